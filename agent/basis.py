@@ -1,0 +1,56 @@
+"""What a label rests on, short enough for a row of a table: one definition and the nearest tokens.
+
+Knows the evidence and the ids its lines have; nothing of tables.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from agent.digest import EVIDENCE_TOKENS, Line, Piece, digest
+from agent.wording import phrase_words
+from probes.evidence import Evidence, TokenList, Tree
+
+_TOKENS = 6
+
+
+@dataclass(frozen=True)
+class Basis:
+    """All of it is safe to print."""
+
+    definition: str = ""
+    probability: float | None = None
+    tokens: tuple[str, ...] = ()
+
+
+def basis_of(cited: Sequence[str], evidence: Sequence[Evidence], default_scale: float) -> Basis:
+    """The first definition `cited`, else the most probable one, and the nearest tokens of the same vector.
+
+    `evidence` is all of a feature's, round after round, in the order in which its lines were numbered.
+    """
+    pieces = numbered(evidence, default_scale)
+    trees = [(piece, tree) for piece, tree in zip(pieces, evidence, strict=True) if isinstance(tree, Tree)]
+    lines = [(line, tree) for piece, tree in trees for line in piece["lines"]]
+    if not lines:
+        return Basis(tokens=_nearest(evidence, None))
+    rank = {name: place for place, name in enumerate(cited)}
+    line, tree = min(lines, key=lambda pair: (rank.get(pair[0]["id"], len(rank)), -pair[0]["value"]))
+    return Basis(line["text"], line["value"], _nearest(evidence, tree))
+
+
+def numbered(evidence: Sequence[Evidence], default_scale: float) -> list[Piece]:
+    """The pieces of evidence with the ids that explainers cite, none left out for want of room."""
+    return digest(evidence, default_scale, tokens=EVIDENCE_TOKENS * max(len(evidence), 1))
+
+
+def cited_lines(cited: Sequence[str], pieces: Sequence[Piece]) -> list[Line]:
+    """The lines with these ids, in the order of the citation."""
+    lines = {line["id"]: line for piece in pieces for line in [*piece["lines"], *piece["lowered"]]}
+    return [lines[name] for name in cited if name in lines]
+
+
+def _nearest(evidence: Sequence[Evidence], tree: Tree | None) -> tuple[str, ...]:
+    """The first few words of the token list made of the same vector as `tree`, each once."""
+    lists = [item for item in evidence if isinstance(item, TokenList)]
+    same = [item for item in lists if tree is not None and item.settings.vector == tree.settings.vector] or lists
+    words = dict.fromkeys(phrase_words(token.token, 24) for item in same[:1] for token in item.tokens)
+    return tuple(words)[:_TOKENS]

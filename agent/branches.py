@@ -1,0 +1,86 @@
+"""A definition tree as it is drawn: trimmed to what matters, chains of tokens joined into phrases.
+
+Knows nothing of terminals, SVG or DOT; they all draw what this returns.
+"""
+
+import heapq
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from probes.evidence import Tree
+
+OMITTED = frozenset({"'.", ".'", "()", "''"})
+"""Tokens that are left out with what hangs below them, as in the original notebook's picture (M. Watkins)."""
+_CHAIN_SHARE = 0.5
+"""A node and its only drawn child are one phrase when the child has at least this share of the node's probability."""
+
+
+@dataclass(frozen=True)
+class Trim:
+    """What is left out of a drawing: all but the `most` probable nodes, and all below the probability `least`."""
+
+    most: int | None = None
+    least: float = 0.0
+
+
+@dataclass(frozen=True, eq=False)
+class Branch:
+    """One or more tokens of a tree drawn as one phrase, with the cumulative probability of its last token."""
+
+    text: str
+    probability: float
+    children: tuple["Branch", ...] = ()
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A tree ready for drawing, and how much of it that is."""
+
+    root: Branch
+    n_drawn: int
+    n_nodes: int
+    """Without the root, both."""
+
+    def walk(self) -> Iterator[tuple[Branch, int]]:
+        """Every branch below the root with its depth (1 for the root's children), parents first, in drawing order."""
+        stack = [(child, 1) for child in reversed(self.root.children)]
+        while stack:
+            branch, depth = stack.pop()
+            yield branch, depth
+            stack.extend((child, depth + 1) for child in reversed(branch.children))
+
+
+def drawn(tree: Tree, trim: Trim) -> Drawn:
+    """The part of `tree` that `trim` keeps. No recursion: trees may be a thousand tokens deep."""
+    kept = _kept(tree, trim)
+    children: dict[int, list[Branch]] = {}
+    for node in reversed(kept):
+        branch = _branch(_text(tree, node), tree.probabilities[node], children.pop(node, []))
+        children.setdefault(tree.parents[node], []).append(branch)
+    root = Branch("", 1.0, tuple(reversed(children.get(0, []))))
+    return Drawn(root, len(kept), len(tree.parents) - 1)
+
+
+def _kept(tree: Tree, trim: Trim) -> list[int]:
+    """The nodes to draw, in the tree's order, so that parents come first. A node's parent is always kept with it."""
+    alive = {0}
+    for node in range(1, len(tree.parents)):
+        omitted = tree.probabilities[node] < trim.least or _text(tree, node) in OMITTED
+        if tree.parents[node] in alive and not omitted:
+            alive.add(node)
+    nodes = sorted(alive - {0})
+    if trim.most is None or len(nodes) <= trim.most:
+        return nodes
+    # A child is at most as probable as its parent and comes after it, so the head of this order has no orphans.
+    return sorted(heapq.nsmallest(trim.most, nodes, key=lambda node: (-tree.probabilities[node], node)))
+
+
+def _branch(text: str, probability: float, reversed_children: list[Branch]) -> Branch:
+    children = tuple(reversed(reversed_children))
+    if len(children) == 1 and children[0].probability >= _CHAIN_SHARE * probability:
+        return Branch(text + children[0].text, children[0].probability, children[0].children)
+    return Branch(text, probability, children)
+
+
+def _text(tree: Tree, node: int) -> str:
+    return tree.texts[tree.token_ids[node]]

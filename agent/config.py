@@ -1,0 +1,126 @@
+"""What a run is asked to do: defaults, then a settings file, then the command line; the later one wins.
+
+Defaults live beside the fields (here and in `probes.settings`). Knows nothing of click, torch or the log.
+"""
+
+import tomllib
+from collections.abc import Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from probes.errors import SettingsError
+from probes.presets import SubjectSource
+from probes.settings import ProbeSettings, TokenSettings, TreeSettings, Value, VectorSettings
+
+SETTINGS_FILE = Path("interpret.toml")
+"""Read from the working folder when it exists and no other file is named."""
+
+
+class RunSettings(Value):
+    """The settings of a run that are not about its subject or its probes."""
+
+    llm: str = Field(default="offline", min_length=1)
+    """The explainer: `offline`, or `PROVIDER:MODEL`."""
+    rounds: int = Field(default=3, ge=1, le=100)
+    """Most rounds of evidence and answer per feature."""
+    concurrency: int = Field(default=64, ge=1, le=10_000)
+    """Features in progress at once."""
+    seed: int = Field(default=0, ge=0)
+    """Of everything that is drawn at random."""
+    log: Path = Path("interpret.db")
+    """The SQLite file that holds everything a run did."""
+
+
+class RunConfig(RunSettings):
+    """Everything a run needs to know, resolved."""
+
+    subject: SubjectSource = SubjectSource()
+    probe: ProbeSettings = ProbeSettings()
+    weights_plan: tuple[str, ...] = Field(default=("encoder", "decoder"), min_length=1)
+    """The sides of the feature that round 1 probes; `--weights W` makes it W alone."""
+
+
+GROUPS: dict[str, type[Value]] = {
+    "subject": SubjectSource,
+    "vector": VectorSettings,
+    "tree": TreeSettings,
+    "tokens": TokenSettings,
+    "run": RunSettings,
+}
+"""The tables of a settings file; each field of a group is a key there and an option of the command line."""
+
+_SHOWN_AS = {"name": "subject"}
+"""Fields whose key and option have another name."""
+
+
+def key_of(field: str) -> str:
+    """A field's key in a settings file, which is its option without the dashes in front: `top_k` -> `top-k`."""
+    return _SHOWN_AS.get(field, field).replace("_", "-")
+
+
+def resolve(options: Mapping[str, Any], settings_file: Path | None = None) -> RunConfig:
+    """The config made of defaults, the settings file and `options`, given by key; an option that is None says nothing.
+
+    `settings_file` None means `interpret.toml`, if there is one. Raises SettingsError.
+    """
+    if settings_file is None and SETTINGS_FILE.exists():
+        settings_file = SETTINGS_FILE
+    in_file = read_settings(settings_file) if settings_file else {}
+    given = {key: value for key, value in options.items() if value is not None}
+    merged = _without_rivals(in_file, given) | given
+    group = {name: value.parse(_fields(value, merged)) for name, value in GROUPS.items() if name != "subject"}
+    subject = SubjectSource.parse(_fields(SubjectSource, merged))
+    probe = {name: group[name] for name in ("vector", "tree", "tokens")}
+    plan = {"weights_plan": (merged["weights"],)} if "weights" in merged else {}
+    return RunConfig.parse({**dict(group["run"]), "subject": subject, "probe": probe, **plan})
+
+
+def read_settings(path: Path) -> dict[str, Any]:
+    """The settings in a TOML file, by key. Raises SettingsError for an unreadable file, unknown keys and bad values."""
+    try:
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SettingsError(f"Settings file {path} cannot be read: {error.strerror}.") from None
+    except ValueError as error:  # not TOML (the message has line and column), or not UTF-8
+        raise SettingsError(f"Settings file {path} is not valid TOML: {error}.") from None
+    settings: dict[str, Any] = {}
+    for table, content in tables.items():
+        settings |= _group_settings(path, table, content)
+    return settings
+
+
+def _group_settings(path: Path, table: str, content: object) -> dict[str, Any]:
+    if table not in GROUPS or not isinstance(content, dict):
+        raise _unknown(path, table, [f"[{name}]" for name in GROUPS])
+    value = GROUPS[table]
+    keys = [key_of(field) for field in value.model_fields]
+    for key in content:
+        if key not in keys:
+            raise _unknown(path, f"{table}.{key}", keys)
+    settings = {key: [item] if key == "pca" and not isinstance(item, list) else item for key, item in content.items()}
+    if table != "subject":  # a model may stand in the file and its SAE on the command line
+        try:
+            value.parse(_fields(value, settings))
+        except SettingsError as error:
+            raise SettingsError(f"In settings file {path}, table [{table}]: {error}") from None
+    return settings
+
+
+def _unknown(path: Path, key: str, known: list[str]) -> SettingsError:
+    near = get_close_matches(key.rpartition(".")[2], known, n=1)
+    hint = f"did you mean {near[0]}?" if near else f"known here: {', '.join(known)}."
+    return SettingsError(f"Unknown key {key} in settings file {path}; {hint}")
+
+
+def _fields(value: type[Value], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that belong to one group, by field name."""
+    return {field: settings[key_of(field)] for field in value.model_fields if key_of(field) in settings}
+
+
+def _without_rivals(in_file: dict[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """The file's settings less those that the command line's way of naming a subject replaces."""
+    rivals = {"subject"} if given.keys() & {"model", "sae"} else {"model", "sae"} if "subject" in given else set()
+    return {key: value for key, value in in_file.items() if key not in rivals}

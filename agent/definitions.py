@@ -1,0 +1,111 @@
+"""A definition tree as a reader takes it: paths joined to text, up to the closing quote.
+
+Knows the columns of a `Tree` and nothing of prompts, explainers or English. Texts are raw, as the tokenizer gave them.
+Trees have thousands of nodes: texts are joined for those alone that may be shown.
+"""
+
+import heapq
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+
+from probes.evidence import Tree
+
+CLOSING = '"'
+CANDIDATES = 200
+"""The most probable endings are looked at for equal text; what lies below them is never shown."""
+
+
+@dataclass(frozen=True)
+class Ending:
+    """A definition: where a path closes, or where the tree was cut off."""
+
+    text: str
+    probability: float
+    closed: bool
+
+
+@dataclass(frozen=True)
+class Opening:
+    """The beginning of some definitions, with the probability of those that no longer opening accounts for."""
+
+    text: str
+    share: float
+    closed: bool
+
+
+def defining_part(tree: Tree) -> Tree:
+    """`tree` without what hangs below a token that holds the closing quote."""
+    closing = _closing_ids(tree)
+    kept = {0: 0}
+    parents = [-1]
+    for node in range(1, len(tree.parents)):
+        above = tree.parents[node]
+        if above in kept and tree.token_ids[above] not in closing:
+            kept[node] = len(parents)
+            parents.append(kept[above])
+    return replace(
+        tree,
+        parents=tuple(parents),
+        token_ids=tuple(tree.token_ids[node] for node in kept),
+        probabilities=tuple(tree.probabilities[node] for node in kept),
+    )
+
+
+def endings(part: Tree) -> list[Ending]:
+    """The most probable definitions in a `defining_part`, in falling order; those with equal text count as one."""
+    inner = set(part.parents)
+    leaves = (node for node in range(1, len(part.parents)) if node not in inner)
+    leading = heapq.nlargest(CANDIDATES, leaves, key=part.probabilities.__getitem__)
+    amounts = {node: part.probabilities[node] for node in leading}
+    return [Ending(text, probability, closed) for (text, closed), probability in _by_text(part, amounts)]
+
+
+def openings(part: Tree, floor: float) -> list[Opening]:
+    """The whole probability divided among the nodes of at least `floor`: each keeps what its children do not take.
+
+    The shares sum to 1, largest first. What the tree's cutoff and top-k lost stays with the last node that is known.
+    """
+    share: dict[int, float] = {}
+    for node, probability in enumerate(part.probabilities):
+        if probability < floor:
+            continue
+        share[node] = probability
+        if node:
+            share[part.parents[node]] -= probability
+    return [Opening(text, max(rest, 0.0), closed) for (text, closed), rest in _by_text(part, share)]
+
+
+def closed_share(part: Tree) -> float:
+    """The probability that reached a closing quote."""
+    closing = _closing_ids(part)
+    columns = zip(part.token_ids, part.probabilities, strict=True)
+    return sum(probability for token_id, probability in columns if token_id in closing)
+
+
+def entropy_bits(shares: Iterable[float]) -> float:
+    """Shannon entropy of shares that sum to 1."""
+    return sum(-share * math.log2(share) for share in shares if share > 0)
+
+
+def _by_text(part: Tree, amounts: Mapping[int, float]) -> list[tuple[tuple[str, bool], float]]:
+    """The `amounts` of nodes summed over those with the same text, the closed apart from the open, largest first."""
+    closing = _closing_ids(part)
+    total: dict[tuple[str, bool], float] = {}
+    for node, amount in amounts.items():
+        key = (_text(part, node), part.token_ids[node] in closing)
+        total[key] = total.get(key, 0.0) + amount
+    return sorted(total.items(), key=lambda item: -item[1])
+
+
+def _text(part: Tree, node: int) -> str:
+    """The text from the root to `node`, up to the closing quote."""
+    tokens: list[str] = []
+    while node > 0:
+        tokens.append(part.texts[part.token_ids[node]])
+        node = part.parents[node]
+    return "".join(reversed(tokens)).partition(CLOSING)[0].strip()
+
+
+def _closing_ids(tree: Tree) -> frozenset[int]:
+    return frozenset(token_id for token_id, text in tree.texts.items() if CLOSING in text)

@@ -1,0 +1,185 @@
+"""What the terminal shows: tables and pages made of the log's rows. Returns things to print; prints nothing.
+
+Every text from outside goes through `printable` into a rich `Text`: it can neither be markup nor move the cursor. Knows
+no torch and makes no query.
+"""
+
+import os
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from agent.basis import Basis
+from agent.doctor import Finding
+from agent.printable import printable
+from agent.runlog import CallRow, LabelRow, RunSummary
+from agent.wording import percent, token_words
+from probes.evidence import Projection, ScoredToken, TokenList
+
+_PLAIN_WIDTH = 150
+"""Columns where nobody's window sets them: files, pipes, logs of other programs."""
+_RUN_COLUMNS = (
+    "run",
+    "begun (UTC)",
+    "status",
+    "subject",
+    "explainer",
+    "features",
+    "labelled",
+    "abstained",
+    "failed",
+)
+_STATUS_STYLE = {"labelled": "", "abstained": "dim", "failed": "red"}
+
+
+def console() -> Console:
+    """The screen, without any of rich's guesses about what text means."""
+    fixed = None if sys.stdout.isatty() or "COLUMNS" in os.environ else _PLAIN_WIDTH
+    return Console(highlight=False, markup=False, emoji=False, width=fixed)
+
+
+def facts(lines: Iterable[tuple[str, str]]) -> Table:
+    """Names in bold with what there is to say about them."""
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(style="bold", no_wrap=True)
+    grid.add_column(overflow="fold")
+    for name, text in lines:
+        grid.add_row(name, Text(printable(text)))
+    return grid
+
+
+def finding(found: Finding) -> Text:
+    """One line of the doctor's report."""
+    style = "" if found.good else "red"
+    return Text.assemble((f"{found.topic:<24}", "bold"), (printable(found.text), style))
+
+
+def spread(rows: Sequence[LabelRow], most: int) -> list[LabelRow]:
+    """At most `most` of the rows at equal distances, the first and the last among them."""
+    if len(rows) <= most:
+        return list(rows)
+    return [rows[round(place * (len(rows) - 1) / (most - 1))] for place in range(most)]
+
+
+def labels_table(rows: Sequence[LabelRow], basis: Mapping[int, Basis], concepts: Mapping[int, str]) -> Table:
+    """Labels with the evidence behind them; `concepts`, where there are any, are what the features are known to be."""
+    table = _table("feature", "label", "conf.", "a definition in its tree", "prob.", "nearest tokens")
+    if concepts:
+        table.add_column("known concept")
+    for row in rows:
+        found = basis.get(row.feature, Basis())
+        cells = [
+            Text(str(row.feature)),
+            label_text(row),
+            Text("" if row.confidence is None else f"{row.confidence:.2f}"),
+            Text(found.definition),
+            Text("" if found.probability is None else percent(found.probability)),
+            Text(", ".join(found.tokens)),
+        ]
+        known = [Text(printable(concepts.get(row.feature, "")))] if concepts else []
+        table.add_row(*cells, *known)
+    return table
+
+
+def label_text(row: LabelRow) -> Text:
+    """The label, or in its place what became of the feature; a fault's reason too."""
+    reason = f": {_cut(row.reason, 80)}" if row.status == "failed" else ""
+    words = row.label if row.status == "labelled" else f"({row.status}{reason})"
+    return Text(printable(words), style=_STATUS_STYLE[row.status])
+
+
+def runs_table(runs: Sequence[RunSummary]) -> Table:
+    """The runs of a log, one per line."""
+    table = _table(*_RUN_COLUMNS)
+    for run in runs:
+        table.add_row(
+            *(
+                Text(printable(cell))
+                for cell in (
+                    str(run.run_id),
+                    run.created[:16].replace("T", " "),
+                    run.status,
+                    str(run.subject["name"]),
+                    run.explainer,
+                    f"{run.n_asked:,}: {_cut(run.features, 24)}",
+                    f"{run.n_labelled:,}",
+                    f"{run.n_abstained:,}",
+                    f"{run.n_failed:,}",
+                )
+            )
+        )
+    return table
+
+
+def plain_labels_table(rows: Sequence[LabelRow]) -> Table:
+    """Labels with their explanations, for reading through a run."""
+    table = _table("feature", "label", "conf.", "rounds", "explanation, or why there is no label")
+    for row in rows:
+        confidence = "" if row.confidence is None else f"{row.confidence:.2f}"
+        table.add_row(
+            str(row.feature),
+            label_text(row),
+            confidence,
+            str(row.rounds),
+            Text(printable(row.explanation or row.reason)),
+        )
+    return table
+
+
+def calls_table(calls: Sequence[CallRow]) -> Table:
+    """The questions asked about a feature and what they cost."""
+    table = _table("round", "attempt", "model", "proposed", "tokens in", "out", "cost $", "ms", "error")
+    for call in calls:
+        proposed = (
+            "" if call.proposal is None else f"{call.proposal.action}: {call.proposal.label or call.proposal.reason}"
+        )
+        cells = (
+            str(call.round),
+            str(call.attempt),
+            f"{call.provider}:{call.model}",
+            _cut(proposed, 80),
+            *map(_figure, (call.input_tokens, call.output_tokens, call.cost_usd, call.duration_ms)),
+            call.error or "",
+        )
+        table.add_row(*(Text(printable(cell)) for cell in cells))
+    return table
+
+
+def token_list(found: TokenList) -> Table:
+    """The tokens of a list with their scores and ids."""
+    table = _table("rank", "token", "score", "id")
+    for rank, token in enumerate(found.tokens, start=1):
+        table.add_row(str(rank), Text(token_words(token.token)), f"{token.score:.4g}", str(token.token_id))
+    return table
+
+
+def token_line(found: TokenList, most: int = 40) -> RenderableType:
+    """The first tokens of a list in running text."""
+    return _running("nearest tokens", found.tokens[:most])
+
+
+def projection_lines(found: Projection) -> RenderableType:
+    """What the decoder row raises and lowers, in running text."""
+    return Group(_running("raises", found.top), _running("lowers", found.bottom))
+
+
+def _running(name: str, tokens: Sequence[ScoredToken]) -> Text:
+    return Text.assemble((f"{name}: ", "bold"), "  ".join(token_words(token.token) for token in tokens))
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table
+
+
+def _figure(number: float | None) -> str:
+    return "" if number is None else f"{number:.4g}" if isinstance(number, float) else str(number)
+
+
+def _cut(text: str, most: int) -> str:
+    return text if len(text) <= most else text[: most - 1] + "…"

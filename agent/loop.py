@@ -1,0 +1,192 @@
+"""The loop of one feature: evidence, question, answer, and either a label or other settings to look again with.
+
+Whatever cost time or money is in the log before it is used, and is taken from there when a run resumes. Knows no SQL,
+no torch and no provider.
+"""
+
+import asyncio
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from agent.asking import Asker
+from agent.digest import Piece, digest, escaped
+from agent.llm.base import Answer, Request
+from agent.planning import EXPONENT_RANGE, SCALE_RANGE, Plan, Planner
+from agent.prober import Prober
+from agent.runlog import RunLog
+from agent.schema import Outcome, Proposal
+from probes.errors import FeatureError, InterpretError, SettingsError
+from probes.evidence import Evidence, ProbeRequest
+from probes.presets import SubjectCard
+from probes.settings import PROMPTS
+from prompts import render
+
+PURPOSE = "explain"
+OWN_WORDS_CHARS = 400
+"""Most characters of an explainer's earlier reason in a prompt."""
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Round:
+    """A round that ended in a wish for other settings, and what became of the wish."""
+
+    pieces: list[Piece]
+    proposal: Proposal
+    plan: Plan
+    """Of the round after it."""
+
+
+@dataclass(frozen=True)
+class Loop:
+    """What the loops of all features of a run work through."""
+
+    run_id: int
+    card: SubjectCard
+    planner: Planner
+    rounds: int
+    prober: Prober
+    asker: Asker
+    log: RunLog
+    system: str
+    """The system prompt, the same for every feature."""
+
+    async def label_feature(self, feature: int) -> Outcome:
+        """How the feature ended. Its own faults end in the outcome, with as many rounds as were completed: none.
+
+        Raises LogError, ExplainerError and SubjectError, which end the run.
+        """
+        try:
+            return await self._look(feature)
+        except (FeatureError, SettingsError) as error:
+            return Outcome(feature=feature, status="failed", rounds=0, reason=str(error))
+        except InterpretError:
+            raise
+        except Exception as error:  # a fault of ours must not cost the other features of a long run
+            logger.exception("Feature %d failed", feature)
+            reason = f"internal error, {type(error).__name__}: {error}"
+            return Outcome(feature=feature, status="failed", rounds=0, reason=reason)
+
+    async def _look(self, feature: int) -> Outcome:
+        plan = self.planner.first(feature)
+        tried = [*plan.requests]
+        past: list[Round] = []
+        pieces: list[Piece] = []
+        ids: set[str] = set()
+        while True:
+            number = len(past) + 1
+            if plan.requests:
+                evidence = await self._evidence(feature, number, plan.requests)
+                pieces = digest(evidence, self.card.default_scale, first=_next_id(pieces))
+                ids.update(line["id"] for piece in pieces for line in [*piece["lines"], *piece["lowered"]])
+            answer = await self.asker.ask(self._request(feature, pieces, past))
+            proposal = answer.proposal
+            if proposal is None or proposal.action != "probe" or number == self.rounds:
+                return _outcome(feature, number, answer, ids)
+            plan = self.planner.next(feature, proposal.settings, tried)
+            tried += plan.requests
+            past.append(Round(pieces, proposal, plan))
+
+    async def _evidence(self, feature: int, number: int, requests: Sequence[ProbeRequest]) -> list[Evidence]:
+        """The round's evidence: as logged, or probed and then logged."""
+        logged = self.log.evidence_of(self.run_id, feature, number)
+        if logged:
+            return logged
+        evidence = await self.prober.probe(requests)
+        await asyncio.wrap_future(self.log.add_evidence(self.run_id, feature, number, evidence))
+        return evidence
+
+    def _request(self, feature: int, pieces: Sequence[Piece], past: Sequence[Round]) -> Request:
+        number = len(past) + 1
+        context = {
+            "feature": feature,
+            "subject": _subject(self.card),
+            "round": number,
+            "rounds": self.rounds,
+            "last": number == self.rounds,
+            "evidence": [*pieces],
+            "history": [_history(position, round_) for position, round_ in enumerate(past, start=1)],
+        }
+        prompt = render("explain", context)
+        return Request(
+            feature=feature,
+            round=number,
+            purpose=PURPOSE,
+            item=0,
+            system=self.system,
+            prompt=prompt.text,
+            template=prompt.template,
+            template_hash=prompt.hash,
+            context=context,
+        )
+
+
+def system_prompt() -> str:
+    """What every question begins with: how to read evidence, what may be asked for, and the answer's schema."""
+    schema = json.dumps(Proposal.model_json_schema(), separators=(",", ":"))
+    context = {
+        "schema": schema,
+        "prompts": [*PROMPTS],
+        "scale_range": SCALE_RANGE,
+        "exponent_range": EXPONENT_RANGE,
+    }
+    return render("system", context).text
+
+
+def _next_id(pieces: Sequence[Piece]) -> int:
+    """The number of the piece of evidence after `pieces`; ids are unique among a feature's rounds."""
+    return int(pieces[-1]["id"].removeprefix("E")) + 1 if pieces else 1
+
+
+def _subject(card: SubjectCard) -> dict[str, Any]:
+    return {
+        "name": escaped(card.name, OWN_WORDS_CHARS),
+        "hook": escaped(card.hook),
+        "n_features": card.n_features,
+        "default_scale": card.default_scale,
+    }
+
+
+def _history(number: int, round_: Round) -> dict[str, Any]:
+    change = round_.proposal.settings
+    asked = {} if change is None else change.model_dump(mode="json", exclude_none=True)
+    return {
+        "round": number,
+        "evidence": [] if round_.plan.refusal else round_.pieces,
+        "asked": {
+            name: escaped(value, OWN_WORDS_CHARS) if isinstance(value, str) else value for name, value in asked.items()
+        },
+        "reason": escaped(round_.proposal.reason, OWN_WORDS_CHARS),
+        "notes": [escaped(note) for note in round_.plan.notes],
+        "refusal": escaped(round_.plan.refusal, OWN_WORDS_CHARS),
+    }
+
+
+def _outcome(feature: int, number: int, answer: Answer, ids: set[str]) -> Outcome:
+    """What a last answer ends a feature with. Ids that no line of evidence has are left out."""
+    proposal = answer.proposal
+    if proposal is None:
+        reason = answer.exchange.error or "the explainer gave no answer"
+        return Outcome(feature=feature, status="failed", rounds=number, reason=reason)
+    if proposal.action != "label":
+        before = "still asked for other settings in the last round: " if proposal.action == "probe" else ""
+        return Outcome(feature=feature, status="abstained", rounds=number, reason=before + proposal.reason)
+    label = " ".join(proposal.label.split())
+    if not label:
+        return Outcome(
+            feature=feature, status="failed", rounds=number, reason="the explainer settled on an empty label"
+        )
+    return Outcome(
+        feature=feature,
+        status="labelled",
+        label=" ".join(proposal.label.split()),
+        explanation=proposal.explanation,
+        confidence=proposal.confidence,
+        rounds=number,
+        reason=proposal.reason,
+        evidence=tuple(name for name in proposal.evidence if name in ids),
+    )

@@ -1,0 +1,161 @@
+"""The options that commands share, in the groups of a settings file, and help texts laid out by those groups.
+
+Every setting's option defaults to None, "not said": its default lives beside its field, from where the help takes it.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from agent.config import GROUPS, SETTINGS_FILE, key_of
+from probes.settings import PROMPTS
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+class GroupedOption(click.Option):
+    """An option that stands under a heading of the help text."""
+
+    def __init__(self, *args: Any, heading: str = "Options", **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.heading = heading
+
+
+class GroupedCommand(click.Command):
+    """A command whose help lists its options under their headings, those without one first."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Called by click for `--help`."""
+        headings: dict[str, list[tuple[str, str]]] = {"Options": []}
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx)
+            if isinstance(parameter, click.Option) and record:
+                headings.setdefault(getattr(parameter, "heading", "Options"), []).append(record)
+        for heading, records in headings.items():
+            with formatter.section(heading):
+                formatter.write_dl(records)
+
+
+class Commands(click.Group):
+    """A group whose default command, `run`, takes what begins with an option; a misspelt command is told so."""
+
+    command_class = GroupedCommand
+    default = "run"
+    ignore_unknown_options = True
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Called by click with what follows the group's own options."""
+        if args[0].startswith("-"):
+            args = [self.default, *args]
+        elif args[0] not in self.commands:
+            known = ", ".join(sorted(self.commands))
+            raise click.UsageError(f"There is no command {args[0]!r}; the commands are {known}.")
+        return super().resolve_command(ctx, args)
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The commands, then the options of the default one."""
+        super().format_options(ctx, formatter)
+        formatter.write_paragraph()
+        formatter.write_text(f"Without a command, `{self.default}` is meant; its options:")
+        self.commands[self.default].format_options(ctx, formatter)
+
+
+class Numbers(click.ParamType[tuple[float, ...]]):
+    """Numbers separated by commas."""
+
+    name = "w[,w2,...]"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[float, ...]:
+        """The tuple of them; a usage error otherwise."""
+        try:
+            return tuple(float(part) for part in str(value).split(","))
+        except ValueError:
+            self.fail(f"{value!r} is not a number, or several with commas between them.", param, ctx)
+
+
+def _setting(group: str, field: str, help_text: str, kind: Any = str, **kwargs: Any) -> Callable[[Function], Function]:
+    """The option of one field, under its group's heading, its default in the help."""
+    default = GROUPS[group].model_fields[field].default
+    shown = "" if default in (None, ()) else f"  [default: {field if default is True else default}]"
+    kwargs.setdefault("metavar", None)
+    return click.option(
+        kwargs.pop("flag", f"--{key_of(field)}"),
+        key_of(field).replace("-", "_"),
+        cls=GroupedOption,
+        heading=group.capitalize(),
+        type=kind,
+        default=None,
+        help=help_text + shown,
+        **kwargs,
+    )
+
+
+_SUBJECT = (
+    _setting("subject", "name", "The embedded demo, or a preset such as gemma-2b/6-res-jb.", metavar="NAME"),
+    _setting("subject", "model", "A model folder or hub id instead; needs --sae.", metavar="PATH_OR_ID"),
+    _setting("subject", "sae", "The SAE's folder, or hub id as repo:subfolder.", metavar="PATH_OR_ID"),
+    _setting("subject", "device", "auto, cpu, cuda, cuda:N or mps.", metavar="DEVICE"),
+)
+_VECTOR = (
+    _setting("vector", "weights", "encoder, decoder or blend:0.3; a run reads both sides unless told.", metavar="W"),
+    _setting("vector", "scale", "Distance from the centroid; the subject's own unless given.", float, metavar="X"),
+    _setting(
+        "vector",
+        "centroid",
+        "Start from the mean embedding row, or the origin.",
+        kind=bool,
+        flag="--centroid/--no-centroid",
+    ),
+    _setting("vector", "pca", "Weight of each leading principal component.", Numbers(), metavar="W[,W2,...]"),
+)
+_TREE = (
+    _setting("tree", "prompt", f"A base prompt: {', '.join(PROMPTS)}, or a text with one {{ghost}}.", metavar="TEXT"),
+    _setting("tree", "cutoff", "Least cumulative probability of a node.", float, metavar="P"),
+    _setting("tree", "top_k", "Most children of a node.", int, metavar="K"),
+    _setting("tree", "max_depth", "Most tokens from root to leaf.", int, metavar="D"),
+)
+_TOKENS = (
+    _setting("tokens", "exponent", "Exponent of the distance from the feature's vector.", float, metavar="M"),
+    _setting("tokens", "top_n", "Tokens in the list.", int, metavar="N"),
+)
+_RUN = (
+    _setting("run", "llm", "The explainer; offline is a rule-based baseline.", metavar="PROVIDER[:MODEL]"),
+    _setting("run", "rounds", "Most rounds of evidence and answer per feature.", int, metavar="N"),
+    _setting("run", "concurrency", "Features in progress at once.", int, metavar="N"),
+    _setting("run", "seed", "Of everything drawn at random.", int, metavar="N"),
+)
+_LOG = (_setting("run", "log", "The SQLite file that holds everything.", Path, metavar="FILE"),)
+_FILE = (
+    click.option(
+        "--settings",
+        "settings_file",
+        type=Path,
+        metavar="FILE",
+        help=f"Settings you do not want to repeat.  [default: {SETTINGS_FILE}, if there is one]",
+    ),
+)
+
+
+def _all_of(*groups: tuple[Callable[[Any], Any], ...]) -> Callable[[Function], Function]:
+    def decorate(function: Function) -> Function:
+        for option in reversed([option for group in groups for option in group]):
+            function = option(function)
+        return function
+
+    return decorate
+
+
+run_options = _all_of(_FILE, _SUBJECT, _VECTOR, _TREE, _TOKENS, _RUN, _LOG)
+tree_options = _all_of(_FILE, _SUBJECT, _VECTOR, _TREE)
+token_options = _all_of(_FILE, _SUBJECT, _VECTOR, _TOKENS)
+doctor_options = _all_of(_FILE, _SUBJECT, _LOG)
+log_options = _all_of(_FILE, _LOG)
+
+
+def by_key(options: dict[str, Any]) -> dict[str, Any]:
+    """click's keyword arguments by the keys of a settings file."""
+    return {name.replace("_", "-"): value for name, value in options.items()}

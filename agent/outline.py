@@ -1,0 +1,52 @@
+"""A definition tree drawn with letters: one phrase per line, with its probability as a number and as a bar.
+
+Knows nothing of files or the log.
+"""
+
+from collections.abc import Iterator
+
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from agent.branches import Branch, Trim, drawn
+from agent.wording import percent, phrase_words, prompt_words, vector_words
+from probes.evidence import Tree
+
+_BAR_CELLS = 8
+_EIGHTHS = " ▏▎▍▌▋▊▉"
+
+
+def tree_outline(tree: Tree, trim: Trim) -> Group:
+    """The tree under its prompt, children indented below their parents, in falling order of probability."""
+    picture = drawn(tree, trim)
+    head = Text.assemble((prompt_words(tree), "bold"), ("   " + vector_words(tree.settings.vector), "dim"))
+    grid = Table.grid(padding=(0, 1))
+    grid.add_column(justify="right", no_wrap=True)
+    grid.add_column(no_wrap=True, min_width=_BAR_CELLS)
+    grid.add_column(no_wrap=True, overflow="ellipsis")
+    for branch, guide in _guided(picture.root):
+        line = Text.assemble((guide, "dim"), phrase_words(branch.text))
+        grid.add_row(Text(percent(branch.probability)), Text(bar(branch.probability), "cyan"), line)
+    if picture.n_drawn == picture.n_nodes:
+        return Group(head, grid)
+    share = f"{picture.n_drawn} of {picture.n_nodes} nodes drawn"
+    return Group(head, grid, Text(share, "dim"))
+
+
+def bar(share: float, cells: int = _BAR_CELLS) -> str:
+    """A share from 0 to 1 as a bar of at most `cells` character cells, to an eighth of one."""
+    eighths = round(share * cells * 8)
+    return ("█" * (eighths // 8) + _EIGHTHS[eighths % 8]).rstrip()
+
+
+def _guided(root: Branch) -> Iterator[tuple[Branch, str]]:
+    """Every branch in drawing order with the lines that lead to it. The root's own children stand at the margin."""
+    stack = [(child, "", "") for child in reversed(root.children)]
+    while stack:
+        branch, guide, indent = stack.pop()
+        yield branch, guide
+        below = [(child, indent + "├─ ", indent + "│  ") for child in branch.children]
+        if below:
+            below[-1] = (branch.children[-1], indent + "└─ ", indent + "   ")
+        stack.extend(reversed(below))

@@ -1,0 +1,30 @@
+"""Text from outside (tokens, labels, a model's answers, error texts) made safe to print.
+
+Knows nothing of terminals, colours or markup: it only replaces what could move a cursor, hide or reorder text.
+"""
+
+import unicodedata
+
+_SHOWN_AS = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
+_HIDDEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+"""Unicode categories without a glyph of their own: controls, formats (bidi overrides, zero widths), lone surrogates,
+private use, unassigned, line and paragraph separators."""
+
+
+def printable(text: str) -> str:
+    r"""`text` on one line, characters without a glyph written as escapes: `\n`, `\x1b`, `\u202e`, `\U000e0041`."""
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(_shown(character) for character in text)
+
+
+def _shown(character: str) -> str:
+    if unicodedata.category(character) not in _HIDDEN:
+        return character
+    return _SHOWN_AS.get(character) or _escape(ord(character))
+
+
+def _escape(code: int) -> str:
+    if code < 0x100:
+        return f"\\x{code:02x}"
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"

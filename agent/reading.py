@@ -1,0 +1,140 @@
+"""What `interpret log` and `interpret show` print: a log read back, by people or as JSON. Loads no subject."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.text import Text
+
+from agent.basis import cited_lines, numbered
+from agent.branches import Trim
+from agent.display import (
+    calls_table,
+    console,
+    facts,
+    plain_labels_table,
+    projection_lines,
+    runs_table,
+    token_line,
+)
+from agent.errors import LogError
+from agent.outline import tree_outline
+from agent.runlog import LabelRow, RunLog, RunSummary
+from agent.schema import Status
+from probes.evidence import Evidence, Projection, TokenList, Tree
+
+_TREE_NODES = 40
+
+
+def show_runs(path: Path, as_json: bool) -> None:
+    """Every run of the log. Raises LogError."""
+    with RunLog.open(path, read_only=True) as log:
+        runs = log.runs()
+    if as_json:
+        click.echo(json.dumps([asdict(run) for run in runs]))
+    elif runs:
+        console().print(runs_table(runs))
+    else:
+        console().print(Text(f"{path} holds no run yet."))
+
+
+def show_labels(path: Path, run_id: int, search: str | None, status: Status | None, as_json: bool) -> None:
+    """The labels of one run that meet the conditions. Raises LogError."""
+    with RunLog.open(path, read_only=True) as log:
+        _run(log, run_id)
+        rows = log.labels(run_id, search=search, status=status)
+    if as_json:
+        click.echo(json.dumps([asdict(row) for row in rows]))
+    elif rows:
+        console().print(plain_labels_table(rows))
+    else:
+        console().print(Text("No label of this run meets that." if search or status else "No label yet."))
+
+
+def show_feature(path: Path, feature: int, run_id: int | None) -> None:
+    """Everything about one feature in one run: label, then round after round, then the calls. Raises LogError."""
+    with RunLog.open(path, read_only=True) as log:
+        run = _run(log, run_id)
+        rows = log.labels(run.run_id, features=[feature])
+        rounds = log.evidence_rounds(run.run_id, feature)
+        calls = log.calls_of(run.run_id, feature)
+    if not rows and not rounds:
+        raise LogError(
+            f"Run {run.run_id} in {path} has nothing on feature {feature}; it was asked for {run.features or 'none'}."
+        )
+    screen = console()
+    screen.print(facts([*_where(run, feature), *_verdict(rows)]))
+    everything = [item for evidence in rounds.values() for item in evidence]
+    _print_citations(screen, rows, everything, float(run.subject["default_scale"]))
+    for number, evidence in rounds.items():
+        _rule(screen, f"round {number}")
+        _print_evidence(screen, evidence)
+    if calls:
+        _rule(screen, "calls")
+        screen.print(calls_table(calls))
+
+
+def _run(log: RunLog, run_id: int | None) -> RunSummary:
+    runs = {run.run_id: run for run in log.runs()}
+    if not runs:
+        raise LogError(f"{log.path} holds no run yet; interpret --features 0-20 makes one.")
+    wanted = log.latest_run() if run_id is None else run_id
+    if wanted not in runs:
+        known = ", ".join(map(str, list(runs)[-5:]))
+        raise LogError(f"{log.path} has no run {wanted}; its latest runs are {known}.")
+    return runs[wanted]
+
+
+def _where(run: RunSummary, feature: int) -> list[tuple[str, str]]:
+    page = run.subject.get("neuronpedia")
+    lines = [
+        ("feature", f"{feature} of {run.subject['name']}, {run.subject['hook']}"),
+        ("run", f"{run.run_id}, {run.created[:16].replace('T', ' ')} UTC, explainer {run.explainer}"),
+    ]
+    return [*lines, ("page", f"{page}/{feature}")] if page else lines
+
+
+def _verdict(rows: Sequence[LabelRow]) -> list[tuple[str, str]]:
+    if not rows:
+        return [("status", "no label yet")]
+    row = rows[0]
+    said = {
+        "status": row.status,
+        "label": row.label,
+        "explanation": row.explanation,
+        "confidence": "" if row.confidence is None else f"{row.confidence:.2f}",
+        "rounds": str(row.rounds),
+        "reason": row.reason,
+    }
+    return [(name, text) for name, text in said.items() if text]
+
+
+def _print_citations(screen: Console, rows: Sequence[LabelRow], evidence: Sequence[Evidence], scale: float) -> None:
+    lines = cited_lines(rows[0].evidence, numbered(evidence, scale)) if rows else []
+    if lines:
+        screen.print(
+            facts(
+                ("rests on" if place == 0 else "", f"{line['id']}  {line['text']}  {line['value']:.3g}")
+                for place, line in enumerate(lines)
+            )
+        )
+
+
+def _print_evidence(screen: Console, evidence: Sequence[Evidence]) -> None:
+    for item in evidence:
+        match item:
+            case Tree():
+                screen.print(tree_outline(item, Trim(_TREE_NODES)))
+            case TokenList():
+                screen.print(token_line(item))
+            case Projection():
+                screen.print(projection_lines(item))
+        screen.print()
+
+
+def _rule(screen: Console, title: str) -> None:
+    screen.print()
+    screen.print(Text(title, style="bold underline"))

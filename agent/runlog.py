@@ -1,0 +1,161 @@
+"""The run log: one SQLite file that holds everything a run saw, asked, was told and concluded.
+
+Knows no torch, no provider and no terminal. How it is stored lies in `agent.store`: one thread writes, in transactions
+that group what is waiting, and a write's future resolves when it would survive a power cut; reading goes through a
+connection of its own and never waits for a run.
+"""
+
+from collections.abc import Callable, Collection, Sequence
+from concurrent.futures import Future
+from pathlib import Path
+from threading import Lock
+from types import TracebackType
+from typing import Concatenate, ParamSpec, Self, TypeVar
+
+from sqlite_utils import Database
+
+from agent.errors import LogError
+from agent.llm.base import Answer, Request
+from agent.schema import Outcome, Status
+from agent.store import reading, writing
+from agent.store.database import check_readable, journal_note, log_errors, open_readable, open_writable
+from agent.store.lock import RunLock
+from agent.store.rows import CallRow, LabelRow, RunIdentity, RunRow, RunSummary
+from agent.store.writer import Writer
+from probes.evidence import Evidence
+
+__all__ = ["CallRow", "LabelRow", "RunIdentity", "RunLog", "RunRow", "RunSummary"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class RunLog:
+    """An open log. Every method raises `LogError` where the file is at fault; any thread may call any of them."""
+
+    def __init__(self, path: Path, reader: Database, writer: Writer | None, note: str | None) -> None:
+        """Use `RunLog.open`."""
+        self.path = path
+        self.journal_note = note
+        """A sentence for the user where the file system forbids SQLite's usual journal, else None."""
+        self._reader = reader
+        self._reading = Lock()
+        self._writer = writer
+        self._locks: dict[int, RunLock] = {}
+
+    @classmethod
+    def open(cls, path: Path, read_only: bool = False) -> Self:
+        """The log at `path`, made if there is none, unless `read_only`.
+
+        Raises `LogError` for a file that is not a log, is damaged, newer than this version, or cannot be read or
+        written here; such a file is left as it is.
+        """
+        if read_only:
+            check_readable(path)
+            return cls(path, open_readable(path), None, None)
+        db = open_writable(path)
+        note = journal_note(db, path)
+        return cls(path, open_readable(path), Writer(db, str(path)), note)
+
+    def begin_run(self, identity: RunIdentity, features: Sequence[int], new: bool = False) -> RunRow:
+        """Begins a run, or resumes or extends the latest one of the same identity, and holds it until `close`.
+
+        A feature that failed counts as not done. Raises `LogError` if another process is writing that run.
+        """
+        return self._write(self._begin, identity, features, new).result()
+
+    def add_evidence(self, run_id: int, feature: int, round: int, evidence: Sequence[Evidence]) -> Future[None]:
+        """Keeps one round's evidence, all of it or nothing."""
+        return self._write(writing.add_evidence, run_id, feature, round, tuple(evidence))
+
+    def add_call(self, run_id: int, request: Request, answer: Answer, attempt: int) -> Future[None]:
+        """Keeps one attempt at a call, good or not."""
+        return self._write(writing.add_call, run_id, request, answer, attempt)
+
+    def add_label(self, run_id: int, outcome: Outcome) -> Future[None]:
+        """Keeps a feature's outcome; in place of a failed one, never of another."""
+        return self._write(writing.add_label, run_id, outcome)
+
+    def finish_run(self, run_id: int) -> None:
+        """Notes that nothing asked of the run is left."""
+        self._write(writing.finish_run, run_id).result()
+
+    def evidence_of(self, run_id: int, feature: int, round: int) -> list[Evidence]:
+        """One round's evidence as it was stored, empty when there is none."""
+        return self._read(reading.evidence_of, run_id, feature, round)
+
+    def evidence_rounds(self, run_id: int, feature: int) -> dict[int, list[Evidence]]:
+        """A feature's evidence by round."""
+        return self._read(reading.evidence_rounds, run_id, feature)
+
+    def answer_of(self, run_id: int, feature: int, round: int, purpose: str, item: int) -> Answer | None:
+        """The good answer logged under that key, so that nothing is paid for twice."""
+        return self._read(reading.answer_of, run_id, feature, round, purpose, item)
+
+    def calls_of(self, run_id: int, feature: int) -> list[CallRow]:
+        """Every attempt of a feature, in order."""
+        return self._read(reading.calls_of, run_id, feature)
+
+    def runs(self) -> list[RunSummary]:
+        """Every run, oldest first."""
+        return self._read(reading.runs)
+
+    def latest_run(self) -> int | None:
+        """The run that a command began or resumed last."""
+        return self._read(reading.latest_run)
+
+    def labels(
+        self,
+        run_id: int,
+        search: str | None = None,
+        status: Status | None = None,
+        features: Collection[int] | None = None,
+    ) -> list[LabelRow]:
+        """Labels of a run by feature, those that meet every condition given.
+
+        `search` finds labels and explanations that hold all of its words, each by its beginning or its stem; without
+        a word in it (`=>`) it is looked for as it stands.
+        """
+        return self._read(reading.labels, run_id, search, status, features)
+
+    def close(self) -> None:
+        """Writes what is queued, frees the runs and closes the file. Raises `LogError` if any write has failed."""
+        with self._reading:
+            self._reader.close()  # before the writer: the last to leave clears the journal away, and a reader cannot
+        if self._writer is not None:
+            self._writer.close()
+        for lock in self._locks.values():
+            lock.release()
+        if self._writer is not None:
+            self._writer.raise_fault()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Closes; a fault of the log does not hide the error that ended the block."""
+        try:
+            self.close()
+        except LogError:
+            if error is None:
+                raise
+
+    def _begin(self, db: Database, identity: RunIdentity, features: Sequence[int], new: bool) -> RunRow:
+        # Finding and locking are one transaction: of two processes that begin the same run at once, one is refused.
+        found = None if new else writing.find_run(db, identity)
+        run_id = writing.add_run(db, identity) if found is None else found
+        if run_id not in self._locks:
+            self._locks[run_id] = RunLock(self.path, run_id)
+        done = writing.add_invocation(db, run_id, features, identity.subject.device)
+        return RunRow(run_id, resumed=found is not None, done=done)
+
+    def _write(self, action: Callable[Concatenate[Database, P], T], *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        if self._writer is None:
+            raise LogError(f"The log {self.path} was opened for reading only.")
+        return self._writer.submit(lambda db: action(db, *args, **kwargs))
+
+    def _read(self, query: Callable[Concatenate[Database, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        with self._reading, log_errors(self.path):
+            return query(self._reader, *args, **kwargs)

@@ -1,0 +1,53 @@
+"""What an explainer answers, and what becomes of it: values at the boundary to the LLM."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from probes.settings import Value
+
+Action = Literal["label", "probe", "abstain"]
+Status = Literal["labelled", "abstained", "failed"]
+
+
+class SettingsChange(Value):
+    """The settings an explainer asks for; what it leaves out stays as it was in round 1."""
+
+    weights: str | None = None
+    """`encoder`, `decoder` or `blend:b`."""
+    scale: float | None = None
+    """As a multiple of the subject's default scale."""
+    centroid: bool | None = None
+    pca: tuple[float, ...] | None = None
+    prompt: str | None = None
+    """A base prompt, by name only."""
+    exponent: float | None = None
+
+
+class Proposal(Value):
+    """An explainer's answer to one round of evidence."""
+
+    action: Action
+    """`label`: settled. `probe`: look again with `settings`. `abstain`: the evidence does not carry a label."""
+    label: str = Field(default="", max_length=200)
+    explanation: str = Field(default="", max_length=2000)
+    confidence: float = Field(default=0.0, ge=0, le=1)
+    """The explainer's own probability that the label is right."""
+    evidence: tuple[str, ...] = ()
+    """Ids of the evidence lines that the label rests on."""
+    settings: SettingsChange | None = None
+    reason: str = Field(default="", max_length=2000)
+    """Why these settings, or why it abstains."""
+
+
+class Outcome(Value):
+    """What the loop of one feature ended with."""
+
+    feature: int
+    status: Status
+    label: str = ""
+    explanation: str = ""
+    confidence: float | None = None
+    rounds: int
+    reason: str = ""
+    evidence: tuple[str, ...] = ()

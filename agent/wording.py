@@ -1,0 +1,51 @@
+"""Numbers, tokens and settings in the few words that tables and pictures have room for.
+
+Knows nothing of terminals, SVG or DOT. Everything it returns is already safe to print.
+"""
+
+from agent.printable import printable
+from probes.evidence import Tree
+from probes.settings import GHOST, VectorSettings
+
+GHOST_SIGN = "▢"
+"""Stands for the ghost token wherever a prompt is shown."""
+
+
+def percent(probability: float) -> str:
+    """`87%`, `3.2%`, `0.05%`, `4e-06`: two digits that mean something, at most five characters."""
+    if probability >= 0.0995:
+        return f"{probability:.0%}"
+    if probability >= 0.0001:
+        return f"{probability * 100:.1f}%" if probability >= 0.00995 else f"{probability * 100:.2f}%"
+    return f"{probability:.0e}"
+
+
+def token_words(token: str) -> str:
+    """One token on its own, its leading and trailing spaces visible."""
+    inner = printable(token.strip(" "))
+    left = len(token) - len(token.lstrip(" "))
+    right = len(token) - len(token.rstrip(" ")) if inner else 0
+    return "␣" * left + inner + "␣" * right
+
+
+def phrase_words(text: str, most: int = 80) -> str:
+    """A phrase of a tree, without its outer spaces, at most `most` characters."""
+    words = printable(text.strip(" ")) or token_words(text)
+    return words if len(words) <= most else words[: most - 1] + "…"
+
+
+def vector_words(settings: VectorSettings) -> str:
+    """`encoder, scale 3.8, no centroid, pca 0.1+0.05`: what the vector was made of."""
+    parts = [settings.weights]
+    if settings.scale is not None:
+        parts.append(f"scale {settings.scale:.4g}")
+    if not settings.centroid:
+        parts.append("no centroid")
+    if any(settings.pca):
+        parts.append("pca " + "+".join(f"{weight:g}" for weight in settings.pca))
+    return ", ".join(parts)
+
+
+def prompt_words(tree: Tree) -> str:
+    """The prompt a tree was grown from, with a sign for the ghost."""
+    return printable(tree.settings.tree.prompt_text.replace(GHOST, GHOST_SIGN))

@@ -1,0 +1,71 @@
+"""How well a run's labels agree with the embedded subject's known concepts.
+
+Only `demo` has known concepts: its world was made, so what many of its features stand for was measured when it was
+built (probes/demo/truth.py). Knows no explainer and no probe; no explainer may know this file.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from probes.demo.shipped import KnownConcept, ShippedTruth, load_truth
+from probes.presets import SubjectSource
+from probes.share import Share
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Labels against known concepts, over all features that have one, unlabelled ones counting as wrong."""
+
+    right: Share
+    shuffled: Share
+    """The same labels, each given to another feature."""
+
+    def sentence(self) -> str:
+        """The figures in one sentence, n and 95 % intervals with them."""
+        return (
+            f"Of {self.right.n} features whose concept is known, {self.right} are labelled with its name or a synonym; "
+            f"with the labels shuffled, {self.shuffled}."
+        )
+
+
+def known_concepts(source: SubjectSource) -> ShippedTruth | None:
+    """What is known of the subject's features; None for every subject but `demo`."""
+    return load_truth() if source.name == "demo" else None
+
+
+def agreement(labels: Mapping[int, str | None], truth: ShippedTruth, seed: int = 0) -> Agreement | None:
+    """How many of the labels name their feature's known concept; None where no feature has one.
+
+    `labels` holds every feature of the run, None for one without a label. The control is a seeded derangement: every
+    label goes to another feature with a known concept, which may by chance share its concept.
+    """
+    features = [f for f in sorted(labels) if f in truth.features]
+    if not features:
+        return None
+    given = [labels[f] for f in features]
+    concepts = [truth.features[f] for f in features]
+    return Agreement(_share(given, concepts, truth), _share(_deranged(given, seed), concepts, truth))
+
+
+def names_concept(label: str | None, concept: KnownConcept, truth: ShippedTruth) -> bool:
+    """Whether the label names this concept and no unrelated one; what it is a kind of may be named beside it."""
+    words = re.findall(r"[a-z]+", (label or "").lower())
+    named = {truth.concept_of_name[word] for word in words if word in truth.concept_of_name}
+    return concept.name in named and named <= set(concept.lineage)
+
+
+def _share(labels: Sequence[str | None], concepts: Sequence[KnownConcept], truth: ShippedTruth) -> Share:
+    right = [names_concept(label, concept, truth) for label, concept in zip(labels, concepts, strict=True)]
+    return Share(sum(right), len(right))
+
+
+def _deranged(labels: Sequence[str | None], seed: int) -> list[str | None]:
+    """The labels along one random cycle, so that none stays where it was."""
+    order = np.random.default_rng(seed).permutation(len(labels))
+    moved: list[str | None] = list(labels)
+    for here, there in zip(order, np.roll(order, 1), strict=True):
+        moved[here] = labels[there]
+    return moved

@@ -1,0 +1,118 @@
+"""What probes return: plain values, without torch, that survive a round trip through JSON."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from probes.settings import ProbeKind, ProbeSettings
+
+
+@dataclass(frozen=True)
+class ProbeRequest:
+    """One piece of evidence to be made."""
+
+    kind: ProbeKind
+    feature: int
+    settings: ProbeSettings
+
+
+@dataclass(frozen=True)
+class ScoredToken:
+    """A token of the vocabulary with the number a probe gave it."""
+
+    token_id: int
+    token: str
+    score: float
+
+
+@dataclass(frozen=True)
+class Tree:
+    """A definition tree in columns: node 0 is the root, parents come before their children, siblings in falling order.
+
+    `settings` are resolved (the scale is a number). Probabilities are cumulative from the root, whose own is 1.
+    """
+
+    feature: int
+    settings: ProbeSettings
+    prompt: str
+    prompt_ids: tuple[int, ...]
+    ghost_position: int
+    placeholder_id: int
+    parents: tuple[int, ...] = (-1,)
+    token_ids: tuple[int, ...] = (-1,)
+    probabilities: tuple[float, ...] = (1.0,)
+    texts: Mapping[int, str] = field(default_factory=dict)
+    """Text of every token id that occurs."""
+
+    @property
+    def n_nodes(self) -> int:
+        """Number of nodes, the root included."""
+        return len(self.parents)
+
+
+@dataclass(frozen=True)
+class TokenList:
+    """The tokens nearest to a feature's vector, by centroid-corrected cosine distance, smallest score first."""
+
+    feature: int
+    settings: ProbeSettings
+    tokens: tuple[ScoredToken, ...]
+
+
+@dataclass(frozen=True)
+class Projection:
+    """The tokens that a feature's decoder row raises most and lowers most through the unembedding (logits)."""
+
+    feature: int
+    settings: ProbeSettings
+    top: tuple[ScoredToken, ...]
+    bottom: tuple[ScoredToken, ...]
+
+
+Evidence = Tree | TokenList | Projection
+
+
+def tree_json(tree: Tree) -> dict[str, Any]:
+    """The tree as nested dicts, as `interpret tree --json` prints it: cumulative probabilities, children falling."""
+    columns = zip(tree.token_ids, tree.probabilities, strict=True)
+    nodes = [_node_json(tree, token_id, probability) for token_id, probability in columns]
+    for node, parent in zip(nodes[1:], tree.parents[1:], strict=True):
+        nodes[parent]["children"].append(node)
+    return {
+        "feature": tree.feature,
+        "settings": tree.settings.model_dump(mode="json"),
+        "prompt": tree.prompt,
+        "prompt_ids": list(tree.prompt_ids),
+        "ghost_position": tree.ghost_position,
+        "placeholder_id": tree.placeholder_id,
+        "n_nodes": tree.n_nodes,
+        "root": nodes[0],
+    }
+
+
+def tokens_json(token_list: TokenList) -> dict[str, Any]:
+    """The token list as `interpret tokens --json` prints it, smallest score first."""
+    return {**_head_json(token_list), "tokens": _scored_json(token_list.tokens)}
+
+
+def projection_json(projection: Projection) -> dict[str, Any]:
+    """The projection in the form of a token list, with both its ends."""
+    return {**_head_json(projection), "top": _scored_json(projection.top), "bottom": _scored_json(projection.bottom)}
+
+
+def _node_json(tree: Tree, token_id: int, probability: float) -> dict[str, Any]:
+    is_root = token_id < 0
+    return {
+        "token_id": None if is_root else token_id,
+        "token": "" if is_root else tree.texts[token_id],
+        "probability": probability,
+        "children": [],
+    }
+
+
+def _head_json(evidence: TokenList | Projection) -> dict[str, Any]:
+    return {"feature": evidence.feature, "settings": evidence.settings.model_dump(mode="json")}
+
+
+def _scored_json(tokens: Sequence[ScoredToken]) -> list[dict[str, Any]]:
+    return [{"token_id": item.token_id, "token": item.token, "score": item.score} for item in tokens]

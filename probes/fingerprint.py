@@ -1,0 +1,30 @@
+"""A hash that tells one subject's files from another's without reading gigabytes."""
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+
+BLOCKS = 16
+BLOCK_BYTES = 64 * 1024
+
+
+def fingerprint(files: Mapping[str, Path]) -> str:
+    """sha256 over name, size and content of every file; of safetensors, 16 evenly spaced blocks of 64 KiB."""
+    digest = hashlib.sha256()
+    for name, path in sorted(files.items()):
+        digest.update(f"{name}\0{path.stat().st_size}\0".encode())
+        digest.update(_sample(path) if path.suffix == ".safetensors" else path.read_bytes())
+    return digest.hexdigest()
+
+
+def _sample(path: Path) -> bytes:
+    """The first block, the last one and those evenly between; the whole file where it is no longer than they."""
+    size = path.stat().st_size
+    if size <= BLOCKS * BLOCK_BYTES:
+        return path.read_bytes()
+    with path.open("rb") as file:
+        blocks = []
+        for index in range(BLOCKS):
+            file.seek((size - BLOCK_BYTES) * index // (BLOCKS - 1))
+            blocks.append(file.read(BLOCK_BYTES))
+    return b"".join(blocks)

@@ -1,0 +1,101 @@
+"""A key-value cache for trees: each token's keys and values are stored once, a sequence is a path of rows of it.
+
+So a branch costs no copy of its trunk: a batch gathers its ancestors layer by layer, and only for as long as that layer
+computes. Plugs into transformers as a `Cache`; knows nothing of tokens, probabilities or features.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from transformers import PreTrainedModel
+from transformers.cache_utils import Cache, DynamicCache, DynamicLayer, DynamicSlidingWindowLayer
+
+from probes.errors import SubjectError
+
+
+class _Store:
+    """Rows of keys, or of values, of one layer."""
+
+    def __init__(self) -> None:
+        self.rows: Tensor | None = None
+
+    def write(self, states: Float[Tensor, "batch heads new dim"], base: int) -> None:
+        """Puts the states, sequence by sequence, into the rows from `base` on; grows by doubling."""
+        new = states.transpose(1, 2).flatten(0, 1)
+        end = base + len(new)
+        if self.rows is None or end > len(self.rows):
+            grown = new.new_empty(max(end, 2 * len(self.rows) if self.rows is not None else 0), *new.shape[1:])
+            if self.rows is not None:
+                grown[:base] = self.rows[:base]
+            self.rows = grown
+        self.rows[base:end] = new
+
+    def read(self, paths: Int[Tensor, "batch pos"]) -> Float[Tensor, "batch heads pos dim"]:
+        assert self.rows is not None
+        return self.rows.index_select(0, paths.flatten()).view(*paths.shape, *self.rows.shape[1:]).transpose(1, 2)
+
+    @property
+    def row_bytes(self) -> int:
+        return self.rows[0].nbytes if self.rows is not None else 0
+
+
+@dataclass
+class _Window:
+    """What the next forward may see: the rows of every sequence, of which the last `n_new` it writes itself."""
+
+    paths: Tensor
+    n_new: int
+    base: int
+
+
+class _PathLayer(DynamicLayer):  # type: ignore[misc]
+    """One layer: stores what is new, returns what the window shows. Sliding windows are the mask's business."""
+
+    _layer_type = None  # else transformers would use this class for every model's cache
+
+    def __init__(self, cache: "PathCache") -> None:
+        super().__init__()
+        self._cache = cache
+        self._keys, self._values = _Store(), _Store()
+
+    def update(self, key_states: Tensor, value_states: Tensor, *_args: Any, **_kwargs: Any) -> tuple[Tensor, Tensor]:
+        window = self._cache.window
+        self._keys.write(key_states, window.base)
+        self._values.write(value_states, window.base)
+        return self._keys.read(window.paths), self._values.read(window.paths)
+
+    def get_seq_length(self) -> int:
+        window = self._cache.window
+        return window.paths.shape[1] - window.n_new
+
+    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
+        return self.get_seq_length() + query_length, 0
+
+    @property
+    def row_bytes(self) -> int:
+        return self._keys.row_bytes + self._values.row_bytes
+
+
+class PathCache(Cache):  # type: ignore[misc]
+    """The cache of one batch of trees. Raises SubjectError for models that keep more than keys and values."""
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        plain = DynamicCache(config=model.config).layers
+        if not plain or any(type(layer) not in (DynamicLayer, DynamicSlidingWindowLayer) for layer in plain):
+            raise SubjectError(
+                f"Trees need a model that attends to keys and values only; {type(model).__name__} does not."
+            )
+        super().__init__(layers=[_PathLayer(self) for _ in plain])
+        self.window = _Window(torch.empty(0, 0, dtype=torch.long), 0, 0)
+
+    def see(self, paths: Int[Tensor, "batch pos"], n_new: int, base: int) -> None:
+        """The next forward's sequences see the rows `paths`, whose last `n_new` it writes, from row `base` on."""
+        self.window = _Window(paths, n_new, base)
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes that one token takes, over all layers; known after the first forward."""
+        return sum(layer.row_bytes for layer in self.layers)

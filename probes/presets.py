@@ -1,0 +1,135 @@
+"""Which subject to probe, the subjects known by name, and what is kept of a loaded one: values, no torch."""
+
+import re
+from pathlib import Path
+from typing import Any, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from probes.settings import Value
+
+DEMO = Path(__file__).parent / "demo" / "subject"
+"""The embedded subject: folders `model` and `sae`, and `subject.json` with its placeholder."""
+
+NEURONPEDIA = "https://neuronpedia.org"
+
+_DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
+
+
+class Preset(Value):
+    """Where a subject's parts are, and what is pinned about it."""
+
+    model: str
+    """A local folder or a hub id."""
+    sae: str
+    """A local folder, or a hub id with `:subfolder`."""
+    default_scale: float | None = Field(default=None, gt=0)
+    """None = mean distance of the embedding rows from their centroid."""
+    placeholder_id: int | None = Field(default=None, ge=0)
+    """None = chosen from the tokenizer."""
+    neuronpedia: str | None = None
+    """The SAE's id there, `model/source`."""
+    input_scale: float = Field(default=1.0, gt=0)
+    """What activations are multiplied by before the SAE reads them."""
+
+
+def _demo() -> Preset:
+    return Preset(model=str(DEMO / "model"), sae=str(DEMO / "sae"))
+
+
+def _gemma(layer: int, ending: str, input_scale: float = 1.0) -> Preset:
+    """An SAE of the original notebook; scale and placeholder are its own."""
+    return Preset(
+        model="google/gemma-2b",
+        sae=f"jbloom/Gemma-2b-Residual-Stream-SAEs:gemma_2b_blocks.{layer}.hook_resid_post_16384{ending}",
+        default_scale=3.8,
+        placeholder_id=23070,
+        neuronpedia=f"gemma-2b/{layer}-res-jb",
+        input_scale=input_scale,
+    )
+
+
+PRESETS: dict[str, Preset] = {
+    "demo": _demo(),
+    "gemma-2b/0-res-jb": _gemma(0, "_anthropic"),
+    "gemma-2b/6-res-jb": _gemma(6, "_anthropic_fast_lr"),
+    "gemma-2b/10-res-jb": _gemma(10, ""),
+    "gemma-2b/12-res-jb": _gemma(12, "", input_scale=0.2138),  # SAELens' list of pretrained SAEs, norm_scaling_factor
+}
+
+
+class SubjectSource(Value):
+    """A subject by name, or a model and an SAE together."""
+
+    name: str | None = "demo"
+    """One of `PRESETS`."""
+    model: str | None = None
+    """A local folder or a hub id."""
+    sae: str | None = None
+    """A local folder or a hub id, with `:subfolder` where it holds several SAEs."""
+    device: str = "auto"
+    """`auto`, `cpu`, `cuda`, `cuda:N` or `mps`."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _a_model_replaces_the_default_name(cls, data: Any) -> Any:
+        if isinstance(data, dict) and "name" not in data and (data.get("model") or data.get("sae")):
+            return {**data, "name": None}
+        return data
+
+    @field_validator("name")
+    @classmethod
+    def _name_is_known(cls, name: str | None) -> str | None:
+        if name is not None and name not in PRESETS:
+            raise ValueError(f"the subjects known by name are {', '.join(PRESETS)}; for others give a model and an SAE")
+        return name
+
+    @field_validator("device")
+    @classmethod
+    def _device_is_known(cls, device: str) -> str:
+        if not _DEVICE.fullmatch(device):
+            raise ValueError("a device is auto, cpu, cuda, cuda:N or mps")
+        return device
+
+    @model_validator(mode="after")
+    def _one_way_of_naming(self) -> Self:
+        named, given = self.name is not None, (bool(self.model), bool(self.sae))
+        if named and any(given):
+            raise ValueError("give either the name of a subject, or a model and an SAE, not both")
+        if not named and not all(given):
+            raise ValueError("a model and an SAE are given together")
+        return self
+
+    @property
+    def preset(self) -> Preset:
+        """Where its parts are."""
+        if self.name is not None:
+            return PRESETS[self.name]
+        return Preset(model=self.model or "", sae=self.sae or "")
+
+
+class SubjectCard(Value):
+    """What a log keeps of a loaded subject."""
+
+    name: str
+    model: str
+    model_revision: str
+    """The hub's commit, or `local`."""
+    sae: str
+    sae_revision: str
+    hook: str
+    """Where the SAE reads, e.g. `blocks.6.hook_resid_post`."""
+    layer: int
+    d_model: int
+    vocab: int
+    """Rows of the embedding matrix; the tokenizer may know fewer."""
+    n_features: int
+    default_scale: float
+    placeholder_id: int
+    dtype: str
+    """Of the model's weights; vectors and lists are float32 always."""
+    device: str
+    fingerprint: str
+    """sha256 over configs, tokenizer and samples of the weights."""
+    neuronpedia: str | None
+    """What stands before `/FEATURE` in the address of a feature's page there."""

@@ -1,0 +1,29 @@
+"""A proportion with its n and interval. Knows nothing of what was counted."""
+
+from dataclasses import dataclass
+
+from scipy.stats import binomtest
+
+
+@dataclass(frozen=True)
+class Share:
+    """k of n."""
+
+    k: int
+    n: int
+    """At least 1: of nothing there is no share."""
+
+    @property
+    def value(self) -> float:
+        """k / n."""
+        return self.k / self.n
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """The 95 % interval of E. B. Wilson (1927)."""
+        bounds = binomtest(self.k, self.n).proportion_ci(method="wilson")
+        return float(bounds.low), float(bounds.high)
+
+    def __str__(self) -> str:
+        low, high = self.interval
+        return f"{self.value:.2f} [{low:.2f}, {high:.2f}]"

@@ -1,0 +1,225 @@
+"""The subject under study: a model, its tokenizer and an SAE, loaded together and checked against each other.
+
+Knows how to get and read them, and nothing of what is done with them.
+"""
+
+import json
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.utils import logging as transformers_logging
+
+from probes import hub
+from probes.embedding import EmbeddingTable
+from probes.errors import SubjectError
+from probes.fingerprint import fingerprint
+from probes.ghost import input_scale
+from probes.placeholder import choose_placeholder
+from probes.presets import NEURONPEDIA, Preset, SubjectCard, SubjectSource
+from probes.sae import CONFIG_FILE, SAE, WEIGHTS_FILE, read_sae
+from probes.sae_config import SaeConfig
+from probes.texts import TokenTexts
+
+_WEIGHTS = ("*.safetensors", "*.safetensors.index.json")
+_TOKENIZER = ("tokenizer*", "special_tokens_map.json", "added_tokens.json", "vocab.json", "merges.txt")
+MODEL_FILES = ("config.json", *_WEIGHTS, *_TOKENIZER)
+SAE_FILES = (CONFIG_FILE, WEIGHTS_FILE)
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """A loaded subject. Nothing in it changes; what is derived from it is computed once."""
+
+    card: SubjectCard
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    sae: SAE
+    table: EmbeddingTable
+    text_of: TokenTexts
+    """`text_of(token_id)` is the token's text inside a sentence."""
+
+    @property
+    def embedding(self) -> Float[Tensor, "vocab d_model"]:
+        """The input embedding's rows as stored, float32."""
+        return self.table.rows
+
+    @property
+    def centroid(self) -> Float[Tensor, " d_model"]:
+        """The mean of the embedding's rows."""
+        return self.table.centroid
+
+    def components(self, k: int) -> Float[Tensor, "k d_model"]:
+        """The k leading principal components of the embedding's rows; see `EmbeddingTable.components`."""
+        return self.table.components(k)
+
+    @property
+    def embedder(self) -> nn.Module:
+        """The model's own input embedding module."""
+        module = self.model.get_input_embeddings()
+        assert isinstance(module, nn.Module)
+        return module
+
+    @cached_property
+    def input_scale(self) -> float:
+        """What the embedding module multiplies its rows by; a ghost is multiplied by it too."""
+        return input_scale(self.embedder)
+
+
+def load_subject(source: SubjectSource) -> Subject:
+    """The subject that `source` names, from this machine or the hub. Raises SubjectError, early where it can."""
+    preset = source.preset
+    device = choose_device(source.device)
+    if source.name == "demo" and not Path(preset.model).is_dir():
+        raise SubjectError(f"The embedded subject is missing from this installation: {preset.model} does not exist.")
+    sae_folder = hub.folder_of(preset.sae, "SAE", SAE_FILES)
+    sae = read_sae(sae_folder.path, preset.input_scale)
+    model_folder = hub.folder_of(preset.model, "Model", MODEL_FILES)
+    _check_fit(_model_config(model_folder.path), sae.config, preset)
+    model, tokenizer = _load_model(model_folder.path, device), _load_tokenizer(model_folder.path)
+    table = EmbeddingTable(_stored_rows(model))
+    card = SubjectCard(
+        **_names(source, sae.config),
+        model_revision=model_folder.revision,
+        sae_revision=sae_folder.revision,
+        hook=str(sae.config.hook),
+        layer=sae.config.hook.layer,
+        d_model=sae.config.d_model,
+        vocab=len(table.rows),
+        n_features=sae.config.n_features,
+        default_scale=preset.default_scale or table.mean_distance,
+        placeholder_id=_placeholder(preset, model_folder.path, tokenizer, len(table.rows)),
+        dtype=str(model.dtype).removeprefix("torch."),
+        device=str(device),
+        fingerprint=fingerprint(_files(model_folder.path, sae_folder.path)),
+    )
+    return Subject(card, model, tokenizer, sae.to(device), table, TokenTexts(tokenizer))
+
+
+def choose_device(name: str) -> torch.device:
+    """The device `name` stands for; `auto` is the first of CUDA, MPS and CPU that is there. Raises SubjectError."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    device = torch.device(name)
+    n_there = torch.cuda.device_count() if device.type == "cuda" else int(torch.backends.mps.is_available())
+    if device.type != "cpu" and (device.index or 0) >= n_there:
+        raise SubjectError(f"Device {name} is not available here; use auto or cpu.")
+    return device
+
+
+def _names(source: SubjectSource, config: SaeConfig) -> dict[str, Any]:
+    """What the card calls the subject; the demo by names that are the same on every machine."""
+    preset = source.preset
+    page = preset.neuronpedia or config.neuronpedia
+    is_demo = source.name == "demo"
+    return {
+        "name": source.name or f"{preset.model} + {preset.sae}",
+        "model": "demo/model" if is_demo else preset.model,
+        "sae": "demo/sae" if is_demo else preset.sae,
+        "neuronpedia": f"{NEURONPEDIA}/{page}" if page else None,
+    }
+
+
+def _check_fit(config: Any, sae: SaeConfig, preset: Preset) -> None:
+    text = config.get_text_config(decoder=True)
+    if text.hidden_size != sae.d_model:
+        raise SubjectError(
+            f"SAE {preset.sae} reads vectors of {sae.d_model} dimensions, "
+            f"but those of model {preset.model} have {text.hidden_size}."
+        )
+    if sae.hook.layer >= text.num_hidden_layers:
+        raise SubjectError(
+            f"SAE {preset.sae} reads at {sae.hook}, "
+            f"but model {preset.model} has layers 0 to {text.num_hidden_layers - 1}."
+        )
+
+
+@contextmanager
+def _explained(folder: Path, what: str) -> Iterator[None]:
+    """What transformers raises becomes one sentence; its progress bars are left out."""
+    bars, level = transformers_logging.is_progress_bar_enabled(), transformers_logging.get_verbosity()
+    transformers_logging.disable_progress_bar()
+    transformers_logging.set_verbosity(logging.ERROR)
+    try:
+        yield
+    except (OSError, ValueError, RuntimeError, KeyError, ImportError) as error:
+        first_line = next(iter(str(error).splitlines()), type(error).__name__).rstrip(". ")
+        raise SubjectError(f"The {what} in {folder} cannot be loaded: {first_line}.") from error
+    finally:
+        transformers_logging.set_verbosity(level)
+        if bars:
+            transformers_logging.enable_progress_bar()
+
+
+def _model_config(folder: Path) -> Any:
+    if not (folder / "config.json").is_file():
+        raise SubjectError(f"Model folder {folder} has no config.json; give a model in the Hugging Face format.")
+    with _explained(folder, "model's configuration"):
+        return AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+
+
+def _load_model(folder: Path, device: torch.device) -> PreTrainedModel:
+    """The model, ready to be read: bf16 on an accelerator, float32 on a CPU."""
+    if not any(folder.glob("*.safetensors")):
+        raise SubjectError(f"Model folder {folder} has no weights in .safetensors, the only form that is read.")
+    with _explained(folder, "model"):
+        model, report = AutoModelForCausalLM.from_pretrained(
+            folder,
+            dtype=torch.float32 if device.type == "cpu" else torch.bfloat16,
+            use_safetensors=True,
+            trust_remote_code=False,
+            local_files_only=True,
+            output_loading_info=True,
+        )
+    if report["missing_keys"]:
+        raise SubjectError(f"The weights in {folder} lack {', '.join(sorted(report['missing_keys'])[:3])}.")
+    model.requires_grad_(False)
+    loaded: PreTrainedModel = model.eval().to(device)
+    return loaded
+
+
+def _load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    with _explained(folder, "tokenizer"):
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+            folder, trust_remote_code=False, local_files_only=True
+        )
+    return tokenizer
+
+
+def _stored_rows(model: PreTrainedModel) -> Float[Tensor, "vocab d_model"]:
+    rows: Tensor = model.get_input_embeddings().weight
+    d_model = model.config.get_text_config(decoder=True).hidden_size
+    if rows.shape[1] != d_model:
+        raise SubjectError(
+            f"The model embeds tokens in {rows.shape[1]} dimensions but computes in {d_model}; these must be equal."
+        )
+    return rows.detach().float()
+
+
+def _placeholder(preset: Preset, model_folder: Path, tokenizer: PreTrainedTokenizerBase, vocab: int) -> int:
+    """The preset's id, else that of a `subject.json` beside the model's folder, else one chosen from the tokenizer."""
+    beside = model_folder.parent / "subject.json"
+    pinned = preset.placeholder_id
+    if pinned is None and beside.is_file():
+        pinned = json.loads(beside.read_text(encoding="utf-8")).get("placeholder_id")
+    if pinned is None:
+        return choose_placeholder(tokenizer, vocab)
+    if not 0 <= pinned < vocab:
+        raise SubjectError(f"Placeholder id {pinned} is outside the model's vocabulary of {vocab}.")
+    return int(pinned)
+
+
+def _files(model_folder: Path, sae_folder: Path) -> dict[str, Path]:
+    """Every file that decides what the subject does, by a name that is the same on every machine."""
+    files = {
+        f"model/{path.name}": path for pattern in MODEL_FILES for path in model_folder.glob(pattern) if path.is_file()
+    }
+    return files | {f"sae/{name}": sae_folder / name for name in SAE_FILES}

@@ -1,0 +1,28 @@
+"""The text that a token stands for inside a sentence. Knows nothing of models."""
+
+from transformers import PreTrainedTokenizerBase
+
+
+class TokenTexts:
+    """Texts of single tokens, remembered.
+
+    Some tokenizers drop the space in front of what they decode first. So a token is decoded behind another one, whose
+    text is then cut off: " cat" and "cat" stay two.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        self._tokenizer = tokenizer
+        self._known: dict[int, str] = {}
+        self._anchor = list(tokenizer.encode("a", add_special_tokens=False))[-1:]
+        self._anchor_text = self._decode(self._anchor)
+
+    def __call__(self, token_id: int) -> str:
+        """The token's text; bytes that are no whole character show as U+FFFD."""
+        if token_id not in self._known:
+            behind = self._decode([*self._anchor, token_id])
+            cut = behind.startswith(self._anchor_text)
+            self._known[token_id] = behind[len(self._anchor_text) :] if cut else self._decode([token_id])
+        return self._known[token_id]
+
+    def _decode(self, ids: list[int]) -> str:
+        return str(self._tokenizer.decode(ids, clean_up_tokenization_spaces=False))

@@ -1,0 +1,79 @@
+"""Token lists: the tokens nearest to a feature's vector, those that are near to everything divided away.
+
+score(t) = (1 - cos(v, E_t)) ** m / (1 - cos(c, E_t)), smallest first. After M. Watkins, "SAE Feature Interpretability
+Tool". Rows of zeros are left out. Matrix products for many features at once, blocks of the vocabulary at a time.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from probes.batching import in_groups
+from probes.embedding import EmbeddingTable
+from probes.evidence import Evidence, ProbeRequest, ScoredToken, TokenList
+from probes.settings import TokenSettings
+from probes.subject import Subject
+from probes.vectors import has_direction, request_vectors, resolved
+
+BLOCK_BYTES = 64 * 2**20
+"""Memory for one block of scores, about."""
+MOST_FEATURES = 512
+"""Most features in one product."""
+
+
+def probe(subject: Subject, requests: Sequence[ProbeRequest]) -> list[Evidence]:
+    """One token list per request, in their order. A feature without direction gets an empty one."""
+    return in_groups(
+        requests,
+        lambda request: request.settings.tokens,
+        lambda settings, alike: _lists(subject, alike, settings),
+    )
+
+
+def _lists(subject: Subject, requests: Sequence[ProbeRequest], settings: TokenSettings) -> Iterator[TokenList]:
+    vectors = request_vectors(subject, requests)
+    scores, ids = nearest(subject.table, vectors, settings)
+    alive = has_direction(vectors).tolist()
+    for request, lives, row, row_ids in zip(requests, alive, scores.tolist(), ids.tolist(), strict=True):
+        scored = [(id, score) for id, score in zip(row_ids, row, strict=True) if lives and score < float("inf")]
+        tokens = tuple(ScoredToken(id, subject.text_of(id), score) for id, score in scored)
+        yield TokenList(request.feature, resolved(subject, request.settings), tokens)
+
+
+@torch.inference_mode()
+def nearest(
+    table: EmbeddingTable, vectors: Float[Tensor, "n d_model"], settings: TokenSettings
+) -> tuple[Float[Tensor, "n top_n"], Tensor]:
+    """Scores in rising order and their token ids; infinite where there are no more tokens."""
+    pieces = [_nearest(table, piece, settings) for piece in torch.split(vectors, MOST_FEATURES)]
+    return torch.cat([piece[0] for piece in pieces]), torch.cat([piece[1] for piece in pieces])
+
+
+def _nearest(
+    table: EmbeddingTable, vectors: Float[Tensor, "n d_model"], settings: TokenSettings
+) -> tuple[Float[Tensor, "n top_n"], Tensor]:
+    """A running top n over blocks of the vocabulary."""
+    best = torch.empty(len(vectors), 0, device=vectors.device)
+    best_ids = torch.empty(len(vectors), 0, dtype=torch.long, device=vectors.device)
+    block = max(1, BLOCK_BYTES // (4 * len(vectors)))
+    for ids in torch.split(torch.arange(len(table.rows), device=vectors.device), block):
+        scores = torch.cat(
+            [best, _scores(table, vectors, slice(int(ids[0]), int(ids[-1]) + 1), settings.exponent)], dim=1
+        )
+        candidates = torch.cat([best_ids, ids.expand(len(vectors), -1)], dim=1)
+        best, order = scores.topk(min(settings.top_n, scores.shape[1]), dim=1, largest=False)
+        best_ids = candidates.gather(1, order)
+    return best, best_ids
+
+
+def _scores(
+    table: EmbeddingTable, vectors: Float[Tensor, "n d_model"], block: slice, exponent: float
+) -> Float[Tensor, "n block"]:
+    """Scores of a block of tokens; infinite for rows of zeros and for a row that points where the centroid does."""
+    lengths = vectors.norm(dim=-1, keepdim=True) * table.row_norms[block]
+    cosines = vectors @ table.rows[block].T / lengths
+    scores = (1 - cosines).clamp(min=0) ** exponent / table.centroid_distances[block]
+    usable = table.is_row[block] & (table.centroid_distances[block] > 0)
+    return torch.where(usable, scores, torch.inf).nan_to_num(nan=torch.inf, posinf=torch.inf)

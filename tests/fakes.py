@@ -1,0 +1,156 @@
+"""Ordinary implementations of the loop's neighbours, with a history: probes of a few concepts, and an explainer."""
+
+import asyncio
+import functools
+import threading
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from types import SimpleNamespace
+from typing import Any, ParamSpec
+
+from agent.config import RunConfig
+from agent.llm.base import Answer, Exchange, Request
+from agent.schema import Proposal
+from probes.errors import FeatureError
+from probes.evidence import Evidence, ProbeRequest, Projection, ScoredToken, TokenList, Tree
+from probes.presets import SubjectCard
+from probes.settings import ProbeSettings
+
+P = ParamSpec("P")
+
+
+def in_loop(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:
+    """A test that is a coroutine, run in an event loop of its own."""
+
+    @functools.wraps(test)
+    def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        asyncio.run(test(*args, **kwargs))
+
+    return run
+
+
+CARD = SubjectCard(
+    name="fake",
+    model="a-model",
+    model_revision="local",
+    sae="an-sae",
+    sae_revision="local",
+    hook="blocks.1.hook_resid_post",
+    layer=1,
+    d_model=8,
+    vocab=100,
+    n_features=1000,
+    default_scale=2.0,
+    placeholder_id=99,
+    dtype="float32",
+    device="cpu",
+    fingerprint="0" * 64,
+    neuronpedia=None,
+)
+SUBJECT = SimpleNamespace(card=CARD)
+"""All that a run reads of a subject whose probes are fake."""
+
+Definitions = Mapping[str, float]
+"""Texts with probabilities; the tokens are split before each space, and a last `"` is a token of its own."""
+
+DOGS: Definitions = {'a kind of dog that barks"': 0.5, 'a kind of dog that runs"': 0.2, 'a dog in the house"': 0.2}
+MIXED: Definitions = {'a fruit that grows"': 0.4, 'a tree that grows"': 0.3, 'a person who grows"': 0.1}
+GENERIC: Definitions = {"a": 0.3, "the kind": 0.2, 'a person who is"': 0.05, "to be": 0.05}
+
+
+def tree(definitions: Definitions, feature: int = 7, settings: ProbeSettings | None = None) -> Tree:
+    """A tree of these definitions, its shared beginnings merged."""
+    parents, texts, probabilities = [-1], [""], [1.0]
+    node_of = {(): 0}
+    for text, probability in definitions.items():
+        path: tuple[str, ...] = ()
+        for token in _tokens(text):
+            path += (token,)
+            if path not in node_of:
+                node_of[path] = len(parents)
+                parents.append(node_of[path[:-1]])
+                texts.append(token)
+                probabilities.append(0.0)
+            probabilities[node_of[path]] += probability
+    ids = {text: number for number, text in enumerate(dict.fromkeys(texts[1:]))}
+    return Tree(
+        feature=feature,
+        settings=settings or ProbeSettings(),
+        prompt='A typical definition of "{ghost}" would be "',
+        prompt_ids=(2, 3, 99, 4),
+        ghost_position=2,
+        placeholder_id=99,
+        parents=tuple(parents),
+        token_ids=(-1, *(ids[text] for text in texts[1:])),
+        probabilities=tuple(probabilities),
+        texts={number: text for text, number in ids.items()},
+    )
+
+
+def _tokens(text: str) -> Iterable[str]:
+    inner = text.removesuffix('"')
+    words = inner.split(" ")
+    yield words[0]
+    yield from (" " + word for word in words[1:])
+    if inner != text:
+        yield '"'
+
+
+def scored(*tokens: str) -> tuple[ScoredToken, ...]:
+    """Tokens with scores .01, .02, ..."""
+    return tuple(ScoredToken(number, token, number / 100) for number, token in enumerate(tokens, start=1))
+
+
+@dataclass
+class FakeProbes:
+    """Stands for `run_probes`: each feature has definitions by weights; any other weights say what `default` says."""
+
+    definitions: Mapping[int, Mapping[str, Definitions]] = field(default_factory=dict)
+    default: Definitions = field(default_factory=lambda: DOGS)
+    tokens: Sequence[str] = (" dog", " puppy", " hound")
+    faulty: frozenset[int] = frozenset()
+    """Features whose vector cannot be made."""
+    batches: list[list[ProbeRequest]] = field(default_factory=list)
+    threads: set[int] = field(default_factory=set)
+
+    def __call__(self, _subject: object, requests: Sequence[ProbeRequest]) -> list[Evidence]:
+        self.batches.append([*requests])
+        self.threads.add(threading.get_ident())
+        return [self._evidence(request) for request in requests]
+
+    def _evidence(self, request: ProbeRequest) -> Evidence:
+        feature, settings = request.feature, request.settings
+        if feature in self.faulty:
+            raise FeatureError(f"Feature {feature} is all zeros.")
+        if request.kind == "tokens":
+            return TokenList(feature, settings, scored(*self.tokens))
+        if request.kind == "projection":
+            return Projection(feature, settings, scored(" bark"), scored(" meow"))
+        definitions = self.definitions.get(feature, {}).get(settings.vector.weights, self.default)
+        return replace(tree(definitions), feature=feature, settings=settings)
+
+    def probed(self) -> list[int]:
+        """The features of all requests, each as often as it was probed."""
+        return [request.feature for batch in self.batches for request in batch]
+
+
+@dataclass
+class FakeExplainer:
+    """Answers from a queue, the last answer again and again; None stands for an answer that cannot be used."""
+
+    answers: list[Proposal | None]
+    provider: str = "fake"
+    model: str = "queue"
+    requests: list[Request] = field(default_factory=list)
+
+    async def answer(self, request: Request) -> Answer:
+        self.requests.append(request)
+        proposal = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        if proposal is None:
+            return Answer(None, Exchange(self.provider, self.model, "gibberish", error="not JSON"))
+        return Answer(proposal, Exchange(self.provider, self.model, proposal.model_dump_json()))
+
+
+def config(**changes: object) -> RunConfig:
+    """A run's settings, few features at a time."""
+    return RunConfig.parse({"concurrency": 4, **changes})

@@ -1,0 +1,105 @@
+"""Values to put into a log, for tests; what a test does not care about has a default."""
+
+import random
+from typing import Any
+
+from agent.llm.base import Answer, Exchange, Request
+from agent.runlog import RunIdentity
+from agent.schema import Outcome, Proposal
+from probes.evidence import Projection, ScoredToken, TokenList, Tree
+from probes.presets import SubjectCard
+from probes.settings import ProbeSettings, VectorSettings
+
+SETTINGS = ProbeSettings(vector=VectorSettings(weights="decoder", scale=3.8, pca=(0.1, 0.2)))
+
+
+def card(**changes: Any) -> SubjectCard:
+    values = {
+        "name": "tiny",
+        "model": "a-model",
+        "model_revision": "local",
+        "sae": "an-sae",
+        "sae_revision": "local",
+        "hook": "blocks.2.hook_resid_post",
+        "layer": 2,
+        "d_model": 16,
+        "vocab": 100,
+        "n_features": 600,
+        "default_scale": 3.8,
+        "placeholder_id": 7,
+        "dtype": "float32",
+        "device": "cpu",
+        "fingerprint": "f" * 64,
+        "neuronpedia": None,
+    }
+    return SubjectCard(**{**values, **changes})
+
+
+def identity(**changes: Any) -> RunIdentity:
+    values = {"subject": card(), "settings": {"rounds": 3}, "explainer": "offline", "templates": {"explain": "aa11"}}
+    return RunIdentity(**{**values, **changes})
+
+
+def request(feature: int = 5, **changes: Any) -> Request:
+    values = {
+        "round": 1,
+        "purpose": "explain",
+        "item": 0,
+        "system": "You read evidence.",
+        "prompt": f"Evidence of feature {feature}.",
+        "template": "explain",
+        "template_hash": "aa11",
+        "context": {},
+    }
+    return Request(feature=feature, **{**values, **changes})
+
+
+def answer(response: str = "a dog", **changes: Any) -> Answer:
+    proposal = Proposal(action="label", label="dog", explanation="It is about dogs.", confidence=0.7, evidence=("t1",))
+    return Answer(proposal, Exchange("offline", "rules-1", response, **changes))
+
+
+def failure(error: str = "HTTP 529: overloaded") -> Answer:
+    return Answer(None, Exchange("offline", "rules-1", "", error=error))
+
+
+def outcome(feature: int = 5, **changes: Any) -> Outcome:
+    values = {"status": "labelled", "label": "dogs", "explanation": "Words for dogs.", "confidence": 0.7, "rounds": 2}
+    return Outcome(feature=feature, **{**values, "evidence": ("t1", "d3"), **changes})
+
+
+def tokens(*texts: str) -> tuple[ScoredToken, ...]:
+    return tuple(ScoredToken(index, text, 0.125 * (index + 1)) for index, text in enumerate(texts))
+
+
+def token_list(*texts: str, feature: int = 5) -> TokenList:
+    return TokenList(feature, SETTINGS, tokens(*texts))
+
+
+def projection(feature: int = 5) -> Projection:
+    return Projection(feature, SETTINGS, tokens(" dog", " cat"), tokens(" of"))
+
+
+def grown_tree(n_nodes: int, feature: int = 5, seed: int = 0) -> Tree:
+    """A tree of `n_nodes` below its root; as in real definitions, a few of its tokens are common and many are rare."""
+    dice = random.Random(seed)
+    words = [" " + "".join(dice.choices("etaoinshrdlucmfwypvbgk", k=dice.randint(1, 9))) for _ in range(2000)]
+    chosen = dice.choices(range(2000), [1 / (rank + 1) for rank in range(2000)], k=n_nodes)
+    ids = [dice.randrange(256_000) for _ in words]
+    parents, probabilities = [-1], [1.0]
+    while len(parents) <= n_nodes:
+        parent = len(parents) // 4
+        parents.append(parent)
+        probabilities.append(probabilities[parent] * dice.uniform(0.05, 0.95))
+    return Tree(
+        feature=feature,
+        settings=SETTINGS,
+        prompt='A typical definition of "{ghost}" would be "',
+        prompt_ids=(2, 10, 7, 11),
+        ghost_position=2,
+        placeholder_id=7,
+        parents=tuple(parents),
+        token_ids=(-1, *(ids[word] for word in chosen)),
+        probabilities=tuple(probabilities),
+        texts={ids[word]: words[word] for word in chosen},
+    )

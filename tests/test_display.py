@@ -1,0 +1,211 @@
+"""What the terminal shows: readable, complete, and never a control character from outside."""
+
+import io
+from collections.abc import Iterable
+from itertools import pairwise
+
+import pytest
+from rich.console import Console
+
+from agent.basis import Basis, basis_of, cited_lines, numbered
+from agent.branches import Trim
+from agent.display import (
+    calls_table,
+    facts,
+    finding,
+    labels_table,
+    plain_labels_table,
+    projection_lines,
+    runs_table,
+    spread,
+    token_line,
+    token_list,
+)
+from agent.doctor import Finding
+from agent.outline import bar, tree_outline
+from agent.progress import progress
+from agent.runlog import CallRow, LabelRow, RunSummary
+from agent.schema import Outcome, Proposal
+from probes.evidence import Projection, ScoredToken, TokenList
+from probes.settings import ProbeSettings, VectorSettings
+from tests.trees import DOG, NASTY, tree_of
+
+
+def shown(thing: object, width: int = 200) -> str:
+    """What a terminal of that width would be sent, colours and all."""
+    screen = Console(
+        file=io.StringIO(), force_terminal=True, width=width, highlight=False, markup=False, color_system=None
+    )
+    screen.print(thing)
+    return screen.file.getvalue()
+
+
+def label(feature: int, **changes: object) -> LabelRow:
+    values = {
+        "label_id": feature,
+        "run_id": 1,
+        "feature": feature,
+        "status": "labelled",
+        "label": "dog",
+        "explanation": "its tree says so",
+        "confidence": 0.875,
+        "rounds": 2,
+        "reason": "",
+        "evidence": (),
+        "created": "2026-01-01T00:00:00.000Z",
+    }
+    return LabelRow(**values | changes)
+
+
+def scored(tokens: Iterable[str]) -> tuple[ScoredToken, ...]:
+    return tuple(ScoredToken(index, token, index / 8) for index, token in enumerate(tokens))
+
+
+def test_an_outline_has_a_line_per_phrase_under_its_parent() -> None:
+    lines = shown(tree_outline(DOG, Trim())).splitlines()
+    assert lines[0].startswith('A typical definition of "▢" would be "   encoder, scale 3.8')
+    assert [line.split()[0] for line in lines[1:6]] == ["70%", "50%", "20%", "10%", "5.0%"]
+    assert lines[1].rstrip().endswith(" a kind of")
+    assert lines[2].rstrip().endswith('├─ dog"')
+    assert lines[3].rstrip().endswith('└─ hound"')
+    assert "13 of 15 nodes drawn" in lines[6]
+
+
+def test_an_outline_of_nested_forks_draws_the_lines_that_lead_there() -> None:
+    tree = tree_of([(["a", "b", "c"], 0.3), (["a", "b", "d"], 0.2), (["a", "e"], 0.3), (["f"], 0.1)])
+    guides = [line[13:].rstrip() for line in shown(tree_outline(tree, Trim())).splitlines()[1:]]
+    assert guides == ["a", "├─ b", "│  ├─ c", "│  └─ d", "└─ e", "f"]
+
+
+def test_a_bar_is_as_long_as_its_share() -> None:
+    assert [bar(share, 4) for share in (0.0, 0.5, 1.0, 0.28125)] == ["", "██", "████", "█▏"]
+
+
+@pytest.mark.parametrize("text", NASTY)
+def test_nothing_from_outside_reaches_the_terminal_as_more_than_text(text: str) -> None:
+    tokens = scored([text, "x"])
+    things = [
+        tree_outline(tree_of([([text, text], 0.5), (["x", text], 0.4)]), Trim()),
+        token_list(TokenList(1, ProbeSettings(), tokens)),
+        token_line(TokenList(1, ProbeSettings(), tokens)),
+        projection_lines(Projection(1, ProbeSettings(), tokens, tokens)),
+        labels_table([label(1, label=text, reason=text)], {1: Basis()}, {1: text}),
+        labels_table([label(1, status="failed", reason=text)], {}, {}),
+        plain_labels_table([label(1, label=text, explanation=text)]),
+        runs_table([run(subject={"name": text}, explainer=text)]),
+        calls_table([call(model=text, error=text, proposal=Proposal.model_construct(action="label", label=text))]),
+        facts([("name", text)]),
+        finding(Finding("topic", text)),
+    ]
+    for thing in things:
+        sent = shown(thing)
+        assert all(line.isprintable() for line in sent.split("\n"))
+        sent.encode()
+    if text.isprintable():
+        assert all(text in shown(thing) for thing in things)
+
+
+def run(**changes: object) -> RunSummary:
+    values = {
+        "run_id": 3,
+        "status": "finished",
+        "created": "2026-01-01T12:34:56.000Z",
+        "finished": None,
+        "subject": {"name": "demo"},
+        "settings": {},
+        "explainer": "offline:rules-1",
+        "features": "0-500",
+        "n_asked": 501,
+        "n_labelled": 400,
+        "n_abstained": 100,
+        "n_failed": 1,
+        "n_calls": 900,
+        "cost_usd": None,
+    }
+    return RunSummary(**values | changes)
+
+
+def call(**changes: object) -> CallRow:
+    values = dict.fromkeys(CallRow.__dataclass_fields__) | {
+        "round": 1,
+        "attempt": 1,
+        "provider": "offline",
+        "model": "rules-1",
+        "input_tokens": 0,
+    }
+    return CallRow(**values | changes)
+
+
+def test_a_table_of_labels_has_evidence_and_known_concepts_beside_them() -> None:
+    rows = [label(7), label(8, status="abstained", label="", reason="flat", confidence=None)]
+    basis = {7: Basis("a kind of dog", 0.5, ("dog", "hound"))}
+    text = shown(labels_table(rows, basis, {7: "hound"}))
+    assert "known concept" in text
+    first, second = text.splitlines()[1:3]
+    assert first.split() == ["7", "dog", "0.88", "a", "kind", "of", "dog", "50%", "dog,", "hound", "hound"]
+    assert second.split() == ["8", "(abstained)"]
+    assert "known concept" not in shown(labels_table(rows, basis, {}))
+
+
+def test_a_label_that_is_not_there_is_explained_where_explanations_stand() -> None:
+    rows = [label(8, status="abstained", label="", reason="flat", explanation="")]
+    assert shown(plain_labels_table(rows)).splitlines()[1].split()[-1] == "flat"
+    assert "(failed: no answer)" in shown(labels_table([label(1, status="failed", reason="no answer")], {}, {}))
+
+
+def test_unknown_figures_are_blank_and_zeros_are_zeros() -> None:
+    line = shown(calls_table([call()])).splitlines()[1]
+    assert line.split() == ["1", "1", "offline:rules-1", "0"]
+
+
+def test_rows_are_spread_over_the_whole_result() -> None:
+    rows = [label(feature) for feature in range(501)]
+    features = [row.feature for row in spread(rows, 40)]
+    assert (features[0], features[-1], len(set(features))) == (0, 500, 40)
+    assert max(b - a for a, b in pairwise(features)) <= 13
+    assert spread(rows[:40], 40) == rows[:40]
+
+
+def test_what_a_label_rests_on_is_what_it_cites_with_the_tokens_of_the_same_vector() -> None:
+    decoder = ProbeSettings(vector=VectorSettings(weights="decoder", scale=3.8))
+    other = tree_of([(["a", " cat", '"'], 0.9)])
+    evidence = [
+        DOG,
+        TokenList(121, DOG.settings, scored([" dog", "dog", " hound"])),
+        type(other)(**{**other.__dict__, "settings": decoder}),
+        TokenList(121, decoder, scored([" cat"])),
+    ]
+    cited = basis_of(["E1.2"], evidence, 3.8)
+    assert (cited.definition, round(cited.probability or 0, 6)) == ("a kind of hound", 0.2)
+    assert cited.tokens == ("dog", "hound")
+    best = basis_of([], evidence, 3.8)
+    assert (best.definition, best.tokens) == ("a cat", ("cat",))
+    assert basis_of([], [], 3.8) == Basis()
+    lines = cited_lines(["E3.1", "E9.9", "E2.1"], numbered(evidence, 3.8))
+    assert [line["text"] for line in lines] == ["a cat", " dog"]
+
+
+def outcomes(n_failed: int, n_labelled: int) -> list[Outcome]:
+    statuses = ["failed"] * n_failed + ["labelled"] * n_labelled
+    return [Outcome(feature=index, status=status, rounds=1) for index, status in enumerate(statuses)]
+
+
+def test_a_terminal_gets_a_bar_with_what_is_done_and_failed() -> None:
+    screen = Console(file=io.StringIO(), force_terminal=True, width=120)
+    with progress(screen, 5) as told:
+        for outcome in outcomes(2, 3):
+            told(outcome)
+    last = screen.file.getvalue()
+    assert "5/5" in last
+    assert "2 failed" in last
+
+
+def test_a_file_gets_a_plain_line_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter(range(0, 1000, 4))
+    monkeypatch.setattr("agent.progress.time.monotonic", lambda: float(next(clock)))
+    screen = Console(file=io.StringIO(), width=120)
+    with progress(screen, 8) as told:
+        for outcome in outcomes(1, 7):
+            told(outcome)
+    lines = screen.file.getvalue().splitlines()
+    assert lines == ["3 of 8 done, 1 failed, about 20 s left", "6 of 8 done, 1 failed, about 8 s left"]

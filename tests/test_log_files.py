@@ -1,0 +1,245 @@
+"""Whose file is it, can it be written, and what is said when not; nothing is touched before that is known."""
+
+import os
+import sqlite3
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from agent.errors import LogError
+from agent.runlog import RunLog
+from agent.store import database, filesystems
+from tests.logged import identity, outcome, token_list
+
+
+def a_log(path: Path) -> int:
+    """A finished log with one label; the id of its run."""
+    with RunLog.open(path) as log:
+        run_id = log.begin_run(identity(), [5]).run_id
+        log.add_label(run_id, outcome(5)).result()
+    return run_id
+
+
+def execute(path: Path, *statements: str) -> None:
+    connection = sqlite3.connect(path)
+    for statement in statements:
+        connection.execute(statement)
+    connection.commit()
+    connection.close()
+
+
+def folder(path: Path) -> dict[str, bytes]:
+    """Names of the files and what is in them; not of `-shm`, memory that readers of a write-ahead log share."""
+    files = (file for file in path.iterdir() if file.is_file())
+    return {file.name: b"" if file.name.endswith("-shm") else file.read_bytes() for file in files}
+
+
+def foreign(path: Path) -> None:
+    execute(path, "CREATE TABLE birds (name TEXT)", "INSERT INTO birds VALUES ('owl')")
+
+
+def foreign_with_wal(path: Path) -> None:
+    execute(path, "PRAGMA journal_mode=WAL", "CREATE TABLE birds (name TEXT)")
+
+
+def foreign_cut_off(path: Path) -> None:
+    """A database whose writer was killed: what it committed last lies in the write-ahead log only."""
+    live = sqlite3.connect(path.with_name("live.db"))
+    for statement in ("PRAGMA journal_mode=WAL", "CREATE TABLE birds (name TEXT)", "INSERT INTO birds VALUES ('owl')"):
+        live.execute(statement)
+    live.commit()
+    for suffix in ("", "-wal", "-shm"):
+        path.with_name(f"{path.name}{suffix}").write_bytes(path.with_name(f"live.db{suffix}").read_bytes())
+    live.close()
+
+
+def foreign_with_migrations(path: Path) -> None:
+    execute(
+        path,
+        "CREATE TABLE _sqlite_migrations (id INTEGER PRIMARY KEY, migration_set TEXT, name TEXT, applied_at TEXT)",
+        "INSERT INTO _sqlite_migrations (migration_set, name) VALUES ('birds', '0001_first_tables')",
+    )
+
+
+def newer(path: Path) -> None:
+    a_log(path)
+    execute(path, "INSERT INTO _sqlite_migrations (migration_set, name) VALUES ('sae-interpret', '0099_wings')")
+
+
+def not_a_database(path: Path) -> None:
+    path.write_text("Dear diary, " * 1000)
+
+
+def damaged(path: Path) -> None:
+    a_log(path)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:100] + bytes(4096 - 100) + whole[4096:])
+
+
+@pytest.mark.parametrize("read_only", [False, True], ids=["to write", "to read"])
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (foreign, "is a database of another program"),
+        (foreign_cut_off, "is a database of another program"),
+        (foreign_with_wal, "is a database of another program"),
+        (foreign_with_migrations, "is a database of another program"),
+        (newer, "newer version of sae-interpret .it has 0099_wings."),
+        (not_a_database, "not a SQLite database"),
+        (damaged, "it is damaged"),
+        (Path.mkdir, "is not a file"),
+    ],
+)
+def test_a_file_that_is_no_log_is_refused_and_left_as_it_was(
+    tmp_path: Path, make: Callable[[Path], None], said: str, read_only: bool
+) -> None:
+    path = tmp_path / "other.db"
+    make(path)
+    before = folder(tmp_path)
+    with pytest.raises(LogError, match=said) as refusal:
+        RunLog.open(path, read_only)
+    assert folder(tmp_path) == before
+    assert str(path) in str(refusal.value)
+    assert str(refusal.value).endswith(".")
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("none/interpret.db", "folder .*none of the log does not exist"), ("x" * 300, "cannot be used: .*too long")],
+)
+def test_an_impossible_path_is_refused(tmp_path: Path, name: str, said: str) -> None:
+    with pytest.raises(LogError, match=said):
+        RunLog.open(tmp_path / name)
+
+
+def test_a_place_without_permission_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.access", lambda path, _mode: Path(path) != tmp_path)
+    with pytest.raises(LogError, match="no permission for"):
+        RunLog.open(tmp_path / "interpret.db")
+    assert folder(tmp_path) == {}
+
+
+def test_reading_needs_a_log(tmp_path: Path) -> None:
+    with pytest.raises(LogError, match="There is no log at"):
+        RunLog.open(tmp_path / "interpret.db", read_only=True)
+    (tmp_path / "empty.db").touch()
+    with pytest.raises(LogError, match="empty or of an older version"):
+        RunLog.open(tmp_path / "empty.db", read_only=True)
+    assert folder(tmp_path) == {"empty.db": b""}
+
+
+def test_an_empty_file_becomes_a_log(tmp_path: Path) -> None:
+    (tmp_path / "interpret.db").touch()
+    assert a_log(tmp_path / "interpret.db") == 1
+
+
+def test_a_name_with_url_characters_is_only_a_name(tmp_path: Path) -> None:
+    a_log(tmp_path / "50% of a?mode=memory#x.db")
+    assert "50% of a?mode=memory#x.db" in folder(tmp_path)
+
+
+def test_a_closed_log_is_one_file_and_a_lock(tmp_path: Path) -> None:
+    a_log(tmp_path / "interpret.db")
+    assert set(folder(tmp_path)) == {"interpret.db", "interpret.db.run1.lock"}
+
+
+def test_reading_leaves_everything_as_it_was(tmp_path: Path) -> None:
+    run_id = a_log(tmp_path / "interpret.db")
+    before = folder(tmp_path)
+    with RunLog.open(tmp_path / "interpret.db", read_only=True) as log:
+        assert len(log.labels(run_id)) == 1
+        with pytest.raises(LogError, match="reading only"):
+            log.add_label(run_id, outcome(6))
+    assert folder(tmp_path) == before
+
+
+def test_a_log_in_a_folder_that_cannot_be_written_can_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run_id = a_log(tmp_path / "interpret.db")
+    monkeypatch.setattr("os.access", lambda _path, mode: mode != os.W_OK)
+    opened: list[str] = []
+    connect: Callable[..., sqlite3.Connection] = sqlite3.connect
+
+    def watched(address: str, **options: Any) -> sqlite3.Connection:
+        opened.append(address)
+        return connect(address, **options)
+
+    monkeypatch.setattr(sqlite3, "connect", watched)
+    with RunLog.open(tmp_path / "interpret.db", read_only=True) as log:
+        assert len(log.labels(run_id)) == 1
+    assert opened
+    assert all(address.endswith("immutable=1") for address in opened)
+
+
+def test_a_live_log_is_read_while_it_is_being_written(tmp_path: Path) -> None:
+    path = tmp_path / "interpret.db"
+    run_id = a_log(path)
+    with RunLog.open(path):
+        writer = sqlite3.connect(path)
+        writer.execute("BEGIN IMMEDIATE")
+        writer.execute("UPDATE labels SET label = 'half written'")
+        with RunLog.open(path, read_only=True) as log:
+            assert [row.label for row in log.labels(run_id)] == ["dogs"]
+        writer.close()
+
+
+def test_damage_that_shows_only_on_reading_is_one_sentence(tmp_path: Path) -> None:
+    path = tmp_path / "interpret.db"
+    run_id = a_log(path)
+    with RunLog.open(path) as log:
+        log.add_evidence(run_id, 5, 1, [token_list(" dog")]).result()
+    execute(path, "UPDATE evidence SET payload = substr(payload, 1, 20)")
+    with RunLog.open(path, read_only=True) as log, pytest.raises(LogError, match="it is damaged"):
+        log.evidence_of(run_id, 5, 1)
+
+
+def test_many_may_make_the_same_log_at_once(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        logs = list(pool.map(RunLog.open, [tmp_path / "interpret.db"] * 8))
+    for log in logs:
+        log.close()
+    assert a_log(tmp_path / "interpret.db") == 1
+
+
+def test_a_local_log_survives_power_cuts(tmp_path: Path) -> None:
+    db = database.open_writable(tmp_path / "interpret.db")
+    assert db.journal_mode == "wal"
+    assert db.execute("PRAGMA synchronous").fetchone() == (2,)
+    assert database.journal_note(db, tmp_path) is None
+    db.close()
+
+
+def test_a_network_file_system_gets_another_journal_and_a_note(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run_id = a_log(tmp_path / "interpret.db")
+    monkeypatch.setattr(database, "network_filesystem", lambda _path: "nfs4")
+    with RunLog.open(tmp_path / "interpret.db") as log:
+        assert log.journal_note is not None
+        assert "(nfs4) that cannot carry" in log.journal_note
+        log.add_label(run_id, outcome(6)).result()
+        assert len(log.labels(run_id)) == 2
+        assert "interpret.db-wal" not in folder(tmp_path)
+        assert "interpret.db-journal" in folder(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("path", "found"),
+    [
+        ("/home/me/interpret.db", "nfs4"),
+        ("/home/local/interpret.db", None),
+        ("/homes/interpret.db", None),
+        ("/mnt/far/interpret.db", "fuse.sshfs"),
+        ("/mnt/disk/interpret.db", None),
+        ("/scratch/interpret.db", "lustre"),
+        ("/twice/interpret.db", "cifs"),
+    ],
+)
+def test_the_innermost_mount_decides(path: str, found: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    mounts = {"/": "ext4", "/home": "nfs4", "/home/local": "ext4", "/mnt/far": "fuse.sshfs", "/mnt/disk": "fuseblk"}
+    table = [*mounts.items(), ("/scratch", "lustre"), ("/twice", "autofs"), ("/twice", "CIFS")]
+    partitions = [SimpleNamespace(mountpoint=point, fstype=kind) for point, kind in table]
+    monkeypatch.setattr("psutil.disk_partitions", lambda **_: partitions)
+    assert filesystems.network_filesystem(Path(path)) == found
