@@ -56,7 +56,7 @@ class Loop:
     """The system prompt, the same for every feature."""
 
     async def label_feature(self, feature: int) -> Outcome:
-        """How the feature ended. Its own faults end in the outcome, with as many rounds as were completed: none.
+        """How the feature ended; a fault of this feature alone is in the outcome, which then counts no rounds.
 
         Raises LogError, ExplainerError and SubjectError, which end the run.
         """

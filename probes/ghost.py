@@ -24,7 +24,7 @@ def ghosts_at(position: int, vectors: Float[Tensor, "batch d_model"], embedding:
     """
 
     def substitute(_module: nn.Module, _args: tuple[Any, ...], output: Tensor) -> Tensor:
-        output = output.clone()
+        output = output.clone()  # should it be a view of the weights, they stay as they are
         output[:, position] = vectors.to(output.dtype)
         return output
 

@@ -22,7 +22,8 @@ def choose_placeholder(tokenizer: PreTrainedTokenizerBase, vocab: int) -> int:
     nameless = [id for id in range(vocab) if id not in tokens]
     if reserved or nameless:
         return min(reserved or nameless)
-    ordinary = sorted(tokens.keys() - set(tokenizer.all_special_ids), reverse=True)
+    special = {id for id, token in tokenizer.added_tokens_decoder.items() if token.special}
+    ordinary = sorted(tokens.keys() - special - set(tokenizer.all_special_ids), reverse=True)
     return next((id for id in ordinary if _is_no_word(tokenizer.decode([id]))), ordinary[0])
 
 

@@ -69,7 +69,7 @@ class SAE:
         scale, shift = activations.new_tensor(1 / self.input_scale), activations.new_zeros(())
         match self.config.normalization:
             case "constant_norm_rescale":
-                scale = scale * (activations * self.input_scale).norm(dim=-1, keepdim=True) / self.config.d_model**0.5
+                scale = activations.norm(dim=-1, keepdim=True) / self.config.d_model**0.5
             case "layer_norm":
                 shift = activations.mean(-1, keepdim=True)
                 scale = (activations - shift).std(-1, keepdim=True) + _LAYER_NORM_EPS

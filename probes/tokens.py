@@ -76,4 +76,4 @@ def _scores(
     cosines = vectors @ table.rows[block].T / lengths
     scores = (1 - cosines).clamp(min=0) ** exponent / table.centroid_distances[block]
     usable = table.is_row[block] & (table.centroid_distances[block] > 0)
-    return torch.where(usable, scores, torch.inf).nan_to_num(nan=torch.inf, posinf=torch.inf)
+    return torch.where(usable, scores, torch.inf)

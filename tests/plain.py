@@ -8,12 +8,13 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from probes.settings import TreeSettings
 from probes.subject import Subject
 
 
 @dataclass
 class Node:
-    """A node with all its candidates: the tokens that `top_k` and `cutoff` chose from are kept for a fair comparison."""
+    """A node, with the distribution its children were chosen from, so that close calls can be told."""
 
     probability: float
     next_probabilities: Tensor | None = None
@@ -25,19 +26,18 @@ def plain_tree(
     vector: Tensor,
     ids: tuple[int, ...],
     ghost_position: int,
-    *,
-    cutoff: float,
-    top_k: int,
-    max_depth: int,
+    settings: TreeSettings,
 ) -> Node:
     """The tree of `vector`, the ghost standing at `ghost_position` of the prompt `ids`."""
 
     def grow(node: Node, tail: tuple[int, ...]) -> None:
-        if len(tail) == max_depth:
+        if len(tail) == settings.max_depth:
             return
         node.next_probabilities = _next_probabilities(subject, vector, [*ids, *tail], ghost_position)
-        for share, token in zip(*(column.tolist() for column in node.next_probabilities.topk(top_k)), strict=True):
-            if node.probability * share >= cutoff:
+        for share, token in zip(
+            *(column.tolist() for column in node.next_probabilities.topk(settings.top_k)), strict=True
+        ):
+            if node.probability * share >= settings.cutoff:
                 child = node.children[token] = Node(node.probability * share)
                 grow(child, (*tail, token))
 
@@ -61,6 +61,6 @@ def _next_probabilities(subject: Subject, vector: Tensor, ids: list[int], ghost_
     scaled, stored = embed(torch.tensor([row], device=embeds.device))[0], embed.weight[row]
     at = int(stored.abs().argmax())
     embeds[0, ghost_position] = (vector * (scaled[at].float() / stored[at].float())).to(embeds.dtype)
-    logits = subject.model(inputs_embeds=embeds, use_cache=False).logits[0, -1].float()
+    logits: Tensor = subject.model(inputs_embeds=embeds, use_cache=False).logits[0, -1].float()
     logits[subject.card.placeholder_id] = -torch.inf
     return logits.softmax(dim=-1)

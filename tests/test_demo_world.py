@@ -16,7 +16,7 @@ def world() -> World:
 
 @pytest.fixture(scope="module")
 def texts(world: World) -> list[Text]:
-    return list(islice(Writer(world, seed=7).documents(), 6000))
+    return list(islice(Writer(world, seed=7).documents(), 20_000))
 
 
 def test_the_world_is_large_enough(world: World) -> None:
@@ -55,22 +55,24 @@ def test_marks_cover_exactly_the_words_they_speak_of(world: World, texts: list[T
 
 
 def test_a_word_in_a_slot_carries_one_sense_and_its_ancestors(texts: list[Text]) -> None:
-    senses = {
-        mark.concepts for text in texts for mark in text.marks if text.text[mark.start : mark.end] == "bass"
-    } | {mark.concepts for text in texts for mark in text.marks if text.text[mark.start : mark.end] == "cricket"}
+    senses = {mark.concepts for text in texts for mark in text.marks if text.text[mark.start : mark.end] == "bass"} | {
+        mark.concepts for text in texts for mark in text.marks if text.text[mark.start : mark.end] == "cricket"
+    }
     assert {("insect", "animal"), ("sport",)} <= senses
 
 
-def test_about_a_fifth_of_occurrences_have_no_space_before_them(texts: list[Text]) -> None:
+def test_about_a_fifth_of_a_word_s_occurrences_have_no_space_before_them(world: World, texts: list[Text]) -> None:
     spaced, unspaced = Counter[str](), Counter[str]()
     for text in texts:
         for mark in text.marks:
             word = text.text[mark.start : mark.end]
+            if word in world.concept_of_name:
+                continue  # what concepts are called is spelled out by frames, with a space
             (spaced if mark.start and text.text[mark.start - 1] == " " else unspaced)[word] += 1
-    shares = sorted(unspaced[w] / (spaced[w] + unspaced[w]) for w in spaced if spaced[w] + unspaced[w] >= 15)
+    shares = sorted(unspaced[w] / (spaced[w] + unspaced[w]) for w in spaced if spaced[w] + unspaced[w] >= 30)
     assert len(shares) > 500
     assert abs(shares[len(shares) // 2] - UNSPACED_SHARE) < 0.05
-    assert shares[len(shares) // 20] > UNSPACED_SHARE / 2  # words that frames spell out come with a space there
+    assert shares[len(shares) // 20] > UNSPACED_SHARE / 2
 
 
 def test_an_inner_quote_never_ends_a_definition_early(texts: list[Text]) -> None:

@@ -158,6 +158,10 @@ def test_escaped_text_is_one_visible_line_that_closes_nothing(text: str) -> None
     safe.encode("utf-8")
 
 
+def test_an_escape_cannot_be_mistaken_for_the_text_that_looks_like_it() -> None:
+    assert escaped("\\n") == "\\\\n" != escaped("\n") == "\\n"
+
+
 def test_long_text_is_cut_with_its_length() -> None:
     assert escaped("a" * 50, limit=5) == "aaaaa… (50 characters)"
     assert escaped("a" * 5, limit=5) == "aaaaa"

@@ -100,6 +100,13 @@ def test_dot_has_one_node_and_one_edge_per_phrase() -> None:
     assert 'label="dog\\"  50%"' in tree_dot(DOG, Trim())
 
 
+def test_dot_labels_say_what_the_tokens_are() -> None:
+    dot = tree_dot(tree_of([(["\\", '"\\'], 0.5)]), Trim())
+    label = re.search(r'  n0 \[label="(.*)"\];', dot)
+    assert label
+    assert re.sub(r"\\(.)", r"\1", label[1]) == '\\"\\  50%'
+
+
 @pytest.mark.parametrize("text", NASTY)
 def test_printable_shows_what_it_may_not_send(text: str) -> None:
     shown = printable(text)

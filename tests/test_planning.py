@@ -1,3 +1,5 @@
+import random
+
 import pytest
 
 from agent.planning import Planner
@@ -69,6 +71,13 @@ def test_pca_weights_are_brought_to_shares(pca: tuple[float, ...]) -> None:
     assert len(shares) == len(pca)
     assert min(shares) >= 0
     assert sum(shares) <= 1
+
+
+def test_pca_weights_of_any_sum_are_accepted_whatever_rounding_does() -> None:
+    rng = random.Random(0)
+    for _ in range(500):
+        pca = tuple(rng.random() for _ in range(rng.randint(1, 8)))
+        assert PLANNER.next(7, SettingsChange(pca=pca), ()).refusal == ""
 
 
 @pytest.mark.parametrize(

@@ -53,6 +53,7 @@ def test_every_feature_ends_with_a_label_or_a_reason(log: RunLog, probes: FakePr
     assert (rows[3].status, rows[5].status, rows[5].reason) == ("abstained", "failed", "Feature 5 is all zeros.")
     assert all(row.label or row.reason for row in rows.values())
     assert len(log.calls_of(report.run_id, 3)) == 3
+    assert [summary.status for summary in log.runs()] == ["finished"]
 
 
 def test_whole_waves_of_features_share_a_batch(log: RunLog, probes: FakeProbes) -> None:
@@ -162,6 +163,7 @@ def test_an_explainer_that_cannot_be_used_ends_the_run(log: RunLog) -> None:
     with pytest.raises(ExplainerError, match="The key was refused"):
         run(log, range(10), Locked([]))
     assert len(log.evidence_of(1, 0, 1)) == 5  # what was probed is kept
+    assert [summary.status for summary in log.runs()] == ["unfinished"]
 
 
 def test_memory_does_not_grow_with_the_number_of_features(log: RunLog, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import cycle
 from typing import TypeVar
 
 import numpy as np
@@ -162,8 +163,9 @@ class Writer:
 
     @staticmethod
     def _unquoted(pieces: list[_Piece]) -> list[_Piece]:
-        """A definition stands in quotes itself: its first inner quote would end it."""
-        return [_Piece(piece.text.replace('"', ""), piece.concepts) for piece in pieces]
+        """Brackets for quotes: a definition stands in quotes itself, which its first inner quote would end."""
+        brackets = cycle("()")
+        return [_Piece(next(brackets)) if piece.text == '"' else piece for piece in pieces]
 
     def _meaning(self, sense: Sense) -> list[_Piece]:
         concept = self._world.concepts[sense.concept]
@@ -242,6 +244,8 @@ class Writer:
         parts = self._frames.setdefault(frame, self._parse(frame)) if frame not in self._frames else self._frames[frame]
         for i, part in enumerate(parts):
             if isinstance(part, _Piece):
+                if part.concepts:
+                    self._note(part.text, spaced=bool(pieces) and pieces[-1].text.endswith(" "))
                 pieces.append(part)
                 continue
             sense = own if part == SELF and own else self._pick(self._world.members[part])
@@ -263,8 +267,11 @@ class Writer:
             spaced = False
         else:
             pieces.append(word)
-        self._seen[sense.word] += 1
-        self._unspaced[sense.word] += not spaced
+        self._note(sense.word, spaced)
+
+    def _note(self, word: str, spaced: bool) -> None:
+        self._seen[word] += 1
+        self._unspaced[word] += not spaced
 
     def _parse(self, frame: str) -> list[_Piece | str]:
         parts: list[_Piece | str] = []

@@ -72,13 +72,11 @@ def _engine(subject: Subject, features: list[int], settings: ProbeSettings) -> S
 
 
 def _plain(subject: Subject, features: list[int], settings: ProbeSettings) -> Speed:
-    tree = settings.tree
-    empty = _first_tree(subject, features[0], settings)
+    prompt = _first_tree(subject, features[0], settings)
     vectors = feature_vectors(subject, features, settings.vector)
-    limits = {"cutoff": tree.cutoff, "top_k": tree.top_k, "max_depth": tree.max_depth}
     start = time.perf_counter()
-    nodes = sum(size(plain_tree(subject, v, empty.prompt_ids, empty.ghost_position, **limits)) for v in vectors)
-    return Speed("plain", len(features), nodes, time.perf_counter() - start)
+    grown = [plain_tree(subject, v, prompt.prompt_ids, prompt.ghost_position, settings.tree) for v in vectors]
+    return Speed("plain", len(grown), sum(map(size, grown)), time.perf_counter() - start)
 
 
 def _first_tree(subject: Subject, feature: int, settings: ProbeSettings) -> Tree:
