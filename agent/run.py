@@ -17,7 +17,7 @@ from agent.llm.base import Explainer
 from agent.loop import Loop, system_prompt
 from agent.planning import Planner
 from agent.prober import Prober
-from agent.runlog import RunIdentity, RunLog
+from agent.runlog import RunIdentity, RunLog, RunRow
 from agent.schema import Outcome, Status
 from probes.probe import run_probes
 from probes.settings import ProbeSettings
@@ -48,8 +48,11 @@ async def run_features(
     features: Sequence[int],
     new: bool,
     progress: Progress,
+    begun: Callable[[RunRow], None] = lambda _: None,
 ) -> RunReport:
     """Labels `features`, each of which ends labelled, abstained or failed in the log before `progress` hears of it.
+
+    `begun` is told once, before any work, which run it is and what of it was done before.
 
     A run of the same identity is resumed unless `new`. Cancelling leaves a log that resumes. Raises LogError,
     ExplainerError and SubjectError; whatever was logged before stays.
@@ -57,6 +60,7 @@ async def run_features(
     started = time.perf_counter()
     probe = resolved(config.probe, subject.card.default_scale)
     run = log.begin_run(_identity(config, probe, subject, explainer), features, new)
+    begun(run)
     todo = [feature for feature in features if feature not in run.done]
     outcomes: Counter[Status] = Counter()
     async with Prober(partial(run_probes, subject)) as prober:

@@ -19,7 +19,7 @@ from agent.llm import make_explainer
 from agent.llm.base import Explainer
 from agent.progress import progress
 from agent.run import run_features
-from agent.runlog import LabelRow, RunIdentity, RunLog, RunRow
+from agent.runlog import LabelRow, RunLog, RunRow
 from agent.schema import Outcome
 from eval.known import agreement, known_concepts
 from probes.evidence import Evidence
@@ -34,17 +34,6 @@ class Interrupted(click.ClickException):
     """Ctrl-C, with what to do next."""
 
     exit_code = 130
-
-
-class _AnnouncedLog(RunLog):
-    """A log that says when a run has begun in it: only then is it known how much is left to do."""
-
-    begun: Callable[[RunRow], None]
-
-    def begin_run(self, identity: RunIdentity, features: Sequence[int], new: bool = False) -> RunRow:
-        row = super().begin_run(identity, features, new)
-        self.begun(row)
-        return row
 
 
 class _Watch:
@@ -79,14 +68,14 @@ def label_features(config: RunConfig, spec: str, new: bool) -> int:
     """Runs, prints, and returns the exit status: 1 where some of the features failed, else 0. Raises InterpretError."""
     screen = console()
     explainer = make_explainer(config.llm)
-    with _AnnouncedLog.open(config.log) as log:
+    with RunLog.open(config.log) as log:
         subject = load_subject(config.subject)
         features = parse_features(spec, subject.card.n_features, config.seed)
         screen.print(facts(_opening(config, explainer, subject.card, log.journal_note, spec, len(features))))
         with _Watch(screen, features) as watch:
-            log.begun = watch.begun
             try:
-                report = asyncio.run(run_features(config, subject, explainer, log, features, new, watch.told))
+                run = run_features(config, subject, explainer, log, features, new, watch.told, watch.begun)
+                report = asyncio.run(run)
             except KeyboardInterrupt:
                 raise Interrupted("Stopped; what is done is in the log, the same command goes on from there.") from None
         rows = log.labels(report.run_id, features=features)

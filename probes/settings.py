@@ -1,7 +1,7 @@
 """How a feature's vector and its evidence are made: values only, no torch.
 
-Formulas: the original notebook's (M. Watkins, "SAE Feature Interpretability Tool") for vector, tree and token list; blends
-and several PCA components go beyond it. Defaults live here and nowhere else.
+Formulas: the original notebook's (M. Watkins, "SAE Feature Interpretability Tool") for vector, tree and token list;
+blends and several PCA components go beyond it. Defaults live here and nowhere else.
 """
 
 import math

@@ -1,4 +1,4 @@
-"""The protocol that explainers share: a request goes in; the parsed answer and the raw exchange come out, always both."""
+"""The protocol that explainers share: a request goes in; parsed answer and raw exchange come out, both always."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -24,11 +24,11 @@ class ModelRecipe:
     n_layers: int = 4
     n_heads: int = 4
     d_mlp: int = 512
-    context: int = 128
+    context: int = 64
     rows: int = 32
     """Rows of a batch."""
-    steps: int = 1500
-    learning_rate: float = 4e-3
+    steps: int = 6600
+    learning_rate: float = 3e-3
     weight_decay: float = 0.1
     noise: float = 0.5
     """In half of the batches, noise of up to this share of a row's length is added to the input embeddings: vectors
