@@ -26,7 +26,7 @@ from probes.demo.shipped import FOLDER
 from probes.demo.sparse import SparseRecipe, save_sparse, train_sparse
 from probes.demo.text import Writer
 from probes.demo.tokens import PLACEHOLDER, Corpus, CorpusMaker, train_tokenizer
-from probes.demo.truth import FeatureTruth, feature_truths, half, mark
+from probes.demo.truth import FeatureTruth, feature_truths, firings, half, mark
 from probes.demo.world import World, load_world
 from probes.presets import SubjectSource
 from probes.sae_config import Hook
@@ -122,7 +122,7 @@ def _build_card(out: Path, world: World) -> None:
 
 def _truths(subject: Subject, world: World, corpus: Corpus) -> list[FeatureTruth]:
     x = residuals(subject.model, _ids(corpus), subject.sae.config.hook)
-    marked = mark(corpus, world, torch.cat([subject.sae.encode(part) for part in x.split(64)]))
+    marked = mark(corpus, world, firings(subject.sae, x[:, 1:].flatten(0, 1)))
     return feature_truths(half(marked, 0), half(marked, 1), world)
 
 

@@ -5,15 +5,16 @@ and reported on the other. Knows activations and marks; no readout, label or exp
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from probes.demo.tokens import Corpus
 from probes.demo.world import World
+from probes.sae import SAE
 
 MIN_WORD_TYPES = 8
 MIN_PRECISION = 0.8
@@ -21,6 +22,7 @@ _CHOICE_MARGIN = (
     0.03  # a concept chosen at precision .80 on one half would fall below it on the other every second time
 )
 _LEVELS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)  # quantiles of a feature's positive activations
+_TOKENS = 8192
 
 
 @dataclass(frozen=True)
@@ -55,25 +57,47 @@ class FeatureTruth:
 
 
 @dataclass(frozen=True)
-class Marked:
-    """Activations of every feature on tokens of known meaning."""
+class Firings:
+    """Every positive activation, by token and feature: one in hundreds is, so the full table would be mostly zeros."""
 
-    activations: Float[Tensor, "n n_features"]
-    belongs: Bool[Tensor, "n n_concepts"]
-    """Whether a token stands for a concept."""
-    followed_by: Bool[Tensor, "n n_concepts"]
-    """Whether the next token does."""
+    tokens: Int[Tensor, "m"]
+    features: Int[Tensor, "m"]
+    values: Float[Tensor, "m"]
+    n_features: int
+
+
+@dataclass(frozen=True)
+class Marked:
+    """Where features fire, on tokens of known meaning."""
+
+    firings: Firings
+    belongs: Float[Tensor, "n n_concepts"]
+    """1 where a token stands for a concept, else 0."""
+    followed_by: Float[Tensor, "n n_concepts"]
+    """1 where the next token does."""
     senses: Int[Tensor, "n"]
     """A number for the token's word in its meaning, -1 for none."""
-    sense_concepts: Bool[Tensor, "n_senses n_concepts"]
+    sense_concepts: Float[Tensor, "n_senses n_concepts"]
+    """1 where a word in that meaning stands for a concept."""
 
 
-def mark(corpus: Corpus, world: World, activations: Float[Tensor, "rows pos n_features"]) -> Marked:
-    """The tokens of `corpus` but `<bos>`, flat, with `activations` beside them."""
+def firings(sae: SAE, x: Float[Tensor, "n d_model"]) -> Firings:
+    """What fires on the residual stream `x`."""
+    found = []
+    for start in range(0, len(x), _TOKENS):
+        activations = sae.encode(x[start : start + _TOKENS])
+        tokens, features = activations.nonzero(as_tuple=True)
+        found.append((tokens + start, features, activations[tokens, features]))
+    tokens, features, values = (torch.cat(column) for column in zip(*found, strict=True))
+    return Firings(tokens, features, values, sae.config.n_features)
+
+
+def mark(corpus: Corpus, world: World, fired: Firings) -> Marked:
+    """`fired`, on the tokens of `corpus` but `<bos>`, beside what those tokens mean."""
     concepts = {name: i for i, name in enumerate(world.concepts)}
-    table = torch.zeros(len(corpus.lineages) + 1, len(concepts), dtype=torch.bool)
+    table = torch.zeros(len(corpus.lineages) + 1, len(concepts))
     for i, lineage in enumerate(corpus.lineages):
-        table[i, [concepts[name] for name in lineage]] = True
+        table[i, [concepts[name] for name in lineage]] = 1
     lineages = torch.from_numpy(corpus.senses[:, 1:].reshape(-1).astype(np.int64))
     words = torch.from_numpy(corpus.words[:, 1:].reshape(-1).astype(np.int64))
     pairs = torch.where(lineages >= 0, words * len(corpus.lineages) + lineages, -1)
@@ -82,20 +106,21 @@ def mark(corpus: Corpus, world: World, activations: Float[Tensor, "rows pos n_fe
     sense_concepts = table[unique[unique >= 0] % len(corpus.lineages)]
     belongs = table[lineages].unflatten(0, (len(corpus.ids), -1))
     followed_by = torch.nn.functional.pad(belongs[:, 1:], (0, 0, 0, 1))
-    flat = [tensor.flatten(0, 1) for tensor in (activations[:, 1:], belongs, followed_by)]
-    return Marked(flat[0], flat[1], flat[2], numbers, sense_concepts)
+    return Marked(fired, belongs.flatten(0, 1), followed_by.flatten(0, 1), numbers, sense_concepts)
 
 
 def half(marked: Marked, which: int) -> Marked:
     """The first (0) or second (1) half of the tokens."""
-    middle = len(marked.activations) // 2
-    part = slice(None, middle) if which == 0 else slice(middle, None)
-    return replace(
-        marked,
-        activations=marked.activations[part],
-        belongs=marked.belongs[part],
-        followed_by=marked.followed_by[part],
-        senses=marked.senses[part],
+    middle = len(marked.senses) // 2
+    start, end = (0, middle) if which == 0 else (middle, len(marked.senses))
+    f = marked.firings
+    inside = (f.tokens >= start) & (f.tokens < end)
+    return Marked(
+        firings=Firings(f.tokens[inside] - start, f.features[inside], f.values[inside], f.n_features),
+        belongs=marked.belongs[start:end],
+        followed_by=marked.followed_by[start:end],
+        senses=marked.senses[start:end],
+        sense_concepts=marked.sense_concepts,
     )
 
 
@@ -103,11 +128,10 @@ def feature_truths(chosen_on: Marked, reported_on: Marked, world: World) -> list
     """The truth of every feature that fires on both halves."""
     names = list(world.concepts)
     depth = torch.tensor([len(world.lineage(name)) for name in names])
-    thresholds = _thresholds(chosen_on.activations)
-    counts = torch.stack(
-        [_counts(chosen_on, chosen_on.belongs, level) for level in thresholds]
-    )  # levels, n_features, n_concepts + 1
-    types = torch.stack([_word_types(chosen_on, level) for level in thresholds])
+    thresholds = _thresholds(chosen_on.firings)
+    strong = [_above(chosen_on.firings, level) for level in thresholds]
+    counts = torch.stack([_counts(fired, chosen_on.belongs) for fired in strong])
+    types = torch.stack([_word_types(chosen_on, fired) for fired in strong])
     precision, _, f1 = _scores(counts, chosen_on.belongs.sum(0))
     good = (precision >= MIN_PRECISION + _CHOICE_MARGIN) & (types >= MIN_WORD_TYPES)
     rank = f1 + good * (10.0 + 10.0 * depth)  # any good one first, the most specific of those, then by F1
@@ -116,7 +140,7 @@ def feature_truths(chosen_on: Marked, reported_on: Marked, world: World) -> list
     features = torch.arange(len(best))
     threshold = thresholds[level, features]
     fits, zeros = _fits(reported_on, threshold, concept), _fits(reported_on, torch.zeros_like(threshold), concept)
-    promoted, share = _promoted(reported_on, threshold)
+    promoted, share = _promoted(reported_on, _above(reported_on.firings, threshold))
     return [
         FeatureTruth(
             feature=f,
@@ -137,48 +161,50 @@ def _is_known(fit: Fit) -> bool:
     return fit.precision >= MIN_PRECISION and fit.n_word_types >= MIN_WORD_TYPES
 
 
-def _thresholds(activations: Float[Tensor, "n n_features"]) -> Float[Tensor, "levels n_features"]:
+def _thresholds(fired: Firings) -> Float[Tensor, "levels n_features"]:
     """Per feature, the quantiles of its positive activations; level 0 is 0 itself."""
-    ordered = activations.sort(0, descending=True).values
-    n_positive = (ordered > 0).sum(0)
-    at = torch.stack([((1 - q) * (n_positive - 1).clamp(min=0)).long() for q in _LEVELS])
-    levels = ordered.gather(0, at)
+    order = torch.argsort(fired.values)
+    order = order[torch.argsort(fired.features[order], stable=True)]
+    count = torch.bincount(fired.features, minlength=fired.n_features)
+    first = count.cumsum(0) - count
+    last = len(order) - 1
+    at = torch.stack([(first + (q * (count - 1).clamp(min=0)).long()).clamp(max=last) for q in _LEVELS])
+    levels = fired.values[order][at]
     levels[0] = 0
     return levels
 
 
-def _counts(
-    marked: Marked, table: Bool[Tensor, "n n_concepts"], threshold: Float[Tensor, "n_features"]
-) -> Float[Tensor, "n_features n_concepts_and_all"]:
-    """How often each feature fires where `table` holds, per concept; the last column: how often at all."""
-    total = torch.zeros(marked.activations.shape[1], table.shape[1] + 1)
-    for activations, rows in zip(marked.activations.split(16384), table.split(16384), strict=True):
-        fired = (activations > threshold).float()
-        total += fired.T @ torch.cat([rows.float(), torch.ones(len(rows), 1)], 1)
+def _above(fired: Firings, threshold: Float[Tensor, "n_features"]) -> Firings:
+    """The firings above each feature's threshold."""
+    strong = fired.values > threshold[fired.features]
+    return Firings(fired.tokens[strong], fired.features[strong], fired.values[strong], fired.n_features)
+
+
+def _counts(fired: Firings, table: Float[Tensor, "n n_concepts"]) -> Float[Tensor, "n_features n_concepts_and_all"]:
+    """How often each feature fires where `table` is 1, per concept; the last column: how often at all."""
+    total = torch.zeros(fired.n_features, table.shape[1] + 1)
+    for tokens, features in zip(fired.tokens.split(_TOKENS), fired.features.split(_TOKENS), strict=True):
+        total.index_add_(0, features, torch.nn.functional.pad(table[tokens], (0, 1), value=1.0))
     return total
 
 
-def _promoted(
-    marked: Marked, threshold: Float[Tensor, "n_features"]
-) -> tuple[Int[Tensor, "n_features"], Float[Tensor, "n_features"]]:
+def _promoted(marked: Marked, fired: Firings) -> tuple[Int[Tensor, "n_features"], Float[Tensor, "n_features"]]:
     """The concept whose share of the next tokens gains most where each feature fires, and that share."""
-    counts = _counts(marked, marked.followed_by, threshold)
+    counts = _counts(fired, marked.followed_by)
     shares = counts[:, :-1] / counts[:, -1:].clamp(min=1)
-    concept = (shares - marked.followed_by.float().mean(0)).argmax(1)
+    concept = (shares - marked.followed_by.mean(0)).argmax(1)
     return concept, shares.gather(1, concept[:, None])[:, 0]
 
 
-def _word_types(marked: Marked, threshold: Float[Tensor, "n_features"]) -> Int[Tensor, "n_features n_concepts"]:
+def _word_types(marked: Marked, fired: Firings) -> Float[Tensor, "n_features n_concepts"]:
     """Over how many different words of each concept each feature fires."""
-    content = marked.senses >= 0
-    seen = torch.zeros(marked.activations.shape[1], len(marked.sense_concepts), dtype=torch.bool)
-    fired = (marked.activations[content] > threshold).nonzero()
-    seen[fired[:, 1], marked.senses[content][fired[:, 0]]] = True
-    return (seen.float() @ marked.sense_concepts.float()).long()
+    seen = torch.zeros(fired.n_features, len(marked.sense_concepts) + 1)
+    seen[fired.features, marked.senses[fired.tokens]] = 1  # what has no sense, -1, goes into the last column
+    return seen[:, :-1] @ marked.sense_concepts
 
 
 def _scores(
-    counts: Float[Tensor, "*levels n_features n_concepts_and_all"], sizes: Int[Tensor, "n_concepts"]
+    counts: Float[Tensor, "*levels n_features n_concepts_and_all"], sizes: Float[Tensor, "n_concepts"]
 ) -> tuple[Tensor, Tensor, Tensor]:
     hits, fired = counts[..., :-1], counts[..., -1:]
     precision, recall = hits / fired.clamp(min=1), hits / sizes.clamp(min=1)
@@ -186,7 +212,8 @@ def _scores(
 
 
 def _fits(marked: Marked, threshold: Float[Tensor, "n_features"], concept: Int[Tensor, "n_features"]) -> Sequence[Fit]:
-    counts, types = _counts(marked, marked.belongs, threshold), _word_types(marked, threshold)
+    fired = _above(marked.firings, threshold)
+    counts, types = _counts(fired, marked.belongs), _word_types(marked, fired)
     columns = [table.gather(1, concept[:, None])[:, 0] for table in (*_scores(counts, marked.belongs.sum(0)), types)]
     rows = zip(*(c.tolist() for c in columns), counts[:, -1].tolist(), strict=True)
     return [Fit(p, r, f1, int(n), int(n_types)) for p, r, f1, n_types, n in rows]
