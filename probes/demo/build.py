@@ -36,7 +36,7 @@ TOKENIZER_DOCUMENTS = 60_000
 TOKENIZER_SEED, SAE_SEED, CHOICE_SEED, REPORT_SEED, HALVES_SEED = 1, 2, 3, 4, 5
 """Seeds of texts that must differ; the model's own is in its recipe."""
 LAYERS = (0, 1, 2)
-CONTENT_SHARE = 0.75
+CONTENT_SHARE = 0.9
 """Of the SAE's training activations, those at words of the world. Unbalanced, it spends itself on function words."""
 SAE_ROWS = 24_000
 EVALUATION_ROWS = 4_000

@@ -20,13 +20,13 @@ from torch import Tensor, nn
 class SparseRecipe:
     """The autoencoder's shape and how it is trained."""
 
-    n_features: int = 1024
-    prefixes: tuple[int, ...] = (96, 320, 1024)
+    n_features: int = 1536
+    prefixes: tuple[int, ...] = (960, 1536)
     """Sizes of the nested dictionaries, the last being all."""
-    k: int = 20
+    k: int = 3
     """Features that fire per token, on average over a batch."""
-    steps: int = 4000
-    batch: int = 2048
+    steps: int = 2500
+    batch: int = 1024
     learning_rate: float = 1e-3
     aux_share: float = 1 / 32
     """Weight of the dead features' reconstruction of what is left over (Gao et al. 2024, arXiv 2406.04093)."""
