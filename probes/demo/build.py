@@ -39,7 +39,7 @@ LAYERS = (0, 1, 2)
 CONTENT_SHARE = 0.9
 """Of the SAE's training activations, those at words of the world. Unbalanced, it spends itself on function words."""
 SAE_ROWS = 24_000
-EVALUATION_ROWS = 4_000
+EVALUATION_ROWS = 12_000
 
 
 @dataclass(frozen=True)
