@@ -8,7 +8,7 @@ INSTALLED := .venv/.installed
 .PHONY: demo test lint bench docs install clean
 
 demo: install
-	$(BIN)/interpret --features 0-500 --log demo.db
+	$(BIN)/interpret --features 0-500 --cutoff 0.001 --log demo.db
 
 test: install
 	$(BIN)/pytest
