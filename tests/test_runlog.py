@@ -203,7 +203,7 @@ class TestLabels:
     @given(search=st.text(st.characters(codec=None, categories=None)))
     @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
     def test_no_search_is_an_error(self, log: RunLog, search: str) -> None:
-        log.labels(1, search=search)
+        assert log.labels(1, search=search) == []
 
 
 class TestEvidence:
