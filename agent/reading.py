@@ -63,7 +63,8 @@ def show_feature(path: Path, feature: int, run_id: int | None) -> None:
         calls = log.calls_of(run.run_id, feature)
     if not rows and not rounds:
         raise LogError(
-            f"Run {run.run_id} in {path} has nothing on feature {feature}; it was asked for {run.features or 'none'}."
+            f"Run {run.run_id} in {path} has nothing on feature {feature}; it was asked for {run.features or 'none'}; "
+            "name another run with --run, which interpret log lists."
         )
     screen = console()
     screen.print(facts([*_where(run, feature), *_verdict(rows)]))

@@ -36,8 +36,10 @@ class Value(BaseModel):
             return cls.model_validate(data)
         except ValidationError as error:
             fault = error.errors()[0]
-            where = ".".join(map(str, fault["loc"])) or cls.__name__
             message = fault["msg"].removeprefix("Value error, ")
+            if not fault["loc"]:
+                raise SettingsError(f"These settings do not go together: {message}.") from None
+            where = ".".join(map(str, fault["loc"]))
             raise SettingsError(f"Setting {where}={fault['input']!r} is not usable: {message}.") from None
 
 

@@ -73,7 +73,7 @@ def test_a_pure_tree_is_a_label_at_once_and_says_that_no_language_model_spoke() 
     proposal = propose(context(tree(DOGS), tree(DOGS)))
     assert (proposal.action, proposal.label) == ("label", "dog")
     assert proposal.confidence == pytest.approx(0.9)
-    assert "no language model" in proposal.explanation
+    assert "Rule-based baseline" in proposal.explanation
     assert proposal.evidence[:2] == ("E1.1", "E1.2")
 
 
@@ -100,7 +100,7 @@ def test_a_flat_tree_asks_for_each_setting_once_and_then_abstains() -> None:
         history += (past(change.model_dump(exclude_none=True), tree(GENERIC)),)
     proposal = propose(context(tree(GENERIC), history=history))
     assert proposal.action == "abstain"
-    assert "no language model" in proposal.reason
+    assert "Rule-based baseline" in proposal.reason
 
 
 def test_a_mixed_tree_asks_for_a_blend_and_settles_in_the_last_round() -> None:

@@ -100,7 +100,7 @@ def propose(context: Mapping[str, Any]) -> Proposal:
     if best.strength < SETTLED and change is not None:
         return Proposal(action="probe", settings=change, reason=f"Rule-based baseline: {_doubt(best)}.")
     if not best.carries:
-        return Proposal(action="abstain", reason=f"Rule-based baseline, no language model: {_doubt(best)}.")
+        return Proposal(action="abstain", reason=f"Rule-based baseline: {_doubt(best)}.")
     return Proposal(
         action="label",
         label=best.best,
@@ -159,10 +159,7 @@ def _doubt(best: Reading) -> str:
 def _explanation(best: Reading) -> str:
     masses = " and ".join(f"{mass:.0%}" for mass in best.masses)
     after = f'; next is "{best.second}"' if best.second else ""
-    return (
-        f'Rule-based baseline, no language model: "{best.best}" heads the definitions with {masses} '
-        f"of the probability{after}."
-    )
+    return f'Rule-based baseline: "{best.best}" heads the definitions with {masses} of the probability{after}.'
 
 
 def _cited(best: Reading) -> Iterator[str]:
