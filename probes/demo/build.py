@@ -98,7 +98,7 @@ def _candidates(out: Path, world: World, folder: Path) -> Iterator[Candidate]:
         weights = train_sparse(SparseRecipe(), _balanced(activations, training))
         save_sparse(weights, folder / str(layer), layer, "sae-interpret/demo")
         subject = _load(out / "model", folder / str(layer))
-        truths = _truths(subject, world, choice)
+        truths = _truths(subject, world, choice, residuals(model, _ids(choice), Hook(layer, "post")))
         known = [t for t in truths if t.known and t.concept in development_half(world)]
         best = max(readings(subject, world, known), key=lambda reading: reading.share.k)
         click.echo(f"layer {layer}: {best.share} of {best.share.n} development features ({best.weights}, {best.scale})")
@@ -114,14 +114,13 @@ def development_half(world: World) -> frozenset[str]:
 def _build_card(out: Path, world: World) -> None:
     subject = _load(out / "model", out / "sae")
     corpus = _corpus(world, subject.tokenizer, REPORT_SEED, EVALUATION_ROWS)
-    truths = _truths(subject, world, corpus)
     x = residuals(subject.model, _ids(corpus), subject.sae.config.hook)
+    truths = _truths(subject, world, corpus, x)
     ladder = climb(subject, world, truths, development_half(world))
     write_card(out, Card(_facts(subject, world), measure(subject, _ids(corpus), x), ladder, truths), world)
 
 
-def _truths(subject: Subject, world: World, corpus: Corpus) -> list[FeatureTruth]:
-    x = residuals(subject.model, _ids(corpus), subject.sae.config.hook)
+def _truths(subject: Subject, world: World, corpus: Corpus, x: Float[Tensor, "rows pos d_model"]) -> list[FeatureTruth]:
     marked = mark(corpus, world, firings(subject.sae, x[:, 1:].flatten(0, 1)))
     return feature_truths(half(marked, 0), half(marked, 1), world)
 

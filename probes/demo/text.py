@@ -256,7 +256,7 @@ class Writer:
     def _place(self, sense: Sense, pieces: list[_Piece], follower: str) -> None:
         """Adds the word, with its article in agreement, in quotes or brackets when it has too often had a space."""
         before = pieces[-1].text if pieces else ""
-        if (before == "a" or before.endswith((" a ", '"a ', "(a ")) or before == "a ") and _takes_an(sense.word):
+        if (before == "a " or before.endswith((" a ", '"a ', "(a "))) and _takes_an(sense.word):
             pieces[-1] = _Piece(before[:-1] + "n ", pieces[-1].concepts)
         spaced = before.endswith(" ")
         word = _Piece(sense.word, self._world.lineage(sense.concept))

@@ -24,8 +24,6 @@ class Concept:
 
     name: str
     parent: str | None
-    kind: str
-    """thing, mass, name, verb, adjective or adverb: which general frames suit its words."""
     synonyms: tuple[str, ...]
     words: tuple[str, ...]
     leads: tuple[str, ...]
@@ -113,7 +111,6 @@ def _concept(name: str, table: dict[str, Any]) -> Concept:
     return Concept(
         name=name,
         parent=table.get("parent"),
-        kind=table["kind"],
         synonyms=tuple(table["synonyms"]),
         words=tuple(dict.fromkeys(table["words"].split())),
         leads=tuple(table["leads"]),
