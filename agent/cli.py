@@ -12,8 +12,8 @@ from typing import Any, NoReturn
 import click
 
 from agent.config import resolve
+from agent.evidence.printable import printable
 from agent.options import Commands, by_key, doctor_options, log_options, run_options, token_options, tree_options
-from agent.printable import printable
 from agent.schema import Status
 from probes.errors import InterpretError, SettingsError
 
@@ -139,8 +139,8 @@ def show(feature: int, run_id: int | None, settings_file: Path | None, **options
 @doctor_options
 def doctor(settings_file: Path | None, **options: Any) -> None:
     """Tell what is installed and found: device, keys, hub, log; and load the subject if one is named."""
-    from agent.display import console, finding
     from agent.doctor import examine
+    from agent.terminal.display import console, finding
 
     screen = console()
     for found in examine(resolve(by_key(options), settings_file), _names_subject(options)):

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from agent.asking import Asker
-from agent.digest import Piece, digest, escaped
+from agent.evidence.digest import Piece, digest, escaped
 from agent.llm.base import Answer, Request
 from agent.planning import EXPONENT_RANGE, SCALE_RANGE, Plan, Planner
 from agent.prober import Prober

@@ -9,9 +9,12 @@ import click
 from rich.console import Console
 from rich.text import Text
 
-from agent.basis import cited_lines, numbered
-from agent.branches import Trim
-from agent.display import (
+from agent.errors import LogError
+from agent.evidence.branches import Trim
+from agent.runlog import LabelRow, RunLog, RunSummary
+from agent.schema import Status
+from agent.terminal.basis import cited_lines, numbered
+from agent.terminal.display import (
     calls_table,
     console,
     facts,
@@ -20,10 +23,7 @@ from agent.display import (
     runs_table,
     token_line,
 )
-from agent.errors import LogError
-from agent.outline import tree_outline
-from agent.runlog import LabelRow, RunLog, RunSummary
-from agent.schema import Status
+from agent.terminal.outline import tree_outline
 from probes.evidence import Evidence, Projection, TokenList, Tree
 
 _TREE_NODES = 40

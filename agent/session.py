@@ -1,6 +1,6 @@
 """One run as its user sees it: what is about to happen, how far it is, and the labels with what they rest on.
 
-Knows the order of things; the work is in `agent.run`, the words and tables in `agent.display`.
+Knows the order of things; the work is in `agent.run`, the words and tables in `agent.terminal.display`.
 """
 
 import asyncio
@@ -11,16 +11,16 @@ import click
 from rich.console import Console
 from rich.text import Text
 
-from agent.basis import basis_of
 from agent.config import RunConfig
-from agent.display import console, facts, labels_table, spread
 from agent.doctor import keys_seen, subject_words
 from agent.llm import make_explainer
 from agent.llm.base import Explainer
-from agent.progress import progress
 from agent.run import run_features
 from agent.runlog import LabelRow, RunLog, RunRow
 from agent.schema import Outcome
+from agent.terminal.basis import basis_of
+from agent.terminal.display import console, facts, labels_table, spread
+from agent.terminal.progress import progress
 from eval.known import agreement, known_concepts
 from probes.evidence import Evidence
 from probes.features import parse_features

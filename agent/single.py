@@ -8,12 +8,12 @@ from typing import Any
 
 import click
 
-from agent.branches import Trim
 from agent.config import RunConfig
-from agent.display import console, facts, token_list
-from agent.drawing import tree_dot, tree_svg
-from agent.outline import tree_outline
-from agent.wording import vector_words
+from agent.evidence.branches import Trim
+from agent.evidence.wording import vector_words
+from agent.terminal.display import console, facts, token_list
+from agent.terminal.drawing import tree_dot, tree_svg
+from agent.terminal.outline import tree_outline
 from probes.errors import FeatureError, SettingsError
 from probes.evidence import Evidence, ProbeRequest, TokenList, Tree, tokens_json, tree_json
 from probes.features import parse_features

@@ -3,8 +3,8 @@ import random
 
 import pytest
 
-from agent.definitions import defining_part, endings, openings
-from agent.digest import CHARS_PER_TOKEN, EVIDENCE_TOKENS, digest, escaped
+from agent.evidence.definitions import defining_part, endings, openings
+from agent.evidence.digest import CHARS_PER_TOKEN, EVIDENCE_TOKENS, digest, escaped
 from probes.evidence import Projection, TokenList, Tree
 from probes.settings import ProbeSettings
 from tests.fakes import DOGS, GENERIC, MIXED, scored, tree

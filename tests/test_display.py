@@ -7,9 +7,12 @@ from itertools import pairwise
 import pytest
 from rich.console import Console
 
-from agent.basis import Basis, basis_of, cited_lines, numbered
-from agent.branches import Trim
-from agent.display import (
+from agent.doctor import Finding
+from agent.evidence.branches import Trim
+from agent.runlog import CallRow, LabelRow, RunSummary
+from agent.schema import Outcome, Proposal
+from agent.terminal.basis import Basis, basis_of, cited_lines, numbered
+from agent.terminal.display import (
     calls_table,
     facts,
     finding,
@@ -21,11 +24,8 @@ from agent.display import (
     token_line,
     token_list,
 )
-from agent.doctor import Finding
-from agent.outline import bar, tree_outline
-from agent.progress import progress
-from agent.runlog import CallRow, LabelRow, RunSummary
-from agent.schema import Outcome, Proposal
+from agent.terminal.outline import bar, tree_outline
+from agent.terminal.progress import progress
 from probes.evidence import Projection, ScoredToken, TokenList
 from probes.settings import ProbeSettings, VectorSettings
 from tests.trees import DOG, NASTY, tree_of
@@ -202,7 +202,7 @@ def test_a_terminal_gets_a_bar_with_what_is_done_and_failed() -> None:
 
 def test_a_file_gets_a_plain_line_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter(range(0, 1000, 4))
-    monkeypatch.setattr("agent.progress.time.monotonic", lambda: float(next(clock)))
+    monkeypatch.setattr("agent.terminal.progress.time.monotonic", lambda: float(next(clock)))
     screen = Console(file=io.StringIO(), width=120)
     with progress(screen, 8) as told:
         for outcome in outcomes(1, 7):

@@ -5,10 +5,10 @@ import xml.etree.ElementTree as ElementTree
 
 import pytest
 
-from agent.branches import Branch, Trim, drawn
-from agent.drawing import tree_dot, tree_svg
-from agent.printable import printable
-from agent.wording import percent, phrase_words, token_words
+from agent.evidence.branches import Branch, Trim, drawn
+from agent.evidence.printable import printable
+from agent.evidence.wording import percent, phrase_words, token_words
+from agent.terminal.drawing import tree_dot, tree_svg
 from tests.trees import DOG, NASTY, tree_of
 
 SVG = "{http://www.w3.org/2000/svg}"

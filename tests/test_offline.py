@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from agent.digest import digest
 from agent.errors import ExplainerError
+from agent.evidence.digest import digest
 from agent.llm import EXPLAINERS, make_explainer
 from agent.llm.base import Request
 from agent.llm.heads import head_of

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from jinja2 import UndefinedError
 
-from agent.digest import digest
+from agent.evidence.digest import digest
 from agent.loop import system_prompt
 from agent.planning import Planner
 from agent.schema import SettingsChange

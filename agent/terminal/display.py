@@ -12,11 +12,11 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from agent.basis import Basis
 from agent.doctor import Finding
-from agent.printable import printable
+from agent.evidence.printable import printable
+from agent.evidence.wording import percent, token_words
 from agent.runlog import CallRow, LabelRow, RunSummary
-from agent.wording import percent, token_words
+from agent.terminal.basis import Basis
 from probes.evidence import Projection, ScoredToken, TokenList
 
 _PLAIN_WIDTH = 150

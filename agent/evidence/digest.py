@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from itertools import accumulate
 from typing import TypedDict
 
-from agent.branches import Trim, drawn
-from agent.definitions import closed_share, defining_part, endings, entropy_bits, openings
-from agent.printable import printable
-from agent.wording import vector_words
+from agent.evidence.branches import Trim, drawn
+from agent.evidence.definitions import closed_share, defining_part, endings, entropy_bits, openings
+from agent.evidence.printable import printable
+from agent.evidence.wording import vector_words
 from probes.evidence import Evidence, Projection, ScoredToken, TokenList, Tree
 from probes.settings import ProbeKind, VectorSettings
 

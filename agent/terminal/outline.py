@@ -9,8 +9,8 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from agent.branches import Branch, Trim, drawn
-from agent.wording import percent, phrase_words, prompt_words, vector_words
+from agent.evidence.branches import Branch, Trim, drawn
+from agent.evidence.wording import percent, phrase_words, prompt_words, vector_words
 from probes.evidence import Tree
 
 _BAR_CELLS = 8

@@ -3,7 +3,7 @@
 Knows nothing of terminals, SVG or DOT. Everything it returns is already safe to print.
 """
 
-from agent.printable import printable
+from agent.evidence.printable import printable
 from probes.evidence import Tree
 from probes.settings import GHOST, VectorSettings
 

@@ -10,9 +10,9 @@ from html import escape
 
 from rich.cells import cell_len
 
-from agent.branches import Branch, Drawn, Trim, drawn
-from agent.printable import printable
-from agent.wording import percent, phrase_words, prompt_words, vector_words
+from agent.evidence.branches import Branch, Drawn, Trim, drawn
+from agent.evidence.printable import printable
+from agent.evidence.wording import percent, phrase_words, prompt_words, vector_words
 from probes.evidence import Tree
 
 _ROW_PX = 19

@@ -6,8 +6,8 @@ Knows the evidence and the ids its lines have; nothing of tables.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from agent.digest import EVIDENCE_TOKENS, Line, Piece, digest
-from agent.wording import phrase_words
+from agent.evidence.digest import EVIDENCE_TOKENS, Line, Piece, digest
+from agent.evidence.wording import phrase_words
 from probes.evidence import Evidence, TokenList, Tree
 
 _TOKENS = 6
