@@ -1,43 +1,233 @@
-"""The one way to ask an explainer: every attempt is on disk before its answer is used, and no answer is asked twice.
+"""The one way to ask an explainer: every attempt is on disk before it is sent and before its answer is used.
 
+No question that has a good answer is asked twice. A fault is met by what can be done about it: wait and try again, ask
+in a form that the server may know better, say what was wrong with the answer and ask once more, or stop the run.
 Knows neither how a question was made nor what becomes of its answer.
 """
 
 import asyncio
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Protocol
 
-from agent.llm.base import Answer, Explainer, Request
-from agent.runlog import RunLog
+from pydantic import ValidationError
+from tenacity import AsyncRetrying, RetryCallState, retry_if_result, stop_after_attempt, wait_random_exponential
+
+from agent.admission import Admission
+from agent.errors import ExplainerError
+from agent.evidence.digest import escaped
+from agent.llm.base import Answer, Exchange, Explainer, Fault, Form, Request, Usage
+from agent.runlog import CallRow, Dispatch, RunLog
+from agent.schema import Proposal
+
+ASK_AGAIN = (
+    "\n\n# Your last answer could not be used\n\n{error}\n\n"
+    "Answer again: one JSON object of the schema, and nothing else."
+)
+"""Added to a prompt whose answer could not be used."""
+
+ERROR_CHARS = 400
+"""Most characters of what was wrong with it: the sentence may quote the answer."""
+
+
+class Asking(Protocol):
+    """How a loop asks."""
+
+    async def ask(self, request: Request) -> Answer:
+        """The answer, or what kept it from coming."""
+        ...
 
 
 @dataclass(frozen=True)
+class Patience:
+    """How long a question is tried."""
+
+    attempts: int = 7
+    first_wait_s: float = 1.0
+    """At most, at random; doubled from one attempt to the next."""
+    longest_wait_s: float = 60.0
+    longest_retry_after_s: float = 300.0
+    """A server that asks for a longer wait than this stops the run."""
+    questions: int = 5
+    """So many questions in a row that nobody answered stop the run."""
+
+
+PATIENCE = Patience()
+
+
+@dataclass
+class _Learned:
+    """What the answers so far have taught about the server."""
+
+    forms: Sequence[Form | None]
+    """Those it may know, the strictest first."""
+    unanswered: int = 0
+    """Questions given up since the last answer."""
+
+
+@dataclass
 class Asker:
-    """An explainer whose calls are logged under one run."""
+    """An explainer whose calls are logged under one run. For one event loop."""
 
     explainer: Explainer
     log: RunLog
     run_id: int
+    admission: Admission
+    patience: Patience = PATIENCE
+    _learned: _Learned = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._learned = _Learned(self.explainer.forms or (None,))
 
     async def ask(self, request: Request) -> Answer:
-        """The good answer logged under the request's key, else a new one, logged. Raises LogError, ExplainerError."""
-        logged = self.log.answer_of(self.run_id, request.feature, request.round, request.purpose, request.item)
-        if logged is not None:
-            return logged
-        answer = _checked(await self.explainer.answer(request))
-        row = self.log.add_call(self.run_id, request, answer, attempt=self._attempts(request) + 1)
-        await asyncio.wrap_future(row)
+        """The good answer logged for the request, else a new one, logged.
+
+        An answer that could not be used is asked for once more, with what was wrong. Raises LogError, StoppedError,
+        BudgetError, and ExplainerError where no question would be answered any more.
+        """
+        attempts = self.log.attempts_of(self.run_id, request)
+        good = good_answer(attempts, request)
+        if good is not None:
+            return good
+        error = _to_be_told(attempts, request)
+        if error is None:
+            answer = await self._patiently(request)
+            if answer.exchange.fault is not Fault.UNUSABLE:
+                return answer
+            error = answer.exchange.error or ""
+        return await self._patiently(asked_again(request, error))
+
+    async def _patiently(self, request: Request) -> Answer:
+        """An answer, tried again after faults that pass."""
+        wait = wait_random_exponential(multiplier=self.patience.first_wait_s, max=self.patience.longest_wait_s)
+
+        def wait_s(state: RetryCallState) -> float:
+            return max(wait(state), _exchange(state).retry_after_s or 0.0)
+
+        retrying = AsyncRetrying(
+            retry=retry_if_result(lambda answer: answer.exchange.fault is Fault.TRANSIENT),
+            wait=wait_s,
+            stop=stop_after_attempt(self.patience.attempts),
+            sleep=self.admission.sleep,
+            retry_error_callback=_answer,
+        )
+        answer: Answer = await retrying(self._in_some_form, request)
+        self._count(answer.exchange)
         return answer
 
-    def _attempts(self, request: Request) -> int:
-        """How often the question was asked before, in vain."""
-        key = (request.round, request.purpose, request.item)
-        calls = self.log.calls_of(self.run_id, request.feature)
-        return sum((call.round, call.purpose, call.item) == key for call in calls)
+    async def _in_some_form(self, request: Request) -> Answer:
+        """An answer in the strictest form that the server knows."""
+        stricter, *looser = self._learned.forms
+        answer = await self._attempt(request, stricter)
+        while answer.exchange.fault is Fault.FORM and looser:
+            form, *looser = looser
+            answer = await self._attempt(request, form)
+            if answer.exchange.fault in (None, Fault.UNUSABLE):
+                self._learned.forms = (form, *looser)
+        return answer
+
+    async def _attempt(self, request: Request, form: Form | None) -> Answer:
+        """One request, in the log before it is sent and when it has been answered."""
+        bound = self.explainer.bound(request)
+        dispatch = Dispatch(self.explainer.provider, self.explainer.model, form, bound)
+        async with self.admission.admitted(bound) as place:
+            call_id = await asyncio.wrap_future(self.log.begin_call(self.run_id, request, dispatch))
+            answer = _checked(await self.explainer.answer(request, form))
+            await asyncio.wrap_future(self.log.end_call(call_id, answer))
+            place.exchange = answer.exchange
+        self._stop_where_hopeless(answer.exchange)
+        return answer
+
+    def _stop_where_hopeless(self, exchange: Exchange) -> None:
+        if exchange.fault is Fault.FATAL:
+            raise ExplainerError(f"{(exchange.error or '').rstrip('.')}. The same command goes on from here.")
+        asked_s = exchange.retry_after_s or 0.0
+        if exchange.fault is Fault.TRANSIENT and asked_s > self.patience.longest_retry_after_s:
+            raise ExplainerError(
+                f"The server asks to be left alone for {asked_s:.0f} s ({exchange.error}); "
+                "the same command goes on from here when that is over."
+            )
+
+    def _count(self, exchange: Exchange) -> None:
+        """Stops the run where question after question is turned down: the fault is then not the questions'."""
+        if exchange.fault is not Fault.TRANSIENT and exchange.charged:
+            self._learned.unanswered = 0
+            return
+        self._learned.unanswered += 1
+        if self._learned.unanswered >= self.patience.questions:
+            self.admission.stop(
+                ExplainerError(
+                    f"The last {self._learned.unanswered} questions were not answered, however often they were asked "
+                    f"({exchange.error}); the same command goes on from here."
+                )
+            )
+
+
+def good_answer(attempts: Sequence[CallRow], request: Request) -> Answer | None:
+    """The first good answer among a question's logged attempts, as it was."""
+    for call in attempts:
+        if call.answer is not None:
+            return _as_logged(call, request)
+    return None
+
+
+def last_answer(attempts: Sequence[CallRow], request: Request) -> Answer | None:
+    """The good answer among the attempts, else the last one; None where there is none."""
+    good = good_answer(attempts, request)
+    return _as_logged(attempts[-1], request) if good is None and attempts else good
+
+
+def asked_again(request: Request, error: str) -> Request:
+    """The question, with what was wrong with its answer; the beginning stays as it was, for the prompt caches."""
+    told = ASK_AGAIN.format(error=escaped(error, ERROR_CHARS))
+    return replace(request, prompt=request.prompt + told)
+
+
+def _as_logged(call: CallRow, request: Request) -> Answer:
+    try:
+        value = None if call.answer is None else request.schema.model_validate(call.answer)
+    except ValidationError as error:
+        raise ExplainerError(
+            f"The answer of call {call.call_id} does not fit this version ({error.errors()[0]['msg']}); use --new."
+        ) from None
+    usage = Usage(call.input_tokens, call.output_tokens, call.cache_read_tokens, call.cache_write_tokens)
+    exchange = Exchange(
+        provider=call.provider,
+        model=call.model,
+        response=call.response,
+        usage=usage,
+        cost_usd=call.cost_usd,
+        duration_ms=call.duration_ms,
+        error=call.error,
+        fault=call.fault,
+        form=call.form,
+        resolved_model=call.resolved_model,
+    )
+    return Answer(value, exchange)
+
+
+def _to_be_told(attempts: Sequence[CallRow], request: Request) -> str | None:
+    """What was wrong with the last answer, where the run was cut off before it could ask again."""
+    answered = [call for call in attempts if call.fault in (Fault.UNUSABLE, Fault.FINAL)]
+    if answered and answered[-1].fault is Fault.UNUSABLE and answered[-1].prompt == request.prompt:
+        return answered[-1].error
+    return None
 
 
 def _checked(answer: Answer) -> Answer:
     """`answer`, made unusable if its label is empty: logged as good, it would come back on every resume."""
-    proposal = answer.proposal
-    if proposal is None or proposal.action != "label" or proposal.label.strip():
+    value = answer.value
+    if not isinstance(value, Proposal) or value.action != "label" or value.label.strip():
         return answer
-    return Answer(None, replace(answer.exchange, error="the explainer settled on an empty label"))
+    error = "the explainer settled on an empty label"
+    return Answer(None, replace(answer.exchange, error=error, fault=Fault.UNUSABLE))
+
+
+def _answer(state: RetryCallState) -> Answer:
+    assert state.outcome is not None  # tenacity asks after an attempt
+    answer: Answer = state.outcome.result()
+    return answer
+
+
+def _exchange(state: RetryCallState) -> Exchange:
+    return _answer(state).exchange

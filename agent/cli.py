@@ -53,12 +53,13 @@ def interpret() -> None:
     "--features", required=True, metavar="SPEC", help="0-500 (inclusive), 7, 1,5,9-12, all, random:50, @FILE."
 )
 @click.option("--new", is_flag=True, help="Start another run where one could be resumed or is finished.")
+@click.option("--dry-run", is_flag=True, help="Say what the run would do and cost, and stop.")
 @run_options
-def run(features: str, new: bool, settings_file: Path | None, **options: Any) -> int:
+def run(features: str, new: bool, dry_run: bool, settings_file: Path | None, **options: Any) -> int:
     """Label features; the same command resumes a run that was cut off."""
     from agent.session import label_features
 
-    return label_features(resolve(by_key(options), settings_file), features, new)
+    return label_features(resolve(by_key(options), settings_file), features, new, dry_run)
 
 
 @interpret.command()
@@ -133,6 +134,16 @@ def show(feature: int, run_id: int | None, settings_file: Path | None, **options
     from agent.reading import show_feature
 
     show_feature(resolve(by_key(options), settings_file).log, feature, run_id)
+
+
+@interpret.command()
+@click.argument("run_id", metavar="RUN", type=int)
+@log_options
+def replay(run_id: int, settings_file: Path | None, **options: Any) -> int:
+    """Work a run out again from its logged answers, asking nothing, and compare the labels."""
+    from agent.reading import replay_run
+
+    return replay_run(resolve(by_key(options), settings_file).log, run_id)
 
 
 @interpret.command()

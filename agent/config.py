@@ -7,7 +7,7 @@ import tomllib
 from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -24,10 +24,20 @@ class RunSettings(Value):
 
     llm: str = Field(default="offline", min_length=1)
     """The explainer: `offline`, or `PROVIDER:MODEL`."""
+    base_url: str | None = Field(default=None, min_length=1)
+    """Where a compatible server answers; the SDK's own variable, or the provider's address, unless given."""
     rounds: int = Field(default=3, ge=1, le=100)
     """Most rounds of evidence and answer per feature."""
-    concurrency: int = Field(default=64, ge=1, le=10_000)
-    """Features in progress at once."""
+    concurrency: int = Field(default=64, ge=1, le=1000)
+    """Calls in flight at once, at most; features in progress where there is no server."""
+    budget_usd: float | None = Field(default=None, ge=0)
+    """The most that a run may cost altogether, every invocation of it."""
+    budget_tokens: int | None = Field(default=None, ge=0)
+    """The most tokens, read and written, that a run may use altogether."""
+    answer_tokens: int = Field(default=4096, ge=64)
+    """Most tokens of one answer, the model's thinking included."""
+    effort: Literal["low", "medium", "high"] | None = None
+    """How much a model that thinks is asked to think; its own default unless given."""
     seed: int = Field(default=0, ge=0)
     """Of everything that is drawn at random."""
     log: Path = Path("interpret.db")

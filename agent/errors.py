@@ -9,3 +9,15 @@ class LogError(InterpretError):
 
 class ExplainerError(InterpretError):
     """An explainer is unknown, or cannot be reached or used."""
+
+
+class StoppedError(InterpretError):
+    """Nothing new is started any more; what was on its way is finished."""
+
+
+class InterruptError(InterpretError):
+    """The user asked the run to stop."""
+
+
+class BudgetError(InterpretError):
+    """The budget has no room for another call."""

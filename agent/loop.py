@@ -11,11 +11,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from agent.asking import Asker
+from agent.asking import Asking
 from agent.evidence.digest import Piece, digest, escaped
 from agent.llm.base import Answer, Request
 from agent.planning import EXPONENT_RANGE, SCALE_RANGE, Plan, Planner
-from agent.prober import Prober
+from agent.prober import Probing
 from agent.runlog import RunLog
 from agent.schema import Outcome, Proposal
 from probes.errors import FeatureError, InterpretError, SettingsError
@@ -25,6 +25,8 @@ from probes.settings import PROMPTS
 from prompts import render
 
 PURPOSE = "explain"
+TEMPLATES = ("explain", "system")
+"""The templates that decide what a loop finds."""
 OWN_WORDS_CHARS = 400
 """Most characters of an explainer's earlier reason in a prompt."""
 
@@ -49,8 +51,8 @@ class Loop:
     card: SubjectCard
     planner: Planner
     rounds: int
-    prober: Prober
-    asker: Asker
+    prober: Probing
+    asker: Asking
     log: RunLog
     system: str
     """The system prompt, the same for every feature."""
@@ -58,7 +60,7 @@ class Loop:
     async def label_feature(self, feature: int) -> Outcome:
         """How the feature ended; a fault of this feature alone is in the outcome, which then counts no rounds.
 
-        Raises LogError, ExplainerError and SubjectError, which end the run.
+        Raises what ends the run: LogError, ExplainerError, SubjectError, BudgetError, StoppedError.
         """
         try:
             return await self._look(feature)
@@ -92,13 +94,16 @@ class Loop:
             past.append(Round(pieces, proposal, plan))
 
     async def _evidence(self, feature: int, number: int, requests: Sequence[ProbeRequest]) -> list[Evidence]:
-        """The round's evidence: as logged, or probed and then logged."""
-        logged = self.log.evidence_of(self.run_id, feature, number)
-        if logged:
-            return logged
-        evidence = await self.prober.probe(requests)
-        await asyncio.wrap_future(self.log.add_evidence(self.run_id, feature, number, evidence))
-        return evidence
+        """The round's evidence as logged, probed first if need be.
+
+        Always as logged: storing rounds a little, and a prompt must read the same when the run is resumed or replayed.
+        """
+        if not self.log.has_evidence(self.run_id, feature, number):
+            evidence = await self.prober.probe(requests)
+            # encoding is work: not on the event loop
+            kept = await asyncio.to_thread(self.log.add_evidence, self.run_id, feature, number, evidence)
+            await asyncio.wrap_future(kept)
+        return self.log.evidence_of(self.run_id, feature, number)
 
     def _request(self, feature: int, pieces: Sequence[Piece], past: Sequence[Round]) -> Request:
         number = len(past) + 1
@@ -183,7 +188,7 @@ def _outcome(feature: int, number: int, answer: Answer, ids: set[str]) -> Outcom
     return Outcome(
         feature=feature,
         status="labelled",
-        label=" ".join(proposal.label.split()),
+        label=label,
         explanation=proposal.explanation,
         confidence=proposal.confidence,
         rounds=number,

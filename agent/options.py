@@ -123,9 +123,16 @@ _TOKENS = (
     _setting("tokens", "top_n", "Tokens in the list.", int, metavar="N"),
 )
 _RUN = (
-    _setting("run", "llm", "The explainer; offline is a rule-based baseline.", metavar="PROVIDER[:MODEL]"),
+    _setting(
+        "run", "llm", "The explainer: offline (a rule-based baseline), anthropic, openai.", metavar="PROVIDER[:MODEL]"
+    ),
+    _setting("run", "base_url", "A server that speaks the provider's protocol; the provider's own.", metavar="URL"),
     _setting("run", "rounds", "Most rounds of evidence and answer per feature.", int, metavar="N"),
-    _setting("run", "concurrency", "Features in progress at once.", int, metavar="N"),
+    _setting("run", "concurrency", "Most calls in flight at once.", int, metavar="N"),
+    _setting("run", "budget_usd", "The most that the run may cost, resumed or not.", float, metavar="X"),
+    _setting("run", "budget_tokens", "The most tokens that the run may use, resumed or not.", int, metavar="N"),
+    _setting("run", "answer_tokens", "Most tokens of one answer, thinking included.", int, metavar="N"),
+    _setting("run", "effort", "How much a model that thinks is to think: low, medium, high.", metavar="EFFORT"),
     _setting("run", "seed", "Of everything drawn at random.", int, metavar="N"),
 )
 _LOG = (_setting("run", "log", "The SQLite file that holds everything.", Path, metavar="FILE"),)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 
 from probes.evidence import Evidence, ProbeRequest
 
@@ -21,7 +21,15 @@ PATIENCE = 0.05
 """Share of the last batch's time that the next one waits for company. Features that went out in one batch come back
 within milliseconds of each other, as the log's commits let them go; without it the first to come would go alone."""
 
-Probing = Callable[[Sequence[ProbeRequest]], list[Evidence]]
+Probe = Callable[[Sequence[ProbeRequest]], list[Evidence]]
+
+
+class Probing(Protocol):
+    """How a loop probes."""
+
+    async def probe(self, requests: Sequence[ProbeRequest]) -> list[Evidence]:
+        """The evidence for `requests`, in their order. Raises what probing them raises."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -33,9 +41,13 @@ class _Job:
 class Prober:
     """Probes for many coroutines at once; an async context manager."""
 
-    def __init__(self, probing: Probing) -> None:
-        """`probing` answers requests in their order, on the device thread; the prober knows no subject of its own."""
-        self._probing = probing
+    def __init__(self, probe: Probe, check: Callable[[], None] = lambda: None) -> None:
+        """`probe` answers requests in their order, on the device thread; the prober knows no subject of its own.
+
+        `check` is called before each batch; what it raises is what the batch's features get.
+        """
+        self._probe = probe
+        self._check = check
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="device")
         self._jobs: asyncio.Queue[_Job] = asyncio.Queue(QUEUE)
         self._patience_s = 0.0
@@ -53,7 +65,8 @@ class Prober:
         self._thread.shutdown(cancel_futures=True)
 
     async def probe(self, requests: Sequence[ProbeRequest]) -> list[Evidence]:
-        """The evidence for `requests`, in their order. Raises what probing them raises."""
+        """The evidence for `requests`, in their order. Raises what probing them raises, and what `check` raises."""
+        self._check()
         job = _Job(requests, asyncio.get_running_loop().create_future())
         await self._jobs.put(job)
         return await job.evidence
@@ -81,6 +94,7 @@ class Prober:
         """Settles every job. When a batch fails, its jobs run one by one, so that only the faulty ones fail."""
         live = [job for job in jobs if not job.evidence.done()]
         try:
+            self._check()
             found = await self._on_device([request for job in live for request in job.requests])
         except Exception as error:
             if len(live) == 1:
@@ -95,4 +109,4 @@ class Prober:
                 job.evidence.set_result(mine)
 
     async def _on_device(self, requests: Sequence[ProbeRequest]) -> list[Evidence]:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self._probing, requests)
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._probe, requests)

@@ -1,9 +1,12 @@
-"""What `interpret log` and `interpret show` print: a log read back, by people or as JSON. Loads no subject."""
+"""What `interpret log`, `show` and `replay` print: a log read back, by people or as JSON. Loads no subject."""
 
+import asyncio
 import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import get_args
 
 import click
 from rich.console import Console
@@ -11,6 +14,8 @@ from rich.text import Text
 
 from agent.errors import LogError
 from agent.evidence.branches import Trim
+from agent.evidence.printable import printable
+from agent.replay import Verdict, changed_templates, replay
 from agent.runlog import LabelRow, RunLog, RunSummary
 from agent.schema import Status
 from agent.terminal.basis import cited_lines, numbered
@@ -44,7 +49,7 @@ def show_runs(path: Path, as_json: bool) -> None:
 def show_labels(path: Path, run_id: int, search: str | None, status: Status | None, as_json: bool) -> None:
     """The labels of one run that meet the conditions. Raises LogError."""
     with RunLog.open(path, read_only=True) as log:
-        _run(log, run_id)
+        run_of(log, run_id)
         rows = log.labels(run_id, search=search, status=status)
     if as_json:
         click.echo(json.dumps([asdict(row) for row in rows]))
@@ -57,7 +62,7 @@ def show_labels(path: Path, run_id: int, search: str | None, status: Status | No
 def show_feature(path: Path, feature: int, run_id: int | None) -> None:
     """Everything about one feature in one run: label, then round after round, then the calls. Raises LogError."""
     with RunLog.open(path, read_only=True) as log:
-        run = _run(log, run_id)
+        run = run_of(log, run_id)
         rows = log.labels(run.run_id, features=[feature])
         rounds = log.evidence_rounds(run.run_id, feature)
         calls = log.calls_of(run.run_id, feature)
@@ -78,7 +83,37 @@ def show_feature(path: Path, feature: int, run_id: int | None) -> None:
         screen.print(calls_table(calls))
 
 
-def _run(log: RunLog, run_id: int | None) -> RunSummary:
+def replay_run(path: Path, run_id: int) -> int:
+    """Works a run out again from its log; the exit status: 1 where a label comes out otherwise. Raises LogError."""
+    with RunLog.open(path, read_only=True) as log:
+        run = run_of(log, run_id)
+        replayed = asyncio.run(replay(log, run))
+    screen = console()
+    counts = Counter(item.verdict for item in replayed)
+    unlike = sum(not item.prompts_alike for item in replayed)
+    screen.print(
+        facts(
+            [
+                ("run", f"{run.run_id}, {run.status}, explainer {run.explainer}"),
+                ("calls", f"{sum(item.calls for item in replayed):,} answers taken from the log, none asked"),
+                ("labels", ", ".join(f"{counts[verdict]:,} {verdict}" for verdict in get_args(Verdict))),
+                ("prompts", _prompts_words(unlike, changed_templates(run))),
+            ]
+        )
+    )
+    for item in replayed:
+        for name, (stored, again) in item.differences.items():
+            screen.print(Text(printable(f"feature {item.stored.feature}, {name}: was {stored!r}, is now {again!r}")))
+    return int(counts["different"] > 0)
+
+
+def _prompts_words(unlike: int, changed: Sequence[str]) -> str:
+    words = f"{unlike:,} features would be asked in other words" if unlike else "each reads as it did"
+    return f"{words} (templates changed since: {', '.join(changed)})" if changed else words
+
+
+def run_of(log: RunLog, run_id: int | None) -> RunSummary:
+    """That run, or the latest one. Raises LogError where there is none."""
     runs = {run.run_id: run for run in log.runs()}
     if not runs:
         raise LogError(f"{log.path} holds no run yet; interpret --features 0-20 makes one.")

@@ -6,25 +6,48 @@ Memory does not grow with the number of features. Knows no command line and prin
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
-from agent.asking import Asker
+from agent.admission import Admission
+from agent.asking import PATIENCE, Asker, Patience
+from agent.budget import Budget, Limits
 from agent.config import RunConfig
+from agent.errors import InterruptError, StoppedError
+from agent.gate import Gate
+from agent.interrupt import interruptible
 from agent.llm.base import Explainer
-from agent.loop import Loop, system_prompt
+from agent.loop import TEMPLATES, Loop, system_prompt
 from agent.planning import Planner
 from agent.prober import Prober
 from agent.runlog import RunIdentity, RunLog, RunRow
 from agent.schema import Outcome, Status
+from probes.errors import InterpretError
 from probes.probe import run_probes
 from probes.settings import ProbeSettings
 from probes.subject import Subject
 from prompts import template_hashes
 
-Progress = Callable[[Outcome], None]
+LOOKAHEAD = 32
+"""Features in progress beyond the calls in flight: their evidence is made while the others wait for answers."""
+
+
+class Watch(Protocol):
+    """Who is told how a run goes, on the event loop: it must not take long."""
+
+    def begun(self, run: RunRow, admission: Admission) -> None:
+        """Once, before any work: which run it is, and the door that its calls go through."""
+        ...
+
+    def told(self, outcome: Outcome) -> None:
+        """Each feature that is done, after it is in the log."""
+        ...
+
+    def stopping(self, reason: InterpretError) -> None:
+        """Nothing new is started from here on."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -38,6 +61,8 @@ class RunReport:
     outcomes: Mapping[Status, int]
     """How this invocation's features ended."""
     seconds: float
+    stopped: InterpretError | None
+    """Why it ended before all features were done."""
 
 
 async def run_features(
@@ -47,36 +72,45 @@ async def run_features(
     log: RunLog,
     features: Sequence[int],
     new: bool,
-    progress: Progress,
-    begun: Callable[[RunRow], None] = lambda _: None,
+    watch: Watch,
+    patience: Patience = PATIENCE,
 ) -> RunReport:
-    """Labels `features`, each of which ends labelled, abstained or failed in the log before `progress` hears of it.
+    """Labels `features`, each of which ends labelled, abstained or failed in the log before `watch` hears of it.
 
-    `begun` is told once, before any work, which run it is and what of it was done before.
-
-    A run of the same identity is resumed unless `new`. Cancelling leaves a log that resumes. Raises LogError,
-    ExplainerError and SubjectError; whatever was logged before stays.
+    A run of the same identity is resumed unless `new`. Whatever ends a run early (a spent budget, a refused key, a
+    fault of the log, Ctrl-C) lets the calls in flight end first and is in the report; the log resumes from there.
+    Raises LogError where the run cannot be begun.
     """
     started = time.perf_counter()
-    probe = resolved(config.probe, subject.card.default_scale)
-    run = log.begin_run(_identity(config, probe, subject, explainer), features, new)
-    begun(run)
+    run = log.begin_run(identity_of(config, subject, explainer), features, new)
+    admission = _admission(config, log, run.run_id)
+    watch.begun(run, admission)
     todo = [feature for feature in features if feature not in run.done]
     outcomes: Counter[Status] = Counter()
-    async with Prober(partial(run_probes, subject)) as prober:
-        loop = Loop(
-            run_id=run.run_id,
-            card=subject.card,
-            planner=Planner(probe, config.weights_plan, subject.card.default_scale),
-            rounds=config.rounds,
-            prober=prober,
-            asker=Asker(explainer, log, run.run_id),
-            log=log,
-            system=system_prompt(),
-        )
-        await _work(loop, todo, config.concurrency, lambda outcome: _tell(outcome, outcomes, progress))
-    log.finish_run(run.run_id)
-    return RunReport(run.run_id, run.resumed, len(features) - len(todo), outcomes, time.perf_counter() - started)
+
+    def told(outcome: Outcome) -> None:
+        outcomes[outcome.status] += 1
+        watch.told(outcome)
+
+    try:
+        async with Prober(partial(run_probes, subject), admission.check) as prober:
+            loop = Loop(
+                run_id=run.run_id,
+                card=subject.card,
+                planner=planner_of(config, subject.card.default_scale),
+                rounds=config.rounds,
+                prober=prober,
+                asker=Asker(explainer, log, run.run_id, admission, patience),
+                log=log,
+                system=system_prompt(),
+            )
+            await _work(loop, todo, _crew_size(config, explainer), admission, told, watch)
+    finally:
+        await explainer.close()
+    if admission.reason is None:
+        log.finish_run(run.run_id)
+    seconds = time.perf_counter() - started
+    return RunReport(run.run_id, run.resumed, len(features) - len(todo), outcomes, seconds, admission.reason)
 
 
 def resolved(probe: ProbeSettings, default_scale: float) -> ProbeSettings:
@@ -85,38 +119,94 @@ def resolved(probe: ProbeSettings, default_scale: float) -> ProbeSettings:
     return probe.model_copy(update={"vector": probe.vector.model_copy(update={"scale": scale})})
 
 
-def _identity(config: RunConfig, probe: ProbeSettings, subject: Subject, explainer: Explainer) -> RunIdentity:
+def planner_of(config: RunConfig, default_scale: float) -> Planner:
+    """What a run's features are probed with."""
+    return Planner(resolved(config.probe, default_scale), config.weights_plan, default_scale)
+
+
+def identity_of(config: RunConfig, subject: Subject, explainer: Explainer) -> RunIdentity:
+    """What makes a run this run and no other."""
     settings: dict[str, Any] = {
-        "probe": probe.model_dump(mode="json"),
+        "probe": resolved(config.probe, subject.card.default_scale).model_dump(mode="json"),
         "weights_plan": [*config.weights_plan],
         "rounds": config.rounds,
     }
+    if explainer.forms:
+        settings |= {"answer_tokens": config.answer_tokens, "effort": config.effort}
     return RunIdentity(
         subject=subject.card,
         settings=settings,
-        explainer=f"{explainer.provider}:{explainer.model}",
-        templates=template_hashes(),
+        explainer=explainer_name(explainer),
+        templates=template_hashes(TEMPLATES),
     )
 
 
-def _tell(outcome: Outcome, outcomes: Counter[Status], progress: Progress) -> None:
-    outcomes[outcome.status] += 1
-    progress(outcome)
+def explainer_name(explainer: Explainer) -> str:
+    """`PROVIDER:MODEL`, and where it is if that is not the provider's own address."""
+    name = f"{explainer.provider}:{explainer.model}"
+    return f"{name} at {explainer.address}" if explainer.address else name
 
 
-async def _work(loop: Loop, features: Sequence[int], concurrency: int, progress: Progress) -> None:
-    """A crew of at most `concurrency` workers takes features from one iterator until it is empty or one raises."""
+def _admission(config: RunConfig, log: RunLog, run_id: int) -> Admission:
+    """The door of a run, which remembers what earlier invocations of the run have spent."""
+    spent = log.spent(run_id)
+    limits = Limits(tokens=config.budget_tokens, usd=config.budget_usd)
+    budget = Budget(limits, tokens=spent.most_tokens, usd=spent.most_usd, known_usd=spent.cost_usd or 0.0)
+    return Admission(Gate(config.concurrency), budget)
+
+
+def _crew_size(config: RunConfig, explainer: Explainer) -> int:
+    """Features in progress at once. Without a server nothing waits for answers, so nothing need be made ahead."""
+    return config.concurrency + min(config.concurrency, LOOKAHEAD) if explainer.forms else config.concurrency
+
+
+class _Told(Protocol):
+    def __call__(self, outcome: Outcome) -> None: ...
+
+
+async def _work(
+    loop: Loop, features: Sequence[int], crew_size: int, admission: Admission, told: _Told, watch: Watch
+) -> None:
+    """A crew of at most `crew_size` workers takes features from one iterator until it is empty or the run stops."""
     waiting = iter(features)
-    try:
-        async with asyncio.TaskGroup() as crew:
-            for _ in range(min(concurrency, len(features))):
-                crew.create_task(_worker(loop, waiting, progress))
-    except ExceptionGroup as group:  # all fell with the first; one sentence is enough for the user
-        raise group.exceptions[0] from None
+
+    def stop(reason: InterpretError) -> None:
+        if admission.reason is None:
+            admission.stop(reason)
+            watch.stopping(reason)
+
+    workers = [
+        asyncio.create_task(_worker(loop, waiting, admission, told, stop)) for _ in range(min(crew_size, len(features)))
+    ]
+
+    def abandon() -> None:
+        for worker in workers:
+            worker.cancel()
+
+    with interruptible(lambda: stop(InterruptError("Interrupted.")), abandon):
+        try:
+            await asyncio.gather(*workers)
+        except BaseException as error:
+            abandon()
+            await asyncio.gather(*workers, return_exceptions=True)
+            if admission.reason is None or not isinstance(error, asyncio.CancelledError):
+                raise
 
 
-async def _worker(loop: Loop, waiting: Iterator[int], progress: Progress) -> None:
+class _Stop(Protocol):
+    def __call__(self, reason: InterpretError) -> None: ...
+
+
+async def _worker(loop: Loop, waiting: Iterator[int], admission: Admission, told: _Told, stop: _Stop) -> None:
     for feature in waiting:
-        outcome = await loop.label_feature(feature)
-        await asyncio.wrap_future(loop.log.add_label(loop.run_id, outcome))
-        progress(outcome)
+        if admission.reason is not None:
+            return
+        try:
+            outcome = await loop.label_feature(feature)
+            await asyncio.wrap_future(loop.log.add_label(loop.run_id, outcome))
+        except StoppedError:
+            return
+        except InterpretError as error:
+            stop(error)
+            return
+        told(outcome)

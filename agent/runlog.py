@@ -17,14 +17,42 @@ from sqlite_utils import Database
 from agent.errors import LogError
 from agent.llm.base import Answer, Request
 from agent.schema import Outcome, Status
-from agent.store import reading, writing
+from agent.store import examples, reading, scores, writing
 from agent.store.database import check_readable, journal_note, log_errors, open_readable, open_writable
 from agent.store.lock import RunLock
-from agent.store.rows import CallRow, LabelRow, RunIdentity, RunRow, RunSummary
+from agent.store.rows import (
+    CallRow,
+    CorpusIdentity,
+    CorpusRow,
+    Dispatch,
+    LabelRow,
+    RunIdentity,
+    RunRow,
+    RunSummary,
+    ScoreRow,
+    ScoringIdentity,
+    ScoringRow,
+    Spent,
+)
 from agent.store.writer import Writer
 from probes.evidence import Evidence
+from probes.examples import Collected, ExampleKind, Split
 
-__all__ = ["CallRow", "LabelRow", "RunIdentity", "RunLog", "RunRow", "RunSummary"]
+__all__ = [
+    "CallRow",
+    "CorpusIdentity",
+    "CorpusRow",
+    "Dispatch",
+    "LabelRow",
+    "RunIdentity",
+    "RunLog",
+    "RunRow",
+    "RunSummary",
+    "ScoreRow",
+    "ScoringIdentity",
+    "ScoringRow",
+    "Spent",
+]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -65,12 +93,20 @@ class RunLog:
         return self._write(self._begin, identity, features, new).result()
 
     def add_evidence(self, run_id: int, feature: int, round: int, evidence: Sequence[Evidence]) -> Future[None]:
-        """Keeps one round's evidence, all of it or nothing."""
-        return self._write(writing.add_evidence, run_id, feature, round, tuple(evidence))
+        """Keeps one round's evidence, all of it or nothing.
 
-    def add_call(self, run_id: int, request: Request, answer: Answer, attempt: int) -> Future[None]:
-        """Keeps one attempt at a call, good or not."""
-        return self._write(writing.add_call, run_id, request, answer, attempt)
+        Encodes it in the calling thread, so that other writes do not wait for that.
+        """
+        rows = writing.evidence_rows(run_id, feature, round, evidence)
+        return self._write(writing.add_rows, "evidence", rows)
+
+    def begin_call(self, run_id: int, request: Request, dispatch: Dispatch) -> Future[int]:
+        """Keeps a request that is about to be sent; should nothing follow, it stands as lost. The call's id."""
+        return self._write(writing.begin_call, run_id, request, dispatch)
+
+    def end_call(self, call_id: int, answer: Answer) -> Future[None]:
+        """Keeps what came of a request, good or not."""
+        return self._write(writing.end_call, call_id, answer)
 
     def add_label(self, run_id: int, outcome: Outcome) -> Future[None]:
         """Keeps a feature's outcome; in place of a failed one, never of another."""
@@ -80,6 +116,10 @@ class RunLog:
         """Notes that nothing asked of the run is left."""
         self._write(writing.finish_run, run_id).result()
 
+    def has_evidence(self, run_id: int, feature: int, round: int) -> bool:
+        """Whether that round was probed."""
+        return self._read(reading.has_evidence, run_id, feature, round)
+
     def evidence_of(self, run_id: int, feature: int, round: int) -> list[Evidence]:
         """One round's evidence as it was stored, empty when there is none."""
         return self._read(reading.evidence_of, run_id, feature, round)
@@ -88,9 +128,17 @@ class RunLog:
         """A feature's evidence by round."""
         return self._read(reading.evidence_rounds, run_id, feature)
 
-    def answer_of(self, run_id: int, feature: int, round: int, purpose: str, item: int) -> Answer | None:
-        """The good answer logged under that key, so that nothing is paid for twice."""
-        return self._read(reading.answer_of, run_id, feature, round, purpose, item)
+    def attempts_of(self, run_id: int, request: Request) -> list[CallRow]:
+        """Every attempt at that question, in order; a good one is not asked again, so that nothing is paid twice."""
+        return self._read(reading.attempts_of, run_id, request)
+
+    def done(self, identity: RunIdentity) -> frozenset[int]:
+        """The features that the latest run of that identity has labelled or abstained on; empty if there is none."""
+        return self._read(reading.done, identity)
+
+    def spent(self, run_id: int, scoring_id: int | None = None) -> Spent:
+        """What the run's calls have used so far, by every invocation: those of its loops, or those of a scoring."""
+        return self._read(reading.spent, run_id, scoring_id)
 
     def calls_of(self, run_id: int, feature: int) -> list[CallRow]:
         """Every attempt of a feature, in order."""
@@ -118,6 +166,53 @@ class RunLog:
         """
         return self._read(reading.labels, run_id, search, status, features)
 
+    def begin_corpus(self, identity: CorpusIdentity) -> int:
+        """The corpus of that identity, made if there is none."""
+        return self._write(examples.begin_corpus, identity).result()
+
+    def note_pass(self, corpus_id: int, n_tokens: int | None, l0: float | None, explained: float | None) -> None:
+        """Keeps what the pass over a corpus found out about it."""
+        self._write(examples.note_pass, corpus_id, n_tokens, l0, explained).result()
+
+    def add_collected(self, corpus_id: int, found: Collected, splitting: examples.Splitting) -> Future[None]:
+        """Keeps a feature's activity and examples, each on the side of its document."""
+        activity, rows = examples.collected_rows(corpus_id, found, splitting)
+        return self._write(examples.add_collected, activity, rows)
+
+    def corpora(self, fingerprint: str | None = None) -> list[CorpusRow]:
+        """The corpora of a subject, or all, the latest first."""
+        return self._read(examples.corpora, fingerprint)
+
+    def collected_features(self, corpus_id: int) -> frozenset[int]:
+        """The features whose examples the corpus has."""
+        return self._read(examples.collected_features, corpus_id)
+
+    def collected(
+        self,
+        corpus_id: int,
+        feature: int,
+        split: Split | None = None,
+        kinds: Collection[ExampleKind] | None = None,
+    ) -> Collected | None:
+        """What a corpus has of a feature, of one side and some kinds or all; None where it was not looked at."""
+        return self._read(examples.collected, corpus_id, feature, split, kinds)
+
+    def begin_scoring(self, identity: ScoringIdentity) -> int:
+        """The scoring of that identity, made if there is none."""
+        return self._write(scores.begin_scoring, identity).result()
+
+    def add_score(self, scoring_id: int, score: ScoreRow) -> Future[None]:
+        """Keeps a score; in the place of one that could not be made before."""
+        return self._write(scores.add_score, scoring_id, score)
+
+    def scorings(self, run_id: int) -> list[ScoringRow]:
+        """How a run's labels were scored, the latest way first."""
+        return self._read(scores.scorings, run_id)
+
+    def scores(self, scoring_id: int) -> list[ScoreRow]:
+        """The scores of a scoring, by feature."""
+        return self._read(scores.scores, scoring_id)
+
     def close(self) -> None:
         """Writes what is queued, frees the runs and closes the file. Raises `LogError` if any write has failed."""
         with self._reading:
@@ -144,7 +239,7 @@ class RunLog:
 
     def _begin(self, db: Database, identity: RunIdentity, features: Sequence[int], new: bool) -> RunRow:
         # Finding and locking are one transaction: of two processes that begin the same run at once, one is refused.
-        found = None if new else writing.find_run(db, identity)
+        found = None if new else reading.find_run(db, identity)
         run_id = writing.add_run(db, identity) if found is None else found
         if run_id not in self._locks:
             self._locks[run_id] = RunLock(self.path, run_id)

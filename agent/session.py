@@ -1,33 +1,38 @@
 """One run as its user sees it: what is about to happen, how far it is, and the labels with what they rest on.
 
-Knows the order of things; the work is in `agent.run`, the words and tables in `agent.terminal.display`.
+Knows the order of things; the work is in `agent.run`, the words and tables in `agent.terminal`.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 
 import click
 from rich.console import Console
 from rich.text import Text
 
+from agent.admission import Admission
 from agent.config import RunConfig
 from agent.doctor import keys_seen, subject_words
-from agent.llm import make_explainer
-from agent.llm.base import Explainer
-from agent.run import run_features
-from agent.runlog import LabelRow, RunLog, RunRow
+from agent.errors import BudgetError, ExplainerError, InterruptError
+from agent.estimate import estimate
+from agent.llm import EXPLAINERS, make_explainer
+from agent.llm.base import Explainer, Usage
+from agent.loop import system_prompt
+from agent.run import RunReport, identity_of, run_features
+from agent.runlog import LabelRow, RunLog, RunRow, Spent
 from agent.schema import Outcome
 from agent.terminal.basis import basis_of
 from agent.terminal.display import console, facts, labels_table, spread
 from agent.terminal.progress import progress
 from eval.known import agreement, known_concepts
+from probes.errors import InterpretError
 from probes.evidence import Evidence
 from probes.features import parse_features
-from probes.presets import SubjectCard
-from probes.subject import load_subject
+from probes.subject import Subject, load_subject
 
 _ROWS = 40
+_GOES_ON = "Stopped; what is done is in the log, the same command goes on from there."
 
 
 class Interrupted(click.ClickException):
@@ -36,72 +41,134 @@ class Interrupted(click.ClickException):
     exit_code = 130
 
 
-class _Watch:
-    """Prints how a run begins, then its progress; a context, so that the bar is gone whatever happens."""
+class _Screen:
+    """Tells how a run goes; a context, so that the bar is gone whatever happens."""
 
-    def __init__(self, screen: Console, features: Sequence[int]) -> None:
-        self._screen = screen
+    def __init__(self, console: Console, features: Sequence[int]) -> None:
+        self._console = console
         self._features = features
         self._stack = ExitStack()
         self._tell: Callable[[Outcome], None]
 
-    def begun(self, row: RunRow) -> None:
-        """To be called once, before any outcome."""
-        n_done = len(row.done.intersection(self._features))
-        self._screen.print(facts([("run", _begun(row, len(self._features), n_done))]))
+    def begun(self, run: RunRow, admission: Admission) -> None:
+        """The run's number, then its progress."""
+        n_done = len(run.done.intersection(self._features))
+        self._console.print(facts([("run", _begun(run, len(self._features), n_done))]))
         n_left = len(self._features) - n_done
         if n_left:
-            self._tell = self._stack.enter_context(progress(self._screen, n_left))
+            self._tell = self._stack.enter_context(progress(self._console, n_left, admission))
 
     def told(self, outcome: Outcome) -> None:
-        """To be called for each feature when it is done."""
+        """One more feature."""
         self._tell(outcome)
 
-    def __enter__(self) -> "_Watch":
+    def stopping(self, reason: InterpretError) -> None:
+        """What is in flight will be finished."""
+        again = " Press Ctrl-C again to stop at once." if isinstance(reason, InterruptError) else ""
+        self._console.print(Text(f"Finishing what is in flight.{again}"))
+
+    def __enter__(self) -> "_Screen":
         return self
 
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
 
-def label_features(config: RunConfig, spec: str, new: bool) -> int:
-    """Runs, prints, and returns the exit status: 1 where some of the features failed, else 0. Raises InterpretError."""
+def label_features(config: RunConfig, spec: str, new: bool, dry: bool = False) -> int:
+    """Runs, prints, and returns the exit status: 1 where some of the features failed, else 0. Raises InterpretError.
+
+    `dry` stops after the opening lines: nothing is probed, asked or logged.
+    """
     screen = console()
-    explainer = make_explainer(config.llm)
-    with RunLog.open(config.log) as log:
+    explainer = make_explainer(config.llm, config.base_url or "", config.answer_tokens, config.effort)
+    note = explainer.check()
+    with ExitStack() as stack:
+        log = None if dry and not config.log.exists() else stack.enter_context(RunLog.open(config.log))
         subject = load_subject(config.subject)
         features = parse_features(spec, subject.card.n_features, config.seed)
-        screen.print(facts(_opening(config, explainer, subject.card, log.journal_note, spec, len(features))))
-        with _Watch(screen, features) as watch:
-            try:
-                run = run_features(config, subject, explainer, log, features, new, watch.told, watch.begun)
-                report = asyncio.run(run)
-            except KeyboardInterrupt:
-                raise Interrupted("Stopped; what is done is in the log, the same command goes on from there.") from None
-        rows = log.labels(report.run_id, features=features)
+        done = log.done(identity_of(config, subject, explainer)) if log and not new else frozenset()
+        todo = [feature for feature in features if feature not in done]
+        lines = [
+            ("subject", subject_words(subject.card)),
+            *_explainer_lines(explainer, note),
+            ("features", f"{len(features):,} of {subject.card.n_features:,} ({spec})"),
+            *_expected_lines(config, explainer, len(todo)),
+            ("log", "; ".join(filter(None, (str(config.log), log.journal_note if log else None)))),
+        ]
+        screen.print(facts(lines))
+        _check_budget(config, explainer)
+        return 0 if dry or log is None else _run(screen, config, subject, explainer, log, features, new)
+
+
+def _run(
+    screen: Console,
+    config: RunConfig,
+    subject: Subject,
+    explainer: Explainer,
+    log: RunLog,
+    features: Sequence[int],
+    new: bool,
+) -> int:
+    with _Screen(screen, features) as watch:
+        try:
+            report = asyncio.run(run_features(config, subject, explainer, log, features, new, watch))
+        except KeyboardInterrupt:  # where the event loop handles no signals
+            raise Interrupted(_GOES_ON) from None
+    rows = log.labels(report.run_id, features=features)
+    if rows:
         _print_labels(screen, config, log, rows, subject.card.default_scale)
-        screen.print(Text(_closing(config, report.run_id, rows, report.seconds)))
+        screen.print(Text(_closing(config, report, rows, log.spent(report.run_id))))
+    if isinstance(report.stopped, InterruptError):
+        raise Interrupted(_GOES_ON)
+    if isinstance(report.stopped, BudgetError):
+        screen.print(Text(str(report.stopped), style="bold"))
+        return 1
+    if report.stopped is not None:
+        raise report.stopped
     return int(any(row.status == "failed" for row in rows))
 
 
-def _opening(
-    config: RunConfig, explainer: Explainer, card: SubjectCard, note: str | None, spec: str, n_features: int
-) -> list[tuple[str, str]]:
-    return [
-        ("subject", subject_words(card)),
-        ("explainer", _explainer_words(explainer)),
-        ("features", f"{n_features:,} of {card.n_features:,} ({spec})"),
-        ("log", f"{config.log}; {note}" if note else str(config.log)),
-    ]
+def _explainer_lines(explainer: Explainer, note: str) -> Iterator[tuple[str, str]]:
+    yield "explainer", _explainer_words(explainer)
+    if explainer.forms:
+        yield "server", explainer.address or "the provider's own"
+    if note:
+        yield "note", note
+
+
+def _expected_lines(config: RunConfig, explainer: Explainer, n_features: int) -> Iterator[tuple[str, str]]:
+    """Calls, tokens and dollars, where there is a server that will charge for them."""
+    if explainer.forms:
+        expected = estimate(explainer, system_prompt(), n_features, config.rounds)
+        yield "expected", f"{expected}{_budget_words(config)}"
 
 
 def _explainer_words(explainer: Explainer) -> str:
     name = f"{explainer.provider}:{explainer.model}"
-    if explainer.provider != "offline":
+    if explainer.forms:
         return name
+    add = " or ".join(f"--llm {provider}" for provider in EXPLAINERS if provider != explainer.provider)
     seen = ", ".join(keys_seen())
-    keys = f"{seen} is set in the environment but not used" if seen else "no key needed"
-    return f"{name}, a rule-based baseline and no language model; hosted explainers are not in this version ({keys})"
+    keys = f"{seen} is set but not used: add {add}" if seen else f"for one, set a key and add {add}"
+    return f"{name}, a rule-based baseline and no language model ({keys})"
+
+
+def _budget_words(config: RunConfig) -> str:
+    limits = []
+    if config.budget_usd is not None:
+        limits.append(f"${config.budget_usd:,.2f}")
+    if config.budget_tokens is not None:
+        limits.append(f"{config.budget_tokens:,} tokens")
+    return f"; never more than {' and '.join(limits)}" if limits else ""
+
+
+def _check_budget(config: RunConfig, explainer: Explainer) -> None:
+    """Raises ExplainerError where a limit in dollars could not be kept."""
+    if config.budget_usd is not None and explainer.forms and explainer.cost_usd(Usage(1, 1)) is None:
+        raise ExplainerError(
+            f"No price is known for {explainer.model} at {explainer.address or 'its provider'}, so --budget-usd cannot "
+            "be kept; limit the run with --budget-tokens instead."
+        )
 
 
 def _begun(row: RunRow, n_features: int, n_done: int) -> str:
@@ -136,9 +203,15 @@ def _evidence(log: RunLog, row: LabelRow) -> list[Evidence]:
     return [item for evidence in rounds.values() for item in evidence]
 
 
-def _closing(config: RunConfig, run_id: int, rows: Sequence[LabelRow], seconds: float) -> str:
+def _closing(config: RunConfig, report: RunReport, rows: Sequence[LabelRow], spent: Spent) -> str:
     counts = ", ".join(f"{sum(row.status == s for row in rows):,} {s}" for s in ("labelled", "abstained", "failed"))
+    cost = "" if not spent.tokens and not spent.cost_usd else f" {_spent_words(spent)}"
     return (
-        f"{len(rows):,} features: {counts}, in {seconds:.1f} s. Everything is in {config.log}; for one feature: "
-        f"interpret show {rows[0].feature} --run {run_id} --log {config.log}"
+        f"{len(rows):,} features: {counts}, in {report.seconds:.1f} s.{cost} Everything is in {config.log}; for one "
+        f"feature: interpret show {rows[0].feature} --run {report.run_id} --log {config.log}"
     )
+
+
+def _spent_words(spent: Spent) -> str:
+    dollars = "cost unknown" if spent.cost_usd is None else f"${spent.cost_usd:,.4f}"
+    return f"The run has made {spent.calls:,} calls so far: {spent.tokens:,} tokens, {dollars}."

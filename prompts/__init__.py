@@ -4,7 +4,7 @@ Knows neither torch nor providers nor where a context comes from. Whatever is un
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -29,14 +29,17 @@ class Rendered:
 def render(name: str, context: Mapping[str, Any]) -> Rendered:
     """Template `name` filled with `context`. Raises jinja2.UndefinedError for whatever the context lacks."""
     text = _environment().get_template(name + _SUFFIX).render(context)
-    return Rendered(text=text, template=name, hash=template_hashes()[name])
+    return Rendered(text=text, template=name, hash=_hash(name))
+
+
+def template_hashes(names: Sequence[str]) -> dict[str, str]:
+    """The hash of each of these templates by name: part of a run's identity."""
+    return {name: _hash(name) for name in names}
 
 
 @cache
-def template_hashes() -> dict[str, str]:
-    """The hash of each template by name, in the names' order: part of a run's identity."""
-    sources = sorted(_FOLDER.glob(f"*{_SUFFIX}"))
-    return {path.name.removesuffix(_SUFFIX): hashlib.sha256(path.read_bytes()).hexdigest() for path in sources}
+def _hash(name: str) -> str:
+    return hashlib.sha256((_FOLDER / (name + _SUFFIX)).read_bytes()).hexdigest()
 
 
 @cache

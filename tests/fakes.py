@@ -8,10 +8,14 @@ from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
 from typing import Any, ParamSpec
 
+from agent.admission import Admission
+from agent.budget import Budget, Limits
 from agent.config import RunConfig
-from agent.llm.base import Answer, Exchange, Request
-from agent.schema import Proposal
-from probes.errors import FeatureError
+from agent.gate import Gate
+from agent.llm.base import Answer, Bound, Exchange, Fault, Form, Request, Usage
+from agent.runlog import RunRow
+from agent.schema import Outcome, Proposal
+from probes.errors import FeatureError, InterpretError
 from probes.evidence import Evidence, ProbeRequest, Projection, ScoredToken, TokenList, Tree
 from probes.presets import SubjectCard
 from probes.settings import ProbeSettings
@@ -138,17 +142,67 @@ class FakeProbes:
 class FakeExplainer:
     """Answers from a queue, the last answer again and again; None stands for an answer that cannot be used."""
 
-    answers: list[Proposal | None]
+    answers: list[Proposal | Exchange | None]
     provider: str = "fake"
     model: str = "queue"
+    address: str = ""
+    forms: tuple[Form, ...] = ()
+    size: Bound = field(default_factory=Bound)
     requests: list[Request] = field(default_factory=list)
+    asked_in: list[Form | None] = field(default_factory=list)
+    closed: bool = False
 
-    async def answer(self, request: Request) -> Answer:
+    def check(self) -> str:
+        return ""
+
+    def bound(self, _request: Request) -> Bound:
+        return self.size
+
+    def cost_usd(self, _usage: Usage) -> float | None:
+        return None
+
+    async def answer(self, request: Request, form: Form | None = None) -> Answer:
         self.requests.append(request)
-        proposal = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
-        if proposal is None:
-            return Answer(None, Exchange(self.provider, self.model, "gibberish", error="not JSON"))
-        return Answer(proposal, Exchange(self.provider, self.model, proposal.model_dump_json()))
+        self.asked_in.append(form)
+        value = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        if isinstance(value, Proposal):
+            return Answer(value, Exchange(self.provider, self.model, value.model_dump_json(), form=form))
+        return Answer(None, value or faulty(Fault.UNUSABLE, "not JSON"))
+
+    async def close(self) -> None:
+        self.closed = True
+
+
+def faulty(fault: Fault, error: str = "no luck", **changes: Any) -> Exchange:
+    """What comes of a request in vain."""
+    return Exchange("fake", "queue", "gibberish", error=error, fault=fault, **changes)
+
+
+@dataclass
+class Notes:
+    """A watch that keeps what it is told."""
+
+    outcomes: list[Outcome] = field(default_factory=list)
+    reasons: list[InterpretError] = field(default_factory=list)
+    runs: list[RunRow] = field(default_factory=list)
+    on_told: Callable[[Outcome], None] = lambda _: None
+    admission: Admission | None = None
+
+    def begun(self, run: RunRow, admission: Admission) -> None:
+        self.runs.append(run)
+        self.admission = admission
+
+    def told(self, outcome: Outcome) -> None:
+        self.outcomes.append(outcome)
+        self.on_told(outcome)
+
+    def stopping(self, reason: InterpretError) -> None:
+        self.reasons.append(reason)
+
+
+def open_door(concurrency: int = 4, limits: Limits | None = None) -> Admission:
+    """An admission that holds nothing back but what the limits forbid."""
+    return Admission(Gate(concurrency), Budget(limits or Limits()))
 
 
 def config(**changes: object) -> RunConfig:

@@ -3,13 +3,15 @@
 import random
 from typing import Any
 
-from agent.llm.base import Answer, Exchange, Request
-from agent.runlog import RunIdentity
+from agent.llm.base import Answer, Bound, Exchange, Fault, Request
+from agent.runlog import CorpusIdentity, Dispatch, RunIdentity, RunLog, ScoreRow, ScoringIdentity
 from agent.schema import Outcome, Proposal
 from probes.evidence import Projection, ScoredToken, TokenList, Tree
+from probes.examples import Activity, Baseline, Collected, Example
 from probes.presets import SubjectCard
 from probes.settings import ProbeSettings, VectorSettings
 
+BOUND = Bound(tokens=5000, cost_usd=0.05)
 SETTINGS = ProbeSettings(vector=VectorSettings(weights="decoder", scale=3.8, pca=(0.1, 0.2)))
 
 
@@ -59,8 +61,14 @@ def answer(response: str = "a dog", **changes: Any) -> Answer:
     return Answer(proposal, Exchange("offline", "rules-1", response, **changes))
 
 
-def failure(error: str = "HTTP 529: overloaded") -> Answer:
-    return Answer(None, Exchange("offline", "rules-1", "", error=error))
+def failure(error: str = "HTTP 529: overloaded", fault: Fault = Fault.TRANSIENT, **changes: Any) -> Answer:
+    return Answer(None, Exchange("offline", "rules-1", "", error=error, fault=fault, **changes))
+
+
+def add_call(log: RunLog, run_id: int, asked: Request, told: Answer, bound: Bound = BOUND) -> None:
+    """A request with what came of it."""
+    dispatch = Dispatch(told.exchange.provider, told.exchange.model, told.exchange.form, bound)
+    log.end_call(log.begin_call(run_id, asked, dispatch).result(), told).result()
 
 
 def outcome(feature: int = 5, **changes: Any) -> Outcome:
@@ -103,3 +111,38 @@ def grown_tree(n_nodes: int, feature: int = 5, seed: int = 0) -> Tree:
         probabilities=tuple(probabilities),
         texts={ids[word]: words[word] for word in chosen},
     )
+
+
+def corpus_identity(**changes: Any) -> CorpusIdentity:
+    return CorpusIdentity(**{"subject": card(), "source": "demo", "settings": {"n_tokens": 1000}, "seed": 0, **changes})
+
+
+def scoring_identity(run_id: int, corpus_id: int) -> ScoringIdentity:
+    return ScoringIdentity(run_id=run_id, corpus_id=corpus_id, judge="fake:queue", settings={}, templates={})
+
+
+def score(label_id: int, **changes: Any) -> ScoreRow:
+    values: dict[str, Any] = {
+        "feature": 5,
+        "scorer": "detection",
+        "variant": "label",
+        "part": "held_out",
+        "label": "dogs",
+        "metric": "balanced accuracy",
+        "value": 0.5,
+        "reason": None,
+        "low": None,
+        "high": None,
+        "n": 0,
+        "extra": {},
+        "items": [],
+    }
+    return ScoreRow(label_id=label_id, **values | changes)
+
+
+def collected(feature: int) -> Collected:
+    """Two examples, one of them of a neighbour, in documents d0 and d1."""
+    activity = Activity(feature, 1000, 10, 2.5, (0.0, 1.25, 2.5), (7, 3))
+    fires = Example(feature, "activating", "d0", ("a", " dog"), (0.0, 2.5), (4, 9), 7, quantile=0)
+    other = Example(feature, "neighbour", "d1", (" half \ud83d", "\0"), (0.5, 0.0), None, 0, neighbour=8)
+    return Collected(feature, activity, [fires, other], [Baseline(feature, "dogs", "someone")])

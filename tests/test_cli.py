@@ -1,6 +1,9 @@
 """The command line end to end, on a tiny subject with random weights: contracts, exit statuses, sentences."""
 
+import asyncio
 import json
+import os
+import signal
 import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
@@ -16,6 +19,7 @@ from transformers import GemmaConfig, GemmaForCausalLM, PreTrainedTokenizerFast
 
 from agent.cli import interpret, main
 from agent.doctor import KEYS
+from tests.fakes import FakeExplainer
 from tests.trees import tree_of
 
 D_MODEL, N_FEATURES = 16, 24
@@ -226,7 +230,7 @@ def test_doctor_tells_of_keys_but_never_their_values(
     assert lines[f"key {KEYS[0]}"].endswith(" set")
     assert lines[f"key {KEYS[1]}"].endswith("not set")
     assert "does not exist yet" in lines["log"]
-    assert f"{N_FEATURES} features" in lines["subject"]
+    assert f"{N_FEATURES} features" in " ".join(ran.out.split())
     assert not Path("interpret.db").exists()
     assert "subject" not in [line.split()[0] for line in run("doctor").out.splitlines()]
 
@@ -236,7 +240,7 @@ def test_a_run_says_which_keys_it_leaves_unused(
 ) -> None:
     monkeypatch.setenv(KEYS[1], "sk-planted-secret")
     ran = run("--features", "1", *subject, *SMALL)
-    assert f"{KEYS[1]} is set in the environment but not used" in " ".join(ran.out.split())
+    assert f"{KEYS[1]} is set but not used: add --llm anthropic or --llm openai" in " ".join(ran.out.split())
     assert "planted" not in ran.out + ran.err
     assert b"planted" not in Path("interpret.db").read_bytes()
 
@@ -258,7 +262,9 @@ def test_a_run_says_which_keys_it_leaves_unused(
         (["--features", "1", "--prompt", "no place for it"], "prompt"),
         (["--features", "1", "--pca", "a,b"], "'a,b'"),
         (["--features", "1", "--weights", "both"], "weights"),
-        (["--features", "1", "--llm", "anthropic"], "not in this version"),
+        (["--features", "1", "--llm", "anthropic"], "ANTHROPIC_API_KEY"),
+        (["--features", "1", "--llm", "openai", "--base-url", "localhost:8000"], "http://"),
+        (["--features", "1", "--budget-usd", "-1"], "budget_usd"),
         (["--features", "1", "--llm", "oracle"], "oracle"),
         (["--features", "1", "--settings", "nowhere.toml"], "nowhere.toml"),
         (["--features", "1", "--log", "no/such/folder/x.db"], "no/such/folder"),
@@ -308,18 +314,10 @@ def test_hostile_arguments_come_back_as_plain_text(run: Interpret, subject: list
 
 
 def test_failed_features_give_status_1(run: Interpret, subject: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    from agent.llm.base import Answer, Exchange, Request
-
-    class Broken:
-        provider = model = "broken"
-
-        async def answer(self, _: Request) -> Answer:
-            return Answer(None, Exchange("broken", "broken", "", error="it said nothing"))
-
-    monkeypatch.setattr("agent.session.make_explainer", lambda _: Broken())
+    monkeypatch.setattr("agent.session.make_explainer", lambda *_: FakeExplainer([None]))
     ran = run("--features", "0-2", *subject, *SMALL)
     assert ran.status == 1
-    assert "(failed: it said nothing)" in ran.out
+    assert "(failed: not JSON)" in ran.out
     assert "3 failed" in ran.out
 
 
@@ -329,13 +327,14 @@ def test_ctrl_c_says_how_to_go_on_and_the_run_does(
     from agent.llm.offline import Offline
 
     class Interrupting(Offline):
-        async def answer(self, request):
+        async def answer(self, request, form=None):
             if request.feature == 3:
-                raise KeyboardInterrupt
-            return await super().answer(request)
+                os.kill(os.getpid(), signal.SIGINT)
+                await asyncio.sleep(0.05)
+            return await super().answer(request, form)
 
     with monkeypatch.context() as patch:
-        patch.setattr("agent.session.make_explainer", lambda _: Interrupting())
+        patch.setattr("agent.session.make_explainer", lambda *_: Interrupting())
         ran = run("--features", "0-5", *subject, *SMALL, "--concurrency", "1")
     assert ran.status == 130
     assert "goes on from there" in ran.err

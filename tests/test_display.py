@@ -10,7 +10,7 @@ from rich.console import Console
 from agent.doctor import Finding
 from agent.evidence.branches import Trim
 from agent.runlog import CallRow, LabelRow, RunSummary
-from agent.schema import Outcome, Proposal
+from agent.schema import Outcome
 from agent.terminal.basis import Basis, basis_of, cited_lines, numbered
 from agent.terminal.display import (
     calls_table,
@@ -28,6 +28,7 @@ from agent.terminal.outline import bar, tree_outline
 from agent.terminal.progress import progress
 from probes.evidence import Projection, ScoredToken, TokenList
 from probes.settings import ProbeSettings, VectorSettings
+from tests.fakes import open_door
 from tests.trees import DOG, NASTY, tree_of
 
 
@@ -93,7 +94,7 @@ def test_nothing_from_outside_reaches_the_terminal_as_more_than_text(text: str) 
         labels_table([label(1, status="failed", reason=text)], {}, {}),
         plain_labels_table([label(1, label=text, explanation=text)]),
         runs_table([run(subject={"name": text}, explainer=text)]),
-        calls_table([call(model=text, error=text, proposal=Proposal.model_construct(action="label", label=text))]),
+        calls_table([call(model=text, error=text, answer={"action": "label", "label": text})]),
         facts([("name", text)]),
         finding(Finding("topic", text)),
     ]
@@ -113,6 +114,7 @@ def run(**changes: object) -> RunSummary:
         "finished": None,
         "subject": {"name": "demo"},
         "settings": {},
+        "templates": {},
         "explainer": "offline:rules-1",
         "features": "0-500",
         "n_asked": 501,
@@ -192,7 +194,7 @@ def outcomes(n_failed: int, n_labelled: int) -> list[Outcome]:
 
 def test_a_terminal_gets_a_bar_with_what_is_done_and_failed() -> None:
     screen = Console(file=io.StringIO(), force_terminal=True, width=120)
-    with progress(screen, 5) as told:
+    with progress(screen, 5, open_door()) as told:
         for outcome in outcomes(2, 3):
             told(outcome)
     last = screen.file.getvalue()
@@ -204,8 +206,11 @@ def test_a_file_gets_a_plain_line_now_and_then(monkeypatch: pytest.MonkeyPatch) 
     clock = iter(range(0, 1000, 4))
     monkeypatch.setattr("agent.terminal.progress.time.monotonic", lambda: float(next(clock)))
     screen = Console(file=io.StringIO(), width=120)
-    with progress(screen, 8) as told:
+    with progress(screen, 8, open_door()) as told:
         for outcome in outcomes(1, 7):
             told(outcome)
     lines = screen.file.getvalue().splitlines()
-    assert lines == ["3 of 8 done, 1 failed, about 20 s left", "6 of 8 done, 1 failed, about 8 s left"]
+    assert lines == [
+        "3 of 8 done, 0 in flight, 1 failed, about 20 s left",
+        "6 of 8 done, 0 in flight, 1 failed, about 8 s left",
+    ]

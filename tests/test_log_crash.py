@@ -11,16 +11,16 @@ import pytest
 
 from agent.errors import LogError
 from agent.runlog import RunLog
-from tests.logged import identity, outcome, token_list
+from tests.logged import identity, outcome, request, token_list
 
 _ROOT = Path(__file__).parent.parent
 
 _WRITER = """
 import sys
 from pathlib import Path
-from agent.runlog import RunLog
+from agent.runlog import Dispatch, RunLog
 from agent.store import database
-from tests.logged import answer, grown_tree, identity, outcome, request
+from tests.logged import BOUND, answer, grown_tree, identity, outcome, request
 
 if sys.argv[2] == "nfs4":
     database.network_filesystem = lambda path: "nfs4"
@@ -33,7 +33,8 @@ with RunLog.open(Path(sys.argv[1])) as log:
         for feature in features:
             if not log.evidence_of(run.run_id, feature, 1):
                 log.add_evidence(run.run_id, feature, 1, [tree])
-            log.add_call(run.run_id, request(feature), answer(), 1)
+            sent = log.begin_call(run.run_id, request(feature), Dispatch('fake', 'm', None, BOUND))
+            log.end_call(sent.result(), answer())
             last.append(log.add_label(run.run_id, outcome(feature)))
         for feature, future in zip(features, last):
             future.result()
@@ -85,7 +86,7 @@ def test_nothing_acknowledged_is_lost_to_kill_9(tmp_path: Path, filesystem: str)
         assert labelled >= set(acknowledged)
         for feature in labelled:
             assert len(log.evidence_of(run.run_id, feature, 1)) == 1
-            assert log.answer_of(run.run_id, feature, 1, "explain", 0) is not None
+            assert [call.error for call in log.attempts_of(run.run_id, request(feature))][-1] is None
         assert log.begin_run(identity(), [0]).run_id == run.run_id  # the dead hold no lock
     connection = sqlite3.connect(path)
     assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from agent.asking import Asker
-from agent.llm.base import Explainer
+from agent.llm.base import Explainer, Fault
 from agent.loop import Loop
 from agent.planning import Planner
 from agent.prober import Prober
@@ -17,7 +17,7 @@ from agent.run import resolved
 from agent.runlog import RunIdentity, RunLog
 from agent.schema import Outcome, Proposal, SettingsChange
 from probes.settings import ProbeSettings
-from tests.fakes import CARD, DOGS, FakeExplainer, FakeProbes
+from tests.fakes import CARD, DOGS, FakeExplainer, FakeProbes, open_door
 
 PROBE = resolved(ProbeSettings(), CARD.default_scale)
 LABEL = Proposal(action="label", label=" a  dog\n", explanation="Dogs.", confidence=0.8, evidence=("E1.1", "E77.1"))
@@ -48,7 +48,7 @@ class Scene:
                 planner=Planner(PROBE, ("encoder", "decoder"), CARD.default_scale),
                 rounds=self.rounds,
                 prober=prober,
-                asker=Asker(explainer, self.log, self.run_id),
+                asker=Asker(explainer, self.log, self.run_id, open_door()),
                 log=self.log,
                 system="read well",
             )
@@ -86,11 +86,14 @@ def test_a_label_in_round_one(scene: Scene) -> None:
 
 def test_everything_is_in_the_log_before_it_is_used(scene: Scene) -> None:
     class Watching(FakeExplainer):
-        async def answer(self, request):
+        async def answer(self, request, form=None):
             rounds = scene.log.evidence_rounds(scene.run_id, 7)
             assert [*rounds] == [*range(1, request.round + 1)]
-            assert len(scene.log.calls_of(scene.run_id, 7)) == request.round - 1
-            return await super().answer(request)
+            *answered, sent = scene.log.calls_of(scene.run_id, 7)
+            assert len(answered) == request.round - 1
+            assert all(call.fault is None for call in answered)
+            assert (sent.prompt, sent.fault) == (request.prompt, Fault.LOST)  # what it is until its answer comes
+            return await super().answer(request, form)
 
     assert scene.label(Watching([BLEND, LABEL])).status == "labelled"
     calls = scene.log.calls_of(scene.run_id, 7)
@@ -143,7 +146,12 @@ def test_an_unusable_answer_fails_and_is_asked_again_on_resume(scene: Scene, bad
     assert scene.label(again).status == "labelled"
     assert [request.round for request in again.requests] == [2]  # round 1's answer was good and is not asked for again
     assert len(scene.probes.probed()) == probed  # nor is anything probed again
-    assert [(call.round, call.attempt) for call in scene.log.calls_of(scene.run_id, 7)] == [(1, 1), (2, 1), (2, 2)]
+    assert [(call.round, call.attempt) for call in scene.log.calls_of(scene.run_id, 7)] == [
+        (1, 1),
+        (2, 1),  # unusable
+        (2, 2),  # told so, and still unusable: the feature failed
+        (2, 3),
+    ]
 
 
 def test_a_finished_feature_replays_from_the_log_alone(scene: Scene) -> None:

@@ -5,10 +5,11 @@ from typing import Any
 
 import pytest
 
+from agent.doctor import KEYS
 from agent.errors import ExplainerError
 from agent.evidence.digest import digest
 from agent.llm import EXPLAINERS, make_explainer
-from agent.llm.base import Request
+from agent.llm.base import Bound, Request, Usage
 from agent.llm.heads import head_of
 from agent.llm.offline import WHEN_FLAT, WHEN_MIXED, Reading, propose
 from agent.schema import Proposal
@@ -151,24 +152,38 @@ def test_the_exchange_is_logged_as_what_it_is() -> None:
     answer = asyncio.run(make_explainer("offline").answer(request))
     assert answer.proposal == Proposal.model_validate_json(answer.exchange.response)
     assert (answer.exchange.provider, answer.exchange.model, answer.exchange.cost_usd) == ("offline", "rules-1", 0.0)
-    assert answer.exchange.input_tokens is None
+    assert (answer.exchange.usage, answer.exchange.form, answer.exchange.fault) == (Usage(), None, None)
+
+
+def test_it_has_no_server_and_uses_nothing() -> None:
+    explainer = make_explainer("offline")
+    request = Request(7, 1, "explain", 0, "", "", "explain", "", context(tree(DOGS)))
+    assert (explainer.address, explainer.forms, explainer.check()) == ("", (), "")
+    assert explainer.bound(request) == Bound(tokens=0, cost_usd=0.0)
+    assert explainer.cost_usd(Usage(10, 10)) == 0.0
+    asyncio.run(explainer.close())
 
 
 @pytest.mark.parametrize("llm", ["anthropic", "openai:gpt-x", "offlin", "", "offline:gpt-x"])
-def test_explainers_that_there_are_not_get_one_sentence(llm: str) -> None:
+def test_explainers_that_cannot_be_used_get_one_sentence(llm: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in KEYS:
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.replace("API_KEY", "BASE_URL"), raising=False)
     with pytest.raises(ExplainerError) as caught:
         make_explainer(llm)
     assert "offline" in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
-def test_every_explainer_is_made_and_named_by_its_key() -> None:
+def test_every_explainer_is_made_and_named_by_its_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in KEYS:
+        monkeypatch.setenv(name, "a-key-for-a-test")
+        monkeypatch.delenv(name.replace("API_KEY", "BASE_URL"), raising=False)
     assert {name: make_explainer(name).provider for name in EXPLAINERS} == {name: name for name in EXPLAINERS}
 
 
 def test_the_table_of_explainers_imports_no_sdk_and_no_torch() -> None:
-    code = (
-        "import sys, agent.llm, agent.llm.offline; print(sorted({'torch', 'anthropic', 'openai'} & set(sys.modules)))"
-    )
+    heavy = {"torch", "anthropic", "openai", "httpx2", "genai_prices"}
+    code = f"import sys, agent.llm, agent.llm.offline; print(sorted({heavy} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

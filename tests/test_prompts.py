@@ -9,7 +9,7 @@ import pytest
 from jinja2 import UndefinedError
 
 from agent.evidence.digest import digest
-from agent.loop import system_prompt
+from agent.loop import TEMPLATES, system_prompt
 from agent.planning import Planner
 from agent.schema import SettingsChange
 from probes.evidence import Projection, TokenList
@@ -106,6 +106,7 @@ def test_long_histories_keep_their_evidence_short() -> None:
 
 def test_a_rendering_names_its_template_and_hash() -> None:
     rendered = render("explain", context())
-    assert (rendered.template, rendered.hash) == ("explain", template_hashes()["explain"])
-    assert [*template_hashes()] == ["explain", "system"]
-    assert all(len(digest_) == 64 for digest_ in template_hashes().values())
+    assert (rendered.template, rendered.hash) == ("explain", template_hashes(["explain"])["explain"])
+    hashes = template_hashes(TEMPLATES)
+    assert [*hashes] == ["explain", "system"]
+    assert all(len(digest_) == 64 for digest_ in hashes.values())

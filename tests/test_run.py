@@ -9,13 +9,13 @@ import pytest
 
 import agent.run
 from agent.errors import ExplainerError, LogError
-from agent.llm.base import Answer, Explainer, Request
+from agent.llm.base import Answer, Explainer, Fault, Form, Request
 from agent.llm.offline import Offline
 from agent.run import RunReport, run_features
 from agent.runlog import RunLog
 from agent.schema import Outcome, Proposal
 from probes.evidence import Evidence, ProbeRequest
-from tests.fakes import GENERIC, SUBJECT, FakeExplainer, FakeProbes, config
+from tests.fakes import GENERIC, SUBJECT, FakeExplainer, FakeProbes, Notes, config, faulty
 from tests.subjects import tiny_subject
 
 LABEL = Proposal(action="label", label="dog", confidence=0.8)
@@ -35,9 +35,10 @@ def log(tmp_path: Path) -> Iterator[RunLog]:
 
 
 def run(log: RunLog, features: range, explainer: Explainer | None = None, new: bool = False, **changes) -> RunReport:
-    told: list[Outcome] = []
-    coroutine = run_features(config(**changes), SUBJECT, explainer or Offline(), log, features, new, told.append)
+    notes = Notes()
+    coroutine = run_features(config(**changes), SUBJECT, explainer or Offline(), log, features, new, notes)
     report = asyncio.run(coroutine)
+    told = notes.outcomes
     assert sum(report.outcomes.values()) == len(told) == len({outcome.feature for outcome in told})
     return report
 
@@ -74,7 +75,7 @@ def test_the_same_run_again_does_nothing_and_more_features_extend_it(log: RunLog
 
 @pytest.mark.usefixtures("probes")
 def test_failed_features_are_tried_again_in_place(log: RunLog) -> None:
-    first = run(log, range(4), FakeExplainer([LABEL, None, LABEL]), concurrency=1)
+    first = run(log, range(4), FakeExplainer([LABEL, None, None, LABEL]), concurrency=1)
     assert first.outcomes == {"labelled": 3, "failed": 1}
     second = run(log, range(4), FakeExplainer([LABEL]), concurrency=1)
     assert (second.run_id, second.outcomes) == (first.run_id, {"labelled": 1})
@@ -104,12 +105,12 @@ def test_at_most_concurrency_features_are_under_way(log: RunLog, probes: FakePro
     class Counting(FakeExplainer):
         now = most = 0
 
-        async def answer(self, request: Request) -> Answer:
+        async def answer(self, request: Request, form: Form | None = None) -> Answer:
             self.now += 1
             self.most = max(self.most, self.now)
             await asyncio.sleep(0.002)
             self.now -= 1
-            return await super().answer(request)
+            return await super().answer(request, form)
 
     explainer = Counting([LABEL])
     run(log, range(40), explainer, concurrency=6)
@@ -127,7 +128,7 @@ def test_a_cancelled_run_goes_on_where_it_stopped(tmp_path: Path) -> None:
             if len(told) == 7:
                 task.cancel()
 
-        coroutine = run_features(config(), SUBJECT, Offline(), log, range(30), False, tell)
+        coroutine = run_features(config(), SUBJECT, Offline(), log, range(30), False, Notes(on_told=tell))
         task = asyncio.create_task(coroutine)
         await task
 
@@ -149,19 +150,26 @@ def test_a_fault_of_the_log_ends_the_run_with_its_own_sentence(log: RunLog, monk
         raise LogError("The disk is full.")
 
     monkeypatch.setattr(RunLog, "add_evidence", broken)
-    with pytest.raises(LogError, match="The disk is full"):
-        run(log, range(10))
+    report = run(log, range(10))
+    assert isinstance(report.stopped, LogError)
+    assert "The disk is full" in str(report.stopped)
     assert log.labels(1) == []
+    assert [summary.status for summary in log.runs()] == ["unfinished"]
 
 
 @pytest.mark.usefixtures("probes")
 def test_an_explainer_that_cannot_be_used_ends_the_run(log: RunLog) -> None:
     class Locked(FakeExplainer):
-        async def answer(self, _request: Request) -> Answer:
-            raise ExplainerError("The key was refused.")
+        async def answer(self, request: Request, form: Form | None = None) -> Answer:
+            self.asked_in.append(form)
+            self.requests.append(request)
+            return Answer(None, faulty(Fault.FATAL, "The key was refused."))
 
-    with pytest.raises(ExplainerError, match="The key was refused"):
-        run(log, range(10), Locked([]))
+    report = run(log, range(10), locked := Locked([]))
+    assert isinstance(report.stopped, ExplainerError)
+    assert "The key was refused" in str(report.stopped)
+    assert len(locked.requests) <= 4  # those that were in flight together; nobody else is sent after them
+    assert locked.closed
     assert len(log.evidence_of(1, 0, 1)) == 5  # what was probed is kept
     assert [summary.status for summary in log.runs()] == ["unfinished"]
 
@@ -179,7 +187,7 @@ def test_memory_does_not_grow_with_the_number_of_features(log: RunLog, monkeypat
         alive.append(sum(ref() is not None for ref in born))
 
     monkeypatch.setattr(agent.run, "run_probes", probing)
-    asyncio.run(run_features(config(concurrency=4), SUBJECT, Offline(), log, range(200), False, count))
+    asyncio.run(run_features(config(concurrency=4), SUBJECT, Offline(), log, range(200), False, Notes(on_told=count)))
     assert len(born) == 200 * 5
     assert max(alive) < 0.2 * len(born)  # 20 pieces are in use at once; some wait for the collector of cycles
 
@@ -187,12 +195,12 @@ def test_memory_does_not_grow_with_the_number_of_features(log: RunLog, monkeypat
 def test_the_real_probes_and_the_real_log_work_together(log: RunLog, tmp_path: Path) -> None:
     subject = tiny_subject(tmp_path)
     quick = config(probe={"tree": {"cutoff": 0.01, "max_depth": 6}}, concurrency=8)
-    report = asyncio.run(run_features(quick, subject, Offline(), log, range(12), False, lambda _: None))
+    report = asyncio.run(run_features(quick, subject, Offline(), log, range(12), False, Notes()))
     assert sum(report.outcomes.values()) == 12
     assert "failed" not in report.outcomes
     for row in log.labels(report.run_id):
         rounds = log.evidence_rounds(report.run_id, row.feature)
         assert [type(item).__name__ for item in rounds[1]] == ["Tree", "TokenList"] * 2 + ["Projection"]
         assert len(log.calls_of(report.run_id, row.feature)) == row.rounds
-    again = asyncio.run(run_features(quick, subject, Offline(), log, range(12), False, lambda _: None))
+    again = asyncio.run(run_features(quick, subject, Offline(), log, range(12), False, Notes()))
     assert (again.resumed, again.n_done_before, again.outcomes) == (True, 12, {})

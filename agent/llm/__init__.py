@@ -1,31 +1,68 @@
 """The table of explainers. Importing it needs no SDK: each loader imports its own module when it is called."""
 
+import difflib
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from agent.errors import ExplainerError
 from agent.llm.base import Explainer
 
 
-def _offline(model: str) -> Explainer:
+@dataclass(frozen=True)
+class LLMSettings:
+    """How an explainer is reached and asked; what is empty or None is the provider's own."""
+
+    model: str = ""
+    base_url: str = ""
+    answer_tokens: int = 4096
+    """The most that one answer may have, thinking included."""
+    effort: str | None = None
+    """How much a model should think, in the provider's own word."""
+    timeout_s: float = 120.0
+
+
+def _offline(settings: LLMSettings) -> Explainer:
     from agent.llm.offline import MODEL, Offline
 
-    if model not in ("", MODEL):
-        raise ExplainerError(f"The offline explainer has no model {model!r}; write `offline` alone.")
+    if settings.model not in ("", MODEL):
+        raise ExplainerError(f"The offline explainer has no model {settings.model!r}; write `offline` alone.")
+    if settings.base_url:
+        raise ExplainerError("The offline explainer has no server, so that a base URL does not go with it.")
     return Offline()
 
 
-EXPLAINERS: dict[str, Callable[[str], Explainer]] = {"offline": _offline}
-"""Loaders by provider; each takes the model's name, empty for the provider's default."""
+def _anthropic(settings: LLMSettings) -> Explainer:
+    from agent.llm.anthropic import Anthropic
 
-_COMING = ("anthropic", "openai")
+    return Anthropic(**vars(settings)).resolved()
 
 
-def make_explainer(llm: str) -> Explainer:
-    """The explainer that `PROVIDER` or `PROVIDER:MODEL` names. Raises ExplainerError for one there is not."""
+def _openai(settings: LLMSettings) -> Explainer:
+    from agent.llm.openai import OpenAI
+
+    return OpenAI(**vars(settings)).resolved()
+
+
+EXPLAINERS: dict[str, Callable[[LLMSettings], Explainer]] = {
+    "offline": _offline,
+    "anthropic": _anthropic,
+    "openai": _openai,
+}
+"""Loaders by provider."""
+
+
+def make_explainer(
+    llm: str, base_url: str = "", answer_tokens: int = 4096, effort: str | None = None, timeout_s: float = 120.0
+) -> Explainer:
+    """The explainer that `PROVIDER` or `PROVIDER:MODEL` names.
+
+    Asks a server for its models where `base_url` is given and no model. Raises ExplainerError for what there is not,
+    or cannot be used as it stands.
+    """
     provider, _, model = llm.partition(":")
-    if provider in EXPLAINERS:
-        return EXPLAINERS[provider](model)
-    here = ", ".join(EXPLAINERS)
-    if provider in _COMING:
-        raise ExplainerError(f"Hosted explainers such as {provider} are not in this version; choose among: {here}.")
-    raise ExplainerError(f"Explainer {llm!r} is unknown; choose among: {here}.")
+    load = EXPLAINERS.get(provider)
+    if load is None:
+        like = difflib.get_close_matches(provider, EXPLAINERS, n=1)
+        hint = f"did you mean {like[0]}? There are" if like else "there are"
+        raise ExplainerError(f"Explainer {llm!r} is unknown; {hint}: {', '.join(EXPLAINERS)}.")
+    return load(LLMSettings(model, base_url, answer_tokens, effort, timeout_s))

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from agent.llm.base import Answer, Exchange, Request
+from agent.llm.base import Answer, Bound, Exchange, Form, Request, Usage
 from agent.llm.heads import Head, head_of
 from agent.schema import Proposal, SettingsChange
 
@@ -82,14 +82,32 @@ class Offline:
 
     provider = "offline"
     model = MODEL
+    address = ""
+    forms: tuple[Form, ...] = ()
 
-    async def answer(self, request: Request) -> Answer:
+    def check(self) -> str:
+        """Nothing can be wrong with it."""
+        return ""
+
+    def bound(self, request: Request) -> Bound:  # noqa: ARG002
+        """It uses no tokens and costs nothing."""
+        return Bound()
+
+    def cost_usd(self, usage: Usage) -> float | None:  # noqa: ARG002
+        """Nothing."""
+        return 0.0
+
+    async def answer(self, request: Request, form: Form | None = None) -> Answer:  # noqa: ARG002
         """A proposal by rules from the request's context; there is no exchange, so its response is the proposal."""
         started = time.perf_counter()
         proposal = propose(request.context)
         duration_ms = 1000 * (time.perf_counter() - started)
         response = proposal.model_dump_json(exclude_defaults=True)
-        return Answer(proposal, Exchange(self.provider, self.model, response, cost_usd=0.0, duration_ms=duration_ms))
+        exchange = Exchange(self.provider, self.model, response, cost_usd=0.0, duration_ms=duration_ms)
+        return Answer(value=proposal, exchange=exchange)
+
+    async def close(self) -> None:
+        """There is nothing to give back."""
 
 
 def propose(context: Mapping[str, Any]) -> Proposal:

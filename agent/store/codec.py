@@ -19,6 +19,8 @@ Columns = Mapping[str, Any]
 
 _MICRO = 1e-6
 _SUMMARY_TOKENS = 8
+_LEVEL = 3
+"""Of zlib: 9 takes three times as long for 2 % less."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,7 @@ class Form:
 def encode(evidence: Evidence) -> bytes:
     """All of `evidence` but its kind, feature and settings, which have columns of their own."""
     columns = FORMS[kind_of(evidence)].columns(evidence)
-    return zlib.compress(json.dumps(columns, separators=(",", ":")).encode("ascii"), 9)
+    return zlib.compress(json.dumps(columns, separators=(",", ":")).encode("ascii"), _LEVEL)
 
 
 def decode(kind: ProbeKind, feature: int, settings: ProbeSettings, payload: bytes) -> Evidence:

@@ -135,12 +135,146 @@ CREATE INDEX reviews_label ON reviews (label_id);
 """
 
 
+_HOSTED_CALLS = """
+CREATE TABLE new_calls (                -- one row per request to an explainer, made before it is sent
+    id INTEGER PRIMARY KEY,
+    run_id INTEGER NOT NULL REFERENCES runs (id),
+    feature INTEGER NOT NULL,
+    round INTEGER NOT NULL,
+    purpose TEXT NOT NULL,
+    item INTEGER NOT NULL,
+    attempt INTEGER NOT NULL,
+    provider TEXT NOT NULL,
+    model TEXT NOT NULL,                -- as asked for
+    form TEXT,                          -- schema, json, text: how the answer was made to be JSON
+    system_id INTEGER NOT NULL REFERENCES texts (id),
+    prompt TEXT NOT NULL,
+    template TEXT NOT NULL,
+    template_hash TEXT NOT NULL,
+    response TEXT NOT NULL,             -- the body as it came; empty until it comes
+    answer TEXT,                        -- JSON; NULL where error says why
+    resolved_model TEXT,                -- that answered, by its own account
+    input_tokens INTEGER,               -- NULL where unknown, as the figures below; cached ones included
+    output_tokens INTEGER,
+    cache_read_tokens INTEGER,
+    cache_write_tokens INTEGER,
+    cost_usd REAL,
+    reserved_tokens INTEGER NOT NULL,   -- the most it can have used, where the figures above are NULL
+    reserved_usd REAL,
+    duration_ms REAL,
+    fault TEXT,                         -- transient, form, unusable, final, fatal; lost: no answer was seen
+    error TEXT,
+    created TEXT NOT NULL
+);
+INSERT INTO new_calls SELECT id, run_id, feature, round, purpose, item, attempt, provider, model, NULL, system_id,
+    prompt, template, template_hash, response, proposal, NULL, input_tokens, output_tokens, NULL, NULL, cost_usd, 0,
+    0.0, duration_ms, CASE WHEN error IS NOT NULL THEN 'unusable' END, error, created FROM calls;
+DROP TABLE calls;
+ALTER TABLE new_calls RENAME TO calls;
+CREATE INDEX calls_key ON calls (run_id, feature, round, purpose, item);
+CREATE INDEX calls_system ON calls (system_id);
+"""
+
+
+_SCORING = """
+DROP TABLE examples;                    -- never written to before
+DROP TABLE scores;
+
+CREATE TABLE corpora (                  -- one row per source of texts read for one subject
+    id INTEGER PRIMARY KEY,
+    identity TEXT NOT NULL UNIQUE,      -- sha256 of subject, source and settings
+    subject_name TEXT NOT NULL,
+    fingerprint TEXT NOT NULL,          -- of the subject, as in runs.subject
+    source TEXT NOT NULL,               -- corpus, export or file
+    settings TEXT NOT NULL,             -- JSON
+    n_tokens INTEGER,                   -- looked at; NULL where the source does not say
+    l0 REAL,                            -- of the self-check, as the next
+    explained_variance REAL,
+    seed INTEGER NOT NULL,              -- of the split, among others
+    created TEXT NOT NULL
+);
+CREATE INDEX corpora_fingerprint ON corpora (fingerprint);
+
+CREATE TABLE activity (                 -- how each feature fires over a whole corpus
+    id INTEGER PRIMARY KEY,
+    corpus_id INTEGER NOT NULL REFERENCES corpora (id),
+    feature INTEGER NOT NULL,
+    n_tokens INTEGER,                   -- NULL where the source does not say
+    n_active INTEGER,
+    maximum REAL,
+    histogram TEXT,                     -- JSON: edges and counts
+    baselines TEXT NOT NULL,            -- JSON: labels that others gave the feature
+    created TEXT NOT NULL,
+    UNIQUE (corpus_id, feature)
+);
+
+CREATE TABLE examples (
+    id INTEGER PRIMARY KEY,
+    corpus_id INTEGER NOT NULL REFERENCES corpora (id),
+    feature INTEGER NOT NULL,
+    split TEXT NOT NULL CHECK (split IN ('shown', 'held_out')),
+    kind TEXT NOT NULL CHECK (kind IN ('activating', 'random', 'similar', 'neighbour')),
+    neighbour INTEGER,                  -- the feature that fires on it instead, for that kind
+    document TEXT NOT NULL,             -- which text of the source; a document is in one split only
+    start INTEGER NOT NULL,             -- place of the first token in it
+    quantile INTEGER,                   -- 0: in the highest tenth of the feature's range
+    max_activation REAL NOT NULL,
+    text TEXT NOT NULL,
+    payload BLOB NOT NULL,              -- zlib-compressed JSON: tokens, their ids and activations
+    created TEXT NOT NULL
+);
+CREATE INDEX examples_feature ON examples (corpus_id, feature, split, kind);
+
+CREATE TABLE scorings (                 -- one row per way of scoring a run's labels
+    id INTEGER PRIMARY KEY,
+    identity TEXT NOT NULL UNIQUE,      -- sha256 of run, corpus, judge, templates and settings
+    run_id INTEGER NOT NULL REFERENCES runs (id),
+    corpus_id INTEGER NOT NULL REFERENCES corpora (id),
+    judge TEXT NOT NULL,                -- the model that scorers ask
+    settings TEXT NOT NULL,             -- JSON
+    created TEXT NOT NULL
+);
+
+CREATE TABLE scores (
+    id INTEGER PRIMARY KEY,
+    scoring_id INTEGER NOT NULL REFERENCES scorings (id),
+    label_id INTEGER NOT NULL REFERENCES labels (id),
+    scorer TEXT NOT NULL,
+    variant TEXT NOT NULL,              -- label, or a control: shuffled, tokens, one_shot
+    part TEXT NOT NULL,                 -- held_out, or new_words: those on words of no shown text
+    label TEXT NOT NULL,                -- the words that were scored
+    metric TEXT NOT NULL,
+    value REAL,                         -- NULL where unscored, which is not 0
+    reason TEXT,                        -- why it is unscored
+    low REAL,                           -- interval
+    high REAL,
+    n INTEGER NOT NULL,                 -- examples it rests on
+    extra TEXT NOT NULL,                -- JSON: further figures
+    items TEXT NOT NULL,                -- JSON: each example's truth and prediction
+    created TEXT NOT NULL,
+    UNIQUE (scoring_id, label_id, scorer, variant, part),
+    CHECK (value IS NOT NULL OR reason IS NOT NULL)
+);
+CREATE INDEX scores_label ON scores (label_id, scorer);
+
+ALTER TABLE calls ADD COLUMN scoring_id INTEGER REFERENCES scorings (id);
+"""
+
+
 def _first_tables(db: Database) -> None:
     db.executescript(_TABLES)
     db["labels"].enable_fts(["label", "explanation"], tokenize="porter", create_triggers=True)
 
 
-_STEPS = {"0001_first_tables": _first_tables}
+def _hosted_calls(db: Database) -> None:
+    db.executescript(_HOSTED_CALLS)
+
+
+def _scoring(db: Database) -> None:
+    db.executescript(_SCORING)
+
+
+_STEPS = {"0001_first_tables": _first_tables, "0002_hosted_calls": _hosted_calls, "0003_scoring": _scoring}
 
 NAMES = frozenset(_STEPS)
 """Every migration that this version knows; a log that has had another one is newer."""

@@ -2,22 +2,23 @@
 
 import json
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection
 from typing import Any
 
 from sqlite_utils import Database
 
-from agent.llm.base import Answer, Exchange
-from agent.schema import Proposal, Status
+from agent.llm.base import Fault, Form, Request
+from agent.schema import Status
 from agent.store import codec
-from agent.store.escape import escape, unescape
+from agent.store.escape import escape
 from agent.store.ranges import from_ranges
-from agent.store.rows import CallRow, LabelRow, RunSummary
+from agent.store.rows import CallRow, LabelRow, RunIdentity, RunSummary, Spent
+from agent.store.table import rows
 from probes.evidence import Evidence
 from probes.settings import ProbeSettings
 
 _RUNS = """
-    SELECT id, status, created, finished, subject, settings, explainer, features,
+    SELECT id, status, created, finished, subject, settings, explainer, templates, features,
         (SELECT count(*) FROM labels WHERE run_id = runs.id AND status = 'labelled') AS n_labelled,
         (SELECT count(*) FROM labels WHERE run_id = runs.id AND status = 'abstained') AS n_abstained,
         (SELECT count(*) FROM labels WHERE run_id = runs.id AND status = 'failed') AS n_failed,
@@ -29,17 +30,23 @@ _CALLS = """
     SELECT calls.*, texts.text AS system FROM calls JOIN texts ON texts.id = calls.system_id
     WHERE run_id = :run_id AND feature = :feature
 """
+_SPENT = """
+    SELECT count(*) AS calls, coalesce(sum(input_tokens + output_tokens), 0) AS tokens, sum(cost_usd) AS cost_usd,
+        coalesce(sum(coalesce(input_tokens + output_tokens, reserved_tokens)), 0) AS most_tokens,
+        coalesce(sum(coalesce(cost_usd, reserved_usd)), 0.0) AS most_usd
+    FROM calls WHERE run_id = :run_id AND scoring_id IS :scoring_id
+"""
 
 
 def runs(db: Database) -> list[RunSummary]:
     """Every run, oldest first."""
-    return [_run(row) for row in _rows(db, _RUNS, {})]
+    return [_run(row) for row in rows(db, _RUNS, {})]
 
 
 def latest_run(db: Database) -> int | None:
     """The run that a command began or resumed last."""
-    rows = _rows(db, "SELECT run_id FROM invocations ORDER BY id DESC LIMIT 1", {})
-    return next((int(row["run_id"]) for row in rows), None)
+    found = db.execute("SELECT run_id FROM invocations ORDER BY id DESC LIMIT 1").fetchone()
+    return None if found is None else int(found[0])
 
 
 def labels(
@@ -63,27 +70,33 @@ def labels(
         values["search"] = _words_of(search) or escape(search.strip())
     return [
         _label(row)
-        for row in _rows(db, f"SELECT * FROM labels WHERE {' AND '.join(conditions)} ORDER BY feature", values)
+        for row in rows(db, f"SELECT * FROM labels WHERE {' AND '.join(conditions)} ORDER BY feature", values)
     ]
 
 
 def calls_of(db: Database, run_id: int, feature: int) -> list[CallRow]:
     """Every attempt of a feature, in the order they were logged."""
-    return [_call(row) for row in _rows(db, f"{_CALLS} ORDER BY calls.id", {"run_id": run_id, "feature": feature})]
+    return [_call(row) for row in rows(db, f"{_CALLS} ORDER BY calls.id", {"run_id": run_id, "feature": feature})]
 
 
-def answer_of(db: Database, run_id: int, feature: int, round: int, purpose: str, item: int) -> Answer | None:
-    """The first good answer logged under that key."""
-    key = {"run_id": run_id, "feature": feature, "round": round, "purpose": purpose, "item": item}
-    sql = f"{_CALLS} AND round = :round AND purpose = :purpose AND item = :item AND proposal IS NOT NULL"
-    return next((_answer(_call(row)) for row in _rows(db, f"{sql} ORDER BY calls.id LIMIT 1", key)), None)
+def attempts_of(db: Database, run_id: int, request: Request) -> list[CallRow]:
+    """Every attempt at that question, in the order they were logged."""
+    key = {name: getattr(request, name) for name in ("feature", "round", "purpose", "item", "scoring_id")}
+    sql = f"""{_CALLS} AND round = :round AND purpose = :purpose AND item = :item AND scoring_id IS :scoring_id
+        ORDER BY calls.id"""
+    return [_call(row) for row in rows(db, sql, {"run_id": run_id, **key})]
+
+
+def spent(db: Database, run_id: int, scoring_id: int | None) -> Spent:
+    """What the run's calls have used so far: those of its loops, or those of a scoring."""
+    return Spent(**next(rows(db, _SPENT, {"run_id": run_id, "scoring_id": scoring_id})))
 
 
 def evidence_rounds(db: Database, run_id: int, feature: int) -> dict[int, list[Evidence]]:
     """A feature's evidence by round, in the order it was given."""
     sql = "SELECT * FROM evidence WHERE run_id = :run_id AND feature = :feature ORDER BY round, item"
     rounds: dict[int, list[Evidence]] = {}
-    for row in _rows(db, sql, {"run_id": run_id, "feature": feature}):
+    for row in rows(db, sql, {"run_id": run_id, "feature": feature}):
         rounds.setdefault(row["round"], []).append(_evidence(row))
     return rounds
 
@@ -91,7 +104,31 @@ def evidence_rounds(db: Database, run_id: int, feature: int) -> dict[int, list[E
 def evidence_of(db: Database, run_id: int, feature: int, round: int) -> list[Evidence]:
     """One round's evidence, empty when there is none."""
     sql = "SELECT * FROM evidence WHERE run_id = :run_id AND feature = :feature AND round = :round ORDER BY item"
-    return [_evidence(row) for row in _rows(db, sql, {"run_id": run_id, "feature": feature, "round": round})]
+    return [_evidence(row) for row in rows(db, sql, {"run_id": run_id, "feature": feature, "round": round})]
+
+
+def done(db: Database, identity: RunIdentity) -> frozenset[int]:
+    """The features that the latest run of that identity has labelled or abstained on."""
+    run_id = find_run(db, identity)
+    return frozenset() if run_id is None else done_in(db, run_id)
+
+
+def find_run(db: Database, identity: RunIdentity) -> int | None:
+    """The latest run of that identity."""
+    found = db.execute("SELECT max(id) FROM runs WHERE identity = ?", [identity.hash]).fetchone()[0]
+    return None if found is None else int(found)
+
+
+def done_in(db: Database, run_id: int) -> frozenset[int]:
+    """The run's features that were labelled or abstained on."""
+    rows = db.execute("SELECT feature FROM labels WHERE run_id = ? AND status != 'failed'", [run_id])
+    return frozenset(feature for (feature,) in rows.fetchall())
+
+
+def has_evidence(db: Database, run_id: int, feature: int, round: int) -> bool:
+    """Whether that round was probed."""
+    sql = "SELECT 1 FROM evidence WHERE run_id = ? AND feature = ? AND round = ? LIMIT 1"
+    return db.execute(sql, [run_id, feature, round]).fetchone() is not None
 
 
 def _matching(search: str) -> str:
@@ -106,16 +143,11 @@ def _words_of(search: str) -> str:
     return " ".join(f'"{word}"*' for word in re.findall(r"[^\W_]+", search))
 
 
-def _rows(db: Database, sql: str, values: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """The rows, read to the end before the first is given out, texts as they were before they were stored."""
-    rows = list(db.query(sql, dict(values)))
-    return ({name: unescape(value) if isinstance(value, str) else value for name, value in row.items()} for row in rows)
-
-
 def _run(row: dict[str, Any]) -> RunSummary:
     changed = {
         "subject": json.loads(row["subject"]),
         "settings": json.loads(row["settings"]),
+        "templates": json.loads(row["templates"]),
         "n_asked": len(from_ranges(row["features"])),
     }
     return RunSummary(run_id=row.pop("id"), **row | changed)
@@ -126,16 +158,13 @@ def _label(row: dict[str, Any]) -> LabelRow:
 
 
 def _call(row: dict[str, Any]) -> CallRow:
-    proposal = row["proposal"] and Proposal.model_validate_json(row["proposal"])
     del row["run_id"], row["system_id"]
-    return CallRow(call_id=row.pop("id"), **row | {"proposal": proposal})
-
-
-def _answer(call: CallRow) -> Answer:
-    figures = {
-        name: getattr(call, name) for name in ("input_tokens", "output_tokens", "cost_usd", "duration_ms", "error")
+    changed = {
+        "answer": row["answer"] and json.loads(row["answer"]),
+        "form": row["form"] and Form(row["form"]),
+        "fault": row["fault"] and Fault(row["fault"]),
     }
-    return Answer(call.proposal, Exchange(call.provider, call.model, call.response, **figures))
+    return CallRow(call_id=row.pop("id"), **row | changed)
 
 
 def _evidence(row: dict[str, Any]) -> Evidence:

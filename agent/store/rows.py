@@ -2,11 +2,12 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from agent.schema import Proposal, Status
+from agent.llm.base import Bound, Fault, Form
+from agent.schema import Status
 from probes.presets import SubjectCard
 from probes.settings import Value
 
@@ -24,9 +25,90 @@ class RunIdentity(Value):
     @property
     def hash(self) -> str:
         """sha256 of the canonical JSON. The device is left out: the same run may go on elsewhere."""
-        resolved = self.model_dump(mode="json", exclude={"subject": {"device"}})
-        canonical = json.dumps(resolved, sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(canonical.encode("ascii")).hexdigest()
+        return _hash(self.model_dump(mode="json", exclude={"subject": {"device"}}))
+
+
+class CorpusIdentity(Value):
+    """Everything that decides which examples a corpus gives."""
+
+    subject: SubjectCard
+    source: str
+    settings: dict[str, Any]
+    seed: int
+
+    @property
+    def hash(self) -> str:
+        """sha256 of the canonical JSON, less the device."""
+        return _hash(self.model_dump(mode="json", exclude={"subject": {"device"}}))
+
+
+class ScoringIdentity(Value):
+    """Everything that decides how a run's labels are scored."""
+
+    run_id: int
+    corpus_id: int
+    judge: str
+    settings: dict[str, Any]
+    templates: dict[str, str]
+
+    @property
+    def hash(self) -> str:
+        """sha256 of the canonical JSON."""
+        return _hash(self.model_dump(mode="json"))
+
+
+def _hash(value: Mapping[str, Any]) -> str:
+    canonical = json.dumps(value, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode("ascii")).hexdigest()
+
+
+@dataclass(frozen=True)
+class CorpusRow:
+    """A corpus that examples came from."""
+
+    corpus_id: int
+    subject_name: str
+    fingerprint: str
+    source: str
+    settings: Mapping[str, Any]
+    n_tokens: int | None
+    l0: float | None
+    explained_variance: float | None
+    seed: int
+    created: str
+    n_features: int
+    """Features whose examples it has."""
+
+
+@dataclass(frozen=True)
+class ScoringRow:
+    """A way in which a run's labels were scored."""
+
+    scoring_id: int
+    corpus_id: int
+    judge: str
+    settings: Mapping[str, Any]
+    created: str
+
+
+@dataclass(frozen=True)
+class ScoreRow:
+    """A score of a label or of a control. `value` is None exactly where `reason` says why."""
+
+    label_id: int
+    feature: int
+    scorer: str
+    variant: str
+    part: str
+    label: str
+    metric: str
+    value: float | None
+    reason: str | None
+    low: float | None
+    high: float | None
+    n: int
+    extra: Mapping[str, float | None]
+    items: Sequence[Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -53,6 +135,8 @@ class RunSummary:
     """The subject's card as it was stored."""
     settings: Mapping[str, Any]
     explainer: str
+    templates: Mapping[str, str]
+    """Name to hash."""
     features: str
     """Asked for so far, as ranges: `0-500,503`."""
     n_asked: int
@@ -82,8 +166,33 @@ class LabelRow:
 
 
 @dataclass(frozen=True)
+class Dispatch:
+    """To whom a request goes, and the most that it can use."""
+
+    provider: str
+    model: str
+    form: Form | None
+    bound: Bound
+
+
+@dataclass(frozen=True)
+class Spent:
+    """What a run's calls have used so far, by every invocation of it."""
+
+    calls: int
+    tokens: int
+    """That servers told of."""
+    cost_usd: float | None
+    """Sum of the known costs; None where none is known."""
+    most_tokens: int
+    """With the most that the calls can have used whose figures are unknown."""
+    most_usd: float
+    """Likewise, of the calls that have a price."""
+
+
+@dataclass(frozen=True)
 class CallRow:
-    """One attempt at one question to an explainer. Unknown figures are None."""
+    """One request to an explainer. Unknown figures are None."""
 
     call_id: int
     feature: int
@@ -93,15 +202,24 @@ class CallRow:
     attempt: int
     provider: str
     model: str
+    form: Form | None
     system: str
     prompt: str
     template: str
     template_hash: str
     response: str
-    proposal: Proposal | None
+    answer: Mapping[str, Any] | None
+    """As parsed; None where `error` says why."""
+    resolved_model: str | None
     input_tokens: int | None
     output_tokens: int | None
+    cache_read_tokens: int | None
+    cache_write_tokens: int | None
     cost_usd: float | None
+    reserved_tokens: int
+    reserved_usd: float | None
     duration_ms: float | None
+    fault: Fault | None
     error: str | None
     created: str
+    scoring_id: int | None

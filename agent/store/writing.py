@@ -2,32 +2,26 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 
 from sqlite_utils import Database
 
-from agent.llm.base import Answer, Request
+from agent.llm.base import Answer, Fault, Request
 from agent.schema import Outcome
 from agent.store import codec
 from agent.store.escape import escape
 from agent.store.provenance import command_line, now, versions
 from agent.store.ranges import as_ranges, from_ranges
-from agent.store.rows import RunIdentity
+from agent.store.reading import done_in
+from agent.store.rows import Dispatch, RunIdentity
+from agent.store.table import Row, insert, update
 from probes.evidence import Evidence
-
-Row = Mapping[str, Any]
-
-
-def find_run(db: Database, identity: RunIdentity) -> int | None:
-    """The latest run of that identity."""
-    found = db.execute("SELECT max(id) FROM runs WHERE identity = ?", [identity.hash]).fetchone()[0]
-    return None if found is None else int(found)
 
 
 def add_run(db: Database, identity: RunIdentity) -> int:
     """A new run, which nothing has been asked of yet."""
-    return _insert(
+    return insert(
         db,
         "runs",
         {
@@ -46,7 +40,7 @@ def add_run(db: Database, identity: RunIdentity) -> int:
 
 def add_invocation(db: Database, run_id: int, features: Sequence[int], device: str) -> frozenset[int]:
     """Notes that `features` are asked of the run here and now; returns those of the run that are done."""
-    _insert(
+    insert(
         db,
         "invocations",
         {
@@ -59,11 +53,10 @@ def add_invocation(db: Database, run_id: int, features: Sequence[int], device: s
         },
     )
     (asked,) = db.execute("SELECT features FROM runs WHERE id = ?", [run_id]).fetchone()
-    _set(db, "runs", {"features": as_ranges(from_ranges(asked).union(features))}, {"id": run_id})
-    rows = db.execute("SELECT feature FROM labels WHERE run_id = ? AND status != 'failed'", [run_id])
-    done = frozenset(feature for (feature,) in rows.fetchall())
+    update(db, "runs", {"features": as_ranges(from_ranges(asked).union(features))}, {"id": run_id})
+    done = done_in(db, run_id)
     if not done.issuperset(features):
-        _set(db, "runs", {"status": "unfinished", "finished": None}, {"id": run_id})
+        update(db, "runs", {"status": "unfinished", "finished": None}, {"id": run_id})
     return done
 
 
@@ -72,56 +65,82 @@ def finish_run(db: Database, run_id: int) -> None:
     db.execute("UPDATE runs SET status = 'finished', finished = coalesce(finished, ?) WHERE id = ?", [now(), run_id])
 
 
-def add_evidence(db: Database, run_id: int, feature: int, round: int, evidence: Iterable[Evidence]) -> None:
-    """One round's evidence, in order."""
-    for item, piece in enumerate(evidence):
-        _insert(
-            db,
-            "evidence",
-            {
-                "run_id": run_id,
-                "feature": feature,
-                "round": round,
-                "item": item,
-                "kind": codec.kind_of(piece),
-                "settings": piece.settings.model_dump_json(),
-                "n_nodes": codec.size_of(piece),
-                "summary": codec.summary_of(piece),
-                "payload": codec.encode(piece),
-                "created": now(),
-            },
-        )
+def evidence_rows(run_id: int, feature: int, round: int, evidence: Iterable[Evidence]) -> list[Row]:
+    """One round's evidence, in order, as rows of its table."""
+    return [
+        {
+            "run_id": run_id,
+            "feature": feature,
+            "round": round,
+            "item": item,
+            "kind": codec.kind_of(piece),
+            "settings": piece.settings.model_dump_json(),
+            "n_nodes": codec.size_of(piece),
+            "summary": codec.summary_of(piece),
+            "payload": codec.encode(piece),
+            "created": now(),
+        }
+        for item, piece in enumerate(evidence)
+    ]
 
 
-def add_call(db: Database, run_id: int, request: Request, answer: Answer, attempt: int) -> None:
-    """One attempt, good or not."""
-    exchange = answer.exchange
-    _insert(
+def add_rows(db: Database, table: str, rows: Iterable[Row]) -> None:
+    """Rows that are ready."""
+    for row in rows:
+        insert(db, table, row)
+
+
+def begin_call(db: Database, run_id: int, request: Request, dispatch: Dispatch) -> int:
+    """A request that is about to be sent, as it stands should nothing be heard of it again; returns its id."""
+    key = {
+        "run_id": run_id,
+        "feature": request.feature,
+        "round": request.round,
+        "purpose": request.purpose,
+        "item": request.item,
+        "scoring_id": request.scoring_id,
+    }
+    where = " AND ".join(f"{column} IS ?" for column in key)
+    (asked_before,) = db.execute(f"SELECT count(*) FROM calls WHERE {where}", [*key.values()]).fetchone()
+    return insert(
         db,
         "calls",
         {
-            "run_id": run_id,
-            "feature": request.feature,
-            "round": request.round,
-            "purpose": request.purpose,
-            "item": request.item,
-            "attempt": attempt,
-            "provider": exchange.provider,
-            "model": exchange.model,
+            **key,
+            "attempt": asked_before + 1,
+            "provider": dispatch.provider,
+            "model": dispatch.model,
+            "form": dispatch.form,
             "system_id": _shared_text(db, request.system),
             "prompt": request.prompt,
             "template": request.template,
             "template_hash": request.template_hash,
-            "response": exchange.response,
-            "proposal": None if answer.proposal is None else answer.proposal.model_dump_json(),
-            "input_tokens": exchange.input_tokens,
-            "output_tokens": exchange.output_tokens,
-            "cost_usd": exchange.cost_usd,
-            "duration_ms": exchange.duration_ms,
-            "error": exchange.error,
+            "response": "",
+            "reserved_tokens": dispatch.bound.tokens,
+            "reserved_usd": dispatch.bound.cost_usd,
+            "fault": Fault.LOST,
+            "error": "the run was stopped while this was on its way; no answer was seen",
             "created": now(),
         },
     )
+
+
+def end_call(db: Database, call_id: int, answer: Answer) -> None:
+    """What came of a request, good or not."""
+    exchange = answer.exchange
+    row = {
+        "response": exchange.response,
+        "answer": None if answer.value is None else answer.value.model_dump_json(),
+        "resolved_model": exchange.resolved_model,
+        **asdict(exchange.usage),
+        "cost_usd": exchange.cost_usd,
+        "duration_ms": exchange.duration_ms,
+        "fault": exchange.fault,
+        "error": exchange.error,
+    }
+    if not exchange.charged:
+        row |= {"reserved_tokens": 0, "reserved_usd": 0.0}
+    update(db, "calls", row, {"id": call_id})
 
 
 def add_label(db: Database, run_id: int, outcome: Outcome) -> None:
@@ -132,8 +151,8 @@ def add_label(db: Database, run_id: int, outcome: Outcome) -> None:
         "created": now(),
     }
     key = {"run_id": run_id, "feature": outcome.feature}
-    if _set(db, "labels", row, {**key, "status": "failed"}) == 0:
-        _insert(db, "labels", {**key, **row})
+    if update(db, "labels", row, {**key, "status": "failed"}) == 0:
+        insert(db, "labels", {**key, **row})
 
 
 def _shared_text(db: Database, text: str) -> int:
@@ -141,22 +160,3 @@ def _shared_text(db: Database, text: str) -> int:
     sha256 = hashlib.sha256(stored.encode()).hexdigest()
     db.execute("INSERT OR IGNORE INTO texts (sha256, text) VALUES (?, ?)", [sha256, stored])
     return int(db.execute("SELECT id FROM texts WHERE sha256 = ?", [sha256]).fetchone()[0])
-
-
-# Plain statements rather than sqlite-utils' insert, which asks the schema about each row: this is the hot path.
-def _insert(db: Database, table: str, row: Row) -> int:
-    columns, places = ", ".join(row), ", ".join("?" * len(row))
-    cursor = db.execute(f"INSERT INTO {table} ({columns}) VALUES ({places})", _storable(row))
-    return int(cursor.lastrowid)
-
-
-def _set(db: Database, table: str, row: Row, where: Row) -> int:
-    """Number of rows that were changed."""
-    changes = ", ".join(f"{column} = ?" for column in row)
-    conditions = " AND ".join(f"{column} = ?" for column in where)
-    cursor = db.execute(f"UPDATE {table} SET {changes} WHERE {conditions}", [*_storable(row), *_storable(where)])
-    return int(cursor.rowcount)
-
-
-def _storable(row: Row) -> list[Any]:
-    return [escape(value) if isinstance(value, str) else value for value in row.values()]

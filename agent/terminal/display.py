@@ -4,6 +4,7 @@ Every text from outside goes through `printable` into a rich `Text`: it can neit
 no torch and makes no query.
 """
 
+import json
 import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -133,9 +134,7 @@ def calls_table(calls: Sequence[CallRow]) -> Table:
     """The questions asked about a feature and what they cost."""
     table = _table("round", "attempt", "model", "proposed", "tokens in", "out", "cost $", "ms", "error")
     for call in calls:
-        proposed = (
-            "" if call.proposal is None else f"{call.proposal.action}: {call.proposal.label or call.proposal.reason}"
-        )
+        proposed = _answer_words(call)
         cells = (
             str(call.round),
             str(call.attempt),
@@ -146,6 +145,14 @@ def calls_table(calls: Sequence[CallRow]) -> Table:
         )
         table.add_row(*(Text(printable(cell)) for cell in cells))
     return table
+
+
+def _answer_words(call: CallRow) -> str:
+    """A proposal in few words; any other answer as it stands."""
+    answer = call.answer or {}
+    if "action" in answer:
+        return f"{answer['action']}: {answer.get('label') or answer.get('reason') or ''}"
+    return json.dumps(call.answer) if call.answer else ""
 
 
 def token_list(found: TokenList) -> Table:

@@ -1,6 +1,6 @@
 """How far a run is, while it runs: a bar on a terminal, a plain line now and then anywhere else.
 
-Knows outcomes and nothing of the loop that makes them.
+Knows outcomes and what is on its way, and nothing of the loop that makes them.
 """
 
 import time
@@ -8,25 +8,55 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    Task,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
 
+from agent.admission import Admission
 from agent.schema import Outcome
 
 _PLAIN_EVERY_S = 10.0
 
 
-def progress(console: Console, n_features: int) -> AbstractContextManager[Callable[[Outcome], None]]:
+def progress(
+    console: Console, n_features: int, admission: Admission
+) -> AbstractContextManager[Callable[[Outcome], None]]:
     """A context whose value is told each outcome of `n_features` that are still to be done."""
-    return _bar(console, n_features) if console.is_terminal else _plain_lines(console, n_features)
+    show = _bar if console.is_terminal else _plain_lines
+    return show(console, n_features, admission)
+
+
+class _OnItsWay(TextColumn):
+    """Calls in flight and what the run has cost, read anew at every refresh."""
+
+    def __init__(self, admission: Admission) -> None:
+        super().__init__("")
+        self._admission = admission
+
+    def render(self, task: Task) -> Text:  # noqa: ARG002
+        return Text(_on_its_way(self._admission))
+
+
+def _on_its_way(admission: Admission) -> str:
+    cost_usd = admission.budget.known_usd
+    return f"{admission.gate.in_flight} in flight" + (f", ${cost_usd:.4f}" if cost_usd else "")
 
 
 @contextmanager
-def _bar(console: Console, n_features: int) -> Iterator[Callable[[Outcome], None]]:
+def _bar(console: Console, n_features: int, admission: Admission) -> Iterator[Callable[[Outcome], None]]:
     columns = (
         TextColumn("features"),
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn("{task.fields[failed]} failed"),
+        _OnItsWay(admission),
         TimeElapsedColumn(),
         TextColumn("left"),
         TimeRemainingColumn(),
@@ -44,7 +74,7 @@ def _bar(console: Console, n_features: int) -> Iterator[Callable[[Outcome], None
 
 
 @contextmanager
-def _plain_lines(console: Console, n_features: int) -> Iterator[Callable[[Outcome], None]]:
+def _plain_lines(console: Console, n_features: int, admission: Admission) -> Iterator[Callable[[Outcome], None]]:
     begun = said = time.monotonic()
     done = failed = 0
 
@@ -56,6 +86,7 @@ def _plain_lines(console: Console, n_features: int) -> Iterator[Callable[[Outcom
         if now - said >= _PLAIN_EVERY_S and done < n_features:
             said = now
             left_s = (now - begun) / done * (n_features - done)
-            console.print(f"{done} of {n_features} done, {failed} failed, about {left_s:.0f} s left")
+            way = _on_its_way(admission)
+            console.print(f"{done} of {n_features} done, {way}, {failed} failed, about {left_s:.0f} s left")
 
     yield told

@@ -1,0 +1,46 @@
+"""What a run will ask for, before anything is asked: calls, tokens and dollars, from one round a feature to all.
+
+A rough figure, and said to be one: the evidence is not made yet, so its share is the room that a prompt gives it.
+"""
+
+from dataclasses import dataclass
+
+from agent.evidence.digest import CHARS_PER_TOKEN, EVIDENCE_TOKENS
+from agent.llm.base import Explainer, Usage
+
+FRAME_TOKENS = 500
+"""What a prompt holds besides its evidence, about: headings, the history of earlier rounds."""
+ANSWER_TOKENS = 250
+"""What an answer takes without thinking, about."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """From the fewest to the most, if nothing has to be asked twice."""
+
+    calls: tuple[int, int]
+    tokens: tuple[int, int]
+    cost_usd: tuple[float, float] | None
+    """None where no price is known."""
+
+    def __str__(self) -> str:
+        dollars = "no price known" if self.cost_usd is None else _range("${:,.2f}", self.cost_usd)
+        return f"{_range('{:,}', self.calls)} calls, about {_range('{:,}', self.tokens)} tokens, {dollars}"
+
+
+def estimate(explainer: Explainer, system: str, n_features: int, rounds: int) -> Estimate:
+    """What `n_features` features will need that are each asked about in 1 to `rounds` rounds."""
+    usage = Usage(len(system) // CHARS_PER_TOKEN + EVIDENCE_TOKENS + FRAME_TOKENS, ANSWER_TOKENS)
+    tokens = (usage.input_tokens or 0) + (usage.output_tokens or 0)
+    price = explainer.cost_usd(usage)
+    fewest, most = n_features, n_features * rounds
+    return Estimate(
+        calls=(fewest, most),
+        tokens=(fewest * tokens, most * tokens),
+        cost_usd=None if price is None else (fewest * price, most * price),
+    )
+
+
+def _range(form: str, bounds: tuple[float, float]) -> str:
+    low, high = (form.format(bound) for bound in bounds)
+    return low if low == high else f"{low} to {high}"

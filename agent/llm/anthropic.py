@@ -1,0 +1,106 @@
+"""Anthropic's models, by its SDK's messages; and any server that speaks the same protocol. Knows no other provider."""
+
+from contextlib import AbstractAsyncContextManager
+from functools import cache
+from typing import Any
+
+import anthropic
+
+from agent.llm.base import Fault, Form, Request, Usage
+from agent.llm.bodies import at, items_at, printable, text_at, tokens_at
+from agent.llm.faults import Failure
+from agent.llm.hosted import CHECK_S, JSON_ALONE, Hosted, Reading
+from agent.llm.wire import LIMITS, RawResponse, Response, timeout
+from probes.settings import Value
+
+_LISTED = 1000
+
+
+class Anthropic(Hosted):
+    """Asks by the messages API; the system prompt is marked for the provider's cache."""
+
+    provider = "anthropic"
+    forms: tuple[Form, ...] = (Form.SCHEMA, Form.TEXT)
+    own_address = "https://api.anthropic.com"
+    base_variable = "ANTHROPIC_BASE_URL"
+    key_variables = ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN")
+    sdk_error = anthropic.AnthropicError
+    _client: anthropic.AsyncAnthropic | None = None
+
+    async def close(self) -> None:
+        client, self._client = self._client, None
+        if client is not None:
+            await client.close()
+
+    def _opened(self, request: Request, form: Form) -> AbstractAsyncContextManager[Response]:
+        if self._client is None:
+            http = anthropic.DefaultAsyncHttpxClient(limits=LIMITS, follow_redirects=False)
+            self._client = anthropic.AsyncAnthropic(
+                **self._access(), max_retries=0, timeout=timeout(self.timeout_s), http_client=http
+            )
+        output: Any = {}
+        if form is Form.SCHEMA:
+            output["format"] = {"type": "json_schema", "schema": self._schema(request.schema)}
+        if self.effort is not None:
+            output["effort"] = self.effort
+        prompt = request.prompt if form is Form.SCHEMA else request.prompt + JSON_ALONE
+        return self._client.messages.with_streaming_response.create(
+            model=self.model,
+            max_tokens=self.answer_tokens,
+            system=[{"type": "text", "text": request.system, "cache_control": {"type": "ephemeral"}}],
+            messages=[{"role": "user", "content": prompt}],
+            output_config=output or anthropic.omit,
+        )
+
+    def _schema(self, schema: type[Value]) -> dict[str, Any]:
+        return _strict(schema)
+
+    def _read(self, body: dict[str, Any]) -> Reading:
+        # Blocks of thinking stand beside those of text and are no answer.
+        texts = [text_at(block, "text") for block in items_at(body, "content") if at(block, "type") == "text"]
+        model = printable(text_at(body, "model"), 200) or None
+        return Reading("".join(texts), _usage(at(body, "usage")), model, at(body, "error"), self._failure(body))
+
+    def _failure(self, body: dict[str, Any]) -> Failure | None:
+        match at(body, "stop_reason"):
+            case "max_tokens":
+                cut = f"the answer was cut off by its length limit of {self.answer_tokens} tokens"
+                return Failure(Fault.UNUSABLE, cut)
+            case "refusal":
+                why = text_at(body, "stop_details", "explanation") or text_at(body, "stop_details", "category")
+                return Failure(Fault.FINAL, ": ".join(filter(None, ("the model refused to answer", printable(why)))))
+            case "model_context_window_exceeded":
+                return Failure(Fault.FINAL, "the question and its answer are longer than the model's context window")
+        if not isinstance(at(body, "content"), list):
+            return Failure(Fault.TRANSIENT, "the server's response has no content")
+        return None
+
+    def _list_raw(self) -> RawResponse:
+        with self._short_client() as client:
+            return client.models.with_raw_response.list(limit=_LISTED)
+
+    def _model_raw(self, model: str) -> RawResponse:
+        with self._short_client() as client:
+            return client.models.with_raw_response.retrieve(model)
+
+    def _short_client(self) -> anthropic.Anthropic:
+        return anthropic.Anthropic(**self._access(), max_retries=0, timeout=timeout(CHECK_S))
+
+    def _access(self) -> dict[str, Any]:
+        """Key and address, as the SDK's clients take them."""
+        variable, key = self._key()
+        name = "auth_token" if variable == "ANTHROPIC_AUTH_TOKEN" else "api_key"
+        return {name: key or "none", "base_url": self.base_url}
+
+
+@cache
+def _strict(schema: type[Value]) -> dict[str, Any]:
+    return anthropic.transform_schema(schema)
+
+
+def _usage(usage: Any) -> Usage:
+    """Anthropic counts cached tokens apart from the input; here they are among it."""
+    fresh, out = tokens_at(usage, "input_tokens"), tokens_at(usage, "output_tokens")
+    read, written = tokens_at(usage, "cache_read_input_tokens"), tokens_at(usage, "cache_creation_input_tokens")
+    total = None if fresh is None else fresh + (read or 0) + (written or 0)
+    return Usage(total, out, read, written)

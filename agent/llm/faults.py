@@ -1,0 +1,202 @@
+"""What HTTP says about an exchange that went wrong, in the words of all providers: which fault, and what to wait.
+
+Knows no SDK. Whatever it quotes may hold anything: it is made short and printable here, its keys are blanked by others.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+import httpx2
+
+from agent.llm.base import Fault, Form, Usage
+from agent.llm.bodies import at, json_of, printable, text_at
+
+MOST_WAIT_S = 24 * 3600.0
+"""A server that asks for a longer wait is not believed."""
+
+_NO_CREDIT = (
+    "insufficient_quota",
+    "billing_error",
+    "billing_hard_limit",
+    "billing_not_active",
+    "spend_limit_reached",
+    "credit balance",
+    "insufficient credit",
+    "insufficient balance",
+)
+_NO_MODEL = ("model_not_found", "not a valid model", "organization_on_hold")
+"""With it, whatever else makes every question vain."""
+_REFUSED = (
+    "context_length_exceeded",
+    "context length",
+    "context window",
+    "context size",
+    "prompt is too long",
+    "too many tokens",
+    "content_policy",
+    "content_filter",
+    "content policy",
+    "content management policy",
+    "usage policy",
+    "flagged",
+    "invalid_prompt",
+)
+"""Words of errors that are about this question alone."""
+_FORM_WORDS = ("response_format", "json_schema", "json_object", "output_config", "grammar", "guided")
+"""Words of the errors of servers that fail, rather than refuse, where they cannot keep to a schema."""
+
+_VAIN = frozenset({401, 402, 403, 404, 405, 407, 410})
+"""Statuses that every question would get."""
+_PASSING = frozenset({408, 409, 425, 429})
+_FORM = frozenset({400, 415, 422, 501})
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why there is no answer."""
+
+    fault: Fault
+    sentence: str
+
+
+def from_status(status: int, body: str, form: Form) -> Failure:
+    """What an HTTP status that is no success means to a question that was asked in `form`."""
+    if status < 400:
+        return Failure(Fault.FATAL, f"HTTP {status}: the server sends elsewhere; give the address it is at as base URL")
+    data = json_of(body)
+    error = next((found for key in ("error", "detail", "message") if (found := at(data, key))), None)
+    return Failure(_fault(status, _words(error), form), ": ".join(filter(None, (f"HTTP {status}", _message(error)))))
+
+
+def from_error(error: Any, form: Form) -> Failure:
+    """What an error in the body of a response with a status of success means; its code may be the status meant."""
+    code = at(error, "code")
+    status = code if isinstance(code, int) and 400 <= code < 600 else 500
+    return Failure(_fault(status, _words(error), form), f"an error instead of an answer: {_message(error)}")
+
+
+def _words(error: Any) -> str:
+    """All that an error says, to look for words in."""
+    if not isinstance(error, dict):
+        return str(error).lower()
+    said = (at(error, "type"), at(error, "code"), at(error, "details", "error_code"), at(error, "message"))
+    return " ".join(str(part) for part in said if part).lower()
+
+
+def _message(error: Any) -> str:
+    return printable(error if isinstance(error, str) else text_at(error, "message") or text_at(error, "type"))
+
+
+def _fault(status: int, words: str, form: Form) -> Fault:
+    if _holds(words, (*_NO_CREDIT, *_NO_MODEL)):
+        return Fault.FATAL
+    if 400 <= status < 500 and status not in _PASSING and _holds(words, _REFUSED):
+        return Fault.FINAL
+    if status in _VAIN:
+        return Fault.FATAL
+    if form is not Form.TEXT and (status in _FORM or (status >= 500 and _holds(words, _FORM_WORDS))):
+        return Fault.FORM
+    if status in _PASSING or (status >= 500 and status != 501):
+        return Fault.TRANSIENT
+    return Fault.FINAL
+
+
+def from_exception(error: Exception, timeout_s: float) -> Failure:
+    """What it means that no whole response came."""
+    cause = error if isinstance(error, httpx2.HTTPError | TimeoutError) else error.__cause__ or error
+    if isinstance(cause, TimeoutError | httpx2.TimeoutException):
+        return Failure(Fault.TRANSIENT, f"no answer within {timeout_s:g} s")
+    told = f"{type(cause).__name__}: {printable(str(cause))}".removesuffix(": ")
+    if isinstance(cause, httpx2.LocalProtocolError | httpx2.UnsupportedProtocol | httpx2.InvalidURL):
+        return Failure(Fault.FATAL, f"the request cannot be sent ({told})")
+    if isinstance(cause, httpx2.ConnectError):
+        return Failure(Fault.TRANSIENT, f"no connection ({told})")
+    if isinstance(cause, httpx2.HTTPError):
+        return Failure(Fault.TRANSIENT, f"the connection broke ({told})")
+    return Failure(Fault.FATAL, f"the request cannot be sent ({told})")
+
+
+def retry_after_s(headers: Mapping[str, str]) -> float | None:
+    """How long the server asks to wait; None where it says nothing that can be believed."""
+    milliseconds = _number(headers.get("retry-after-ms", ""))
+    if milliseconds is not None:
+        return _believed(milliseconds / 1000)
+    asked = headers.get("retry-after", "")
+    seconds = _number(asked)
+    return _believed(seconds if seconds is not None else _until(_http_date(asked), headers))
+
+
+def pause_s(headers: Mapping[str, str], usage: Usage) -> float | None:
+    """How long until more requests make sense, where less is left of a rate limit than the next one needs."""
+    waits = [wait for left, needed, wait in _limits(headers, usage) if left is not None and left < needed]
+    return max((wait for wait in waits if wait is not None), default=None)
+
+
+def _limits(headers: Mapping[str, str], usage: Usage) -> Iterator[tuple[float | None, int, float | None]]:
+    """Of each limit: what is left, what a request like this one needs, and how long until it is refilled."""
+    tokens_in, tokens_out = usage.input_tokens or 0, usage.output_tokens or 0
+    needs = {
+        "requests": 1,
+        "tokens": tokens_in + tokens_out,
+        "input-tokens": tokens_in - (usage.cache_read_tokens or 0),
+        "output-tokens": tokens_out,
+    }
+    for name, used in needs.items():
+        needed = max(used, 1)
+        anthropic = f"anthropic-ratelimit-{name}"
+        reset = _until(_rfc3339(headers.get(f"{anthropic}-reset", "")), headers)
+        yield _number(headers.get(f"{anthropic}-remaining", "")), needed, _believed(reset)
+        left = _number(headers.get(f"x-ratelimit-remaining-{name}", ""))
+        yield left, needed, _believed(_duration_s(headers.get(f"x-ratelimit-reset-{name}", "")))
+
+
+def _holds(words: str, any_of: tuple[str, ...]) -> bool:
+    return any(word in words for word in any_of)
+
+
+def _believed(wait_s: float | None) -> float | None:
+    return wait_s if wait_s is not None and 0 <= wait_s <= MOST_WAIT_S else None
+
+
+def _number(text: str) -> float | None:
+    return float(text) if re.fullmatch(r"\s*-?\d{1,15}(\.\d{1,15})?\s*", text, re.ASCII) else None
+
+
+_DURATION = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)(ms|h|m|s|d)", re.ASCII)
+_UNIT_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+def _duration_s(text: str) -> float | None:
+    """Seconds of `120ms`, `1s`, `6m0s`; a bare number is seconds."""
+    parts = _DURATION.findall(text)
+    if "".join(number + unit for number, unit in parts) != text or not parts:
+        return _number(text)
+    return sum(float(number) * _UNIT_S[unit] for number, unit in parts)
+
+
+def _until(moment: datetime | None, headers: Mapping[str, str]) -> float | None:
+    """Seconds from the response to `moment`, by the server's own clock where it tells the time."""
+    if moment is None:
+        return None
+    now = _http_date(headers.get("date", "")) or datetime.now(UTC)
+    return (moment - now).total_seconds()
+
+
+def _http_date(text: str) -> datetime | None:
+    try:
+        moment = parsedate_to_datetime(text)
+    except (ValueError, TypeError, OverflowError):
+        return None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _rfc3339(text: str) -> datetime | None:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

@@ -1,0 +1,239 @@
+"""What every hosted explainer does around its own way of asking: keys, addresses, checks, bounds, the exchange.
+
+A provider says how its requests and answers look, by the methods at the end; nothing here knows one of them.
+"""
+
+import json
+import os
+import time
+from abc import ABC, abstractmethod
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field, replace
+from typing import Any, Self
+
+from agent.errors import ExplainerError
+from agent.llm.base import Answer, Bound, Exchange, Fault, Form, Request, Usage
+from agent.llm.bodies import items_at, json_of, printable, text_at
+from agent.llm.faults import Failure, from_error, pause_s, retry_after_s
+from agent.llm.models import DEFAULTS, deprecated_models, nearest_models
+from agent.llm.parsing import UnusableAnswer, parsed
+from agent.llm.prices import cost_usd, highest_cost_usd
+from agent.llm.wire import RawResponse, Reply, Response, address_of, looked_up, received
+from agent.secrets import without_secrets
+from probes.settings import Value
+
+ADDED_TOKENS = 2000
+"""The most that a provider adds to a request of its own: wrapping of messages, instructions for a schema."""
+CHECK_S = 10.0
+JSON_ALONE = "\n\nAnswer with the JSON object alone: no other text, no code fence."
+"""Closes a question whose form does not hold the model to JSON by itself."""
+_NAMED_MODELS = 5
+_NAME_CHARS = 200
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a provider finds in the body of a response."""
+
+    text: str = ""
+    """The model's own words."""
+    usage: Usage = field(default_factory=Usage)
+    model: str | None = None
+    """The one that answered."""
+    error: Any = None
+    """The server's own account of what went wrong, where it gives one with a status of success."""
+    failure: Failure | None = None
+
+
+class Hosted(ABC):
+    """An explainer behind HTTP."""
+
+    provider: str
+    forms: tuple[Form, ...]
+    own_address: str
+    """Where the provider itself answers."""
+    base_variable: str
+    key_variables: tuple[str, ...]
+    """Any of them will do; the first is the one to name."""
+    sdk_error: type[Exception]
+    """What all errors of the SDK are."""
+
+    def __init__(
+        self,
+        model: str,
+        base_url: str = "",
+        answer_tokens: int = 4096,
+        effort: str | None = None,
+        timeout_s: float = 120.0,
+    ) -> None:
+        """`model` may be empty: the provider's default, or at another address what `model_of_server` finds."""
+        self.base_url = base_url or os.environ.get(self.base_variable) or self.own_address
+        shown = address_of(self.base_url)
+        self.address = "" if shown == self.own_address else shown
+        self.model = model or ("" if self.address else DEFAULTS[self.provider])
+        self.answer_tokens = answer_tokens
+        self.effort = effort
+        self.timeout_s = timeout_s
+        self._require_key()
+
+    async def answer(self, request: Request, form: Form | None = None) -> Answer:
+        """The answer to `request`, by one request on the wire; faults are in it."""
+        form = form or self.forms[0]
+        started = time.perf_counter()
+        reply = await received(self._opened(request, form), form, self.timeout_s, self.sdk_error)
+        duration_ms = 1000 * (time.perf_counter() - started)
+        reading = self._reading(reply, form)
+        value, failure = _value(reading, request.schema)
+        exchange = Exchange(
+            provider=self.provider,
+            model=self.model,
+            response=without_secrets(reply.text),
+            usage=reading.usage,
+            cost_usd=self.cost_usd(reading.usage, reading.model),
+            duration_ms=duration_ms,
+            error=None if failure is None else without_secrets(failure.sentence),
+            fault=None if failure is None else failure.fault,
+            form=form,
+            resolved_model=None if reading.model is None else without_secrets(reading.model),
+            status=reply.status,
+            retry_after_s=None if failure is None else retry_after_s(reply.headers),
+            pause_s=pause_s(reply.headers, reading.usage),
+        )
+        return Answer(value, exchange)
+
+    def bound(self, request: Request) -> Bound:
+        """A token is at least one byte, so that what is sent has no more tokens than bytes."""
+        sent = request.system + request.prompt + JSON_ALONE + json.dumps(self._schema(request.schema))
+        input_tokens = len(sent.encode("utf-8", "replace")) + ADDED_TOKENS
+        cost = highest_cost_usd(self.provider, self.address, self.model, input_tokens, self.answer_tokens)
+        return Bound(input_tokens + self.answer_tokens, cost)
+
+    def cost_usd(self, usage: Usage, answered: str | None = None) -> float | None:
+        """By the model that `answered`; where that has no price, by the one asked for."""
+        costs = (cost_usd(self.provider, self.address, model, usage) for model in (answered, self.model) if model)
+        return next((cost for cost in costs if cost is not None), None)
+
+    def check(self) -> str:
+        """A note on the model, by a free request. Raises ExplainerError where no question would be answered."""
+        if self.address:
+            return self._note_on_list(self._listed())
+        reply = looked_up(lambda: self._model_raw(self.model), CHECK_S, self.sdk_error)
+        if reply.status == 404:
+            like = ", ".join(nearest_models(self.provider, self.model))
+            raise ExplainerError(f"{self.provider} has no model {self.model!r}; known ones with like names: {like}.")
+        self._require_service(reply)
+        if reply.failure is not None:
+            return f"whether {self.provider} has model {self.model} could not be checked ({self._told(reply)})"
+        if self.model in deprecated_models(self.provider):
+            return f"{self.provider} has announced the end of model {self.model}"
+        return ""
+
+    def model_of_server(self) -> str:
+        """The model of a server at another address where none was named: its only one, or the provider's default.
+
+        Raises ExplainerError where there is more than one, or no list.
+        """
+        listed = self._listed()
+        if len(listed) == 1:
+            return listed[0]
+        default = DEFAULTS[self.provider]
+        if default in listed:
+            return default
+        what = f"offers {_some(listed)}" if listed else "lists no models"
+        raise ExplainerError(f"The server at {self.address} {what}; name one, as in --llm {self.provider}:MODEL.")
+
+    def resolved(self) -> Self:
+        """This explainer with a model to ask, if need be the one that `model_of_server` finds."""
+        self.model = self.model or self.model_of_server()
+        return self
+
+    def _listed(self) -> list[str]:
+        """The names of the server's models; none where it keeps no list. Raises ExplainerError."""
+        reply = looked_up(self._list_raw, CHECK_S, self.sdk_error)
+        self._require_service(reply)
+        entries = items_at(json_of(reply.text), "data") if reply.failure is None else []
+        return [without_secrets(printable(name, _NAME_CHARS)) for entry in entries if (name := text_at(entry, "id"))]
+
+    def _note_on_list(self, listed: list[str]) -> str:
+        if not listed or self.model in listed:
+            return ""
+        return f"the server at {self.address} lists no model {self.model!r}; it has {_some(listed)}"
+
+    def _require_service(self, reply: Reply) -> None:
+        """Raises ExplainerError where the server is not there, or refuses whoever asks."""
+        where = self.address or self.own_address
+        if reply.failure is None:
+            return
+        if reply.status is None:
+            raise ExplainerError(f"No server answers at {where}: {self._told(reply)}.")
+        if reply.status in (401, 402, 403):
+            raise ExplainerError(
+                f"{where} refuses the key in {' or '.join(self.key_variables)}: {self._told(reply).rstrip('.')}."
+            )
+
+    def _told(self, reply: Reply) -> str:
+        return without_secrets(reply.failure.sentence) if reply.failure else ""
+
+    def _require_key(self) -> None:
+        """Raises ExplainerError without a key where one is needed, or with one that cannot be sent."""
+        variable, key = self._key()
+        if not key and not self.address:
+            raise ExplainerError(
+                f"{self.provider} needs a key: set {self.key_variables[0]}, or use --llm offline, which needs none."
+            )
+        if not (key.isascii() and key.isprintable() and " " not in key):
+            raise ExplainerError(f"The key in {variable} holds a space, a line break or another character no key has.")
+
+    def _key(self) -> tuple[str, str]:
+        """The variable that holds a key, and the key; empty where none does."""
+        held = ((name, os.environ.get(name, "").strip()) for name in self.key_variables)
+        return next(((name, key) for name, key in held if key), ("", ""))
+
+    def _reading(self, reply: Reply, form: Form) -> Reading:
+        if reply.failure is not None:
+            return Reading(failure=reply.failure)
+        body = json_of(reply.text)
+        if not isinstance(body, dict):
+            return Reading(failure=Failure(Fault.TRANSIENT, "the server's response is no JSON object"))
+        reading = self._read(body)
+        return replace(reading, failure=from_error(reading.error, form)) if reading.error else reading
+
+    @abstractmethod
+    def _opened(self, request: Request, form: Form) -> AbstractAsyncContextManager[Response]:
+        """The request, ready to be sent."""
+
+    @abstractmethod
+    def _schema(self, schema: type[Value]) -> dict[str, Any]:
+        """The schema of the answers as this provider takes it."""
+
+    @abstractmethod
+    def _read(self, body: dict[str, Any]) -> Reading:
+        """What a body of this provider says."""
+
+    @abstractmethod
+    def _list_raw(self) -> RawResponse:
+        """Asks for the list of models."""
+
+    @abstractmethod
+    def _model_raw(self, model: str) -> RawResponse:
+        """Asks whether there is a model of that name."""
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Gives connections back."""
+
+
+def _value(reading: Reading, schema: type[Value]) -> tuple[Value | None, Failure | None]:
+    """The value in the model's words, or why there is none. Keys that a server echoes are blanked before."""
+    if reading.failure is not None:
+        return None, reading.failure
+    try:
+        return parsed(without_secrets(reading.text), schema), None
+    except UnusableAnswer as error:
+        return None, Failure(Fault.UNUSABLE, str(error))
+
+
+def _some(names: list[str]) -> str:
+    """The first few names, and how many more there are."""
+    more = len(names) - _NAMED_MODELS
+    return ", ".join(names[:_NAMED_MODELS]) + (f" and {more} more" if more > 0 else "")

@@ -1,0 +1,143 @@
+"""OpenAI's models, by its SDK's chat completions; and every server that speaks them. Knows no other provider."""
+
+from contextlib import AbstractAsyncContextManager
+from functools import cache
+from typing import Any
+from urllib.parse import urlsplit
+
+import openai
+
+from agent.llm.base import Fault, Form, Request, Usage
+from agent.llm.bodies import at, printable, text_at, tokens_at
+from agent.llm.faults import Failure
+from agent.llm.hosted import CHECK_S, JSON_ALONE, Hosted, Reading
+from agent.llm.wire import LIMITS, RawResponse, Response, timeout
+from probes.settings import Value
+
+_DROPPED = frozenset({"default", "title", "minLength", "maxLength", "minimum", "maximum"})
+"""Keywords of JSON Schema that strict mode or small servers refuse; the parser holds answers to them."""
+_CACHE_KEY_CHARS = 32
+
+
+class OpenAI(Hosted):
+    """Asks by chat completions, the one protocol that compatible servers speak."""
+
+    provider = "openai"
+    forms: tuple[Form, ...] = (Form.SCHEMA, Form.JSON, Form.TEXT)
+    own_address = "https://api.openai.com/v1"
+    base_variable = "OPENAI_BASE_URL"
+    key_variables = ("OPENAI_API_KEY",)
+    sdk_error = openai.OpenAIError
+    _client: openai.AsyncOpenAI | None = None
+
+    async def close(self) -> None:
+        client, self._client = self._client, None
+        if client is not None:
+            await client.close()
+
+    def _opened(self, request: Request, form: Form) -> AbstractAsyncContextManager[Response]:
+        if self._client is None:
+            http = openai.DefaultAsyncHttpxClient(limits=LIMITS, follow_redirects=False)
+            self._client = openai.AsyncOpenAI(
+                **self._access(), max_retries=0, timeout=timeout(self.timeout_s), http_client=http
+            )
+        prompt = request.prompt if form is Form.SCHEMA else request.prompt + JSON_ALONE
+        return self._client.chat.completions.with_streaming_response.create(
+            model=self.model,
+            messages=[{"role": "system", "content": request.system}, {"role": "user", "content": prompt}],
+            **self._options(request, form),
+        )
+
+    def _options(self, request: Request, form: Form) -> dict[str, Any]:
+        """What differs by form and by server: others than OpenAI's know neither its cache nor its newer names."""
+        options: dict[str, Any] = {}
+        if form is Form.SCHEMA:
+            schema = {"name": request.schema.__name__, "strict": True, "schema": self._schema(request.schema)}
+            options["response_format"] = {"type": "json_schema", "json_schema": schema}
+        elif form is Form.JSON:
+            options["response_format"] = {"type": "json_object"}
+        if self.effort is not None:
+            options["reasoning_effort"] = self.effort
+        host = urlsplit(self.base_url).hostname or ""
+        if host == "api.openai.com" or host.endswith(".api.openai.com"):
+            cache_key = request.template_hash[:_CACHE_KEY_CHARS]
+            return options | {
+                "max_completion_tokens": self.answer_tokens,
+                "store": False,
+                "prompt_cache_key": cache_key,
+            }
+        return options | {"max_tokens": self.answer_tokens}
+
+    def _schema(self, schema: type[Value]) -> dict[str, Any]:
+        return _strict(schema)
+
+    def _read(self, body: dict[str, Any]) -> Reading:
+        choice = at(body, "choices", 0)
+        content = at(choice, "message", "content")
+        parts = content if isinstance(content, list) else [{"text": content}]
+        text = "".join(text_at(part, "text") for part in parts)
+        model = printable(text_at(body, "model"), 200) or None
+        error = at(body, "error") or at(choice, "error")
+        return Reading(text, _usage(at(body, "usage")), model, error, self._failure(choice))
+
+    def _failure(self, choice: Any) -> Failure | None:
+        if not isinstance(choice, dict):
+            return Failure(Fault.TRANSIENT, "the server's response has no choices")
+        refusal = text_at(choice, "message", "refusal")
+        if refusal:
+            return Failure(Fault.FINAL, f"the model refused to answer: {printable(refusal)}")
+        match choice.get("finish_reason"):
+            case "length":
+                cut = f"the answer was cut off by its length limit of {self.answer_tokens} tokens"
+                return Failure(Fault.UNUSABLE, cut)
+            case "content_filter":
+                return Failure(Fault.FINAL, "the provider's content filter withheld the answer")
+        return None
+
+    def _list_raw(self) -> RawResponse:
+        with self._short_client() as client:
+            return client.models.with_raw_response.list()
+
+    def _model_raw(self, model: str) -> RawResponse:
+        with self._short_client() as client:
+            return client.models.with_raw_response.retrieve(model)
+
+    def _short_client(self) -> openai.OpenAI:
+        return openai.OpenAI(**self._access(), max_retries=0, timeout=timeout(CHECK_S))
+
+    def _access(self) -> dict[str, Any]:
+        """Key and address, as the SDK's clients take them."""
+        return {"api_key": self._key()[1] or "none", "base_url": self.base_url}
+
+
+@cache
+def _strict(schema: type[Value]) -> dict[str, Any]:
+    """The schema as the SDK makes it strict, less what is refused."""
+    strict = openai.pydantic_function_tool(schema)["function"]["parameters"]
+    plain: dict[str, Any] = _plain(strict)
+    return plain
+
+
+def _plain(part: Any) -> Any:
+    """A part of a schema without the dropped keywords; the names of fields and definitions are no keywords."""
+    if isinstance(part, list):
+        return [_plain(item) for item in part]
+    if not isinstance(part, dict):
+        return part
+    return {
+        name: {field: _plain(schema) for field, schema in inner.items()}
+        if name in ("properties", "$defs")
+        else _plain(inner)
+        for name, inner in part.items()
+        if name not in _DROPPED
+    }
+
+
+def _usage(usage: Any) -> Usage:
+    """Some servers leave reasoning out of the completion's tokens, but not out of the total."""
+    tokens_in, out = tokens_at(usage, "prompt_tokens"), tokens_at(usage, "completion_tokens")
+    total = tokens_at(usage, "total_tokens")
+    if tokens_in is not None and out is not None and total is not None:
+        out = max(out, total - tokens_in)
+    details = at(usage, "prompt_tokens_details")
+    return Usage(tokens_in, out, tokens_at(details, "cached_tokens"), tokens_at(details, "cache_write_tokens"))

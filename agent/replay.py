@@ -1,0 +1,113 @@
+"""A run's logic again, from its log alone: the evidence and the answers are read back, nothing is probed or asked.
+
+What comes out must be what came out then; where it is not, this version would label otherwise from the same answers.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from agent.asking import asked_again, last_answer
+from agent.errors import LogError
+from agent.llm.base import Answer, Request
+from agent.loop import TEMPLATES, Loop, system_prompt
+from agent.planning import Planner
+from agent.runlog import LabelRow, RunLog, RunSummary
+from agent.schema import Outcome
+from probes.evidence import Evidence, ProbeRequest
+from probes.presets import SubjectCard
+from probes.settings import ProbeSettings
+from prompts import template_hashes
+
+Verdict = Literal["identical", "different", "not asked"]
+"""`not asked`: it failed before there was anything to ask, so nothing of it can be replayed."""
+
+
+@dataclass(frozen=True)
+class Replayed:
+    """One feature's label and what its log gives when it is worked through again."""
+
+    stored: LabelRow
+    again: Outcome | None
+    """None where it was not asked about."""
+    calls: int
+    """Answers taken from the log."""
+    prompts_alike: bool
+    """Whether every prompt reads as it did."""
+
+    @property
+    def verdict(self) -> Verdict:
+        """How the two compare."""
+        if self.again is None:
+            return "not asked"
+        return "different" if self.differences else "identical"
+
+    @property
+    def differences(self) -> dict[str, tuple[object, object]]:
+        """What is not as it was, by name: the stored value and the new one."""
+        if self.again is None:
+            return {}
+        pairs = {name: (getattr(self.stored, name), getattr(self.again, name)) for name in Outcome.model_fields}
+        return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
+
+
+class _NoDevice:
+    """Stands where a prober does; a replay finds all of its evidence in the log."""
+
+    async def probe(self, requests: Sequence[ProbeRequest]) -> list[Evidence]:
+        raise LogError(f"The log lacks evidence on feature {requests[0].feature} that its run went on from.")
+
+
+class _FromLog:
+    """Answers with what was answered then."""
+
+    def __init__(self, log: RunLog, run_id: int) -> None:
+        self._log = log
+        self._run_id = run_id
+        self.calls = 0
+        self.prompts_alike = True
+
+    async def ask(self, request: Request) -> Answer:
+        attempts = self._log.attempts_of(self._run_id, request)
+        answer = last_answer(attempts, request)
+        if answer is None:
+            raise LogError(f"The log lacks the answer on feature {request.feature} in round {request.round}.")
+        self.calls += 1
+        errors = [call.error for call in attempts if call.error]
+        possible = {request.prompt, *(asked_again(request, error).prompt for error in errors)}
+        self.prompts_alike &= all(call.prompt in possible and call.system == request.system for call in attempts)
+        return answer
+
+
+async def replay(log: RunLog, run: RunSummary) -> list[Replayed]:
+    """Every label of the run, worked out again. Raises LogError where the log lacks what the run went on from."""
+    return [await _feature(log, run, row) for row in log.labels(run.run_id)]
+
+
+def changed_templates(run: RunSummary) -> list[str]:
+    """The templates that read otherwise than when the run was begun."""
+    now = template_hashes(TEMPLATES)
+    return [name for name in TEMPLATES if run.templates.get(name) != now[name]]
+
+
+async def _feature(log: RunLog, run: RunSummary, row: LabelRow) -> Replayed:
+    if not log.calls_of(run.run_id, row.feature):
+        return Replayed(row, None, 0, True)
+    asker = _FromLog(log, run.run_id)
+    outcome = await _loop(log, run, asker).label_feature(row.feature)
+    return Replayed(row, outcome, asker.calls, asker.prompts_alike)
+
+
+def _loop(log: RunLog, run: RunSummary, asker: _FromLog) -> Loop:
+    card = SubjectCard.model_validate(run.subject)
+    probe = ProbeSettings.model_validate(run.settings["probe"])
+    return Loop(
+        run_id=run.run_id,
+        card=card,
+        planner=Planner(probe, run.settings["weights_plan"], card.default_scale),
+        rounds=run.settings["rounds"],
+        prober=_NoDevice(),
+        asker=asker,
+        log=log,
+        system=system_prompt(),
+    )

@@ -1,0 +1,180 @@
+"""Corpora, how features fire over them, and their examples: rows in, values out. Knows no scorer."""
+
+import json
+import zlib
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from sqlite_utils import Database
+
+from agent.store.provenance import now
+from agent.store.rows import CorpusIdentity, CorpusRow
+from agent.store.table import Row, insert, rows
+from probes.examples import Activity, Baseline, Collected, Example, ExampleKind, Split
+
+Splitting = Mapping[str, Split]
+"""Document to the side it is on."""
+
+
+def begin_corpus(db: Database, identity: CorpusIdentity) -> int:
+    """The corpus of that identity, made if there is none."""
+    found = db.execute("SELECT id FROM corpora WHERE identity = ?", [identity.hash]).fetchone()
+    if found is not None:
+        return int(found[0])
+    subject = identity.subject
+    return insert(
+        db,
+        "corpora",
+        {
+            "identity": identity.hash,
+            "subject_name": subject.name,
+            "fingerprint": subject.fingerprint,
+            "source": identity.source,
+            "settings": json.dumps(identity.settings),
+            "seed": identity.seed,
+            "created": now(),
+        },
+    )
+
+
+def note_pass(db: Database, corpus_id: int, n_tokens: int | None, l0: float | None, explained: float | None) -> None:
+    """What the pass over the corpus found out about it."""
+    db.execute(
+        "UPDATE corpora SET n_tokens = ?, l0 = ?, explained_variance = ? WHERE id = ?",
+        [n_tokens, l0, explained, corpus_id],
+    )
+
+
+def collected_rows(corpus_id: int, found: Collected, splitting: Splitting) -> tuple[Row, list[Row]]:
+    """A feature's row of activity and its rows of examples, ready to be stored."""
+    row = {
+        "corpus_id": corpus_id,
+        "feature": found.feature,
+        **_activity_columns(found.activity),
+        "baselines": json.dumps([asdict(baseline) for baseline in found.baselines]),
+        "created": now(),
+    }
+    return row, [_example_row(corpus_id, example, splitting[example.document]) for example in found.examples]
+
+
+def add_collected(db: Database, activity: Row, examples: Iterable[Row]) -> None:
+    """One feature's activity and examples, in the place of those that the corpus had of it."""
+    key = [activity["corpus_id"], activity["feature"]]
+    for table in ("activity", "examples"):
+        db.execute(f"DELETE FROM {table} WHERE corpus_id = ? AND feature = ?", key)
+    insert(db, "activity", activity)
+    for row in examples:
+        insert(db, "examples", row)
+
+
+def corpora(db: Database, fingerprint: str | None = None) -> list[CorpusRow]:
+    """The corpora of a subject, or all, the latest first."""
+    sql = """
+        SELECT corpora.*, (SELECT count(*) FROM activity WHERE corpus_id = corpora.id) AS n_features FROM corpora
+        WHERE :fingerprint IS NULL OR fingerprint = :fingerprint ORDER BY id DESC
+    """
+    return [_corpus(row) for row in rows(db, sql, {"fingerprint": fingerprint})]
+
+
+def collected_features(db: Database, corpus_id: int) -> frozenset[int]:
+    """The features whose examples the corpus has."""
+    found = db.execute("SELECT feature FROM activity WHERE corpus_id = ?", [corpus_id]).fetchall()
+    return frozenset(feature for (feature,) in found)
+
+
+def collected(
+    db: Database,
+    corpus_id: int,
+    feature: int,
+    split: Split | None = None,
+    kinds: Collection[ExampleKind] | None = None,
+) -> Collected | None:
+    """What the corpus has of a feature, as it was collected; None where it was not looked at."""
+    key = {"corpus_id": corpus_id, "feature": feature}
+    activity = next(rows(db, "SELECT * FROM activity WHERE corpus_id = :corpus_id AND feature = :feature", key), None)
+    if activity is None:
+        return None
+    sql = """
+        SELECT * FROM examples WHERE corpus_id = :corpus_id AND feature = :feature
+        AND (:split IS NULL OR split = :split) AND (:kinds IS NULL OR kind IN (SELECT value FROM json_each(:kinds)))
+        ORDER BY id
+    """
+    wanted = {**key, "split": split, "kinds": None if kinds is None else json.dumps([*kinds])}
+    return Collected(
+        feature=feature,
+        activity=_activity(activity),
+        examples=[_example(row) for row in rows(db, sql, wanted)],
+        baselines=[Baseline(**baseline) for baseline in json.loads(activity["baselines"])],
+    )
+
+
+def _activity_columns(activity: Activity | None) -> Row:
+    if activity is None:
+        return {}
+    return {
+        "n_tokens": activity.n_tokens,
+        "n_active": activity.n_active,
+        "maximum": activity.maximum,
+        "histogram": json.dumps({"edges": activity.edges, "counts": activity.counts}),
+    }
+
+
+def _example_row(corpus_id: int, example: Example, split: Split) -> Row:
+    columns = {"tokens": example.tokens, "ids": example.token_ids, "activations": _short(example.activations)}
+    return {
+        "corpus_id": corpus_id,
+        "feature": example.feature,
+        "split": split,
+        "kind": example.kind,
+        "neighbour": example.neighbour,
+        "document": example.document,
+        "start": example.start,
+        "quantile": example.quantile,
+        "max_activation": example.peak,
+        "text": example.text,
+        "payload": zlib.compress(json.dumps(columns, separators=(",", ":")).encode("ascii"), 3),
+        "created": now(),
+    }
+
+
+def _short(activations: Sequence[float]) -> list[float]:
+    """With the 7 digits that float32 has."""
+    return [float(f"{activation:.7g}") for activation in activations]
+
+
+def _example(row: dict[str, Any]) -> Example:
+    columns = json.loads(zlib.decompress(row["payload"]))
+    ids = columns["ids"]
+    return Example(
+        feature=row["feature"],
+        kind=row["kind"],
+        document=row["document"],
+        tokens=tuple(columns["tokens"]),
+        activations=tuple(columns["activations"]),
+        token_ids=None if ids is None else tuple(ids),
+        start=row["start"],
+        neighbour=row["neighbour"],
+        quantile=row["quantile"],
+    )
+
+
+def _activity(row: dict[str, Any]) -> Activity | None:
+    if row["n_active"] is None:
+        return None
+    histogram = json.loads(row["histogram"])
+    return Activity(
+        feature=row["feature"],
+        n_tokens=row["n_tokens"],
+        n_active=row["n_active"],
+        maximum=row["maximum"],
+        edges=tuple(histogram["edges"]),
+        counts=tuple(histogram["counts"]),
+    )
+
+
+def _corpus(row: dict[str, Any]) -> CorpusRow:
+    row["corpus_id"] = row.pop("id")
+    row["settings"] = json.loads(row["settings"])
+    del row["identity"]
+    return CorpusRow(**row)

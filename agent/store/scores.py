@@ -1,0 +1,85 @@
+"""Scorings of a run and their scores: rows in, values out. Knows no scorer."""
+
+import json
+from typing import Any
+
+from sqlite_utils import Database
+
+from agent.store.provenance import now
+from agent.store.rows import ScoreRow, ScoringIdentity, ScoringRow
+from agent.store.table import insert, rows
+
+_SCORES = """
+    SELECT scores.*, labels.feature FROM scores JOIN labels ON labels.id = scores.label_id
+    WHERE scoring_id = :scoring_id ORDER BY labels.feature, scores.id
+"""
+
+
+def begin_scoring(db: Database, identity: ScoringIdentity) -> int:
+    """The scoring of that identity, made if there is none."""
+    found = db.execute("SELECT id FROM scorings WHERE identity = ?", [identity.hash]).fetchone()
+    if found is not None:
+        return int(found[0])
+    return insert(
+        db,
+        "scorings",
+        {
+            "identity": identity.hash,
+            "run_id": identity.run_id,
+            "corpus_id": identity.corpus_id,
+            "judge": identity.judge,
+            "settings": json.dumps(identity.settings),
+            "created": now(),
+        },
+    )
+
+
+def add_score(db: Database, scoring_id: int, score: ScoreRow) -> None:
+    """A score; one that could not be made before is replaced, any other stands (sqlite3.IntegrityError)."""
+    key = [scoring_id, score.label_id, score.scorer, score.variant, score.part]
+    db.execute(
+        "DELETE FROM scores WHERE scoring_id = ? AND label_id = ? AND scorer = ? AND variant = ? AND part = ? "
+        "AND value IS NULL",
+        key,
+    )
+    insert(
+        db,
+        "scores",
+        {
+            "scoring_id": scoring_id,
+            "label_id": score.label_id,
+            "scorer": score.scorer,
+            "variant": score.variant,
+            "part": score.part,
+            "label": score.label,
+            "metric": score.metric,
+            "value": score.value,
+            "reason": score.reason,
+            "low": score.low,
+            "high": score.high,
+            "n": score.n,
+            "extra": json.dumps(dict(score.extra)),
+            "items": json.dumps([dict(item) for item in score.items]),
+            "created": now(),
+        },
+    )
+
+
+def scorings(db: Database, run_id: int) -> list[ScoringRow]:
+    """How a run's labels were scored, the latest way first."""
+    found = rows(db, "SELECT * FROM scorings WHERE run_id = :run_id ORDER BY id DESC", {"run_id": run_id})
+    return [
+        ScoringRow(row["id"], row["corpus_id"], row["judge"], json.loads(row["settings"]), row["created"])
+        for row in found
+    ]
+
+
+def scores(db: Database, scoring_id: int) -> list[ScoreRow]:
+    """The scores of a scoring, by feature."""
+    return [_score(row) for row in rows(db, _SCORES, {"scoring_id": scoring_id})]
+
+
+def _score(row: dict[str, Any]) -> ScoreRow:
+    for unused in ("id", "scoring_id", "created"):
+        del row[unused]
+    return ScoreRow(**row | {"extra": json.loads(row["extra"]), "items": json.loads(row["items"])})

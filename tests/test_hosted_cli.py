@@ -1,0 +1,166 @@
+"""The command line with a hosted explainer, end to end: opening lines, dry runs, exit statuses, budgets."""
+
+import json
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.fault_cases import PROVIDERS, always, on
+from tests.fault_runs import Interpret, commands, environment, subject_options
+from tests.llm_script import Reply
+from tests.llm_server import LLMServer
+
+
+@pytest.fixture(scope="module")
+def subject(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    return subject_options(tmp_path_factory.mktemp("subject"))
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.chdir(tmp_path)
+    with environment():
+        yield
+
+
+@pytest.fixture
+def interpret(capsys: pytest.CaptureFixture[str]) -> Interpret:
+    return commands(capsys)
+
+
+@pytest.fixture
+def server() -> Iterator[LLMServer]:
+    with LLMServer() as server:
+        yield server
+
+
+def _asking(server: LLMServer, provider: str = "openai") -> list[str]:
+    return ["--llm", f"{provider}:model-a", "--base-url", server.base_url(provider)]
+
+
+def _rows(query: str) -> list[tuple]:
+    connection = sqlite3.connect("interpret.db")
+    try:
+        return connection.execute(query).fetchall()
+    finally:
+        connection.close()
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_a_run_opens_with_what_it_will_do_and_ends_with_what_it_used(
+    provider: str, interpret: Interpret, subject: list[str], server: LLMServer
+) -> None:
+    ran = interpret("--features", "0-2", *subject, *_asking(server, provider))
+    assert ran.status == 0, ran.err
+    lines = ran.out.splitlines()
+    heads = {line.split()[0]: line for line in lines[:7] if line and not line.startswith(" ")}
+    assert [*heads] == ["subject", "explainer", "server", "features", "expected", "log", "run"]
+    assert heads["explainer"].split() == ["explainer", f"{provider}:model-a"]
+    assert heads["server"].split() == ["server", server.base_url(provider)]
+    assert "3 to 6 calls, about" in heads["expected"]
+    assert "no price known" in heads["expected"]
+    assert len(server.history) == 4
+    closing = " ".join(ran.out.split())
+    assert "3 features: 3 labelled, 0 abstained, 0 failed" in closing
+    assert f"4 calls so far: {sum(server.tokens):,} tokens, cost unknown" in closing
+    assert {row[0] for row in _rows("SELECT cost_usd FROM calls")} == {None}
+
+
+def test_a_dry_run_asks_for_the_models_and_for_nothing_else_and_writes_nothing(
+    interpret: Interpret, subject: list[str], server: LLMServer
+) -> None:
+    ran = interpret("--features", "0-2", *subject, *_asking(server), "--dry-run", "--budget-tokens", "90000")
+    assert ran.status == 0, ran.err
+    assert "never more than 90,000 tokens" in " ".join(ran.out.split())
+    assert server.history == []
+    assert [asked.path for asked in server.looked_up] == ["/v1/models"]
+    assert [*Path.cwd().iterdir()] == []
+
+
+def test_a_model_that_the_server_does_not_list_is_noted_and_the_server_is_asked_all_the_same(
+    interpret: Interpret, subject: list[str], server: LLMServer
+) -> None:
+    server.models = ("model-b", "model-c")
+    ran = interpret("--features", "0", *subject, *_asking(server))
+    assert (ran.status, "it has model-b, model-c" in " ".join(ran.out.split())) == (0, True)
+
+
+def test_the_only_model_of_a_server_need_not_be_named(
+    interpret: Interpret, subject: list[str], server: LLMServer
+) -> None:
+    ran = interpret("--features", "0", *subject, "--llm", "openai", "--base-url", server.base_url("openai"))
+    assert (ran.status, "openai:model-a" in ran.out) == (0, True)
+    server.models = ("model-b", "model-c")
+    ran = interpret("--features", "0", *subject, "--llm", "openai", "--base-url", server.base_url("openai"))
+    assert (ran.status, "model-b, model-c" in ran.err) == (2, True)
+
+
+def test_a_feature_that_fails_makes_the_status_one_and_is_asked_again_by_the_same_command(
+    interpret: Interpret, subject: list[str], server: LLMServer
+) -> None:
+    server.script = on((0, 1), always(Reply(refusal="I would rather not.")))
+    command = ["--features", "0-2", *subject, *_asking(server)]
+    assert interpret(*command).status == 1
+    (row,) = json.loads(interpret("log", "1", "--status", "failed", "--json").out)
+    assert (row["feature"], row["reason"]) == (0, "the model refused to answer: I would rather not.")
+    asked = len(server.history)
+    server.script = always(Reply('{"action": "label", "label": "dog"}'))
+    assert interpret(*command).status == 0
+    assert len(server.history) == asked + 1
+    assert interpret("replay", "1").status == 0
+
+
+@pytest.mark.parametrize(
+    ("reply", "sentence"),
+    [
+        (Reply("invalid key", 401), "interpret: HTTP 401: invalid key. The same command goes on from here.\n"),
+        (Reply("pay first.", 402), "interpret: HTTP 402: pay first. The same command goes on from here.\n"),
+    ],
+)
+def test_a_server_that_turns_everything_down_ends_it_with_one_sentence(
+    reply: Reply, sentence: str, interpret: Interpret, subject: list[str], server: LLMServer
+) -> None:
+    server.script = always(reply)
+    ran = interpret("--features", "0-2", *subject, *_asking(server), "--concurrency", "1")
+    assert (ran.status, ran.err) == (2, sentence)
+    assert len(server.history) == 1
+    assert _rows("SELECT fault, status FROM calls, runs") == [("fatal", "unfinished")]
+
+
+@pytest.mark.parametrize("reply", [Reply("invalid key", 401), Reply("not for you", 403)])
+def test_a_key_that_is_refused_for_the_list_of_models_begins_no_run(
+    reply: Reply, interpret: Interpret, subject: list[str]
+) -> None:
+    with LLMServer(listing=reply) as server:
+        ran = interpret("--features", "0-2", *subject, *_asking(server))
+    assert (ran.status, "refuses the key" in ran.err, ran.err.count("\n")) == (2, True, 1)
+    assert server.history == []
+    assert not Path("interpret.db").exists()
+
+
+def test_a_server_that_is_not_there_begins_no_run(interpret: Interpret, subject: list[str]) -> None:
+    with LLMServer() as server:
+        options = _asking(server)
+    ran = interpret("--features", "0-2", *subject, *options)
+    assert (ran.status, f"No server answers at {server.base_url('openai')}: " in ran.err) == (2, True)
+
+
+def test_a_budget_in_tokens_ends_the_run_within_it(interpret: Interpret, subject: list[str], server: LLMServer) -> None:
+    command = ["--features", "0-9", *subject, *_asking(server), "--concurrency", "2"]
+    ran = interpret(*command, "--budget-tokens", "40000")
+    assert ran.status == 1, ran.err
+    assert "leaves no room for another call (--budget-tokens 40000:" in " ".join(ran.out.split())
+    used = sum(server.tokens)
+    assert 0 < used <= 40000
+    assert _rows("SELECT sum(input_tokens + output_tokens) FROM calls") == [(used,)]
+    n_asked = len(server.history)
+    assert interpret(*command, "--budget-tokens", "40000").status == 1
+    assert len(server.history) == n_asked  # what was spent before counts
+    assert interpret(*command).status == 0
+
+
+def test_a_budget_in_dollars_needs_a_price(interpret: Interpret, subject: list[str], server: LLMServer) -> None:
+    ran = interpret("--features", "0-2", *subject, *_asking(server), "--budget-usd", "1")
+    assert (ran.status, "No price is known for model-a" in ran.err, server.history) == (2, True, [])
