@@ -1,0 +1,67 @@
+"""Two ways to turn texts into vectors: the subject's own input embeddings, and a sentence-transformers model.
+
+Knows no scorer and no feature.
+"""
+
+from collections.abc import Sequence
+from importlib import import_module
+from threading import Lock
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+
+from probes.errors import SettingsError
+from probes.subject import Subject
+
+
+class SubjectEmbedder:
+    """The mean of the embedding rows of a text's tokens, less the centroid of all rows: a bag of words, for nothing."""
+
+    def __init__(self, subject: Subject) -> None:
+        self._subject = subject
+        self._lock = Lock()
+        """A tokenizer is not made for several threads."""
+
+    def encode(self, texts: Sequence[str]) -> Float[np.ndarray, "n d_model"]:
+        """float32. Every text is read as if a space stood before it, so that a label's first word and the same word
+        within a text are one token."""
+        with self._lock:
+            return np.stack([self._vector(" " + text.lstrip()) for text in texts])
+
+    def _vector(self, text: str) -> Float[np.ndarray, " d_model"]:
+        ids = self._subject.tokenizer.encode(text, add_special_tokens=False) if text.strip() else []
+        centroid = self._subject.centroid
+        if not ids:
+            return np.zeros(len(centroid), dtype=np.float32)
+        rows = self._subject.embedding[torch.tensor(ids, device=centroid.device)]
+        vector: Float[np.ndarray, " d_model"] = (rows.mean(dim=0) - centroid).cpu().numpy()
+        return vector
+
+
+class SentenceEmbedder:
+    """A sentence-transformers model, by name or folder."""
+
+    def __init__(self, model: str) -> None:
+        """Raises SettingsError where the library is missing or the model cannot be had."""
+        try:
+            library: Any = import_module("sentence_transformers")
+        except ImportError:
+            raise SettingsError(
+                f"Embedding with {model} needs sentence-transformers; pip install sentence-transformers, or leave "
+                "the model out to use the subject's own embeddings."
+            ) from None
+        try:
+            self._model = library.SentenceTransformer(model, trust_remote_code=False)
+        except (OSError, ValueError) as error:
+            first_line = next(iter(str(error).splitlines()), type(error).__name__).rstrip(". ")
+            raise SettingsError(f"The embedding model {model} cannot be loaded: {first_line}.") from error
+        self._lock = Lock()
+
+    def encode(self, texts: Sequence[str]) -> Float[np.ndarray, "n d"]:
+        """float32; zero for an empty text."""
+        with self._lock:
+            vectors = np.asarray(self._model.encode([*texts], show_progress_bar=False), dtype=np.float32)
+        vectors[[not text.strip() for text in texts]] = 0
+        return vectors

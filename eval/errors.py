@@ -1,0 +1,7 @@
+"""The branch of `eval` in the tree of errors rooted in `probes.errors`."""
+
+from probes.errors import InterpretError
+
+
+class ExamplesError(InterpretError):
+    """Texts with activations cannot be had: a source is unknown, missing, empty, unreadable or of another subject."""

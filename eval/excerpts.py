@@ -1,0 +1,62 @@
+"""What a language model sees of an example: a short stretch around its peak, escaped, some of its tokens marked.
+
+Texts and tokens are hostile until they went through here. Knows no template and no scorer.
+"""
+
+from collections.abc import Collection
+from dataclasses import replace
+
+from agent.evidence.digest import escaped
+from probes.examples import Example
+
+TOKENS = 64
+"""Most tokens of an excerpt."""
+TOKEN_CHARS = 100
+"""Most characters of a token."""
+ACTIVE_SHARE = 0.3
+"""Tokens with more than this share of a text's peak are marked as active, as delphi does."""
+
+OPENING, CLOSING = "«", "»"
+_FORGED = str.maketrans({OPENING: "\\u00ab", CLOSING: "\\u00bb"})
+
+
+def cut(example: Example) -> Example:
+    """At most `TOKENS` tokens of it, the peak in their middle as far as the text allows."""
+    peak = example.activations.index(example.peak)
+    first = max(0, min(peak - TOKENS // 2, len(example.tokens) - TOKENS))
+    part = slice(first, first + TOKENS)
+    ids = example.token_ids
+    return replace(
+        example,
+        tokens=example.tokens[part],
+        activations=example.activations[part],
+        token_ids=None if ids is None else ids[part],
+        start=example.start + first,
+    )
+
+
+def active_places(example: Example) -> list[int]:
+    """Where its activation is above `ACTIVE_SHARE` of its peak; nowhere where the feature does not fire."""
+    bar = ACTIVE_SHARE * max(example.peak, 0.0)
+    return [place for place, activation in enumerate(example.activations) if activation > bar]
+
+
+def shown(example: Example) -> str:
+    """Its text, to stand between double quotes."""
+    return "".join(escaped(token, TOKEN_CHARS) for token in example.tokens)
+
+
+def marked(example: Example, places: Collection[int]) -> str:
+    """Its text with the tokens at `places` «like» «this», their spaces outside; marks of its own become escapes."""
+    tokens = [escaped(token, TOKEN_CHARS).translate(_FORGED) for token in example.tokens]
+    return "".join(_mark(token) if place in places else token for place, token in enumerate(tokens))
+
+
+def key_of(example: Example) -> str:
+    """Which stretch of which document."""
+    return f"{example.document}:{example.start}"
+
+
+def _mark(token: str) -> str:
+    inner = token.lstrip(" ") or token
+    return f"{token.removesuffix(inner)}{OPENING}{inner}{CLOSING}"

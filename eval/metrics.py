@@ -1,0 +1,182 @@
+"""What scores are made of: how well predictions agree with the truth, each figure with its n and interval.
+
+What is undefined is None with a reason, never 0. Every interval is one of 95 %. Knows no scorer, no label and no text.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+from scipy.optimize import brentq
+from scipy.stats import norm, rankdata
+
+from probes.share import Share
+
+RESAMPLES = 2000
+"""Of a bootstrap."""
+Z = float(norm.ppf(0.975))
+
+_NEAR = 1e-9
+"""How far from its own estimate a bound is looked for at least: at it, every variance that is 0 there looks solved."""
+_FLAT = 1e-9
+"""A resample with less than this share of the variance has none but rounding."""
+_LEAST_DEFINED = 0.95
+"""Share of resamples that must be defined for their spread to mean anything."""
+
+Array = np.ndarray
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A figure with its n and interval. `value` is None exactly where `reason` says why."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+    """None where the figure has no interval, as with n = 1."""
+    n: int
+    """Items, texts or features that it rests on."""
+    reason: str | None = None
+
+
+def share(k: int, n: int) -> Estimate:
+    """k of n, with Wilson's interval."""
+    if not n:
+        return _undefined("there is nothing to take a share of", 0)
+    found = Share(k, n)
+    low, high = found.interval
+    return Estimate(found.value, low, high, n)
+
+
+def recall(truth: Sequence[bool], said: Sequence[bool]) -> Estimate:
+    """Share of the true ones that were said to be true."""
+    if not any(truth):
+        return _undefined("none of them is true", 0)
+    return share(_both(truth, said), sum(truth))
+
+
+def precision(truth: Sequence[bool], said: Sequence[bool]) -> Estimate:
+    """Share of those said to be true that are."""
+    if not any(said):
+        return _undefined("none of them was said to be true", 0)
+    return share(_both(truth, said), sum(said))
+
+
+def f1(truth: Sequence[bool], said: Sequence[bool]) -> Estimate:
+    """Harmonic mean of precision and recall, 2 hits / (said + true); without an interval."""
+    if not any(truth):
+        return _undefined("none of them is true", len(truth))
+    return Estimate(2 * _both(truth, said) / (sum(said) + sum(truth)), None, None, len(truth))
+
+
+def balanced_accuracy(truth: Sequence[bool], said: Sequence[bool]) -> Estimate:
+    """Mean of two shares: of the true ones said to be true, and of the false ones said to be false.
+
+    The interval joins theirs by R. G. Newcombe's square-and-add rule (1998, method 10; for sums Zou and Donner 2008). A
+    bootstrap would call a perfect score on ten texts certain.
+    """
+    if all(truth) or not any(truth):
+        return _undefined("all of them are true" if any(truth) else "none of them is true", len(truth))
+    hits, k = Share(_both(truth, said), sum(truth)), sum(truth)
+    misses = len(truth) - k
+    rejections = Share(misses - (sum(said) - hits.k), misses)
+    (low_a, high_a), (low_b, high_b) = hits.interval, rejections.interval
+    value = (hits.value + rejections.value) / 2
+    below = math.hypot(hits.value - low_a, rejections.value - low_b) / 2
+    above = math.hypot(high_a - hits.value, high_b - rejections.value) / 2
+    return Estimate(value, value - below, value + above, len(truth))
+
+
+def auroc(truth: Sequence[bool], values: Sequence[float]) -> Estimate:
+    """Probability that a true one has a higher value than a false one, ties counted half (Mann and Whitney's U / mn).
+
+    The interval is R. G. Newcombe's (2006, part 2, method 5), which does not shrink to nothing at 0 and 1.
+    """
+    if all(truth) or not any(truth):
+        return _undefined("all of them are true" if any(truth) else "none of them is true", len(truth))
+    m, n = sum(truth), len(truth) - sum(truth)
+    ranks = rankdata(values, nan_policy="raise")
+    value = float((ranks[np.array(truth)].sum() - m * (m + 1) / 2) / (m * n))
+    return Estimate(value, _auroc_low(value, m, n), 1 - _auroc_low(1 - value, m, n), len(truth))
+
+
+def correlation(truths: Sequence[Sequence[float]], predictions: Sequence[Sequence[float]], seed: int) -> Estimate:
+    """Pearson's correlation over all places of all texts, one sequence for each text; n counts texts.
+
+    The interval is a bootstrap over texts: places of one text are no independent observations.
+    """
+    x, y = (np.concatenate([np.empty(0), *map(np.asarray, values)]) for values in (truths, predictions))
+    for name, values in (("true values", x), ("predictions", y)):
+        if not len(values) or np.ptp(values) == 0:
+            return _undefined(f"the {name} do not vary", len(truths))
+    rows = np.stack([_moments(t, p, x, y) for t, p in zip(truths, predictions, strict=True)])
+    drawn = _correlations(_resampled_sums(rows, seed))
+    return Estimate(float(_correlations(rows.sum(axis=0))), *_percentiles(drawn, len(rows)), len(rows))
+
+
+def mean(values: Sequence[float | None], seed: int) -> Estimate:
+    """Mean over the features that have a value, with a bootstrap over features."""
+    measured = np.array([value for value in values if value is not None], dtype=np.float64)
+    if not len(measured):
+        return _undefined("none of the features has a value", 0)
+    drawn = _resampled_sums(measured[:, None], seed)[:, 0] / len(measured)
+    return Estimate(float(measured.mean()), *_percentiles(drawn, len(measured)), len(measured))
+
+
+def paired_difference(values: Sequence[float | None], controls: Sequence[float | None], seed: int) -> Estimate:
+    """Mean of value less control over the features that have both, with a bootstrap over features, pairs kept."""
+    pairs = zip(values, controls, strict=True)
+    return mean([a - b if a is not None and b is not None else None for a, b in pairs], seed)
+
+
+def _undefined(reason: str, n: int) -> Estimate:
+    return Estimate(None, None, None, n, reason)
+
+
+def _both(truth: Sequence[bool], said: Sequence[bool]) -> int:
+    return sum(a and b for a, b in zip(truth, said, strict=True))
+
+
+def _auroc_low(value: float, m: int, n: int) -> float:
+    """The lower bound: where the AUROC would be so low that `value` is Z of its own standard errors above it."""
+    if value <= _NEAR:
+        return 0.0
+
+    def excess(area: float) -> float:
+        # Hanley and McNeil's variance (1982), both sample sizes replaced by their mean where they stand alone
+        spread = 1 + ((m + n) / 2 - 1) * ((1 - area) / (2 - area) + area / (1 + area))
+        return value - area - Z * math.sqrt(area * (1 - area) * spread / (m * n))
+
+    return float(brentq(excess, 0.0, value - _NEAR))
+
+
+def _moments(t: Sequence[float], p: Sequence[float], x: Array, y: Array) -> Float[Array, "6"]:
+    """Count, sums, squares and product of one text, in units of the whole: what a correlation is made of."""
+    a, b = (np.asarray(t) - x.mean()) / x.std(), (np.asarray(p) - y.mean()) / y.std()
+    return np.array([len(a), a.sum(), b.sum(), a @ a, b @ b, a @ b])
+
+
+def _correlations(sums: Float[Array, "*k 6"]) -> Float[Array, "*k"]:
+    """NaN where something does not vary."""
+    n, a, b, aa, bb, ab = np.moveaxis(sums, -1, 0)
+    spread = np.minimum(aa - a * a / n, bb - b * b / n) > _FLAT * n
+    product = np.where(spread, (aa - a * a / n) * (bb - b * b / n), np.nan)
+    correlations: Array = np.clip((ab - a * b / n) / np.sqrt(product), -1, 1)
+    return correlations
+
+
+def _resampled_sums(rows: Float[Array, "n k"], seed: int) -> Float[Array, "resamples k"]:
+    """Sums over n rows drawn with replacement."""
+    rng = np.random.default_rng(seed)
+    return np.stack([rows[rng.integers(len(rows), size=len(rows))].sum(axis=0) for _ in range(RESAMPLES)])
+
+
+def _percentiles(drawn: Float[Array, " resamples"], n: int) -> tuple[float | None, float | None]:
+    """The middle 95 % of what was drawn; nothing for one item, or where too little of it is defined."""
+    defined = drawn[~np.isnan(drawn)]
+    if n < 2 or len(defined) < _LEAST_DEFINED * len(drawn):
+        return None, None
+    low, high = np.percentile(defined, [2.5, 97.5])
+    return float(low), float(high)

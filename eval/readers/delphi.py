@@ -1,0 +1,96 @@
+"""delphi's files: the cache of latents, and the explanations of its runs.
+
+A cache is a folder for each hook point with splits (eval/readers/delphi_cache.py). An explanation is
+`HOOK_latentN.txt` with a JSON string. The cache tells nothing of features that it has no entry for, not even that they
+never fired: delphi can be told to cache a few only.
+"""
+
+import re
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+
+from eval.errors import ExamplesError
+from eval.readers import checks
+from eval.readers.base import Faults, Reading, RecordError, Vocabulary, Wanted
+from eval.readers.delphi_cache import take_split
+from eval.readers.files import files_in, records
+from eval.readers.gathering import Gathered
+from probes.examples import Baseline
+
+_EXPLANATION = re.compile(r"(.+)_(?:latent|feature)(\d+)\.txt")
+
+
+def recognises(file: Path) -> bool:
+    """Whether it is a cache's split or an explanation."""
+    if file.suffix != ".safetensors":
+        return _EXPLANATION.fullmatch(file.name) is not None
+    try:
+        with safe_open(file, framework="pt") as stored:
+            return {"locations", "activations"} <= set(stored.keys())
+    except (OSError, SafetensorError):
+        return False
+
+
+def read(path: Path, wanted: Wanted) -> Reading:
+    """A split, a hook point's folder, explanations, or a run's folder with both.
+
+    Explanations beside a hook point's folder are found too. Raises ExamplesError where nothing can be read, where there
+    is more than one hook point, and where token ids are not of the subject's vocabulary.
+    """
+    files = files_in(path, ".safetensors", ".txt")
+    caches = [file for file in files if file.suffix == ".safetensors"]
+    explanations = [file for file in files if _EXPLANATION.fullmatch(file.name)]
+    if caches:
+        beside = caches[0].parent.parent.parent / "explanations"
+        explanations = explanations or (files_in(beside, ".txt") if beside.is_dir() else [])
+    hook = _hook({file.resolve().parent.name for file in caches}) or _hook({_named(file)[0] for file in explanations})
+    gathered, faults = Gathered(wanted), Faults()
+    for file in caches:
+        with faults.at(file.name):
+            take_split(file, gathered, faults, _vocabulary(wanted))
+    for file in explanations:
+        if _named(file)[0] == hook:
+            _take_explanation(gathered, faults, file, _author(file.parent, faults))
+    return gathered.reading(f"delphi:{hook}" if hook else "delphi", faults)
+
+
+def _hook(names: set[str]) -> str:
+    """The one hook point; empty where there is none."""
+    if len(names) > 1:
+        raise ExamplesError(
+            f"delphi's files are of several hook points ({', '.join(sorted(names))}); name one's folder."
+        )
+    return next(iter(names), "")
+
+
+def _vocabulary(wanted: Wanted) -> Vocabulary:
+    if wanted.vocabulary is None:
+        raise ExamplesError("delphi's cache holds token ids, no texts: name the subject whose tokens they are.")
+    return wanted.vocabulary
+
+
+def _named(file: Path) -> tuple[str, int]:
+    """Hook point and feature of an explanation; no hook point where the name is not one's."""
+    match = _EXPLANATION.fullmatch(file.name)
+    return (match[1], int(match[2])) if match else ("", 0)
+
+
+def _take_explanation(gathered: Gathered, faults: Faults, file: Path, author: str) -> None:
+    feature = _named(file)[1]
+    for entry in records(file, faults):
+        with faults.at(entry.where):
+            text = checks.as_text(entry.value)
+            if not text:
+                raise RecordError("it is not a JSON string with an explanation")
+            gathered.n_records += 1
+            if gathered.wanted.wants(feature):
+                gathered.add_baseline(Baseline(feature, text, author))
+
+
+def _author(folder: Path, faults: Faults) -> str:
+    """delphi, and the model that explained, where the run's own settings lie beside the folder of explanations."""
+    settings = folder.resolve().parent / "run_config.json"
+    found = next(records(settings, faults), None) if settings.is_file() else None
+    model = found.value.get("explainer_model") if found and isinstance(found.value, dict) else None
+    return ", ".join(filter(None, ["delphi", checks.as_text(model)]))

@@ -1,0 +1,89 @@
+"""What a reader finds, feature by feature, until it is a Reading. Knows no format and no file."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import replace
+
+from eval.errors import ExamplesError
+from eval.readers.base import Faults, Reading, RecordError, Wanted
+from eval.readers.checks import named_by_text
+from probes.examples import Activity, Baseline, Collected, Example, ExampleKind
+
+N_STRATA = 10
+_START_TOKENS = frozenset({"<bos>", "<s>", "<|endoftext|>", "<|begin_of_text|>"})
+"""Where a text begins with one of these, it is left out: it is no text, and some features always fire on it."""
+
+
+def stratum(peak: float, maximum: float) -> int:
+    """Which tenth of the range from 0 to `maximum` an activation lies in; 0 is the highest."""
+    return min(N_STRATA - 1, int(N_STRATA * (1 - peak / maximum)))
+
+
+class Gathered:
+    """Examples, activity and baselines by feature."""
+
+    def __init__(self, wanted: Wanted) -> None:
+        self.wanted = wanted
+        self.n_records = 0
+        """Records read so far; a reader counts those of unwanted features too."""
+        self._examples: dict[int, list[Example]] = defaultdict(list)
+        self._baselines: dict[int, list[Baseline]] = defaultdict(list)
+        self._activities: dict[int, Activity] = {}
+
+    def add_text(
+        self,
+        feature: int,
+        tokens: Sequence[str],
+        activations: Sequence[float],
+        document: str = "",
+        kind: ExampleKind | None = None,
+    ) -> None:
+        """One text with activations, as long as `tokens`; without `kind` it is activating where the feature fires.
+
+        Raises RecordError where nothing of it is left or its kind contradicts its activations.
+        """
+        cut = 1 if tokens[0] in _START_TOKENS else 0
+        tokens, activations = tuple(tokens[cut:]), tuple(activations[cut:])
+        if not tokens:
+            raise RecordError("it has no token but one that marks the start of a text")
+        fires = max(activations) > 0
+        if kind is not None and (kind == "activating") is not fires:
+            raise RecordError(f"it is called {kind}, but the feature {'fires' if fires else 'never fires'} in it")
+        found = kind or ("activating" if fires else "random")
+        self.add(Example(feature, found, document or named_by_text(tokens), tokens, activations, start=cut))
+
+    def add(self, example: Example) -> None:
+        """One example; its stratum is found later, when the feature's maximum is known."""
+        self._examples[example.feature].append(example)
+
+    def add_baseline(self, baseline: Baseline) -> None:
+        """Somebody's label; the same one twice is kept once."""
+        if baseline not in self._baselines[baseline.feature]:
+            self._baselines[baseline.feature].append(baseline)
+
+    def set_activity(self, activity: Activity) -> None:
+        """How a feature fires."""
+        self._activities[activity.feature] = activity
+
+    def reading(self, source: str, faults: Faults) -> Reading:
+        """All of it, features in order. Raises ExamplesError where no record at all could be read."""
+        sentences = faults.sentences
+        if not self.n_records:
+            why = f" The first fault: {sentences[0]}" if sentences else ""
+            raise ExamplesError(f"No example could be read as {source}.{why}")
+        features = sorted(self._examples.keys() | self._baselines.keys() | self._activities.keys())
+        return Reading(source, {feature: self._collected(feature) for feature in features}, self.n_records, sentences)
+
+    def _collected(self, feature: int) -> Collected:
+        examples, activity = self._examples.get(feature, []), self._activities.get(feature)
+        maximum = max([activity.maximum if activity else 0.0, *(example.peak for example in examples)])
+        return Collected(
+            feature=feature,
+            activity=activity,
+            examples=tuple(_in_stratum(example, maximum) for example in examples),
+            baselines=tuple(self._baselines.get(feature, ())),
+        )
+
+
+def _in_stratum(example: Example, maximum: float) -> Example:
+    return replace(example, quantile=stratum(example.peak, maximum)) if example.kind == "activating" else example

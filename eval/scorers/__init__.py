@@ -1,0 +1,59 @@
+"""Scorers by name. Each measures a label against what really fires the feature; what they share is in `base`."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Any
+
+from eval.scorers.base import Embedder, Judge, Runner, Scorer
+from eval.scorers.clarity import Clarity
+from eval.scorers.detection import Detection
+from eval.scorers.discrimination import Discrimination
+from eval.scorers.embedding import Embedding
+from eval.scorers.fuzzing import Fuzzing
+from eval.scorers.simulation import Simulation
+from probes.errors import SettingsError
+
+SCORERS: dict[str, type[Any]] = {
+    "detection": Detection,
+    "fuzzing": Fuzzing,
+    "simulation": Simulation,
+    "embedding": Embedding,
+    "clarity": Clarity,
+    "discrimination": Discrimination,
+}
+"""Classes of scorers; each is made from what it `needs`."""
+
+
+@dataclass(frozen=True)
+class Tools:
+    """What scorers may need; None where this run has none."""
+
+    judge: Judge | None = None
+    runner: Runner | None = None
+    embedder: Embedder | None = None
+
+
+_LACKING = {
+    "judge": "a language model to ask; name one with --llm",
+    "runner": "the subject to run texts on; name it with --subject or --model",
+    "embedder": "something that embeds texts",
+}
+
+
+def make_scorers(names: Sequence[str], tools: Tools) -> list[Scorer]:
+    """The scorers of these names, each once. Raises SettingsError for one that is unknown or lacks what it needs."""
+    return [_made(name, tools) for name in dict.fromkeys(names)]
+
+
+def _made(name: str, tools: Tools) -> Scorer:
+    if name not in SCORERS:
+        near = get_close_matches(name, SCORERS, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(SCORERS)}."
+        raise SettingsError(f"There is no scorer {name!r}; {hint}")
+    scorer = SCORERS[name]
+    for need in sorted(scorer.needs):
+        if getattr(tools, need) is None:
+            raise SettingsError(f"Scorer {name} needs {_LACKING[need]}.")
+    made: Scorer = scorer(**{need: getattr(tools, need) for need in scorer.needs})
+    return made

@@ -1,0 +1,199 @@
+"""The protocol that scorers share: a task goes in, a score comes out, both always values.
+
+A scorer asks a judge, runs texts on the subject or embeds them; who does that for it is handed to it. An answer that
+cannot be used leaves its items unscored, with the reason; it never counts as a "no". Knows no scorer and no provider.
+"""
+
+import asyncio
+import json
+from collections import Counter
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar
+
+import numpy as np
+from jaxtyping import Float
+
+from agent.evidence.digest import escaped
+from eval.metrics import Estimate
+from probes.examples import Example
+from probes.settings import Value
+from prompts import render
+
+Variant = Literal["label", "shuffled", "tokens", "one_shot"]
+"""What is scored: the feature's own label, another feature's, its top tokens, or one made in one shot from texts."""
+
+Need = Literal["judge", "runner", "embedder"]
+"""What a scorer cannot do without."""
+
+AGAIN = 10_000
+"""Added to the item of a question that is asked once more, so that it has a key of its own."""
+LABEL_CHARS = 200
+EXPLANATION_CHARS = 2000
+
+V = TypeVar("V", bound=Value)
+R = TypeVar("R")
+
+
+@dataclass(frozen=True)
+class Question(Generic[V]):
+    """What a judge is asked. Purpose, feature and item are its key within a run."""
+
+    purpose: str
+    """The scorer, and the variant behind a slash where it is a control."""
+    feature: int
+    item: int
+    template: str
+    context: Mapping[str, Any]
+    """JSON-safe, what is untrusted in it escaped."""
+    schema: type[V]
+    """What the answer is parsed into."""
+
+
+@dataclass(frozen=True)
+class Reply(Generic[V]):
+    """`value` is None exactly where `reason` says why."""
+
+    value: V | None
+    reason: str | None = None
+
+
+class Judge(Protocol):
+    """A language model that answers questions."""
+
+    async def ask(self, question: Question[V]) -> Reply[V]:
+        """Its answer; None with a reason where there was no usable one after all retries. Raises what ends a run."""
+        ...
+
+
+class Runner(Protocol):
+    """The subject, running texts."""
+
+    async def peaks(self, feature: int, texts: Sequence[str]) -> Sequence[float]:
+        """The feature's highest activation on each text, special tokens left out; NaN for a text without a token."""
+        ...
+
+
+class Embedder(Protocol):
+    """What turns texts into vectors."""
+
+    def encode(self, texts: Sequence[str]) -> Float[np.ndarray, "n d"]:
+        """One vector for each text, zero for a text with nothing in it. Called from any thread."""
+        ...
+
+
+@dataclass(frozen=True)
+class Task:
+    """A label to be scored, and the examples to score it on."""
+
+    feature: int
+    label: str
+    explanation: str
+    """Shown to the judge beside the label; empty where the label shall stand alone."""
+    variant: Variant
+    activating: Sequence[Example]
+    negatives: Sequence[Example]
+    """Texts on which the feature does not fire."""
+    neighbours: Mapping[int, Sequence[Example]] = field(default_factory=dict)
+    """Texts on which each of the nearest features fires, with its activations, and on which `feature` does not."""
+    maximum: float | None = None
+    """The highest activation known of the feature."""
+    seed: int = 0
+
+    def question(self, scorer: str, item: int, schema: type[V], **context: Any) -> Question[V]:
+        """A scorer's question about this label; the scorer's template has its name."""
+        purpose = scorer if self.variant == "label" else f"{scorer}/{self.variant}"
+        claim = {
+            "label": escaped(self.label, LABEL_CHARS),
+            "explanation": escaped(self.explanation, EXPLANATION_CHARS),
+        }
+        return Question(purpose, self.feature, item, scorer, {**claim, **context}, schema)
+
+
+@dataclass(frozen=True)
+class Item:
+    """What was found about one text."""
+
+    key: str
+    text: str
+    truth: bool | tuple[float, ...]
+    """Whether the feature fires on it, or its activations."""
+    prediction: bool | float | tuple[float, ...] | None
+    """None exactly where `reason` says why it is unscored."""
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class Score:
+    """What a scorer found. `value` is None exactly where `reason` says why."""
+
+    scorer: str
+    metric: str
+    value: float | None
+    reason: str | None
+    low: float | None
+    high: float | None
+    n: int
+    """Scored items that the value rests on."""
+    extra: Mapping[str, float | None] = field(default_factory=dict)
+    """Further figures by name."""
+    items: Sequence[Item] = ()
+
+
+class Scorer(Protocol):
+    """Measures how well a label fits a feature."""
+
+    name: ClassVar[str]
+    needs: ClassVar[frozenset[Need]]
+
+    async def score(self, task: Task) -> Score:
+        """The score; a fault of single answers is in it. Raises what ends a run."""
+        ...
+
+
+def scored(
+    scorer: str, metric: str, estimate: Estimate, items: Sequence[Item], extra: Mapping[str, float | None] | None = None
+) -> Score:
+    """The score with this estimate as its value; where there is none, the reason tells of unscored items too."""
+    e = estimate
+    reason = None if e.value is not None else "; ".join(filter(None, [e.reason, _faults(items)]))
+    return Score(scorer, metric, e.value, reason, e.low, e.high, e.n, extra or {}, items)
+
+
+def unscored(scorer: str, metric: str, reason: str) -> Score:
+    """No score, because there was nothing to ask about."""
+    return Score(scorer, metric, None, reason, None, None, 0)
+
+
+def lacking(task: Task) -> str | None:
+    """Why a task cannot tell firing from not firing."""
+    if not task.activating:
+        return "no held-out text on which the feature fires"
+    return None if task.negatives else "no text on which the feature does not fire"
+
+
+def drawn(examples: Sequence[Example], k: int, rng: np.random.Generator) -> list[Example]:
+    """k of the examples in random order; all where there are no more."""
+    return [examples[place] for place in rng.permutation(len(examples))[:k]]
+
+
+def system_prompt(schema: type[Value]) -> str:
+    """What stands before every question with this schema."""
+    return render("judge", {"schema": json.dumps(schema.model_json_schema(), separators=(",", ":"))}).text
+
+
+async def together(calls: Iterable[Coroutine[Any, Any, R]]) -> list[R]:
+    """The results in the calls' order, all under way at once; the first error ends them all and is raised."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(call) for call in calls]
+    except BaseExceptionGroup as errors:
+        raise errors.exceptions[0] from None
+    return [task.result() for task in tasks]
+
+
+def _faults(items: Sequence[Item]) -> str:
+    reasons = Counter(item.reason for item in items if item.reason is not None)
+    if not reasons:
+        return ""
+    return f"{reasons.total()} of {len(items)} texts unscored, most often because {reasons.most_common(1)[0][0]}"

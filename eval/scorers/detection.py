@@ -1,0 +1,53 @@
+"""Detection: can one tell by the label alone on which texts the feature fires?
+
+After Paulo et al. 2024, "Automatically Interpreting Millions of Features in Large Language Models" (arXiv 2410.13928).
+As hard as its negatives: `extra` tells for each kind of them how many were rightly refused.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from eval.excerpts import cut, key_of, shown
+from eval.scorers.base import Item, Judge, Need, Score, Task, drawn, lacking, unscored
+from eval.scorers.verdicts import METRIC, Candidate, classified, judged
+from probes.examples import Example
+
+
+@dataclass(frozen=True)
+class Detection:
+    """Balanced accuracy of yes and no on as many texts that fire the feature as texts that do not."""
+
+    name: ClassVar[str] = "detection"
+    needs: ClassVar[frozenset[Need]] = frozenset({"judge"})
+
+    judge: Judge
+
+    async def score(self, task: Task) -> Score:
+        """Each text is asked about once, in random order among others."""
+        if reason := lacking(task):
+            return unscored(self.name, METRIC, reason)
+        chosen = _balanced(task)
+        items = await judged(self.judge, task, self.name, [_candidate(example) for example in chosen])
+        return classified(self.name, items, _refused(chosen, items))
+
+
+def _balanced(task: Task) -> list[Example]:
+    rng = np.random.default_rng(task.seed)
+    k = min(len(task.activating), len(task.negatives))
+    return drawn(drawn(task.activating, k, rng) + drawn(task.negatives, k, rng), 2 * k, rng)
+
+
+def _candidate(example: Example) -> Candidate:
+    excerpt = cut(example)
+    return Candidate(key_of(excerpt), excerpt.text, shown(excerpt), example.kind == "activating")
+
+
+def _refused(examples: Sequence[Example], items: Sequence[Item]) -> Mapping[str, float | None]:
+    """Share of each kind of negatives that was told to be one."""
+    answered = [(e.kind, bool(i.prediction)) for e, i in zip(examples, items, strict=True) if i.prediction is not None]
+    asked, refused = Counter(kind for kind, _ in answered), Counter(kind for kind, fits in answered if not fits)
+    return {f"refused_{kind}": refused[kind] / n for kind, n in asked.items() if kind != "activating"}

@@ -1,0 +1,102 @@
+"""Discrimination: to which of the feature and its nearest neighbours does the label belong?
+
+Ours. Detection cannot see that two features share a label: each finds its own texts among random ones. Here the judge
+gets one text of the feature and one of each of its neighbours, active tokens marked, and must choose the one that the
+label describes. The choice is forced: where the label fits a neighbour just as well, it can only be guessed, while a
+yes or no for each text would let the label shine against the other neighbours. Neighbours need texts, but no labels.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from eval.excerpts import active_places, cut, key_of, marked
+from eval.metrics import share
+from eval.scorers.base import Item, Judge, Need, Score, Task, drawn, scored, unscored
+from eval.scorers.numbered import Missed, ask_in_batches
+from probes.examples import Example
+from probes.settings import Value
+
+METRIC = "accuracy"
+BATCH = 4
+"""Choices in one question."""
+
+
+class Choice(Value):
+    """Which text of one set the label describes best."""
+
+    number: int
+    """Of the set."""
+    text: int
+    """Its number within the set."""
+
+
+class Choices(Value):
+    """One for each set of the question."""
+
+    answers: tuple[Choice, ...]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A text of the feature among texts of its neighbours."""
+
+    own: Example
+    texts: tuple[str, ...]
+    """As the judge sees them."""
+    right: int
+    """Number of the feature's own, from 1."""
+
+
+@dataclass(frozen=True)
+class Discrimination:
+    """Share of right choices; `extra` has what guessing gives."""
+
+    name: ClassVar[str] = "discrimination"
+    needs: ClassVar[frozenset[Need]] = frozenset({"judge"})
+
+    judge: Judge
+
+    async def score(self, task: Task) -> Score:
+        """Every activating text is chosen from once; texts of neighbours come again where they are fewer."""
+        trials = list(_trials(task))
+        if not task.activating:
+            return unscored(self.name, METRIC, "no held-out text on which the feature fires")
+        if not trials:
+            return unscored(self.name, METRIC, "no held-out text of any neighbour on which the feature does not fire")
+
+        async def ask(batch: Sequence[Trial], item: int) -> Sequence[Choice] | Missed:
+            question = task.question(self.name, item, Choices, sets=[[*trial.texts] for trial in batch])
+            reply = await self.judge.ask(question)
+            return Missed(reply.reason or "no answer") if reply.value is None else reply.value.answers
+
+        found = await ask_in_batches(trials, BATCH, ask)
+        items = [_item(trial, choice) for trial, choice in zip(trials, found, strict=True)]
+        right = [item.prediction is True for item in items if item.prediction is not None]
+        chance = 1 / len(trials[0].texts)
+        return scored(self.name, METRIC, share(sum(right), len(right)), items, {"chance": chance})
+
+
+def _trials(task: Task) -> Iterator[Trial]:
+    rng = np.random.default_rng(task.seed)
+    own_texts = {example.text for example in task.activating}
+    others = [[e for e in texts if e.text not in own_texts] for _, texts in sorted(task.neighbours.items())]
+    rivals = [drawn(texts, len(texts), rng) for texts in others if texts]
+    if not rivals:
+        return
+    for number, own in enumerate(drawn(task.activating, len(task.activating), rng)):
+        candidates = [cut(example) for example in (own, *(texts[number % len(texts)] for texts in rivals))]
+        order = rng.permutation(len(candidates)).tolist()
+        texts = tuple(marked(candidates[place], active_places(candidates[place])) for place in order)
+        yield Trial(candidates[0], texts, right=order.index(0) + 1)
+
+
+def _item(trial: Trial, choice: Choice | Missed) -> Item:
+    key, text = key_of(trial.own), trial.own.text
+    if isinstance(choice, Missed):
+        return Item(key, text, True, None, choice.reason)
+    if not 1 <= choice.text <= len(trial.texts):
+        return Item(key, text, True, None, f"the answer chooses text {choice.text}, out of 1 to {len(trial.texts)}")
+    return Item(key, text, True, choice.text == trial.right)

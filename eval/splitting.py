@@ -1,0 +1,79 @@
+"""Which of a feature's examples an explainer may see and which are kept for scoring, decided once.
+
+Near-duplicates go first, so that no text stands on both sides in other clothes. A document is on one side for every
+feature, by a hash of the seed and its name: the choice needs no list and comes out the same wherever it is made.
+Knows no log and no scorer.
+"""
+
+import hashlib
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+
+from probes.examples import Example, Split
+
+SHOWN_SHARE = 0.5
+"""Of the documents."""
+ALIKE = 0.6
+"""Jaccard similarity of two texts' shingles from which on the second is a near-duplicate of the first."""
+SHINGLE = 3
+"""Words in a row."""
+
+_WORD = re.compile(r"\w+|[^\w\s]")
+
+
+def split_of(document: str, seed: int) -> Split:
+    """The side that a document is on."""
+    digest = hashlib.sha256(f"{seed}\0{document}".encode("utf-8", "surrogatepass")).digest()
+    return "shown" if int.from_bytes(digest[:8], "big") / 2**64 < SHOWN_SHARE else "held_out"
+
+
+def without_duplicates(examples: Iterable[Example]) -> list[Example]:
+    """The examples less those that read nearly like an earlier one, in their order.
+
+    Two texts are alike by the Jaccard similarity of their word 3-grams (Broder 1997), exactly and not by sketches: a
+    feature has a hundred examples.
+    """
+    kept: list[Example] = []
+    sizes: list[int] = []
+    holders: dict[tuple[str, ...], list[int]] = defaultdict(list)
+    for example in examples:
+        shingles = _shingles(example.text)
+        shared = Counter(place for shingle in shingles for place in holders[shingle])
+        if any(_jaccard(n, len(shingles), sizes[place]) >= ALIKE for place, n in shared.items()):
+            continue
+        for shingle in shingles:
+            holders[shingle].append(len(kept))
+        kept.append(example)
+        sizes.append(len(shingles))
+    return kept
+
+
+def peak_word(example: Example) -> str:
+    """The whole word, in lower case, that the token with the highest activation is part of; empty for none.
+
+    On the embedded subject, where words are concepts, this is the word's type.
+    """
+    place = max(range(len(example.activations)), key=example.activations.__getitem__)
+    start = sum(map(len, example.tokens[:place]))
+    token = example.tokens[place]
+    middle = start + len(token) - len(token.lstrip())
+    for found in re.finditer(r"\w+", example.text):
+        if found.start() <= middle < found.end():
+            return found[0].lower()
+    return ""
+
+
+def on_new_words(held_out: Sequence[Example], shown: Iterable[Example]) -> list[Example]:
+    """The held-out examples whose peak stands on a word on which no shown example peaks."""
+    seen = {peak_word(example) for example in shown}
+    return [example for example in held_out if peak_word(example) not in seen]
+
+
+def _shingles(text: str) -> set[tuple[str, ...]]:
+    words = _WORD.findall(text.lower())
+    return {tuple(words[place : place + SHINGLE]) for place in range(max(len(words) - SHINGLE + 1, 1))}
+
+
+def _jaccard(n_shared: int, n_one: int, n_other: int) -> float:
+    return n_shared / (n_one + n_other - n_shared)

@@ -1,0 +1,203 @@
+"""A world of a few concepts, features that fire exactly on one concept's words, and a judge that answers by rule.
+
+The judge reads nothing but the rendered prompt, so that a prompt which leaves something out makes it fail. `answer` is
+a pure function of that prompt: a server can use it as well.
+"""
+
+import asyncio
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import cycle, islice
+from typing import Any
+
+import numpy as np
+from pydantic import ValidationError
+
+from eval.scorers import Tools, make_scorers
+from eval.scorers.base import Question, Reply, Score, Task, V, Variant, system_prompt
+from probes.examples import Example, ExampleKind
+from prompts import render
+
+WORLD: dict[str, tuple[str, ...]] = {
+    "dog": ("dog", "puppy", "hound", "terrier"),
+    "fruit": ("apple", "pear", "plum", "cherry"),
+    "storm": ("storm", "gale", "thunder", "blizzard"),
+    "tool": ("hammer", "saw", "chisel", "wrench"),
+    "river": ("river", "brook", "stream", "creek"),
+    "colour": ("red", "green", "purple", "yellow"),
+}
+"""Words by concept; feature number n fires on the words of the nth."""
+CONCEPTS = (*WORLD,)
+PEAK = 5.0
+MEANINGS: dict[str, frozenset[str]] = {
+    **{concept: frozenset(words) for concept, words in WORLD.items()},
+    "some dogs, some fruit": frozenset(WORLD["dog"][:2] + WORLD["fruit"][:2]),
+}
+"""What the judge takes a label to mean; any other label means its own words."""
+
+_FILLER = ("the", "a", "one", "that", "we", "they", "met", "near", "was", "here", "behind", "house", "old", "and")
+
+
+def words_of(label: str) -> frozenset[str]:
+    return MEANINGS.get(label, frozenset(re.findall(r"[a-z]+", label)))
+
+
+def example(feature: int, kind: ExampleKind, number: int, words: Sequence[str], rng: np.random.Generator) -> Example:
+    """A text of twelve tokens with these words among them, and the feature's activations."""
+    tokens = [f" {word}" for word in rng.choice(_FILLER, 12 - len(words))]
+    for word in words:
+        tokens.insert(int(rng.integers(len(tokens) + 1)), f" {word}")
+    fires = WORLD[CONCEPTS[feature]]
+    activations = tuple(PEAK if token.strip() in fires else 0.0 for token in tokens)
+    return Example(feature, kind, f"{kind} {feature}/{number}", tuple(tokens), activations)
+
+
+def texts(feature: int, kind: ExampleKind, n: int, seed: int = 0) -> list[Example]:
+    """n texts with a word of the feature's concept, or of none of its words, beside one word of another concept."""
+    rng = np.random.default_rng([seed, feature, len(kind)])
+    others = [word for concept in CONCEPTS if concept != CONCEPTS[feature] for word in WORLD[concept]]
+    own = WORLD[CONCEPTS[feature]]
+    made = []
+    for number in range(n):
+        words = [str(rng.choice(others))] + ([own[number % len(own)]] if kind == "activating" else [])
+        made.append(example(feature, kind, number, words, rng))
+    return made
+
+
+def neighbour_texts(feature: int, n: int, other: int) -> list[Example]:
+    """Texts on which `feature` fires and `other` does not."""
+    avoided = {f" {word}" for word in WORLD[CONCEPTS[other]]}
+    return [e for e in texts(feature, "activating", 3 * n) if not avoided & {*e.tokens}][:n]
+
+
+def task(label: str, feature: int = 0, n: int = 40, variant: Variant = "label", **changes: Any) -> Task:
+    """A label to be scored against the texts of a feature; its neighbours are the next three."""
+    negatives = texts(feature, "random", n // 2) + texts(feature, "neighbour", n - n // 2)
+    made = Task(
+        feature=feature,
+        label=label,
+        explanation="",
+        variant=variant,
+        activating=texts(feature, "activating", n),
+        negatives=negatives,
+        neighbours={other: neighbour_texts(other, n, feature) for other in range(feature + 1, feature + 4)},
+        maximum=PEAK,
+    )
+    return replace(made, **changes)
+
+
+def answer(prompt: str) -> dict[str, Any]:
+    """What the rules answer to a rendered question."""
+    kind = re.match(r"# (\w+)", prompt)
+    assert kind is not None
+    label = re.search(r'^Label: "(.*)"$', prompt, re.MULTILINE)
+    return _RULES[kind[1]](prompt, words_of(label[1]) if label else frozenset())
+
+
+def numbered(prompt: str) -> list[str]:
+    """The texts of a question, in their order."""
+    return re.findall(r'^\d+\. "(.*)"$', prompt, re.MULTILINE)
+
+
+def marks(text: str) -> list[str]:
+    """The marked tokens of a text."""
+    return [token.strip() for token in re.findall("«(.*?)»", text)]
+
+
+def _detection(prompt: str, words: frozenset[str]) -> dict[str, Any]:
+    return _verdicts(not words.isdisjoint(re.findall(r"\w+", text)) for text in numbered(prompt))
+
+
+def _fuzzing(prompt: str, words: frozenset[str]) -> dict[str, Any]:
+    return _verdicts(words.issuperset(marks(text)) for text in numbered(prompt))
+
+
+def _verdicts(fitting: Iterator[bool]) -> dict[str, Any]:
+    return {"answers": [{"number": number, "fits": fits} for number, fits in enumerate(fitting, start=1)]}
+
+
+def _simulation(prompt: str, words: frozenset[str]) -> dict[str, Any]:
+    return {"activations": [10 if token.strip() in words else 0 for token in numbered(prompt)]}
+
+
+def _clarity(prompt: str, words: frozenset[str]) -> dict[str, Any]:
+    n = re.search(r"`firing`: (\d+) texts", prompt)
+    assert n is not None
+    used = islice(cycle(sorted(words)), int(n[1]))
+    firing = [f"they met the {word} behind house {number}" for number, word in enumerate(used)]
+    return {"firing": firing, "silent": [f"nothing was near house {number}" for number in range(int(n[1]))]}
+
+
+def _discrimination(prompt: str, words: frozenset[str]) -> dict[str, Any]:
+    """The first text with the most fitting marks, so the first of all where none fits."""
+    sets = [numbered(part) for part in re.split(r"^Set \d+$", prompt, flags=re.MULTILINE)[1:]]
+    fitting = [[sum(mark in words for mark in marks(text)) for text in choices] for choices in sets]
+    chosen = [counts.index(max(counts)) + 1 for counts in fitting]
+    return {"answers": [{"number": number, "text": text} for number, text in enumerate(chosen, start=1)]}
+
+
+def _one(prompt: str, _words: frozenset[str]) -> dict[str, Any]:
+    found = [token.strip() for token in re.findall(r'^- "(.*)" \d+$', prompt, re.MULTILINE)]
+    named = [concept for concept, words in WORLD.items() if {*found} <= {*words}]
+    return {"label": named[0] if named else found[0]}
+
+
+_RULES: Mapping[str, Callable[[str, frozenset[str]], dict[str, Any]]] = {
+    "Detection": _detection,
+    "Fuzzing": _fuzzing,
+    "Simulation": _simulation,
+    "Clarity": _clarity,
+    "Discrimination": _discrimination,
+    "One": _one,
+}
+
+Twist = Callable[[Question[Any], dict[str, Any]], dict[str, Any] | str]
+"""What becomes of a right answer: another one, or the reason why there is none."""
+
+
+@dataclass
+class RuleJudge:
+    """Answers by rule, twisted if so wished; remembers the questions and prompts."""
+
+    twist: Twist = lambda _question, right: right
+    questions: list[Question[Any]] = field(default_factory=list)
+    prompts: list[str] = field(default_factory=list)
+
+    async def ask(self, question: Question[V]) -> Reply[V]:
+        assert str(question.schema.model_json_schema()["title"]) in system_prompt(question.schema)
+        prompt = render(question.template, question.context).text
+        self.questions.append(question)
+        self.prompts.append(prompt)
+        twisted = self.twist(question, answer(prompt))
+        if isinstance(twisted, str):
+            return Reply(None, twisted)
+        try:
+            return Reply(question.schema.model_validate(twisted))
+        except ValidationError:
+            return Reply(None, "the answer does not fit the schema")
+
+
+class PlantedRunner:
+    """Fires on the words of a feature's concept; a text without a word has no activation at all."""
+
+    async def peaks(self, feature: int, texts: Sequence[str]) -> Sequence[float]:
+        return [self._peak({*WORLD[CONCEPTS[feature]]}, {*re.findall(r"\w+", text)}) for text in texts]
+
+    def _peak(self, fires: set[str], words: set[str]) -> float:
+        return float("nan") if not words else PEAK * bool(fires & words)
+
+
+class PlantedEmbedder:
+    """A dimension for every word of the world; a label counts as the words it means."""
+
+    def encode(self, texts: Sequence[str]) -> np.ndarray:
+        vocabulary = [word for words in WORLD.values() for word in words]
+        found = [MEANINGS.get(text) or {*re.findall(r"\w+", text)} for text in texts]
+        return np.array([[word in words for word in vocabulary] for words in found], dtype=np.float32)
+
+
+def score(name: str, what: Task, judge: RuleJudge | None = None) -> Score:
+    """What the scorer of this name makes of it in this world."""
+    tools = Tools(judge or RuleJudge(), PlantedRunner(), PlantedEmbedder())
+    return asyncio.run(make_scorers([name], tools)[0].score(what))

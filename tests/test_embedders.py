@@ -1,0 +1,62 @@
+"""The subject's own embeddings, and those of a sentence-transformers model."""
+
+import asyncio
+import sys
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from eval.embedders import SentenceEmbedder, SubjectEmbedder
+from eval.scorers import Tools, make_scorers
+from probes.errors import SettingsError
+from probes.examples import Example
+from probes.subject import Subject
+from tests.judging import task
+
+
+def test_the_subjects_own_embedding_is_the_mean_row_less_the_centroid(subject: Subject) -> None:
+    text = "the cat sat on the mat"
+    ids = subject.tokenizer.encode(" " + text, add_special_tokens=False)
+    plain = np.mean([subject.embedding[token].numpy() for token in ids], axis=0) - subject.centroid.numpy()
+    found = SubjectEmbedder(subject).encode([text, " " + text, "", " \n"])
+    assert found.dtype == np.float32
+    assert found[0] == pytest.approx(plain, abs=1e-6)
+    assert (found[0] == found[1]).all()
+    assert not found[2:].any()
+
+
+def test_the_subjects_own_embedding_tells_texts_with_the_labels_word(subject: Subject) -> None:
+    def text(number: int, word: str, kind: Any) -> Example:
+        return Example(0, kind, str(number), (" the", word, " ran"), (0.0, float(kind == "activating"), 0.0))
+
+    firing = [text(number, " cat", "activating") for number in range(4)]
+    silent = [text(number, " house", "random") for number in range(4)]
+    scorer = make_scorers(["embedding"], Tools(embedder=SubjectEmbedder(subject)))[0]
+    found = asyncio.run(scorer.score(replace(task("cat"), activating=firing, negatives=silent)))
+    assert found.value == 1
+
+
+def test_a_missing_library_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "sentence_transformers", None)
+    with pytest.raises(SettingsError, match="pip install sentence-transformers"):
+        SentenceEmbedder("a-model")
+
+
+def test_a_sentence_model_leaves_empty_texts_without_a_direction(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Model:
+        def __init__(self, name: str, trust_remote_code: bool) -> None:
+            assert not trust_remote_code
+            if name == "nowhere":
+                raise OSError("nowhere is no model\nand more")
+
+        def encode(self, texts: list[str], show_progress_bar: bool) -> np.ndarray:
+            assert not show_progress_bar
+            return np.ones((len(texts), 3))
+
+    monkeypatch.setitem(sys.modules, "sentence_transformers", type(sys)("sentence_transformers"))
+    monkeypatch.setattr("sentence_transformers.SentenceTransformer", Model, raising=False)
+    assert SentenceEmbedder("a-model").encode(["x", " "]).tolist() == [[1, 1, 1], [0, 0, 0]]
+    with pytest.raises(SettingsError, match=r"nowhere cannot be loaded: nowhere is no model\.$"):
+        SentenceEmbedder("nowhere")

@@ -1,0 +1,27 @@
+"""What a judge sees of an example."""
+
+from eval.excerpts import TOKENS, active_places, cut, marked, shown
+from probes.examples import Example
+
+
+def test_excerpts_are_cut_around_the_peak() -> None:
+    tokens = tuple(f" w{place}" for place in range(500))
+    for peak in (0, 250, 499):
+        activations = tuple(9.0 if place == peak else 0.0 for place in range(500))
+        excerpt = cut(Example(0, "activating", "d", tokens, activations, tuple(range(500)), start=7))
+        assert len(excerpt.tokens) == TOKENS
+        assert excerpt.peak == 9
+        assert marked(excerpt, active_places(excerpt)).count(f" «w{peak}»") == 1
+        assert excerpt.token_ids is not None
+        assert excerpt.start - 7 == excerpt.token_ids[0] == int(excerpt.tokens[0][2:])
+
+
+def test_active_tokens_are_those_above_a_share_of_the_peak() -> None:
+    assert active_places(Example(0, "activating", "d", ("a", "b", "c", "d"), (10.0, 3.0, 3.1, 0.0))) == [0, 2]
+    assert active_places(Example(0, "random", "d", ("a", "b"), (0.0, 0.0))) == []
+    assert shown(Example(0, "random", "d", ('"', "x" * 1000), (0.0, 0.0))).startswith('\\"' + "x" * 100 + "…")
+
+
+def test_marks_of_a_text_are_no_marks() -> None:
+    forged = Example(0, "activating", "d", (" «dog»", " \\u00abdog"), (1.0, 0.0))
+    assert marked(forged, [0]) == r" «\u00abdog\u00bb» \\u00abdog"

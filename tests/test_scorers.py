@@ -1,0 +1,189 @@
+"""Every scorer on features that fire exactly on one concept's words, with a judge that answers by rule."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from eval.scorers import SCORERS
+from probes.examples import Example
+from tests.judging import (
+    CONCEPTS,
+    WORLD,
+    RuleJudge,
+    example,
+    marks,
+    neighbour_texts,
+    numbered,
+    score,
+    task,
+    texts,
+)
+
+HALF_RIGHT = "some dogs, some fruit"
+CHANCE = {
+    "detection": 0.5,
+    "fuzzing": 0.5,
+    "simulation": 0.0,
+    "embedding": 0.5,
+    "clarity": 0.5,
+    "discrimination": 0.25,
+}
+BATCHED = ["detection", "fuzzing", "discrimination"]
+
+
+def value(name: str, label: str, **changes: Any) -> float:
+    found = score(name, task(label, **changes))
+    assert found.value is not None
+    return found.value
+
+
+@pytest.mark.parametrize("name", SCORERS)
+@pytest.mark.parametrize("feature", [0, 2])
+def test_a_true_label_scores_near_perfectly(name: str, feature: int) -> None:
+    found = score(name, task(CONCEPTS[feature], feature))
+    assert found.value is not None
+    assert found.value > 0.98
+    assert found.reason is None
+    assert found.low is not None
+    assert found.high is not None
+    assert CHANCE[name] < found.low <= found.value <= found.high <= 1
+
+
+@pytest.mark.parametrize("name", SCORERS)
+def test_another_features_label_scores_at_chance(name: str) -> None:
+    found = [value(name, label) for label in ("river", "colour")]  # concepts of no neighbour
+    assert np.mean(found) == pytest.approx(CHANCE[name], abs=0.12)
+
+
+@pytest.mark.parametrize("name", SCORERS)
+def test_a_half_right_label_scores_in_between(name: str) -> None:
+    halfway = (CHANCE[name] + 1) / 2
+    assert value(name, HALF_RIGHT) == pytest.approx(halfway, abs=0.2)
+
+
+@pytest.mark.parametrize("name", SCORERS)
+def test_a_score_is_the_same_again_and_asks_the_same(name: str) -> None:
+    judges = [RuleJudge(), RuleJudge(), RuleJudge()]
+    first, second = (score(name, task(HALF_RIGHT), judge) for judge in judges[:2])
+    assert first == second
+    assert judges[0].prompts == judges[1].prompts
+    if name in BATCHED:
+        score(name, task(HALF_RIGHT, seed=1), judges[2])
+        assert judges[0].prompts != judges[2].prompts
+
+
+def test_detection_asks_about_every_text_once_and_about_as_many_of_each_side() -> None:
+    judge = RuleJudge()
+    what = task("dog", n=20)
+    found = score("detection", replace(what, negatives=what.negatives + texts(0, "similar", 30)), judge)
+    asked = [text for prompt in judge.prompts for text in numbered(prompt)]
+    assert sorted(asked) == sorted(item.text for item in found.items)
+    assert len({item.key for item in found.items}) == found.n == 40
+    assert sum(bool(item.truth) for item in found.items) == 20
+    sides = [[item.truth for item in found.items[start : start + 10]] for start in range(0, 40, 10)]
+    assert all(len({*side}) == 2 for side in sides)  # mixed within every question
+
+
+def test_detection_tells_which_negatives_a_label_falls_for() -> None:
+    negatives = texts(0, "random", 10)
+    rng = np.random.default_rng(0)
+    negatives += [replace(example(1, "neighbour", n, ["apple"], rng), feature=0) for n in range(10)]
+    found = score("detection", replace(task(HALF_RIGHT, n=20), negatives=negatives))
+    assert found.extra["refused_neighbour"] == 0
+    assert found.extra["refused_random"] is not None
+    assert found.extra["refused_random"] > 0.5
+    assert {"f1", "precision", "recall"} <= {*found.extra}
+
+
+def test_detection_gives_f1_precision_and_recall() -> None:
+    found = score("detection", task("nothing"))
+    assert found.value == 0.5
+    assert found.extra["recall"] == found.extra["f1"] == 0
+    assert found.extra["precision"] is None  # no text was said to fit
+
+
+def test_fuzzing_marks_the_active_tokens_and_as_many_silent_ones() -> None:
+    judge = RuleJudge()
+    what = task("dog", n=24)
+    found = score("fuzzing", what, judge)
+    right = [marks(item.text) for item in found.items if item.truth]
+    wrong = [marks(item.text) for item in found.items if not item.truth]
+    assert len(right) == len(wrong) == 24
+    assert all({*tokens} <= {*WORLD["dog"]} for tokens in right)
+    assert all({*tokens}.isdisjoint(WORLD["dog"]) for tokens in wrong)
+    assert sorted(map(len, right)) == sorted(map(len, wrong))
+    plain = {example.text for example in what.activating}
+    assert {item.text.replace("«", "").replace("»", "") for item in found.items} == plain  # no other text gives it away
+
+
+def test_fuzzing_never_asks_about_both_versions_of_a_text_at_once() -> None:
+    judge = RuleJudge()
+    score("fuzzing", task("dog", n=24), judge)
+    for prompt in judge.prompts:
+        plain = [text.replace("«", "").replace("»", "") for text in numbered(prompt)]
+        assert len({*plain}) == len(plain)
+
+
+def test_fuzzing_keeps_the_pattern_of_the_marks() -> None:
+    tokens = tuple(f" w{place}" for place in range(30))
+    activations = tuple(4.0 if place in (10, 11, 13) else 0.0 for place in range(30))
+    what = replace(task("x"), activating=[Example(0, "activating", f"d{n}", tokens, activations) for n in range(9)])
+    for item in score("fuzzing", what).items:
+        places = [int(mark[1:]) for mark in marks(item.text)]
+        assert np.diff(places).tolist() == [1, 2]
+
+
+def test_fuzzing_borrows_a_silent_text_where_every_token_fires() -> None:
+    loud = Example(0, "activating", "loud", (" dog", " dog"), (3.0, 2.0))
+    silent = texts(0, "random", 1)
+    found = score("fuzzing", replace(task("dog"), activating=[loud], negatives=silent))
+    assert (found.value, found.n) == (1, 2)
+    mislabelled = Example(0, "activating", "zero", (" the", " house"), (0.0, 0.0))
+    assert score("fuzzing", replace(task("dog"), activating=[loud, mislabelled], negatives=silent)).n == 2
+    assert score("fuzzing", replace(task("dog"), activating=[loud], negatives=[])).reason == (
+        "the feature fires on every token, so none can be marked wrongly"
+    )
+
+
+def test_simulation_correlates_over_all_tokens_of_both_kinds_of_texts() -> None:
+    found = score("simulation", task(HALF_RIGHT, n=40))
+    truths = [value for item in found.items for value in item.truth]
+    said = [value for item in found.items for value in item.prediction]
+    assert found.value == pytest.approx(np.corrcoef(truths, said)[0, 1])
+    assert (found.n, found.extra["tokens"]) == (20, 240)
+    assert sum(any(item.truth) for item in found.items) == 10
+
+
+def test_a_label_that_predicts_silence_everywhere_explains_nothing() -> None:
+    found = score("simulation", task("nothing"))
+    assert (found.value, found.low, found.high, found.reason) == (0, None, None, None)
+
+
+def test_clarity_measures_what_the_subject_does_with_new_texts() -> None:
+    found = score("clarity", task(HALF_RIGHT))
+    assert (found.value, found.n) == (0.75, 20)
+    assert found.extra == {"trigger_rate": 0.5, "false_trigger_rate": 0}
+
+
+@pytest.mark.parametrize(("maximum", "rate"), [(None, 1.0), (49.0, 1.0), (51.0, 0.0)])
+def test_a_text_triggers_above_a_tenth_of_the_maximum(maximum: float | None, rate: float) -> None:
+    assert score("clarity", task("dog", maximum=maximum)).extra["trigger_rate"] == rate
+
+
+def test_two_features_that_share_a_label_look_fine_to_detection_only() -> None:
+    twin = [replace(e, feature=1) for e in texts(0, "activating", 40, seed=1)]
+    collided = task("dog", neighbours={**task("dog").neighbours, 1: twin})
+    assert score("detection", collided).value == 1
+    found = score("discrimination", collided)
+    assert found.value == pytest.approx(0.5, abs=0.2)
+    assert found.extra == {"chance": 0.25}
+
+
+def test_discrimination_leaves_out_texts_that_are_the_features_own() -> None:
+    own = texts(0, "activating", 40)
+    found = score("discrimination", task("dog", neighbours={1: own, 2: neighbour_texts(2, 9, 0)}))
+    assert (found.value, found.extra) == (1, {"chance": 0.5})
+    lone = score("discrimination", task("dog", neighbours={1: own}))
+    assert lone.reason == "no held-out text of any neighbour on which the feature does not fire"
