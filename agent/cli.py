@@ -13,11 +13,24 @@ import click
 
 from agent.config import resolve
 from agent.evidence.printable import printable
-from agent.options import Commands, by_key, doctor_options, log_options, run_options, token_options, tree_options
+from agent.options import (
+    Commands,
+    by_key,
+    doctor_options,
+    example_options,
+    log_options,
+    run_options,
+    score_options,
+    token_options,
+    tree_options,
+)
 from agent.schema import Status
 from probes.errors import InterpretError, SettingsError
 
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+_FEATURES = click.option(
+    "--features", required=True, metavar="SPEC", help="0-500 (inclusive), 7, 1,5,9-12, all, random:50, @FILE."
+)
 _STATUSES: tuple[Status, ...] = ("labelled", "abstained", "failed")
 
 
@@ -49,9 +62,7 @@ def interpret() -> None:
 
 
 @interpret.command()
-@click.option(
-    "--features", required=True, metavar="SPEC", help="0-500 (inclusive), 7, 1,5,9-12, all, random:50, @FILE."
-)
+@_FEATURES
 @click.option("--new", is_flag=True, help="Start another run where one could be resumed or is finished.")
 @click.option("--dry-run", is_flag=True, help="Say what the run would do and cost, and stop.")
 @run_options
@@ -134,6 +145,29 @@ def show(feature: int, run_id: int | None, settings_file: Path | None, **options
     from agent.reading import show_feature
 
     show_feature(resolve(by_key(options), settings_file).log, feature, run_id)
+
+
+@interpret.command()
+@_FEATURES
+@click.option("--import", "imported", type=Path, metavar="PATH", help="Read another tool's files instead of a corpus.")
+@click.option("--format", "form", metavar="NAME", help="Of these files; found out from them unless given.")
+@example_options
+def examples(features: str, imported: Path | None, form: str | None, settings_file: Path | None, **options: Any) -> int:
+    """Collect texts on which features fire, to score labels on and to show to explainers."""
+    from agent.gathering import gather_examples
+
+    return gather_examples(resolve(by_key(options), settings_file), features, imported, form)
+
+
+@interpret.command()
+@click.argument("run_id", metavar="[RUN]", type=int, required=False)
+@click.option("--features", metavar="SPEC", help="Only these; all of the run's unless given.")
+@score_options
+def score(run_id: int | None, features: str | None, settings_file: Path | None, **options: Any) -> int:
+    """Measure the labels of RUN, or of the latest run, on held-out texts and beside controls."""
+    from agent.measuring import score_labels
+
+    return score_labels(resolve(by_key(options), settings_file), run_id, features)
 
 
 @interpret.command()

@@ -12,6 +12,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from probes.errors import SettingsError
+from probes.examples import ExampleKind
 from probes.presets import SubjectSource
 from probes.settings import ProbeSettings, TokenSettings, TreeSettings, Value, VectorSettings
 
@@ -44,6 +45,32 @@ class RunSettings(Value):
     """The SQLite file that holds everything a run did."""
 
 
+class CorpusSettings(Value):
+    """Texts that the subject reads to find out on which a feature fires."""
+
+    corpus: str = Field(default="demo", min_length=1)
+    """`demo`, a file or folder of .txt, .jsonl or .parquet, or a Hugging Face dataset."""
+    text_key: str = Field(default="text", min_length=1)
+    """The key or column that holds a document's text."""
+    tokens: int = Field(default=1_000_000, ge=1)
+    """Most tokens to read."""
+    context: int = Field(default=128, ge=8, le=8192)
+    """Tokens that the model reads at a time."""
+
+
+class ScoreSettings(Value):
+    """How labels are measured."""
+
+    scorers: tuple[str, ...] | None = Field(default=None, min_length=1)
+    """None: embedding, and with a language model to ask detection and fuzzing too."""
+    negatives: tuple[ExampleKind, ...] = Field(default=("random",), min_length=1)
+    """Kinds of texts on which the feature is silent: random, similar, neighbour; the last are the hard ones."""
+    texts: int = Field(default=20, ge=2)
+    """Most texts on which the feature fires, and as many others."""
+    embedder: str | None = Field(default=None, min_length=1)
+    """A sentence-transformers model; the subject's own embeddings unless given."""
+
+
 class RunConfig(RunSettings):
     """Everything a run needs to know, resolved."""
 
@@ -51,6 +78,8 @@ class RunConfig(RunSettings):
     probe: ProbeSettings = ProbeSettings()
     weights_plan: tuple[str, ...] = Field(default=("encoder", "decoder"), min_length=1)
     """The sides of the feature that round 1 probes; `--weights W` makes it W alone."""
+    examples: CorpusSettings = CorpusSettings()
+    score: ScoreSettings = ScoreSettings()
 
 
 GROUPS: dict[str, type[Value]] = {
@@ -59,6 +88,8 @@ GROUPS: dict[str, type[Value]] = {
     "tree": TreeSettings,
     "tokens": TokenSettings,
     "run": RunSettings,
+    "examples": CorpusSettings,
+    "score": ScoreSettings,
 }
 """The tables of a settings file; each field of a group is a key there and an option of the command line."""
 
@@ -85,7 +116,8 @@ def resolve(options: Mapping[str, Any], settings_file: Path | None = None) -> Ru
     subject = SubjectSource.parse(_fields(SubjectSource, merged))
     probe = {name: group[name] for name in ("vector", "tree", "tokens")}
     plan = {"weights_plan": (merged["weights"],)} if "weights" in merged else {}
-    return RunConfig.parse({**dict(group["run"]), "subject": subject, "probe": probe, **plan})
+    others = {name: group[name] for name in ("examples", "score")}
+    return RunConfig.parse({**dict(group["run"]), "subject": subject, "probe": probe, **plan, **others})
 
 
 def read_settings(path: Path) -> dict[str, Any]:

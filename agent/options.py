@@ -77,10 +77,26 @@ class Numbers(click.ParamType[tuple[float, ...]]):
             self.fail(f"{value!r} is not a number, or several with commas between them.", param, ctx)
 
 
+class Names(click.ParamType[tuple[str, ...]]):
+    """Names separated by commas."""
+
+    name = "name[,name...]"
+
+    def convert(
+        self,
+        value: Any,
+        param: click.Parameter | None,  # noqa: ARG002
+        ctx: click.Context | None,  # noqa: ARG002
+    ) -> tuple[str, ...]:
+        """The tuple of them, spaces around them left out; whether they are known is found out where they are used."""
+        return tuple(part.strip() for part in str(value).split(","))
+
+
 def _setting(group: str, field: str, help_text: str, kind: Any = str, **kwargs: Any) -> Callable[[Function], Function]:
     """The option of one field, under its group's heading, its default in the help."""
     default = GROUPS[group].model_fields[field].default
-    shown = "" if default in (None, ()) else f"  [default: {field if default is True else default}]"
+    said = ",".join(default) if isinstance(default, tuple) else field if default is True else default
+    shown = "" if default in (None, ()) else f"  [default: {said}]"
     kwargs.setdefault("metavar", None)
     return click.option(
         kwargs.pop("flag", f"--{key_of(field)}"),
@@ -122,18 +138,36 @@ _TOKENS = (
     _setting("tokens", "exponent", "Exponent of the distance from the feature's vector.", float, metavar="M"),
     _setting("tokens", "top_n", "Tokens in the list.", int, metavar="N"),
 )
-_RUN = (
+_LLM = (
     _setting(
         "run", "llm", "The explainer: offline (a rule-based baseline), anthropic, openai.", metavar="PROVIDER[:MODEL]"
     ),
     _setting("run", "base_url", "A server that speaks the provider's protocol; the provider's own.", metavar="URL"),
-    _setting("run", "rounds", "Most rounds of evidence and answer per feature.", int, metavar="N"),
     _setting("run", "concurrency", "Most calls in flight at once.", int, metavar="N"),
     _setting("run", "budget_usd", "The most that the run may cost, resumed or not.", float, metavar="X"),
     _setting("run", "budget_tokens", "The most tokens that the run may use, resumed or not.", int, metavar="N"),
     _setting("run", "answer_tokens", "Most tokens of one answer, thinking included.", int, metavar="N"),
     _setting("run", "effort", "How much a model that thinks is to think: low, medium, high.", metavar="EFFORT"),
-    _setting("run", "seed", "Of everything drawn at random.", int, metavar="N"),
+)
+_ROUNDS = (_setting("run", "rounds", "Most rounds of evidence and answer per feature.", int, metavar="N"),)
+_SEED = (_setting("run", "seed", "Of everything drawn at random.", int, metavar="N"),)
+_EXAMPLES = (
+    _setting("examples", "corpus", "demo, a file or folder (.txt, .jsonl, .parquet), or a dataset.", metavar="SOURCE"),
+    _setting("examples", "text_key", "The key or column that holds a text.", metavar="KEY"),
+    _setting("examples", "tokens", "Most tokens to read.", int, metavar="N"),
+    _setting("examples", "context", "Tokens that the model reads at a time.", int, metavar="N"),
+)
+_SCORE = (
+    _setting(
+        "score",
+        "scorers",
+        "Any of detection, fuzzing, simulation, embedding, clarity, discrimination.",
+        Names(),
+        metavar="NAME[,NAME...]",
+    ),
+    _setting("score", "negatives", "Any of random, similar, neighbour.", Names(), metavar="KIND[,KIND...]"),
+    _setting("score", "texts", "Most texts that fire a feature, and as many others.", int, metavar="N"),
+    _setting("score", "embedder", "A sentence-transformers model; else the subject's embeddings.", metavar="MODEL"),
 )
 _LOG = (_setting("run", "log", "The SQLite file that holds everything.", Path, metavar="FILE"),)
 _FILE = (
@@ -156,7 +190,9 @@ def _all_of(*groups: tuple[Callable[[Any], Any], ...]) -> Callable[[Function], F
     return decorate
 
 
-run_options = _all_of(_FILE, _SUBJECT, _VECTOR, _TREE, _TOKENS, _RUN, _LOG)
+run_options = _all_of(_FILE, _SUBJECT, _VECTOR, _TREE, _TOKENS, _LLM, _ROUNDS, _SEED, _LOG)
+example_options = _all_of(_FILE, _SUBJECT, _EXAMPLES, _SEED, _LOG)
+score_options = _all_of(_FILE, _SUBJECT, _SCORE, _LLM, _SEED, _LOG)
 tree_options = _all_of(_FILE, _SUBJECT, _VECTOR, _TREE)
 token_options = _all_of(_FILE, _SUBJECT, _VECTOR, _TOKENS)
 doctor_options = _all_of(_FILE, _SUBJECT, _LOG)

@@ -49,7 +49,7 @@ def show_runs(path: Path, as_json: bool) -> None:
 def show_labels(path: Path, run_id: int, search: str | None, status: Status | None, as_json: bool) -> None:
     """The labels of one run that meet the conditions. Raises LogError."""
     with RunLog.open(path, read_only=True) as log:
-        run_of(log, run_id)
+        log.run(run_id)
         rows = log.labels(run_id, search=search, status=status)
     if as_json:
         click.echo(json.dumps([asdict(row) for row in rows]))
@@ -62,7 +62,7 @@ def show_labels(path: Path, run_id: int, search: str | None, status: Status | No
 def show_feature(path: Path, feature: int, run_id: int | None) -> None:
     """Everything about one feature in one run: label, then round after round, then the calls. Raises LogError."""
     with RunLog.open(path, read_only=True) as log:
-        run = run_of(log, run_id)
+        run = log.run(run_id)
         rows = log.labels(run.run_id, features=[feature])
         rounds = log.evidence_rounds(run.run_id, feature)
         calls = log.calls_of(run.run_id, feature)
@@ -86,7 +86,7 @@ def show_feature(path: Path, feature: int, run_id: int | None) -> None:
 def replay_run(path: Path, run_id: int) -> int:
     """Works a run out again from its log; the exit status: 1 where a label comes out otherwise. Raises LogError."""
     with RunLog.open(path, read_only=True) as log:
-        run = run_of(log, run_id)
+        run = log.run(run_id)
         replayed = asyncio.run(replay(log, run))
     screen = console()
     counts = Counter(item.verdict for item in replayed)
@@ -110,18 +110,6 @@ def replay_run(path: Path, run_id: int) -> int:
 def _prompts_words(unlike: int, changed: Sequence[str]) -> str:
     words = f"{unlike:,} features would be asked in other words" if unlike else "each reads as it did"
     return f"{words} (templates changed since: {', '.join(changed)})" if changed else words
-
-
-def run_of(log: RunLog, run_id: int | None) -> RunSummary:
-    """That run, or the latest one. Raises LogError where there is none."""
-    runs = {run.run_id: run for run in log.runs()}
-    if not runs:
-        raise LogError(f"{log.path} holds no run yet; interpret --features 0-20 makes one.")
-    wanted = log.latest_run() if run_id is None else run_id
-    if wanted not in runs:
-        known = ", ".join(map(str, list(runs)[-5:]))
-        raise LogError(f"{log.path} has no run {wanted}; its latest runs are {known}.")
-    return runs[wanted]
 
 
 def _where(run: RunSummary, feature: int) -> list[tuple[str, str]]:

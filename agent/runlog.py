@@ -148,6 +148,17 @@ class RunLog:
         """Every run, oldest first."""
         return self._read(reading.runs)
 
+    def run(self, run_id: int | None) -> RunSummary:
+        """That run, or the one that a command began or resumed last. Raises `LogError` where there is none."""
+        runs = {run.run_id: run for run in self.runs()}
+        if not runs:
+            raise LogError(f"{self.path} holds no run yet; interpret --features 0-20 makes one.")
+        wanted = self.latest_run() if run_id is None else run_id
+        if wanted not in runs:
+            known = ", ".join(map(str, list(runs)[-5:]))
+            raise LogError(f"{self.path} has no run {wanted}; its latest runs are {known}.")
+        return runs[wanted]
+
     def latest_run(self) -> int | None:
         """The run that a command began or resumed last."""
         return self._read(reading.latest_run)
@@ -201,9 +212,9 @@ class RunLog:
         """The scoring of that identity, made if there is none."""
         return self._write(scores.begin_scoring, identity).result()
 
-    def add_score(self, scoring_id: int, score: ScoreRow) -> Future[None]:
-        """Keeps a score; in the place of one that could not be made before."""
-        return self._write(scores.add_score, scoring_id, score)
+    def add_scores(self, scoring_id: int, found: Sequence[ScoreRow]) -> Future[None]:
+        """Keeps scores, in the place of those that a scorer has given the same variants of a label before."""
+        return self._write(scores.add_scores, scoring_id, found)
 
     def scorings(self, run_id: int) -> list[ScoringRow]:
         """How a run's labels were scored, the latest way first."""

@@ -1,51 +1,93 @@
-"""The residual stream where an SAE reads it. Knows no SAE and no subject."""
+"""The residual stream where an SAE reads it, and what chosen features make of it. Knows no corpus."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NoReturn, Protocol
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from probes.columns import Columns
 from probes.sae_config import Hook
 from probes.structure import layers_of
+from probes.subject import Subject
 
 
-@torch.inference_mode()
+class Stream(Protocol):
+    """Token ids -> the residual stream at a hook, in the model's dtype."""
+
+    def __call__(
+        self, ids: Int[Tensor, "batch pos"], attention_mask: Int[Tensor, "batch pos"] | None = None
+    ) -> Float[Tensor, "batch pos d_model"]: ...
+
+
 def residual(
     model: PreTrainedModel,
     ids: Int[Tensor, "batch pos"],
     hook: Hook,
     attention_mask: Int[Tensor, "batch pos"] | None = None,
 ) -> Float[Tensor, "batch pos d_model"]:
-    """The residual stream before or after block `hook.layer`, in the model's dtype.
+    """The residual stream before or after block `hook.layer`, in the model's dtype; no layer above is run.
 
     Taken at the layer itself: the last of a model's `hidden_states` has been through the final norm already.
     """
-    found: list[Tensor] = []
-    with _listening(layers_of(model)[hook.layer], hook, found):
-        # the model without its unembedding, which nobody reads here
-        model.base_model(input_ids=ids, attention_mask=attention_mask, use_cache=False)
-    return found[0]
+    with cut_at(model, hook) as stream:
+        return stream(ids, attention_mask)
 
 
 @contextmanager
-def _listening(layer: nn.Module, hook: Hook, found: list[Tensor]) -> Iterator[None]:
-    """While it lasts, what goes into (`pre`) or comes out of (`post`) the layer is put into `found`."""
+def cut_at(model: PreTrainedModel, hook: Hook) -> Iterator[Stream]:
+    """While it lasts, every forward of `model` ends at the hook; the value runs one and gives what it ends with.
 
-    def before(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        found.append(args[0] if args else kwargs["hidden_states"])
+    The value may be called from several threads at once.
+    """
+    layer = layers_of(model)[hook.layer]
 
-    def after(_module: nn.Module, _args: tuple[Any, ...], output: Any) -> None:
-        found.append(output[0] if isinstance(output, tuple) else output)
+    @torch.inference_mode()
+    def stream(
+        ids: Int[Tensor, "batch pos"], attention_mask: Int[Tensor, "batch pos"] | None = None
+    ) -> Float[Tensor, "batch pos d_model"]:
+        try:
+            # the model without its unembedding, which nobody reads here
+            model.base_model(input_ids=ids, attention_mask=attention_mask, use_cache=False)
+        except _Reached as reached:
+            return reached.states
+        raise AssertionError(f"The forward of a {type(model).__name__} never ran layer {hook.layer}.")
 
     if hook.side == "pre":
-        handle = layer.register_forward_pre_hook(before, with_kwargs=True)
+        handle = layer.register_forward_pre_hook(_stop_before, with_kwargs=True)
     else:
-        handle = layer.register_forward_hook(after)
+        handle = layer.register_forward_hook(_stop_after)
     try:
-        yield
+        yield stream
     finally:
         handle.remove()
+
+
+@torch.inference_mode()
+def feature_activations(
+    subject: Subject, columns: Columns, ids: Int[Tensor, "batch pos"]
+) -> Float[Tensor, "batch pos n_chosen"]:
+    """Activations of the columns' features at every token, float32; rows may be padded on the right.
+
+    A causal model's states never depend on what comes later, so padding needs no mask; what stands there means nothing.
+    """
+    return columns.encode(residual(subject.model, ids.to(subject.model.device), subject.sae.config.hook))
+
+
+class _Reached(Exception):  # noqa: N818, no error but the way out of a forward
+    """Carries the residual stream out of a forward that has run far enough."""
+
+    def __init__(self, states: Tensor) -> None:
+        super().__init__()
+        self.states = states
+
+
+def _stop_before(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> NoReturn:
+    raise _Reached(args[0] if args else kwargs["hidden_states"])
+
+
+def _stop_after(_module: nn.Module, _args: tuple[Any, ...], output: Any) -> NoReturn:
+    raise _Reached(output[0] if isinstance(output, tuple) else output)

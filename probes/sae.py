@@ -56,6 +56,10 @@ class SAE:
             features = features / self.W_dec.norm(dim=-1).clamp(min=1e-12)
         return (features @ self.W_dec + self.b_dec) * scale + shift
 
+    def normalised(self, activations: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
+        """What the SAE sees of residual-stream vectors, before b_dec is taken off."""
+        return self._normalised(activations)[0]
+
     def to(self, device: torch.device | str) -> Self:
         """The same SAE on another device."""
         tensors = {f.name: value for f in fields(self) if isinstance(value := getattr(self, f.name), Tensor)}

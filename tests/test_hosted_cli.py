@@ -1,12 +1,18 @@
 """The command line with a hosted explainer, end to end: opening lines, dry runs, exit statuses, budgets."""
 
 import json
+import re
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from agent.llm.anthropic import Anthropic
+from agent.llm.base import Usage
+from agent.llm.models import DEFAULTS
+from agent.llm.openai import OpenAI
+from agent.llm.prices import cost_usd
 from tests.fault_cases import PROVIDERS, always, on
 from tests.fault_runs import Interpret, commands, environment, subject_options
 from tests.llm_script import Reply
@@ -54,8 +60,8 @@ def test_a_run_opens_with_what_it_will_do_and_ends_with_what_it_used(
 ) -> None:
     ran = interpret("--features", "0-2", *subject, *_asking(server, provider))
     assert ran.status == 0, ran.err
-    lines = ran.out.splitlines()
-    heads = {line.split()[0]: line for line in lines[:7] if line and not line.startswith(" ")}
+    opening = ran.out.partition("\n\n")[0].splitlines()
+    heads = {line.split()[0]: line for line in opening if not line.startswith(" ")}
     assert [*heads] == ["subject", "explainer", "server", "features", "expected", "log", "run"]
     assert heads["explainer"].split() == ["explainer", f"{provider}:model-a"]
     assert heads["server"].split() == ["server", server.base_url(provider)]
@@ -66,6 +72,29 @@ def test_a_run_opens_with_what_it_will_do_and_ends_with_what_it_used(
     assert "3 features: 3 labelled, 0 abstained, 0 failed" in closing
     assert f"4 calls so far: {sum(server.tokens):,} tokens, cost unknown" in closing
     assert {row[0] for row in _rows("SELECT cost_usd FROM calls")} == {None}
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_what_has_a_price_is_estimated_added_up_and_kept_within_a_budget_in_dollars(
+    provider: str, interpret: Interpret, subject: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with LLMServer(models=[DEFAULTS[provider]]) as server:
+        hosted = {"anthropic": Anthropic, "openai": OpenAI}[provider]
+        monkeypatch.setattr(hosted, "own_address", server.base_url(provider))
+        monkeypatch.setenv(hosted.key_variables[0], "a-key-for-the-loopback")
+        command = ["--features", "0-9", *subject, "--llm", provider, "--concurrency", "2"]
+        ran = interpret(*command, "--budget-usd", "0.03")
+    opening, _, closing = " ".join(ran.out.split()).partition(" run 1, new ")
+    assert "the provider's own" in opening
+    assert "never more than $0.03" in opening
+    assert re.search(r"tokens, \$0\.\d\d to \$0\.\d\d; never", opening)
+    costs = _rows("SELECT cost_usd, input_tokens, output_tokens FROM calls")
+    prices = [cost_usd(provider, "", DEFAULTS[provider], Usage(*tokens, 0, 0)) for _, *tokens in costs]
+    assert [cost for cost, *_ in costs] == prices
+    spent = sum(cost for cost, *_ in costs)
+    assert 0 < spent <= 0.03
+    assert f"${spent:,.4f}" in closing
+    assert ran.status == int("leaves no room for another call (--budget-usd 0.03:" in closing)
 
 
 def test_a_dry_run_asks_for_the_models_and_for_nothing_else_and_writes_nothing(

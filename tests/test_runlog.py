@@ -353,7 +353,7 @@ class TestTables:
 
     def test_a_score_needs_a_value_or_a_reason(self, log: RunLog, path: Path) -> None:
         scoring_id, label_id = scoring(log)
-        log.add_score(scoring_id, score(label_id, value=None, reason="never fired")).result()
+        log.add_scores(scoring_id, [score(label_id, value=None, reason="never fired")]).result()
         with closing(sqlite3.connect(path)) as db, pytest.raises(sqlite3.IntegrityError, match="CHECK"):
             db.execute("UPDATE scores SET reason = NULL")
 
@@ -368,22 +368,15 @@ def scoring(log: RunLog) -> tuple[int, int]:
 
 
 class TestScores:
-    def test_a_score_comes_back_and_takes_the_place_of_an_unscored_one_only(self, log: RunLog) -> None:
+    def test_scores_come_back_and_take_the_place_of_earlier_ones_of_the_same_variant(self, log: RunLog) -> None:
         scoring_id, label_id = scoring(log)
-        log.add_score(scoring_id, score(label_id, value=None, reason="no answer")).result()
+        parts = [score(label_id, value=None, reason="no answer"), score(label_id, part="new_words")]
+        control = score(label_id, variant="shuffled")
+        log.add_scores(scoring_id, [*parts, control]).result()
         good = score(label_id, value=0.75, low=0.6, high=0.9, n=20, extra={"f1": 0.7}, items=[{"key": "a"}])
-        log.add_score(scoring_id, good).result()
-        assert log.scores(scoring_id) == [good]
+        log.add_scores(scoring_id, [good]).result()
+        assert log.scores(scoring_id) == [control, good]
         assert [row.scoring_id for row in log.scorings(1)] == [scoring_id]
-
-    def test_a_good_score_stands(self, path: Path) -> None:
-        log = RunLog.open(path)
-        scoring_id, label_id = scoring(log)
-        log.add_score(scoring_id, score(label_id)).result()
-        with pytest.raises(LogError, match="UNIQUE"):
-            log.add_score(scoring_id, score(label_id)).result()
-        with pytest.raises(LogError):
-            log.close()
 
     def test_calls_of_a_scoring_have_keys_and_costs_of_their_own(self, log: RunLog) -> None:
         run_id = begun(log)

@@ -4,6 +4,8 @@ from typing import Any
 
 from pydantic_core import from_json
 
+from agent.secrets import without_secrets
+
 _MOST_TOKENS = 10**12
 """A server that counts more is not believed."""
 
@@ -49,7 +51,7 @@ def tokens_at(data: Any, *path: str | int) -> int | None:
 
 
 def printable(text: str, most: int = 300) -> str:
-    """`text` in one line, at most `most` characters of it, unprintable ones escaped."""
-    line = " ".join(text[: 4 * most].split())
+    """`text` in one line, at most `most` characters of it, unprintable ones escaped, keys blanked before the cut."""
+    line = " ".join(without_secrets(text[: 4 * most]).split())
     short = line if len(line) <= most else f"{line[:most]}…"
     return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in short)

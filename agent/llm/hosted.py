@@ -18,8 +18,8 @@ from agent.llm.faults import Failure, from_error, pause_s, retry_after_s
 from agent.llm.models import DEFAULTS, deprecated_models, nearest_models
 from agent.llm.parsing import UnusableAnswer, parsed
 from agent.llm.prices import cost_usd, highest_cost_usd
-from agent.llm.wire import RawResponse, Reply, Response, address_of, looked_up, received
-from agent.secrets import without_secrets
+from agent.llm.wire import RawResponse, Reply, Response, address_of, credentials_in, looked_up, received
+from agent.secrets import BLANK, without_secrets
 from probes.settings import Value
 
 ADDED_TOKENS = 2000
@@ -70,6 +70,7 @@ class Hosted(ABC):
         self.base_url = base_url or os.environ.get(self.base_variable) or self.own_address
         shown = address_of(self.base_url)
         self.address = "" if shown == self.own_address else shown
+        self._credentials = credentials_in(self.base_url)
         self.model = model or ("" if self.address else DEFAULTS[self.provider])
         self.answer_tokens = answer_tokens
         self.effort = effort
@@ -83,18 +84,18 @@ class Hosted(ABC):
         reply = await received(self._opened(request, form), form, self.timeout_s, self.sdk_error)
         duration_ms = 1000 * (time.perf_counter() - started)
         reading = self._reading(reply, form)
-        value, failure = _value(reading, request.schema)
+        value, failure = self._value(reading, request.schema)
         exchange = Exchange(
             provider=self.provider,
             model=self.model,
-            response=without_secrets(reply.text),
+            response=self._blanked(reply.text),
             usage=reading.usage,
             cost_usd=self.cost_usd(reading.usage, reading.model),
             duration_ms=duration_ms,
-            error=None if failure is None else without_secrets(failure.sentence),
+            error=None if failure is None else self._blanked(failure.sentence),
             fault=None if failure is None else failure.fault,
             form=form,
-            resolved_model=None if reading.model is None else without_secrets(reading.model),
+            resolved_model=None if reading.model is None else self._blanked(reading.model),
             status=reply.status,
             retry_after_s=None if failure is None else retry_after_s(reply.headers),
             pause_s=pause_s(reply.headers, reading.usage),
@@ -152,7 +153,7 @@ class Hosted(ABC):
         reply = looked_up(self._list_raw, CHECK_S, self.sdk_error)
         self._require_service(reply)
         entries = items_at(json_of(reply.text), "data") if reply.failure is None else []
-        return [without_secrets(printable(name, _NAME_CHARS)) for entry in entries if (name := text_at(entry, "id"))]
+        return [self._blanked(printable(name, _NAME_CHARS)) for entry in entries if (name := text_at(entry, "id"))]
 
     def _note_on_list(self, listed: list[str]) -> str:
         if not listed or self.model in listed:
@@ -172,7 +173,7 @@ class Hosted(ABC):
             )
 
     def _told(self, reply: Reply) -> str:
-        return without_secrets(reply.failure.sentence) if reply.failure else ""
+        return self._blanked(reply.failure.sentence) if reply.failure else ""
 
     def _require_key(self) -> None:
         """Raises ExplainerError without a key where one is needed, or with one that cannot be sent."""
@@ -198,6 +199,22 @@ class Hosted(ABC):
         reading = self._read(body)
         return replace(reading, failure=from_error(reading.error, form)) if reading.error else reading
 
+    def _value(self, reading: Reading, schema: type[Value]) -> tuple[Value | None, Failure | None]:
+        """The value in the model's words, or why there is none. Keys that a server echoes are blanked."""
+        if reading.failure is not None:
+            return None, reading.failure
+        try:
+            value = parsed(self._blanked(reading.text), schema)
+            return parsed(self._blanked(value.model_dump_json()), schema), None  # JSON may have escaped them before
+        except UnusableAnswer as error:
+            return None, Failure(Fault.UNUSABLE, str(error))
+
+    def _blanked(self, text: str) -> str:
+        """`text` without keys, and without what the base URL holds of them."""
+        for secret in self._credentials:
+            text = text.replace(secret, BLANK)
+        return without_secrets(text)
+
     @abstractmethod
     def _opened(self, request: Request, form: Form) -> AbstractAsyncContextManager[Response]:
         """The request, ready to be sent."""
@@ -221,16 +238,6 @@ class Hosted(ABC):
     @abstractmethod
     async def close(self) -> None:
         """Gives connections back."""
-
-
-def _value(reading: Reading, schema: type[Value]) -> tuple[Value | None, Failure | None]:
-    """The value in the model's words, or why there is none. Keys that a server echoes are blanked before."""
-    if reading.failure is not None:
-        return None, reading.failure
-    try:
-        return parsed(without_secrets(reading.text), schema), None
-    except UnusableAnswer as error:
-        return None, Failure(Fault.UNUSABLE, str(error))
 
 
 def _some(names: list[str]) -> str:

@@ -5,11 +5,13 @@ classes, but wrap the same HTTP library, so that what happened is read from that
 """
 
 import asyncio
+import base64
+import json
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Protocol
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import httpx2
 
@@ -22,6 +24,8 @@ MOST_BYTES = 4_000_000
 """No more of a response is read."""
 LIMITS = httpx2.Limits(max_connections=1000, max_keepalive_connections=1000)
 CONNECT_S = 10.0
+_LEAST_CHARS = 8
+"""Shorter credentials stand in ordinary text too often to be looked for."""
 
 
 @dataclass(frozen=True)
@@ -115,3 +119,14 @@ def address_of(base_url: str) -> str:
         raise ExplainerError(f"Base URL '{shown}' is not usable; write it like http://localhost:8000/v1.")
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
     return f"{parts.scheme}://{host}{port}{parts.path.rstrip('/')}"
+
+
+def credentials_in(base_url: str) -> list[str]:
+    """What is secret in a base URL, in every form in which it is sent or may be echoed, the longest first."""
+    parts = urlsplit(base_url.strip())
+    written = parts.password or parts.username or ""
+    if not written:
+        return []
+    sent = f"{unquote(parts.username or '')}:{unquote(parts.password or '')}"
+    forms = {written, unquote(written), json.dumps(unquote(written))[1:-1], base64.b64encode(sent.encode()).decode()}
+    return sorted((form for form in forms if len(form) >= _LEAST_CHARS), key=len, reverse=True)

@@ -1,6 +1,7 @@
 """Scorings of a run and their scores: rows in, values out. Knows no scorer."""
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from sqlite_utils import Database
@@ -34,14 +35,30 @@ def begin_scoring(db: Database, identity: ScoringIdentity) -> int:
     )
 
 
-def add_score(db: Database, scoring_id: int, score: ScoreRow) -> None:
-    """A score; one that could not be made before is replaced, any other stands (sqlite3.IntegrityError)."""
-    key = [scoring_id, score.label_id, score.scorer, score.variant, score.part]
-    db.execute(
-        "DELETE FROM scores WHERE scoring_id = ? AND label_id = ? AND scorer = ? AND variant = ? AND part = ? "
-        "AND value IS NULL",
-        key,
-    )
+def add_scores(db: Database, scoring_id: int, scores: Sequence[ScoreRow]) -> None:
+    """Scores, in the place of those that a scorer has given the same variants of a label before."""
+    for score in scores:
+        key = [scoring_id, score.label_id, score.scorer, score.variant]
+        db.execute("DELETE FROM scores WHERE scoring_id = ? AND label_id = ? AND scorer = ? AND variant = ?", key)
+    for score in scores:
+        _insert(db, scoring_id, score)
+
+
+def scorings(db: Database, run_id: int) -> list[ScoringRow]:
+    """How a run's labels were scored, the latest way first."""
+    found = rows(db, "SELECT * FROM scorings WHERE run_id = :run_id ORDER BY id DESC", {"run_id": run_id})
+    return [
+        ScoringRow(row["id"], row["corpus_id"], row["judge"], json.loads(row["settings"]), row["created"])
+        for row in found
+    ]
+
+
+def scores(db: Database, scoring_id: int) -> list[ScoreRow]:
+    """The scores of a scoring, by feature."""
+    return [_score(row) for row in rows(db, _SCORES, {"scoring_id": scoring_id})]
+
+
+def _insert(db: Database, scoring_id: int, score: ScoreRow) -> None:
     insert(
         db,
         "scores",
@@ -63,20 +80,6 @@ def add_score(db: Database, scoring_id: int, score: ScoreRow) -> None:
             "created": now(),
         },
     )
-
-
-def scorings(db: Database, run_id: int) -> list[ScoringRow]:
-    """How a run's labels were scored, the latest way first."""
-    found = rows(db, "SELECT * FROM scorings WHERE run_id = :run_id ORDER BY id DESC", {"run_id": run_id})
-    return [
-        ScoringRow(row["id"], row["corpus_id"], row["judge"], json.loads(row["settings"]), row["created"])
-        for row in found
-    ]
-
-
-def scores(db: Database, scoring_id: int) -> list[ScoreRow]:
-    """The scores of a scoring, by feature."""
-    return [_score(row) for row in rows(db, _SCORES, {"scoring_id": scoring_id})]
 
 
 def _score(row: dict[str, Any]) -> ScoreRow:

@@ -8,6 +8,7 @@ import json
 import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
@@ -19,6 +20,10 @@ from agent.evidence.wording import percent, token_words
 from agent.runlog import CallRow, LabelRow, RunSummary
 from agent.terminal.basis import Basis
 from probes.evidence import Projection, ScoredToken, TokenList
+
+if TYPE_CHECKING:  # types alone: statistics take their time to be imported, and a list of labels needs none
+    from eval.metrics import Estimate
+    from eval.report import Line
 
 _PLAIN_WIDTH = 150
 """Columns where nobody's window sets them: files, pipes, logs of other programs."""
@@ -33,6 +38,14 @@ _RUN_COLUMNS = (
     "abstained",
     "failed",
 )
+_VARIANT_WORDS = {
+    "label": "the run's label",
+    "known": "known concept's name",
+    "one_shot": "one shot over top texts",
+    "baseline": "the source's label",
+    "tokens": "top tokens only",
+    "shuffled": "another feature's",
+}
 _STATUS_STYLE = {"labelled": "", "abstained": "dim", "failed": "red"}
 
 
@@ -145,6 +158,31 @@ def calls_table(calls: Sequence[CallRow]) -> Table:
         )
         table.add_row(*(Text(printable(cell)) for cell in cells))
     return table
+
+
+def scores_table(lines: Sequence["Line"]) -> Table:
+    """Means over features with 95 % intervals, controls beside them."""
+    table = _table("scorer", "texts", "label scored", "mean", "95 % interval", "features", "label ahead by")
+    for line in lines:
+        mean = line.mean
+        table.add_row(
+            f"{line.scorer} ({line.metric})",
+            line.part.replace("_", " "),
+            _VARIANT_WORDS.get(line.variant, line.variant),
+            _rounded(mean.value),
+            _interval(mean),
+            str(mean.n),
+            "" if line.ahead is None else f"{_rounded(line.ahead.value)} {_interval(line.ahead)}",
+        )
+    return table
+
+
+def _rounded(value: float | None) -> str:
+    return "" if value is None else f"{value:.2f}"
+
+
+def _interval(estimate: "Estimate") -> str:
+    return "" if estimate.low is None or estimate.high is None else f"[{estimate.low:.2f}, {estimate.high:.2f}]"
 
 
 def _answer_words(call: CallRow) -> str:

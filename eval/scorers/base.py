@@ -20,8 +20,9 @@ from probes.examples import Example
 from probes.settings import Value
 from prompts import render
 
-Variant = Literal["label", "shuffled", "tokens", "one_shot"]
-"""What is scored: the feature's own label, another feature's, its top tokens, or one made in one shot from texts."""
+Variant = Literal["label", "shuffled", "tokens", "one_shot", "baseline", "known"]
+"""What is scored: the feature's own label, another feature's, its top tokens, one made in one shot from texts, one that
+the source of the examples brought along, or the name of the concept that the feature is known to stand for."""
 
 Need = Literal["judge", "runner", "embedder"]
 """What a scorer cannot do without."""
@@ -148,6 +149,10 @@ class Scorer(Protocol):
 
     async def score(self, task: Task) -> Score:
         """The score; a fault of single answers is in it. Raises what ends a run."""
+        ...
+
+    def of_items(self, items: Sequence[Item], task: Task) -> Score:
+        """The score that some of the items found for a task give by themselves; nothing is asked again."""
         ...
 
 

@@ -50,6 +50,10 @@ class Clarity:
         usable = [text for text in dict.fromkeys((*firing, *silent)) if text]
         peaks = dict(zip(usable, await self.runner.peaks(task.feature, usable), strict=True))
         items = _items("firing", firing, peaks, True) + _items("silent", silent, peaks, False)
+        return self.of_items(items, task)
+
+    def of_items(self, items: Sequence[Item], task: Task) -> Score:
+        """Over the texts that are among them."""
         return _score(items, task.maximum)
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from eval.excerpts import cut, key_of, shown
 from eval.scorers.base import Item, Judge, Need, Score, Task, drawn, lacking, unscored
 from eval.scorers.verdicts import METRIC, Candidate, classified, judged
-from probes.examples import Example
+from probes.examples import Example, ExampleKind
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,12 @@ class Detection:
             return unscored(self.name, METRIC, reason)
         chosen = _balanced(task)
         items = await judged(self.judge, task, self.name, [_candidate(example) for example in chosen])
-        return classified(self.name, items, _refused(chosen, items))
+        return self.of_items(items, task)
+
+    def of_items(self, items: Sequence[Item], task: Task) -> Score:
+        """Beside it, the share of each kind of negatives that was told to be one."""
+        kinds = {key_of(cut(example)): example.kind for example in task.negatives}
+        return classified(self.name, items, _refused(items, kinds))
 
 
 def _balanced(task: Task) -> list[Example]:
@@ -46,8 +51,9 @@ def _candidate(example: Example) -> Candidate:
     return Candidate(key_of(excerpt), excerpt.text, shown(excerpt), example.kind == "activating")
 
 
-def _refused(examples: Sequence[Example], items: Sequence[Item]) -> Mapping[str, float | None]:
-    """Share of each kind of negatives that was told to be one."""
-    answered = [(e.kind, bool(i.prediction)) for e, i in zip(examples, items, strict=True) if i.prediction is not None]
+def _refused(items: Sequence[Item], kinds: Mapping[str, ExampleKind]) -> Mapping[str, float | None]:
+    answered = [
+        (kinds[item.key], bool(item.prediction)) for item in items if not item.truth and item.prediction is not None
+    ]
     asked, refused = Counter(kind for kind, _ in answered), Counter(kind for kind, fits in answered if not fits)
-    return {f"refused_{kind}": refused[kind] / n for kind, n in asked.items() if kind != "activating"}
+    return {f"refused_{kind}": refused[kind] / n for kind, n in asked.items()}

@@ -73,17 +73,25 @@ class Discrimination:
             return Missed(reply.reason or "no answer") if reply.value is None else reply.value.answers
 
         found = await ask_in_batches(trials, BATCH, ask)
-        items = [_item(trial, choice) for trial, choice in zip(trials, found, strict=True)]
+        return self.of_items([_item(trial, choice) for trial, choice in zip(trials, found, strict=True)], task)
+
+    def of_items(self, items: Sequence[Item], task: Task) -> Score:
+        """Over the texts of the feature that are among them."""
         right = [item.prediction is True for item in items if item.prediction is not None]
-        chance = 1 / len(trials[0].texts)
+        chance = 1 / (1 + len(_rivals(task)))
         return scored(self.name, METRIC, share(sum(right), len(right)), items, {"chance": chance})
+
+
+def _rivals(task: Task) -> list[list[Example]]:
+    """The texts of each neighbour that has some of its own."""
+    own_texts = {example.text for example in task.activating}
+    others = ([e for e in texts if e.text not in own_texts] for _, texts in sorted(task.neighbours.items()))
+    return [texts for texts in others if texts]
 
 
 def _trials(task: Task) -> Iterator[Trial]:
     rng = np.random.default_rng(task.seed)
-    own_texts = {example.text for example in task.activating}
-    others = [[e for e in texts if e.text not in own_texts] for _, texts in sorted(task.neighbours.items())]
-    rivals = [drawn(texts, len(texts), rng) for texts in others if texts]
+    rivals = [drawn(texts, len(texts), rng) for texts in _rivals(task)]
     if not rivals:
         return
     for number, own in enumerate(drawn(task.activating, len(task.activating), rng)):

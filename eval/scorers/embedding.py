@@ -39,7 +39,13 @@ class Embedding:
         if np.isnan(label).any():
             return unscored(self.name, METRIC, "the label has no embedding")
         items = [_item(example, float(vector @ label)) for example, vector in zip(examples, vectors, strict=True)]
-        return _score(items)
+        return self.of_items(items, task)
+
+    def of_items(self, items: Sequence[Item], _task: Task) -> Score:
+        """Over the texts that are among them."""
+        answered = [(bool(item.truth), item.prediction) for item in items if isinstance(item.prediction, float)]
+        estimate = auroc([truth for truth, _ in answered], [similarity for _, similarity in answered])
+        return scored(self.name, METRIC, estimate, items)
 
 
 def _unit(vectors: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n d"]:
@@ -54,9 +60,3 @@ def _item(example: Example, similarity: float) -> Item:
     if np.isnan(similarity):
         return Item(key_of(example), example.text, truth, None, "the text has no embedding")
     return Item(key_of(example), example.text, truth, similarity)
-
-
-def _score(items: Sequence[Item]) -> Score:
-    answered = [(bool(item.truth), item.prediction) for item in items if isinstance(item.prediction, float)]
-    estimate = auroc([truth for truth, _ in answered], [similarity for _, similarity in answered])
-    return scored(Embedding.name, METRIC, estimate, items)

@@ -13,7 +13,7 @@ from typing import ClassVar
 import numpy as np
 
 from eval.excerpts import active_places, cut, key_of, marked
-from eval.scorers.base import Judge, Need, Score, Task, drawn, unscored
+from eval.scorers.base import Item, Judge, Need, Score, Task, drawn, unscored
 from eval.scorers.verdicts import BATCH, METRIC, Candidate, classified, judged
 from probes.examples import Example
 
@@ -34,7 +34,11 @@ class Fuzzing:
         candidates = _candidates(task)
         if not candidates:
             return unscored(self.name, METRIC, "the feature fires on every token, so none can be marked wrongly")
-        return classified(self.name, await judged(self.judge, task, self.name, candidates))
+        return self.of_items(await judged(self.judge, task, self.name, candidates), task)
+
+    def of_items(self, items: Sequence[Item], _task: Task) -> Score:
+        """Over the texts that are among them."""
+        return classified(self.name, items)
 
 
 def _candidates(task: Task) -> list[Candidate]:

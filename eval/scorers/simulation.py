@@ -46,6 +46,10 @@ class Simulation:
         rng = np.random.default_rng(task.seed)
         chosen = [cut(e) for source in (task.activating, task.negatives) for e in drawn(source, TEXTS, rng)]
         items = await together(self._simulated(task, example, number) for number, example in enumerate(chosen))
+        return self.of_items(items, task)
+
+    def of_items(self, items: Sequence[Item], task: Task) -> Score:
+        """Over the texts that are among them."""
         return _score(items, task.seed)
 
     async def _simulated(self, task: Task, example: Example, number: int) -> Item:

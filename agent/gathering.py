@@ -1,0 +1,153 @@
+"""`interpret examples`: texts on which features fire, from a corpus or another tool's files, into the log.
+
+Knows the order of things and what is said of them; the work is in `eval`.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.text import Text
+
+from agent.config import RunConfig
+from agent.doctor import subject_words
+from agent.runlog import CorpusIdentity, RunLog
+from agent.terminal.display import console, facts
+from eval.collecting import Collection, CollectSettings
+from eval.corpora import Faults, documents
+from eval.errors import ExamplesError
+from eval.harvest import Harvested, harvest, harvested
+from eval.readers import Reading, read_examples
+from eval.readers.base import Vocabulary
+from eval.windows import special_ids
+from probes.features import parse_features
+from probes.subject import Subject, load_subject
+
+_TOLD_FAULTS = 5
+
+
+def gather_examples(config: RunConfig, spec: str, imported: Path | None, form: str | None) -> int:
+    """Reads, stores, prints; the exit status, 0. Raises InterpretError."""
+    screen = console()
+    with RunLog.open(config.log) as log:
+        subject = load_subject(config.subject)
+        features = parse_features(spec, subject.card.n_features, config.seed)
+        screen.print(facts([("subject", subject_words(subject.card)), ("features", f"{len(features):,} ({spec})")]))
+        if imported is None:
+            _from_corpus(screen, config, log, subject, features)
+        else:
+            _from_files(screen, config, log, subject, features, imported, form)
+    return 0
+
+
+def _from_corpus(screen: Console, config: RunConfig, log: RunLog, subject: Subject, features: Sequence[int]) -> None:
+    wanted = config.examples
+    identity = _identity(config, subject, wanted.corpus, wanted.model_dump(mode="json"))
+    corpus_id = log.begin_corpus(identity)
+    todo = [feature for feature in features if feature not in log.collected_features(corpus_id)]
+    screen.print(facts([("corpus", f"{wanted.corpus}, up to {wanted.tokens:,} tokens"), ("log", str(config.log))]))
+    if not todo:
+        screen.print(Text(f"Nothing left to do: examples of all {len(features):,} features are in the log."))
+        return
+    faults = Faults()
+    settings = CollectSettings(n_tokens=wanted.tokens, context=wanted.context, seed=config.seed)
+    texts = documents(wanted.corpus, faults, wanted.text_key, config.seed)
+    with _bar(screen, "tokens", wanted.tokens) as advance:
+        collection, found = harvest(subject, texts, todo, settings, advance)
+    _store(screen, log, corpus_id, found, len(todo))
+    check = collection.check
+    log.note_pass(corpus_id, collection.n_tokens, check.l0, check.explained_variance)
+    screen.print(facts([*_pass_lines(collection), *_fault_lines(faults.sentences, faults.n)]))
+    screen.print(Text(_next_step(config)))
+
+
+def _from_files(
+    screen: Console,
+    config: RunConfig,
+    log: RunLog,
+    subject: Subject,
+    features: Sequence[int],
+    path: Path,
+    form: str | None,
+) -> None:
+    vocabulary = Vocabulary(subject.card.vocab, subject.text_of, special_ids(subject.tokenizer))
+    reading = read_examples(path, form, frozenset(features), vocabulary, config.seed)
+    if not reading.features:
+        raise ExamplesError(
+            f"{path} holds {reading.n_records:,} records, but none of the {len(features):,} features asked for; "
+            "name others with --features."
+        )
+    corpus_id = log.begin_corpus(_identity(config, subject, reading.source, {"path": str(path)}))
+    found = (harvested(item, config.seed) for item in reading.features.values())
+    _store(screen, log, corpus_id, found, len(reading.features))
+    screen.print(facts([*_reading_lines(reading, len(features)), *_fault_lines(reading.faults, len(reading.faults))]))
+    screen.print(Text(_next_step(config)))
+
+
+def _identity(config: RunConfig, subject: Subject, source: str, settings: dict[str, object]) -> CorpusIdentity:
+    return CorpusIdentity(subject=subject.card, source=source, settings=settings, seed=config.seed)
+
+
+def _store(screen: Console, log: RunLog, corpus_id: int, found: Iterable[Harvested], n_features: int) -> None:
+    """Writes feature after feature; memory holds one of them at a time."""
+    with _bar(screen, "stored", n_features) as advance:
+        for item in found:
+            log.add_collected(corpus_id, item.found, item.splitting).result()
+            advance(1)
+
+
+def _pass_lines(collection: Collection) -> Iterator[tuple[str, str]]:
+    check, found = collection.check, collection.features.values()
+    explained = "unknown" if check.explained_variance is None else f"{check.explained_variance:.3f}"
+    yield "self-check", f"{check.l0:.1f} features per token, explained variance {explained}, {check.n_tokens:,} tokens"
+    dead = sum(item.activity is not None and item.activity.n_active == 0 for item in found)
+    yield "read", f"{collection.n_tokens:,} tokens of {collection.n_documents:,} documents"
+    yield "features", f"{len(found):,}, {dead:,} of which never fired"
+
+
+def _reading_lines(reading: Reading, n_features: int) -> Iterator[tuple[str, str]]:
+    n_examples = sum(len(item.examples) for item in reading.features.values())
+    yield "source", f"{reading.source}, {reading.n_records:,} records"
+    yield "features", f"{len(reading.features):,} of the {n_features:,} asked for, {n_examples:,} examples"
+
+
+def _fault_lines(sentences: Sequence[str], n: int) -> Iterator[tuple[str, str]]:
+    for sentence in sentences[:_TOLD_FAULTS]:
+        yield "left out", sentence
+    if n > _TOLD_FAULTS:
+        yield "left out", f"and {n - _TOLD_FAULTS:,} more"
+
+
+def _next_step(config: RunConfig) -> str:
+    return f"Labels of this subject can be scored on them: interpret score --log {config.log}"
+
+
+@contextmanager
+def _bar(screen: Console, what: str, total: int) -> Iterator["Advance"]:
+    columns = (
+        TextColumn(what),
+        BarColumn(),
+        TextColumn("{task.completed:,} of {task.total:,}"),
+        TextColumn("{task.fields[rate]}"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=screen, disable=not screen.is_terminal) as bar:
+        yield Advance(bar, total)
+
+
+class Advance:
+    """Moves a bar, and shows how fast."""
+
+    def __init__(self, bar: Progress, total: int) -> None:
+        self._bar = bar
+        self._task = bar.add_task("", total=total, rate="")
+
+    def __call__(self, n: int) -> None:
+        """`n` more are done."""
+        task = self._bar.tasks[0]
+        rate = f"{task.speed:,.0f}/s" if task.speed else ""
+        self._bar.update(self._task, advance=n, rate=rate)

@@ -1,0 +1,209 @@
+"""`interpret score`: a run's labels measured on held-out texts, beside their controls. Nothing is probed again.
+
+Knows the order of things and what is said of them; the work is in `eval`.
+"""
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.text import Text
+
+from agent.admission import Admission
+from agent.asking import Asker
+from agent.budget import Budget, Limits
+from agent.config import RunConfig, ScoreSettings
+from agent.errors import BudgetError, LogError
+from agent.gate import Gate
+from agent.llm import make_explainer
+from agent.llm.base import Explainer
+from agent.run import explainer_name
+from agent.runlog import CorpusRow, LabelRow, RunLog, RunSummary, ScoringIdentity, Spent
+from agent.terminal.display import console, facts, scores_table
+from eval import report
+from eval.embedders import SentenceEmbedder, SubjectEmbedder
+from eval.judge import LoggedJudge
+from eval.known import known_concepts
+from eval.scorers import SCORERS, Tools, make_scorers
+from eval.scorers.base import Embedder
+from eval.scoring import Scoring
+from eval.subject_runner import SubjectRunner
+from probes.features import parse_features
+from probes.subject import Subject, load_subject
+from prompts import template_hashes
+
+_FREE = ("embedding",)
+_ASKING = ("detection", "fuzzing")
+
+
+def score_labels(config: RunConfig, run_id: int | None, spec: str | None) -> int:
+    """Scores, prints; the exit status: 1 where a budget ended it, else 0. Raises InterpretError."""
+    screen = console()
+    with RunLog.open(config.log) as log, ExitStack() as stack:
+        run = log.run(run_id)
+        subject = load_subject(config.subject)
+        _check_subject(run, subject)
+        rows = _rows(log, run, subject, config, spec)
+        corpus = _corpus(log, subject, rows)
+        explainer = make_explainer(config.llm, config.base_url or "", config.answer_tokens, config.effort)
+        note = explainer.check()
+        settings = _settings(config, explainer)
+        identity = _identity(run, corpus, config, settings, explainer)
+        scoring_id = log.begin_scoring(identity)
+        screen.print(facts(_opening(run, corpus, explainer, note, settings, rows, config)))
+        admission = _admission(config, log, run.run_id, scoring_id)
+        judge = LoggedJudge(Asker(explainer, log, run.run_id, admission), scoring_id) if explainer.forms else None
+        tools = Tools(judge, stack.enter_context(SubjectRunner(subject)), _embedder(config, subject))
+        scoring = Scoring(
+            log=log,
+            scoring_id=scoring_id,
+            corpus_id=corpus.corpus_id,
+            scorers=make_scorers(settings.scorers or (), tools),
+            judge=judge,
+            settings=settings,
+            seed=config.seed,
+            concepts=_concepts(config),
+        )
+        stopped = _measure(screen, scoring, explainer, rows, config.concurrency)
+        _print(screen, log, scoring_id, config, log.spent(run.run_id, scoring_id))
+        if stopped is not None:
+            screen.print(Text(str(stopped), style="bold"))
+    return int(stopped is not None)
+
+
+def _measure(
+    screen: Console, scoring: Scoring, explainer: Explainer, rows: Sequence[LabelRow], concurrency: int
+) -> BudgetError | None:
+    """Scores all rows; a spent budget is told, whatever else ends a run is raised."""
+
+    async def measured() -> None:
+        with _bar(screen, len(rows)) as bar:
+            try:
+                await scoring.score(rows, concurrency, lambda _: bar.advance(bar.tasks[0].id))
+            finally:
+                await explainer.close()
+
+    try:
+        asyncio.run(measured())
+    except BudgetError as error:
+        return error
+    return None
+
+
+def _check_subject(run: RunSummary, subject: Subject) -> None:
+    if run.subject["fingerprint"] != subject.card.fingerprint:
+        raise LogError(
+            f"Run {run.run_id} is about {run.subject['name']}, not about {subject.card.name}; name its subject with "
+            "--subject, or with --model and --sae."
+        )
+
+
+def _rows(log: RunLog, run: RunSummary, subject: Subject, config: RunConfig, spec: str | None) -> list[LabelRow]:
+    features = None if spec is None else parse_features(spec, subject.card.n_features, config.seed)
+    rows = log.labels(run.run_id, features=features)
+    if not rows:
+        raise LogError(
+            f"Run {run.run_id} has no label of these features; interpret log {run.run_id} lists what it has."
+        )
+    return rows
+
+
+def _corpus(log: RunLog, subject: Subject, rows: Sequence[LabelRow]) -> CorpusRow:
+    """The latest corpus of the subject that has examples of any of the features."""
+    wanted = {row.feature for row in rows}
+    for corpus in log.corpora(subject.card.fingerprint):
+        if wanted & log.collected_features(corpus.corpus_id):
+            return corpus
+    first, last = min(wanted), max(wanted)
+    raise LogError(
+        f"{log.path} holds no examples of these features; "
+        f"interpret examples --features {first}-{last} --log {log.path} collects some."
+    )
+
+
+def _settings(config: RunConfig, explainer: Explainer) -> ScoreSettings:
+    scorers = config.score.scorers or (_FREE + _ASKING if explainer.forms else _FREE)
+    return config.score.model_copy(update={"scorers": tuple(dict.fromkeys(scorers))})
+
+
+def _identity(
+    run: RunSummary, corpus: CorpusRow, config: RunConfig, settings: ScoreSettings, explainer: Explainer
+) -> ScoringIdentity:
+    asking = [name for name in settings.scorers or () if name in SCORERS and "judge" in SCORERS[name].needs]
+    resolved = {**settings.model_dump(mode="json"), "seed": config.seed}
+    if explainer.forms:
+        resolved |= {"answer_tokens": config.answer_tokens, "effort": config.effort}
+    return ScoringIdentity(
+        run_id=run.run_id,
+        corpus_id=corpus.corpus_id,
+        judge=explainer_name(explainer),
+        settings=resolved,
+        templates=template_hashes(["judge", "one_shot", *asking] if explainer.forms else []),
+    )
+
+
+def _opening(
+    run: RunSummary,
+    corpus: CorpusRow,
+    explainer: Explainer,
+    note: str,
+    settings: ScoreSettings,
+    rows: Sequence[LabelRow],
+    config: RunConfig,
+) -> Iterator[tuple[str, str]]:
+    n_labelled = sum(row.status == "labelled" for row in rows)
+    yield "run", f"{run.run_id}, {n_labelled:,} labels of {len(rows):,} features, explainer {run.explainer}"
+    tokens = "" if corpus.n_tokens is None else f", {corpus.n_tokens:,} tokens"
+    yield "examples", f"{corpus.source}{tokens}, collected {corpus.created[:10]}"
+    yield "scorers", ", ".join(settings.scorers or ())
+    if explainer.forms:
+        yield "judge", explainer_name(explainer)
+    if note:
+        yield "note", note
+    yield "log", str(config.log)
+
+
+def _admission(config: RunConfig, log: RunLog, run_id: int, scoring_id: int) -> Admission:
+    spent = log.spent(run_id, scoring_id)
+    limits = Limits(tokens=config.budget_tokens, usd=config.budget_usd)
+    budget = Budget(limits, tokens=spent.most_tokens, usd=spent.most_usd, known_usd=spent.cost_usd or 0.0)
+    return Admission(Gate(config.concurrency), budget)
+
+
+def _embedder(config: RunConfig, subject: Subject) -> Embedder:
+    return SentenceEmbedder(config.score.embedder) if config.score.embedder else SubjectEmbedder(subject)
+
+
+def _concepts(config: RunConfig) -> dict[int, str]:
+    truth = known_concepts(config.subject)
+    return {feature: known.name for feature, known in truth.features.items()} if truth else {}
+
+
+def _bar(screen: Console, n_features: int) -> Progress:
+    columns = (
+        TextColumn("features"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    bar = Progress(*columns, console=screen, disable=not screen.is_terminal)
+    bar.add_task("", total=n_features)
+    return bar
+
+
+def _print(screen: Console, log: RunLog, scoring_id: int, config: RunConfig, spent: Spent) -> None:
+    scores = log.scores(scoring_id)
+    screen.print()
+    screen.print(scores_table(report.lines(scores, config.seed)))
+    screen.print()
+    for lack in report.unscored(scores):
+        if lack.n:
+            reasons = "; ".join(f"{n:,} {reason}" for reason, n in lack.reasons[:4])
+            screen.print(Text(f"{lack.scorer}: {lack.n:,} of {lack.of:,} features unscored: {reasons}"))
+    if spent.calls:
+        dollars = "cost unknown" if spent.cost_usd is None else f"${spent.cost_usd:,.4f}"
+        screen.print(Text(f"{spent.calls:,} calls, {spent.tokens:,} tokens, {dollars}."))

@@ -1,0 +1,175 @@
+"""Examples of chosen features from a corpus: one streaming pass of the subject, in memory that does not grow with it.
+
+Says in what order things happen; the model's part is in `eval.firing`, what is kept in `eval.tally`. Knows no label, no log.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import chain
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from pydantic import Field
+
+from eval.corpora import Document
+from eval.errors import ExamplesError
+from eval.examples import Collected, Example
+from eval.firing import ahead, firings
+from eval.self_check import SelfCheck, self_check
+from eval.shelves import Rows
+from eval.spelling import Spelling
+from eval.tally import Sizes, Tally, stratum
+from eval.windows import Batch, Windows
+from probes.columns import Columns
+from probes.settings import Value
+from probes.subject import Subject
+
+BATCH_TOKENS = 16384
+"""Tokens that are added up at a time."""
+
+
+class CollectSettings(Value):
+    """How much is read and kept."""
+
+    n_tokens: int = Field(default=1_000_000, ge=1)
+    """Most tokens to read."""
+    context: int = Field(default=128, ge=8, le=8192)
+    """Most tokens of a window, BOS with them; documents are cut into windows, and no window crosses documents."""
+    top: int = Field(default=32, ge=1)
+    """Strongest windows kept of each feature."""
+    per_stratum: int = Field(default=8, ge=1)
+    """Windows sampled from each tenth of each feature's range."""
+    pool: int = Field(default=2000, ge=1)
+    """Random windows kept."""
+    seed: int = Field(default=0, ge=0)
+
+
+@dataclass(frozen=True)
+class PoolWindow:
+    """A stretch of a random window."""
+
+    document: str
+    start: int
+    """Place of the first token in its document."""
+    token_ids: tuple[int, ...]
+    tokens: tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Pool:
+    """Random windows, whatever fires in them."""
+
+    windows: tuple[PoolWindow, ...]
+    features: tuple[int, ...]
+    peaks: Float[np.ndarray, "n_pool n_chosen"]
+    """The highest activation of each of `features` within each stretch, float32; 0 where it does not fire."""
+
+
+@dataclass(frozen=True, eq=False)
+class Collection:
+    """What a pass brings home."""
+
+    n_tokens: int
+    """Tokens that count: special ones are left out."""
+    n_documents: int
+    check: SelfCheck
+    features: Mapping[int, Collected]
+    pool: Pool
+
+
+def collect(
+    subject: Subject,
+    documents: Iterable[Document],
+    features: Sequence[int],
+    settings: CollectSettings,
+    progress: Callable[[int], None],
+) -> Collection:
+    """Examples and counts of `features` over `documents`; `progress` is told the tokens of each batch when it is done.
+
+    A feature's examples are its strongest windows, the strongest first, then a sample over its range that has none of
+    those. Windows of the very same tokens are kept once. The same seed, documents and features give the same examples.
+    Raises ExamplesError where the documents hold nothing, the SAE does not fit the model, or an activation is not a
+    finite number.
+    """
+    windows = Windows(subject, settings.context, BATCH_TOKENS)
+    batches = windows.batches(documents, settings.n_tokens)
+    first = next(batches, None)
+    if first is None:
+        raise ExamplesError("The corpus holds no text; give one that has some.")
+    check = self_check(subject, first)
+    columns = Columns(subject.sae, features)
+    tally = Tally(Sizes(len(features), settings.top, settings.per_stratum, settings.pool), settings.seed)
+    scan(subject, columns, chain([first], batches), tally, progress)
+    spelling = Spelling(subject)
+    found = {f: _collected(tally, place, f, spelling) for place, f in enumerate(columns.features)}
+    return Collection(tally.n_tokens, windows.n_documents, check, found, _pool(tally, columns.features, spelling))
+
+
+def scan(
+    subject: Subject, columns: Columns, batches: Iterable[Batch], tally: Tally, progress: Callable[[int], None]
+) -> None:
+    """Adds the batches to `tally`: the model reads some of them while what it found in others is added up."""
+    keep_freed_memory()
+    with firings(subject, columns, forward_tokens(subject)) as fired_in, _threads(subject) as n_threads:
+        for fired in ahead(fired_in, batches, n_threads):
+            tally.add(fired)
+            progress(fired.batch.n_tokens)
+
+
+@contextmanager
+def _threads(subject: Subject) -> Iterator[int]:
+    """How many threads read; on a CPU two that share its cores, since one leaves them idle between its operations."""
+    cores = torch.get_num_threads()
+    if subject.model.device.type != "cpu" or cores == 1:
+        yield 1
+        return
+    torch.set_num_threads(cores // 2)
+    try:
+        yield 2
+    finally:
+        torch.set_num_threads(cores)
+
+
+def keep_freed_memory() -> None:
+    """Lets glibc reuse what is freed between batches instead of returning it to the system and asking for it again, which
+    takes a fifth of a pass: freeing one block just below its limit of 32 MiB raises its thresholds for good."""
+    torch.empty(31 << 20, dtype=torch.uint8)
+
+
+def forward_tokens(subject: Subject) -> int:
+    """Tokens that go through the model at a time: on a CPU as many as its caches hold."""
+    return 2048 if subject.model.device.type == "cpu" else BATCH_TOKENS
+
+
+def _collected(tally: Tally, place: int, feature: int, spelling: Spelling) -> Collected:
+    activity = tally.histograms.activity(place, feature, tally.n_tokens)
+    top, sample = tally.kept(place)
+    others = sample.rows[~np.isin(sample.names, top.names)]
+    examples = [_example(row, feature, activity.maximum, spelling) for row in (*top.rows, *others)]
+    return Collected(feature, activity, examples)
+
+
+def _example(row: Rows, feature: int, maximum: float, spelling: Spelling) -> Example:
+    ids = tuple(row["ids"][: row["length"]].tolist())
+    activations = row["activations"][: row["length"]]
+    return Example(
+        feature=feature,
+        kind="activating",
+        document=row["document"],
+        tokens=spelling(ids),
+        activations=tuple(activations.tolist()),
+        token_ids=ids,
+        start=int(row["start"]),
+        quantile=int(stratum(activations.max(), np.float32(maximum))),
+    )
+
+
+def _pool(tally: Tally, features: tuple[int, ...], spelling: Spelling) -> Pool:
+    rows = tally.pool
+    ids = [tuple(row["ids"][: row["length"]].tolist()) for row in rows]
+    windows = tuple(
+        PoolWindow(row["document"], int(row["start"]), i, spelling(i)) for row, i in zip(rows, ids, strict=True)
+    )
+    return Pool(windows, features, rows["peaks"])

@@ -1,0 +1,241 @@
+"""Sources of documents: local files, Hugging Face datasets, and the embedded subject's own generator.
+
+All are streamed, never whole in memory. Knows no model and no tokenizer.
+"""
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from importlib import import_module
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from eval.errors import ExamplesError
+from probes.demo.text import Writer
+from probes.demo.world import load_world
+
+DEMO_SEED = 6
+"""The first seed of demo texts that no training, choice or measurement of the embedded subject has used: see the seeds
+in probes/demo/build.py and the model's own, 0."""
+
+_PARAGRAPH = 1 << 17
+"""Characters after which a paragraph goes on as another document: 128 Ki."""
+_LINE = 1 << 24
+"""Characters that a line of JSON may have: 16 Mi."""
+_TOLD = 20
+_HALF = re.compile("[\ud800-\udfff]")
+
+
+@dataclass(frozen=True)
+class Document:
+    """A text of a corpus."""
+
+    id: str
+    """Where it stands: file and line, row of a dataset, number in the demo's stream."""
+    text: str
+
+
+@dataclass
+class Faults:
+    """What could not be read; the rest was."""
+
+    n: int = 0
+    sentences: list[str] = field(default_factory=list)
+    """The first of them, one sentence each: file, line, why."""
+
+    def add(self, sentence: str) -> None:
+        """One more."""
+        self.n += 1
+        if self.n <= _TOLD:
+            self.sentences.append(sentence)
+
+
+def documents(source: str, faults: Faults, text_key: str = "text", seed: int = 0) -> Iterator[Document]:
+    """The documents of `source`, in order.
+
+    - `demo`: endless text of the embedded subject's world, by `seed`; none of it from the training's seed.
+    - a `.txt` file: a document is what stands between blank lines, or 128 Ki characters of it at a time.
+    - a `.jsonl` file: the string under `text_key` on each line; a `.parquet` file: that column.
+    - a folder: all such files in it, by name.
+    - anything else: a Hugging Face dataset, `NAME` or `NAME:CONFIG`, its `train` split and column `text_key`.
+
+    What cannot be read is added to `faults` and left out. Raises ExamplesError where nothing is left, where a source does
+    not exist, or where what it needs is not installed.
+    """
+    n = 0
+    for document in _read(source, faults, text_key, seed):
+        if document.text.strip():
+            n += 1
+            yield document
+    if n == 0:
+        why = f" ({faults.n:,} faults, the first: {faults.sentences[0].rstrip('.')})" if faults.n else ""
+        raise ExamplesError(f"Corpus {source} holds no text{why}; give one that has some.")
+
+
+def _read(source: str, faults: Faults, text_key: str, seed: int) -> Iterator[Document]:
+    path = Path(source).expanduser()
+    if source == "demo":
+        return _demo(seed)
+    if path.is_dir():
+        return _folder(path, faults, text_key)
+    if path.is_file():
+        return _file(path, faults, text_key)
+    if path.suffix in _FORMATS or source.startswith((".", "/", "~")):
+        raise ExamplesError(f"Corpus {source} does not exist.")
+    return _dataset(source, faults, text_key)
+
+
+def _demo(seed: int) -> Iterator[Document]:
+    if seed < 0:
+        raise ExamplesError(f"Seed {seed} of the demo's text is negative; give 0 or more.")
+    written = Writer(load_world(), DEMO_SEED + seed).documents()
+    return (Document(f"demo:{seed}:{number}", text.text) for number, text in zip(count(), written, strict=False))
+
+
+def _folder(folder: Path, faults: Faults, text_key: str) -> Iterator[Document]:
+    paths = sorted(path for path in folder.iterdir() if path.suffix in _FORMATS and path.is_file())
+    if not paths:
+        raise ExamplesError(f"Corpus folder {folder} has no file that ends in {', '.join(_FORMATS)}.")
+    for path in paths:
+        yield from _file(path, faults, text_key)
+
+
+def _file(path: Path, faults: Faults, text_key: str) -> Iterator[Document]:
+    if path.suffix not in _FORMATS:
+        raise ExamplesError(f"Corpus {path} is none of {', '.join(_FORMATS)}; rename or convert it.")
+    try:
+        yield from _FORMATS[path.suffix](path, faults, text_key)
+    except OSError as error:
+        raise ExamplesError(f"Corpus {path} cannot be read: {error.strerror or error}.") from error
+
+
+@dataclass(frozen=True)
+class _Line:
+    number: int
+    text: str
+    """At most as long as asked for; with its line break where that was reached."""
+
+    @property
+    def ends(self) -> bool:
+        return self.text.endswith("\n")
+
+
+def _lines(path: Path, longest: int, faults: Faults) -> Iterator[_Line]:
+    """The file's lines, those longer than `longest` in several parts; parts that are not UTF-8 are faults."""
+    with path.open(encoding="utf-8-sig", errors="surrogateescape") as file:
+        number = 1
+        while text := file.readline(longest):
+            line = _Line(number, text)
+            number += line.ends
+            if text.isascii() or _whole(text) == text:
+                yield line
+            else:
+                faults.add(f"{path.name}, line {line.number:,} is not UTF-8.")
+
+
+def _text(path: Path, faults: Faults, _text_key: str) -> Iterator[Document]:
+    parts: list[_Line] = []
+    size = 0
+    for line in _lines(path, _PARAGRAPH, faults):
+        if line.text.strip():
+            parts.append(line)
+            size += len(line.text)
+        if parts and (not line.text.strip() or size >= _PARAGRAPH):
+            yield _paragraph(path, parts)
+            parts, size = [], 0
+    if parts:
+        yield _paragraph(path, parts)
+
+
+def _paragraph(path: Path, parts: list[_Line]) -> Document:
+    return Document(f"{path.name}:{parts[0].number}", "".join(part.text for part in parts).rstrip("\n"))
+
+
+def _json_lines(path: Path, faults: Faults, text_key: str) -> Iterator[Document]:
+    goes_on = False
+    for line in _lines(path, _LINE, faults):
+        if goes_on or not line.text.strip():
+            goes_on = goes_on and not line.ends
+            continue
+        if len(line.text) >= _LINE and not line.ends:
+            goes_on = True
+            faults.add(f"{path.name}, line {line.number:,} is longer than {_LINE:,} characters.")
+            continue
+        try:
+            yield Document(f"{path.name}:{line.number}", _field(json.loads(line.text), text_key))
+        except (ValueError, RecursionError) as error:
+            faults.add(f"{path.name}, line {line.number:,}: {_first_line(error)}.")
+
+
+def _parquet(path: Path, faults: Faults, text_key: str) -> Iterator[Document]:
+    parquet = _extra("pyarrow.parquet", "parquet", f"Corpus {path}")
+    arrow = _extra("pyarrow", "parquet", f"Corpus {path}")
+    try:
+        file = parquet.ParquetFile(path)
+        if text_key not in file.schema_arrow.names:
+            have = ", ".join(file.schema_arrow.names)
+            raise ExamplesError(f"Corpus {path} has no column {text_key!r}, only {have}; name the one with the text.")
+        number = 0
+        for batch in file.iter_batches(batch_size=256, columns=[text_key]):
+            for value in batch.column(0).to_pylist():
+                number += 1
+                yield from _value(f"{path.name}:{number}", f"{path.name}, row {number:,}", value, faults)
+    except arrow.ArrowException as error:
+        raise ExamplesError(f"Corpus {path} cannot be read as parquet: {_first_line(error)}.") from error
+
+
+def _dataset(source: str, faults: Faults, text_key: str) -> Iterator[Document]:
+    library = _extra("datasets", "datasets", f"Corpus {source} is no local file, and as a Hugging Face dataset it")
+    name, _, config = source.partition(":")
+    number = 0
+    try:
+        for row in library.load_dataset(name, config or None, split="train", streaming=True):
+            number += 1
+            yield from _value(f"{source}:{number}", f"{source}, row {number:,}", row.get(text_key), faults)
+    except Exception as error:  # the library raises many kinds, its dependencies' own among them
+        where = f"after {number:,} rows" if number else "at all"
+        reason = _first_line(error)
+        raise ExamplesError(f"Hugging Face dataset {source} cannot be read {where}: {reason}.") from error
+
+
+def _value(identity: str, where: str, value: object, faults: Faults) -> Iterator[Document]:
+    try:
+        yield Document(identity, _field({"text": value}, "text"))
+    except ValueError as error:
+        faults.add(f"{where}: {error}.")
+
+
+def _field(record: object, text_key: str) -> str:
+    if not isinstance(record, dict):
+        raise ValueError("it is no JSON object")
+    if not isinstance(record.get(text_key), str):
+        raise ValueError(f"it has no text under {text_key!r}")
+    return _whole(record[text_key])
+
+
+def _whole(text: str) -> str:
+    """`text` with U+FFFD for halves of characters, which JSON can hold and no tokenizer takes."""
+    return _HALF.sub("\ufffd", text)
+
+
+def _extra(module: str, extra: str, who: str) -> Any:
+    try:
+        return import_module(module)
+    except ImportError:
+        package = module.partition(".")[0]
+        raise ExamplesError(
+            f"{who} needs the package {package}, which is not installed; install sae-interpret[{extra}]."
+        ) from None
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__).rstrip(". ")
+
+
+_FORMATS: dict[str, Callable[[Path, Faults, str], Iterator[Document]]] = {
+    ".txt": _text,
+    ".jsonl": _json_lines,
+    ".parquet": _parquet,
+}

@@ -1,0 +1,98 @@
+"""The part of a pass that needs the model: batches of token ids -> where chosen features fire.
+
+One forward cut at the SAE's hook and one matrix product a batch; what leaves the device is the firings alone. Knows nothing
+of what is kept of them.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import TypeVar
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from eval.errors import ExamplesError
+from eval.tally import Fired
+from eval.windows import Batch
+from probes.activations import Stream, cut_at
+from probes.columns import Columns
+from probes.subject import Subject
+
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
+
+
+@contextmanager
+def firings(subject: Subject, columns: Columns, forward_tokens: int) -> Iterator[Callable[[Batch], Fired]]:
+    """While it lasts, the value tells where the features of `columns` fire in a batch; for several threads at once.
+
+    `forward_tokens` go through the model at a time. Raises ExamplesError, from within the value, where an activation is
+    not a finite number.
+    """
+    with cut_at(subject.model, subject.sae.config.hook) as stream:
+
+        @torch.inference_mode()
+        def fired(batch: Batch) -> Fired:
+            parts = [_part(subject, columns, stream, batch, rows) for rows in batch.slices(forward_tokens)]
+            return Fired(batch, *(np.concatenate(column) for column in zip(*parts, strict=True)))
+
+        yield fired
+
+
+def _part(
+    subject: Subject, columns: Columns, stream: Stream, batch: Batch, part: slice
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Rows, places, columns and values of what fires in some rows of a batch."""
+    width = batch.width(part)
+    x = stream(torch.from_numpy(batch.ids[part, :width]).to(subject.model.device))
+    scores = columns.scores(x.flatten(0, 1))
+    where = _nonzero((scores > columns.threshold).flatten())
+    values = scores.flatten()[where].cpu().numpy()
+    # a norm is finite only where all numbers are, and none so large that a product with it could overflow
+    if not (torch.linalg.vector_norm(x.float()).isfinite() and np.isfinite(values).all()):
+        _refuse(columns, scores.unflatten(0, x.shape[:2]), batch, part.start)
+    tokens, chosen = np.divmod(where.cpu().numpy(), len(columns.features))
+    rows, places = np.divmod(tokens, width)
+    counts = batch.counted[part.start + rows, places]
+    return part.start + rows[counts], places[counts], chosen[counts], values[counts]
+
+
+def _nonzero(fired: Tensor) -> Int[Tensor, "m"]:
+    """Where it is true; NumPy is several times faster at this on a CPU."""
+    if fired.device.type == "cpu":
+        return torch.from_numpy(np.flatnonzero(fired.numpy()))
+    return fired.nonzero().flatten()
+
+
+def _refuse(columns: Columns, scores: Float[Tensor, "batch pos n_chosen"], batch: Batch, first: int) -> None:
+    """Raises ExamplesError where an activation that counts is no finite number; `first` is the batch's row of scores[0]."""
+    counted = torch.from_numpy(batch.counted[first : first + len(scores), : scores.shape[1]]).to(scores.device)
+    wrong = ~scores.isfinite() & counted[:, :, None]
+    if not wrong.any():
+        return
+    row, place, chosen = wrong.nonzero()[0].tolist()
+    raise ExamplesError(
+        f"Feature {columns.features[chosen]} has the activation {float(scores[row, place, chosen])} at token "
+        f"{batch.starts[first + row] + place - batch.lead} of document {batch.documents[first + row]}; the model's "
+        "weights are damaged, or its number format overflows there."
+    )
+
+
+def ahead(function: Callable[[_Item], _Result], items: Iterable[_Item], n_threads: int) -> Iterator[_Result]:
+    """`map`, with `n_threads` working ahead of whoever takes the results; in order, and never far ahead."""
+    with ThreadPoolExecutor(n_threads) as pool:
+        waiting: deque[Future[_Result]] = deque()
+        try:
+            for item in items:
+                waiting.append(pool.submit(function, item))
+                if len(waiting) > n_threads:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()

@@ -1,0 +1,53 @@
+"""Exact histograms of many features at once over a stream whose range is not known before.
+
+Bins are linear from 0 to a power of two that each feature has for itself; when a value exceeds it, pairs of bins become one
+and the range doubles. Knows nothing of where values come from.
+"""
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from eval.examples import Activity
+
+N_BINS = 64
+
+
+class Histograms:
+    """Counts of positive values, by feature and size."""
+
+    def __init__(self, n_features: int) -> None:
+        self.maximum = np.zeros(n_features, dtype=np.float32)
+        """Highest value seen; 0 for none."""
+        self._range = np.zeros(n_features)
+        """Power of two above the maximum; 0 before the first value."""
+        self._counts = np.zeros((n_features, N_BINS), dtype=np.int64)
+
+    def add(self, features: Int[np.ndarray, "m"], values: Float[np.ndarray, "m"]) -> None:
+        """Counts positive, finite values."""
+        np.maximum.at(self.maximum, features, values)
+        self._widen()
+        bins = (values * (N_BINS / self._range[features])).astype(np.int64)
+        np.add.at(self._counts.ravel(), features * N_BINS + bins, 1)
+
+    def activity(self, feature: int, label: int, n_tokens: int) -> Activity:
+        """The counts of the feature at place `feature`, which is called `label`, with as many bins as its maximum needs."""
+        width = self._range[feature] / N_BINS
+        needed = int(self.maximum[feature] / width) + 1 if width else 0
+        counts = self._counts[feature, :needed]
+        return Activity(
+            feature=label,
+            n_tokens=n_tokens,
+            n_active=int(counts.sum()),
+            maximum=float(self.maximum[feature]),
+            edges=tuple((np.arange(needed + 1) * width).tolist()) if needed else (0.0,),
+            counts=tuple(counts.tolist()),
+        )
+
+    def _widen(self) -> None:
+        """Gives every feature a range that its maximum lies inside."""
+        new = (self._range == 0) & (self.maximum > 0)
+        self._range[new] = np.ldexp(1.0, np.frexp(self.maximum[new])[1])
+        while (narrow := (self.maximum >= self._range) & (self.maximum > 0)).any():
+            self._counts[narrow, : N_BINS // 2] = self._counts[narrow].reshape(-1, N_BINS // 2, 2).sum(axis=2)
+            self._counts[narrow, N_BINS // 2 :] = 0
+            self._range[narrow] *= 2

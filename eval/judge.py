@@ -1,0 +1,39 @@
+"""The judge that scorers ask, through the log: no answer is paid for twice. Knows no scorer and no provider."""
+
+from dataclasses import dataclass
+from typing import TypeVar, cast
+
+from agent.asking import Asking
+from agent.llm.base import Request
+from eval.scorers.base import Question, Reply, system_prompt
+from probes.settings import Value
+from prompts import render
+
+V = TypeVar("V", bound=Value)
+
+
+@dataclass(frozen=True)
+class LoggedJudge:
+    """An explainer as a judge, its calls logged under a scoring."""
+
+    asker: Asking
+    scoring_id: int
+
+    async def ask(self, question: Question[V]) -> Reply[V]:
+        """Its answer, from the log where it stands there. Raises what ends a run."""
+        rendered = render(question.template, question.context)
+        request = Request(
+            feature=question.feature,
+            round=0,
+            purpose=question.purpose,
+            item=question.item,
+            system=system_prompt(question.schema),
+            prompt=rendered.text,
+            template=rendered.template,
+            template_hash=rendered.hash,
+            context=question.context,
+            schema=question.schema,
+            scoring_id=self.scoring_id,
+        )
+        answer = await self.asker.ask(request)
+        return Reply(cast(V | None, answer.value), answer.exchange.error)

@@ -1,0 +1,179 @@
+"""Texts on which a feature does not fire: any, those that read like its own, those that fire its nearest neighbours.
+
+All come from a pool of random windows. The last kind is the hard one: without it two features that share a label look
+equally well labelled. Knows no label, no scorer and no log.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from scipy.sparse import csr_matrix
+
+from eval.collecting import Pool, PoolWindow
+from eval.windows import first_ids
+from probes.activations import feature_activations
+from probes.columns import Columns
+from probes.examples import Example, ExampleKind
+from probes.sae import SAE
+from probes.subject import Subject
+
+N_RANDOM = 40
+N_SIMILAR = 20
+N_PER_NEIGHBOUR = 10
+N_NEIGHBOURS = 4
+_BATCH = 64
+
+
+@dataclass(frozen=True, eq=False)
+class PoolFirings:
+    """What features do on each window of a pool, each window read on its own."""
+
+    windows: Sequence[PoolWindow]
+    place: Mapping[int, int]
+    """Of each feature among the columns."""
+    peaks: Float[np.ndarray, "n_pool n_features"]
+    activations: Sequence[Float[np.ndarray, "pos n_features"]]
+    """Of each window."""
+
+
+def nearest(sae: SAE, features: Sequence[int], k: int = N_NEIGHBOURS) -> dict[int, list[int]]:
+    """The `k` features whose decoder rows have the highest cosine with each feature's, the nearest first."""
+    rows = torch.nn.functional.normalize(sae.W_dec.float(), dim=1)
+    found: dict[int, list[int]] = {}
+    for start in range(0, len(features), _BATCH):
+        some = torch.tensor(features[start : start + _BATCH], device=rows.device)
+        cosines = rows[some] @ rows.T
+        cosines[torch.arange(len(some)), some] = -2.0
+        top = cosines.topk(min(k, len(rows) - 1), dim=1).indices.tolist()
+        found |= dict(zip(some.tolist(), top, strict=True))
+    return found
+
+
+def pool_firings(subject: Subject, windows: Sequence[PoolWindow], features: Iterable[int]) -> PoolFirings:
+    """Runs the windows on the subject, each from its own beginning, and keeps what `features` do."""
+    chosen = sorted(set(features))
+    columns = Columns(subject.sae, chosen)
+    activations: list[Float[np.ndarray, "pos n_features"]] = []
+    for start in range(0, len(windows), _BATCH):
+        activations += _batch_activations(subject, columns, windows[start : start + _BATCH])
+    peaks = np.stack([window.max(axis=0) for window in activations])
+    return PoolFirings(windows, {feature: place for place, feature in enumerate(chosen)}, peaks, activations)
+
+
+class Negatives:
+    """Chooses from a pool, for one feature after the other."""
+
+    def __init__(self, pool: Pool, firings: PoolFirings, seed: int) -> None:
+        """`firings` are of the pool's windows, for all features to choose for and their neighbours."""
+        self._pool = pool
+        self._firings = firings
+        self._texts = Texts([window.token_ids for window in pool.windows])
+        self._seed = seed
+
+    def of(self, feature: int, activating: Sequence[Example], neighbours: Sequence[int]) -> list[Example]:
+        """Windows on which the feature is silent, both in their document and read on their own; each of one kind."""
+        free = self._free(feature, activating)
+        hard = list(_on_neighbours(feature, neighbours, free, self._firings))
+        taken = {place for place, _ in hard}
+        own = [example.token_ids for example in activating if example.token_ids]
+        similar = self._texts.most_similar(own, [place for place in free if place not in taken])[:N_SIMILAR]
+        rest = np.random.default_rng([self._seed, feature]).permutation(
+            [place for place in free if place not in taken.union(similar)]
+        )
+        windows = self._pool.windows
+        return [
+            *(_silent(feature, "random", windows[place]) for place in rest[:N_RANDOM].tolist()),
+            *(_silent(feature, "similar", windows[place]) for place in similar),
+            *(example for _, example in hard),
+        ]
+
+    def _free(self, feature: int, activating: Sequence[Example]) -> list[int]:
+        in_document = self._pool.peaks[:, self._pool.features.index(feature)]
+        alone = self._firings.peaks[:, self._firings.place[feature]]
+        own = {example.text for example in activating}
+        quiet = np.flatnonzero((in_document <= 0) & (alone <= 0)).tolist()
+        return [place for place in quiet if "".join(self._pool.windows[place].tokens) not in own]
+
+
+class Texts:
+    """Token ids by tf-idf: tf as 1 + log count, idf as log((1 + n) / (1 + texts with it)) (Salton and Buckley 1988)."""
+
+    def __init__(self, texts: Sequence[Sequence[int]]) -> None:
+        self._column = {token: place for place, token in enumerate(sorted({t for text in texts for t in text}))}
+        counts = self._counts(texts)
+        in_texts = np.asarray((counts > 0).sum(axis=0)).ravel()
+        self._idf = np.log((1 + len(texts)) / (1 + in_texts))
+        self._unit = self._weighted(counts)
+
+    def most_similar(self, own: Sequence[Sequence[int]], among: Sequence[int]) -> list[int]:
+        """Those `among` the texts, by place, in the falling order of their cosine with the mean of `own`."""
+        if not own or not among:
+            return []
+        query = np.asarray(self._weighted(self._counts(own)).mean(axis=0)).ravel()
+        cosines = self._unit[list(among)] @ query
+        return [among[place] for place in np.argsort(-cosines, kind="stable").tolist()]
+
+    def _counts(self, texts: Sequence[Sequence[int]]) -> csr_matrix:
+        """Texts by known tokens."""
+        known = [[self._column[token] for token in text if token in self._column] for text in texts]
+        rows = np.repeat(np.arange(len(texts)), [len(text) for text in known])
+        columns = np.concatenate([np.asarray(text, dtype=np.int64) for text in known])
+        return csr_matrix((np.ones(len(rows)), (rows, columns)), shape=(len(texts), len(self._column)))
+
+    def _weighted(self, counts: csr_matrix) -> csr_matrix:
+        """With rows of length 1, or 0 where nothing in a text is known."""
+        weighted = counts.copy()
+        weighted.data = 1 + np.log(weighted.data)
+        weighted = weighted.multiply(self._idf).tocsr()
+        lengths = np.sqrt(np.asarray(weighted.multiply(weighted).sum(axis=1)).ravel())
+        return weighted.multiply((1 / np.where(lengths > 0, lengths, 1))[:, None]).tocsr()
+
+
+def _batch_activations(
+    subject: Subject, columns: Columns, windows: Sequence[PoolWindow]
+) -> Iterator[Float[np.ndarray, "pos n_features"]]:
+    """Padded on the right: what a causal model finds at a token does not hang on what follows."""
+    front = first_ids(subject)
+    width = max(len(window.token_ids) for window in windows)
+    ids = [[*front, *window.token_ids, *[0] * (width - len(window.token_ids))] for window in windows]
+    found = feature_activations(subject, columns, torch.tensor(ids)).float().cpu().numpy()
+    for window, activations in zip(windows, found, strict=True):
+        yield activations[len(front) : len(front) + len(window.token_ids)]
+
+
+def _on_neighbours(
+    feature: int, neighbours: Sequence[int], free: Sequence[int], firings: PoolFirings
+) -> Iterator[tuple[int, Example]]:
+    """Free windows that fire a neighbour, the strongest of each first, every window for one neighbour only."""
+    taken: set[int] = set()
+    for neighbour in neighbours:
+        column = firings.place[neighbour]
+        fired = [place for place in free if firings.peaks[place, column] > 0 and place not in taken]
+        strongest = sorted(fired, key=lambda place: -firings.peaks[place, column])[:N_PER_NEIGHBOUR]
+        taken.update(strongest)
+        for place in strongest:
+            window = firings.windows[place]
+            activations = tuple(firings.activations[place][:, column].tolist())
+            yield place, _example(feature, "neighbour", window, activations, neighbour)
+
+
+def _silent(feature: int, kind: ExampleKind, window: PoolWindow) -> Example:
+    return _example(feature, kind, window, (0.0,) * len(window.tokens), None)
+
+
+def _example(
+    feature: int, kind: ExampleKind, window: PoolWindow, activations: tuple[float, ...], neighbour: int | None
+) -> Example:
+    return Example(
+        feature=feature,
+        kind=kind,
+        document=window.document,
+        tokens=window.tokens,
+        activations=activations,
+        token_ids=window.token_ids,
+        start=window.start,
+        neighbour=neighbour,
+    )

@@ -1,0 +1,91 @@
+"""Whether an SAE fits what it is given to read, before a long pass is spent on it."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from eval.errors import ExamplesError
+from eval.windows import Batch
+from probes.activations import residual
+from probes.sae import SAE
+from probes.sae_config import Hook
+from probes.structure import n_layers
+from probes.subject import Subject
+
+MIN_EXPLAINED = 0.2
+"""Published SAEs explain .6 and more. At another layer, scale or model the figure is mostly far below 0, since what is
+decoded is not even of the right size."""
+MAX_ACTIVE_SHARE = 0.2
+"""Published SAEs fire a few percent of their features on a token; half of them is what a random direction gives."""
+
+_ENOUGH = 32
+"""Tokens below which the variance says too little to refuse."""
+_ELEMENTS = 1 << 25
+_SCALES = (0.05, 0.1, 0.2, 0.5, 2.0, 5.0, 10.0, 20.0)
+
+
+@dataclass(frozen=True)
+class SelfCheck:
+    """How the SAE reads the first batch; all of its features, special tokens left out."""
+
+    l0: float
+    """Features that fire per token."""
+    explained_variance: float | None
+    """1 - |x - x'|^2 / |x - mean x|^2, both summed over tokens; None where all x are the same."""
+    n_tokens: int
+
+
+@torch.inference_mode()
+def self_check(subject: Subject, batch: Batch) -> SelfCheck:
+    """The check, on the subject's own hook. Raises ExamplesError, with the likely cause, where the figures are absurd."""
+    check = _measured(subject.sae, _states(subject, batch, subject.sae.config.hook))
+    if _fits(check, subject.card.n_features):
+        return check
+    explained = "nothing" if check.explained_variance is None else f"{check.explained_variance:.2f} of the variance"
+    raise ExamplesError(
+        f"The SAE does not fit what it reads: over {check.n_tokens:,} tokens at {subject.card.hook} it explains "
+        f"{explained} (at least {MIN_EXPLAINED} is expected) with {check.l0:,.1f} of {subject.card.n_features:,} features "
+        f"firing per token (more than 0, at most {MAX_ACTIVE_SHARE:.0%}); {_likely_cause(subject, batch)}."
+    )
+
+
+def _states(subject: Subject, batch: Batch, hook: Hook) -> Float[Tensor, "n d_model"]:
+    """What the SAE reads at the tokens that count; fewer of them where its features are very many."""
+    ids = torch.from_numpy(batch.ids).to(subject.model.device)
+    counted = torch.from_numpy(batch.counted).to(subject.model.device)
+    most = max(_ENOUGH, _ELEMENTS // subject.card.n_features)
+    return residual(subject.model, ids, hook)[counted][:most].float()
+
+
+def _measured(sae: SAE, x: Float[Tensor, "n d_model"]) -> SelfCheck:
+    if sae.config.centres_input:
+        x = x - x.mean(-1, keepdim=True)
+    variance = float((x - x.mean(0)).square().sum()) if len(x) else 0.0
+    error = float((sae.reconstruct(x) - x).square().sum())
+    return SelfCheck(
+        l0=float((sae.encode(x) > 0).sum(-1).float().mean()),
+        explained_variance=1 - error / variance if variance else None,
+        n_tokens=len(x),
+    )
+
+
+def _fits(check: SelfCheck, n_features: int) -> bool:
+    explains = check.explained_variance is None or check.explained_variance >= MIN_EXPLAINED
+    return 0 < check.l0 <= MAX_ACTIVE_SHARE * n_features and (explains or check.n_tokens < _ENOUGH)
+
+
+def _likely_cause(subject: Subject, batch: Batch) -> str:
+    """What would make it fit, by trying."""
+    here = subject.sae.config.hook
+    n_features = subject.card.n_features
+    x = _states(subject, batch, here)
+    for scale in _SCALES:  # x' of a scaled x is scaled too, so the share explained compares
+        if _fits(_measured(subject.sae, x * scale), n_features):
+            return f"with activations {scale:g} times as large it would, so the normalisation is likely wrong"
+    for layer in range(n_layers(subject.model)):
+        hook = Hook(layer, here.side)
+        if hook != here and _fits(_measured(subject.sae, _states(subject, batch, hook)), n_features):
+            return f"at {hook} it would, so the layer is likely wrong"
+    return "the likely cause is another model, or another checkpoint of it, than the SAE was trained on"
