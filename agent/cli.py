@@ -175,7 +175,7 @@ def score(run_id: int | None, features: str | None, settings_file: Path | None, 
 @log_options
 def replay(run_id: int, settings_file: Path | None, **options: Any) -> int:
     """Work a run out again from its logged answers, asking nothing, and compare the labels."""
-    from agent.reading import replay_run
+    from agent.replaying import replay_run
 
     return replay_run(resolve(by_key(options), settings_file).log, run_id)
 

@@ -29,6 +29,10 @@ class RunSettings(Value):
     """Where a compatible server answers; the SDK's own variable, or the provider's address, unless given."""
     rounds: int = Field(default=3, ge=1, le=100)
     """Most rounds of evidence and answer per feature."""
+    evidence: Literal["weights", "examples"] = "weights"
+    """What an explainer sees: what the weights say, or texts on which the feature fires beside it."""
+    feedback: bool = False
+    """Whether a label is tried out on the texts that may be shown, and asked for again where it does badly."""
     concurrency: int = Field(default=64, ge=1, le=1000)
     """Calls in flight at once, at most; features in progress where there is no server."""
     budget_usd: float | None = Field(default=None, ge=0)

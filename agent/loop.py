@@ -9,15 +9,16 @@ import json
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from agent.asking import Asking
 from agent.evidence.digest import Piece, digest, escaped
+from agent.evidence.excerpts import Exhibit
 from agent.llm.base import Answer, Request
 from agent.planning import EXPONENT_RANGE, SCALE_RANGE, Plan, Planner
 from agent.prober import Probing
 from agent.runlog import RunLog
-from agent.schema import Outcome, Proposal
+from agent.schema import Check, Outcome, Proposal
 from probes.errors import FeatureError, InterpretError, SettingsError
 from probes.evidence import Evidence, ProbeRequest
 from probes.presets import SubjectCard
@@ -27,20 +28,40 @@ from prompts import render
 PURPOSE = "explain"
 TEMPLATES = ("explain", "system")
 """The templates that decide what a loop finds."""
+GOOD = 0.9
+"""Balanced accuracy on the texts shown from which on a label is not asked for again."""
 OWN_WORDS_CHARS = 400
 """Most characters of an explainer's earlier reason in a prompt."""
 
 logger = logging.getLogger(__name__)
 
 
+class Feedback(Protocol):
+    """Tries labels out on the texts that an explainer may see."""
+
+    async def check(self, feature: int, round: int, proposal: Proposal) -> Check:
+        """How the proposed label does. Raises what ends a run."""
+        ...
+
+
+class Material(Protocol):
+    """Texts on which features fire."""
+
+    def texts(self, feature: int) -> list[Exhibit] | None:
+        """Those that an explainer may see; None where the feature was not looked at."""
+        ...
+
+
 @dataclass(frozen=True)
 class Round:
-    """A round that ended in a wish for other settings, and what became of the wish."""
+    """A round that was not the last, and what became of what the explainer said."""
 
     pieces: list[Piece]
     proposal: Proposal
     plan: Plan
     """Of the round after it."""
+    check: Check | None = None
+    """Of the label, where one was proposed."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +77,8 @@ class Loop:
     log: RunLog
     system: str
     """The system prompt, the same for every feature."""
+    material: Material | None = None
+    feedback: Feedback | None = None
 
     async def label_feature(self, feature: int) -> Outcome:
         """How the feature ended; a fault of this feature alone is in the outcome, which then counts no rounds.
@@ -87,11 +110,20 @@ class Loop:
                 ids.update(line["id"] for piece in pieces for line in [*piece["lines"], *piece["lowered"]])
             answer = await self.asker.ask(self._request(feature, pieces, past))
             proposal = answer.proposal
-            if proposal is None or proposal.action != "probe" or number == self.rounds:
-                return _outcome(feature, number, answer, ids)
-            plan = self.planner.next(feature, proposal.settings, tried)
-            tried += plan.requests
-            past.append(Round(pieces, proposal, plan))
+            check = await self._check(feature, number, proposal)
+            last = number == self.rounds or proposal is None or proposal.action == "abstain"
+            if proposal is None or last or (proposal.action == "label" and _is_good(check)):
+                return _best(feature, past, proposal, check, ids) or _outcome(feature, number, answer, ids)
+            plan = Plan()
+            if proposal.action == "probe":
+                plan = self.planner.next(feature, proposal.settings, tried)
+                tried += plan.requests
+            past.append(Round(pieces, proposal, plan, check))
+
+    async def _check(self, feature: int, number: int, proposal: Proposal | None) -> Check | None:
+        if self.feedback is None or proposal is None or proposal.action != "label":
+            return None
+        return await self.feedback.check(feature, number, proposal)
 
     async def _evidence(self, feature: int, number: int, requests: Sequence[ProbeRequest]) -> list[Evidence]:
         """The round's evidence as logged, probed first if need be.
@@ -114,6 +146,8 @@ class Loop:
             "rounds": self.rounds,
             "last": number == self.rounds,
             "evidence": [*pieces],
+            "looks_at_texts": self.material is not None,
+            "texts": None if self.material is None else self.material.texts(feature),
             "history": [_history(position, round_) for position, round_ in enumerate(past, start=1)],
         }
         prompt = render("explain", context)
@@ -130,7 +164,7 @@ class Loop:
         )
 
 
-def system_prompt() -> str:
+def system_prompt(looks_at_texts: bool = False) -> str:
     """What every question begins with: how to read evidence, what may be asked for, and the answer's schema."""
     schema = json.dumps(Proposal.model_json_schema(), separators=(",", ":"))
     context = {
@@ -138,6 +172,7 @@ def system_prompt() -> str:
         "prompts": [*PROMPTS],
         "scale_range": SCALE_RANGE,
         "exponent_range": EXPONENT_RANGE,
+        "looks_at_texts": looks_at_texts,
     }
     return render("system", context).text
 
@@ -161,14 +196,39 @@ def _history(number: int, round_: Round) -> dict[str, Any]:
     asked = {} if change is None else change.model_dump(mode="json", exclude_none=True)
     return {
         "round": number,
-        "evidence": [] if round_.plan.refusal else round_.pieces,
+        "evidence": round_.pieces if round_.plan.requests else [],
         "asked": {
             name: escaped(value, OWN_WORDS_CHARS) if isinstance(value, str) else value for name, value in asked.items()
         },
         "reason": escaped(round_.proposal.reason, OWN_WORDS_CHARS),
         "notes": [escaped(note) for note in round_.plan.notes],
         "refusal": escaped(round_.plan.refusal, OWN_WORDS_CHARS),
+        "label": escaped(round_.proposal.label, OWN_WORDS_CHARS),
+        "check": None if round_.check is None else round_.check.model_dump(mode="json"),
     }
+
+
+def _is_good(check: Check | None) -> bool:
+    """Whether there is no reason to ask for a better label: it does well, or how it does cannot be told."""
+    return check is None or check.value is None or check.value >= GOOD
+
+
+def _best(
+    feature: int, past: Sequence[Round], proposal: Proposal | None, check: Check | None, ids: set[str]
+) -> Outcome | None:
+    """The label that did best on the texts shown, the first of equals.
+
+    None where none was measured, and where the explainer abstains now that it knows how they did.
+    """
+    if proposal is not None and proposal.action == "abstain":
+        return None
+    tried = [(round_.proposal, round_.check) for round_ in past]
+    tried += [] if proposal is None else [(proposal, check)]
+    measured = [(made, found.value) for made, found in tried if found is not None and found.value is not None]
+    if not measured:
+        return None
+    best, _ = max(measured, key=lambda pair: pair[1])
+    return _labelled(feature, best, len(past) + 1, ids)
 
 
 def _outcome(feature: int, number: int, answer: Answer, ids: set[str]) -> Outcome:
@@ -180,15 +240,14 @@ def _outcome(feature: int, number: int, answer: Answer, ids: set[str]) -> Outcom
     if proposal.action != "label":
         before = "still asked for other settings in the last round: " if proposal.action == "probe" else ""
         return Outcome(feature=feature, status="abstained", rounds=number, reason=before + proposal.reason)
-    label = " ".join(proposal.label.split())
-    if not label:
-        return Outcome(
-            feature=feature, status="failed", rounds=number, reason="the explainer settled on an empty label"
-        )
+    return _labelled(feature, proposal, number, ids)
+
+
+def _labelled(feature: int, proposal: Proposal, number: int, ids: set[str]) -> Outcome:
     return Outcome(
         feature=feature,
         status="labelled",
-        label=label,
+        label=" ".join(proposal.label.split()),
         explanation=proposal.explanation,
         confidence=proposal.confidence,
         rounds=number,

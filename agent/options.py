@@ -96,7 +96,7 @@ def _setting(group: str, field: str, help_text: str, kind: Any = str, **kwargs: 
     """The option of one field, under its group's heading, its default in the help."""
     default = GROUPS[group].model_fields[field].default
     said = ",".join(default) if isinstance(default, tuple) else field if default is True else default
-    shown = "" if default in (None, ()) else f"  [default: {said}]"
+    shown = "" if default in (None, (), False) else f"  [default: {said}]"
     kwargs.setdefault("metavar", None)
     return click.option(
         kwargs.pop("flag", f"--{key_of(field)}"),
@@ -149,7 +149,17 @@ _LLM = (
     _setting("run", "answer_tokens", "Most tokens of one answer, thinking included.", int, metavar="N"),
     _setting("run", "effort", "How much a model that thinks is to think: low, medium, high.", metavar="EFFORT"),
 )
-_ROUNDS = (_setting("run", "rounds", "Most rounds of evidence and answer per feature.", int, metavar="N"),)
+_LOOP = (
+    _setting("run", "rounds", "Most rounds of evidence and answer per feature.", int, metavar="N"),
+    _setting("run", "evidence", "weights, or examples: texts that fire the feature beside them.", metavar="KIND"),
+    _setting(
+        "run",
+        "feedback",
+        "Try labels out on such texts and ask again where they do badly; implies --evidence examples, needs --llm.",
+        kind=bool,
+        flag="--feedback/--no-feedback",
+    ),
+)
 _SEED = (_setting("run", "seed", "Of everything drawn at random.", int, metavar="N"),)
 _EXAMPLES = (
     _setting("examples", "corpus", "demo, a file or folder (.txt, .jsonl, .parquet), or a dataset.", metavar="SOURCE"),
@@ -190,7 +200,7 @@ def _all_of(*groups: tuple[Callable[[Any], Any], ...]) -> Callable[[Function], F
     return decorate
 
 
-run_options = _all_of(_FILE, _SUBJECT, _VECTOR, _TREE, _TOKENS, _LLM, _ROUNDS, _SEED, _LOG)
+run_options = _all_of(_FILE, _SUBJECT, _VECTOR, _TREE, _TOKENS, _LLM, _LOOP, _SEED, _LOG)
 example_options = _all_of(_FILE, _SUBJECT, _EXAMPLES, _SEED, _LOG)
 score_options = _all_of(_FILE, _SUBJECT, _SCORE, _LLM, _SEED, _LOG)
 tree_options = _all_of(_FILE, _SUBJECT, _VECTOR, _TREE)

@@ -1,12 +1,9 @@
-"""What `interpret log`, `show` and `replay` print: a log read back, by people or as JSON. Loads no subject."""
+"""What `interpret log` and `interpret show` print: a log read back, by people or as JSON. Loads no subject."""
 
-import asyncio
 import json
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import get_args
 
 import click
 from rich.console import Console
@@ -14,8 +11,6 @@ from rich.text import Text
 
 from agent.errors import LogError
 from agent.evidence.branches import Trim
-from agent.evidence.printable import printable
-from agent.replay import Verdict, changed_templates, replay
 from agent.runlog import LabelRow, RunLog, RunSummary
 from agent.schema import Status
 from agent.terminal.basis import cited_lines, numbered
@@ -81,35 +76,6 @@ def show_feature(path: Path, feature: int, run_id: int | None) -> None:
     if calls:
         _rule(screen, "calls")
         screen.print(calls_table(calls))
-
-
-def replay_run(path: Path, run_id: int) -> int:
-    """Works a run out again from its log; the exit status: 1 where a label comes out otherwise. Raises LogError."""
-    with RunLog.open(path, read_only=True) as log:
-        run = log.run(run_id)
-        replayed = asyncio.run(replay(log, run))
-    screen = console()
-    counts = Counter(item.verdict for item in replayed)
-    unlike = sum(not item.prompts_alike for item in replayed)
-    screen.print(
-        facts(
-            [
-                ("run", f"{run.run_id}, {run.status}, explainer {run.explainer}"),
-                ("calls", f"{sum(item.calls for item in replayed):,} answers taken from the log, none asked"),
-                ("labels", ", ".join(f"{counts[verdict]:,} {verdict}" for verdict in get_args(Verdict))),
-                ("prompts", _prompts_words(unlike, changed_templates(run))),
-            ]
-        )
-    )
-    for item in replayed:
-        for name, (stored, again) in item.differences.items():
-            screen.print(Text(printable(f"feature {item.stored.feature}, {name}: was {stored!r}, is now {again!r}")))
-    return int(counts["different"] > 0)
-
-
-def _prompts_words(unlike: int, changed: Sequence[str]) -> str:
-    words = f"{unlike:,} features would be asked in other words" if unlike else "each reads as it did"
-    return f"{words} (templates changed since: {', '.join(changed)})" if changed else words
 
 
 def _where(run: RunSummary, feature: int) -> list[tuple[str, str]]:

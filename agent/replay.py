@@ -10,10 +10,11 @@ from typing import Literal
 from agent.asking import asked_again, last_answer
 from agent.errors import LogError
 from agent.llm.base import Answer, Request
-from agent.loop import TEMPLATES, Loop, system_prompt
+from agent.loop import Loop, system_prompt
 from agent.planning import Planner
 from agent.runlog import LabelRow, RunLog, RunSummary
 from agent.schema import Outcome
+from eval.material import ShownTexts, Tryout
 from probes.evidence import Evidence, ProbeRequest
 from probes.presets import SubjectCard
 from probes.settings import ProbeSettings
@@ -86,8 +87,8 @@ async def replay(log: RunLog, run: RunSummary) -> list[Replayed]:
 
 def changed_templates(run: RunSummary) -> list[str]:
     """The templates that read otherwise than when the run was begun."""
-    now = template_hashes(TEMPLATES)
-    return [name for name in TEMPLATES if run.templates.get(name) != now[name]]
+    now = template_hashes([*run.templates])
+    return [name for name, then in run.templates.items() if then != now[name]]
 
 
 async def _feature(log: RunLog, run: RunSummary, row: LabelRow) -> Replayed:
@@ -101,6 +102,8 @@ async def _feature(log: RunLog, run: RunSummary, row: LabelRow) -> Replayed:
 def _loop(log: RunLog, run: RunSummary, asker: _FromLog) -> Loop:
     card = SubjectCard.model_validate(run.subject)
     probe = ProbeSettings.model_validate(run.settings["probe"])
+    corpus_id = run.settings.get("corpus_id")
+    material = None if corpus_id is None else ShownTexts(log, corpus_id)
     return Loop(
         run_id=run.run_id,
         card=card,
@@ -109,5 +112,7 @@ def _loop(log: RunLog, run: RunSummary, asker: _FromLog) -> Loop:
         prober=_NoDevice(),
         asker=asker,
         log=log,
-        system=system_prompt(),
+        system=system_prompt(material is not None),
+        material=material,
+        feedback=Tryout(material, asker, run.settings["seed"]) if material and run.settings["feedback"] else None,
     )

@@ -24,6 +24,7 @@ from agent.planning import Planner
 from agent.prober import Prober
 from agent.runlog import RunIdentity, RunLog, RunRow
 from agent.schema import Outcome, Status
+from eval.material import ShownTexts, Tryout
 from probes.errors import InterpretError
 from probes.probe import run_probes
 from probes.settings import ProbeSettings
@@ -74,6 +75,7 @@ async def run_features(
     new: bool,
     watch: Watch,
     patience: Patience = PATIENCE,
+    material: ShownTexts | None = None,
 ) -> RunReport:
     """Labels `features`, each of which ends labelled, abstained or failed in the log before `watch` hears of it.
 
@@ -82,7 +84,7 @@ async def run_features(
     Raises LogError where the run cannot be begun.
     """
     started = time.perf_counter()
-    run = log.begin_run(identity_of(config, subject, explainer), features, new)
+    run = log.begin_run(identity_of(config, subject, explainer, material), features, new)
     admission = _admission(config, log, run.run_id)
     watch.begun(run, admission)
     todo = [feature for feature in features if feature not in run.done]
@@ -94,15 +96,18 @@ async def run_features(
 
     try:
         async with Prober(partial(run_probes, subject), admission.check) as prober:
+            asker = Asker(explainer, log, run.run_id, admission, patience)
             loop = Loop(
                 run_id=run.run_id,
                 card=subject.card,
                 planner=planner_of(config, subject.card.default_scale),
                 rounds=config.rounds,
                 prober=prober,
-                asker=Asker(explainer, log, run.run_id, admission, patience),
+                asker=asker,
                 log=log,
-                system=system_prompt(),
+                system=system_prompt(material is not None),
+                material=material,
+                feedback=Tryout(material, asker, config.seed) if material and config.feedback else None,
             )
             await _work(loop, todo, _crew_size(config, explainer), admission, told, watch)
     finally:
@@ -124,7 +129,9 @@ def planner_of(config: RunConfig, default_scale: float) -> Planner:
     return Planner(resolved(config.probe, default_scale), config.weights_plan, default_scale)
 
 
-def identity_of(config: RunConfig, subject: Subject, explainer: Explainer) -> RunIdentity:
+def identity_of(
+    config: RunConfig, subject: Subject, explainer: Explainer, material: ShownTexts | None = None
+) -> RunIdentity:
     """What makes a run this run and no other."""
     settings: dict[str, Any] = {
         "probe": resolved(config.probe, subject.card.default_scale).model_dump(mode="json"),
@@ -133,11 +140,13 @@ def identity_of(config: RunConfig, subject: Subject, explainer: Explainer) -> Ru
     }
     if explainer.forms:
         settings |= {"answer_tokens": config.answer_tokens, "effort": config.effort}
+    if material is not None:
+        settings |= {"corpus_id": material.corpus_id, "feedback": config.feedback, "seed": config.seed}
     return RunIdentity(
         subject=subject.card,
         settings=settings,
         explainer=explainer_name(explainer),
-        templates=template_hashes(TEMPLATES),
+        templates=template_hashes([*TEMPLATES, *(("detection", "judge") if config.feedback else ())]),
     )
 
 

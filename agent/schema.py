@@ -40,6 +40,18 @@ class Proposal(Value):
     """Why these settings, or why it abstains."""
 
 
+class Check(Value):
+    """How a proposed label did on texts that the explainer may see."""
+
+    value: float | None
+    """Balanced accuracy; None where it could not be measured."""
+    n: int
+    missed: tuple[str, ...] = ()
+    """Texts on which the feature fires and to which the label was found not to fit, escaped."""
+    mistaken: tuple[str, ...] = ()
+    """Texts on which it is silent and to which the label was found to fit, escaped."""
+
+
 class Outcome(Value):
     """What the loop of one feature ended with."""
 

@@ -14,7 +14,7 @@ from rich.text import Text
 from agent.admission import Admission
 from agent.config import RunConfig
 from agent.doctor import keys_seen, subject_words
-from agent.errors import BudgetError, ExplainerError, InterruptError
+from agent.errors import BudgetError, ExplainerError, InterruptError, LogError
 from agent.estimate import estimate
 from agent.llm import EXPLAINERS, make_explainer
 from agent.llm.base import Explainer, Usage
@@ -26,7 +26,8 @@ from agent.terminal.basis import basis_of
 from agent.terminal.display import console, facts, labels_table, spread
 from agent.terminal.progress import progress
 from eval.known import agreement, known_concepts
-from probes.errors import InterpretError
+from eval.material import ShownTexts
+from probes.errors import InterpretError, SettingsError
 from probes.evidence import Evidence
 from probes.features import parse_features
 from probes.subject import Subject, load_subject
@@ -86,18 +87,20 @@ def label_features(config: RunConfig, spec: str, new: bool, dry: bool = False) -
         log = None if dry and not config.log.exists() else stack.enter_context(RunLog.open(config.log))
         subject = load_subject(config.subject)
         features = parse_features(spec, subject.card.n_features, config.seed)
-        done = log.done(identity_of(config, subject, explainer)) if log and not new else frozenset()
+        material = _material(config, explainer, subject, log)
+        done = log.done(identity_of(config, subject, explainer, material)) if log and not new else frozenset()
         todo = [feature for feature in features if feature not in done]
         lines = [
             ("subject", subject_words(subject.card)),
             *_explainer_lines(explainer, note),
             ("features", f"{len(features):,} of {subject.card.n_features:,} ({spec})"),
+            *_material_lines(log, material, features),
             *_expected_lines(config, explainer, len(todo)),
             ("log", "; ".join(filter(None, (str(config.log), log.journal_note if log else None)))),
         ]
         screen.print(facts(lines))
         _check_budget(config, explainer)
-        return 0 if dry or log is None else _run(screen, config, subject, explainer, log, features, new)
+        return 0 if dry or log is None else _run(screen, config, subject, explainer, log, features, new, material)
 
 
 def _run(
@@ -108,10 +111,12 @@ def _run(
     log: RunLog,
     features: Sequence[int],
     new: bool,
+    material: ShownTexts | None,
 ) -> int:
     with _Screen(screen, features) as watch:
         try:
-            report = asyncio.run(run_features(config, subject, explainer, log, features, new, watch))
+            run = run_features(config, subject, explainer, log, features, new, watch, material=material)
+            report = asyncio.run(run)
         except KeyboardInterrupt:  # where the event loop handles no signals
             raise Interrupted(_GOES_ON) from None
     rows = log.labels(report.run_id, features=features)
@@ -128,6 +133,29 @@ def _run(
     return int(any(row.status == "failed" for row in rows))
 
 
+def _material(config: RunConfig, explainer: Explainer, subject: Subject, log: RunLog | None) -> ShownTexts | None:
+    """The texts that the explainer may see, where it is to see any. Raises SettingsError, LogError."""
+    if config.feedback and not explainer.forms:
+        raise SettingsError("Labels are tried out by a language model: --feedback needs --llm anthropic or openai.")
+    if config.evidence == "weights" and not config.feedback:
+        return None
+    corpora = log.corpora(subject.card.fingerprint) if log else []
+    if log is None or not corpora:
+        raise LogError(
+            f"{config.log} holds no texts of this subject; interpret examples --features ... --log {config.log} "
+            "collects some, then --evidence examples and --feedback can use them."
+        )
+    return ShownTexts(log, corpora[0].corpus_id)
+
+
+def _material_lines(
+    log: RunLog | None, material: ShownTexts | None, features: Sequence[int]
+) -> Iterator[tuple[str, str]]:
+    if log is not None and material is not None:
+        n = len(log.collected_features(material.corpus_id).intersection(features))
+        yield "texts", f"corpus {material.corpus_id}, which has examples of {n:,} of these features"
+
+
 def _explainer_lines(explainer: Explainer, note: str) -> Iterator[tuple[str, str]]:
     yield "explainer", _explainer_words(explainer)
     if explainer.forms:
@@ -139,7 +167,7 @@ def _explainer_lines(explainer: Explainer, note: str) -> Iterator[tuple[str, str
 def _expected_lines(config: RunConfig, explainer: Explainer, n_features: int) -> Iterator[tuple[str, str]]:
     """Calls, tokens and dollars, where there is a server that will charge for them."""
     if explainer.forms:
-        expected = estimate(explainer, system_prompt(), n_features, config.rounds)
+        expected = estimate(explainer, system_prompt(config.evidence == "examples"), n_features, config.rounds)
         yield "expected", f"{expected}{_budget_words(config)}"
 
 
@@ -156,7 +184,7 @@ def _explainer_words(explainer: Explainer) -> str:
 def _budget_words(config: RunConfig) -> str:
     limits = []
     if config.budget_usd is not None:
-        limits.append(f"${config.budget_usd:,.2f}")
+        limits.append(f"${config.budget_usd:,.10g}")
     if config.budget_tokens is not None:
         limits.append(f"{config.budget_tokens:,} tokens")
     return f"; never more than {' and '.join(limits)}" if limits else ""

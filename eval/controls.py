@@ -5,13 +5,11 @@ Knows no scorer; it makes the labels and, for the one-shot label, the question.
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 from pydantic import Field
 
-from agent.evidence.digest import escaped
-from eval.excerpts import TOKEN_CHARS, active_places, cut, marked
+from agent.evidence.excerpts import cut, exhibit
 from eval.scorers.base import Question
 from probes.examples import Example
 from probes.settings import Value
@@ -83,18 +81,8 @@ def one_shot_question(feature: int, shown: Sequence[Example]) -> Question[OneSho
     firing = [cut(example) for example in shown if example.kind == "activating"]
     strongest = sorted(firing, key=lambda example: -example.peak)[:ONE_SHOT_EXAMPLES]
     top = max((example.peak for example in strongest), default=0.0)
-    texts = [_exhibit(example, top) for example in strongest]
+    texts = [exhibit(example, top) for example in strongest]
     return Question("one_shot", feature, 0, "one_shot", {"texts": texts}, OneShot)
-
-
-def _exhibit(example: Example, top: float) -> dict[str, Any]:
-    """A text with its active tokens marked, and how strongly each fires, 10 being the strongest of all."""
-    places = active_places(example)
-    tokens = [
-        {"text": escaped(example.tokens[place], TOKEN_CHARS), "strength": round(10 * example.activations[place] / top)}
-        for place in places
-    ]
-    return {"text": marked(example, places), "tokens": tokens}
 
 
 def _plain(text: str) -> str:

@@ -14,17 +14,18 @@ V = TypeVar("V", bound=Value)
 
 @dataclass(frozen=True)
 class LoggedJudge:
-    """An explainer as a judge, its calls logged under a scoring."""
+    """An explainer as a judge, its calls logged under a scoring, or under a round of a loop."""
 
     asker: Asking
-    scoring_id: int
+    scoring_id: int | None
+    round: int = 0
 
     async def ask(self, question: Question[V]) -> Reply[V]:
         """Its answer, from the log where it stands there. Raises what ends a run."""
         rendered = render(question.template, question.context)
         request = Request(
             feature=question.feature,
-            round=0,
+            round=self.round,
             purpose=question.purpose,
             item=question.item,
             system=system_prompt(question.schema),

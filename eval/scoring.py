@@ -10,9 +10,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from agent.config import ScoreSettings
+from agent.evidence.excerpts import cut, key_of
 from agent.runlog import LabelRow, RunLog, ScoreRow
 from eval.controls import one_shot_question, shuffled, top_tokens, top_tokens_label
-from eval.excerpts import cut, key_of
 from eval.scorers.base import Item, Judge, Score, Scorer, Task, Variant, drawn, unscored
 from eval.splitting import on_new_words, without_duplicates
 from probes.examples import Collected, Example

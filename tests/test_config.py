@@ -2,11 +2,13 @@
 
 from pathlib import Path
 
+import click
 import pytest
 
 from agent.cli import interpret
 from agent.config import GROUPS, RunConfig, key_of, read_settings, resolve
 from agent.options import by_key
+from eval.scorers import SCORERS
 from probes.errors import SettingsError
 from probes.settings import ProbeSettings
 
@@ -133,12 +135,30 @@ def test_absurd_values_are_refused_by_name(key: str, value: object) -> None:
         resolve({key: value})
 
 
-def test_every_field_of_every_group_is_an_option_of_the_main_command_and_the_other_way_round() -> None:
+OF_COMMANDS = {"features", "new", "dry-run", "imported", "form", "run-id", "settings-file"}
+"""What stands on the command line alone."""
+
+
+def test_every_field_of_every_group_is_an_option_of_a_command_and_the_other_way_round() -> None:
     keys = {key_of(field) for value in GROUPS.values() for field in value.model_fields}
-    options = by_key({parameter.name: None for parameter in interpret.commands["run"].params})
-    assert options.keys() - {"features", "new", "settings-file"} == keys
+    commands = [interpret.commands[name] for name in ("run", "examples", "score")]
+    options = by_key({parameter.name: None for command in commands for parameter in command.params})
+    assert options.keys() - OF_COMMANDS == keys
 
 
-def test_no_option_has_a_default_of_its_own() -> None:
-    parsed = interpret.commands["run"].make_context("run", ["--features", "1"]).params
-    assert {name for name, value in parsed.items() if value is not None} == {"features", "new"}
+def test_keys_of_different_groups_differ() -> None:
+    keys = [key_of(field) for value in GROUPS.values() for field in value.model_fields]
+    assert len(keys) == len(set(keys))
+
+
+@pytest.mark.parametrize("name", ["run", "examples"])
+def test_no_option_has_a_default_of_its_own(name: str) -> None:
+    parsed = interpret.commands[name].make_context(name, ["--features", "1"]).params
+    assert {key for key, value in parsed.items() if value is not None} <= {"features", "new", "dry_run"}
+
+
+def test_the_help_names_every_scorer() -> None:
+    options = {parameter.name: parameter for parameter in interpret.commands["score"].params}
+    scorers = options["scorers"]
+    assert isinstance(scorers, click.Option)
+    assert all(name in (scorers.help or "") for name in SCORERS)

@@ -1,6 +1,6 @@
 """What a judge sees of an example."""
 
-from eval.excerpts import TOKENS, active_places, cut, marked, shown
+from agent.evidence.excerpts import TOKENS, active_places, cut, marked, shown
 from probes.examples import Example
 
 

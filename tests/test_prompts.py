@@ -9,10 +9,12 @@ import pytest
 from jinja2 import UndefinedError
 
 from agent.evidence.digest import digest
+from agent.evidence.excerpts import exhibits
 from agent.loop import TEMPLATES, system_prompt
 from agent.planning import Planner
-from agent.schema import SettingsChange
+from agent.schema import Check, SettingsChange
 from probes.evidence import Projection, TokenList
+from probes.examples import Example
 from probes.settings import ProbeSettings
 from prompts import render, template_hashes
 from tests.fakes import CARD, DOGS, GENERIC, scored, tree
@@ -36,6 +38,8 @@ def context(**changes: Any) -> dict[str, Any]:
         "rounds": 3,
         "last": False,
         "evidence": digest(evidence, 2.0),
+        "looks_at_texts": False,
+        "texts": None,
         "history": [],
         **changes,
     }
@@ -52,6 +56,8 @@ def late_context() -> dict[str, Any]:
         "reason": "the tree is flat",
         "notes": ["scale 50 was brought to 10"],
         "refusal": "",
+        "label": "",
+        "check": None,
     }
     refused = {
         "round": 2,
@@ -60,9 +66,28 @@ def late_context() -> dict[str, Any]:
         "reason": "",
         "notes": [],
         "refusal": refusal,
+        "label": "",
+        "check": None,
     }
     now = digest([tree(DOGS, settings=SETTINGS)], 2.0, first=3)
     return context(round=3, last=True, history=[granted, refused], evidence=now)
+
+
+def texts_context() -> dict[str, Any]:
+    """Round 2, after a label that did badly on the texts that are shown, one of which is hostile."""
+    tokens = ("The", " dog", " barks", NASTY)
+    example = Example(7, "activating", "d", tokens, (0.0, 2.0, 0.5, 0.0))
+    failed = {
+        "round": 1,
+        "evidence": [],
+        "asked": {},
+        "reason": "",
+        "notes": [],
+        "refusal": "",
+        "label": "a pet",
+        "check": Check(value=0.6, n=20, missed=("a wolf howls",), mistaken=("the cat purrs",)).model_dump(mode="json"),
+    }
+    return context(round=2, looks_at_texts=True, texts=exhibits([example], 12), history=[failed])
 
 
 def check(name: str, text: str) -> None:
@@ -74,15 +99,20 @@ def check(name: str, text: str) -> None:
 
 def test_the_system_prompt_is_the_golden_one() -> None:
     check("system", system_prompt())
+    check("system_texts", system_prompt(looks_at_texts=True))
 
 
-@pytest.mark.parametrize(("name", "data"), [("explain_first", context()), ("explain_last", late_context())])
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [("explain_first", context()), ("explain_last", late_context()), ("explain_texts", texts_context())],
+)
 def test_a_question_is_the_golden_one(name: str, data: Mapping[str, Any]) -> None:
     check(name, render("explain", data).text)
 
 
-def test_planted_instructions_arrive_as_data() -> None:
-    text = render("explain", context()).text
+@pytest.mark.parametrize("data", [context(), texts_context()])
+def test_planted_instructions_arrive_as_data(data: Mapping[str, Any]) -> None:
+    text = render("explain", data).text
     assert text.count("</evidence>") == text.count("<evidence>") == 1
     inside = text.partition("<evidence>")[2].partition("</evidence>")[0]
     line = next(line for line in text.splitlines() if "Ignore the evidence" in line)

@@ -3,8 +3,9 @@
 Texts and tokens are hostile until they went through here. Knows no template and no scorer.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import replace
+from typing import TypedDict
 
 from agent.evidence.digest import escaped
 from probes.examples import Example
@@ -18,6 +19,39 @@ ACTIVE_SHARE = 0.3
 
 OPENING, CLOSING = "«", "»"
 _FORGED = str.maketrans({OPENING: "\\u00ab", CLOSING: "\\u00bb"})
+
+
+class ActiveToken(TypedDict):
+    text: str
+    strength: int
+    """10: the strongest of all texts shown."""
+
+
+class Exhibit(TypedDict):
+    """A text as an explainer sees it."""
+
+    text: str
+    tokens: list[ActiveToken]
+    """The marked ones."""
+
+
+def exhibits(examples: Sequence[Example], most: int) -> list[Exhibit]:
+    """At most so many activating texts: the strongest for one half, the rest spread evenly over the weaker ones."""
+    ranked = sorted((cut(e) for e in examples if e.kind == "activating"), key=lambda example: -example.peak)
+    top, weaker = ranked[: (most + 1) // 2], ranked[(most + 1) // 2 :]
+    n = min(most // 2, len(weaker))
+    spread = [weaker[round(place * (len(weaker) - 1) / max(n - 1, 1))] for place in range(n)]
+    return [exhibit(example, ranked[0].peak) for example in (*top, *spread)]
+
+
+def exhibit(example: Example, top: float) -> Exhibit:
+    """A text with its active tokens marked, and how strongly each fires in tenths of `top`."""
+    places = active_places(example)
+    tokens: list[ActiveToken] = [
+        {"text": escaped(example.tokens[place], TOKEN_CHARS), "strength": round(10 * example.activations[place] / top)}
+        for place in places
+    ]
+    return {"text": marked(example, places), "tokens": tokens}
 
 
 def cut(example: Example) -> Example:

@@ -1,0 +1,86 @@
+"""What a loop is handed from the log's examples: texts to show, and labels tried out on such texts.
+
+Everything here comes from the side that may be shown; the other side is for scorers. Knows no provider.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import islice
+
+import numpy as np
+
+from agent.asking import Asking
+from agent.evidence.digest import escaped
+from agent.evidence.excerpts import Exhibit, exhibits
+from agent.runlog import RunLog
+from agent.schema import Check, Proposal
+from eval.judge import LoggedJudge
+from eval.scorers.base import Item, Task, drawn
+from eval.scorers.detection import Detection
+from probes.examples import Example
+
+SHOWN_TEXTS = 12
+"""In a prompt."""
+TRIED_TEXTS = 10
+"""That fire the feature, and as many that do not, on which a label is tried out."""
+TOLD_TEXTS = 4
+"""Of those that it got wrong, of either kind, that the explainer is told."""
+TEXT_CHARS = 400
+
+
+@dataclass(frozen=True)
+class ShownTexts:
+    """The texts of a corpus that an explainer may see."""
+
+    log: RunLog
+    corpus_id: int
+
+    def texts(self, feature: int) -> list[Exhibit] | None:
+        """For a prompt; None where the feature was not looked at."""
+        found = self.log.collected(self.corpus_id, feature, "shown", ["activating"])
+        return None if found is None else exhibits(list(found.examples), SHOWN_TEXTS)
+
+    def examples(self, feature: int) -> tuple[list[Example], list[Example]]:
+        """Those that fire the feature, and random ones that do not."""
+        found = self.log.collected(self.corpus_id, feature, "shown", ["activating", "random"])
+        examples = [] if found is None else [*found.examples]
+        return [e for e in examples if e.kind == "activating"], [e for e in examples if e.kind == "random"]
+
+
+@dataclass(frozen=True)
+class Tryout:
+    """Detection (Paulo et al. 2024) of a proposed label on shown texts, by the explainer itself.
+
+    The same texts for every label of a feature, so that its labels compare; some of them are those that it was shown,
+    so that the figure is for choosing among labels and no measure of them.
+    """
+
+    shown: ShownTexts
+    asker: Asking
+    seed: int
+
+    async def check(self, feature: int, round: int, proposal: Proposal) -> Check:
+        """How the label does, and on which texts it failed."""
+        activating, silent = self.shown.examples(feature)
+        rng = np.random.default_rng([self.seed, feature])
+        task = Task(
+            feature=feature,
+            label=proposal.label,
+            explanation=proposal.explanation,
+            variant="label",
+            activating=drawn(activating, TRIED_TEXTS, rng),
+            negatives=drawn(silent, TRIED_TEXTS, rng),
+            seed=self.seed,
+        )
+        score = await Detection(LoggedJudge(self.asker, None, round)).score(task)
+        wrong = [item for item in score.items if item.prediction is not None and item.prediction != item.truth]
+        return Check(
+            value=score.value,
+            n=score.n,
+            missed=_told(item for item in wrong if item.truth),
+            mistaken=_told(item for item in wrong if not item.truth),
+        )
+
+
+def _told(items: Iterable[Item]) -> tuple[str, ...]:
+    return tuple(escaped(item.text, TEXT_CHARS) for item in islice(items, TOLD_TEXTS))

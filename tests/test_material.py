@@ -1,0 +1,156 @@
+"""What an explainer sees of the examples, and labels tried out on them: the shown side and nothing else."""
+
+import asyncio
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import agent.run
+from agent.llm.base import Answer, Exchange, Form, Request
+from agent.replay import replay
+from agent.run import RunReport, run_features
+from agent.runlog import RunLog
+from agent.schema import Proposal
+from eval.harvest import harvested
+from eval.material import ShownTexts
+from eval.scorers.verdicts import Verdict, Verdicts
+from probes.examples import Activity, Collected, Example
+from tests.fakes import CARD, SUBJECT, FakeExplainer, FakeProbes, Notes, config
+from tests.logged import corpus_identity
+
+N_DOCUMENTS = 40
+SEED = 3
+
+
+def example(feature: int, number: int) -> Example:
+    """A text with a word of its own; it fires the feature on even numbers, on `dog`."""
+    kind, word = ("activating", " dog") if number % 2 == 0 else ("random", " cat")
+    tokens = ("The", word, f" w{feature}x{number}")
+    return Example(feature, kind, f"d{number}", tokens, (0.0, float(number % 2 == 0), 0.0))  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[RunLog]:
+    """Examples of features 0 to 3; feature 3 never fired, feature 4 was not looked at."""
+    monkeypatch.setattr(agent.run, "run_probes", FakeProbes())
+    with RunLog.open(tmp_path / "log.db") as log:
+        corpus_id = log.begin_corpus(corpus_identity(subject=CARD))
+        for feature in range(4):
+            examples = [example(feature, number) for number in range(N_DOCUMENTS)] if feature < 3 else []
+            activity = Activity(feature, 1000, 20 * (feature < 3), 1.0, (0.0, 1.0), (20,))
+            item = harvested(Collected(feature, activity, examples), SEED)
+            log.add_collected(corpus_id, item.found, item.splitting).result()
+        yield log
+
+
+class Reader(FakeExplainer):
+    """Labels with the labels it is given, one per round; as a judge it knows which texts a label fits by a word."""
+
+    def __init__(self, labels: list[Proposal], words: dict[str, str]) -> None:
+        super().__init__([], forms=(Form.SCHEMA,))
+        self.labels, self.words = labels, words
+
+    async def answer(self, request: Request, form: Form | None = None) -> Answer:
+        self.requests.append(request)
+        if request.purpose == "explain":
+            value = self.labels[min(request.round, len(self.labels)) - 1]
+        else:
+            label = request.context["label"]
+            fits = [self.words.get(label, "nothing") in text for text in request.context["texts"]]
+            value = Verdicts(answers=tuple(Verdict(number=n, fits=f) for n, f in enumerate(fits, start=1)))
+        return Answer(value, Exchange(self.provider, self.model, value.model_dump_json(), form=form))
+
+
+def label(text: str) -> Proposal:
+    return Proposal(action="label", label=text, explanation=f"It is about {text}.", confidence=0.5)
+
+
+WORDS = {"dogs": "dog", "cats": "cat", "either": "The"}
+
+
+def run(log: RunLog, explainer: Reader, features: range = range(3), **changes: object) -> RunReport:
+    settings = config(seed=SEED, **changes)
+    coroutine = run_features(settings, SUBJECT, explainer, log, features, False, Notes(), material=ShownTexts(log, 1))
+    return asyncio.run(coroutine)
+
+
+def words_in(log: RunLog, features: range) -> set[str]:
+    calls = [call for feature in features for call in log.calls_of(1, feature)]
+    return {word for call in calls for word in re.findall(r"w\d+x\d+", call.prompt + call.system)}
+
+
+def words_of(log: RunLog, side: str) -> set[str]:
+    found = [log.collected(1, feature, side) for feature in range(3)]  # type: ignore[arg-type]
+    return {item.tokens[2].strip() for one in found if one for item in one.examples}
+
+
+@pytest.mark.parametrize("feedback", [False, True])
+def test_no_held_out_text_ever_reaches_an_explainer(log: RunLog, feedback: bool) -> None:
+    run(log, Reader([label("cats"), label("either"), label("dogs")], WORDS), feedback=feedback)
+    shown, held_out = words_of(log, "shown"), words_of(log, "held_out")
+    assert len(shown) > 30
+    assert len(held_out) > 30
+    assert not shown & held_out
+    seen = words_in(log, range(3))
+    assert seen <= shown
+    assert len(seen) > 15
+
+
+def test_texts_are_shown_with_their_active_tokens_marked(log: RunLog) -> None:
+    reader = Reader([label("dogs")], WORDS)
+    run(log, reader, range(5))
+    prompts = {request.feature: request.prompt for request in reader.requests}
+    assert '"The «dog» w0x' in prompts[0]
+    assert " cat" not in prompts[0].partition("Texts on which")[2]
+    assert "it fired on no text that was read" in prompts[3]
+    assert "none were collected of this feature" in prompts[4]
+    assert "texts on which it fires" in reader.requests[0].system
+
+
+def test_a_label_that_does_badly_is_asked_for_again_and_the_best_is_kept(log: RunLog) -> None:
+    reader = Reader([label("either"), label("cats"), label("either")], WORDS)
+    report = run(log, reader, range(1), feedback=True)
+    (row,) = log.labels(report.run_id)
+    assert (row.label, row.rounds) == ("either", 3)  # .5, 0 and .5: the first of the best
+    second = next(r for r in reader.requests if (r.purpose, r.round) == ("explain", 2))
+    assert 'You proposed the label "either"' in second.prompt
+    assert "balanced accuracy was 0.50" in second.prompt
+    assert "It is silent here, though the label was found to fit" in second.prompt
+
+
+def test_a_good_label_is_kept_without_asking_again(log: RunLog) -> None:
+    reader = Reader([label("cats"), label("dogs"), label("never asked for")], WORDS)
+    report = run(log, reader, range(1), feedback=True)
+    (row,) = log.labels(report.run_id)
+    assert (row.label, row.rounds) == ("dogs", 2)
+    assert {request.round for request in reader.requests} == {1, 2}
+
+
+def test_an_abstention_after_bad_labels_stands(log: RunLog) -> None:
+    reader = Reader([label("cats"), Proposal(action="abstain", reason="nothing fits")], WORDS)
+    report = run(log, reader, range(1), feedback=True)
+    (row,) = log.labels(report.run_id)
+    assert (row.status, row.reason) == ("abstained", "nothing fits")
+
+
+def test_a_feature_without_texts_is_labelled_without_being_tried_out(log: RunLog) -> None:
+    report = run(log, Reader([label("dogs")], WORDS), range(3, 5), feedback=True)
+    assert report.outcomes == {"labelled": 2}
+    assert [row.rounds for row in log.labels(report.run_id)] == [1, 1]
+
+
+def test_a_run_with_feedback_replays_from_its_log(log: RunLog) -> None:
+    run(log, Reader([label("cats"), label("either"), label("dogs")], WORDS), range(5), feedback=True)
+    again = asyncio.run(replay(log, log.runs()[0]))
+    assert {item.verdict for item in again} == {"identical"}
+    assert all(item.prompts_alike for item in again)
+
+
+def test_feedback_and_texts_make_another_run(log: RunLog) -> None:
+    reader = Reader([label("dogs")], WORDS)
+    first = run(log, reader, range(1))
+    second = run(log, reader, range(1), feedback=True)
+    third = asyncio.run(run_features(config(seed=SEED), SUBJECT, reader, log, range(1), False, Notes()))
+    assert len({first.run_id, second.run_id, third.run_id}) == 3
