@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,7 +19,6 @@ from eval.errors import ExamplesError
 from eval.examples import Collected, Example
 from eval.firing import ahead, firings
 from eval.self_check import SelfCheck, self_check
-from eval.shelves import Rows
 from eval.spelling import Spelling
 from eval.tally import Sizes, Tally, stratum
 from eval.windows import Batch, Windows
@@ -151,9 +151,10 @@ def _collected(tally: Tally, place: int, feature: int, spelling: Spelling) -> Co
     return Collected(feature, activity, examples)
 
 
-def _example(row: Rows, feature: int, maximum: float, spelling: Spelling) -> Example:
+def _example(row: Any, feature: int, maximum: float, spelling: Spelling) -> Example:
     ids = tuple(row["ids"][: row["length"]].tolist())
     activations = row["activations"][: row["length"]]
+    [tenth] = stratum(activations.max(keepdims=True), np.array([maximum], dtype=np.float32))
     return Example(
         feature=feature,
         kind="activating",
@@ -162,7 +163,7 @@ def _example(row: Rows, feature: int, maximum: float, spelling: Spelling) -> Exa
         activations=tuple(activations.tolist()),
         token_ids=ids,
         start=int(row["start"]),
-        quantile=int(stratum(activations.max(), np.float32(maximum))),
+        quantile=int(tenth),
     )
 
 

@@ -195,9 +195,9 @@ def _dataset(source: str, faults: Faults, text_key: str) -> Iterator[Document]:
             number += 1
             yield from _value(f"{source}:{number}", f"{source}, row {number:,}", row.get(text_key), faults)
     except Exception as error:  # the library raises many kinds, its dependencies' own among them
-        where = f"after {number:,} rows" if number else "at all"
+        where = f" after {number:,} rows" if number else ""
         reason = _first_line(error)
-        raise ExamplesError(f"Hugging Face dataset {source} cannot be read {where}: {reason}.") from error
+        raise ExamplesError(f"Hugging Face dataset {source} cannot be read{where}: {reason}.") from error
 
 
 def _value(identity: str, where: str, value: object, faults: Faults) -> Iterator[Document]:

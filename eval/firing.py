@@ -76,9 +76,8 @@ def _refuse(columns: Columns, scores: Float[Tensor, "batch pos n_chosen"], batch
         return
     row, place, chosen = wrong.nonzero()[0].tolist()
     raise ExamplesError(
-        f"Feature {columns.features[chosen]} has the activation {float(scores[row, place, chosen])} at token "
-        f"{batch.starts[first + row] + place - batch.lead} of document {batch.documents[first + row]}; the model's "
-        "weights are damaged, or its number format overflows there."
+        f"Feature {columns.features[chosen]} has the activation {float(scores[row, place, chosen])} in document "
+        f"{batch.documents[first + row]}; the model's weights are damaged, or its number format overflows there."
     )
 
 

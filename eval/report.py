@@ -14,7 +14,7 @@ from eval.metrics import Estimate, mean, paired_difference
 
 T = TypeVar("T")
 
-VARIANTS = ("label", "known", "one_shot", "baseline", "tokens", "shuffled")
+VARIANTS = ("label", "first", "known", "one_shot", "baseline", "tokens", "shuffled")
 """In the order of a report."""
 
 

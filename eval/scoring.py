@@ -11,7 +11,8 @@ import numpy as np
 
 from agent.config import ScoreSettings
 from agent.evidence.excerpts import cut, key_of
-from agent.runlog import LabelRow, RunLog, ScoreRow
+from agent.loop import PURPOSE
+from agent.runlog import CallRow, LabelRow, RunLog, ScoreRow
 from eval.controls import one_shot_question, shuffled, top_tokens, top_tokens_label
 from eval.scorers.base import Item, Judge, Score, Scorer, Task, Variant, drawn, unscored
 from eval.splitting import on_new_words, without_duplicates
@@ -94,6 +95,9 @@ class Scoring:
         self, row: LabelRow, found: Collected, sides: "Sides", donors: Mapping[int, Claim]
     ) -> AsyncIterator[tuple[Variant, Claim]]:
         yield "label", Claim(row.label, row.explanation)
+        first = _first_proposed(self.log.calls_of(row.run_id, row.feature))
+        if first is not None and " ".join(first.label.split()) != row.label:
+            yield "first", first
         if row.feature in donors:
             yield "shuffled", donors[row.feature]
         tokens = top_tokens_label(top_tokens(sides.shown))
@@ -168,6 +172,13 @@ class Sides:
             maximum=found.activity.maximum if found.activity else None,
             seed=seed,
         )
+
+
+def _first_proposed(calls: Sequence[CallRow]) -> Claim | None:
+    """The first label that the explainer proposed, before it knew how that did."""
+    answers = (call.answer for call in calls if call.purpose == PURPOSE and call.scoring_id is None)
+    labels = (answer for answer in answers if answer is not None and answer.get("action") == "label")
+    return next((Claim(answer["label"], answer.get("explanation", "")) for answer in labels), None)
 
 
 def why_not(row: LabelRow, found: Collected | None) -> str | None:

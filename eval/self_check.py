@@ -1,5 +1,6 @@
 """Whether an SAE fits what it is given to read, before a long pass is spent on it."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -22,7 +23,9 @@ MAX_ACTIVE_SHARE = 0.2
 
 _ENOUGH = 32
 """Tokens below which the variance says too little to refuse."""
-_ELEMENTS = 1 << 25
+_ELEMENTS = 1 << 22
+_TOKENS = 512
+"""The check looks at as many tokens as make so many numbers, and at no fewer than these."""
 _SCALES = (0.05, 0.1, 0.2, 0.5, 2.0, 5.0, 10.0, 20.0)
 
 
@@ -45,18 +48,18 @@ def self_check(subject: Subject, batch: Batch) -> SelfCheck:
         return check
     explained = "nothing" if check.explained_variance is None else f"{check.explained_variance:.2f} of the variance"
     raise ExamplesError(
-        f"The SAE does not fit what it reads: over {check.n_tokens:,} tokens at {subject.card.hook} it explains "
+        f"The SAE does not fit what it reads: over {check.n_tokens:,} tokens at {subject.sae.config.hook} it explains "
         f"{explained} (at least {MIN_EXPLAINED} is expected) with {check.l0:,.1f} of {subject.card.n_features:,} features "
         f"firing per token (more than 0, at most {MAX_ACTIVE_SHARE:.0%}); {_likely_cause(subject, batch)}."
     )
 
 
 def _states(subject: Subject, batch: Batch, hook: Hook) -> Float[Tensor, "n d_model"]:
-    """What the SAE reads at the tokens that count; fewer of them where its features are very many."""
+    """What the SAE reads at the tokens that count; what is no number there is left to the pass, which tells of it."""
     ids = torch.from_numpy(batch.ids).to(subject.model.device)
     counted = torch.from_numpy(batch.counted).to(subject.model.device)
-    most = max(_ENOUGH, _ELEMENTS // subject.card.n_features)
-    return residual(subject.model, ids, hook)[counted][:most].float()
+    x = residual(subject.model, ids, hook)[counted][: max(_TOKENS, _ELEMENTS // subject.card.n_features)].float()
+    return x[x.isfinite().all(-1)]
 
 
 def _measured(sae: SAE, x: Float[Tensor, "n d_model"]) -> SelfCheck:
@@ -77,15 +80,22 @@ def _fits(check: SelfCheck, n_features: int) -> bool:
 
 
 def _likely_cause(subject: Subject, batch: Batch) -> str:
-    """What would make it fit, by trying."""
+    """The change that would make it fit best, by trying."""
     here = subject.sae.config.hook
-    n_features = subject.card.n_features
+    tried = dict(_trials(subject, batch, here))
+    good = {cause: check for cause, check in tried.items() if _fits(check, subject.card.n_features)}
+    if not good:
+        return "the likely cause is another model, or another checkpoint of it, than the SAE was trained on"
+    return max(good, key=lambda cause: good[cause].explained_variance or 0)
+
+
+def _trials(subject: Subject, batch: Batch, here: Hook) -> Iterator[tuple[str, SelfCheck]]:
     x = _states(subject, batch, here)
-    for scale in _SCALES:  # x' of a scaled x is scaled too, so the share explained compares
-        if _fits(_measured(subject.sae, x * scale), n_features):
-            return f"with activations {scale:g} times as large it would, so the normalisation is likely wrong"
+    for scale in _SCALES:  # the share explained of a scaled x compares with that of x
+        cause = f"with activations {scale:g} times as large it fits, so the normalisation is likely wrong"
+        yield cause, _measured(subject.sae, x * scale)
     for layer in range(n_layers(subject.model)):
         hook = Hook(layer, here.side)
-        if hook != here and _fits(_measured(subject.sae, _states(subject, batch, hook)), n_features):
-            return f"at {hook} it would, so the layer is likely wrong"
-    return "the likely cause is another model, or another checkpoint of it, than the SAE was trained on"
+        if hook != here:
+            cause = f"at {hook} it fits, so the layer is likely wrong"
+            yield cause, _measured(subject.sae, _states(subject, batch, hook))

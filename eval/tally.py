@@ -53,11 +53,11 @@ class _Pairs:
 
     @property
     def rows(self) -> Int[np.ndarray, "n"]:
-        return self.fired.rows[self.firsts]
+        return np.take(self.fired.rows, self.firsts)
 
     @property
     def columns(self) -> Int[np.ndarray, "n"]:
-        return self.fired.columns[self.firsts]
+        return np.take(self.fired.columns, self.firsts)
 
     def activations(self, some: Int[np.ndarray, "k"]) -> Float[np.ndarray, "k pos"]:
         """The whole windows' activations, of some pairs."""
@@ -191,7 +191,8 @@ class Tally:
 
 def stratum(peaks: Float[np.ndarray, "n"], maxima: Float[np.ndarray, "n"]) -> Int[np.ndarray, "n"]:
     """Which tenth of the range from 0 to the maximum a peak lies in; the highest is 0."""
-    return np.clip(((1 - peaks / maxima) * STRATA).astype(np.int64), 0, STRATA - 1)
+    tenths = ((1 - peaks / maxima) * STRATA).astype(np.int64)
+    return np.asarray(tenths.clip(0, STRATA - 1))
 
 
 def _stretches(pairs: _Pairs, some: Int[np.ndarray, "n"]) -> Rows:
@@ -201,22 +202,23 @@ def _stretches(pairs: _Pairs, some: Int[np.ndarray, "n"]) -> Rows:
     peaks = everywhere.argmax(axis=1) - batch.lead
     firsts = np.clip(peaks - LONGEST // 2, 0, np.maximum(0, batch.lengths[rows] - LONGEST))
     found = np.zeros(len(rows), _ACTIVATIONS)
-    places, there = _fill(found, batch, rows, firsts)
-    found["activations"] = np.where(there, np.take_along_axis(everywhere, places, axis=1), 0)
+    places = _fill(found, batch, rows, firsts)
+    found["activations"] = np.where(places >= 0, np.take_along_axis(everywhere, places, axis=1), 0)
     return found
 
 
-def _fill(found: Rows, batch: Batch, rows: Int[np.ndarray, "n"], firsts: Int[np.ndarray, "n"]) -> tuple[Rows, Rows]:
-    """Writes documents and token ids from `firsts` on into `found`; the places in the batch they come from, and which
-    of these are part of the window."""
+def _fill(
+    found: Rows, batch: Batch, rows: Int[np.ndarray, "n"], firsts: Int[np.ndarray, "n"]
+) -> Int[np.ndarray, "n longest"]:
+    """Writes into `found` what windows hold from their tokens `firsts` on; their places in the batch, -1 past the end."""
+    lengths = np.minimum(batch.lengths[rows] - firsts, LONGEST)
+    offsets = np.arange(LONGEST)
+    places = np.where(offsets < lengths[:, None], batch.lead + firsts[:, None] + offsets, -1)
     found["document"] = [batch.documents[row] for row in rows]
     found["start"] = batch.starts[rows] + firsts
-    found["length"] = np.minimum(batch.lengths[rows] - firsts, LONGEST)
-    offsets = np.arange(LONGEST)
-    there = offsets < found["length"][:, None]
-    places = np.minimum(batch.lead + firsts[:, None] + offsets, batch.ids.shape[1] - 1)
-    found["ids"] = np.where(there, batch.ids[rows[:, None], places], 0)
-    return places, there
+    found["length"] = lengths
+    found["ids"] = np.where(places >= 0, batch.ids[rows[:, None], places], 0)
+    return places
 
 
 def mixed(numbers: UInt64[np.ndarray, "n"]) -> UInt64[np.ndarray, "n"]:
@@ -229,4 +231,4 @@ def mixed(numbers: UInt64[np.ndarray, "n"]) -> UInt64[np.ndarray, "n"]:
 
 def _uniform(numbers: UInt64[np.ndarray, "n"]) -> Float[np.ndarray, "n"]:
     """Numbers between 0 and 1 in place of whole ones."""
-    return (mixed(numbers) >> np.uint64(11)).astype(np.float64) * 2.0**-53
+    return np.asarray((mixed(numbers) >> np.uint64(11)) * 2.0**-53)

@@ -40,6 +40,7 @@ _RUN_COLUMNS = (
 )
 _VARIANT_WORDS = {
     "label": "the run's label",
+    "first": "the first proposed, where another",
     "known": "known concept's name",
     "one_shot": "one shot over top texts",
     "baseline": "the source's label",
