@@ -121,11 +121,17 @@ def _names(source: SubjectSource, config: SaeConfig) -> dict[str, Any]:
     page = preset.neuronpedia or config.neuronpedia
     is_demo = source.name == "demo"
     return {
-        "name": source.name or f"{preset.model} + {preset.sae}",
+        "name": source.name or f"{_own_name(preset.model)} + {_own_name(preset.sae)}",
         "model": "demo/model" if is_demo else preset.model,
         "sae": "demo/sae" if is_demo else preset.sae,
         "neuronpedia": f"{NEURONPEDIA}/{page}" if page else None,
     }
+
+
+def _own_name(place: str) -> str:
+    """A folder's last two names, or a hub id: explainers elsewhere are not told where things lie on this machine."""
+    path = Path(place).expanduser()
+    return "/".join(path.resolve().parts[-2:]) if path.exists() else place
 
 
 def _check_fit(config: Any, sae: SaeConfig, preset: Preset) -> None:
