@@ -25,6 +25,7 @@ from agent.options import (
     tree_options,
 )
 from agent.schema import Status
+from agent.secrets import blank_output
 from probes.errors import InterpretError, SettingsError
 
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -36,6 +37,7 @@ _STATUSES: tuple[Status, ...] = ("labelled", "abstained", "failed")
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Runs one command and exits; `arguments` are those of the process unless given."""
+    blank_output()
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # a terminal that cannot show a bar or a token gets its escape
             stream.reconfigure(errors="backslashreplace")

@@ -19,6 +19,7 @@ from agent.planning import EXPONENT_RANGE, SCALE_RANGE, Plan, Planner
 from agent.prober import Probing
 from agent.runlog import RunLog
 from agent.schema import Check, Outcome, Proposal
+from agent.secrets import without_secrets
 from probes.errors import FeatureError, InterpretError, SettingsError
 from probes.evidence import Evidence, ProbeRequest
 from probes.presets import SubjectCard
@@ -93,7 +94,7 @@ class Loop:
             raise
         except Exception as error:  # a fault of ours must not cost the other features of a long run
             logger.exception("Feature %d failed", feature)
-            reason = f"internal error, {type(error).__name__}: {error}"
+            reason = without_secrets(f"internal error, {type(error).__name__}: {error}")
             return Outcome(feature=feature, status="failed", rounds=0, reason=reason)
 
     async def _look(self, feature: int) -> Outcome:

@@ -1,9 +1,14 @@
 """Blanks keys and passwords in whatever is about to be stored or printed. Knows no provider."""
 
 import json
+import logging
 import os
 import re
+import sys
+import traceback
 from collections.abc import Iterator
+from types import TracebackType
+from typing import Any
 
 BLANK = "***"
 _LEAST_CHARS = 8
@@ -11,7 +16,7 @@ _LEAST_CHARS = 8
 
 _PATTERNS = re.compile(
     r"""(?P<before>
-        ://[^\s/@:]*:(?=[^\s/@'"\\]+@)                                      # a password in a URL
+        ://(?:[^\s/@:]*:)?(?=[^\s/@:'"\\]+@)                               # a password in a URL, or a token alone
         | (?<![\w-])--[\w-]{0,40}(?:key|token|secret|password)[=\s]\s*       # the value of an option
         | (?:key|token|secret|password)=                                    # an assignment
         | (?:api|access|auth|secret)[-_]?(?:key|token)["']?\s*:\s*["']?     # a header, or a field of JSON
@@ -38,5 +43,29 @@ def _environment() -> Iterator[str]:
         if not _SECRET_NAME.search(name):
             continue
         for part in {value, value.strip(), *map(str.strip, value.splitlines())}:
-            # As it is, as JSON writes it, and as an error's message quotes it.
-            yield from (form for form in {part, json.dumps(part)[1:-1], repr(part)[1:-1]} if len(form) >= _LEAST_CHARS)
+            # As it is, as JSON writes it in either way, and as an error's message quotes it.
+            quoted = json.dumps(part)[1:-1]
+            forms = {part, quoted, quoted.replace("/", "\\/"), repr(part)[1:-1]}
+            yield from (form for form in forms if len(form) >= _LEAST_CHARS)
+
+
+class _BlankedRecord(logging.LogRecord):
+    """What is logged, without secrets in its message and its traceback."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if self.exc_info and self.exc_info[0]:
+            self.exc_text = without_secrets("".join(traceback.format_exception(*self.exc_info)).rstrip())
+
+    def getMessage(self) -> str:  # noqa: N802
+        return without_secrets(super().getMessage())
+
+
+def blank_output() -> None:
+    """From here on no secret is logged or stands in a crash's traceback, in the whole process: for programs alone."""
+    logging.setLogRecordFactory(_BlankedRecord)
+    sys.excepthook = _crashed
+
+
+def _crashed(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    sys.stderr.write(without_secrets("".join(traceback.format_exception(kind, error, trace))))

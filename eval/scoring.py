@@ -118,9 +118,9 @@ class Scoring:
         task = sides.task(row.feature, variant, claim, found, self.seed)
         score = await scorer.score(task)
         kept = [_row(row, variant, claim.label, score, HELD_OUT)]
-        new = [item for item in score.items if _example_key(item.key) not in sides.on_old_words]
-        if len(new) < len(score.items):
-            kept.append(_row(row, variant, claim.label, scorer.of_items(new, task), NEW_WORDS))
+        on_new = sides.on_new(scorer, score, task)
+        if on_new is not None:
+            kept.append(_row(row, variant, claim.label, on_new, NEW_WORDS))
         await self._keep(kept)
 
     async def _keep(self, kept: Sequence[ScoreRow]) -> None:
@@ -138,6 +138,8 @@ class Sides:
     neighbours: Mapping[int, Sequence[Example]]
     on_old_words: frozenset[str]
     """Keys of the activating texts that peak on a word on which a shown one peaks too."""
+    on_new_words: frozenset[str]
+    """Keys of the others."""
 
     @classmethod
     def of(cls, held_out: Collected | None, shown: Collected | None, settings: ScoreSettings, seed: int) -> "Sides":
@@ -150,13 +152,14 @@ class Sides:
         activating = drawn(distinct, settings.texts, rng)
         silent = [example for example in texts if example.kind in settings.negatives]
         neighbours = [example for example in texts if example.neighbour is not None]
-        fresh = {key_of(example) for example in on_new_words(activating, seen)}
+        new = frozenset(key_of(cut(example)) for example in on_new_words(activating, seen))
         return cls(
             shown=seen,
             activating=activating,
             negatives=[_silenced(example) for example in drawn(silent, settings.texts, rng)],
             neighbours={n: [e for e in neighbours if e.neighbour == n] for n in _neighbours(neighbours)},
-            on_old_words=frozenset(key_of(cut(example)) for example in activating if key_of(example) not in fresh),
+            on_old_words=frozenset(key_of(cut(example)) for example in activating) - new,
+            on_new_words=new,
         )
 
     def task(self, feature: int, variant: Variant, claim: Claim, found: Collected, seed: int) -> Task:
@@ -172,6 +175,15 @@ class Sides:
             maximum=found.activity.maximum if found.activity else None,
             seed=seed,
         )
+
+    def on_new(self, scorer: Scorer, score: Score, task: Task) -> Score | None:
+        """What of a score rests on new words; None where it does not rest on these texts at all."""
+        found = {_example_key(item.key) for item in score.items}
+        if found.isdisjoint(self.on_old_words | self.on_new_words):
+            return None
+        if found.isdisjoint(self.on_new_words):
+            return unscored(scorer.name, score.metric, "every held-out text peaks on a word on which a shown one does")
+        return scorer.of_items([item for item in score.items if _example_key(item.key) not in self.on_old_words], task)
 
 
 def _first_proposed(calls: Sequence[CallRow]) -> Claim | None:

@@ -210,7 +210,7 @@ UNUSABLE = (
     _unusable("half a character", Reply('{"action": "label", "label": "\\ud800"}'), "label: "),
     _large("2 MB", 2_000_000, "2,000,000 characters long"),
     _large("5 MB", 5_000_000, "longer than 4,000,000 bytes"),
-    _unusable("100,000 braces", Reply('{"a":' * 20_000), "not JSON"),
+    _unusable("20,000 objects in one another", Reply('{"a":' * 20_000), "not JSON"),
     Case(
         "never JSON",
         always(Reply("It is a dog.")),
@@ -269,7 +269,7 @@ FATAL = (
         always(Reply("oops", 500)),
         fault=Fault.TRANSIENT,
         error="HTTP 500",
-        stops="The last 2 questions were not answered, each after 4 attempts (HTTP 500: oops)",
+        stops="The last 2 questions were not answered",
         requests=None,
     ),
     Case(
