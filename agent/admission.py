@@ -4,6 +4,7 @@ A run stops by starting nothing new: what is in flight is answered, logged and u
 """
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -32,12 +33,16 @@ class Admission:
         self.budget = budget
         self.reason: InterpretError | None = None
         """Why nothing new is started; None while the run goes on."""
-        self._changed = asyncio.Event()
+        self._sleepers: set[asyncio.Future[None]] = set()
+        self._queue: deque[asyncio.Future[None]] = deque()
 
     def stop(self, reason: InterpretError) -> None:
         """Lets nothing new begin from here on; the first reason stands."""
         self.reason = self.reason or reason
-        self._ring()
+        for sleeper in self._sleepers:
+            if not sleeper.done():
+                sleeper.set_result(None)
+        self._wake(len(self._queue))
 
     def check(self) -> None:
         """Raises `StoppedError` where nothing new is to begin."""
@@ -46,10 +51,16 @@ class Admission:
 
     async def sleep(self, seconds: float) -> None:
         """Waits that long; raises `StoppedError` as soon as the run is to stop."""
-        until = _now_s() + seconds
-        while (left := until - _now_s()) > 0:
-            self.check()
-            await self._change(left)
+        self.check()
+        sleeper = asyncio.get_running_loop().create_future()
+        self._sleepers.add(sleeper)
+        try:
+            async with asyncio.timeout(seconds):
+                await sleeper
+        except TimeoutError:
+            return
+        finally:
+            self._sleepers.discard(sleeper)
         self.check()
 
     @asynccontextmanager
@@ -68,41 +79,57 @@ class Admission:
             self.budget.settle(bound, place.exchange)
             if place.exchange is not None:
                 self._learn(place.epoch, place.exchange)
-            self._ring()
+            self._wake()
 
     async def _until_free(self, bound: Bound) -> None:
+        """Waits in line: a place that is given up wakes the first alone, and who gets one wakes the next."""
+        first = False
         while True:
             self.check()
             if not self.budget.fits(bound) and not self.gate.in_flight:
+                self._wake()
                 raise self.budget.refusal(bound)
-            if self.budget.fits(bound) and self.gate.has_room(_now_s()):
+            if (first or not self._queue) and self.budget.fits(bound) and self.gate.has_room(_now_s()):
+                asyncio.get_running_loop().call_soon(self._wake)  # there may be room for another
                 return
-            wait_s = self.gate.opens_at_s - _now_s()
-            await self._change(wait_s if wait_s > 0 else None)
+            await self._turn(first)
+            first = True
+
+    async def _turn(self, first: bool) -> None:
+        """Until this one is woken; who was first in line stays so."""
+        turn = asyncio.get_running_loop().create_future()
+        if first:
+            self._queue.appendleft(turn)
+        else:
+            self._queue.append(turn)
+        try:
+            await turn
+        except asyncio.CancelledError:
+            self._wake()  # whoever is next, should this one have been woken already
+            raise
+
+    def _wake(self, n: int = 1) -> None:
+        """Wakes the first `n` in line."""
+        while self._queue and n:
+            turn = self._queue.popleft()
+            if not turn.done():
+                turn.set_result(None)
+                n -= 1
 
     def _learn(self, epoch: int, exchange: Exchange) -> None:
         if exchange.pause_s is not None:
-            self.gate.close_until(_now_s() + exchange.pause_s)
+            self._close(exchange.pause_s)
         if exchange.fault is None:
             self.gate.widen()
         elif exchange.throttled and exchange.fault is Fault.TRANSIENT:
             self.gate.narrow(epoch)
             if exchange.retry_after_s is not None:
-                self.gate.close_until(_now_s() + exchange.retry_after_s)
+                self._close(exchange.retry_after_s)
 
-    async def _change(self, timeout_s: float | None) -> None:
-        """Until something has changed, or until the time is over."""
-        changed = self._changed
-        try:
-            async with asyncio.timeout(timeout_s):
-                await changed.wait()
-        except TimeoutError:
-            return
-
-    def _ring(self) -> None:
-        """Wakes all who wait for a change."""
-        self._changed.set()
-        self._changed = asyncio.Event()
+    def _close(self, seconds: float) -> None:
+        """Keeps everyone back so long, and then lets the first in line try."""
+        self.gate.close_until(_now_s() + seconds)
+        asyncio.get_running_loop().call_later(seconds, self._wake)
 
 
 def _now_s() -> float:

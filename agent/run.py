@@ -31,8 +31,9 @@ from probes.settings import ProbeSettings
 from probes.subject import Subject
 from prompts import template_hashes
 
-LOOKAHEAD = 32
-"""Features in progress beyond the calls in flight: their evidence is made while the others wait for answers."""
+LOOKAHEAD = 64
+"""Most features in progress beyond the calls in flight: their evidence is made while the others wait for answers, so
+that even where all answers come at once there is something to ask next."""
 
 
 class Watch(Protocol):
