@@ -12,6 +12,8 @@ FRAME_TOKENS = 500
 """What a prompt holds besides its evidence, about: headings, the history of earlier rounds."""
 ANSWER_TOKENS = 250
 """What an answer takes without thinking, about."""
+_DOLLARS = ("${:,.2f}", "${:,.4f}")
+"""From a dollar on, and below."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +26,7 @@ class Estimate:
     """None where no price is known."""
 
     def __str__(self) -> str:
-        dollars = "no price known" if self.cost_usd is None else _range("${:,.2f}", self.cost_usd)
+        dollars = "no price known" if self.cost_usd is None else _range(_DOLLARS[self.cost_usd[1] < 1], self.cost_usd)
         return f"{_range('{:,}', self.calls)} calls, about {_range('{:,}', self.tokens)} tokens, {dollars}"
 
 
