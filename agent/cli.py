@@ -151,10 +151,15 @@ def show(feature: int, run_id: int | None, settings_file: Path | None, **options
 
 @interpret.command()
 @_FEATURES
-@click.option("--import", "imported", type=Path, metavar="PATH", help="Read another tool's files instead of a corpus.")
+@click.option(
+    "--import",
+    "imported",
+    metavar="PATH",
+    help="Read another tool's files, or neuronpedia:MODEL/SOURCE from its server, instead of a corpus.",
+)
 @click.option("--format", "form", metavar="NAME", help="Of these files; found out from them unless given.")
 @example_options
-def examples(features: str, imported: Path | None, form: str | None, settings_file: Path | None, **options: Any) -> int:
+def examples(features: str, imported: str | None, form: str | None, settings_file: Path | None, **options: Any) -> int:
     """Collect texts on which features fire, to score labels on and to show to explainers."""
     from agent.gathering import gather_examples
 

@@ -12,7 +12,6 @@ from typing import Any, Literal
 from pydantic import Field
 
 from probes.errors import SettingsError
-from probes.examples import ExampleKind
 from probes.presets import SubjectSource
 from probes.settings import ProbeSettings, TokenSettings, TreeSettings, Value, VectorSettings
 
@@ -67,7 +66,7 @@ class ScoreSettings(Value):
 
     scorers: tuple[str, ...] | None = Field(default=None, min_length=1)
     """None: embedding, and with a language model to ask detection and fuzzing too."""
-    negatives: tuple[ExampleKind, ...] = Field(default=("random",), min_length=1)
+    negatives: tuple[Literal["random", "similar", "neighbour"], ...] = Field(default=("random",), min_length=1)
     """Kinds of texts on which the feature is silent: random, similar, neighbour; the last are the hard ones."""
     texts: int = Field(default=20, ge=2)
     """Most texts on which the feature fires, and as many others."""

@@ -5,6 +5,8 @@ A rough figure, and said to be one: the evidence is not made yet, so its share i
 
 from dataclasses import dataclass
 
+from agent.config import RunConfig
+from agent.errors import ExplainerError
 from agent.evidence.digest import CHARS_PER_TOKEN, EVIDENCE_TOKENS
 from agent.llm.base import Explainer, Usage
 
@@ -41,6 +43,15 @@ def estimate(explainer: Explainer, system: str, n_features: int, rounds: int) ->
         tokens=(fewest * tokens, most * tokens),
         cost_usd=None if price is None else (fewest * price, most * price),
     )
+
+
+def check_budget(config: RunConfig, explainer: Explainer) -> None:
+    """Raises ExplainerError where a limit in dollars could not be kept."""
+    if config.budget_usd is not None and explainer.forms and explainer.cost_usd(Usage(1, 1)) is None:
+        raise ExplainerError(
+            f"No price is known for {explainer.model} at {explainer.address or 'its provider'}, so --budget-usd cannot "
+            "be kept; limit the run with --budget-tokens instead."
+        )
 
 
 def _range(form: str, bounds: tuple[float, float]) -> str:

@@ -1,11 +1,14 @@
-"""`interpret examples`: texts on which features fire, from a corpus or another tool's files, into the log.
+"""`interpret examples`: texts on which features fire, from a corpus, another tool's files or Neuronpedia, into the log.
 
 Knows the order of things and what is said of them; the work is in `eval`.
 """
 
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -21,15 +24,25 @@ from eval.errors import ExamplesError
 from eval.harvest import Harvested, harvest, harvested
 from eval.readers import Reading, read_examples
 from eval.readers.base import Vocabulary
+from eval.readers.neuronpedia_api import BASE_URL, fetch_record
 from eval.windows import special_ids
 from probes.features import parse_features
 from probes.subject import Subject, load_subject
 
+BASE_URL_VARIABLE = "NEURONPEDIA_BASE_URL"
+"""Names the address of Neuronpedia's API, where it is not the site's own."""
+
+_NEURONPEDIA = "neuronpedia:"
 _TOLD_FAULTS = 5
+_MOST_IN_VAIN = 5
+"""Records in a row that cannot be fetched, after which no more are asked for."""
 
 
-def gather_examples(config: RunConfig, spec: str, imported: Path | None, form: str | None) -> int:
-    """Reads, stores, prints; the exit status, 0. Raises InterpretError."""
+def gather_examples(config: RunConfig, spec: str, imported: str | None, form: str | None) -> int:
+    """Reads, stores, prints; the exit status, 0. `imported` is a path, or `neuronpedia:MODEL/SOURCE`.
+
+    Raises InterpretError.
+    """
     screen = console()
     with RunLog.open(config.log) as log:
         subject = load_subject(config.subject)
@@ -37,8 +50,10 @@ def gather_examples(config: RunConfig, spec: str, imported: Path | None, form: s
         screen.print(facts([("subject", subject_words(subject.card)), ("features", f"{len(features):,} ({spec})")]))
         if imported is None:
             _from_corpus(screen, config, log, subject, features)
+        elif imported.startswith(_NEURONPEDIA):
+            _from_neuronpedia(screen, config, log, subject, features, imported)
         else:
-            _from_files(screen, config, log, subject, features, imported, form)
+            _from_files(screen, config, log, subject, features, Path(imported), form)
     return 0
 
 
@@ -63,6 +78,56 @@ def _from_corpus(screen: Console, config: RunConfig, log: RunLog, subject: Subje
     screen.print(Text(_next_step(config)))
 
 
+def _from_neuronpedia(
+    screen: Console, config: RunConfig, log: RunLog, subject: Subject, features: Sequence[int], name: str
+) -> None:
+    """Fetches the features' records and reads them like a file; what an earlier command has brought stays."""
+    model, _, source = name.removeprefix(_NEURONPEDIA).partition("/")
+    if not (model and source):
+        raise ExamplesError(
+            f"{name} names no source; write neuronpedia:MODEL/SOURCE, as neuronpedia:gemma-2b/6-res-jb."
+        )
+    _check_source(subject, name)
+    identity = _identity(config, subject, name, {"path": name})
+    todo = [feature for feature in features if feature not in _in_log(log, identity)]
+    if not todo:
+        screen.print(Text(f"Nothing left to do: examples of all {len(features):,} features are in the log."))
+        return
+    with TemporaryDirectory() as folder:
+        faults = _fetch(screen, Path(folder), model, source, todo)
+        if not any(Path(folder).iterdir()):
+            raise ExamplesError(f"No record of {name} could be fetched: {faults[-1]}")
+        reading = _read(config, subject, todo, Path(folder), "neuronpedia", name)
+    _keep(screen, config, log, subject, todo, replace(reading, faults=(*faults, *reading.faults)), name)
+
+
+def _fetch(screen: Console, folder: Path, model: str, source: str, features: Sequence[int]) -> list[str]:
+    """Writes the records to a folder; a sentence for each that cannot be had."""
+    base_url = os.environ.get(BASE_URL_VARIABLE) or BASE_URL
+    faults: list[str] = []
+    in_vain = 0
+    with _bar(screen, "fetched", len(features)) as advance:
+        for n_done, feature in enumerate(features, start=1):
+            try:
+                folder.joinpath(f"{feature}.json").write_bytes(fetch_record(model, source, feature, base_url))
+                in_vain = 0
+            except ExamplesError as error:
+                faults.append(str(error))
+                in_vain += 1
+            advance(1)
+            if in_vain == _MOST_IN_VAIN and n_done < len(features):
+                left = f"the other {len(features) - n_done:,} were not tried"
+                return [f"The last {in_vain} records could not be fetched, so {left}.", *faults]
+    return faults
+
+
+def _in_log(log: RunLog, identity: CorpusIdentity) -> frozenset[int]:
+    """The features that the log has from there already."""
+    mine = (identity.source, identity.settings, identity.seed)
+    there = [c for c in log.corpora(identity.subject.fingerprint) if (c.source, c.settings, c.seed) == mine]
+    return log.collected_features(there[0].corpus_id) if there else frozenset()
+
+
 def _from_files(
     screen: Console,
     config: RunConfig,
@@ -72,18 +137,50 @@ def _from_files(
     path: Path,
     form: str | None,
 ) -> None:
+    reading = _read(config, subject, features, path, form, str(path))
+    _keep(screen, config, log, subject, features, reading, str(path))
+
+
+def _read(
+    config: RunConfig, subject: Subject, features: Sequence[int], path: Path, form: str | None, called: str
+) -> Reading:
+    """What files hold of the features. Raises ExamplesError where that is nothing, or they are of another subject."""
     vocabulary = Vocabulary(subject.card.vocab, subject.text_of, special_ids(subject.tokenizer))
     reading = read_examples(path, form, frozenset(features), vocabulary, config.seed)
+    _check_source(subject, reading.source)
     if not reading.features:
         raise ExamplesError(
-            f"{path} holds {reading.n_records:,} records, but none of the {len(features):,} features asked for; "
+            f"{called} holds {reading.n_records:,} records, but none of the {len(features):,} features asked for; "
             "name others with --features."
         )
-    corpus_id = log.begin_corpus(_identity(config, subject, reading.source, {"path": str(path)}))
+    return reading
+
+
+def _keep(
+    screen: Console,
+    config: RunConfig,
+    log: RunLog,
+    subject: Subject,
+    features: Sequence[int],
+    reading: Reading,
+    called: str,
+) -> None:
+    """Stores what was read, and tells of it."""
+    corpus_id = log.begin_corpus(_identity(config, subject, reading.source, {"path": called}))
     found = (harvested(item, config.seed) for item in reading.features.values())
     _store(screen, log, corpus_id, found, len(reading.features))
     screen.print(facts([*_reading_lines(reading, len(features)), *_fault_lines(reading.faults, len(reading.faults))]))
     screen.print(Text(_next_step(config)))
+
+
+def _check_source(subject: Subject, source: str) -> None:
+    """Refuses what Neuronpedia has of another SAE, where it is known which of its pages are the subject's."""
+    page = subject.card.neuronpedia
+    if source.startswith(_NEURONPEDIA) and page and not page.endswith(f"/{source.removeprefix(_NEURONPEDIA)}"):
+        raise ExamplesError(
+            f"Examples of {source} are not of {subject.card.name}, which is {page}; name their subject with --subject, "
+            "or with --model and --sae."
+        )
 
 
 def _identity(config: RunConfig, subject: Subject, source: str, settings: dict[str, object]) -> CorpusIdentity:

@@ -16,6 +16,7 @@ from agent.asking import Asker
 from agent.budget import Budget, Limits
 from agent.config import RunConfig, ScoreSettings
 from agent.errors import BudgetError, LogError
+from agent.estimate import check_budget
 from agent.gate import Gate
 from agent.llm import make_explainer
 from agent.llm.base import Explainer
@@ -49,6 +50,7 @@ def score_labels(config: RunConfig, run_id: int | None, spec: str | None) -> int
         corpus = _corpus(log, subject, rows)
         explainer = make_explainer(config.llm, config.base_url or "", config.answer_tokens, config.effort)
         note = explainer.check()
+        check_budget(config, explainer)
         settings = _settings(config, explainer)
         identity = _identity(run, corpus, config, settings, explainer)
         scoring_id = log.begin_scoring(identity)

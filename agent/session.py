@@ -14,10 +14,10 @@ from rich.text import Text
 from agent.admission import Admission
 from agent.config import RunConfig
 from agent.doctor import keys_seen, subject_words
-from agent.errors import BudgetError, ExplainerError, InterruptError, LogError
-from agent.estimate import estimate
+from agent.errors import BudgetError, InterruptError, LogError
+from agent.estimate import check_budget, estimate
 from agent.llm import EXPLAINERS, make_explainer
-from agent.llm.base import Explainer, Usage
+from agent.llm.base import Explainer
 from agent.loop import system_prompt
 from agent.run import RunReport, identity_of, run_features
 from agent.runlog import LabelRow, RunLog, RunRow, Spent
@@ -99,7 +99,7 @@ def label_features(config: RunConfig, spec: str, new: bool, dry: bool = False) -
             ("log", "; ".join(filter(None, (str(config.log), log.journal_note if log else None)))),
         ]
         screen.print(facts(lines))
-        _check_budget(config, explainer)
+        check_budget(config, explainer)
         return 0 if dry or log is None else _run(screen, config, subject, explainer, log, features, new, material)
 
 
@@ -188,15 +188,6 @@ def _budget_words(config: RunConfig) -> str:
     if config.budget_tokens is not None:
         limits.append(f"{config.budget_tokens:,} tokens")
     return f"; never more than {' and '.join(limits)}" if limits else ""
-
-
-def _check_budget(config: RunConfig, explainer: Explainer) -> None:
-    """Raises ExplainerError where a limit in dollars could not be kept."""
-    if config.budget_usd is not None and explainer.forms and explainer.cost_usd(Usage(1, 1)) is None:
-        raise ExplainerError(
-            f"No price is known for {explainer.model} at {explainer.address or 'its provider'}, so --budget-usd cannot "
-            "be kept; limit the run with --budget-tokens instead."
-        )
 
 
 def _begun(row: RunRow, n_features: int, n_done: int) -> str:

@@ -87,7 +87,7 @@ def test_what_has_a_price_is_estimated_added_up_and_kept_within_a_budget_in_doll
     opening, _, closing = " ".join(ran.out.split()).partition(" run 1, new ")
     assert "the provider's own" in opening
     assert "never more than $0.006" in opening
-    assert re.search(r"tokens, \$0\.\d\d( to \$0\.\d\d)?; never", opening)
+    assert re.search(r"tokens, \$0\.\d{4}( to \$0\.\d{4})?; never", opening)
     costs = _rows("SELECT cost_usd, input_tokens, output_tokens FROM calls")
     prices = [cost_usd(provider, "", DEFAULTS[provider], Usage(*tokens, 0, 0)) for _, *tokens in costs]
     assert [cost for cost, *_ in costs] == prices
