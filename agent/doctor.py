@@ -10,12 +10,24 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from agent.config import RunConfig
 from probes.errors import InterpretError
 from probes.presets import SubjectCard
 
+if TYPE_CHECKING:
+    from probes.subject import Subject
+
 KEYS = ("ANTHROPIC_API_KEY", "OPENAI_API_KEY")
+_CONTEXT = 128
+_PASSAGE = """The harbour was quiet when the first boats came back. Two men unloaded crates of fish while a woman with a
+notebook counted them and wrote the numbers down. It had rained for most of the night, and the stones of the quay were
+still wet. "Forty-one," she said, "that is six fewer than yesterday." Nobody answered. In the town above, the bakery
+had been open since five, and the smell of bread drifted down the narrow street as far as the church. A school bus
+stopped at the corner; its driver, who had worked in Norway until 2009, read the newspaper and waited for the last two
+children. The article on the front page said that the government would change the tax on fuel again in spring."""
+"""Ours; ordinary English for an SAE to read."""
 _PACKAGES = ("sae-interpret", "torch", "transformers", "huggingface_hub", "sqlite-utils")
 
 
@@ -37,7 +49,7 @@ def examine(config: RunConfig, subject_asked: bool) -> Iterator[Finding]:
     yield from _hub()
     yield _log(config.log)
     if subject_asked:
-        yield _subject(config)
+        yield from _subject(config)
 
 
 def keys_seen() -> list[str]:
@@ -85,13 +97,37 @@ def _log(path: Path) -> Finding:
         return Finding("log", str(error), good=False)
 
 
-def _subject(config: RunConfig) -> Finding:
+def _subject(config: RunConfig) -> Iterator[Finding]:
     from probes.subject import load_subject
 
     try:
-        return Finding("subject", subject_words(load_subject(config.subject).card))
+        subject = load_subject(config.subject)
     except InterpretError as error:
-        return Finding("subject", str(error), good=False)
+        yield Finding("subject", str(error), good=False)
+        return
+    yield Finding("subject", subject_words(subject.card))
+    try:
+        yield _sae(subject)
+    except InterpretError as error:
+        yield Finding("SAE", str(error), good=False)
+
+
+def _sae(subject: "Subject") -> Finding:
+    """How the SAE reads a little English. Raises ExamplesError, with the likely cause, where it reads nothing in it."""
+    from eval.corpora import Document
+    from eval.self_check import measured, self_check
+    from eval.windows import Windows
+
+    batch = next(Windows(subject, _CONTEXT, _CONTEXT).batches([Document("passage", _PASSAGE)], _CONTEXT))
+    check = measured(subject, batch)
+    if not check.l0 or (check.explained_variance or 0) < 0:
+        self_check(subject, batch)
+    explained = "-" if check.explained_variance is None else f"{check.explained_variance:.2f}"
+    return Finding(
+        "SAE",
+        f"L0 {check.l0:,.1f} features per token, explained variance {explained}, over {check.n_tokens} tokens of "
+        "English (published SAEs have .6 and more on text such as they were trained on)",
+    )
 
 
 def subject_words(card: SubjectCard) -> str:

@@ -113,7 +113,7 @@ def _setting(group: str, field: str, help_text: str, kind: Any = str, **kwargs: 
 _SUBJECT = (
     _setting("subject", "name", "The embedded demo, or a preset such as gemma-2b/6-res-jb.", metavar="NAME"),
     _setting("subject", "model", "A model folder or hub id instead; needs --sae.", metavar="PATH_OR_ID"),
-    _setting("subject", "sae", "The SAE's folder, or hub id as repo:subfolder.", metavar="PATH_OR_ID"),
+    _setting("subject", "sae", "Its SAE: a folder, a file, REPO:SUBFOLDER or saelens:RELEASE/ID.", metavar="PLACE"),
     _setting("subject", "device", "auto, cpu, cuda, cuda:N or mps.", metavar="DEVICE"),
 )
 _VECTOR = (

@@ -1,6 +1,6 @@
 """Examples of chosen features from a corpus: one streaming pass of the subject, in memory that does not grow with it.
 
-Says in what order things happen; the model's part is in `eval.firing`, what is kept in `eval.tally`. Knows no label, no log.
+Says in what order things happen; the model's part is in `eval.firing`, what is kept in `eval.tally`. Knows no label.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -16,13 +16,13 @@ from pydantic import Field
 
 from eval.corpora import Document
 from eval.errors import ExamplesError
-from eval.examples import Collected, Example
 from eval.firing import ahead, firings
 from eval.self_check import SelfCheck, self_check
 from eval.spelling import Spelling
 from eval.tally import Sizes, Tally, stratum
 from eval.windows import Batch, Windows
 from probes.columns import Columns
+from probes.examples import Collected, Example
 from probes.settings import Value
 from probes.subject import Subject
 
@@ -133,8 +133,8 @@ def _threads(subject: Subject) -> Iterator[int]:
 
 
 def keep_freed_memory() -> None:
-    """Lets glibc reuse what is freed between batches instead of returning it to the system and asking for it again, which
-    takes a fifth of a pass: freeing one block just below its limit of 32 MiB raises its thresholds for good."""
+    """Lets glibc reuse what is freed between batches; to return it to the system and ask for it again takes a fifth of
+    a pass. Freeing one block just below its limit of 32 MiB raises its thresholds for good; no other library minds."""
     torch.empty(31 << 20, dtype=torch.uint8)
 
 

@@ -1,7 +1,7 @@
 """The part of a pass that needs the model: batches of token ids -> where chosen features fire.
 
-One forward cut at the SAE's hook and one matrix product a batch; what leaves the device is the firings alone. Knows nothing
-of what is kept of them.
+One forward cut at the SAE's hook and one matrix product at a time; what leaves the device is the firings alone. Knows
+nothing of what is kept of them.
 """
 
 from collections import deque
@@ -69,7 +69,7 @@ def _nonzero(fired: Tensor) -> Int[Tensor, "m"]:
 
 
 def _refuse(columns: Columns, scores: Float[Tensor, "batch pos n_chosen"], batch: Batch, first: int) -> None:
-    """Raises ExamplesError where an activation that counts is no finite number; `first` is the batch's row of scores[0]."""
+    """Raises ExamplesError where an activation that counts is no finite number; scores[0] is row `first` of `batch`."""
     counted = torch.from_numpy(batch.counted[first : first + len(scores), : scores.shape[1]]).to(scores.device)
     wrong = ~scores.isfinite() & counted[:, :, None]
     if not wrong.any():

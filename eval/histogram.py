@@ -1,13 +1,13 @@
 """Exact histograms of many features at once over a stream whose range is not known before.
 
-Bins are linear from 0 to a power of two that each feature has for itself; when a value exceeds it, pairs of bins become one
-and the range doubles. Knows nothing of where values come from.
+Bins are linear from 0 to a power of two that each feature has for itself; when a value exceeds it, pairs of bins become
+one and the range doubles. Knows nothing of where values come from.
 """
 
 import numpy as np
 from jaxtyping import Float, Int
 
-from eval.examples import Activity
+from probes.examples import Activity
 
 N_BINS = 64
 
@@ -29,16 +29,16 @@ class Histograms:
         bins = (values * (N_BINS / self._range[features])).astype(np.int64)
         np.add.at(self._counts.ravel(), features * N_BINS + bins, 1)
 
-    def activity(self, feature: int, label: int, n_tokens: int) -> Activity:
-        """The counts of the feature at place `feature`, which is called `label`, with as many bins as its maximum needs."""
-        width = self._range[feature] / N_BINS
-        needed = int(self.maximum[feature] / width) + 1 if width else 0
-        counts = self._counts[feature, :needed]
+    def activity(self, place: int, feature: int, n_tokens: int) -> Activity:
+        """The counts at `place`, which are those of `feature`, with as many bins as its maximum needs."""
+        width = self._range[place] / N_BINS
+        needed = int(self.maximum[place] / width) + 1 if width else 0
+        counts = self._counts[place, :needed]
         return Activity(
-            feature=label,
+            feature=feature,
             n_tokens=n_tokens,
             n_active=int(counts.sum()),
-            maximum=float(self.maximum[feature]),
+            maximum=float(self.maximum[place]),
             edges=tuple((np.arange(needed + 1) * width).tolist()) if needed else (0.0,),
             counts=tuple(counts.tolist()),
         )

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from scipy.sparse import csr_matrix
 
 from eval.collecting import Pool, PoolWindow
-from eval.windows import first_ids
+from eval.windows import first_ids, special_ids
 from probes.activations import feature_activations
 from probes.columns import Columns
 from probes.examples import Example, ExampleKind
@@ -35,13 +35,18 @@ class PoolFirings:
     place: Mapping[int, int]
     """Of each feature among the columns."""
     peaks: Float[np.ndarray, "n_pool n_features"]
-    activations: Sequence[Float[np.ndarray, "pos n_features"]]
-    """Of each window."""
+    fired: Sequence[csr_matrix]
+    """Of each window the activations, [pos, n_features]: of thousands of features few fire at a token."""
+
+    def activations(self, window: int, feature: int) -> tuple[float, ...]:
+        """A feature's at each token of a window, by its place in the pool."""
+        column: Float[np.ndarray, "pos 1"] = self.fired[window][:, [self.place[feature]]].toarray()
+        return tuple(column[:, 0].tolist())
 
 
 def nearest(sae: SAE, features: Sequence[int], k: int = N_NEIGHBOURS) -> dict[int, list[int]]:
     """The `k` features whose decoder rows have the highest cosine with each feature's, the nearest first."""
-    rows = torch.nn.functional.normalize(sae.W_dec.float(), dim=1)
+    rows = torch.nn.functional.normalize(sae.decoder.float(), dim=1)
     found: dict[int, list[int]] = {}
     for start in range(0, len(features), _BATCH):
         some = torch.tensor(features[start : start + _BATCH], device=rows.device)
@@ -56,11 +61,13 @@ def pool_firings(subject: Subject, windows: Sequence[PoolWindow], features: Iter
     """Runs the windows on the subject, each from its own beginning, and keeps what `features` do."""
     chosen = sorted(set(features))
     columns = Columns(subject.sae, chosen)
-    activations: list[Float[np.ndarray, "pos n_features"]] = []
+    peaks: list[Float[np.ndarray, " n_features"]] = []
+    fired: list[csr_matrix] = []
     for start in range(0, len(windows), _BATCH):
-        activations += _batch_activations(subject, columns, windows[start : start + _BATCH])
-    peaks = np.stack([window.max(axis=0) for window in activations])
-    return PoolFirings(windows, {feature: place for place, feature in enumerate(chosen)}, peaks, activations)
+        for activations in _batch_activations(subject, columns, windows[start : start + _BATCH]):
+            peaks.append(activations.max(axis=0))
+            fired.append(csr_matrix(activations))
+    return PoolFirings(windows, {feature: place for place, feature in enumerate(chosen)}, np.stack(peaks), fired)
 
 
 class Negatives:
@@ -74,20 +81,23 @@ class Negatives:
         self._seed = seed
 
     def of(self, feature: int, activating: Sequence[Example], neighbours: Sequence[int]) -> list[Example]:
-        """Windows on which the feature is silent, both in their document and read on their own; each of one kind."""
+        """Windows on which the feature is silent, both in their document and read on their own; each of one kind.
+
+        The random ones are drawn first, from all of these, or they would be easier than random; where there are few,
+        the other kinds get half.
+        """
         free = self._free(feature, activating)
-        hard = list(_on_neighbours(feature, neighbours, free, self._firings))
-        taken = {place for place, _ in hard}
+        order = np.random.default_rng([self._seed, feature]).permutation(free).tolist()
+        drawn = order[: min(N_RANDOM, (len(free) + 1) // 2)]
+        rest = sorted({*free}.difference(drawn))
+        hard = dict(_on_neighbours(feature, neighbours, rest, self._firings))
         own = [example.token_ids for example in activating if example.token_ids]
-        similar = self._texts.most_similar(own, [place for place in free if place not in taken])[:N_SIMILAR]
-        rest = np.random.default_rng([self._seed, feature]).permutation(
-            [place for place in free if place not in taken.union(similar)]
-        )
+        similar = self._texts.most_similar(own, [place for place in rest if place not in hard])[:N_SIMILAR]
         windows = self._pool.windows
         return [
-            *(_silent(feature, "random", windows[place]) for place in rest[:N_RANDOM].tolist()),
+            *(_silent(feature, "random", windows[place]) for place in drawn),
             *(_silent(feature, "similar", windows[place]) for place in similar),
-            *(example for _, example in hard),
+            *hard.values(),
         ]
 
     def _free(self, feature: int, activating: Sequence[Example]) -> list[int]:
@@ -135,13 +145,15 @@ class Texts:
 def _batch_activations(
     subject: Subject, columns: Columns, windows: Sequence[PoolWindow]
 ) -> Iterator[Float[np.ndarray, "pos n_features"]]:
-    """Padded on the right: what a causal model finds at a token does not hang on what follows."""
-    front = first_ids(subject)
+    """Padded on the right: what a causal model finds at a token does not hang on what follows. 0 at special tokens."""
+    front, special = first_ids(subject), special_ids(subject.tokenizer)
     width = max(len(window.token_ids) for window in windows)
     ids = [[*front, *window.token_ids, *[0] * (width - len(window.token_ids))] for window in windows]
     found = feature_activations(subject, columns, torch.tensor(ids)).float().cpu().numpy()
     for window, activations in zip(windows, found, strict=True):
-        yield activations[len(front) : len(front) + len(window.token_ids)]
+        text = activations[len(front) : len(front) + len(window.token_ids)]
+        text[[i in special for i in window.token_ids]] = 0
+        yield text
 
 
 def _on_neighbours(
@@ -156,8 +168,7 @@ def _on_neighbours(
         taken.update(strongest)
         for place in strongest:
             window = firings.windows[place]
-            activations = tuple(firings.activations[place][:, column].tolist())
-            yield place, _example(feature, "neighbour", window, activations, neighbour)
+            yield place, _example(feature, "neighbour", window, firings.activations(place, neighbour), neighbour)
 
 
 def _silent(feature: int, kind: ExampleKind, window: PoolWindow) -> Example:

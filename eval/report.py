@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from agent.runlog import ScoreRow
 from eval.metrics import Estimate, mean, paired_difference
+from eval.scorers.base import BECAUSE
 
 T = TypeVar("T")
 
@@ -82,8 +83,10 @@ def _ahead(by_variant: dict[str, dict[int, float | None]], variant: str, seed: i
 
 
 def _kind_of(reason: str) -> str:
-    """A reason without what is the feature's alone, so that like ones are counted together."""
-    return reason.partition(";")[0]
+    """A reason without what is the feature's alone, so that like ones are counted together: why its texts are unscored
+    where they are, since without them nothing else is known either."""
+    _, texts_unscored, why = reason.partition(BECAUSE)
+    return why if texts_unscored else reason.partition(";")[0]
 
 
 def _ordered(items: Iterable[T]) -> list[T]:

@@ -10,7 +10,6 @@ from torch import Tensor
 from eval.errors import ExamplesError
 from eval.windows import Batch
 from probes.activations import residual
-from probes.sae import SAE
 from probes.sae_config import Hook
 from probes.structure import n_layers
 from probes.subject import Subject
@@ -42,31 +41,42 @@ class SelfCheck:
 
 @torch.inference_mode()
 def self_check(subject: Subject, batch: Batch) -> SelfCheck:
-    """The check, on the subject's own hook. Raises ExamplesError, with the likely cause, where the figures are absurd."""
-    check = _measured(subject.sae, _states(subject, batch, subject.sae.config.hook))
+    """The check, at the SAE's own hook. Raises ExamplesError, with the likely cause, where the figures are absurd."""
+    check = measured(subject, batch)
     if _fits(check, subject.card.n_features):
         return check
     explained = "nothing" if check.explained_variance is None else f"{check.explained_variance:.2f} of the variance"
+    fires = f"{check.l0:,.1f} of {subject.card.n_features:,} features"
     raise ExamplesError(
-        f"The SAE does not fit what it reads: over {check.n_tokens:,} tokens at {subject.sae.config.hook} it explains "
-        f"{explained} (at least {MIN_EXPLAINED} is expected) with {check.l0:,.1f} of {subject.card.n_features:,} features "
-        f"firing per token (more than 0, at most {MAX_ACTIVE_SHARE:.0%}); {_likely_cause(subject, batch)}."
+        f"The SAE does not fit what it reads: over {check.n_tokens:,} tokens at {subject.sae.config.sites} it explains "
+        f"{explained} (at least {MIN_EXPLAINED} is expected) with {fires} firing per token (more than 0 and at most "
+        f"{MAX_ACTIVE_SHARE:.0%} are expected); {_likely_cause(subject, batch)}."
     )
 
 
+@torch.inference_mode()
+def measured(subject: Subject, batch: Batch) -> SelfCheck:
+    """The figures, at the SAE's own hooks, whatever they are."""
+    return _measured(subject, batch, subject.sae.config.hook)
+
+
 def _states(subject: Subject, batch: Batch, hook: Hook) -> Float[Tensor, "n d_model"]:
-    """What the SAE reads at the tokens that count; what is no number there is left to the pass, which tells of it."""
+    """What the model has at the tokens that count; what is no number there is left to the pass, which tells of it."""
     ids = torch.from_numpy(batch.ids).to(subject.model.device)
     counted = torch.from_numpy(batch.counted).to(subject.model.device)
-    x = residual(subject.model, ids, hook)[counted][: max(_TOKENS, _ELEMENTS // subject.card.n_features)].float()
-    return x[x.isfinite().all(-1)]
+    return residual(subject.model, ids, hook)[counted][: max(_TOKENS, _ELEMENTS // subject.card.n_features)].float()
 
 
-def _measured(sae: SAE, x: Float[Tensor, "n d_model"]) -> SelfCheck:
+def _measured(subject: Subject, batch: Batch, hook: Hook, scale: float = 1.0) -> SelfCheck:
+    """The figures with the SAE reading `scale` times what is at `hook`."""
+    sae, x = subject.sae, _states(subject, batch, hook) * scale
+    y = x if sae.config.hook_out is None else _states(subject, batch, sae.config.hook_out)
     if sae.config.centres_input:
-        x = x - x.mean(-1, keepdim=True)
-    variance = float((x - x.mean(0)).square().sum()) if len(x) else 0.0
-    error = float((sae.reconstruct(x) - x).square().sum())
+        y = y - y.mean(-1, keepdim=True)
+    whole = x.isfinite().all(-1) & y.isfinite().all(-1)
+    x, y = x[whole], y[whole]
+    variance = float((y - y.mean(0)).square().sum()) if len(y) else 0.0
+    error = float((sae.reconstruct(x) - y).square().sum())
     return SelfCheck(
         l0=float((sae.encode(x) > 0).sum(-1).float().mean()),
         explained_variance=1 - error / variance if variance else None,
@@ -90,12 +100,13 @@ def _likely_cause(subject: Subject, batch: Batch) -> str:
 
 
 def _trials(subject: Subject, batch: Batch, here: Hook) -> Iterator[tuple[str, SelfCheck]]:
-    x = _states(subject, batch, here)
     for scale in _SCALES:  # the share explained of a scaled x compares with that of x
         cause = f"with activations {scale:g} times as large it fits, so the normalisation is likely wrong"
-        yield cause, _measured(subject.sae, x * scale)
+        yield cause, _measured(subject, batch, here, scale)
+    if here.side not in ("pre", "post"):
+        return
     for layer in range(n_layers(subject.model)):
         hook = Hook(layer, here.side)
         if hook != here:
             cause = f"at {hook} it fits, so the layer is likely wrong"
-            yield cause, _measured(subject.sae, _states(subject, batch, hook))
+            yield cause, _measured(subject, batch, hook)

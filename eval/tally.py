@@ -1,7 +1,7 @@
-"""What is kept of a pass over a corpus: counts, the strongest windows, a sample over each feature's range, random windows.
+"""What is kept of a pass over a corpus: counts, the strongest windows, a sample over each feature's range, random ones.
 
-Its size depends on the numbers of features and of what is kept, never on the corpus. NumPy throughout; knows no model and
-no text.
+Its size depends on the numbers of features and of what is kept, never on the corpus. NumPy throughout; knows no model
+and no text.
 """
 
 from dataclasses import dataclass
@@ -210,7 +210,7 @@ def _stretches(pairs: _Pairs, some: Int[np.ndarray, "n"]) -> Rows:
 def _fill(
     found: Rows, batch: Batch, rows: Int[np.ndarray, "n"], firsts: Int[np.ndarray, "n"]
 ) -> Int[np.ndarray, "n longest"]:
-    """Writes into `found` what windows hold from their tokens `firsts` on; their places in the batch, -1 past the end."""
+    """Writes into `found` what windows hold from their tokens `firsts` on; gives its places, -1 past the end."""
     lengths = np.minimum(batch.lengths[rows] - firsts, LONGEST)
     offsets = np.arange(LONGEST)
     places = np.where(offsets < lengths[:, None], batch.lead + firsts[:, None] + offsets, -1)
@@ -226,7 +226,7 @@ def mixed(numbers: UInt64[np.ndarray, "n"]) -> UInt64[np.ndarray, "n"]:
     numbers = numbers + _COUNTER
     for shift, factor in _MIX:
         numbers = (numbers ^ (numbers >> np.uint64(shift))) * factor
-    return numbers ^ (numbers >> np.uint64(31))
+    return np.asarray(numbers ^ (numbers >> np.uint64(31)))
 
 
 def _uniform(numbers: UInt64[np.ndarray, "n"]) -> Float[np.ndarray, "n"]:

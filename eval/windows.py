@@ -1,8 +1,8 @@
 """Documents as batches of token ids: windows of one document each, of about the same length within a batch.
 
 Short documents are padded on the right and never packed: a causal model's states do not depend on what follows, so no
-attention mask is needed, in any family of models, and none can be wrong. What padding would cost is saved by sorting a few
-thousand windows at a time by length. Knows no SAE.
+attention mask is needed, in any family of models, and none can be wrong. What padding would cost is saved by sorting a
+few thousand windows at a time by length. Knows no feature.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -114,7 +114,8 @@ class Windows:
         ids[counted] = np.concatenate([window.ids for window in windows])
         if (highest := int(ids.max())) >= self._vocab:
             raise ExamplesError(
-                f"The tokenizer gives token {highest}, but the model knows only {self._vocab}; they do not belong together."
+                f"The tokenizer gives token {highest}, but the model knows only {self._vocab}; they do not belong "
+                "together."
             )
         counted &= ~self._special[ids]
         starts = np.array([window.start for window in windows])

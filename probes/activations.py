@@ -1,4 +1,4 @@
-"""The residual stream where an SAE reads it, and what chosen features make of it. Knows no corpus."""
+"""What a model has where an SAE reads it, and what chosen features make of it. Knows no corpus."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,12 +11,12 @@ from transformers import PreTrainedModel
 
 from probes.columns import Columns
 from probes.sae_config import Hook
-from probes.structure import layers_of
+from probes.sites import tap
 from probes.subject import Subject
 
 
 class Stream(Protocol):
-    """Token ids -> the residual stream at a hook, in the model's dtype."""
+    """Token ids -> what the model has at a hook, in its dtype."""
 
     def __call__(
         self, ids: Int[Tensor, "batch pos"], attention_mask: Int[Tensor, "batch pos"] | None = None
@@ -29,9 +29,10 @@ def residual(
     hook: Hook,
     attention_mask: Int[Tensor, "batch pos"] | None = None,
 ) -> Float[Tensor, "batch pos d_model"]:
-    """The residual stream before or after block `hook.layer`, in the model's dtype; no layer above is run.
+    """What the model has at the hook: the residual stream before or after a block, or one of the sites within it.
 
-    Taken at the layer itself: the last of a model's `hidden_states` has been through the final norm already.
+    In the model's dtype; no layer above is run. Taken at the layer itself: the last of a model's `hidden_states` has
+    been through the final norm already. Raises SubjectError where the model has no such place.
     """
     with cut_at(model, hook) as stream:
         return stream(ids, attention_mask)
@@ -41,9 +42,9 @@ def residual(
 def cut_at(model: PreTrainedModel, hook: Hook) -> Iterator[Stream]:
     """While it lasts, every forward of `model` ends at the hook; the value runs one and gives what it ends with.
 
-    The value may be called from several threads at once.
+    The value may be called from several threads at once. Raises SubjectError where the model has no such place.
     """
-    layer = layers_of(model)[hook.layer]
+    place = tap(model, hook)
 
     @torch.inference_mode()
     def stream(
@@ -53,13 +54,13 @@ def cut_at(model: PreTrainedModel, hook: Hook) -> Iterator[Stream]:
             # the model without its unembedding, which nobody reads here
             model.base_model(input_ids=ids, attention_mask=attention_mask, use_cache=False)
         except _Reached as reached:
-            return reached.states
-        raise AssertionError(f"The forward of a {type(model).__name__} never ran layer {hook.layer}.")
+            return place.at_hook(reached.states)
+        raise AssertionError(f"The forward of a {type(model).__name__} never reached {hook}.")
 
-    if hook.side == "pre":
-        handle = layer.register_forward_pre_hook(_stop_before, with_kwargs=True)
+    if place.side == "in":
+        handle = place.module.register_forward_pre_hook(_stop_before, with_kwargs=True)
     else:
-        handle = layer.register_forward_hook(_stop_after)
+        handle = place.module.register_forward_hook(_stop_after)
     try:
         yield stream
     finally:
@@ -78,7 +79,7 @@ def feature_activations(
 
 
 class _Reached(Exception):  # noqa: N818, no error but the way out of a forward
-    """Carries the residual stream out of a forward that has run far enough."""
+    """Carries what is at the hook out of a forward that has run far enough."""
 
     def __init__(self, states: Tensor) -> None:
         super().__init__()

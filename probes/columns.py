@@ -1,13 +1,14 @@
 """Chosen features of an SAE without the others: only their encoder columns, where the activation rule allows it.
 
-relu, jumprelu and gated look at one feature at a time, so each of theirs is an affine map and a threshold. Top-k compares
-all features of a token and needs every pre-activation. Knows no model; the plain formulas are `SAE.encode`'s.
+relu, jumprelu and gated look at one feature at a time, so each of theirs is an affine map and a threshold. Top-k
+compares all features of a token and needs every pre-activation. Knows no model; the plain formulas are `SAE.encode`'s.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from probes.sae import SAE
@@ -16,60 +17,79 @@ _ELEMENTS = 1 << 24
 """Most pre-activations held at once where all features of a token are needed: 64 MiB."""
 
 
+@dataclass(frozen=True, eq=False)
+class _Folded:
+    """Some features' activations are x W + b where that exceeds the threshold, x normalised but b_dec not taken off."""
+
+    weights: Float[Tensor, "d_model n_chosen"]
+    bias: Float[Tensor, " n_chosen"]
+    threshold: Float[Tensor, " n_chosen"]
+
+    def times(self, factor: Float[Tensor, " n_chosen"]) -> "_Folded":
+        """Where activations are so many times as large; a factor of 0 leaves nothing that exceeds its threshold."""
+        return _Folded(self.weights * factor, self.bias * factor, self.threshold * factor)
+
+
 class Columns:
     """Reads `features` off residual-stream vectors, in the order given. Immutable; may be shared between threads."""
 
     def __init__(self, sae: SAE, features: Sequence[int]) -> None:
         self.sae = sae
         self.features = tuple(features)
-        self._chosen = torch.tensor(self.features, dtype=torch.long, device=sae.W_enc.device)
-        self._whole = sae.config.architecture == "topk"
-        self.threshold: Float[Tensor, " n_chosen"] = torch.zeros(len(self.features), device=sae.W_enc.device)
+        self._chosen = torch.tensor(self.features, dtype=torch.long, device=sae.device)
+        self._folded = None
+        self.threshold: Float[Tensor, " n_chosen"] = torch.zeros(len(self.features), device=sae.device)
         """What `scores` must exceed to be activations; never negative."""
-        if not self._whole:
-            W, b, threshold = _FOLDS[sae.config.architecture](sae)
-            b = b - sae.b_dec @ W if sae.config.subtracts_b_dec else b
-            self._W, self._b = W[:, self._chosen].contiguous(), b[self._chosen].contiguous()
-            self.threshold = threshold[self._chosen].clamp(min=0).contiguous()
+        if sae.config.architecture in _FOLDS:
+            self._folded = _folded(sae, self._chosen)
+            self.threshold = self._folded.threshold.clamp(min=0)
 
     def scores(self, activations: Float[Tensor, "n d_model"]) -> Float[Tensor, "n n_chosen"]:
         """Numbers that are the features' activations where they exceed `threshold` and mean nothing elsewhere.
 
         Takes residual-stream vectors as the model has them, in any dtype; gives float32.
         """
-        if self._whole:
+        if self._folded is None:
             rows = max(1, _ELEMENTS // self.sae.config.n_features)
             return torch.cat([self.sae.encode(part)[:, self._chosen] for part in activations.split(rows)])
-        return torch.addmm(self._b, self.sae.normalised(activations.float()), self._W)
+        return torch.addmm(self._folded.bias, self.sae.normalised(activations.float()), self._folded.weights)
 
     def encode(self, activations: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch n_chosen"]:
         """The features' activations: the columns of what `SAE.encode` gives."""
         scores = self.scores(activations.flatten(0, -2)).unflatten(0, activations.shape[:-1])
-        return scores.where(scores > self.threshold, 0)
+        return torch.where(scores > self.threshold, scores, 0)
 
 
-Folded = tuple[Tensor, Tensor, Tensor]
-"""W, b and threshold: activations are x W + b where that exceeds the threshold, for x normalised and less b_dec."""
+def _folded(sae: SAE, chosen: Int[Tensor, " n_chosen"]) -> _Folded:
+    encoder = sae.encoder_rows(chosen).T
+    shift = sae.b_dec @ encoder if sae.config.subtracts_b_dec else torch.zeros_like(encoder[0])
+    folded = _FOLDS[sae.config.architecture](sae, chosen, encoder, shift)
+    return folded.times(sae.decoder_rows(chosen).norm(dim=-1)) if sae.config.scales_by_decoder_norm else folded
 
 
-def _standard(sae: SAE) -> Folded:
+def _standard(sae: SAE, chosen: Tensor, encoder: Tensor, shift: Tensor) -> _Folded:
     assert sae.b_enc is not None
-    return sae.W_enc, sae.b_enc, torch.zeros_like(sae.b_enc)
+    return _Folded(encoder.contiguous(), sae.b_enc[chosen] - shift, torch.zeros_like(shift))
 
 
-def _jumprelu(sae: SAE) -> Folded:
+def _jumprelu(sae: SAE, chosen: Tensor, encoder: Tensor, shift: Tensor) -> _Folded:
     assert sae.b_enc is not None
     assert sae.threshold is not None
-    return sae.W_enc, sae.b_enc, sae.threshold
+    return _Folded(encoder.contiguous(), sae.b_enc[chosen] - shift, sae.threshold[chosen])
 
 
-def _gated(sae: SAE) -> Folded:
+def _gated(sae: SAE, chosen: Tensor, encoder: Tensor, shift: Tensor) -> _Folded:
     """The gate x w + b_gate > 0 is m > b_mag - b_gate e^r in terms of the magnitude m = e^r x w + b_mag."""
     assert sae.b_gate is not None
     assert sae.b_mag is not None
     assert sae.r_mag is not None
-    scale = sae.r_mag.exp()
-    return sae.W_enc * scale, sae.b_mag, sae.b_mag - sae.b_gate * scale
+    scale, b_mag, b_gate = sae.r_mag[chosen].exp(), sae.b_mag[chosen], sae.b_gate[chosen]
+    return _Folded((encoder * scale).contiguous(), b_mag - shift * scale, b_mag - b_gate * scale)
 
 
-_FOLDS: dict[str, Callable[[SAE], Folded]] = {"standard": _standard, "jumprelu": _jumprelu, "gated": _gated}
+_FOLDS: dict[str, Callable[[SAE, Tensor, Tensor, Tensor], _Folded]] = {
+    "standard": _standard,
+    "jumprelu": _jumprelu,
+    "gated": _gated,
+}
+"""From an SAE, some features, their encoder columns, and what taking b_dec off the input takes off their x W."""

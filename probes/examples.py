@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 ExampleKind = Literal["activating", "random", "similar", "neighbour"]
-"""`activating`: the feature fires somewhere in it. The others are texts where it does not: `random` ones, ones `similar`
-to activating texts, and ones on which a `neighbour` (a feature of similar decoder direction) fires."""
+"""`activating`: the feature fires somewhere in it. The others are texts where it does not: `random` ones, ones
+`similar` to activating texts, and ones on which a `neighbour` (a feature of similar decoder direction) fires."""
 
 Split = Literal["shown", "held_out"]
 """Whether an explainer may see it, or scorers measure on it; never both."""
@@ -30,8 +30,8 @@ class Example:
     neighbour: int | None = None
     """The feature of similar direction that fires on it while `feature` does not; None for all other kinds."""
     quantile: int | None = None
-    """Stratum of an activating example: 0 is the highest tenth of the feature's range, 9 the lowest; None for a top example
-    of a source that has no other."""
+    """Stratum of an activating example: 0 is the highest tenth of the feature's range, 9 the lowest; None where the
+    source does not say."""
 
     @property
     def text(self) -> str:

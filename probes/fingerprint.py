@@ -6,14 +6,15 @@ from pathlib import Path
 
 BLOCKS = 16
 BLOCK_BYTES = 64 * 1024
+WEIGHTS = (".safetensors", ".npz", ".pt", ".pth")
 
 
 def fingerprint(files: Mapping[str, Path]) -> str:
-    """sha256 over name, size and content of every file; of safetensors, 16 evenly spaced blocks of 64 KiB."""
+    """sha256 over name, size and content of every file; of weights, 16 evenly spaced blocks of 64 KiB."""
     digest = hashlib.sha256()
     for name, path in sorted(files.items()):
         digest.update(f"{name}\0{path.stat().st_size}\0".encode())
-        digest.update(_sample(path) if path.suffix == ".safetensors" else path.read_bytes())
+        digest.update(_sample(path) if path.suffix in WEIGHTS else path.read_bytes())
     return digest.hexdigest()
 
 

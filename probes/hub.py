@@ -1,12 +1,12 @@
-"""A place as the user writes it -> a folder on this machine, through the hub's own cache and login.
+"""A place as the user writes it -> a folder or file on this machine, through the hub's own cache and login.
 
-Knows which files are asked for, not what is in them. Only those are fetched, and none of them is ever a pickle.
+Knows which files are asked for, not what is in them. Only those are fetched; a pickle is only if it is named itself.
 """
 
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import huggingface_hub
 from huggingface_hub import constants
@@ -27,49 +27,69 @@ _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 @dataclass(frozen=True)
 class Folder:
-    """A folder that exists, and which version of it this is."""
+    """A folder that exists, or a file where one was named, and which version of it this is."""
 
     path: Path
     revision: str
     """The hub's commit hash, or `local`."""
 
 
-def folder_of(place: str, kind: str, patterns: Sequence[str]) -> Folder:
+def folder_of(place: str, kind: str, patterns: Sequence[str], suffixes: tuple[str, ...] = ()) -> Folder:
     """The folder that `place` names: a local folder, else a hub id, either with `:subfolder`.
 
-    `kind` is its word in messages; `patterns` are the names of the files needed from the hub. Raises SubjectError.
+    `kind` is its word in messages; `patterns` are the names of the files needed from the hub. A name ending in one of
+    `suffixes` may be a file's, fetched alone. Raises SubjectError.
     """
-    if Path(place).expanduser().is_dir():
-        return Folder(Path(place).expanduser(), "local")
+    path = Path(place).expanduser()
+    if path.is_dir() or (path.is_file() and path.suffix in suffixes):
+        return Folder(path, "local")
     base, _, subfolder = place.partition(":")
     if Path(base).expanduser().is_dir() and subfolder:
-        return _local_subfolder(Path(base).expanduser(), subfolder, kind, place)
+        return _local_subfolder(Path(base).expanduser(), subfolder, kind, place, suffixes)
     if not _HUB_ID.fullmatch(base):
         raise SubjectError(
             f"{kind} {place!r} is not a folder on this machine and has not the form of a hub id, OWNER/NAME."
         )
+    if PurePosixPath(subfolder).suffix in suffixes and subfolder:
+        return _hub_file(base, subfolder, kind)
     return _hub_folder(base, subfolder, kind, patterns)
 
 
-def _local_subfolder(base: Path, subfolder: str, kind: str, place: str) -> Folder:
-    if not (base / subfolder).is_dir():
+def _local_subfolder(base: Path, subfolder: str, kind: str, place: str, suffixes: tuple[str, ...]) -> Folder:
+    path = base / subfolder
+    if not path.is_dir() and not (path.is_file() and path.suffix in suffixes):
         raise SubjectError(f"{kind} {place!r}: folder {base} has no subfolder {subfolder!r}.")
-    return Folder(base / subfolder, "local")
+    return Folder(path, "local")
+
+
+def _hub_file(repo: str, name: str, kind: str) -> Folder:
+    """One file, and the small ones beside it that may tell what it is."""
+    beside = [str(PurePosixPath(name).with_name(config)) for config in ("config.json", "cfg.json")]
+    root = _snapshot(repo, kind, [name, *beside], None)
+    if not (root / name).is_file():
+        raise SubjectError(f"{kind} {repo!r} on the hub has no file {name!r}.")
+    return Folder(root / name, _revision(root))
 
 
 def _hub_folder(repo: str, subfolder: str, kind: str, patterns: Sequence[str]) -> Folder:
     # without a subfolder the files lie at the root; a hub's own pattern * would reach into subfolders too
     wanted = [f"{subfolder}/{pattern}" for pattern in patterns] if subfolder else list(patterns)
-    try:
-        root = Path(
-            huggingface_hub.snapshot_download(repo, allow_patterns=wanted, ignore_patterns=None if subfolder else "*/*")
-        )
-    except Exception as error:
-        raise _explained(error, repo, kind) from error
+    root = _snapshot(repo, kind, wanted, None if subfolder else "*/*")
     folder = root / subfolder
     if not folder.is_dir():
         raise SubjectError(f"{kind} {repo!r} on the hub has no folder {subfolder!r} with {', '.join(patterns)}.")
-    return Folder(folder, root.name if _COMMIT.fullmatch(root.name) else "local")
+    return Folder(folder, _revision(root))
+
+
+def _snapshot(repo: str, kind: str, wanted: list[str], ignored: str | None) -> Path:
+    try:
+        return Path(huggingface_hub.snapshot_download(repo, allow_patterns=wanted, ignore_patterns=ignored))
+    except Exception as error:
+        raise _explained(error, repo, kind) from error
+
+
+def _revision(root: Path) -> str:
+    return root.name if _COMMIT.fullmatch(root.name) else "local"
 
 
 def _explained(error: Exception, repo: str, kind: str) -> Exception:

@@ -39,7 +39,7 @@ def probe(subject: Subject, requests: Sequence[ProbeRequest]) -> list[Evidence]:
 
 def _ends(subject: Subject, features: Sequence[int]) -> list[tuple[tuple[ScoredToken, ...], tuple[ScoredToken, ...]]]:
     """Highest tokens, highest first, and lowest tokens, lowest first."""
-    rows = subject.sae.W_dec[torch.tensor(features, device=subject.sae.W_dec.device)]
+    rows = subject.decoder_rows(features)
     logits = project(subject, rows)
     shown = min(SHOWN, logits.shape[1])
     top, bottom = logits.topk(shown, dim=1), logits.topk(shown, dim=1, largest=False)

@@ -1,136 +1,98 @@
-"""What an SAE's `cfg.json`, as SAELens writes it (version 6) or wrote it (flat), says of how it reads. No tensors."""
+"""How an SAE reads and writes, as a value: where, by which rule, in which units. No tensors and no file formats."""
 
-import json
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from probes.errors import SubjectError
 
 Architecture = Literal["standard", "topk", "jumprelu", "gated"]
 Normalization = Literal["none", "constant_norm_rescale", "layer_norm"]
+Site = Literal[
+    "pre", "mid", "post", "attn_out", "mlp_out", "z", "mlp_norm", "mlp_in", "mlp_act", "attn_module", "mlp_module"
+]
 
-_ARCHITECTURES: dict[str, Architecture] = {
-    "standard": "standard",
-    "relu": "standard",
-    "topk": "topk",
-    "jumprelu": "jumprelu",
-    "gated": "gated",
+_NAMES: dict[Site, str] = {
+    "pre": "hook_resid_pre",
+    "mid": "hook_resid_mid",
+    "post": "hook_resid_post",
+    "attn_out": "hook_attn_out",
+    "mlp_out": "hook_mlp_out",
+    "z": "attn.hook_z",
+    "mlp_norm": "ln2.hook_normalized",
+    "mlp_in": "mlp.hook_in",
+    "mlp_act": "mlp.hook_post",
+    "attn_module": "attn.output",
+    "mlp_module": "mlp.output",
 }
-_NORMALIZATIONS: dict[str, Normalization] = {
-    "none": "none",
-    # its factor is folded into the weights before they are saved for use, so nothing is left to do
-    "expected_average_only_in": "none",
-    "constant_norm_rescale": "constant_norm_rescale",
-    "layer_norm": "layer_norm",
-}
-_HOOK = re.compile(r"blocks\.(\d+)\.hook_resid_(post|pre)")
+"""TransformerLens' names; it has none for the last two, which differ from `..._out` where a norm follows the module."""
+_SITES = {name: site for site, name in _NAMES.items()} | {"hook_mlp_in": "mid"}
+_HOOK = re.compile(rf"blocks\.(\d+)\.({'|'.join(map(re.escape, _SITES))})")
+_RESIDUAL: tuple[Site, ...] = ("pre", "mid", "post", "attn_out", "mlp_out", "attn_module", "mlp_module")
 
 
 @dataclass(frozen=True)
 class Hook:
-    """A place in the residual stream: before or after one of the model's blocks."""
+    """A place in one of the model's blocks."""
 
     layer: int
-    side: Literal["pre", "post"]
+    side: Site
+    """`pre`, `mid`, `post`: the residual stream before, within and after the block.
+    `attn_out`, `mlp_out`: what is added to it; `attn_module`, `mlp_module`: before the norm that some models put there.
+    `z`: what the attention's output projection reads; `mlp_act`: what the MLP's reads.
+    `mlp_in`: what the MLP reads; `mlp_norm`: the same without the gain of the norm before it."""
 
     def __str__(self) -> str:
-        return f"blocks.{self.layer}.hook_resid_{self.side}"
+        return f"blocks.{self.layer}.{_NAMES[self.side]}"
+
+    @property
+    def is_residual(self) -> bool:
+        """Whether what is there is the residual stream or is added to it, so that its directions are the stream's."""
+        return self.side in _RESIDUAL
+
+
+def parse_hook(name: object) -> Hook:
+    """The hook that a name such as `blocks.6.hook_resid_post` means. Raises SubjectError for any other."""
+    match = _HOOK.fullmatch(name) if isinstance(name, str) else None
+    if match is None:
+        known = ", ".join(f"blocks.L.{known}" for known in _NAMES.values())
+        raise SubjectError(f"hook {name!r} is not supported; known are {known}.")
+    return Hook(int(match[1]), _SITES[match[2]])
+
+
+def find_hook(text: str) -> Hook | None:
+    """The hook that is named within a text, such as a folder's name."""
+    match = _HOOK.search(text)
+    return Hook(int(match[1]), _SITES[match[2]]) if match else None
 
 
 @dataclass(frozen=True)
 class SaeConfig:
-    """What an SAE's configuration says about reading activations."""
+    """What there is to know about an SAE besides its tensors."""
 
     architecture: Architecture
+    """The rule at inference. Batch-top-k and Matryoshka SAEs have a threshold by then, which makes them jumprelu."""
     d_model: int
+    """Numbers it reads at a token: the model's d_model, but for `z` and `mlp_act`."""
     n_features: int
     hook: Hook
+    """Where it reads."""
+    hook_out: Hook | None = None
+    """Where it writes, if elsewhere: a transcoder."""
     normalization: Normalization = "none"
     subtracts_b_dec: bool = True
     """Whether the decoder's bias is taken off the input."""
     k: int | None = None
     """Features kept by topk."""
     scales_by_decoder_norm: bool = False
-    """topk: whether pre-activations are multiplied by the length of the decoder rows."""
+    """Whether activations are multiplied by the length of decoder rows; topk chooses after that, others before."""
     centres_input: bool = False
     """Whether it was trained on a model with centred weights, whose residual stream has mean 0 over d_model."""
     prepends_bos: bool = True
     neuronpedia: str | None = None
     """The SAE's id there, `model/source`."""
 
-
-def read_config(path: Path) -> SaeConfig:
-    """The configuration in a `cfg.json`. Raises SubjectError for what is missing, unknown or not supported."""
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-        flat = {**data, **(data.get("metadata") or {})}
-    except (OSError, ValueError, AttributeError, TypeError) as error:
-        raise SubjectError(f"SAE configuration {path} cannot be read as JSON: {error}.") from error
-    try:
-        return _config(flat)
-    except SubjectError as error:
-        raise SubjectError(f"SAE configuration {path}: {error}") from None
-
-
-def _config(flat: Mapping[str, Any]) -> SaeConfig:
-    architecture = _architecture(flat)
-    if flat.get("hook_head_index", flat.get("hook_point_head_index")) is not None:
-        raise SubjectError("SAEs of single attention heads are not supported; take one on the residual stream.")
-    if flat.get("reshape_activations") not in (None, "none"):
-        raise SubjectError(f"reshape_activations {flat['reshape_activations']!r} is not supported, only none.")
-    return SaeConfig(
-        architecture=architecture,
-        d_model=_size(flat, "d_in"),
-        n_features=_size(flat, "d_sae"),
-        hook=parse_hook(flat.get("hook_name", flat.get("hook_point"))),
-        normalization=_normalization(flat.get("normalize_activations")),
-        subtracts_b_dec=flat.get("apply_b_dec_to_input", True),
-        k=_k(flat) if architecture == "topk" else None,
-        scales_by_decoder_norm=bool(flat.get("rescale_acts_by_decoder_norm", False)),
-        centres_input=bool((flat.get("model_from_pretrained_kwargs") or {}).get("center_writing_weights", False)),
-        prepends_bos=flat.get("prepend_bos", True),
-        neuronpedia=flat.get("neuronpedia_id"),
-    )
-
-
-def parse_hook(name: object) -> Hook:
-    """The hook that `blocks.L.hook_resid_post` or `..._pre` names. Raises SubjectError for any other."""
-    match = _HOOK.fullmatch(name) if isinstance(name, str) else None
-    if match is None:
-        raise SubjectError(
-            f"hook {name!r} is not supported, only blocks.L.hook_resid_post and blocks.L.hook_resid_pre."
-        )
-    return Hook(int(match[1]), "post" if match[2] == "post" else "pre")
-
-
-def _architecture(flat: Mapping[str, Any]) -> Architecture:
-    name = flat.get("architecture") or "standard"
-    activation = flat.get("activation_fn_str", flat.get("activation_fn")) or "relu"
-    if name == "standard" and activation == "topk":
-        return "topk"
-    if name not in _ARCHITECTURES or activation not in ("relu", "topk"):
-        known = ", ".join(_ARCHITECTURES)
-        raise SubjectError(f"architecture {name!r} with activation {activation!r} is not supported; known are {known}.")
-    return _ARCHITECTURES[name]
-
-
-def _normalization(name: object) -> Normalization:
-    if name is None or isinstance(name, bool):  # before SAELens 3 it was a switch for expected_average_only_in
-        return "none"
-    if name not in _NORMALIZATIONS:
-        raise SubjectError(f"normalize_activations {name!r} is not supported; known are {', '.join(_NORMALIZATIONS)}.")
-    return _NORMALIZATIONS[str(name)]
-
-
-def _size(flat: Mapping[str, Any], key: str) -> int:
-    size = flat.get(key)
-    if not isinstance(size, int) or size < 1:
-        raise SubjectError(f"{key} is {size!r} instead of a positive whole number.")
-    return size
-
-
-def _k(flat: Mapping[str, Any]) -> int:
-    return _size({"k": flat.get("k") or (flat.get("activation_fn_kwargs") or {}).get("k")}, "k")
+    @property
+    def sites(self) -> str:
+        """Where it reads, and where it writes if elsewhere."""
+        return str(self.hook) if self.hook_out is None else f"{self.hook} -> {self.hook_out}"

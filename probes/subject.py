@@ -5,7 +5,7 @@ Knows how to get and read them, and nothing of what is done with them.
 
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,21 +18,22 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
 
-from probes import hub
+from probes import hub, saelens_package
 from probes.embedding import EmbeddingTable
 from probes.errors import SubjectError
 from probes.fingerprint import fingerprint
 from probes.ghost import input_scale
 from probes.placeholder import choose_placeholder
 from probes.presets import NEURONPEDIA, Preset, SubjectCard, SubjectSource
-from probes.sae import CONFIG_FILE, SAE, WEIGHTS_FILE, read_sae
-from probes.sae_config import SaeConfig
+from probes.sae import SAE
+from probes.sae_config import Hook, SaeConfig
+from probes.sae_formats import SAE_FILES, SAE_SUFFIXES, read_stored
+from probes.sites import Carry, into_stream, tap
 from probes.texts import TokenTexts
 
 _WEIGHTS = ("*.safetensors", "*.safetensors.index.json")
 _TOKENIZER = ("tokenizer*", "special_tokens_map.json", "added_tokens.json", "vocab.json", "merges.txt")
 MODEL_FILES = ("config.json", *_WEIGHTS, *_TOKENIZER)
-SAE_FILES = (CONFIG_FILE, WEIGHTS_FILE)
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,6 +62,22 @@ class Subject:
         """The k leading principal components of the embedding's rows; see `EmbeddingTable.components`."""
         return self.table.components(k)
 
+    def encoder_rows(self, features: Sequence[int]) -> Float[Tensor, "n d_model"]:
+        """The features' encoder columns as directions of the residual stream; see `into_stream`."""
+        return self._from_input(self.sae.encoder_rows(features))
+
+    def decoder_rows(self, features: Sequence[int]) -> Float[Tensor, "n d_model"]:
+        """The features' decoder rows as directions of the residual stream, where a transcoder writes; as above."""
+        return self._from_output(self.sae.decoder_rows(features))
+
+    @cached_property
+    def _from_input(self) -> Carry:
+        return into_stream(self.model, self.sae.config.hook)
+
+    @cached_property
+    def _from_output(self) -> Carry:
+        return into_stream(self.model, self.sae.config.hook_out or self.sae.config.hook)
+
     @property
     def embedder(self) -> nn.Module:
         """The model's own input embedding module."""
@@ -80,26 +97,30 @@ def load_subject(source: SubjectSource) -> Subject:
     device = choose_device(source.device)
     if source.name == "demo" and not Path(preset.model).is_dir():
         raise SubjectError(f"The embedded subject is missing from this installation: {preset.model} does not exist.")
-    sae_folder = hub.folder_of(preset.sae, "SAE", SAE_FILES)
-    sae = read_sae(sae_folder.path, preset.input_scale)
+    sae_folder = _sae_folder(preset.sae)
+    stored = read_stored(sae_folder.path, preset.input_scale)
+    sae = stored.sae
     model_folder = hub.folder_of(preset.model, "Model", MODEL_FILES)
     _check_fit(_model_config(model_folder.path), sae.config, preset)
     model, tokenizer = _load_model(model_folder.path, device), _load_tokenizer(model_folder.path)
+    _check_sites(model, sae, preset)
     table = EmbeddingTable(_stored_rows(model))
     card = SubjectCard(
         **_names(source, sae.config),
         model_revision=model_folder.revision,
         sae_revision=sae_folder.revision,
-        hook=str(sae.config.hook),
+        hook=sae.config.sites,
         layer=sae.config.hook.layer,
-        d_model=sae.config.d_model,
+        d_model=table.rows.shape[1],
         vocab=len(table.rows),
         n_features=sae.config.n_features,
         default_scale=preset.default_scale or table.mean_distance,
         placeholder_id=_placeholder(preset, model_folder.path, tokenizer, len(table.rows)),
         dtype=str(model.dtype).removeprefix("torch."),
         device=str(device),
-        fingerprint=fingerprint(_files(model_folder.path, sae_folder.path)),
+        fingerprint=fingerprint(
+            _model_files(model_folder.path) | {f"sae/{name}": path for name, path in stored.files.items()}
+        ),
     )
     return Subject(card, model, tokenizer, sae.to(device), table, TokenTexts(tokenizer))
 
@@ -113,6 +134,13 @@ def choose_device(name: str) -> torch.device:
     if device.type != "cpu" and (device.index or 0) >= n_there:
         raise SubjectError(f"Device {name} is not available here; use auto or cpu.")
     return device
+
+
+def _sae_folder(place: str) -> hub.Folder:
+    """Where the SAE lies: a release of SAELens' list, a folder or a file, here or on the hub."""
+    if place.startswith(saelens_package.PREFIX):
+        return saelens_package.folder_of(place)
+    return hub.folder_of(place, "SAE", SAE_FILES, SAE_SUFFIXES)
 
 
 def _names(source: SubjectSource, config: SaeConfig) -> dict[str, Any]:
@@ -136,16 +164,32 @@ def _own_name(place: str) -> str:
 
 def _check_fit(config: Any, sae: SaeConfig, preset: Preset) -> None:
     text = config.get_text_config(decoder=True)
-    if text.hidden_size != sae.d_model:
+    if sae.hook.is_residual and text.hidden_size != sae.d_model:
         raise SubjectError(
             f"SAE {preset.sae} reads vectors of {sae.d_model} dimensions, "
             f"but those of model {preset.model} have {text.hidden_size}."
         )
-    if sae.hook.layer >= text.num_hidden_layers:
+    if max(hook.layer for hook in _hooks(sae)) >= text.num_hidden_layers:
         raise SubjectError(
-            f"SAE {preset.sae} reads at {sae.hook}, "
+            f"SAE {preset.sae} reads at {sae.sites}, "
             f"but model {preset.model} has layers 0 to {text.num_hidden_layers - 1}."
         )
+
+
+def _check_sites(model: PreTrainedModel, sae: SAE, preset: Preset) -> None:
+    """That the model has the places where the SAE reads and writes, and that they are as wide as it is."""
+    widths = (sae.W_enc.shape[0], sae.W_dec.shape[1])
+    for hook, width in zip(_hooks(sae.config), widths, strict=False):
+        if (there := tap(model, hook).width) not in (None, width):
+            raise SubjectError(
+                f"SAE {preset.sae} is made for vectors of {width} dimensions at {hook}, "
+                f"but those of model {preset.model} have {there} there."
+            )
+
+
+def _hooks(config: SaeConfig) -> list[Hook]:
+    """Where it reads, and where it writes if elsewhere."""
+    return [config.hook, *([config.hook_out] if config.hook_out else [])]
 
 
 @contextmanager
@@ -223,9 +267,6 @@ def _placeholder(preset: Preset, model_folder: Path, tokenizer: PreTrainedTokeni
     return int(pinned)
 
 
-def _files(model_folder: Path, sae_folder: Path) -> dict[str, Path]:
-    """Every file that decides what the subject does, by a name that is the same on every machine."""
-    files = {
-        f"model/{path.name}": path for pattern in MODEL_FILES for path in model_folder.glob(pattern) if path.is_file()
-    }
-    return files | {f"sae/{name}": sae_folder / name for name in SAE_FILES}
+def _model_files(folder: Path) -> dict[str, Path]:
+    """Every file that decides what the model does, by a name that is the same on every machine."""
+    return {f"model/{path.name}": path for pattern in MODEL_FILES for path in folder.glob(pattern) if path.is_file()}

@@ -56,8 +56,7 @@ def resolved(subject: Subject, settings: ProbeSettings) -> ProbeSettings:
 
 def _directions(subject: Subject, features: Sequence[int], decoder_share: float) -> Float[Tensor, "n d_model"]:
     """Unit vectors: the encoder's columns, the decoder's rows, or a blend of both; zero where there is nothing."""
-    index = torch.tensor(features, dtype=torch.long, device=subject.sae.W_dec.device)
-    encoder, decoder = _unit(subject.sae.W_enc[:, index].T), _unit(subject.sae.W_dec[index])
+    encoder, decoder = _unit(subject.encoder_rows(features)), _unit(subject.decoder_rows(features))
     return _unit((1 - decoder_share) * encoder + decoder_share * decoder)
 
 

@@ -2,11 +2,19 @@
 
 from collections.abc import Callable
 from functools import cache
+from pathlib import Path
 
 import pytest
 
+from probes.sae_formats import copies
 from probes.subject import Subject
 from tests.subjects import FAMILIES, tiny_subject
+
+
+@pytest.fixture(autouse=True)
+def plain_output(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What commands print is as wide as in a file, whatever the tests themselves are run in."""
+    monkeypatch.delenv("COLUMNS", raising=False)
 
 
 @pytest.fixture(scope="session")
@@ -30,3 +38,10 @@ def subject(subject_of: Callable[[str], Subject]) -> Subject:
 def any_subject(request: pytest.FixtureRequest, subject_of: Callable[[str], Subject]) -> Subject:
     """A subject of every family in turn."""
     return subject_of(request.param)
+
+
+@pytest.fixture
+def sae_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder in place of the user's cache of SAEs."""
+    monkeypatch.setattr(copies, "folder", lambda: tmp_path / "cache")
+    return tmp_path / "cache"

@@ -11,8 +11,9 @@ from torch import Tensor
 
 from probes.activations import residual
 from probes.errors import SubjectError
-from probes.sae import SAE, read_sae
+from probes.sae import SAE
 from probes.sae_config import Hook
+from probes.sae_formats import read_sae
 from probes.structure import layers_of
 from probes.subject import Subject
 from tests.subjects import D_MODEL, LAYERS, N_FEATURES, sae_config, sae_tensors, write_sae
@@ -133,11 +134,12 @@ def test_the_old_name_of_topk(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"architecture": "transcoder"}, "architecture 'transcoder'"),
+        ({"architecture": "transcoder"}, "architecture 'transcoder' lacks hook_name_out"),
+        ({"architecture": "temporal"}, "architecture 'temporal'"),
         ({"architecture": "standard", "activation_fn": "tanh-relu"}, "activation 'tanh-relu'"),
         ({"normalize_activations": "constant_scalar_rescale"}, "constant_scalar_rescale"),
         ({"reshape_activations": "hook_z"}, "hook_z"),
-        ({"metadata": {"hook_name": "blocks.1.hook_mlp_out"}}, "blocks.1.hook_mlp_out"),
+        ({"metadata": {"hook_name": "blocks.1.attn.hook_q"}}, "blocks.1.attn.hook_q"),
         ({"metadata": {"hook_name": "blocks.1.hook_resid_post", "hook_head_index": 3}}, "attention heads"),
         ({"metadata": {}}, "hook None"),
         ({"d_in": "32"}, "d_in is '32'"),
@@ -174,10 +176,13 @@ def test_a_folder_of_several_saes_names_them(tmp_path: Path) -> None:
         read_sae(tmp_path)
 
 
-def test_half_precision_weights_become_float32(tmp_path: Path) -> None:
+def test_half_precision_weights_are_used_as_float32(tmp_path: Path) -> None:
     (tmp_path / "cfg.json").write_text(json.dumps(sae_config()))
     save_file({name: tensor.half() for name, tensor in T.items()}, tmp_path / "sae_weights.safetensors")
-    assert read_sae(tmp_path).W_enc.dtype == torch.float32
+    sae = read_sae(tmp_path)
+    assert sae.encode(X.half()).dtype == sae.encoder_rows([3]).dtype == sae.decoder_rows([3]).dtype == torch.float32
+    assert torch.equal(sae.encoder_rows([3, 1]), T["W_enc"].half().float().T[[3, 1]])
+    assert torch.equal(sae.decoder_rows([3, 1]), T["W_dec"].half().float()[[3, 1]])
 
 
 def test_the_residual_stream_is_read_at_the_block(any_subject: Subject) -> None:

@@ -21,15 +21,17 @@ from probes.settings import Value
 from prompts import render
 
 Variant = Literal["label", "first", "shuffled", "tokens", "one_shot", "baseline", "known"]
-"""What is scored: the feature's own label, the first that was proposed where that is another, another feature's, its top
-tokens, one made in one shot from texts, one that the source of the examples brought along, or the name of the concept
-that the feature is known to stand for."""
+"""What is scored: the feature's own label, the first that was proposed where that is another, another feature's, its
+top tokens, one made in one shot from texts, one that the source of the examples brought along, or the name of the
+concept that the feature is known to stand for."""
 
 Need = Literal["judge", "runner", "embedder"]
 """What a scorer cannot do without."""
 
 AGAIN = 10_000
 """Added to the item of a question that is asked once more, so that it has a key of its own."""
+BECAUSE = "most often because "
+"""In a score's reason, before that of its unscored texts."""
 LABEL_CHARS = 200
 EXPLANATION_CHARS = 2000
 
@@ -202,4 +204,4 @@ def _faults(items: Sequence[Item]) -> str:
     reasons = Counter(item.reason for item in items if item.reason is not None)
     if not reasons:
         return ""
-    return f"{reasons.total()} of {len(items)} texts unscored, most often because {reasons.most_common(1)[0][0]}"
+    return f"{reasons.total()} of {len(items)} texts unscored, {BECAUSE}{reasons.most_common(1)[0][0]}"

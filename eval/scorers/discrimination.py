@@ -90,7 +90,8 @@ def _rivals(task: Task) -> list[list[Example]]:
 
 
 def _trials(task: Task) -> Iterator[Trial]:
-    rng = np.random.default_rng(task.seed)
+    # its own order for each feature: a judge that always says "the first" is not to be equally lucky with all of them
+    rng = np.random.default_rng([task.seed, task.feature])
     rivals = [drawn(texts, len(texts), rng) for texts in _rivals(task)]
     if not rivals:
         return

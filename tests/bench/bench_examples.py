@@ -2,9 +2,9 @@
 
     python -m tests.bench.bench_examples
 
-Two subjects: the demo, whose SAE reads after its first layer, and a random Gemma of hidden size 512 cut in its middle. Bare
-forward and pass read the same batches of token ids, in turns, with all of torch's threads at their disposal; the ratio is
-the median over the turns. Tokenising is timed by itself.
+Two subjects: the demo, whose SAE reads after its first layer, and a random Gemma of hidden size 512 cut in its middle.
+Bare forward and pass read the same batches of token ids, in turns, with all of torch's threads at their disposal; the
+ratio is the median over the turns. Tokenising is timed by itself.
 """
 
 import argparse
@@ -47,10 +47,10 @@ class Speeds:
 
     def __str__(self) -> str:
         ratios = [full / bare for full, bare in zip(self.full, self.bare, strict=True)]
+        bare, full, ratio = (statistics.median(column) for column in (self.bare, self.full, ratios))
         return (
-            f"{self.name:12}{self.n_tokens:>10,} tokens, {len(ratios)} turns: bare forward "
-            f"{statistics.median(self.bare):>9,.0f} tokens/s, pass {statistics.median(self.full):>9,.0f} tokens/s, ratio "
-            f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
+            f"{self.name:12}{self.n_tokens:>10,} tokens, {len(ratios)} turns: bare forward {bare:>9,.0f} tokens/s, "
+            f"pass {full:>9,.0f} tokens/s, ratio {ratio:.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
         )
 
 
@@ -83,10 +83,10 @@ def random_gemma(demo: Subject) -> Subject:
     heads = {"num_attention_heads": 8, "num_key_value_heads": 1, "head_dim": 64}
     model = GemmaForCausalLM(GemmaConfig(**shape, **heads)).eval().requires_grad_(False)
     hook = Hook(3, "post")
-    W = torch.randn(512, 4096)
+    rows = torch.randn(4096, 512)
     config = SaeConfig("jumprelu", 512, 4096, hook)
     zeros = torch.zeros(4096)
-    sae = SAE(config, W, W.T.contiguous(), torch.zeros(512), b_enc=zeros, threshold=zeros)
+    sae = SAE(config, rows.T.contiguous(), rows, torch.zeros(512), b_enc=zeros, threshold=zeros)
     ids = torch.randint(4, 7000, (16, 128))
     with cut_at(model, hook) as stream:
         threshold = sae.encode(stream(ids).flatten(0, 1)).quantile(0.99, dim=0)

@@ -1,0 +1,95 @@
+"""Published formats of SAEs, each found by its own files. The table of them, and the one function that reads any."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from probes.errors import SubjectError
+from probes.sae import SAE
+from probes.sae_formats import (
+    dictionary_learning,
+    gemma_scope,
+    gemma_scope_2,
+    goodfire,
+    llama_scope,
+    openai,
+    qwen_scope,
+    saelens,
+    sparsify,
+)
+from probes.sae_formats.base import PICKLES, Files, Format, Place
+
+FORMATS: dict[str, Format] = {
+    "sparsify": sparsify,  # before saelens: it has a cfg.json too
+    "saelens": saelens,
+    "gemma_scope": gemma_scope,
+    "gemma_scope_2": gemma_scope_2,
+    "llama_scope": llama_scope,
+    "dictionary_learning": dictionary_learning,
+    "qwen_scope": qwen_scope,
+    "openai": openai,
+    "goodfire": goodfire,
+}
+SAE_FILES = tuple(dict.fromkeys(name for known in FORMATS.values() for name in known.FILES))
+"""What is asked of the hub where a folder is named; a pickle is named itself."""
+SAE_SUFFIXES = (*PICKLES, ".npz", ".safetensors")
+"""How a file ends that may be named in place of its folder."""
+_DEPTH = 3
+"""Folders down which SAEs are looked for where one was named that holds none itself."""
+
+
+@dataclass(frozen=True)
+class StoredSAE:
+    """An SAE and where it came from."""
+
+    sae: SAE
+    format: str
+    files: dict[str, Path]
+    """All that decides what it does, by names that are the same on every machine."""
+
+
+def read_sae(path: Path, input_scale: float = 1.0) -> SAE:
+    """The SAE in a folder or file, its input multiplied by `input_scale` first. Raises SubjectError."""
+    return read_stored(path, input_scale).sae
+
+
+def read_stored(path: Path, input_scale: float = 1.0) -> StoredSAE:
+    """The SAE in a folder, or a file, in whichever format of `FORMATS` it is.
+
+    Raises SubjectError where none is found, or a file or tensor is missing, damaged, of another shape than the rest
+    says, or of a kind of SAE that is not supported.
+    """
+    place = Place(path.parent, path.name) if path.is_file() else Place(path)
+    name, files = _found(place)
+    sae = FORMATS[name].read(files)
+    paths = {name: files.folder / name for name in files.names}
+    return StoredSAE(replace(sae, input_scale=sae.input_scale * input_scale), name, paths)
+
+
+def _found(place: Place) -> tuple[str, Files]:
+    for name, known in FORMATS.items():
+        if files := known.find(place):
+            return name, files
+    raise SubjectError(_nothing(place))
+
+
+def _nothing(place: Place) -> str:
+    if place.file is not None:
+        return f"SAE file {place.folder / place.file} has the form of no known format ({', '.join(FORMATS)})."
+    inside = sorted(set(_inside(place.folder, _DEPTH)))
+    if inside:
+        some = ", ".join(inside[:4]) + (", ..." if len(inside) > 4 else "")
+        return f"SAE folder {place.folder} holds SAEs in subfolders ({some}); name one as {place.folder}:{inside[0]}."
+    others = ", ".join(name for name in SAE_FILES if name != saelens.CONFIG)
+    return (
+        f"SAE folder {place.folder} has no {saelens.CONFIG}; nor has it {others} or a pickle of a known "
+        "format; give an SAE's own folder or file, or REPO:SUBFOLDER or REPO:FILE on the hub."
+    )
+
+
+def _inside(folder: Path, depth: int) -> Iterator[str]:
+    """Folders below that hold a file an SAE may have."""
+    for below in range(1, depth + 1):
+        for name in SAE_FILES:
+            for path in folder.glob("/".join(["*"] * below + [name])):
+                yield path.relative_to(folder).as_posix().removesuffix(f"/{name}")

@@ -1,0 +1,167 @@
+"""SAELens: `cfg.json` with `sae_weights.safetensors`, as version 6 writes them or as older ones did, flat.
+
+A checkpoint of a training has log_threshold for threshold, topk_threshold for a batch-top-k's or Matryoshka SAE's, and
+the scale of its inputs in a file of its own.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from probes.errors import SubjectError
+from probes.sae import SAE
+from probes.sae_config import Architecture, Hook, Normalization, SaeConfig, parse_hook
+from probes.sae_formats.base import Files, Place, explained, part, positive, read_json, size
+from probes.sae_formats.weights import Weights, open_weights
+
+CONFIG, WEIGHTS, SCALER = "cfg.json", "sae_weights.safetensors", "activation_scaler.json"
+FILES: tuple[str, ...] = (CONFIG, WEIGHTS, SCALER)
+
+_ARCHITECTURES: dict[str, Architecture] = {
+    "standard": "standard",
+    "relu": "standard",
+    "topk": "topk",
+    "jumprelu": "jumprelu",
+    "gated": "gated",
+    "batchtopk": "jumprelu",
+    "matryoshka_batchtopk": "jumprelu",
+    "transcoder": "standard",
+    "skip_transcoder": "standard",
+    "jumprelu_transcoder": "jumprelu",
+    "jumprelu_skip_transcoder": "jumprelu",
+}
+_NORMALIZATIONS: dict[str, Normalization] = {
+    "none": "none",
+    "expected_average_only_in": "none",  # a factor that is folded into the weights, or stored: see _input_scale
+    "constant_norm_rescale": "constant_norm_rescale",
+    "layer_norm": "layer_norm",
+}
+_OWN: dict[Architecture, tuple[str, ...]] = {
+    "standard": ("b_enc",),
+    "topk": ("b_enc",),
+    "jumprelu": ("b_enc",),
+    "gated": ("b_gate", "b_mag", "r_mag"),
+}
+"""The tensors, one number per feature, that an architecture has besides its threshold."""
+
+
+def find(place: Place) -> Files | None:
+    """See `Format`."""
+    if not (place.asks_for(WEIGHTS) and place.has(CONFIG)):
+        return None
+    return Files(place.folder, WEIGHTS, CONFIG, (SCALER,) if (place.folder / SCALER).is_file() else ())
+
+
+def read(files: Files) -> SAE:
+    """See `Format`."""
+    path = files.folder / CONFIG
+    data = read_json(path)
+    scaler = read_json(files.folder / SCALER) if SCALER in files.more else {}
+    with explained(path):
+        flat = {**data, **part(data, "metadata")}
+        config = _config(flat)
+        d_out = size(flat, "d_out") if flat.get("d_out") is not None and config.hook_out else config.d_model
+        input_scale = _input_scale(flat, scaler)
+    return _assembled(config, d_out, open_weights(files.folder / WEIGHTS, CONFIG), input_scale)
+
+
+def _assembled(config: SaeConfig, d_out: int, weights: Weights, input_scale: float) -> SAE:
+    n, d = config.n_features, config.d_model
+    encoder, decoder = weights.matrix("W_enc", d, n), weights.matrix("W_dec", n, d_out)
+    if weights.has("scaling_factor"):  # multiplies activations before the decoder, which is the same as longer rows
+        factor = weights.vector("scaling_factor", n)
+        decoder = decoder if torch.allclose(factor, torch.ones(n)) else decoder.float() * factor[:, None]
+    own: dict[str, Any] = {name: weights.vector(name, n) for name in _OWN[config.architecture]}
+    return SAE(
+        config=config,
+        W_enc=encoder,
+        W_dec=decoder,
+        b_dec=weights.vector("b_dec", d_out),
+        threshold=_threshold(config, weights, decoder) if config.architecture == "jumprelu" else None,
+        W_skip=weights.small("W_skip", d, d_out, turned=True) if weights.has("W_skip") else None,
+        input_scale=input_scale,
+        **own,
+    )
+
+
+def _threshold(config: SaeConfig, weights: Weights, decoder: Tensor) -> Tensor:
+    n = config.n_features
+    if weights.has("log_threshold"):
+        return weights.vector("log_threshold", n).exp()
+    if weights.has("topk_threshold"):
+        threshold = torch.full((n,), weights.scalar("topk_threshold"))
+        if config.scales_by_decoder_norm:  # it is compared with pre-activations times the length of the row
+            threshold = threshold / decoder.float().norm(dim=-1).clamp(min=1e-12)
+        return threshold
+    return weights.vector("threshold", n)
+
+
+def _config(flat: Mapping[str, Any]) -> SaeConfig:
+    architecture, hook = _architecture(flat), _hook(flat)
+    writes = _written(flat)
+    centred = part(flat, "model_from_pretrained_kwargs").get("center_writing_weights", False)
+    return SaeConfig(
+        architecture=architecture,
+        d_model=size(flat, "d_in"),
+        n_features=size(flat, "d_sae"),
+        hook=hook,
+        hook_out=writes,
+        normalization=_normalization(flat.get("normalize_activations")),
+        subtracts_b_dec=bool(flat.get("apply_b_dec_to_input", True)) and writes is None,
+        k=_k(flat) if architecture == "topk" else None,
+        scales_by_decoder_norm=bool(flat.get("rescale_acts_by_decoder_norm", False)),
+        centres_input=bool(centred) and hook.is_residual,
+        prepends_bos=bool(flat.get("prepend_bos", True)),
+        neuronpedia=flat.get("neuronpedia_id"),
+    )
+
+
+def _hook(flat: Mapping[str, Any]) -> Hook:
+    hook = parse_hook(flat.get("hook_name", flat.get("hook_point")))
+    if flat.get("hook_head_index", flat.get("hook_point_head_index")) is not None:
+        raise SubjectError("SAEs of single attention heads are not supported; take one of all heads or of the stream.")
+    if flat.get("reshape_activations") not in (None, "none", "hook_z" if hook.side == "z" else "none"):
+        raise SubjectError(f"reshape_activations {flat['reshape_activations']!r} is not supported at {hook}.")
+    return hook
+
+
+def _written(flat: Mapping[str, Any]) -> Hook | None:
+    """Where a transcoder writes."""
+    if not str(flat.get("architecture")).endswith("transcoder"):
+        return None
+    if flat.get("hook_name_out") is None:
+        raise SubjectError(f"architecture {flat['architecture']!r} lacks hook_name_out, the place where it writes.")
+    return parse_hook(flat["hook_name_out"])
+
+
+def _architecture(flat: Mapping[str, Any]) -> Architecture:
+    name = flat.get("architecture") or "standard"
+    activation = flat.get("activation_fn_str", flat.get("activation_fn")) or "relu"
+    if name == "standard" and activation == "topk":
+        return "topk"
+    if not isinstance(name, str) or name not in _ARCHITECTURES or activation not in ("relu", "topk"):
+        known = ", ".join(_ARCHITECTURES)
+        raise SubjectError(f"architecture {name!r} with activation {activation!r} is not supported; known are {known}.")
+    return _ARCHITECTURES[name]
+
+
+def _normalization(name: object) -> Normalization:
+    if name is None or isinstance(name, bool):  # before SAELens 3 it was a switch for expected_average_only_in
+        return "none"
+    if not isinstance(name, str) or name not in _NORMALIZATIONS:
+        raise SubjectError(f"normalize_activations {name!r} is not supported; known are {', '.join(_NORMALIZATIONS)}.")
+    return _NORMALIZATIONS[name]
+
+
+def _input_scale(flat: Mapping[str, Any], scaler: Mapping[str, Any]) -> float:
+    """The factor of expected_average_only_in where it is stored; else it is in the weights already."""
+    if flat.get("normalize_activations") not in ("expected_average_only_in", True):
+        return 1.0
+    stored = {"norm_scaling_factor": flat.get("norm_scaling_factor", scaler.get("scaling_factor"))}
+    return 1.0 if stored["norm_scaling_factor"] is None else positive(stored, "norm_scaling_factor")
+
+
+def _k(flat: Mapping[str, Any]) -> int:
+    return size({"k": flat.get("k") or part(flat, "activation_fn_kwargs").get("k")}, "k")

@@ -1,0 +1,261 @@
+"""Where each site of a block is: found by watching one short forward, not from a table of families.
+
+Attention and MLP are the block's children called so; which norm stands before or after them shows in which tensors they
+hand on. A block that does not simply add what they give to its input is refused, since the sites have no meaning there.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from probes.errors import SubjectError
+from probes.sae_config import Hook
+from probes.structure import layers_of
+
+_ATTENTION, _MLP = ("attn", "attention"), ("mlp", "feedforward", "feed_forward", "ffn", "moe")
+_IDS = (5, 3, 7, 4)
+"""Of the watched forward; any tokens do."""
+_TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 3e-2, torch.float16: 4e-3}
+"""Of a sum's rounding, relative to its parts."""
+
+
+def _as_it_is(states: Tensor) -> Tensor:
+    return states
+
+
+@dataclass(frozen=True, eq=False)
+class Tap:
+    """What to read of one module, and what it is at the hook."""
+
+    module: nn.Module
+    side: Literal["in", "out"]
+    at_hook: Callable[[Tensor], Tensor] = _as_it_is
+    width: int | None = None
+    """Numbers at a token; None where the block was not watched, which is at its ends."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Call:
+    """One call of a module."""
+
+    module: nn.Module
+    read: Tensor
+    gave: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class _Half:
+    """The attention or the MLP of a block."""
+
+    call: _Call
+    norm_before: _Call | None
+    norm_after: _Call | None
+    projection: _Call | None
+    """The last module with a matrix inside it."""
+
+    @property
+    def last(self) -> _Call:
+        """What gives what is added to the stream."""
+        return self.norm_after or self.call
+
+
+def tap(model: PreTrainedModel, hook: Hook) -> Tap:
+    """Where to read `model` for the hook. Raises SubjectError where it has no such place."""
+    layer = layers_of(model)[hook.layer]
+    if hook.side in ("pre", "post"):
+        return Tap(layer, "in" if hook.side == "pre" else "out")
+    return _Block(model, layer, hook).tap()
+
+
+Carry = Callable[[Float[Tensor, "n width"]], Float[Tensor, "n d_model"]]
+"""From directions at a hook to directions of the residual stream."""
+
+
+def into_stream(model: PreTrainedModel, hook: Hook) -> Carry:
+    """Those at `z` and `mlp_act` as the block projects them, and through the norm after it if there is one.
+
+    All others are taken as they are. Raises SubjectError where the model has no such place.
+    """
+    if hook.side not in ("z", "mlp_act"):
+        return _as_it_is
+    return _Block(model, layers_of(model)[hook.layer], hook).project
+
+
+class _Block:
+    """One block after a forward."""
+
+    def __init__(self, model: PreTrainedModel, layer: nn.Module, hook: Hook) -> None:
+        self._name, self._hook = type(model).__name__, hook
+        calls = _watched(model, layer)
+        self._calls, self._whole = calls[:-1], calls[-1]
+        self._children = {id(child) for child in layer.children()}
+        is_attention = hook.side in ("z", "attn_out", "attn_module")
+        self._half = self._find(_ATTENTION if is_attention else _MLP)
+
+    def tap(self) -> Tap:
+        """See the function."""
+        half = self._half
+        match self._hook.side:
+            case "attn_module" | "mlp_module":
+                return _behind(half.call)
+            case "mlp_in":
+                return _before(half.call)
+            case "z" | "mlp_act":
+                return _before(self._projection())
+            case "mlp_norm":
+                norm = self._norm_before()
+                return _before(norm, _without_gain(norm, self._refusal("has an unknown kind of norm there")))
+            case "mid":
+                return _before(self._middle())
+            case _:
+                self._check_sum()
+                return _behind(half.last)
+
+    def project(self, rows: Tensor) -> Tensor:
+        """Directions at `z` or `mlp_act`, in the stream."""
+        last = self._projection()
+        with torch.inference_mode():
+            bias = last.module(last.read.new_zeros(1, rows.shape[-1]))
+            written = last.module(rows.to(last.read)) - bias
+            after = self._half.norm_after
+            carried: Tensor = after.module(written) if after else written
+            return carried.to(rows)
+
+    def _projection(self) -> _Call:
+        half = self._half
+        last = half.projection
+        if last is None or last.read.shape[:-1] != half.call.gave.shape[:-1]:
+            raise self._refusal("has no single output projection there")
+        return last
+
+    def _norm_before(self) -> _Call:
+        if self._half.norm_before is None:
+            raise self._refusal("has no norm directly before its MLP")
+        return self._half.norm_before
+
+    def _middle(self) -> _Call:
+        """The norm between attention and MLP, which reads the stream after the former."""
+        attention, norm = self._find(_ATTENTION), self._norm_before()
+        if not _adds_up(norm.read, self._whole.read, attention.last.gave):
+            raise self._refusal("does not run attention and MLP one after the other")
+        return norm
+
+    def _check_sum(self) -> None:
+        attention, mlp = self._find(_ATTENTION), self._find(_MLP)
+        if not _adds_up(self._whole.gave, self._whole.read, attention.last.gave, mlp.last.gave):
+            raise self._refusal("does not simply add what attention and MLP give to the stream")
+
+    def _find(self, words: Sequence[str]) -> _Half:
+        found = [call for call in self._calls if id(call.module) in self._children and _is_called(call.module, words)]
+        if len(found) != 1:
+            raise self._refusal(f"has {len(found) or 'no'} modules called {words[0]} in a block")
+        call = found[0]
+        inner = {id(module) for module in call.module.modules() if module is not call.module}
+        projections = [c for c in self._calls if id(c.module) in inner and _has_matrix(c.module)]
+        norms = [c for c in self._calls if id(c.module) in self._children and _is_norm(c.module)]
+        return _Half(
+            call,
+            next((norm for norm in norms if _same(norm.gave, call.read)), None),
+            next((norm for norm in norms if _same(norm.read, call.gave)), None),
+            projections[-1] if projections else None,
+        )
+
+    def _refusal(self, why: str) -> SubjectError:
+        return SubjectError(
+            f"The hook {self._hook} cannot be found in a {self._name}, which {why}; take an SAE of the residual stream."
+        )
+
+
+def _before(call: _Call, at_hook: Callable[[Tensor], Tensor] = _as_it_is) -> Tap:
+    return Tap(call.module, "in", at_hook, call.read.shape[-1])
+
+
+def _behind(call: _Call) -> Tap:
+    return Tap(call.module, "out", width=call.gave.shape[-1])
+
+
+def _watched(model: PreTrainedModel, layer: nn.Module) -> list[_Call]:
+    """The calls of a block's modules in a short forward, in the order in which they end: the block's own is last."""
+    calls: list[_Call] = []
+
+    def note(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
+        read = args[0] if args else kwargs.get("hidden_states", next(iter(kwargs.values()), None))
+        gave = output[0] if isinstance(output, tuple) else output
+        if isinstance(read, Tensor) and isinstance(gave, Tensor):
+            calls.append(_Call(module, read, gave))
+        if module is layer:
+            raise _SeenError
+
+    ids = torch.tensor([_IDS], device=model.device)
+    with _hooked(layer, note), torch.inference_mode():
+        try:
+            model.base_model(input_ids=ids, use_cache=False)
+        except _SeenError:
+            return calls
+    raise AssertionError(f"The forward of a {type(model).__name__} never ran the block.")
+
+
+@contextmanager
+def _hooked(layer: nn.Module, note: Callable[..., None]) -> Iterator[None]:
+    handles = [module.register_forward_hook(note, with_kwargs=True) for module in layer.modules()]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+class _SeenError(Exception):
+    """The way out of a forward whose block has been seen."""
+
+
+def _is_called(module: nn.Module, words: Sequence[str]) -> bool:
+    return not _is_norm(module) and any(word in type(module).__name__.lower() for word in words)
+
+
+def _is_norm(module: nn.Module) -> bool:
+    return "norm" in type(module).__name__.lower()
+
+
+def _has_matrix(module: nn.Module) -> bool:
+    weight = getattr(module, "weight", None)
+    return not any(module.children()) and isinstance(weight, Tensor) and weight.ndim == 2
+
+
+def _same(one: Tensor, other: Tensor) -> bool:
+    """Whether they are one tensor, handed on."""
+    return one.data_ptr() == other.data_ptr() and one.shape == other.shape
+
+
+def _adds_up(total: Tensor, *parts: Tensor) -> bool:
+    tolerance = _TOLERANCE.get(total.dtype, 1e-4) * sum(float(part.float().norm()) for part in parts)
+    return float((total.float() - sum(part.float() for part in parts)).norm()) <= tolerance
+
+
+def _without_gain(call: _Call, refusal: SubjectError) -> Callable[[Tensor], Tensor]:
+    """What the norm makes of its input before its gain and bias, checked against what it gave."""
+    norm = call.module
+    centres = isinstance(norm, nn.LayerNorm)
+    epsilon = getattr(norm, "eps", getattr(norm, "variance_epsilon", None))
+    weight = getattr(norm, "weight", None)
+    if not isinstance(epsilon, float) or not isinstance(weight, Tensor):
+        raise refusal
+
+    def normalised(states: Tensor) -> Tensor:
+        x = states.float()
+        x = x - x.mean(-1, keepdim=True) if centres else x
+        return x * torch.rsqrt(x.square().mean(-1, keepdim=True) + epsilon)
+
+    bare, stored = normalised(call.read), weight.detach().float()
+    bias = getattr(norm, "bias", None)
+    shift = bias.detach().float() if isinstance(bias, Tensor) else torch.zeros_like(stored)
+    # Gemma's norms store their gain less 1
+    if not any(_adds_up(call.gave, bare * gain, shift) for gain in (stored, 1 + stored)):
+        raise refusal
+    return normalised

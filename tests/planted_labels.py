@@ -1,0 +1,170 @@
+"""A log with planted labels and examples, from the world of `tests.judging`, and ways to score them.
+
+Feature number n fires exactly on the words of the nth concept; its neighbours are the next three features.
+"""
+
+import asyncio
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from pydantic import ValidationError
+
+from agent.admission import Admission
+from agent.asking import Asker, Patience
+from agent.config import ScoreSettings
+from agent.llm.base import Answer, Bound, Exchange, Explainer, Fault, Form, Request, Usage
+from agent.runlog import LabelRow, RunLog, ScoreRow, ScoringIdentity
+from agent.schema import Status
+from eval.judge import LoggedJudge
+from eval.scorers import Tools, make_scorers
+from eval.scoring import Scoring
+from eval.splitting import split_of
+from probes.examples import Activity, Collected, Example, Split
+from tests.fakes import faulty, open_door
+from tests.judging import CONCEPTS, PEAK, WORLD, PlantedEmbedder, PlantedRunner, answer, neighbour_texts, texts
+from tests.logged import corpus_identity, identity, outcome
+
+FEATURES = range(len(CONCEPTS))
+TRUE: Mapping[int, str] = dict(enumerate(CONCEPTS))
+HALF: Mapping[int, str] = {
+    feature: " ".join(WORLD[concept][:2] + WORLD[CONCEPTS[feature - 1]][:2]) for feature, concept in enumerate(CONCEPTS)
+}
+"""Half of a concept's words, and as many of another's."""
+SEED = 0
+QUICK = Patience(attempts=2, first_wait_s=0.001, longest_wait_s=0.002, questions=1000)
+
+
+@dataclass(frozen=True)
+class Planted:
+    """A run with its labels and a corpus with its examples, in one log."""
+
+    log: RunLog
+    run_id: int
+    corpus_id: int
+
+    @property
+    def rows(self) -> list[LabelRow]:
+        return self.log.labels(self.run_id)
+
+
+def of_feature(feature: int, n: int = 40) -> Collected:
+    """n texts that fire the feature, n that do not, and n of each neighbour, split and scored as real ones are."""
+    hard = [
+        replace(example, feature=feature, kind="neighbour", neighbour=other % len(CONCEPTS))
+        for other in range(feature + 1, feature + 4)
+        for example in neighbour_texts(other % len(CONCEPTS), n, feature)
+    ]
+    activity = Activity(feature, 10_000, n, PEAK, (0.0, PEAK), (n,))
+    return Collected(feature, activity, [*texts(feature, "activating", n), *texts(feature, "random", n), *hard])
+
+
+def sides(examples: Sequence[Example], seed: int = SEED) -> dict[str, Split]:
+    """The side of each document."""
+    return {example.document: split_of(example.document, seed) for example in examples}
+
+
+def plant(
+    log: RunLog,
+    labels: Mapping[int, str] = TRUE,
+    examples: Callable[[int], Collected | None] = of_feature,
+    statuses: Mapping[int, Status] | None = None,
+) -> Planted:
+    """A run with these labels, and what `examples` gives of their features."""
+    run_id = log.begin_run(identity(), sorted(labels), new=True).run_id
+    corpus_id = log.begin_corpus(corpus_identity())
+    for feature, label in labels.items():
+        status = (statuses or {}).get(feature, "labelled")
+        log.add_label(run_id, outcome(feature, label=label, explanation="", status=status)).result()
+        found = examples(feature)
+        if found is not None:
+            log.add_collected(corpus_id, found, sides(found.examples)).result()
+    return Planted(log, run_id, corpus_id)
+
+
+@dataclass
+class RuleExplainer:
+    """Answers by rule, twisted if so wished; remembers what it was asked."""
+
+    twist: Callable[[Request, dict[str, Any]], dict[str, Any] | Exchange] = lambda _request, right: right
+    requests: list[Request] = field(default_factory=list)
+    provider: str = "fake"
+    model: str = "rules"
+    address: str = ""
+    forms: tuple[Form, ...] = (Form.TEXT,)
+    size: Bound = field(default_factory=Bound)
+
+    def check(self) -> str:
+        return ""
+
+    def bound(self, _request: Request) -> Bound:
+        return self.size
+
+    def cost_usd(self, _usage: Usage) -> float | None:
+        return None
+
+    async def answer(self, request: Request, form: Form | None = None) -> Answer:
+        self.requests.append(request)
+        told = self.twist(request, answer(request.prompt))
+        if isinstance(told, Exchange):
+            return Answer(None, told)
+        exchange = Exchange(self.provider, self.model, json.dumps(told), form=form, usage=Usage(40, 10))
+        try:
+            return Answer(request.schema.model_validate(told), exchange)
+        except ValidationError:
+            return Answer(None, faulty(Fault.UNUSABLE, "the answer does not fit the schema"))
+
+    async def close(self) -> None:
+        """Nothing is open."""
+
+    def asked(self, purpose: str) -> list[Request]:
+        """What was asked for this purpose."""
+        return [request for request in self.requests if request.purpose == purpose]
+
+
+def settings(**changes: Any) -> ScoreSettings:
+    return ScoreSettings.parse({"texts": 20, "negatives": ("random", "neighbour"), **changes})
+
+
+def scoring(
+    planted: Planted,
+    explainer: Explainer | None,
+    names: Sequence[str] = ("detection",),
+    admission: Admission | None = None,
+    concepts: Mapping[int, str] | None = None,
+    **changes: Any,
+) -> Scoring:
+    """A scoring by these scorers; its identity is the settings', so the same ones go on where they stopped."""
+    chosen = settings(scorers=tuple(names), **changes)
+    identity = ScoringIdentity(
+        run_id=planted.run_id,
+        corpus_id=planted.corpus_id,
+        judge="rules",
+        settings=chosen.model_dump(mode="json"),
+        templates={},
+    )
+    scoring_id = planted.log.begin_scoring(identity)
+    judge = None
+    if explainer is not None:
+        asker = Asker(explainer, planted.log, planted.run_id, admission or open_door(), QUICK)
+        judge = LoggedJudge(asker, scoring_id)
+    return Scoring(
+        log=planted.log,
+        scoring_id=scoring_id,
+        corpus_id=planted.corpus_id,
+        scorers=make_scorers(names, Tools(judge, PlantedRunner(), PlantedEmbedder())),
+        judge=judge,
+        settings=chosen,
+        seed=SEED,
+        concepts=dict(enumerate(CONCEPTS)) if concepts is None else concepts,
+    )
+
+
+def score(
+    planted: Planted, explainer: Explainer | None = None, names: Sequence[str] = ("detection",), **changes: Any
+) -> list[ScoreRow]:
+    """The scores of all the run's labels."""
+    made = scoring(planted, explainer, names, **changes)
+    asyncio.run(made.score(planted.rows, 4, lambda _: None))
+    return planted.log.scores(made.scoring_id)

@@ -1,0 +1,236 @@
+"""`interpret examples` and `interpret score` from the command line: what they print, store, refuse and do again."""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from agent.runlog import RunLog
+from probes.demo.shipped import load_truth
+from probes.presets import SubjectSource
+from probes.subject import Subject, load_subject
+from tests.example_files import lines, plain, write
+from tests.fault_runs import Interpret, commands, environment
+from tests.fitting import texts
+from tests.llm_script import Asked, Reply
+from tests.llm_server import LLMServer
+from tests.score_commands import LOG, N_FEATURES, label, named, said, stored, tiny_options
+from tests.subjects import D_MODEL, sae_config
+
+DEMO = ("--tokens", "3000")
+KNOWN = sorted(load_truth().features)[:3]
+OPTIONS = ("--features", ",".join(map(str, KNOWN)))
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.chdir(tmp_path)
+    with environment():
+        yield
+
+
+@pytest.fixture
+def interpret(capsys: pytest.CaptureFixture[str]) -> Interpret:
+    return commands(capsys)
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    return tiny_options(tmp_path_factory.mktemp("subject"))
+
+
+@pytest.fixture(scope="module")
+def demo() -> Subject:
+    return load_subject(SubjectSource(name="demo", device="cpu"))
+
+
+class TestDemo:
+    def test_examples_are_collected_and_labels_scored_on_them(self, interpret: Interpret, demo: Subject) -> None:
+        names = {feature: load_truth().features[feature].name for feature in KNOWN}
+        label(demo, names)
+        ran = interpret("examples", *OPTIONS, *DEMO)
+        assert ran.status == 0, ran.err
+        heads = [line.split()[0] for line in ran.out.splitlines() if line and not line.startswith(" ")]
+        assert heads[:7] == ["subject", "features", "corpus", "log", "self-check", "read", "features"]
+        assert re.search(r"explained variance 0\.\d{3}, [\d,]+ tokens", said(ran.out))
+        assert "3,000 tokens of" in ran.out
+        scored = interpret("score")
+        assert scored.status == 0, scored.err
+        assert re.search(r"run\s+1, 3 labels of 3 features, explainer by hand", scored.out)
+        assert re.search(r"examples\s+demo, 3,000 tokens, collected", scored.out)
+        assert re.search(r"scorers\s+embedding +\n", scored.out)
+        assert "judge" not in scored.out
+        for words in ("the run's label", "known concept's name", "top tokens only", "another feature's"):
+            assert re.search(rf"embedding \(auroc\)\s+held out\s+{words}\s+[01]\.\d\d\s+\[", scored.out), words
+        assert "unscored" not in scored.out
+        assert interpret("score", "1").out == scored.out
+
+    def test_what_is_in_the_log_is_not_collected_again(self, interpret: Interpret) -> None:
+        interpret("examples", "--features", "0-2", *DEMO)
+        assert "examples of all 3 features are in the log" in said(
+            interpret("examples", "--features", "0-2", *DEMO).out
+        )
+        assert "2, 0 of which" in said(interpret("examples", "--features", "1-4", *DEMO).out)
+        assert stored() == {"demo": [0, 1, 2, 3, 4]}
+        interpret("examples", "--features", "0", *DEMO, "--seed", "1")
+        with RunLog.open(LOG) as log:
+            assert len(log.corpora()) == 2
+
+    def test_only_some_features_can_be_scored(self, interpret: Interpret, demo: Subject) -> None:
+        label(demo, dict.fromkeys(KNOWN, "dog"))
+        interpret("examples", *OPTIONS, *DEMO)
+        assert "1 labels of 1 features" in interpret("score", "--features", str(KNOWN[0])).out
+
+    def test_nothing_is_probed_to_score(
+        self, interpret: Interpret, demo: Subject, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        label(demo, dict.fromkeys(KNOWN, "dog"))
+        interpret("examples", *OPTIONS, *DEMO)
+        monkeypatch.delattr("probes.probe.run_probes")
+        assert interpret("score").status == 0
+
+
+class TestTiny:
+    def test_a_run_its_examples_and_its_scores_by_a_server(self, interpret: Interpret, tiny: list[str]) -> None:
+        Path("corpus.jsonl").write_bytes(lines({"text": document.text} for document in texts(300, longest=4)))
+        with LLMServer() as server:
+            asking = ["--llm", "openai:model-a", "--base-url", server.base_url("openai")]
+            small = ["--cutoff", "0.02", "--max-depth", "4", "--top-n", "10", "--rounds", "1"]
+            assert interpret("--features", "0-5,100", *tiny, *small, *asking).status == 0
+            ran = interpret("examples", "--features", "0-5,100", *tiny, "--corpus", "corpus.jsonl")
+            assert ran.status == 0, ran.err
+            n_dead = re.search(r"7, (\d) of which never fired", ran.out)
+            server.script = by_verdict
+            scored = interpret("score", *tiny, *asking, "--scorers", "detection,embedding")
+            n_asked = len(server.history)
+            again = interpret("score", *tiny, *asking, "--scorers", "detection,embedding")
+        assert scored.status == 0, scored.err
+        assert "detection (balanced_accuracy)" in scored.out
+        unscored = re.findall(r"^(\w+): (\d) of 7 features unscored: (.*)$", scored.out, re.MULTILINE)
+        assert {name for name, _, _ in unscored} == {"detection", "embedding"}
+        assert n_dead is not None
+        assert all(f"{n_dead[1]} never fired in " in why for _, _, why in unscored)
+        assert re.search(r"judge\s+openai:model-a at http://127", scored.out)
+        assert re.search(r"\d+ calls, [\d,]+ tokens, cost unknown\.", scored.out)
+        assert len(server.history) == n_asked
+        assert again.out == scored.out
+
+    def test_a_spent_budget_ends_it_with_status_1_and_the_same_command_goes_on(
+        self, interpret: Interpret, tiny: list[str]
+    ) -> None:
+        Path("corpus.jsonl").write_bytes(lines({"text": document.text} for document in texts(300, longest=4)))
+        label(named(tiny), dict.fromkeys(range(6), "cat"))
+        interpret("examples", "--features", "0-5", *tiny, "--corpus", "corpus.jsonl")
+        with LLMServer(by_verdict) as server:
+            asking = ["--llm", "openai:model-a", "--base-url", server.base_url("openai"), "--concurrency", "2"]
+            command = ["score", *tiny, *asking, "--scorers", "detection"]
+            poor = interpret(*command, "--budget-tokens", "13000")
+            spent = sum(server.tokens)
+            assert poor.status == 1, poor.err
+            assert "leaves no room for another call (--budget-tokens 13000:" in said(poor.out)
+            assert 0 < spent <= 13000
+            assert interpret(*command).status == 0
+
+
+def by_verdict(asked: Asked) -> Reply:
+    """Every second text fits."""
+    if asked.user.startswith("# One"):
+        return Reply('{"label": "cat"}')
+    n = len(re.findall(r"^\d+\. ", asked.user, re.MULTILINE))
+    return Reply(json.dumps({"answers": [{"number": number, "fits": number % 2 == 0} for number in range(1, n + 1)]}))
+
+
+class TestCorpora:
+    def test_bad_lines_are_told_by_their_numbers_and_the_rest_is_kept(
+        self, interpret: Interpret, tiny: list[str]
+    ) -> None:
+        good = [{"text": f"the cat sat on the mat {n}"} for n in range(40)]
+        bad = [b'{"text": "half', b'{"body": "x"}', b'{"text": 7}', b"\xff\xfe", b"[1]", b'"x"']
+        write(Path("corpus.jsonl"), lines([*good[:2], *bad, *good[2:]]))
+        ran = interpret("examples", "--features", "0-2", *tiny, "--corpus", "corpus.jsonl")
+        assert ran.status == 0, ran.err
+        assert "tokens of 40 documents" in ran.out
+        left_out = re.findall(r"^left out\s+(.*)$", ran.out, re.MULTILINE)
+        numbers = [re.match(r"corpus\.jsonl, line (\d+)", sentence) for sentence in left_out[:-1]]
+        assert [match and match[1] for match in numbers] == ["3", "4", "5", "6", "7"]
+        assert left_out[-1].strip() == "and 1 more"
+
+    @pytest.mark.parametrize(
+        ("corpus", "content", "words"),
+        [
+            ("nowhere.txt", None, "Corpus nowhere.txt does not exist"),
+            ("./nowhere", None, "Corpus ./nowhere does not exist"),
+            ("empty.txt", b"", "Corpus empty.txt holds no text"),
+            ("blank.txt", b"\n \n\t\n", "Corpus blank.txt holds no text"),
+            ("bad.jsonl", b"{\n{", "Corpus bad.jsonl holds no text (2 faults, the first: bad.jsonl, line 1"),
+            ("notes.md", b"# A text", "Corpus notes.md is none of .txt"),
+            ("no/such/dataset", None, "no/such/dataset is no local file, and as a Hugging Face dataset it needs"),
+        ],
+    )
+    def test_a_corpus_that_cannot_be_read_is_one_sentence(
+        self, corpus: str, content: bytes | None, words: str, interpret: Interpret, tiny: list[str]
+    ) -> None:
+        if content is not None:
+            Path(corpus).write_bytes(content)
+        ran = interpret("examples", "--features", "0-2", *tiny, "--corpus", corpus)
+        assert (ran.status, ran.err.count("\n")) == (2, 1)
+        assert words in ran.err
+
+    def test_an_sae_that_does_not_fit_its_model_is_refused(self, interpret: Interpret, tiny: list[str]) -> None:
+        other = Path("sae")
+        other.mkdir()
+        (other / "cfg.json").write_text(json.dumps(sae_config(d_sae=N_FEATURES)))
+        torch.manual_seed(0)
+        noise = {"W_enc": torch.randn(D_MODEL, N_FEATURES), "W_dec": torch.randn(N_FEATURES, D_MODEL)}
+        biases = {"b_enc": torch.zeros(N_FEATURES), "b_dec": torch.zeros(D_MODEL)}
+        save_file(noise | biases, other / "sae_weights.safetensors")
+        Path("corpus.jsonl").write_bytes(lines({"text": f"the cat sat on the mat {n}"} for n in range(60)))
+        ran = interpret("examples", "--features", "0", *tiny[:2], "--sae", "sae", "--corpus", "corpus.jsonl")
+        assert (ran.status, ran.err.count("\n")) == (2, 1)
+        assert "The SAE does not fit what it reads" in ran.err
+
+
+class TestScoreRefuses:
+    @pytest.mark.parametrize(
+        ("arguments", "words"),
+        [
+            (["9"], "has no run 9"),
+            (["--scorers", "detektion"], "There is no scorer 'detektion'; did you mean detection?"),
+            (["--scorers", "embedding,"], "There is no scorer ''"),
+            (["--scorers", "detection"], "Scorer detection needs a language model to ask; name one with --llm"),
+            (["--scorers", "clarity"], "Scorer clarity needs a language model"),
+            (["--negatives", "easy"], "negatives"),
+            (["--negatives", "activating"], "negatives"),
+            (["--texts", "1"], "texts"),
+            (["--features", "7"], "Run 1 has no label of these features"),
+            (["--embedder", "no-such-model"], "Embedding with no-such-model needs sentence-transformers"),
+            (["--llm", "oracle"], "oracle"),
+        ],
+        ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+    )
+    def test_what_cannot_be_scored_is_one_sentence(
+        self, arguments: list[str], words: str, interpret: Interpret, tiny: list[str]
+    ) -> None:
+        label(named(tiny), {5: "cat"})
+        write(Path("mine.jsonl"), lines([plain(5), plain(5, tokens=["a", " mat"], activations=[0, 0])]))
+        interpret("examples", "--features", "5", *tiny, "--import", "mine.jsonl")
+        ran = interpret("score", *arguments, *tiny)
+        assert (ran.status, ran.err.count("\n")) == (2, 1)
+        assert words in ran.err
+
+    def test_without_a_log_a_run_or_examples_it_says_what_to_do(self, interpret: Interpret, tiny: list[str]) -> None:
+        ran = interpret("score", *tiny)
+        assert (ran.status, "holds no run yet" in ran.err) == (2, True)
+        label(named(tiny), {5: "cat", 8: "dog"})
+        ran = interpret("score", *tiny)
+        assert (ran.status, "interpret examples --features 5-8" in ran.err) == (2, True)
+
+    def test_a_run_of_another_subject_is_refused(self, interpret: Interpret, tiny: list[str], demo: Subject) -> None:
+        label(demo, {5: "cat"})
+        ran = interpret("score", *tiny)
+        assert (ran.status, ran.err.count("\n")) == (2, 1)
+        assert "Run 1 is about demo, not about" in ran.err

@@ -1,0 +1,103 @@
+"""A pass over a corpus with its negatives, and the side of every document, as they come to the log."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from agent.runlog import RunLog
+from eval.collecting import Collection, CollectSettings
+from eval.harvest import Harvested, harvest, harvested
+from eval.negatives import nearest
+from eval.splitting import SHOWN_SHARE, split_of
+from probes.examples import Baseline, Collected
+from probes.subject import Subject
+from tests.fitting import fitting, texts
+from tests.logged import corpus_identity
+from tests.planted_labels import of_feature
+
+FEATURES = (7, 3, 40)
+SETTINGS = CollectSettings(n_tokens=8000, context=32, top=8, per_stratum=2, pool=300, seed=5)
+
+
+@pytest.fixture(scope="module")
+def fitted(subject_of: Callable[[str], Subject]) -> Subject:
+    return fitting(subject_of("gemma"))
+
+
+@pytest.fixture(scope="module")
+def found(fitted: Subject) -> tuple[Collection, list[Harvested]]:
+    collection, items = harvest(fitted, texts(900, longest=4), FEATURES, SETTINGS, lambda _: None)
+    return collection, list(items)
+
+
+def test_each_feature_comes_once_in_order_with_what_fires_it_before_what_does_not(
+    fitted: Subject, found: tuple[Collection, list[Harvested]]
+) -> None:
+    collection, items = found
+    assert [item.found.feature for item in items] == [*FEATURES]
+    neighbours = nearest(fitted.sae, FEATURES)
+    for item in items:
+        collected = collection.features[item.found.feature]
+        n = len(collected.examples)
+        assert item.found.activity == collected.activity
+        assert [*item.found.examples[:n]] == [*collected.examples]
+        assert all(example.kind == "activating" and example.peak > 0 for example in collected.examples)
+        assert {example.kind for example in item.found.examples[n:]} == {"random", "similar", "neighbour"}
+        hard = {example.neighbour for example in item.found.examples[n:] if example.kind == "neighbour"}
+        assert hard <= {*neighbours[item.found.feature]}
+
+
+def test_every_document_is_on_one_side_the_same_for_all_features(
+    found: tuple[Collection, list[Harvested]],
+) -> None:
+    sides = [dict(item.splitting) for item in found[1]]
+    for item in found[1]:
+        assert item.splitting.keys() == {example.document for example in item.found.examples}
+    assert all(side == split_of(document, SETTINGS.seed) for part in sides for document, side in part.items())
+    shown = [side == "shown" for part in sides for side in part.values()]
+    assert abs(sum(shown) / len(shown) - SHOWN_SHARE) < 0.15
+
+
+def test_another_seed_splits_in_another_way() -> None:
+    one, other = (harvested(of_feature(0), seed).splitting for seed in (0, 1))
+    assert one != other
+    assert one.keys() == other.keys()
+
+
+def test_what_was_imported_keeps_its_baselines_and_needs_no_example() -> None:
+    bare = Collected(3, None, (), [Baseline(3, "cats", "someone")])
+    assert harvested(bare, 0) == Harvested(bare, {})
+
+
+def test_the_log_gives_back_each_side_and_no_document_is_on_both(
+    tmp_path: Path, found: tuple[Collection, list[Harvested]]
+) -> None:
+    with RunLog.open(tmp_path / "log.db") as log:
+        corpus_id = log.begin_corpus(corpus_identity())
+        for item in found[1]:
+            log.add_collected(corpus_id, item.found, item.splitting).result()
+        for item in found[1]:
+            sides = [log.collected(corpus_id, item.found.feature, split) for split in ("shown", "held_out")]
+            kept = [[*side.examples] for side in sides if side is not None]
+            assert sorted(e.text for side in kept for e in side) == sorted(e.text for e in item.found.examples)
+            shown, held_out = ({e.document for e in side} for side in kept)
+            assert shown
+            assert held_out
+            assert shown.isdisjoint(held_out)
+
+
+def test_a_dead_feature_has_an_activity_and_silent_texts_only(fitted: Subject) -> None:
+    assert fitted.sae.threshold is not None
+    threshold = fitted.sae.threshold.clone()
+    threshold[5] = 1e6
+    subject = replace(fitted, sae=replace(fitted.sae, threshold=threshold))
+    _, items = harvest(subject, texts(300, longest=4), [5, 6], SETTINGS, lambda _: None)
+    dead, alive = (item.found for item in items)
+    assert dead.activity is not None
+    assert alive.activity is not None
+    assert (dead.activity.n_active, dead.activity.n_tokens) == (0, alive.activity.n_tokens)
+    assert alive.activity.n_active > 0
+    assert len(dead.examples) > 20
+    assert "activating" not in {example.kind for example in dead.examples}

@@ -1,0 +1,221 @@
+"""`interpret examples --import`: other tools' files and Neuronpedia's server, from the command line into the log."""
+
+import json
+import re
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from agent.gathering import BASE_URL_VARIABLE
+from agent.runlog import RunLog
+from tests.example_files import SAE, api_record, lines, np_text, plain, write
+from tests.fault_runs import Interpret, commands, environment
+from tests.score_commands import LOG, N_FEATURES, label, named, said, stored, tiny_options
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.chdir(tmp_path)
+    with environment():
+        yield
+
+
+@pytest.fixture
+def interpret(capsys: pytest.CaptureFixture[str]) -> Interpret:
+    return commands(capsys)
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    return tiny_options(tmp_path_factory.mktemp("subject"))
+
+
+class TestImport:
+    def test_neuronpedias_files(self, interpret: Interpret, tiny: list[str]) -> None:
+        write(Path("export/activations/batch-0.jsonl.gz"), lines(np_text(n) for n in (1, 2, 2, 99)))
+        write(Path("export/features/batch-0.jsonl.gz"), lines([{**SAE, "index": 1, "frac_nonzero": 0}, b"{half"]))
+        ran = interpret("examples", "--features", "0-5", *tiny, "--import", "export")
+        assert ran.status == 0, ran.err
+        assert "neuronpedia:gemma-x/6-res-jb, " in ran.out
+        assert "2 of the 6 asked for, 3 examples" in ran.out
+        assert re.search(r"left out\s+batch-0\.jsonl\.gz, line 2: ", ran.out)
+        assert stored() == {"neuronpedia:gemma-x/6-res-jb": [1, 2]}
+
+    def test_saedashboards_and_plain_files(self, interpret: Interpret, tiny: list[str]) -> None:
+        text = {"bin_min": -1, "bin_max": 3.5, "bin_contains": -1, "tokens": ["a", " cat"], "values": [0, 1.5]}
+        batch = {"model_id": "m", "layer": 6, "sae_set": "s", "features": [{"feature_index": 5, "activations": [text]}]}
+        write(Path("batch-3.json"), json.dumps(batch).encode())
+        write(Path("mine.jsonl"), lines([plain(5), plain(7), b"\xff", plain(5, activations=[1])]))
+        assert interpret("examples", "--features", "5", *tiny, "--import", "batch-3.json").status == 0
+        ran = interpret("examples", "--features", "5,7", *tiny, "--import", "mine.jsonl")
+        assert ran.status == 0, ran.err
+        assert [*map(int, re.findall(r"mine\.jsonl, line (\d)", ran.out))] == [3, 4]
+        assert stored() == {"saedashboard:m/6/s": [5], "jsonl:mine.jsonl": [5, 7]}
+
+    def test_delphis_cache_and_that_of_another_subject(self, interpret: Interpret, tiny: list[str]) -> None:
+        def cache(folder: str, ids: torch.Tensor) -> None:
+            Path(folder).mkdir(parents=True)
+            locations = torch.tensor([[0, 3, 5], [1, 7, 5]])
+            activations = torch.tensor([2.0, 1.0])
+            save_file(
+                {"locations": locations, "activations": activations, "tokens": ids},
+                Path(folder) / f"0_{N_FEATURES - 1}.safetensors",
+            )
+
+        cache("good/layers.1", torch.arange(10, 30).reshape(2, 10))
+        cache("other/layers.1", torch.arange(10, 30).reshape(2, 10) + 100_000)
+        ran = interpret("examples", "--features", "0-9", *tiny, "--import", "good")
+        assert ran.status == 0, ran.err
+        assert stored() == {"delphi:layers.1": [5]}
+        other = interpret("examples", "--features", "0-9", *tiny, "--import", "other")
+        assert (other.status, other.err.count("\n")) == (2, 1)
+        assert "another subject" in other.err
+        assert stored() == {"delphi:layers.1": [5]}
+
+    def test_an_import_twice_is_there_once(self, interpret: Interpret, tiny: list[str]) -> None:
+        write(Path("mine.jsonl"), lines([plain(5), plain(5, tokens=["the", " dog"])]))
+        for _ in range(2):
+            interpret("examples", "--features", "5", *tiny, "--import", "mine.jsonl")
+        with RunLog.open(LOG) as log:
+            (corpus,) = log.corpora()
+            found = log.collected(corpus.corpus_id, 5)
+        assert found is not None
+        assert len(found.examples) == 2
+
+    def test_imported_texts_are_scored_where_some_do_not_fire(self, interpret: Interpret, tiny: list[str]) -> None:
+        label(named(tiny), {5: "cat", 7: "dog"})
+        fires = [plain(5, tokens=[f"{n}", " cat"]) for n in range(12)]
+        silent = [plain(5, tokens=["the", f" house {n}"], activations=[0, 0]) for n in range(12)]
+        write(Path("mine.jsonl"), lines([*fires, *silent, *(plain(7, tokens=["a", f" dog {n}"]) for n in range(12))]))
+        interpret("examples", "--features", "5,7", *tiny, "--import", "mine.jsonl")
+        scored = interpret("score", *tiny)
+        assert scored.status == 0, scored.err
+        assert "1 of 2 features unscored: 1 no text on which the feature does not fire" in said(scored.out)
+
+    @pytest.mark.parametrize(
+        ("arguments", "words"),
+        [
+            (["--import", "nowhere"], "no file or folder nowhere"),
+            (["--import", "mine.jsonl", "--format", "word"], "Format 'word' is unknown"),
+            (["--import", "mine.jsonl", "--features", "8"], "mine.jsonl holds 2 records, but none of the 1 features"),
+            (["--import", "mine.jsonl", "--format", "neuronpedia"], "No example could be read as neuronpedia"),
+            (["--import", "prose.jsonl"], "cannot be told from its files"),
+            (["--import", "neuronpedia:gemma-2b"], "write neuronpedia:MODEL/SOURCE"),
+            (["--import", "mine.jsonl", "--features", "9999"], "9999"),
+        ],
+        ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+    )
+    def test_what_cannot_be_imported_is_one_sentence(
+        self, arguments: list[str], words: str, interpret: Interpret, tiny: list[str]
+    ) -> None:
+        write(Path("mine.jsonl"), lines([plain(5), plain(7)]))
+        Path("prose.jsonl").write_text("once upon a time\n")
+        given = arguments if "--features" in arguments else ["--features", "5", *arguments]
+        ran = interpret("examples", *given, *tiny)
+        assert (ran.status, ran.err.count("\n")) == (2, 1)
+        assert words in ran.err
+
+
+class Pages(BaseHTTPRequestHandler):
+    """A server of records; it has no feature above 3."""
+
+    def do_GET(self) -> None:
+        model, source, index = self.path.removeprefix("/api/feature/").split("/")
+        there = (model, source) == ("gemma-x", "6-res-jb") and int(index) <= 3
+        body = json.dumps(api_record(index=index)).encode() if there else b""
+        self.send_response(200 if there else 404)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+        self.server.asked.append(int(index))  # type: ignore[attr-defined]
+
+    def log_message(self, *_: Any) -> None:
+        """Nothing to the terminal."""
+
+
+class TestNeuronpedia:
+    @pytest.fixture
+    def asked(self, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
+        with ThreadingHTTPServer(("127.0.0.1", 0), Pages) as http:
+            http.asked = []  # type: ignore[attr-defined]
+            Thread(target=http.serve_forever, daemon=True, kwargs={"poll_interval": 0.02}).start()
+            monkeypatch.setenv(BASE_URL_VARIABLE, f"http://127.0.0.1:{http.server_port}")
+            yield http.asked  # type: ignore[attr-defined]
+            http.shutdown()
+
+    def test_records_are_fetched_and_kept_with_their_explanations(
+        self, interpret: Interpret, tiny: list[str], asked: list[int]
+    ) -> None:
+        ran = interpret("examples", "--features", "2-5", *tiny, "--import", "neuronpedia:gemma-x/6-res-jb")
+        assert ran.status == 0, ran.err
+        assert asked == [2, 3, 4, 5]
+        assert "2 of the 4 asked for, 4 examples" in ran.out
+        for feature in (4, 5):
+            assert f"has no record of gemma-x/6-res-jb/{feature}" in said(ran.out)
+        with RunLog.open(LOG) as log:
+            (corpus,) = log.corpora()
+            found = log.collected(corpus.corpus_id, 2)
+        assert (corpus.source, corpus.settings) == (
+            "neuronpedia:gemma-x/6-res-jb",
+            {"path": "neuronpedia:gemma-x/6-res-jb"},
+        )
+        assert found is not None
+        assert [baseline.text for baseline in found.baselines] == ["cats"]
+        assert [example.text for example in found.examples] == [" a cats."] * 2
+
+    def test_what_the_log_has_is_not_fetched_again(
+        self, interpret: Interpret, tiny: list[str], asked: list[int]
+    ) -> None:
+        command = ["examples", *tiny, "--import", "neuronpedia:gemma-x/6-res-jb", "--features"]
+        interpret(*command, "1-2")
+        assert interpret(*command, "0-3").status == 0
+        assert asked == [1, 2, 0, 3]
+        assert "examples of all 4 features are in the log" in said(interpret(*command, "0-3").out)
+        assert stored() == {"neuronpedia:gemma-x/6-res-jb": [0, 1, 2, 3]}
+
+    def test_after_a_few_in_vain_no_more_are_asked_for(
+        self, interpret: Interpret, tiny: list[str], asked: list[int]
+    ) -> None:
+        ran = interpret("examples", "--features", "3-20", *tiny, "--import", "neuronpedia:gemma-x/6-res-jb")
+        assert (ran.status, asked) == (0, [3, 4, 5, 6, 7, 8])
+        assert "so the other 12 were not tried" in said(ran.out)
+
+    def test_without_a_single_record_it_is_one_sentence(
+        self, interpret: Interpret, tiny: list[str], asked: list[int]
+    ) -> None:
+        ran = interpret("examples", "--features", "0-20", *tiny, "--import", "neuronpedia:gemma-y/6-res-jb")
+        assert (ran.status, ran.err.count("\n"), len(asked)) == (2, 1, 5)
+        assert "No record of neuronpedia:gemma-y/6-res-jb could be fetched: Neuronpedia has no record" in ran.err
+        assert stored() == {}
+
+    def test_a_server_that_is_not_there(
+        self, interpret: Interpret, tiny: list[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv(BASE_URL_VARIABLE, "http://127.0.0.1:9")
+        ran = interpret("examples", "--features", "0-20", *tiny, "--import", "neuronpedia:gemma-x/6-res-jb")
+        assert (ran.status, ran.err.count("\n")) == (2, 1)
+        assert "no answer from http://127.0.0.1:9" in ran.err
+
+    def test_the_page_of_another_sae_is_refused(self, interpret: Interpret, tiny: list[str], asked: list[int]) -> None:
+        own = Path("sae")
+        own.mkdir()
+        config = json.loads((Path(tiny[3]) / "cfg.json").read_text())
+        config["metadata"]["neuronpedia_id"] = "gemma-x/7-res-jb"
+        (own / "cfg.json").write_text(json.dumps(config))
+        (own / "sae_weights.safetensors").write_bytes((Path(tiny[3]) / "sae_weights.safetensors").read_bytes())
+        mine = [*tiny[:2], "--sae", "sae"]
+        fetched = interpret("examples", "--features", "0", *mine, "--import", "neuronpedia:gemma-x/6-res-jb")
+        write(Path("export/batch-0.jsonl"), lines([np_text(0)]))
+        read = interpret("examples", "--features", "0", *mine, "--import", "export")
+        for ran in (fetched, read):
+            assert (ran.status, ran.err.count("\n")) == (2, 1)
+            assert "Examples of neuronpedia:gemma-x/6-res-jb are not of" in ran.err
+        assert asked == []
+        write(Path("right/batch-0.jsonl"), lines([np_text(0, layer="7-res-jb")]))
+        assert interpret("examples", "--features", "0", *mine, "--import", "right").status == 0

@@ -1,0 +1,308 @@
+"""Scoring from the log and into it: which texts scorers see, what stays unscored and why, what is never asked twice."""
+
+import asyncio
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent.budget import Limits
+from agent.errors import BudgetError, ExplainerError
+from agent.llm.base import Bound, Exchange, Fault, Request
+from agent.runlog import RunLog, ScoreRow
+from eval import report
+from eval.scoring import Sides
+from eval.splitting import ALIKE, peak_word, split_of, without_duplicates
+from probes.examples import Activity, Baseline, Collected, Example
+from tests.fakes import faulty, open_door
+from tests.judging import texts
+from tests.planted_labels import (
+    SEED,
+    TRUE,
+    Planted,
+    RuleExplainer,
+    of_feature,
+    plant,
+    score,
+    scoring,
+    settings,
+)
+
+VARIANTS = {"label", "shuffled", "tokens", "one_shot", "baseline", "known"}
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Iterator[RunLog]:
+    with RunLog.open(tmp_path / "planted.db") as log:
+        yield log
+
+
+def named(scores: Sequence[ScoreRow], **wanted: Any) -> list[ScoreRow]:
+    """The scores with these fields."""
+    return [score for score in scores if all(getattr(score, name) == value for name, value in wanted.items())]
+
+
+def shown_texts(planted: Planted, feature: int) -> list[str]:
+    found = planted.log.collected(planted.corpus_id, feature, "shown")
+    assert found is not None
+    return [example.text for example in found.examples]
+
+
+class TestTexts:
+    @pytest.mark.parametrize("name", ["detection", "fuzzing", "simulation", "discrimination"])
+    def test_no_text_that_may_be_shown_reaches_a_scorers_question(self, name: str, log: RunLog) -> None:
+        planted, judge = plant(log), RuleExplainer()
+        score(planted, judge, [name])
+        scored = [request for request in judge.requests if request.purpose.startswith(name)]
+        assert len(scored) > 6
+        for feature in TRUE:
+            asked = [_bare(request.prompt) for request in scored if request.feature == feature]
+            held_out = log.collected(planted.corpus_id, feature, "held_out")
+            assert held_out is not None
+            assert any(_bare(example.text) in prompt for example in held_out.examples for prompt in asked)
+            assert not [t for t in shown_texts(planted, feature) if any(_bare(t) in prompt for prompt in asked)]
+
+    def test_only_the_one_shot_label_is_made_from_texts_that_may_be_shown(self, log: RunLog) -> None:
+        planted, judge = plant(log, {0: "dog", 1: "fruit"}), RuleExplainer()
+        score(planted, judge)
+        (asked,) = [request for request in judge.asked("one_shot") if request.feature == 0]
+        held_out = log.collected(planted.corpus_id, 0, "held_out")
+        assert held_out is not None
+        assert any(_bare(text) in _bare(asked.prompt) for text in shown_texts(planted, 0))
+        assert not any(_bare(example.text) in _bare(asked.prompt) for example in held_out.examples)
+
+    def test_what_reads_nearly_like_a_shown_text_is_left_out(self) -> None:
+        shown = texts(0, "activating", 6)
+        near = [replace(e, document=f"copy {e.document}", tokens=(*e.tokens, " .")) for e in shown[:4]]
+        far = texts(0, "activating", 8, seed=1)
+        found = sides_of(shown, [*near, *far, *far])
+        assert {example.document for example in found.activating} == {example.document for example in far}
+        assert len(found.activating) == len(far)
+        assert len(without_duplicates([shown[0], near[0]])) == 1, ALIKE
+
+    def test_the_texts_are_drawn_by_the_seed_and_no_more_than_asked_for(self) -> None:
+        held_out = texts(0, "activating", 30) + texts(0, "random", 30)
+        one, same, other = (sides_of([], held_out, seed=seed, texts=7) for seed in (1, 1, 2))
+        assert [len(one.activating), len(one.negatives)] == [7, 7]
+        assert one == same
+        assert {e.document for e in one.activating} != {e.document for e in other.activating}
+
+    def test_negatives_are_of_the_kinds_asked_for_and_silent(self) -> None:
+        held_out = [*of_feature(0).examples]
+        for kinds in (("random",), ("neighbour",), ("random", "neighbour")):
+            found = sides_of([], held_out, negatives=kinds)
+            assert {example.kind for example in found.negatives} == {*kinds}
+            assert {example.peak for example in found.negatives} == {0}
+
+    def test_texts_of_neighbours_keep_the_neighbours_activations(self) -> None:
+        found = sides_of([], [*of_feature(0).examples], negatives=("random",))
+        assert sorted(found.neighbours) == [1, 2, 3]
+        assert all(example.peak > 0 and example.neighbour == n for n, es in found.neighbours.items() for example in es)
+
+    def test_a_label_and_its_controls_are_scored_on_the_same_texts(self, log: RunLog) -> None:
+        def with_baseline(feature: int) -> Collected:
+            return replace(of_feature(feature), baselines=[Baseline(feature, "thunder", "someone")])
+
+        names = ["detection", "embedding", "discrimination"]
+        scores = score(plant(log, examples=with_baseline), RuleExplainer(), names)
+        for name in names:
+            for feature in TRUE:
+                mine = named(scores, scorer=name, feature=feature, part="held_out")
+                keys = {tuple(item["key"] for item in one.items) for one in mine}
+                assert {one.variant for one in mine} == VARIANTS
+                assert len(keys) == 1
+                assert len(keys.pop()) >= 10
+
+    def test_a_judge_that_always_says_the_first_is_not_equally_lucky_with_all_features(self, log: RunLog) -> None:
+        def first(_: Request, right: dict[str, Any]) -> dict[str, Any]:
+            return {"answers": [{**one, "text": 1} for one in right["answers"]]} if "answers" in right else right
+
+        scores = score(plant(log), RuleExplainer(first), ["discrimination"])
+        found = [tuple(item["prediction"] for item in one.items) for one in named(scores, variant="label")]
+        assert len({one[:12] for one in found if one}) == len(TRUE)
+
+
+def sides_of(shown: Sequence[Example], held_out: Sequence[Example], seed: int = 0, **changes: Any) -> Sides:
+    return Sides.of(Collected(0, None, held_out), Collected(0, None, shown), settings(**changes), seed)
+
+
+def _bare(text: str) -> str:
+    """Words alone, so that a text is found however a prompt lays it out."""
+    return " ".join(re.sub(r'^\d+\.|[«»"]', " ", text, flags=re.MULTILINE).split())
+
+
+class TestNewWords:
+    def test_a_part_of_its_own_holds_the_texts_that_peak_on_words_of_no_shown_text(self, log: RunLog) -> None:
+        def two_words_shown(feature: int) -> Collected:
+            found = of_feature(feature)
+            return replace(found, examples=[e for e in found.examples if _may_stay(e)])
+
+        planted, judge = plant(log, {0: "dog puppy", 1: "fruit"}, two_words_shown), RuleExplainer()
+        scores = score(planted, judge)
+        (whole,) = named(scores, feature=0, variant="label", part="held_out")
+        (new,) = named(scores, feature=0, variant="label", part="new_words")
+        held_out = log.collected(planted.corpus_id, 0, "held_out", ["activating"])
+        assert held_out is not None
+        old = {f"{e.document}:0" for e in held_out.examples if peak_word(e) in ("dog", "puppy")}
+        asked_about = {item["key"] for item in whole.items}
+        assert old & asked_about
+        assert new.n == len(asked_about - old)
+        n_firing = sum(bool(item["truth"]) for item in whole.items)
+        # the label names the old words alone
+        assert (whole.extra["recall"], new.extra["recall"]) == (pytest.approx(len(old & asked_about) / n_firing), 0)
+        assert new.items == []
+
+    def test_where_every_word_is_new_both_parts_agree(self, log: RunLog) -> None:
+        def nothing_shown(feature: int) -> Collected:
+            found = of_feature(feature)
+            return replace(found, examples=[e for e in found.examples if split_of(e.document, SEED) == "held_out"])
+
+        scores = score(plant(log, {0: "dog", 1: "fruit"}, nothing_shown), RuleExplainer())
+        (whole,) = named(scores, feature=0, variant="label", part="held_out")
+        (new,) = named(scores, feature=0, variant="label", part="new_words")
+        assert (new.value, new.n) == (whole.value, whole.n)
+
+    def test_where_no_word_is_new_that_part_is_unscored_with_its_reason(self, log: RunLog) -> None:
+        scores = named(score(plant(log), RuleExplainer()), part="new_words", variant="label")
+        assert {(one.value, one.reason) for one in scores} == {
+            (None, "every held-out text peaks on a word on which a shown one does")
+        }
+
+    def test_texts_that_the_judge_wrote_have_no_such_part(self, log: RunLog) -> None:
+        scores = score(plant(log, {0: "dog", 1: "fruit"}), RuleExplainer(), ["clarity"])
+        assert {one.part for one in scores} == {"held_out"}
+
+
+def _may_stay(example: Example) -> bool:
+    """Whether it has a place where only these words are among the shown ones."""
+    held_out = split_of(example.document, SEED) == "held_out"
+    return example.kind != "activating" or held_out or peak_word(example) in ("dog", "puppy", "apple", "pear")
+
+
+DEAD = Activity(0, 5000, 0, 0.0, (0.0,), ())
+
+
+class TestUnscored:
+    def test_each_feature_without_a_score_has_its_reason(self, log: RunLog) -> None:
+        found = {
+            0: of_feature(0),
+            1: Collected(1, DEAD),
+            2: None,
+            3: replace(of_feature(3), examples=texts(3, "random", 20)),
+            4: replace(of_feature(4), examples=texts(4, "activating", 20)),
+            5: of_feature(5),
+        }
+        labels = dict(TRUE) | {6: "never scored", 7: "nor this"}
+        planted = plant(log, labels, found.get, {6: "abstained", 7: "failed"})
+        scores = score(planted, RuleExplainer(), ["detection", "embedding"])
+        reasons = {
+            (one.scorer, one.feature): one.reason for one in named(scores, part="held_out", variant="label", value=None)
+        }
+        expected = {
+            1: "never fired in 5,000 tokens",
+            2: "no examples were collected of this feature",
+            3: "no held-out text on which the feature fires",
+            4: "no text on which the feature does not fire",
+            6: "no label: the explainer abstained",
+            7: "no label: the feature failed",
+        }
+        assert reasons == {(name, f): reason for name in ("detection", "embedding") for f, reason in expected.items()}
+
+    def test_the_report_counts_them_with_their_reasons(self, log: RunLog) -> None:
+        found = {0: of_feature(0), 1: Collected(1, DEAD), 2: None}
+        scores = score(plant(log, {0: "dog", 1: "fruit", 2: "storm"}, found.get), RuleExplainer())
+        (lack,) = report.unscored(scores)
+        assert (lack.scorer, lack.n, lack.of) == ("detection", 2, 3)
+        assert {*lack.reasons} == {
+            ("never fired in 5,000 tokens", 1),
+            ("no examples were collected of this feature", 1),
+        }
+        assert {line.mean.n for line in report.lines(scores, 0) if line.variant == "label"} == {1}
+
+    def test_without_a_judge_there_is_no_one_shot_label(self, log: RunLog) -> None:
+        scores = score(plant(log), None, ["embedding"])
+        assert {one.variant for one in scores} == {"label", "shuffled", "tokens", "known"}
+
+
+def refusal(_request: Request, _right: dict[str, Any]) -> Exchange:
+    return faulty(Fault.FINAL, "the model refused to answer")
+
+
+class TestAgain:
+    def test_a_second_time_nothing_is_asked(self, log: RunLog) -> None:
+        planted, judge = plant(log), RuleExplainer()
+        first = score(planted, judge)
+        n_asked = len(judge.requests)
+        assert score(planted, judge) == first
+        assert len(judge.requests) == n_asked > 100
+
+    def test_what_was_cut_off_goes_on_where_it_stopped(self, log: RunLog) -> None:
+        def dying(_: Request, right: dict[str, Any]) -> dict[str, Any] | Exchange:
+            return right if len(ill.requests) <= 30 else faulty(Fault.FATAL, "HTTP 401: no key")
+
+        planted, ill, well = plant(log), RuleExplainer(dying), RuleExplainer()
+        with pytest.raises(ExplainerError, match=r"HTTP 401: no key\. The same command goes on from here"):
+            score(planted, ill)
+        scores = score(planted, well)
+        assert all(one.value is not None for one in named(scores, part="held_out"))
+        good = [call for f in TRUE for call in log.calls_of(planted.run_id, f) if call.answer is not None]
+        assert len(good) >= 30
+        assert max(Counter((call.purpose, call.feature, call.item) for call in good).values()) == 1
+        with RunLog.open(log.path.with_name("other.db")) as other:
+            assert _plain(scores) == _plain(score(plant(other), RuleExplainer()))
+
+    def test_a_failed_answer_is_asked_for_again_and_no_other(self, log: RunLog) -> None:
+        def shy(request: Request, right: dict[str, Any]) -> dict[str, Any] | Exchange:
+            return refusal(request, right) if (request.feature, request.purpose) == (0, "detection") else right
+
+        planted, ill, well = plant(log), RuleExplainer(shy), RuleExplainer()
+        (lost,) = named(score(planted, ill), feature=0, variant="label", part="held_out")
+        assert (lost.value, lost.n) == (None, 0)
+        assert "most often because the model refused to answer" in str(lost.reason)
+        whole = named(score(planted, well), feature=0, variant="label", part="held_out")
+        assert [one.value for one in whole] == [1]
+        assert {(request.feature, request.purpose) for request in well.requests} == {(0, "detection")}
+
+    def test_scorings_with_other_settings_share_no_answer(self, log: RunLog) -> None:
+        planted, judge = plant(log), RuleExplainer()
+        score(planted, judge)
+        n_asked = len(judge.requests)
+        score(planted, judge, negatives=("random",))
+        first, second = judge.requests[:n_asked], judge.requests[n_asked:]
+        assert {request.scoring_id for request in first}.isdisjoint({request.scoring_id for request in second})
+        assert len({_key(request) for request in first} & {_key(request) for request in second}) > 100
+
+    def test_a_budget_ends_it_and_what_was_spent_before_counts(self, log: RunLog) -> None:
+        planted, judge = plant(log), RuleExplainer(size=Bound(tokens=60))
+        made = scoring(planted, judge, admission=open_door(limits=Limits(tokens=1000)))
+        with pytest.raises(BudgetError, match="1000"):
+            asyncio.run(made.score(planted.rows, 4, lambda _: None))
+        spent = log.spent(planted.run_id, made.scoring_id)
+        assert 900 < spent.most_tokens <= 1000
+        assert spent.tokens == 50 * spent.calls
+        assert log.spent(planted.run_id).calls == 0
+        scores = score(planted, judge)
+        assert {one.feature for one in named(scores, variant="label")} == {*TRUE}
+
+    def test_each_feature_is_told_when_its_scores_are_in_the_log(self, log: RunLog) -> None:
+        planted = plant(log)
+        made = scoring(planted, RuleExplainer())
+        told: list[tuple[int, bool]] = []
+
+        def tell(row: Any) -> None:
+            told.append((row.feature, bool(named(log.scores(made.scoring_id), feature=row.feature))))
+
+        asyncio.run(made.score(planted.rows, 4, tell))
+        assert sorted(told) == [(feature, True) for feature in TRUE]
+
+
+def _key(request: Request) -> tuple[int, str, int]:
+    return request.feature, request.purpose, request.item
+
+
+def _plain(scores: Sequence[ScoreRow]) -> list[ScoreRow]:
+    return sorted((replace(one, label_id=0) for one in scores), key=lambda one: (one.feature, one.variant, one.part))
