@@ -15,7 +15,8 @@ from agent.admission import Admission
 from agent.asking import Asker
 from agent.budget import Budget, Limits
 from agent.config import RunConfig, ScoreSettings
-from agent.errors import BudgetError, LogError
+from agent.ending import exit_status, finishing
+from agent.errors import LogError
 from agent.estimate import check_budget
 from agent.gate import Gate
 from agent.llm import make_explainer
@@ -31,6 +32,7 @@ from eval.scorers import SCORERS, Tools, make_scorers
 from eval.scorers.base import Embedder
 from eval.scoring import Scoring
 from eval.subject_runner import SubjectRunner
+from probes.errors import InterpretError
 from probes.features import parse_features
 from probes.subject import Subject, load_subject
 from prompts import template_hashes
@@ -66,32 +68,43 @@ def score_labels(config: RunConfig, run_id: int | None, spec: str | None) -> int
             judge=judge,
             settings=settings,
             seed=config.seed,
+            admission=admission,
             concepts=_concepts(config),
         )
-        stopped = _measure(screen, scoring, explainer, rows, config.concurrency)
+        _measure(screen, scoring, explainer, rows, config.concurrency)
         _print(screen, log, scoring_id, config, log.spent(run.run_id, scoring_id))
-        if stopped is not None:
-            screen.print(Text(str(stopped), style="bold"))
-    return int(stopped is not None)
+        return exit_status(screen, admission.reason)
 
 
 def _measure(
     screen: Console, scoring: Scoring, explainer: Explainer, rows: Sequence[LabelRow], concurrency: int
-) -> BudgetError | None:
-    """Scores all rows; a spent budget is told, whatever else ends a run is raised."""
+) -> None:
+    """Scores all rows, until something ends it."""
 
     async def measured() -> None:
         with _bar(screen, len(rows)) as bar:
             try:
-                await scoring.score(rows, concurrency, lambda _: bar.advance(bar.tasks[0].id))
+                await scoring.score(rows, concurrency, _Progress(screen, bar))
             finally:
                 await explainer.close()
 
-    try:
-        asyncio.run(measured())
-    except BudgetError as error:
-        return error
-    return None
+    asyncio.run(measured())
+
+
+class _Progress:
+    """Tells how a scoring goes."""
+
+    def __init__(self, screen: Console, bar: Progress) -> None:
+        self._screen = screen
+        self._bar = bar
+
+    def told(self, _row: LabelRow) -> None:
+        """One more feature."""
+        self._bar.advance(self._bar.tasks[0].id)
+
+    def stopping(self, reason: InterpretError) -> None:
+        """What is in flight will be finished."""
+        self._screen.print(finishing(reason))
 
 
 def _check_subject(run: RunSummary, subject: Subject) -> None:

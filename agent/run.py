@@ -6,7 +6,7 @@ Memory does not grow with the number of features. Knows no command line and prin
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
@@ -15,9 +15,8 @@ from agent.admission import Admission
 from agent.asking import PATIENCE, Asker, Patience
 from agent.budget import Budget, Limits
 from agent.config import RunConfig
-from agent.errors import InterruptError, StoppedError
+from agent.crew import work_through
 from agent.gate import Gate
-from agent.interrupt import interruptible
 from agent.llm.base import Explainer
 from agent.loop import TEMPLATES, Loop, system_prompt
 from agent.planning import Planner
@@ -91,10 +90,6 @@ async def run_features(
     todo = [feature for feature in features if feature not in run.done]
     outcomes: Counter[Status] = Counter()
 
-    def told(outcome: Outcome) -> None:
-        outcomes[outcome.status] += 1
-        watch.told(outcome)
-
     try:
         async with Prober(partial(run_probes, subject), admission.check) as prober:
             asker = Asker(explainer, log, run.run_id, admission, patience)
@@ -110,7 +105,14 @@ async def run_features(
                 material=material,
                 feedback=Tryout(material, asker, config.seed) if material and config.feedback else None,
             )
-            await _work(loop, todo, _crew_size(config, explainer), admission, told, watch)
+
+            async def label(feature: int) -> None:
+                outcome = await loop.label_feature(feature)
+                await asyncio.wrap_future(log.add_label(run.run_id, outcome))
+                outcomes[outcome.status] += 1
+                watch.told(outcome)
+
+            await work_through(todo, _crew_size(config, explainer), label, admission, watch.stopping)
     finally:
         await explainer.close()
     if admission.reason is None:
@@ -168,55 +170,3 @@ def _admission(config: RunConfig, log: RunLog, run_id: int) -> Admission:
 def _crew_size(config: RunConfig, explainer: Explainer) -> int:
     """Features in progress at once. Without a server nothing waits for answers, so nothing need be made ahead."""
     return config.concurrency + min(config.concurrency, LOOKAHEAD) if explainer.forms else config.concurrency
-
-
-class _Told(Protocol):
-    def __call__(self, outcome: Outcome) -> None: ...
-
-
-async def _work(
-    loop: Loop, features: Sequence[int], crew_size: int, admission: Admission, told: _Told, watch: Watch
-) -> None:
-    """A crew of at most `crew_size` workers takes features from one iterator until it is empty or the run stops."""
-    waiting = iter(features)
-
-    def stop(reason: InterpretError) -> None:
-        if admission.reason is None:
-            admission.stop(reason)
-            watch.stopping(reason)
-
-    workers = [
-        asyncio.create_task(_worker(loop, waiting, admission, told, stop)) for _ in range(min(crew_size, len(features)))
-    ]
-
-    def abandon() -> None:
-        for worker in workers:
-            worker.cancel()
-
-    with interruptible(lambda: stop(InterruptError("Interrupted.")), abandon):
-        try:
-            await asyncio.gather(*workers)
-        except BaseException as error:
-            abandon()
-            await asyncio.gather(*workers, return_exceptions=True)
-            if admission.reason is None or not isinstance(error, asyncio.CancelledError):
-                raise
-
-
-class _Stop(Protocol):
-    def __call__(self, reason: InterpretError) -> None: ...
-
-
-async def _worker(loop: Loop, waiting: Iterator[int], admission: Admission, told: _Told, stop: _Stop) -> None:
-    for feature in waiting:
-        if admission.reason is not None:
-            return
-        try:
-            outcome = await loop.label_feature(feature)
-            await asyncio.wrap_future(loop.log.add_label(loop.run_id, outcome))
-        except StoppedError:
-            return
-        except InterpretError as error:
-            stop(error)
-            return
-        told(outcome)

@@ -7,14 +7,14 @@ import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 
-import click
 from rich.console import Console
 from rich.text import Text
 
 from agent.admission import Admission
 from agent.config import RunConfig
 from agent.doctor import keys_seen, subject_words
-from agent.errors import BudgetError, InterruptError, LogError
+from agent.ending import GOES_ON, Interrupted, exit_status, finishing
+from agent.errors import LogError
 from agent.estimate import check_budget, estimate
 from agent.llm import EXPLAINERS, make_explainer
 from agent.llm.base import Explainer
@@ -33,13 +33,6 @@ from probes.features import parse_features
 from probes.subject import Subject, load_subject
 
 _ROWS = 40
-_GOES_ON = "Stopped; what is done is in the log, the same command goes on from there."
-
-
-class Interrupted(click.ClickException):
-    """Ctrl-C, with what to do next."""
-
-    exit_code = 130
 
 
 class _Screen:
@@ -65,8 +58,7 @@ class _Screen:
 
     def stopping(self, reason: InterpretError) -> None:
         """What is in flight will be finished."""
-        again = " Press Ctrl-C again to stop at once." if isinstance(reason, InterruptError) else ""
-        self._console.print(Text(f"Finishing what is in flight.{again}"))
+        self._console.print(finishing(reason))
 
     def __enter__(self) -> "_Screen":
         return self
@@ -118,19 +110,12 @@ def _run(
             run = run_features(config, subject, explainer, log, features, new, watch, material=material)
             report = asyncio.run(run)
         except KeyboardInterrupt:  # where the event loop handles no signals
-            raise Interrupted(_GOES_ON) from None
+            raise Interrupted(GOES_ON) from None
     rows = log.labels(report.run_id, features=features)
     if rows:
         _print_labels(screen, config, log, rows, subject.card.default_scale)
         screen.print(Text(_closing(config, report, rows, log.spent(report.run_id))))
-    if isinstance(report.stopped, InterruptError):
-        raise Interrupted(_GOES_ON)
-    if isinstance(report.stopped, BudgetError):
-        screen.print(Text(str(report.stopped), style="bold"))
-        return 1
-    if report.stopped is not None:
-        raise report.stopped
-    return int(any(row.status == "failed" for row in rows))
+    return exit_status(screen, report.stopped) or int(any(row.status == "failed" for row in rows))
 
 
 def _material(config: RunConfig, explainer: Explainer, subject: Subject, log: RunLog | None) -> ShownTexts | None:

@@ -4,18 +4,22 @@ What cannot be scored has a row that says why. Knows no provider and no command 
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 
+from agent.admission import Admission
 from agent.config import ScoreSettings
+from agent.crew import work_through
 from agent.evidence.excerpts import cut, key_of
 from agent.loop import PURPOSE
 from agent.runlog import CallRow, LabelRow, RunLog, ScoreRow
 from eval.controls import one_shot_question, shuffled, top_tokens, top_tokens_label
 from eval.scorers.base import Item, Judge, Score, Scorer, Task, Variant, drawn, unscored
 from eval.splitting import on_new_words, without_duplicates
+from probes.errors import InterpretError
 from probes.examples import Collected, Example
 
 HELD_OUT, NEW_WORDS = "held_out", "new_words"
@@ -30,6 +34,18 @@ class Claim:
     explanation: str = ""
 
 
+class ScoreWatch(Protocol):
+    """Who is told how a scoring goes."""
+
+    def told(self, row: LabelRow) -> None:
+        """Each feature whose scores are in the log."""
+        ...
+
+    def stopping(self, reason: InterpretError) -> None:
+        """Nothing new is started from here on."""
+        ...
+
+
 @dataclass(frozen=True)
 class Scoring:
     """What all features of a scoring are scored through."""
@@ -42,29 +58,26 @@ class Scoring:
     """Makes the one-shot labels; without one there are none."""
     settings: ScoreSettings
     seed: int
+    admission: Admission
+    """The door that the judge's calls go through; it knows why a scoring ended early."""
     concepts: Mapping[int, str]
     """What is known of the features; only the embedded subject has such."""
 
-    async def score(self, rows: Sequence[LabelRow], concurrency: int, told: Callable[[LabelRow], None]) -> None:
-        """Scores what has no score yet; `told` hears of each feature when its scores are in the log.
-
-        Raises what ends a run; what was logged before stays.
-        """
+    async def score(
+        self,
+        rows: Sequence[LabelRow],
+        concurrency: int,
+        watch: ScoreWatch,
+    ) -> None:
+        """Scores what has no score yet; what ends it early lets the calls in flight end and is `admission.reason`."""
         done = {_key(score) for score in self.log.scores(self.scoring_id) if score.value is not None}
         donors = self._donors(rows)
-        waiting = iter(rows)
 
-        async def work() -> None:
-            for row in waiting:
-                await self._feature(row, donors, done)
-                told(row)
+        async def score(row: LabelRow) -> None:
+            await self._feature(row, donors, done)
+            watch.told(row)
 
-        try:
-            async with asyncio.TaskGroup() as crew:
-                for _ in range(min(concurrency, len(rows))):
-                    crew.create_task(work())
-        except BaseExceptionGroup as group:  # all fell with the first
-            raise group.exceptions[0] from None
+        await work_through(rows, concurrency, score, self.admission, watch.stopping)
 
     def _donors(self, rows: Sequence[LabelRow]) -> dict[int, Claim]:
         """Another feature's label for each."""

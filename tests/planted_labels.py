@@ -21,6 +21,7 @@ from eval.judge import LoggedJudge
 from eval.scorers import Tools, make_scorers
 from eval.scoring import Scoring
 from eval.splitting import split_of
+from probes.errors import InterpretError
 from probes.examples import Activity, Collected, Example, Split
 from tests.fakes import faulty, open_door
 from tests.judging import CONCEPTS, PEAK, WORLD, PlantedEmbedder, PlantedRunner, answer, neighbour_texts, texts
@@ -127,6 +128,18 @@ def settings(**changes: Any) -> ScoreSettings:
     return ScoreSettings.parse({"texts": 20, "negatives": ("random", "neighbour"), **changes})
 
 
+@dataclass
+class Told:
+    """A watch of a scoring."""
+
+    on_told: Callable[[LabelRow], None] = lambda _: None
+
+    def told(self, row: LabelRow) -> None:
+        self.on_told(row)
+
+    def stopping(self, reason: InterpretError) -> None: ...
+
+
 def scoring(
     planted: Planted,
     explainer: Explainer | None,
@@ -146,8 +159,9 @@ def scoring(
     )
     scoring_id = planted.log.begin_scoring(identity)
     judge = None
+    admission = admission or open_door()
     if explainer is not None:
-        asker = Asker(explainer, planted.log, planted.run_id, admission or open_door(), QUICK)
+        asker = Asker(explainer, planted.log, planted.run_id, admission, QUICK)
         judge = LoggedJudge(asker, scoring_id)
     return Scoring(
         log=planted.log,
@@ -157,6 +171,7 @@ def scoring(
         judge=judge,
         settings=chosen,
         seed=SEED,
+        admission=admission,
         concepts=dict(enumerate(CONCEPTS)) if concepts is None else concepts,
     )
 
@@ -164,7 +179,9 @@ def scoring(
 def score(
     planted: Planted, explainer: Explainer | None = None, names: Sequence[str] = ("detection",), **changes: Any
 ) -> list[ScoreRow]:
-    """The scores of all the run's labels."""
+    """The scores of all the run's labels. Raises what ended it early."""
     made = scoring(planted, explainer, names, **changes)
-    asyncio.run(made.score(planted.rows, 4, lambda _: None))
+    asyncio.run(made.score(planted.rows, 4, Told()))
+    if made.admission.reason is not None:
+        raise made.admission.reason
     return planted.log.scores(made.scoring_id)

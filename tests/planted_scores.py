@@ -12,7 +12,7 @@ from eval.metrics import Estimate
 from eval.report import lines
 from tests.fault_runs import environment
 from tests.llm_server import LLMServer
-from tests.planted_labels import HALF, TRUE, plant, scoring
+from tests.planted_labels import HALF, TRUE, Told, plant, scoring
 from tests.scorer_faults import by_rule
 
 NAMES = ("detection", "fuzzing", "simulation", "discrimination", "clarity", "embedding")
@@ -53,7 +53,7 @@ def _scores(server: LLMServer, provider: str, path: Path, labels: Mapping[int, s
         made = scoring(planted, explainer, NAMES, concepts={})
 
         async def measured() -> None:
-            await made.score(planted.rows, 4, lambda _: None)
+            await made.score(planted.rows, 4, Told())
             await explainer.close()
 
         asyncio.run(measured())

@@ -10,12 +10,11 @@ from typing import Any
 from agent.asking import ASK_AGAIN
 from agent.llm import make_explainer
 from agent.runlog import RunLog, ScoreRow
-from probes.errors import InterpretError
 from tests.fault_runs import environment
 from tests.judging import answer
 from tests.llm_script import Asked, Reply, Script
 from tests.llm_server import LLMServer
-from tests.planted_labels import TRUE, plant, scoring
+from tests.planted_labels import TRUE, Told, plant, scoring
 
 TRUE_LABELS = {feature: TRUE[feature] for feature in range(3)}
 ASKING = ("detection", "fuzzing", "simulation", "discrimination", "clarity")
@@ -73,15 +72,12 @@ def work(case: Case, path: Path, names: Sequence[str] = ASKING, provider: str = 
 
         async def measured() -> None:
             try:
-                await made.score(planted.rows, 4, lambda _: None)
+                await made.score(planted.rows, 4, Told())
             finally:
                 await explainer.close()
 
-        stopped = ""
-        try:
-            asyncio.run(measured())
-        except InterpretError as error:
-            stopped = str(error)
+        asyncio.run(measured())
+        stopped = str(made.admission.reason or "")
         scores = log.scores(made.scoring_id)
         return Worked(scores, len(asked), log.spent(planted.run_id, made.scoring_id).calls, stopped)
 

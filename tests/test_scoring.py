@@ -25,6 +25,7 @@ from tests.planted_labels import (
     TRUE,
     Planted,
     RuleExplainer,
+    Told,
     of_feature,
     plant,
     score,
@@ -279,8 +280,9 @@ class TestAgain:
     def test_a_budget_ends_it_and_what_was_spent_before_counts(self, log: RunLog) -> None:
         planted, judge = plant(log), RuleExplainer(size=Bound(tokens=60))
         made = scoring(planted, judge, admission=open_door(limits=Limits(tokens=1000)))
-        with pytest.raises(BudgetError, match="1000"):
-            asyncio.run(made.score(planted.rows, 4, lambda _: None))
+        asyncio.run(made.score(planted.rows, 4, Told()))
+        assert isinstance(made.admission.reason, BudgetError)
+        assert "1000" in str(made.admission.reason)
         spent = log.spent(planted.run_id, made.scoring_id)
         assert 900 < spent.most_tokens <= 1000
         assert spent.tokens == 50 * spent.calls
@@ -296,7 +298,7 @@ class TestAgain:
         def tell(row: Any) -> None:
             told.append((row.feature, bool(named(log.scores(made.scoring_id), feature=row.feature))))
 
-        asyncio.run(made.score(planted.rows, 4, tell))
+        asyncio.run(made.score(planted.rows, 4, Told(tell)))
         assert sorted(told) == [(feature, True) for feature in TRUE]
 
 

@@ -191,13 +191,15 @@ def system_prompt(schema: type[Value]) -> str:
 
 
 async def together(calls: Iterable[Coroutine[Any, Any, R]]) -> list[R]:
-    """The results in the calls' order, all under way at once; the first error ends them all and is raised."""
-    try:
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(call) for call in calls]
-    except BaseExceptionGroup as errors:
-        raise errors.exceptions[0] from None
-    return [task.result() for task in tasks]
+    """The results in the calls' order, all under way at once; an error is raised when all have ended.
+
+    What is in flight is paid for, so that no other call's error may cut it off.
+    """
+    found = await asyncio.gather(*calls, return_exceptions=True)
+    for result in found:
+        if isinstance(result, BaseException):
+            raise result
+    return [result for result in found if not isinstance(result, BaseException)]
 
 
 def _faults(items: Sequence[Item]) -> str:

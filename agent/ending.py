@@ -1,0 +1,34 @@
+"""What a user is told when a run or a scoring ends before all is done, and the exit status that goes with it."""
+
+import click
+from rich.console import Console
+from rich.text import Text
+
+from agent.errors import BudgetError, InterruptError
+from probes.errors import InterpretError
+
+GOES_ON = "Stopped; what is done is in the log, the same command goes on from there."
+
+
+class Interrupted(click.ClickException):
+    """Ctrl-C, with what to do next."""
+
+    exit_code = 130
+
+
+def finishing(reason: InterpretError) -> Text:
+    """Said when nothing new is started any more."""
+    again = " Press Ctrl-C again to stop at once." if isinstance(reason, InterruptError) else ""
+    return Text(f"Finishing what is in flight.{again}")
+
+
+def exit_status(screen: Console, reason: InterpretError | None) -> int:
+    """0 where nothing ended it early, 1 for a budget, which is told; any other reason is raised, and so is Ctrl-C."""
+    if reason is None:
+        return 0
+    if isinstance(reason, InterruptError):
+        raise Interrupted(GOES_ON)
+    if isinstance(reason, BudgetError):
+        screen.print(Text(str(reason), style="bold"))
+        return 1
+    raise reason
