@@ -21,7 +21,7 @@ from agent.terminal.display import console, facts
 from eval.collecting import Collection, CollectSettings
 from eval.corpora import Faults, documents
 from eval.errors import ExamplesError
-from eval.harvest import Harvested, harvest, harvested
+from eval.harvest import Harvested, harvest, imported
 from eval.readers import Reading, read_examples
 from eval.readers.base import Vocabulary
 from eval.readers.neuronpedia_api import BASE_URL, fetch_record
@@ -167,7 +167,7 @@ def _keep(
 ) -> None:
     """Stores what was read, and tells of it."""
     corpus_id = log.begin_corpus(_identity(config, subject, reading.source, {"path": called}))
-    found = (harvested(item, config.seed) for item in reading.features.values())
+    found = imported(subject, reading.features, config.seed)
     _store(screen, log, corpus_id, found, len(reading.features))
     screen.print(facts([*_reading_lines(reading, len(features)), *_fault_lines(reading.faults, len(reading.faults))]))
     screen.print(Text(_next_step(config)))

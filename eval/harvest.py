@@ -1,4 +1,5 @@
-"""Examples for the log: a pass of the subject over a corpus, with texts on which features are silent beside the others.
+"""Examples for the log: from a pass of the subject over a corpus, or from another tool's files, with texts on which
+features are silent beside those on which they fire.
 
 Knows no log: it yields one feature after the other, each on the side that its documents are on.
 """
@@ -6,12 +7,20 @@ Knows no log: it yields one feature after the other, each on the side that its d
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from eval.collecting import Collection, CollectSettings, collect
+import numpy as np
+
+from eval.collecting import Collection, CollectSettings, Pool, PoolWindow, collect
 from eval.corpora import Document
-from eval.negatives import Negatives, nearest, pool_firings
+from eval.negatives import Negatives, PoolFirings, nearest, pool_firings
+from eval.spelling import Spelling
 from eval.splitting import split_of
-from probes.examples import Collected, Split
+from probes.examples import Collected, Example, Split
 from probes.subject import Subject
+
+IMPORTED_POOL = 2000
+"""Most of the imported texts that negatives are chosen from."""
+WINDOW_TOKENS = 64
+"""Most tokens of such a text."""
 
 
 @dataclass(frozen=True)
@@ -40,13 +49,50 @@ def harvest(
     return collection, _with_negatives(subject, collection, settings.seed)
 
 
+def imported(subject: Subject, found: Mapping[int, Collected], seed: int) -> Iterator[Harvested]:
+    """Each feature of other tools' files, which hold few texts on which it is silent: those of the other features are
+    read by the subject, and where the feature does not fire on one, that is a negative."""
+    windows = _windows(subject, [example for item in found.values() for example in item.examples], seed)
+    if not windows:
+        return (harvested(item, seed) for item in found.values())
+    features = tuple(found)
+    neighbours = nearest(subject.sae, features)
+    firings = _firings(subject, windows, features, neighbours)
+    peaks = firings.peaks[:, [firings.place[feature] for feature in features]]
+    return _each(found, neighbours, Negatives(Pool(windows, features, peaks), firings, seed), seed)
+
+
+def _windows(subject: Subject, examples: Sequence[Example], seed: int) -> tuple[PoolWindow, ...]:
+    """Different texts among the examples, as the subject's own tokens."""
+    texts = {example.text: example for example in examples}
+    order = np.random.default_rng(seed).permutation(len(texts))[:IMPORTED_POOL].tolist()
+    chosen = [[*texts.values()][place] for place in order]
+    spelling = Spelling(subject)
+    windows = []
+    for example in chosen:
+        ids = tuple(subject.tokenizer.encode(example.text, add_special_tokens=False)[:WINDOW_TOKENS])
+        if ids:
+            windows.append(PoolWindow(example.document, example.start, ids, spelling(ids)))
+    return tuple(windows)
+
+
 def _with_negatives(subject: Subject, collection: Collection, seed: int) -> Iterator[Harvested]:
     features = [*collection.features]
     neighbours = nearest(subject.sae, features)
-    wanted = {*features, *(other for others in neighbours.values() for other in others)}
-    firings = pool_firings(subject, collection.pool.windows, wanted)
-    negatives = Negatives(collection.pool, firings, seed)
-    for feature, found in collection.features.items():
+    firings = _firings(subject, collection.pool.windows, features, neighbours)
+    return _each(collection.features, neighbours, Negatives(collection.pool, firings, seed), seed)
+
+
+def _firings(
+    subject: Subject, windows: Sequence[PoolWindow], features: Iterable[int], neighbours: Mapping[int, Sequence[int]]
+) -> PoolFirings:
+    return pool_firings(subject, windows, {*features, *(other for others in neighbours.values() for other in others)})
+
+
+def _each(
+    collected: Mapping[int, Collected], neighbours: Mapping[int, Sequence[int]], negatives: Negatives, seed: int
+) -> Iterator[Harvested]:
+    for feature, found in collected.items():
         firing = [example for example in found.examples if example.peak > 0]
         silent = negatives.of(feature, firing, neighbours[feature])
-        yield harvested(replace(found, examples=[*firing, *silent]), seed)
+        yield harvested(replace(found, examples=[*found.examples, *silent]), seed)

@@ -8,11 +8,13 @@ import pytest
 
 from agent.runlog import RunLog
 from eval.collecting import Collection, CollectSettings
-from eval.harvest import Harvested, harvest, harvested
+from eval.harvest import Harvested, harvest, harvested, imported
 from eval.negatives import nearest
 from eval.splitting import SHOWN_SHARE, split_of
+from eval.subject_runner import SubjectRunner
 from probes.examples import Baseline, Collected
 from probes.subject import Subject
+from tests.fakes import in_loop
 from tests.fitting import fitting, texts
 from tests.logged import corpus_identity
 from tests.planted_labels import of_feature
@@ -101,3 +103,27 @@ def test_a_dead_feature_has_an_activity_and_silent_texts_only(fitted: Subject) -
     assert alive.activity.n_active > 0
     assert len(dead.examples) > 20
     assert "activating" not in {example.kind for example in dead.examples}
+
+
+@in_loop
+async def test_imported_texts_of_other_features_serve_as_negatives_where_a_feature_is_silent(
+    fitted: Subject, found: tuple[Collection, list[Harvested]]
+) -> None:
+    given = dict(found[0].features)
+    items = [*imported(fitted, given, seed=1)]
+    assert [item.found.feature for item in items] == [*FEATURES]
+    with SubjectRunner(fitted) as runner:
+        for item in items:
+            n = len(given[item.found.feature].examples)
+            own, silent = item.found.examples[:n], item.found.examples[n:]
+            assert [*own] == [*given[item.found.feature].examples]
+            assert "random" in {example.kind for example in silent}
+            peaks = await runner.peaks(item.found.feature, [example.text for example in silent])
+            assert max(peaks) <= 0
+            others = {e.text for feature, one in given.items() if feature != item.found.feature for e in one.examples}
+            assert {example.text for example in silent} <= others
+
+
+def test_imported_features_without_texts_are_kept(fitted: Subject) -> None:
+    bare = Collected(3, None, (), [Baseline(3, "cats", "someone")])
+    assert [*imported(fitted, {3: bare}, seed=0)] == [Harvested(bare, {})]
