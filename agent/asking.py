@@ -50,6 +50,8 @@ class Patience:
     """A server that asks for a longer wait than this stops the run."""
     questions: int = 5
     """So many questions in a row that nobody answered stop the run."""
+    useless: int = 20
+    """And so many whose answers could not be used, when none was good before: this model cannot do it."""
 
 
 PATIENCE = Patience()
@@ -63,6 +65,10 @@ class _Learned:
     """Those it may know, the strictest first."""
     unanswered: int = 0
     """Questions given up since the last answer."""
+    useless: int = 0
+    """Questions without a usable answer."""
+    good: bool = False
+    """Whether any answer was good."""
 
 
 @dataclass
@@ -95,7 +101,9 @@ class Asker:
             if answer.exchange.fault is not Fault.UNUSABLE:
                 return answer
             error = answer.exchange.error or ""
-        return await self._patiently(asked_again(request, error))
+        answer = await self._patiently(asked_again(request, error))
+        self._count_useless(answer.exchange)
+        return answer
 
     async def _patiently(self, request: Request) -> Answer:
         """An answer, tried again after faults that pass."""
@@ -150,6 +158,7 @@ class Asker:
 
     def _count(self, exchange: Exchange) -> None:
         """Stops the run where question after question is turned down: the fault is then not the questions'."""
+        self._learned.good |= exchange.fault is None
         if exchange.fault is not Fault.TRANSIENT and exchange.charged:
             self._learned.unanswered = 0
             return
@@ -159,6 +168,17 @@ class Asker:
                 ExplainerError(
                     f"The last {self._learned.unanswered} questions were not answered, however often they were asked "
                     f"({exchange.error}); the same command goes on from here."
+                )
+            )
+
+    def _count_useless(self, exchange: Exchange) -> None:
+        """Stops the run of a model that has never given a usable answer, each asked for twice."""
+        self._learned.useless += exchange.fault is Fault.UNUSABLE
+        if self._learned.useless >= self.patience.useless and not self._learned.good:
+            self.admission.stop(
+                ExplainerError(
+                    f"None of {self._learned.useless} questions got an answer that can be used ({exchange.error}); "
+                    "choose another model with --llm. The same command goes on from here."
                 )
             )
 

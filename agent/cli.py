@@ -43,11 +43,14 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
             stream.reconfigure(errors="backslashreplace")
     try:
         status = interpret.main(args=arguments, prog_name="interpret", standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as error:
+        print(error.format_message())
+        sys.exit(0)
     except click.ClickException as error:
         _fail(error.format_message(), error.exit_code)
     except InterpretError as error:
         _fail(str(error), 2)
-    except click.Abort:
+    except (click.Abort, KeyboardInterrupt):
         _fail("Interrupted.", 130)
     sys.exit(status or 0)
 
@@ -169,12 +172,15 @@ def examples(features: str, imported: str | None, form: str | None, settings_fil
 @interpret.command()
 @click.argument("run_id", metavar="[RUN]", type=int, required=False)
 @click.option("--features", metavar="SPEC", help="Only these; all of the run's unless given.")
+@click.option("--examples", "corpus_id", type=int, metavar="N", help="Which of the log's texts; the latest ones.")
 @score_options
-def score(run_id: int | None, features: str | None, settings_file: Path | None, **options: Any) -> int:
+def score(
+    run_id: int | None, features: str | None, corpus_id: int | None, settings_file: Path | None, **options: Any
+) -> int:
     """Measure the labels of RUN, or of the latest run, on held-out texts and beside controls."""
     from agent.measuring import score_labels
 
-    return score_labels(resolve(by_key(options), settings_file), run_id, features)
+    return score_labels(resolve(by_key(options), settings_file), run_id, features, corpus_id)
 
 
 @interpret.command()

@@ -32,12 +32,15 @@ class Estimate:
         return f"{_range('{:,}', self.calls)} calls, about {_range('{:,}', self.tokens)} tokens, {dollars}"
 
 
-def estimate(explainer: Explainer, system: str, n_features: int, rounds: int) -> Estimate:
-    """What `n_features` features will need that are each asked about in 1 to `rounds` rounds."""
+def estimate(explainer: Explainer, system: str, n_features: int, rounds: int, questions_per_round: int = 1) -> Estimate:
+    """What `n_features` features will need that are each asked about in 1 to `rounds` rounds.
+
+    A round takes so many questions; those beside its own are taken to be as long.
+    """
     usage = Usage(len(system) // CHARS_PER_TOKEN + EVIDENCE_TOKENS + FRAME_TOKENS, ANSWER_TOKENS)
     tokens = (usage.input_tokens or 0) + (usage.output_tokens or 0)
     price = explainer.cost_usd(usage)
-    fewest, most = n_features, n_features * rounds
+    fewest, most = n_features * questions_per_round, n_features * rounds * questions_per_round
     return Estimate(
         calls=(fewest, most),
         tokens=(fewest * tokens, most * tokens),

@@ -148,6 +148,8 @@ def _read(
     vocabulary = Vocabulary(subject.card.vocab, subject.text_of, special_ids(subject.tokenizer))
     reading = read_examples(path, form, frozenset(features), vocabulary, config.seed)
     _check_source(subject, reading.source)
+    if not reading.features and reading.faults:
+        raise ExamplesError(f"{called} holds nothing that can be used: {reading.faults[0]}")
     if not reading.features:
         raise ExamplesError(
             f"{called} holds {reading.n_records:,} records, but none of the {len(features):,} features asked for; "

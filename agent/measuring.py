@@ -22,7 +22,7 @@ from agent.gate import Gate
 from agent.llm import make_explainer
 from agent.llm.base import Explainer
 from agent.run import explainer_name
-from agent.runlog import CorpusRow, LabelRow, RunLog, RunSummary, ScoringIdentity, Spent
+from agent.runlog import CorpusRow, LabelRow, RunLog, RunSummary, ScoringIdentity
 from agent.terminal.display import console, facts, scores_table
 from eval import report
 from eval.embedders import SentenceEmbedder, SubjectEmbedder
@@ -41,7 +41,7 @@ _FREE = ("embedding",)
 _ASKING = ("detection", "fuzzing")
 
 
-def score_labels(config: RunConfig, run_id: int | None, spec: str | None) -> int:
+def score_labels(config: RunConfig, run_id: int | None, spec: str | None, corpus_id: int | None) -> int:
     """Scores, prints; the exit status: 1 where a budget ended it, else 0. Raises InterpretError."""
     screen = console()
     with RunLog.open(config.log) as log, ExitStack() as stack:
@@ -49,7 +49,7 @@ def score_labels(config: RunConfig, run_id: int | None, spec: str | None) -> int
         subject = load_subject(config.subject)
         _check_subject(run, subject)
         rows = _rows(log, run, subject, config, spec)
-        corpus = _corpus(log, subject, rows)
+        corpus = _corpus(log, subject, rows, corpus_id)
         explainer = make_explainer(config.llm, config.base_url or "", config.answer_tokens, config.effort)
         note = explainer.check()
         check_budget(config, explainer)
@@ -72,7 +72,7 @@ def score_labels(config: RunConfig, run_id: int | None, spec: str | None) -> int
             concepts=_concepts(config),
         )
         _measure(screen, scoring, explainer, rows, config.concurrency)
-        _print(screen, log, scoring_id, config, log.spent(run.run_id, scoring_id))
+        _print(screen, log, scoring_id, rows, config.seed)
         return exit_status(screen, admission.reason)
 
 
@@ -125,11 +125,15 @@ def _rows(log: RunLog, run: RunSummary, subject: Subject, config: RunConfig, spe
     return rows
 
 
-def _corpus(log: RunLog, subject: Subject, rows: Sequence[LabelRow]) -> CorpusRow:
-    """The latest corpus of the subject that has examples of any of the features."""
+def _corpus(log: RunLog, subject: Subject, rows: Sequence[LabelRow], corpus_id: int | None) -> CorpusRow:
+    """That corpus, or the latest of the subject's that has examples of any of the features."""
     wanted = {row.feature for row in rows}
-    for corpus in log.corpora(subject.card.fingerprint):
-        if wanted & log.collected_features(corpus.corpus_id):
+    corpora = log.corpora(subject.card.fingerprint)
+    if corpus_id is not None and corpus_id not in {corpus.corpus_id for corpus in corpora}:
+        known = ", ".join(f"{corpus.corpus_id} ({corpus.source})" for corpus in corpora) or "none"
+        raise LogError(f"{log.path} has no texts {corpus_id} of this subject; it has {known}.")
+    for corpus in corpora:
+        if corpus_id in (None, corpus.corpus_id) and wanted & log.collected_features(corpus.corpus_id):
             return corpus
     first, last = min(wanted), max(wanted)
     raise LogError(
@@ -171,7 +175,7 @@ def _opening(
     n_labelled = sum(row.status == "labelled" for row in rows)
     yield "run", f"{run.run_id}, {n_labelled:,} labels of {len(rows):,} features, explainer {run.explainer}"
     tokens = "" if corpus.n_tokens is None else f", {corpus.n_tokens:,} tokens"
-    yield "examples", f"{corpus.source}{tokens}, collected {corpus.created[:10]}"
+    yield "examples", f"{corpus.corpus_id}: {corpus.source}{tokens}, collected {corpus.created[:10]}"
     yield "scorers", ", ".join(settings.scorers or ())
     if explainer.forms:
         yield "judge", explainer_name(explainer)
@@ -210,10 +214,12 @@ def _bar(screen: Console, n_features: int) -> Progress:
     return bar
 
 
-def _print(screen: Console, log: RunLog, scoring_id: int, config: RunConfig, spent: Spent) -> None:
-    scores = log.scores(scoring_id)
+def _print(screen: Console, log: RunLog, scoring_id: int, rows: Sequence[LabelRow], seed: int) -> None:
+    features = {row.feature for row in rows}
+    scores = [score for score in log.scores(scoring_id) if score.feature in features]
+    spent = log.spent(rows[0].run_id, scoring_id)
     screen.print()
-    screen.print(scores_table(report.lines(scores, config.seed)))
+    screen.print(scores_table(report.lines(scores, seed)))
     screen.print()
     for lack in report.unscored(scores):
         if lack.n:

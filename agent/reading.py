@@ -18,6 +18,7 @@ from agent.terminal.display import (
     calls_table,
     console,
     facts,
+    feature_scores_table,
     plain_labels_table,
     projection_lines,
     runs_table,
@@ -60,7 +61,9 @@ def show_feature(path: Path, feature: int, run_id: int | None) -> None:
         run = log.run(run_id)
         rows = log.labels(run.run_id, features=[feature])
         rounds = log.evidence_rounds(run.run_id, feature)
-        calls = log.calls_of(run.run_id, feature)
+        calls = [call for call in log.calls_of(run.run_id, feature) if call.scoring_id is None]
+        scorings = log.scorings(run.run_id)
+        scores = [score for scoring in scorings[:1] for score in log.scores(scoring.scoring_id)]
     if not rows and not rounds:
         raise LogError(
             f"Run {run.run_id} in {path} has nothing on feature {feature}; it was asked for {run.features or 'none'}; "
@@ -76,6 +79,10 @@ def show_feature(path: Path, feature: int, run_id: int | None) -> None:
     if calls:
         _rule(screen, "calls")
         screen.print(calls_table(calls))
+    mine = [score for score in scores if score.feature == feature]
+    if mine:
+        _rule(screen, f"scores, judge {scorings[0].judge}")
+        screen.print(feature_scores_table(mine))
 
 
 def _where(run: RunSummary, feature: int) -> list[tuple[str, str]]:

@@ -26,7 +26,7 @@ from agent.terminal.basis import basis_of
 from agent.terminal.display import console, facts, labels_table, spread
 from agent.terminal.progress import progress
 from eval.known import agreement, known_concepts
-from eval.material import ShownTexts
+from eval.material import TRYOUT_QUESTIONS, ShownTexts
 from probes.errors import InterpretError, SettingsError
 from probes.evidence import Evidence
 from probes.features import parse_features
@@ -90,8 +90,8 @@ def label_features(config: RunConfig, spec: str, new: bool, dry: bool = False) -
             *_expected_lines(config, explainer, len(todo)),
             ("log", "; ".join(filter(None, (str(config.log), log.journal_note if log else None)))),
         ]
-        screen.print(facts(lines))
         check_budget(config, explainer)
+        screen.print(facts(lines))
         return 0 if dry or log is None else _run(screen, config, subject, explainer, log, features, new, material)
 
 
@@ -114,7 +114,7 @@ def _run(
     rows = log.labels(report.run_id, features=features)
     if rows:
         _print_labels(screen, config, log, rows, subject.card.default_scale)
-        screen.print(Text(_closing(config, report, rows, log.spent(report.run_id))))
+        screen.print(Text(_closing(config, report, rows, log.spent(report.run_id), len(features))))
     return exit_status(screen, report.stopped) or int(any(row.status == "failed" for row in rows))
 
 
@@ -124,6 +124,8 @@ def _material(config: RunConfig, explainer: Explainer, subject: Subject, log: Ru
         raise SettingsError("Labels are tried out by a language model: --feedback needs --llm anthropic or openai.")
     if config.evidence == "weights" and not config.feedback:
         return None
+    if not explainer.forms:
+        raise SettingsError(f"Explainer {explainer.provider} reads no texts: --evidence examples needs a hosted one.")
     corpora = log.corpora(subject.card.fingerprint) if log else []
     if log is None or not corpora:
         raise LogError(
@@ -152,7 +154,9 @@ def _explainer_lines(explainer: Explainer, note: str) -> Iterator[tuple[str, str
 def _expected_lines(config: RunConfig, explainer: Explainer, n_features: int) -> Iterator[tuple[str, str]]:
     """Calls, tokens and dollars, where there is a server that will charge for them."""
     if explainer.forms:
-        expected = estimate(explainer, system_prompt(config.evidence == "examples"), n_features, config.rounds)
+        system = system_prompt(config.evidence == "examples")
+        questions = 1 + TRYOUT_QUESTIONS * config.feedback
+        expected = estimate(explainer, system, n_features, config.rounds, questions)
         yield "expected", f"{expected}{_budget_words(config)}"
 
 
@@ -207,12 +211,13 @@ def _evidence(log: RunLog, row: LabelRow) -> list[Evidence]:
     return [item for evidence in rounds.values() for item in evidence]
 
 
-def _closing(config: RunConfig, report: RunReport, rows: Sequence[LabelRow], spent: Spent) -> str:
+def _closing(config: RunConfig, report: RunReport, rows: Sequence[LabelRow], spent: Spent, n_features: int) -> str:
     counts = ", ".join(f"{sum(row.status == s for row in rows):,} {s}" for s in ("labelled", "abstained", "failed"))
+    left = f", {n_features - len(rows):,} are left" if len(rows) < n_features else ""
     cost = "" if not spent.tokens and not spent.cost_usd else f" {_spent_words(spent)}"
     return (
-        f"{len(rows):,} features: {counts}, in {report.seconds:.1f} s.{cost} Everything is in {config.log}; for one "
-        f"feature: interpret show {rows[0].feature} --run {report.run_id} --log {config.log}"
+        f"{len(rows):,} features: {counts}{left}, in {report.seconds:.1f} s.{cost} Everything is in {config.log}; "
+        f"for one feature: interpret show {rows[0].feature} --run {report.run_id} --log {config.log}"
     )
 
 

@@ -37,13 +37,13 @@ def known_concepts(source: SubjectSource) -> ShippedTruth | None:
 
 
 def agreement(labels: Mapping[int, str | None], truth: ShippedTruth, seed: int = 0) -> Agreement | None:
-    """How many of the labels name their feature's known concept; None where no feature has one.
+    """How many of the labels name their feature's known concept; None where fewer than two have one.
 
     `labels` holds every feature of the run, None for one without a label. The control is a seeded derangement: every
     label goes to another feature with a known concept, which may by chance share its concept.
     """
     features = [f for f in sorted(labels) if f in truth.features]
-    if not features:
+    if len(features) < 2:  # a single label cannot be given to another feature
         return None
     given = [labels[f] for f in features]
     concepts = [truth.features[f] for f in features]

@@ -17,12 +17,15 @@ from agent.schema import Check, Proposal
 from eval.judge import LoggedJudge
 from eval.scorers.base import Item, Task, drawn
 from eval.scorers.detection import Detection
+from eval.scorers.verdicts import BATCH
 from probes.examples import Example
 
 SHOWN_TEXTS = 12
 """In a prompt."""
 TRIED_TEXTS = 10
 """That fire the feature, and as many that do not, on which a label is tried out."""
+TRYOUT_QUESTIONS = 2 * TRIED_TEXTS // BATCH
+"""That trying a label out takes."""
 TOLD_TEXTS = 4
 """Of those that it got wrong, of either kind, that the explainer is told."""
 TEXT_CHARS = 400

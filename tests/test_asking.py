@@ -21,7 +21,7 @@ from tests.fakes import SUBJECT, FakeExplainer, FakeProbes, Notes, config, fault
 from tests.logged import BOUND, identity, request
 
 LABEL = Proposal(action="label", label="dog", confidence=0.8)
-QUICK = Patience(attempts=3, first_wait_s=0.001, longest_wait_s=0.002, questions=2)
+QUICK = Patience(attempts=3, first_wait_s=0.001, longest_wait_s=0.002, questions=2, useless=4)
 LADDER = (Form.SCHEMA, Form.JSON, Form.TEXT)
 
 
@@ -85,6 +85,18 @@ def test_an_answer_between_them_shows_that_the_server_lives(log: RunLog) -> None
     for feature in (1, 2, 3):
         desk.ask(request(feature))
     assert desk.admission.reason is None
+
+
+def test_a_model_that_never_gives_a_usable_answer_stops_the_run(log: RunLog) -> None:
+    desk = Desk(log, FakeExplainer([None]))
+    for feature in range(QUICK.useless):
+        assert desk.admission.reason is None
+        desk.ask(request(feature))
+    assert f"None of {QUICK.useless} questions got an answer that can be used (not JSON)" in str(desk.admission.reason)
+    able = Desk(log, FakeExplainer([LABEL, None]))
+    for feature in range(100, 101 + QUICK.useless):
+        able.ask(request(feature))
+    assert able.admission.reason is None
 
 
 def test_the_time_that_a_server_asks_for_is_waited(log: RunLog) -> None:

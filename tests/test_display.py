@@ -130,6 +130,7 @@ def run(**changes: object) -> RunSummary:
 def call(**changes: object) -> CallRow:
     values = dict.fromkeys(CallRow.__dataclass_fields__) | {
         "round": 1,
+        "purpose": "explain",
         "attempt": 1,
         "provider": "offline",
         "model": "rules-1",
@@ -157,7 +158,7 @@ def test_a_label_that_is_not_there_is_explained_where_explanations_stand() -> No
 
 def test_unknown_figures_are_blank_and_zeros_are_zeros() -> None:
     line = shown(calls_table([call()])).splitlines()[1]
-    assert line.split() == ["1", "1", "offline:rules-1", "0"]
+    assert line.split() == ["1", "explain", "1", "offline:rules-1", "0"]
 
 
 def test_rows_are_spread_over_the_whole_result() -> None:

@@ -61,7 +61,7 @@ class TestDemo:
         scored = interpret("score")
         assert scored.status == 0, scored.err
         assert re.search(r"run\s+1, 3 labels of 3 features, explainer by hand", scored.out)
-        assert re.search(r"examples\s+demo, 3,000 tokens, collected", scored.out)
+        assert re.search(r"examples\s+1: demo, 3,000 tokens, collected", scored.out)
         assert re.search(r"scorers\s+embedding +\n", scored.out)
         assert "judge" not in scored.out
         for words in ("the run's label", "known concept's name", "top tokens only", "another feature's"):

@@ -5,16 +5,18 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from agent.runlog import RunLog
 from eval.collecting import Collection, CollectSettings
 from eval.harvest import Harvested, harvest, harvested, imported
 from eval.negatives import nearest
 from eval.splitting import SHOWN_SHARE, split_of
-from eval.subject_runner import SubjectRunner
+from eval.windows import first_ids
+from probes.activations import feature_activations
+from probes.columns import Columns
 from probes.examples import Baseline, Collected
 from probes.subject import Subject
-from tests.fakes import in_loop
 from tests.fitting import fitting, texts
 from tests.logged import corpus_identity
 from tests.planted_labels import of_feature
@@ -105,23 +107,23 @@ def test_a_dead_feature_has_an_activity_and_silent_texts_only(fitted: Subject) -
     assert "activating" not in {example.kind for example in dead.examples}
 
 
-@in_loop
-async def test_imported_texts_of_other_features_serve_as_negatives_where_a_feature_is_silent(
+def test_imported_texts_of_other_features_serve_as_negatives_where_a_feature_is_silent(
     fitted: Subject, found: tuple[Collection, list[Harvested]]
 ) -> None:
     given = dict(found[0].features)
     items = [*imported(fitted, given, seed=1)]
     assert [item.found.feature for item in items] == [*FEATURES]
-    with SubjectRunner(fitted) as runner:
-        for item in items:
-            n = len(given[item.found.feature].examples)
-            own, silent = item.found.examples[:n], item.found.examples[n:]
-            assert [*own] == [*given[item.found.feature].examples]
-            assert "random" in {example.kind for example in silent}
-            peaks = await runner.peaks(item.found.feature, [example.text for example in silent])
-            assert max(peaks) <= 0
-            others = {e.text for feature, one in given.items() if feature != item.found.feature for e in one.examples}
-            assert {example.text for example in silent} <= others
+    for item in items:
+        n = len(given[item.found.feature].examples)
+        own, silent = item.found.examples[:n], item.found.examples[n:]
+        assert [*own] == [*given[item.found.feature].examples]
+        assert "random" in {example.kind for example in silent}
+        columns, front = Columns(fitted.sae, [item.found.feature]), first_ids(fitted)
+        for example in silent:
+            ids = torch.tensor([[*front, *(example.token_ids or ())]])
+            assert feature_activations(fitted, columns, ids)[0, len(front) :].max() <= 0
+        others = {e.document for feature, one in given.items() if feature != item.found.feature for e in one.examples}
+        assert {example.document for example in silent} <= others
 
 
 def test_imported_features_without_texts_are_kept(fitted: Subject) -> None:

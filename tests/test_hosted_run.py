@@ -120,9 +120,11 @@ def _told(_: Asked, reply: Reply, served: Served | None) -> tuple[int | None, ..
 
 
 def test_the_number_of_rows_is_that_of_the_requests(worked: tuple[Case, Worked]) -> None:
-    visit = worked[1].struck
+    case, visit = worked[0], worked[1].struck
     sent = [call for call in visit.calls if not (call.error or "").startswith(NOT_SENT)]
-    assert len(sent) == len(visit.dealt)
+    # a server that leaves breaks connections that it had not looked at yet
+    unseen = sum("broke" in (call.error or "") for call in sent) if case.leaves_after else 0
+    assert len(visit.dealt) <= len(sent) <= len(visit.dealt) + unseen
 
 
 def test_the_cases_are_for_both_providers_and_all_faults() -> None:

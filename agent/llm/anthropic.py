@@ -22,6 +22,7 @@ class Anthropic(Hosted):
     provider = "anthropic"
     forms: tuple[Form, ...] = (Form.SCHEMA, Form.TEXT)
     own_address = "https://api.anthropic.com"
+    usual_path = ""
     base_variable = "ANTHROPIC_BASE_URL"
     key_variables = ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN")
     sdk_error = anthropic.AnthropicError

@@ -10,6 +10,7 @@ from abc import ABC, abstractmethod
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
+from urllib.parse import urlsplit
 
 from agent.errors import ExplainerError
 from agent.llm.base import Answer, Bound, Exchange, Fault, Form, Request, Usage
@@ -52,6 +53,8 @@ class Hosted(ABC):
     forms: tuple[Form, ...]
     own_address: str
     """Where the provider itself answers."""
+    usual_path: str
+    """How base URLs of other servers end, as a rule."""
     base_variable: str
     key_variables: tuple[str, ...]
     """Any of them will do; the first is the one to name."""
@@ -156,6 +159,8 @@ class Hosted(ABC):
         return [self._blanked(printable(name, _NAME_CHARS)) for entry in entries if (name := text_at(entry, "id"))]
 
     def _note_on_list(self, listed: list[str]) -> str:
+        if not listed and not urlsplit(self.base_url).path.endswith(self.usual_path):
+            return f"the server at {self.address} lists no models; most want a base URL that ends in {self.usual_path}"
         if not listed or self.model in listed:
             return ""
         return f"the server at {self.address} lists no model {self.model!r}; it has {_some(listed)}"

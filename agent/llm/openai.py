@@ -25,6 +25,7 @@ class OpenAI(Hosted):
     provider = "openai"
     forms: tuple[Form, ...] = (Form.SCHEMA, Form.JSON, Form.TEXT)
     own_address = "https://api.openai.com/v1"
+    usual_path = "/v1"
     base_variable = "OPENAI_BASE_URL"
     key_variables = ("OPENAI_API_KEY",)
     sdk_error = openai.OpenAIError

@@ -17,7 +17,7 @@ from rich.text import Text
 from agent.doctor import Finding
 from agent.evidence.printable import printable
 from agent.evidence.wording import percent, token_words
-from agent.runlog import CallRow, LabelRow, RunSummary
+from agent.runlog import CallRow, LabelRow, RunSummary, ScoreRow
 from agent.terminal.basis import Basis
 from probes.evidence import Projection, ScoredToken, TokenList
 
@@ -146,11 +146,12 @@ def plain_labels_table(rows: Sequence[LabelRow]) -> Table:
 
 def calls_table(calls: Sequence[CallRow]) -> Table:
     """The questions asked about a feature and what they cost."""
-    table = _table("round", "attempt", "model", "proposed", "tokens in", "out", "cost $", "ms", "error")
+    table = _table("round", "for", "attempt", "model", "answer", "tokens in", "out", "cost $", "ms", "error")
     for call in calls:
         proposed = _answer_words(call)
         cells = (
             str(call.round),
+            call.purpose,
             str(call.attempt),
             f"{call.provider}:{call.model}",
             _cut(proposed, 80),
@@ -174,6 +175,22 @@ def scores_table(lines: Sequence["Line"]) -> Table:
             _interval(mean),
             str(mean.n),
             "" if line.ahead is None else f"{_rounded(line.ahead.value)} {_interval(line.ahead)}",
+        )
+    return table
+
+
+def feature_scores_table(scores: Sequence[ScoreRow]) -> Table:
+    """How one feature's label and its controls did."""
+    table = _table("scorer", "texts", "label scored", "value", "95 % interval", "n", "unscored because")
+    for score in scores:
+        table.add_row(
+            f"{score.scorer} ({score.metric})" if score.metric else score.scorer,
+            score.part.replace("_", " "),
+            Text(printable(f"{_VARIANT_WORDS.get(score.variant, score.variant)}: {score.label}")),
+            _rounded(score.value),
+            "" if score.low is None or score.high is None else f"[{score.low:.2f}, {score.high:.2f}]",
+            str(score.n),
+            Text(printable(score.reason or "")),
         )
     return table
 
