@@ -12,6 +12,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import httpx2
+
 from agent.config import RunConfig
 from probes.errors import InterpretError
 from probes.presets import SubjectCard
@@ -28,6 +30,7 @@ had been open since five, and the smell of bread drifted down the narrow street 
 stopped at the corner; its driver, who had worked in Norway until 2009, read the newspaper and waited for the last two
 children. The article on the front page said that the government would change the tax on fuel again in spring."""
 """Ours; ordinary English for an SAE to read."""
+_HUB_S = 3.0
 _PACKAGES = ("sae-interpret", "torch", "transformers", "huggingface_hub", "sqlite-utils")
 
 
@@ -82,7 +85,22 @@ def _hub() -> Iterator[Finding]:
     yield Finding("hub login", "a token is stored" if get_token() else "none (only gated models need one)")
     cache = Path(constants.HF_HUB_CACHE)
     yield Finding("hub cache", f"{cache} ({'exists' if cache.is_dir() else 'not there yet'})")
-    yield Finding("hub access", "offline, by HF_HUB_OFFLINE" if constants.HF_HUB_OFFLINE else "online")
+    yield Finding("hub access", _hub_access(constants.ENDPOINT, constants.HF_HUB_OFFLINE))
+
+
+def _hub_access(endpoint: str, offline: bool) -> str:
+    """Whether the hub answers, asked once and not for long."""
+    from huggingface_hub import get_session
+
+    if offline:
+        return "offline, by HF_HUB_OFFLINE"
+    try:
+        get_session().head(endpoint, timeout=_HUB_S)
+    except httpx2.HTTPError as error:
+        return (
+            f"{endpoint} does not answer ({type(error).__name__}); what is in the cache, and local folders, still load"
+        )
+    return f"{endpoint} answers"
 
 
 def _log(path: Path) -> Finding:

@@ -32,11 +32,11 @@ from agent.session import label_features
 from eval import report
 from eval.metrics import Estimate, auroc, mean, paired_difference
 from eval.scoring import HELD_OUT, NEW_WORDS, Sides
-from eval.word_types import word_types
 from probes.demo.shipped import load_truth
 from probes.demo.world import load_world
 from probes.examples import Collected, Example, Split
 from probes.presets import SubjectCard
+from tests.word_types import word_types
 
 WORDS = {
     "label": "the offline explainer's label",
