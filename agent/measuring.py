@@ -41,7 +41,7 @@ _FREE = ("embedding",)
 _ASKING = ("detection", "fuzzing")
 
 
-def score_labels(config: RunConfig, run_id: int | None, spec: str | None, corpus_id: int | None) -> int:
+def score_labels(config: RunConfig, run_id: int | None, spec: str | None, corpus_id: int | None = None) -> int:
     """Scores, prints; the exit status: 1 where a budget ended it, else 0. Raises InterpretError."""
     screen = console()
     with RunLog.open(config.log) as log, ExitStack() as stack:

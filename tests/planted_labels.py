@@ -34,7 +34,7 @@ HALF: Mapping[int, str] = {
 }
 """Half of a concept's words, and as many of another's."""
 SEED = 0
-QUICK = Patience(attempts=2, first_wait_s=0.001, longest_wait_s=0.002, questions=1000)
+QUICK = Patience(attempts=2, first_wait_s=0.001, longest_wait_s=0.002, questions=1000, useless=1_000_000)
 
 
 @dataclass(frozen=True)
