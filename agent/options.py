@@ -77,6 +77,35 @@ class Numbers(click.ParamType[tuple[float, ...]]):
             self.fail(f"{value!r} is not a number, or several with commas between them.", param, ctx)
 
 
+class Shares(click.ParamType[tuple[tuple[float, ...], ...]]):
+    """Weights of principal components to be compared: alternatives with commas, several components with a plus."""
+
+    name = "w[+w2...][,...]"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[tuple[float, ...], ...]:
+        """One tuple of weights for each alternative, 0 alone being none; a usage error otherwise."""
+        try:
+            parts = [tuple(float(share) for share in part.split("+")) for part in str(value).split(",")]
+        except ValueError:
+            self.fail(f"{value!r} is not like 0,0.1,0.1+0.05: a plus joins components of one setting.", param, ctx)
+        return tuple(() if part == (0.0,) else part for part in parts)
+
+
+class Scales(click.ParamType[tuple[float | None, ...]]):
+    """Scales to be compared; `default` is the subject's own."""
+
+    name = "x[,x2,...]"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[float | None, ...]:
+        """None stands for the subject's own."""
+        try:
+            return tuple(None if part.strip() == "default" else float(part) for part in str(value).split(","))
+        except ValueError:
+            self.fail(f"{value!r} is not like 2.5,3.8,default.", param, ctx)
+
+
 class Names(click.ParamType[tuple[str, ...]]):
     """Names separated by commas."""
 
@@ -115,6 +144,22 @@ _SUBJECT = (
     _setting("subject", "model", "A model folder or hub id instead; needs --sae.", metavar="PATH_OR_ID"),
     _setting("subject", "sae", "Its SAE: a folder, a file, REPO:SUBFOLDER or saelens:RELEASE/ID.", metavar="PLACE"),
     _setting("subject", "device", "auto, cpu, cuda, cuda:N or mps.", metavar="DEVICE"),
+    _setting(
+        "subject", "device_map", "auto, balanced or sequential: spread the model over all GPUs instead.", metavar="HOW"
+    ),
+    _setting("subject", "dtype", "Of the model's weights: auto, float32, bfloat16 or float16.", metavar="DTYPE"),
+    _setting(
+        "subject",
+        "per_layer",
+        "What Gemma 3n's and 4's second table finds for a ghost: placeholder (its row), zeros, or a token's id.",
+        metavar="WHAT",
+    ),
+)
+_SUBJECTS = (
+    _setting("subject", "name", "A subject by name; may be repeated.", metavar="NAME", multiple=True),
+    _SUBJECT[1],
+    _setting("subject", "sae", "An SAE; may be repeated, to compare layers.", metavar="PLACE", multiple=True),
+    *_SUBJECT[3:],
 )
 _VECTOR = (
     _setting("vector", "weights", "encoder, decoder or blend:0.3; a run reads both sides unless told.", metavar="W"),
@@ -128,10 +173,77 @@ _VECTOR = (
     ),
     _setting("vector", "pca", "Weight of each leading principal component.", Numbers(), metavar="W[,W2,...]"),
 )
+_GRID = (
+    click.option(
+        "--weights",
+        type=Names(),
+        default="encoder,decoder",
+        show_default=True,
+        metavar="W[,W2,...]",
+        cls=GroupedOption,
+        heading="Grid",
+        help="Sides or blends, as encoder,decoder,blend:0.5.",
+    ),
+    click.option(
+        "--scale",
+        type=Scales(),
+        metavar="X[,X2,...]",
+        cls=GroupedOption,
+        heading="Grid",
+        help="Distances from the centroid; default is the subject's own.",
+    ),
+    click.option(
+        "--centroid",
+        "with_centroid",
+        is_flag=True,
+        cls=GroupedOption,
+        heading="Grid",
+        help="Start from the mean embedding row; with --no-centroid too, both.",
+    ),
+    click.option(
+        "--no-centroid",
+        "without_centroid",
+        is_flag=True,
+        cls=GroupedOption,
+        heading="Grid",
+        help="Start from the origin.",
+    ),
+    click.option(
+        "--pca",
+        type=Shares(),
+        metavar="W[,W2,...]",
+        cls=GroupedOption,
+        heading="Grid",
+        help="Weights of the leading component; 0.1+0.05 weighs two.",
+    ),
+    click.option(
+        "--prompt",
+        "prompts",
+        multiple=True,
+        metavar="TEXT",
+        cls=GroupedOption,
+        heading="Grid",
+        help="A base prompt by name, or a text with one {ghost}; may be repeated.",
+    ),
+    click.option(
+        "--exponent",
+        type=Numbers(),
+        metavar="M[,M2,...]",
+        cls=GroupedOption,
+        heading="Grid",
+        help="Exponents of the token list.",
+    ),
+)
 _TREE = (
     _setting("tree", "prompt", f"A base prompt: {', '.join(PROMPTS)}, or a text with one {{ghost}}.", metavar="TEXT"),
     _setting("tree", "cutoff", "Least cumulative probability of a node.", float, metavar="P"),
     _setting("tree", "top_k", "Most children of a node.", int, metavar="K"),
+    _setting(
+        "tree",
+        "contrast",
+        "Least probability of a node that is compared with random directions; 0 for all, off for none.",
+        metavar="P",
+    ),
     _setting("tree", "max_depth", "Most tokens from root to leaf.", int, metavar="D"),
 )
 _TOKENS = (
@@ -203,9 +315,12 @@ def _all_of(*groups: tuple[Callable[[Any], Any], ...]) -> Callable[[Function], F
 run_options = _all_of(_FILE, _SUBJECT, _VECTOR, _TREE, _TOKENS, _LLM, _LOOP, _SEED, _LOG)
 example_options = _all_of(_FILE, _SUBJECT, _EXAMPLES, _SEED, _LOG)
 score_options = _all_of(_FILE, _SUBJECT, _SCORE, _LLM, _SEED, _LOG)
+compare_options = _all_of(_FILE, _SUBJECTS, _GRID, _TREE[1:], _SCORE[:2], _SCORE[3:], _SEED, _LOG)
+taxonomy_options = _all_of(_FILE, _SUBJECT, _SEED, _LOG)
 tree_options = _all_of(_FILE, _SUBJECT, _VECTOR, _TREE)
 token_options = _all_of(_FILE, _SUBJECT, _VECTOR, _TOKENS)
 doctor_options = _all_of(_FILE, _SUBJECT, _LOG)
+serve_options = doctor_options
 log_options = _all_of(_FILE, _LOG)
 
 

@@ -1,5 +1,6 @@
 """What probes return: plain values, without torch, that survive a round trip through JSON."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -25,6 +26,31 @@ class ScoredToken:
     score: float
 
 
+FAILED_ABOVE = 0.05
+"""A tree whose p-value is larger tells no more than a random direction's."""
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """How probable a tree's nodes are after ghosts that say nothing; one entry per node, None where not looked at."""
+
+    null: tuple[float | None, ...]
+    """The mean over seeded random directions of the same length, cumulative from the root."""
+    centroid: tuple[float | None, ...]
+    """After what the vector starts from alone: the centroid, or the origin."""
+    divergence: float
+    """Jensen-Shannon divergence of tree and null, as far as nodes were looked at, in nats: 0 to ln 2."""
+    p_value: float
+    """(1 + random directions whose trees diverge at least as far) / (1 + random directions)."""
+    n_random: int
+    """Directions that the p-value rests on; others than the null's own."""
+
+    @property
+    def failed(self) -> bool:
+        """The readout failed: the tree differs from the null no more than those of random directions do."""
+        return self.p_value > FAILED_ABOVE
+
+
 @dataclass(frozen=True)
 class Tree:
     """A definition tree in columns: node 0 is the root, parents come before their children, siblings in falling order.
@@ -43,6 +69,15 @@ class Tree:
     probabilities: tuple[float, ...] = (1.0,)
     texts: Mapping[int, str] = field(default_factory=dict)
     """Text of every token id that occurs."""
+    contrast: Contrast | None = None
+
+    @property
+    def lifts(self) -> tuple[float | None, ...]:
+        """Per node, log p after the feature's ghost less log p after the null's, in nats; None where not looked at."""
+        if self.contrast is None:
+            return (None,) * self.n_nodes
+        pairs = zip(self.probabilities, self.contrast.null, strict=True)
+        return tuple(None if null is None else math.log(p / null) for p, null in pairs)
 
     @property
     def n_nodes(self) -> int:
@@ -76,6 +111,11 @@ def tree_json(tree: Tree) -> dict[str, Any]:
     """The tree as nested dicts, as `interpret tree --json` prints it: cumulative probabilities, children falling."""
     columns = zip(tree.token_ids, tree.probabilities, strict=True)
     nodes = [_node_json(tree, token_id, probability) for token_id, probability in columns]
+    if tree.contrast:
+        for node, null, centroid, lift in zip(
+            nodes, tree.contrast.null, tree.contrast.centroid, tree.lifts, strict=True
+        ):
+            node |= {"null": null, "centroid": centroid, "lift": lift}
     for node, parent in zip(nodes[1:], tree.parents[1:], strict=True):
         nodes[parent]["children"].append(node)
     return {
@@ -86,6 +126,7 @@ def tree_json(tree: Tree) -> dict[str, Any]:
         "ghost_position": tree.ghost_position,
         "placeholder_id": tree.placeholder_id,
         "n_nodes": tree.n_nodes,
+        **({"readout": _readout_json(tree.contrast)} if tree.contrast else {}),
         "root": nodes[0],
     }
 
@@ -98,6 +139,15 @@ def tokens_json(token_list: TokenList) -> dict[str, Any]:
 def projection_json(projection: Projection) -> dict[str, Any]:
     """The projection in the form of a token list, with both its ends."""
     return {**_head_json(projection), "top": _scored_json(projection.top), "bottom": _scored_json(projection.bottom)}
+
+
+def _readout_json(contrast: Contrast) -> dict[str, Any]:
+    return {
+        "divergence": contrast.divergence,
+        "p_value": contrast.p_value,
+        "n_random": contrast.n_random,
+        "failed": contrast.failed,
+    }
 
 
 def _node_json(tree: Tree, token_id: int, probability: float) -> dict[str, Any]:

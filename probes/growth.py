@@ -1,37 +1,63 @@
-"""How definition trees grow: many at once, level by level, over a shared prefix and one store of keys and values.
+"""How definition trees grow: many at once, over a shared prefix and one store of keys and values.
 
-A node costs one token's forward, and no Python of its own. Knows neither features nor how ghosts are made.
+A node costs one token's forward, and no Python of its own. Nodes wait by depth; the deepest depth with a full batch
+goes first, so forwards stay full while memory stays small; new trees are planted when no depth has one, and when none
+are left the shallowest goes first, which fills the depths below it. Knows neither features nor how ghosts are made.
 """
 
-import inspect
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections import defaultdict, deque
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from jaxtyping import Float, Float64, Int
 from torch import Tensor
+from transformers import PreTrainedModel
 
+from probes.choosing import Choice, Given, Likeliest, Nodes, Trie
+from probes.errors import SubjectError
 from probes.ghost import ghosts_at
 from probes.path_cache import PathCache
 from probes.prompt import PromptIds
+from probes.readout import Readout
+from probes.rows import Lineage, Rows
 from probes.settings import TreeSettings
-from probes.subject import Subject
 
 
 @dataclass(frozen=True)
 class Budget:
     """What one batch of trees may take."""
 
+    nodes: int
+    """Nodes in one forward."""
     cache_bytes: int
     """Keys and values."""
     logits_bytes: int
-    """Logits of one forward, in float32; a few copies of them come and go on top."""
+    """Logits read at a time, in float32; a copy or two of them come and go on top."""
 
 
 MIB = 2**20
-ON_CPU = Budget(cache_bytes=256 * MIB, logits_bytes=16 * MIB)
-"""Logits that stay within a CPU's caches: more nodes in a forward are slower there."""
-ON_ACCELERATOR = Budget(cache_bytes=4096 * MIB, logits_bytes=512 * MIB)
+ON_CPU = Budget(nodes=1024, cache_bytes=256 * MIB, logits_bytes=16 * MIB)
+"""Logits that stay within a CPU's caches: more at a time are slower there."""
+ON_ACCELERATOR = Budget(nodes=4096, cache_bytes=4096 * MIB, logits_bytes=512 * MIB)
+TREES_AT_ONCE = 1024
+
+
+class Steering(Protocol):
+    """What changes a model's forward while trees grow."""
+
+    everywhere: bool
+    """Whether it changes what stands before the ghost too, which trees then cannot share."""
+
+    def over(self, trees: Int[Tensor, " n"], planting: bool) -> AbstractContextManager[None]:
+        """While it lasts, sequence i of a forward belongs to ghost `trees[i]`.
+
+        Planting, sequences begin at the ghost (or at the prompt's first token, where it is everywhere); else they are
+        one token of a definition each.
+        """
+        ...
 
 
 @dataclass(frozen=True)
@@ -44,198 +70,252 @@ class Columns:
 
 
 @dataclass(frozen=True)
-class Nodes:
-    """Some nodes of one depth, of any number of trees, in columns. On the CPU, as all bookkeeping is."""
-
-    depth: int
-    tree: Int[Tensor, " n"]
-    number: Int[Tensor, " n"]
-    """Among all nodes of the batch, in the order they were found."""
-    parent: Int[Tensor, " n"]
-    """The parent's number."""
-    token: Int[Tensor, " n"]
-    probability: Float64[Tensor, " n"]
-    """Cumulative from the root."""
-
-
-@dataclass(frozen=True)
-class Frontier:
-    """Nodes whose children are next to be found, and what they can see."""
+class _Frontier:
+    """Nodes of one depth that wait, with the rows of all that stands before them."""
 
     nodes: Nodes
-    paths: Int[Tensor, "n pos"]
-    """Rows of the store, from the prompt's first token to the node's own."""
-    base: int
-    """The row of the first node's own token; those of the others follow it."""
+    trunks: Int[Tensor, "n pos"]
+
+    def at(self, where: slice) -> "_Frontier":
+        return _Frontier(self.nodes.at(where), self.trunks[where])
 
 
-@dataclass
-class _Batch:
-    """What grows: the store, and all nodes found so far, the roots first."""
+class _Queue:
+    """Waiting nodes by depth, first come first served: so the children of a depth's nodes come in their order."""
 
-    cache: PathCache
-    found: list[Nodes]
+    def __init__(self) -> None:
+        self._waiting: dict[int, deque[_Frontier]] = defaultdict(deque)
+        self._count: dict[int, int] = defaultdict(int)
+
+    def put(self, depth: int, frontier: _Frontier, first: bool = False) -> None:
+        if len(frontier.nodes):
+            (self._waiting[depth].appendleft if first else self._waiting[depth].append)(frontier)
+            self._count[depth] += len(frontier.nodes)
+
+    def depths(self, least: int = 1) -> list[int]:
+        """Those at which so many wait, rising."""
+        return sorted(depth for depth, count in self._count.items() if count >= least)
+
+    def take(self, depth: int, most: int) -> _Frontier:
+        taken: list[_Frontier] = []
+        room = most
+        while room and self._waiting[depth]:
+            frontier = self._waiting[depth].popleft()
+            if len(frontier.nodes) > room:
+                self._waiting[depth].appendleft(frontier.at(slice(room, None)))
+                frontier = frontier.at(slice(room))
+            taken.append(frontier)
+            room -= len(frontier.nodes)
+        self._count[depth] -= most - room
+        nodes = Nodes(*(torch.cat([getattr(f.nodes, name) for f in taken]) for name in Nodes.__dataclass_fields__))
+        return _Frontier(nodes, torch.cat([f.trunks for f in taken]))
+
+
+class _Growth:
+    """Trees that grow together: what is found, what waits, and the rows it stands in."""
+
+    def __init__(self, cache: PathCache, ghosts: Tensor, choice: Choice, stock: Rows) -> None:
+        self.cache, self.ghosts, self.choice, self.stock = cache, ghosts, choice, stock
+        self.lineage = Lineage(stock)
+        self.queue = _Queue()
+        self.shared: Tensor = torch.empty(0, dtype=torch.long)
+        """Rows of what stands before every ghost."""
+        self.n_planted = 0
+        self.found: list[tuple[int, Nodes]] = []
 
     @property
-    def n_nodes(self) -> int:
-        return int(self.found[-1].number[-1]) + 1
+    def unplanted(self) -> int:
+        return len(self.ghosts) - self.n_planted
 
 
 class Grower:
-    """Grows trees of one prompt and one set of settings, in bounded memory.
+    """Grows trees of one prompt and one set of settings, in bounded memory."""
 
-    Level by level, all trees at once. A level too large for the store is split, and each piece's whole subtree grown
-    before the next piece: so the store holds one piece per depth at most, and a finished subtree's rows are used again.
-    """
-
-    def __init__(self, subject: Subject, prompt: PromptIds, settings: TreeSettings) -> None:
-        self._model, self._embedder = subject.model, subject.embedder
-        self._prompt, self._settings = prompt, settings
-        self._placeholder_id = subject.card.placeholder_id
-        takes = inspect.signature(self._model.forward).parameters
-        self._last_only = {"logits_to_keep": 1} if "logits_to_keep" in takes else {}
-        budget = ON_CPU if self._model.device.type == "cpu" else ON_ACCELERATOR
-        rows = len(prompt.ids) + settings.max_depth
-        self._stored_at_once = max(1, budget.cache_bytes // (rows * self._row_bytes()))
-        self._forward_at_once = min(self._stored_at_once, max(1, budget.logits_bytes // (4 * subject.card.vocab)))
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        placeholder_id: int,
+        prompt: PromptIds,
+        settings: TreeSettings,
+        steering: Steering | None = None,
+    ) -> None:
+        self._model, self.settings, self._steering = model, settings, steering
+        self._readout = Readout(model, placeholder_id)
+        everywhere = steering is not None and steering.everywhere
+        self._before = () if everywhere else prompt.before
+        self._rest = prompt.ids if everywhere else prompt.rest
+        self._ghost_at = prompt.ghost_position if everywhere else 0
+        self._budget = ON_CPU if model.device.type == "cpu" else ON_ACCELERATOR
+        vocab = model.get_input_embeddings().weight.shape[0]
+        self._read_at_once = max(1, self._budget.logits_bytes // (4 * vocab))
+        self._at_once = self._budget.nodes if self._readout.splits else min(self._budget.nodes, self._read_at_once)
 
     def grow(self, ghosts: Float[Tensor, "n d_model"]) -> Iterator[Columns]:
         """One tree per ghost, in their order; ghosts scaled as the embedding's output is."""
-        for piece in torch.split(ghosts, self._forward_at_once):
-            yield from self._grow_together(piece)
+        settings = self.settings
+        for piece in torch.split(ghosts, TREES_AT_ONCE):
+            yield from _columns(self._run(piece, Likeliest(settings.cutoff, settings.top_k, settings.max_depth)))
+
+    def follow(self, ghosts: Float[Tensor, "n d_model"], trie: Trie) -> Float64[Tensor, "n n_nodes"]:
+        """How probable every node of `trie` is after each of the ghosts, cumulative from the root."""
+        probabilities = torch.ones(len(ghosts), len(trie), dtype=torch.float64)
+        for _, nodes in self._run(ghosts, Given(trie)) if len(trie) > 1 else []:
+            probabilities[nodes.tree, nodes.mark] = nodes.probability
+        return probabilities
 
     @torch.inference_mode()
-    def _grow_together(self, ghosts: Float[Tensor, "n d_model"]) -> list[Columns]:
-        cache = PathCache(self._model)
-        logits, roots = self._plant(cache, ghosts)
-        batch = _Batch(cache, [roots.nodes])
-        waiting = self._descend(batch, roots, [self._best(logits, roots.nodes.probability)])
-        while waiting:
-            frontier = waiting.pop()
-            waiting += self._descend(batch, frontier, self._look(cache, frontier))
-        return _columns(batch.found)
+    def _run(self, ghosts: Float[Tensor, "n d_model"], choice: Choice) -> list[tuple[int, Nodes]]:
+        """All nodes, by depth, in the order they were found: within a tree and a depth from left to right."""
+        growth = self._begin(ghosts, choice)
+        while True:
+            depth, most = self._next(growth)
+            try:
+                if most:
+                    self._expand(growth, depth, most)
+                elif growth.unplanted:
+                    self._plant(growth)
+                else:
+                    return growth.found
+            except torch.OutOfMemoryError:
+                self._halve()
 
-    def _plant(self, cache: PathCache, ghosts: Float[Tensor, "n d_model"]) -> tuple[Tensor, Frontier]:
-        """Logits after the prompt, and the roots. What stands before the ghost is computed once for all."""
-        n, before, rest = len(ghosts), self._prompt.before, self._prompt.rest
-        shared = torch.arange(len(before))[None]
-        if before:
-            self._forward(cache, torch.tensor([before]), shared, 0)
-        own = len(before) + torch.arange(n * len(rest)).view(n, len(rest))
-        paths = torch.cat([shared.expand(n, -1), own], dim=1)
-        with ghosts_at(0, ghosts, self._embedder):
-            logits = self._forward(cache, torch.tensor([rest]).expand(n, -1), paths, len(before))
-        none, ones = torch.full((n,), -1), torch.ones(n, dtype=torch.float64)
-        roots = Nodes(0, torch.arange(n), torch.arange(n), none, none, ones)
-        return logits, Frontier(roots, paths, base=len(before) + n * len(rest) - n)
-
-    def _look(self, cache: PathCache, frontier: Frontier) -> Iterator["_Best"]:
-        """What each node's children may be, a forward's worth of nodes at a time."""
-        pieces = (torch.split(c, self._forward_at_once) for c in (frontier.nodes.token, frontier.paths))
-        probabilities = torch.split(frontier.nodes.probability, self._forward_at_once)
-        base = frontier.base
-        for token, paths, probability in zip(*pieces, probabilities, strict=True):
-            yield self._best(self._forward(cache, token[:, None], paths, base), probability)
-            base += len(token)
-
-    def _forward(
-        self, cache: PathCache, ids: Int[Tensor, "batch new"], paths: Int[Tensor, "batch pos"], base: int
-    ) -> Float[Tensor, "batch vocab"]:
-        """float32 logits at the last position, the placeholder's minus infinity."""
-        device = self._model.device
-        cache.see(paths.to(device), ids.shape[1], base)
-        output = self._model(input_ids=ids.to(device), past_key_values=cache, use_cache=True, **self._last_only)
-        logits: Tensor = output.logits[:, -1].float()
-        logits[:, self._placeholder_id] = -torch.inf
-        return logits
-
-    def _best(self, logits: Float[Tensor, "n vocab"], probability: Float64[Tensor, " n"]) -> "_Best":
-        """The top k of each row, with cumulative probabilities."""
-        values, tokens = top_k(logits, min(self._settings.top_k, logits.shape[1]))
-        peak = values[:, :1]
-        # a softmax of the top k only; in place, since logits are large and nobody reads them again
-        share = (values - peak).exp() / logits.sub_(peak).exp_().sum(dim=-1, keepdim=True)
-        return _Best(tokens.cpu(), probability[:, None] * share.cpu().double())
-
-    def _descend(self, batch: _Batch, parents: Frontier, found: Iterable["_Best"]) -> list[Frontier]:
-        """Notes the children that stay; returns those to be expanded, as they go onto a stack: last piece first."""
-        best = list(found)
-        tokens, probability = torch.cat([b.tokens for b in best]), torch.cat([b.probability for b in best])
-        row, rank = (probability >= self._settings.cutoff).nonzero(as_tuple=True)
-        if not len(row):
-            return []
-        nodes = Nodes(
-            depth=parents.nodes.depth + 1,
-            tree=parents.nodes.tree[row],
-            number=batch.n_nodes + torch.arange(len(row)),
-            parent=parents.nodes.number[row],
-            token=tokens[row, rank],
-            probability=probability[row, rank],
+    def _begin(self, ghosts: Float[Tensor, "n d_model"], choice: Choice) -> _Growth:
+        """Nothing planted yet; what stands before the ghosts is computed once for all."""
+        row_bytes = self._row_bytes()
+        least = len(self._before) + len(self._rest) + self.settings.max_depth
+        growth = _Growth(
+            PathCache(self._model), ghosts, choice, Rows(max(least, self._budget.cache_bytes // row_bytes))
         )
-        batch.found.append(nodes)
-        free = parents.base + len(parents.paths)
-        return [] if nodes.depth == self._settings.max_depth else self._pieces(nodes, parents.paths[row], free)[::-1]
+        if self._before:
+            growth.shared = growth.stock.take(len(self._before))
+            growth.cache.see(growth.shared[None], len(self._before), growth.stock.used)
+            self._readout.states(growth.cache, torch.tensor([self._before]))
+        return growth
 
-    def _pieces(self, nodes: Nodes, trunks: Int[Tensor, "n pos"], free: int) -> list[Frontier]:
-        """The nodes in pieces that the store can hold; all of them are kept from row `free` on, one after the other."""
-        pieces = []
-        for where in torch.split(torch.arange(len(nodes.token)), self._stored_at_once):
-            own = free + torch.arange(len(where))[:, None]
-            pieces.append(Frontier(_some(nodes, where), torch.cat([trunks[where], own], dim=1), free))
-        return pieces
+    def _next(self, growth: _Growth) -> tuple[int, int]:
+        """The depth whose nodes are next and how many of them; none where trees are to be planted first.
+
+        So many rows stay free that single nodes, the deepest first, can always go on to the end.
+        """
+        spare = growth.stock.n_free - self.settings.max_depth
+        full = growth.queue.depths(least=self._at_once)
+        if full and spare >= self._at_once:
+            return full[-1], self._at_once
+        if growth.unplanted and spare >= len(self._rest):
+            return 0, 0
+        waiting = growth.queue.depths()
+        if not waiting:
+            return 0, 0
+        if spare > 0:
+            return waiting[0] if spare >= self._at_once else waiting[-1], min(spare, self._at_once)
+        return waiting[-1], 1
+
+    def _plant(self, growth: _Growth) -> None:
+        """The next trees' roots: their prompts from the ghost on."""
+        spare = growth.stock.n_free - self.settings.max_depth
+        n = max(1, min(growth.unplanted, self._at_once // len(self._rest), spare // len(self._rest)))
+        trees = growth.n_planted + torch.arange(n)
+        own = growth.stock.take(n * len(self._rest)).view(n, -1)
+        paths = torch.cat([growth.shared.expand(n, -1), own], dim=1)
+        ghosts = growth.ghosts[trees.to(growth.ghosts.device)]
+        with _or_back(growth.stock, own.flatten()):
+            with ghosts_at(self._ghost_at, ghosts, self._model.get_input_embeddings()):
+                states = self._states(growth, trees, torch.tensor([self._rest]).expand(n, -1), paths, planting=True)
+            read = self._read(growth.choice, 0 * trees, states)
+        growth.n_planted += n
+        none = torch.full((n,), -1)
+        roots = Nodes(trees, growth.lineage.add(none), none, none, torch.ones(n, dtype=torch.float64), 0 * trees)
+        growth.found.append((0, roots))
+        growth.lineage.own_prompts(roots.number, own[:, :-1])
+        self._branch(growth, 0, roots, paths, read)
+
+    def _expand(self, growth: _Growth, depth: int, most: int) -> None:
+        """The next nodes of a depth: their own token's forward, and their children."""
+        frontier = growth.queue.take(depth, most)
+        nodes = frontier.nodes
+        own = growth.stock.take(len(nodes))
+        paths = torch.cat([frontier.trunks, own[:, None]], dim=1)
+        try:
+            with _or_back(growth.stock, own):
+                states = self._states(growth, nodes.tree, nodes.token[:, None], paths)
+                read = self._read(growth.choice, nodes.mark, states)
+        except torch.OutOfMemoryError:
+            growth.queue.put(depth, frontier, first=True)
+            raise
+        self._branch(growth, depth, nodes, paths, read)
+
+    def _branch(
+        self, growth: _Growth, depth: int, nodes: Nodes, paths: Int[Tensor, "n pos"], read: tuple[Tensor, ...]
+    ) -> None:
+        """Notes the children of `nodes`, whose paths end in their own rows; those that are open wait."""
+        kids = growth.choice.keep(nodes, depth, read)
+        parents = nodes.number[kids.place]
+        found = Nodes(
+            nodes.tree[kids.place], growth.lineage.add(parents), parents, kids.token, kids.probability, kids.mark
+        )
+        if len(found):
+            growth.found.append((depth + 1, found))
+        open_kids = torch.bincount(kids.place[kids.open], minlength=len(nodes))
+        growth.lineage.expand(nodes.number, paths[:, -1], open_kids)
+        growth.queue.put(depth + 1, _Frontier(found.at(kids.open), paths[kids.place[kids.open]]))
+
+    def _states(
+        self,
+        growth: _Growth,
+        trees: Int[Tensor, " n"],
+        ids: Int[Tensor, "n new"],
+        paths: Int[Tensor, "n pos"],
+        planting: bool = False,
+    ) -> Float[Tensor, "n hidden"]:
+        """What the model has at the last of each sequence's `ids`, which stand in the last rows of its path."""
+        growth.cache.see(paths.to(self._model.device), ids.shape[1], growth.stock.used)
+        with nullcontext() if self._steering is None else self._steering.over(trees, planting):
+            return self._readout.states(growth.cache, ids)
+
+    def _read(self, choice: Choice, marks: Int[Tensor, " n"], states: Float[Tensor, "n hidden"]) -> tuple[Tensor, ...]:
+        """What the choice reads of the logits, a slice of them at a time; one copy to the CPU in the end."""
+        pieces = zip(states.split(self._read_at_once), marks.split(self._read_at_once), strict=True)
+        read = [choice.read(self._readout.logits(piece), marks) for piece, marks in pieces]
+        return tuple(torch.cat(column).cpu() for column in zip(*read, strict=True))
+
+    def _halve(self) -> None:
+        """Half as much at a time, after the device ran out of memory. Raises SubjectError where there is no half."""
+        if self._at_once == 1:
+            raise SubjectError("The device has not enough free memory for one token of this model.") from None
+        self._at_once, self._read_at_once = self._at_once // 2, max(1, self._read_at_once // 2)
+        if self._model.device.type == "cuda":
+            torch.cuda.empty_cache()
 
     @torch.inference_mode()
     def _row_bytes(self) -> int:
         """What one token takes in this model's cache, seen on one."""
         cache = PathCache(self._model)
-        self._forward(cache, torch.tensor([[self._placeholder_id]]), torch.zeros(1, 1, dtype=torch.long), 0)
+        cache.see(torch.zeros(1, 1, dtype=torch.long), 1, 1)
+        self._readout.states(cache, torch.tensor([self._rest[:1]]))
         return cache.row_bytes
 
 
-@dataclass(frozen=True)
-class _Best:
-    """The likeliest next tokens of some nodes, each row in falling order."""
-
-    tokens: Int[Tensor, "n k"]
-    probability: Float64[Tensor, "n k"]
-    """Cumulative from the root."""
-
-
-def top_k(logits: Float[Tensor, "n vocab"], k: int) -> tuple[Float[Tensor, "n k"], Int[Tensor, "n k"]]:
-    """The k largest of each row, falling, and where they are.
-
-    They lie in the k blocks with the largest maxima, so only those are searched: half the time of a search of the row.
-    """
-    n, vocab = logits.shape
-    n_blocks = vocab // _BLOCK
-    if n_blocks < 4 * k:
-        whole = logits.topk(k, dim=-1)
-        return whole.values, whole.indices
-    tail = torch.arange(n_blocks * _BLOCK, vocab, device=logits.device).expand(n, -1)
-    best = logits[:, : n_blocks * _BLOCK].unflatten(1, (n_blocks, _BLOCK)).amax(dim=-1).topk(k, sorted=False).indices
-    inside = best[:, :, None] * _BLOCK + torch.arange(_BLOCK, device=logits.device)
-    ids = torch.cat([inside.flatten(1), tail], dim=1)
-    top = logits.gather(1, ids).topk(k, dim=-1)
-    return top.values, ids.gather(1, top.indices)
+@contextmanager
+def _or_back(stock: Rows, rows: Int[Tensor, " n"]) -> Iterator[None]:
+    """What runs within needs these rows; where memory does not suffice for it, they are free again."""
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        stock.give(rows)
+        raise
 
 
-_BLOCK = 128
-_COLUMNS = ("tree", "number", "parent", "token", "probability")
-
-
-def _some(nodes: Nodes, where: Int[Tensor, " m"]) -> Nodes:
-    return replace(nodes, **{name: getattr(nodes, name)[where] for name in _COLUMNS})
-
-
-def _columns(levels: Sequence[Nodes]) -> list[Columns]:
+def _columns(found: Sequence[tuple[int, Nodes]]) -> list[Columns]:
     """The trees, apart, each breadth first: a stable sort, since within a depth nodes were found from left to right."""
-    depth = torch.cat([torch.full_like(level.tree, level.depth) for level in levels])
-    tree, parent, token, probability = (
-        torch.cat([getattr(level, name) for level in levels]) for name in ("tree", "parent", "token", "probability")
+    levels = [nodes for _, nodes in found]
+    depth = torch.cat([torch.full_like(nodes.tree, depth) for depth, nodes in found])
+    tree, parent, number, token, probability = (
+        torch.cat([getattr(nodes, name) for nodes in levels])
+        for name in ("tree", "parent", "number", "token", "probability")
     )
     order = torch.argsort(tree * (int(depth.max()) + 1) + depth, stable=True)
     place = torch.empty_like(order)
-    place[order] = torch.arange(len(order))
+    place[number[order]] = torch.arange(len(order))
     sizes = torch.bincount(tree)
     first = sizes.cumsum(0) - sizes
     local = torch.where(parent < 0, -1, place[parent] - first[tree])

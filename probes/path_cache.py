@@ -22,16 +22,16 @@ class _Store:
     def __init__(self) -> None:
         self.rows: Tensor | None = None
 
-    def write(self, states: Float[Tensor, "batch heads new dim"], base: int) -> None:
-        """Puts the states, sequence by sequence, into the rows from `base` on; grows by doubling."""
+    def write(self, states: Float[Tensor, "batch heads new dim"], rows: Int[Tensor, " batch*new"], room: int) -> None:
+        """Puts the states, sequence by sequence, into `rows`; the store is made as large as `room` rows by doubling."""
         new = states.transpose(1, 2).flatten(0, 1)
-        end = base + len(new)
-        if self.rows is None or end > len(self.rows):
-            grown = new.new_empty(max(end, 2 * len(self.rows) if self.rows is not None else 0), *new.shape[1:])
-            if self.rows is not None:
-                grown[:base] = self.rows[:base]
+        if self.rows is None:
+            self.rows = new.new_empty(room, *new.shape[1:])
+        elif room > len(self.rows):
+            grown = new.new_empty(max(room, 2 * len(self.rows)), *new.shape[1:])
+            grown[: len(self.rows)] = self.rows
             self.rows = grown
-        self.rows[base:end] = new
+        self.rows[rows] = new
 
     def read(self, paths: Int[Tensor, "batch pos"]) -> Float[Tensor, "batch heads pos dim"]:
         assert self.rows is not None
@@ -48,7 +48,7 @@ class _Window:
 
     paths: Tensor
     n_new: int
-    base: int
+    room: int
 
 
 class _PathLayer(DynamicLayer):  # type: ignore[misc]
@@ -63,9 +63,11 @@ class _PathLayer(DynamicLayer):  # type: ignore[misc]
 
     def update(self, key_states: Tensor, value_states: Tensor, *_args: Any, **_kwargs: Any) -> tuple[Tensor, Tensor]:
         window = self._cache.window
-        self._keys.write(key_states, window.base)
-        self._values.write(value_states, window.base)
-        return self._keys.read(window.paths), self._values.read(window.paths)
+        paths = window.paths.to(key_states.device)  # a model may lie on several devices
+        new = paths[:, paths.shape[1] - window.n_new :].flatten()
+        self._keys.write(key_states, new, window.room)
+        self._values.write(value_states, new, window.room)
+        return self._keys.read(paths), self._values.read(paths)
 
     def get_seq_length(self) -> int:
         window = self._cache.window
@@ -91,9 +93,9 @@ class PathCache(Cache):  # type: ignore[misc]
         super().__init__(layers=[_PathLayer(self) for _ in plain])
         self.window = _Window(torch.empty(0, 0, dtype=torch.long), 0, 0)
 
-    def see(self, paths: Int[Tensor, "batch pos"], n_new: int, base: int) -> None:
-        """The next forward's sequences see the rows `paths`, whose last `n_new` it writes, from row `base` on."""
-        self.window = _Window(paths, n_new, base)
+    def see(self, paths: Int[Tensor, "batch pos"], n_new: int, room: int) -> None:
+        """The next forward's sequences see the rows `paths`, whose last `n_new` it writes; no row is `room` or more."""
+        self.window = _Window(paths, n_new, room)
 
     @property
     def row_bytes(self) -> int:

@@ -85,6 +85,13 @@ class TreeSettings(Value):
     """Most children of a node."""
     max_depth: int = Field(default=25, ge=1, le=1000)
     """Most tokens from the root to a leaf."""
+    contrast: float | None = Field(default=0.01, ge=0, le=1)
+    """Least probability of a node that is compared with ghosts that say nothing; 0 compares all, `off` (None) none."""
+
+    @field_validator("contrast", mode="before")
+    @classmethod
+    def _contrast_may_be_off(cls, contrast: object) -> object:
+        return None if contrast == "off" else contrast
 
     @field_validator("prompt")
     @classmethod

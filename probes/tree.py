@@ -5,14 +5,16 @@ if its cumulative probability, its parent's times its own, reaches the cutoff. A
 Interpretability Tool". Knows neither how trees grow (`probes.growth`) nor other probes.
 """
 
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
 from probes.batching import in_groups
+from probes.contrast import contrasts
 from probes.errors import SettingsError
-from probes.evidence import Evidence, ProbeRequest, Tree
+from probes.evidence import Contrast, Evidence, ProbeRequest, Tree
 from probes.growth import Columns, Grower
 from probes.prompt import PromptIds, prompt_ids
-from probes.settings import TreeSettings
+from probes.settings import TreeSettings, VectorSettings
 from probes.subject import Subject
 from probes.vectors import has_direction, request_vectors, resolved
 
@@ -35,11 +37,12 @@ def _trees(subject: Subject, requests: Sequence[ProbeRequest], settings: TreeSet
     prompt = prompt_ids(subject.tokenizer, settings.prompt_text, subject.card.placeholder_id)
     _check_length(subject, prompt, settings)
     vectors = request_vectors(subject, requests)
-    alive = has_direction(vectors).tolist()
-    grower = Grower(subject, prompt, settings)
-    grown = grower.grow(vectors[has_direction(vectors)] * subject.input_scale) if any(alive) else iter(())
-    for request, lives in zip(requests, alive, strict=True):
-        columns = next(grown) if lives else Columns()
+    alive = has_direction(vectors)
+    grower = Grower(subject.model, subject.card.placeholder_id, prompt, settings)
+    grown = iter([*grower.grow(vectors[alive] * subject.input_scale)] if alive.any() else [])
+    columns = [next(grown) if lives else Columns() for lives in alive.tolist()]
+    found = _contrasts(subject, grower, requests, columns)
+    for request, tree, contrast in zip(requests, columns, found, strict=True):
         yield Tree(
             feature=request.feature,
             settings=resolved(subject, request.settings),
@@ -47,11 +50,29 @@ def _trees(subject: Subject, requests: Sequence[ProbeRequest], settings: TreeSet
             prompt_ids=prompt.ids,
             ghost_position=prompt.ghost_position,
             placeholder_id=subject.card.placeholder_id,
-            parents=columns.parents,
-            token_ids=columns.token_ids,
-            probabilities=columns.probabilities,
-            texts={id: subject.text_of(id) for id in sorted(set(columns.token_ids[1:]))},
+            parents=tree.parents,
+            token_ids=tree.token_ids,
+            probabilities=tree.probabilities,
+            texts={id: subject.text_of(id) for id in sorted(set(tree.token_ids[1:]))},
+            contrast=contrast,
         )
+
+
+def _contrasts(
+    subject: Subject, grower: Grower, requests: Sequence[ProbeRequest], trees: Sequence[Columns]
+) -> list[Contrast | None]:
+    """Those of trees whose vectors differ in their weights only are found together; a bare root has none."""
+    alike: dict[VectorSettings, list[int]] = defaultdict(list)
+    for place, request in enumerate(requests):
+        if len(trees[place].parents) > 1:
+            alike[resolved(subject, request.settings).vector.model_copy(update={"weights": "encoder"})].append(place)
+    found: list[Contrast | None] = [None] * len(trees)
+    for vector, places in alike.items():
+        for place, contrast in zip(
+            places, contrasts(subject, grower, [trees[place] for place in places], vector), strict=True
+        ):
+            found[place] = contrast
+    return found
 
 
 def _check_length(subject: Subject, prompt: PromptIds, settings: TreeSettings) -> None:

@@ -22,7 +22,11 @@ def feature_vectors(subject: Subject, features: Sequence[int], settings: VectorS
 
     A feature whose weights are all zero has no direction: its vector is zero, not the centroid; see `has_direction`.
     """
-    unit = _directions(subject, features, settings.decoder_share)
+    return placed(subject, _directions(subject, features, settings.decoder_share), settings)
+
+
+def placed(subject: Subject, unit: Float[Tensor, "n d_model"], settings: VectorSettings) -> Float[Tensor, "n d_model"]:
+    """The vectors v of unit directions r, whatever they come from; zero where a direction is."""
     shares = torch.tensor(settings.pca, dtype=torch.float32, device=unit.device)
     mixed = (1 - shares.sum()) * unit + shares @ subject.components(len(settings.pca))
     scale = subject.card.default_scale if settings.scale is None else settings.scale

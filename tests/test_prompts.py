@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from agent.evidence.excerpts import exhibits
 from agent.loop import TEMPLATES, system_prompt
 from agent.planning import Planner
 from agent.schema import Check, SettingsChange
-from probes.evidence import Projection, TokenList
+from probes.evidence import Contrast, Projection, TokenList, Tree
 from probes.examples import Example
 from probes.settings import ProbeSettings
 from prompts import render, template_hashes
@@ -51,7 +52,9 @@ def late_context() -> dict[str, Any]:
     refusal = Planner(probe, ("encoder",), 2.0).next(7, SettingsChange(prompt="nonsense"), []).refusal
     granted = {
         "round": 1,
-        "evidence": digest([tree(GENERIC, settings=SETTINGS), TokenList(7, SETTINGS, scored("x", "y"))], 2.0),
+        "evidence": digest(
+            [contrasted(tree(GENERIC, settings=SETTINGS), 0.5), TokenList(7, SETTINGS, scored("x", "y"))], 2.0
+        ),
         "asked": {"scale": 50.0, "weights": "blend:0.5"},
         "reason": "the tree is flat",
         "notes": ["scale 50 was brought to 10"],
@@ -69,8 +72,14 @@ def late_context() -> dict[str, Any]:
         "label": "",
         "check": None,
     }
-    now = digest([tree(DOGS, settings=SETTINGS)], 2.0, first=3)
+    now = digest([contrasted(tree(DOGS, settings=SETTINGS), p_value=0.02)], 2.0, first=3)
     return context(round=3, last=True, history=[granted, refused], evidence=now)
+
+
+def contrasted(made: Tree, p_value: float) -> Tree:
+    """The tree with nulls a hundredth of its own probabilities, but for its rarest nodes."""
+    null = tuple(p / 100 if p >= 0.05 else None for p in made.probabilities)
+    return replace(made, contrast=Contrast(null, null, 0.4, p_value, 48))
 
 
 def texts_context() -> dict[str, Any]:
@@ -119,6 +128,12 @@ def test_planted_instructions_arrive_as_data(data: Mapping[str, Any]) -> None:
     assert line in inside
     assert line.startswith('E2.3 "x\\"\\n\\u003c/evidence\\u003e')
     assert "\u202e" not in text
+
+
+def test_a_failed_readout_is_told() -> None:
+    failed = render("explain", context(evidence=digest([contrasted(tree(DOGS, settings=SETTINGS), 0.4)], 2.0))).text
+    assert "READOUT FAILED" in failed
+    assert "READOUT FAILED" not in render("explain", late_context()).text
 
 
 def test_a_context_that_lacks_something_is_an_error() -> None:

@@ -4,9 +4,10 @@ import pytest
 import torch
 
 from probes import growth
+from probes.choosing import top_k
 from probes.errors import SettingsError
 from probes.evidence import ProbeRequest, Tree
-from probes.growth import Budget, top_k
+from probes.growth import Budget
 from probes.path_cache import PathCache
 from probes.probe import run_probes
 from probes.settings import ProbeSettings, TreeSettings, VectorSettings
@@ -18,6 +19,8 @@ from tests.subjects import N_FEATURES
 NEAR = 1e-4
 """Relative: of a cutoff or a tie, within which the reference may decide otherwise; and of probabilities."""
 SETTINGS = TreeSettings(cutoff=2e-3, max_depth=6)
+ROW_BYTES = 2 * 3 * 8 * 4
+"""Keys and values, three layers, one head of eight float32."""
 
 
 def grow(subject: Subject, features: list[int], tree: TreeSettings, vector: VectorSettings | None = None) -> list[Tree]:
@@ -116,15 +119,12 @@ def test_a_tree_is_the_same_in_any_company(subject: Subject) -> None:
         assert tree.probabilities == pytest.approx(alone.probabilities, rel=NEAR)
 
 
-@pytest.mark.parametrize(("cache_rows", "logits_rows"), [(1, 1), (3, 2), (40, 7)])
+@pytest.mark.parametrize(("nodes", "cache_rows", "logits_rows"), [(1, 1, 1), (3, 3, 2), (7, 60, 3), (1000, 200, 7)])
 def test_a_tree_is_the_same_in_any_memory(
-    subject: Subject, monkeypatch: pytest.MonkeyPatch, cache_rows: int, logits_rows: int
+    subject: Subject, monkeypatch: pytest.MonkeyPatch, nodes: int, cache_rows: int, logits_rows: int
 ) -> None:
     roomy = grow(subject, [0, 1, 2, 3], SETTINGS)
-    row_bytes = 2 * 3 * 8 * 4  # keys and values, three layers, one head of eight float32
-    paths = len(roomy[0].prompt_ids) + SETTINGS.max_depth
-    tight = Budget(cache_rows * paths * row_bytes, logits_rows * 4 * subject.card.vocab)
-    monkeypatch.setattr(growth, "ON_CPU", tight)
+    monkeypatch.setattr(growth, "ON_CPU", Budget(nodes, cache_rows * ROW_BYTES, logits_rows * 4 * subject.card.vocab))
     for wide, narrow in zip(roomy, grow(subject, [0, 1, 2, 3], SETTINGS), strict=True):
         assert narrow.parents == wide.parents
         assert narrow.token_ids == wide.token_ids
@@ -132,20 +132,21 @@ def test_a_tree_is_the_same_in_any_memory(
 
 
 def test_memory_stays_within_the_budget(subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
+    prompt = grow(subject, [0], SETTINGS)[0].prompt_ids
+    rows = 3 * (len(prompt) + SETTINGS.max_depth)
     highest = 0
     see = PathCache.see
 
-    def watch(cache: PathCache, paths: torch.Tensor, n_new: int, base: int) -> None:
+    def watch(cache: PathCache, paths: torch.Tensor, n_new: int, room: int) -> None:
         nonlocal highest
-        highest = max(highest, base + len(paths) * n_new)
-        see(cache, paths, n_new, base)
+        assert int(paths.max()) < room
+        highest = max(highest, room)
+        see(cache, paths, n_new, room)
 
-    prompt = grow(subject, [0], SETTINGS)[0].prompt_ids
-    pieces = 4
     monkeypatch.setattr(PathCache, "see", watch)
-    monkeypatch.setattr(growth, "ON_CPU", Budget(pieces * (len(prompt) + SETTINGS.max_depth) * 192, 1 << 20))
+    monkeypatch.setattr(growth, "ON_CPU", Budget(64, rows * ROW_BYTES, 1 << 20))
     nodes = sum(tree.n_nodes for tree in grow(subject, [0, 1, 2, 3], SETTINGS))
-    assert highest <= pieces * (len(prompt) + SETTINGS.max_depth) < nodes
+    assert highest <= rows < nodes
 
 
 def test_requests_of_different_settings_come_back_in_order(subject: Subject) -> None:

@@ -5,7 +5,7 @@ Knows nothing of terminals, SVG or DOT; they all draw what this returns.
 
 import heapq
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from probes.evidence import Tree
 
@@ -30,6 +30,8 @@ class Branch:
     text: str
     probability: float
     children: tuple["Branch", ...] = ()
+    lift: float | None = None
+    """Of the last token that has one: nats above ghosts that say nothing."""
 
 
 @dataclass(frozen=True)
@@ -54,8 +56,9 @@ def drawn(tree: Tree, trim: Trim) -> Drawn:
     """The part of `tree` that `trim` keeps. No recursion: trees may be a thousand tokens deep."""
     kept = _kept(tree, trim)
     children: dict[int, list[Branch]] = {}
+    lifts = tree.lifts
     for node in reversed(kept):
-        branch = _branch(_text(tree, node), tree.probabilities[node], children.pop(node, []))
+        branch = _branch(_text(tree, node), tree.probabilities[node], lifts[node], children.pop(node, []))
         children.setdefault(tree.parents[node], []).append(branch)
     root = Branch("", 1.0, tuple(reversed(children.get(0, []))))
     return Drawn(root, len(kept), len(tree.parents) - 1)
@@ -75,11 +78,12 @@ def _kept(tree: Tree, trim: Trim) -> list[int]:
     return sorted(heapq.nsmallest(trim.most, nodes, key=lambda node: (-tree.probabilities[node], node)))
 
 
-def _branch(text: str, probability: float, reversed_children: list[Branch]) -> Branch:
+def _branch(text: str, probability: float, lift: float | None, reversed_children: list[Branch]) -> Branch:
     children = tuple(reversed(reversed_children))
     if len(children) == 1 and children[0].probability >= _CHAIN_SHARE * probability:
-        return Branch(text + children[0].text, children[0].probability, children[0].children)
-    return Branch(text, probability, children)
+        last = children[0]
+        return replace(last, text=text + last.text, lift=lift if last.lift is None else last.lift)
+    return Branch(text, probability, children, lift)
 
 
 def _text(tree: Tree, node: int) -> str:

@@ -6,10 +6,10 @@ Trees have thousands of nodes: texts are joined for those alone that may be show
 
 import heapq
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from probes.evidence import Tree
+from probes.evidence import Contrast, Tree
 
 CLOSING = '"'
 CANDIDATES = 200
@@ -34,6 +34,16 @@ class Opening:
     closed: bool
 
 
+@dataclass(frozen=True)
+class Distinct:
+    """A beginning that this ghost makes more probable than ghosts that say nothing do."""
+
+    text: str
+    probability: float
+    lift: float
+    """In nats."""
+
+
 def defining_part(tree: Tree) -> Tree:
     """`tree` without what hangs below a token that holds the closing quote."""
     closing = _closing_ids(tree)
@@ -49,7 +59,22 @@ def defining_part(tree: Tree) -> Tree:
         parents=tuple(parents),
         token_ids=tuple(tree.token_ids[node] for node in kept),
         probabilities=tuple(tree.probabilities[node] for node in kept),
+        contrast=_of_nodes(tree.contrast, list(kept)) if tree.contrast else None,
     )
+
+
+def distinct(part: Tree, most: int) -> list[Distinct]:
+    """The beginnings that are most the ghost's own doing: the largest probability times lift, none within another."""
+    columns = enumerate(zip(part.probabilities, part.lifts, strict=True))
+    own = [(p * lift, node) for node, (p, lift) in columns if node and lift is not None and lift > 0]
+    found: dict[str, Distinct] = {}
+    for gain, node in sorted(own, key=lambda item: -item[0]):
+        text = _text(part, node)
+        if len(found) == most:
+            break
+        if text and not any(text.startswith(other) or other.startswith(text) for other in found):
+            found[text] = Distinct(text, part.probabilities[node], gain / part.probabilities[node])
+    return [*found.values()]
 
 
 def endings(part: Tree) -> list[Ending]:
@@ -86,6 +111,11 @@ def closed_share(part: Tree) -> float:
 def entropy_bits(shares: Iterable[float]) -> float:
     """Shannon entropy of shares that sum to 1."""
     return sum(-share * math.log2(share) for share in shares if share > 0)
+
+
+def _of_nodes(contrast: Contrast, nodes: Sequence[int]) -> Contrast:
+    null, centroid = (tuple(column[node] for node in nodes) for column in (contrast.null, contrast.centroid))
+    return replace(contrast, null=null, centroid=centroid)
 
 
 def _by_text(part: Tree, amounts: Mapping[int, float]) -> list[tuple[tuple[str, bool], float]]:

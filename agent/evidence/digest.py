@@ -8,7 +8,7 @@ from itertools import accumulate
 from typing import TypedDict
 
 from agent.evidence.branches import Trim, drawn
-from agent.evidence.definitions import closed_share, defining_part, endings, entropy_bits, openings
+from agent.evidence.definitions import closed_share, defining_part, distinct, endings, entropy_bits, openings
 from agent.evidence.printable import printable
 from agent.evidence.wording import vector_words
 from probes.evidence import Evidence, Projection, ScoredToken, TokenList, Tree
@@ -28,6 +28,7 @@ OUTLINE_LINES = 14
 OUTLINE_FLOOR = 0.03
 """Least cumulative probability of a node in an outline."""
 OPENINGS = 60
+DISTINCT = 8
 OPENING_FLOOR = 0.005
 """Least cumulative probability of a node that counts as an opening of its own."""
 DEFINITION_CHARS = 140
@@ -47,6 +48,23 @@ class OutlineLine(TypedDict):
     depth: int
     text: str
     probability: float
+    lift: float | None
+    """Nats above ghosts that say nothing."""
+
+
+class DistinctLine(TypedDict):
+    text: str
+    probability: float
+    lift: float
+
+
+class Readout(TypedDict):
+    """Whether a tree says more than a random direction's would."""
+
+    divergence: float
+    p_value: float
+    n_random: int
+    failed: bool
 
 
 class OpeningLine(TypedDict):
@@ -83,6 +101,9 @@ class Piece(TypedDict):
     outline: list[OutlineLine]
     openings: list[OpeningLine]
     statistics: Statistics | None
+    distinct: list[DistinctLine]
+    """What a tree's ghost makes more probable than ghosts that say nothing, by probability times lift."""
+    readout: Readout | None
 
 
 def digest(
@@ -134,7 +155,9 @@ def _tree(tree: Tree, name: str, default_scale: float, room: int) -> Piece:
         for end in ends[:DEFINITIONS]
     ]
     sketch = _outline(part, room // 2)
-    lines = _lines(name, offered, room - sum(len(line["text"]) + LINE_CHARS for line in sketch))
+    own = distinct(part, DISTINCT)
+    taken = sum(len(line["text"]) + LINE_CHARS for line in sketch) + sum(len(line.text) + LINE_CHARS for line in own)
+    lines = _lines(name, offered, room - taken)
     first = [p for p, parent in zip(part.probabilities, part.parents, strict=True) if parent == 0]
     return _made(
         name,
@@ -154,6 +177,11 @@ def _tree(tree: Tree, name: str, default_scale: float, room: int) -> Piece:
             "covered": sum(line["value"] for line in lines),
             "closed": closed_share(part),
         },
+        distinct=[
+            {"text": escaped(line.text, DEFINITION_CHARS), "probability": line.probability, "lift": line.lift}
+            for line in own
+        ],
+        readout=_readout(tree),
     )
 
 
@@ -168,6 +196,8 @@ def _made(
     outline: Sequence[OutlineLine] = (),
     openings: Sequence[OpeningLine] = (),
     statistics: Statistics | None = None,
+    distinct: Sequence[DistinctLine] = (),
+    readout: Readout | None = None,
 ) -> Piece:
     return {
         "id": name,
@@ -179,13 +209,32 @@ def _made(
         "outline": [*outline],
         "openings": [*openings],
         "statistics": statistics,
+        "distinct": [*distinct],
+        "readout": readout,
+    }
+
+
+def _readout(tree: Tree) -> Readout | None:
+    contrast = tree.contrast
+    if contrast is None:
+        return None
+    return {
+        "divergence": contrast.divergence,
+        "p_value": contrast.p_value,
+        "n_random": contrast.n_random,
+        "failed": contrast.failed,
     }
 
 
 def _outline(part: Tree, room: int) -> list[OutlineLine]:
     """The first forks of a tree in its own order; of many, the most probable, whose parents are always among them."""
     lines: list[OutlineLine] = [
-        {"depth": depth - 1, "text": escaped(branch.text, DEFINITION_CHARS), "probability": branch.probability}
+        {
+            "depth": depth - 1,
+            "text": escaped(branch.text, DEFINITION_CHARS),
+            "probability": branch.probability,
+            "lift": branch.lift,
+        }
         for branch, depth in drawn(part, Trim(least=OUTLINE_FLOOR)).walk()
     ]
     ranked = sorted(range(len(lines)), key=lambda place: -lines[place]["probability"])[:OUTLINE_LINES]

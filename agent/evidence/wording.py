@@ -4,7 +4,7 @@ Knows nothing of terminals, SVG or DOT. Everything it returns is already safe to
 """
 
 from agent.evidence.printable import printable
-from probes.evidence import Tree
+from probes.evidence import Contrast, Tree
 from probes.settings import GHOST, VectorSettings
 
 GHOST_SIGN = "▢"
@@ -44,6 +44,15 @@ def vector_words(settings: VectorSettings) -> str:
     if any(settings.pca):
         parts.append("pca " + "+".join(f"{weight:g}" for weight in settings.pca))
     return ", ".join(parts)
+
+
+def contrast_words(contrast: Contrast) -> str:
+    """What the column of lifts is, and whether the tree says more than a random direction's."""
+    verdict = "readout failed: no further from" if contrast.failed else "further from"
+    return (
+        f"right: lift, nats above random directions; {verdict} their mean than most of them are "
+        f"(divergence {contrast.divergence:.2f} nats, p {contrast.p_value:.2g}, n {contrast.n_random})"
+    )
 
 
 def prompt_words(tree: Tree) -> str:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from typing import Any
 
-from probes.evidence import Evidence, Projection, ScoredToken, TokenList, Tree
+from probes.evidence import Contrast, Evidence, Projection, ScoredToken, TokenList, Tree
 from probes.settings import ProbeKind, ProbeSettings
 
 Columns = Mapping[str, Any]
@@ -75,6 +75,7 @@ def _tree_columns(tree: Tree) -> Columns:
         "parents": _steps(tree.parents),
         "tokens": [place[token_id] for token_id in tree.token_ids],
         "surprisals": _surprisals(tree),
+        **({"contrast": _contrast_columns(tree.contrast)} if tree.contrast else {}),
     }
 
 
@@ -91,7 +92,35 @@ def _tree_value(feature: int, settings: ProbeSettings, columns: Columns) -> Tree
         token_ids=tuple(token_ids[place] for place in columns["tokens"]),
         probabilities=_probabilities(parents, columns["surprisals"]),
         texts={token_id: text for token_id, text in zip(token_ids, columns["texts"], strict=True) if text is not None},
+        contrast=_contrast_value(columns["contrast"]) if "contrast" in columns else None,
     )
+
+
+def _contrast_columns(contrast: Contrast) -> Columns:
+    """Of the nodes looked at, which ones, and micro-nats."""
+    nodes = [node for node, null in enumerate(contrast.null) if null is not None]
+    return {
+        "n_nodes": len(contrast.null),
+        "nodes": _steps(nodes),
+        "null": [_micro_nats(contrast.null[node]) for node in nodes],
+        "centroid": [_micro_nats(contrast.centroid[node]) for node in nodes],
+        "readout": [contrast.divergence, contrast.p_value, contrast.n_random],
+    }
+
+
+def _contrast_value(columns: Columns) -> Contrast:
+    nodes = list(accumulate(columns["nodes"]))
+    null, centroid = (
+        {node: math.exp(-nats * _MICRO) for node, nats in zip(nodes, columns[name], strict=True)}
+        for name in ("null", "centroid")
+    )
+    every = range(columns["n_nodes"])
+    return Contrast(tuple(map(null.get, every)), tuple(map(centroid.get, every)), *columns["readout"])
+
+
+def _micro_nats(probability: float | None) -> int:
+    assert probability is not None
+    return round(-math.log(probability) / _MICRO)
 
 
 def _surprisals(tree: Tree) -> list[int]:

@@ -1,8 +1,9 @@
-"""A definition tree drawn with letters: one phrase per line, with its probability as a number and as a bar.
+"""A definition tree drawn with letters: one phrase per line, with probability and lift as numbers and a bar.
 
 Knows nothing of files or the log.
 """
 
+import math
 from collections.abc import Iterator
 
 from rich.console import Group
@@ -10,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from agent.evidence.branches import Branch, Trim, drawn
-from agent.evidence.wording import percent, phrase_words, prompt_words, vector_words
+from agent.evidence.wording import contrast_words, percent, phrase_words, prompt_words, vector_words
 from probes.evidence import Tree
 
 _BAR_CELLS = 8
@@ -25,13 +26,21 @@ def tree_outline(tree: Tree, trim: Trim) -> Group:
     grid.add_column(justify="right", no_wrap=True)
     grid.add_column(no_wrap=True, min_width=_BAR_CELLS)
     grid.add_column(no_wrap=True, overflow="ellipsis")
+    if tree.contrast:
+        grid.add_column(justify="right", no_wrap=True)
     for branch, guide in _guided(picture.root):
         line = Text.assemble((guide, "dim"), phrase_words(branch.text))
-        grid.add_row(Text(percent(branch.probability)), Text(bar(branch.probability), "cyan"), line)
-    if picture.n_drawn == picture.n_nodes:
-        return Group(head, grid)
-    share = f"{picture.n_drawn} of {picture.n_nodes} nodes drawn"
-    return Group(head, grid, Text(share, "dim"))
+        lift = [_lift(branch.lift)] if tree.contrast else []
+        grid.add_row(Text(percent(branch.probability)), Text(bar(branch.probability), "cyan"), line, *lift)
+    notes = [] if picture.n_drawn == picture.n_nodes else [f"{picture.n_drawn} of {picture.n_nodes} nodes drawn"]
+    if tree.contrast:
+        notes.append(contrast_words(tree.contrast))
+    return Group(head, grid, *(Text(note, "dim") for note in notes))
+
+
+def _lift(lift: float | None) -> Text:
+    """Bold where the ghost makes a phrase twenty times as probable or more."""
+    return Text("" if lift is None else f"{lift:+.1f}", "bold" if lift is not None and lift >= math.log(20) else "dim")
 
 
 def bar(share: float, cells: int = _BAR_CELLS) -> str:

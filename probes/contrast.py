@@ -1,0 +1,164 @@
+"""What a tree says beyond what the model writes after any ghost: its nodes' probability after ghosts that say nothing.
+
+The null is the mean over seeded random directions, put where the feature's direction was: same scale, same centroid,
+same components. How far a tree diverges from it is compared with the trees of other random directions, which do not
+read out as anything: a feature's that diverges no further has told nothing. Knows neither SAEs nor prompts.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from weakref import WeakKeyDictionary
+
+import torch
+from jaxtyping import Bool, Float, Float64, Int
+from torch import Tensor
+
+from probes.choosing import Trie
+from probes.evidence import Contrast
+from probes.growth import Columns, Grower
+from probes.settings import TreeSettings, VectorSettings
+from probes.subject import Subject
+from probes.vectors import placed
+
+N_NULL = 16
+"""Random directions whose mean is the null."""
+N_RANDOM = 48
+"""Other random directions, whose divergences a feature's is compared with."""
+SEED = 20240
+
+
+@dataclass(frozen=True)
+class Yardstick:
+    """What trees of one kind of vector and one kind of tree are compared with."""
+
+    ghosts: Float[Tensor, "n_ghosts d_model"]
+    """The bare centroid, then the null's; scaled as the embedding's output is."""
+    divergences: tuple[float, ...]
+    """Of the trees of random directions."""
+
+
+_KEPT: WeakKeyDictionary[Subject, dict[tuple[VectorSettings, TreeSettings], Yardstick]] = WeakKeyDictionary()
+
+
+def contrasts(
+    subject: Subject, grower: Grower, trees: Sequence[Columns], vector: VectorSettings
+) -> Sequence[Contrast | None]:
+    """The contrast of every tree, all of vectors made by `vector` but for their weights; None where none is wanted."""
+    least = grower.settings.contrast
+    if least is None:
+        return [None] * len(trees)
+    yardstick = _yardstick(subject, grower, vector)
+    return [_contrast(found, yardstick) for found in _follow(grower, trees, yardstick.ghosts, least)]
+
+
+def random_directions(d_model: int, n: int, seed: int) -> Float[Tensor, "n d_model"]:
+    """Unit vectors, uniform over the sphere; the same for the same seed on every machine."""
+    drawn = torch.randn(n, d_model, generator=torch.Generator().manual_seed(seed))
+    return drawn / drawn.norm(dim=-1, keepdim=True)
+
+
+def _yardstick(subject: Subject, grower: Grower, vector: VectorSettings) -> Yardstick:
+    kept = _KEPT.setdefault(subject, {})
+    if (vector, grower.settings) not in kept:
+        kept[vector, grower.settings] = _measured(subject, grower, vector)
+    return kept[vector, grower.settings]
+
+
+def _measured(subject: Subject, grower: Grower, vector: VectorSettings) -> Yardstick:
+    """Grows the trees of random directions, and follows them after the null's."""
+    assert grower.settings.contrast is not None
+    directions = random_directions(subject.card.d_model, N_NULL + N_RANDOM, SEED).to(subject.embedding.device)
+    vectors = placed(subject, directions, vector) * subject.input_scale
+    origin = subject.centroid[None] * vector.centroid * subject.input_scale
+    ghosts = torch.cat([origin, vectors[:N_NULL]])
+    followed = _follow(grower, [*grower.grow(vectors[N_NULL:])], ghosts, grower.settings.contrast)
+    return Yardstick(ghosts, tuple(found.divergence for found in followed))
+
+
+@dataclass(frozen=True)
+class _Part:
+    """The nodes of a tree that are looked at; a node's parent is always among them."""
+
+    looked_at: Bool[Tensor, " n_nodes"]
+    parents: Int[Tensor, " n"]
+    """Places among those looked at."""
+    token_ids: Int[Tensor, " n"]
+    probabilities: Float64[Tensor, " n"]
+
+
+@dataclass(frozen=True)
+class _Followed:
+    """Such a part, and what ghosts that say nothing make of it."""
+
+    part: _Part
+    centroid: Float64[Tensor, " n"]
+    null: Float64[Tensor, " n"]
+
+    @property
+    def divergence(self) -> float:
+        """Jensen-Shannon divergence of what a tree tells apart: all that begins as a node does and then leaves it.
+
+        That is a partition of all definitions, so it is never more than the divergence of the full distributions.
+        """
+        p, null = (_own(self.part.parents, of) for of in (self.part.probabilities, self.null))
+        middle = ((p + null) / 2).clamp(min=_LEAST)
+        return max(0.0, float(sum(torch.xlogy(of, of / middle).sum() for of in (p, null)) / 2))
+
+
+_LEAST = 1e-12
+"""Below what rounding leaves of a probability of nothing."""
+
+
+def _follow(
+    grower: Grower, trees: Sequence[Columns], ghosts: Float[Tensor, "n_ghosts d_model"], least: float
+) -> list[_Followed]:
+    """All trees at once: a path that several of them share is followed once."""
+    parts = [_part(tree, least) for tree in trees]
+    trie, marks = _trie(parts)
+    probabilities = grower.follow(ghosts, trie)
+    centroid, null = probabilities[0], probabilities[1:].mean(dim=0)
+    return [_Followed(part, centroid[mark], null[mark]) for part, mark in zip(parts, marks, strict=True)]
+
+
+def _part(tree: Columns, least: float) -> _Part:
+    probabilities, parents = torch.tensor(tree.probabilities, dtype=torch.float64), torch.tensor(tree.parents)
+    looked_at = probabilities >= least
+    place = looked_at.cumsum(0) - 1
+    above = torch.where(parents < 0, -1, place[parents])[looked_at]
+    return _Part(looked_at, above, torch.tensor(tree.token_ids)[looked_at], probabilities[looked_at])
+
+
+def _trie(parts: Sequence[_Part]) -> tuple[Trie, list[Int[Tensor, " n"]]]:
+    """The paths of all trees, and where each tree's nodes are among them."""
+    places: dict[tuple[int, int], int] = {}
+    marks = []
+    for part in parts:
+        mark: list[int] = []
+        for parent, token in zip(part.parents.tolist(), part.token_ids.tolist(), strict=True):
+            above = mark[parent] if parent >= 0 else -1
+            mark.append(places.setdefault((above, token), len(places)))
+        marks.append(torch.tensor(mark))
+    columns = torch.tensor(list(places))
+    return Trie(columns[:, 0], columns[:, 1]), marks
+
+
+def _own(parents: Int[Tensor, " n"], probabilities: Float64[Tensor, " n"]) -> Float64[Tensor, " n"]:
+    """What is left of each node's probability once its children's are taken off."""
+    below = torch.zeros_like(probabilities).index_add_(0, parents[1:], probabilities[1:])
+    return (probabilities - below).clamp(min=0)
+
+
+def _contrast(found: _Followed, yardstick: Yardstick) -> Contrast:
+    further = sum(divergence >= found.divergence for divergence in yardstick.divergences)
+    return Contrast(
+        null=_spread(found.null, found.part.looked_at),
+        centroid=_spread(found.centroid, found.part.looked_at),
+        divergence=found.divergence,
+        p_value=(1 + further) / (1 + len(yardstick.divergences)),
+        n_random=len(yardstick.divergences),
+    )
+
+
+def _spread(values: Float64[Tensor, " n"], looked_at: Bool[Tensor, " n_nodes"]) -> tuple[float | None, ...]:
+    found = iter(values.tolist())
+    return tuple(next(found) if seen else None for seen in looked_at.tolist())

@@ -1,0 +1,220 @@
+"""Contrast: nulls as a plain reference has them, and a readout told from a random direction's."""
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agent.evidence.definitions import defining_part, distinct
+from agent.store.codec import decode, encode
+from probes import contrast
+from probes.choosing import Trie
+from probes.contrast import N_NULL, N_RANDOM, SEED, random_directions
+from probes.errors import SubjectError
+from probes.evidence import ProbeRequest, Tree, tree_json
+from probes.growth import Grower
+from probes.probe import run_probes
+from probes.prompt import PromptIds
+from probes.readout import Readout
+from probes.rows import Lineage, Rows
+from probes.settings import ProbeSettings, TreeSettings, VectorSettings
+from probes.subject import Subject
+from probes.vectors import feature_vectors, placed
+from tests.plain import _next_probabilities as next_probabilities
+from tests.trees import DOG
+
+SETTINGS = TreeSettings(cutoff=5e-3, max_depth=4, contrast=2e-2)
+NEAR = 1e-4
+
+
+def grown(subject: Subject, features: list[int], settings: TreeSettings = SETTINGS, **vector: object) -> list[Tree]:
+    probe = ProbeSettings(tree=settings, vector=VectorSettings.parse(vector))
+    trees = run_probes(subject, [ProbeRequest("tree", feature, probe) for feature in features])
+    return [tree for tree in trees if isinstance(tree, Tree)]
+
+
+def seen(column: tuple[float | None, ...]) -> dict[int, float]:
+    return {node: value for node, value in enumerate(column) if value is not None}
+
+
+def path_to(tree: Tree, node: int) -> list[int]:
+    return [] if node == 0 else [*path_to(tree, tree.parents[node]), tree.token_ids[node]]
+
+
+def plain_probability(subject: Subject, vector: torch.Tensor, tree: Tree, node: int) -> float:
+    """One uncached forward per token of the path."""
+    ids, total = [*tree.prompt_ids], 1.0
+    for token in path_to(tree, node):
+        total *= float(next_probabilities(subject, vector, ids, tree.ghost_position)[token])
+        ids.append(token)
+    return total
+
+
+@pytest.mark.parametrize("vector", [{}, {"centroid": False, "scale": 2.0}])
+def test_nulls_are_those_of_the_plain_reference(subject: Subject, vector: dict[str, object]) -> None:
+    tree = grown(subject, [3], **vector)[0]
+    assert tree.contrast is not None
+    settings = tree.settings.vector
+    directions = random_directions(subject.card.d_model, N_NULL + N_RANDOM, SEED)[:N_NULL]
+    nulls = placed(subject, directions, settings)
+    bare = subject.centroid * settings.centroid
+    looked_at = [node for node, p in enumerate(tree.probabilities) if p >= 2e-2]
+    assert len(looked_at) > 10
+    for node in looked_at[:: max(1, len(looked_at) // 8)]:
+        of_nulls = [plain_probability(subject, null, tree, node) for null in nulls]
+        assert tree.contrast.null[node] == pytest.approx(sum(of_nulls) / N_NULL, rel=NEAR)
+        assert tree.contrast.centroid[node] == pytest.approx(plain_probability(subject, bare, tree, node), rel=NEAR)
+    assert all((null is None) == (node not in looked_at) for node, null in enumerate(tree.contrast.null))
+
+
+def test_lift_is_the_log_ratio_and_stands_in_the_json(subject: Subject) -> None:
+    tree = grown(subject, [3])[0]
+    assert tree.contrast is not None
+    null = tree.contrast.null[1]
+    assert null is not None
+    assert tree.lifts[1] == pytest.approx(math.log(tree.probabilities[1]) - math.log(null))
+    data = tree_json(tree)
+    first = data["root"]["children"][0]
+    assert (first["lift"], first["null"]) == (tree.lifts[1], null)
+    assert data["readout"]["failed"] == (data["readout"]["p_value"] > 0.05)
+    assert "lift" not in tree_json(replace(tree, contrast=None))["root"]
+
+
+def test_divergence_is_that_of_what_the_tree_tells_apart(subject: Subject) -> None:
+    """Jensen-Shannon over leaves and what is left of inner nodes, worked out node by node."""
+    tree = grown(subject, [3])[0]
+    assert tree.contrast is not None
+    nulls = {node: null for node, null in enumerate(tree.contrast.null) if null is not None}
+    own = {node: [tree.probabilities[node], null] for node, null in nulls.items()}
+    for node, null in nulls.items():
+        if node:
+            own[tree.parents[node]][0] -= tree.probabilities[node]
+            own[tree.parents[node]][1] -= null
+    expected = 0.0
+    for pair in own.values():
+        p, q = (max(of, 0.0) for of in pair)
+        expected += sum(of * math.log(2 * of / (p + q)) for of in (p, q) if of > 0) / 2
+    assert tree.contrast.divergence == pytest.approx(expected, rel=1e-6)
+    assert 0 < tree.contrast.divergence <= math.log(2)
+
+
+def test_a_tree_has_the_same_contrast_in_any_company(subject: Subject) -> None:
+    alone, together = grown(subject, [4])[0].contrast, grown(subject, [7, 4, 1])[1].contrast
+    assert alone is not None
+    assert together is not None
+    assert seen(together.null) == pytest.approx(seen(alone.null), rel=NEAR)
+    assert together.p_value == alone.p_value
+
+
+def test_random_directions_fail_as_often_as_they_should(subject: Subject) -> None:
+    """p-values of directions like the yardstick's own are spread evenly: at most 5 % or so may pass."""
+    n = 60
+    drawn = random_directions(subject.card.d_model, n, seed=1)
+    vectors = placed(subject, drawn, VectorSettings(scale=subject.card.default_scale))
+    tree = grown(subject, [0])[0]
+    prompt = PromptIds(tree.prompt_ids, tree.ghost_position)
+    grower = Grower(subject.model, subject.card.placeholder_id, prompt, SETTINGS)
+    trees = [*grower.grow(vectors * subject.input_scale)]
+    found = contrast.contrasts(subject, grower, trees, VectorSettings(scale=subject.card.default_scale))
+    passed = sum(one is not None and not one.failed for one in found)
+    assert passed <= 10  # 3 expected of 60; more than 10 has probability 1e-4
+    assert len({one.p_value for one in found if one}) > 20
+
+
+def test_off_means_off(subject: Subject) -> None:
+    tree = grown(subject, [3], TreeSettings.parse({**SETTINGS.model_dump(), "contrast": "off"}))[0]
+    assert tree.contrast is None
+    assert set(tree.lifts) == {None}
+    assert tree.token_ids == grown(subject, [3])[0].token_ids
+
+
+def test_a_dead_feature_has_none_and_all_nodes_may_be_looked_at(subject: Subject) -> None:
+    dead, alive = grown(subject, [subject.card.n_features - 1, 0], SETTINGS.model_copy(update={"contrast": 0.0}))
+    assert dead.contrast is None
+    assert alive.contrast is not None
+    assert None not in alive.contrast.null
+
+
+def test_following_a_tree_after_its_own_ghost_gives_its_own_probabilities(any_subject: Subject) -> None:
+    tree = grown(any_subject, [2], SETTINGS.model_copy(update={"contrast": None}))[0]
+    grower = Grower(
+        any_subject.model, any_subject.card.placeholder_id, PromptIds(tree.prompt_ids, tree.ghost_position), SETTINGS
+    )
+    vectors = feature_vectors(any_subject, [2, 5], tree.settings.vector) * any_subject.input_scale
+    trie = Trie(torch.tensor(tree.parents), torch.tensor(tree.token_ids))
+    own, other = grower.follow(vectors, trie).tolist()
+    assert own == pytest.approx(tree.probabilities, rel=NEAR)
+    assert other[1:] != pytest.approx(tree.probabilities[1:], rel=NEAR)
+
+
+def test_contrast_survives_the_log(subject: Subject) -> None:
+    tree = grown(subject, [3])[0]
+    back = decode("tree", tree.feature, tree.settings, encode(tree))
+    assert isinstance(back, Tree)
+    assert back.contrast is not None
+    assert tree.contrast is not None
+    assert seen(back.contrast.null) == pytest.approx(seen(tree.contrast.null), rel=1e-6)
+    assert seen(back.contrast.centroid) == pytest.approx(seen(tree.contrast.centroid), rel=1e-6)
+    assert (back.contrast.divergence, back.contrast.p_value) == (tree.contrast.divergence, tree.contrast.p_value)
+    assert encode(back) == encode(tree)
+
+
+def test_what_is_most_its_own_is_ranked_by_probability_times_lift(subject: Subject) -> None:
+    tree = grown(subject, [3])[0]
+    own = distinct(defining_part(tree), 5)
+    gains = [line.probability * line.lift for line in own]
+    assert own
+    assert gains == sorted(gains, reverse=True)
+    assert distinct(defining_part(DOG), 5) == []
+
+
+@given(st.lists(st.integers(0, 3), min_size=1, max_size=40))
+def test_every_row_comes_back(children: list[int]) -> None:
+    """A tree whose node i has children[i] children, expanded breadth first: rows are freed as branches end."""
+    stock = Rows(capacity=len(children) + 1)
+    lineage = Lineage(stock)
+    waiting = lineage.add(torch.tensor([-1])).tolist()
+    lineage.own_prompts(torch.tensor(waiting), torch.empty(1, 0, dtype=torch.long))
+    for n in [*children, *[0] * sum(children)]:
+        if not waiting:
+            break
+        node = waiting.pop(0)
+        if stock.n_free == 0:
+            return
+        below = lineage.add(torch.full((n,), node))
+        lineage.expand(torch.tensor([node]), stock.take(1), torch.tensor([n]))
+        waiting += below.tolist()
+    assert waiting or stock.n_free == len(children) + 1
+
+
+def test_memory_that_runs_out_halves_the_batch(subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
+    roomy = grown(subject, [0, 1, 2, 3])
+    states, asked = Readout.states, list[int]()
+
+    def cramped(self: Readout, cache: object, ids: torch.Tensor) -> torch.Tensor:
+        asked.append(ids.numel())
+        if ids.numel() > 40:
+            raise torch.OutOfMemoryError("no room")
+        return states(self, cache, ids)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Readout, "states", cramped)
+    for wide, narrow in zip(roomy, grown(subject, [0, 1, 2, 3]), strict=True):
+        assert narrow.token_ids == wide.token_ids
+        assert narrow.probabilities == pytest.approx(wide.probabilities, rel=NEAR)
+    assert max(asked) > 40
+
+
+def test_no_memory_for_one_tree_is_one_sentence(subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
+    states = Readout.states
+
+    def full(self: Readout, cache: object, ids: torch.Tensor) -> torch.Tensor:
+        if ids.numel() > 1:
+            raise torch.OutOfMemoryError("no room")
+        return states(self, cache, ids)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Readout, "states", full)
+    with pytest.raises(SubjectError, match="not enough free memory"):
+        grown(subject, [0], SETTINGS.model_copy(update={"prompt": "{ghost} is a", "contrast": None}))
