@@ -11,6 +11,7 @@ demo: install
 	$(BIN)/interpret --features 0-500 --cutoff 0.001 --log demo.db
 
 test: install
+	@$(BIN)/python -m tests.browser
 	$(BIN)/pytest
 
 lint: install
@@ -21,7 +22,7 @@ lint: install
 	$(BIN)/cog --check README.md
 
 bench: install
-	$(BIN)/python -m tests.bench.bench_tree --subject demo --features 0-63
+	$(BIN)/python -m tests.bench.bench_engine
 
 docs: install
 	$(BIN)/cog -r README.md

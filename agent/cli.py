@@ -16,11 +16,15 @@ from agent.evidence.printable import printable
 from agent.options import (
     Commands,
     by_key,
+    compare_options,
     doctor_options,
     example_options,
+    fit_options,
     log_options,
     run_options,
     score_options,
+    serve_options,
+    taxonomy_options,
     token_options,
     tree_options,
 )
@@ -82,6 +86,7 @@ def run(features: str, new: bool, dry_run: bool, settings_file: Path | None, **o
 @click.argument("feature")
 @_JSON
 @click.option("--svg", "svg_file", type=Path, metavar="FILE", help="Write a picture.")
+@click.option("--png", "png_file", type=Path, metavar="FILE", help="Write the picture as pixels.")
 @click.option("--dot", "as_dot", is_flag=True, help="Print the picture in graphviz's language.")
 @click.option("--trim", type=float, metavar="P", help="Draw what is at least this probable; else the most probable.")
 @tree_options
@@ -89,6 +94,7 @@ def tree(
     feature: str,
     as_json: bool,
     svg_file: Path | None,
+    png_file: Path | None,
     as_dot: bool,
     trim: float | None,
     settings_file: Path | None,
@@ -97,11 +103,11 @@ def tree(
     """Grow one feature's definition tree."""
     from agent.single import TreeOutput, show_tree
 
-    if as_json + as_dot + (svg_file is not None) > 1:
-        raise click.UsageError("--json, --svg and --dot each print a tree in their own way; choose one.")
+    if as_json + as_dot + (svg_file is not None) + (png_file is not None) > 1:
+        raise click.UsageError("--json, --svg, --png and --dot each print a tree in their own way; choose one.")
     if trim is not None and not 0 <= trim <= 1:
         raise SettingsError(f"Setting trim={trim!r} is not usable: it is a probability, from 0 to 1.")
-    show_tree(resolve(by_key(options), settings_file), feature, TreeOutput(as_json, as_dot, svg_file, trim))
+    show_tree(resolve(by_key(options), settings_file), feature, TreeOutput(as_json, as_dot, svg_file, png_file, trim))
 
 
 @interpret.command()
@@ -173,14 +179,87 @@ def examples(features: str, imported: str | None, form: str | None, settings_fil
 @click.argument("run_id", metavar="[RUN]", type=int, required=False)
 @click.option("--features", metavar="SPEC", help="Only these; all of the run's unless given.")
 @click.option("--examples", "corpus_id", type=int, metavar="N", help="Which of the log's texts; the latest ones.")
+@click.option("--plot", type=Path, metavar="FILE", help="Write the scores as a picture, .png or .svg.")
 @score_options
 def score(
-    run_id: int | None, features: str | None, corpus_id: int | None, settings_file: Path | None, **options: Any
+    run_id: int | None,
+    features: str | None,
+    corpus_id: int | None,
+    plot: Path | None,
+    settings_file: Path | None,
+    **options: Any,
 ) -> int:
     """Measure the labels of RUN, or of the latest run, on held-out texts and beside controls."""
     from agent.measuring import score_labels
 
-    return score_labels(resolve(by_key(options), settings_file), run_id, features, corpus_id)
+    return score_labels(resolve(by_key(options), settings_file), run_id, features, corpus_id, plot)
+
+
+@interpret.command()
+@click.option("--features", metavar="SPEC", help="0-500 (inclusive), 7, 1,5,9-12, all, random:50, @FILE.")
+@click.option("--runs", metavar="N,M", help="Instead, the scores of two scored runs, feature by feature.")
+@click.option("--yes", is_flag=True, help="Make however many trees and lists the grid asks for.")
+@click.option("--plot", type=Path, metavar="FILE", help="Draw the comparison, as .png or .svg.")
+@_JSON
+@compare_options
+def compare(
+    features: str | None,
+    runs: str | None,
+    yes: bool,
+    plot: Path | None,
+    as_json: bool,
+    settings_file: Path | None,
+    **options: Any,
+) -> int:
+    """Compare settings: under which of them do tree and token list fit a feature's texts better?"""
+    from agent.comparing import Output, compare_settings
+    from agent.comparing_runs import compare_runs
+    from agent.grids import grid_of, subjects_of
+
+    grid, options = grid_of(options)
+    configs = [resolve(by_key(one), settings_file) for one in subjects_of(options)]
+    output = Output(as_json, plot)
+    if (features is None) == (runs is None):
+        raise click.UsageError("Give either --features, to compare settings, or --runs, to compare two scored runs.")
+    if runs is not None:
+        return compare_runs(configs[0], runs, output)
+    return compare_settings(configs, features or "", grid, yes, output)
+
+
+@interpret.command()
+@click.option("--features", metavar="SPEC", help="Only these; those that were compared unless given.")
+@taxonomy_options
+def taxonomy(features: str | None, settings_file: Path | None, **options: Any) -> int:
+    """Sort the features that were compared: which probe captures them, and which settings work for which."""
+    from agent.classing import classify
+
+    return classify(resolve(by_key(options), settings_file), features)
+
+
+@interpret.command()
+@click.option(
+    "--labels",
+    required=True,
+    metavar="RUN|FILE|demo-known",
+    help="A run of the log, JSONL of {feature, label}, or the demo's known concepts.",
+)
+@click.option("--to", "path", required=True, type=Path, metavar="FILE", help="Where to keep the adapter: .safetensors.")
+@click.option(
+    "--least-score", metavar="SCORER:X", help="Of a run, also labels that nobody reviewed and that score at least X."
+)
+@click.option("--wording", metavar="TEXT", help="What the model is to write; what precedes {label} is given to it.")
+@click.option("--learn", type=click.Choice(("both", "scale", "bias")), default="both", help="Which numbers are fitted.")
+@click.option("--steps", type=int, default=300, show_default=True, metavar="N", help="Most steps.")
+@click.option(
+    "--hold-out", type=float, default=0.2, show_default=True, metavar="SHARE", help="Of the labels, to judge it by."
+)
+@fit_options
+def fit(settings_file: Path | None, **options: Any) -> None:
+    """Fit an adapter to labels: the scale and bias with which features' vectors are read best; use it by --adapter."""
+    from agent.fitting import FitRequest, fit_adapter
+
+    asked = {name: options.pop(name) for name in FitRequest.__dataclass_fields__}
+    fit_adapter(resolve(by_key(options), settings_file), FitRequest(**asked))
 
 
 @interpret.command()
@@ -191,6 +270,74 @@ def replay(run_id: int, settings_file: Path | None, **options: Any) -> int:
     from agent.replaying import replay_run
 
     return replay_run(resolve(by_key(options), settings_file).log, run_id)
+
+
+@interpret.command()
+@click.argument("run_id", metavar="[RUN]", type=int, required=False)
+@click.option("--to", "path", required=True, type=Path, metavar="FILE", help="Where; its ending says in which form.")
+@click.option("--format", "form", metavar="NAME", help="csv, jsonl, parquet, html or neuronpedia, whatever the ending.")
+@click.option("--status", type=click.Choice(_STATUSES), help="Only features of this status.")
+@click.option("--features", metavar="SPEC", help="Only these features.")
+@click.option("--reviewed", is_flag=True, help="Labels as reviewers accepted or worded them, beside the machine's.")
+@click.option("--source", metavar="MODEL/SOURCE", help="Neuronpedia's name of the SAE; known for presets.")
+@click.option("--method-name", metavar="NAME", help="How explanations were made, as Neuronpedia calls it.")
+@click.option("--model-name", metavar="NAME", help="What wrote them, as Neuronpedia calls it.")
+@log_options
+def export(
+    run_id: int | None, path: Path, form: str | None, settings_file: Path | None, log: Path | None, **wanted: Any
+) -> None:
+    """Write a run, or the latest one, for other tools: CSV, JSONL, Parquet, HTML or Neuronpedia's batches."""
+    from agent.exporting import Wanted, export_run
+
+    export_run(resolve({"log": log}, settings_file).log, run_id, path, form, Wanted(**wanted))
+
+
+@interpret.command("import")
+@click.argument("others", metavar="OTHER.db...", type=Path, nargs=-1, required=True)
+@log_options
+def import_(others: tuple[Path, ...], settings_file: Path | None, **options: Any) -> None:
+    """Bring what other logs hold, of runs on other machines, into this one; nothing here is overwritten."""
+    from agent.merging import import_logs
+
+    import_logs(resolve(by_key(options), settings_file).log, others)
+
+
+@interpret.command()
+@click.option("--port", type=click.IntRange(0, 65535), default=0, metavar="N", help="Any free one unless given.")
+@click.option("--host", default="127.0.0.1", metavar="H", help="Listen there; on this machine only unless given.")
+@click.option("--read-only", is_flag=True, help="Write no reviews and keep nothing.")
+@click.option("--open/--no-open", "opens", default=True, help="Open a browser, where there is a display.")
+@click.option("--reviewer", metavar="NAME", help="Whose reviews these are; the system's user unless given.")
+@serve_options
+def serve(
+    port: int,
+    host: str,
+    read_only: bool,
+    opens: bool,
+    reviewer: str | None,
+    settings_file: Path | None,
+    **options: Any,
+) -> int:
+    """Open a log in the browser: overview, labels, reviews; with a subject named, its probes too."""
+    from agent.serving import Place, serve
+
+    place = Place(host, port, read_only, opens, reviewer)
+    return serve(resolve(by_key(options), settings_file), place, _names_subject(options))
+
+
+@interpret.command()
+@click.argument("run_id", metavar="[RUN]", type=int, required=False)
+@click.option("--blind", is_flag=True, help="Hide scores, confidence and what others said.")
+@click.option("--again", is_flag=True, help="Labels that you have judged already, too.")
+@click.option("--reviewer", metavar="NAME", help="Whose reviews these are; the system's user unless given.")
+@log_options
+def review(
+    run_id: int | None, blind: bool, again: bool, reviewer: str | None, settings_file: Path | None, **options: Any
+) -> int:
+    """Judge labels one by one in the terminal: accept, edit, reject, flag, note, undo."""
+    from agent.reviewing import review_labels
+
+    return review_labels(resolve(by_key(options), settings_file).log, run_id, reviewer, blind, again)
 
 
 @interpret.command()

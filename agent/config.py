@@ -13,7 +13,7 @@ from pydantic import Field
 
 from probes.errors import SettingsError
 from probes.presets import SubjectSource
-from probes.settings import ProbeSettings, TokenSettings, TreeSettings, Value, VectorSettings
+from probes.settings import ProbeSettings, SteeringSettings, TokenSettings, TreeSettings, Value, VectorSettings
 
 SETTINGS_FILE = Path("interpret.toml")
 """Read from the working folder when it exists and no other file is named."""
@@ -42,6 +42,8 @@ class RunSettings(Value):
     """Most tokens of one answer, the model's thinking included."""
     effort: Literal["low", "medium", "high"] | None = None
     """How much a model that thinks is asked to think; its own default unless given."""
+    recommended: bool = False
+    """Whether what `interpret taxonomy` recommends for the subject stands for the settings that are not given."""
     seed: int = Field(default=0, ge=0)
     """Of everything that is drawn at random."""
     log: Path = Path("interpret.db")
@@ -90,13 +92,14 @@ GROUPS: dict[str, type[Value]] = {
     "vector": VectorSettings,
     "tree": TreeSettings,
     "tokens": TokenSettings,
+    "steering": SteeringSettings,
     "run": RunSettings,
     "examples": CorpusSettings,
     "score": ScoreSettings,
 }
 """The tables of a settings file; each field of a group is a key there and an option of the command line."""
 
-_SHOWN_AS = {"name": "subject"}
+_SHOWN_AS = {"name": "subject", "mode": "steer"}
 """Fields whose key and option have another name."""
 
 
@@ -117,7 +120,7 @@ def resolve(options: Mapping[str, Any], settings_file: Path | None = None) -> Ru
     merged = _without_rivals(in_file, given) | given
     group = {name: value.parse(_fields(value, merged)) for name, value in GROUPS.items() if name != "subject"}
     subject = SubjectSource.parse(_fields(SubjectSource, merged))
-    probe = {name: group[name] for name in ("vector", "tree", "tokens")}
+    probe = {name: group[name] for name in ("vector", "tree", "tokens", "steering")}
     plan = {"weights_plan": (merged["weights"],)} if "weights" in merged else {}
     others = {name: group[name] for name in ("examples", "score")}
     return RunConfig.parse({**dict(group["run"]), "subject": subject, "probe": probe, **plan, **others})

@@ -21,3 +21,7 @@ class InterruptError(InterpretError):
 
 class BudgetError(InterpretError):
     """The budget has no room for another call."""
+
+
+class ServeError(InterpretError):
+    """Pages cannot be served here, or keys not be read."""

@@ -6,6 +6,7 @@ Knows the order of things and what is said of them; the work is in `eval`.
 import asyncio
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -28,6 +29,8 @@ from eval import report
 from eval.embedders import SentenceEmbedder, SubjectEmbedder
 from eval.judge import LoggedJudge
 from eval.known import known_concepts
+from eval.pictures import score_figure
+from eval.plots import check_picture, save
 from eval.scorers import SCORERS, Tools, make_scorers
 from eval.scorers.base import Embedder
 from eval.scoring import Scoring
@@ -41,9 +44,13 @@ _FREE = ("embedding",)
 _ASKING = ("detection", "fuzzing")
 
 
-def score_labels(config: RunConfig, run_id: int | None, spec: str | None, corpus_id: int | None = None) -> int:
-    """Scores, prints; the exit status: 1 where a budget ended it, else 0. Raises InterpretError."""
+def score_labels(
+    config: RunConfig, run_id: int | None, spec: str | None, corpus_id: int | None = None, plot: Path | None = None
+) -> int:
+    """Scores, prints and plots; the exit status: 1 where a budget ended it, else 0. Raises InterpretError."""
     screen = console()
+    if plot is not None:
+        check_picture(plot)
     with RunLog.open(config.log) as log, ExitStack() as stack:
         run = log.run(run_id)
         subject = load_subject(config.subject)
@@ -73,6 +80,8 @@ def score_labels(config: RunConfig, run_id: int | None, spec: str | None, corpus
         )
         _measure(screen, scoring, explainer, rows, config.concurrency)
         _print(screen, log, scoring_id, rows, config.seed)
+        if plot is not None:
+            _plot(screen, log, scoring_id, rows, config.seed, plot)
         return exit_status(screen, admission.reason)
 
 
@@ -212,6 +221,13 @@ def _bar(screen: Console, n_features: int) -> Progress:
     bar = Progress(*columns, console=screen, disable=not screen.is_terminal)
     bar.add_task("", total=n_features)
     return bar
+
+
+def _plot(screen: Console, log: RunLog, scoring_id: int, rows: Sequence[LabelRow], seed: int, path: Path) -> None:
+    features = {row.feature for row in rows}
+    scores = [score for score in log.scores(scoring_id) if score.feature in features]
+    save(score_figure(scores, seed, f"Run {rows[0].run_id}: labels on held-out texts, beside controls"), path)
+    screen.print(Text(f"Wrote {path}."))
 
 
 def _print(screen: Console, log: RunLog, scoring_id: int, rows: Sequence[LabelRow], seed: int) -> None:

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import click
 
 from agent.config import GROUPS, SETTINGS_FILE, key_of
-from probes.settings import PROMPTS
+from probes.settings import AUTO, PROMPTS
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -77,6 +77,19 @@ class Numbers(click.ParamType[tuple[float, ...]]):
             self.fail(f"{value!r} is not a number, or several with commas between them.", param, ctx)
 
 
+class Scale(click.ParamType[str | float]):
+    """A scale to be given or to be found."""
+
+    name = "x|auto"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str | float:
+        """The number, or the word; a usage error otherwise."""
+        try:
+            return value if value == AUTO else float(value)
+        except ValueError:
+            self.fail(f"{value!r} is neither a number nor {AUTO}.", param, ctx)
+
+
 class Shares(click.ParamType[tuple[tuple[float, ...], ...]]):
     """Weights of principal components to be compared: alternatives with commas, several components with a plus."""
 
@@ -93,17 +106,20 @@ class Shares(click.ParamType[tuple[tuple[float, ...], ...]]):
         return tuple(() if part == (0.0,) else part for part in parts)
 
 
-class Scales(click.ParamType[tuple[float | None, ...]]):
-    """Scales to be compared; `default` is the subject's own."""
+class Scales(click.ParamType[tuple[float | str | None, ...]]):
+    """Scales to be compared; `default` is the subject's own, `auto` each feature's."""
 
     name = "x[,x2,...]"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[float | None, ...]:
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[float | str | None, ...]:
         """None stands for the subject's own."""
+        words = {"default": None, AUTO: AUTO}
         try:
-            return tuple(None if part.strip() == "default" else float(part) for part in str(value).split(","))
+            return tuple(words[part] if part in words else float(part) for part in str(value).split(","))
         except ValueError:
-            self.fail(f"{value!r} is not like 2.5,3.8,default.", param, ctx)
+            self.fail(f"{value!r} is not like 2.5,3.8,default,auto.", param, ctx)
 
 
 class Names(click.ParamType[tuple[str, ...]]):
@@ -162,8 +178,16 @@ _SUBJECTS = (
     *_SUBJECT[3:],
 )
 _VECTOR = (
-    _setting("vector", "weights", "encoder, decoder or blend:0.3; a run reads both sides unless told.", metavar="W"),
-    _setting("vector", "scale", "Distance from the centroid; the subject's own unless given.", float, metavar="X"),
+    _setting(
+        "vector", "weights", "encoder, decoder, blend:0.3 or auto; a run reads both sides unless told.", metavar="W"
+    ),
+    _setting(
+        "vector",
+        "scale",
+        "Distance from the centroid, or auto: the best of several; the subject's own unless given.",
+        Scale(),
+        metavar="X",
+    ),
     _setting(
         "vector",
         "centroid",
@@ -172,6 +196,7 @@ _VECTOR = (
         flag="--centroid/--no-centroid",
     ),
     _setting("vector", "pca", "Weight of each leading principal component.", Numbers(), metavar="W[,W2,...]"),
+    _setting("vector", "adapter", "A scale and bias that interpret fit has fitted, instead of these.", metavar="FILE"),
 )
 _GRID = (
     click.option(
@@ -182,7 +207,7 @@ _GRID = (
         metavar="W[,W2,...]",
         cls=GroupedOption,
         heading="Grid",
-        help="Sides or blends, as encoder,decoder,blend:0.5.",
+        help="Sides or blends, as encoder,decoder,blend:0.5; auto is each feature's.",
     ),
     click.option(
         "--scale",
@@ -190,7 +215,7 @@ _GRID = (
         metavar="X[,X2,...]",
         cls=GroupedOption,
         heading="Grid",
-        help="Distances from the centroid; default is the subject's own.",
+        help="Distances from the centroid; default is the subject's own, auto each feature's.",
     ),
     click.option(
         "--centroid",
@@ -215,6 +240,15 @@ _GRID = (
         cls=GroupedOption,
         heading="Grid",
         help="Weights of the leading component; 0.1+0.05 weighs two.",
+    ),
+    click.option(
+        "--adapter",
+        "adapters",
+        multiple=True,
+        metavar="FILE",
+        cls=GroupedOption,
+        heading="Grid",
+        help="A fitted adapter, or none; may be repeated.",
     ),
     click.option(
         "--prompt",
@@ -250,6 +284,21 @@ _TOKENS = (
     _setting("tokens", "exponent", "Exponent of the distance from the feature's vector.", float, metavar="M"),
     _setting("tokens", "top_n", "Tokens in the list.", int, metavar="N"),
 )
+_STEERING = (
+    _setting(
+        "steering",
+        "mode",
+        "While the tree grows, add the feature's decoder row where its SAE writes, or clamp the feature: add, clamp.",
+        metavar="HOW",
+    ),
+    _setting("steering", "strength", "How much, in units of its maximum activation.", float, metavar="X"),
+    _setting("steering", "maximum", "That activation; the log's texts tell it unless given.", float, metavar="A"),
+    _setting("steering", "at", "ghost: there alone; after: where the definition is written; all.", metavar="WHERE"),
+    _setting(
+        "steering", "ghost", "Beside a ghost, or with a pronoun in its place.", kind=bool, flag="--ghost/--no-ghost"
+    ),
+    _setting("steering", "pronoun", "Which one; it, this or that unless given.", metavar="WORD"),
+)
 _LLM = (
     _setting(
         "run", "llm", "The explainer: offline (a rule-based baseline), anthropic, openai.", metavar="PROVIDER[:MODEL]"
@@ -272,6 +321,15 @@ _LOOP = (
         flag="--feedback/--no-feedback",
     ),
 )
+_RECOMMENDED = (
+    _setting(
+        "run",
+        "recommended",
+        "Take the settings that interpret taxonomy recommends for the subject, where none are given.",
+        kind=bool,
+        flag="--recommended/--no-recommended",
+    ),
+)
 _SEED = (_setting("run", "seed", "Of everything drawn at random.", int, metavar="N"),)
 _EXAMPLES = (
     _setting("examples", "corpus", "demo, a file or folder (.txt, .jsonl, .parquet), or a dataset.", metavar="SOURCE"),
@@ -283,7 +341,7 @@ _SCORE = (
     _setting(
         "score",
         "scorers",
-        "Any of detection, fuzzing, simulation, embedding, clarity, discrimination.",
+        "Any of detection, fuzzing, simulation, embedding, clarity, discrimination, output, output_similarity.",
         Names(),
         metavar="NAME[,NAME...]",
     ),
@@ -312,12 +370,13 @@ def _all_of(*groups: tuple[Callable[[Any], Any], ...]) -> Callable[[Function], F
     return decorate
 
 
-run_options = _all_of(_FILE, _SUBJECT, _VECTOR, _TREE, _TOKENS, _LLM, _LOOP, _SEED, _LOG)
+run_options = _all_of(_FILE, _SUBJECT, _VECTOR, _TREE, _TOKENS, _STEERING, _LLM, _LOOP, _RECOMMENDED, _SEED, _LOG)
 example_options = _all_of(_FILE, _SUBJECT, _EXAMPLES, _SEED, _LOG)
 score_options = _all_of(_FILE, _SUBJECT, _SCORE, _LLM, _SEED, _LOG)
-compare_options = _all_of(_FILE, _SUBJECTS, _GRID, _TREE[1:], _SCORE[:2], _SCORE[3:], _SEED, _LOG)
+compare_options = _all_of(_FILE, _SUBJECTS, _GRID, _TREE[1:], _STEERING, _SCORE[:2], _SCORE[3:], _SEED, _LOG)
+fit_options = _all_of(_FILE, _SUBJECT, _VECTOR[:1], _TREE[:1], _SEED, _LOG)
 taxonomy_options = _all_of(_FILE, _SUBJECT, _SEED, _LOG)
-tree_options = _all_of(_FILE, _SUBJECT, _VECTOR, _TREE)
+tree_options = _all_of(_FILE, _SUBJECT, _VECTOR, _TREE, _STEERING, _LOG)
 token_options = _all_of(_FILE, _SUBJECT, _VECTOR, _TOKENS)
 doctor_options = _all_of(_FILE, _SUBJECT, _LOG)
 serve_options = doctor_options

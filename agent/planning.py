@@ -6,12 +6,12 @@ nothing to clamp to, and refused where they were tried before.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from agent.schema import SettingsChange
 from probes.errors import SettingsError
 from probes.evidence import ProbeRequest
-from probes.settings import PROMPTS, ProbeSettings
+from probes.settings import CHAT, PROMPTS, ProbeSettings, SteeringSettings
 
 SCALE_RANGE = (0.1, 10.0)
 """What an explainer may ask for, in multiples of the subject's default scale (the original's slider, M. Watkins)."""
@@ -19,6 +19,12 @@ EXPONENT_RANGE = (0.1, 5.0)
 """Likewise for the token list's exponent."""
 PCA_COMPONENTS = 8
 """Most principal components an explainer may weigh."""
+CLAMP_RANGE = (0.0, 8.0)
+"""Likewise for what a feature is clamped at, in multiples of its maximum activation."""
+
+
+OFFERED_PROMPTS = tuple(name for name in PROMPTS if name != CHAT)
+"""Base prompts that an explainer may ask for: those that every model can be given."""
 
 
 @dataclass(frozen=True)
@@ -31,17 +37,33 @@ class Plan:
     refusal: str = ""
 
 
+class Maxima(Protocol):
+    """How active features get at most."""
+
+    def of(self, feature: int) -> float | None:
+        """The feature's maximum activation; None where it is not known."""
+        ...
+
+
 @dataclass(frozen=True)
 class Planner:
-    """The settings of a run, from which each feature's rounds start. `probe` is resolved: its scale is a number."""
+    """The settings of a run, from which each feature's rounds start. `probe` is resolved: its scale is not None."""
 
     probe: ProbeSettings
     weights_plan: Sequence[str]
     default_scale: float
+    maxima: Maxima | None = None
+    """Without them only a maximum that the settings themselves name is known."""
+
+    @property
+    def clamps(self) -> bool:
+        """Whether a clamp can be granted: whether there is a maximum to measure it by."""
+        return self.maxima is not None or self.probe.steering.maximum is not None
 
     def first(self, feature: int) -> Plan:
-        """Round 1: a tree and a list for each side, and the projection, which no setting changes."""
-        requests = [*self._sides(feature, self.probe, self.weights_plan)]
+        """Round 1: a tree and a list for each side, after a sweep where it is auto; and the projection."""
+        settings = self._measured(feature, self.probe)
+        requests = _new(self._sides(feature, settings, self.weights_plan), ())
         return Plan((*requests, ProbeRequest("projection", feature, self.probe)))
 
     def next(self, feature: int, change: SettingsChange | None, tried: Iterable[ProbeRequest]) -> Plan:
@@ -51,12 +73,11 @@ class Planner:
             return Plan(refusal="no other settings were named")
         notes: list[str] = []
         try:
-            settings = self._changed(asked, notes)
+            settings = self._measured(feature, self._changed(asked, notes))
         except SettingsError as error:
             return Plan(refusal=str(error))
         weights = [asked["weights"]] if "weights" in asked else self.weights_plan
-        seen = {_essence(request) for request in tried}
-        new = [request for request in self._sides(feature, settings, weights) if _essence(request) not in seen]
+        new = _new(self._sides(feature, settings, weights), tried)
         if not new:
             return Plan(notes=tuple(notes), refusal="these settings were tried in an earlier round")
         return Plan(tuple(new), tuple(notes))
@@ -65,8 +86,20 @@ class Planner:
         for side in weights:
             vector = settings.vector.model_copy(update={"weights": side})
             sided = settings.model_copy(update={"vector": vector})
+            if vector.is_auto:
+                yield ProbeRequest("sweep", feature, sided)
             yield ProbeRequest("tree", feature, sided)
             yield ProbeRequest("tokens", feature, sided)
+
+    def _measured(self, feature: int, settings: ProbeSettings) -> ProbeSettings:
+        """With the feature's own maximum where it is steered. Raises SettingsError where that is not known."""
+        steering = settings.steering
+        if not steering.on or steering.maximum is not None:
+            return settings
+        maximum = None if self.maxima is None else self.maxima.of(feature)
+        if maximum is None:
+            raise steering.unknown(feature)
+        return settings.model_copy(update={"steering": steering.model_copy(update={"maximum": maximum})})
 
     def _changed(self, asked: dict[str, Any], notes: list[str]) -> ProbeSettings:
         """Round 1's settings with what was `asked`, clamped; raises SettingsError for what cannot be clamped."""
@@ -80,14 +113,27 @@ class Planner:
             tree["prompt"] = _named_prompt(asked["prompt"])
         if "exponent" in asked:
             tokens["exponent"] = _clamped("exponent", asked["exponent"], EXPONENT_RANGE, notes)
-        return ProbeSettings.parse({"vector": vector, "tree": tree, "tokens": tokens})
+        steering = _clamping(self.probe.steering, asked, notes)
+        return ProbeSettings.parse({"vector": vector, "tree": tree, "tokens": tokens, "steering": steering})
+
+
+def _new(requests: Iterable[ProbeRequest], tried: Iterable[ProbeRequest]) -> list[ProbeRequest]:
+    """Those whose evidence is not that of one that was `tried`, each once."""
+    seen = {_essence(request) for request in tried}
+    new: dict[object, ProbeRequest] = {}
+    for request in requests:
+        new.setdefault(_essence(request), request)
+    return [request for essence, request in new.items() if essence not in seen]
 
 
 def _essence(request: ProbeRequest) -> tuple[object, ...]:
     """What a request's evidence hangs on: two requests of equal essence give the same evidence."""
     settings = request.settings
-    rest = {"tree": settings.tree, "tokens": settings.tokens, "projection": None}[request.kind]
-    return request.kind, settings.vector, rest
+    if request.kind == "tree" and settings.steering.on:
+        vector = settings.vector if settings.steering.ghost else None
+        return request.kind, vector, settings.tree, settings.steering
+    rest = {"tree": settings.tree, "tokens": settings.tokens, "projection": None, "sweep": settings.tree.prompt}
+    return request.kind, settings.vector, rest[request.kind]
 
 
 def _clamped(name: str, value: float, bounds: tuple[float, float], notes: list[str]) -> float:
@@ -96,6 +142,16 @@ def _clamped(name: str, value: float, bounds: tuple[float, float], notes: list[s
     if inside != value:
         notes.append(f"{name} {value:g} was brought to {inside:g}")
     return inside
+
+
+def _clamping(steering: SteeringSettings, asked: dict[str, Any], notes: list[str]) -> dict[str, Any]:
+    """The run's own steering, or the clamp that was `asked` for."""
+    settings = dict(steering) if steering.on else {}
+    if "clamp" in asked:
+        settings |= {"mode": "clamp", "strength": _clamped("clamp", asked["clamp"], CLAMP_RANGE, notes)}
+    if "clamp_at" in asked:
+        settings |= {"mode": "clamp", "at": asked["clamp_at"]}
+    return settings
 
 
 def _shares(weights: Sequence[float], notes: list[str]) -> tuple[float, ...]:
@@ -111,6 +167,6 @@ def _shares(weights: Sequence[float], notes: list[str]) -> tuple[float, ...]:
 
 
 def _named_prompt(prompt: str) -> str:
-    if prompt not in PROMPTS:
-        raise SettingsError(f"Base prompt {prompt!r} is unknown; choose by name among: {', '.join(PROMPTS)}.")
+    if prompt not in OFFERED_PROMPTS:
+        raise SettingsError(f"Base prompt {prompt!r} is unknown; choose by name among: {', '.join(OFFERED_PROMPTS)}.")
     return prompt

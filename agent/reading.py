@@ -25,7 +25,8 @@ from agent.terminal.display import (
     token_line,
 )
 from agent.terminal.outline import tree_outline
-from probes.evidence import Evidence, Projection, TokenList, Tree
+from agent.terminal.sweep import sweep_table
+from probes.evidence import Evidence, Projection, Sweep, TokenList, Tree
 
 _TREE_NODES = 40
 
@@ -129,6 +130,8 @@ def _print_evidence(screen: Console, evidence: Sequence[Evidence]) -> None:
                 screen.print(token_line(item))
             case Projection():
                 screen.print(projection_lines(item))
+            case Sweep():
+                screen.print(sweep_table(item))
         screen.print()
 
 

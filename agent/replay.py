@@ -11,6 +11,7 @@ from agent.asking import asked_again, last_answer
 from agent.errors import LogError
 from agent.llm.base import Answer, Request
 from agent.loop import Loop, system_prompt
+from agent.maxima import Maxima
 from agent.planning import Planner
 from agent.runlog import LabelRow, RunLog, RunSummary
 from agent.schema import Outcome
@@ -104,15 +105,18 @@ def _loop(log: RunLog, run: RunSummary, asker: _FromLog) -> Loop:
     probe = ProbeSettings.model_validate(run.settings["probe"])
     corpus_id = run.settings.get("corpus_id")
     material = None if corpus_id is None else ShownTexts(log, corpus_id)
+    maxima_id = run.settings.get("maxima_corpus_id")
+    maxima = None if maxima_id is None else Maxima(log, maxima_id)
+    planner = Planner(probe, run.settings["weights_plan"], card.default_scale, maxima)
     return Loop(
         run_id=run.run_id,
         card=card,
-        planner=Planner(probe, run.settings["weights_plan"], card.default_scale),
+        planner=planner,
         rounds=run.settings["rounds"],
         prober=_NoDevice(),
         asker=asker,
         log=log,
-        system=system_prompt(material is not None),
+        system=system_prompt(material is not None, planner.clamps),
         material=material,
         feedback=Tryout(material, asker, run.settings["seed"]) if material and run.settings["feedback"] else None,
     )

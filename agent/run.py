@@ -19,6 +19,7 @@ from agent.crew import work_through
 from agent.gate import Gate
 from agent.llm.base import Explainer
 from agent.loop import TEMPLATES, Loop, system_prompt
+from agent.maxima import Maxima
 from agent.planning import Planner
 from agent.prober import Prober
 from agent.runlog import RunIdentity, RunLog, RunRow
@@ -76,6 +77,7 @@ async def run_features(
     watch: Watch,
     patience: Patience = PATIENCE,
     material: ShownTexts | None = None,
+    maxima: Maxima | None = None,
 ) -> RunReport:
     """Labels `features`, each of which ends labelled, abstained or failed in the log before `watch` hears of it.
 
@@ -84,7 +86,7 @@ async def run_features(
     Raises LogError where the run cannot be begun.
     """
     started = time.perf_counter()
-    run = log.begin_run(identity_of(config, subject, explainer, material), features, new)
+    run = log.begin_run(identity_of(config, subject, explainer, material, maxima), features, new)
     admission = _admission(config, log, run.run_id)
     watch.begun(run, admission)
     todo = [feature for feature in features if feature not in run.done]
@@ -93,15 +95,16 @@ async def run_features(
     try:
         async with Prober(partial(run_probes, subject), admission.check) as prober:
             asker = Asker(explainer, log, run.run_id, admission, patience)
+            planner = planner_of(config, subject.card.default_scale, maxima)
             loop = Loop(
                 run_id=run.run_id,
                 card=subject.card,
-                planner=planner_of(config, subject.card.default_scale),
+                planner=planner,
                 rounds=config.rounds,
                 prober=prober,
                 asker=asker,
                 log=log,
-                system=system_prompt(material is not None),
+                system=system_prompt(material is not None, planner.clamps),
                 material=material,
                 feedback=Tryout(material, asker, config.seed) if material and config.feedback else None,
             )
@@ -122,18 +125,21 @@ async def run_features(
 
 
 def resolved(probe: ProbeSettings, default_scale: float) -> ProbeSettings:
-    """`probe` with the subject's own scale where it names none: what a run's identity and its evidence hold."""
-    scale = probe.vector.scale or default_scale
-    return probe.model_copy(update={"vector": probe.vector.model_copy(update={"scale": scale})})
+    """`probe` with the subject's own scale where it names none: what a run's identity holds, where auto stays auto."""
+    return probe.model_copy(update={"vector": probe.vector.scaled(default_scale)})
 
 
-def planner_of(config: RunConfig, default_scale: float) -> Planner:
+def planner_of(config: RunConfig, default_scale: float, maxima: Maxima | None = None) -> Planner:
     """What a run's features are probed with."""
-    return Planner(resolved(config.probe, default_scale), config.weights_plan, default_scale)
+    return Planner(resolved(config.probe, default_scale), config.weights_plan, default_scale, maxima)
 
 
 def identity_of(
-    config: RunConfig, subject: Subject, explainer: Explainer, material: ShownTexts | None = None
+    config: RunConfig,
+    subject: Subject,
+    explainer: Explainer,
+    material: ShownTexts | None = None,
+    maxima: Maxima | None = None,
 ) -> RunIdentity:
     """What makes a run this run and no other."""
     settings: dict[str, Any] = {
@@ -143,6 +149,8 @@ def identity_of(
     }
     if explainer.forms:
         settings |= {"answer_tokens": config.answer_tokens, "effort": config.effort}
+    if maxima is not None:
+        settings |= {"maxima_corpus_id": maxima.corpus_id}
     if material is not None:
         settings |= {"corpus_id": material.corpus_id, "feedback": config.feedback, "seed": config.seed}
     return RunIdentity(

@@ -7,6 +7,7 @@ connection of its own and never waits for a run.
 
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future
+from contextlib import ExitStack
 from pathlib import Path
 from threading import Lock
 from types import TracebackType
@@ -14,12 +15,23 @@ from typing import Concatenate, ParamSpec, Self, TypeVar
 
 from sqlite_utils import Database
 
+from agent.comparisons import Comparisons
 from agent.errors import LogError
 from agent.llm.base import Answer, Request
 from agent.schema import Outcome, Status
-from agent.store import examples, reading, scores, writing
-from agent.store.database import check_readable, journal_note, log_errors, open_readable, open_writable
-from agent.store.lock import RunLock
+from agent.store import examples, merging, reading, reviews, scores, writing
+from agent.store.database import (
+    check_readable,
+    journal_note,
+    log_errors,
+    one_transaction,
+    open_other,
+    open_readable,
+    open_writable,
+)
+from agent.store.lock import RunLock, is_held
+from agent.store.merging import Merged, Rescore
+from agent.store.reviews import Review, ReviewRow
 from agent.store.rows import (
     CallRow,
     CorpusIdentity,
@@ -44,6 +56,9 @@ __all__ = [
     "CorpusRow",
     "Dispatch",
     "LabelRow",
+    "Merged",
+    "Review",
+    "ReviewRow",
     "RunIdentity",
     "RunLog",
     "RunRow",
@@ -56,6 +71,9 @@ __all__ = [
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+_REVIEW_WAIT_S = 5.0
+"""A reviewer waits for a run's transaction, of which each takes a fraction of a second, but not for ever."""
 
 
 class RunLog:
@@ -84,6 +102,21 @@ class RunLog:
         db = open_writable(path)
         note = journal_note(db, path)
         return cls(path, open_readable(path), Writer(db, str(path)), note)
+
+    @classmethod
+    def merge(cls, path: Path, others: Sequence[Path], rescore: Rescore) -> list[Merged]:
+        """Brings what other logs hold into the one at `path`, made if there is none: from all of them or from none.
+
+        Raises `LogError` for a log that cannot be read or is `path` itself, and where another process writes a run
+        that one of theirs is part of.
+        """
+        with ExitStack() as stack:
+            for other in others:
+                if path.exists() and other.exists() and path.samefile(other):
+                    raise LogError(f"{other} is the log that would be written to; name another log to import.")
+            sources = [(other, stack.enter_context(open_other(other))) for other in others]
+            log = stack.enter_context(cls.open(path))
+            return log._write(log._merge, sources, rescore).result()
 
     def begin_run(self, identity: RunIdentity, features: Sequence[int], new: bool = False) -> RunRow:
         """Begins a run, or resumes or extends the latest one of the same identity, and holds it until `close`.
@@ -150,14 +183,14 @@ class RunLog:
 
     def run(self, run_id: int | None) -> RunSummary:
         """That run, or the one that a command began or resumed last. Raises `LogError` where there is none."""
-        runs = {run.run_id: run for run in self.runs()}
-        if not runs:
-            raise LogError(f"{self.path} holds no run yet; interpret --features 0-20 makes one.")
         wanted = self.latest_run() if run_id is None else run_id
-        if wanted not in runs:
-            known = ", ".join(map(str, list(runs)[-5:]))
-            raise LogError(f"{self.path} has no run {wanted}; its latest runs are {known}.")
-        return runs[wanted]
+        found = self._read(reading.runs, wanted) if wanted is not None else []
+        if found:
+            return found[0]
+        known = self._read(reading.run_ids)
+        if not known:
+            raise LogError(f"{self.path} holds no run yet; interpret --features 0-20 makes one.")
+        raise LogError(f"{self.path} has no run {wanted}; its latest runs are {', '.join(map(str, known[-5:]))}.")
 
     def latest_run(self) -> int | None:
         """The run that a command began or resumed last."""
@@ -220,9 +253,39 @@ class RunLog:
         """How a run's labels were scored, the latest way first."""
         return self._read(scores.scorings, run_id)
 
-    def scores(self, scoring_id: int) -> list[ScoreRow]:
-        """The scores of a scoring, by feature."""
-        return self._read(scores.scores, scoring_id)
+    def scores(self, scoring_id: int, label_id: int | None = None) -> list[ScoreRow]:
+        """The scores of a scoring, of one label or all, by feature."""
+        return self._read(scores.scores, scoring_id, label_id)
+
+    def review(self, label_id: int, reviewer: str, review: Review) -> None:
+        """Keeps what a reviewer says of a label, in a short transaction: while a run writes, and if open for reading.
+
+        Raises `LogError`, and nothing is kept, where the log stays locked.
+        """
+        with one_transaction(self.path, _REVIEW_WAIT_S) as db:
+            reviews.add_review(db, label_id, reviewer, review)
+
+    def undo_review(self, label_id: int, reviewer: str) -> bool:
+        """Takes back the reviewer's latest review of a label; False where none stands. Otherwise as `review`."""
+        with one_transaction(self.path, _REVIEW_WAIT_S) as db:
+            return reviews.undo_review(db, label_id, reviewer)
+
+    def reviews_of(self, label_id: int) -> list[ReviewRow]:
+        """Everything said of a label, oldest first, also what was taken back."""
+        return self._read(reviews.reviews_of, [label_id])
+
+    def is_held(self, run_id: int) -> bool:
+        """Whether a process is writing that run now."""
+        return is_held(self.path, run_id)
+
+    def ask(self, query: Callable[Concatenate[Database, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """The answer to a question of `agent.store.browsing` or another of its modules, which pages ask many of."""
+        return self._read(query, *args, **kwargs)
+
+    @property
+    def comparisons(self) -> Comparisons:
+        """The part of the log that is about settings compared."""
+        return Comparisons(self._read, self._write)
 
     def close(self) -> None:
         """Writes what is queued, frees the runs and closes the file. Raises `LogError` if any write has failed."""
@@ -252,10 +315,16 @@ class RunLog:
         # Finding and locking are one transaction: of two processes that begin the same run at once, one is refused.
         found = None if new else reading.find_run(db, identity)
         run_id = writing.add_run(db, identity) if found is None else found
-        if run_id not in self._locks:
-            self._locks[run_id] = RunLock(self.path, run_id)
+        self._hold(run_id)
         done = writing.add_invocation(db, run_id, features, identity.subject.device)
         return RunRow(run_id, resumed=found is not None, done=done)
+
+    def _merge(self, db: Database, sources: Sequence[tuple[Path, Database]], rescore: Rescore) -> list[Merged]:
+        return [merging.merge(db, source, other, self._hold, rescore) for other, source in sources]
+
+    def _hold(self, run_id: int) -> None:
+        if run_id not in self._locks:
+            self._locks[run_id] = RunLock(self.path, run_id)
 
     def _write(self, action: Callable[Concatenate[Database, P], T], *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         if self._writer is None:

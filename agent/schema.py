@@ -22,6 +22,10 @@ class SettingsChange(Value):
     prompt: str | None = None
     """A base prompt, by name only."""
     exponent: float | None = None
+    clamp: float | None = None
+    """The activation that the feature is held at while the tree grows, as a multiple of its maximum."""
+    clamp_at: str | None = None
+    """`ghost`, `after` or `all`: see `SteeringSettings.at`."""
 
 
 class Proposal(Value):

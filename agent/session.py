@@ -19,7 +19,10 @@ from agent.estimate import check_budget, estimate
 from agent.llm import EXPLAINERS, make_explainer
 from agent.llm.base import Explainer
 from agent.loop import system_prompt
-from agent.run import RunReport, identity_of, run_features
+from agent.maxima import Maxima, latest_maxima
+from agent.planning import Planner
+from agent.recommending import advice, taken_up
+from agent.run import RunReport, identity_of, planner_of, run_features
 from agent.runlog import LabelRow, RunLog, RunRow, Spent
 from agent.schema import Outcome
 from agent.terminal.basis import basis_of
@@ -27,6 +30,7 @@ from agent.terminal.display import console, facts, labels_table, spread
 from agent.terminal.progress import progress
 from eval.known import agreement, known_concepts
 from eval.material import TRYOUT_QUESTIONS, ShownTexts
+from probes.adapter import read_adapter
 from probes.errors import InterpretError, SettingsError
 from probes.evidence import Evidence
 from probes.features import parse_features
@@ -78,21 +82,29 @@ def label_features(config: RunConfig, spec: str, new: bool, dry: bool = False) -
     with ExitStack() as stack:
         log = None if dry and not config.log.exists() else stack.enter_context(RunLog.open(config.log))
         subject = load_subject(config.subject)
+        config = taken_up(config, log, subject.card)
         features = parse_features(spec, subject.card.n_features, config.seed)
+        if config.probe.vector.adapter is not None:
+            read_adapter(config.probe.vector.adapter, subject.card)  # refused now, not feature by feature
         material = _material(config, explainer, subject, log)
-        done = log.done(identity_of(config, subject, explainer, material)) if log and not new else frozenset()
+        maxima = _maxima(config, subject, log, material)
+        identity = identity_of(config, subject, explainer, material, maxima)
+        done = log.done(identity) if log and not new else frozenset()
         todo = [feature for feature in features if feature not in done]
         lines = [
             ("subject", subject_words(subject.card)),
+            *advice(config, log, subject.card),
             *_explainer_lines(explainer, note),
             ("features", f"{len(features):,} of {subject.card.n_features:,} ({spec})"),
             *_material_lines(log, material, features),
-            *_expected_lines(config, explainer, len(todo)),
+            *_expected_lines(config, explainer, len(todo), planner_of(config, subject.card.default_scale, maxima)),
             ("log", "; ".join(filter(None, (str(config.log), log.journal_note if log else None)))),
         ]
         check_budget(config, explainer)
         screen.print(facts(lines))
-        return 0 if dry or log is None else _run(screen, config, subject, explainer, log, features, new, material)
+        return (
+            0 if dry or log is None else _run(screen, config, subject, explainer, log, features, new, material, maxima)
+        )
 
 
 def _run(
@@ -104,10 +116,11 @@ def _run(
     features: Sequence[int],
     new: bool,
     material: ShownTexts | None,
+    maxima: Maxima | None,
 ) -> int:
     with _Screen(screen, features) as watch:
         try:
-            run = run_features(config, subject, explainer, log, features, new, watch, material=material)
+            run = run_features(config, subject, explainer, log, features, new, watch, material=material, maxima=maxima)
             report = asyncio.run(run)
         except KeyboardInterrupt:  # where the event loop handles no signals
             raise Interrupted(GOES_ON) from None
@@ -135,6 +148,15 @@ def _material(config: RunConfig, explainer: Explainer, subject: Subject, log: Ru
     return ShownTexts(log, corpora[0].corpus_id)
 
 
+def _maxima(config: RunConfig, subject: Subject, log: RunLog | None, material: ShownTexts | None) -> Maxima | None:
+    """The features' maximum activations, where there are texts or a run steers by them. Raises LogError for none."""
+    if material is not None:
+        return Maxima(material.log, material.corpus_id)
+    steering = config.probe.steering
+    needed = steering.on and steering.maximum is None
+    return latest_maxima(log, config.log, subject.card.fingerprint) if needed else None
+
+
 def _material_lines(
     log: RunLog | None, material: ShownTexts | None, features: Sequence[int]
 ) -> Iterator[tuple[str, str]]:
@@ -151,10 +173,12 @@ def _explainer_lines(explainer: Explainer, note: str) -> Iterator[tuple[str, str
         yield "note", note
 
 
-def _expected_lines(config: RunConfig, explainer: Explainer, n_features: int) -> Iterator[tuple[str, str]]:
+def _expected_lines(
+    config: RunConfig, explainer: Explainer, n_features: int, planner: Planner
+) -> Iterator[tuple[str, str]]:
     """Calls, tokens and dollars, where there is a server that will charge for them."""
     if explainer.forms:
-        system = system_prompt(config.evidence == "examples")
+        system = system_prompt(config.evidence == "examples", planner.clamps)
         questions = 1 + TRYOUT_QUESTIONS * config.feedback
         expected = estimate(explainer, system, n_features, config.rounds, questions)
         yield "expected", f"{expected}{_budget_words(config)}"

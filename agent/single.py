@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,15 +12,17 @@ import click
 from agent.config import RunConfig
 from agent.evidence.branches import Trim
 from agent.evidence.wording import vector_words
+from agent.maxima import maximum_in
 from agent.terminal.display import console, facts, token_list
 from agent.terminal.drawing import tree_dot, tree_svg
 from agent.terminal.outline import tree_outline
+from agent.terminal.sweep import sweep_table
 from probes.errors import FeatureError, SettingsError
-from probes.evidence import Evidence, ProbeRequest, TokenList, Tree, tokens_json, tree_json
+from probes.evidence import Evidence, ProbeRequest, Sweep, TokenList, Tree, sweep_json, tokens_json, tree_json
 from probes.features import parse_features
 from probes.probe import run_probes
-from probes.settings import ProbeKind
-from probes.subject import load_subject
+from probes.settings import ProbeKind, ProbeSettings
+from probes.subject import Subject, load_subject
 
 _TERMINAL_NODES = 60
 _PICTURE_NODES = 400
@@ -29,51 +32,82 @@ _JSON_NESTING = 10_000
 
 @dataclass(frozen=True)
 class TreeOutput:
-    """In which form a tree is wanted; none of the three means drawn in the terminal."""
+    """In which form a tree is wanted; none of the four means drawn in the terminal."""
 
     as_json: bool
     as_dot: bool
     svg_file: Path | None
+    png_file: Path | None
     least: float | None
     """Draw the nodes of at least this probability, instead of the most probable ones."""
 
 
 def show_tree(config: RunConfig, feature: str, output: TreeOutput) -> None:
     """Prints or writes the definition tree of one feature. Raises InterpretError."""
-    if output.svg_file is not None:
-        _writable(output.svg_file)
-    tree = _probed(config, feature, "tree")
+    for file in (output.svg_file, output.png_file):
+        if file is not None:
+            _writable(file)
+    *sweeps, tree = _probed(config, feature, "tree")
     assert isinstance(tree, Tree)
     picture = Trim(_PICTURE_NODES) if output.least is None else Trim(least=output.least)
     if output.as_json:
-        print_json(tree_json(tree))
+        print_json(tree_json(tree) | _sweep_json(sweeps))
     elif output.as_dot:
         click.echo(tree_dot(tree, picture), nl=False)
     elif output.svg_file is not None:
-        _write(output.svg_file, tree_svg(tree, picture))
+        _write(output.svg_file, tree_svg(tree, picture).encode("utf-8"))
+    elif output.png_file is not None:
+        from agent.terminal.raster import tree_png  # with matplotlib, which no other form waits for
+
+        _write(output.png_file, tree_png(tree, picture))
     else:
+        _print_sweep(sweeps)
         console().print(tree_outline(tree, Trim(_TERMINAL_NODES) if output.least is None else picture))
 
 
 def show_tokens(config: RunConfig, feature: str, as_json: bool) -> None:
     """Prints the token list of one feature. Raises InterpretError."""
-    found = _probed(config, feature, "tokens")
+    *sweeps, found = _probed(config, feature, "tokens")
     assert isinstance(found, TokenList)
     if as_json:
-        print_json(tokens_json(found))
+        print_json(tokens_json(found) | _sweep_json(sweeps))
         return
+    _print_sweep(sweeps)
     screen = console()
     exponent = f", exponent {found.settings.tokens.exponent:g}"
     screen.print(facts([(f"feature {found.feature}", vector_words(found.settings.vector) + exponent)]))
     screen.print(token_list(found))
 
 
-def _probed(config: RunConfig, feature: str, kind: ProbeKind) -> Evidence:
+def _sweep_json(sweeps: Sequence[Evidence]) -> dict[str, Any]:
+    found = [sweep_json(sweep) for sweep in sweeps if isinstance(sweep, Sweep)]
+    return {"sweep": found[0]} if found else {}
+
+
+def _print_sweep(sweeps: Sequence[Evidence]) -> None:
+    for sweep in sweeps:
+        assert isinstance(sweep, Sweep)
+        console().print(sweep_table(sweep))
+
+
+def _probed(config: RunConfig, feature: str, kind: ProbeKind) -> list[Evidence]:
+    """The evidence of that kind; before it the sweep that found its settings, where something was auto."""
     subject = load_subject(config.subject)
     features = parse_features(feature, subject.card.n_features)
     if len(features) != 1:
         raise FeatureError(f"Feature {feature!r} is not one feature; give a single index.")
-    return run_probes(subject, [ProbeRequest(kind, features[0], config.probe)])[0]
+    kinds: list[ProbeKind] = ["sweep", kind] if config.probe.vector.is_auto else [kind]
+    probe = _measured(config, subject, features[0]) if kind == "tree" else config.probe
+    return run_probes(subject, [ProbeRequest(one, features[0], probe) for one in kinds])
+
+
+def _measured(config: RunConfig, subject: Subject, feature: int) -> ProbeSettings:
+    """With the feature's maximum activation where it is steered by that and the log has it."""
+    steering = config.probe.steering
+    if not steering.on or steering.maximum is not None:
+        return config.probe
+    maximum = maximum_in(config.log, subject.card.fingerprint, feature)
+    return config.probe.model_copy(update={"steering": steering.model_copy(update={"maximum": maximum})})
 
 
 def print_json(data: Any) -> None:
@@ -91,9 +125,9 @@ def _writable(path: Path) -> None:
         raise SettingsError(f"The picture cannot be written to {path}: there is no folder {path.parent}.")
 
 
-def _write(path: Path, text: str) -> None:
+def _write(path: Path, picture: bytes) -> None:
     try:
-        path.write_text(text, encoding="utf-8")
+        path.write_bytes(picture)
     except OSError as error:
         raise SettingsError(f"The picture cannot be written to {path}: {error.strerror}.") from None
     click.echo(f"Wrote {path}.")

@@ -4,6 +4,7 @@ import asyncio
 import math
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache, partial
 from types import TracebackType
 from typing import Self
 
@@ -12,8 +13,11 @@ import torch
 from eval.windows import first_ids, special_ids
 from probes.activations import feature_activations
 from probes.columns import Columns
+from probes.raised import raised_beside_others
 from probes.subject import Subject
 
+KEPT = 1024
+"""Features whose raised tokens are kept: those that are being scored at once."""
 MOST_TOKENS = 256
 """Of a text, what is longer is cut."""
 
@@ -25,7 +29,13 @@ class SubjectRunner:
         self._subject = subject
         self._front = first_ids(subject)
         self._special = special_ids(subject.tokenizer)
+        self._raised = lru_cache(KEPT)(partial(raised_beside_others, subject))
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="subject")
+
+    async def raised(self, feature: int, maximum: float, n_others: int, seed: int) -> Sequence[Sequence[str]]:
+        """What the feature raises, then random others; made once for all labels of a feature."""
+        arguments = (feature, maximum, n_others, seed)
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._raised, *arguments)
 
     async def peaks(self, feature: int, texts: Sequence[str]) -> list[float]:
         """The feature's highest activation on each text, special tokens left out; NaN for a text without a token."""

@@ -59,6 +59,15 @@ class Columns:
         scores = self.scores(activations.flatten(0, -2)).unflatten(0, activations.shape[:-1])
         return torch.where(scores > self.threshold, scores, 0)
 
+    def own(self, activations: Float[Tensor, "n pos d_model"], places: Int[Tensor, " n"]) -> Float[Tensor, "n pos"]:
+        """Each sequence's own feature, the one at its place among `features`: the same numbers from fewer products."""
+        if self._folded is None:
+            return self.encode(activations).take_along_dim(places[:, None, None], dim=-1).squeeze(-1)
+        weights, bias, threshold = self._folded.weights.T[places], self._folded.bias[places], self.threshold[places]
+        normalised = self.sae.normalised(activations.float())
+        scores = (normalised @ weights[:, :, None]).squeeze(-1) + bias[:, None]
+        return torch.where(scores > threshold[:, None], scores, 0)
+
 
 def _folded(sae: SAE, chosen: Int[Tensor, " n_chosen"]) -> _Folded:
     encoder = sae.encoder_rows(chosen).T

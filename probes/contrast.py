@@ -18,7 +18,7 @@ from probes.evidence import Contrast
 from probes.growth import Columns, Grower
 from probes.settings import TreeSettings, VectorSettings
 from probes.subject import Subject
-from probes.vectors import placed
+from probes.vectors import origin, placed
 
 N_NULL = 16
 """Random directions whose mean is the null."""
@@ -54,24 +54,27 @@ def contrasts(
 def random_directions(d_model: int, n: int, seed: int) -> Float[Tensor, "n d_model"]:
     """Unit vectors, uniform over the sphere; the same for the same seed on every machine."""
     drawn = torch.randn(n, d_model, generator=torch.Generator().manual_seed(seed))
-    return drawn / drawn.norm(dim=-1, keepdim=True)
+    return torch.nn.functional.normalize(drawn, dim=-1)
 
 
 def _yardstick(subject: Subject, grower: Grower, vector: VectorSettings) -> Yardstick:
-    kept = _KEPT.setdefault(subject, {})
-    if (vector, grower.settings) not in kept:
-        kept[vector, grower.settings] = _measured(subject, grower, vector)
-    return kept[vector, grower.settings]
+    kept, of = _KEPT.setdefault(subject, {}), grower.settings
+    least = max(of.cutoff, of.contrast or 0.0)  # what lies below is not looked at
+    key = vector, of.model_copy(update={"cutoff": least})
+    if key not in kept:
+        kept[key] = _measured(subject, grower, vector)
+    return kept[key]
 
 
 def _measured(subject: Subject, grower: Grower, vector: VectorSettings) -> Yardstick:
     """Grows the trees of random directions, and follows them after the null's."""
-    assert grower.settings.contrast is not None
+    least = grower.settings.contrast
+    assert least is not None
     directions = random_directions(subject.card.d_model, N_NULL + N_RANDOM, SEED).to(subject.embedding.device)
     vectors = placed(subject, directions, vector) * subject.input_scale
-    origin = subject.centroid[None] * vector.centroid * subject.input_scale
-    ghosts = torch.cat([origin, vectors[:N_NULL]])
-    followed = _follow(grower, [*grower.grow(vectors[N_NULL:])], ghosts, grower.settings.contrast)
+    bare = origin(subject, vector)[None] * subject.input_scale
+    ghosts = torch.cat([bare, vectors[:N_NULL]])
+    followed = _follow(grower, [*grower.grow(vectors[N_NULL:], least)], ghosts, least)
     return Yardstick(ghosts, tuple(found.divergence for found in followed))
 
 

@@ -2,10 +2,10 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from probes.settings import ProbeKind, ProbeSettings
+from probes.settings import ProbeKind, ProbeSettings, VectorSettings
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,46 @@ class Projection:
     bottom: tuple[ScoredToken, ...]
 
 
-Evidence = Tree | TokenList | Projection
+@dataclass(frozen=True)
+class SweepPoint:
+    """One candidate of a sweep: its vector, and what its cheap tree is like. None where there was no tree."""
+
+    vector: VectorSettings
+    """Resolved."""
+    score: float | None
+    """What is to be as large as it can be; see `Sweep.criterion`."""
+    divergence: float | None
+    """From the null, in nats: see `Contrast`."""
+    p_value: float | None
+    """Of that divergence among those of random directions at the same scale."""
+    entropy_bits: float | None
+    """Of the tree's first token; all that the tree left out counts as one token."""
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """The candidates for settings that were to be found, and the one that was chosen."""
+
+    feature: int
+    settings: ProbeSettings
+    """Of the chosen one's tree."""
+    criterion: str
+    """What it was chosen by, in words."""
+    points: tuple[SweepPoint, ...]
+    chosen: int
+    """Place of the chosen one among the points."""
+    prompts: tuple[str, ...]
+    """Base prompts of which the chosen vector's trees were compared; the first is that of the points."""
+    agreement: float | None
+    """From 0 to 1, how far they say the same: see `probes.agreement`; None where fewer than two say anything."""
+
+    @property
+    def best(self) -> SweepPoint:
+        """The chosen point."""
+        return self.points[self.chosen]
+
+
+Evidence = Tree | TokenList | Projection | Sweep
 
 
 def tree_json(tree: Tree) -> dict[str, Any]:
@@ -126,8 +165,8 @@ def tree_json(tree: Tree) -> dict[str, Any]:
         "ghost_position": tree.ghost_position,
         "placeholder_id": tree.placeholder_id,
         "n_nodes": tree.n_nodes,
-        **({"readout": _readout_json(tree.contrast)} if tree.contrast else {}),
         "root": nodes[0],
+        **({"readout": _readout_json(tree.contrast)} if tree.contrast else {}),
     }
 
 
@@ -139,6 +178,17 @@ def tokens_json(token_list: TokenList) -> dict[str, Any]:
 def projection_json(projection: Projection) -> dict[str, Any]:
     """The projection in the form of a token list, with both its ends."""
     return {**_head_json(projection), "top": _scored_json(projection.top), "bottom": _scored_json(projection.bottom)}
+
+
+def sweep_json(sweep: Sweep) -> dict[str, Any]:
+    """The sweep as `interpret tree --scale auto --json` prints it beside the tree, candidates in their order."""
+    points = [{**asdict(point), "vector": point.vector.model_dump(mode="json")} for point in sweep.points]
+    return {
+        "criterion": sweep.criterion,
+        "prompts": list(sweep.prompts),
+        "agreement": sweep.agreement,
+        "points": [point | {"chosen": place == sweep.chosen} for place, point in enumerate(points)],
+    }
 
 
 def _readout_json(contrast: Contrast) -> dict[str, Any]:

@@ -1,19 +1,23 @@
 """A vector in a token's place: put there at the output of the model's own input embedding, weights untouched.
 
-Knows neither SAEs nor prompts.
+Some models (Gemma 3n and 4) look a token's id up a second time, in a table that feeds every layer; what stands there
+for a ghost, which has no id, is a choice. Knows neither SAEs nor prompts.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 from probes.errors import SubjectError
 
 _SAMPLE = 64
+_IDS = (5, 3, 7, 4)
+"""Of the watched forward: any ids that are not positions too."""
 
 
 @contextmanager
@@ -22,17 +26,63 @@ def ghosts_at(position: int, vectors: Float[Tensor, "batch d_model"], embedding:
 
     `vectors` are scaled as the module's output is: stored rows times `input_scale(embedding)`.
     """
+    with _replaced(embedding, position, vectors):
+        yield
 
+
+@contextmanager
+def rows_at(position: int, tables: Sequence[nn.Module], id: int | None) -> Iterator[None]:
+    """While it lasts, what goes through the `tables` has token `id`'s rows at `position`, or zeros for None."""
+    with ExitStack() as stack:
+        for table in tables:
+            stack.enter_context(_replaced(table, position, _row(table, id)))
+        yield
+
+
+@contextmanager
+def _replaced(module: nn.Module, position: int, rows: Tensor) -> Iterator[None]:
     def substitute(_module: nn.Module, _args: tuple[Any, ...], output: Tensor) -> Tensor:
         output = output.clone()  # should it be a view of the weights, they stay as they are
-        output[:, position] = vectors.to(output.dtype)
+        output[:, position] = rows.to(output)
         return output
 
-    handle = embedding.register_forward_hook(substitute)
+    handle = module.register_forward_hook(substitute)
     try:
         yield
     finally:
         handle.remove()
+
+
+@torch.inference_mode()
+def _row(table: nn.Module, id: int | None) -> Float[Tensor, " width"]:
+    """What the table makes of the token; zeros for none."""
+    assert isinstance(table.weight, Tensor)
+    row: Tensor = table(torch.tensor([id or 0], device=table.weight.device))[0]
+    return torch.zeros_like(row) if id is None else row
+
+
+@torch.inference_mode()
+def other_tables(model: PreTrainedModel) -> tuple[nn.Embedding, ...]:
+    """The tables beside the input embedding that `model` looks token ids up in, seen in a short forward."""
+    ids, embedder = torch.tensor([_IDS], device=model.device), model.get_input_embeddings()
+    found: list[nn.Embedding] = []
+
+    def note(module: nn.Embedding) -> Callable[..., None]:
+        def see(_module: nn.Module, args: tuple[Any, ...], _output: Any) -> None:
+            if args and isinstance(args[0], Tensor) and args[0].tolist() == ids.tolist() and module not in found:
+                found.append(module)
+
+        return see
+
+    tables = (module for module in model.modules() if isinstance(module, nn.Embedding) and module is not embedder)
+    handles = [table.register_forward_hook(note(table)) for table in tables]
+    try:
+        if handles:
+            model.base_model(input_ids=ids, use_cache=False)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return tuple(found)
 
 
 @torch.inference_mode()

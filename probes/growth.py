@@ -18,7 +18,6 @@ from transformers import PreTrainedModel
 
 from probes.choosing import Choice, Given, Likeliest, Nodes, Trie
 from probes.errors import SubjectError
-from probes.ghost import ghosts_at
 from probes.path_cache import PathCache
 from probes.prompt import PromptIds
 from probes.readout import Readout
@@ -45,6 +44,22 @@ ON_ACCELERATOR = Budget(nodes=4096, cache_bytes=4096 * MIB, logits_bytes=512 * M
 TREES_AT_ONCE = 1024
 
 
+class Ground(Protocol):
+    """Where trees grow."""
+
+    @property
+    def model(self) -> PreTrainedModel: ...
+
+    @property
+    def placeholder_id(self) -> int:
+        """The token that no definition may have."""
+        ...
+
+    def ghosts_at(self, position: int, vectors: Float[Tensor, "batch d_model"]) -> AbstractContextManager[None]:
+        """While it lasts, sequence i that the model reads has `vectors[i]` at `position`."""
+        ...
+
+
 class Steering(Protocol):
     """What changes a model's forward while trees grow."""
 
@@ -52,7 +67,7 @@ class Steering(Protocol):
     """Whether it changes what stands before the ghost too, which trees then cannot share."""
 
     def over(self, trees: Int[Tensor, " n"], planting: bool) -> AbstractContextManager[None]:
-        """While it lasts, sequence i of a forward belongs to ghost `trees[i]`.
+        """While it lasts, sequence i of a forward belongs to ghost `trees[i]` of all that were given to `grow`.
 
         Planting, sequences begin at the ghost (or at the prompt's first token, where it is everywhere); else they are
         one token of a definition each.
@@ -114,8 +129,8 @@ class _Queue:
 class _Growth:
     """Trees that grow together: what is found, what waits, and the rows it stands in."""
 
-    def __init__(self, cache: PathCache, ghosts: Tensor, choice: Choice, stock: Rows) -> None:
-        self.cache, self.ghosts, self.choice, self.stock = cache, ghosts, choice, stock
+    def __init__(self, cache: PathCache, ghosts: Tensor, choice: Choice, stock: Rows, first: int) -> None:
+        self.cache, self.ghosts, self.choice, self.stock, self.first = cache, ghosts, choice, stock, first
         self.lineage = Lineage(stock)
         self.queue = _Queue()
         self.shared: Tensor = torch.empty(0, dtype=torch.long)
@@ -133,28 +148,31 @@ class Grower:
 
     def __init__(
         self,
-        model: PreTrainedModel,
-        placeholder_id: int,
+        ground: Ground,
         prompt: PromptIds,
         settings: TreeSettings,
         steering: Steering | None = None,
     ) -> None:
-        self._model, self.settings, self._steering = model, settings, steering
-        self._readout = Readout(model, placeholder_id)
+        self._ground, self._model, self.settings, self._steering = ground, ground.model, settings, steering
+        self._readout = Readout(self._model, ground.placeholder_id)
         everywhere = steering is not None and steering.everywhere
         self._before = () if everywhere else prompt.before
         self._rest = prompt.ids if everywhere else prompt.rest
         self._ghost_at = prompt.ghost_position if everywhere else 0
-        self._budget = ON_CPU if model.device.type == "cpu" else ON_ACCELERATOR
-        vocab = model.get_input_embeddings().weight.shape[0]
+        self._budget = ON_CPU if self._model.device.type == "cpu" else ON_ACCELERATOR
+        vocab = self._model.get_input_embeddings().weight.shape[0]
         self._read_at_once = max(1, self._budget.logits_bytes // (4 * vocab))
         self._at_once = self._budget.nodes if self._readout.splits else min(self._budget.nodes, self._read_at_once)
 
-    def grow(self, ghosts: Float[Tensor, "n d_model"]) -> Iterator[Columns]:
-        """One tree per ghost, in their order; ghosts scaled as the embedding's output is."""
-        settings = self.settings
-        for piece in torch.split(ghosts, TREES_AT_ONCE):
-            yield from _columns(self._run(piece, Likeliest(settings.cutoff, settings.top_k, settings.max_depth)))
+    def grow(self, ghosts: Float[Tensor, "n d_model"], least: float = 0.0) -> Iterator[Columns]:
+        """One tree per ghost, in their order, of nodes of at least the probability `least`.
+
+        Ghosts are scaled as the embedding's output is.
+        """
+        settings, cutoff = self.settings, max(self.settings.cutoff, least)
+        choice = Likeliest(cutoff, settings.top_k, settings.max_depth)
+        for first in range(0, len(ghosts), TREES_AT_ONCE):
+            yield from _columns(self._run(ghosts[first : first + TREES_AT_ONCE], choice, first))
 
     def follow(self, ghosts: Float[Tensor, "n d_model"], trie: Trie) -> Float64[Tensor, "n n_nodes"]:
         """How probable every node of `trie` is after each of the ghosts, cumulative from the root."""
@@ -164,9 +182,12 @@ class Grower:
         return probabilities
 
     @torch.inference_mode()
-    def _run(self, ghosts: Float[Tensor, "n d_model"], choice: Choice) -> list[tuple[int, Nodes]]:
-        """All nodes, by depth, in the order they were found: within a tree and a depth from left to right."""
-        growth = self._begin(ghosts, choice)
+    def _run(self, ghosts: Float[Tensor, "n d_model"], choice: Choice, first: int = 0) -> list[tuple[int, Nodes]]:
+        """All nodes, by depth, in the order they were found: within a tree and a depth from left to right.
+
+        The ghosts are the `first` and those that follow it of all that are steered.
+        """
+        growth = self._begin(ghosts, choice, first)
         while True:
             depth, most = self._next(growth)
             try:
@@ -179,12 +200,12 @@ class Grower:
             except torch.OutOfMemoryError:
                 self._halve()
 
-    def _begin(self, ghosts: Float[Tensor, "n d_model"], choice: Choice) -> _Growth:
+    def _begin(self, ghosts: Float[Tensor, "n d_model"], choice: Choice, first: int) -> _Growth:
         """Nothing planted yet; what stands before the ghosts is computed once for all."""
         row_bytes = self._row_bytes()
         least = len(self._before) + len(self._rest) + self.settings.max_depth
         growth = _Growth(
-            PathCache(self._model), ghosts, choice, Rows(max(least, self._budget.cache_bytes // row_bytes))
+            PathCache(self._model), ghosts, choice, Rows(max(least, self._budget.cache_bytes // row_bytes)), first
         )
         if self._before:
             growth.shared = growth.stock.take(len(self._before))
@@ -219,7 +240,7 @@ class Grower:
         paths = torch.cat([growth.shared.expand(n, -1), own], dim=1)
         ghosts = growth.ghosts[trees.to(growth.ghosts.device)]
         with _or_back(growth.stock, own.flatten()):
-            with ghosts_at(self._ghost_at, ghosts, self._model.get_input_embeddings()):
+            with self._ground.ghosts_at(self._ghost_at, ghosts):
                 states = self._states(growth, trees, torch.tensor([self._rest]).expand(n, -1), paths, planting=True)
             read = self._read(growth.choice, 0 * trees, states)
         growth.n_planted += n
@@ -269,7 +290,7 @@ class Grower:
     ) -> Float[Tensor, "n hidden"]:
         """What the model has at the last of each sequence's `ids`, which stand in the last rows of its path."""
         growth.cache.see(paths.to(self._model.device), ids.shape[1], growth.stock.used)
-        with nullcontext() if self._steering is None else self._steering.over(trees, planting):
+        with nullcontext() if self._steering is None else self._steering.over(growth.first + trees, planting):
             return self._readout.states(growth.cache, ids)
 
     def _read(self, choice: Choice, marks: Int[Tensor, " n"], states: Float[Tensor, "n hidden"]) -> tuple[Tensor, ...]:

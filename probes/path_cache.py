@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import PreTrainedModel
-from transformers.cache_utils import Cache, DynamicCache, DynamicLayer, DynamicSlidingWindowLayer
+from transformers.cache_utils import Cache, DummyLayer, DynamicCache, DynamicLayer, DynamicSlidingWindowLayer
 
 from probes.errors import SubjectError
 
@@ -86,11 +86,10 @@ class PathCache(Cache):  # type: ignore[misc]
 
     def __init__(self, model: PreTrainedModel) -> None:
         plain = DynamicCache(config=model.config).layers
-        if not plain or any(type(layer) not in (DynamicLayer, DynamicSlidingWindowLayer) for layer in plain):
-            raise SubjectError(
-                f"Trees need a model that attends to keys and values only; {type(model).__name__} does not."
-            )
-        super().__init__(layers=[_PathLayer(self) for _ in plain])
+        if not plain or any(type(layer) not in _KNOWN for layer in plain):
+            raise _unfit(model)
+        super().__init__(layers=[layer if type(layer) is DummyLayer else _PathLayer(self) for layer in plain])
+        self._model = model
         self.window = _Window(torch.empty(0, 0, dtype=torch.long), 0, 0)
 
     def see(self, paths: Int[Tensor, "batch pos"], n_new: int, room: int) -> None:
@@ -99,5 +98,19 @@ class PathCache(Cache):  # type: ignore[misc]
 
     @property
     def row_bytes(self) -> int:
-        """Bytes that one token takes, over all layers; known after the first forward."""
-        return sum(layer.row_bytes for layer in self.layers)
+        """Bytes that one token takes, over all layers; asked after the first forward.
+
+        Raises SubjectError for a model that has kept nothing here: it keeps what it knows of earlier tokens elsewhere.
+        """
+        found = sum(layer.row_bytes for layer in self.layers if isinstance(layer, _PathLayer))
+        if not found:
+            raise _unfit(self._model)
+        return found
+
+
+def _unfit(model: PreTrainedModel) -> SubjectError:
+    return SubjectError(f"Trees need a model that attends to keys and values only; {type(model).__name__} does not.")
+
+
+_KNOWN = (DynamicLayer, DynamicSlidingWindowLayer, DummyLayer)
+"""The last has nothing of its own: a layer that reads the keys and values of an earlier one, as in Gemma 3n and 4."""

@@ -2,7 +2,7 @@
 
 import re
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -12,6 +12,10 @@ DEMO = Path(__file__).parent / "demo" / "subject"
 """The embedded subject: folders `model` and `sae`, and `subject.json` with its placeholder."""
 
 NEURONPEDIA = "https://neuronpedia.org"
+
+PerLayer = Literal["placeholder", "zeros"]
+"""What a second table finds for a ghost, if not the row of a token named by its id."""
+TokenId = Annotated[int, Field(ge=0)]
 
 _DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
 
@@ -69,6 +73,14 @@ class SubjectSource(Value):
     """A local folder or a hub id, with `:subfolder` where it holds several SAEs."""
     device: str = "auto"
     """`auto`, `cpu`, `cuda`, `cuda:N` or `mps`."""
+    device_map: Literal["auto", "balanced", "sequential"] | None = None
+    """How a model is spread over several GPUs (by accelerate); None = on one device. Our own sums are on the first."""
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """Of the model's weights; auto is bfloat16 on an accelerator, float32 on a CPU."""
+    per_layer: TokenId | PerLayer | None = None
+    """For models that look a token's id up a second time, in a table that feeds every layer (Gemma 3n and 4): what
+    stands there for a ghost. `placeholder` (the default): the placeholder's own row; `zeros`; or the row of a token's
+    id, such as 0, the padding that these models themselves put there for images."""
 
     @model_validator(mode="before")
     @classmethod
@@ -90,6 +102,12 @@ class SubjectSource(Value):
         if not _DEVICE.fullmatch(device):
             raise ValueError("a device is auto, cpu, cuda, cuda:N or mps")
         return device
+
+    @model_validator(mode="after")
+    def _one_way_of_placing(self) -> Self:
+        if self.device_map and self.device != "auto":
+            raise ValueError("give either a device or a device_map, not both")
+        return self
 
     @model_validator(mode="after")
     def _one_way_of_naming(self) -> Self:
@@ -126,6 +144,8 @@ class SubjectCard(Value):
     n_features: int
     default_scale: float
     placeholder_id: int
+    per_layer: TokenId | PerLayer | None = None
+    """What a second table finds for a ghost; None where the model has no such table."""
     dtype: str
     """Of the model's weights; vectors and lists are float32 always."""
     device: str

@@ -8,6 +8,7 @@ from probes.evidence import Evidence, ProbeRequest
 from probes.features import check_feature
 from probes.settings import ProbeKind
 from probes.subject import Subject
+from probes.sweep import Case, needs_sweep, settled, swept
 
 Probe = Callable[[Subject, Sequence[ProbeRequest]], list[Evidence]]
 """Evidence for requests of its kind, in their order; what shares settings is computed together."""
@@ -17,13 +18,22 @@ PROBES: dict[ProbeKind, Probe] = {
     "tokens": tokens.probe,
     "projection": projection.probe,
 }
+"""A sweep is none of them: it grows trees of its own, and other requests wait for what it finds."""
 
 
 def run_probes(subject: Subject, requests: Sequence[ProbeRequest]) -> list[Evidence]:
     """The evidence for `requests`, in their order, whatever their kinds, features and settings.
 
-    Raises FeatureError for a feature that the SAE does not have, before any work is done.
+    What is auto in their settings is found first, once for all requests that leave the same to be found. Raises
+    FeatureError for a feature that the SAE does not have, before any work is done.
     """
     for request in requests:
         check_feature(request.feature, subject.card.n_features)
-    return in_groups(requests, lambda request: request.kind, lambda kind, alike: PROBES[kind](subject, alike))
+    sweeps = swept(subject, (Case.of(request) for request in requests if needs_sweep(request)))
+
+    def answer(kind: ProbeKind, alike: Sequence[ProbeRequest]) -> Sequence[Evidence]:
+        if kind == "sweep":
+            return [sweeps[Case.of(request)] for request in alike]
+        return PROBES[kind](subject, [settled(request, sweeps) for request in alike])
+
+    return in_groups(requests, lambda request: request.kind, answer)

@@ -63,9 +63,12 @@ def project(subject: Subject, rows: Float[Tensor, "n d_model"]) -> Float[Tensor,
     unit_rms = (
         rows * rows.shape[1] ** 0.5 / rows.norm(dim=-1, keepdim=True).clamp(min=1e-30)
     )  # so the norm's epsilon is nothing
-    normed = functional_call(norm, _in_float32(norm), (unit_rms,))
+    weights = _in_float32(norm)
     weight: Tensor = unembedding.weight
-    return torch.cat([normed @ block.float().T for block in torch.split(weight, VOCAB_BLOCK)], dim=1)
+    there = next(iter(weights.values()), rows).device  # a model may lie on several devices
+    normed = functional_call(norm, weights, (unit_rms.to(there),)).to(weight.device)
+    logits = torch.cat([normed @ block.float().T for block in torch.split(weight, VOCAB_BLOCK)], dim=1)
+    return logits.to(rows.device)
 
 
 def _in_float32(module: nn.Module) -> dict[str, Tensor]:

@@ -2,9 +2,14 @@
 
 from dataclasses import dataclass
 
+from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
-from probes.settings import GHOST
+from probes.errors import SettingsError
+from probes.settings import CHAT, GHOST, TreeSettings
+
+_SWITCHES = {"enable_thinking": False, "date_string": "26 Jul 2024"}
+"""For chat templates: answer at once, and the same every day, as far as a template knows these words."""
 
 
 @dataclass(frozen=True)
@@ -25,10 +30,31 @@ class PromptIds:
         return self.ids[self.ghost_position :]
 
 
+def prompt_text(tokenizer: PreTrainedTokenizerBase, settings: TreeSettings) -> str:
+    """The base prompt with its one `{ghost}`; `chat` with what the tokenizer's chat template puts around it.
+
+    Raises SettingsError where there is no such template, or where it makes something else of one line of a user's.
+    """
+    if settings.prompt != CHAT:
+        return settings.prompt_text
+    if not tokenizer.chat_template:
+        raise SettingsError("Base prompt 'chat' needs a chat template, which this tokenizer lacks; use another prompt.")
+    question, beginning = settings.prompt_text.split("\n")
+    turns = [{"role": "user", "content": question}]
+    try:
+        text = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True, **_SWITCHES)
+    except TemplateError as error:
+        raise SettingsError(f"The tokenizer's chat template fails on one user's turn: {error}; use another.") from None
+    if not isinstance(text, str) or text.count(GHOST) != 1:
+        raise SettingsError("The tokenizer's chat template does not keep what a user says; use another base prompt.")
+    return text + beginning
+
+
 def prompt_ids(tokenizer: PreTrainedTokenizerBase, text: str, placeholder_id: int) -> PromptIds:
     """The ids of `text`, which has one `{ghost}`: its two sides tokenised separately, special tokens once, in front."""
     before, after = (_plain(tokenizer, side) for side in text.split(GHOST))
-    start = [*_leading(tokenizer), *before]
+    leading = leading_ids(tokenizer)
+    start = before if leading and before[: len(leading)] == leading else [*leading, *before]
     return PromptIds(ids=(*start, placeholder_id, *after), ghost_position=len(start))
 
 
@@ -36,7 +62,7 @@ def _plain(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
     return list(tokenizer.encode(text, add_special_tokens=False)) if text else []
 
 
-def _leading(tokenizer: PreTrainedTokenizerBase) -> list[int]:
+def leading_ids(tokenizer: PreTrainedTokenizerBase) -> list[int]:
     """The special tokens that the tokenizer puts in front of a text, usually BOS or none; those behind are left out."""
     sample = "a"
     plain, full = _plain(tokenizer, sample), list(tokenizer.encode(sample))

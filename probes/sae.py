@@ -71,6 +71,15 @@ class SAE:
             written = written / self.output_scale
         return written if self.W_skip is None else written + activations.float() @ self.W_skip
 
+    def unit(self, activations: Float[Tensor, "*batch d_model"]) -> Tensor:
+        """What a decoder row is multiplied by, per unit of activation, to be in the units of where the SAE writes.
+
+        `activations` are what it reads. [*batch 1] where it normalises each of them by its own size, else one number.
+        """
+        if self.config.hook_out is not None:
+            return activations.new_tensor(1 / self.output_scale, dtype=torch.float32)
+        return self._normalised(activations.float())[1]
+
     def normalised(self, activations: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
         """What the SAE sees of what the model has at the hook, before b_dec is taken off."""
         return self._normalised(activations)[0]

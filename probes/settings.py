@@ -4,22 +4,51 @@ Formulas: the original notebook's (M. Watkins, "SAE Feature Interpretability Too
 blends and several PCA components go beyond it. Defaults live here and nowhere else.
 """
 
+import hashlib
 import math
 import re
-from typing import Literal, Self
+from pathlib import Path
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    field_validator,
+    model_validator,
+)
 
 from probes.errors import SettingsError
 
 GHOST = "{ghost}"
 
+CHAT = "chat"
 PROMPTS: dict[str, str] = {
     "definition": 'A typical definition of "{ghost}" would be "',
+    "meaning": 'The meaning of "{ghost}" is "',
+    "list": 'Words that are similar to "{ghost}": "',
+    "word": 'The word "{ghost}" stands for',
+    "about": 'A text about "{ghost}" is a text about',
+    CHAT: 'What does the word "{ghost}" mean?\nIt means "',
 }
-"""Base prompts by name: plain text with exactly one `{ghost}`, never rendered as a template."""
+"""Base prompts by name: plain text with exactly one `{ghost}`, never rendered as a template.
 
-ProbeKind = Literal["tree", "tokens", "projection"]
+Of `chat`, for instruction-tuned models, the first line is what a user says and the second how the answer begins; what
+stands around them is the model's own: see `probes.prompt`.
+"""
+
+Auto = Literal["auto"]
+AUTO: Auto = "auto"
+"""Instead of a setting: what a sweep finds best, feature by feature (`probes.sweep`)."""
+
+PRONOUNS = ("it", "this", "that")
+"""Words that may stand where a ghost would, to say nothing of a feature."""
+
+ProbeKind = Literal["tree", "tokens", "projection", "sweep"]
+
+LARGEST_SCALE = 1e4
 
 _BLEND = re.compile(r"blend:(?P<share>\d*\.?\d+)")
 
@@ -43,23 +72,80 @@ class Value(BaseModel):
             raise SettingsError(f"Setting {where}={fault['input']!r} is not usable: {message}.") from None
 
 
+class AdapterFile(Value):
+    """A fitted adapter (`probes.adapter`) by what is in its file: another content is another setting."""
+
+    path: str
+    sha256: str = Field(pattern="^[0-9a-f]{64}$")
+
+    def __str__(self) -> str:
+        """Its name and the beginning of its hash: where it lies is nobody else's business."""
+        return f"{Path(self.path).name} ({self.sha256[:8]})"
+
+    @classmethod
+    def at(cls, path: str | Path) -> Self:
+        """The file as it is now. Raises SettingsError where it cannot be read."""
+        return cls(path=str(path), sha256=hashlib.sha256(adapter_bytes(path)).hexdigest())
+
+
+LARGEST_ADAPTER = 2**26
+"""Bytes of a file that may be an adapter."""
+
+
+def adapter_bytes(path: str | Path) -> bytes:
+    """What is in an adapter's file. Raises SettingsError."""
+    try:
+        if not Path(path).is_file() or Path(path).stat().st_size > LARGEST_ADAPTER:
+            raise SettingsError(f"Adapter {path} is not a file that interpret fit has made; name one that is there.")
+        return Path(path).read_bytes()
+    except (OSError, ValueError) as error:  # ValueError: a path with a null byte
+        raise SettingsError(f"Adapter {path} cannot be read: {error}.") from None
+
+
 class VectorSettings(Value):
     """How a feature's weights become the vector that stands where a row of the embedding matrix stands."""
 
     weights: str = "encoder"
-    """`encoder`, `decoder`, or `blend:b` = unit((1-b) encoder + b decoder), 0 <= b <= 1."""
-    scale: float | None = Field(default=None, gt=0, le=1e4)
-    """Distance from the centroid, in units of stored embedding rows; None = the subject's own default."""
+    """`encoder`, `decoder`, `blend:b` = unit((1-b) encoder + b decoder), 0 <= b <= 1, or `auto`."""
+    scale: float | Auto | None = None
+    """Distance from the centroid, in units of stored embedding rows; None = the subject's own default; or `auto`."""
     centroid: bool = True
     """Whether the vector starts from the mean row of the embedding matrix or from the origin."""
     pca: tuple[float, ...] = ()
     """Weight of each leading principal component of the embedding rows; r' = (1 - sum p) r + sum p_i u_i."""
+    adapter: AdapterFile | None = None
+    """A fitted scale and bias instead of all these but the weights: v = scale r + bias; may be given by its path."""
 
     @field_validator("weights")
     @classmethod
     def _weights_are_known(cls, weights: str) -> str:
-        blend_share(weights)
+        if weights != AUTO:
+            blend_share(weights)
         return weights
+
+    @field_validator("scale", mode="wrap")
+    @classmethod
+    def _scale_is_a_distance_or_auto(cls, scale: object, handler: ValidatorFunctionWrapHandler) -> object:
+        try:
+            checked = handler(scale)
+        except ValidationError:  # of which a union would report one for each of its members
+            checked = 0.0
+        if isinstance(checked, float) and not 0 < checked <= LARGEST_SCALE:
+            raise ValueError(f"a scale is a number above 0 and at most {LARGEST_SCALE:,.0f}, or auto")
+        return checked
+
+    @field_validator("adapter", mode="before")
+    @classmethod
+    def _adapter_may_be_a_path(cls, adapter: object) -> object:
+        return AdapterFile.at(adapter) if isinstance(adapter, str | Path) else adapter
+
+    @model_validator(mode="after")
+    def _adapter_stands_alone(self) -> Self:
+        if self.adapter is not None and (self.is_auto or self.scale is not None or not self.centroid or self.pca):
+            raise ValueError(
+                "an adapter brings its own scale and bias, so scale, --no-centroid, pca and auto are not given with one"
+            )
+        return self
 
     @field_validator("pca")
     @classmethod
@@ -69,9 +155,23 @@ class VectorSettings(Value):
         return pca
 
     @property
+    def is_auto(self) -> bool:
+        """Whether something of it is still to be found."""
+        return AUTO in (self.weights, self.scale)
+
+    @property
+    def distance(self) -> float | None:
+        """The scale where it is a number; None where it is the subject's own or still to be found."""
+        return None if isinstance(self.scale, str) else self.scale
+
+    @property
     def decoder_share(self) -> float:
         """b of `blend:b`; 0 for the encoder, 1 for the decoder."""
         return blend_share(self.weights)
+
+    def scaled(self, default: float) -> Self:
+        """With the subject's default for a scale where none is named; an adapter keeps its own."""
+        return self if self.scale is not None or self.adapter else self.model_copy(update={"scale": default})
 
 
 class TreeSettings(Value):
@@ -114,12 +214,73 @@ class TokenSettings(Value):
     top_n: int = Field(default=100, ge=1, le=100_000)
 
 
+class SteeringSettings(Value):
+    """How a feature's decoder row changes what the model computes, at the feature's own hook point, as a tree grows."""
+
+    mode: Literal["none", "add", "clamp"] = "none"
+    """`add`: so much of the decoder row is added; `clamp`: so much that the feature is exactly that active."""
+    strength: float = Field(default=2.0, ge=-100, le=100)
+    """How much, in units of the feature's own maximum activation; clamped at 0 it is switched off."""
+    maximum: float | None = Field(default=None, gt=0)
+    """The feature's maximum activation; None = to be filled in from what is known of the feature."""
+    at: Literal["ghost", "all", "after"] = "ghost"
+    """`ghost`: where the ghost stands; `after`: where the definition is written, which is the prompt's last token and
+    all that follows; `all`: everywhere."""
+    ghost: bool = True
+    """Whether the feature's vector stands in the prompt as well, or an ordinary pronoun alone."""
+    pronoun: str | None = Field(default=None, min_length=1)
+    """The word in the ghost's place if there is none; None = the first of `PRONOUNS` that is one token."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _off_is_off(cls, data: Any) -> Any:
+        """Whatever else is said, there is only one way of not steering."""
+        if not isinstance(data, dict):
+            return data
+        if data.get("mode") == "none":
+            return {name: value for name, value in data.items() if name not in cls.model_fields} | {"mode": "none"}
+        if "mode" not in data and data:
+            raise ValueError(f"{', '.join(data)} is about steering, which is off; choose steer: add or clamp")
+        return data
+
+    @model_validator(mode="after")
+    def _a_pronoun_stands_alone(self) -> Self:
+        if self.ghost and self.pronoun is not None:
+            raise ValueError("a pronoun stands where there is no ghost; add --no-ghost, or leave the pronoun out")
+        return self
+
+    @property
+    def on(self) -> bool:
+        """Whether anything is steered."""
+        return self.mode != "none"
+
+    @property
+    def way(self) -> Self:
+        """These settings whatever the amount: features steered in the same way are steered in one batch."""
+        return self.model_copy(update={"strength": 1.0, "maximum": None})
+
+    def amount(self, feature: int) -> float:
+        """The activation that is added or clamped to. Raises SettingsError where the feature's maximum is not known."""
+        if self.maximum is None:
+            raise self.unknown(feature)
+        return self.strength * self.maximum
+
+    @staticmethod
+    def unknown(feature: int) -> SettingsError:
+        """What is said of a feature whose maximum is not known."""
+        return SettingsError(
+            f"Feature {feature} is to be steered in units of its maximum activation, which is not known: collect texts "
+            f"on which it fires with interpret examples --features {feature}, or give the number with --maximum."
+        )
+
+
 class ProbeSettings(Value):
     """Everything that decides one feature's evidence."""
 
     vector: VectorSettings = VectorSettings()
     tree: TreeSettings = TreeSettings()
     tokens: TokenSettings = TokenSettings()
+    steering: SteeringSettings = SteeringSettings()
 
 
 def blend_share(weights: str) -> float:
@@ -128,5 +289,5 @@ def blend_share(weights: str) -> float:
         return float(weights == "decoder")
     match = _BLEND.fullmatch(weights)
     if match is None or not 0 <= (share := float(match["share"])) <= 1 or math.isnan(share):
-        raise ValueError("weights are encoder, decoder or blend:b with b from 0 to 1")
+        raise ValueError("weights are encoder, decoder, blend:b with b from 0 to 1, or auto")
     return share

@@ -6,7 +6,7 @@ hand on. A block that does not simply add what they give to its input is refused
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
@@ -69,8 +69,18 @@ def tap(model: PreTrainedModel, hook: Hook) -> Tap:
     """Where to read `model` for the hook. Raises SubjectError where it has no such place."""
     layer = layers_of(model)[hook.layer]
     if hook.side in ("pre", "post"):
-        return Tap(layer, "in" if hook.side == "pre" else "out")
-    return _Block(model, layer, hook).tap()
+        return Tap(layer, "in" if hook.side == "pre" else "out", _stream_of(model))
+    within = _Block(model, layer, hook).tap()
+    return replace(within, at_hook=lambda states: within.at_hook(states).to(model.device))
+
+
+def _stream_of(model: PreTrainedModel) -> Callable[[Tensor], Tensor]:
+    """What is the stream of what a block hands on; of several streams, as Gemma 3n's, the one that blocks compute with.
+
+    On the model's first device, as all of ours is, should the block be on another.
+    """
+    active = getattr(model.config.get_text_config(decoder=True), "altup_active_idx", None)
+    return lambda states: (states if active is None else states[active]).to(model.device)
 
 
 Carry = Callable[[Float[Tensor, "n width"]], Float[Tensor, "n d_model"]]
@@ -103,19 +113,19 @@ class _Block:
         half = self._half
         match self._hook.side:
             case "attn_module" | "mlp_module":
-                return _behind(half.call)
+                return self._behind(half.call)
             case "mlp_in":
-                return _before(half.call)
+                return self._before(half.call)
             case "z" | "mlp_act":
-                return _before(self._projection())
+                return self._before(self._projection())
             case "mlp_norm":
                 norm = self._norm_before()
-                return _before(norm, _without_gain(norm, self._refusal("has an unknown kind of norm there")))
+                return self._before(norm, _without_gain(norm, self._refusal("has an unknown kind of norm there")))
             case "mid":
-                return _before(self._middle())
+                return self._before(self._middle())
             case _:
                 self._check_sum()
-                return _behind(half.last)
+                return self._behind(half.last)
 
     def project(self, rows: Tensor) -> Tensor:
         """Directions at `z` or `mlp_act`, in the stream."""
@@ -126,6 +136,17 @@ class _Block:
             after = self._half.norm_after
             carried: Tensor = after.module(written) if after else written
             return carried.to(rows)
+
+    def _before(self, call: _Call, at_hook: Callable[[Tensor], Tensor] = _as_it_is) -> Tap:
+        return Tap(call.module, "in", at_hook, self._width(call.read))
+
+    def _behind(self, call: _Call) -> Tap:
+        return Tap(call.module, "out", width=self._width(call.gave))
+
+    def _width(self, states: Tensor) -> int:
+        if states.shape[:-1] != (1, len(_IDS)):
+            raise self._refusal("does not keep its tokens apart there")
+        return states.shape[-1]
 
     def _projection(self) -> _Call:
         half = self._half
@@ -140,11 +161,11 @@ class _Block:
         return self._half.norm_before
 
     def _middle(self) -> _Call:
-        """The norm between attention and MLP, which reads the stream after the former."""
-        attention, norm = self._find(_ATTENTION), self._norm_before()
-        if not _adds_up(norm.read, self._whole.read, attention.last.gave):
+        """What reads the stream after the attention: the norm before the MLP, or the MLP itself where there is none."""
+        attention, reader = self._find(_ATTENTION), self._half.norm_before or self._half.call
+        if not _adds_up(reader.read, self._whole.read, attention.last.gave):
             raise self._refusal("does not run attention and MLP one after the other")
-        return norm
+        return reader
 
     def _check_sum(self) -> None:
         attention, mlp = self._find(_ATTENTION), self._find(_MLP)
@@ -170,14 +191,6 @@ class _Block:
         return SubjectError(
             f"The hook {self._hook} cannot be found in a {self._name}, which {why}; take an SAE of the residual stream."
         )
-
-
-def _before(call: _Call, at_hook: Callable[[Tensor], Tensor] = _as_it_is) -> Tap:
-    return Tap(call.module, "in", at_hook, call.read.shape[-1])
-
-
-def _behind(call: _Call) -> Tap:
-    return Tap(call.module, "out", width=call.gave.shape[-1])
 
 
 def _watched(model: PreTrainedModel, layer: nn.Module) -> list[_Call]:
@@ -216,7 +229,10 @@ class _SeenError(Exception):
 
 
 def _is_called(module: nn.Module, words: Sequence[str]) -> bool:
-    return not _is_norm(module) and any(word in type(module).__name__.lower() for word in words)
+    """Whether its class's name has one of the words; what is called attention is no MLP (a Qwen3MoeAttention)."""
+    name = type(module).__name__.lower()
+    is_other = _is_norm(module) or (words is not _ATTENTION and any(word in name for word in _ATTENTION))
+    return not is_other and any(word in name for word in words)
 
 
 def _is_norm(module: nn.Module) -> bool:

@@ -4,7 +4,6 @@ Knows how to get and read them, and nothing of what is done with them.
 """
 
 import json
-import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,16 +14,16 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
-from transformers.utils import logging as transformers_logging
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from probes import hub, saelens_package
 from probes.embedding import EmbeddingTable
 from probes.errors import SubjectError
 from probes.fingerprint import fingerprint
-from probes.ghost import input_scale
+from probes.ghost import ghosts_at, input_scale, other_tables, rows_at
+from probes.loading import devices_of, load_config, load_model, load_tokenizer, stored_rows
 from probes.placeholder import choose_placeholder
-from probes.presets import NEURONPEDIA, Preset, SubjectCard, SubjectSource
+from probes.presets import NEURONPEDIA, PerLayer, Preset, SubjectCard, SubjectSource
 from probes.sae import SAE
 from probes.sae_config import Hook, SaeConfig
 from probes.sae_formats import SAE_FILES, SAE_SUFFIXES, read_stored
@@ -85,10 +84,34 @@ class Subject:
         assert isinstance(module, nn.Module)
         return module
 
+    @property
+    def placeholder_id(self) -> int:
+        """The token that stands in a ghost's place."""
+        return self.card.placeholder_id
+
     @cached_property
     def input_scale(self) -> float:
         """What the embedding module multiplies its rows by; a ghost is multiplied by it too."""
         return input_scale(self.embedder)
+
+    @cached_property
+    def _other_tables(self) -> tuple[nn.Module, ...]:
+        return other_tables(self.model)
+
+    @contextmanager
+    def ghosts_at(self, position: int, vectors: Float[Tensor, "batch d_model"]) -> Iterator[None]:
+        """While it lasts, sequence i that the model reads has the ghost `vectors[i]` at `position`.
+
+        The vectors are scaled as `input_scale` says. A second table that the model looks ids up in finds what the
+        card's `per_layer` says: what it has for the id that is there, for another one, or zeros.
+        """
+        fed = self.card.per_layer
+        tables = () if fed in (None, "placeholder") else self._other_tables
+        with (
+            ghosts_at(position, vectors, self.embedder),
+            rows_at(position, tables, fed if isinstance(fed, int) else None),
+        ):
+            yield
 
 
 def load_subject(source: SubjectSource) -> Subject:
@@ -101,10 +124,11 @@ def load_subject(source: SubjectSource) -> Subject:
     stored = read_stored(sae_folder.path, preset.input_scale)
     sae = stored.sae
     model_folder = hub.folder_of(preset.model, "Model", MODEL_FILES)
-    _check_fit(_model_config(model_folder.path), sae.config, preset)
-    model, tokenizer = _load_model(model_folder.path, device), _load_tokenizer(model_folder.path)
+    _check_fit(load_config(model_folder.path), sae.config, preset)
+    model = load_model(model_folder.path, device, source.dtype, source.device_map)
+    tokenizer = load_tokenizer(model_folder.path)
     _check_sites(model, sae, preset)
-    table = EmbeddingTable(_stored_rows(model))
+    table = EmbeddingTable(stored_rows(model))
     card = SubjectCard(
         **_names(source, sae.config),
         model_revision=model_folder.revision,
@@ -116,13 +140,14 @@ def load_subject(source: SubjectSource) -> Subject:
         n_features=sae.config.n_features,
         default_scale=preset.default_scale or table.mean_distance,
         placeholder_id=_placeholder(preset, model_folder.path, tokenizer, len(table.rows)),
+        per_layer=_per_layer(source, model),
         dtype=str(model.dtype).removeprefix("torch."),
-        device=str(device),
+        device=devices_of(model),
         fingerprint=fingerprint(
             _model_files(model_folder.path) | {f"sae/{name}": path for name, path in stored.files.items()}
         ),
     )
-    return Subject(card, model, tokenizer, sae.to(device), table, TokenTexts(tokenizer))
+    return Subject(card, model, tokenizer, sae.to(model.device), table, TokenTexts(tokenizer))
 
 
 def choose_device(name: str) -> torch.device:
@@ -192,68 +217,6 @@ def _hooks(config: SaeConfig) -> list[Hook]:
     return [config.hook, *([config.hook_out] if config.hook_out else [])]
 
 
-@contextmanager
-def _explained(folder: Path, what: str) -> Iterator[None]:
-    """What transformers raises becomes one sentence; its progress bars are left out."""
-    bars, level = transformers_logging.is_progress_bar_enabled(), transformers_logging.get_verbosity()
-    transformers_logging.disable_progress_bar()
-    transformers_logging.set_verbosity(logging.ERROR)
-    try:
-        yield
-    except (OSError, ValueError, RuntimeError, KeyError, ImportError) as error:
-        first_line = next(iter(str(error).splitlines()), type(error).__name__).rstrip(". ")
-        raise SubjectError(f"The {what} in {folder} cannot be loaded: {first_line}.") from error
-    finally:
-        transformers_logging.set_verbosity(level)
-        if bars:
-            transformers_logging.enable_progress_bar()
-
-
-def _model_config(folder: Path) -> Any:
-    if not (folder / "config.json").is_file():
-        raise SubjectError(f"Model folder {folder} has no config.json; give a model in the Hugging Face format.")
-    with _explained(folder, "model's configuration"):
-        return AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
-
-
-def _load_model(folder: Path, device: torch.device) -> PreTrainedModel:
-    """The model, ready to be read: bf16 on an accelerator, float32 on a CPU."""
-    if not any(folder.glob("*.safetensors")):
-        raise SubjectError(f"Model folder {folder} has no weights in .safetensors, the only form that is read.")
-    with _explained(folder, "model"):
-        model, report = AutoModelForCausalLM.from_pretrained(
-            folder,
-            dtype=torch.float32 if device.type == "cpu" else torch.bfloat16,
-            use_safetensors=True,
-            trust_remote_code=False,
-            local_files_only=True,
-            output_loading_info=True,
-        )
-    if report["missing_keys"]:
-        raise SubjectError(f"The weights in {folder} lack {', '.join(sorted(report['missing_keys'])[:3])}.")
-    model.requires_grad_(False)
-    loaded: PreTrainedModel = model.eval().to(device)
-    return loaded
-
-
-def _load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
-    with _explained(folder, "tokenizer"):
-        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
-            folder, trust_remote_code=False, local_files_only=True
-        )
-    return tokenizer
-
-
-def _stored_rows(model: PreTrainedModel) -> Float[Tensor, "vocab d_model"]:
-    rows: Tensor = model.get_input_embeddings().weight
-    d_model = model.config.get_text_config(decoder=True).hidden_size
-    if rows.shape[1] != d_model:
-        raise SubjectError(
-            f"The model embeds tokens in {rows.shape[1]} dimensions but computes in {d_model}; these must be equal."
-        )
-    return rows.detach().float()
-
-
 def _placeholder(preset: Preset, model_folder: Path, tokenizer: PreTrainedTokenizerBase, vocab: int) -> int:
     """The preset's id, else that of a `subject.json` beside the model's folder, else one chosen from the tokenizer."""
     beside = model_folder.parent / "subject.json"
@@ -265,6 +228,22 @@ def _placeholder(preset: Preset, model_folder: Path, tokenizer: PreTrainedTokeni
     if not 0 <= pinned < vocab:
         raise SubjectError(f"Placeholder id {pinned} is outside the model's vocabulary of {vocab}.")
     return int(pinned)
+
+
+def _per_layer(source: SubjectSource, model: PreTrainedModel) -> int | PerLayer | None:
+    """What a second table finds for a ghost; None where the model has none. Raises SubjectError for what cannot be."""
+    tables = other_tables(model)
+    if not tables and source.per_layer is not None:
+        raise SubjectError(
+            f"per_layer={source.per_layer} has no meaning for {source.preset.model}, a {type(model).__name__}: "
+            "it looks token ids up once only; leave it out."
+        )
+    rows = min((table.num_embeddings for table in tables), default=0)
+    if isinstance(source.per_layer, int) and source.per_layer >= rows:
+        raise SubjectError(f"per_layer={source.per_layer} is beyond the {rows} rows of the model's second table.")
+    if source.per_layer is None and tables:
+        return "placeholder"
+    return source.per_layer
 
 
 def _model_files(folder: Path) -> dict[str, Path]:

@@ -60,7 +60,7 @@ def _nearest(
     block = max(1, BLOCK_BYTES // (4 * len(vectors)))
     for ids in torch.split(torch.arange(len(table.rows), device=vectors.device), block):
         scores = torch.cat(
-            [best, _scores(table, vectors, slice(int(ids[0]), int(ids[-1]) + 1), settings.exponent)], dim=1
+            [best, scores_of(table, vectors, slice(int(ids[0]), int(ids[-1]) + 1), settings.exponent)], dim=1
         )
         candidates = torch.cat([best_ids, ids.expand(len(vectors), -1)], dim=1)
         best, order = scores.topk(min(settings.top_n, scores.shape[1]), dim=1, largest=False)
@@ -68,10 +68,13 @@ def _nearest(
     return best, best_ids
 
 
-def _scores(
-    table: EmbeddingTable, vectors: Float[Tensor, "n d_model"], block: slice, exponent: float
+def scores_of(
+    table: EmbeddingTable, vectors: Float[Tensor, "n d_model"], block: slice | Tensor, exponent: float
 ) -> Float[Tensor, "n block"]:
-    """Scores of a block of tokens; infinite for rows of zeros and for a row that points where the centroid does."""
+    """Scores of some tokens, by their ids; infinite for rows of zeros and for one that points where the centroid does.
+
+    Means nothing for a vector of zeros.
+    """
     lengths = vectors.norm(dim=-1, keepdim=True) * table.row_norms[block]
     cosines = vectors @ table.rows[block].T / lengths
     scores = (1 - cosines).clamp(min=0) ** exponent / table.centroid_distances[block]

@@ -7,14 +7,19 @@ Interpretability Tool". Knows neither how trees grow (`probes.growth`) nor other
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+from jaxtyping import Bool, Float
+from torch import Tensor
 
 from probes.batching import in_groups
 from probes.contrast import contrasts
 from probes.errors import SettingsError
 from probes.evidence import Contrast, Evidence, ProbeRequest, Tree
 from probes.growth import Columns, Grower
-from probes.prompt import PromptIds, prompt_ids
-from probes.settings import TreeSettings, VectorSettings
+from probes.prompt import PromptIds, prompt_ids, prompt_text
+from probes.settings import ProbeSettings, SteeringSettings, TreeSettings, VectorSettings
+from probes.steering import FeatureSteering, pronoun_id, pronoun_of
 from probes.subject import Subject
 from probes.vectors import has_direction, request_vectors, resolved
 
@@ -23,30 +28,36 @@ def probe(subject: Subject, requests: Sequence[ProbeRequest]) -> list[Evidence]:
     """One tree per request, in their order; those of equal prompt, cutoff, k and depth grow in one batch.
 
     A feature without direction gets a tree that is only its root. Raises SettingsError for a depth that the model's
-    positions do not allow.
+    positions do not allow, and where a feature is to be steered whose maximum is not known.
     """
+    requests = [replace(request, settings=_resolved(subject, request.settings)) for request in requests]
     return in_groups(
         requests,
-        lambda request: request.settings.tree,
-        lambda settings, alike: _trees(subject, alike, settings),
+        lambda request: (request.settings.tree, request.settings.steering.way),
+        lambda settings, alike: _trees(subject, alike, *settings),
     )
 
 
-def _trees(subject: Subject, requests: Sequence[ProbeRequest], settings: TreeSettings) -> Iterator[Tree]:
-    """The trees of requests that differ in their vectors only."""
-    prompt = prompt_ids(subject.tokenizer, settings.prompt_text, subject.card.placeholder_id)
+def _trees(
+    subject: Subject, requests: Sequence[ProbeRequest], settings: TreeSettings, steering: SteeringSettings
+) -> Iterator[Tree]:
+    """The trees of requests that differ in their vectors, and in how much is steered, only."""
+    held = subject.card.placeholder_id if steering.ghost else pronoun_id(subject.tokenizer, steering.pronoun)
+    text = prompt_text(subject.tokenizer, settings)
+    prompt = prompt_ids(subject.tokenizer, text, held)
     _check_length(subject, prompt, settings)
-    vectors = request_vectors(subject, requests)
-    alive = has_direction(vectors)
-    grower = Grower(subject.model, subject.card.placeholder_id, prompt, settings)
+    vectors, alive = _vectors(subject, requests, held)
+    living = [request for request, lives in zip(requests, alive.tolist(), strict=True) if lives]
+    steered = _steered(subject, living, steering) if steering.on and living else None
+    grower = Grower(subject, prompt, settings, steered)
     grown = iter([*grower.grow(vectors[alive] * subject.input_scale)] if alive.any() else [])
     columns = [next(grown) if lives else Columns() for lives in alive.tolist()]
-    found = _contrasts(subject, grower, requests, columns)
+    found = [None] * len(columns) if steering.on else _contrasts(subject, grower, requests, columns)
     for request, tree, contrast in zip(requests, columns, found, strict=True):
         yield Tree(
             feature=request.feature,
-            settings=resolved(subject, request.settings),
-            prompt=settings.prompt_text,
+            settings=request.settings,
+            prompt=text,
             prompt_ids=prompt.ids,
             ghost_position=prompt.ghost_position,
             placeholder_id=subject.card.placeholder_id,
@@ -56,6 +67,35 @@ def _trees(subject: Subject, requests: Sequence[ProbeRequest], settings: TreeSet
             texts={id: subject.text_of(id) for id in sorted(set(tree.token_ids[1:]))},
             contrast=contrast,
         )
+
+
+def _resolved(subject: Subject, settings: ProbeSettings) -> ProbeSettings:
+    """With the subject's own scale, and the word in a ghost's place if there is no ghost."""
+    steering = settings.steering
+    if steering.on and not steering.ghost:
+        word = pronoun_of(subject.tokenizer, steering)
+        settings = settings.model_copy(update={"steering": steering.model_copy(update={"pronoun": word})})
+    return resolved(subject, settings)
+
+
+def _vectors(
+    subject: Subject, requests: Sequence[ProbeRequest], held: int
+) -> tuple[Float[Tensor, "n d_model"], Bool[Tensor, " n"]]:
+    """What stands in the ghost's place of each request, and whether its feature has anything to say there.
+
+    Without ghosts it is the row of the token that is `held`, whatever the vector's settings.
+    """
+    if held == subject.card.placeholder_id:
+        vectors = request_vectors(subject, requests)
+        return vectors, has_direction(vectors)
+    written = subject.sae.decoder_rows([request.feature for request in requests])
+    return subject.embedding[held].expand(len(requests), -1), has_direction(written)
+
+
+def _steered(subject: Subject, requests: Sequence[ProbeRequest], steering: SteeringSettings) -> FeatureSteering:
+    features = [request.feature for request in requests]
+    amounts = [request.settings.steering.amount(request.feature) for request in requests]
+    return FeatureSteering(subject, features, amounts, steering)
 
 
 def _contrasts(

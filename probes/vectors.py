@@ -2,7 +2,8 @@
 
 r = w / |w|;  r' = (1 - sum p_i) r + sum p_i u_i;  v = c + s r', or s r' without the centroid. c and u_i: mean and
 principal components of the embedding rows as stored. After M. Watkins, "SAE Feature Interpretability Tool"; blends and
-several components go beyond it. float32 always. Knows nothing of prompts, trees or lists.
+several components go beyond it. With a fitted adapter v = s r + b, its own s and b. float32 always. Knows
+nothing of prompts, trees or lists.
 """
 
 from collections import defaultdict
@@ -12,6 +13,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from probes.adapter import read_adapter
+from probes.errors import SettingsError
 from probes.evidence import ProbeRequest
 from probes.settings import ProbeSettings, VectorSettings
 from probes.subject import Subject
@@ -21,17 +24,29 @@ def feature_vectors(subject: Subject, features: Sequence[int], settings: VectorS
     """The vectors v of `features`, before any scaling that the model applies to embedding rows.
 
     A feature whose weights are all zero has no direction: its vector is zero, not the centroid; see `has_direction`.
+    Raises SettingsError for settings that are still to be found: `probes.probe` finds them.
     """
-    return placed(subject, _directions(subject, features, settings.decoder_share), settings)
+    if settings.is_auto:
+        raise SettingsError("Weights and scale cannot be auto here, where one vector is asked for; name them.")
+    return placed(subject, directions(subject, features, settings.decoder_share), settings)
 
 
 def placed(subject: Subject, unit: Float[Tensor, "n d_model"], settings: VectorSettings) -> Float[Tensor, "n d_model"]:
     """The vectors v of unit directions r, whatever they come from; zero where a direction is."""
+    alive = has_direction(unit)[:, None]
+    if settings.adapter is not None:
+        return read_adapter(settings.adapter, subject.card)(unit) * alive
     shares = torch.tensor(settings.pca, dtype=torch.float32, device=unit.device)
     mixed = (1 - shares.sum()) * unit + shares @ subject.components(len(settings.pca))
-    scale = subject.card.default_scale if settings.scale is None else settings.scale
-    origin = subject.centroid if settings.centroid else torch.zeros_like(subject.centroid)
-    return (origin + scale * mixed) * has_direction(unit)[:, None]
+    scale = settings.distance or subject.card.default_scale
+    return (origin(subject, settings) + scale * mixed) * alive
+
+
+def origin(subject: Subject, settings: VectorSettings) -> Float[Tensor, " d_model"]:
+    """What the vectors of all directions start from: the centroid, nothing, or an adapter's bias."""
+    if settings.adapter is not None:
+        return read_adapter(settings.adapter, subject.card).bias.to(subject.centroid.device)
+    return subject.centroid if settings.centroid else torch.zeros_like(subject.centroid)
 
 
 def has_direction(vectors: Float[Tensor, "n d_model"]) -> Bool[Tensor, " n"]:
@@ -52,13 +67,10 @@ def request_vectors(subject: Subject, requests: Sequence[ProbeRequest]) -> Float
 
 def resolved(subject: Subject, settings: ProbeSettings) -> ProbeSettings:
     """`settings` with the subject's own scale where they name none."""
-    if settings.vector.scale is not None:
-        return settings
-    vector = settings.vector.model_copy(update={"scale": subject.card.default_scale})
-    return settings.model_copy(update={"vector": vector})
+    return settings.model_copy(update={"vector": settings.vector.scaled(subject.card.default_scale)})
 
 
-def _directions(subject: Subject, features: Sequence[int], decoder_share: float) -> Float[Tensor, "n d_model"]:
+def directions(subject: Subject, features: Sequence[int], decoder_share: float) -> Float[Tensor, "n d_model"]:
     """Unit vectors: the encoder's columns, the decoder's rows, or a blend of both; zero where there is nothing."""
     encoder, decoder = _unit(subject.encoder_rows(features)), _unit(subject.decoder_rows(features))
     return _unit((1 - decoder_share) * encoder + decoder_share * decoder)

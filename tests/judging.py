@@ -137,6 +137,13 @@ def _discrimination(prompt: str, words: frozenset[str]) -> dict[str, Any]:
     return {"answers": [{"number": number, "text": text} for number, text in enumerate(chosen, start=1)]}
 
 
+def _output(prompt: str, words: frozenset[str]) -> dict[str, Any]:
+    """The first list with the most fitting words, so the first of all where none fits."""
+    lists = [[token.strip() for token in tokens.split('", "')] for tokens in numbered(prompt)]
+    fitting = [sum(token in words for token in tokens) for tokens in lists]
+    return {"list": fitting.index(max(fitting)) + 1}
+
+
 def _one(prompt: str, _words: frozenset[str]) -> dict[str, Any]:
     found = [token.strip() for token in re.findall(r'^- "(.*)" \d+$', prompt, re.MULTILINE)]
     named = [concept for concept, words in WORLD.items() if {*found} <= {*words}]
@@ -149,6 +156,7 @@ _RULES: Mapping[str, Callable[[str, frozenset[str]], dict[str, Any]]] = {
     "Simulation": _simulation,
     "Clarity": _clarity,
     "Discrimination": _discrimination,
+    "Output": _output,
     "One": _one,
 }
 
@@ -183,6 +191,13 @@ class PlantedRunner:
 
     async def peaks(self, feature: int, texts: Sequence[str]) -> Sequence[float]:
         return [self._peak({*WORLD[CONCEPTS[feature]]}, {*re.findall(r"\w+", text)}) for text in texts]
+
+    async def raised(self, feature: int, maximum: float, n_others: int, seed: int) -> Sequence[Sequence[str]]:
+        """Words of the feature's concept, then of the next three; in this world what fires is what is written."""
+        assert maximum == PEAK
+        rng = np.random.default_rng([seed, feature])
+        others = [(feature + step) % len(CONCEPTS) for step in rng.integers(1, 4, n_others)]
+        return [[f" {word}" for word in WORLD[CONCEPTS[one]]] for one in (feature, *others)]
 
     def _peak(self, fires: set[str], words: set[str]) -> float:
         return float("nan") if not words else PEAK * bool(fires & words)

@@ -55,12 +55,16 @@ def size(node: Node) -> int:
 def _next_probabilities(subject: Subject, vector: Tensor, ids: list[int], ghost_position: int) -> Tensor:
     """The plain model on embeddings that stand where the tokens' would, the ghost's among them; [vocab], float32."""
     embed = subject.model.get_input_embeddings()
-    embeds = embed(torch.tensor([ids], device=subject.model.device))
+    tokens = torch.tensor([ids], device=subject.model.device)
+    embeds = embed(tokens)
     # how the module scales a row, seen on the row itself that is largest
     row = int(embed.weight.norm(dim=-1).argmax())
     scaled, stored = embed(torch.tensor([row], device=embeds.device))[0], embed.weight[row]
     at = int(stored.abs().argmax())
     embeds[0, ghost_position] = (vector * (scaled[at].float() / stored[at].float())).to(embeds.dtype)
-    logits: Tensor = subject.model(inputs_embeds=embeds, use_cache=False).logits[0, -1].float()
+    # Gemma 3n and 4 look the ids up a second time: there the ghost's place has the placeholder's row
+    text = subject.model.get_decoder()
+    second = {"per_layer_inputs": text.get_per_layer_inputs(tokens)} if subject.card.per_layer is not None else {}
+    logits: Tensor = subject.model(inputs_embeds=embeds, use_cache=False, **second).logits[0, -1].float()
     logits[subject.card.placeholder_id] = -torch.inf
     return logits.softmax(dim=-1)

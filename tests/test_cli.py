@@ -160,9 +160,9 @@ def test_log_and_show_read_it_back(run: Interpret, subject: list[str]) -> None:
 def test_a_tree_as_json_holds_the_contract(run: Interpret, subject: list[str]) -> None:
     ran = run("tree", "7", "--json", *subject, "--cutoff", "0.02", "--top-k", "3", "--max-depth", "4", "--scale", "2")
     tree = json.loads(ran.out)
-    assert list(tree) == [
-        *("feature", "settings", "prompt", "prompt_ids", "ghost_position", "placeholder_id", "n_nodes", "root")
-    ]
+    contract = ["feature", "settings", "prompt", "prompt_ids", "ghost_position", "placeholder_id", "n_nodes", "root"]
+    assert list(tree) == [*contract, "readout"]
+    assert list(json.loads(run("tree", "7", "--json", *subject, "--contrast", "off").out)) == contract
     assert (tree["feature"], tree["settings"]["vector"]["scale"]) == (7, 2.0)
     assert tree["prompt_ids"][tree["ghost_position"]] == tree["placeholder_id"]
     root, n_nodes, waiting = tree["root"], 1, [(tree["root"], 0)]

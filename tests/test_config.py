@@ -135,7 +135,7 @@ def test_absurd_values_are_refused_by_name(key: str, value: object) -> None:
         resolve({key: value})
 
 
-OF_COMMANDS = {"features", "new", "dry-run", "imported", "form", "run-id", "corpus-id", "settings-file"}
+OF_COMMANDS = {"features", "new", "dry-run", "imported", "form", "run-id", "corpus-id", "settings-file", "plot"}
 """What stands on the command line alone."""
 
 

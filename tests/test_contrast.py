@@ -116,7 +116,7 @@ def test_random_directions_fail_as_often_as_they_should(subject: Subject) -> Non
     vectors = placed(subject, drawn, VectorSettings(scale=subject.card.default_scale))
     tree = grown(subject, [0])[0]
     prompt = PromptIds(tree.prompt_ids, tree.ghost_position)
-    grower = Grower(subject.model, subject.card.placeholder_id, prompt, SETTINGS)
+    grower = Grower(subject, prompt, SETTINGS)
     trees = [*grower.grow(vectors * subject.input_scale)]
     found = contrast.contrasts(subject, grower, trees, VectorSettings(scale=subject.card.default_scale))
     passed = sum(one is not None and not one.failed for one in found)
@@ -140,9 +140,7 @@ def test_a_dead_feature_has_none_and_all_nodes_may_be_looked_at(subject: Subject
 
 def test_following_a_tree_after_its_own_ghost_gives_its_own_probabilities(any_subject: Subject) -> None:
     tree = grown(any_subject, [2], SETTINGS.model_copy(update={"contrast": None}))[0]
-    grower = Grower(
-        any_subject.model, any_subject.card.placeholder_id, PromptIds(tree.prompt_ids, tree.ghost_position), SETTINGS
-    )
+    grower = Grower(any_subject, PromptIds(tree.prompt_ids, tree.ghost_position), SETTINGS)
     vectors = feature_vectors(any_subject, [2, 5], tree.settings.vector) * any_subject.input_scale
     trie = Trie(torch.tensor(tree.parents), torch.tensor(tree.token_ids))
     own, other = grower.follow(vectors, trie).tolist()

@@ -1,14 +1,27 @@
 """Trees as SVG and DOT: well-formed whatever the tokens, and showing what the tree holds."""
 
+import math
 import re
 import xml.etree.ElementTree as ElementTree
+from collections.abc import Sequence
+from dataclasses import replace
+from io import BytesIO
+from pathlib import Path
 
+import matplotlib.image as mpimg
+import numpy as np
 import pytest
 
 from agent.evidence.branches import Branch, Trim, drawn
+from agent.evidence.glyphs import spelt
 from agent.evidence.printable import printable
 from agent.evidence.wording import percent, phrase_words, token_words
 from agent.terminal.drawing import tree_dot, tree_svg
+from agent.terminal.layout import LIFT_HUES, lift_hue
+from agent.terminal.raster import tree_png
+from probes.evidence import Contrast, Tree
+from tests.fault_runs import commands, environment
+from tests.score_commands import tiny_options
 from tests.trees import DOG, NASTY, tree_of
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -107,6 +120,83 @@ def test_dot_labels_say_what_the_tokens_are() -> None:
     assert re.sub(r"\\(.)", r"\1", label[1]) == '\\"\\  50%'
 
 
+def contrasted(tree: Tree, nulls: Sequence[float | None], p_value: float = 0.01) -> Tree:
+    """The tree with these probabilities after random directions, the root's 1 before them."""
+    null = (1.0, *nulls, *[None] * (tree.n_nodes - 1 - len(nulls)))
+    return replace(tree, contrast=Contrast(null, null, 1.0, p_value, 40))
+
+
+def test_a_phrase_has_the_lift_of_its_last_token_that_has_one() -> None:
+    tree = tree_of([(["a", " kind", " of"], 0.9)])
+    assert drawn(tree, Trim()).root.children[0].lift is None
+    lifted = drawn(contrasted(tree, [0.9, 0.9 / math.e]), Trim()).root.children[0]
+    assert (lifted.text, lifted.lift) == ("a kind of", pytest.approx(1.0))
+
+
+def test_edges_are_coloured_by_lift_where_there_is_one_and_a_legend_says_so() -> None:
+    tree = tree_of([(["up"], 0.4), (["same"], 0.3), (["down"], 0.2), (["unknown"], 0.1)])
+    svg = ElementTree.fromstring(tree_svg(contrasted(tree, [0.4e-3, 0.3, 0.2e2, None]), Trim()))
+    hues = [path.attrib["stroke"] for path in svg.iter(f"{SVG}path")]
+    assert hues == [LIFT_HUES[-1], LIFT_HUES[2], LIFT_HUES[0], lift_hue(None)]
+    swatches = [rect.attrib["fill"] for rect in svg.iter(f"{SVG}rect")][1:]
+    assert swatches == list(LIFT_HUES)
+    assert any("than after random directions" in (text.text or "") for text in svg.iter(f"{SVG}text"))
+    height = float(svg.attrib["height"])
+    assert all(float(text.attrib["y"]) < height for text in svg.iter(f"{SVG}text"))
+
+
+def test_without_contrast_branches_keep_their_hues() -> None:
+    svg = ElementTree.fromstring(tree_svg(DOG, Trim()))
+    hues = [path.attrib["stroke"] for path in svg.iter(f"{SVG}path")]
+    assert hues == ["#2f6f9f"] * 3 + ["#b3572b", "#4a7d3c"]
+    assert len(list(svg.iter(f"{SVG}rect"))) == 1
+
+
+@pytest.mark.parametrize(
+    ("lift", "step"), [(-9, 0), (-2.1, 0), (-2, 1), (-0.4, 2), (0.4, 2), (0.5, 3), (3.9, 4), (4, 5)]
+)
+def test_steps_of_colour(lift: float, step: int) -> None:
+    assert lift_hue(lift) == LIFT_HUES[step]
+
+
+def test_a_failed_readout_is_said() -> None:
+    assert "readout failed" in tree_svg(contrasted(DOG, [], p_value=0.2), Trim())
+    assert "readout failed" not in tree_svg(contrasted(DOG, [], p_value=0.05), Trim())
+
+
+def test_dot_has_the_colours_and_the_legend() -> None:
+    dot = tree_dot(contrasted(tree_of([(["up"], 0.4)]), [0.4e-3]), Trim())
+    assert f'color="{LIFT_HUES[-1]}"' in dot
+    assert "legend" in dot
+    statements(dot)
+
+
+def pixels(png: bytes) -> np.ndarray:
+    """[height, width, 4], from 0 to 1."""
+    return mpimg.imread(BytesIO(png))
+
+
+@pytest.mark.parametrize("tree", [NASTY_TREE, FORKED_DEEP, tree_of([])], ids=["nasty", "forks", "empty"])
+def test_png_survives_any_tree(tree: Tree) -> None:
+    picture = pixels(tree_png(tree, Trim(most=50)))
+    assert max(picture.shape) <= 16_001
+    assert picture.std() > 0.01
+
+
+def test_png_is_the_svg_at_twice_its_size() -> None:
+    svg = ElementTree.fromstring(tree_svg(DOG, Trim()))
+    picture = pixels(tree_png(DOG, Trim()))
+    assert picture.shape[:2] == (2 * int(svg.attrib["height"]), 2 * int(svg.attrib["width"]))
+    [root] = svg.iter(f"{SVG}circle")
+    x, y = 2 * float(root.attrib["cx"]), 2 * float(root.attrib["cy"])
+    assert picture[int(y), int(x), :3].max() < 0.2
+    assert tree_png(DOG, Trim()) == tree_png(DOG, Trim())
+
+
+def test_what_a_font_cannot_write_is_an_escape() -> None:
+    assert spelt("dog 犬\u202e $x$", "DejaVu Sans Mono") == "dog \\u72ac\\u202e $x$"
+
+
 @pytest.mark.parametrize("text", NASTY)
 def test_printable_shows_what_it_may_not_send(text: str) -> None:
     shown = printable(text)
@@ -127,3 +217,14 @@ def test_words_for_numbers_and_tokens() -> None:
     assert [token_words(token) for token in (" dog", "dog ", "  ", "", "\n")] == ["␣dog", "dog␣", "␣␣", "", "\\n"]
     assert phrase_words(" a dog ") == "a dog"
     assert phrase_words("x" * 100, most=10) == "x" * 9 + "…"
+
+
+def test_interpret_tree_writes_a_png(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    interpret, options = commands(capsys), [*tiny_options(tmp_path), "--cutoff", "0.1", "--contrast", "off"]
+    target = tmp_path / "tree.png"
+    with environment():
+        said = interpret("tree", "0", "--png", str(target), *options)
+        assert (said.status, f"Wrote {target}." in said.out) == (0, True), said.err
+        assert target.read_bytes().startswith(b"\x89PNG")
+        assert interpret("tree", "0", "--png", str(tmp_path / "none" / "a.png"), *options).status == 2
+        assert interpret("tree", "0", "--png", str(target), "--dot", *options).status == 2

@@ -6,11 +6,13 @@ from torch import Tensor, nn
 
 from probes.errors import SubjectError
 from probes.evidence import ProbeRequest
-from probes.ghost import ghosts_at, input_scale
+from probes.ghost import ghosts_at, input_scale, other_tables, rows_at
 from probes.probe import run_probes
 from probes.prompt import prompt_ids
 from probes.settings import PROMPTS, ProbeSettings, TreeSettings
 from probes.subject import Subject
+from tests.family_models import random_model
+from tests.family_table import FAMILIES
 
 WORD = 290
 """Some ordinary token of the tiny vocabulary."""
@@ -70,6 +72,38 @@ def test_not_even_an_embedding_that_hands_out_its_weights_is_changed() -> None:
     with ghosts_at(1, torch.ones(1, 4), module):
         assert module(torch.tensor([[0, 1, 2]]))[0, 1].eq(1).all()
     assert torch.equal(module.weight, before)
+
+
+@pytest.mark.parametrize("id", [None, 5])
+def test_another_table_finds_a_row_of_its_own_at_one_position(id: int | None) -> None:
+    torch.manual_seed(0)
+    tables = [Scaled(10, 4).requires_grad_(False), nn.Embedding(10, 3).requires_grad_(False)]
+    ids = torch.tensor([[7, 8, 9], [1, 2, 3]])
+    plain = [table(ids) for table in tables]
+    with rows_at(1, tables, id):
+        changed = [table(ids) for table in tables]
+    for table, before, after in zip(tables, plain, changed, strict=True):
+        row = torch.zeros(before.shape[-1]) if id is None else table(torch.tensor(id))
+        assert torch.equal(after[:, 1], row.expand(2, -1))
+        assert torch.equal(after[:, ::2], before[:, ::2])
+        assert torch.equal(table(ids), before)
+
+
+@pytest.mark.parametrize(
+    ("name", "names"),
+    [
+        ("llama", ()),
+        ("gpt2", ()),  # its positions are a table too, but not of tokens
+        ("opt", ()),
+        ("gemma3 multimodal", ()),
+        ("gemma3n", ("model.embed_tokens_per_layer",)),
+        ("gemma4", ("model.embed_tokens_per_layer",)),
+    ],
+)
+def test_tables_that_tokens_are_looked_up_in_again_are_found(name: str, names: tuple[str, ...]) -> None:
+    model = random_model(FAMILIES[name].config)
+    assert other_tables(model) == tuple(model.get_submodule(name) for name in names)
+    assert not any(module._forward_hooks for module in model.modules())
 
 
 def test_the_scale_is_exact_where_the_module_s_dtype_holds_it() -> None:

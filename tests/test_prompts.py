@@ -108,7 +108,7 @@ def check(name: str, text: str) -> None:
 
 def test_the_system_prompt_is_the_golden_one() -> None:
     check("system", system_prompt())
-    check("system_texts", system_prompt(looks_at_texts=True))
+    check("system_texts", system_prompt(looks_at_texts=True, clamps=True))
 
 
 @pytest.mark.parametrize(

@@ -47,6 +47,7 @@ PROMPTS: dict[str, Callable[[], str]] = {
     "simulation": simulated_again,
     "clarity": lambda: asked("clarity")[1],
     "discrimination": lambda: asked("discrimination")[1],
+    "output": lambda: asked("output", explanation="It writes of dogs.")[1],
     "one_shot": one_shot,
 }
 
@@ -59,7 +60,7 @@ def test_a_prompt_is_the_golden_one(name: str) -> None:
     assert text == path.read_text(encoding="utf-8"), f"{path.name} differs; see the head of this file"
 
 
-@pytest.mark.parametrize("name", ["detection", "fuzzing", "simulation", "clarity", "discrimination"])
+@pytest.mark.parametrize("name", ["detection", "fuzzing", "simulation", "clarity", "discrimination", "output"])
 def test_a_context_that_lacks_something_is_an_error(name: str) -> None:
     context = asked(name)[0].context
     for key in context:

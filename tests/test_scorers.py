@@ -29,6 +29,8 @@ CHANCE = {
     "embedding": 0.5,
     "clarity": 0.5,
     "discrimination": 0.25,
+    "output": 1 / 3,
+    "output_similarity": 1 / 3,
 }
 BATCHED = ["detection", "fuzzing", "discrimination"]
 

@@ -8,10 +8,11 @@ from itertools import accumulate
 from typing import TypedDict
 
 from agent.evidence.branches import Trim, drawn
+from agent.evidence.candidates import Candidates, candidates
 from agent.evidence.definitions import closed_share, defining_part, distinct, endings, entropy_bits, openings
 from agent.evidence.printable import printable
-from agent.evidence.wording import vector_words
-from probes.evidence import Evidence, Projection, ScoredToken, TokenList, Tree
+from agent.evidence.wording import tree_words, vector_words
+from probes.evidence import Evidence, Projection, ScoredToken, Sweep, TokenList, Tree
 from probes.settings import ProbeKind, VectorSettings
 
 CHARS_PER_TOKEN = 4
@@ -104,13 +105,15 @@ class Piece(TypedDict):
     distinct: list[DistinctLine]
     """What a tree's ghost makes more probable than ghosts that say nothing, by probability times lift."""
     readout: Readout | None
+    sweep: Candidates | None
 
 
 def digest(
     evidence: Sequence[Evidence], default_scale: float, first: int = 1, tokens: int = EVIDENCE_TOKENS
 ) -> list[Piece]:
     """One piece per evidence, with ids from `E{first}` on, within about `tokens` tokens altogether."""
-    room = tokens * CHARS_PER_TOKEN // max(len(evidence), 1)
+    long = sum(not isinstance(item, Sweep) for item in evidence)
+    room = tokens * CHARS_PER_TOKEN // max(long, 1)
     return [_piece(item, f"E{first + index}", default_scale, room) for index, item in enumerate(evidence)]
 
 
@@ -144,6 +147,9 @@ def _piece(evidence: Evidence, name: str, default_scale: float, room: int) -> Pi
             lowered = _lines(name, bottom, room // 2, first=len(lines) + 1)
             left_out = len(top) + len(bottom) - len(lines) - len(lowered)
             return _made(name, "projection", settings, lines, lowered, left_out=left_out)
+        case Sweep():
+            settings = _vector(evidence.settings.vector, default_scale)
+            return _made(name, "sweep", settings, [], left_out=0, sweep=candidates(evidence))
 
 
 def _tree(tree: Tree, name: str, default_scale: float, room: int) -> Piece:
@@ -162,7 +168,7 @@ def _tree(tree: Tree, name: str, default_scale: float, room: int) -> Piece:
     return _made(
         name,
         "tree",
-        f'{_vector(tree.settings.vector, default_scale)}, base prompt "{prompt}"',
+        f'{tree_words(tree.settings, _vector(tree.settings.vector, default_scale))}, base prompt "{prompt}"',
         lines,
         left_out=len(offered) - len(lines),
         outline=sketch,
@@ -198,6 +204,7 @@ def _made(
     statistics: Statistics | None = None,
     distinct: Sequence[DistinctLine] = (),
     readout: Readout | None = None,
+    sweep: Candidates | None = None,
 ) -> Piece:
     return {
         "id": name,
@@ -211,6 +218,7 @@ def _made(
         "statistics": statistics,
         "distinct": [*distinct],
         "readout": readout,
+        "sweep": sweep,
     }
 
 
@@ -243,7 +251,9 @@ def _outline(part: Tree, room: int) -> list[OutlineLine]:
 
 
 def _vector(vector: VectorSettings, default_scale: float) -> str:
-    multiple = (vector.scale or default_scale) / default_scale
+    if vector.adapter is not None:
+        return vector_words(vector)
+    multiple = (vector.distance or default_scale) / default_scale
     return f"{vector_words(vector)} ({multiple:.3g} x the default scale)"
 
 

@@ -21,10 +21,12 @@ def printable(text: str) -> str:
 def _shown(character: str) -> str:
     if unicodedata.category(character) not in _HIDDEN:
         return character
-    return _SHOWN_AS.get(character) or _escape(ord(character))
+    return _SHOWN_AS.get(character) or escaped(character)
 
 
-def _escape(code: int) -> str:
+def escaped(character: str) -> str:
+    """One character by its number, as Python writes it."""
+    code = ord(character)
     if code < 0x100:
         return f"\\x{code:02x}"
     return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"

@@ -5,7 +5,7 @@ Knows nothing of terminals, SVG or DOT. Everything it returns is already safe to
 
 from agent.evidence.printable import printable
 from probes.evidence import Contrast, Tree
-from probes.settings import GHOST, VectorSettings
+from probes.settings import GHOST, ProbeSettings, SteeringSettings, VectorSettings
 
 GHOST_SIGN = "▢"
 """Stands for the ghost token wherever a prompt is shown."""
@@ -37,8 +37,10 @@ def phrase_words(text: str, most: int = 80) -> str:
 def vector_words(settings: VectorSettings) -> str:
     """`encoder, scale 3.8, no centroid, pca 0.1+0.05`: what the vector was made of."""
     parts = [settings.weights]
+    if settings.adapter is not None:
+        parts.append(f"adapter {printable(str(settings.adapter))}")
     if settings.scale is not None:
-        parts.append(f"scale {settings.scale:.4g}")
+        parts.append("scale auto" if settings.distance is None else f"scale {settings.distance:.4g}")
     if not settings.centroid:
         parts.append("no centroid")
     if any(settings.pca):
@@ -55,6 +57,26 @@ def contrast_words(contrast: Contrast) -> str:
     )
 
 
+def tree_words(settings: ProbeSettings, vector: str | None = None) -> str:
+    """What a tree was grown from: `decoder, scale 3.8, clamped at 2x its maximum after the prompt`.
+
+    The words of its `vector` may be given.
+    """
+    steering = settings.steering
+    vector = vector or vector_words(settings.vector)
+    if not steering.on:
+        return vector
+    return f"{vector if steering.ghost else 'a pronoun instead of a ghost'}, {_steering_words(steering)}"
+
+
+def _steering_words(steering: SteeringSettings) -> str:
+    done = "clamped at" if steering.mode == "clamp" else "steered by"
+    where = {"ghost": "at the ghost" if steering.ghost else "there", "after": "after the prompt", "all": "everywhere"}
+    return f"{done} {steering.strength:g}x its maximum {where[steering.at]}"
+
+
 def prompt_words(tree: Tree) -> str:
-    """The prompt a tree was grown from, with a sign for the ghost."""
-    return printable(tree.settings.tree.prompt_text.replace(GHOST, GHOST_SIGN))
+    """The prompt a tree was grown from, with a sign for the ghost, or with the word that stood in its place."""
+    steering = tree.settings.steering
+    stood = GHOST_SIGN if steering.ghost else steering.pronoun or GHOST_SIGN
+    return printable(tree.prompt.replace(GHOST, stood))

@@ -8,12 +8,12 @@ import json
 import math
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import accumulate, pairwise
 from typing import Any
 
-from probes.evidence import Contrast, Evidence, Projection, ScoredToken, TokenList, Tree
-from probes.settings import ProbeKind, ProbeSettings
+from probes.evidence import Contrast, Evidence, Projection, ScoredToken, Sweep, SweepPoint, TokenList, Tree
+from probes.settings import ProbeKind, ProbeSettings, VectorSettings
 
 Columns = Mapping[str, Any]
 
@@ -31,9 +31,9 @@ class Form:
     columns: Callable[[Any], Columns]
     value: Callable[[int, ProbeSettings, Columns], Evidence]
     size: Callable[[Any], int]
-    """Number of nodes or tokens."""
+    """Number of nodes, tokens or candidates."""
     leading: Callable[[Any], Sequence[tuple[str, float]]]
-    """What a reader of the table sees first: tokens with their numbers."""
+    """What a reader of the table sees first: tokens with their numbers, or the candidate that was chosen."""
 
 
 def encode(evidence: Evidence) -> bytes:
@@ -53,7 +53,7 @@ def kind_of(evidence: Evidence) -> ProbeKind:
 
 
 def size_of(evidence: Evidence) -> int:
-    """Nodes of a tree below its root, or tokens of a list."""
+    """Nodes of a tree below its root, tokens of a list, or candidates of a sweep."""
     return FORMS[kind_of(evidence)].size(evidence)
 
 
@@ -164,6 +164,29 @@ def _projection_value(feature: int, settings: ProbeSettings, columns: Columns) -
     return Projection(feature, settings, _token_values(columns["top"]), _token_values(columns["bottom"]))
 
 
+def _sweep_columns(sweep: Sweep) -> Columns:
+    return {
+        "criterion": sweep.criterion,
+        "points": [asdict(point) | {"vector": point.vector.model_dump(mode="json")} for point in sweep.points],
+        "chosen": sweep.chosen,
+        "prompts": sweep.prompts,
+        "agreement": sweep.agreement,
+    }
+
+
+def _sweep_value(feature: int, settings: ProbeSettings, columns: Columns) -> Sweep:
+    points = (SweepPoint(**point | {"vector": VectorSettings.parse(point["vector"])}) for point in columns["points"])
+    lists = {"points": tuple(points), "prompts": tuple(columns["prompts"])}
+    return Sweep(feature=feature, settings=settings, **{**columns, **lists})
+
+
+def _chosen(sweep: Sweep) -> list[tuple[str, float]]:
+    """The candidate with its score; nothing where none could be scored."""
+    best = sweep.best
+    scored = [] if best.score is None else [best.score]
+    return [(f"{best.vector.weights} at {best.vector.distance:.4g}", score) for score in scored]
+
+
 def _numbered(tokens: Iterable[ScoredToken]) -> list[tuple[str, float]]:
     return [(token.token, token.score) for token in tokens]
 
@@ -184,4 +207,5 @@ FORMS: dict[ProbeKind, Form] = {
         lambda projected: len(projected.top) + len(projected.bottom),
         lambda projected: _numbered(projected.top),
     ),
+    "sweep": Form(Sweep, _sweep_columns, _sweep_value, lambda sweep: len(sweep.points), _chosen),
 }

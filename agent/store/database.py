@@ -7,8 +7,9 @@ import os
 import sqlite3
 import zlib
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from urllib.parse import quote
 
 from sqlite_utils import Database
@@ -51,6 +52,21 @@ def open_readable(path: Path) -> Database:
         return db
 
 
+@contextmanager
+def one_transaction(path: Path, wait_s: float) -> Iterator[Database]:
+    """A connection of its own to an up-to-date log for one short write, also while a run is writing.
+
+    Raises `LogError` where another process's transaction is not over within `wait_s`; nothing is written then.
+    """
+    with log_errors(path):
+        db = _connect(path, "rw", wait_s)
+        with closing(db):
+            db.execute("PRAGMA synchronous=FULL")
+            db.execute("PRAGMA fullfsync=ON")
+            with immediate(db):
+                yield db
+
+
 def check_readable(path: Path) -> None:
     """Raises `LogError` unless `path` is a log that can be read as it stands."""
     with log_errors(path):
@@ -62,6 +78,35 @@ def check_readable(path: Path) -> None:
             behind = MIGRATIONS.pending(db)
     if behind:
         raise LogError(f"The log {path} is empty or of an older version; run `interpret --features ...` on it first.")
+
+
+@contextmanager
+def open_other(path: Path) -> Iterator[Database]:
+    """Another log, to be read as it stands at this moment; one of an older version as an up-to-date temporary copy.
+
+    Raises `LogError` for what is no log or newer than this version. The file itself is never changed.
+    """
+    with ExitStack() as stack:
+        with log_errors(path):
+            if not path.exists():
+                raise LogError(f"There is no log at {path}; name the file that another run wrote.")
+            _check_file(path)
+            _check_ours(path)
+            db = stack.enter_context(closing(open_readable(path)))
+            if not MIGRATIONS.applied(db):
+                raise LogError(f"{path} is empty; name the file that another run wrote.")
+            if MIGRATIONS.pending(db):
+                db = stack.enter_context(_up_to_date(db))
+            db.execute("BEGIN")
+        yield db
+
+
+@contextmanager
+def _up_to_date(db: Database) -> Iterator[Database]:
+    with TemporaryDirectory() as folder, closing(_connect(Path(folder) / "copy.db", "rwc")) as copy:
+        db.conn.backup(copy.conn)
+        MIGRATIONS.apply(copy)
+        yield copy
 
 
 def journal_note(db: Database, path: Path) -> str | None:
@@ -147,9 +192,9 @@ def _check_file(path: Path) -> None:
         raise LogError(f"The log {path} cannot be read: no permission; choose another file with --log.")
 
 
-def _connect(path: Path, mode: str) -> Database:
+def _connect(path: Path, mode: str, wait_s: float = _BUSY_S) -> Database:
     uri = f"file:{quote(str(path.absolute()))}?mode={mode}"
-    connection = sqlite3.connect(uri, uri=True, timeout=_BUSY_S, check_same_thread=False)
+    connection = sqlite3.connect(uri, uri=True, timeout=wait_s, check_same_thread=False)
     try:
         db = Database(connection, execute_plugins=False)
         db.execute("PRAGMA foreign_keys=ON")

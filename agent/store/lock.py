@@ -9,6 +9,9 @@ from filelock import FileLock, Timeout
 
 from agent.errors import LogError
 
+_PATIENCE_S = 0.2
+"""How long a run waits for its lock: longer than `is_held` takes to look, far shorter than a run."""
+
 
 class RunLock:
     """Holds one run of one log until `release`, or until the process ends however it ends."""
@@ -16,9 +19,9 @@ class RunLock:
     def __init__(self, log: Path, run_id: int) -> None:
         """Raises `LogError` at once if the run is held elsewhere, or if no file can be made beside the log."""
         log = log.resolve()  # one lock, whatever link the log was opened by
-        self._lock = FileLock(log.with_name(f"{log.name}.run{run_id}.lock"), thread_local=False)
+        self._lock = FileLock(_place(log, run_id), thread_local=False)
         try:
-            self._lock.acquire(timeout=0)
+            self._lock.acquire(timeout=_PATIENCE_S)
         except Timeout:
             raise LogError(
                 f"Run {run_id} of {log} is being written by another process; wait for it to end, "
@@ -32,3 +35,22 @@ class RunLock:
     def release(self) -> None:
         """Frees the run; releasing twice does nothing."""
         self._lock.release()
+
+
+def is_held(log: Path, run_id: int) -> bool:
+    """Whether a process is writing that run now; False where that cannot be found out from here."""
+    place = _place(log.resolve(), run_id)
+    if not place.exists():
+        return False
+    lock = FileLock(place, thread_local=False)
+    try:
+        with lock.acquire(timeout=0):
+            return False
+    except Timeout:
+        return True
+    except OSError:
+        return False
+
+
+def _place(log: Path, run_id: int) -> Path:
+    return log.with_name(f"{log.name}.run{run_id}.lock")

@@ -261,6 +261,93 @@ ALTER TABLE calls ADD COLUMN scoring_id INTEGER REFERENCES scorings (id);
 """
 
 
+_REVIEWS = """
+CREATE TABLE new_reviews (              -- what people said of labels; never changed, taken back by a row of its own
+    id INTEGER PRIMARY KEY,
+    label_id INTEGER NOT NULL REFERENCES labels (id),
+    reviewer TEXT NOT NULL,
+    verdict TEXT NOT NULL CHECK (verdict IN ('accept', 'edit', 'reject', 'flag', 'note', 'undo')),
+    label TEXT,                         -- the reviewer's own wording, beside the machine's
+    note TEXT,
+    blind INTEGER NOT NULL,             -- 1: given with scores and confidence hidden
+    undoes INTEGER REFERENCES reviews (id),
+    created TEXT NOT NULL,
+    CHECK ((verdict = 'undo') = (undoes IS NOT NULL)),
+    CHECK (verdict != 'edit' OR label IS NOT NULL)
+);
+INSERT INTO new_reviews SELECT id, label_id, reviewer, verdict, CASE verdict WHEN 'edit' THEN coalesce(label, '') ELSE
+    label END, note, 0, NULL, created FROM reviews;
+DROP TABLE reviews;
+ALTER TABLE new_reviews RENAME TO reviews;
+CREATE INDEX reviews_label ON reviews (label_id, verdict);
+CREATE UNIQUE INDEX reviews_undoes ON reviews (undoes) WHERE undoes IS NOT NULL;
+
+CREATE VIEW standing_reviews AS         -- those that were not taken back
+    SELECT * FROM reviews WHERE undoes IS NULL
+    AND NOT EXISTS (SELECT 1 FROM reviews AS later WHERE later.undoes = reviews.id AND later.undoes IS NOT NULL);
+CREATE VIEW labels_reviewed AS          -- each label with the latest verdict on it, whoever gave it
+    SELECT labels.id, run_id, feature, status, labels.label, explanation, confidence, verdict,
+        latest.label AS reviewed_label, reviewer, latest.note AS note, latest.created AS reviewed
+    FROM labels LEFT JOIN (
+        SELECT max(id), label_id, verdict, label, reviewer, note, created FROM standing_reviews
+        WHERE verdict IN ('accept', 'edit', 'reject') GROUP BY label_id
+    ) AS latest ON latest.label_id = labels.id;
+
+CREATE INDEX labels_status ON labels (run_id, status, feature, confidence);
+CREATE INDEX labels_confidence ON labels (run_id, confidence, feature, status);
+CREATE INDEX scores_value ON scores (scoring_id, scorer, part, variant, value, label_id);
+CREATE INDEX calls_spent ON calls (run_id, scoring_id, fault, cost_usd, input_tokens, output_tokens, reserved_tokens,
+    reserved_usd);
+"""
+
+
+_COMPARISONS = """
+CREATE TABLE comparisons (              -- one row per way of comparing settings on one subject
+    id INTEGER PRIMARY KEY,
+    run_id INTEGER NOT NULL REFERENCES runs (id),        -- whose evidence is compared
+    corpus_id INTEGER NOT NULL REFERENCES corpora (id),  -- whose held-out texts it is measured on
+    settings TEXT NOT NULL,             -- JSON: what else decides the figures
+    created TEXT NOT NULL,
+    UNIQUE (run_id, corpus_id, settings)
+);
+CREATE INDEX comparisons_corpus ON comparisons (corpus_id);
+
+CREATE TABLE compared (                 -- the settings of a comparison
+    id INTEGER PRIMARY KEY,
+    comparison_id INTEGER NOT NULL REFERENCES comparisons (id),
+    settings TEXT NOT NULL,             -- JSON, resolved
+    created TEXT NOT NULL,
+    UNIQUE (comparison_id, settings)
+);
+
+CREATE TABLE fits (                     -- how well what a setting shows of a feature fits the feature's texts
+    id INTEGER PRIMARY KEY,
+    compared_id INTEGER NOT NULL REFERENCES compared (id),
+    feature INTEGER NOT NULL,
+    measure TEXT NOT NULL,              -- list, tree, agreement, readout, divergence
+    texts_of INTEGER NOT NULL,          -- the feature whose texts it rests on; another one is a control
+    value REAL,                         -- NULL where it could not be measured, which is not 0
+    reason TEXT,                        -- why not
+    low REAL,                           -- interval
+    high REAL,
+    n INTEGER NOT NULL,                 -- tokens or texts it rests on
+    UNIQUE (compared_id, feature, measure, texts_of),
+    CHECK (value IS NOT NULL OR reason IS NOT NULL)
+);
+
+CREATE TABLE recommendations (          -- settings for a subject, the latest one counts; `interpret --recommended`
+    id INTEGER PRIMARY KEY,
+    fingerprint TEXT NOT NULL,          -- of the subject, as in runs.subject
+    comparison_id INTEGER NOT NULL REFERENCES comparisons (id),
+    settings TEXT NOT NULL,             -- JSON, resolved
+    because TEXT NOT NULL,              -- with what figures
+    created TEXT NOT NULL
+);
+CREATE INDEX recommendations_fingerprint ON recommendations (fingerprint);
+CREATE INDEX recommendations_comparison ON recommendations (comparison_id);
+"""
+
+
 def _first_tables(db: Database) -> None:
     db.executescript(_TABLES)
     db["labels"].enable_fts(["label", "explanation"], tokenize="porter", create_triggers=True)
@@ -274,7 +361,23 @@ def _scoring(db: Database) -> None:
     db.executescript(_SCORING)
 
 
-_STEPS = {"0001_first_tables": _first_tables, "0002_hosted_calls": _hosted_calls, "0003_scoring": _scoring}
+def _reviews(db: Database) -> None:
+    db.executescript(_REVIEWS)
+    db["labels"].disable_fts()
+    db["labels"].enable_fts(["label", "explanation", "reason"], tokenize="porter", create_triggers=True)
+
+
+def _comparisons(db: Database) -> None:
+    db.executescript(_COMPARISONS)
+
+
+_STEPS = {
+    "0001_first_tables": _first_tables,
+    "0002_hosted_calls": _hosted_calls,
+    "0003_scoring": _scoring,
+    "0004_reviews": _reviews,
+    "0005_comparisons": _comparisons,
+}
 
 NAMES = frozenset(_STEPS)
 """Every migration that this version knows; a log that has had another one is newer."""

@@ -24,7 +24,7 @@ _RUNS = """
         (SELECT count(*) FROM labels WHERE run_id = runs.id AND status = 'failed') AS n_failed,
         (SELECT count(*) FROM calls WHERE run_id = runs.id) AS n_calls,
         (SELECT sum(cost_usd) FROM calls WHERE run_id = runs.id) AS cost_usd
-    FROM runs ORDER BY id
+    FROM runs WHERE :run_id IS NULL OR id = :run_id ORDER BY id
 """
 _CALLS = """
     SELECT calls.*, texts.text AS system FROM calls JOIN texts ON texts.id = calls.system_id
@@ -38,14 +38,23 @@ _SPENT = """
 """
 
 
-def runs(db: Database) -> list[RunSummary]:
-    """Every run, oldest first."""
-    return [_run(row) for row in rows(db, _RUNS, {})]
+def runs(db: Database, run_id: int | None = None) -> list[RunSummary]:
+    """That run, or every one, oldest first."""
+    return [_run(row) for row in rows(db, _RUNS, {"run_id": run_id})]
+
+
+def run_ids(db: Database) -> list[int]:
+    """The number of every run, oldest first."""
+    return [int(row["id"]) for row in rows(db, "SELECT id FROM runs ORDER BY id", {})]
 
 
 def latest_run(db: Database) -> int | None:
-    """The run that a command began or resumed last."""
-    found = db.execute("SELECT run_id FROM invocations ORDER BY id DESC LIMIT 1").fetchone()
+    """The run that a command began or resumed last; one that labels nothing only where there is no other."""
+    sql = """
+        SELECT run_id FROM invocations JOIN runs ON runs.id = run_id
+        ORDER BY runs.explainer IN ('compare', 'explore'), invocations.id DESC LIMIT 1
+    """
+    found = db.execute(sql).fetchone()
     return None if found is None else int(found[0])
 
 
@@ -66,10 +75,10 @@ def labels(
         conditions.append("feature IN (SELECT value FROM json_each(:features))")
         values["features"] = json.dumps(list(features))
     if search is not None and search.strip():
-        conditions.append(_matching(search))
-        values["search"] = _words_of(search) or escape(search.strip())
+        conditions.append(matching(search))
+        values["search"] = search_words(search)
     return [
-        _label(row)
+        label_row(row)
         for row in rows(db, f"SELECT * FROM labels WHERE {' AND '.join(conditions)} ORDER BY feature", values)
     ]
 
@@ -131,11 +140,19 @@ def has_evidence(db: Database, run_id: int, feature: int, round: int) -> bool:
     return db.execute(sql, [run_id, feature, round]).fetchone() is not None
 
 
-def _matching(search: str) -> str:
-    """The condition for `search`: by words where it has any, else by its very characters, as for `=>`."""
+def matching(search: str) -> str:
+    """The condition on `labels` for `search`: by words where it has any, else by its very characters, as for `=>`.
+
+    `:search` in it is what `search_words` gives.
+    """
     if _words_of(search):
-        return "id IN (SELECT rowid FROM labels_fts WHERE labels_fts MATCH :search)"
-    return "(instr(label, :search) OR instr(explanation, :search))"
+        return "labels.id IN (SELECT rowid FROM labels_fts WHERE labels_fts MATCH :search)"
+    return "(instr(labels.label, :search) OR instr(explanation, :search) OR instr(reason, :search))"
+
+
+def search_words(search: str) -> str:
+    """What `matching` looks for."""
+    return _words_of(search) or escape(search.strip())
 
 
 def _words_of(search: str) -> str:
@@ -153,7 +170,8 @@ def _run(row: dict[str, Any]) -> RunSummary:
     return RunSummary(run_id=row.pop("id"), **row | changed)
 
 
-def _label(row: dict[str, Any]) -> LabelRow:
+def label_row(row: dict[str, Any]) -> LabelRow:
+    """A row of `labels` as a value."""
     return LabelRow(label_id=row.pop("id"), **row | {"evidence": tuple(json.loads(row["evidence"]))})
 
 

@@ -12,7 +12,7 @@ from agent.store.table import insert, rows
 
 _SCORES = """
     SELECT scores.*, labels.feature FROM scores JOIN labels ON labels.id = scores.label_id
-    WHERE scoring_id = :scoring_id ORDER BY labels.feature, scores.id
+    WHERE scoring_id = :scoring_id {condition} ORDER BY labels.feature, scores.id
 """
 
 
@@ -53,9 +53,10 @@ def scorings(db: Database, run_id: int) -> list[ScoringRow]:
     ]
 
 
-def scores(db: Database, scoring_id: int) -> list[ScoreRow]:
-    """The scores of a scoring, by feature."""
-    return [_score(row) for row in rows(db, _SCORES, {"scoring_id": scoring_id})]
+def scores(db: Database, scoring_id: int, label_id: int | None = None) -> list[ScoreRow]:
+    """The scores of a scoring, of one label or all, by feature."""
+    sql = _SCORES.format(condition="" if label_id is None else "AND label_id = :label_id")
+    return [_score(row) for row in rows(db, sql, {"scoring_id": scoring_id, "label_id": label_id})]
 
 
 def _insert(db: Database, scoring_id: int, score: ScoreRow) -> None:

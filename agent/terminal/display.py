@@ -38,7 +38,7 @@ _RUN_COLUMNS = (
     "abstained",
     "failed",
 )
-_VARIANT_WORDS = {
+VARIANT_WORDS = {
     "label": "the run's label",
     "first": "the first proposed, where another",
     "known": "known concept's name",
@@ -170,7 +170,7 @@ def scores_table(lines: Sequence["Line"]) -> Table:
         table.add_row(
             f"{line.scorer} ({line.metric})",
             line.part.replace("_", " "),
-            _VARIANT_WORDS.get(line.variant, line.variant),
+            VARIANT_WORDS.get(line.variant, line.variant),
             _rounded(mean.value),
             _interval(mean),
             str(mean.n),
@@ -186,7 +186,7 @@ def feature_scores_table(scores: Sequence[ScoreRow]) -> Table:
         table.add_row(
             f"{score.scorer} ({score.metric})" if score.metric else score.scorer,
             score.part.replace("_", " "),
-            Text(printable(f"{_VARIANT_WORDS.get(score.variant, score.variant)}: {score.label}")),
+            Text(printable(f"{VARIANT_WORDS.get(score.variant, score.variant)}: {score.label}")),
             _rounded(score.value),
             "" if score.low is None or score.high is None else f"[{score.low:.2f}, {score.high:.2f}]",
             str(score.n),

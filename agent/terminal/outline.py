@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from agent.evidence.branches import Branch, Trim, drawn
-from agent.evidence.wording import contrast_words, percent, phrase_words, prompt_words, vector_words
+from agent.evidence.wording import contrast_words, percent, phrase_words, prompt_words, tree_words
 from probes.evidence import Tree
 
 _BAR_CELLS = 8
@@ -21,7 +21,7 @@ _EIGHTHS = " ▏▎▍▌▋▊▉"
 def tree_outline(tree: Tree, trim: Trim) -> Group:
     """The tree under its prompt, children indented below their parents, in falling order of probability."""
     picture = drawn(tree, trim)
-    head = Text.assemble((prompt_words(tree), "bold"), ("   " + vector_words(tree.settings.vector), "dim"))
+    head = Text.assemble((prompt_words(tree), "bold"), ("   " + tree_words(tree.settings), "dim"))
     grid = Table.grid(padding=(0, 1))
     grid.add_column(justify="right", no_wrap=True)
     grid.add_column(no_wrap=True, min_width=_BAR_CELLS)

@@ -11,6 +11,7 @@ from eval.scorers.detection import Detection
 from eval.scorers.discrimination import Discrimination
 from eval.scorers.embedding import Embedding
 from eval.scorers.fuzzing import Fuzzing
+from eval.scorers.output import Output, OutputSimilarity
 from eval.scorers.simulation import Simulation
 from probes.errors import SettingsError
 
@@ -21,6 +22,8 @@ SCORERS: dict[str, type[Any]] = {
     "embedding": Embedding,
     "clarity": Clarity,
     "discrimination": Discrimination,
+    "output": Output,
+    "output_similarity": OutputSimilarity,
 }
 """Classes of scorers; each is made from what it `needs`."""
 

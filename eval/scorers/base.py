@@ -77,6 +77,13 @@ class Runner(Protocol):
         """The feature's highest activation on each text, special tokens left out; NaN for a text without a token."""
         ...
 
+    async def raised(self, feature: int, maximum: float, n_others: int, seed: int) -> Sequence[Sequence[str]]:
+        """Tokens that the feature raises, clamped up by its maximum activation; then those of random other features.
+
+        Nothing for a feature that writes nothing.
+        """
+        ...
+
 
 class Embedder(Protocol):
     """What turns texts into vectors."""

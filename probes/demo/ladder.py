@@ -62,7 +62,7 @@ class Ladder:
 def definitions(subject: Subject, vectors: Float[Tensor, "n d_model"]) -> list[str]:
     """What the model writes, greedily, for each vector, up to the closing quote."""
     prompt = prompt_ids(subject.tokenizer, GREEDY.prompt_text, subject.card.placeholder_id)
-    grower = Grower(subject.model, subject.card.placeholder_id, prompt, GREEDY)
+    grower = Grower(subject, prompt, GREEDY)
     texts = (subject.tokenizer.decode(tree.token_ids[1:]) for tree in grower.grow(vectors * subject.input_scale))
     return [text.split('"')[0] for text in texts]
 

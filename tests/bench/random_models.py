@@ -8,6 +8,11 @@ from dataclasses import dataclass
 import torch
 from transformers import GemmaConfig, GemmaForCausalLM
 
+TOP_1 = 0.36
+"""Mean probability of the likeliest next token, about what language models have on plain text; a tree at cutoff 5e-5
+then has some 1,500 nodes at 8M weights."""
+_SAMPLE = 256
+
 
 @dataclass(frozen=True)
 class Size:
@@ -18,8 +23,6 @@ class Size:
     n_layers: int
     n_heads: int
     d_mlp: int
-    gain: float
-    """Of the final norm; set so that a tree at cutoff 5e-5 has some 1,500 nodes."""
 
     @property
     def d_head(self) -> int:
@@ -33,18 +36,21 @@ class Size:
 
     @property
     def flop_per_node(self) -> int:
-        """Multiplications and additions of one token's forward, attention's own products left out."""
+        """Multiplications and additions of one token's forward; attention's own products are left out."""
         return 2 * self.n_weights
 
 
 SIZES = {
-    "8M": Size(vocab=8192, d_model=256, n_layers=6, n_heads=4, d_mlp=1024, gain=6.0),
-    "46M": Size(vocab=32000, d_model=512, n_layers=8, n_heads=8, d_mlp=2048, gain=6.0),
-    "2B": Size(vocab=256_000, d_model=2048, n_layers=18, n_heads=8, d_mlp=16384, gain=6.0),
+    "8M": Size(vocab=8192, d_model=256, n_layers=6, n_heads=4, d_mlp=1024),
+    "46M": Size(vocab=32000, d_model=512, n_layers=8, n_heads=4, d_mlp=2048),
+    "2B": Size(vocab=256_000, d_model=2048, n_layers=18, n_heads=8, d_mlp=16384),
 }
+"""By their number of weights; the last is Gemma-2B."""
 
 
-def random_gemma(size: Size, device: str = "cpu", dtype: torch.dtype = torch.float32, seed: int = 0) -> GemmaForCausalLM:
+def random_gemma(
+    size: Size, device: str = "cpu", dtype: torch.dtype = torch.float32, seed: int = 0
+) -> GemmaForCausalLM:
     """A Gemma of this size, the same for the same seed on the same kind of device."""
     config = GemmaConfig(
         vocab_size=size.vocab,
@@ -59,8 +65,24 @@ def random_gemma(size: Size, device: str = "cpu", dtype: torch.dtype = torch.flo
     )
     torch.manual_seed(seed)
     with torch.device(device):
-        model = GemmaForCausalLM(config).to(dtype)
+        model = GemmaForCausalLM(config)
+    model = model.requires_grad_(False).eval()
     signs = torch.randint(0, 2, (size.d_model,), generator=torch.Generator().manual_seed(seed)) * 2 - 1
+    with torch.inference_mode():
+        gain = _gain(model, signs.to(device), size.vocab)
     with torch.no_grad():
-        model.model.norm.weight.copy_(size.gain * signs - 1)
-    return model.requires_grad_(False).eval()
+        model.model.norm.weight.copy_(gain * signs - 1)
+    return model.to(dtype)
+
+
+def _gain(model: GemmaForCausalLM, signs: torch.Tensor, vocab: int) -> float:
+    """That at which the likeliest token after random ones has a mean probability of `TOP_1`; found by halving."""
+    ids = torch.randint(0, vocab, (_SAMPLE, 4), generator=torch.Generator().manual_seed(0)).to(model.device)
+    states = model.model(input_ids=ids, use_cache=False).last_hidden_state[:, -1] * signs
+    logits = model.lm_head(states)
+    low, high = 0.0, 1000.0
+    for _ in range(30):
+        middle = (low + high) / 2
+        top = (logits * middle).softmax(dim=-1).amax(dim=-1).mean()
+        low, high = (middle, high) if top < TOP_1 else (low, middle)
+    return low

@@ -1,0 +1,173 @@
+"""`interpret taxonomy`: kinds of features, which probe captures them, and which settings work for each.
+
+Works on what `interpret compare` has stored; nothing is probed. Knows the order of things and what is said of them.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from rich.console import Console
+from rich.text import Text
+
+from agent.comparisons import ComparisonRow, FitRow
+from agent.config import RunConfig
+from agent.doctor import subject_words
+from agent.errors import LogError
+from agent.runlog import CorpusRow, RunLog
+from agent.terminal.classes import classes_table, predictions_table
+from agent.terminal.display import console, facts
+from eval.compare.grid import axes_of, names_of
+from eval.compare.kinds import KINDS, kind_of
+from eval.compare.measures import CHOSEN_BY
+from eval.compare.predicting import COLUMNS, is_installed, known_beforehand, predictions
+from eval.compare.report import Choice, Measured, choice, measured
+from eval.compare.taxonomy import CAPTURED, Captured, captured, classes
+from eval.compare.verdict import choice_words, estimate_words
+from eval.windows import first_ids
+from probes.examples import Example, Split
+from probes.features import parse_features
+from probes.settings import ProbeSettings
+from probes.subject import Subject, load_subject
+
+_SIDES: tuple[Split, Split] = ("shown", "held_out")
+
+
+@dataclass(frozen=True)
+class Stored:
+    """What a comparison has of settings that were all measured on the same features."""
+
+    row: ComparisonRow
+    features: Sequence[int]
+    fits: Mapping[ProbeSettings, Sequence[FitRow]]
+    values: Mapping[ProbeSettings, Measured]
+    names: Mapping[ProbeSettings, str]
+    n_left_out: int
+    """Settings that were measured on fewer of the features."""
+    baseline: ProbeSettings
+    """The one that is probed where nothing is said, where it is among them; else the first."""
+    choice: Choice | None
+
+    @property
+    def setting(self) -> ProbeSettings:
+        """The one that did best on half of the features."""
+        return self.baseline if self.choice is None else self.choice.setting
+
+
+def classify(config: RunConfig, spec: str | None) -> int:
+    """Sorts, prints, keeps what is recommended; the exit status, 0. Raises InterpretError."""
+    screen = console()
+    with RunLog.open(config.log) as log:
+        subject = load_subject(config.subject)
+        asked = None if spec is None else parse_features(spec, subject.card.n_features, config.seed)
+        stored = _stored(log, subject, asked, config.seed)
+        corpus = next(c for c in log.corpora() if c.corpus_id == stored.row.corpus_id)
+        screen.print(facts(_opening(config, subject, corpus, stored)))
+        screen.print()
+        _print_classes(screen, log, subject, corpus, stored, config.seed)
+        screen.print()
+        _print_predictions(screen, log, subject, corpus, stored, config.seed)
+        screen.print()
+        screen.print(Text(_recommend(log, subject, stored)))
+    return 0
+
+
+def _stored(log: RunLog, subject: Subject, asked: Sequence[int] | None, seed: int) -> Stored:
+    """The settings of the latest comparison that are measured on all features asked for; where none are named, on the
+    features of the setting that has most. Raises LogError."""
+    rows = log.comparisons.all(subject.card.fingerprint)
+    if not rows:
+        raise LogError(
+            f"{log.path} holds no comparison of {subject.card.name}; interpret compare --features ... makes one."
+        )
+    id = rows[0].comparison_id
+    fits = {setting: log.comparisons.fits(id, setting) for setting in log.comparisons.settings(id)}
+    covered = {setting: frozenset(fit.feature for fit in found) for setting, found in fits.items()}
+    widest = max(covered.values(), key=len)
+    features = sorted(widest) if asked is None else [*asked]
+    complete = [setting for setting, some in covered.items() if some.issuperset(features)]
+    if not complete:
+        raise LogError(f"No setting was compared on all {len(features):,} features; interpret compare does that.")
+    values = {setting: measured(fits[setting], features) for setting in complete}
+    default = ProbeSettings().vector.model_copy(update={"scale": subject.card.default_scale})
+    baseline = next((setting for setting in complete if setting.vector == default), complete[0])
+    return Stored(
+        row=rows[0],
+        features=features,
+        fits=fits,
+        values=values,
+        names=names_of(complete),
+        n_left_out=len(fits) - len(complete),
+        baseline=baseline,
+        choice=choice(values, baseline, seed),
+    )
+
+
+def _opening(config: RunConfig, subject: Subject, corpus: CorpusRow, stored: Stored) -> Iterator[tuple[str, str]]:
+    left_out = f"; {stored.n_left_out:,} others were measured on fewer features" if stored.n_left_out else ""
+    yield "subject", subject_words(subject.card)
+    yield "examples", f"{corpus.corpus_id}: {corpus.source}, collected {corpus.created[:10]}"
+    yield "features", f"{len(stored.features):,}"
+    yield "settings", f"{len(stored.values):,} that were measured on all of them{left_out}"
+    yield "log", str(config.log)
+
+
+def _print_classes(
+    screen: Console, log: RunLog, subject: Subject, corpus: CorpusRow, stored: Stored, seed: int
+) -> None:
+    kinds = {feature: _kind(log, corpus, subject, feature) for feature in stored.features}
+    by_list, by_tree = (captured(stored.fits[stored.setting], measure) for measure in ("list", "tree"))
+    found = classes(kinds, by_list.own, by_tree.own, stored.values, stored.baseline, seed)
+    screen.print(classes_table(found, stored.names))
+    screen.print()
+    for item in found:
+        if item.kind in KINDS:
+            screen.print(Text(f"{item.kind}: {KINDS[item.kind]}."))
+    screen.print(Text(_capture_words(by_list, by_tree, stored.names[stored.setting])))
+
+
+def _kind(log: RunLog, corpus: CorpusRow, subject: Subject, feature: int) -> str:
+    found = {side: log.collected(corpus.corpus_id, feature, side, ["activating"]) for side in _SIDES}
+    halves: dict[Split, Sequence[Example]] = {
+        side: [] if some is None else [*some.examples] for side, some in found.items()
+    }
+    context = corpus.settings.get("context")
+    window = context - len(first_ids(subject)) if context else 0
+    return kind_of(found["shown"], halves, subject.table, window)
+
+
+def _capture_words(by_list: Captured, by_tree: Captured, name: str) -> str:
+    return (
+        f"A probe captures a feature where its AUROC under {name} is {CAPTURED:g} or more and the interval above .5. "
+        f"On other features' texts that is so for {estimate_words(by_list.by_chance)} of the lists and "
+        f"{estimate_words(by_tree.by_chance)} of the trees."
+    )
+
+
+def _print_predictions(
+    screen: Console, log: RunLog, subject: Subject, corpus: CorpusRow, stored: Stored, seed: int
+) -> None:
+    axes = axes_of([*stored.values])
+    if not axes:
+        screen.print(Text("One setting alone was compared, so there is nothing to predict."))
+    elif not is_installed():
+        screen.print(Text("Whether settings can be predicted is told with pip install 'sae-interpret[taxonomy]'."))
+    else:
+        activities = {f: log.collected(corpus.corpus_id, f, None, []) for f in stored.features}
+        frequencies = {f: a.activity.frequency for f, a in activities.items() if a is not None and a.activity}
+        known = known_beforehand(subject, stored.features, frequencies)
+        screen.print(Text(f"Told beforehand, from {', '.join(COLUMNS)}", style="bold"))
+        screen.print(predictions_table(predictions(stored.values, axes, known, CHOSEN_BY, seed)))
+
+
+def _recommend(log: RunLog, subject: Subject, stored: Stored) -> str:
+    """Keeps the chosen setting where it is shown to be better than the default; the sentence about it."""
+    found = stored.choice
+    if found is None:
+        return "Nothing is recommended: there are not two settings to choose between."
+    words = choice_words(found, stored.names.__getitem__)
+    versus = found.pair.versus if found.pair else None
+    if versus is None or not versus.is_shown or (versus.difference.value or 0.0) < 0:
+        return f"{words} Nothing else than {stored.names[stored.baseline]} is recommended."
+    log.comparisons.recommend(subject.card.fingerprint, stored.row.comparison_id, found.setting, words)
+    (name,) = names_of([found.setting]).values()
+    return f"{words} Recommended from now on, with interpret --recommended: {name}."

@@ -1,0 +1,60 @@
+"""A sweep as an explainer and a terminal read it: what was chosen, by what, and how the other candidates did.
+
+Knows no template and no terminal.
+"""
+
+from typing import TypedDict
+
+from agent.evidence.printable import printable
+from agent.evidence.wording import vector_words
+from probes.evidence import Sweep, SweepPoint
+
+MOST = 12
+"""Candidates that are shown; of more, those of the largest scores."""
+
+
+class Candidate(TypedDict):
+    settings: str
+    score: float | None
+    divergence: float | None
+    entropy_bits: float | None
+    chosen: bool
+
+
+class Candidates(TypedDict):
+    """What a sweep found."""
+
+    criterion: str
+    prompts: list[str]
+    """Base prompts of which the chosen vector's trees agree or not."""
+    agreement: float | None
+    tried: int
+    points: list[Candidate]
+    """In the sweep's order."""
+
+
+def candidates(sweep: Sweep) -> Candidates:
+    """The sweep's most promising points, the chosen one among them."""
+    ranked = sorted(range(len(sweep.points)), key=lambda place: _rank(sweep.points[place], place == sweep.chosen))
+    shown = sorted(ranked[:MOST])
+    return {
+        "criterion": sweep.criterion,
+        "prompts": [printable(prompt) for prompt in sweep.prompts],
+        "agreement": sweep.agreement,
+        "tried": len(sweep.points),
+        "points": [_candidate(sweep.points[place], place == sweep.chosen) for place in shown],
+    }
+
+
+def _rank(point: SweepPoint, chosen: bool) -> tuple[bool, bool, float]:
+    return not chosen, point.score is None, -(point.score or 0.0)
+
+
+def _candidate(point: SweepPoint, chosen: bool) -> Candidate:
+    return {
+        "settings": vector_words(point.vector),
+        "score": point.score,
+        "divergence": point.divergence,
+        "entropy_bits": point.entropy_bits,
+        "chosen": chosen,
+    }

@@ -1,0 +1,42 @@
+"""What the options of `interpret compare` ask for: a grid of settings, and one or more subjects."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from eval.compare.grid import Grid
+from probes.settings import PROMPTS, AdapterFile
+
+_AXES = ("weights", "scale", "centroid", "pca", "adapter", "prompt", "exponent")
+
+_NONE = "none"
+"""Instead of an adapter's file."""
+
+
+def grid_of(options: dict[str, Any]) -> tuple[Grid, dict[str, Any]]:
+    """The grid, and the options that are not about it."""
+    left = dict(options)
+    flags = {True: left.pop("with_centroid"), False: left.pop("without_centroid")}
+    asked = {
+        "weights": left.pop("weights"),
+        "scale": left.pop("scale"),
+        "centroid": tuple(value for value, is_set in flags.items() if is_set),
+        "pca": left.pop("pca"),
+        "adapter": tuple(None if path == _NONE else AdapterFile.at(path) for path in left.pop("adapters")),
+        "prompt": tuple(prompt for text in left.pop("prompts") for prompt in _prompts(text)),
+        "exponent": left.pop("exponent"),
+    }
+    return Grid({axis: asked[axis] for axis in _AXES if asked[axis]}), left
+
+
+def subjects_of(options: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The options once for each subject that is named."""
+    names, saes = options["subject"], options["sae"]
+    for name in names or [None]:
+        for sae in saes or [None]:
+            yield options | {"subject": name, "sae": sae}
+
+
+def _prompts(text: str) -> list[str]:
+    """Several prompts where all parts between commas are names, else one text."""
+    parts = [part.strip() for part in text.split(",")]
+    return parts if all(part in PROMPTS for part in parts) else [text]

@@ -1,0 +1,160 @@
+"""Trees, token lists and features for a notebook: values that show themselves when a cell ends with them.
+
+    from agent.notebook import open_log, open_subject
+
+    subject = open_subject("demo")
+    subject.tree(121, scale=2.5)
+    open_log("interpret.db").feature(121)
+
+The evidence itself, which knows nothing of pages, is each view's `value`.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from markupsafe import Markup
+
+from agent.config import GROUPS
+from agent.errors import LogError
+from agent.evidence.branches import Trim
+from agent.evidence.wording import token_words, vector_words
+from agent.exporting import exported
+from agent.runlog import RunLog
+from agent.terminal.drawing import tree_svg
+from eval.export.card import Card, card
+from eval.export.html import environment
+from probes.errors import SettingsError
+from probes.evidence import Evidence, ProbeRequest, TokenList, Tree
+from probes.presets import SubjectSource
+from probes.probe import run_probes
+from probes.settings import ProbeKind, ProbeSettings
+from probes.subject import Subject, load_subject
+
+_TRIM = Trim(most=120)
+_TREES = 4
+"""Most of a feature that are drawn."""
+
+
+@dataclass(frozen=True)
+class TreeView:
+    """A definition tree that shows itself as its dendrogram."""
+
+    value: Tree
+    trim: Trim = _TRIM
+
+    def trimmed(self, least: float) -> "TreeView":
+        """The same tree, drawn down to this probability."""
+        return TreeView(self.value, Trim(least=least))
+
+    def _repr_html_(self) -> str:
+        return f'<div style="overflow-x:auto;white-space:pre">{tree_svg(self.value, self.trim)}</div>'
+
+    def __repr__(self) -> str:
+        return f"<definition tree of feature {self.value.feature}, {self.value.n_nodes - 1:,} nodes>"
+
+
+@dataclass(frozen=True)
+class TokensView:
+    """A token list that shows itself as a table."""
+
+    value: TokenList
+
+    def _repr_html_(self) -> str:
+        found = self.value
+        title = f"feature {found.feature}: nearest tokens; {vector_words(found.settings.vector)}"
+        rows = [(rank, token_words(token.token), token) for rank, token in enumerate(found.tokens, start=1)]
+        return environment().get_template("tokens.html.j2").render(title=title, rows=rows)
+
+    def __repr__(self) -> str:
+        return f"<token list of feature {self.value.feature}, {len(self.value.tokens):,} tokens>"
+
+
+@dataclass(frozen=True)
+class FeatureView:
+    """What a run knows about one feature, as a card with its trees."""
+
+    card: Card
+    evidence: Sequence[Evidence]
+    """Round after round."""
+
+    def _repr_html_(self) -> str:
+        trees = [Markup(TreeView(item)._repr_html_()) for item in self.evidence if isinstance(item, Tree)][:_TREES]
+        return environment().get_template("feature.html.j2").render(card=self.card, trees=trees)
+
+    def __repr__(self) -> str:
+        return f"<feature {self.card.feature}: {self.card.label or self.card.status}>"
+
+
+@dataclass(frozen=True)
+class SubjectView:
+    """A loaded subject to be probed, feature by feature."""
+
+    value: Subject
+
+    def tree(self, feature: int, **settings: Any) -> TreeView:
+        """Grows a definition tree. `settings` are those of `interpret tree`: weights, scale, pca, prompt, cutoff, ...
+
+        Raises InterpretError.
+        """
+        found = self._probed("tree", feature, settings)
+        assert isinstance(found, Tree)
+        return TreeView(found)
+
+    def tokens(self, feature: int, **settings: Any) -> TokensView:
+        """Lists the nearest tokens. `settings` are those of `interpret tokens`. Raises InterpretError."""
+        found = self._probed("tokens", feature, settings)
+        assert isinstance(found, TokenList)
+        return TokensView(found)
+
+    def _probed(self, kind: ProbeKind, feature: int, settings: Mapping[str, Any]) -> Evidence:
+        return run_probes(self.value, [ProbeRequest(kind, feature, _probe_settings(settings))])[0]
+
+
+@dataclass(frozen=True)
+class LogView:
+    """A log to look features up in."""
+
+    path: Path
+
+    def feature(self, feature: int, run: int | None = None) -> FeatureView:
+        """What that run, or the latest one, knows about a feature. Raises LogError."""
+        with RunLog.open(self.path, read_only=True) as log:
+            summary = log.run(run)
+            labels = log.labels(summary.run_id, features=[feature])
+            if not labels:
+                raise LogError(
+                    f"Run {summary.run_id} in {self.path} has no label of feature {feature}; it was asked for "
+                    f"{summary.features or 'none'}."
+                )
+            found = exported(log, summary, labels)
+            evidence = found.evidence(feature)
+            [record] = found.records
+            return FeatureView(card(record, found.label_of(record), evidence, found.collected(feature)), evidence)
+
+
+def open_subject(
+    name: str | None = None, *, model: str | None = None, sae: str | None = None, device: str = "auto"
+) -> SubjectView:
+    """Loads a subject by its name, `demo` unless given, or a model and an SAE. Raises InterpretError."""
+    given = {"name": name, "model": model, "sae": sae}
+    source = {key: value for key, value in given.items() if value is not None}
+    return SubjectView(load_subject(SubjectSource.parse({**source, "device": device})))
+
+
+def open_log(path: str | Path) -> LogView:
+    """The log at `path`, read anew whenever a feature is asked for. Raises LogError where there is none."""
+    with RunLog.open(Path(path), read_only=True):
+        return LogView(Path(path))
+
+
+def _probe_settings(settings: Mapping[str, Any]) -> ProbeSettings:
+    """The settings, each in the group that knows it. Raises SettingsError for one that none does."""
+    groups = {group: GROUPS[group].model_fields for group in ProbeSettings.model_fields if group in GROUPS}
+    known = [name for fields in groups.values() for name in fields]
+    if unknown := [name for name in settings if name not in known]:
+        raise SettingsError(f"There is no setting {unknown[0]!r} of a probe; there are {', '.join(known)}.")
+    return ProbeSettings.parse(
+        {group: {name: settings[name] for name in fields if name in settings} for group, fields in groups.items()}
+    )

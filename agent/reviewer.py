@@ -1,0 +1,20 @@
+"""Whose reviews are written: the name that was given, or the system's user."""
+
+import getpass
+
+from agent.errors import ServeError
+
+_MOST = 100
+
+
+def reviewer_name(given: str | None) -> str:
+    """The name to keep reviews under. Raises ServeError for one that cannot be a name."""
+    if given is None:
+        try:
+            return getpass.getuser()
+        except (OSError, KeyError):  # a container's user may have no name
+            return "reviewer"
+    name = given.strip()
+    if not name or len(name) > _MOST:
+        raise ServeError(f"A reviewer's name has 1 to {_MOST} characters; --reviewer {given[:40]!r} has {len(name)}.")
+    return name

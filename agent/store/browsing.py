@@ -1,0 +1,205 @@
+"""A run's labels as pages of a table: filtered, sorted, a screenful at a time, also where there are 100,000.
+
+Every condition is met through an index that holds what it asks about, so that only the rows of one page are read whole.
+Rows in, values out; knows no page of HTML.
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Self
+
+from pydantic import Field, model_validator
+from sqlite_utils import Database
+
+from agent.schema import Status
+from agent.store.reading import label_row, matching, search_words
+from agent.store.reviews import VERDICTS, ReviewRow, reviews_of
+from agent.store.rows import LabelRow
+from agent.store.table import rows
+from probes.settings import Value
+
+Order = Literal["feature", "confidence", "score"]
+Reviewed = Literal["no", "yes", "accept", "edit", "reject", "flag", "note"]
+
+_LATEST = f"""
+    SELECT label_id FROM (
+        SELECT max(id), label_id, verdict FROM standing_reviews WHERE verdict IN {VERDICTS} GROUP BY label_id
+    ) WHERE verdict = :verdict
+"""
+_SCORED = "scoring_id = :scoring_id AND scorer = :scorer AND part = 'held_out' AND variant = 'label'"
+
+
+class ScoreKey(Value):
+    """One scorer of one scoring."""
+
+    scoring_id: int
+    scorer: str
+
+
+class LabelFilter(Value):
+    """Which labels of a run, and in which order."""
+
+    search: str = ""
+    status: Status | None = None
+    reviewed: Reviewed | None = None
+    """`yes` and `no`: whether there is any verdict; the verdicts: the latest one; flag, note: whether there is one."""
+    min_confidence: float | None = Field(default=None, ge=0, le=1)
+    max_confidence: float | None = Field(default=None, ge=0, le=1)
+    score: ScoreKey | None = None
+    """The score that the next two and the order mean; sorting by it leaves out what it has not looked at."""
+    min_score: float | None = None
+    max_score: float | None = None
+    order: Order = "feature"
+    descending: bool = False
+
+    @model_validator(mode="after")
+    def _knows_its_score(self) -> Self:
+        if self.score is None and (self.order == "score" or (self.min_score, self.max_score) != (None, None)):
+            raise ValueError("choose a score to sort or to filter by")
+        return self
+
+
+@dataclass(frozen=True)
+class BrowsedLabel:
+    """A row of the table."""
+
+    label: LabelRow
+    score: float | None
+    reviews: tuple[ReviewRow, ...]
+    """Everybody's, oldest first."""
+
+
+@dataclass(frozen=True)
+class Around:
+    """The features before and after one in the order of a filter, where there are any."""
+
+    before: int | None
+    after: int | None
+
+
+@dataclass(frozen=True)
+class _Query:
+    """A filter in SQL: the columns that it sorts by, and FROM and WHERE with the values they name."""
+
+    id: str
+    key: str
+    tie: str
+    source: str
+    values: dict[str, Any]
+
+    def ordered(self, falling: bool) -> str:
+        """ORDER BY; an unknown confidence or score is below all others, as SQLite sorts NULL."""
+        direction = "DESC" if falling else "ASC"
+        return "ORDER BY " + ", ".join(f"{column} {direction}" for column in dict.fromkeys((self.key, self.tie)))
+
+
+def count_labels(db: Database, run_id: int, wanted: LabelFilter) -> int:
+    """How many labels meet the filter."""
+    query = _query(run_id, wanted)
+    return int(next(rows(db, f"SELECT count(*) AS n {query.source}", query.values))["n"])
+
+
+def label_page(db: Database, run_id: int, wanted: LabelFilter, first: int, most: int) -> list[BrowsedLabel]:
+    """The labels from place `first` on, counted from 0."""
+    query = _query(run_id, wanted)
+    sql = f"SELECT {query.id} AS id {query.source} {query.ordered(wanted.descending)} LIMIT :most OFFSET :first"
+    ids = [row["id"] for row in rows(db, sql, query.values | {"first": first, "most": most})]
+    return _browsed(db, ids, wanted.score)
+
+
+def around(db: Database, run_id: int, wanted: LabelFilter, feature: int) -> Around:
+    """The neighbours of a feature that itself may not meet the filter: then those of its place in the order."""
+    query = _query(run_id, wanted)
+    table = "scores" if wanted.order == "score" else "labels"
+    scored = f"{_SCORED} AND " if wanted.order == "score" else ""
+    sql = f"""SELECT {query.key} AS key, {query.tie} AS tie FROM {table}
+        WHERE {scored}{query.id} = (SELECT id FROM labels WHERE run_id = :run_id AND feature = :feature)"""
+    here = next(rows(db, sql, query.values | {"feature": feature}), None)
+    if here is None:
+        return Around(None, None)
+    before, after = (_next(db, query, here, falling) for falling in (not wanted.descending, wanted.descending))
+    return Around(before, after)
+
+
+def _next(db: Database, query: _Query, here: dict[str, Any], falling: bool) -> int | None:
+    """The first feature beyond a place in the order."""
+    place = f"(coalesce({query.key}, -1e999), {query.tie})"
+    beyond = f"{place} {'<' if falling else '>'} (coalesce(:key, -1e999), :tie)"
+    sql = f"""SELECT feature FROM labels
+        WHERE id = (SELECT {query.id} {query.source} AND {beyond} {query.ordered(falling)} LIMIT 1)"""
+    return next((int(row["feature"]) for row in rows(db, sql, query.values | here)), None)
+
+
+def version(db: Database) -> int:
+    """A number that is another one once any other connection has changed the log."""
+    return int(db.execute("PRAGMA data_version").fetchone()[0])
+
+
+def _query(run_id: int, wanted: LabelFilter) -> _Query:
+    values: dict[str, Any] = {"run_id": run_id, "verdict": wanted.reviewed, "search": search_words(wanted.search)}
+    for name in ("status", "min_confidence", "max_confidence", "min_score", "max_score"):
+        values[name] = getattr(wanted, name)
+    if wanted.score is not None:
+        values |= wanted.score.model_dump()
+    conditions = list(_label_conditions(wanted))
+    if wanted.order == "score":
+        return _Query("scores.label_id", "scores.value", "scores.label_id", _scored_source(wanted, conditions), values)
+    if limits := _limits(wanted):
+        conditions.append(f"labels.id IN (SELECT label_id FROM scores WHERE {' AND '.join([_SCORED, *limits])})")
+    where = " AND ".join(["labels.run_id = :run_id", *conditions, *_reviewed("labels.id", wanted.reviewed)])
+    return _Query("labels.id", f"labels.{wanted.order}", "labels.feature", f"FROM labels WHERE {where}", values)
+
+
+def _scored_source(wanted: LabelFilter, conditions: Sequence[str]) -> str:
+    """By score it is the scores' index that is read, and labels only where something else is asked of them."""
+    of_run = "EXISTS (SELECT 1 FROM scorings WHERE id = :scoring_id AND run_id = :run_id)"
+    where = [_SCORED, of_run, *_limits(wanted), *_reviewed("+scores.label_id", wanted.reviewed)]
+    if conditions:
+        labels = " AND ".join(["labels.run_id = :run_id", *conditions])
+        # The plus keeps SQLite to the index that is sorted by score, instead of one look-up for each label.
+        where.append(f"+scores.label_id IN (SELECT labels.id FROM labels WHERE {labels})")
+    return f"FROM scores WHERE {' AND '.join(where)}"
+
+
+def _label_conditions(wanted: LabelFilter) -> Iterator[str]:
+    if wanted.search.strip():
+        yield matching(wanted.search)
+    if wanted.status is not None:
+        yield "labels.status = :status"
+    if wanted.min_confidence is not None:
+        yield "labels.confidence >= :min_confidence"
+    if wanted.max_confidence is not None:
+        yield "labels.confidence <= :max_confidence"
+
+
+def _limits(wanted: LabelFilter) -> list[str]:
+    limits = {"value >= :min_score": wanted.min_score, "value <= :max_score": wanted.max_score}
+    return [limit for limit, value in limits.items() if value is not None]
+
+
+def _reviewed(label_id: str, reviewed: Reviewed | None) -> Iterator[str]:
+    """The condition on the column with a label's id."""
+    if reviewed in ("yes", "no"):
+        some = f"SELECT label_id FROM standing_reviews WHERE verdict IN {VERDICTS}"
+        yield f"{label_id} {'NOT ' if reviewed == 'no' else ''}IN ({some})"
+    elif reviewed in VERDICTS:
+        yield f"{label_id} IN ({_LATEST})"
+    elif reviewed is not None:
+        yield f"{label_id} IN (SELECT label_id FROM standing_reviews WHERE verdict = :verdict)"
+
+
+def _browsed(db: Database, ids: Sequence[int], score: ScoreKey | None) -> list[BrowsedLabel]:
+    key: dict[str, Any] = {"ids": json.dumps(ids)}
+    some = "(SELECT value FROM json_each(:ids))"
+    labels = {row["id"]: row for row in rows(db, f"SELECT * FROM labels WHERE id IN {some}", key)}
+    scores = _scores(db, key, some, score) if score else {}
+    reviews: dict[int, list[ReviewRow]] = {id: [] for id in ids}
+    for review in reviews_of(db, ids):
+        reviews[review.label_id].append(review)
+    return [BrowsedLabel(label_row(labels[id]), scores.get(id), tuple(reviews[id])) for id in ids]
+
+
+def _scores(db: Database, key: dict[str, Any], some: str, score: ScoreKey) -> dict[int, float | None]:
+    sql = f"SELECT label_id, value FROM scores WHERE {_SCORED} AND label_id IN {some}"
+    return {row["label_id"]: row["value"] for row in rows(db, sql, key | score.model_dump())}

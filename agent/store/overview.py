@@ -1,0 +1,197 @@
+"""A run in figures: how its scores spread, why features and calls failed, what labels rest on, when it last wrote.
+
+Counting is left to SQLite and its indexes. Rows in, values out; knows no page.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlite_utils import Database
+
+from agent.store.browsing import ScoreKey
+from agent.store.scores import scorings
+from agent.store.table import rows
+from probes.settings import ProbeKind
+
+BINS = 20
+
+_SPREAD = """
+    SELECT variant, min(max(CAST((value - :low) * :bins / (1.0 - :low) AS INTEGER), 0), :bins - 1) AS bin,
+        count(*) AS n, sum(value) AS total, sum(value * value) AS squares
+    FROM scores WHERE scoring_id = :scoring_id AND scorer = :scorer AND part = 'held_out' AND value IS NOT NULL
+    GROUP BY variant, bin
+"""
+_METRIC = """
+    SELECT metric FROM scores WHERE scoring_id = :scoring_id AND scorer = :scorer AND part = 'held_out'
+    AND variant = 'label' ORDER BY value DESC LIMIT 1
+"""
+_FAULTS = """
+    SELECT fault, count(*) AS n, max(id) AS latest FROM calls
+    WHERE run_id = :run_id AND fault IS NOT NULL GROUP BY fault ORDER BY n DESC
+"""
+_REASONS = """
+    SELECT status, reason, count(*) AS n FROM labels WHERE run_id = :run_id AND status IN ('abstained', 'failed')
+    GROUP BY status, reason
+"""
+_SAMPLE = """
+    SELECT feature, rounds, evidence FROM labels WHERE id IN (
+        SELECT id FROM labels WHERE run_id = :run_id AND status = 'labelled'
+        ORDER BY feature % :stride, feature LIMIT :most
+    ) ORDER BY feature
+"""
+_EVIDENCE = """
+    SELECT feature, round, kind, settings FROM evidence
+    WHERE run_id = :run_id AND feature IN (SELECT value FROM json_each(:features)) ORDER BY feature, round, item
+"""
+_LAST_WRITTEN = """
+    SELECT max(created) AS last FROM (
+        SELECT created FROM labels WHERE id = (SELECT max(id) FROM labels WHERE run_id = :run_id)
+        UNION ALL SELECT created FROM evidence WHERE id = (SELECT max(id) FROM evidence WHERE run_id = :run_id)
+        UNION ALL SELECT created FROM calls WHERE id = (SELECT max(id) FROM calls WHERE run_id = :run_id)
+        UNION ALL SELECT started FROM invocations WHERE run_id = :run_id
+    )
+"""
+
+
+@dataclass(frozen=True)
+class ScoreKind:
+    """A scorer of a scoring that has scores."""
+
+    key: ScoreKey
+    metric: str
+    judge: str
+
+
+@dataclass(frozen=True)
+class Spread:
+    """The held-out values of one variant."""
+
+    variant: str
+    bins: Sequence[int]
+    """Counts of equal bins over the score's range."""
+    total: float
+    squares: float
+    """Sum of the squared values."""
+
+    @property
+    def n(self) -> int:
+        return sum(self.bins)
+
+
+@dataclass(frozen=True)
+class Spreads:
+    """The variants of one scorer; values lie between `low` and 1."""
+
+    low: float
+    variants: Sequence[Spread]
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Calls that failed in one way."""
+
+    fault: str
+    n: int
+    latest: str
+    """What the last of them said."""
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Features without a label, for one reason."""
+
+    status: str
+    reason: str
+    n: int
+
+
+@dataclass(frozen=True)
+class LoggedPiece:
+    """A piece of evidence without its contents."""
+
+    round: int
+    kind: ProbeKind
+    settings: str
+    """JSON."""
+
+
+@dataclass(frozen=True)
+class Rested:
+    """A label with the ids that it cites and all evidence of its feature, in the order in which ids number it."""
+
+    feature: int
+    rounds: int
+    cited: tuple[str, ...]
+    pieces: Sequence[LoggedPiece]
+
+
+def score_kinds(db: Database, run_id: int) -> list[ScoreKind]:
+    """The scorers of a run's scorings, the latest scoring first; those without a single score are left out."""
+    found = []
+    for scoring in scorings(db, run_id):
+        for scorer in scoring.settings.get("scorers") or ():
+            key = ScoreKey(scoring_id=scoring.scoring_id, scorer=scorer)
+            metric = next(rows(db, _METRIC, key.model_dump()), None)
+            if metric is not None:
+                found.append(ScoreKind(key, metric["metric"], scoring.judge))
+    return found
+
+
+def spreads(db: Database, key: ScoreKey) -> Spreads:
+    """How the values of a scorer lie, by variant."""
+    names = key.model_dump()
+    sql = """SELECT min(value) AS low FROM scores WHERE scoring_id = :scoring_id AND scorer = :scorer
+        AND part = 'held_out'"""
+    low = -1.0 if (next(rows(db, sql, names))["low"] or 0) < 0 else 0.0
+    found: dict[str, list[dict[str, Any]]] = {}
+    for row in rows(db, _SPREAD, names | {"low": low, "bins": BINS}):
+        found.setdefault(row["variant"], []).append(row)
+    return Spreads(low, [_spread(variant, bins) for variant, bins in found.items()])
+
+
+def faults(db: Database, run_id: int) -> list[Fault]:
+    """What went wrong with a run's calls, the most frequent first."""
+    said = "SELECT error FROM calls WHERE id = :id"
+    return [
+        Fault(row["fault"], row["n"], next(rows(db, said, {"id": row["latest"]}))["error"] or "")
+        for row in rows(db, _FAULTS, {"run_id": run_id})
+    ]
+
+
+def reasons(db: Database, run_id: int) -> list[Reason]:
+    """Why features have no label."""
+    return [Reason(**row) for row in rows(db, _REASONS, {"run_id": run_id})]
+
+
+def rested(db: Database, run_id: int, n_labels: int, most: int) -> list[Rested]:
+    """At most `most` of a run's labels with what they cite, spread evenly over its features."""
+    stride = max(1, -(-n_labels // most))
+    labels = list(rows(db, _SAMPLE, {"run_id": run_id, "stride": stride, "most": most}))
+    pieces: dict[int, list[LoggedPiece]] = {label["feature"]: [] for label in labels}
+    for row in rows(db, _EVIDENCE, {"run_id": run_id, "features": json.dumps([*pieces])}):
+        pieces[row["feature"]].append(LoggedPiece(row["round"], row["kind"], row["settings"]))
+    return [
+        Rested(label["feature"], label["rounds"], tuple(json.loads(label["evidence"])), pieces[label["feature"]])
+        for label in labels
+    ]
+
+
+def last_written(db: Database, run_id: int) -> str | None:
+    """When a run last wrote anything, UTC."""
+    found = next(rows(db, _LAST_WRITTEN, {"run_id": run_id}))["last"]
+    return None if found is None else str(found)
+
+
+def command_of(db: Database, run_id: int) -> str | None:
+    """The command that last began or resumed a run, as typed."""
+    sql = "SELECT command FROM invocations WHERE run_id = :run_id ORDER BY id DESC LIMIT 1"
+    return next((str(row["command"]) for row in rows(db, sql, {"run_id": run_id})), None)
+
+
+def _spread(variant: str, bins: Sequence[dict[str, Any]]) -> Spread:
+    counts = [0] * BINS
+    for row in bins:
+        counts[row["bin"]] = row["n"]
+    return Spread(variant, counts, sum(row["total"] for row in bins), sum(row["squares"] for row in bins))

@@ -1,0 +1,23 @@
+"""A bar for work that goes on in batches. Knows nothing of what is done."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+
+@contextmanager
+def bar(screen: Console, what: str, total: int) -> Iterator[Callable[[int], None]]:
+    """A context whose value is told how many more are done; nothing is drawn where there is no terminal."""
+    columns = (
+        TextColumn(what),
+        BarColumn(),
+        TextColumn("{task.completed:,} of {task.total:,}"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=screen, disable=not screen.is_terminal) as progress:
+        task = progress.add_task("", total=total)
+        yield lambda n: progress.advance(task, n)

@@ -1,0 +1,197 @@
+"""Where everything of a drawn definition tree stands, how wide its edges are and in which colour.
+
+Knows nothing of SVG, DOT or pixels of a raster; all of them draw what this returns.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from rich.cells import cell_len
+
+from agent.evidence.branches import Branch, Drawn, Trim, drawn
+from agent.evidence.wording import percent, phrase_words, prompt_words, tree_words
+from probes.evidence import Tree
+
+ROW_PX = 19
+GAP_PX = 34
+MARGIN_PX = 24
+HEAD_PX = 64
+FONT_PX = 13
+SMALL_PX = 9.5
+CELL_EM = 0.602
+"""The width of one cell in the common monospaced fonts (DejaVu, Menlo, Consolas differ by 2 %)."""
+SWATCH_PX = 30
+PAPER, INK, GREY = "#fffefb", "#222", "#777"
+
+_CELL_PX, _SMALL_CELL_PX = FONT_PX * CELL_EM, SMALL_PX * CELL_EM
+_THINNEST_PX, _THICKEST_PX = 0.8, 9.0
+_HUES = ("#2f6f9f", "#b3572b", "#4a7d3c", "#7b4f9d", "#a3384f", "#3b7f7a")
+"""One for each child of the root, in order; they return after the sixth."""
+LIFT_BOUNDS = (-2.0, -0.5, 0.5, 2.0, 4.0)
+"""Nats, between the steps of colour."""
+LIFT_HUES = ("#2166ac", "#7fb2d6", "#a8a49b", "#f0a868", "#dd6b20", "#9c2f0a")
+"""From less probable than after a random direction, over no difference, to more; blue and orange also tell apart for
+the colour-blind."""
+_LEGEND = "lift: nats more probable than after random directions; pale: not compared"
+_UNKNOWN_HUE = "#d0ccc4"
+
+
+@dataclass(frozen=True)
+class Place:
+    """A phrase with where it stands and the edge that leads to it."""
+
+    branch: Branch
+    parent: int
+    """Its place in the layout's order, -1 for children of the root."""
+    hue: str
+    width: float
+    """Of the edge: linear in log cumulative probability, from the least drawn probability up to 1."""
+    words: str
+    x: float
+    y: float
+
+    @property
+    def mark_x(self) -> float:
+        """Where the small probability stands, after the words."""
+        return self.x + cell_len(self.words) * _CELL_PX + 6
+
+    @property
+    def right(self) -> float:
+        """Where edges leave."""
+        return self.mark_x + len(percent(self.branch.probability)) * _SMALL_CELL_PX + 7
+
+
+@dataclass(frozen=True)
+class Swatch:
+    """One step of the legend of colours."""
+
+    hue: str
+    x: float
+    mark: str
+    """The bound on its right, empty after the last."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A tree ready to be drawn; lengths are pixels from the upper left corner."""
+
+    title: str
+    note: str
+    width: int
+    height: int
+    root_y: float
+    places: tuple[Place, ...]
+    """Parents first."""
+    swatches: tuple[Swatch, ...]
+    """Empty where colours only tell branches apart."""
+    legend: str
+    legend_y: float
+
+    def start_of(self, place: Place) -> tuple[float, float]:
+        """Where the edge to `place` begins."""
+        if place.parent < 0:
+            return float(MARGIN_PX), self.root_y
+        above = self.places[place.parent]
+        return above.right, above.y
+
+
+def layout(tree: Tree, trim: Trim, spelt: Callable[[str], str] = str) -> Layout:
+    """Leaves on rows of their own from top to bottom, a parent midway of its children.
+
+    `spelt` gives printable text as it will be written, where not every character can be.
+    """
+    picture = drawn(tree, trim)
+    has_lifts = tree.contrast is not None
+    places = _places(picture, has_lifts, spelt)
+    title, note = map(spelt, _captions(tree, picture))
+    rows = sum(not place.branch.children for place in places)
+    bottom = HEAD_PX + rows * ROW_PX
+    swatches = _swatches() if has_lifts else ()
+    legend = _LEGEND if has_lifts else ""
+    texts = [cell_len(title) * _CELL_PX, cell_len(note) * _SMALL_CELL_PX]
+    texts += [(len(swatches) + 1) * SWATCH_PX + len(legend) * _SMALL_CELL_PX]
+    return Layout(
+        title=title,
+        note=note,
+        width=math.ceil(max([max(texts) + 2 * MARGIN_PX, *(place.right + MARGIN_PX for place in places)])),
+        height=math.ceil(bottom + MARGIN_PX * (2 if has_lifts else 1)),
+        root_y=_middle([place.y for place in places if place.parent < 0]),
+        places=tuple(places),
+        swatches=swatches,
+        legend=legend,
+        legend_y=bottom + MARGIN_PX,
+    )
+
+
+def lift_hue(lift: float | None) -> str:
+    """The colour of a lift in nats, pale where it is unknown."""
+    return _UNKNOWN_HUE if lift is None else LIFT_HUES[sum(lift >= bound for bound in LIFT_BOUNDS)]
+
+
+def _captions(tree: Tree, picture: Drawn) -> tuple[str, str]:
+    title = f"feature {tree.feature}   {prompt_words(tree)}"
+    share = f"{picture.n_drawn} of {picture.n_nodes} nodes drawn"
+    cutoff = f"cutoff {tree.settings.tree.cutoff:g}, top {tree.settings.tree.top_k}"
+    notes = [tree_words(tree.settings), cutoff, share]
+    if tree.contrast is not None and tree.contrast.failed:
+        notes.append(f"readout failed: as far from random directions as they are (p = {tree.contrast.p_value:.2g})")
+    return title, "; ".join(notes)
+
+
+def _swatches() -> tuple[Swatch, ...]:
+    marks = [*(f"{bound:+g}" for bound in LIFT_BOUNDS), ""]
+    columns = enumerate(zip(LIFT_HUES, marks, strict=True))
+    return tuple(Swatch(hue, MARGIN_PX + place * SWATCH_PX, mark) for place, (hue, mark) in columns)
+
+
+def _places(picture: Drawn, has_lifts: bool, spelt: Callable[[str], str]) -> list[Place]:
+    walked = list(picture.walk())
+    parents = _parents([depth for _, depth in walked])
+    ys = _rows([branch for branch, _ in walked], parents)
+    floor = min((branch.probability for branch, _ in walked), default=1.0)
+    places: list[Place] = []
+    n_roots = 0
+    for (branch, _), parent, y in zip(walked, parents, ys, strict=True):
+        if parent < 0:
+            hue, x = _HUES[n_roots % len(_HUES)], float(MARGIN_PX + GAP_PX)
+            n_roots += 1
+        else:
+            hue, x = places[parent].hue, places[parent].right + GAP_PX
+        hue = lift_hue(branch.lift) if has_lifts else hue
+        width, words = _edge_px(branch.probability, floor), spelt(phrase_words(branch.text))
+        places.append(Place(branch, parent, hue, width, words, x, y))
+    return places
+
+
+def _parents(depths: Sequence[int]) -> list[int]:
+    """The index of each branch's parent in drawing order, -1 for the root's children."""
+    last_at = {0: -1}
+    parents = []
+    for index, depth in enumerate(depths):
+        parents.append(last_at[depth - 1])
+        last_at[depth] = index
+    return parents
+
+
+def _rows(branches: Sequence[Branch], parents: Sequence[int]) -> list[float]:
+    ys = [0.0] * len(branches)
+    row = sum(not branch.children for branch in branches)
+    below: dict[int, list[float]] = {}
+    for index in reversed(range(len(branches))):
+        if branches[index].children:
+            ys[index] = _middle(below.pop(index))
+        else:
+            row -= 1
+            ys[index] = HEAD_PX + (row + 0.5) * ROW_PX
+        below.setdefault(parents[index], []).append(ys[index])
+    return ys
+
+
+def _middle(ys: Sequence[float]) -> float:
+    return (min(ys) + max(ys)) / 2 if ys else float(HEAD_PX)
+
+
+def _edge_px(probability: float, floor: float) -> float:
+    share = 1.0 if floor >= 1 else 1 - math.log(probability) / math.log(floor)
+    return _THINNEST_PX + (_THICKEST_PX - _THINNEST_PX) * share

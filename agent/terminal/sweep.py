@@ -1,0 +1,57 @@
+"""A sweep drawn with letters: one candidate per line, its statistics as numbers and its score as a bar.
+
+Knows nothing of files or the log.
+"""
+
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from agent.evidence.printable import printable
+from agent.terminal.outline import bar
+from probes.evidence import Sweep, SweepPoint
+
+_COLUMNS = ("weights", "scale", "score", "", "nats", "p", "bits")
+_MISSING = "–"
+
+
+def sweep_table(sweep: Sweep) -> Group:
+    """The candidates in their order, the chosen one in bold with an arrow, under what it was chosen by."""
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
+    for name in ("", *_COLUMNS):
+        table.add_column(name, justify="left" if name in ("weights", "") else "right", no_wrap=True)
+    scores = [point.score for point in sweep.points if point.score is not None]
+    for place, point in enumerate(sweep.points):
+        chosen = place == sweep.chosen
+        share = 0.0 if point.score is None else _share(point.score, scores)
+        table.add_row("→" if chosen else "", *_cells(point, share), style="bold" if chosen else "")
+    return Group(Text(f"chosen by {sweep.criterion}", style="dim"), table, Text(_agreement(sweep), style="dim"))
+
+
+def _share(score: float, scores: list[float]) -> float:
+    """Where the score is between the lowest one and the highest."""
+    low, high = min(scores), max(scores)
+    return (score - low) / (high - low) if high > low else 1.0
+
+
+def _cells(point: SweepPoint, share: float) -> list[Text]:
+    return [
+        Text(point.vector.weights),
+        Text(_figure(point.vector.distance, ".4g")),
+        Text(_figure(point.score, ".3f")),
+        Text(bar(share), style="cyan"),
+        Text(_figure(point.divergence, ".3f")),
+        Text(_figure(point.p_value, ".2f")),
+        Text(_figure(point.entropy_bits, ".2f")),
+    ]
+
+
+def _agreement(sweep: Sweep) -> str:
+    prompts = ", ".join(map(printable, sweep.prompts))
+    if sweep.agreement is None:
+        return f"whether base prompts agree is unknown: fewer than two of {prompts} say anything"
+    return f"base prompts {prompts} agree to {sweep.agreement:.2f}"
+
+
+def _figure(value: float | None, form: str) -> str:
+    return _MISSING if value is None else format(value, form)

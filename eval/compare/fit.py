@@ -1,0 +1,144 @@
+"""The measures: how well what one setting shows of a feature fits the feature's texts. No language model is asked.
+
+All but `divergence` lie between 0 and 1, and higher is better for all. What cannot be measured is None with a reason.
+Knows no log.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from eval.compare.texts import Texts
+from eval.compare.words import WordVectors, tree_words
+from eval.metrics import Estimate, auroc
+from probes.evidence import ProbeRequest, Tree
+from probes.settings import ProbeSettings
+from probes.subject import Subject
+from probes.tokens import scores_of
+from probes.vectors import has_direction, request_vectors
+
+AGREEING_WORDS = 20
+"""Of a tree, the heaviest, looked for in the token list."""
+
+_NO_WEIGHTS = "the feature has no weights"
+_NO_WORDS = "the tree holds no word, or none that random directions do not give as well"
+
+
+@dataclass(frozen=True)
+class Tools:
+    """What measuring needs besides texts and trees."""
+
+    subject: Subject
+    words: WordVectors
+
+
+@dataclass(frozen=True, eq=False)
+class Shown:
+    """What a setting shows of a feature."""
+
+    vector: Float[Tensor, " d_model"]
+    exponent: float
+    tree: Tree
+    words: Mapping[str, float]
+    """Of the tree."""
+    has_weights: bool
+
+
+def shown(subject: Subject, trees: Sequence[Tree], setting: ProbeSettings) -> list[Shown]:
+    """What the setting shows of each of the trees' features.
+
+    The vector is the tree's own: what the setting leaves to be found for each feature, the tree says.
+    """
+    vectors = request_vectors(subject, [ProbeRequest("tokens", tree.feature, tree.settings) for tree in trees])
+    alive = has_direction(vectors).tolist()
+    columns = zip(vectors, trees, alive, strict=True)
+    return [Shown(vector, setting.tokens.exponent, tree, tree_words(tree), lives) for vector, tree, lives in columns]
+
+
+def on_texts(tools: Tools, seen: Shown, texts: Texts) -> dict[str, Estimate]:
+    """The measures that hang on texts: the feature's own, or another's to see what comes of it by chance."""
+    if not seen.has_weights:
+        return dict.fromkeys(("list", "tree"), _undefined(_NO_WEIGHTS))
+    return {
+        "list": list_fit(tools.subject, seen.vector, seen.exponent, texts),
+        "tree": tree_fit(tools.words, seen.words, texts),
+    }
+
+
+def by_itself(tools: Tools, seen: Shown) -> dict[str, Estimate]:
+    """The measures that need no texts."""
+    if not seen.has_weights:
+        return dict.fromkeys(("agreement", "readout", "divergence"), _undefined(_NO_WEIGHTS))
+    return {"agreement": agreement(tools.subject, seen.vector, seen.exponent, seen.words), **_contrast(seen.tree)}
+
+
+def list_fit(subject: Subject, vector: Float[Tensor, " d_model"], exponent: float, texts: Texts) -> Estimate:
+    """AUROC over the tokens of the texts that fire the feature; ties count half. n counts tokens."""
+    if reason := texts.reason or texts.no_ids:
+        return _undefined(reason)
+    ids, places = np.unique(np.array(texts.token_ids), return_inverse=True)
+    known = torch.from_numpy(ids).to(vector.device)
+    scores = scores_of(subject.table, vector[None], known, exponent)[0].cpu().numpy()
+    return auroc(texts.fires, (-scores[places]).tolist())
+
+
+def tree_fit(vectors: WordVectors, words: Mapping[str, float], texts: Texts) -> Estimate:
+    """AUROC over the texts, by cosine with the mean of the tree's words. n counts texts; one without words is left out.
+
+    As the embedding scorer does with a label (Paulo et al. 2024, arXiv 2410.13928). A tree that holds no word, or none
+    that random directions do not give as well, tells no text from another: all tie. It is not left out, or a setting
+    that says nothing of most features would be judged by the others.
+    """
+    if texts.reason or texts.vectors is None:
+        return _undefined(texts.reason)
+    if all(texts.activating):
+        return _undefined("no held-out text on which the feature does not fire")
+    lengths = np.linalg.norm(texts.vectors, axis=1)
+    usable = lengths > 0
+    mean = vectors.mean(words)
+    cosines = np.zeros(len(lengths))
+    if mean is not None and mean.any():
+        np.divide(texts.vectors @ mean, lengths * np.linalg.norm(mean), out=cosines, where=usable)
+    return auroc(np.array(texts.activating)[usable].tolist(), cosines[usable].tolist())
+
+
+def agreement(
+    subject: Subject, vector: Float[Tensor, " d_model"], exponent: float, words: Mapping[str, float]
+) -> Estimate:
+    """How much of the vocabulary stands behind the tree's heaviest words in the list, ties half; n counts words.
+
+    The Mann-Whitney statistic of words against vocabulary, weighted as the tree weighs them; a word of several tokens
+    stands where its tokens stand on average.
+    """
+    if not words:
+        return _undefined(_NO_WORDS)
+    scores = scores_of(subject.table, vector[None], slice(None), exponent)[0]
+    order = scores.sort().values
+    heaviest = dict(islice(words.items(), AGREEING_WORDS))
+    places = [_place(subject, scores, order, word) for word in heaviest]
+    return Estimate(float(np.average(places, weights=[*heaviest.values()])), None, None, len(places))
+
+
+def _place(subject: Subject, scores: Float[Tensor, " vocab"], order: Float[Tensor, " vocab"], word: str) -> float:
+    """Share of the vocabulary behind a word, 0 to 1."""
+    ids = subject.tokenizer.encode(f" {word}", add_special_tokens=False)
+    mine = scores[torch.tensor(ids, device=scores.device)]
+    ahead = torch.searchsorted(order, mine) + torch.searchsorted(order, mine, right=True)
+    return float((1 - ahead.double() / (2 * len(order))).mean())
+
+
+def _contrast(tree: Tree) -> dict[str, Estimate]:
+    if tree.contrast is None:
+        lacking = _undefined("the tree was grown without a contrast")
+        return {"readout": lacking, "divergence": lacking}
+    stands = Estimate(float(not tree.contrast.failed), None, None, 1)
+    return {"readout": stands, "divergence": Estimate(tree.contrast.divergence, None, None, 1)}
+
+
+def _undefined(reason: str) -> Estimate:
+    return Estimate(None, None, None, 0, reason)

@@ -1,0 +1,36 @@
+"""What is measured of a setting, by name, with what each figure means. No torch."""
+
+from collections.abc import Mapping
+
+MEASURES: Mapping[str, str] = {
+    "list": "AUROC of the token list's score at telling tokens on which the feature fires from the other tokens of the "
+    "same texts",
+    "tree": "AUROC of the cosine between the tree's words and a text at telling texts on which the feature fires",
+    "agreement": "share of the vocabulary that the token list puts behind the tree's words: .5 by chance",
+    "readout": "share of trees that are further from what random directions give than those are from one another",
+    "divergence": "how far the tree is from what random directions give",
+}
+"""What is measured."""
+
+JOINT = "fit"
+CHOSEN_BY = "specific"
+"""The measure that settings are chosen by. By fit alone, what tells rare words from common ones does well on any
+feature's texts; that is no knowledge of this feature."""
+
+REPORTED: Mapping[str, str] = {
+    CHOSEN_BY: "fit less the same list's and tree's mean fit to the texts of other features",
+    JOINT: "mean of list and tree, of features that have both",
+    **MEASURES,
+}
+"""Every measure, those that are made of others first, in the order of a report."""
+
+UNITS: Mapping[str, str] = {
+    "specific": "mean AUROC above that on other features' texts",
+    "fit": "mean AUROC of list and tree",
+    "list": "AUROC of the token list",
+    "tree": "AUROC of the tree",
+    "agreement": "agreement of tree and list",
+    "readout": "share of trees that stand out",
+    "divergence": "divergence from the null",
+}
+"""What the figures are called in a sentence."""

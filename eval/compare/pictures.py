@@ -1,0 +1,66 @@
+"""Settings compared, in a picture: two as a scatter of pairs, several scales as curves, others as rows of intervals.
+
+Knows no log. Imported where a picture is wanted, since matplotlib takes its time.
+"""
+
+from collections.abc import Mapping
+
+from matplotlib.figure import Figure
+
+from eval.compare.grid import names_of
+from eval.compare.measures import CHOSEN_BY, JOINT, UNITS
+from eval.compare.report import Measured, in_order
+from eval.metrics import mean
+from eval.plots import Curve, Panel, Point, Row, curves, interval_rows, paired_scatter
+from probes.settings import ProbeSettings
+
+Names = Mapping[ProbeSettings, str]
+Values = Mapping[ProbeSettings, Measured]
+
+SHOWN = (CHOSEN_BY, JOINT, "list", "tree")
+CHANCE = 0.5
+
+
+def picture(values: Values, names: Names, seed: int) -> Figure:
+    """The picture that suits the settings."""
+    if len(values) == 2:
+        return _scatter(values, names)
+    scales = {setting.vector.distance for setting in values}
+    if len(scales) > 2 and None not in scales:
+        return _curves(values, seed)
+    return interval_rows([_panel(values, names, measure, seed) for measure in SHOWN])
+
+
+def _scatter(values: Values, names: Names) -> Figure:
+    """Feature by feature, the baseline along the bottom."""
+    (first, a), (second, b) = values.items()
+    both = sorted(a.own[JOINT].keys() & b.own[JOINT].keys())
+    xs, ys = [a.own[JOINT][f] for f in both], [b.own[JOINT][f] for f in both]
+    return paired_scatter(xs, ys, names[first], names[second], f"{UNITS[JOINT]} of each feature")
+
+
+def _curves(values: Values, seed: int) -> Figure:
+    """The joint measure over the scale, one line for each combination of the rest."""
+    families: dict[ProbeSettings, dict[float, Measured]] = {}
+    for setting, found in values.items():
+        rest = setting.model_copy(update={"vector": setting.vector.model_copy(update={"scale": None})})
+        families.setdefault(rest, {})[setting.vector.distance or 0.0] = found
+    names = names_of([*families])
+    lines = [
+        Curve(names[rest], sorted(scales), [_point(scales[scale], JOINT, seed) for scale in sorted(scales)])
+        for rest, scales in families.items()
+    ]
+    return curves(lines, "scale", UNITS[JOINT])
+
+
+def _panel(values: Values, names: Names, measure: str, seed: int) -> Panel:
+    rows = [
+        Row(names[setting], _point(found, measure, seed), f"n = {len(found.own[measure]):,}", is_main=True)
+        for setting, found in values.items()
+    ]
+    return Panel(UNITS[measure], rows, 0.0 if measure == CHOSEN_BY else CHANCE)
+
+
+def _point(found: Measured, measure: str, seed: int) -> Point | None:
+    estimate = mean(in_order(found.own[measure]), seed)
+    return None if estimate.value is None else Point(estimate.value, estimate.low, estimate.high)

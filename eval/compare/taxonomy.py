@@ -1,0 +1,95 @@
+"""Features sorted by which probe captures them and by kind, with the setting that works for each kind.
+
+Works on what a comparison stored; knows no log and no probe.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from agent.comparisons import FitRow
+from eval.compare.kinds import KINDS
+from eval.compare.report import Choice, Measured, choice
+from eval.metrics import Estimate, share
+from probes.settings import ProbeSettings
+
+CAPTURED = 0.7
+"""AUROC from which on a probe captures a feature, if the lower end of its interval is above one half too."""
+CAPTURES = ("both", "list only", "tree only", "neither")
+"""Which of the two probes captures a feature."""
+
+Verdicts = Mapping[int, bool]
+"""By feature, whether a probe captures it."""
+
+
+@dataclass(frozen=True)
+class Captured:
+    """What one probe captures under a setting."""
+
+    measure: str
+    own: Verdicts
+    by_chance: Estimate
+    """Share that counts as captured by the same rule on other features' texts, each feature with three of them."""
+
+
+@dataclass(frozen=True)
+class Class:
+    """The features of one kind."""
+
+    kind: str
+    n: int
+    share: Estimate
+    """Of all features."""
+    captures: Mapping[str, int]
+    """How many are captured by which probe; those measured by both alone."""
+    choice: Choice | None
+    """The setting that works for them; None where too few have values."""
+
+
+def captured(fits: Iterable[FitRow], measure: str) -> Captured:
+    """What a probe, by its measure, captures under the setting that the fits are of."""
+    rows = [fit for fit in fits if fit.measure == measure and fit.value is not None]
+    others = [_is_captured(fit) for fit in rows if not fit.is_own]
+    own = {fit.feature: _is_captured(fit) for fit in rows if fit.is_own}
+    return Captured(measure, own, share(sum(others), len(others)))
+
+
+def classes(
+    kinds: Mapping[int, str],
+    by_list: Verdicts,
+    by_tree: Verdicts,
+    values: Mapping[ProbeSettings, Measured],
+    baseline: ProbeSettings,
+    seed: int,
+) -> list[Class]:
+    """Every kind that has a feature, in the order of the rules, and all of them together as `all`."""
+    groups = {kind: [feature for feature, its in kinds.items() if its == kind] for kind in KINDS}
+    groups = {kind: features for kind, features in groups.items() if features} | {"all": [*kinds]}
+    return [
+        Class(
+            kind,
+            len(features),
+            share(len(features), len(kinds)),
+            captures(features, by_list, by_tree),
+            choice(values, baseline, seed, among=features),
+        )
+        for kind, features in groups.items()
+    ]
+
+
+def captures(features: Sequence[int], by_list: Verdicts, by_tree: Verdicts) -> dict[str, int]:
+    """How many of the features each of the probes captures."""
+    counts = dict.fromkeys(CAPTURES, 0)
+    for feature in by_list.keys() & by_tree.keys() & set(features):
+        counts[capture_of(by_list[feature], by_tree[feature])] += 1
+    return counts
+
+
+def capture_of(by_list: bool, by_tree: bool) -> str:
+    """In words."""
+    if by_list and by_tree:
+        return "both"
+    return "list only" if by_list else "tree only" if by_tree else "neither"
+
+
+def _is_captured(fit: FitRow) -> bool:
+    return fit.value is not None and fit.value >= CAPTURED and fit.low is not None and fit.low > 0.5

@@ -1,0 +1,67 @@
+"""A feature's held-out texts as settings are measured on them: which tokens fire, and a vector of each text.
+
+Knows the log's examples and an embedder; no settings and no measure.
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+from agent.runlog import RunLog
+from eval.scorers.base import Embedder
+from eval.splitting import without_duplicates
+from probes.examples import Activity, ExampleKind
+
+NOT_COLLECTED = "no examples were collected of this feature"
+
+
+@dataclass(frozen=True, eq=False)
+class Texts:
+    """What a feature does on texts that nobody was shown. Where something is missing, `reason` says why."""
+
+    feature: int
+    token_ids: tuple[int, ...] = ()
+    """Every token of the texts on which it fires."""
+    fires: tuple[bool, ...] = ()
+    """Whether it fires on each of them."""
+    vectors: Float[np.ndarray, "n d"] | None = None
+    """Of all texts."""
+    activating: tuple[bool, ...] = ()
+    """Whether it fires on each of those."""
+    reason: str = ""
+    """Why there are no texts at all."""
+    no_ids: str = ""
+    """Why there are no tokens."""
+
+
+def texts_of(
+    log: RunLog, corpus_id: int, feature: int, negatives: Collection[ExampleKind], embedder: Embedder
+) -> Texts:
+    """The held-out texts of a feature, near-duplicates left out, and as `negatives` those on which it is silent."""
+    found = log.collected(corpus_id, feature, "held_out", ["activating", *negatives])
+    if found is None:
+        return Texts(feature, reason=NOT_COLLECTED)
+    if reason := _dead(found.activity):
+        return Texts(feature, reason=reason)
+    firing = without_duplicates(example for example in found.examples if example.kind == "activating")
+    silent = without_duplicates(example for example in found.examples if example.kind != "activating")
+    if not firing:
+        return Texts(feature, reason="no held-out text on which the feature fires")
+    with_ids = [example for example in firing if example.token_ids is not None]
+    return Texts(
+        feature=feature,
+        token_ids=tuple(id for example in with_ids for id in example.token_ids or ()),
+        fires=tuple(activation > 0 for example in with_ids for activation in example.activations),
+        vectors=embedder.encode([example.text for example in (*firing, *silent)]),
+        activating=(True,) * len(firing) + (False,) * len(silent),
+        no_ids="" if with_ids else "the texts came without the subject's own tokens",
+    )
+
+
+def _dead(activity: Activity | None) -> str:
+    """Why a feature without any activity has no texts."""
+    if activity is None or activity.n_active:
+        return ""
+    return f"never fired in {activity.n_tokens:,} tokens"

@@ -1,0 +1,168 @@
+"""A grid worked through: what the log lacks is probed, measured and kept, some features at a time.
+
+Knows no statistics and no terminal.
+"""
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import count
+
+from agent.comparisons import FitRow
+from agent.runlog import RunLog
+from eval.compare.fit import Shown, Tools, by_itself, on_texts, shown
+from eval.compare.grid import essence_of
+from eval.compare.texts import NOT_COLLECTED, Texts, texts_of
+from eval.metrics import Estimate
+from eval.scorers.base import Embedder
+from probes.evidence import Evidence, ProbeRequest, Tree
+from probes.examples import ExampleKind
+from probes.probe import run_probes
+from probes.settings import ProbeKind, ProbeSettings
+
+REQUESTS = 512
+"""Most trees and lists that are made before they are kept, about."""
+FEATURES = 64
+"""Most features at a time."""
+OTHERS = 3
+"""Features whose texts are the control for each."""
+
+_KINDS: tuple[ProbeKind, ...] = ("tree", "tokens")
+Key = tuple[int, str]
+"""A feature and the essence of its evidence."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be done for a grid and some features."""
+
+    settings: Sequence[ProbeSettings]
+    features: Sequence[int]
+    """Those of which something is still to be measured."""
+    lacking: Mapping[ProbeSettings, frozenset[int]]
+    """The features not yet measured under each of the settings."""
+    known: Mapping[Key, int]
+    """The ids of the evidence that the log has."""
+
+    @property
+    def requests(self) -> dict[Key, ProbeRequest]:
+        """What is to be probed."""
+        return self.lacking_evidence(self.features)
+
+    def lacking_evidence(self, features: Collection[int]) -> dict[Key, ProbeRequest]:
+        """What is to be probed of some features, each piece once."""
+        return {
+            (feature, essence_of(kind, setting)): ProbeRequest(kind, feature, setting)
+            for setting in self.settings
+            for feature in features
+            if feature in self.lacking[setting]
+            for kind in _KINDS
+            if (feature, essence_of(kind, setting)) not in self.known
+        }
+
+
+@dataclass(frozen=True)
+class Comparing:
+    """What settings are compared through."""
+
+    log: RunLog
+    tools: Tools
+    embedder: Embedder
+    """Of texts."""
+    negatives: Collection[ExampleKind]
+    run_id: int
+    """Of the run that new evidence goes to."""
+    comparison_id: int
+    corpus_id: int
+    maxima: Mapping[int, float] = field(default_factory=dict)
+    """The features' maximum activations, where settings are steered by them."""
+
+    def plan(self, settings: Sequence[ProbeSettings], features: Sequence[int]) -> Plan:
+        """What the log lacks of the settings on the features, in that order."""
+        lacking = {setting: frozenset(features) - self._measured(setting) for setting in settings}
+        todo = [feature for feature in features if any(feature in some for some in lacking.values())]
+        keys = self.log.comparisons.evidence_keys(self._runs_of_subject(), todo)
+        known = {
+            (key.feature, essence_of(key.kind, key.settings)): key.evidence_id for key in keys if key.kind in _KINDS
+        }
+        return Plan(settings, todo, lacking, known)
+
+    def work(self, plan: Plan) -> Iterator[int]:
+        """Does what the plan says; yields how many probes each batch took, once what came of it is in the log."""
+        step = max(2, min(FEATURES, REQUESTS // (len(_KINDS) * len(plan.settings))))
+        for start in range(0, len(plan.features), step):
+            some = plan.features[start : start + step]
+            requests = plan.lacking_evidence(some)
+            evidence = self._probed(requests) | self._kept(plan, some)
+            self._measure(plan, some, evidence)
+            yield len(requests)
+
+    def _measured(self, setting: ProbeSettings) -> set[int]:
+        """The features that are done, those among them left out whose texts have come since."""
+        found = [fit for fit in self.log.comparisons.fits(self.comparison_id, setting) if fit.is_own]
+        collected = self.log.collected_features(self.corpus_id)
+        again = {fit.feature for fit in found if fit.reason == NOT_COLLECTED and fit.feature in collected}
+        return {fit.feature for fit in found} - again
+
+    def _runs_of_subject(self) -> list[int]:
+        """The runs whose evidence is of this very subject, on whatever device."""
+        card = self.tools.subject.card.model_dump(mode="json", exclude={"device"})
+        runs = self.log.runs()
+        return [run.run_id for run in runs if all(run.subject.get(name) == value for name, value in card.items())]
+
+    def _probed(self, requests: Mapping[Key, ProbeRequest]) -> dict[Key, Evidence]:
+        """New evidence, in the log as each feature's next round."""
+        made = run_probes(self.tools.subject, [self._measured_by(request) for request in requests.values()])
+        found = dict(zip(requests, made, strict=True))
+        for feature in dict.fromkeys(feature for feature, _ in requests):
+            mine = [evidence for key, evidence in found.items() if key[0] == feature]
+            number = next(n for n in count(1) if not self.log.has_evidence(self.run_id, feature, n))
+            self.log.add_evidence(self.run_id, feature, number, mine).result()
+        return found
+
+    def _measured_by(self, request: ProbeRequest) -> ProbeRequest:
+        """The request with its feature's own maximum, where it is steered by that."""
+        steering = request.settings.steering
+        if not steering.on or steering.maximum is not None:
+            return request
+        steering = steering.model_copy(update={"maximum": self.maxima.get(request.feature)})
+        return replace(request, settings=request.settings.model_copy(update={"steering": steering}))
+
+    def _kept(self, plan: Plan, features: Sequence[int]) -> dict[Key, Evidence]:
+        """The trees that the log had; of lists the settings say all that is measured."""
+        trees = {(feature, essence_of("tree", setting)) for setting in plan.settings for feature in features}
+        ids = {key: plan.known[key] for key in trees & plan.known.keys()}
+        stored = self.log.comparisons.evidence_by_id(ids.values())
+        return {key: stored[id] for key, id in ids.items()}
+
+    def _measure(self, plan: Plan, features: Sequence[int], evidence: Mapping[Key, Evidence]) -> None:
+        """Each setting on the features' own texts, and as a control on those of the features that come next."""
+        texts = [texts_of(self.log, self.corpus_id, feature, self.negatives, self.embedder) for feature in features]
+        for setting in plan.settings:
+            places = [place for place, feature in enumerate(features) if feature in plan.lacking[setting]]
+            trees = [_tree(evidence[features[place], essence_of("tree", setting)]) for place in places]
+            rows: list[FitRow] = []
+            for place, seen in zip(places, shown(self.tools.subject, trees, setting), strict=True):
+                rows += _rows(
+                    seen, texts[place], on_texts(self.tools, seen, texts[place]) | by_itself(self.tools, seen)
+                )
+                for other in _next(texts, place):
+                    rows += _rows(seen, other, on_texts(self.tools, seen, other))
+            self.log.comparisons.add_fits(self.comparison_id, setting, rows)
+
+
+def _tree(evidence: Evidence) -> Tree:
+    assert isinstance(evidence, Tree)
+    return evidence
+
+
+def _next(texts: Sequence[Texts], place: int) -> list[Texts]:
+    """Those of the next few features, the first ones following the last."""
+    n = min(OTHERS, len(texts) - 1)
+    return [texts[(place + step) % len(texts)] for step in range(1, n + 1)]
+
+
+def _rows(seen: Shown, texts: Texts, measured: Mapping[str, Estimate]) -> list[FitRow]:
+    return [
+        FitRow(seen.tree.feature, measure, texts.feature, e.value, e.reason, e.low, e.high, e.n)
+        for measure, e in measured.items()
+    ]

@@ -1,0 +1,52 @@
+"""A scoring as a picture: each scorer's mean beside its controls, and how the values of single features spread."""
+
+from collections.abc import Sequence
+
+from matplotlib.figure import Figure
+
+from agent.runlog import ScoreRow
+from agent.terminal.display import VARIANT_WORDS
+from eval.plots import Panel, Point, Row, Values, interval_rows
+from eval.report import Line, lines
+
+_CHANCE = {"auroc": 0.5, "balanced accuracy": 0.5, "correlation": 0.0}
+_TEXTS = {"held_out": "held-out texts", "new_words": "new words"}
+_SPREAD = ("label", "shuffled")
+"""Variants whose single values are drawn."""
+
+
+def score_figure(scores: Sequence[ScoreRow], seed: int, title: str = "") -> Figure:
+    """A panel for each scorer and part of the texts; intervals of means are bootstraps over features."""
+    found = lines(scores, seed)
+    groups = dict.fromkeys((line.scorer, line.part) for line in found)
+    panels = [_panel(scores, [line for line in found if (line.scorer, line.part) == group]) for group in groups]
+    return interval_rows(panels, title)
+
+
+def _panel(scores: Sequence[ScoreRow], mine: Sequence[Line]) -> Panel:
+    first = mine[0]
+    return Panel(
+        title=f"{first.scorer}, {_TEXTS.get(first.part, first.part)}: mean {first.metric}",
+        rows=[_row(line) for line in mine],
+        reference=_CHANCE.get(first.metric),
+        spread=[Values(_words(variant), values) for variant in _SPREAD if (values := _values(scores, first, variant))],
+    )
+
+
+def _row(line: Line) -> Row:
+    mean = line.mean
+    point = None if mean.value is None else Point(mean.value, mean.low, mean.high)
+    note = f"n = {mean.n:,}" if point else mean.reason or ""
+    return Row(_words(line.variant), point, note, is_main=line.variant == "label")
+
+
+def _values(scores: Sequence[ScoreRow], line: Line, variant: str) -> list[float]:
+    return [
+        score.value
+        for score in scores
+        if (score.scorer, score.part, score.variant) == (line.scorer, line.part, variant) and score.value is not None
+    ]
+
+
+def _words(variant: str) -> str:
+    return VARIANT_WORDS.get(variant, variant)

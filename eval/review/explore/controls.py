@@ -1,0 +1,202 @@
+"""The explore page's controls, one for each field of a probe's settings, and the settings that they stand for.
+
+Made from the fields themselves, so that a setting that is new in `probes.settings` has a control too. Keys are those of
+the command line. Knows neither requests nor a subject's weights.
+"""
+
+import types
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal, Union, get_args, get_origin
+
+from pydantic import ValidationError
+
+from agent.config import key_of
+from agent.planning import EXPONENT_RANGE, SCALE_RANGE
+from probes.errors import FeatureError
+from probes.features import check_feature
+from probes.presets import SubjectCard
+from probes.settings import PROMPTS, ProbeSettings, Value
+
+LEAST_CUTOFF = 1e-5
+"""A smaller one would keep the device busy for minutes, and a page could not show the tree."""
+MOST_TOKENS = 1000
+
+Kind = Literal["number", "switch", "choice", "text"]
+
+
+@dataclass(frozen=True)
+class Slider:
+    """A range beside a number's field."""
+
+    least: float
+    most: float
+    logarithmic: bool
+
+
+@dataclass(frozen=True)
+class Control:
+    """One setting. Its `default` is what an empty field means."""
+
+    group: str
+    field: str
+    key: str
+    kind: Kind
+    default: str
+    choices: tuple[str, ...] = ()
+    slider: Slider | None = None
+    hint: str = ""
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is to be probed."""
+
+    feature: int
+    settings: ProbeSettings
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a query asks for. `question` is None where `errors` says what is wrong with which key."""
+
+    question: Question | None
+    errors: Mapping[str, str]
+
+
+_CHOICES = {"weights": ("encoder", "decoder", "blend:0.5", "auto"), "scale": ("auto",), "prompt": tuple(PROMPTS)}
+_HINTS = {
+    "weights": "encoder, decoder, blend:0.3, auto",
+    "scale": "a number, or auto",
+    "pca": "0.1,0.05",
+    "contrast": "a probability, or off",
+    "prompt": "a name, or a text with one {ghost}",
+}
+_OFF = {"contrast"}
+"""Settings that take seconds of the device: off until they are asked for."""
+_SLIDERS = {
+    "weights": Slider(0, 1, logarithmic=False),  # from encoder to decoder
+    "pca": Slider(0, 1, logarithmic=False),  # of the first component
+    "scale": Slider(*SCALE_RANGE, logarithmic=True),
+    "cutoff": Slider(1e-5, 0.1, logarithmic=True),
+    "contrast": Slider(1e-4, 0.5, logarithmic=True),
+    "exponent": Slider(*EXPONENT_RANGE, logarithmic=False),
+    "top_k": Slider(1, 20, logarithmic=False),
+    "max_depth": Slider(1, 50, logarithmic=False),
+}
+
+
+def controls(card: SubjectCard) -> list[Control]:
+    """Every setting's control, in the order of the fields; the scale's range is in the subject's own units.
+
+    A setting that is a file has none: this server opens no file that it was not started with.
+    """
+    made = [
+        _control(group, name, field.annotation, field.default)
+        for group, value in groups().items()
+        for name, field in value.model_fields.items()
+        if _kind(field.annotation)
+    ]
+    return [_scaled(control, card.default_scale) if control.field == "scale" else control for control in made]
+
+
+def groups() -> dict[str, type[Value]]:
+    """The parts of a probe's settings by name."""
+    parts = {name: field.annotation for name, field in ProbeSettings.model_fields.items()}
+    return {name: part for name, part in parts.items() if isinstance(part, type) and issubclass(part, Value)}
+
+
+def asked(query: Mapping[str, str], card: SubjectCard) -> Asked:
+    """The feature and settings that a query's keys name; a key that is missing or empty means its default."""
+    errors: dict[str, str] = {}
+    given: dict[str, dict[str, str]] = {group: {} for group in groups()}
+    for control in controls(card):
+        text = query.get(control.key, "").strip() or ("off" if control.field in _OFF else "")
+        if text:
+            given[control.group][control.field] = text
+    for group, fields in given.items():
+        errors |= _faults(groups()[group], fields)
+    feature = _feature(query.get("feature", "0"), card, errors)
+    if errors or feature is None:
+        return Asked(None, errors)
+    parts = {group: _split(groups()[group], fields) for group, fields in given.items()}
+    return Asked(Question(feature, ProbeSettings.parse(parts)), {})
+
+
+def _feature(text: str, card: SubjectCard, errors: dict[str, str]) -> int | None:
+    try:
+        if not (text.isascii() and text.isdigit()):
+            raise FeatureError(f"{text!r} is not a feature; give a number from 0 to {card.n_features - 1}.")
+        return check_feature(int(text[:12]), card.n_features)
+    except FeatureError as error:
+        errors["feature"] = str(error)
+        return None
+
+
+def _faults(part: type[Value], fields: Mapping[str, str]) -> dict[str, str]:
+    """By key what is wrong with a group's values; what is wrong with them together is told at the first of them."""
+    try:
+        checked = part.model_validate(_split(part, fields))
+    except ValidationError as error:
+        faults: dict[str, str] = {}
+        for fault in error.errors():
+            field = str(fault["loc"][0]) if fault["loc"] else next(iter(fields))
+            reason = fault["msg"].removeprefix("Value error, ")
+            faults.setdefault(key_of(field), f"Setting {key_of(field)}={fields[field]!r} is not usable: {reason}.")
+        return faults
+    return {key_of(field): reason for field in fields if (reason := _too_much(field, getattr(checked, field)))}
+
+
+def _too_much(field: str, value: Any) -> str:
+    """What a command may well do, but a page cannot show."""
+    if field == "cutoff" and value < LEAST_CUTOFF:
+        return f"Setting cutoff={value:g} grows too large a tree for a page; give {LEAST_CUTOFF:g} or more."
+    if field == "top_n" and value > MOST_TOKENS:
+        return f"Setting top-n={value} is too long a list for a page; give at most {MOST_TOKENS}."
+    return ""
+
+
+def _split(part: type[Value], fields: Mapping[str, str]) -> dict[str, Any]:
+    """The texts as the fields take them: those that hold several values at their commas."""
+    many = {name for name, field in part.model_fields.items() if get_origin(field.annotation) is tuple}
+    return {name: [one.strip() for one in text.split(",")] if name in many else text for name, text in fields.items()}
+
+
+def _control(group: str, field: str, annotation: Any, default: Any) -> Control:
+    kind, told = _kind(annotation) or ("text", ())
+    return Control(
+        group=group,
+        field=field,
+        key=key_of(field),
+        kind=kind,
+        default="off" if field in _OFF else _words(default),
+        choices=told or _CHOICES.get(field, ()),
+        slider=_SLIDERS.get(field),
+        hint=_HINTS.get(field, ""),
+    )
+
+
+def _kind(annotation: Any) -> tuple[Kind, tuple[str, ...]] | None:
+    """How a field of that type is filled in; a Literal brings its choices. None for what cannot be typed in."""
+    if get_origin(annotation) in (Union, types.UnionType):
+        (annotation,) = [part for part in get_args(annotation) if part is not type(None)][:1]
+    if annotation is bool:
+        return "switch", ()
+    if annotation in (int, float):
+        return "number", ()
+    if get_origin(annotation) is Literal:
+        return "choice", tuple(map(str, get_args(annotation)))
+    return ("text", ()) if annotation is str or get_origin(annotation) is tuple else None
+
+
+def _words(default: Any) -> str:
+    if isinstance(default, bool):
+        return str(default).lower()
+    if isinstance(default, tuple):
+        return ",".join(map(str, default))
+    return "" if default is None else f"{default:g}" if isinstance(default, float) else str(default)
+
+
+def _scaled(control: Control, default_scale: float) -> Control:
+    slider = Slider(SCALE_RANGE[0] * default_scale, SCALE_RANGE[1] * default_scale, logarithmic=True)
+    return replace(control, default=f"{default_scale:.4g}", slider=slider)

@@ -1,0 +1,43 @@
+"""What is kept while exploring: evidence of a run whose explainer is `explore`, one such run for each subject.
+
+Knows the log and values; no torch and no requests.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from agent.runlog import RunIdentity, RunLog
+from probes.evidence import Evidence
+from probes.presets import SubjectCard
+
+EXPLORE = "explore"
+"""The explainer of such runs: whoever explores."""
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Where it is in the log."""
+
+    run_id: int
+    feature: int
+    round: int
+    is_new: bool
+    """False where the log had it already."""
+
+
+def keep(path: Path, card: SubjectCard, feature: int, evidence: Sequence[Evidence]) -> Kept:
+    """Writes a feature's evidence as the next round of the subject's `explore` run, begun if there is none.
+
+    Raises LogError where the log cannot be written, or that run is being written by another process.
+    """
+    identity = RunIdentity(subject=card, settings={}, explainer=EXPLORE, templates={})
+    with RunLog.open(path) as log:
+        run_id = log.begin_run(identity, [feature]).run_id
+        rounds = log.evidence_rounds(run_id, feature)
+        before = [number for number, pieces in rounds.items() if pieces[0].settings == evidence[0].settings]
+        number = before[0] if before else max(rounds, default=0) + 1
+        if not before:
+            log.add_evidence(run_id, feature, number, evidence).result()
+        log.finish_run(run_id)
+        return Kept(run_id, feature, number, is_new=not before)

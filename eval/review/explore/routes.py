@@ -1,0 +1,112 @@
+"""Requests of the explore page: the page, evidence as it comes, and what is to be kept of it."""
+
+import json
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import asdict
+from itertools import groupby
+from typing import Any
+
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+from starlette.routing import Route
+
+from agent.errors import LogError
+from agent.maxima import maximum_in
+from eval.review.device import Device, device_of
+from eval.review.explore.controls import Question, asked, controls
+from eval.review.explore.keeping import keep
+from eval.review.feature.evidence import list_caption, nearness_bars, sweep_bars, token_bars
+from eval.review.pages import as_json, page
+from eval.review.site import site_of
+from eval.review.trees import drawing
+from probes.errors import InterpretError
+from probes.evidence import Evidence, Projection, Sweep, TokenList, Tree
+from probes.settings import ProbeSettings
+
+USUAL_GROUPS = ("vector", "tree", "tokens")
+"""Those of the original notebook; what goes beyond it is folded away until it is used."""
+
+
+def show(request: Request) -> Response:
+    """The page with its controls; its script asks for the rest."""
+    device = _device(request)
+    by_group = {name: list(some) for name, some in groupby(controls(device.card), lambda control: control.group)}
+    return page(request, "explore.html.j2", here="explore", card=device.card, groups=by_group, usual=USUAL_GROUPS)
+
+
+def evidence(request: Request) -> Response:
+    """A line of JSON for each piece as it comes: lists first, then trees, each larger than the one before."""
+    device = _device(request)
+    wanted = asked(request.query_params, device.card)
+    if wanted.question is None:
+        return as_json({"errors": wanted.errors}, 422)
+    question = _with_maximum(request, device, wanted.question)
+    return StreamingResponse(_lines(device, question), media_type="application/x-ndjson")
+
+
+async def keep_it(request: Request) -> Response:
+    """Writes what the query's settings give to the log, and says where."""
+    device, path = _device(request), site_of(request).log.path
+    wanted = asked(request.query_params, device.card)
+    if wanted.question is None:
+        return as_json({"errors": wanted.errors}, 422)
+    question = await run_in_threadpool(_with_maximum, request, device, wanted.question)
+    try:
+        found = await device.all_of(question.feature, question.settings)
+        kept = await run_in_threadpool(keep, path, device.card, question.feature, found)
+    except LogError as error:
+        return as_json({"error": str(error)}, 503)
+    except InterpretError as error:
+        return as_json({"error": str(error)}, 422)
+    return as_json(asdict(kept))
+
+
+def _with_maximum(request: Request, device: Device, question: Question) -> Question:
+    """Where the feature is steered: in units of the highest activation that the log has of it, unless one is given."""
+    steering = question.settings.steering
+    if not steering.on or steering.maximum is not None:
+        return question
+    maximum = maximum_in(site_of(request).log.path, device.card.fingerprint, question.feature)
+    known = steering.model_copy(update={"maximum": maximum})
+    return Question(question.feature, question.settings.model_copy(update={"steering": known}))
+
+
+async def _lines(device: Device, question: Question) -> AsyncIterator[bytes]:
+    try:
+        async for found in device.growing(question.feature, question.settings):
+            yield _line(_piece(found, question.settings))
+    except InterpretError as error:  # the status has been sent: the sentence goes where the rest would have gone
+        yield _line({"error": str(error)})
+
+
+def _line(value: Mapping[str, Any]) -> bytes:
+    return json.dumps(value, allow_nan=False).encode("ascii") + b"\n"
+
+
+def _piece(found: Evidence, settings: ProbeSettings) -> Mapping[str, Any]:
+    match found:
+        case Tree():
+            return {"tree": drawing(found), "last": found.settings.tree == settings.tree}
+        case TokenList():
+            return {"tokens": [asdict(row) for row in nearness_bars(found.tokens)], "caption": list_caption(found)}
+        case Projection():
+            top, bottom = (token_bars(end) for end in (found.top, found.bottom))
+            return {"raised": [asdict(row) for row in top], "lowered": [asdict(row) for row in bottom]}
+        case Sweep():
+            return {"swept": [asdict(row) for row in sweep_bars(found)]}
+
+
+def _device(request: Request) -> Device:
+    subject = site_of(request).subject
+    if subject is None:
+        raise HTTPException(404, "Exploring needs a loaded subject: start interpret serve with --subject demo.")
+    return device_of(subject)
+
+
+routes = [
+    Route("/explore", show, name="explore"),
+    Route("/explore/evidence", evidence, name="evidence"),
+    Route("/explore/keep", keep_it, methods=["POST"], name="keep"),
+]

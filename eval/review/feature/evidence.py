@@ -1,0 +1,181 @@
+"""A feature's evidence as its page lays it out: a column for each vector, with its tree and its token list.
+
+Pieces have the names by which explainers cite them. Knows no requests and no log; what it returns is safe to print.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from agent.evidence.digest import Line
+from agent.evidence.wording import percent, prompt_words, token_words, vector_words
+from agent.terminal.basis import cited_lines, numbered
+from eval.review.trees import Outline, outline, readout
+from probes.evidence import Evidence, Projection, ScoredToken, Sweep, SweepPoint, TokenList, Tree
+
+LISTED = 100
+"""Most rows of a list on a page."""
+TOKEN_CHARS = 60
+
+
+@dataclass(frozen=True)
+class TokenBar:
+    """A row of a token list or of a projection."""
+
+    token: str
+    score: str
+    bar: float
+    """0 to 100."""
+
+
+@dataclass(frozen=True)
+class TreePiece:
+    """A tree; `round` and `item` are its place in the log."""
+
+    name: str
+    round: int
+    item: int
+    caption: str
+    readout: str
+    outline: Outline
+
+
+@dataclass(frozen=True)
+class ListPiece:
+    name: str
+    caption: str
+    rows: tuple[TokenBar, ...]
+
+
+@dataclass(frozen=True)
+class Side:
+    """What one vector brought to light in one round."""
+
+    round: int
+    vector: str
+    trees: tuple[TreePiece, ...]
+    lists: tuple[ListPiece, ...]
+
+
+@dataclass(frozen=True)
+class Writes:
+    """A projection: what the decoder row raises and lowers."""
+
+    name: str
+    raised: tuple[TokenBar, ...]
+    lowered: tuple[TokenBar, ...]
+
+
+@dataclass(frozen=True)
+class Swept:
+    """The candidates for settings that were to be found, the chosen one marked."""
+
+    name: str
+    caption: str
+    rows: tuple[TokenBar, ...]
+
+
+@dataclass(frozen=True)
+class Shown:
+    """All of a feature's evidence, in the order in which it came to light."""
+
+    sides: tuple[Side, ...]
+    writes: tuple[Writes, ...]
+    sweeps: tuple[Swept, ...]
+    names: Mapping[int, tuple[str, ...]]
+    """Round to what the explainer saw in it, with the settings."""
+
+
+def shown(rounds: Mapping[int, Sequence[Evidence]]) -> Shown:
+    """The evidence of all rounds, by vector."""
+    sides: dict[tuple[int, str], list[TreePiece | ListPiece]] = {}
+    writes: list[Writes] = []
+    sweeps: list[Swept] = []
+    names: dict[int, tuple[str, ...]] = {}
+    number = 0
+    for round, pieces in rounds.items():
+        said = []
+        for item, evidence in enumerate(pieces):
+            number += 1
+            name = f"E{number}"
+            vector = vector_words(evidence.settings.vector)
+            here = sides.setdefault((round, vector), [])
+            match evidence:
+                case Tree():
+                    here.append(_tree(evidence, name, round, item))
+                    said.append(f"{name} tree, {vector}")
+                case TokenList():
+                    here.append(_list(evidence, name))
+                    said.append(f"{name} token list, {vector}")
+                case Projection():
+                    writes.append(Writes(name, token_bars(evidence.top), token_bars(evidence.bottom)))
+                    said.append(f"{name} projection of the decoder row")
+                case Sweep():
+                    sweeps.append(Swept(name, f"chosen by {evidence.criterion}", sweep_bars(evidence)))
+                    said.append(f"{name} sweep, which chose {vector}")
+        names[round] = tuple(said)
+    return Shown(
+        tuple(_side(*key, pieces) for key, pieces in sides.items() if pieces), tuple(writes), tuple(sweeps), names
+    )
+
+
+def citations(cited: Sequence[str], rounds: Mapping[int, Sequence[Evidence]], default_scale: float) -> list[Line]:
+    """The lines of evidence that a label rests on, escaped as the explainer saw them."""
+    return cited_lines(cited, numbered([item for pieces in rounds.values() for item in pieces], default_scale))
+
+
+def nearness_bars(tokens: Sequence[ScoredToken]) -> tuple[TokenBar, ...]:
+    """A token list's rows; bars tell how much nearer a token is than the last one."""
+    worst = max((token.score for token in tokens), default=0.0)
+    return tuple(_bar(token, 1 - token.score / worst if worst > 0 else 0.0) for token in tokens[:LISTED])
+
+
+def token_bars(tokens: Sequence[ScoredToken]) -> tuple[TokenBar, ...]:
+    """A projection's rows; bars are shares of the largest logit."""
+    most = max((abs(token.score) for token in tokens), default=0.0)
+    return tuple(_bar(token, abs(token.score) / most if most > 0 else 0.0) for token in tokens[:LISTED])
+
+
+def sweep_bars(sweep: Sweep) -> tuple[TokenBar, ...]:
+    """A sweep's candidates; bars tell where a score is between the lowest and the highest."""
+    scores = [point.score for point in sweep.points if point.score is not None]
+    low, high = min(scores, default=0.0), max(scores, default=0.0)
+    return tuple(_candidate(point, place == sweep.chosen, low, high) for place, point in enumerate(sweep.points))
+
+
+def list_caption(listed: TokenList) -> str:
+    """The settings of a list in words."""
+    return f"{vector_words(listed.settings.vector)}, exponent {listed.settings.tokens.exponent:.3g}"
+
+
+def tree_caption(tree: Tree) -> str:
+    """The prompt of a tree and how it was cut off, in words."""
+    settings = tree.settings.tree
+    return f"{prompt_words(tree)} … cutoff {percent(settings.cutoff)}, top {settings.top_k}"
+
+
+def _tree(tree: Tree, name: str, round: int, item: int) -> TreePiece:
+    return TreePiece(name, round, item, tree_caption(tree), readout(tree), outline(tree))
+
+
+def _list(listed: TokenList, name: str) -> ListPiece:
+    return ListPiece(name, list_caption(listed), nearness_bars(listed.tokens))
+
+
+def _candidate(point: SweepPoint, chosen: bool, low: float, high: float) -> TokenBar:
+    words = f"{'→ ' if chosen else ''}{vector_words(point.vector)}"
+    if point.score is None:
+        return TokenBar(words, "no tree", 0.0)
+    share = (point.score - low) / (high - low) if high > low else 1.0
+    return TokenBar(words, f"{point.score:.3f}", round(100 * share, 1))
+
+
+def _side(round: int, vector: str, pieces: Iterable[TreePiece | ListPiece]) -> Side:
+    pieces = tuple(pieces)
+    trees = tuple(piece for piece in pieces if isinstance(piece, TreePiece))
+    return Side(round, vector, trees, tuple(piece for piece in pieces if isinstance(piece, ListPiece)))
+
+
+def _bar(token: ScoredToken, share: float) -> TokenBar:
+    words, length = token_words(token.token[:TOKEN_CHARS]), len(token.token)
+    short = words if length <= TOKEN_CHARS else f"{words}… ({length:,} characters)"
+    return TokenBar(short, f"{token.score:.3g}", round(100 * share, 1))

@@ -1,0 +1,50 @@
+"""The features nearest to one, with their labels, and by which measure they are near.
+
+By decoder cosine where a subject is loaded or the log has it, from the texts that neighbours fire on; else by the words
+that labels share. Knows no torch: whoever has a subject gives the neighbours.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from agent.runlog import LabelRow, RunLog
+from agent.store.related import labels_sharing_words
+from probes.examples import Example
+
+MOST = 8
+
+
+@dataclass(frozen=True)
+class Neighbour:
+    """`row` is None where this run has not looked at the feature."""
+
+    feature: int
+    row: LabelRow | None
+
+
+@dataclass(frozen=True)
+class Nearest:
+    """The nearest first."""
+
+    measure: str
+    neighbours: tuple[Neighbour, ...]
+
+
+def nearest_labels(
+    log: RunLog, row: LabelRow | None, run_id: int, feature: int, examples: Iterable[Example], known: Sequence[int]
+) -> Nearest:
+    """`known` are the neighbours by a loaded subject's decoder, empty without one."""
+    if known:
+        return Nearest("by decoder cosine, of the loaded subject", _labelled(log, run_id, known))
+    logged = list(dict.fromkeys(e.neighbour for e in examples if e.neighbour is not None and e.neighbour != feature))
+    if logged:
+        return Nearest("by decoder cosine, found when texts were collected", _labelled(log, run_id, logged[:MOST]))
+    if row is None or not row.label:
+        return Nearest("", ())
+    sharing = log.ask(labels_sharing_words, run_id, feature, row.label, MOST)
+    return Nearest("by words that their labels share", tuple(Neighbour(other.feature, other) for other in sharing))
+
+
+def _labelled(log: RunLog, run_id: int, features: Sequence[int]) -> tuple[Neighbour, ...]:
+    rows = {row.feature: row for row in log.labels(run_id, features=features)}
+    return tuple(Neighbour(feature, rows.get(feature)) for feature in features)

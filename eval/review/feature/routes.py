@@ -1,0 +1,83 @@
+"""Requests for a feature's page, for its trees, and for its calls. Knows what to answer, not how it looks."""
+
+from collections.abc import Sequence
+
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from agent.runlog import RunSummary
+from eval.review.asked import run_of
+from eval.review.device import device_of
+from eval.review.feature import history
+from eval.review.feature.nearest import MOST
+from eval.review.feature.view import feature_view
+from eval.review.pages import as_json, page
+from eval.review.reviewing import review_context
+from eval.review.site import Site, site_of
+from eval.review.trees import drawing
+from probes.evidence import Tree
+
+
+async def show(request: Request) -> Response:
+    """Everything about one feature in one run; for a blind reviewer without scores and what others said."""
+    run = await run_in_threadpool(run_of, request)
+    neighbours = await _neighbours(site_of(request), _feature(request), str(run.subject["fingerprint"]))
+    return await run_in_threadpool(_shown, request, run, neighbours)
+
+
+def tree(request: Request) -> Response:
+    """One tree, for the script that draws it."""
+    run, place = run_of(request), request.path_params
+    evidence = site_of(request).log.evidence_rounds(run.run_id, _feature(request)).get(place["round"], [])
+    found = evidence[place["item"]] if place["item"] < len(evidence) else None
+    if not isinstance(found, Tree):
+        raise HTTPException(404, "There is no such tree.")
+    return as_json(drawing(found))
+
+
+def call(request: Request) -> Response:
+    """One call as it went out and as it came back."""
+    run, feature = run_of(request), _feature(request)
+    calls = site_of(request).log.calls_of(run.run_id, feature)
+    found = next((call for call in calls if call.call_id == request.path_params["call"]), None)
+    if found is None:
+        raise HTTPException(404, f"Feature {feature} has no such call.")
+    figures = [history.token_words(found), history.cost_words(found), history.time_words(found)]
+    return page(request, "feature_call.html.j2", run=run, here="labels", feature=feature, call=found, figures=figures)
+
+
+def _shown(request: Request, run: RunSummary, neighbours: Sequence[int]) -> Response:
+    feature = _feature(request)
+    view = feature_view(site_of(request).log, run, feature, neighbours)
+    if view is None:
+        asked = run.features or "none"
+        raise HTTPException(404, f"Run {run.run_id} has nothing on feature {feature}; it was asked for {asked}.")
+    review = review_context(request, run, view.row, feature)
+    return page(request, "feature.html.j2", here="labels", view=view, **review)
+
+
+def _feature(request: Request) -> int:
+    """The feature in the address; SQLite holds numbers below 2**63."""
+    feature = int(request.path_params["feature"])
+    if feature >= 2**63:
+        raise HTTPException(404, f"{feature} is no number of a feature.")
+    return feature
+
+
+async def _neighbours(site: Site, feature: int, fingerprint: str) -> list[int]:
+    """By the loaded subject's decoder, if it is the one that the run was about."""
+    if site.subject is None or site.subject.card.fingerprint != fingerprint:
+        return []
+    return await device_of(site.subject).nearest(feature, MOST)
+
+
+_AT = "/runs/{run_id:int}/features/{feature:int}"
+
+routes = [
+    Route(_AT, show, name="feature"),
+    Route(_AT + "/trees/{round:int}/{item:int}.json", tree, name="tree"),
+    Route(_AT + "/calls/{call:int}", call, name="call"),
+]

@@ -1,0 +1,137 @@
+"""Texts with a feature's activation at each token, shaded; beside each what scorers got wrong about it.
+
+Knows values only; every text it returns is safe to print.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from statistics import median
+from typing import Any
+
+from agent.evidence.excerpts import cut, key_of
+from agent.evidence.printable import printable
+from agent.runlog import ScoreRow
+from eval.controls import top_tokens
+from probes.examples import Example, Split
+
+SHADES = 10
+TOKEN_CHARS = 200
+FIRES_ON = 6
+_RIGHT, _WRONG = " right", " wrong"
+"""What fuzzing appends to a text's key: how its tokens were marked."""
+
+
+@dataclass(frozen=True)
+class Shaded:
+    """A token; `shade` is its activation in tenths of the strongest text's peak, 0 where the feature is silent."""
+
+    text: str
+    shade: int
+    activation: str
+    """In figures; empty where the feature is silent."""
+
+
+@dataclass(frozen=True)
+class Text:
+    """A stretch of text around its peak."""
+
+    tokens: tuple[Shaded, ...]
+    peak: float
+    split: Split
+    kind: str
+    neighbour: int | None
+    mistakes: tuple[str, ...]
+    """What scorers got wrong about it."""
+    starts_before: bool
+    ends_after: bool
+
+
+@dataclass
+class Mistakes:
+    """What scorers got wrong, by a text's key."""
+
+    by_key: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+
+    def of(self, example: Example) -> tuple[str, ...]:
+        """About this text."""
+        return tuple(self.by_key.get(key_of(cut(example)), ()))
+
+
+def activating(examples: Mapping[Split, Sequence[Example]], mistakes: Mistakes) -> list[Text]:
+    """The texts on which the feature fires, the strongest first."""
+    found = [(e, split) for split, some in examples.items() for e in some if e.kind == "activating"]
+    found.sort(key=lambda pair: -pair[0].peak)
+    top = found[0][0].peak if found else 0.0
+    return [_text(example, split, top, mistakes) for example, split in found]
+
+
+def silent_mistaken(examples: Mapping[Split, Sequence[Example]], mistakes: Mistakes) -> list[Text]:
+    """The texts on which the feature is silent and about which a scorer was wrong, nothing in them shaded."""
+    found = [(e, split) for split, some in examples.items() for e in some if e.kind != "activating"]
+    return [_text(example, split, 0.0, mistakes) for example, split in found if mistakes.of(example)]
+
+
+def fires_on(examples: Iterable[Example]) -> tuple[str, ...]:
+    """The tokens on which the feature fires most in its texts, each once."""
+    texts = [example for example in examples if example.kind == "activating"]
+    words = dict.fromkeys(printable(token.strip())[:TOKEN_CHARS] for token in top_tokens(texts))
+    words.pop("", None)
+    return tuple(words)[:FIRES_ON]
+
+
+def mistakes_of(scores: Iterable[ScoreRow]) -> Mistakes:
+    """What was wrong about single texts when the run's own label was scored."""
+    found = Mistakes()
+    for score in scores:
+        if score.variant == "label":
+            for key, words in _wrong(score.scorer, score.items):
+                found.by_key[key].append(words)
+    return found
+
+
+def _wrong(scorer: str, items: Sequence[Mapping[str, Any]]) -> Iterable[tuple[str, str]]:
+    """Yes-or-no answers that are not the truth; similarities that most texts of the other side outrank."""
+    middle = {
+        truth: median(values)
+        for truth in (True, False)
+        if (values := [i["prediction"] for i in items if i["truth"] is truth and type(i["prediction"]) is float])
+    }
+    for item in items:
+        truth, said, name = item["truth"], item["prediction"], str(item["key"])
+        key = name.removesuffix(_RIGHT).removesuffix(_WRONG)
+        if isinstance(truth, bool) and isinstance(said, bool) and truth != said:
+            yield key, _verdict_words(scorer, truth, marks=key != name)
+        elif isinstance(truth, bool) and type(said) is float and (not truth) in middle:
+            rival = middle[not truth]
+            if said < rival if truth else said > rival:
+                others = "silent" if truth else "activating"
+                yield key, f"{scorer} ranks it {'below' if truth else 'above'} most {others} texts"
+
+
+def _verdict_words(scorer: str, truth: bool, marks: bool) -> str:
+    if marks:
+        return f"{scorer} took {'right marks for wrong' if truth else 'wrong marks for right'}"
+    return f"{scorer} {'missed it' if truth else 'took it for activating'}"
+
+
+def _text(example: Example, split: Split, top: float, mistakes: Mistakes) -> Text:
+    excerpt = cut(example)
+    pairs = zip(excerpt.tokens, excerpt.activations, strict=True)
+    return Text(
+        tokens=tuple(_shaded(token, activation, top) for token, activation in pairs),
+        peak=example.peak,
+        split=split,
+        kind=example.kind,
+        neighbour=example.neighbour,
+        mistakes=mistakes.of(example),
+        starts_before=excerpt.start > example.start,
+        ends_after=excerpt.start + len(excerpt.tokens) < example.start + len(example.tokens),
+    )
+
+
+def _shaded(token: str, activation: float, top: float) -> Shaded:
+    words = printable(token if len(token) <= TOKEN_CHARS else f"{token[:TOKEN_CHARS]}… ({len(token):,} characters)")
+    if activation <= 0 or top <= 0:
+        return Shaded(words, 0, "")
+    return Shaded(words, max(1, min(SHADES, round(SHADES * activation / top))), f"{activation:.3g}")

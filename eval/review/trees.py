@@ -1,0 +1,98 @@
+"""A definition tree as pages need it: columns for the script that draws it, nested lists for readers without one.
+
+Knows the evidence and nothing of requests. Every text it returns is safe to print.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from agent.evidence.branches import OMITTED, Branch, Trim, drawn
+from agent.evidence.printable import printable
+from agent.evidence.wording import percent, phrase_words, prompt_words, tree_words
+from probes.evidence import Tree
+
+OUTLINE_NODES = 40
+TOKEN_CHARS = 200
+"""Most characters of a token in a drawing."""
+
+
+@dataclass(frozen=True)
+class Twig:
+    """A phrase of an outline with what follows it."""
+
+    text: str
+    share: str
+    below: tuple["Twig", ...]
+
+
+@dataclass(frozen=True)
+class Outline:
+    """The most probable phrases of a tree."""
+
+    twigs: tuple[Twig, ...]
+    n_drawn: int
+    n_nodes: int
+
+
+def drawing(tree: Tree) -> Mapping[str, Any]:
+    """What `static/tree.js` draws, JSON-safe: one entry per node in `parents`, `token` and the figures, parents first.
+
+    Degenerate closing tokens are left out with what hangs below them, as the terminal does; `n_nodes` counts them.
+    """
+    kept = _kept(tree)
+    place = {node: index for index, node in enumerate(kept)}
+    spelling = {id: index for index, id in enumerate(dict.fromkeys(tree.token_ids[node] for node in kept[1:]))}
+    lifts = None if tree.contrast is None else [_rounded(tree.lifts[node]) for node in kept]
+    return {
+        "prompt": prompt_words(tree),
+        "settings": tree_words(tree.settings),
+        "cutoff": tree.settings.tree.cutoff,
+        "n_nodes": tree.n_nodes - 1,
+        "tokens": [_spelt(tree.texts[id]) for id in spelling] or [""],
+        "parents": [-1, *(place[tree.parents[node]] for node in kept[1:])],
+        "token": [0, *(spelling[tree.token_ids[node]] for node in kept[1:])],
+        "probabilities": [_rounded(tree.probabilities[node]) for node in kept],
+        "lifts": lifts,
+        "readout": readout(tree),
+    }
+
+
+def readout(tree: Tree) -> str:
+    """One sentence on whether the tree differs from those of random directions; empty where that was not measured."""
+    found = tree.contrast
+    if found is None:
+        return ""
+    distance = f"{found.divergence:.3g} nats from the mean of {found.n_random} random directions"
+    if found.failed:
+        return f"Readout failed: {distance}, no further than they are from one another (p = {found.p_value:.2g})."
+    return f"{distance}, p = {found.p_value:.2g}."
+
+
+def outline(tree: Tree, most: int = OUTLINE_NODES) -> Outline:
+    """The `most` probable nodes of the tree as nested phrases."""
+    picture = drawn(tree, Trim(most))
+    return Outline(tuple(map(_twig, picture.root.children)), picture.n_drawn, picture.n_nodes)
+
+
+def _twig(branch: Branch) -> Twig:
+    return Twig(phrase_words(branch.text), percent(branch.probability), tuple(map(_twig, branch.children)))
+
+
+def _kept(tree: Tree) -> list[int]:
+    """The root and every node that does not hang on an omitted token, in the tree's order."""
+    omitted = {id for id, text in tree.texts.items() if text in OMITTED}
+    kept = {0}
+    for node in range(1, tree.n_nodes):
+        if tree.parents[node] in kept and tree.token_ids[node] not in omitted:
+            kept.add(node)
+    return sorted(kept)
+
+
+def _spelt(token: str) -> str:
+    """`printable`, and short: a token may have 100,000 characters."""
+    return printable(token if len(token) <= TOKEN_CHARS else f"{token[: TOKEN_CHARS - 1]}…")
+
+
+def _rounded(number: float | None) -> float | None:
+    return None if number is None else float(f"{number:.6g}")

@@ -1,0 +1,151 @@
+"""Settings found for each feature: a cheap tree of every candidate vector, and the one that reads out best.
+
+For `scale=auto` the candidates are scales, for `weights=auto` sides; for both, all combinations. That the right scale
+differs from feature to feature, and that the answer's entropy helps to find it, is from Kharlapenko, neverix, Nanda and
+Conmy, "Self-explaining SAE features" (2024); the divergence from ghosts that say nothing stands here in place of their
+similarity to the feature's own direction. Stands above trees, beside no other probe. Knows no explainer and no truth.
+"""
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+
+from probes import tree
+from probes.agreement import agreement
+from probes.evidence import ProbeRequest, Sweep, SweepPoint, Tree
+from probes.settings import AUTO, ProbeSettings, TreeSettings, VectorSettings
+from probes.subject import Subject
+
+SCALES = (0.5, 0.7, 0.85, 1.0, 1.2, 1.4, 1.7, 2.0)
+"""Multiples of the subject's default scale."""
+WEIGHTS = ("encoder", "decoder", "blend:0.5")
+CHEAP = TreeSettings(cutoff=0.05, max_depth=8, contrast=0.05)
+"""All that the statistics need of a tree, but for its base prompt."""
+ENTROPY_WEIGHT = 0.2
+"""Nats of divergence that a bit of entropy outweighs. Chosen on a random half of the embedded subject's features of
+known concept, where 0.1 to 0.5 do alike; on the other half divergence alone does as well, entropy alone and the
+agreement of base prompts worse (tests/bench/sweep_criteria.py)."""
+CRITERION = f"divergence from the null in nats less {ENTROPY_WEIGHT:g} times the first token's entropy in bits"
+OTHER_PROMPTS = ("definition", "meaning", "word")
+"""Base prompts whose trees are compared with those of the one asked for."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """What a sweep hangs on."""
+
+    feature: int
+    vector: VectorSettings
+    """With something of it to be found."""
+    prompt: str
+
+    @classmethod
+    def of(cls, request: ProbeRequest) -> "Case":
+        """The one that has to be settled before `request` can be answered."""
+        return cls(request.feature, request.settings.vector, request.settings.tree.prompt)
+
+    @property
+    def prompts(self) -> tuple[str, ...]:
+        """Its own base prompt, then the others."""
+        return tuple(dict.fromkeys((self.prompt, *OTHER_PROMPTS)))
+
+
+def needs_sweep(request: ProbeRequest) -> bool:
+    """Whether it asks for a sweep, or cannot be answered without one; a projection hangs on no vector."""
+    return request.kind == "sweep" or (request.kind != "projection" and request.settings.vector.is_auto)
+
+
+def swept(subject: Subject, cases: Iterable[Case]) -> dict[Case, Sweep]:
+    """The sweep of every case: all their candidates' trees grow together, then the chosen ones' of other base prompts.
+
+    A feature without direction keeps the first side at the subject's own scale, with nothing measured.
+    """
+    default_scale = subject.card.default_scale
+    candidates = {case: [*_candidates(case.vector, default_scale)] for case in cases}
+    grid = [_request(case, vector, case.prompt) for case, vectors in candidates.items() for vector in vectors]
+    trees = _grown(subject, grid)
+    tried = {case: [*islice(trees, len(vectors))] for case, vectors in candidates.items()}
+    chosen = {case: _best([*map(_point, trees)], default_scale) for case, trees in tried.items()}
+    others = _grown(
+        subject,
+        [
+            _request(case, candidates[case][best], prompt)
+            for case, best in chosen.items()
+            for prompt in case.prompts[1:]
+        ],
+    )
+    return {
+        case: Sweep(
+            feature=case.feature,
+            settings=tried[case][best].settings,
+            criterion=CRITERION,
+            points=tuple(map(_point, tried[case])),
+            chosen=best,
+            prompts=case.prompts,
+            agreement=agreement([tried[case][best], *islice(others, len(case.prompts) - 1)]),
+        )
+        for case, best in chosen.items()
+    }
+
+
+def settled(request: ProbeRequest, sweeps: Mapping[Case, Sweep]) -> ProbeRequest:
+    """The request with the vector that its sweep chose, where something of it was to be found."""
+    vector = request.settings.vector
+    if not vector.is_auto:
+        return request
+    if needs_sweep(request):
+        vector = sweeps[Case.of(request)].best.vector
+    else:
+        vector = vector.model_copy(update={"weights": "decoder", "scale": None})
+    return replace(request, settings=request.settings.model_copy(update={"vector": vector}))
+
+
+def _candidates(vector: VectorSettings, default_scale: float) -> Iterator[VectorSettings]:
+    """Every vector that may be meant by one of which something is to be found."""
+    sides = WEIGHTS if vector.weights == AUTO else (vector.weights,)
+    own = default_scale if vector.distance is None else vector.distance
+    scales = [own * multiple for multiple in SCALES] if vector.scale == AUTO else [own]
+    for side in sides:
+        for scale in scales:
+            yield vector.model_copy(update={"weights": side, "scale": scale})
+
+
+def _request(case: Case, vector: VectorSettings, prompt: str) -> ProbeRequest:
+    settings = ProbeSettings(vector=vector, tree=CHEAP.model_copy(update={"prompt": prompt}))
+    return ProbeRequest("tree", case.feature, settings)
+
+
+def _grown(subject: Subject, requests: Sequence[ProbeRequest]) -> Iterator[Tree]:
+    return (grown for grown in tree.probe(subject, requests) if isinstance(grown, Tree))
+
+
+def _point(grown: Tree) -> SweepPoint:
+    """The statistics of a candidate, from its tree; a bare root has none."""
+    vector, contrast = grown.settings.vector, grown.contrast
+    if contrast is None:
+        return SweepPoint(vector, score=None, divergence=None, p_value=None, entropy_bits=None)
+    bits = entropy_bits(grown)
+    return SweepPoint(
+        vector=vector,
+        score=contrast.divergence - ENTROPY_WEIGHT * bits,
+        divergence=contrast.divergence,
+        p_value=contrast.p_value,
+        entropy_bits=bits,
+    )
+
+
+def _best(points: Sequence[SweepPoint], default_scale: float) -> int:
+    """Place of the largest score; of equals, the one nearest to the subject's own scale, sides in their order."""
+
+    def rank(place: int) -> tuple[float, float]:
+        score, scale = points[place].score, points[place].vector.distance or default_scale
+        return math.inf if score is None else -score, abs(math.log(scale / default_scale))
+
+    return min(range(len(points)), key=rank)
+
+
+def entropy_bits(grown: Tree) -> float:
+    """Shannon entropy of the first token; all that the tree left out counts as one token."""
+    first = [p for p, parent in zip(grown.probabilities, grown.parents, strict=True) if parent == 0]
+    return sum(-p * math.log2(p) for p in [*first, 1.0 - sum(first)] if p > 0)

@@ -1,0 +1,70 @@
+"""A log with a row of every kind that a run leaves, made without a subject."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from agent.runlog import Review, RunIdentity, RunLog
+from agent.schema import Outcome
+from tests.fakes import DOGS, tree
+from tests.logged import (
+    add_call,
+    answer,
+    collected,
+    corpus_identity,
+    identity,
+    outcome,
+    projection,
+    request,
+    score,
+    scoring_identity,
+    token_list,
+)
+
+
+def fill(
+    path: Path,
+    features: Iterable[int],
+    outcomes: dict[int, Outcome] | None = None,
+    asked: Iterable[int] | None = None,
+    who: RunIdentity | None = None,
+    scored: bool = True,
+    new: bool = False,
+) -> int:
+    """Brings the run of that identity as far as `features`, each with all that hangs on it; the run's id."""
+    features = list(features)
+    with RunLog.open(path) as log:
+        corpus_id = log.begin_corpus(corpus_identity())
+        run_id = log.begin_run(who or identity(), list(asked or features), new=new).run_id
+        for feature in features:
+            label(log, run_id, (outcomes or {}).get(feature) or outcome(feature, label=f"dogs {feature}"))
+            log.add_collected(corpus_id, collected(feature), {"d0": "shown", "d1": "held_out"}).result()
+        if scored:
+            scoring_id = log.begin_scoring(scoring_identity(run_id, corpus_id))
+            for row in log.labels(run_id, features=features):
+                log.add_scores(scoring_id, [*scores_of(row.label_id, row.feature, row.label)]).result()
+        log.finish_run(run_id)
+    return run_id
+
+
+def label(log: RunLog, run_id: int, said: Outcome, response: str = "a dog") -> None:
+    """One feature with its evidence, a call and what became of it."""
+    evidence = [tree(DOGS, said.feature), token_list(" dog", " <b>", feature=said.feature), projection(said.feature)]
+    log.add_evidence(run_id, said.feature, 1, evidence).result()
+    add_call(log, run_id, request(said.feature), answer(response))
+    log.add_label(run_id, said).result()
+
+
+def scores_of(label_id: int, feature: int, words: str) -> Iterable[Any]:
+    """A label and a control on whole texts, and the label unscored on new words."""
+    common = {"feature": feature, "label": words}
+    yield score(label_id, **common, value=0.7, low=0.5, high=0.9, n=20, extra={"recall": 0.5})
+    yield score(label_id, **common | {"label": "a bird"}, variant="shuffled", value=0.5, low=0.3, high=0.7, n=20)
+    yield score(label_id, **common, part="new_words", value=None, reason="no text of new words")
+
+
+def review(path: Path, run_id: int, feature: int, verdict: Any, **said: Any) -> None:
+    """What ann says of a label."""
+    with RunLog.open(path, read_only=True) as log:
+        [row] = log.labels(run_id, features=[feature])
+        log.review(row.label_id, "ann", Review(verdict=verdict, **said))

@@ -1,0 +1,81 @@
+"""Pictures of every page of a log, to be looked at: wide and narrow, light and dark.
+
+`python -m tests.screenshots OUT --log demo.db` writes OUT/PAGE-WIDTH-SCHEME.png; with `--subject demo` the explore page
+too.
+"""
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from itertools import product
+from pathlib import Path
+from typing import get_args
+
+import click
+from playwright.sync_api import Browser, Page
+
+from agent.runlog import RunLog
+from eval.review.server import make_app
+from probes.presets import SubjectSource
+from probes.subject import load_subject
+from tests.browser import TOKEN, Scheme, install, launched, opened, served
+
+WIDTHS = (1440, 390)
+MOST_PX = 6000
+"""Height of a picture; what is below is left out."""
+
+
+def pages(log: RunLog, feature: int | None, has_subject: bool) -> Iterator[tuple[str, str]]:
+    """Each page's name and place, about the latest run."""
+    run = log.run(None)
+    labels = log.labels(run.run_id, status="labelled") or log.labels(run.run_id)
+    chosen = labels[len(labels) // 2].feature if feature is None else feature
+    yield "runs", "/"
+    yield "overview", f"/runs/{run.run_id}"
+    yield "labels", f"/runs/{run.run_id}/labels"
+    yield "feature", f"/runs/{run.run_id}/features/{chosen}"
+    yield "call", f"/runs/{run.run_id}/features/{chosen}/calls/{log.calls_of(run.run_id, chosen)[0].call_id}"
+    yield "compare", "/compare"
+    if has_subject:
+        yield "explore", f"/explore?feature={chosen}&beside=1&b-weights=decoder"
+
+
+def shoot(page: Page, address: str, file: Path) -> None:
+    """Waits until nothing moves any more."""
+    page.goto(address)
+    page.wait_for_load_state("networkidle")
+    page.wait_for_timeout(300)
+    height = min(page.evaluate("document.documentElement.scrollHeight"), MOST_PX)
+    page.screenshot(
+        path=file, full_page=True, clip={"x": 0, "y": 0, "width": page.evaluate("innerWidth"), "height": height}
+    )
+    print(file, height)
+
+
+def shoot_all(browser: Browser, address: str, places: list[tuple[str, str]], out: Path) -> None:
+    """Every page in every width and scheme."""
+    for width, scheme in product(WIDTHS, get_args(Scheme)):
+        with opened(browser, address, width, scheme) as page:
+            for name, place in places:
+                shoot(page, address + place, out / f"{name}-{width}-{scheme}.png")
+
+
+@click.command()
+@click.argument("out", type=Path)
+@click.option("--log", "path", type=Path, default=Path("demo.db"), help="The log.  [default: demo.db]")
+@click.option("--feature", type=int, help="Whose page; one from the middle of the latest run unless given.")
+@click.option("--subject", "name", help="Load it, for the explore page.")
+def main(out: Path, path: Path, feature: int | None, name: str | None) -> None:
+    """Takes the pictures."""
+    if reason := install():
+        raise click.ClickException(reason)
+    out.mkdir(parents=True, exist_ok=True)
+    subject = load_subject(SubjectSource(name=name)) if name else None
+    with ExitStack() as stack:
+        log = stack.enter_context(RunLog.open(path, read_only=True))
+        address = stack.enter_context(served(make_app(log, TOKEN, subject=subject)))
+        browser = stack.enter_context(launched())
+        shoot_all(browser, address, list(pages(log, feature, subject is not None)), out)
+
+
+if __name__ == "__main__":
+    main()

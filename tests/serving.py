@@ -1,0 +1,113 @@
+"""The pages over a small log, for tests: asked in process, through the guard, as a browser would."""
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from starlette.testclient import TestClient
+
+from agent.runlog import RunLog
+from agent.store.database import open_writable
+from agent.store.migrations import MIGRATIONS
+from eval.review.server import make_app
+from tests import logged
+
+TOKEN = "a-token"
+ORIGIN = "http://127.0.0.1:8123"
+OURS = {"Origin": ORIGIN}
+"""What a browser says of a form on our own pages."""
+
+
+@dataclass(frozen=True)
+class Element:
+    """A start tag."""
+
+    name: str
+    attributes: tuple[tuple[str, str | None], ...]
+
+    @property
+    def shape(self) -> tuple[str, ...]:
+        """The tag and the names of its attributes."""
+        return (self.name, *(name for name, _ in self.attributes))
+
+
+class Parsed(HTMLParser):
+    """A page as elements and text."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.elements: list[Element] = []
+        self.text = ""
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append(Element(tag, tuple(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def client(log: RunLog, *, signed_in: bool = True, read_only: bool = False, reviewer: str = "ann") -> TestClient:
+    """A browser at the pages over `log`."""
+    app = make_app(log, TOKEN, read_only=read_only, reviewer=reviewer)
+    found = TestClient(app, base_url=ORIGIN, follow_redirects=False)
+    if signed_in:
+        found.get(f"/?token={TOKEN}")
+    return found
+
+
+def scored_log(path: Path, n_labels: int = 40, seed: int = 0) -> RunLog:
+    """A finished run of labels of every kind, scored by two scorers, and nothing reviewed; open for reading."""
+    dice = random.Random(seed)
+    words = ("dog", "cat", "running", "house", "of", "the", "kinds", "music")
+    with RunLog.open(path) as log:
+        run = log.begin_run(logged.identity(), range(n_labels))
+        for feature in range(n_labels):
+            status = dice.choice(("labelled", "labelled", "abstained", "failed"))
+            said = " ".join(dice.choices(words, k=3))
+            log.add_label(
+                run.run_id,
+                logged.outcome(
+                    feature,
+                    status=status,
+                    label=said if status == "labelled" else "",
+                    explanation=f"Words for {said}." if status == "labelled" else "",
+                    confidence=dice.choice((None, 0.25, 0.5, 0.75)) if status == "labelled" else None,
+                    reason="" if status == "labelled" else f"noise about {dice.choice(words)}",
+                ),
+            ).result()
+        corpus_id = log.begin_corpus(logged.corpus_identity())
+        identity = logged.scoring_identity(run.run_id, corpus_id)
+        settings = {"scorers": ["detection", "embedding"]}
+        scoring_id = log.begin_scoring(identity.model_copy(update={"settings": settings}))
+        for row in log.labels(run.run_id):
+            log.add_scores(scoring_id, _scores(row.label_id, row.status, dice)).result()
+        log.finish_run(run.run_id)
+    return RunLog.open(path, read_only=True)
+
+
+def older_log(path: Path) -> None:
+    """An empty log as it was before there were reviews."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(MIGRATIONS, "_migrations", [step for step in MIGRATIONS._migrations if step.name < "0004"])
+        open_writable(path).close()
+
+
+def _scores(label_id: int, status: str, dice: random.Random) -> Sequence[logged.ScoreRow]:
+    if status == "failed":
+        return []
+    unscored = {"value": None, "reason": "no label: the explainer abstained"}
+    return [
+        logged.score(
+            label_id,
+            scorer=scorer,
+            variant=variant,
+            n=20,
+            **(unscored if status == "abstained" else {"value": round(dice.random(), 1)}),
+        )
+        for scorer in ("detection", "embedding")
+        for variant in ("label", "shuffled")
+    ]

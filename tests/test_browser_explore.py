@@ -1,0 +1,154 @@
+"""The explore page in a real browser: redrawn as controls move, shared by its address, two settings side by side."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, Route, expect
+
+from agent.runlog import RunLog
+from eval.review.server import make_app
+from probes.subject import Subject
+from tests.browser import TOKEN, Scheme, findings, launched, opened, served
+from tests.feature_log import write_log
+
+QUICK = "cutoff=0.002"
+DONE = re.compile(r"nodes of at least 0\.20%, in ")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with launched() as browser:
+        yield browser
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    write_log(tmp_path / "l.db")
+    return tmp_path / "l.db"
+
+
+@pytest.fixture
+def address(path: Path, subject: Subject) -> Iterator[str]:
+    with RunLog.open(path, read_only=True) as log, served(make_app(log, TOKEN, subject=subject)) as address:
+        yield address
+
+
+@pytest.fixture
+def page(browser: Browser, address: str) -> Iterator[Page]:
+    with opened(browser, address) as page:
+        page.goto(f"{address}/explore?feature=3&{QUICK}")
+        expect(page.locator("[data-side=a] .state")).to_have_text(DONE)
+        yield page
+
+
+def caption(page: Page, side: str = "a") -> str:
+    return page.locator(f"[data-side={side}] .caption").inner_text()
+
+
+def test_a_control_that_moves_redraws_tree_and_list_and_changes_the_address(page: Page) -> None:
+    column = page.locator("[data-side=a]")
+    before = column.locator(".tokens").inner_text()
+
+    page.get_by_label("weights, slider").first.fill("1000")
+    expect(column.locator(".caption")).to_contain_text("decoder, scale")
+    expect(page).to_have_url(re.compile("weights=decoder"))
+    expect(page.get_by_label("weights", exact=True).first).to_have_value("decoder")
+    expect(column.locator(".state")).to_have_text(DONE)
+    assert column.locator(".tokens").inner_text() != before
+    assert column.locator(".tree-svg .node").count()
+
+    page.get_by_label("weights", exact=True).first.fill("blend:0.3")
+    expect(column.locator(".caption")).to_contain_text("blend:0.3, scale")
+
+
+def test_an_address_brings_a_view_back(browser: Browser, page: Page, address: str) -> None:
+    page.get_by_role("button", name="Side by side").click()
+    page.locator("#b-scale").fill("1.5")
+    expect(page.locator("[data-side=b] .caption")).to_contain_text("decoder, scale 1.5")
+    page.keyboard.press("Escape")
+    page.keyboard.press("]")
+    expect(page).to_have_url(re.compile(r"feature=4&.*b-scale=1\.5"))
+    expect(page.locator("[data-side=b] .state")).to_have_text(DONE)
+    shared, shown = page.url, (caption(page), caption(page, "b"))
+
+    with opened(browser, address) as other:
+        other.goto(shared)
+        expect(other.locator("[data-side=b] .state")).to_have_text(DONE)
+        expect(other.locator("#feature")).to_have_value("4")
+        assert (caption(other), caption(other, "b")) == shown
+
+
+def test_only_the_side_whose_control_moved_is_asked_for_again(page: Page) -> None:
+    page.get_by_role("button", name="Side by side").click()
+    expect(page.locator("[data-side=b] .state")).to_have_text(DONE)
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url) if "/evidence?" in request.url else None)
+
+    page.locator("#b-exponent").fill("2")
+    expect(page.locator("[data-side=b] .tokens")).to_contain_text("exponent 2")
+    assert len(asked) == 1
+    assert "exponent=2" in asked[0]
+
+
+def test_a_value_that_cannot_be_used_has_one_sentence_beside_its_control(browser: Browser, address: str) -> None:
+    with opened(browser, address, refusal="422") as page:
+        page.goto(f"{address}/explore?feature=3&{QUICK}")
+        expect(page.locator("[data-side=a] .state")).to_have_text(DONE)
+        page.locator("#a-scale").fill("abc")
+        expect(page.locator("#a-scale-fault")).to_have_text(re.compile(r"^Setting scale='abc' is not usable: .*\.$"))
+        expect(page.locator("#a-scale")).to_have_attribute("aria-invalid", "")
+        page.locator("#a-scale").fill("2")
+        expect(page.locator("#a-scale-fault")).to_be_hidden()
+        expect(page.locator("[data-side=a] .caption")).to_contain_text("scale 2")
+
+
+def test_a_newer_question_ends_an_older_one(page: Page) -> None:
+    held: list[Route] = []
+    page.route(re.compile(r"evidence\?feature=5&"), lambda route: held.append(route))
+
+    with page.expect_request(re.compile(r"evidence\?feature=5&")):
+        page.locator("#feature").fill("5")
+    with page.expect_event("requestfailed", lambda request: "feature=5&" in request.url):
+        page.locator("#feature").fill("6")
+
+    expect(page.locator("[data-side=a] .state")).to_have_text(DONE)
+    expect(page.locator("[data-side=a][aria-busy]")).to_have_count(0)
+    assert len(held) == 1
+
+
+def test_a_key_keeps_what_is_shown(page: Page, path: Path, address: str) -> None:
+    page.keyboard.press("k")
+    link = page.locator("[data-side=a] .kept a")
+    expect(link).to_have_text("run 3, round 1")
+    page.keyboard.press("k")
+    expect(page.locator("[data-side=a] .kept")).to_contain_text("In the log already")
+    link.click()
+    expect(page).to_have_url(f"{address}/runs/3/features/3")
+    expect(page.locator(".tree-svg .node").first).to_be_visible()
+
+    with RunLog.open(path, read_only=True) as log:
+        assert len(log.evidence_rounds(3, 3)[1]) == 3
+
+
+def test_trimming_survives_the_next_redraw(page: Page) -> None:
+    tree = page.locator("[data-side=a] figure.tree")
+    tree.get_by_role("slider").fill("0")
+    expect(tree.locator("output")).to_have_text(re.compile(r"^≥ 0\.20%"))
+
+    page.locator("#feature").fill("4")
+    expect(page).to_have_url(re.compile("feature=4&"))
+    expect(page.locator("[data-side=a] .state")).to_have_text(DONE)
+    expect(tree.locator("output")).to_have_text(re.compile(r"^≥ 0\.20%"))
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1280])
+def test_nothing_serious_stands_in_the_way(browser: Browser, address: str, width: int, scheme: Scheme) -> None:
+    with opened(browser, address, width, scheme, bypass_csp=True) as page:  # axe has styles of its own
+        page.goto(f"{address}/explore?feature=3&beside=1&b-weights=decoder&{QUICK}&b-{QUICK}")
+        for side in ("a", "b"):
+            expect(page.locator(f"[data-side={side}] .state")).to_have_text(DONE)
+        assert findings(page) == []
+        assert page.evaluate("document.documentElement.scrollWidth") <= width

@@ -1,0 +1,239 @@
+"""A feature's page in a real browser: trees drawn, trimmed, folded and walked; reviews given and taken back."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, Route, expect
+
+from agent.evidence.branches import Trim, drawn
+from agent.evidence.wording import phrase_words
+from agent.runlog import RunLog
+from eval.review.server import make_app
+from eval.review.trees import drawing
+from tests import logged
+from tests.browser import TOKEN, Scheme, findings, launched, opened, served
+from tests.feature_log import FEATURE, PAGE, side, write_log
+from tests.trees import NASTY, tree_of
+
+SHAPE = """
+async ([tree, least, most]) => {
+  const { branches } = await import("/static/tree-shape.js");
+  const found = [];
+  const stack = branches(tree, least, most).children.map((child) => [child, 1]).reverse();
+  while (stack.length) {
+    const [branch, depth] = stack.pop();
+    found.push([branch.text.trim(), depth, tree.probabilities[branch.last]]);
+    stack.push(...branch.children.map((child) => [child, depth + 1]).reverse());
+  }
+  return found;
+}
+"""
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with launched() as browser:
+        yield browser
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    write_log(tmp_path / "l.db")
+    return tmp_path / "l.db"
+
+
+@pytest.fixture
+def address(path: Path) -> Iterator[str]:
+    with RunLog.open(path, read_only=True) as log, served(make_app(log, TOKEN, reviewer="ann")) as address:
+        yield address
+
+
+@pytest.fixture
+def page(browser: Browser, address: str) -> Iterator[Page]:
+    with opened(browser, address) as page:
+        page.goto(address + PAGE)
+        expect(page.locator(".tree-svg .node").first).to_be_visible()
+        yield page
+
+
+@pytest.mark.parametrize(("least", "most"), [(0.0, None), (1e-3, None), (0.0, 40), (0.3, None), (1.0, None)])
+def test_the_script_draws_what_the_terminal_draws(page: Page, least: float, most: int | None) -> None:
+    tree = logged.grown_tree(400, seed=3)
+    columns = dict(drawing(tree)) | {"probabilities": list(tree.probabilities)}
+    expected = [
+        (branch.text.strip(), depth, branch.probability) for branch, depth in drawn(tree, Trim(most, least)).walk()
+    ]
+
+    found = page.evaluate(SHAPE, [columns, least, most or 10**9])
+
+    assert [tuple(line) for line in found] == expected
+
+
+def test_the_slider_redraws_at_once_and_asks_nothing(page: Page) -> None:
+    figure = page.locator("figure.tree").first
+    before = figure.locator(".node").count()
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+
+    figure.get_by_role("slider").fill("900")
+    trimmed = figure.locator(".node").count()
+    expect(figure.locator("output")).to_have_text("≥ 37%: 5 of 15 nodes")
+    figure.get_by_role("slider").fill("0")
+
+    assert trimmed < before == figure.locator(".node").count()
+    assert asked == []
+
+
+def test_a_branch_folds_by_click_and_by_key(page: Page) -> None:
+    figure = page.locator("figure.tree").first
+    node = figure.get_by_role("treeitem", name="a kind of")
+    n_nodes = figure.locator(".node").count()
+
+    node.click()
+    expect(node).to_have_attribute("aria-expanded", "false")
+    assert figure.locator(".node").count() == n_nodes - 2
+    page.keyboard.press("Enter")
+    expect(node).to_have_attribute("aria-expanded", "true")
+    page.keyboard.press("ArrowLeft")
+    expect(node).to_have_attribute("aria-expanded", "false")
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowRight")
+    assert page.evaluate("document.activeElement.getAttribute('aria-label')") == 'dog", 50%'
+    page.keyboard.press("ArrowLeft")
+    page.keyboard.press("End")
+    assert page.evaluate("document.activeElement.getAttribute('aria-label')") == "the name, 5.0%"
+    assert figure.locator(".node[tabindex='0']").count() == 1
+
+
+def test_hovering_and_focus_tell_the_probability(page: Page) -> None:
+    figure = page.locator("figure.tree").first
+    tip = figure.get_by_role("tooltip")
+
+    figure.get_by_role("treeitem", name='dog"').hover()
+    expect(tip).to_have_text('a kind of dog"\n50% in all, 71% from there')
+    figure.get_by_role("treeitem", name='hound"').focus()
+    expect(tip).to_contain_text("20% in all")
+
+
+def test_the_list_stands_in_for_the_drawing_without_scripts(browser: Browser, address: str) -> None:
+    with opened(browser, address, java_script_enabled=False) as page:
+        page.goto(address + PAGE)
+        expect(page.locator(".tree-outline li").filter(has_text="an animal that barks").first).to_be_visible()
+        expect(page.locator(".texts .text").first).to_be_visible()
+
+
+def test_a_review_is_given_and_taken_back_by_key(page: Page, path: Path) -> None:
+    page.keyboard.press("a")
+    expect(page.locator("#review-title")).to_contain_text("accepted")
+    page.keyboard.press("u")
+    expect(page.locator("#review-title")).not_to_contain_text("accepted")
+    page.keyboard.press("e")
+    page.keyboard.press("Control+A")
+    page.keyboard.type("dogs and hounds")
+    page.keyboard.press("Enter")
+    expect(page.locator("#review-title")).to_contain_text("edited")
+
+    with RunLog.open(path, read_only=True) as log:
+        row = log.labels(1, features=[FEATURE])[0]
+        reviews = log.reviews_of(row.label_id)
+    assert row.label == "dogs"
+    assert [(review.verdict, review.reviewer, bool(review.undone)) for review in reviews] == [
+        ("accept", "ann", True),
+        ("edit", "ann", False),
+    ]
+
+
+def test_keys_lead_to_the_next_feature_and_to_help(page: Page, address: str) -> None:
+    page.keyboard.press("?")
+    expect(page.get_by_role("dialog")).to_contain_text("accept the label")
+    page.keyboard.press("Escape")
+    page.keyboard.press("]")
+    expect(page).to_have_url(f"{address}/runs/1/features/8")
+
+
+def test_hostile_words_are_drawn_as_words(browser: Browser, tmp_path: Path) -> None:
+    path = tmp_path / "nasty.db"
+    tree = tree_of([([f"{place} {words}"], 0.05) for place, words in enumerate(NASTY)], feature=FEATURE)
+    with RunLog.open(path) as log:
+        run_id = log.begin_run(logged.identity(), [FEATURE]).run_id
+        log.add_evidence(run_id, FEATURE, 1, [tree, side("encoder", NASTY[7])[1]]).result()
+    with (
+        RunLog.open(path, read_only=True) as log,
+        served(make_app(log, TOKEN)) as address,
+        opened(browser, address) as page,
+    ):
+        page.goto(address + PAGE)
+        expect(page.locator(".node")).to_have_count(len(NASTY))
+        found = page.locator(".node text:not(.share)").all_text_contents()
+        assert page.locator("script:not([src])").count() == 0
+
+    assert sorted(found) == sorted(phrase_words(f"{place} {words}") for place, words in enumerate(NASTY))
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_nothing_serious_stands_between_the_page_and_its_readers(
+    browser: Browser, address: str, scheme: Scheme
+) -> None:
+    with opened(browser, address, scheme=scheme, bypass_csp=True) as page:  # axe has styles of its own
+        for place in (PAGE, f"{PAGE}/calls/1", "/", "/runs/1", "/runs/1/labels"):
+            page.goto(address + place)
+            page.wait_for_load_state("networkidle")
+            assert findings(page) == [], place
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_no_page_is_wider_than_its_screen(browser: Browser, address: str, width: int) -> None:
+    with opened(browser, address, width=width) as page:
+        for place in (PAGE, f"{PAGE}/calls/1", "/", "/runs/1", "/runs/1/labels"):
+            page.goto(address + place)
+            page.wait_for_load_state("networkidle")
+            assert page.evaluate("document.documentElement.scrollWidth") <= width, place
+
+
+def test_neuronpedia_is_framed_on_request_only(browser: Browser, tmp_path: Path) -> None:
+    path = tmp_path / "l.db"
+    write_log(path, neuronpedia="https://neuronpedia.org/gemma-2b/6-res-jb")
+    with (
+        RunLog.open(path, read_only=True) as log,
+        served(make_app(log, TOKEN)) as address,
+        opened(browser, address) as page,
+    ):
+        asked: list[str] = []
+
+        def answer(route: Route) -> None:
+            asked.append(route.request.url)
+            route.fulfill(body="there")
+
+        page.route(re.compile("neuronpedia"), answer)
+        page.goto(address + PAGE)
+        page.wait_for_load_state("networkidle")
+        before = list(asked)
+        page.get_by_role("button", name="Show it here").click()
+        expect(page.locator("iframe")).to_have_attribute("sandbox", "allow-scripts allow-same-origin")
+        expect(page.frame_locator("iframe").locator("body")).to_have_text("there")
+
+    assert before == []
+    assert asked == [f"https://neuronpedia.org/gemma-2b/6-res-jb/{FEATURE}?embed=true"]
+
+
+def test_the_table_is_filtered_walked_and_left_by_key(browser: Browser, address: str) -> None:
+    with opened(browser, address) as page:
+        page.goto(f"{address}/runs/1/labels")
+        page.keyboard.press("/")
+        page.keyboard.type("wolves")
+        page.keyboard.press("Enter")
+        expect(page.locator("#labels tbody tr")).to_have_count(1)
+        page.get_by_role("link", name="Clear").click()
+        page.get_by_label("Status").select_option("labelled")
+        page.get_by_role("button", name="Show").click()
+        expect(page.locator("#labels tbody tr")).to_have_count(2)
+        page.keyboard.press("j")
+        page.keyboard.press("j")
+        page.keyboard.press("Enter")
+        expect(page).to_have_url(f"{address}/runs/1/features/8?status=labelled")
+        page.keyboard.press("[")
+        expect(page).to_have_url(f"{address}{PAGE}?status=labelled")
+        page.keyboard.press("t")
+        expect(page).to_have_url(f"{address}/runs/1/labels?status=labelled")

@@ -1,0 +1,293 @@
+"""`interpret compare` from the command line: what it probes, keeps, prints, refuses and does not do again."""
+
+import json
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import chdir
+from pathlib import Path
+
+import pytest
+
+from agent.cli import main
+from agent.runlog import RunIdentity, RunLog, ScoringIdentity
+from probes.demo.shipped import load_truth
+from probes.evidence import TokenList, Tree
+from probes.presets import SubjectSource
+from probes.subject import load_subject
+from tests.fault_runs import Interpret, commands, environment
+from tests.logged import outcome, score
+from tests.score_commands import LOG, said
+
+KNOWN = sorted(load_truth().features)[:12]
+FEATURES = ("--features", ",".join(map(str, KNOWN)))
+QUICK = ("--cutoff", "0.05", "--max-depth", "8", "--prompt", "definition")
+PROMPT_TEXT = 'A typical definition of "{ghost}" would be "'
+
+
+@pytest.fixture(scope="module")
+def examples(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A log with texts of a few features whose concept is known."""
+    folder = tmp_path_factory.mktemp("examples")
+    with environment(), chdir(folder), pytest.raises(SystemExit):
+        main(["examples", *FEATURES, "--tokens", "30000"])
+    return folder / LOG
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, examples: Path) -> Iterator[None]:
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(examples, LOG)
+    with environment():
+        yield
+
+
+@pytest.fixture
+def interpret(capsys: pytest.CaptureFixture[str]) -> Interpret:
+    return commands(capsys)
+
+
+def to_do(out: str) -> int:
+    found = re.search(r"to do\s+([\d,]+) trees and lists", out)
+    assert found is not None, out
+    return int(found[1].replace(",", ""))
+
+
+def test_a_planted_good_setting_wins_on_features_whose_concept_is_known(interpret: Interpret) -> None:
+    """With all weight on a principal component every feature has the same vector, which knows none of them."""
+    ran = interpret("compare", *FEATURES, *QUICK, "--weights", "encoder", "--pca", "1,0")
+    assert ran.status == 0, ran.err
+    assert to_do(ran.out) == 12 * 2 * 2
+    assert re.search(r"baseline\s+encoder, pca 1 *\n", ran.out)
+    assert re.search(r"^encoder beats encoder, pca 1 on \d+% of 12 features; mean AUROC above", ran.out, re.MULTILINE)
+    assert "Chosen by mean AUROC above that on other features' texts on 6 features: encoder." in said(ran.out)
+    assert re.search(r"^list\s+encoder\s+\.[89]\d\d\s+\[\.\d+, (\.\d+|1\.000)\]\s+12\s+\.\d+", ran.out, re.MULTILINE)
+
+
+def test_identical_settings_show_no_difference(interpret: Interpret) -> None:
+    options = ("--cutoff", "0.05", "--max-depth", "8", "--prompt", "definition", "--prompt", PROMPT_TEXT)
+    ran = interpret("compare", *FEATURES, *options, "--weights", "decoder", "--json")
+    (found,) = json.loads(ran.out)
+    assert len(found["settings"]) == 2
+    for pair in found["pairs"]:
+        assert pair["difference"]["value"] == pytest.approx(0.0, abs=1e-9), pair
+        assert pair["difference"]["low"] <= 0 <= pair["difference"]["high"]
+        assert pair["ties"] == pair["difference"]["n"]
+    assert all(verdict.startswith(("No difference", "Chosen")) for verdict in found["verdicts"])
+
+
+def test_json_names_every_figure_with_its_n_and_why_some_are_lacking(interpret: Interpret) -> None:
+    ran = interpret("compare", "--features", f"{KNOWN[0]},{KNOWN[1]},3", *QUICK, "--contrast", "off", "--json")
+    (found,) = json.loads(ran.out)
+    assert [*found["settings"]] == ["encoder", "decoder"]
+    assert found["baseline"] == "encoder"
+    by_name = {(line["setting"], line["measure"]): line for line in found["measures"]}
+    assert by_name["decoder", "list"]["mean"]["n"] == 2
+    assert by_name["decoder", "list"]["unmeasured"] == [["no examples were collected of this feature", 1]]
+    assert by_name["decoder", "agreement"]["mean"]["n"] == 3
+    lacking = by_name["encoder", "divergence"]
+    assert lacking["mean"]["value"] is None
+    assert lacking["unmeasured"] == [["the tree was grown without a contrast", 3]]
+    assert "examples" in ran.err, "what is not JSON goes elsewhere"
+
+
+def test_what_is_in_the_log_is_not_probed_again_and_says_the_same(interpret: Interpret) -> None:
+    first = interpret("compare", *FEATURES, *QUICK)
+    again = interpret("compare", *FEATURES, *QUICK)
+    assert (to_do(first.out), to_do(again.out)) == (48, 0)
+    assert _tables(again.out) == _tables(first.out)
+    wider = interpret("compare", *FEATURES, *QUICK, "--weights", "encoder,decoder,blend:0.5")
+    assert to_do(wider.out) == 24
+    exponents = interpret("compare", *FEATURES, *QUICK, "--weights", "encoder", "--exponent", "1.4,2")
+    assert to_do(exponents.out) == 12, "an exponent changes no tree"
+    other_half = interpret("compare", *FEATURES, *QUICK, "--seed", "1")
+    assert to_do(other_half.out) == 0
+
+
+def test_what_a_run_has_probed_is_used(interpret: Interpret) -> None:
+    interpret(*FEATURES, *QUICK, "--rounds", "1")
+    assert to_do(interpret("compare", *FEATURES, *QUICK).out) == 0
+
+
+def test_the_evidence_is_a_run_of_its_own_which_other_commands_read_and_do_not_take_for_the_latest(
+    interpret: Interpret,
+) -> None:
+    interpret(*FEATURES, *QUICK, "--rounds", "1")
+    interpret("compare", *FEATURES, *QUICK, "--weights", "blend:0.5,blend:0.7")
+    with RunLog.open(LOG, read_only=True) as log:
+        labelling, compare = log.runs()
+        rounds = log.evidence_rounds(compare.run_id, KNOWN[0])
+        assert log.run(None).run_id == labelling.run_id
+    assert (compare.explainer, compare.status, compare.n_asked) == ("compare", "finished", 12)
+    assert [type(item) for item in rounds[1]] == [Tree, TokenList] * 2
+    assert "compare" in interpret("log").out
+    assert "nearest tokens" in interpret("show", str(KNOWN[0]), "--run", str(compare.run_id)).out
+
+
+def test_an_interrupted_comparison_goes_on_where_it_stopped(
+    interpret: Interpret, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import eval.compare.work as work
+
+    monkeypatch.setattr(work, "FEATURES", 4)
+    real, calls = work.run_probes, []
+
+    def once(*arguments: object) -> object:
+        calls.append(arguments)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return real(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(work, "run_probes", once)
+    assert interpret("compare", *FEATURES, *QUICK).status == 130
+    resumed = interpret("compare", *FEATURES, *QUICK)
+    assert (resumed.status, to_do(resumed.out)) == (0, 32)
+
+
+class TestTaxonomy:
+    def test_kinds_captures_and_what_is_recommended_which_a_run_takes_up_when_told_to(
+        self, interpret: Interpret
+    ) -> None:
+        grid = ("--weights", "encoder", "--pca", "1,0", "--no-centroid")
+        assert interpret("compare", *FEATURES, *QUICK, *grid).status == 0
+        ran = interpret("taxonomy")
+        assert ran.status == 0, ran.err
+        assert re.search(r"settings\s+2 that were measured on all of them", ran.out)
+        assert re.search(r"^all\s+12\s+1\.000 ", ran.out, re.MULTILINE)
+        assert "A probe captures a feature where its AUROC under encoder is" in said(ran.out)
+        assert "pca" in ran.out[ran.out.index("Told beforehand") :]
+        assert said(ran.out).endswith("--recommended: encoder, scale 0.9749, no centroid.")
+        plain = interpret("--features", str(KNOWN[0]), *QUICK, "--dry-run")
+        assert "encoder, scale 0.9749, no centroid (not used; --recommended does)" in said(plain.out)
+        assert interpret("--features", str(KNOWN[0]), *QUICK, "--rounds", "1", "--recommended").status == 0
+        with RunLog.open(LOG, read_only=True) as log:
+            settings = log.run(None).settings
+        assert settings["probe"]["vector"]["centroid"] is False
+        assert settings["weights_plan"] == ["encoder"]
+
+    def test_where_the_default_is_best_nothing_is_recommended(self, interpret: Interpret) -> None:
+        interpret("compare", *FEATURES, *QUICK, "--weights", "encoder", "--pca", "1,0")
+        assert "Nothing else than encoder is recommended." in said(interpret("taxonomy").out)
+        assert interpret("--features", "1", "--recommended").status == 2
+
+    def test_without_a_comparison_it_says_how_to_make_one(self, interpret: Interpret) -> None:
+        ran = interpret("taxonomy")
+        assert ran.status == 2
+        assert "interpret compare --features ... makes one" in said(ran.err)
+
+
+class TestRefusals:
+    def test_no_texts(self, interpret: Interpret) -> None:
+        ran = interpret("compare", "--features", "0-9", *QUICK, "--log", "other.db")
+        assert ran.status == 2
+        assert "interpret examples --features 0-9 --log other.db collects some" in said(ran.err)
+
+    def test_a_grid_of_too_many_settings(self, interpret: Interpret) -> None:
+        many = ",".join(map(str, range(1, 102)))
+        ran = interpret("compare", *FEATURES, *QUICK, "--scale", many, "--exponent", "1,2,3,4,5")
+        assert ran.status == 2
+        assert "A grid of 1,010 combinations is too large" in said(ran.err)
+
+    def test_too_many_probes_are_counted_and_timed_before_they_are_refused(
+        self, interpret: Interpret, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        import agent.comparing
+        import eval.compare.work as work
+
+        monkeypatch.setattr(agent.comparing, "MOST_PROBES", 20)
+        monkeypatch.setattr(work, "FEATURES", 2)
+        refused = interpret("compare", *FEATURES, *QUICK)
+        assert refused.status == 2
+        assert re.search(r"40 trees and lists are left, about \d+ s by the first 8, which took", said(refused.err))
+        assert "--yes" in refused.err
+        allowed = interpret("compare", *FEATURES, *QUICK, "--yes")
+        assert allowed.status == 0
+        assert to_do(allowed.out) == 40, "what was done for the measurement is kept"
+
+    @pytest.mark.parametrize(
+        ("options", "sentence"),
+        [
+            (("--weights", "encoder,nonsense"), "weights are encoder, decoder"),
+            (("--scale", "2.5,wide"), "is not like 2.5,3.8,default"),
+            (("--scale", "0"), "Setting vector.scale"),
+            (("--pca", "0.1;0.2"), "is not like 0,0.1,0.1+0.05"),
+            (("--prompt", "no ghost here"), "exactly one {ghost}"),
+            (("--plot", "picture.txt"), "picture.txt"),
+        ],
+    )
+    def test_bad_values_are_one_sentence(self, interpret: Interpret, options: tuple[str, ...], sentence: str) -> None:
+        ran = interpret("compare", *FEATURES, *options)
+        assert ran.status == 2
+        assert sentence in said(ran.err)
+        assert "Traceback" not in ran.err
+
+    def test_neither_features_nor_runs(self, interpret: Interpret) -> None:
+        assert "either --features" in said(interpret("compare").err)
+
+
+class TestPictures:
+    @pytest.mark.parametrize(
+        ("options", "name"),
+        [
+            ((), "two.svg"),
+            (("--scale", "0.5,1,2", "--weights", "encoder"), "curves.png"),
+            (("--weights", "encoder,decoder,blend:0.5"), "rows.svg"),
+        ],
+    )
+    def test_a_picture_is_written(self, interpret: Interpret, options: tuple[str, ...], name: str) -> None:
+        ran = interpret("compare", "--features", f"{KNOWN[0]}-{KNOWN[0]},{KNOWN[1]}", *QUICK, *options, "--plot", name)
+        assert ran.status == 0, ran.err
+        assert Path(name).stat().st_size > 1000
+
+
+class TestRuns:
+    def scored(self, levels: dict[int, float | None], corpus: int = 0) -> int:
+        """A run whose labels have these scores, by hand."""
+        card = load_subject(SubjectSource(name="demo", device="cpu")).card
+        with RunLog.open(LOG) as log:
+            identity = RunIdentity(subject=card, settings={"by": "hand"}, explainer="by hand", templates={})
+            run_id = log.begin_run(identity, [*levels], new=True).run_id
+            corpus_id = log.corpora()[corpus].corpus_id
+            settings = {"negatives": ["random"], "texts": 20, "embedder": None, "seed": 0}
+            scoring = log.begin_scoring(
+                ScoringIdentity(run_id=run_id, corpus_id=corpus_id, judge="none", settings=settings, templates={})
+            )
+            for feature, value in levels.items():
+                log.add_label(run_id, outcome(feature)).result()
+                (row,) = log.labels(run_id, features=[feature])
+                reason = None if value is not None else "the label has no embedding"
+                found = score(
+                    row.label_id, feature=feature, scorer="embedding", metric="auroc", value=value, reason=reason
+                )
+                log.add_scores(scoring, [found]).result()
+        return run_id
+
+    def test_two_scored_runs_are_compared_on_the_features_that_both_have(self, interpret: Interpret) -> None:
+        first = self.scored({n: 0.5 + 0.01 * n for n in range(20)} | {30: 0.9})
+        second = self.scored({n: 0.6 + 0.01 * n for n in range(20)} | {31: None})
+        ran = interpret("compare", "--runs", f"{first},{second}")
+        assert ran.status == 0, ran.err
+        assert (
+            f"run {second} beats run {first} on 100% of 20 features; embedding (auroc) higher by .100 [.100, .100]."
+            in said(ran.out)
+        )
+        assert f"Scored: 21 features of run {first}, 20 of run {second}; compared on the 20 that both have" in ran.out
+        (found,) = json.loads(interpret("compare", "--runs", f"{first},{second}", "--json").out)
+        assert (found["scorer"], found["versus"]["wins"], found["versus"]["difference"]["n"]) == ("embedding", 20, 20)
+
+    def test_runs_without_scores_in_common_are_told_how_to_get_them(self, interpret: Interpret) -> None:
+        first, second = self.scored({1: 0.5}), self.scored({1: 0.5})
+        ran = interpret("compare", "--runs", f"{first},{second}", "--scorers", "detection")
+        assert ran.status == 2
+        assert f"no scores by detection on the same texts by the same judge; interpret score {first}" in said(ran.err)
+
+    @pytest.mark.parametrize("runs", ["1", "1,1", "1,x", "1,2,3"])
+    def test_what_names_no_two_runs_is_refused(self, interpret: Interpret, runs: str) -> None:
+        ran = interpret("compare", "--runs", runs)
+        assert ran.status == 2
+        assert "does not name two runs" in said(ran.err)
+
+
+def _tables(out: str) -> str:
+    """What is printed below the opening."""
+    return out[out.index("\nmeasure") :]

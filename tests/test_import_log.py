@@ -1,0 +1,469 @@
+"""`interpret import`: nothing lost, nothing doubled, nothing said here overwritten, whatever the other log holds."""
+
+import re
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlite_utils import Database
+
+from agent.errors import LogError
+from agent.exporting import Wanted, export_run
+from agent.merging import scoring_identity as rescored
+from agent.runlog import Merged, RunLog
+from agent.store import migrations
+from agent.store.schema import references, tables
+from eval.scorers import SCORERS
+from prompts import template_hashes
+from tests.fault_runs import Interpret, commands, environment
+from tests.full_logs import fill, label, review
+from tests.logged import (
+    add_call,
+    answer,
+    card,
+    corpus_identity,
+    failure,
+    identity,
+    outcome,
+    request,
+    scoring_identity,
+    token_list,
+)
+from tests.trees import NASTY
+
+OWN = {"id", "run_id", "corpus_id", "scoring_id", "label_id", "system_id", "undoes"}
+"""Columns that hold a log's own numbers."""
+TIMES = {"created", "started", "finished"}
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Path:
+    return tmp_path / "here.db"
+
+
+@pytest.fixture
+def there(tmp_path: Path) -> Path:
+    return tmp_path / "there.db"
+
+
+def merge(target: Path, *others: Path) -> list[Merged]:
+    return RunLog.merge(target, others, rescored)
+
+
+def content(path: Path, without: set[str] = frozenset()) -> dict[str, list[Any]]:
+    """Every row of every table, those without ids in the order of their texts."""
+    with closing(sqlite3.connect(path)) as connection:
+        db = Database(connection)
+        found = {table: list(db.query(f"SELECT * FROM {table}")) for table in tables(db)}
+    if not without:
+        return found
+    kept = {
+        table: [{name: cell for name, cell in row.items() if name not in without} for row in rows]
+        for table, rows in found.items()
+    }
+    return {table: sorted(rows, key=repr) for table, rows in kept.items()}
+
+
+def execute(path: Path, *statements: str) -> None:
+    with closing(sqlite3.connect(path)) as connection, connection:
+        for statement in statements:
+            connection.execute(statement)
+
+
+def counted(path: Path) -> dict[str, int]:
+    return {table: len(rows) for table, rows in content(path).items()}
+
+
+class TestCopies:
+    def test_into_an_empty_log_every_row_comes_as_it_was(self, here: Path, there: Path) -> None:
+        run_id = fill(there, [3, 5])
+        review(there, run_id, 5, "edit", label="hounds")
+        [merged] = merge(here, there)
+        assert content(here) == content(there)
+        assert merged.added["labels"] == 2
+        assert (merged.runs, merged.joined, merged.n_same, merged.n_kept) == ({1: 1}, frozenset(), 0, 0)
+
+    def test_a_second_time_there_is_nothing_to_add(self, here: Path, there: Path) -> None:
+        review(there, fill(there, [3, 5]), 5, "accept")
+        merge(here, there)
+        before = content(here)
+        [merged] = merge(here, there)
+        assert content(here) == before
+        assert (merged.added, merged.n_same, merged.joined) == ({}, 2, {1})
+
+    def test_texts_are_kept_to_the_character(self, here: Path, there: Path) -> None:
+        nasty = "".join(NASTY) + "␛0000\0\ud83d"
+        run_id = fill(there, [3], {3: outcome(3, label=nasty, explanation="x" * 100_000)})
+        review(there, run_id, 3, "note", note=nasty.encode("utf-8", "ignore").decode())
+        merge(here, there)
+        with RunLog.open(here) as log:
+            [row] = log.labels(1)
+            assert (row.label, len(row.explanation)) == (nasty, 100_000)
+            assert log.reviews_of(row.label_id)[0].note == nasty.encode("utf-8", "ignore").decode()
+
+    def test_exported_imported_and_exported_again_it_is_the_same(self, tmp_path: Path, here: Path, there: Path) -> None:
+        run_id = fill(there, [3, 5], {5: outcome(5, label="\ud83d\0\r\n=1+1")})
+        review(there, run_id, 5, "edit", label="hounds", note="</script>")
+        files = tmp_path / "first.jsonl", tmp_path / "second.jsonl"
+        export_run(there, None, files[0], None, Wanted())
+        merge(here, there)
+        export_run(here, None, files[1], None, Wanted())
+        assert files[0].read_bytes() == files[1].read_bytes()
+        assert files[0].read_bytes().count(b"\n") == 2
+
+
+class TestParts:
+    def test_two_halves_of_a_run_are_the_whole_run(self, tmp_path: Path, here: Path, there: Path) -> None:
+        whole = tmp_path / "whole.db"
+        fill(whole, range(6))
+        fill(here, range(3))
+        fill(there, range(3, 6))
+        [merged] = merge(here, there)
+        unlike = OWN | TIMES | {"command", "features"}
+        ours, expected = content(here, unlike), content(whole, unlike)
+        for table in ("invocations", "_sqlite_migrations"):
+            ours.pop(table, None), expected.pop(table, None)
+        assert ours == expected
+        assert (merged.runs, merged.joined) == ({1: 1}, {1})
+        with RunLog.open(here) as log:
+            [run] = log.runs()
+            assert (run.features, run.status, run.n_labelled) == ("0-5", "finished", 6)
+            assert len(log.scores(1)) == 18
+
+    def test_a_part_that_was_cut_off_is_finished_by_the_other(self, here: Path, there: Path) -> None:
+        run_id = fill(here, range(3), asked=range(6))
+        execute(here, "UPDATE runs SET status = 'unfinished', finished = NULL")
+        fill(there, range(3, 6))
+        merge(here, there)
+        with RunLog.open(here) as log:
+            assert log.run(run_id).status == "finished"
+            assert log.begin_run(identity(), range(6)).done == frozenset(range(6))
+
+    def test_parts_that_both_lack_features_are_unfinished(self, here: Path, there: Path) -> None:
+        fill(here, range(3), asked=range(9))
+        execute(here, "UPDATE runs SET status = 'unfinished', finished = NULL")
+        fill(there, range(3, 6))
+        merge(here, there)
+        with RunLog.open(here) as log:
+            assert log.run(1).status == "unfinished"
+            assert log.begin_run(identity(), range(9)).done == frozenset(range(6))
+
+    def test_runs_that_contradict_each_other_stay_two(self, here: Path, there: Path) -> None:
+        fill(here, range(3))
+        fill(there, range(2, 5), {2: outcome(2, label="cats")})
+        [merged] = merge(here, there)
+        assert (merged.runs, merged.joined, merged.n_kept) == ({1: 2}, frozenset(), 0)
+        with RunLog.open(here) as log:
+            assert [row.label for row in log.labels(1)] == ["dogs 0", "dogs 1", "dogs 2"]
+            assert [row.label for row in log.labels(2)] == ["cats", "dogs 3", "dogs 4"]
+            assert len(log.scores(1)) == len(log.scores(2)) == 9
+        again = content(here)
+        merge(here, there)
+        assert content(here) == again
+
+    def test_runs_of_one_log_are_never_made_one(self, here: Path, there: Path) -> None:
+        fill(there, range(2))
+        fill(there, range(2, 4), new=True)
+        merge(here, there)
+        assert content(here) == content(there)
+
+    def test_two_runs_of_the_other_log_never_join_one(self, here: Path, there: Path) -> None:
+        fill(here, range(2))
+        fill(there, range(2, 4))
+        fill(there, range(4, 6), new=True)
+        assert merge(here, there)[0].runs == {1: 1, 2: 2}
+
+    def test_what_neither_concluded_keeps_runs_apart(self, here: Path, there: Path) -> None:
+        for path in (here, there):
+            with RunLog.open(path) as log:
+                run_id = log.begin_run(identity(explainer="explore"), [5]).run_id
+                log.add_evidence(run_id, 5, 1, [token_list(path.stem)]).result()
+        merge(here, there)
+        with RunLog.open(here) as log:
+            assert [log.evidence_of(run_id, 5, 1)[0].tokens[0].token for run_id in (1, 2)] == ["here", "there"]
+
+
+class TestContest:
+    """One log is a copy of the other, and both went on with the run."""
+
+    @pytest.fixture
+    def copies(self, here: Path, there: Path) -> tuple[Path, Path]:
+        fill(here, [1])
+        shutil.copy(here, there)
+        return here, there
+
+    def test_the_label_here_stands_and_the_others_is_counted(self, copies: tuple[Path, Path]) -> None:
+        here, there = copies
+        fill(here, [2, 3])
+        run_id = fill(there, [2, 3], {2: outcome(2, label="cats")})
+        review(there, run_id, 2, "accept")
+        review(there, run_id, 3, "reject")
+        [merged] = merge(here, there)
+        assert (merged.n_same, merged.n_kept, merged.joined) == (2, 1, {1})
+        with RunLog.open(here) as log:
+            rows = log.labels(1)
+            assert [row.label for row in rows] == ["dogs 1", "dogs 2", "dogs 3"]
+            assert [[said.verdict for said in log.reviews_of(row.label_id)] for row in rows] == [[], [], ["reject"]]
+            assert {score.label for score in log.scores(1)} == {"dogs 1", "dogs 2", "dogs 3", "a bird"}
+            assert [len(log.evidence_of(1, feature, 1)) for feature in (1, 2, 3)] == [3, 3, 3]
+
+    def test_what_was_paid_for_is_kept_even_where_the_label_is_not(self, copies: tuple[Path, Path]) -> None:
+        here, there = copies
+        for path, words in ((here, "dogs"), (there, "cats")):
+            with RunLog.open(path) as log:
+                run_id = log.begin_run(identity(), [2]).run_id
+                label(log, run_id, outcome(2, label=words), response=words)
+        merge(here, there)
+        with RunLog.open(here) as log:
+            calls = log.calls_of(1, 2)
+            assert [(call.attempt, call.response) for call in calls] == [(1, "dogs"), (2, "cats")]
+
+    def test_what_failed_here_and_not_there_is_taken_from_there(self, copies: tuple[Path, Path]) -> None:
+        here, there = copies
+        with RunLog.open(here) as log:
+            run_id = log.begin_run(identity(), [2]).run_id
+            add_call(log, run_id, request(2), answer("an unfinished thought"))
+            add_call(log, run_id, request(2, round=2), failure())
+            log.add_label(run_id, outcome(2, status="failed", label="", reason="overloaded")).result()
+        fill(there, [2])
+        [merged] = merge(here, there)
+        assert (merged.added["labels"], merged.n_kept) == (1, 0)
+        with RunLog.open(here) as log:
+            [row] = log.labels(1, features=[2])
+            assert (row.status, row.label, row.reason) == ("labelled", "dogs 2", "")
+            first, *others = log.attempts_of(1, request(2))
+            assert (first.attempt, first.response) == (1, "a dog")
+            assert [(call.attempt, call.response) for call in others] == [(2, "an unfinished thought")]
+            assert len(log.calls_of(1, 2)) == 3
+            assert [row.feature for row in log.labels(1, search="dogs")] == [1, 2]
+
+    def test_what_failed_there_does_not_replace_a_label(self, copies: tuple[Path, Path]) -> None:
+        here, there = copies
+        fill(here, [2])
+        fill(there, [2], {2: outcome(2, status="failed", label="", reason="overloaded")})
+        [merged] = merge(here, there)
+        assert merged.n_kept == 0
+        with RunLog.open(here) as log:
+            assert log.labels(1, features=[2])[0].label == "dogs 2"
+
+    def test_a_review_taken_back_in_both_is_taken_back_once(self, here: Path, there: Path) -> None:
+        run_id = fill(here, [1])
+        review(here, run_id, 1, "accept")
+        shutil.copy(here, there)
+        for path in (here, there):
+            with RunLog.open(path) as log:
+                assert log.undo_review(log.labels(1)[0].label_id, "ann")
+        merge(here, there)
+        with RunLog.open(here) as log:
+            [said] = log.reviews_of(log.labels(1)[0].label_id)
+            assert said.undone
+
+
+class TestNumbers:
+    """The same ids mean other things in the two logs."""
+
+    @pytest.fixture
+    def taken(self, here: Path) -> Path:
+        """A log in which the first run, corpus, label and text are others."""
+        fill(here, [9], who=identity(explainer="another"))
+        with RunLog.open(here) as log:
+            add_call(log, 1, request(9, system="Another system prompt.", purpose="other"), answer())
+            log.begin_corpus(corpus_identity(seed=99))
+        return here
+
+    def test_references_follow_their_rows(self, taken: Path, there: Path) -> None:
+        other = identity(explainer="new")
+        with RunLog.open(there) as log:
+            log.begin_corpus(corpus_identity(seed=5))
+            run_id = log.begin_run(other, [3]).run_id
+            add_call(log, run_id, request(3, system="A third system prompt."), answer("three"))
+        run_id = fill(there, [3, 4], who=other, scored=True)
+        review(there, run_id, 4, "flag", note="odd")
+        [merged] = merge(taken, there)
+        assert merged.runs == {1: 2}
+        with RunLog.open(taken) as log:
+            rows = log.labels(2)
+            assert [row.label for row in rows] == ["dogs 3", "dogs 4"]
+            assert log.calls_of(2, 3)[0].system == "A third system prompt."
+            assert log.calls_of(2, 4)[0].system == "You read evidence."
+            assert [said.note for said in log.reviews_of(rows[1].label_id)] == ["odd"]
+            [scoring] = log.scorings(2)
+            assert {score.feature for score in log.scores(scoring.scoring_id)} == {3, 4}
+            assert sorted(corpus.seed for corpus in log.corpora()) == [0, 5, 99]
+            assert log.collected(scoring.corpus_id, 3) is not None
+        with closing(sqlite3.connect(taken)) as connection:
+            assert not connection.execute("PRAGMA foreign_key_check").fetchall()
+            assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+
+    def test_a_run_that_read_texts_is_resumed_here_under_the_texts_number_here(self, taken: Path, there: Path) -> None:
+        with RunLog.open(there) as log:
+            assert log.begin_corpus(corpus_identity(seed=5)) == 1
+        fill(there, [3], who=identity(settings={"rounds": 3, "corpus_id": 1}), scored=False)
+        [merged] = merge(taken, there)
+        with RunLog.open(taken) as log:
+            corpus_id = next(corpus.corpus_id for corpus in log.corpora() if corpus.seed == 5)
+            assert corpus_id != 1
+            assert log.run(merged.runs[1]).settings["corpus_id"] == corpus_id
+            again = log.begin_run(identity(settings={"rounds": 3, "corpus_id": corpus_id}), [3])
+            assert (again.run_id, again.done) == (merged.runs[1], {3})
+        assert merge(taken, there)[0].added == {}
+
+    @pytest.mark.parametrize("asking", [False, True])
+    def test_a_scoring_goes_on_under_its_new_numbers(self, taken: Path, there: Path, asking: bool) -> None:
+        name = next(name for name, scorer in SCORERS.items() if "judge" in scorer.needs)
+        changes = {
+            "settings": {"scorers": [name]},
+            "templates": template_hashes(["judge", "one_shot", name] if asking else []),
+        }
+        fill(there, [3], scored=False)
+        with RunLog.open(there) as log:
+            log.begin_scoring(scoring_identity(1, 1).model_copy(update=changes))
+        [merged] = merge(taken, there)
+        with RunLog.open(taken) as log:
+            [scoring] = log.scorings(merged.runs[1])
+            here = scoring_identity(merged.runs[1], scoring.corpus_id).model_copy(update=changes)
+            assert log.begin_scoring(here) == scoring.scoring_id
+        before = counted(taken)
+        merge(taken, there)
+        assert counted(taken) == before
+
+    def test_a_scoring_by_other_prompts_is_kept_and_matches_nothing(self, taken: Path, there: Path) -> None:
+        old = {"templates": {"judge": "as it was then"}}
+        fill(there, [3], scored=False)
+        with RunLog.open(there) as log:
+            log.begin_scoring(scoring_identity(1, 1).model_copy(update=old))
+        [merged] = merge(taken, there)
+        with RunLog.open(taken) as log:
+            [scoring] = log.scorings(merged.runs[1])
+            now = scoring_identity(merged.runs[1], scoring.corpus_id)
+            assert log.begin_scoring(now) != scoring.scoring_id
+        before = counted(taken)
+        merge(taken, there)
+        assert counted(taken) == before
+
+
+class TestRefusals:
+    @pytest.fixture
+    def full(self, here: Path) -> Iterator[Path]:
+        """A log that must read the same afterwards."""
+        fill(here, [1])
+        before = content(here)
+        yield here
+        assert content(here) == before
+
+    def test_itself(self, full: Path, tmp_path: Path) -> None:
+        (tmp_path / "link.db").symlink_to(full)
+        for other in (full, tmp_path / "link.db"):
+            with pytest.raises(LogError, match="is the log that would be written to"):
+                merge(full, other)
+
+    def test_what_is_no_log(self, full: Path, there: Path, tmp_path: Path) -> None:
+        with pytest.raises(LogError, match="There is no log at"):
+            merge(full, there)
+        there.touch()
+        with pytest.raises(LogError, match="is empty"):
+            merge(full, there)
+        execute(there, "CREATE TABLE birds (name TEXT)")
+        with pytest.raises(LogError, match="another program"):
+            merge(full, there)
+        there.write_text("Dear diary, " * 1000)
+        with pytest.raises(LogError, match="not a SQLite database"):
+            merge(full, there)
+        with pytest.raises(LogError, match="not a file"):
+            merge(full, tmp_path)
+
+    def test_a_target_is_not_made_in_vain(self, here: Path, there: Path) -> None:
+        with pytest.raises(LogError):
+            merge(here, there)
+        assert not here.exists()
+
+    def test_a_newer_log(self, full: Path, there: Path) -> None:
+        fill(there, [2])
+        execute(there, "INSERT INTO _sqlite_migrations (migration_set, name) VALUES ('sae-interpret', '0099_wings')")
+        with pytest.raises(LogError, match="newer version"):
+            merge(full, there)
+
+    def test_of_several_all_or_none(self, full: Path, there: Path, tmp_path: Path) -> None:
+        fill(there, [2])
+        broken = tmp_path / "broken.db"
+        fill(broken, [3])
+        execute(broken, "UPDATE labels SET run_id = 55")
+        with pytest.raises(LogError, match=r"broken.db is damaged: row 1 of labels refers to row 55 of runs"):
+            merge(full, there, broken)
+
+    def test_rows_that_no_log_may_hold(self, full: Path, there: Path) -> None:
+        fill(there, [2])
+        execute(there, "PRAGMA ignore_check_constraints = ON", "UPDATE labels SET status = 'perhaps'")
+        with pytest.raises(LogError, match=r"there.db holds a row of labels that no log may hold"):
+            merge(full, there)
+
+    def test_a_run_that_is_being_written(self, full: Path, there: Path) -> None:
+        fill(there, [2])
+        with RunLog.open(full) as live:
+            live.begin_run(identity(), [1])
+            before = content(full)
+            with pytest.raises(LogError, match="is being written by another process"):
+                merge(full, there)
+            assert content(full) == before
+        execute(full, "DELETE FROM invocations WHERE id > 1")
+
+    def test_other_runs_may_be_written_meanwhile(self, here: Path, there: Path) -> None:
+        fill(there, [2], who=identity(explainer="new"))
+        with RunLog.open(here) as live:
+            live.begin_run(identity(), [1])
+            assert merge(here, there)[0].runs == {1: 2}
+
+
+def test_an_older_log_is_brought_up_to_date_in_a_copy(here: Path, there: Path) -> None:
+    with closing(sqlite3.connect(there)) as connection:
+        db = Database(connection)
+        migrations.MIGRATIONS.apply(db, stop_before="0002_hosted_calls")
+        columns = "(id, identity, status, created, subject_name, subject, settings, explainer, templates, features)"
+        db.execute(
+            f"INSERT INTO runs {columns} VALUES (4, 'abc', 'finished', '2026', 's', ?, '{{}}', 'e', '{{}}', '7')",
+            [card().model_dump_json()],
+        )
+        db.execute("INSERT INTO texts VALUES (1, 'aa', 'You read evidence.')")
+        db.execute(
+            """INSERT INTO calls (run_id, feature, round, purpose, item, attempt, provider, model, system_id, prompt,
+            template, template_hash, response, created)
+            VALUES (4, 7, 1, 'explain', 0, 1, 'p', 'm', 1, '', '', '', '', '')"""
+        )
+        connection.commit()
+    before = there.read_bytes()
+    merge(here, there)
+    assert there.read_bytes() == before
+    with RunLog.open(here) as log:
+        assert [call.model for call in log.calls_of(4, 7)] == ["m"]
+
+
+def test_whatever_is_called_an_id_is_declared_as_a_reference(here: Path) -> None:
+    """Else its number would be copied as it stands."""
+    fill(here, [1])
+    with closing(sqlite3.connect(here)) as connection:
+        db = Database(connection)
+        for table in tables(db):
+            named = {column for column in db[table].columns_dict if column.endswith("_id")} - {"token_id"}
+            assert named <= references(db, table).keys(), table
+
+
+@pytest.fixture
+def interpret(capsys: pytest.CaptureFixture[str]) -> Iterator[Interpret]:
+    with environment():
+        yield commands(capsys)
+
+
+def test_on_the_command_line(interpret: Interpret, here: Path, there: Path) -> None:
+    fill(here, [1])
+    fill(there, [2, 3])
+    said = interpret("import", str(there), "--log", str(here))
+    assert said.status == 0
+    assert re.search(r"runs\s+1 as 1, joined to it", said.out)
+    assert "2 labels" in said.out
+    assert "nothing: all of it was here already" in interpret("import", str(there), "--log", str(here)).out
+    assert interpret("import", str(here), "--log", str(here)).status == 2
+    assert interpret("import").status == 2

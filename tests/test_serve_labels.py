@@ -1,0 +1,229 @@
+"""The table of labels: every filter and order against a plain reading of all rows; pages; addresses."""
+
+from collections.abc import Iterator
+from itertools import pairwise, product
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent.runlog import LabelRow, Review, RunLog
+from agent.store.browsing import BrowsedLabel, LabelFilter, ScoreKey, around, count_labels, label_page
+from probes.errors import SettingsError
+from tests import logged
+from tests.serving import OURS, Parsed, client, scored_log
+
+DETECTION = ScoreKey(scoring_id=1, scorer="detection")
+ORDERS = list(product(("feature", "confidence", "score"), (False, True)))
+FILTERS: list[dict[str, Any]] = [
+    {},
+    {"search": "dog"},
+    {"search": "noise"},
+    {"search": "=>"},
+    {"status": "labelled", "min_confidence": 0.5},
+    {"max_confidence": 0.5},
+    {"score": DETECTION, "min_score": 0.3, "max_score": 0.8},
+    {"score": DETECTION, "min_score": 0.3, "status": "abstained"},
+    *({"reviewed": reviewed} for reviewed in ("no", "yes", "accept", "edit", "reject", "flag", "note")),
+    {"search": "dog", "reviewed": "no", "score": DETECTION, "max_score": 0.9},
+]
+
+
+@pytest.fixture(scope="module")
+def log(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunLog]:
+    """Labels, scores and reviews; a second run and a second scoring, which must not show up."""
+    path = tmp_path_factory.mktemp("log") / "log.db"
+    with scored_log(path) as found:
+        labels = [row for row in found.labels(1) if row.status != "failed"]
+        for place, row in enumerate(labels):
+            for reviewer, step in (("ann", 3), ("bob", 4)):
+                if place % step == 0:
+                    found.review(row.label_id, reviewer, _review(place))
+            if place % 7 == 0:
+                assert found.undo_review(row.label_id, "ann") or place % 3
+    with RunLog.open(path) as writing:
+        run = writing.begin_run(logged.identity(), range(3), new=True)
+        writing.add_label(run.run_id, logged.outcome(1, label="dog of another run")).result()
+    with RunLog.open(path, read_only=True) as found:
+        yield found
+
+
+def _review(place: int) -> Review:
+    kinds: list[dict[str, Any]] = [
+        {"verdict": "accept"},
+        {"verdict": "reject"},
+        {"verdict": "edit", "label": "better"},
+        {"verdict": "flag"},
+        {"verdict": "note", "note": "hm"},
+    ]
+    return Review.parse(kinds[place % len(kinds)])
+
+
+def _plain(log: RunLog, wanted: LabelFilter) -> list[int]:
+    """The features that meet the filter, in order, the slow way."""
+    scores = {s.label_id: s.value for s in log.scores(1) if (s.scorer, s.variant) == ("detection", "label")}
+    rows = [
+        row for row in log.labels(1, search=wanted.search or None, status=wanted.status) if _meets(log, row, wanted)
+    ]
+    if wanted.score is not None and (wanted.min_score, wanted.max_score) != (None, None):
+        low, high = wanted.min_score or -9, 9 if wanted.max_score is None else wanted.max_score
+        rows = [row for row in rows if (value := scores.get(row.label_id)) is not None and low <= value <= high]
+    if wanted.order == "score":
+        rows = [row for row in rows if row.label_id in scores]
+    keys = {
+        "feature": lambda row: (row.feature,),
+        "confidence": lambda row: (-1 if row.confidence is None else row.confidence, row.feature),
+        "score": lambda row: (-1 if scores[row.label_id] is None else scores[row.label_id], row.label_id),
+    }
+    return [row.feature for row in sorted(rows, key=keys[wanted.order], reverse=wanted.descending)]
+
+
+def _meets(log: RunLog, row: LabelRow, wanted: LabelFilter) -> bool:
+    standing = [review.verdict for review in log.reviews_of(row.label_id) if not review.undone]
+    verdicts = [verdict for verdict in standing if verdict in ("accept", "edit", "reject")]
+    reviewed = {
+        None: True,
+        "no": not verdicts,
+        "yes": bool(verdicts),
+        "flag": "flag" in standing,
+        "note": "note" in standing,
+    }.get(wanted.reviewed, verdicts[-1:] == [wanted.reviewed])
+    confidence = row.confidence
+    least, most = wanted.min_confidence, wanted.max_confidence
+    return (
+        reviewed
+        and (least is None or (confidence is not None and confidence >= least))
+        and (most is None or (confidence is not None and confidence <= most))
+    )
+
+
+@pytest.mark.parametrize("given", FILTERS, ids=str)
+@pytest.mark.parametrize(("order", "descending"), ORDERS)
+def test_filters_and_orders_are_those_of_a_plain_reading(
+    log: RunLog, given: dict[str, Any], order: str, descending: bool
+) -> None:
+    wanted = LabelFilter.parse({"score": DETECTION, **given, "order": order, "descending": descending})
+    plain = _plain(log, wanted)
+    assert log.ask(count_labels, 1, wanted) == len(plain)
+    pages = [log.ask(label_page, 1, wanted, first, 7) for first in range(0, len(plain) + 7, 7)]
+    assert [one.label.feature for page in pages for one in page] == plain
+    for before, after in pairwise(plain):
+        assert log.ask(around, 1, wanted, before).after == after
+        assert log.ask(around, 1, wanted, after).before == before
+    if plain:
+        assert log.ask(around, 1, wanted, plain[0]).before is None
+        assert log.ask(around, 1, wanted, plain[-1]).after is None
+
+
+def test_each_filter_leaves_some_and_takes_some(log: RunLog) -> None:
+    """Else the test above would show nothing."""
+    n_labels = log.ask(count_labels, 1, LabelFilter())
+    for given in FILTERS[1:]:
+        n_found = log.ask(count_labels, 1, LabelFilter.parse(given))
+        assert n_found < n_labels
+        assert n_found or given == {"search": "=>"} or given.get("status") == "abstained"
+
+
+def test_a_feature_outside_the_filter_has_the_neighbours_of_its_place(log: RunLog) -> None:
+    wanted = LabelFilter(status="labelled")
+    inside = _plain(log, wanted)
+    outside = next(row.feature for row in log.labels(1) if row.status == "failed" and row.feature > inside[0])
+    found = log.ask(around, 1, wanted, outside)
+    assert found.before == max(feature for feature in inside if feature < outside)
+    assert log.ask(around, 1, wanted, 10_000).after is None
+
+
+def test_scores_of_a_scoring_of_another_run_sort_nothing(log: RunLog) -> None:
+    wanted = LabelFilter(score=DETECTION, order="score")
+    assert log.ask(count_labels, 2, wanted) == 0
+
+
+def test_a_row_has_its_score_and_reviews(log: RunLog) -> None:
+    found: list[BrowsedLabel] = log.ask(label_page, 1, LabelFilter(score=DETECTION), 0, 100)
+    scores = {s.label_id: s.value for s in log.scores(1) if (s.scorer, s.variant) == ("detection", "label")}
+    assert [one.score for one in found] == [scores.get(one.label.label_id) for one in found]
+    assert [list(one.reviews) for one in found] == [log.reviews_of(one.label.label_id) for one in found]
+
+
+@pytest.mark.parametrize("given", [{"order": "score"}, {"min_score": 0.5}])
+def test_a_score_to_sort_by_must_be_chosen(given: dict[str, Any]) -> None:
+    with pytest.raises(SettingsError, match="choose a score"):
+        LabelFilter.parse(given)
+
+
+def _features(page: str) -> list[int]:
+    links = [dict(element.attributes).get("href") or "" for element in Parsed(page).elements if element.name == "a"]
+    return [int(link.split("/features/")[1].split("?")[0]) for link in links if "/features/" in link]
+
+
+def test_the_page_keeps_its_state_in_the_address(log: RunLog) -> None:
+    wanted = LabelFilter(search="dog", min_confidence=0.25, score=DETECTION, order="score", descending=True)
+    page = client(log).get("/runs/1/labels?search=dog&min_confidence=.25&score=1-detection&sort=-score").text
+    assert _features(page) == _plain(log, wanted)
+    kept = next(
+        e for e in Parsed(page).elements if e.name == "a" and "/features/" in (dict(e.attributes)["href"] or "")
+    )
+    address = dict(kept.attributes)["href"] or ""
+    for part in ("search=dog", "min_confidence=0.25", "score=1-detection", "sort=-score"):
+        assert part in address
+
+
+def test_without_a_chosen_score_the_first_is_shown_and_addresses_stay_short(log: RunLog) -> None:
+    page = Parsed(client(log).get("/runs/1/labels").text)
+    links = [dict(element.attributes).get("href") or "" for element in page.elements if element.name == "a"]
+    assert "/runs/1/features/0" in links
+    assert "?score=1-detection&sort=-score" in links
+
+
+def test_pages_follow_one_another_and_the_last_one_ends_them(log: RunLog) -> None:
+    browser = client(log)
+    assert _features(browser.get("/runs/1/labels?size=50").text) == list(range(40))
+    assert _features(browser.get("/runs/1/labels?size=50&page=999999999").text) == list(range(40))
+
+
+@pytest.mark.parametrize(
+    ("query", "status"),
+    [("sort=shoe", 400), ("min_confidence=7", 400), ("status=x", 400), ("reviewed=x", 400), ("min_confidence=nan", 400),
+     ("size=7&page=-1", 200), ("page=x", 200), ("score=1-x;drop&sort=score&min_score=3", 200),
+     ("score=99-nothing", 200),
+     ("search=%22%20OR%20NEAR(*", 200), ("search=%00%ff", 200), ("unknown=1&search=", 200),
+     ("score=999999999999999999999-x", 200)],
+)  # fmt: skip
+def test_whatever_an_address_says_there_is_a_page_or_a_sentence(log: RunLog, query: str, status: int) -> None:
+    answer = client(log).get(f"/runs/1/labels?{query}")
+    assert answer.status_code == status
+    assert "Traceback" not in answer.text
+
+
+@pytest.mark.parametrize("place", ["/runs/99", "/runs/99/labels", "/runs/99999999999999999999", "/runs/x", "/nothing"])
+def test_what_is_not_there_is_not_found(log: RunLog, place: str) -> None:
+    assert client(log).get(place).status_code == 404
+
+
+def test_blind_mode_hides_scores_confidence_and_others_verdicts(log: RunLog) -> None:
+    browser = client(log)
+    assert "conf." in browser.get("/runs/1/labels").text
+    answer = browser.post("/blind", data={"back": "/runs/1/labels"}, headers=OURS)
+    assert answer.headers["location"] == "/runs/1/labels"
+    page = browser.get("/runs/1/labels?sort=-score&score=1-detection&min_confidence=0.5").text
+    assert _features(page) == list(range(40))
+    text = Parsed(page).text
+    assert "0.25" not in text
+    assert "0.75" not in text
+    assert text.count("accepted") < Parsed(client(log).get("/runs/1/labels").text).text.count("accepted")
+    browser.post("/blind", data={"back": "/"}, headers=OURS)
+    assert "conf." in browser.get("/runs/1/labels").text
+
+
+@pytest.mark.parametrize("back", ["//evil.example", "/\\evil.example", "https://evil.example", "\x01", "é"])
+def test_blind_mode_leads_back_to_this_server_only(log: RunLog, back: str) -> None:
+    place = client(log).post("/blind", data={"back": back}, headers=OURS).headers["location"]
+    assert place.startswith("/")
+    assert not place.startswith(("//", "/\\"))
+
+
+def test_an_empty_log_says_how_to_fill_it(tmp_path: Path) -> None:
+    RunLog.open(tmp_path / "new.db").close()
+    with RunLog.open(tmp_path / "new.db", read_only=True) as log:
+        assert "There is no run yet" in client(log).get("/").text
+        assert client(log).get("/runs/1").status_code == 404

@@ -1,0 +1,189 @@
+"""Pages of nasty texts: whatever a label, a reason, a note or a subject holds, it is shown as text and nothing else."""
+
+import json
+import unicodedata
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from sqlite_utils import Database
+
+from agent.evidence.printable import printable
+from agent.llm.base import Fault
+from agent.runlog import Review, RunLog
+from agent.store.escape import escape
+from agent.store.overview import Reason
+from agent.store.reviews import verdicts
+from eval.review.agreement import agreements
+from eval.review.overview import grouped
+from tests import logged
+from tests.serving import OURS, Parsed, client
+
+BENIGN = "a plain text"
+NASTY = {
+    "script": "<script>alert(1)</script><img src=x onerror=alert(1)>",
+    "attribute": '" onmouseover="alert(1)" x=\'',
+    "end tags": "</bdi></td></table></textarea></title><!-- ",
+    "entities": "&lt;b&gt; &#60;script&#62; &amp;",
+    "template": "{{ 7 * 7 }}{% raw %}${7*7}",
+    "bidi": "safe\u202egnp.exe\u2066\u2069\u200f",
+    "invisible": "a\u200bb\ufeffc\u00add\U000e0041",
+    "terminal": "\x1b[31mred\x1b]0;title\x07\x9b2J\r\x08",
+    "nul": "before\0after",
+    "surrogate": "half \ud83d of an emoji",
+    "lines": "one\ntwo\u2028three\x85four",
+    "long": "x" * 100_000,
+    "address": "javascript:alert(1)",
+}
+PAGES = ("/", "/runs/1", "/runs/1/labels", "/runs/1/labels?status=abstained", "/runs/1/labels?reviewed=note")
+
+
+def _fill(path: Path, text: str) -> None:
+    """A log with `text` wherever a text from outside can stand."""
+    with RunLog.open(path) as log:
+        run = log.begin_run(logged.identity(), [5, 6, 7])
+        log.add_evidence(run.run_id, 5, 1, [logged.token_list(text)]).result()
+        log.add_label(run.run_id, logged.outcome(5, label=text, explanation=text, evidence=(text, "E1.1"))).result()
+        for feature, status in ((6, "abstained"), (7, "failed")):
+            lost = logged.outcome(feature, status=status, label="", explanation="", reason=text, confidence=None)
+            log.add_label(run.run_id, lost).result()
+        logged.add_call(log, run.run_id, logged.request(7), logged.failure(text, Fault.FATAL))
+        scoring = logged.scoring_identity(run.run_id, log.begin_corpus(logged.corpus_identity()))
+        whole = text.encode("utf-8", "replace").decode()  # what a browser can send
+        settings = {"settings": {"scorers": ["detection"]}, "judge": whole}
+        scoring_id = log.begin_scoring(scoring.model_copy(update=settings))
+        log.add_scores(scoring_id, [logged.score(1, label=text, metric=text[:100])]).result()
+        for reviewer in (f"ann {text[:90]}", "bob"):
+            log.review(1, reviewer, Review(verdict="edit", label=whole[:200]))
+            log.review(1, reviewer, Review(verdict="note", note=whole[:10_000]))
+    card = logged.card().model_dump() | {"name": text, "model": text, "sae": text, "hook": text}
+    with closing(Database(path)) as db, db.conn:
+        said = [json.dumps(card), escape(text), escape(text)]
+        db.execute("UPDATE runs SET subject = ?, explainer = ?, features = '5-7' WHERE length(?)", said)
+        db.execute("UPDATE invocations SET command = ?", [escape(text)])
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunLog]:
+    path = tmp_path_factory.mktemp("plain") / "log.db"
+    _fill(path, BENIGN)
+    with RunLog.open(path, read_only=True) as log:
+        yield log
+
+
+@pytest.fixture(scope="module", params=NASTY)
+def nasty(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, RunLog]]:
+    path = tmp_path_factory.mktemp("nasty") / "log.db"
+    _fill(path, NASTY[request.param])
+    with RunLog.open(path, read_only=True) as log:
+        yield NASTY[request.param], log
+
+
+def _pages(log: RunLog) -> dict[str, str]:
+    browser = client(log)
+    found = {place: browser.get(place) for place in PAGES}
+    headers = {**OURS, "X-Part": "review"}
+    found["box"] = browser.post("/runs/1/features/5/review", data={"verdict": "undo"}, headers=headers)
+    assert {answer.status_code for answer in found.values()} == {200}
+    return {place: answer.content.decode("utf-8") for place, answer in found.items()}
+
+
+def test_nasty_texts_make_no_element_and_no_attribute(plain: RunLog, nasty: tuple[str, RunLog]) -> None:
+    plain_pages, nasty_pages = _pages(plain), _pages(nasty[1])
+    for place, page in plain_pages.items():
+        shapes = [element.shape for element in Parsed(nasty_pages[place]).elements]
+        assert shapes == [element.shape for element in Parsed(page).elements], place
+        targets = [value for e in Parsed(nasty_pages[place]).elements for name, value in e.attributes if name == "href"]
+        assert all(target and target.startswith(("/", "?", "#")) for target in targets), place
+
+
+def test_nasty_texts_hide_nothing(nasty: tuple[str, RunLog]) -> None:
+    for place, page in _pages(nasty[1]).items():
+        parsed = Parsed(page)
+        everything = parsed.text + "".join(value or "" for e in parsed.elements for _, value in e.attributes)
+        hidden = {unicodedata.name(c, hex(ord(c))) for c in everything if unicodedata.category(c) in ("Cc", "Cf", "Cs")}
+        assert hidden <= {hex(ord("\n"))}, place
+
+
+def test_nasty_texts_are_there_to_be_read(nasty: tuple[str, RunLog]) -> None:
+    text, log = nasty
+    shown = printable(text)[:199]
+    pages = _pages(log)
+    for place in ("/runs/1", "/runs/1/labels", "box"):
+        assert shown in Parsed(pages[place]).text.replace("\n", "\\n") or shown in printable(
+            Parsed(pages[place]).text
+        ), place
+    assert shown[:50] in Parsed(pages["/"]).text
+
+
+def test_pages_of_long_texts_stay_small(nasty: tuple[str, RunLog]) -> None:
+    assert all(len(page) < 60_000 for page in _pages(nasty[1]).values())
+
+
+def test_no_page_has_a_script_or_a_style_of_its_own(plain: RunLog) -> None:
+    for place, page in _pages(plain).items():
+        for element in Parsed(page).elements:
+            attributes = dict(element.attributes)
+            assert "style" not in attributes, place
+            assert not [name for name in attributes if name.startswith("on")], place
+            assert element.name != "style", place
+            if element.name == "script":
+                assert attributes["src"].startswith("/static/"), place  # type: ignore[union-attr]
+
+
+def test_the_overview_has_the_runs_figures(plain: RunLog) -> None:
+    text = " ".join(Parsed(client(plain).get("/runs/1").text).text.split())
+    assert "detection" in text
+    assert "0.50" in text
+    assert "1 fatal" in text
+    assert "decoder, scale 3.8, pca 0.1+0.2, exponent 1.4" in text
+    (found,) = agreements(plain.ask(verdicts, 1), seed=0)
+    assert found.kappa.value is None
+    assert "no kappa: both gave every label the same verdict" in text
+
+
+def test_reasons_that_differ_in_details_only_are_counted_together() -> None:
+    said = [
+        ("failed", 'no "dog" at 0.25', 2),
+        ("failed", 'no "cat" at 3', 3),
+        ("abstained", 'no "cat" at 3', 1),
+        ("failed", "x", 9),
+    ]
+    found = grouped([Reason(*one) for one in said])
+    assert found == [
+        Reason("failed", "x", 9),
+        Reason("failed", "no … at …", 5),
+        Reason("abstained", 'no "cat" at 3', 1),
+    ]
+
+
+def test_progress_tells_a_live_run_from_one_that_was_cut_off(tmp_path: Path) -> None:
+    path = tmp_path / "log.db"
+    with RunLog.open(path) as writing, RunLog.open(path, read_only=True) as log:
+        run = writing.begin_run(logged.identity(), range(3))
+        writing.add_label(run.run_id, logged.outcome(1)).result()
+        browser = client(log)
+        figures = browser.get("/runs/1/progress").json()
+        assert {name: figures[name] for name in ("status", "live", "asked", "done", "labelled", "cost")} == {
+            "status": "unfinished",
+            "live": True,
+            "asked": 3,
+            "done": 1,
+            "labelled": 1,
+            "cost": None,
+        }
+        writing.add_label(run.run_id, logged.outcome(2)).result()
+        assert browser.get("/runs/1/progress").json()["done"] == 2
+        writing.close()
+        assert browser.get("/runs/1/progress").json()["live"] is False
+
+
+def test_what_was_counted_is_counted_anew_when_the_log_changes(tmp_path: Path) -> None:
+    path = tmp_path / "log.db"
+    with RunLog.open(path) as writing, RunLog.open(path, read_only=True) as log:
+        run = writing.begin_run(logged.identity(), range(3))
+        browser = client(log)
+        assert "no reason" not in browser.get("/runs/1").text
+        writing.add_label(run.run_id, logged.outcome(1, status="failed", reason="a new reason")).result()
+        assert "a new reason" in browser.get("/runs/1").text

@@ -1,0 +1,238 @@
+"""Kinds of features by planted texts, what probes capture, settings told beforehand, and what is recommended."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from agent.comparisons import ComparisonIdentity, FitRow
+from agent.config import RunConfig, resolve
+from agent.errors import LogError
+from agent.recommending import advice, taken_up
+from agent.runlog import RunLog
+from eval.compare.grid import Grid, axes_of, essence_of, names_of
+from eval.compare.kinds import KINDS, LEAST_TOKENS, kind_of
+from eval.compare.measures import CHOSEN_BY
+from eval.compare.predicting import COLUMNS, known_beforehand, predictions
+from eval.compare.report import Measured, measured
+from eval.compare.taxonomy import captured, captures, classes
+from probes.errors import SettingsError
+from probes.examples import Activity, Collected, Example, Split
+from probes.settings import ProbeSettings, VectorSettings
+from probes.subject import Subject
+from tests.logged import card, corpus_identity, identity
+
+A, B = (ProbeSettings(vector=VectorSettings(weights=w, scale=1.0)) for w in ("encoder", "decoder"))
+WINDOW = 16
+LENGTH = 12
+OTHER_IDS = range(60, 72)
+
+
+def text(number: int, place: int, word: str, id: int, start: int = 0) -> Example:
+    """Twelve tokens, on one of which the feature fires."""
+    tokens = [f" w{n}" for n in range(LENGTH)]
+    ids = [*OTHER_IDS]
+    tokens[place], ids[place] = word, id
+    activations = tuple(float(n == place) for n in range(LENGTH))
+    return Example(3, "activating", f"d{number}", tuple(tokens), activations, tuple(ids), start)
+
+
+def halves(make: Callable[[int], Example], n: int = 40) -> dict[Split, Sequence[Example]]:
+    made = [make(number) for number in range(n)]
+    return {"shown": made[::2], "held_out": made[1::2]}
+
+
+def kind(subject: Subject, made: dict[Split, Sequence[Example]], window: int = WINDOW, n_active: int = 40) -> str:
+    activity = Activity(3, 1000, n_active, 1.0, (0.0, 1.0), (n_active,))
+    return kind_of(Collected(3, activity), made, subject.table, window)
+
+
+def near(subject: Subject, id: int, n: int = 6) -> list[int]:
+    """The tokens whose rows point most nearly where that token's does."""
+    rows = subject.table.rows - subject.centroid
+    cosines = torch.nn.functional.cosine_similarity(rows, rows[id][None], dim=1)
+    return [i for i in cosines.argsort(descending=True).tolist() if i not in OTHER_IDS][:n]
+
+
+class TestKinds:
+    def test_every_rule_is_met_by_texts_planted_for_it(self, subject: Subject) -> None:
+        dice = np.random.default_rng(0)
+        close = near(subject, 100)
+        planted = {
+            "positional": halves(lambda n: text(n, (n % 3 == 0 and 5) or 2, f" x{n}", 80 + n, start=WINDOW * n)),
+            "single token": halves(lambda n: text(n, n % 11, " Dog" if n % 2 else " dog", 100)),
+            "concept": halves(lambda n: text(n, n % 11, f" x{n % 6}", close[n % 6])),
+            "other": halves(lambda n: text(n, n % 11, f" x{n}", int(dice.integers(80, 300)))),
+            "unknown": halves(lambda n: text(n, n % 11, " dog", 100), LEAST_TOKENS - 1),
+        }
+        assert {name: kind(subject, made) for name, made in planted.items()} == {name: name for name in planted}
+        assert kind(subject, halves(lambda n: text(n, 0, " dog", 100), 0), n_active=0) == "dead"
+        assert {*planted, "dead"} == {*KINDS}
+
+    def test_where_it_is_not_known_what_the_model_read_nothing_is_positional(self, subject: Subject) -> None:
+        made = halves(lambda n: text(n, 2, " dog", 100))
+        assert kind(subject, made) == "positional"
+        assert kind(subject, made, window=0) == "single token"
+
+    def test_texts_without_the_subjects_tokens_cannot_show_a_concept(self, subject: Subject) -> None:
+        close = near(subject, 100)
+        made = halves(lambda n: replace(text(n, n % 11, f" x{n % 6}", close[n % 6]), token_ids=None))
+        assert kind(subject, made) == "other"
+
+
+def fit(feature: int, measure: str, value: float | None, low: float = 0.6, texts_of: int | None = None) -> FitRow:
+    of = feature if texts_of is None else texts_of
+    return FitRow(feature, measure, of, value, None if value is not None else "never fired", low, 1.0, 20)
+
+
+class TestCaptures:
+    def test_a_probe_captures_where_the_auroc_is_high_and_surely_above_chance(self) -> None:
+        rows = [fit(1, "list", 0.9), fit(2, "list", 0.69), fit(3, "list", 0.9, low=0.4), fit(4, "list", None)]
+        others = [fit(1, "list", 0.9, texts_of=2), fit(2, "list", 0.4, texts_of=3), fit(1, "tree", 0.9)]
+        found = captured([*rows, *others], "list")
+        assert found.own == {1: True, 2: False, 3: False}
+        assert (found.by_chance.value, found.by_chance.n) == (0.5, 2)
+
+    def test_classes_count_what_both_probes_have_measured(self) -> None:
+        by_list, by_tree = {1: True, 2: True, 3: False, 4: True}, {1: True, 2: False, 3: True, 5: False}
+        assert captures([1, 2, 3, 4, 5], by_list, by_tree) == {
+            "both": 1,
+            "list only": 1,
+            "tree only": 1,
+            "neither": 0,
+        }
+        kinds = {1: "concept", 2: "concept", 3: "dead", 4: "other", 5: "other"}
+        values = {A: measured([], range(6)), B: measured([], range(6))}
+        found = classes(kinds, by_list, by_tree, values, A, 0)
+        assert [(item.kind, item.n) for item in found] == [("dead", 1), ("concept", 2), ("other", 2), ("all", 5)]
+        assert sum(item.n for item in found[:-1]) == found[-1].n
+        assert found[1].share.value == pytest.approx(0.4)
+        assert found[1].choice is None
+
+
+def planted_values(best: Sequence[bool], seed: int = 0) -> dict[ProbeSettings, Measured]:
+    """Features on which the decoder is better by .1 where `best`, and worse by .1 elsewhere."""
+    noise = np.random.default_rng(seed).normal(0, 0.01, len(best))
+    levels = {A: [0.6] * len(best), B: [0.7 if one else 0.5 for one in best]}
+    return {
+        setting: measured(
+            [fit(f, m, own[f] + noise[f] * (setting == B)) for f in range(len(best)) for m in ("list", "tree")]
+            + [fit(f, m, 0.5, texts_of=f + 1000) for f in range(len(best)) for m in ("list", "tree")],
+            range(len(best)),
+        )
+        for setting, own in levels.items()
+    }
+
+
+class TestPredictions:
+    def test_a_planted_cause_is_found_and_worth_what_it_is_worth(self) -> None:
+        dice = np.random.default_rng(1)
+        columns = dice.normal(size=(200, len(COLUMNS)))
+        best = [bool(row[2] > 0.3) for row in columns]
+        known = {feature: row.tolist() for feature, row in enumerate(columns)}
+        (found,) = predictions(planted_values(best), axes_of([A, B]), known, CHOSEN_BY, 0)
+        assert found.axis == "weights"
+        assert found.n_best == {"encoder": 200 - sum(best), "decoder": sum(best)}
+        assert (found.accuracy.value or 0) > 0.9
+        assert found.ahead.low is not None
+        assert found.ahead.low > 0.15
+        assert found.gain.value == pytest.approx(0.1 * sum(best) / 200, abs=0.015)
+
+    def test_columns_of_noise_are_not_ahead_of_the_majority(self) -> None:
+        dice = np.random.default_rng(2)
+        known = {feature: dice.normal(size=len(COLUMNS)).tolist() for feature in range(200)}
+        best = [bool(one) for one in dice.random(200) < 0.4]
+        (found,) = predictions(planted_values(best), axes_of([A, B]), known, CHOSEN_BY, 0)
+        assert found.ahead.low is not None
+        assert found.ahead.low < 0
+        assert found.majority.value == pytest.approx(1 - sum(best) / 200, abs=0.01)
+
+    def test_where_one_value_is_always_best_there_is_nothing_to_tell(self) -> None:
+        known = {feature: [0.0] * len(COLUMNS) for feature in range(50)}
+        (found,) = predictions(planted_values([True] * 50), axes_of([A, B]), known, CHOSEN_BY, 0)
+        assert found.accuracy.value is None
+        assert found.accuracy.reason is not None
+
+    def test_what_is_known_beforehand_is_read_off_the_weights(self, subject: Subject) -> None:
+        n_features = subject.card.n_features
+        found = known_beforehand(subject, range(n_features), dict.fromkeys(range(n_features - 2), 0.01))
+        assert found.keys() == {*range(n_features - 2)}, "those of unknown frequency are left out"
+        encoder, decoder = subject.encoder_rows([4])[0], subject.decoder_rows([4])[0]
+        cosine = float(encoder @ decoder / encoder.norm() / decoder.norm())
+        assert found[4][:4] == pytest.approx([float(decoder.norm()), float(encoder.norm()), cosine, -2.0], rel=1e-4)
+
+
+class TestGrid:
+    BASE = ProbeSettings()
+
+    def test_every_combination_once_resolved_in_the_order_asked_for(self) -> None:
+        grid = Grid({"weights": ("encoder", "decoder"), "scale": (2.5, None, 3.8), "pca": ((), (0.1, 0.05))})
+        found = grid.settings(self.BASE, 3.8)
+        assert len(found) == 2 * 2 * 2, "the default scale is 3.8, which is named twice"
+        assert found[0].vector == VectorSettings(weights="encoder", scale=2.5)
+        assert {s.vector.scale for s in found} == {2.5, 3.8}
+
+    def test_names_say_what_varies_and_no_more(self) -> None:
+        grid = Grid({"weights": ("encoder", "decoder")})
+        assert [*names_of(grid.settings(self.BASE, 3.8)).values()] == ["encoder", "decoder"]
+        grid = Grid({"scale": (2.5, 3.8), "exponent": (1.0, 2.0)})
+        names = [*names_of(grid.settings(self.BASE, 3.8)).values()]
+        assert names[0] == "encoder, scale 2.5, exponent 1"
+        assert len({*names}) == 4
+
+    def test_bad_values_are_refused(self) -> None:
+        with pytest.raises(SettingsError, match="PCA weights"):
+            Grid({"pca": ((2.0,),)}).settings(self.BASE, 3.8)
+
+    def test_a_trees_essence_hangs_on_no_exponent_and_a_lists_on_no_prompt(self) -> None:
+        one, other = Grid({"exponent": (1.0, 2.0)}).settings(self.BASE, 3.8)
+        assert essence_of("tree", one) == essence_of("tree", other)
+        assert essence_of("tokens", one) != essence_of("tokens", other)
+        one, other = Grid({"prompt": ("definition", "x {ghost} y")}).settings(self.BASE, 3.8)
+        assert essence_of("tree", one) != essence_of("tree", other)
+        assert essence_of("tokens", one) == essence_of("tokens", other)
+
+
+class TestRecommended:
+    SETTINGS = ProbeSettings(vector=VectorSettings(weights="decoder", scale=2.0, pca=(0.1,)))
+
+    @pytest.fixture
+    def log(self, tmp_path: object) -> RunLog:
+        log = RunLog.open(tmp_path / "log.db")  # type: ignore[operator]
+        run_id = log.begin_run(identity(explainer="compare"), [1]).run_id
+        corpus_id = log.begin_corpus(corpus_identity())
+        id = log.comparisons.begin(ComparisonIdentity(run_id=run_id, corpus_id=corpus_id, settings={}))
+        log.comparisons.recommend(card().fingerprint, id, A, "an older one")
+        log.comparisons.recommend(card().fingerprint, id, self.SETTINGS, "because")
+        return log
+
+    def test_what_is_not_given_is_taken_from_the_latest_recommendation(self, log: RunLog) -> None:
+        with log:
+            config = taken_up(resolve({"recommended": True}), log, card())
+            assert config.probe.vector == self.SETTINGS.vector.model_copy(update={"weights": "encoder"})
+            assert config.weights_plan == ("decoder",)
+            assert config.probe.tree == RunConfig().probe.tree
+
+    def test_what_is_given_stands(self, log: RunLog) -> None:
+        with log:
+            given = {"recommended": True, "scale": 1.5, "weights": "blend:0.5", "exponent": 1.4}
+            config = taken_up(resolve(given), log, card())
+            assert (config.probe.vector.scale, config.probe.vector.pca) == (1.5, (0.1,))
+            assert config.weights_plan == ("blend:0.5",)
+
+    def test_it_is_told_and_not_used_unless_asked_for(self, log: RunLog) -> None:
+        with log:
+            config = resolve({})
+            assert taken_up(config, log, card()) == config
+            ((name, words),) = advice(config, log, card())
+            assert name == "advice"
+            assert "decoder, scale 2, pca 0.1 (not used; --recommended does)" in words
+
+    def test_another_subject_has_none(self, log: RunLog) -> None:
+        with log:
+            other = card(fingerprint="e" * 64)
+            assert [*advice(resolve({}), log, other)] == []
+            with pytest.raises(LogError, match="holds no recommendation for tiny"):
+                taken_up(resolve({"recommended": True}), log, other)
