@@ -10,8 +10,9 @@ Development half: features of every other concept, by a seeded shuffle, so that 
 import argparse
 import random
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import islice
 from pathlib import Path
 
@@ -75,8 +76,13 @@ def main() -> None:
     print(f"{len(features)} features with a known concept: {len(development)} choose, {len(reported)} are reported on")
     maxima = _maxima(subject, [*features])
     rows: list[Row] = []
+
+    @cache
+    def trees(settings: ProbeSettings) -> dict[int, Tree]:
+        return {tree.feature: tree for tree in _trees(subject, [*features], settings, maxima)}
+
     for way in ways(subject, asked.adapter):
-        rows.append(measured(subject, truth, way, development, reported, maxima))
+        rows.append(measured(trees, truth, way, development, reported))
         print(_words(rows[-1], rows[0], asked.seed), flush=True)
     print(_random_failures(subject, asked.seed))
 
@@ -139,8 +145,8 @@ def _steered() -> list[Way]:
     for ghost in (False, True):
         candidates = tuple(
             (
-                f"{strength:g} at {at}",
-                _settings(steering={"mode": "clamp", "strength": strength, "at": at, "ghost": ghost}),
+                f"{n:g} at {at}",
+                _settings(steering={"mode": "clamp", "strength": n, "at": at, "ghost": ghost}),
             )
             for at in ("ghost", "after", "all")
             for n in STRENGTHS
@@ -159,18 +165,14 @@ def _settings(**parts: object) -> ProbeSettings:
 
 
 def measured(
-    subject: Subject,
+    trees: Callable[[ProbeSettings], dict[int, Tree]],
     truth: ShippedTruth,
     way: Way,
     development: Sequence[int],
     reported: Sequence[int],
-    maxima: Mapping[int, float],
 ) -> Row:
     """Chooses the candidate that names most on the development half."""
-    found = {
-        name: {tree.feature: tree for tree in _trees(subject, [*development, *reported], settings, maxima)}
-        for name, settings in way.candidates
-    }
+    found = {name: trees(settings) for name, settings in way.candidates}
 
     def right(name: str, of: Sequence[int], most: int) -> list[bool]:
         return [_names(found[name][feature], truth, way.by_lift, most) for feature in of]
