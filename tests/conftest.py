@@ -1,6 +1,6 @@
-"""Subjects shared by the tests: loaded once, changed by none."""
+"""What tests share: subjects that are loaded once and changed by none, and the command line."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 
@@ -8,6 +8,8 @@ import pytest
 
 from probes.sae_formats import copies
 from probes.subject import Subject
+from tests.fault_runs import Interpret, commands, environment
+from tests.score_commands import tiny_options
 from tests.subjects import FAMILIES, tiny_subject
 
 
@@ -45,3 +47,23 @@ def sae_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty folder in place of the user's cache of SAEs."""
     monkeypatch.setattr(copies, "folder", lambda: tmp_path / "cache")
     return tmp_path / "cache"
+
+
+@pytest.fixture
+def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """An empty working folder, and no keys but the tests' own."""
+    monkeypatch.chdir(tmp_path)
+    with environment():
+        yield
+
+
+@pytest.fixture
+def interpret(own_folder: None, capsys: pytest.CaptureFixture[str]) -> Interpret:  # noqa: ARG001, a folder to write in
+    """The command line, in this process and a folder of its own."""
+    return commands(capsys)
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """The options that name a tiny random subject."""
+    return tiny_options(tmp_path_factory.mktemp("subject"))

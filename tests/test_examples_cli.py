@@ -2,7 +2,6 @@
 
 import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,33 +13,18 @@ from probes.demo.shipped import load_truth
 from probes.presets import SubjectSource
 from probes.subject import Subject, load_subject
 from tests.example_files import lines, plain, write
-from tests.fault_runs import Interpret, commands, environment
+from tests.fault_runs import Interpret
 from tests.fitting import texts
 from tests.llm_script import Asked, Reply
 from tests.llm_server import LLMServer
-from tests.score_commands import LOG, N_FEATURES, label, named, said, stored, tiny_options
+from tests.score_commands import LOG, N_FEATURES, label, named, said, stored
 from tests.subjects import D_MODEL, sae_config
+
+pytestmark = pytest.mark.usefixtures("own_folder")
 
 DEMO = ("--tokens", "3000")
 KNOWN = sorted(load_truth().features)[:3]
 OPTIONS = ("--features", ",".join(map(str, KNOWN)))
-
-
-@pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.chdir(tmp_path)
-    with environment():
-        yield
-
-
-@pytest.fixture
-def interpret(capsys: pytest.CaptureFixture[str]) -> Interpret:
-    return commands(capsys)
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    return tiny_options(tmp_path_factory.mktemp("subject"))
 
 
 @pytest.fixture(scope="module")

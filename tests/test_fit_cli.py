@@ -10,30 +10,15 @@ from agent.runlog import Review, RunLog, ScoreRow, ScoringIdentity
 from probes.adapter import Adapter, read_adapter
 from probes.settings import AdapterFile
 from probes.subject import Subject
-from tests.fault_runs import Interpret, commands, environment
+from tests.fault_runs import Interpret
 from tests.logged import corpus_identity, score
-from tests.score_commands import LOG, N_FEATURES, label, named, said, tiny_options
+from tests.score_commands import LOG, N_FEATURES, label, named, said
+
+pytestmark = pytest.mark.usefixtures("own_folder")
 
 WORDS = ("cat", "mat", "dog", "ball", "old", "house", "small", "garden", "of", "the", "animal", "word", "thing", "kind")
 TO = ("--to", "a.safetensors", "--steps", "4")
 SMALL = ("--cutoff", "0.05", "--max-depth", "3")
-
-
-@pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.chdir(tmp_path)
-    with environment():
-        yield
-
-
-@pytest.fixture
-def interpret(capsys: pytest.CaptureFixture[str]) -> Interpret:
-    return commands(capsys)
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    return tiny_options(tmp_path_factory.mktemp("subject"))
 
 
 @pytest.fixture(scope="module")
@@ -150,7 +135,7 @@ class TestFile:
 
 class TestRun:
     @pytest.fixture
-    def reviewed(self, subject: Subject) -> None:
+    def reviewed(self, own_folder: None, subject: Subject) -> None:  # noqa: ARG002
         """A run of which 11 labels are accepted, one edited, one rejected, and three score well."""
         label(subject, {feature: f"word {feature}" for feature in range(30)})
         with RunLog.open(LOG) as log:

@@ -14,26 +14,16 @@ from agent.llm.models import DEFAULTS
 from agent.llm.openai import OpenAI
 from agent.llm.prices import cost_usd
 from tests.fault_cases import PROVIDERS, always, on
-from tests.fault_runs import Interpret, commands, environment, subject_options
+from tests.fault_runs import Interpret, subject_options
 from tests.llm_script import Reply
 from tests.llm_server import LLMServer
+
+pytestmark = pytest.mark.usefixtures("own_folder")
 
 
 @pytest.fixture(scope="module")
 def subject(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     return subject_options(tmp_path_factory.mktemp("subject"))
-
-
-@pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.chdir(tmp_path)
-    with environment():
-        yield
-
-
-@pytest.fixture
-def interpret(capsys: pytest.CaptureFixture[str]) -> Interpret:
-    return commands(capsys)
 
 
 @pytest.fixture

@@ -15,25 +15,10 @@ from safetensors.torch import save_file
 from agent.gathering import BASE_URL_VARIABLE
 from agent.runlog import RunLog
 from tests.example_files import SAE, api_record, lines, np_text, plain, write
-from tests.fault_runs import Interpret, commands, environment
-from tests.score_commands import LOG, N_FEATURES, label, named, said, stored, tiny_options
+from tests.fault_runs import Interpret
+from tests.score_commands import LOG, N_FEATURES, label, named, said, stored
 
-
-@pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.chdir(tmp_path)
-    with environment():
-        yield
-
-
-@pytest.fixture
-def interpret(capsys: pytest.CaptureFixture[str]) -> Interpret:
-    return commands(capsys)
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    return tiny_options(tmp_path_factory.mktemp("subject"))
+pytestmark = pytest.mark.usefixtures("own_folder")
 
 
 class TestImport:
