@@ -129,4 +129,9 @@ def _closing(fitted: Fitted, path: str, settings: FitSettings) -> str:
             "No step made the loss on the labels to stop by less: the adapter is the unfitted vector, centroid and "
             f"default scale. It is in {path}."
         )
-    return f"The adapter is in {path}; to use it: {use}"
+    change = paired_difference(fitted.held_out.end, fitted.held_out.start, settings.seed)
+    doubt = "" if change.high is not None and change.high < 0 else f" {_DOUBT}"
+    return f"The adapter is in {path}; to use it: {use}.{doubt}"
+
+
+_DOUBT = "But on labels held out nothing shows that it reads features better than centroid and default scale do."

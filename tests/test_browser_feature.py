@@ -73,6 +73,7 @@ def test_the_script_draws_what_the_terminal_draws(page: Page, least: float, most
 
 def test_the_slider_redraws_at_once_and_asks_nothing(page: Page) -> None:
     figure = page.locator("figure.tree").first
+    expect(figure.locator(".node").first).to_be_visible()
     before = figure.locator(".node").count()
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
@@ -229,11 +230,14 @@ def test_the_table_is_filtered_walked_and_left_by_key(browser: Browser, address:
         page.get_by_label("Status").select_option("labelled")
         page.get_by_role("button", name="Show").click()
         expect(page.locator("#labels tbody tr")).to_have_count(2)
+        page.wait_for_load_state()
         page.keyboard.press("j")
         page.keyboard.press("j")
         page.keyboard.press("Enter")
         expect(page).to_have_url(f"{address}/runs/1/features/8?status=labelled")
+        page.wait_for_load_state()  # keys are bound by then
         page.keyboard.press("[")
         expect(page).to_have_url(f"{address}{PAGE}?status=labelled")
+        page.wait_for_load_state()
         page.keyboard.press("t")
         expect(page).to_have_url(f"{address}/runs/1/labels?status=labelled")

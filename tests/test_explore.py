@@ -187,7 +187,7 @@ def test_one_thread_owns_the_subject(monkeypatch: pytest.MonkeyPatch, visitor: T
         stream(visitor, f"feature={feature}&{FINE}")
 
     assert len(threads) == 1
-    assert threads.pop().startswith("device")
+    assert threads.pop().startswith("explore")
     assert device_of(subject) is device_of(subject)
 
 

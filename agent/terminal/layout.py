@@ -30,9 +30,9 @@ _HUES = ("#2f6f9f", "#b3572b", "#4a7d3c", "#7b4f9d", "#a3384f", "#3b7f7a")
 """One for each child of the root, in order; they return after the sixth."""
 LIFT_BOUNDS = (-2.0, -0.5, 0.5, 2.0, 4.0)
 """Nats, between the steps of colour."""
-LIFT_HUES = ("#2166ac", "#7fb2d6", "#a8a49b", "#f0a868", "#dd6b20", "#9c2f0a")
-"""From less probable than after a random direction, over no difference, to more; blue and orange also tell apart for
-the colour-blind."""
+LIFT_HUES = ("#8a6d3b", "#b5a37c", "#b4b7ba", "#86b0d8", "#3f82c4", "#0f4f96")
+"""From less probable than after a random direction, over no difference, to more; brown and blue also tell apart for
+the colour-blind. The review pages have the same."""
 _LEGEND = "lift: nats more probable than after random directions; pale: not compared"
 _UNKNOWN_HUE = "#d0ccc4"
 
