@@ -63,6 +63,7 @@ class _Session:
         """Does what a key asks for; whether that was a verdict."""
         if key == "u":
             undone = self.log.undo_review(row.label_id, self.reviewer)
+            self.n_kept = max(0, self.n_kept - bool(undone))  # what an earlier session kept was not counted
             self._say("Taken back." if undone else "There is no review of yours to take back.")
         elif key in _VERDICTS:
             self._keep(row, {"verdict": _VERDICTS[key]})
