@@ -7,8 +7,10 @@ from dataclasses import dataclass, fields
 from typing import Protocol, Self
 
 import torch
-from jaxtyping import Bool, Float, Float64, Int
+from jaxtyping import Bool, Float, Float64, Int, Shaped
 from torch import Tensor
+
+from probes.transfer import sent
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ class Choice(Protocol):
     """How children are chosen."""
 
     def read(self, logits: Float[Tensor, "n vocab"], marks: Int[Tensor, " n"]) -> tuple[Tensor, ...]:
-        """What is to be known of these logits, in columns that can be joined; may overwrite the logits."""
+        """What is to be known of these logits, in columns that can be joined."""
         ...
 
     def keep(self, nodes: Nodes, depth: int, read: tuple[Tensor, ...]) -> Kids:
@@ -68,10 +70,8 @@ class Likeliest:
 
     def read(self, logits: Float[Tensor, "n vocab"], marks: Int[Tensor, " n"]) -> tuple[Tensor, ...]:  # noqa: ARG002
         """Tokens and their probabilities, each row in falling order."""
-        values, tokens = top_k(logits, min(self.top_k, logits.shape[1]))
-        peak = values[:, :1]
-        # a softmax of the top k only; in place, since logits are large and nobody reads them again
-        return tokens, (values - peak).exp() / logits.sub_(peak).exp_().sum(dim=-1, keepdim=True)
+        tokens = top_ids(logits, min(self.top_k, logits.shape[1]))
+        return tokens, softmax(logits).gather(1, tokens)
 
     def keep(self, nodes: Nodes, depth: int, read: tuple[Tensor, ...]) -> Kids:
         """Those that reach the cutoff."""
@@ -106,10 +106,8 @@ class Given:
     def read(self, logits: Float[Tensor, "n vocab"], marks: Int[Tensor, " n"]) -> tuple[Tensor, ...]:
         """The children's probabilities, after the first's the second node's and so on."""
         place, kids = self._below(marks)
-        at = place.to(logits.device), self._token[kids].to(logits.device)
-        peak = logits.amax(dim=-1, keepdim=True)
-        wanted = logits[at] - peak[at[0], 0]
-        share = wanted.exp() / logits.sub_(peak).exp_().sum(dim=-1)[at[0]]
+        at = sent(place, logits.device), sent(self._token[kids], logits.device)
+        share = softmax(logits)[at].float()
         return (share.clamp(min=torch.finfo(torch.float32).tiny),)  # its logarithm is wanted
 
     def keep(self, nodes: Nodes, depth: int, read: tuple[Tensor, ...]) -> Kids:  # noqa: ARG002
@@ -126,22 +124,35 @@ class Given:
         return place, self._order[self._first[marks][place] + within]
 
 
-def top_k(logits: Float[Tensor, "n vocab"], k: int) -> tuple[Float[Tensor, "n k"], Int[Tensor, "n k"]]:
-    """The k largest of each row, falling, and where they are.
+def softmax(logits: Float[Tensor, "n vocab"]) -> Float[Tensor, "n vocab"]:
+    """Probabilities in the logits' own precision, which is all they have, but for float16: its range is too small."""
+    return logits.softmax(dim=-1, dtype=torch.float32 if logits.dtype == torch.float16 else None)
+
+
+def top_ids(logits: Float[Tensor, "n vocab"], k: int) -> Int[Tensor, "n k"]:
+    """Where the k largest of each row are, the largest first.
 
     They lie in the k blocks with the largest maxima, so only those are searched: half the time of a search of the row.
     """
     n, vocab = logits.shape
-    n_blocks = vocab // _BLOCK
-    if n_blocks < 4 * k:
-        whole = logits.topk(k, dim=-1)
-        return whole.values, whole.indices
-    tail = torch.arange(n_blocks * _BLOCK, vocab, device=logits.device).expand(n, -1)
-    best = logits[:, : n_blocks * _BLOCK].unflatten(1, (n_blocks, _BLOCK)).amax(dim=-1).topk(k, sorted=False).indices
-    inside = best[:, :, None] * _BLOCK + torch.arange(_BLOCK, device=logits.device)
-    ids = torch.cat([inside.flatten(1), tail], dim=1)
-    top = logits.gather(1, ids).topk(k, dim=-1)
-    return top.values, ids.gather(1, top.indices)
+    in_blocks = vocab // _BLOCK * _BLOCK
+    if in_blocks < 4 * k * _BLOCK:
+        return logits.topk(k, dim=-1).indices
+    places = torch.arange(vocab, device=logits.device)
+    best = _blocks(logits[:, :in_blocks]).amax(dim=-1).topk(k, sorted=False).indices
+    inside = _blocks(places[:in_blocks])[best].flatten(1)
+    ids = torch.cat([inside, places[in_blocks:].expand(n, -1)], dim=1)
+    return ids.gather(1, logits.gather(1, ids).topk(k, dim=-1).indices)
 
 
 _BLOCK = 128
+
+
+def _blocks(row: Shaped[Tensor, "*n in_blocks"]) -> Shaped[Tensor, "*n n_blocks block"]:
+    """Cut so that maxima are found fast: on a CPU from neighbours, on a GPU from what lies a stride apart."""
+    n_blocks = row.shape[-1] // _BLOCK
+    if row.device.type == "cpu":
+        cut: Tensor = row.unflatten(-1, (n_blocks, _BLOCK))
+    else:
+        cut = row.unflatten(-1, (_BLOCK, n_blocks)).transpose(-1, -2)
+    return cut

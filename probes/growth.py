@@ -5,43 +5,28 @@ goes first, so forwards stay full while memory stays small; new trees are plante
 are left the shallowest goes first, which fills the depths below it. Knows neither features nor how ghosts are made.
 """
 
-from collections import defaultdict, deque
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
 import torch
 from jaxtyping import Float, Float64, Int
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import PreTrainedModel
 
 from probes.choosing import Choice, Given, Likeliest, Nodes, Trie
 from probes.errors import SubjectError
+from probes.frontier import Frontier, Queue
+from probes.memory import budget_of, peak_bytes
 from probes.path_cache import PathCache
 from probes.prompt import PromptIds
 from probes.readout import Readout
 from probes.rows import Lineage, Rows
 from probes.settings import TreeSettings
-
-
-@dataclass(frozen=True)
-class Budget:
-    """What one batch of trees may take."""
-
-    nodes: int
-    """Nodes in one forward."""
-    cache_bytes: int
-    """Keys and values."""
-    logits_bytes: int
-    """Logits read at a time, in float32; a copy or two of them come and go on top."""
-
-
-MIB = 2**20
-ON_CPU = Budget(nodes=1024, cache_bytes=256 * MIB, logits_bytes=16 * MIB)
-"""Logits that stay within a CPU's caches: more at a time are slower there."""
-ON_ACCELERATOR = Budget(nodes=4096, cache_bytes=4096 * MIB, logits_bytes=512 * MIB)
-TREES_AT_ONCE = 1024
+from probes.transfer import Fetched, sent
 
 
 class Ground(Protocol):
@@ -85,45 +70,13 @@ class Columns:
 
 
 @dataclass(frozen=True)
-class _Frontier:
-    """Nodes of one depth that wait, with the rows of all that stands before them."""
+class _Launched:
+    """Nodes of one depth whose forward has been asked for; their paths end in their own rows."""
 
+    depth: int
     nodes: Nodes
-    trunks: Int[Tensor, "n pos"]
-
-    def at(self, where: slice) -> "_Frontier":
-        return _Frontier(self.nodes.at(where), self.trunks[where])
-
-
-class _Queue:
-    """Waiting nodes by depth, first come first served: so the children of a depth's nodes come in their order."""
-
-    def __init__(self) -> None:
-        self._waiting: dict[int, deque[_Frontier]] = defaultdict(deque)
-        self._count: dict[int, int] = defaultdict(int)
-
-    def put(self, depth: int, frontier: _Frontier, first: bool = False) -> None:
-        if len(frontier.nodes):
-            (self._waiting[depth].appendleft if first else self._waiting[depth].append)(frontier)
-            self._count[depth] += len(frontier.nodes)
-
-    def depths(self, least: int = 1) -> list[int]:
-        """Those at which so many wait, rising."""
-        return sorted(depth for depth, count in self._count.items() if count >= least)
-
-    def take(self, depth: int, most: int) -> _Frontier:
-        taken: list[_Frontier] = []
-        room = most
-        while room and self._waiting[depth]:
-            frontier = self._waiting[depth].popleft()
-            if len(frontier.nodes) > room:
-                self._waiting[depth].appendleft(frontier.at(slice(room, None)))
-                frontier = frontier.at(slice(room))
-            taken.append(frontier)
-            room -= len(frontier.nodes)
-        self._count[depth] -= most - room
-        nodes = Nodes(*(torch.cat([getattr(f.nodes, name) for f in taken]) for name in Nodes.__dataclass_fields__))
-        return _Frontier(nodes, torch.cat([f.trunks for f in taken]))
+    paths: Int[Tensor, "n pos"]
+    read: Fetched
 
 
 class _Growth:
@@ -132,15 +85,20 @@ class _Growth:
     def __init__(self, cache: PathCache, ghosts: Tensor, choice: Choice, stock: Rows, first: int) -> None:
         self.cache, self.ghosts, self.choice, self.stock, self.first = cache, ghosts, choice, stock, first
         self.lineage = Lineage(stock)
-        self.queue = _Queue()
+        self.queue = Queue()
         self.shared: Tensor = torch.empty(0, dtype=torch.long)
         """Rows of what stands before every ghost."""
         self.n_planted = 0
+        self.launched: _Launched | None = None
         self.found: list[tuple[int, Nodes]] = []
 
     @property
     def unplanted(self) -> int:
         return len(self.ghosts) - self.n_planted
+
+    @property
+    def done(self) -> bool:
+        return not (self.unplanted or self.launched or self.queue.depths())
 
 
 class Grower:
@@ -159,10 +117,10 @@ class Grower:
         self._before = () if everywhere else prompt.before
         self._rest = prompt.ids if everywhere else prompt.rest
         self._ghost_at = prompt.ghost_position if everywhere else 0
-        self._budget = ON_CPU if self._model.device.type == "cpu" else ON_ACCELERATOR
+        self.budget = budget_of(self._model.device, self._node_bytes)
         vocab = self._model.get_input_embeddings().weight.shape[0]
-        self._read_at_once = max(1, self._budget.logits_bytes // (4 * vocab))
-        self._at_once = self._budget.nodes if self._readout.splits else min(self._budget.nodes, self._read_at_once)
+        self._read_at_once = max(1, self.budget.logits_bytes // (4 * vocab))
+        self._at_once = self.budget.nodes if self._readout.splits else min(self.budget.nodes, self._read_at_once)
 
     def grow(self, ghosts: Float[Tensor, "n d_model"], least: float = 0.0) -> Iterator[Columns]:
         """One tree per ghost, in their order, of nodes of at least the probability `least`.
@@ -170,9 +128,9 @@ class Grower:
         Ghosts are scaled as the embedding's output is.
         """
         settings, cutoff = self.settings, max(self.settings.cutoff, least)
-        choice = Likeliest(cutoff, settings.top_k, settings.max_depth)
-        for first in range(0, len(ghosts), TREES_AT_ONCE):
-            yield from _columns(self._run(ghosts[first : first + TREES_AT_ONCE], choice, first))
+        choice, together = Likeliest(cutoff, settings.top_k, settings.max_depth), self.budget.trees
+        for first in range(0, len(ghosts), together):
+            yield from _columns(self._run(ghosts[first : first + together], choice, first))
 
     def follow(self, ghosts: Float[Tensor, "n d_model"], trie: Trie) -> Float64[Tensor, "n n_nodes"]:
         """How probable every node of `trie` is after each of the ghosts, cumulative from the root."""
@@ -188,59 +146,54 @@ class Grower:
         The ghosts are the `first` and those that follow it of all that are steered.
         """
         growth = self._begin(ghosts, choice, first)
-        while True:
-            depth, most = self._next(growth)
+        while not growth.done:
             try:
-                if most:
-                    self._expand(growth, depth, most)
-                elif growth.unplanted:
-                    self._plant(growth)
-                else:
-                    return growth.found
+                launched = self._launch(growth)
             except torch.OutOfMemoryError:
                 self._halve()
+            else:
+                self._settle(growth)
+                growth.launched = launched
+        return growth.found
 
     def _begin(self, ghosts: Float[Tensor, "n d_model"], choice: Choice, first: int) -> _Growth:
         """Nothing planted yet; what stands before the ghosts is computed once for all."""
-        row_bytes = self._row_bytes()
         least = len(self._before) + len(self._rest) + self.settings.max_depth
-        growth = _Growth(
-            PathCache(self._model), ghosts, choice, Rows(max(least, self._budget.cache_bytes // row_bytes)), first
-        )
+        stock = Rows(max(least, self.budget.cache_bytes // self._row_bytes))
+        growth = _Growth(PathCache(self._model), ghosts, choice, stock, first)
         if self._before:
             growth.shared = growth.stock.take(len(self._before))
-            growth.cache.see(growth.shared[None], len(self._before), growth.stock.used)
+            growth.cache.see(sent(growth.shared[None], self._model.device), len(self._before), growth.stock.used)
             self._readout.states(growth.cache, torch.tensor([self._before]))
         return growth
 
-    def _next(self, growth: _Growth) -> tuple[int, int]:
-        """The depth whose nodes are next and how many of them; none where trees are to be planted first.
+    def _launch(self, growth: _Growth) -> _Launched | None:
+        """Asks for the next forward; None where what has been asked for must be known first.
 
+        A full batch need not wait for what was asked for before it, so that a GPU goes on while its answers are read.
         So many rows stay free that single nodes, the deepest first, can always go on to the end.
         """
         spare = growth.stock.n_free - self.settings.max_depth
         full = growth.queue.depths(least=self._at_once)
         if full and spare >= self._at_once:
-            return full[-1], self._at_once
+            return self._expand(growth, full[-1], self._at_once)
+        if growth.launched:
+            return None
         if growth.unplanted and spare >= len(self._rest):
-            return 0, 0
+            return self._plant(growth, spare)
         waiting = growth.queue.depths()
-        if not waiting:
-            return 0, 0
-        if spare > 0:
-            return waiting[0] if spare >= self._at_once else waiting[-1], min(spare, self._at_once)
-        return waiting[-1], 1
+        if spare <= 0:
+            return self._expand(growth, waiting[-1], 1)
+        return self._expand(growth, waiting[0 if spare >= self._at_once else -1], min(spare, self._at_once))
 
-    def _plant(self, growth: _Growth) -> None:
+    def _plant(self, growth: _Growth, spare: int) -> _Launched:
         """The next trees' roots: their prompts from the ghost on."""
-        spare = growth.stock.n_free - self.settings.max_depth
         n = max(1, min(growth.unplanted, self._at_once // len(self._rest), spare // len(self._rest)))
         trees = growth.n_planted + torch.arange(n)
         own = growth.stock.take(n * len(self._rest)).view(n, -1)
         paths = torch.cat([growth.shared.expand(n, -1), own], dim=1)
-        ghosts = growth.ghosts[trees.to(growth.ghosts.device)]
         with _or_back(growth.stock, own.flatten()):
-            with self._ground.ghosts_at(self._ghost_at, ghosts):
+            with self._ground.ghosts_at(self._ghost_at, growth.ghosts[sent(trees, growth.ghosts.device)]):
                 states = self._states(growth, trees, torch.tensor([self._rest]).expand(n, -1), paths, planting=True)
             read = self._read(growth.choice, 0 * trees, states)
         growth.n_planted += n
@@ -248,10 +201,10 @@ class Grower:
         roots = Nodes(trees, growth.lineage.add(none), none, none, torch.ones(n, dtype=torch.float64), 0 * trees)
         growth.found.append((0, roots))
         growth.lineage.own_prompts(roots.number, own[:, :-1])
-        self._branch(growth, 0, roots, paths, read)
+        return _Launched(0, roots, paths, read)
 
-    def _expand(self, growth: _Growth, depth: int, most: int) -> None:
-        """The next nodes of a depth: their own token's forward, and their children."""
+    def _expand(self, growth: _Growth, depth: int, most: int) -> _Launched:
+        """The next nodes of a depth: their own token's forward."""
         frontier = growth.queue.take(depth, most)
         nodes = frontier.nodes
         own = growth.stock.take(len(nodes))
@@ -263,13 +216,14 @@ class Grower:
         except torch.OutOfMemoryError:
             growth.queue.put(depth, frontier, first=True)
             raise
-        self._branch(growth, depth, nodes, paths, read)
+        return _Launched(depth, nodes, paths, read)
 
-    def _branch(
-        self, growth: _Growth, depth: int, nodes: Nodes, paths: Int[Tensor, "n pos"], read: tuple[Tensor, ...]
-    ) -> None:
-        """Notes the children of `nodes`, whose paths end in their own rows; those that are open wait."""
-        kids = growth.choice.keep(nodes, depth, read)
+    def _settle(self, growth: _Growth) -> None:
+        """Notes the children of the nodes that were launched, if any; those that are open wait."""
+        if growth.launched is None:
+            return
+        depth, nodes, paths = growth.launched.depth, growth.launched.nodes, growth.launched.paths
+        kids = growth.choice.keep(nodes, depth, growth.launched.read.wait())
         parents = nodes.number[kids.place]
         found = Nodes(
             nodes.tree[kids.place], growth.lineage.add(parents), parents, kids.token, kids.probability, kids.mark
@@ -278,7 +232,7 @@ class Grower:
             growth.found.append((depth + 1, found))
         open_kids = torch.bincount(kids.place[kids.open], minlength=len(nodes))
         growth.lineage.expand(nodes.number, paths[:, -1], open_kids)
-        growth.queue.put(depth + 1, _Frontier(found.at(kids.open), paths[kids.place[kids.open]]))
+        growth.queue.put(depth + 1, Frontier(found.at(kids.open), paths[kids.place[kids.open]]))
 
     def _states(
         self,
@@ -289,15 +243,16 @@ class Grower:
         planting: bool = False,
     ) -> Float[Tensor, "n hidden"]:
         """What the model has at the last of each sequence's `ids`, which stand in the last rows of its path."""
-        growth.cache.see(paths.to(self._model.device), ids.shape[1], growth.stock.used)
-        with nullcontext() if self._steering is None else self._steering.over(growth.first + trees, planting):
+        growth.cache.see(sent(paths, self._model.device), ids.shape[1], growth.stock.used)
+        steered = nullcontext() if self._steering is None else self._steering.over(growth.first + trees, planting)
+        with steered, sdpa_kernel(_ATTENTION):
             return self._readout.states(growth.cache, ids)
 
-    def _read(self, choice: Choice, marks: Int[Tensor, " n"], states: Float[Tensor, "n hidden"]) -> tuple[Tensor, ...]:
-        """What the choice reads of the logits, a slice of them at a time; one copy to the CPU in the end."""
+    def _read(self, choice: Choice, marks: Int[Tensor, " n"], states: Float[Tensor, "n hidden"]) -> Fetched:
+        """What the choice reads of the logits, a slice of them at a time."""
         pieces = zip(states.split(self._read_at_once), marks.split(self._read_at_once), strict=True)
         read = [choice.read(self._readout.logits(piece), marks) for piece, marks in pieces]
-        return tuple(torch.cat(column).cpu() for column in zip(*read, strict=True))
+        return Fetched(torch.cat(column) for column in zip(*read, strict=True))
 
     def _halve(self) -> None:
         """Half as much at a time, after the device ran out of memory. Raises SubjectError where there is no half."""
@@ -307,13 +262,28 @@ class Grower:
         if self._model.device.type == "cuda":
             torch.cuda.empty_cache()
 
-    @torch.inference_mode()
+    @cached_property
     def _row_bytes(self) -> int:
         """What one token takes in this model's cache, seen on one."""
+        return self._tried(1).row_bytes
+
+    def _node_bytes(self) -> int:
+        """What one node takes on a GPU while its forward runs, seen on some that are as deep as can be."""
+        return peak_bytes(self._model.device, lambda: self._tried(_SAMPLE)) // _SAMPLE
+
+    @torch.inference_mode()
+    def _tried(self, n: int) -> PathCache:
+        """The cache of a forward of n nodes, all with the same rows before them."""
+        length = len(self._before) + len(self._rest) + self.settings.max_depth
         cache = PathCache(self._model)
-        cache.see(torch.zeros(1, 1, dtype=torch.long), 1, 1)
-        self._readout.states(cache, torch.tensor([self._rest[:1]]))
-        return cache.row_bytes
+        cache.see(torch.arange(length).expand(n, -1).to(self._model.device), 1, length)
+        self._readout.states(cache, torch.tensor([self._rest[:1]]).expand(n, -1))
+        return cache
+
+
+_SAMPLE = 64
+_ATTENTION = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
+"""Not cuDNN's, which plans anew for every shape, and growing trees have thousands."""
 
 
 @contextmanager

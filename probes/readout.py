@@ -15,6 +15,7 @@ from transformers import PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutputWithPast
 
 from probes.path_cache import PathCache
+from probes.transfer import sent
 
 
 class Readout:
@@ -31,17 +32,16 @@ class Readout:
 
     def states(self, cache: PathCache, ids: Int[Tensor, "batch new"]) -> Float[Tensor, "batch hidden"]:
         """What the model has at the last position of each sequence, the cache's window being what they see."""
-        ids = ids.to(self._model.device)
+        ids = sent(ids, self._model.device)
         if self.splits:
             states: Tensor = self._model.base_model(input_ids=ids, past_key_values=cache, use_cache=True)[0]
-            return states[:, -1]
+            return states[:, -1].contiguous()  # else the unembedding is multiplied with each of them apart
         logits: Tensor = self._model(input_ids=ids, past_key_values=cache, use_cache=True, **self._last_only).logits
         return logits[:, -1]
 
     def logits(self, states: Float[Tensor, "batch hidden"]) -> Float[Tensor, "batch vocab"]:
-        """float32, the placeholder's minus infinity; may be overwritten."""
-        found: Tensor = self._head(inputs_embeds=states[:, None]).logits[:, -1] if self.splits else states
-        logits = found.float() if found.dtype != torch.float32 else found
+        """In the model's precision; the placeholder's are minus infinity."""
+        logits: Tensor = self._head(inputs_embeds=states[:, None]).logits[:, -1] if self.splits else states
         logits[:, self._placeholder_id] = -torch.inf
         return logits
 

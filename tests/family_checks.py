@@ -76,9 +76,9 @@ class Measured:
     """Mean KL divergence, in nats, of the next token's distribution by what a second table finds for a ghost."""
 
 
-def measure(family: Family, folder: Path) -> Measured:
+def measure(family: Family, folder: Path, device: str = "cpu") -> Measured:
     """Everything at once: `folder` takes the model."""
-    subject = family_subject(folder, family)
+    subject = family_subject(folder, family, device=device, dtype="float32")
     before = {name: tensor.clone() for name, tensor in subject.model.state_dict().items()}
     plain, haunted, placeholder = identity_logits(subject)
     trees = sum((agreement(subject, tree) for tree in grown(subject)), start=Agreement())

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from probes import growth
+from probes import memory
 from probes.activations import residual
 from probes.columns import Columns
 from probes.errors import SettingsError, SubjectError
@@ -142,7 +142,7 @@ def test_features_of_one_batch_may_be_steered_differently(subject: Subject) -> N
 def test_beyond_the_trees_that_grow_at_once_each_is_steered_by_its_own_feature(
     subject: Subject, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(growth, "TREES_AT_ONCE", 2)
+    monkeypatch.setattr(memory, "ON_CPU", replace(memory.ON_CPU, trees=2))
     for tree in grow(subject, [0, 3, 7, 1], steered("after", "clamp")):
         assert_as_by_hand(subject, tree)
 

@@ -3,11 +3,11 @@
 import pytest
 import torch
 
-from probes import growth
-from probes.choosing import top_k
+from probes import choosing, memory
+from probes.choosing import top_ids
 from probes.errors import SettingsError
 from probes.evidence import ProbeRequest, Tree
-from probes.growth import Budget
+from probes.memory import Budget
 from probes.path_cache import PathCache
 from probes.probe import run_probes
 from probes.settings import ProbeSettings, TreeSettings, VectorSettings
@@ -124,7 +124,8 @@ def test_a_tree_is_the_same_in_any_memory(
     subject: Subject, monkeypatch: pytest.MonkeyPatch, nodes: int, cache_rows: int, logits_rows: int
 ) -> None:
     roomy = grow(subject, [0, 1, 2, 3], SETTINGS)
-    monkeypatch.setattr(growth, "ON_CPU", Budget(nodes, cache_rows * ROW_BYTES, logits_rows * 4 * subject.card.vocab))
+    narrow_one = Budget(nodes, 1024, cache_rows * ROW_BYTES, logits_rows * 4 * subject.card.vocab)
+    monkeypatch.setattr(memory, "ON_CPU", narrow_one)
     for wide, narrow in zip(roomy, grow(subject, [0, 1, 2, 3], SETTINGS), strict=True):
         assert narrow.parents == wide.parents
         assert narrow.token_ids == wide.token_ids
@@ -144,7 +145,7 @@ def test_memory_stays_within_the_budget(subject: Subject, monkeypatch: pytest.Mo
         see(cache, paths, n_new, room)
 
     monkeypatch.setattr(PathCache, "see", watch)
-    monkeypatch.setattr(growth, "ON_CPU", Budget(64, rows * ROW_BYTES, 1 << 20))
+    monkeypatch.setattr(memory, "ON_CPU", Budget(64, 1024, rows * ROW_BYTES, 1 << 20))
     nodes = sum(tree.n_nodes for tree in grow(subject, [0, 1, 2, 3], SETTINGS))
     assert highest <= rows < nodes
 
@@ -181,13 +182,14 @@ def test_a_tree_deeper_than_the_model_s_positions_is_refused(subject: Subject) -
         grow(subject, [0], TreeSettings(max_depth=120))
 
 
-def test_top_k_is_torch_s() -> None:
+@pytest.mark.parametrize("cut", ["cpu", "cuda"])
+def test_top_ids_are_torch_s(monkeypatch: pytest.MonkeyPatch, cut: str) -> None:
+    if cut == "cuda":  # as a GPU cuts a row
+        apart = lambda row: row.unflatten(-1, (choosing._BLOCK, -1)).transpose(-1, -2)  # noqa: E731
+        monkeypatch.setattr(choosing, "_blocks", apart)
     logits = torch.randn(9, 5003, generator=torch.Generator().manual_seed(0))
     for k in (1, 5, 40):
-        values, ids = top_k(logits, k)
-        expected = logits.topk(k)
-        assert torch.equal(values, expected.values)
-        assert torch.equal(ids, expected.indices)
+        assert torch.equal(top_ids(logits, k), logits.topk(k).indices)
 
 
 def depth_of(tree: Tree) -> int:

@@ -28,6 +28,7 @@ from transformers import GemmaForCausalLM
 from probes.embedding import EmbeddingTable
 from probes.ghost import ghosts_at
 from probes.growth import Columns, Grower
+from probes.memory import MIB, free_bytes, peak_bytes
 from probes.prompt import PromptIds
 from probes.settings import TokenSettings, TreeSettings
 from probes.tokens import nearest
@@ -117,6 +118,8 @@ def _tables(asked: argparse.Namespace) -> Iterator[str]:
     if asked.device == "cpu":
         yield from _with_vocabulary(asked, machine)
         yield from _memory(asked)
+    else:
+        yield from _gpu_memory(asked, subjects[0])
     yield from _rounded(asked, subjects[0])
     yield from _token_lists(asked, subjects)
 
@@ -169,6 +172,19 @@ def _memory(asked: argparse.Namespace) -> Iterator[str]:
         yield f"{n:>12,} features {peak:>10} MiB"
 
 
+def _gpu_memory(asked: argparse.Namespace, subject: Subject) -> Iterator[str]:
+    """What the engine takes beyond the model, against the budget it made for itself from what was free."""
+    yield from _heading(f"peak memory beyond the model's, {subject.name} weights, {asked.features:,} trees")
+    settings = TreeSettings(cutoff=asked.growth_cutoff)
+    budget = Grower(subject, PROMPT, settings).budget
+    free = free_bytes(subject.model.device)
+    peak = peak_bytes(subject.model.device, lambda: _grown(subject, settings, asked.features))
+    yield (
+        f"{peak / MIB:,.0f} MiB of {free / MIB:,.0f} free; budget: {budget.nodes:,} nodes in a forward, "
+        f"{budget.cache_bytes / MIB:,.0f} MiB of keys and values, {budget.logits_bytes / MIB:,.0f} MiB of logits"
+    )
+
+
 def _rounded(asked: argparse.Namespace, subject: Subject) -> Iterator[str]:
     """How many nodes a tree in bfloat16 has that the one in float32 has not, or the other way round."""
     settings = TreeSettings(cutoff=asked.growth_cutoff)
@@ -177,7 +193,11 @@ def _rounded(asked: argparse.Namespace, subject: Subject) -> Iterator[str]:
     rounded = [_paths(tree) for tree in _trees(Subject("", subject.size, subject.model.bfloat16()), settings, 8)]
     subject.model.to(asked.dtype)
     either = [set(one) | set(other) for one, other in zip(trees, rounded, strict=True)]
-    odd = sum(len(set(one) ^ set(other)) for one, other in zip(trees, rounded, strict=True))
+    apart = [
+        one.get(path, other.get(path, 0.0)) / settings.cutoff
+        for one, other in zip(trees, rounded, strict=True)
+        for path in set(one) ^ set(other)
+    ]
     off = sorted(
         abs(one[path] / other[path] - 1)
         for one, other in zip(trees, rounded, strict=True)
@@ -185,7 +205,8 @@ def _rounded(asked: argparse.Namespace, subject: Subject) -> Iterator[str]:
     )
     yield from _heading(f"bfloat16 against float32, {subject.name} weights, 8 trees, cutoff {settings.cutoff:g}")
     yield (
-        f"{odd:,} of {sum(map(len, either)):,} nodes are in one of the two trees only; probabilities of the others "
+        f"{len(apart):,} of {sum(map(len, either)):,} nodes are in one of the two trees only, "
+        f"{sum(p > 1.2 for p in apart):,} of them more than a fifth above the cutoff; probabilities of the others "
         f"differ by {off[len(off) // 2]:.2%} in the middle, {off[int(0.99 * len(off))]:.1%} at most for 99 %"
     )
 
