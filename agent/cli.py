@@ -77,7 +77,7 @@ def interpret() -> None:
 @run_options
 def run(features: str, new: bool, dry_run: bool, settings_file: Path | None, **options: Any) -> int:
     """Label features; the same command resumes a run that was cut off."""
-    from agent.session import label_features
+    from agent.commands.run import label_features
 
     return label_features(resolve(by_key(options), settings_file), features, new, dry_run)
 
@@ -101,7 +101,7 @@ def tree(
     **options: Any,
 ) -> None:
     """Grow one feature's definition tree."""
-    from agent.single import TreeOutput, show_tree
+    from agent.commands.probe import TreeOutput, show_tree
 
     if as_json + as_dot + (svg_file is not None) + (png_file is not None) > 1:
         raise click.UsageError("--json, --svg, --png and --dot each print a tree in their own way; choose one.")
@@ -116,7 +116,7 @@ def tree(
 @token_options
 def tokens(feature: str, as_json: bool, settings_file: Path | None, **options: Any) -> None:
     """List the tokens nearest to one feature's vector."""
-    from agent.single import show_tokens
+    from agent.commands.probe import show_tokens
 
     show_tokens(resolve(by_key(options), settings_file), feature, as_json)
 
@@ -136,7 +136,7 @@ def log(
     **options: Any,
 ) -> None:
     """List the runs of a log, or the labels of one RUN."""
-    from agent.reading import show_labels, show_runs
+    from agent.commands.log import show_labels, show_runs
 
     config = resolve(by_key(options), settings_file)
     if run_id is not None:
@@ -153,7 +153,7 @@ def log(
 @log_options
 def show(feature: int, run_id: int | None, settings_file: Path | None, **options: Any) -> None:
     """Show everything the log knows about one feature."""
-    from agent.reading import show_feature
+    from agent.commands.log import show_feature
 
     show_feature(resolve(by_key(options), settings_file).log, feature, run_id)
 
@@ -170,7 +170,7 @@ def show(feature: int, run_id: int | None, settings_file: Path | None, **options
 @example_options
 def examples(features: str, imported: str | None, form: str | None, settings_file: Path | None, **options: Any) -> int:
     """Collect texts on which features fire, to score labels on and to show to explainers."""
-    from agent.gathering import gather_examples
+    from agent.commands.examples import gather_examples
 
     return gather_examples(resolve(by_key(options), settings_file), features, imported, form)
 
@@ -190,7 +190,7 @@ def score(
     **options: Any,
 ) -> int:
     """Measure the labels of RUN, or of the latest run, on held-out texts and beside controls."""
-    from agent.measuring import score_labels
+    from agent.commands.score import score_labels
 
     return score_labels(resolve(by_key(options), settings_file), run_id, features, corpus_id, plot)
 
@@ -212,9 +212,9 @@ def compare(
     **options: Any,
 ) -> int:
     """Compare settings: under which of them do tree and token list fit a feature's texts better?"""
-    from agent.comparing import Output, compare_settings
-    from agent.comparing_runs import compare_runs
-    from agent.grids import grid_of, subjects_of
+    from agent.commands.compare import Output, compare_settings
+    from agent.commands.compare_grid import grid_of, subjects_of
+    from agent.commands.compare_runs import compare_runs
 
     grid, options = grid_of(options)
     configs = [resolve(by_key(one), settings_file) for one in subjects_of(options)]
@@ -231,7 +231,7 @@ def compare(
 @taxonomy_options
 def taxonomy(features: str | None, settings_file: Path | None, **options: Any) -> int:
     """Sort the features that were compared: which probe captures them, and which settings work for which."""
-    from agent.classing import classify
+    from agent.commands.taxonomy import classify
 
     return classify(resolve(by_key(options), settings_file), features)
 
@@ -256,7 +256,7 @@ def taxonomy(features: str | None, settings_file: Path | None, **options: Any) -
 @fit_options
 def fit(settings_file: Path | None, **options: Any) -> None:
     """Fit an adapter to labels: the scale and bias with which features' vectors are read best; use it by --adapter."""
-    from agent.fitting import FitRequest, fit_adapter
+    from agent.commands.fit import FitRequest, fit_adapter
 
     asked = {name: options.pop(name) for name in FitRequest.__dataclass_fields__}
     fit_adapter(resolve(by_key(options), settings_file), FitRequest(**asked))
@@ -267,7 +267,7 @@ def fit(settings_file: Path | None, **options: Any) -> None:
 @log_options
 def replay(run_id: int, settings_file: Path | None, **options: Any) -> int:
     """Work a run out again from its logged answers, asking nothing, and compare the labels."""
-    from agent.replaying import replay_run
+    from agent.commands.replay import replay_run
 
     return replay_run(resolve(by_key(options), settings_file).log, run_id)
 
@@ -287,7 +287,7 @@ def export(
     run_id: int | None, path: Path, form: str | None, settings_file: Path | None, log: Path | None, **wanted: Any
 ) -> None:
     """Write a run, or the latest one, for other tools: CSV, JSONL, Parquet, HTML or Neuronpedia's batches."""
-    from agent.exporting import Wanted, export_run
+    from agent.commands.export import Wanted, export_run
 
     export_run(resolve({"log": log}, settings_file).log, run_id, path, form, Wanted(**wanted))
 
@@ -297,7 +297,7 @@ def export(
 @log_options
 def import_(others: tuple[Path, ...], settings_file: Path | None, **options: Any) -> None:
     """Bring what other logs hold, of runs on other machines, into this one; nothing here is overwritten."""
-    from agent.merging import import_logs
+    from agent.commands.import_logs import import_logs
 
     import_logs(resolve(by_key(options), settings_file).log, others)
 
@@ -319,7 +319,7 @@ def serve(
     **options: Any,
 ) -> int:
     """Open a log in the browser: overview, labels, reviews; with a subject named, its probes too."""
-    from agent.serving import Place, serve
+    from agent.commands.serve import Place, serve
 
     place = Place(host, port, read_only, opens, reviewer)
     return serve(resolve(by_key(options), settings_file), place, _names_subject(options))
@@ -335,7 +335,7 @@ def review(
     run_id: int | None, blind: bool, again: bool, reviewer: str | None, settings_file: Path | None, **options: Any
 ) -> int:
     """Judge labels one by one in the terminal: accept, edit, reject, flag, note, undo."""
-    from agent.reviewing import review_labels
+    from agent.commands.review import review_labels
 
     return review_labels(resolve(by_key(options), settings_file).log, run_id, reviewer, blind, again)
 
@@ -344,7 +344,7 @@ def review(
 @doctor_options
 def doctor(settings_file: Path | None, **options: Any) -> None:
     """Tell what is installed and found: device, keys, hub, log; and load the subject if one is named."""
-    from agent.doctor import examine
+    from agent.commands.doctor import examine
     from agent.terminal.display import console, finding
 
     screen = console()

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from agent.asking import Asking
+from agent.calls.asking import Asking
 from agent.evidence.digest import Piece, digest, escaped
 from agent.evidence.excerpts import Exhibit
 from agent.llm.base import Answer, Request

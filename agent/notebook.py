@@ -16,11 +16,11 @@ from typing import Any
 
 from markupsafe import Markup
 
+from agent.commands.export import exported
 from agent.config import GROUPS
 from agent.errors import LogError
 from agent.evidence.branches import Trim
 from agent.evidence.wording import token_words, vector_words
-from agent.exporting import exported
 from agent.runlog import RunLog
 from agent.terminal.drawing import tree_svg
 from eval.export.card import Card, card

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from agent.asking import asked_again, last_answer
+from agent.calls.asking import asked_again, last_answer
 from agent.errors import LogError
 from agent.llm.base import Answer, Request
 from agent.loop import Loop, system_prompt

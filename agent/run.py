@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
 
-from agent.admission import Admission
-from agent.asking import PATIENCE, Asker, Patience
-from agent.budget import Budget, Limits
+from agent.calls.admission import Admission
+from agent.calls.asking import PATIENCE, Asker, Patience
+from agent.calls.budget import Budget, Limits
+from agent.calls.gate import Gate
+from agent.calls.workers import work_through
 from agent.config import RunConfig
-from agent.crew import work_through
-from agent.gate import Gate
 from agent.llm.base import Explainer
 from agent.loop import TEMPLATES, Loop, system_prompt
 from agent.maxima import Maxima

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import TypeVar, cast
 
-from agent.asking import Asking
+from agent.calls.asking import Asking
 from agent.llm.base import Request
 from eval.scorers.base import Question, Reply, system_prompt
 from probes.settings import Value

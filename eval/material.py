@@ -9,7 +9,7 @@ from itertools import islice
 
 import numpy as np
 
-from agent.asking import Asking
+from agent.calls.asking import Asking
 from agent.evidence.digest import escaped
 from agent.evidence.excerpts import Exhibit, exhibits
 from agent.runlog import RunLog

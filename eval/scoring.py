@@ -10,9 +10,9 @@ from typing import Protocol
 
 import numpy as np
 
-from agent.admission import Admission
+from agent.calls.admission import Admission
+from agent.calls.workers import work_through
 from agent.config import ScoreSettings
-from agent.crew import work_through
 from agent.evidence.excerpts import cut, key_of
 from agent.loop import PURPOSE
 from agent.runlog import CallRow, LabelRow, RunLog, ScoreRow

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
 from typing import Any, ParamSpec
 
-from agent.admission import Admission
-from agent.budget import Budget, Limits
+from agent.calls.admission import Admission
+from agent.calls.budget import Budget, Limits
+from agent.calls.gate import Gate
 from agent.config import RunConfig
-from agent.gate import Gate
 from agent.llm.base import Answer, Bound, Exchange, Fault, Form, Request, Usage
 from agent.runlog import RunRow
 from agent.schema import Outcome, Proposal

@@ -12,9 +12,9 @@ from unittest import mock
 
 import pytest
 
+import agent.commands.run
 import agent.run
-import agent.session
-from agent.asking import Patience
+from agent.calls.asking import Patience
 from agent.cli import main
 from agent.llm import make_explainer
 from agent.replay import Verdict, replay
@@ -158,7 +158,7 @@ def commands(capture: pytest.CaptureFixture[str]) -> Interpret:
     def interpret(*arguments: str) -> Ran:
         capture.readouterr()
         quick = partial(run_features, patience=QUICK)
-        with mock.patch.object(agent.session, "run_features", quick), pytest.raises(SystemExit) as ended:
+        with mock.patch.object(agent.commands.run, "run_features", quick), pytest.raises(SystemExit) as ended:
             main(arguments)
         printed = capture.readouterr()
         return Ran(int(ended.value.code or 0), printed.out, printed.err)

@@ -11,8 +11,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from agent.admission import Admission
-from agent.asking import Asker, Patience
+from agent.calls.admission import Admission
+from agent.calls.asking import Asker, Patience
 from agent.config import ScoreSettings
 from agent.llm.base import Answer, Bound, Exchange, Explainer, Fault, Form, Request, Usage
 from agent.runlog import LabelRow, RunLog, ScoreRow, ScoringIdentity

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from agent.asking import ASK_AGAIN
+from agent.calls.asking import ASK_AGAIN
 from agent.llm import make_explainer
 from agent.runlog import RunLog, ScoreRow
 from tests.fault_runs import environment

@@ -5,10 +5,10 @@ import random
 
 import pytest
 
-from agent.admission import Admission
-from agent.budget import Budget, Limits
+from agent.calls.admission import Admission
+from agent.calls.budget import Budget, Limits
+from agent.calls.gate import Gate
 from agent.errors import BudgetError, InterruptError, StoppedError
-from agent.gate import Gate
 from agent.llm.base import Bound, Exchange, Fault, Usage
 from tests.fakes import faulty, in_loop, open_door
 

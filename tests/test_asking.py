@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 import agent.run
-from agent.asking import Asker, Patience
-from agent.budget import Limits
+from agent.calls.asking import Asker, Patience
+from agent.calls.budget import Limits
 from agent.errors import BudgetError, ExplainerError, InterruptError
 from agent.llm.base import Answer, Bound, Exchange, Fault, Form, Request
 from agent.run import RunReport, run_features

@@ -18,7 +18,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import GemmaConfig, GemmaForCausalLM, PreTrainedTokenizerFast
 
 from agent.cli import interpret, main
-from agent.doctor import KEYS
+from agent.commands.doctor import KEYS
 from tests.fakes import FakeExplainer
 from tests.trees import tree_of
 
@@ -202,7 +202,7 @@ def test_vector_options_change_what_is_made(run: Interpret, subject: list[str]) 
 
 
 def test_the_deepest_tree_there_can_be_is_printed_as_json(capsys: pytest.CaptureFixture[str]) -> None:
-    from agent.single import print_json
+    from agent.commands.probe import print_json
     from probes.evidence import tree_json
 
     print_json(tree_json(tree_of([(["a"] * 1000, 0.5)])))
@@ -314,7 +314,7 @@ def test_hostile_arguments_come_back_as_plain_text(run: Interpret, subject: list
 
 
 def test_failed_features_give_status_1(run: Interpret, subject: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("agent.session.make_explainer", lambda *_: FakeExplainer([None]))
+    monkeypatch.setattr("agent.commands.run.make_explainer", lambda *_: FakeExplainer([None]))
     ran = run("--features", "0-2", *subject, *SMALL)
     assert ran.status == 1
     assert "(failed: not JSON)" in ran.out
@@ -334,7 +334,7 @@ def test_ctrl_c_says_how_to_go_on_and_the_run_does(
             return await super().answer(request, form)
 
     with monkeypatch.context() as patch:
-        patch.setattr("agent.session.make_explainer", lambda *_: Interrupting())
+        patch.setattr("agent.commands.run.make_explainer", lambda *_: Interrupting())
         ran = run("--features", "0-5", *subject, *SMALL, "--concurrency", "1")
     assert ran.status == 130
     assert "goes on from there" in ran.err

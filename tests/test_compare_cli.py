@@ -191,10 +191,10 @@ class TestRefusals:
     def test_too_many_probes_are_counted_and_timed_before_they_are_refused(
         self, interpret: Interpret, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        import agent.comparing
+        import agent.commands.compare
         import eval.compare.work as work
 
-        monkeypatch.setattr(agent.comparing, "MOST_PROBES", 20)
+        monkeypatch.setattr(agent.commands.compare, "MOST_PROBES", 20)
         monkeypatch.setattr(work, "FEATURES", 2)
         refused = interpret("compare", *FEATURES, *QUICK)
         assert refused.status == 2

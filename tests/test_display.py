@@ -7,7 +7,7 @@ from itertools import pairwise
 import pytest
 from rich.console import Console
 
-from agent.doctor import Finding
+from agent.commands.doctor import Finding
 from agent.evidence.branches import Trim
 from agent.runlog import CallRow, LabelRow, RunSummary
 from agent.schema import Outcome

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from agent.commands.doctor import Finding, examine
 from agent.config import RunConfig
-from agent.doctor import Finding, examine
 from probes.presets import SubjectSource
 from tests.subjects import D_MODEL, N_FEATURES, sae_config, write_model, write_sae
 

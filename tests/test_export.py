@@ -11,8 +11,8 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
+from agent.commands.export import Wanted, export_run
 from agent.evidence.printable import printable
-from agent.exporting import Wanted, export_run
 from agent.runlog import RunLog
 from eval.errors import ExportError
 from eval.export.csv_table import harmless

@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from agent.gathering import BASE_URL_VARIABLE
+from agent.commands.examples import BASE_URL_VARIABLE
 from agent.runlog import RunLog
 from tests.example_files import SAE, api_record, lines, np_text, plain, write
 from tests.fault_runs import Interpret

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from sqlite_utils import Database
 
+from agent.commands.export import Wanted, export_run
+from agent.commands.import_logs import scoring_identity as rescored
 from agent.errors import LogError
-from agent.exporting import Wanted, export_run
-from agent.merging import scoring_identity as rescored
 from agent.runlog import Merged, RunLog
 from agent.store import migrations
 from agent.store.schema import references, tables

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.asking import Asker
+from agent.calls.asking import Asker
 from agent.llm.base import Explainer, Fault
 from agent.loop import Loop
 from agent.planning import Planner

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from agent.doctor import KEYS
+from agent.commands.doctor import KEYS
 from agent.errors import ExplainerError
 from agent.evidence.digest import digest
 from agent.llm import EXPLAINERS, make_explainer

@@ -18,8 +18,8 @@ from urllib.parse import quote
 
 import pytest
 
+import agent.commands.run
 import agent.loop
-import agent.session
 from tests.fault_cases import PROVIDERS
 from tests.fault_runs import Interpret, Ran, commands, environment, subject_options
 from tests.llm_script import Asked, Reply, labelling
@@ -198,14 +198,14 @@ def _once_then(broken: Callable[..., None]) -> Callable[..., object]:
 
 CRASH = """
 import os, sys
-import agent.session
+import agent.commands.run
 from agent.cli import main
 
 def crash(*_):
     key = os.environ["OPENAI_API_KEY"]
     raise RuntimeError(f"crashed with {key}")
 
-agent.session.make_explainer = crash
+agent.commands.run.make_explainer = crash
 main(sys.argv[1:])
 """
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from agent.budget import Limits
+from agent.calls.budget import Limits
 from agent.errors import BudgetError, ExplainerError
 from agent.llm.base import Bound, Exchange, Fault, Request
 from agent.runlog import RunLog, ScoreRow

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from agent.commands.probe import TreeOutput, show_tree
 from agent.config import RunConfig, resolve
 from agent.evidence.digest import digest
 from agent.llm.offline import Offline
@@ -18,7 +19,6 @@ from agent.replay import replay
 from agent.run import identity_of, run_features
 from agent.runlog import RunLog
 from agent.schema import Proposal, SettingsChange
-from agent.single import TreeOutput, show_tree
 from agent.store import codec
 from agent.terminal.sweep import sweep_table
 from probes import sweep

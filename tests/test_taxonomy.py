@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 
+from agent.commands.recommended import advice, taken_up
 from agent.comparisons import ComparisonIdentity, FitRow
 from agent.config import RunConfig, resolve
 from agent.errors import LogError
-from agent.recommending import advice, taken_up
 from agent.runlog import RunLog
 from eval.compare.grid import Grid, axes_of, essence_of, names_of
 from eval.compare.kinds import KINDS, LEAST_TOKENS, kind_of

@@ -14,7 +14,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from agent.doctor import Finding
+from agent.commands.doctor import Finding
 from agent.evidence.printable import printable
 from agent.evidence.wording import percent, token_words
 from agent.runlog import CallRow, LabelRow, RunSummary, ScoreRow

@@ -19,7 +19,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from agent.admission import Admission
+from agent.calls.admission import Admission
 from agent.schema import Outcome
 
 _PLAIN_EVERY_S = 10.0

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import agent.run
-from agent.admission import Admission
+from agent.calls.admission import Admission
 from agent.config import RunConfig
 from agent.llm import make_explainer
 from agent.run import run_features

@@ -19,8 +19,8 @@ from unittest.mock import patch
 from genai_prices import Usage as Priced
 from genai_prices import calc_price
 
-from agent.asking import Patience
-from agent.budget import Limits
+from agent.calls.asking import Patience
+from agent.calls.budget import Limits
 from agent.config import RunConfig
 from agent.errors import BudgetError
 from agent.llm import make_explainer

@@ -22,13 +22,13 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from agent.commands.examples import gather_examples
+from agent.commands.run import label_features
+from agent.commands.score import score_labels
 from agent.config import RunConfig, resolve
 from agent.evidence.excerpts import cut, key_of
-from agent.gathering import gather_examples
-from agent.measuring import score_labels
 from agent.runlog import RunIdentity, RunLog, ScoreRow
 from agent.schema import Outcome
-from agent.session import label_features
 from eval import report
 from eval.metrics import Estimate, auroc, mean, paired_difference
 from eval.scoring import HELD_OUT, NEW_WORDS, Sides

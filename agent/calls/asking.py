@@ -13,7 +13,7 @@ from typing import Protocol
 from pydantic import ValidationError
 from tenacity import AsyncRetrying, RetryCallState, retry_if_result, stop_after_attempt, wait_random_exponential
 
-from agent.admission import Admission
+from agent.calls.admission import Admission
 from agent.errors import ExplainerError
 from agent.evidence.digest import escaped
 from agent.llm.base import Answer, Exchange, Explainer, Fault, Form, Request, Usage

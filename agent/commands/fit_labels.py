@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+from agent.commands.export import exported
 from agent.config import RunConfig
 from agent.errors import LogError
-from agent.exporting import exported
 from agent.runlog import RunLog
 from eval.export.base import Record
 from eval.known import known_concepts

@@ -22,9 +22,9 @@ from urllib.parse import quote
 import click
 import uvicorn
 
+from agent.commands.reviewer import reviewer_name
 from agent.config import RunConfig
 from agent.errors import LogError, ServeError
-from agent.reviewer import reviewer_name
 from agent.runlog import RunLog
 from eval.review.server import make_app
 

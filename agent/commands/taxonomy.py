@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from rich.console import Console
 from rich.text import Text
 
+from agent.commands.doctor import subject_words
 from agent.comparisons import ComparisonRow, FitRow
 from agent.config import RunConfig
-from agent.doctor import subject_words
 from agent.errors import LogError
 from agent.runlog import CorpusRow, RunLog
 from agent.terminal.classes import classes_table, predictions_table

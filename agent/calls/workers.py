@@ -8,9 +8,9 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import TypeVar
 
-from agent.admission import Admission
+from agent.calls.admission import Admission
+from agent.calls.interrupt import interruptible
 from agent.errors import InterruptError, StoppedError
-from agent.interrupt import interruptible
 from probes.errors import InterpretError
 
 T = TypeVar("T")

@@ -12,14 +12,14 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.text import Text
 
-from agent.admission import Admission
-from agent.asking import Asker
-from agent.budget import Budget, Limits
+from agent.calls.admission import Admission
+from agent.calls.asking import Asker
+from agent.calls.budget import Budget, Limits
+from agent.calls.gate import Gate
+from agent.commands.estimate import check_budget
+from agent.commands.exit_status import exit_status, finishing
 from agent.config import RunConfig, ScoreSettings
-from agent.ending import exit_status, finishing
 from agent.errors import LogError
-from agent.estimate import check_budget
-from agent.gate import Gate
 from agent.llm import make_explainer
 from agent.llm.base import Explainer
 from agent.run import explainer_name

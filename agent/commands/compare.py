@@ -14,9 +14,9 @@ import click
 from rich.console import Console
 from rich.text import Text
 
+from agent.commands.doctor import subject_words
 from agent.comparisons import COMPARE, ComparisonIdentity
 from agent.config import RunConfig
-from agent.doctor import subject_words
 from agent.errors import LogError
 from agent.evidence.wording import tree_words
 from agent.maxima import Maxima

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from rich.text import Text
 
+from agent.commands.doctor import subject_words
+from agent.commands.fit_labels import Labelled, LeastScore, labelled
 from agent.config import RunConfig
-from agent.doctor import subject_words
-from agent.labelled import Labelled, LeastScore, labelled
 from agent.store.provenance import now, versions
 from agent.terminal.bars import bar
 from agent.terminal.display import console, facts

@@ -11,8 +11,8 @@ import click
 from rich.console import Console
 from rich.text import Text
 
+from agent.commands.reviewer import reviewer_name
 from agent.errors import LogError, ServeError
-from agent.reviewer import reviewer_name
 from agent.runlog import LabelRow, Review, RunLog, RunSummary
 from agent.store.reviews import verdicts
 from agent.terminal.basis import basis_of, cited_lines, numbered

@@ -9,9 +9,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from agent.budget import Budget
+from agent.calls.budget import Budget
+from agent.calls.gate import Gate
 from agent.errors import StoppedError
-from agent.gate import Gate
 from agent.llm.base import Bound, Exchange, Fault
 from probes.errors import InterpretError
 

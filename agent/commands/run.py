@@ -10,18 +10,18 @@ from contextlib import ExitStack
 from rich.console import Console
 from rich.text import Text
 
-from agent.admission import Admission
+from agent.calls.admission import Admission
+from agent.commands.doctor import keys_seen, subject_words
+from agent.commands.estimate import check_budget, estimate
+from agent.commands.exit_status import GOES_ON, Interrupted, exit_status, finishing
+from agent.commands.recommended import advice, taken_up
 from agent.config import RunConfig
-from agent.doctor import keys_seen, subject_words
-from agent.ending import GOES_ON, Interrupted, exit_status, finishing
 from agent.errors import LogError
-from agent.estimate import check_budget, estimate
 from agent.llm import EXPLAINERS, make_explainer
 from agent.llm.base import Explainer
 from agent.loop import system_prompt
 from agent.maxima import Maxima, latest_maxima
 from agent.planning import Planner
-from agent.recommending import advice, taken_up
 from agent.run import RunReport, identity_of, planner_of, run_features
 from agent.runlog import LabelRow, RunLog, RunRow, Spent
 from agent.schema import Outcome

@@ -14,8 +14,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.text import Text
 
+from agent.commands.doctor import subject_words
 from agent.config import RunConfig
-from agent.doctor import subject_words
 from agent.runlog import CorpusIdentity, RunLog
 from agent.terminal.display import console, facts
 from eval.collecting import Collection, CollectSettings

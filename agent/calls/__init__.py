@@ -1,0 +1,1 @@
+"""Calls to explainers and judges: logged before they are sent, within budgets, a moving number in flight."""
