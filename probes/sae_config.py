@@ -9,7 +9,18 @@ from probes.errors import SubjectError
 Architecture = Literal["standard", "topk", "jumprelu", "gated"]
 Normalization = Literal["none", "constant_norm_rescale", "layer_norm"]
 Site = Literal[
-    "pre", "mid", "post", "attn_out", "mlp_out", "z", "mlp_norm", "mlp_in", "mlp_act", "attn_module", "mlp_module"
+    "pre",
+    "mid",
+    "post",
+    "attn_out",
+    "mlp_out",
+    "z",
+    "mlp_branch",
+    "mlp_norm",
+    "mlp_in",
+    "mlp_act",
+    "attn_module",
+    "mlp_module",
 ]
 
 _NAMES: dict[Site, str] = {
@@ -19,6 +30,7 @@ _NAMES: dict[Site, str] = {
     "attn_out": "hook_attn_out",
     "mlp_out": "hook_mlp_out",
     "z": "attn.hook_z",
+    "mlp_branch": "hook_mlp_in",
     "mlp_norm": "ln2.hook_normalized",
     "mlp_in": "mlp.hook_in",
     "mlp_act": "mlp.hook_post",
@@ -26,9 +38,9 @@ _NAMES: dict[Site, str] = {
     "mlp_module": "mlp.output",
 }
 """TransformerLens' names; it has none for the last two, which differ from `..._out` where a norm follows the module."""
-_SITES = {name: site for site, name in _NAMES.items()} | {"hook_mlp_in": "mid"}
+_SITES = {name: site for site, name in _NAMES.items()}
 _HOOK = re.compile(rf"blocks\.(\d+)\.({'|'.join(map(re.escape, _SITES))})")
-_RESIDUAL: tuple[Site, ...] = ("pre", "mid", "post", "attn_out", "mlp_out", "attn_module", "mlp_module")
+_RESIDUAL: tuple[Site, ...] = ("pre", "mid", "post", "mlp_branch", "attn_out", "mlp_out", "attn_module", "mlp_module")
 
 
 @dataclass(frozen=True)
@@ -40,6 +52,7 @@ class Hook:
     """`pre`, `mid`, `post`: the residual stream before, within and after the block.
     `attn_out`, `mlp_out`: what is added to it; `attn_module`, `mlp_module`: before the norm that some models put there.
     `z`: what the attention's output projection reads; `mlp_act`: what the MLP's reads.
+    `mlp_branch`: `mid` as the MLP's way alone has it, before its norm: what is written there the stream does not get.
     `mlp_in`: what the MLP reads; `mlp_norm`: the same without the gain of the norm before it."""
 
     def __str__(self) -> str:

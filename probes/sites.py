@@ -70,8 +70,35 @@ def tap(model: PreTrainedModel, hook: Hook) -> Tap:
     layer = layers_of(model)[hook.layer]
     if hook.side in ("pre", "post"):
         return Tap(layer, "in" if hook.side == "pre" else "out", _stream_of(model))
-    within = _Block(model, layer, hook).tap()
-    return replace(within, at_hook=lambda states: within.at_hook(states).to(model.device))
+    return _on_first_device(model, _Block(model, layer, hook).tap())
+
+
+def parts(model: PreTrainedModel, hook: Hook) -> tuple[Tap, ...]:
+    """Where to read `model` before what is at the hook can be changed: what is there is the sum of these.
+
+    They are one but for `mid`, which no module gives: it is read when the attention has given its part, since there it
+    is written too. Raises SubjectError where the model has no such place.
+    """
+    if hook.side != "mid":
+        return (tap(model, hook),)
+    return (tap(model, replace(hook, side="pre")), written_tap(model, hook))
+
+
+def written_tap(model: PreTrainedModel, hook: Hook) -> Tap:
+    """Where to change `model` so that it goes on with what is then at the hook.
+
+    At `mid`, the stream goes past the MLP as well as into it, so it is the attention's part of it that is changed.
+    Raises SubjectError where the model has no such place, or no module hands on what is there.
+    """
+    if hook.side == "mlp_norm":
+        raise SubjectError(f"No module hands on what is at {hook}, so nothing can be steered; leave --steer out.")
+    if hook.side != "mid":
+        return tap(model, hook)
+    return _on_first_device(model, _Block(model, layers_of(model)[hook.layer], hook).mid_part())
+
+
+def _on_first_device(model: PreTrainedModel, place: Tap) -> Tap:
+    return replace(place, at_hook=lambda states: place.at_hook(states).to(model.device))
 
 
 def _stream_of(model: PreTrainedModel) -> Callable[[Tensor], Tensor]:
@@ -121,11 +148,16 @@ class _Block:
             case "mlp_norm":
                 norm = self._norm_before()
                 return self._before(norm, _without_gain(norm, self._refusal("has an unknown kind of norm there")))
-            case "mid":
+            case "mid" | "mlp_branch":
                 return self._before(self._middle())
             case _:
                 self._check_sum()
                 return self._behind(half.last)
+
+    def mid_part(self) -> Tap:
+        """What the attention adds to the stream to make it `mid`."""
+        self._middle()
+        return self._behind(self._find(_ATTENTION).last)
 
     def project(self, rows: Tensor) -> Tensor:
         """Directions at `z` or `mlp_act`, in the stream."""

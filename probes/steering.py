@@ -7,6 +7,7 @@ sequences at once, each with its own feature and amount. Knows no trees, and of 
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial, reduce
 from typing import Any
 
 import torch
@@ -18,7 +19,7 @@ from probes.columns import Columns
 from probes.errors import SettingsError, SubjectError
 from probes.sae import SAE
 from probes.settings import PRONOUNS, SteeringSettings
-from probes.sites import Tap, tap
+from probes.sites import Tap, parts, written_tap
 from probes.subject import Subject
 
 Change = Callable[[Tensor], Tensor]
@@ -42,11 +43,8 @@ class FeatureSteering:
         sae = subject.sae
         self._sae, self._settings = sae, settings
         written_at = sae.config.hook_out or sae.config.hook
-        if written_at.side == "mlp_norm":
-            raise SubjectError(
-                f"No module hands on what is at {written_at}, so nothing can be steered; leave --steer out."
-            )
-        self._reading, self._writing = tap(subject.model, sae.config.hook), tap(subject.model, written_at)
+        self._reading = parts(subject.model, sae.config.hook)
+        self._writing = written_tap(subject.model, written_at)
         self.everywhere = settings.at == "all" and (settings.mode == "clamp" or any(amounts))
         self._rows = written_rows(sae, features)
         self._amounts = torch.tensor([*amounts], dtype=torch.float32, device=sae.device)
@@ -66,21 +64,22 @@ class FeatureSteering:
             yield
             return
         trees = trees.to(self._rows.device)
-        seen: list[Tensor] = []
+        seen: dict[Tap, Tensor] = {}
 
-        def read(states: Tensor) -> Tensor:
-            seen[:] = [self._reading.at_hook(states)]
+        def read(place: Tap, states: Tensor) -> Tensor:
+            seen[place] = place.at_hook(states)
             return states
 
         def write(states: Tensor) -> Tensor:
             changed = states.clone()  # the model may go on with what it had
             part = _part(self._writing, changed)
-            change = self._change(seen[0][:, where], trees)
+            change = self._change(reduce(torch.add, (seen[place][:, where] for place in self._reading)), trees)
             part[:, where] = (part[:, where].float() + change.to(part.device)).to(part.dtype)
             return changed
 
         with ExitStack() as stack:
-            stack.enter_context(_changed(self._reading, read))
+            for place in self._reading:
+                stack.enter_context(_changed(place, partial(read, place)))
             stack.enter_context(_changed(self._writing, write))
             yield
 

@@ -34,6 +34,7 @@ PROJECTIONS = {
     "gpt2": ("attn.c_proj", "mlp.c_proj"),
     "gpt_neox": ("attention.dense", "mlp.dense_4h_to_h"),
 }
+ROPE_ENDS = ("self_attn.o_proj", "mlp.down_proj")
 ADDS_ONE = ("gemma", "gemma2", "gemma3")
 """Their norms store the gain less 1."""
 
@@ -63,7 +64,7 @@ def named(request: pytest.FixtureRequest, subject_of: Callable[[str], Subject]) 
 def test_every_site_is_where_plain_hooks_find_it(named: tuple[str, PreTrainedModel], layer: int) -> None:
     family, given = named
     names, block = NAMES[family], layers_of(given)[layer]
-    projections = PROJECTIONS.get(family, ("self_attn.o_proj", "mlp.down_proj"))
+    projections = PROJECTIONS.get(family, ROPE_ENDS)
     attention, mlp = block.get_submodule(names["attention"]), block.get_submodule(names["mlp"])
     norm = block.get_submodule(names["before_mlp"])
     expected = {
@@ -108,7 +109,7 @@ def test_the_stream_after_a_block_is_the_one_before_and_what_is_added(
 
 def test_directions_at_z_go_through_the_projection_and_the_norm_after_it(named: tuple[str, PreTrainedModel]) -> None:
     family, given = named
-    name = PROJECTIONS.get(family, ("self_attn.o_proj",))[0]
+    name = PROJECTIONS.get(family, ROPE_ENDS)[0]
     block = layers_of(given)[1]
     projection = block.get_submodule(name)
     rows = torch.randn(3, residual(given, IDS, Hook(1, "z")).shape[-1])
@@ -167,5 +168,7 @@ def test_a_hook_is_what_its_name_says(name: str) -> None:
     assert str(parse_hook(name)) == name
 
 
-def test_transformer_lens_s_hook_mlp_in_is_before_the_norm() -> None:
-    assert parse_hook("blocks.1.hook_mlp_in") == Hook(1, "mid")
+def test_transformer_lens_s_hook_mlp_in_is_what_is_before_the_norm(subject: Subject) -> None:
+    hook = parse_hook("blocks.1.hook_mlp_in")
+    assert str(hook) == "blocks.1.hook_mlp_in"
+    assert torch.equal(residual(subject.model, IDS, hook), residual(subject.model, IDS, Hook(1, "mid")))

@@ -13,18 +13,16 @@ from torch import Tensor
 from probes import memory
 from probes.activations import residual
 from probes.columns import Columns
-from probes.errors import SettingsError, SubjectError
+from probes.errors import SettingsError
 from probes.evidence import ProbeRequest, Tree
-from probes.presets import SubjectSource
 from probes.probe import run_probes
-from probes.sae_config import Hook
 from probes.settings import ProbeSettings, SteeringSettings, TreeSettings
 from probes.steering import FeatureSteering
 from probes.structure import layers_of
-from probes.subject import Subject, load_subject
+from probes.subject import Subject
 from probes.vectors import feature_vectors
 from tests.plain import plain_tree
-from tests.subjects import D_MODEL, N_FEATURES, sae_config, sae_tensors, write_model, write_sae
+from tests.subjects import D_MODEL, N_FEATURES, sae_tensors
 from tests.test_activations import RULES, n_hooks, sae_of
 from tests.test_tree import assert_same
 
@@ -123,12 +121,6 @@ def test_features_may_be_clamped_off(subject: Subject, at: str) -> None:
     assert [tree.probabilities for tree in trees] != [tree.probabilities for tree in plain]
 
 
-def test_an_sae_that_writes_where_no_module_does_is_refused(subject: Subject) -> None:
-    config = replace(subject.sae.config, hook=Hook(1, "mlp_norm"))
-    with pytest.raises(SubjectError, match=r"ln2\.hook_normalized, so nothing can be steered"):
-        FeatureSteering(replace(subject, sae=replace(subject.sae, config=config)), [0], [1.0], steered("all"))
-
-
 def test_features_of_one_batch_may_be_steered_differently(subject: Subject) -> None:
     requests = [
         ProbeRequest("tree", feature, ProbeSettings(tree=TREE, steering=steered("after", strength=s, maximum=m)))
@@ -217,41 +209,6 @@ def stream_under(subject: Subject, steering: FeatureSteering, ids: Tensor) -> Te
 
 def assert_close(found: Tensor, expected: Tensor) -> None:
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
-
-
-def test_a_transcoder_is_read_where_it_reads_and_steered_where_it_writes(tmp_path: Path) -> None:
-    metadata = {"hook_name": "blocks.1.mlp.hook_in", "hook_name_out": "blocks.1.hook_mlp_out", "prepend_bos": True}
-    config = sae_config(architecture="transcoder", d_out=D_MODEL, metadata=metadata)
-    write_model(tmp_path / "model", "llama")
-    write_sae(tmp_path / "sae", config)
-    subject = load_subject(SubjectSource(model=str(tmp_path / "model"), sae=str(tmp_path / "sae"), device="cpu"))
-    assert subject.sae.config.hook_out is not None
-    subject = replace(subject, sae=replace(subject.sae, output_scale=0.5))
-    block: Any = layers_of(subject.model)[1]
-    ids = torch.tensor([[1, 40, 290, 7, 99]])
-    read: list[Tensor] = []
-    handle = block.mlp.register_forward_hook(lambda _m, args, _out: read.append(args[0]))
-    with torch.inference_mode():
-        subject.model(ids)
-    handle.remove()
-    active = subject.sae.encode(read[0])
-    feature = int(active[0, -1].argmax())
-
-    def by_hand(_module: object, _args: object, output: Tensor) -> Tensor:
-        changed = output.clone()
-        changed[:, -1] += (6.0 - active[:, -1, feature])[:, None] * subject.sae.W_dec[feature] / 0.5
-        return changed
-
-    steering = FeatureSteering(subject, [feature], [6.0], steered("after", "clamp"))
-    with torch.inference_mode():
-        with steering.over(torch.tensor([0]), planting=True):
-            found = subject.model(ids).logits
-        handle = block.mlp.register_forward_hook(by_hand)
-        expected = subject.model(ids).logits
-        handle.remove()
-        plain = subject.model(ids).logits
-    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
-    assert not torch.allclose(found, plain, atol=1e-2)
 
 
 def test_a_dead_feature_has_a_bare_root_with_a_pronoun_too(subject: Subject) -> None:
