@@ -148,7 +148,9 @@ def _group_settings(path: Path, table: str, content: object) -> dict[str, Any]:
     for key in content:
         if key not in keys:
             raise _unknown(path, f"{table}.{key}", keys)
-    settings = {key: [item] if key == "pca" and not isinstance(item, list) else item for key, item in content.items()}
+    settings = {
+        key: [item] if key == "pca" and isinstance(item, int | float) else item for key, item in content.items()
+    }
     if table != "subject":  # a model may stand in the file and its SAE on the command line
         try:
             value.parse(_fields(value, settings))

@@ -3,11 +3,13 @@
 Every setting's option defaults to None, "not said": its default lives beside its field, from where the help takes it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from agent.config import GROUPS, SETTINGS_FILE, key_of
 from probes.settings import AUTO, PROMPTS
@@ -23,8 +25,19 @@ class GroupedOption(click.Option):
         self.heading = heading
 
 
+AUTO_CENTROID = "--auto-centroid"
+"""What `--centroid auto` is turned into, since a flag of click's takes no word."""
+
+
 class GroupedCommand(click.Command):
     """A command whose help lists its options under their headings, those without one first."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Called by click."""
+        if any(AUTO_CENTROID in parameter.opts for parameter in self.params):
+            for place in [at for at, pair in enumerate(pairwise(args)) if pair == ("--centroid", AUTO)][::-1]:
+                args[place : place + 2] = [AUTO_CENTROID]
+        return super().parse_args(ctx, args)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Called by click for `--help`."""
@@ -64,17 +77,32 @@ class Commands(click.Group):
         self.commands[self.default].format_options(ctx, formatter)
 
 
-class Numbers(click.ParamType[tuple[float, ...]]):
-    """Numbers separated by commas."""
+class Numbers(click.ParamType[tuple[float, ...] | str]):
+    """Numbers separated by commas, or a word instead of them."""
 
     name = "w[,w2,...]"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[float, ...]:
-        """The tuple of them; a usage error otherwise."""
+    def __init__(self, word: str | None = None) -> None:
+        self._word = word
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[float, ...] | str:
+        """The tuple of them, or the word; a usage error otherwise."""
+        if self._word is not None and value == self._word:
+            return self._word
         try:
             return tuple(float(part) for part in str(value).split(","))
         except ValueError:
             self.fail(f"{value!r} is not a number, or several with commas between them.", param, ctx)
+
+
+class Switch(click.types.BoolParamType):
+    """A flag and its opposite, or the word for what is to be found."""
+
+    def convert(  # type: ignore[override]  # the word is more than click's own has
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> bool | str | None:
+        """Whether, or the word."""
+        return AUTO if value == AUTO else super().convert(value, param, ctx)
 
 
 class Scale(click.ParamType[str | float]):
@@ -141,7 +169,8 @@ def _setting(group: str, field: str, help_text: str, kind: Any = str, **kwargs: 
     """The option of one field, under its group's heading, its default in the help."""
     default = GROUPS[group].model_fields[field].default
     said = ",".join(default) if isinstance(default, tuple) else field if default is True else default
-    shown = "" if default in (None, (), False) else f"  [default: {said}]"
+    is_said = default is not None and default is not False and default != ()  # 0 is a default like any other
+    shown = f"  [default: {said}]" if is_said else ""
     kwargs.setdefault("metavar", None)
     return click.option(
         kwargs.pop("flag", f"--{key_of(field)}"),
@@ -191,11 +220,14 @@ _VECTOR = (
     _setting(
         "vector",
         "centroid",
-        "Start from the mean embedding row, or the origin.",
-        kind=bool,
+        "Start from the mean embedding row, or the origin; --centroid auto: what is best.",
+        Switch(),
         flag="--centroid/--no-centroid",
     ),
-    _setting("vector", "pca", "Weight of each leading principal component.", Numbers(), metavar="W[,W2,...]"),
+    click.option(AUTO_CENTROID, "centroid", is_flag=True, flag_value=AUTO, type=Switch(), default=None, hidden=True),
+    _setting(
+        "vector", "pca", "Weight of each leading principal component, or auto.", Numbers(AUTO), metavar="W[,W2,...]"
+    ),
     _setting("vector", "adapter", "A scale and bias that interpret fit has fitted, instead of these.", metavar="FILE"),
 )
 _GRID = (
@@ -381,6 +413,21 @@ token_options = _all_of(_FILE, _SUBJECT, _VECTOR, _TOKENS)
 doctor_options = _all_of(_FILE, _SUBJECT, _LOG)
 serve_options = doctor_options
 log_options = _all_of(_FILE, _LOG)
+
+
+def refuse(names: Collection[str], why: str) -> None:
+    """Raises UsageError where one of these parameters of the command was given to it, which would do nothing."""
+    context = click.get_current_context()
+    for parameter in context.command.params:
+        source = context.get_parameter_source(parameter.name or "")
+        if parameter.name in names and source is ParameterSource.COMMANDLINE:
+            raise click.UsageError(f"{parameter.opts[0]} {why}")
+
+
+def refuse_all_but(names: Collection[str], why: str) -> None:
+    """`refuse` with all parameters of the command but these, `--settings` and `--log`."""
+    kept = {*names, "settings_file", "log"}
+    refuse({parameter.name or "" for parameter in click.get_current_context().command.params} - kept, why)
 
 
 def by_key(options: dict[str, Any]) -> dict[str, Any]:

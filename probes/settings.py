@@ -109,10 +109,10 @@ class VectorSettings(Value):
     """`encoder`, `decoder`, `blend:b` = unit((1-b) encoder + b decoder), 0 <= b <= 1, or `auto`."""
     scale: float | Auto | None = None
     """Distance from the centroid, in units of stored embedding rows; None = the subject's own default; or `auto`."""
-    centroid: bool = True
-    """Whether the vector starts from the mean row of the embedding matrix or from the origin."""
-    pca: tuple[float, ...] = ()
-    """Weight of each leading principal component of the embedding rows; r' = (1 - sum p) r + sum p_i u_i."""
+    centroid: bool | Auto = True
+    """Whether the vector starts from the mean row of the embedding matrix or from the origin; or `auto`."""
+    pca: tuple[float, ...] | Auto = ()
+    """Weight of each leading principal component of the embedding rows, r' = (1 - sum p) r + sum p_i u_i; or `auto`."""
     adapter: AdapterFile | None = None
     """A fitted scale and bias instead of all these but the weights: v = scale r + bias; may be given by its path."""
 
@@ -134,6 +134,25 @@ class VectorSettings(Value):
             raise ValueError(f"a scale is a number above 0 and at most {LARGEST_SCALE:,.0f}, or auto")
         return checked
 
+    @field_validator("centroid", mode="wrap")
+    @classmethod
+    def _centroid_is_a_switch_or_auto(cls, centroid: object, handler: ValidatorFunctionWrapHandler) -> object:
+        try:
+            return handler(centroid)
+        except ValidationError:
+            raise ValueError("the centroid is true, false or auto") from None
+
+    @field_validator("pca", mode="wrap")
+    @classmethod
+    def _pca_weights_are_shares_or_auto(cls, pca: object, handler: ValidatorFunctionWrapHandler) -> object:
+        try:
+            checked = handler(pca)
+        except ValidationError:
+            raise ValueError("PCA weights are numbers with commas between them, or auto") from None
+        if isinstance(checked, tuple) and (any(p < 0 for p in checked) or sum(checked) > 1):
+            raise ValueError("PCA weights must be 0 or more and sum to at most 1")
+        return checked
+
     @field_validator("adapter", mode="before")
     @classmethod
     def _adapter_may_be_a_path(cls, adapter: object) -> object:
@@ -147,22 +166,20 @@ class VectorSettings(Value):
             )
         return self
 
-    @field_validator("pca")
-    @classmethod
-    def _pca_weights_are_shares(cls, pca: tuple[float, ...]) -> tuple[float, ...]:
-        if any(p < 0 for p in pca) or sum(pca) > 1:
-            raise ValueError("PCA weights must be 0 or more and sum to at most 1")
-        return pca
-
     @property
     def is_auto(self) -> bool:
         """Whether something of it is still to be found."""
-        return AUTO in (self.weights, self.scale)
+        return AUTO in (self.weights, self.scale, self.centroid, self.pca)
 
     @property
     def distance(self) -> float | None:
         """The scale where it is a number; None where it is the subject's own or still to be found."""
         return None if isinstance(self.scale, str) else self.scale
+
+    @property
+    def components(self) -> tuple[float, ...]:
+        """The weights of principal components where they are numbers; none where they are still to be found."""
+        return () if isinstance(self.pca, str) else self.pca
 
     @property
     def decoder_share(self) -> float:

@@ -1,6 +1,7 @@
 """Settings found for each feature: a cheap tree of every candidate vector, and the one that reads out best.
 
-For `scale=auto` the candidates are scales, for `weights=auto` sides; for both, all combinations. That the right scale
+For `scale=auto` the candidates are scales, for `weights=auto` sides, for `centroid=auto` starting from it or not, for
+`pca=auto` a share of the leading component or none; for several, all combinations. That the right scale
 differs from feature to feature, and that the answer's entropy helps to find it, is from Kharlapenko, neverix, Nanda and
 Conmy, "Self-explaining SAE features" (2024); the divergence from ghosts that say nothing stands here in place of their
 similarity to the feature's own direction. Stands above trees, beside no other probe. Knows no explainer and no truth.
@@ -9,7 +10,7 @@ similarity to the feature's own direction. Stands above trees, beside no other p
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import islice, product
 
 from probes import tree
 from probes.agreement import agreement
@@ -17,9 +18,11 @@ from probes.evidence import ProbeRequest, Sweep, SweepPoint, Tree
 from probes.settings import AUTO, ProbeSettings, TreeSettings, VectorSettings
 from probes.subject import Subject
 
-SCALES = (0.5, 0.7, 0.85, 1.0, 1.2, 1.4, 1.7, 2.0)
-"""Multiples of the subject's default scale."""
+SCALES = (0.5, 0.7, 0.85, 1.0, 1.2, 1.4, 1.7, 2.0, 2.4, 2.8, 3.4, 4.0)
+"""Multiples of the subject's default scale. Elsewhere recovery was best from 2.1 to 3.4 of it and fell off at 5.5."""
 WEIGHTS = ("encoder", "decoder", "blend:0.5")
+CENTROIDS = (True, False)
+PCAS: tuple[tuple[float, ...], ...] = ((), (0.1,))
 CHEAP = TreeSettings(cutoff=0.05, max_depth=8, contrast=0.05)
 """All that the statistics need of a tree, but for its base prompt."""
 ENTROPY_WEIGHT = 0.2
@@ -94,21 +97,22 @@ def settled(request: ProbeRequest, sweeps: Mapping[Case, Sweep]) -> ProbeRequest
     vector = request.settings.vector
     if not vector.is_auto:
         return request
-    if needs_sweep(request):
-        vector = sweeps[Case.of(request)].best.vector
-    else:
-        vector = vector.model_copy(update={"weights": "decoder", "scale": None})
+    vector = sweeps[Case.of(request)].best.vector if needs_sweep(request) else VectorSettings(weights="decoder")
     return replace(request, settings=request.settings.model_copy(update={"vector": vector}))
 
 
 def _candidates(vector: VectorSettings, default_scale: float) -> Iterator[VectorSettings]:
     """Every vector that may be meant by one of which something is to be found."""
-    sides = WEIGHTS if vector.weights == AUTO else (vector.weights,)
-    own = default_scale if vector.distance is None else vector.distance
-    scales = [own * multiple for multiple in SCALES] if vector.scale == AUTO else [own]
-    for side in sides:
-        for scale in scales:
-            yield vector.model_copy(update={"weights": side, "scale": scale})
+    own = vector.scaled(default_scale)
+    axes: dict[str, Sequence[object]] = {
+        "weights": WEIGHTS,
+        "centroid": CENTROIDS,
+        "pca": PCAS,
+        "scale": [default_scale * multiple for multiple in SCALES],
+    }
+    values = [axis if getattr(own, name) == AUTO else [getattr(own, name)] for name, axis in axes.items()]
+    for combination in product(*values):
+        yield own.model_copy(update=dict(zip(axes, combination, strict=True)))
 
 
 def _request(case: Case, vector: VectorSettings, prompt: str) -> ProbeRequest:

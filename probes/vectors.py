@@ -27,7 +27,9 @@ def feature_vectors(subject: Subject, features: Sequence[int], settings: VectorS
     Raises SettingsError for settings that are still to be found: `probes.probe` finds them.
     """
     if settings.is_auto:
-        raise SettingsError("Weights and scale cannot be auto here, where one vector is asked for; name them.")
+        raise SettingsError(
+            "Where one vector is asked for, its weights, scale, centroid and pca cannot be auto; name them."
+        )
     return placed(subject, directions(subject, features, settings.decoder_share), settings)
 
 
@@ -36,8 +38,8 @@ def placed(subject: Subject, unit: Float[Tensor, "n d_model"], settings: VectorS
     alive = has_direction(unit)[:, None]
     if settings.adapter is not None:
         return read_adapter(settings.adapter, subject.card)(unit) * alive
-    shares = torch.tensor(settings.pca, dtype=torch.float32, device=unit.device)
-    mixed = (1 - shares.sum()) * unit + shares @ subject.components(len(settings.pca))
+    shares = torch.tensor(settings.components, dtype=torch.float32, device=unit.device)
+    mixed = (1 - shares.sum()) * unit + shares @ subject.components(len(shares))
     scale = settings.distance or subject.card.default_scale
     return (origin(subject, settings) + scale * mixed) * alive
 

@@ -41,10 +41,10 @@ def vector_words(settings: VectorSettings) -> str:
         parts.append(f"adapter {printable(str(settings.adapter))}")
     if settings.scale is not None:
         parts.append("scale auto" if settings.distance is None else f"scale {settings.distance:.4g}")
-    if not settings.centroid:
-        parts.append("no centroid")
+    if settings.centroid is not True:
+        parts.append("centroid auto" if settings.centroid else "no centroid")
     if any(settings.pca):
-        parts.append("pca " + "+".join(f"{weight:g}" for weight in settings.pca))
+        parts.append("pca " + ("+".join(f"{weight:g}" for weight in settings.components) or "auto"))
     return ", ".join(parts)
 
 

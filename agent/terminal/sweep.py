@@ -8,10 +8,11 @@ from rich.table import Table
 from rich.text import Text
 
 from agent.evidence.printable import printable
+from agent.evidence.wording import vector_words
 from agent.terminal.outline import bar
 from probes.evidence import Sweep, SweepPoint
 
-_COLUMNS = ("weights", "scale", "score", "", "nats", "p", "bits")
+_COLUMNS = ("vector", "scale", "score", "", "nats", "p", "bits")
 _MISSING = "–"
 
 
@@ -19,7 +20,7 @@ def sweep_table(sweep: Sweep) -> Group:
     """The candidates in their order, the chosen one in bold with an arrow, under what it was chosen by."""
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
     for name in ("", *_COLUMNS):
-        table.add_column(name, justify="left" if name in ("weights", "") else "right", no_wrap=True)
+        table.add_column(name, justify="left" if name in ("vector", "") else "right", no_wrap=True)
     scores = [point.score for point in sweep.points if point.score is not None]
     for place, point in enumerate(sweep.points):
         chosen = place == sweep.chosen
@@ -36,7 +37,7 @@ def _share(score: float, scores: list[float]) -> float:
 
 def _cells(point: SweepPoint, share: float) -> list[Text]:
     return [
-        Text(point.vector.weights),
+        Text(vector_words(point.vector.model_copy(update={"scale": None}))),
         Text(_figure(point.vector.distance, ".4g")),
         Text(_figure(point.score, ".3f")),
         Text(bar(share), style="cyan"),

@@ -16,7 +16,7 @@ from agent.planning import EXPONENT_RANGE, SCALE_RANGE
 from probes.errors import FeatureError
 from probes.features import check_feature
 from probes.presets import SubjectCard
-from probes.settings import PROMPTS, ProbeSettings, Value
+from probes.settings import AUTO, PROMPTS, ProbeSettings, Value
 
 LEAST_CUTOFF = 1e-5
 """A smaller one would keep the device busy for minutes, and a page could not show the tree."""
@@ -68,7 +68,7 @@ _CHOICES = {"weights": ("encoder", "decoder", "blend:0.5", "auto"), "scale": ("a
 _HINTS = {
     "weights": "encoder, decoder, blend:0.3, auto",
     "scale": "a number, or auto",
-    "pca": "0.1,0.05",
+    "pca": "0.1,0.05, or auto",
     "contrast": "a probability, or off",
     "prompt": "a name, or a text with one {ghost}",
 }
@@ -157,9 +157,17 @@ def _too_much(field: str, value: Any) -> str:
 
 
 def _split(part: type[Value], fields: Mapping[str, str]) -> dict[str, Any]:
-    """The texts as the fields take them: those that hold several values at their commas."""
-    many = {name for name, field in part.model_fields.items() if get_origin(field.annotation) is tuple}
-    return {name: [one.strip() for one in text.split(",")] if name in many else text for name, text in fields.items()}
+    """The texts as the fields take them: those that hold several values at their commas, but for a word instead."""
+    many = {name for name, field in part.model_fields.items() if tuple in _origins(field.annotation)}
+    return {
+        name: [one.strip() for one in text.split(",")] if name in many and text != AUTO else text
+        for name, text in fields.items()
+    }
+
+
+def _origins(annotation: Any) -> set[Any]:
+    """Of a type, or of those that it is a union of."""
+    return {get_origin(one) for one in (annotation, *get_args(annotation))}
 
 
 def _control(group: str, field: str, annotation: Any, default: Any) -> Control:
