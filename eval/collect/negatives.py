@@ -12,8 +12,8 @@ import torch
 from jaxtyping import Float
 from scipy.sparse import csr_matrix
 
-from eval.collecting import Pool, PoolWindow
-from eval.windows import first_ids, special_ids
+from eval.collect.corpus_pass import Pool, PoolWindow
+from eval.collect.windows import first_ids, special_ids
 from probes.activations import feature_activations
 from probes.columns import Columns
 from probes.examples import Example, ExampleKind

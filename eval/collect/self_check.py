@@ -7,8 +7,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from eval.collect.windows import Batch
 from eval.errors import ExamplesError
-from eval.windows import Batch
 from probes.activations import residual
 from probes.sae_config import Hook
 from probes.structure import n_layers

@@ -1,6 +1,6 @@
 """Examples of chosen features from a corpus: one streaming pass of the subject, in memory that does not grow with it.
 
-Says in what order things happen; the model's part is in `eval.firing`, what is kept in `eval.tally`. Knows no label.
+Says in what order things happen; the model's part is in `firing`, what is kept in `tally`. Knows no label.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -14,13 +14,13 @@ import torch
 from jaxtyping import Float
 from pydantic import Field
 
-from eval.corpora import Document
+from eval.collect.corpora import Document
+from eval.collect.firing import ahead, firings
+from eval.collect.self_check import SelfCheck, self_check
+from eval.collect.tally import Sizes, Tally, stratum
+from eval.collect.token_text import Spelling
+from eval.collect.windows import Batch, Windows
 from eval.errors import ExamplesError
-from eval.firing import ahead, firings
-from eval.self_check import SelfCheck, self_check
-from eval.spelling import Spelling
-from eval.tally import Sizes, Tally, stratum
-from eval.windows import Batch, Windows
 from probes.columns import Columns
 from probes.examples import Collected, Example
 from probes.settings import Value

@@ -9,11 +9,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from eval.collecting import Collection, CollectSettings, Pool, PoolWindow, collect
-from eval.corpora import Document
-from eval.negatives import Negatives, PoolFirings, nearest, pool_firings
-from eval.spelling import Spelling
-from eval.splitting import split_of
+from eval.collect.corpora import Document
+from eval.collect.corpus_pass import Collection, CollectSettings, Pool, PoolWindow, collect
+from eval.collect.negatives import Negatives, PoolFirings, nearest, pool_firings
+from eval.collect.split import split_of
+from eval.collect.token_text import Spelling
 from probes.examples import Collected, Example, Split
 from probes.subject import Subject
 

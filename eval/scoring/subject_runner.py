@@ -10,7 +10,7 @@ from typing import Self
 
 import torch
 
-from eval.windows import first_ids, special_ids
+from eval.collect.windows import first_ids, special_ids
 from probes.activations import feature_activations
 from probes.columns import Columns
 from probes.raised import raised_beside_others

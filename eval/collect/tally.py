@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt64
 
-from eval.histogram import Histograms
-from eval.shelves import Kept, Rows, Shelves
-from eval.windows import Batch
+from eval.collect.bottom_k import Kept, Rows, Shelves
+from eval.collect.histogram import Histograms
+from eval.collect.windows import Batch
 
 STRATA = 10
 LONGEST = 64

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Bool, Int
 from transformers import PreTrainedTokenizerBase
 
-from eval.corpora import Document
+from eval.collect.corpora import Document
 from eval.errors import ExamplesError
 from probes.subject import Subject
 

@@ -14,10 +14,10 @@ from agent.evidence.digest import escaped
 from agent.evidence.excerpts import Exhibit, exhibits
 from agent.runlog import RunLog
 from agent.schema import Check, Proposal
-from eval.judge import LoggedJudge
 from eval.scorers.base import Item, Task, drawn
 from eval.scorers.detection import Detection
 from eval.scorers.verdicts import BATCH
+from eval.scoring.judge import LoggedJudge
 from probes.examples import Example
 
 SHOWN_TEXTS = 12

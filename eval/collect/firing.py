@@ -15,9 +15,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from eval.collect.tally import Fired
+from eval.collect.windows import Batch
 from eval.errors import ExamplesError
-from eval.tally import Fired
-from eval.windows import Batch
 from probes.activations import Stream, cut_at
 from probes.columns import Columns
 from probes.subject import Subject

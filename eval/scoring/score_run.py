@@ -16,9 +16,9 @@ from agent.config import ScoreSettings
 from agent.evidence.excerpts import cut, key_of
 from agent.loop import PURPOSE
 from agent.runlog import CallRow, LabelRow, RunLog, ScoreRow
-from eval.controls import one_shot_question, shuffled, top_tokens, top_tokens_label
+from eval.collect.split import on_new_words, without_duplicates
 from eval.scorers.base import Item, Judge, Score, Scorer, Task, Variant, drawn, unscored
-from eval.splitting import on_new_words, without_duplicates
+from eval.scoring.controls import one_shot_question, shuffled, top_tokens, top_tokens_label
 from probes.errors import InterpretError
 from probes.examples import Collected, Example
 

@@ -1,0 +1,1 @@
+"""Texts on which features fire: one streaming pass over a corpus, its split, its negatives."""

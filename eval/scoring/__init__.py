@@ -1,0 +1,1 @@
+"""A run's labels scored, beside what they must beat."""
