@@ -15,7 +15,7 @@ from agent.maxima import Maxima
 from agent.planning import Planner
 from agent.runlog import LabelRow, RunLog, RunSummary
 from agent.schema import Outcome
-from eval.material import ShownTexts, Tryout
+from eval.scoring.shown_texts import ShownTexts, Tryout
 from probes.evidence import Evidence, ProbeRequest
 from probes.presets import SubjectCard
 from probes.settings import ProbeSettings

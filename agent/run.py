@@ -24,7 +24,7 @@ from agent.planning import Planner
 from agent.prober import Prober
 from agent.runlog import RunIdentity, RunLog, RunRow
 from agent.schema import Outcome, Status
-from eval.material import ShownTexts, Tryout
+from eval.scoring.shown_texts import ShownTexts, Tryout
 from probes.errors import InterpretError
 from probes.probe import run_probes
 from probes.settings import ProbeSettings

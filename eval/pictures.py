@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from agent.runlog import ScoreRow
 from agent.terminal.display import VARIANT_WORDS
 from eval.plots import Panel, Point, Row, Values, interval_rows
-from eval.report import Line, lines
+from eval.scoring.report import Line, lines
 
 _CHANCE = {"auroc": 0.5, "balanced accuracy": 0.5, "correlation": 0.0}
 _TEXTS = {"held_out": "held-out texts", "new_words": "new words"}

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from eval.corpora import Document
+from eval.collect.corpora import Document
 from probes.activations import residual
 from probes.sae import SAE
 from probes.sae_config import SaeConfig

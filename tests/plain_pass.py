@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import torch
 
-from eval.corpora import Document
+from eval.collect.corpora import Document
 from probes.subject import Subject
 
 

@@ -17,10 +17,10 @@ from agent.config import ScoreSettings
 from agent.llm.base import Answer, Bound, Exchange, Explainer, Fault, Form, Request, Usage
 from agent.runlog import LabelRow, RunLog, ScoreRow, ScoringIdentity
 from agent.schema import Status
-from eval.judge import LoggedJudge
+from eval.collect.split import split_of
 from eval.scorers import Tools, make_scorers
-from eval.scoring import Scoring
-from eval.splitting import split_of
+from eval.scoring.judge import LoggedJudge
+from eval.scoring.score_run import Scoring
 from probes.errors import InterpretError
 from probes.examples import Activity, Collected, Example, Split
 from tests.fakes import faulty, open_door

@@ -9,7 +9,7 @@ from pathlib import Path
 from agent.llm import make_explainer
 from agent.runlog import RunLog, ScoreRow
 from eval.metrics import Estimate
-from eval.report import lines
+from eval.scoring.report import lines
 from tests.fault_runs import environment
 from tests.llm_server import LLMServer
 from tests.planted_labels import HALF, TRUE, Told, plant, scoring

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 import torch
 
-from eval import collecting
-from eval import windows as windows_module
-from eval.collecting import Collection, CollectSettings, collect
-from eval.corpora import Document, Faults, documents
+from eval.collect import corpus_pass
+from eval.collect import windows as windows_module
+from eval.collect.corpora import Document, Faults, documents
+from eval.collect.corpus_pass import Collection, CollectSettings, collect
 from eval.errors import ExamplesError
 from probes.activations import residual
 from probes.examples import Collected, Example
@@ -41,8 +41,8 @@ def run(subject: Subject, corpus: Sequence[Document], settings: CollectSettings 
 @pytest.fixture(autouse=True)
 def many_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     """Small batches, so that ranges grow and windows compete while the pass goes on."""
-    monkeypatch.setattr(collecting, "BATCH_TOKENS", 600)
-    monkeypatch.setattr(collecting, "forward_tokens", lambda _: 200)
+    monkeypatch.setattr(corpus_pass, "BATCH_TOKENS", 600)
+    monkeypatch.setattr(corpus_pass, "forward_tokens", lambda _: 200)
     monkeypatch.setattr(windows_module, "_SORTED", 32)
 
 
@@ -272,7 +272,7 @@ def test_a_feature_that_never_fires_has_counts_and_no_examples(fit: Subject, cor
 def test_the_self_check_is_that_of_the_whole_sae(
     fit: Subject, corpus: list[Document], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(collecting, "BATCH_TOKENS", 100_000)
+    monkeypatch.setattr(corpus_pass, "BATCH_TOKENS", 100_000)
     monkeypatch.setattr(windows_module, "_SORTED", 1000)
     check, windows = run(fit, corpus).check, plain_windows(fit, corpus, CONTEXT)
     counted = [~torch.tensor(window.special) for window in windows]

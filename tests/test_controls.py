@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from eval.controls import ONE_SHOT_EXAMPLES, OneShot, one_shot_question, shuffled, top_tokens, top_tokens_label
 from eval.scorers.base import Reply
+from eval.scoring.controls import ONE_SHOT_EXAMPLES, OneShot, one_shot_question, shuffled, top_tokens, top_tokens_label
 from probes.examples import Example
 from tests.judging import CONCEPTS, RuleJudge, texts
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from eval import corpora
-from eval.corpora import DEMO_CHARS, DEMO_SEED, Document, Faults, documents
+from eval.collect import corpora
+from eval.collect.corpora import DEMO_CHARS, DEMO_SEED, Document, Faults, documents
 from eval.errors import ExamplesError
 from probes.demo import build
 from probes.demo.model import ModelRecipe

@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from agent.runlog import RunLog
-from eval.collecting import Collection, CollectSettings
-from eval.harvest import Harvested, harvest, harvested, imported
-from eval.negatives import nearest
-from eval.splitting import SHOWN_SHARE, split_of
-from eval.windows import first_ids
+from eval.collect.corpus_pass import Collection, CollectSettings
+from eval.collect.examples import Harvested, harvest, harvested, imported
+from eval.collect.negatives import nearest
+from eval.collect.split import SHOWN_SHARE, split_of
+from eval.collect.windows import first_ids
 from probes.activations import feature_activations
 from probes.columns import Columns
 from probes.examples import Baseline, Collected

@@ -2,7 +2,7 @@
 
 import pytest
 
-from eval.known import agreement, names_concept
+from eval.scoring.known import agreement, names_concept
 from probes.demo.shipped import KnownConcept, ShippedTruth
 
 DOG = KnownConcept("dog", ("dog", "animal"), 0.9)

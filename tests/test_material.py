@@ -13,9 +13,9 @@ from agent.replay import replay
 from agent.run import RunReport, run_features
 from agent.runlog import RunLog
 from agent.schema import Proposal
-from eval.harvest import harvested
-from eval.material import ShownTexts
+from eval.collect.examples import harvested
 from eval.scorers.verdicts import Verdict, Verdicts
+from eval.scoring.shown_texts import ShownTexts
 from probes.examples import Activity, Collected, Example
 from tests.fakes import CARD, SUBJECT, FakeExplainer, FakeProbes, Notes, config
 from tests.logged import corpus_identity

@@ -11,8 +11,8 @@ from scipy.sparse import csr_matrix
 from sklearn.feature_extraction.text import TfidfTransformer
 from sklearn.preprocessing import normalize
 
-from eval.collecting import Collection, CollectSettings, Pool, PoolWindow, collect
-from eval.negatives import (
+from eval.collect.corpus_pass import Collection, CollectSettings, Pool, PoolWindow, collect
+from eval.collect.negatives import (
     N_NEIGHBOURS,
     N_PER_NEIGHBOUR,
     N_RANDOM,
@@ -23,7 +23,7 @@ from eval.negatives import (
     nearest,
     pool_firings,
 )
-from eval.windows import first_ids, special_ids
+from eval.collect.windows import first_ids, special_ids
 from probes.activations import residual
 from probes.examples import Example
 from probes.subject import Subject

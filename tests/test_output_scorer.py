@@ -12,7 +12,7 @@ import torch
 from eval.scorers import Tools, make_scorers
 from eval.scorers.base import Score
 from eval.scorers.output import RIVALS, TRIALS
-from eval.subject_runner import SubjectRunner
+from eval.scoring.subject_runner import SubjectRunner
 from probes import raised as raising
 from probes.raised import NEUTRAL, SHOWN, STRENGTH, raised, raised_beside_others
 from probes.structure import layers_of

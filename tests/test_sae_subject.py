@@ -10,9 +10,9 @@ import huggingface_hub
 import pytest
 import torch
 
-from eval.corpora import Document
-from eval.self_check import SelfCheck, measured
-from eval.windows import Windows
+from eval.collect.corpora import Document
+from eval.collect.self_check import SelfCheck, measured
+from eval.collect.windows import Windows
 from probes.errors import SubjectError
 from probes.presets import SubjectSource
 from probes.subject import Subject, load_subject

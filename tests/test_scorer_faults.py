@@ -2,7 +2,7 @@
 
 import pytest
 
-from eval import report
+from eval.scoring import report
 from tests.scorer_faults import ASKING, BATCHED, CASES, TRUE_LABELS, Case, Worked, work
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from jinja2 import UndefinedError
 
-from eval.controls import one_shot_question
 from eval.scorers.base import AGAIN, Question, system_prompt
 from eval.scorers.verdicts import Verdicts
+from eval.scoring.controls import one_shot_question
 from probes.examples import Example
 from probes.settings import Value
 from prompts import render

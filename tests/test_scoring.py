@@ -14,9 +14,9 @@ from agent.calls.budget import Limits
 from agent.errors import BudgetError, ExplainerError
 from agent.llm.base import Bound, Exchange, Fault, Request
 from agent.runlog import RunLog, ScoreRow
-from eval import report
-from eval.scoring import Sides
-from eval.splitting import ALIKE, peak_word, split_of, without_duplicates
+from eval.collect.split import ALIKE, peak_word, split_of, without_duplicates
+from eval.scoring import report
+from eval.scoring.score_run import Sides
 from probes.examples import Activity, Baseline, Collected, Example
 from tests.fakes import faulty, open_door
 from tests.judging import texts

@@ -6,7 +6,7 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eval.splitting import ALIKE, on_new_words, peak_word, split_of, without_duplicates
+from eval.collect.split import ALIKE, on_new_words, peak_word, split_of, without_duplicates
 from probes.examples import Example
 
 

@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eval.histogram import N_BINS, Histograms
-from eval.shelves import Shelves
-from eval.spelling import Spelling
-from eval.tally import STRATA, mixed, stratum
+from eval.collect.bottom_k import Shelves
+from eval.collect.histogram import N_BINS, Histograms
+from eval.collect.tally import STRATA, mixed, stratum
+from eval.collect.token_text import Spelling
 from probes.subject import Subject
 
 ROW = np.dtype([("value", "i8")])

@@ -132,9 +132,9 @@ def _subject(config: RunConfig) -> Iterator[Finding]:
 
 def _sae(subject: "Subject") -> Finding:
     """How the SAE reads a little English. Raises ExamplesError, with the likely cause, where it reads nothing in it."""
-    from eval.corpora import Document
-    from eval.self_check import measured, self_check
-    from eval.windows import Windows
+    from eval.collect.corpora import Document
+    from eval.collect.self_check import measured, self_check
+    from eval.collect.windows import Windows
 
     batch = next(Windows(subject, _CONTEXT, _CONTEXT).batches([Document("passage", _PASSAGE)], _CONTEXT))
     check = measured(subject, batch)

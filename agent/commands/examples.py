@@ -18,14 +18,14 @@ from agent.commands.doctor import subject_words
 from agent.config import RunConfig
 from agent.runlog import CorpusIdentity, RunLog
 from agent.terminal.display import console, facts
-from eval.collecting import Collection, CollectSettings
-from eval.corpora import Faults, documents
+from eval.collect.corpora import Faults, documents
+from eval.collect.corpus_pass import Collection, CollectSettings
+from eval.collect.examples import Harvested, harvest, imported
+from eval.collect.windows import special_ids
 from eval.errors import ExamplesError
-from eval.harvest import Harvested, harvest, imported
 from eval.readers import Reading, read_examples
 from eval.readers.base import Vocabulary
 from eval.readers.neuronpedia_api import BASE_URL, fetch_record
-from eval.windows import special_ids
 from probes.features import parse_features
 from probes.subject import Subject, load_subject
 

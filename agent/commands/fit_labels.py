@@ -14,8 +14,8 @@ from agent.config import RunConfig
 from agent.errors import LogError
 from agent.runlog import RunLog
 from eval.export.base import Record
-from eval.known import known_concepts
-from eval.scoring import HELD_OUT
+from eval.scoring.known import known_concepts
+from eval.scoring.score_run import HELD_OUT
 from probes.errors import InterpretError, SettingsError
 from probes.features import check_feature
 from probes.label_loss import Pair

@@ -28,8 +28,8 @@ from agent.schema import Outcome
 from agent.terminal.basis import basis_of
 from agent.terminal.display import console, facts, labels_table, spread
 from agent.terminal.progress import progress
-from eval.known import agreement, known_concepts
-from eval.material import TRYOUT_QUESTIONS, ShownTexts
+from eval.scoring.known import agreement, known_concepts
+from eval.scoring.shown_texts import TRYOUT_QUESTIONS, ShownTexts
 from probes.adapter import read_adapter
 from probes.errors import InterpretError, SettingsError
 from probes.evidence import Evidence

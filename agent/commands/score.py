@@ -25,16 +25,16 @@ from agent.llm.base import Explainer
 from agent.run import explainer_name
 from agent.runlog import CorpusRow, LabelRow, RunLog, RunSummary, ScoringIdentity
 from agent.terminal.display import console, facts, scores_table
-from eval import report
 from eval.embedders import SentenceEmbedder, SubjectEmbedder
-from eval.judge import LoggedJudge
-from eval.known import known_concepts
 from eval.pictures import score_figure
 from eval.plots import check_picture, save
 from eval.scorers import SCORERS, Tools, make_scorers
 from eval.scorers.base import Embedder
-from eval.scoring import Scoring
-from eval.subject_runner import SubjectRunner
+from eval.scoring import report
+from eval.scoring.judge import LoggedJudge
+from eval.scoring.known import known_concepts
+from eval.scoring.score_run import Scoring
+from eval.scoring.subject_runner import SubjectRunner
 from probes.errors import InterpretError
 from probes.features import parse_features
 from probes.subject import Subject, load_subject

@@ -16,6 +16,7 @@ from agent.errors import LogError
 from agent.runlog import CorpusRow, RunLog
 from agent.terminal.classes import classes_table, predictions_table
 from agent.terminal.display import console, facts
+from eval.collect.windows import first_ids
 from eval.compare.grid import axes_of, names_of
 from eval.compare.kinds import KINDS, kind_of
 from eval.compare.measures import CHOSEN_BY
@@ -23,7 +24,6 @@ from eval.compare.predicting import COLUMNS, is_installed, known_beforehand, pre
 from eval.compare.report import Choice, Measured, choice, measured
 from eval.compare.taxonomy import CAPTURED, Captured, captured, classes
 from eval.compare.verdict import choice_words, estimate_words
-from eval.windows import first_ids
 from probes.examples import Example, Split
 from probes.features import parse_features
 from probes.settings import ProbeSettings

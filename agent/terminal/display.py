@@ -23,7 +23,7 @@ from probes.evidence import Projection, ScoredToken, TokenList
 
 if TYPE_CHECKING:  # types alone: statistics take their time to be imported, and a list of labels needs none
     from eval.metrics import Estimate
-    from eval.report import Line
+    from eval.scoring.report import Line
 
 _PLAIN_WIDTH = 150
 """Columns where nobody's window sets them: files, pipes, logs of other programs."""

@@ -10,8 +10,8 @@ import numpy as np
 from jaxtyping import Float
 
 from agent.runlog import RunLog
+from eval.collect.split import without_duplicates
 from eval.scorers.base import Embedder
-from eval.splitting import without_duplicates
 from probes.examples import Activity, ExampleKind
 
 NOT_COLLECTED = "no examples were collected of this feature"

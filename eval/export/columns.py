@@ -9,7 +9,7 @@ from typing import Literal
 
 from agent.runlog import ScoreRow
 from eval.export.base import Exported, Record, Scored
-from eval.report import VARIANTS
+from eval.scoring.report import VARIANTS
 
 Kind = Literal["text", "whole", "real"]
 Cell = str | int | float | None

@@ -80,7 +80,7 @@ def _run(subject: "Subject", requests: Sequence[ProbeRequest]) -> list[Evidence]
 
 
 def _nearest(subject: "Subject", feature: int, k: int) -> list[int]:
-    from eval.negatives import nearest
+    from eval.collect.negatives import nearest
 
     return nearest(subject.sae, [feature], k)[feature]
 

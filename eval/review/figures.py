@@ -14,7 +14,7 @@ from agent.store.browsing import ScoreKey
 from agent.store.overview import BINS, Spread, spreads
 from agent.terminal.display import VARIANT_WORDS
 from eval.metrics import Estimate
-from eval.report import VARIANTS
+from eval.scoring.report import VARIANTS
 
 WIDTH, HEIGHT = 300, 48
 

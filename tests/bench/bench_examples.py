@@ -20,10 +20,10 @@ import psutil
 import torch
 from transformers import GemmaConfig, GemmaForCausalLM
 
-from eval.collecting import BATCH_TOKENS, CollectSettings, collect, forward_tokens, keep_freed_memory, scan
-from eval.corpora import Document, Faults, documents
-from eval.tally import Sizes, Tally
-from eval.windows import Batch, Windows
+from eval.collect.corpora import Document, Faults, documents
+from eval.collect.corpus_pass import BATCH_TOKENS, CollectSettings, collect, forward_tokens, keep_freed_memory, scan
+from eval.collect.tally import Sizes, Tally
+from eval.collect.windows import Batch, Windows
 from probes.activations import cut_at
 from probes.columns import Columns
 from probes.embedding import EmbeddingTable

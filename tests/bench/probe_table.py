@@ -19,10 +19,10 @@ from pathlib import Path
 import torch
 
 from agent.evidence.definitions import defining_part, distinct, endings
-from eval.corpora import Faults, documents
-from eval.known import known_concepts
+from eval.collect.corpora import Faults, documents
+from eval.collect.windows import first_ids
 from eval.metrics import Estimate, paired_difference, share
-from eval.windows import first_ids
+from eval.scoring.known import known_concepts
 from probes.activations import feature_activations
 from probes.columns import Columns as SaeColumns
 from probes.contrast import contrasts, random_directions

@@ -29,9 +29,9 @@ from agent.config import RunConfig, resolve
 from agent.evidence.excerpts import cut, key_of
 from agent.runlog import RunIdentity, RunLog, ScoreRow
 from agent.schema import Outcome
-from eval import report
 from eval.metrics import Estimate, auroc, mean, paired_difference
-from eval.scoring import HELD_OUT, NEW_WORDS, Sides
+from eval.scoring import report
+from eval.scoring.score_run import HELD_OUT, NEW_WORDS, Sides
 from probes.demo.shipped import load_truth
 from probes.demo.world import load_world
 from probes.examples import Collected, Example, Split

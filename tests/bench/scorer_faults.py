@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from agent.runlog import ScoreRow
-from eval import report
+from eval.scoring import report
 from tests.planted_scores import CHANCE, LABELS, NAMES, Scored, scored_by_rule
 from tests.scorer_faults import ASKING, CASES, TRUE_LABELS, Case, Worked, work
 

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from eval.corpora import Faults, documents
-from eval.known import known_concepts
+from eval.collect.corpora import Faults, documents
+from eval.collect.windows import Windows
 from eval.metrics import Estimate, paired_difference
-from eval.windows import Windows
+from eval.scoring.known import known_concepts
 from probes.activations import feature_activations
 from probes.columns import Columns
 from probes.demo.ladder import GREEDY, named_concept

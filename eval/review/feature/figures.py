@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from agent.evidence.printable import printable
 from agent.runlog import ScoreRow
 from agent.terminal.display import VARIANT_WORDS
-from eval.report import VARIANTS
+from eval.scoring.report import VARIANTS
 from probes.examples import Activity
 
 HISTOGRAM_WIDTH, HISTOGRAM_HEIGHT = 320, 80

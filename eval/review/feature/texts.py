@@ -12,7 +12,7 @@ from typing import Any
 from agent.evidence.excerpts import cut, key_of
 from agent.evidence.printable import printable
 from agent.runlog import ScoreRow
-from eval.controls import top_tokens
+from eval.scoring.controls import top_tokens
 from probes.examples import Example, Split
 
 SHADES = 10
