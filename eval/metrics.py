@@ -22,6 +22,8 @@ _NEAR = 1e-9
 """How far from its own estimate a bound is looked for at least: at it, every variance that is 0 there looks solved."""
 _FLAT = 1e-9
 """A resample with less than this share of the variance has none but rounding."""
+_DRAWN_AT_ONCE = 1_000_000
+"""Numbers that resamples are summed from at a time: many small resamples take one call, large ones little memory."""
 _LEAST_DEFINED = 0.95
 """Share of resamples that must be defined for their spread to mean anything."""
 
@@ -170,7 +172,9 @@ def _correlations(sums: Float[Array, "*k 6"]) -> Float[Array, "*k"]:
 def _resampled_sums(rows: Float[Array, "n k"], seed: int) -> Float[Array, "resamples k"]:
     """Sums over n rows drawn with replacement."""
     rng = np.random.default_rng(seed)
-    return np.stack([rows[rng.integers(len(rows), size=len(rows))].sum(axis=0) for _ in range(RESAMPLES)])
+    step = max(1, _DRAWN_AT_ONCE // rows.size)
+    sizes = [(min(step, RESAMPLES - done), len(rows)) for done in range(0, RESAMPLES, step)]
+    return np.concatenate([rows[rng.integers(len(rows), size=size)].sum(axis=1) for size in sizes])
 
 
 def _percentiles(drawn: Float[Array, " resamples"], n: int) -> tuple[float | None, float | None]:
