@@ -4,10 +4,9 @@ Attention and MLP are the block's children called so; which norm stands before o
 hand on. A block that does not simply add what they give to its input is refused, since the sites have no meaning there.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -15,12 +14,12 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from probes.errors import SubjectError
+from probes.norms import Norm, norm_of
 from probes.sae_config import Hook
 from probes.structure import layers_of
+from probes.watching import IDS, Call, watched
 
 _ATTENTION, _MLP = ("attn", "attention"), ("mlp", "feedforward", "feed_forward", "ffn", "moe")
-_IDS = (5, 3, 7, 4)
-"""Of the watched forward; any tokens do."""
 _TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 3e-2, torch.float16: 4e-3}
 """Of a sum's rounding, relative to its parts."""
 
@@ -41,26 +40,17 @@ class Tap:
 
 
 @dataclass(frozen=True, eq=False)
-class _Call:
-    """One call of a module."""
-
-    module: nn.Module
-    read: Tensor
-    gave: Tensor
-
-
-@dataclass(frozen=True, eq=False)
 class _Half:
     """The attention or the MLP of a block."""
 
-    call: _Call
-    norm_before: _Call | None
-    norm_after: _Call | None
-    projection: _Call | None
+    call: Call
+    norm_before: Call | None
+    norm_after: Call | None
+    projection: Call | None
     """The last module with a matrix inside it."""
 
     @property
-    def last(self) -> _Call:
+    def last(self) -> Call:
         """What gives what is added to the stream."""
         return self.norm_after or self.call
 
@@ -114,22 +104,25 @@ Carry = Callable[[Float[Tensor, "n width"]], Float[Tensor, "n d_model"]]
 """From directions at a hook to directions of the residual stream."""
 
 
-def into_stream(model: PreTrainedModel, hook: Hook) -> Carry:
-    """Those at `z` and `mlp_act` as the block projects them, and through the norm after it if there is one.
+def into_stream(model: PreTrainedModel, hook: Hook, row: Literal["encoder", "decoder"]) -> Carry:
+    """From an SAE's rows at the hook to directions of the stream.
 
-    All others are taken as they are. Raises SubjectError where the model has no such place.
+    Those at `z`, `mlp_act` and the modules' own outputs as the block hands them on: through the projection, and the
+    norm after it if there is one. Behind the norm before the MLP, an encoder's row w stands for what it answers to,
+    gain * w, and a decoder's for what the norm makes it of, w / gain. All others are taken as they are. Raises
+    SubjectError where the model has no such place.
     """
-    if hook.side not in ("z", "mlp_act"):
+    if hook.side not in ("z", "mlp_act", "attn_module", "mlp_module", "mlp_in", "mlp_norm"):
         return _as_it_is
-    return _Block(model, layers_of(model)[hook.layer], hook).project
+    return _Block(model, layers_of(model)[hook.layer], hook).carry(row)
 
 
 class _Block:
     """One block after a forward."""
 
     def __init__(self, model: PreTrainedModel, layer: nn.Module, hook: Hook) -> None:
-        self._name, self._hook = type(model).__name__, hook
-        calls = _watched(model, layer)
+        self._name, self._hook, self._device = type(model).__name__, hook, model.device
+        calls = watched(model, layer)
         self._calls, self._whole = calls[:-1], calls[-1]
         self._children = {id(child) for child in layer.children()}
         is_attention = hook.side in ("z", "attn_out", "attn_module")
@@ -147,7 +140,7 @@ class _Block:
                 return self._before(self._projection())
             case "mlp_norm":
                 norm = self._norm_before()
-                return self._before(norm, _without_gain(norm, self._refusal("has an unknown kind of norm there")))
+                return self._before(norm, self._norm(norm).bare)
             case "mid" | "mlp_branch":
                 return self._before(self._middle())
             case _:
@@ -159,40 +152,65 @@ class _Block:
         self._middle()
         return self._behind(self._find(_ATTENTION).last)
 
-    def project(self, rows: Tensor) -> Tensor:
+    def carry(self, row: Literal["encoder", "decoder"]) -> Carry:
+        """See `into_stream`."""
+        half = self._half
+        match self._hook.side:
+            case "mlp_in" | "mlp_norm":
+                if half.norm_before is None:
+                    return _as_it_is
+                norm = self._norm(half.norm_before)
+                norm = norm.without_gain() if self._hook.side == "mlp_norm" else norm
+                return norm.answering if row == "encoder" else norm.back
+            case "attn_module" | "mlp_module":
+                return self._added
+            case _:
+                return self._projected
+
+    def _projected(self, rows: Tensor) -> Tensor:
         """Directions at `z` or `mlp_act`, in the stream."""
         last = self._projection()
         with torch.inference_mode():
             bias = last.module(last.read.new_zeros(1, rows.shape[-1]))
-            written = last.module(rows.to(last.read)) - bias
-            after = self._half.norm_after
-            carried: Tensor = after.module(written) if after else written
-            return carried.to(rows)
+            written: Tensor = last.module(rows.to(last.read)) - bias
+        return self._added(written.to(rows))
 
-    def _before(self, call: _Call, at_hook: Callable[[Tensor], Tensor] = _as_it_is) -> Tap:
+    def _added(self, rows: Tensor) -> Tensor:
+        """Directions of what the attention or the MLP gives, in the stream."""
+        after = self._half.norm_after
+        return self._norm(after).forth(rows) if after else rows
+
+    def _norm(self, call: Call) -> Norm:
+        """How a norm acts, checked against what it gave."""
+        norm = norm_of(call.module, call.read)
+        if not _adds_up(call.gave, norm.bare(call.read) * norm.gain, norm.shift):
+            raise self._refusal("has an unknown kind of norm there")
+        return norm.to(self._device)
+
+    def _before(self, call: Call, at_hook: Callable[[Tensor], Tensor] = _as_it_is) -> Tap:
         return Tap(call.module, "in", at_hook, self._width(call.read))
 
-    def _behind(self, call: _Call) -> Tap:
+    def _behind(self, call: Call) -> Tap:
         return Tap(call.module, "out", width=self._width(call.gave))
 
     def _width(self, states: Tensor) -> int:
-        if states.shape[:-1] != (1, len(_IDS)):
+        if states.shape[:-1] != (1, len(IDS)):
             raise self._refusal("does not keep its tokens apart there")
         return states.shape[-1]
 
-    def _projection(self) -> _Call:
+    def _projection(self) -> Call:
         half = self._half
         last = half.projection
         if last is None or last.read.shape[:-1] != half.call.gave.shape[:-1]:
             raise self._refusal("has no single output projection there")
         return last
 
-    def _norm_before(self) -> _Call:
+    def _norm_before(self) -> Call:
         if self._half.norm_before is None:
             raise self._refusal("has no norm directly before its MLP")
         return self._half.norm_before
 
-    def _middle(self) -> _Call:
+    def _middle(self) -> Call:
         """What reads the stream after the attention: the norm before the MLP, or the MLP itself where there is none."""
         attention, reader = self._find(_ATTENTION), self._half.norm_before or self._half.call
         if not _adds_up(reader.read, self._whole.read, attention.last.gave):
@@ -225,41 +243,6 @@ class _Block:
         )
 
 
-def _watched(model: PreTrainedModel, layer: nn.Module) -> list[_Call]:
-    """The calls of a block's modules in a short forward, in the order in which they end: the block's own is last."""
-    calls: list[_Call] = []
-
-    def note(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
-        read = args[0] if args else kwargs.get("hidden_states", next(iter(kwargs.values()), None))
-        gave = output[0] if isinstance(output, tuple) else output
-        if isinstance(read, Tensor) and isinstance(gave, Tensor):
-            calls.append(_Call(module, read, gave))
-        if module is layer:
-            raise _SeenError
-
-    ids = torch.tensor([_IDS], device=model.device)
-    with _hooked(layer, note), torch.inference_mode():
-        try:
-            model.base_model(input_ids=ids, use_cache=False)
-        except _SeenError:
-            return calls
-    raise AssertionError(f"The forward of a {type(model).__name__} never ran the block.")
-
-
-@contextmanager
-def _hooked(layer: nn.Module, note: Callable[..., None]) -> Iterator[None]:
-    handles = [module.register_forward_hook(note, with_kwargs=True) for module in layer.modules()]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
-class _SeenError(Exception):
-    """The way out of a forward whose block has been seen."""
-
-
 def _is_called(module: nn.Module, words: Sequence[str]) -> bool:
     """Whether its class's name has one of the words; what is called attention is no MLP (a Qwen3MoeAttention)."""
     name = type(module).__name__.lower()
@@ -284,26 +267,3 @@ def _same(one: Tensor, other: Tensor) -> bool:
 def _adds_up(total: Tensor, *parts: Tensor) -> bool:
     tolerance = _TOLERANCE.get(total.dtype, 1e-4) * sum(float(part.float().norm()) for part in parts)
     return float((total.float() - sum(part.float() for part in parts)).norm()) <= tolerance
-
-
-def _without_gain(call: _Call, refusal: SubjectError) -> Callable[[Tensor], Tensor]:
-    """What the norm makes of its input before its gain and bias, checked against what it gave."""
-    norm = call.module
-    centres = isinstance(norm, nn.LayerNorm)
-    epsilon = getattr(norm, "eps", getattr(norm, "variance_epsilon", None))
-    weight = getattr(norm, "weight", None)
-    if not isinstance(epsilon, float) or not isinstance(weight, Tensor):
-        raise refusal
-
-    def normalised(states: Tensor) -> Tensor:
-        x = states.float()
-        x = x - x.mean(-1, keepdim=True) if centres else x
-        return x * torch.rsqrt(x.square().mean(-1, keepdim=True) + epsilon)
-
-    bare, stored = normalised(call.read), weight.detach().float()
-    bias = getattr(norm, "bias", None)
-    shift = bias.detach().float() if isinstance(bias, Tensor) else torch.zeros_like(stored)
-    # Gemma's norms store their gain less 1
-    if not any(_adds_up(call.gave, bare * gain, shift) for gain in (stored, 1 + stored)):
-        raise refusal
-    return normalised

@@ -71,11 +71,11 @@ class Subject:
 
     @cached_property
     def _from_input(self) -> Carry:
-        return into_stream(self.model, self.sae.config.hook)
+        return into_stream(self.model, self.sae.config.hook, "encoder")
 
     @cached_property
     def _from_output(self) -> Carry:
-        return into_stream(self.model, self.sae.config.hook_out or self.sae.config.hook)
+        return into_stream(self.model, self.sae.config.hook_out or self.sae.config.hook, "decoder")
 
     @property
     def embedder(self) -> nn.Module:

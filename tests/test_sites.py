@@ -1,7 +1,8 @@
 """What is read at a hook is what plain forward hooks see on modules named by hand, in every family."""
 
 from collections.abc import Callable
-from typing import Any
+from copy import deepcopy
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -37,6 +38,10 @@ PROJECTIONS = {
 ROPE_ENDS = ("self_attn.o_proj", "mlp.down_proj")
 ADDS_ONE = ("gemma", "gemma2", "gemma3")
 """Their norms store the gain less 1."""
+CENTRED = ("gpt2", "gpt_neox")
+"""Their norms take off the mean."""
+ROWS: tuple[Literal["encoder", "decoder"], ...] = ("encoder", "decoder")
+STREAM: tuple[Site, ...] = ("pre", "mid", "post", "mlp_branch", "attn_out", "mlp_out")
 
 
 def seen(model: PreTrainedModel, module: nn.Module) -> tuple[Tensor, Tensor]:
@@ -115,17 +120,71 @@ def test_directions_at_z_go_through_the_projection_and_the_norm_after_it(named: 
     rows = torch.randn(3, residual(given, IDS, Hook(1, "z")).shape[-1])
     matrix = projection.weight if family == "gpt2" else projection.weight.T
     assert isinstance(matrix, Tensor)
-    expected = rows @ matrix
-    if "after_attention" in NAMES[family]:
-        expected = expected * (1 + block.get_submodule(NAMES[family]["after_attention"]).weight)
-    found = into_stream(given, Hook(1, "z"))(rows)
-    unit = torch.nn.functional.normalize
-    torch.testing.assert_close(unit(found, dim=1), unit(expected, dim=1), rtol=1e-4, atol=1e-4)
+    expected = (rows @ matrix) * gain_after(family, block, "after_attention")
+    for row in ROWS:
+        assert_close(into_stream(given, Hook(1, "z"), row)(rows), expected)
+
+
+def gain_after(family: str, block: nn.Module, which: str) -> Tensor | float:
+    """The gain of the norm behind the attention or the MLP, as these families store it; 1 where there is none."""
+    name = NAMES[family].get(which)
+    weight = block.get_submodule(name).weight if name else None
+    return 1 + weight if isinstance(weight, Tensor) else 1.0
+
+
+def test_directions_of_what_a_module_gives_go_through_the_norm_after_it(named: tuple[str, PreTrainedModel]) -> None:
+    family, given = named
+    rows, block = torch.randn(3, D_MODEL), layers_of(given)[1]
+    for site, norm in (("attn_module", "after_attention"), ("mlp_module", "after_mlp")):
+        for row in ROWS:
+            found = into_stream(given, Hook(1, site), row)(rows)
+            assert_close(found, rows * gain_after(family, block, norm))
+
+
+@pytest.mark.parametrize("site", ["mlp_in", "mlp_norm"])
+def test_behind_a_norm_an_encoder_stands_for_what_it_answers_to(named: tuple[str, PreTrainedModel], site: Site) -> None:
+    family, given = named
+    norm = deepcopy(layers_of(given)[1].get_submodule(NAMES[family]["before_mlp"]))
+    if site == "mlp_norm":
+        norm.weight = nn.Parameter((torch.zeros if family in ADDS_ONE else torch.ones)(D_MODEL))
+    w, x = torch.randn(D_MODEL), (3 * torch.randn(D_MODEL)).requires_grad_()
+    (slope,) = torch.autograd.grad(norm(x) @ w, x)
+    found = into_stream(given, Hook(1, site), "encoder")(w[None])[0]
+    assert_close(unit(across(found, family, x.detach())), unit(slope))
+
+
+def across(direction: Tensor, family: str, x: Tensor) -> Tensor:
+    """The part of it that is not along x, whose size a norm takes away."""
+    x = x - x.mean() if family in CENTRED else x
+    return direction - direction @ x / x.square().sum() * x
+
+
+def test_behind_a_norm_a_decoder_stands_for_what_becomes_it(named: tuple[str, PreTrainedModel]) -> None:
+    family, given = named
+    norm = layers_of(given)[1].get_submodule(NAMES[family]["before_mlp"])
+    d = torch.randn(1, D_MODEL)
+    found = into_stream(given, Hook(1, "mlp_in"), "decoder")(d)
+    bias = getattr(norm, "bias", None)
+    became = norm(found) - (bias if isinstance(bias, Tensor) else 0)
+    gain = norm.weight + (1 if family in ADDS_ONE else 0)
+    wanted = d - (gain * (d / gain).mean() if family in CENTRED else 0)
+    assert_close(unit(became), unit(wanted))
+    bare = into_stream(given, Hook(1, "mlp_norm"), "decoder")(d)
+    assert_close(bare, d - d.mean() if family in CENTRED else d)
+
+
+def unit(rows: Tensor) -> Tensor:
+    return torch.nn.functional.normalize(rows, dim=-1)
+
+
+def assert_close(found: Tensor, expected: Tensor) -> None:
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4)
 
 
 def test_directions_of_the_stream_stay_as_they_are(named: tuple[str, PreTrainedModel]) -> None:
     rows = torch.randn(3, D_MODEL)
-    assert into_stream(named[1], Hook(1, "mlp_out"))(rows) is rows
+    for site in STREAM:
+        assert into_stream(named[1], Hook(1, site), "encoder")(rows) is rows
 
 
 def test_a_block_that_adds_something_else_is_refused() -> None:
