@@ -7,7 +7,7 @@ are left the shallowest goes first, which fills the depths below it. Knows neith
 
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Protocol
 
@@ -159,12 +159,19 @@ class Grower:
     def _begin(self, ghosts: Float[Tensor, "n d_model"], choice: Choice, first: int) -> _Growth:
         """Nothing planted yet; what stands before the ghosts is computed once for all."""
         least = len(self._before) + len(self._rest) + self.settings.max_depth
-        stock = Rows(max(least, self.budget.cache_bytes // self._row_bytes))
-        growth = _Growth(PathCache(self._model), ghosts, choice, stock, first)
-        if self._before:
-            growth.shared = growth.stock.take(len(self._before))
-            growth.cache.see(sent(growth.shared[None], self._model.device), len(self._before), growth.stock.used)
+        n_rows = max(least, self.budget.cache_bytes // self._row_bytes)
+        growth = _Growth(PathCache(self._model, n_rows), ghosts, choice, Rows(n_rows), first)
+        if not self._before:
+            return growth
+        growth.shared = growth.stock.take(len(self._before))
+        growth.cache.see(sent(growth.shared[None], self._model.device), len(self._before))
+        try:
             self._readout.states(growth.cache, torch.tensor([self._before]))
+        except torch.OutOfMemoryError:
+            if n_rows == least:
+                raise _no_memory() from None
+            self.budget = replace(self.budget, cache_bytes=self.budget.cache_bytes // 2)
+            return self._begin(ghosts, choice, first)
         return growth
 
     def _launch(self, growth: _Growth) -> _Launched | None:
@@ -223,7 +230,9 @@ class Grower:
         if growth.launched is None:
             return
         depth, nodes, paths = growth.launched.depth, growth.launched.nodes, growth.launched.paths
-        kids = growth.choice.keep(nodes, depth, growth.launched.read.wait())
+        read = growth.launched.read.wait()
+        self._check_numbers(read)
+        kids = growth.choice.keep(nodes, depth, read)
         parents = nodes.number[kids.place]
         found = Nodes(
             nodes.tree[kids.place], growth.lineage.add(parents), parents, kids.token, kids.probability, kids.mark
@@ -243,7 +252,7 @@ class Grower:
         planting: bool = False,
     ) -> Float[Tensor, "n hidden"]:
         """What the model has at the last of each sequence's `ids`, which stand in the last rows of its path."""
-        growth.cache.see(sent(paths, self._model.device), ids.shape[1], growth.stock.used)
+        growth.cache.see(sent(paths, self._model.device), ids.shape[1])
         steered = nullcontext() if self._steering is None else self._steering.over(growth.first + trees, planting)
         with steered, sdpa_kernel(_ATTENTION):
             return self._readout.states(growth.cache, ids)
@@ -254,10 +263,18 @@ class Grower:
         read = [choice.read(self._readout.logits(piece), marks) for piece, marks in pieces]
         return Fetched(torch.cat(column) for column in zip(*read, strict=True))
 
+    def _check_numbers(self, read: Sequence[Tensor]) -> None:
+        """Raises SubjectError for probabilities that are not numbers: no child would be kept, and nobody told why."""
+        if any(bool(column.isnan().any()) for column in read):
+            dtype = str(self._model.dtype).removeprefix("torch.")
+            wider = "float32" if dtype == "bfloat16" else "bfloat16 or float32"
+            other = f"; load it with --dtype {wider}" if dtype != "float32" else ", and neither are its weights sound"
+            raise SubjectError(f"The model's next-token probabilities are not numbers (NaN) in {dtype}{other}.")
+
     def _halve(self) -> None:
         """Half as much at a time, after the device ran out of memory. Raises SubjectError where there is no half."""
         if self._at_once == 1:
-            raise SubjectError("The device has not enough free memory for one token of this model.") from None
+            raise _no_memory() from None
         self._at_once, self._read_at_once = self._at_once // 2, max(1, self._read_at_once // 2)
         if self._model.device.type == "cuda":
             torch.cuda.empty_cache()
@@ -275,15 +292,22 @@ class Grower:
     def _tried(self, n: int) -> PathCache:
         """The cache of a forward of n nodes, all with the same rows before them."""
         length = len(self._before) + len(self._rest) + self.settings.max_depth
-        cache = PathCache(self._model)
-        cache.see(torch.arange(length).expand(n, -1).to(self._model.device), 1, length)
-        self._readout.states(cache, torch.tensor([self._rest[:1]]).expand(n, -1))
+        cache = PathCache(self._model, length)
+        cache.see(torch.arange(length).expand(n, -1).to(self._model.device), 1)
+        try:
+            self._readout.states(cache, torch.tensor([self._rest[:1]]).expand(n, -1))
+        except torch.OutOfMemoryError:
+            raise _no_memory() from None
         return cache
 
 
 _SAMPLE = 64
 _ATTENTION = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
 """Not cuDNN's, which plans anew for every shape, and growing trees have thousands."""
+
+
+def _no_memory() -> SubjectError:
+    return SubjectError("The device has not enough free memory for one token of this model.")
 
 
 @contextmanager

@@ -22,15 +22,11 @@ class _Store:
     def __init__(self) -> None:
         self.rows: Tensor | None = None
 
-    def write(self, states: Float[Tensor, "batch heads new dim"], rows: Int[Tensor, " batch*new"], room: int) -> None:
-        """Puts the states, sequence by sequence, into `rows`; the store is made as large as `room` rows by doubling."""
+    def write(self, states: Float[Tensor, "batch heads new dim"], rows: Int[Tensor, " batch*new"], n_rows: int) -> None:
+        """Puts the states, sequence by sequence, into `rows`, of `n_rows` in all."""
         new = states.transpose(1, 2).flatten(0, 1)
-        if self.rows is None:
-            self.rows = new.new_empty(room, *new.shape[1:])
-        elif room > len(self.rows):
-            grown = new.new_empty(max(room, 2 * len(self.rows)), *new.shape[1:])
-            grown[: len(self.rows)] = self.rows
-            self.rows = grown
+        if self.rows is None:  # all at once: a store that grew would stand in memory twice while it did
+            self.rows = new.new_empty(n_rows, *new.shape[1:])
         self.rows[rows] = new
 
     def read(self, paths: Int[Tensor, "batch pos"]) -> Float[Tensor, "batch heads pos dim"]:
@@ -48,7 +44,6 @@ class _Window:
 
     paths: Tensor
     n_new: int
-    room: int
 
 
 class _PathLayer(DynamicLayer):  # type: ignore[misc]
@@ -65,8 +60,8 @@ class _PathLayer(DynamicLayer):  # type: ignore[misc]
         window = self._cache.window
         paths = window.paths.to(key_states.device)  # a model may lie on several devices
         new = paths[:, paths.shape[1] - window.n_new :].flatten()
-        self._keys.write(key_states, new, window.room)
-        self._values.write(value_states, new, window.room)
+        self._keys.write(key_states, new, self._cache.n_rows)
+        self._values.write(value_states, new, self._cache.n_rows)
         return self._keys.read(paths), self._values.read(paths)
 
     def get_seq_length(self) -> int:
@@ -84,17 +79,19 @@ class _PathLayer(DynamicLayer):  # type: ignore[misc]
 class PathCache(Cache):  # type: ignore[misc]
     """The cache of one batch of trees. Raises SubjectError for models that keep more than keys and values."""
 
-    def __init__(self, model: PreTrainedModel) -> None:
+    def __init__(self, model: PreTrainedModel, n_rows: int) -> None:
         plain = DynamicCache(config=model.config).layers
         if not plain or any(type(layer) not in _KNOWN for layer in plain):
             raise _unfit(model)
         super().__init__(layers=[layer if type(layer) is DummyLayer else _PathLayer(self) for layer in plain])
         self._model = model
-        self.window = _Window(torch.empty(0, 0, dtype=torch.long), 0, 0)
+        self.n_rows = n_rows
+        """How many tokens it can hold; memory for all of them is taken by the first forward."""
+        self.window = _Window(torch.empty(0, 0, dtype=torch.long), 0)
 
-    def see(self, paths: Int[Tensor, "batch pos"], n_new: int, room: int) -> None:
-        """The next forward's sequences see the rows `paths`, whose last `n_new` it writes; no row is `room` or more."""
-        self.window = _Window(paths, n_new, room)
+    def see(self, paths: Int[Tensor, "batch pos"], n_new: int) -> None:
+        """The next forward's sequences see the rows `paths`, whose last `n_new` it writes."""
+        self.window = _Window(paths, n_new)
 
     @property
     def row_bytes(self) -> int:

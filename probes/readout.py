@@ -68,5 +68,7 @@ class _Given(nn.Module):
 def _head_of(model: PreTrainedModel) -> PreTrainedModel:
     """The model without its layers: a shallow copy that shares every weight, so the model itself stays as it is."""
     head = copy.copy(model)
+    for patch in ("forward", "_old_forward", "_hf_hook"):  # accelerate's, which would run the whole model's layers
+        head.__dict__.pop(patch, None)
     head._modules = {**model._modules, model.base_model_prefix: _Given()}
     return head

@@ -14,15 +14,11 @@ class Rows:
     def __init__(self, capacity: int) -> None:
         self._stack = torch.arange(capacity - 1, -1, -1)
         self.n_free = capacity
-        self.used = 0
-        """One more than the highest row ever taken."""
 
     def take(self, n: int) -> Int[Tensor, " n"]:
         """n free rows; there must be as many."""
         self.n_free -= n
-        taken = self._stack[self.n_free : self.n_free + n].flip(0)
-        self.used = max(self.used, int(taken.max()) + 1) if n else self.used
-        return taken
+        return self._stack[self.n_free : self.n_free + n].flip(0)
 
     def give(self, rows: Int[Tensor, " n"]) -> None:
         """These rows are free again."""

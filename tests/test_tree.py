@@ -1,15 +1,20 @@
 """Definition trees: the same as a plain reference's, whatever the model, the batch and the budget."""
 
+import copy
+from dataclasses import replace
+
 import pytest
 import torch
+from accelerate import dispatch_model
 
 from probes import choosing, memory
 from probes.choosing import top_ids
-from probes.errors import SettingsError
+from probes.errors import SettingsError, SubjectError
 from probes.evidence import ProbeRequest, Tree
 from probes.memory import Budget
-from probes.path_cache import PathCache
+from probes.path_cache import PathCache, _Store
 from probes.probe import run_probes
+from probes.readout import Readout
 from probes.settings import ProbeSettings, TreeSettings, VectorSettings
 from probes.subject import Subject
 from probes.vectors import feature_vectors
@@ -135,19 +140,66 @@ def test_a_tree_is_the_same_in_any_memory(
 def test_memory_stays_within_the_budget(subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
     prompt = grow(subject, [0], SETTINGS)[0].prompt_ids
     rows = 3 * (len(prompt) + SETTINGS.max_depth)
-    highest = 0
-    see = PathCache.see
-
-    def watch(cache: PathCache, paths: torch.Tensor, n_new: int, room: int) -> None:
-        nonlocal highest
-        assert int(paths.max()) < room
-        highest = max(highest, room)
-        see(cache, paths, n_new, room)
-
-    monkeypatch.setattr(PathCache, "see", watch)
+    taken = kept_bytes(monkeypatch)
     monkeypatch.setattr(memory, "ON_CPU", Budget(64, 1024, rows * ROW_BYTES, 1 << 20))
     nodes = sum(tree.n_nodes for tree in grow(subject, [0, 1, 2, 3], SETTINGS))
-    assert highest <= rows < nodes
+    assert max(taken) == rows * ROW_BYTES
+    assert rows < nodes
+
+
+def test_a_cache_that_finds_no_memory_is_halved(subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
+    roomy = grow(subject, [0, 1, 2, 3], SETTINGS)
+    taken, write = kept_bytes(monkeypatch), _Store.write
+
+    def cramped(store: _Store, states: torch.Tensor, rows: torch.Tensor, n_rows: int) -> None:
+        if n_rows > 200:
+            raise torch.OutOfMemoryError("no room")
+        write(store, states, rows, n_rows)
+
+    monkeypatch.setattr(_Store, "write", cramped)
+    monkeypatch.setattr(memory, "ON_CPU", Budget(64, 1024, 1000 * ROW_BYTES, 1 << 20))
+    for wide, narrow in zip(roomy, grow(subject, [0, 1, 2, 3], SETTINGS), strict=True):
+        assert narrow.token_ids == wide.token_ids
+    assert max(taken) == 125 * ROW_BYTES
+
+    monkeypatch.setattr(memory, "ON_CPU", Budget(64, 1024, 1000 * ROW_BYTES, 1 << 20))
+    monkeypatch.setattr(_Store, "write", lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError("no room")))
+    with pytest.raises(SubjectError, match="not enough free memory"):
+        grow(subject, [0], SETTINGS)
+
+
+def kept_bytes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """What caches hold in all, at every forward from now on."""
+    taken, see = [0], PathCache.see
+
+    def watch(cache: PathCache, paths: torch.Tensor, n_new: int) -> None:
+        assert int(paths.max()) < cache.n_rows
+        stores = [store for layer in cache.layers for store in (layer._keys, layer._values)]
+        taken.append(sum(store.rows.nbytes for store in stores if store.rows is not None))
+        see(cache, paths, n_new)
+
+    monkeypatch.setattr(PathCache, "see", watch)
+    return taken
+
+
+def test_logits_that_are_not_numbers_are_one_sentence(subject: Subject) -> None:
+    def spoil(_module: torch.nn.Module, _args: object, output: torch.Tensor) -> torch.Tensor:
+        return output * torch.nan
+
+    handle = subject.model.get_output_embeddings().register_forward_hook(spoil)
+    try:
+        with pytest.raises(SubjectError, match=r"not numbers \(NaN\) in float32"):
+            grow(subject, [0], SETTINGS)
+    finally:
+        handle.remove()
+
+
+def test_a_model_that_accelerate_spreads_is_read_in_halves_too(subject: Subject) -> None:
+    spread = dispatch_model(copy.deepcopy(subject.model), {"": "cpu"}, main_device="cpu", force_hooks=True)
+    assert "forward" in vars(spread)  # accelerate's own
+    assert Readout(spread, subject.card.placeholder_id).splits
+    trees = grow(replace(subject, model=spread), [0], SETTINGS)
+    assert trees[0].token_ids == grow(subject, [0], SETTINGS)[0].token_ids
 
 
 def test_requests_of_different_settings_come_back_in_order(subject: Subject) -> None:
