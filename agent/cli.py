@@ -21,6 +21,8 @@ from agent.options import (
     example_options,
     fit_options,
     log_options,
+    refuse,
+    refuse_all_but,
     run_options,
     score_options,
     serve_options,
@@ -36,6 +38,8 @@ _JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 _FEATURES = click.option(
     "--features", required=True, metavar="SPEC", help="0-500 (inclusive), 7, 1,5,9-12, all, random:50, @FILE."
 )
+_OF_RUNS = ("runs", "plot", "as_json", "scorers", "seed")
+"""What of the options of `interpret compare` is about `--runs`."""
 _STATUSES: tuple[Status, ...] = ("labelled", "abstained", "failed")
 
 
@@ -105,6 +109,8 @@ def tree(
 
     if as_json + as_dot + (svg_file is not None) + (png_file is not None) > 1:
         raise click.UsageError("--json, --svg, --png and --dot each print a tree in their own way; choose one.")
+    if as_json:
+        refuse(["trim"], "says what is drawn, and --json prints the whole tree; leave one of them out.")
     if trim is not None and not 0 <= trim <= 1:
         raise SettingsError(f"Setting trim={trim!r} is not usable: it is a probability, from 0 to 1.")
     show_tree(resolve(by_key(options), settings_file), feature, TreeOutput(as_json, as_dot, svg_file, png_file, trim))
@@ -172,6 +178,8 @@ def examples(features: str, imported: str | None, form: str | None, settings_fil
     """Collect texts on which features fire, to score labels on and to show to explainers."""
     from agent.commands.examples import gather_examples
 
+    if imported is None:
+        refuse(["form"], "is about the files of --import PATH; name them, or leave it out.")
     return gather_examples(resolve(by_key(options), settings_file), features, imported, form)
 
 
@@ -216,13 +224,21 @@ def compare(
     from agent.commands.compare_grid import grid_of, subjects_of
     from agent.commands.compare_runs import compare_runs
 
+    if (features is None) == (runs is None):
+        raise click.UsageError("Give either --features, to compare settings, or --runs, to compare two scored runs.")
     grid, options = grid_of(options)
     configs = [resolve(by_key(one), settings_file) for one in subjects_of(options)]
     output = Output(as_json, plot)
-    if (features is None) == (runs is None):
-        raise click.UsageError("Give either --features, to compare settings, or --runs, to compare two scored runs.")
     if runs is not None:
+        refuse_all_but(
+            _OF_RUNS, "is about settings to probe, and --runs compares what is scored already; leave it out."
+        )
         return compare_runs(configs[0], runs, output)
+    refuse(
+        ["scorers"], "chooses among the scores of --runs N,M; with --features, settings are compared by all measures."
+    )
+    if plot is not None and len(configs) > 1:
+        raise click.UsageError("--plot draws one subject; name one, what was compared already is in the log.")
     return compare_settings(configs, features or "", grid, yes, output)
 
 

@@ -278,6 +278,8 @@ def test_a_run_says_which_keys_it_leaves_unused(
         (["tree", "1-3"], "single index"),
         (["tree", "1", "--json", "--dot"], "choose one"),
         (["tree", "1", "--trim", "2"], "trim"),
+        (["tree", "1", "--json", "--trim", "0.1"], "--trim says what is drawn"),
+        (["examples", "--features", "1", "--format", "jsonl"], "--format is about the files of --import"),
         (["tree", "1", "--svg", "no/such/folder/x.svg"], "no/such/folder"),
         (["tokens", "1", "--exponent", "0"], "exponent"),
         (["log"], "interpret.db"),
@@ -341,6 +343,12 @@ def test_ctrl_c_says_how_to_go_on_and_the_run_does(
     resumed = run("--features", "0-5", *subject, *SMALL)
     assert resumed.status == 0
     assert "resumed: 3 of 6 features were done before" in resumed.out
+
+
+def test_help_tells_a_default_of_0_too(run: Interpret) -> None:
+    help_text = run("run", "--help").out
+    assert "drawn at random. [default: 0]" in " ".join(help_text.split())
+    assert "[default: False]" not in help_text
 
 
 @pytest.mark.parametrize("name", [None, *sorted(interpret.commands)])

@@ -3,7 +3,7 @@
 import json
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import chdir
 from pathlib import Path
 
@@ -221,6 +221,26 @@ class TestRefusals:
         assert sentence in said(ran.err)
         assert "Traceback" not in ran.err
 
+    @pytest.mark.parametrize(
+        ("options", "sentence"),
+        [
+            (("--features", "1", "--scorers", "embedding"), "--scorers chooses among the scores of --runs"),
+            (("--runs", "1,2", "--weights", "encoder"), "--weights is about settings to probe"),
+            (("--runs", "1,2", "--no-centroid"), "--no-centroid is about settings to probe"),
+            (("--runs", "1,2", "--yes"), "--yes is about"),
+            (("--runs", "1,2", "--cutoff", "0.1"), "--cutoff is about"),
+            (("--runs", "1,2", "--steer", "add"), "--steer is about"),
+            (("--runs", "1,2", "--negatives", "random"), "--negatives is about"),
+            (("--runs", "1,2", "--embedder", "m"), "--embedder is about"),
+            (("--runs", "1,2", "--subject", "demo"), "--subject is about"),
+            (("--features", "1", "--subject", "demo", "--subject", "gemma-2b/6-res-jb", "--plot", "a.svg"), "--plot"),
+        ],
+    )
+    def test_what_would_do_nothing(self, interpret: Interpret, options: tuple[str, ...], sentence: str) -> None:
+        ran = interpret("compare", *options)
+        assert ran.status == 2
+        assert sentence in said(ran.err)
+
     def test_neither_features_nor_runs(self, interpret: Interpret) -> None:
         assert "either --features" in said(interpret("compare").err)
 
@@ -241,25 +261,28 @@ class TestPictures:
 
 
 class TestRuns:
-    def scored(self, levels: dict[int, float | None], corpus: int = 0) -> int:
-        """A run whose labels have these scores, by hand."""
+    def scored(
+        self, levels: dict[int, float | None], scorers: Sequence[str] = ("embedding",), run_id: int | None = None
+    ) -> int:
+        """A run whose labels have these scores by every scorer, by hand; or one more scoring of a run."""
         card = load_subject(SubjectSource(name="demo", device="cpu")).card
         with RunLog.open(LOG) as log:
-            identity = RunIdentity(subject=card, settings={"by": "hand"}, explainer="by hand", templates={})
-            run_id = log.begin_run(identity, [*levels], new=True).run_id
-            corpus_id = log.corpora()[corpus].corpus_id
+            if run_id is None:
+                identity = RunIdentity(subject=card, settings={"by": "hand"}, explainer="by hand", templates={})
+                run_id = log.begin_run(identity, [*levels], new=True).run_id
+                for feature in levels:
+                    log.add_label(run_id, outcome(feature)).result()
             settings = {"negatives": ["random"], "texts": 20, "embedder": None, "seed": 0}
+            settings |= {"scoring": len(log.scorings(run_id))}  # what tells two scorings of a run apart
+            corpus_id = log.corpora()[0].corpus_id
             scoring = log.begin_scoring(
                 ScoringIdentity(run_id=run_id, corpus_id=corpus_id, judge="none", settings=settings, templates={})
             )
             for feature, value in levels.items():
-                log.add_label(run_id, outcome(feature)).result()
                 (row,) = log.labels(run_id, features=[feature])
                 reason = None if value is not None else "the label has no embedding"
-                found = score(
-                    row.label_id, feature=feature, scorer="embedding", metric="auroc", value=value, reason=reason
-                )
-                log.add_scores(scoring, [found]).result()
+                values = {"feature": feature, "metric": "auroc", "value": value, "reason": reason}
+                log.add_scores(scoring, [score(row.label_id, scorer=name, **values) for name in scorers]).result()
         return run_id
 
     def test_two_scored_runs_are_compared_on_the_features_that_both_have(self, interpret: Interpret) -> None:
@@ -271,9 +294,39 @@ class TestRuns:
             f"run {second} beats run {first} on 100% of 20 features; embedding (auroc) higher by .100 [.100, .100]."
             in said(ran.out)
         )
-        assert f"Scored: 21 features of run {first}, 20 of run {second}; compared on the 20 that both have" in ran.out
+        assert (
+            f"Scored: 21 features of run {first} (scoring 1), 20 of run {second} (scoring 2); compared on the 20 that "
+            "both have." in said(ran.out)
+        )
         (found,) = json.loads(interpret("compare", "--runs", f"{first},{second}", "--json").out)
         assert (found["scorer"], found["versus"]["wins"], found["versus"]["difference"]["n"]) == ("embedding", 20, 20)
+
+    def test_several_scorers_stand_in_the_order_of_the_first_run_and_one_of_them_is_drawn(
+        self, interpret: Interpret
+    ) -> None:
+        names = [f"scorer{n}" for n in (3, 1, 4, 0, 5, 9, 2, 6)]
+        first, second = (self.scored({n: 0.1 * n for n in range(8)}, order) for order in (names, sorted(names)))
+        found = json.loads(interpret("compare", "--runs", f"{first},{second}", "--json").out)
+        assert [item["scorer"] for item in found] == names
+        refused = interpret("compare", "--runs", f"{first},{second}", "--plot", "runs.svg")
+        assert refused.status == 2
+        assert "--plot draws one scorer, and both runs have scorer3, scorer1" in said(refused.err)
+        assert "choose one with --scorers" in said(refused.err)
+        assert refused.out == ""
+        drawn = interpret("compare", "--runs", f"{first},{second}", "--plot", "runs.svg", "--scorers", "scorer1")
+        assert drawn.status == 0, drawn.err
+        assert Path("runs.svg").stat().st_size > 1000
+
+    def test_of_several_scorings_the_latest_is_taken_and_named(self, interpret: Interpret) -> None:
+        first, second = self.scored(dict.fromkeys(range(8), 0.9)), self.scored(dict.fromkeys(range(8), 0.5))
+        self.scored(dict.fromkeys(range(8), 0.6), run_id=first)
+        ran = interpret("compare", "--runs", f"{second},{first}")
+        assert f"run {first} beats run {second} on 100% of 8 features; embedding (auroc) higher by .100" in said(
+            ran.out
+        )
+        assert "(scoring 2), 8 of run 1 (scoring 3; the latest, beside 1 older)".replace("run 1", f"run {first}") in (
+            said(ran.out)
+        )
 
     def test_runs_without_scores_in_common_are_told_how_to_get_them(self, interpret: Interpret) -> None:
         first, second = self.scored({1: 0.5}), self.scored({1: 0.5})

@@ -422,3 +422,12 @@ def test_on_the_command_line(interpret: Interpret, log: Path, tmp_path: Path) ->
     assert interpret("export", "--to", str(tmp_path / "out.txt"), "--log", str(log)).status == 2
     assert interpret("export", "7", "--to", str(target), "--log", str(log)).status == 2
     assert interpret("export").status == 2
+
+
+@pytest.mark.parametrize("option", ["--source", "--method-name", "--model-name"])
+def test_what_is_for_neuronpedia_alone_is_refused_elsewhere(interpret: Interpret, log: Path, option: str) -> None:
+    target = log.with_name("out.csv")
+    ran = interpret("export", "--to", str(target), "--log", str(log), option, "a/b")
+    assert ran.status == 2
+    assert f"{option} is for --format neuronpedia, and csv has no place for it" in ran.err
+    assert not target.exists()

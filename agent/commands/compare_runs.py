@@ -13,11 +13,13 @@ from rich.text import Text
 from agent.commands.compare import Output
 from agent.config import RunConfig
 from agent.errors import LogError
-from agent.runlog import RunLog, RunSummary, ScoreRow
+from agent.runlog import RunLog, RunSummary, ScoreRow, ScoringRow
 from agent.terminal.display import console, facts
 from eval.compare.report import Values, Versus, against
 from eval.compare.verdict import versus_words
 from probes.errors import SettingsError
+
+Rows = Sequence[ScoreRow]
 
 
 @dataclass(frozen=True)
@@ -26,8 +28,12 @@ class Found:
 
     scorer: str
     metric: str
+    scorings: tuple[int, int]
+    """Of the first run and of the second, as the values: the latest that match."""
+    n_older: int
+    """Pairs of scorings by which both could be compared too."""
     scored: tuple[Values, Values]
-    """By feature, of the first run and of the second."""
+    """By feature."""
     versus: Versus
     """The second against the first."""
 
@@ -42,7 +48,10 @@ def compare_runs(config: RunConfig, wanted: str, output: Output) -> int:
     with RunLog.open(config.log, read_only=True) as log:
         first, second = log.run(first_id), log.run(second_id)
         _check_subjects(first, second)
-        found = [*_found(log, first, second, config)]
+        found = _found(log, first, second, config.score.scorers, config.seed)
+    if output.plot is not None and len(found) > 1:
+        scorers = ", ".join(item.scorer for item in found)
+        raise SettingsError(f"--plot draws one scorer, and both runs have {scorers}; choose one with --scorers.")
     if output.as_json:
         click.echo(json.dumps([asdict(item) for item in found]))
     else:
@@ -69,29 +78,39 @@ def _check_subjects(first: RunSummary, second: RunSummary) -> None:
         )
 
 
-def _found(log: RunLog, first: RunSummary, second: RunSummary, config: RunConfig) -> Iterator[Found]:
+def _found(log: RunLog, first: RunSummary, second: RunSummary, wanted: Sequence[str] | None, seed: int) -> list[Found]:
     """Every scorer that both were scored by in the same way, or those asked for. Raises LogError for none."""
-    pairs = [
-        (one.scoring_id, other.scoring_id)
-        for one in log.scorings(first.run_id)
-        for other in log.scorings(second.run_id)
-        if (one.corpus_id, one.judge, _texts(one.settings)) == (other.corpus_id, other.judge, _texts(other.settings))
-    ]
-    seen: set[str] = set()
-    for one, other in pairs:
+    pairs: dict[str, list[tuple[tuple[int, int], Rows, Rows]]] = {}
+    for one, other in _matching(log.scorings(first.run_id), log.scorings(second.run_id)):
         ours, theirs = _labels(log.scores(one)), _labels(log.scores(other))
-        for scorer in ours.keys() & theirs.keys() - seen:
-            if config.score.scorers is None or scorer in config.score.scorers:
-                seen.add(scorer)
-                metric = next((row.metric for row in ours[scorer] if row.metric), "")
-                scored = _values(ours[scorer]), _values(theirs[scorer])
-                yield Found(scorer, metric, scored, against(scored[1], scored[0], config.seed))
-    if not seen:
-        which = f" by {', '.join(config.score.scorers)}" if config.score.scorers else ""
+        for scorer in ours:
+            if scorer in theirs and (wanted is None or scorer in wanted):
+                pairs.setdefault(scorer, []).append(((one, other), ours[scorer], theirs[scorer]))
+    if not pairs:
+        which = f" by {', '.join(wanted)}" if wanted else ""
         raise LogError(
             f"Runs {first.run_id} and {second.run_id} have no scores{which} on the same texts by the same judge; "
             f"interpret score {first.run_id} and interpret score {second.run_id} make them."
         )
+    return [_compared(scorer, *several[0], len(several) - 1, seed) for scorer, several in pairs.items()]
+
+
+def _matching(ours: Sequence[ScoringRow], theirs: Sequence[ScoringRow]) -> Iterator[tuple[int, int]]:
+    """Scorings on the same texts by the same judge, the latest first."""
+    for one in ours:
+        for other in theirs:
+            if (one.corpus_id, one.judge, _texts(one.settings)) == (
+                other.corpus_id,
+                other.judge,
+                _texts(other.settings),
+            ):
+                yield one.scoring_id, other.scoring_id
+
+
+def _compared(scorer: str, scorings: tuple[int, int], ours: Rows, theirs: Rows, n_older: int, seed: int) -> Found:
+    metric = next((row.metric for row in ours if row.metric), "")
+    scored = _values(ours), _values(theirs)
+    return Found(scorer, metric, scorings, n_older, scored, against(scored[1], scored[0], seed))
 
 
 def _texts(settings: object) -> object:
@@ -100,8 +119,8 @@ def _texts(settings: object) -> object:
     return {name: settings.get(name) for name in ("negatives", "texts", "embedder", "seed")}
 
 
-def _labels(rows: Sequence[ScoreRow]) -> dict[str, list[ScoreRow]]:
-    """The scores of the labels themselves on all held-out texts, by scorer."""
+def _labels(rows: Rows) -> dict[str, list[ScoreRow]]:
+    """The scores of the labels themselves on all held-out texts, by scorer, in the order they were scored."""
     found: dict[str, list[ScoreRow]] = {}
     for row in rows:
         if (row.variant, row.part) == ("label", "held_out"):
@@ -109,7 +128,7 @@ def _labels(rows: Sequence[ScoreRow]) -> dict[str, list[ScoreRow]]:
     return found
 
 
-def _values(rows: Sequence[ScoreRow]) -> dict[int, float]:
+def _values(rows: Rows) -> dict[int, float]:
     return {row.feature: row.value for row in rows if row.value is not None}
 
 
@@ -121,15 +140,17 @@ def _print(found: Sequence[Found], first: RunSummary, second: RunSummary) -> Non
         words = versus_words(
             f"run {second.run_id}", f"run {first.run_id}", item.versus, f"{item.scorer} ({item.metric})"
         )
-        ours, theirs = (len(values) for values in item.scored)
         screen.print(Text(words))
-        screen.print(
-            Text(
-                f"Scored: {ours:,} features of run {first.run_id}, {theirs:,} of run {second.run_id}; "
-                f"compared on the {item.versus.difference.n:,} that both have.",
-                style="dim",
-            )
-        )
+        screen.print(Text(_rests_on(item, first, second), style="dim"))
+
+
+def _rests_on(item: Found, first: RunSummary, second: RunSummary) -> str:
+    (one, other), (ours, theirs) = item.scorings, (len(values) for values in item.scored)
+    older = f"; the latest, beside {item.n_older:,} older" if item.n_older else ""
+    return (
+        f"Scored: {ours:,} features of run {first.run_id} (scoring {one}), {theirs:,} of run {second.run_id} (scoring "
+        f"{other}{older}); compared on the {item.versus.difference.n:,} that both have."
+    )
 
 
 def _line(run: RunSummary) -> tuple[str, str]:

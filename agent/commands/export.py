@@ -33,6 +33,8 @@ class Wanted:
 def export_run(log_path: Path, run_id: int | None, path: Path, form: str | None, wanted: Wanted) -> None:
     """Writes the labels of the run, or of the latest one, to `path`. Raises InterpretError."""
     form = form_of(path, form)
+    if form != "neuronpedia":
+        _check_plain(form, wanted)
     if not path.parent.is_dir():
         raise ExportError(f"Nothing can be written to {path}: there is no folder {path.parent}.")
     with RunLog.open(log_path, read_only=True) as log:
@@ -97,6 +99,15 @@ def _evidence(log: RunLog, run: RunSummary, feature: int) -> list[Evidence]:
 
 def _features(spec: str | None, run: RunSummary) -> Collection[int] | None:
     return None if spec is None else parse_features(spec, int(run.subject["n_features"]))
+
+
+def _check_plain(form: str, wanted: Wanted) -> None:
+    for name in ("source", "method_name", "model_name"):
+        if getattr(wanted, name) is not None:
+            option = f"--{name.replace('_', '-')}"
+            raise click.UsageError(
+                f"{option} is for --format neuronpedia, and {form} has no place for it; leave it out."
+            )
 
 
 def _neuronpedia(run: RunSummary, wanted: Wanted) -> Neuronpedia:
