@@ -38,14 +38,14 @@ def without_duplicates(examples: Iterable[Example]) -> list[Example]:
     sizes: list[int] = []
     holders: dict[tuple[str, ...], list[int]] = defaultdict(list)
     for example in examples:
-        shingles = _shingles(example.text)
-        shared = Counter(place for shingle in shingles for place in holders[shingle])
-        if any(_jaccard(n, len(shingles), sizes[place]) >= ALIKE for place, n in shared.items()):
+        own = shingles(example.text)
+        shared = Counter(place for shingle in own for place in holders[shingle])
+        if any(_jaccard(n, len(own), sizes[place]) >= ALIKE for place, n in shared.items()):
             continue
-        for shingle in shingles:
+        for shingle in own:
             holders[shingle].append(len(kept))
         kept.append(example)
-        sizes.append(len(shingles))
+        sizes.append(len(own))
     return kept
 
 
@@ -70,7 +70,8 @@ def on_new_words(held_out: Sequence[Example], shown: Iterable[Example]) -> list[
     return [example for example in held_out if peak_word(example) not in seen]
 
 
-def _shingles(text: str) -> set[tuple[str, ...]]:
+def shingles(text: str) -> set[tuple[str, ...]]:
+    """The runs of so many words in it, in lower case; a shorter text is one of its own."""
     words = _WORD.findall(text.lower())
     return {tuple(words[place : place + SHINGLE]) for place in range(max(len(words) - SHINGLE + 1, 1))}
 
