@@ -63,8 +63,8 @@ def scores_of(label_id: int, feature: int, words: str) -> Iterable[Any]:
     yield score(label_id, **common, part="new_words", value=None, reason="no text of new words")
 
 
-def review(path: Path, run_id: int, feature: int, verdict: Any, **said: Any) -> None:
-    """What ann says of a label."""
+def review(path: Path, run_id: int, feature: int, verdict: Any, reviewer: str = "ann", **said: Any) -> None:
+    """What a reviewer says of a label."""
     with RunLog.open(path, read_only=True) as log:
         [row] = log.labels(run_id, features=[feature])
-        log.review(row.label_id, "ann", Review(verdict=verdict, **said))
+        log.review(row.label_id, reviewer, Review(verdict=verdict, **said))

@@ -129,6 +129,23 @@ class TestCsv:
         assert (dogs["detection_label"], dogs["detection_label_low"], dogs["detection_label_n"]) == ("0.9", "0.5", "20")
         assert (unclear["detection_label"], dogs["detection_shuffled"]) == ("", "")
 
+    def test_flags_and_notes_are_there_whoever_gave_the_verdict(self, log: Path) -> None:
+        review(log, 1, 3, "flag", reviewer="bob")
+        review(log, 1, 3, "flag", reviewer="bob", note="dogs or\nwolves?")
+        review(log, 1, 5, "note", note="a hard one")
+        review(log, 1, 5, "flag")
+        with RunLog.open(log) as opened:
+            [unclear] = opened.labels(1, features=[5])
+            assert opened.undo_review(unclear.label_id, "ann")
+        dogs, unclear_row, failed = table(exported(log, "out.csv"))
+        assert (dogs["verdict"], dogs["flags"]) == ("edit", "bob")
+        assert dogs["notes"] == r"ann: all of them bark | bob: dogs or\nwolves?"
+        assert (unclear_row["verdict"], unclear_row["flags"], unclear_row["notes"]) == ("", "", "ann: a hard one")
+        assert (failed["flags"], failed["notes"]) == ("", "")
+        rows = pyarrow.parquet.read_table(exported(log, "out.parquet")).to_pylist()
+        assert (rows[0]["flags"], rows[0]["notes"]) == ("bob", "ann: all of them bark | bob: dogs or\nwolves?")
+        assert (rows[2]["flags"], rows[2]["notes"]) == (None, None)
+
     def test_controls_and_reasons_have_columns(self, path: Path) -> None:
         fill(path, [3])
         [dogs] = table(exported(path, "out.csv"))
@@ -163,7 +180,7 @@ class TestParquet:
         for name, kind in {
             **{"run": "int64", "feature": "int64", "rounds": "int64", "confidence": "double", "label": "string"},
             **{"detection_label": "double", "detection_label_n": "int64", "detection_label_reason": "string"},
-            **{"verdict": "string", "note": "string"},
+            **{"verdict": "string", "flags": "string", "notes": "string"},
         }.items():
             assert types[name] == kind, name
         rows = found.to_pylist()

@@ -70,6 +70,15 @@ def test_the_latest_verdict_stands_and_flags_and_notes_leave_it(log: RunLog) -> 
     assert log.ask(verdicts, 1) == {"ann": {1: "reject"}}
 
 
+def test_verdicts_given_blind_can_be_had_apart(log: RunLog) -> None:
+    log.review(1, "ann", Review(verdict="accept", blind=True))
+    log.review(1, "ann", Review(verdict="reject"))
+    log.review(1, "bob", Review(verdict="accept"))
+    log.review(2, "bob", Review(verdict="reject", blind=True))
+    assert log.ask(verdicts, 1) == {"ann": {1: "reject"}, "bob": {1: "accept", 2: "reject"}}
+    assert log.ask(verdicts, 1, blind=True) == {"ann": {1: "accept"}, "bob": {2: "reject"}}
+
+
 @pytest.mark.parametrize(("label_id", "why"), [(3, "failed"), (99, "no label 99")])
 def test_what_cannot_be_reviewed_is_refused(log: RunLog, label_id: int, why: str) -> None:
     with pytest.raises(LogError, match=why):

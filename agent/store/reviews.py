@@ -30,7 +30,7 @@ _REVIEWS = """
 _VERDICTS = """
     SELECT max(standing_reviews.id), label_id, reviewer, verdict FROM standing_reviews
     JOIN labels ON labels.id = label_id WHERE run_id = :run_id AND verdict IN ('accept', 'edit', 'reject')
-    GROUP BY label_id, reviewer
+    AND blind >= :blind GROUP BY label_id, reviewer
 """
 _LAST = """
     SELECT id FROM standing_reviews WHERE label_id = :label_id AND reviewer = :reviewer ORDER BY id DESC LIMIT 1
@@ -107,10 +107,10 @@ def latest_verdict(reviews: Sequence[ReviewRow]) -> Verdict | None:
     return latest
 
 
-def verdicts(db: Database, run_id: int) -> dict[str, dict[int, Verdict]]:
-    """Each reviewer's verdicts on a run's labels, by label."""
+def verdicts(db: Database, run_id: int, blind: bool = False) -> dict[str, dict[int, Verdict]]:
+    """Each reviewer's verdicts on a run's labels, by label; `blind`: of those alone that were given blind."""
     found: dict[str, dict[int, Verdict]] = {}
-    for row in rows(db, _VERDICTS, {"run_id": run_id}):
+    for row in rows(db, _VERDICTS, {"run_id": run_id, "blind": int(blind)}):
         found.setdefault(row["reviewer"], {})[row["label_id"]] = row["verdict"]
     return found
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from agent.runlog import ScoreRow
+from agent.runlog import ReviewRow, ScoreRow
 from eval.export.base import Exported, Record, Scored
 from eval.scoring.report import VARIANTS
 
@@ -87,15 +87,32 @@ def _about_labels(reviewed: bool) -> list[Column]:
 
 
 def _about_reviews() -> Iterator[Column]:
-    fields = {"verdict": "verdict", "reviewer": "reviewer", "reviewer_label": "label", "note": "note"}
+    """The verdict that stands, then what everybody said beside it."""
+    fields = {"verdict": "verdict", "reviewer": "reviewer", "reviewer_label": "label"}
     for name, field in fields.items():
         yield Column(name, "text", _of_review(field))
+    yield Column(
+        "flags", "text", lambda row: _joined(said.reviewer for said in _standing(row) if said.verdict == "flag")
+    )
+    yield Column(
+        "notes", "text", lambda row: _joined(f"{said.reviewer}: {said.note}" for said in _standing(row) if said.note)
+    )
 
 
 def _about_scores(keys: Iterable[_Key]) -> Iterator[Column]:
     for key in keys:
         for figure, kind in _FIGURES.items():
             yield Column(_name(key, figure), kind, _of_score(key, figure))
+
+
+def _standing(row: Row) -> list[ReviewRow]:
+    """What was said and not taken back, oldest first."""
+    return [said for said in row.record.reviews if not said.undone]
+
+
+def _joined(texts: Iterable[str]) -> str | None:
+    """Each once; None for none."""
+    return " | ".join(dict.fromkeys(texts)) or None
 
 
 def _of_review(field: str) -> Callable[[Row], Cell]:
