@@ -236,7 +236,7 @@ def test_windows_of_the_same_tokens_are_kept_once_and_counted_each_time(
     fit: Subject, corpus: list[Document], apart: bool
 ) -> None:
     order = [(n, d) for n in range(3) for d in corpus] if apart else [(n, d) for d in corpus for n in range(3)]
-    copies = [Document(f"{document.id}-{n}", document.text) for n, document in order]
+    copies = [Document(f"{document.where}-{n}", document.text) for n, document in order]
     once, thrice = run(fit, corpus, EXHAUSTIVE), run(fit, copies, EXHAUSTIVE)
     assert len(once.pool.windows) == len(thrice.pool.windows)
     for feature in CHOSEN:
@@ -328,7 +328,7 @@ def test_an_activation_that_is_no_number_is_told_with_feature_and_document(tmp_p
     [bad] = fit.tokenizer.encode("~", add_special_tokens=False)
     fit.embedder.weight.data[bad] = torch.nan
     corpus = [Document("the bad one", "a cat ~ sat " * 30), *texts(30)]
-    with pytest.raises(ExamplesError, match="Feature 3 has the activation nan in document the bad one;"):
+    with pytest.raises(ExamplesError, match="Feature 3 has the activation nan in document the bad one#"):
         run(fit, corpus)
 
 
@@ -336,7 +336,7 @@ def test_infinite_activations_are_told_too(tmp_path: Path) -> None:
     fit = fitting(tiny_subject(tmp_path))
     [bad] = fit.tokenizer.encode("~", add_special_tokens=False)
     fit.embedder.weight.data[bad] = 1e38
-    with pytest.raises(ExamplesError, match="in document the bad one;"):
+    with pytest.raises(ExamplesError, match="in document the bad one#"):
         run(fit, [*texts(30), Document("the bad one", "a cat ~ sat")])
 
 

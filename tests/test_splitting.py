@@ -6,6 +6,7 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
+from eval.collect.corpora import Document
 from eval.collect.split import ALIKE, on_new_words, peak_word, split_of, without_duplicates
 from probes.examples import Example
 
@@ -22,6 +23,14 @@ def test_a_document_is_always_on_one_side_and_about_half_are_on_each() -> None:
     assert 1850 < Counter(sides)["shown"] < 2150
     other = [split_of(f"document {place}", seed=2) for place in range(4000)]
     assert 1800 < sum(here == there for here, there in zip(sides, other, strict=True)) < 2200
+
+
+def test_a_text_is_on_the_same_side_wherever_it_stands() -> None:
+    texts = [f"the {n} cats sat on\nthe mat" for n in range(400)]
+    sides = [split_of(Document(f"a.jsonl:{n}", text).id, seed=1) for n, text in enumerate(texts)]
+    moved = [Document(f"renamed.txt:{n + 7}", text.replace("\n", "\r\n")).id for n, text in enumerate(texts)]
+    assert [split_of(name, seed=1) for name in moved] == sides
+    assert 150 < Counter(sides)["shown"] < 250
 
 
 def test_near_duplicates_go_and_the_first_stays() -> None:

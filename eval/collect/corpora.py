@@ -3,6 +3,7 @@
 All are streamed, never whole in memory. Knows no model and no tokenizer.
 """
 
+import hashlib
 import json
 import re
 from collections.abc import Callable, Iterator
@@ -35,9 +36,15 @@ _HALF = re.compile("[\ud800-\udfff]")
 class Document:
     """A text of a corpus."""
 
-    id: str
-    """Where it stands: file and line, row of a dataset, number in the demo's stream."""
+    where: str
+    """File and line, row of a dataset, number in the demo's stream."""
     text: str
+
+    @property
+    def id(self) -> str:
+        """Where it stands and a hash of what it says, `a.txt:1#09ca7e4eaa6e8ae9`; by the hash it goes to its side."""
+        words = " ".join(self.text.split())
+        return f"{self.where}#{hashlib.sha256(words.encode()).hexdigest()[:16]}"
 
 
 @dataclass

@@ -1,7 +1,8 @@
 """Which of a feature's examples an explainer may see and which are kept for scoring, decided once.
 
 Near-duplicates go first, so that no text stands on both sides in other clothes. A document is on one side for every
-feature, by a hash of the seed and its name: the choice needs no list and comes out the same wherever it is made.
+feature, by a hash of the seed and of what it says: the choice needs no list and comes out the same wherever it is made,
+also from a file that was renamed or sorted anew.
 Knows no log and no scorer.
 """
 
@@ -23,8 +24,10 @@ _WORD = re.compile(r"\w+|[^\w\s]")
 
 
 def split_of(document: str, seed: int) -> Split:
-    """The side that a document is on."""
-    digest = hashlib.sha256(f"{seed}\0{document}".encode("utf-8", "surrogatepass")).digest()
+    """The side that a document is on: by what stands behind a `#` in its name, which is a hash of its text, or by the
+    whole name where its text is not known."""
+    text = document.rpartition("#")[2]
+    digest = hashlib.sha256(f"{seed}\0{text}".encode("utf-8", "surrogatepass")).digest()
     return "shown" if int.from_bytes(digest[:8], "big") / 2**64 < SHOWN_SHARE else "held_out"
 
 

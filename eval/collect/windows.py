@@ -101,8 +101,9 @@ class Windows:
             encoded = self._tokenizer([d.text for d in some], add_special_tokens=False, verbose=False)["input_ids"]
             for document, ids in zip(some, encoded, strict=True):
                 self.n_documents += 1
+                name = document.id
                 for start in range(0, len(ids), self._length):
-                    yield Window(document.id, start, ids[start : start + self._length])
+                    yield Window(name, start, ids[start : start + self._length])
 
     def _batch(self, windows: Sequence[Window]) -> Batch:
         lead = len(self._front)

@@ -110,7 +110,7 @@ def _batches(subject: Subject, corpus: Iterator[Document], n_tokens: int) -> lis
 def _long(corpus: Iterator[Document]) -> Iterator[Document]:
     """Documents that fill windows."""
     while some := list(islice(corpus, 20)):
-        yield Document(some[0].id, "\n".join(document.text for document in some))
+        yield Document(some[0].where, "\n".join(document.text for document in some))
 
 
 def _speeds(name: str, subject: Subject, batches: Sequence[Batch], turns: int) -> Speeds:
