@@ -165,6 +165,7 @@ def scoring(
         judge = LoggedJudge(asker, scoring_id)
     return Scoring(
         log=planted.log,
+        run=planted.log.run(planted.run_id),
         scoring_id=scoring_id,
         corpus_id=planted.corpus_id,
         scorers=make_scorers(names, Tools(judge, PlantedRunner(), PlantedEmbedder())),

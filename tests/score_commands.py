@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import save_file
@@ -37,9 +38,9 @@ def named(options: list[str]) -> Subject:
     return load_subject(SubjectSource(model=options[1], sae=options[3], device="cpu"))
 
 
-def label(subject: Subject, labels: Mapping[int, str]) -> None:
+def label(subject: Subject, labels: Mapping[int, str], settings: Mapping[str, Any] | None = None) -> None:
     """A run with these labels, without any probing."""
-    identity = RunIdentity(subject=subject.card, settings={}, explainer="by hand", templates={})
+    identity = RunIdentity(subject=subject.card, settings={**(settings or {})}, explainer="by hand", templates={})
     with RunLog.open(LOG) as log:
         run_id = log.begin_run(identity, sorted(labels), new=True).run_id
         for feature, words in labels.items():

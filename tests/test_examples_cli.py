@@ -69,6 +69,15 @@ class TestDemo:
         interpret("examples", *OPTIONS, *DEMO)
         assert "1 labels of 1 features" in interpret("score", "--features", str(KNOWN[0])).out
 
+    def test_the_texts_that_a_run_has_shown_are_preferred_to_later_ones(
+        self, interpret: Interpret, demo: Subject
+    ) -> None:
+        interpret("examples", *OPTIONS, *DEMO)
+        label(demo, dict.fromkeys(KNOWN, "dog"), {"corpus_id": 1})
+        interpret("examples", *OPTIONS, *DEMO, "--seed", "1")
+        assert re.search(r"examples\s+1: demo", interpret("score").out)
+        assert re.search(r"examples\s+2: demo", interpret("score", "--examples", "2").out)
+
     def test_nothing_is_probed_to_score(
         self, interpret: Interpret, demo: Subject, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from agent.runlog import RunLog
 from agent.schema import Proposal
 from eval.collect.examples import harvested
 from eval.scorers.verdicts import Verdict, Verdicts
+from eval.scoring.prompted import Prompted
 from eval.scoring.shown_texts import ShownTexts
 from probes.examples import Activity, Collected, Example
 from tests.fakes import CARD, SUBJECT, FakeExplainer, FakeProbes, Notes, config
@@ -96,6 +98,43 @@ def test_no_held_out_text_ever_reaches_an_explainer(log: RunLog, feedback: bool)
     seen = words_in(log, range(3))
     assert seen <= shown
     assert len(seen) > 15
+
+
+def collected_anew(log: RunLog, seed: int, renamed: bool) -> int:
+    """The same texts in a corpus of their own, split by another seed, perhaps under other names."""
+    corpus_id = log.begin_corpus(corpus_identity(subject=CARD, seed=seed, source="again"))
+    for feature in range(3):
+        found = log.collected(1, feature)
+        assert found is not None
+        named = [replace(e, document=f"again {e.document}") if renamed else e for e in found.examples]
+        item = harvested(replace(found, examples=named), seed)
+        log.add_collected(corpus_id, item.found, item.splitting).result()
+    return corpus_id
+
+
+@pytest.mark.parametrize("feedback", [False, True])
+@pytest.mark.parametrize("renamed", [False, True])
+def test_nothing_that_stood_in_a_prompt_is_held_out_of_another_corpus(
+    log: RunLog, renamed: bool, feedback: bool
+) -> None:
+    run(log, Reader([label("cats"), label("either"), label("dogs")], WORDS), feedback=feedback)
+    corpus_id = collected_anew(log, SEED + 1, renamed)
+    for feature in range(3):
+        seen = words_in(log, range(feature, feature + 1))
+        found = log.collected(corpus_id, feature, "held_out")
+        assert found is not None
+        held_out = {example.tokens[2].strip() for example in found.examples}
+        assert held_out & seen
+        kept = Prompted.of(log, log.run(1), feature).less(found.examples)
+        assert {example.tokens[2].strip() for example in kept} == held_out - seen
+
+
+def test_other_stretches_of_a_document_that_stood_in_a_prompt_are_not_held_out_either(log: RunLog) -> None:
+    run(log, Reader([label("dogs")], WORDS), range(1))
+    (number, *_) = (int(word.partition("x")[2]) for word in words_in(log, range(1)))
+    later = Example(0, "activating", f"d{number}", (" and", " so", " it", " went"), (1.0, 0, 0, 0), start=3)
+    other = replace(later, document="another")
+    assert Prompted.of(log, log.run(1), 0).less([later, other]) == [other]
 
 
 def test_texts_are_shown_with_their_active_tokens_marked(log: RunLog) -> None:

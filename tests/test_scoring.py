@@ -16,7 +16,7 @@ from agent.llm.base import Bound, Exchange, Fault, Request
 from agent.runlog import RunLog, ScoreRow
 from eval.collect.split import ALIKE, peak_word, split_of, without_duplicates
 from eval.scoring import report
-from eval.scoring.score_run import Sides
+from eval.scoring.sides import Sides
 from probes.examples import Activity, Baseline, Collected, Example
 from tests.fakes import faulty, open_door
 from tests.judging import texts
@@ -128,7 +128,7 @@ class TestTexts:
 
 
 def sides_of(shown: Sequence[Example], held_out: Sequence[Example], seed: int = 0, **changes: Any) -> Sides:
-    return Sides.of(Collected(0, None, held_out), Collected(0, None, shown), settings(**changes), seed)
+    return Sides.of(held_out, shown, settings(**changes), seed)
 
 
 def _bare(text: str) -> str:

@@ -56,7 +56,7 @@ def score_labels(
         subject = load_subject(config.subject)
         _check_subject(run, subject)
         rows = _rows(log, run, subject, config, spec)
-        corpus = _corpus(log, subject, rows, corpus_id)
+        corpus = _corpus(log, run, subject, rows, corpus_id)
         explainer = make_explainer(config.llm, config.base_url or "", config.answer_tokens, config.effort)
         note = explainer.check()
         check_budget(config, explainer)
@@ -69,6 +69,7 @@ def score_labels(
         tools = Tools(judge, stack.enter_context(SubjectRunner(subject)), _embedder(config, subject))
         scoring = Scoring(
             log=log,
+            run=run,
             scoring_id=scoring_id,
             corpus_id=corpus.corpus_id,
             scorers=make_scorers(settings.scorers or (), tools),
@@ -134,10 +135,13 @@ def _rows(log: RunLog, run: RunSummary, subject: Subject, config: RunConfig, spe
     return rows
 
 
-def _corpus(log: RunLog, subject: Subject, rows: Sequence[LabelRow], corpus_id: int | None) -> CorpusRow:
-    """That corpus, or the latest of the subject's that has examples of any of the features."""
+def _corpus(
+    log: RunLog, run: RunSummary, subject: Subject, rows: Sequence[LabelRow], corpus_id: int | None
+) -> CorpusRow:
+    """That corpus, or the one whose texts the run has shown, or the latest that has examples of any of the features."""
     wanted = {row.feature for row in rows}
     corpora = log.corpora(subject.card.fingerprint)
+    corpora.sort(key=lambda corpus: corpus.corpus_id != run.settings.get("corpus_id"))
     if corpus_id is not None and corpus_id not in {corpus.corpus_id for corpus in corpora}:
         known = ", ".join(f"{corpus.corpus_id} ({corpus.source})" for corpus in corpora) or "none"
         raise LogError(f"{log.path} has no texts {corpus_id} of this subject; it has {known}.")

@@ -5,33 +5,23 @@ What cannot be scored has a row that says why. Knows no provider and no command 
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Protocol
-
-import numpy as np
 
 from agent.calls.admission import Admission
 from agent.calls.workers import work_through
 from agent.config import ScoreSettings
-from agent.evidence.excerpts import cut, key_of
 from agent.loop import PURPOSE
-from agent.runlog import CallRow, LabelRow, RunLog, ScoreRow
-from eval.collect.split import on_new_words, without_duplicates
-from eval.scorers.base import Item, Judge, Score, Scorer, Task, Variant, drawn, unscored
+from agent.runlog import CallRow, LabelRow, RunLog, RunSummary, ScoreRow
+from eval.scorers.base import Item, Judge, Score, Scorer, Variant, unscored
 from eval.scoring.controls import one_shot_question, shuffled, top_tokens, top_tokens_label
+from eval.scoring.prompted import Prompted
+from eval.scoring.sides import Claim, Sides
 from probes.errors import InterpretError
-from probes.examples import Collected, Example
+from probes.examples import Collected
 
 HELD_OUT, NEW_WORDS = "held_out", "new_words"
 """The part of the held-out texts that a score rests on: all, or those that peak on words of no shown text."""
-
-
-@dataclass(frozen=True)
-class Claim:
-    """Words that are scored as if they were the feature's label."""
-
-    label: str
-    explanation: str = ""
 
 
 class ScoreWatch(Protocol):
@@ -51,6 +41,7 @@ class Scoring:
     """What all features of a scoring are scored through."""
 
     log: RunLog
+    run: RunSummary
     scoring_id: int
     corpus_id: int
     scorers: Sequence[Scorer]
@@ -99,13 +90,15 @@ class Scoring:
                 if (row.label_id, scorer.name, variant) not in done:
                     await self._scored(scorer, row, variant, claim, found, sides)
 
-    def _sides(self, found: Collected) -> "Sides":
+    def _sides(self, found: Collected) -> Sides:
         held_out = self.log.collected(self.corpus_id, found.feature, "held_out")
         shown = self.log.collected(self.corpus_id, found.feature, "shown", ["activating"])
-        return Sides.of(held_out, shown, self.settings, self.seed)
+        prompted = Prompted.of(self.log, self.run, found.feature)
+        unseen = prompted.less(held_out.examples if held_out else ())
+        return Sides.of(unseen, shown.examples if shown else (), self.settings, self.seed, prompted.examples)
 
     async def _claims(
-        self, row: LabelRow, found: Collected, sides: "Sides", donors: Mapping[int, Claim]
+        self, row: LabelRow, found: Collected, sides: Sides, donors: Mapping[int, Claim]
     ) -> AsyncIterator[tuple[Variant, Claim]]:
         yield "label", Claim(row.label, row.explanation)
         first = _first_proposed(self.log.calls_of(row.run_id, row.feature))
@@ -126,7 +119,7 @@ class Scoring:
             yield "known", Claim(self.concepts[row.feature])
 
     async def _scored(
-        self, scorer: Scorer, row: LabelRow, variant: Variant, claim: Claim, found: Collected, sides: "Sides"
+        self, scorer: Scorer, row: LabelRow, variant: Variant, claim: Claim, found: Collected, sides: Sides
     ) -> None:
         task = sides.task(row.feature, variant, claim, found, self.seed)
         score = await scorer.score(task)
@@ -138,65 +131,6 @@ class Scoring:
 
     async def _keep(self, kept: Sequence[ScoreRow]) -> None:
         await asyncio.wrap_future(self.log.add_scores(self.scoring_id, kept))
-
-
-@dataclass(frozen=True)
-class Sides:
-    """A feature's texts, as they are scored on."""
-
-    shown: Sequence[Example]
-    """What an explainer may have seen; nothing is scored on it."""
-    activating: Sequence[Example]
-    negatives: Sequence[Example]
-    neighbours: Mapping[int, Sequence[Example]]
-    on_old_words: frozenset[str]
-    """Keys of the activating texts that peak on a word on which a shown one peaks too."""
-    on_new_words: frozenset[str]
-    """Keys of the others."""
-
-    @classmethod
-    def of(cls, held_out: Collected | None, shown: Collected | None, settings: ScoreSettings, seed: int) -> "Sides":
-        """Near-duplicates of shown texts, and of each other, are left out; the rest is drawn by the seed."""
-        seen = [] if shown is None else [*shown.examples]
-        texts = [] if held_out is None else [*held_out.examples]
-        firing = [example for example in texts if example.kind == "activating"]
-        distinct = without_duplicates([*seen, *firing])[len(without_duplicates(seen)) :]
-        rng = np.random.default_rng(seed)
-        activating = drawn(distinct, settings.texts, rng)
-        silent = [example for example in texts if example.kind in settings.negatives]
-        neighbours = [example for example in texts if example.neighbour is not None]
-        new = frozenset(key_of(cut(example)) for example in on_new_words(activating, seen))
-        return cls(
-            shown=seen,
-            activating=activating,
-            negatives=[_silenced(example) for example in drawn(silent, settings.texts, rng)],
-            neighbours={n: [e for e in neighbours if e.neighbour == n] for n in _neighbours(neighbours)},
-            on_old_words=frozenset(key_of(cut(example)) for example in activating) - new,
-            on_new_words=new,
-        )
-
-    def task(self, feature: int, variant: Variant, claim: Claim, found: Collected, seed: int) -> Task:
-        """What a scorer is given."""
-        return Task(
-            feature=feature,
-            label=claim.label,
-            explanation=claim.explanation,
-            variant=variant,
-            activating=self.activating,
-            negatives=self.negatives,
-            neighbours=self.neighbours,
-            maximum=found.activity.maximum if found.activity else None,
-            seed=seed,
-        )
-
-    def on_new(self, scorer: Scorer, score: Score, task: Task) -> Score | None:
-        """What of a score rests on new words; None where it does not rest on these texts at all."""
-        found = {_example_key(item.key) for item in score.items}
-        if found.isdisjoint(self.on_old_words | self.on_new_words):
-            return None
-        if found.isdisjoint(self.on_new_words):
-            return unscored(scorer.name, score.metric, "every held-out text peaks on a word on which a shown one does")
-        return scorer.of_items([item for item in score.items if _example_key(item.key) not in self.on_old_words], task)
 
 
 def _first_proposed(calls: Sequence[CallRow]) -> Claim | None:
@@ -219,20 +153,6 @@ def why_not(row: LabelRow, found: Collected | None) -> str | None:
 
 def _key(score: ScoreRow) -> tuple[int, str, str]:
     return score.label_id, score.scorer, score.variant
-
-
-def _silenced(example: Example) -> Example:
-    """The example with this feature's own activations: none."""
-    return replace(example, activations=(0.0,) * len(example.tokens))
-
-
-def _neighbours(examples: Sequence[Example]) -> list[int]:
-    return sorted({example.neighbour for example in examples if example.neighbour is not None})
-
-
-def _example_key(key: str) -> str:
-    """The example's part of an item's key."""
-    return key.removesuffix(" right").removesuffix(" wrong")
 
 
 def _row(row: LabelRow, variant: str, label: str, score: Score, part: str) -> ScoreRow:

@@ -1,0 +1,59 @@
+"""What stood in the prompts of a run's loop: none of it is held out, whatever corpus is scored on.
+
+The prompts themselves are read, so that neither another seed, nor another name of the corpus, nor examples that were
+collected anew can bring a text back that an explainer has seen. Knows no scorer.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from agent.evidence.excerpts import CLOSING, OPENING, cut, shown
+from agent.runlog import RunLog, RunSummary
+from eval.collect.split import ALIKE, shingles
+from probes.examples import Example
+
+_UNMARKED = str.maketrans("", "", OPENING + CLOSING)
+
+
+class Prompts:
+    """The lines of prompts, each of which holds one text at most."""
+
+    def __init__(self, prompts: Iterable[str]) -> None:
+        lines = {line.translate(_UNMARKED) for prompt in prompts for line in prompt.splitlines()}
+        self._lines_of: defaultdict[tuple[str, ...], list[int]] = defaultdict(list)
+        for number, line in enumerate(sorted(lines)):
+            for shingle in shingles(line):
+                self._lines_of[shingle].append(number)
+
+    def hold(self, example: Example) -> bool:
+        """Whether most of what a scorer would show of it, `ALIKE` of its shingles, stands in one line."""
+        own = shingles(shown(cut(example)))
+        shared = Counter(line for shingle in own for line in self._lines_of.get(shingle, ()))
+        return any(n >= ALIKE * len(own) for n in shared.values())
+
+
+@dataclass(frozen=True)
+class Prompted:
+    """What an explainer has seen of a feature."""
+
+    prompts: Prompts
+    """In which labels were proposed and tried out."""
+    examples: Sequence[Example]
+    """Activating ones that the run's own corpus let it see."""
+    documents: frozenset[str]
+    """Of which a text stood in the prompts, by their names in that corpus: the rest of them is no news either."""
+
+    @classmethod
+    def of(cls, log: RunLog, run: RunSummary, feature: int) -> "Prompted":
+        """By the log's calls about the feature, those of scorers left out."""
+        prompts = Prompts(call.prompt for call in log.calls_of(run.run_id, feature) if call.scoring_id is None)
+        corpus_id = run.settings.get("corpus_id")
+        found = None if corpus_id is None else log.collected(corpus_id, feature, "shown")
+        examples = [] if found is None else [*found.examples]
+        documents = frozenset(example.document for example in examples if prompts.hold(example))
+        return cls(prompts, [example for example in examples if example.kind == "activating"], documents)
+
+    def less(self, examples: Sequence[Example]) -> list[Example]:
+        """The examples without those that the explainer knows."""
+        return [e for e in examples if e.document not in self.documents and not self.prompts.hold(e)]

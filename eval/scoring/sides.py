@@ -1,0 +1,102 @@
+"""The texts that a feature's labels are scored on, drawn once for all of its labels. Knows no log."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from agent.config import ScoreSettings
+from agent.evidence.excerpts import cut, key_of
+from eval.collect.split import on_new_words, without_duplicates
+from eval.scorers.base import Score, Scorer, Task, Variant, drawn, unscored
+from probes.examples import Collected, Example
+
+
+@dataclass(frozen=True)
+class Claim:
+    """Words that are scored as if they were the feature's label."""
+
+    label: str
+    explanation: str = ""
+
+
+@dataclass(frozen=True)
+class Sides:
+    """A feature's texts, as they are scored on."""
+
+    shown: Sequence[Example]
+    """What an explainer may have seen; nothing is scored on it."""
+    activating: Sequence[Example]
+    negatives: Sequence[Example]
+    neighbours: Mapping[int, Sequence[Example]]
+    on_old_words: frozenset[str]
+    """Keys of the activating texts that peak on a word on which a shown one peaks too."""
+    on_new_words: frozenset[str]
+    """Keys of the others."""
+
+    @classmethod
+    def of(
+        cls,
+        held_out: Sequence[Example],
+        shown: Sequence[Example],
+        settings: ScoreSettings,
+        seed: int,
+        elsewhere: Sequence[Example] = (),
+    ) -> "Sides":
+        """Near-duplicates of shown texts, and of each other, are left out; the rest is drawn by the seed.
+
+        `elsewhere`: activating texts of another corpus that an explainer may have seen.
+        """
+        seen = [*shown, *elsewhere]
+        firing = [example for example in held_out if example.kind == "activating"]
+        distinct = without_duplicates([*seen, *firing])[len(without_duplicates(seen)) :]
+        rng = np.random.default_rng(seed)
+        activating = drawn(distinct, settings.texts, rng)
+        silent = [example for example in held_out if example.kind in settings.negatives]
+        neighbours = [example for example in held_out if example.neighbour is not None]
+        new = frozenset(key_of(cut(example)) for example in on_new_words(activating, seen))
+        return cls(
+            shown=shown,
+            activating=activating,
+            negatives=[_silenced(example) for example in drawn(silent, settings.texts, rng)],
+            neighbours={n: [e for e in neighbours if e.neighbour == n] for n in _neighbours(neighbours)},
+            on_old_words=frozenset(key_of(cut(example)) for example in activating) - new,
+            on_new_words=new,
+        )
+
+    def task(self, feature: int, variant: Variant, claim: Claim, found: Collected, seed: int) -> Task:
+        """What a scorer is given."""
+        return Task(
+            feature=feature,
+            label=claim.label,
+            explanation=claim.explanation,
+            variant=variant,
+            activating=self.activating,
+            negatives=self.negatives,
+            neighbours=self.neighbours,
+            maximum=found.activity.maximum if found.activity else None,
+            seed=seed,
+        )
+
+    def on_new(self, scorer: Scorer, score: Score, task: Task) -> Score | None:
+        """What of a score rests on new words; None where it does not rest on these texts at all."""
+        found = {_example_key(item.key) for item in score.items}
+        if found.isdisjoint(self.on_old_words | self.on_new_words):
+            return None
+        if found.isdisjoint(self.on_new_words):
+            return unscored(scorer.name, score.metric, "every held-out text peaks on a word on which a shown one does")
+        return scorer.of_items([item for item in score.items if _example_key(item.key) not in self.on_old_words], task)
+
+
+def _silenced(example: Example) -> Example:
+    """The example with this feature's own activations: none."""
+    return replace(example, activations=(0.0,) * len(example.tokens))
+
+
+def _neighbours(examples: Sequence[Example]) -> list[int]:
+    return sorted({example.neighbour for example in examples if example.neighbour is not None})
+
+
+def _example_key(key: str) -> str:
+    """The example's part of an item's key."""
+    return key.removesuffix(" right").removesuffix(" wrong")
