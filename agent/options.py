@@ -199,6 +199,13 @@ _SUBJECT = (
         "What Gemma 3n's and 4's second table finds for a ghost: placeholder (its row), zeros, or a token's id.",
         metavar="WHAT",
     ),
+    _setting(
+        "subject",
+        "input_scale",
+        "What the SAE's input is multiplied by; auto: to the length of training; the preset's own or 1 unless given.",
+        Scale(),
+        metavar="X",
+    ),
 )
 _SUBJECTS = (
     _setting("subject", "name", "A subject by name; may be repeated.", metavar="NAME", multiple=True),

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, NoReturn, Protocol
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 import torch
 from jaxtyping import Float, Int
@@ -12,7 +12,9 @@ from transformers import PreTrainedModel
 from probes.columns import Columns
 from probes.sae_config import Hook
 from probes.sites import tap
-from probes.subject import Subject
+
+if TYPE_CHECKING:  # a subject is loaded with what is read here
+    from probes.subject import Subject
 
 
 class Stream(Protocol):
@@ -69,7 +71,7 @@ def cut_at(model: PreTrainedModel, hook: Hook) -> Iterator[Stream]:
 
 @torch.inference_mode()
 def feature_activations(
-    subject: Subject, columns: Columns, ids: Int[Tensor, "batch pos"]
+    subject: "Subject", columns: Columns, ids: Int[Tensor, "batch pos"]
 ) -> Float[Tensor, "batch pos n_chosen"]:
     """Activations of the columns' features at every token, float32; rows may be padded on the right.
 

@@ -9,9 +9,12 @@ BLOCK_BYTES = 64 * 1024
 WEIGHTS = (".safetensors", ".npz", ".pt", ".pth")
 
 
-def fingerprint(files: Mapping[str, Path]) -> str:
-    """sha256 over name, size and content of every file; of weights, 16 evenly spaced blocks of 64 KiB."""
-    digest = hashlib.sha256()
+def fingerprint(files: Mapping[str, Path], input_scale: float = 1.0) -> str:
+    """sha256 over name, size and content of every file; of weights, 16 evenly spaced blocks of 64 KiB.
+
+    And over what the SAE's input is multiplied by, where that is anything: activations are others with it.
+    """
+    digest = hashlib.sha256(b"" if input_scale == 1 else f"input scale {input_scale!r}\0".encode())
     for name, path in sorted(files.items()):
         digest.update(f"{name}\0{path.stat().st_size}\0".encode())
         digest.update(_sample(path) if path.suffix in WEIGHTS else path.read_bytes())

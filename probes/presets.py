@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from probes.settings import Value
+from probes.settings import AUTO, Auto, Value
 
 DEMO = Path(__file__).parent / "demo" / "subject"
 """The embedded subject: folders `model` and `sae`, and `subject.json` with its placeholder."""
@@ -16,6 +16,8 @@ NEURONPEDIA = "https://neuronpedia.org"
 PerLayer = Literal["placeholder", "zeros"]
 """What a second table finds for a ghost, if not the row of a token named by its id."""
 TokenId = Annotated[int, Field(ge=0)]
+InputScale = float | Auto
+"""What activations are multiplied by before an SAE reads them, above 0; `auto` is found: see `probes.sae_input`."""
 
 _DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
 
@@ -33,15 +35,15 @@ class Preset(Value):
     """None = chosen from the tokenizer."""
     neuronpedia: str | None = None
     """The SAE's id there, `model/source`."""
-    input_scale: float = Field(default=1.0, gt=0)
-    """What activations are multiplied by before the SAE reads them."""
+    input_scale: InputScale | None = None
+    """None = 1, where the SAE's own files do not say otherwise."""
 
 
 def _demo() -> Preset:
     return Preset(model=str(DEMO / "model"), sae=str(DEMO / "sae"))
 
 
-def _gemma(layer: int, ending: str, input_scale: float = 1.0) -> Preset:
+def _gemma(layer: int, ending: str, input_scale: InputScale | None = None) -> Preset:
     """An SAE of the original notebook; scale and placeholder are its own."""
     return Preset(
         model="google/gemma-2b",
@@ -57,7 +59,8 @@ PRESETS: dict[str, Preset] = {
     "demo": _demo(),
     "gemma-2b/0-res-jb": _gemma(0, "_anthropic"),
     "gemma-2b/6-res-jb": _gemma(6, "_anthropic_fast_lr"),
-    "gemma-2b/10-res-jb": _gemma(10, ""),
+    # SAELens lists an explained variance below 0 for it, as for the next without its factor, but no factor
+    "gemma-2b/10-res-jb": _gemma(10, "", input_scale=AUTO),
     "gemma-2b/12-res-jb": _gemma(12, "", input_scale=0.2138),  # SAELens' list of pretrained SAEs, norm_scaling_factor
 }
 
@@ -82,6 +85,10 @@ class SubjectSource(Value):
     stands there for a ghost. `placeholder` (the default): the placeholder's own row; `zeros`; or the row of a token's
     id, such as 0, the padding that these models themselves put there for images."""
 
+    input_scale: InputScale | None = None
+    """What activations are multiplied by before the SAE reads them; `auto` is what makes their mean length sqrt(d_in)
+    on a short text; None = the preset's own."""
+
     @model_validator(mode="before")
     @classmethod
     def _a_model_replaces_the_default_name(cls, data: Any) -> Any:
@@ -103,6 +110,14 @@ class SubjectSource(Value):
             raise ValueError("a device is auto, cpu, cuda, cuda:N or mps")
         return device
 
+    @field_validator("input_scale", mode="before")
+    @classmethod
+    def _input_scale_is_a_factor_or_auto(cls, scale: object) -> object:
+        is_factor = isinstance(scale, int | float) and not isinstance(scale, bool) and 0 < scale < float("inf")
+        if scale is not None and scale != AUTO and not is_factor:
+            raise ValueError("an input scale is a number above 0, or auto")
+        return scale
+
     @model_validator(mode="after")
     def _one_way_of_placing(self) -> Self:
         if self.device_map and self.device != "auto":
@@ -120,10 +135,9 @@ class SubjectSource(Value):
 
     @property
     def preset(self) -> Preset:
-        """Where its parts are."""
-        if self.name is not None:
-            return PRESETS[self.name]
-        return Preset(model=self.model or "", sae=self.sae or "")
+        """Where its parts are, and what is pinned about it or was asked for instead."""
+        preset = Preset(model=self.model or "", sae=self.sae or "") if self.name is None else PRESETS[self.name]
+        return preset if self.input_scale is None else preset.model_copy(update={"input_scale": self.input_scale})
 
 
 class SubjectCard(Value):
@@ -143,6 +157,8 @@ class SubjectCard(Value):
     """Rows of the embedding matrix; the tokenizer may know fewer."""
     n_features: int
     default_scale: float
+    sae_input_scale: float = 1.0
+    """What activations are multiplied by before the SAE reads them, besides what its own files say."""
     placeholder_id: int
     per_layer: TokenId | PerLayer | None = None
     """What a second table finds for a ghost; None where the model has no such table."""

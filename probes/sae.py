@@ -114,6 +114,10 @@ class SAE:
         moved: dict[str, Any] = {name: tensor.to(device) for name, tensor in tensors.items()}
         return replace(self, **moved)
 
+    def scaled(self, factor: float) -> Self:
+        """The same SAE, what it reads multiplied by `factor` first, besides what is done already."""
+        return replace(self, input_scale=self.input_scale * factor)
+
     def _index(self, features: Sequence[int] | Tensor, matrix: Tensor) -> Tensor:
         return torch.as_tensor(features, dtype=torch.long).to(matrix.device)
 

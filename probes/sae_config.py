@@ -101,6 +101,8 @@ class SaeConfig:
     """Whether activations are multiplied by the length of decoder rows; topk chooses after that, others before."""
     centres_input: bool = False
     """Whether it was trained on a model with centred weights, whose residual stream has mean 0 over d_model."""
+    lacks_input_scale: bool = False
+    """Whether it was trained on activations times a constant that its files do not tell."""
     prepends_bos: bool = True
     neuronpedia: str | None = None
     """The SAE's id there, `model/source`."""

@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from probes import hub, saelens_package
+from probes import hub, sae_input, saelens_package
 from probes.embedding import EmbeddingTable
 from probes.errors import SubjectError
 from probes.fingerprint import fingerprint
@@ -121,13 +121,14 @@ def load_subject(source: SubjectSource) -> Subject:
     if source.name == "demo" and not Path(preset.model).is_dir():
         raise SubjectError(f"The embedded subject is missing from this installation: {preset.model} does not exist.")
     sae_folder = _sae_folder(preset.sae)
-    stored = read_stored(sae_folder.path, preset.input_scale)
+    stored = read_stored(sae_folder.path)
     sae = stored.sae
     model_folder = hub.folder_of(preset.model, "Model", MODEL_FILES)
     _check_fit(load_config(model_folder.path), sae.config, preset)
     model = load_model(model_folder.path, device, source.dtype, source.device_map)
     tokenizer = load_tokenizer(model_folder.path)
     _check_sites(model, sae, preset)
+    sae_input_scale = sae_input.resolve(preset.input_scale, model, tokenizer, sae.to(model.device))
     table = EmbeddingTable(stored_rows(model))
     card = SubjectCard(
         **_names(source, sae.config),
@@ -139,15 +140,18 @@ def load_subject(source: SubjectSource) -> Subject:
         vocab=len(table.rows),
         n_features=sae.config.n_features,
         default_scale=preset.default_scale or table.mean_distance,
+        sae_input_scale=sae_input_scale,
         placeholder_id=_placeholder(preset, model_folder.path, tokenizer, len(table.rows)),
         per_layer=_per_layer(source, model),
         dtype=str(model.dtype).removeprefix("torch."),
         device=devices_of(model),
         fingerprint=fingerprint(
-            _model_files(model_folder.path) | {f"sae/{name}": path for name, path in stored.files.items()}
+            _model_files(model_folder.path) | {f"sae/{name}": path for name, path in stored.files.items()},
+            sae_input_scale,
         ),
     )
-    return Subject(card, model, tokenizer, sae.to(model.device), table, TokenTexts(tokenizer))
+    sae = sae.scaled(sae_input_scale).to(model.device)
+    return Subject(card, model, tokenizer, sae, table, TokenTexts(tokenizer))
 
 
 def choose_device(name: str) -> torch.device:

@@ -87,7 +87,7 @@ def test_layer_norm(tmp_path: Path) -> None:
 
 
 def test_input_scale_is_the_same_as_folding_it_into_the_weights(tmp_path: Path) -> None:
-    sae = read_sae(write_sae(tmp_path), input_scale=0.2138)
+    sae = read_sae(write_sae(tmp_path)).scaled(0.2138)
     folded = ((X - T["b_dec"] / 0.2138) @ (T["W_enc"] * 0.2138) + T["b_enc"]).clamp(min=0)
     torch.testing.assert_close(sae.encode(X), folded)
     reconstructed = folded @ (T["W_dec"] / 0.2138) + T["b_dec"] / 0.2138
@@ -137,7 +137,7 @@ def test_the_old_name_of_topk(tmp_path: Path) -> None:
         ({"architecture": "transcoder"}, "architecture 'transcoder' lacks hook_name_out"),
         ({"architecture": "temporal"}, "architecture 'temporal'"),
         ({"architecture": "standard", "activation_fn": "tanh-relu"}, "activation 'tanh-relu'"),
-        ({"normalize_activations": "constant_scalar_rescale"}, "constant_scalar_rescale"),
+        ({"normalize_activations": "covariance_whitening"}, "covariance_whitening"),
         ({"reshape_activations": "hook_z"}, "hook_z"),
         ({"metadata": {"hook_name": "blocks.1.attn.hook_q"}}, "blocks.1.attn.hook_q"),
         ({"metadata": {"hook_name": "blocks.1.hook_resid_post", "hook_head_index": 3}}, "attention heads"),

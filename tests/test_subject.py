@@ -123,7 +123,9 @@ def test_the_original_saes_keep_the_notebook_s_settings(hub: Hub, monkeypatch: p
     assert (card.name, card.default_scale, card.placeholder_id) == (name, 3.8, 30)
     assert card.neuronpedia == f"https://neuronpedia.org/gemma-2b/{layer}-res-jb"
     assert (card.model_revision, card.sae_revision) == ("a" * 40, "b" * 40)
-    assert subject.sae.input_scale == (0.2138 if layer == 12 else 1)
+    pinned = {0: 1, 6: 1, 12: 0.2138}.get(layer, card.sae_input_scale)
+    assert subject.sae.input_scale == card.sae_input_scale == pinned
+    assert (card.sae_input_scale != 1) == (layer in (10, 12))  # for 10 the factor is found
     assert hub.fetched() == {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"} | {
         "cfg.json",
         "sae_weights.safetensors",

@@ -101,7 +101,11 @@ def _likely_cause(subject: Subject, batch: Batch) -> str:
 
 def _trials(subject: Subject, batch: Batch, here: Hook) -> Iterator[tuple[str, SelfCheck]]:
     for scale in _SCALES:  # the share explained of a scaled x compares with that of x
-        cause = f"with activations {scale:g} times as large it fits, so the normalisation is likely wrong"
+        asked = subject.card.sae_input_scale * scale
+        cause = (
+            f"with activations {scale:g} times as large it fits, so the normalisation is likely wrong; try "
+            f"--input-scale {asked:.3g}, or auto"
+        )
         yield cause, _measured(subject, batch, here, scale)
     if here.side not in ("pre", "post"):
         return

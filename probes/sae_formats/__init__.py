@@ -1,7 +1,7 @@
 """Published formats of SAEs, each found by its own files. The table of them, and the one function that reads any."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from probes.errors import SubjectError
@@ -48,12 +48,12 @@ class StoredSAE:
     """All that decides what it does, by names that are the same on every machine."""
 
 
-def read_sae(path: Path, input_scale: float = 1.0) -> SAE:
-    """The SAE in a folder or file, its input multiplied by `input_scale` first. Raises SubjectError."""
-    return read_stored(path, input_scale).sae
+def read_sae(path: Path) -> SAE:
+    """The SAE in a folder or file. Raises SubjectError."""
+    return read_stored(path).sae
 
 
-def read_stored(path: Path, input_scale: float = 1.0) -> StoredSAE:
+def read_stored(path: Path) -> StoredSAE:
     """The SAE in a folder, or a file, in whichever format of `FORMATS` it is.
 
     Raises SubjectError where none is found, or a file or tensor is missing, damaged, of another shape than the rest
@@ -61,9 +61,7 @@ def read_stored(path: Path, input_scale: float = 1.0) -> StoredSAE:
     """
     place = Place(path.parent, path.name) if path.is_file() else Place(path)
     name, files = _found(place)
-    sae = FORMATS[name].read(files)
-    paths = {name: files.folder / name for name in files.names}
-    return StoredSAE(replace(sae, input_scale=sae.input_scale * input_scale), name, paths)
+    return StoredSAE(FORMATS[name].read(files), name, {name: files.folder / name for name in files.names})
 
 
 def _found(place: Place) -> tuple[str, Files]:

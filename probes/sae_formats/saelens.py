@@ -32,9 +32,11 @@ _ARCHITECTURES: dict[str, Architecture] = {
     "jumprelu_transcoder": "jumprelu",
     "jumprelu_skip_transcoder": "jumprelu",
 }
+_BY_CONSTANT, _CONSTANT = "constant_scalar_rescale", "activation_normalization_factor"
 _NORMALIZATIONS: dict[str, Normalization] = {
     "none": "none",
     "expected_average_only_in": "none",  # a factor that is folded into the weights, or stored: see _input_scale
+    _BY_CONSTANT: "none",  # another name of a factor, which is stored
     "constant_norm_rescale": "constant_norm_rescale",
     "layer_norm": "layer_norm",
 }
@@ -113,6 +115,8 @@ def _config(flat: Mapping[str, Any]) -> SaeConfig:
         k=_k(flat) if architecture == "topk" else None,
         scales_by_decoder_norm=bool(flat.get("rescale_acts_by_decoder_norm", False)),
         centres_input=bool(centred) and hook.is_residual,
+        lacks_input_scale=flat.get("normalize_activations") == "constant_scalar_rescale"
+        and flat.get(_CONSTANT) is None,
         prepends_bos=bool(flat.get("prepend_bos", True)),
         neuronpedia=flat.get("neuronpedia_id"),
     )
@@ -156,11 +160,15 @@ def _normalization(name: object) -> Normalization:
 
 
 def _input_scale(flat: Mapping[str, Any], scaler: Mapping[str, Any]) -> float:
-    """The factor of expected_average_only_in where it is stored; else it is in the weights already."""
-    if flat.get("normalize_activations") not in ("expected_average_only_in", True):
+    """The factor of the input where one is stored; that of expected_average_only_in is else in the weights already."""
+    by = flat.get("normalize_activations")
+    if by == _BY_CONSTANT:
+        key, factor = _CONSTANT, flat.get(_CONSTANT)
+    elif by in ("expected_average_only_in", True):
+        key, factor = "norm_scaling_factor", flat.get("norm_scaling_factor", scaler.get("scaling_factor"))
+    else:
         return 1.0
-    stored = {"norm_scaling_factor": flat.get("norm_scaling_factor", scaler.get("scaling_factor"))}
-    return 1.0 if stored["norm_scaling_factor"] is None else positive(stored, "norm_scaling_factor")
+    return 1.0 if factor is None else positive({key: factor}, key)
 
 
 def _k(flat: Mapping[str, Any]) -> int:
