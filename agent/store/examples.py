@@ -176,5 +176,5 @@ def _activity(row: dict[str, Any]) -> Activity | None:
 def _corpus(row: dict[str, Any]) -> CorpusRow:
     row["corpus_id"] = row.pop("id")
     row["settings"] = json.loads(row["settings"])
-    del row["identity"]
+    del row["identity"], row["title"]
     return CorpusRow(**row)

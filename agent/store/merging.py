@@ -20,7 +20,7 @@ from agent.store.database import log_errors
 from agent.store.pairing import FINAL, labels_of, pair_runs
 from agent.store.ranges import as_ranges, from_ranges
 from agent.store.rows import RunIdentity
-from agent.store.schema import natural_key, references, tables
+from agent.store.schema import columns, natural_key, references, tables
 from probes.presets import SubjectCard
 
 Row = dict[str, Any]
@@ -238,7 +238,7 @@ class _Merging:
     def _rows(self, table: str) -> Iterator[Row]:
         """The other log's rows as they are stored, oldest first."""
         with log_errors(self.path):
-            yield from self.source.query(f"SELECT * FROM {table} ORDER BY rowid")
+            yield from self.source.query(f"SELECT {', '.join(columns(self.source, table))} FROM {table} ORDER BY rowid")
 
     def _known(self, table: str, key: Sequence[str]) -> dict[tuple[Any, ...], int]:
         """The rows here by their key."""

@@ -5,6 +5,8 @@ Knows nothing of how rows are made. Texts are written through `escape`; times ar
 
 from sqlite_utils import Database, Migrations
 
+from agent.store.datasette import TITLES_AND_VIEWS
+
 _TABLES = """
 CREATE TABLE runs (
     id INTEGER PRIMARY KEY,
@@ -371,12 +373,17 @@ def _comparisons(db: Database) -> None:
     db.executescript(_COMPARISONS)
 
 
+def _titles_and_views(db: Database) -> None:
+    db.executescript(TITLES_AND_VIEWS)
+
+
 _STEPS = {
     "0001_first_tables": _first_tables,
     "0002_hosted_calls": _hosted_calls,
     "0003_scoring": _scoring,
     "0004_reviews": _reviews,
     "0005_comparisons": _comparisons,
+    "0006_titles_and_views": _titles_and_views,
 }
 
 NAMES = frozenset(_STEPS)

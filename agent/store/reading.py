@@ -172,6 +172,7 @@ def _run(row: dict[str, Any]) -> RunSummary:
 
 def label_row(row: dict[str, Any]) -> LabelRow:
     """A row of `labels` as a value."""
+    del row["title"]  # for whoever browses the file
     return LabelRow(label_id=row.pop("id"), **row | {"evidence": tuple(json.loads(row["evidence"]))})
 
 

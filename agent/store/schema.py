@@ -16,9 +16,14 @@ def references(db: Database, table: str) -> dict[str, str]:
     return {column: referred for _, _, referred, column, *_ in db.execute(f"PRAGMA foreign_key_list({table})")}
 
 
+def columns(db: Database, table: str) -> list[str]:
+    """The columns of `table` that hold what was written to them; none that are computed."""
+    return [column for _, column, *_ in db.execute(f"PRAGMA table_info({table})").fetchall()]
+
+
 def natural_key(db: Database, table: str) -> list[str]:
     """The columns of the table's first uniqueness constraint, or all but its id where there is none."""
     for _, index, unique, origin, _ in db.execute(f"PRAGMA index_list({table})").fetchall():
         if unique and origin in ("u", "pk"):
             return [column for _, _, column in db.execute(f"PRAGMA index_info('{index}')").fetchall()]
-    return [column for _, column, *_ in db.execute(f"PRAGMA table_info({table})").fetchall() if column != "id"]
+    return [column for column in columns(db, table) if column != "id"]
