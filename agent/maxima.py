@@ -1,5 +1,6 @@
 """How active features get at most, as a log's texts have it: the unit in which they are steered. Knows no subject."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,15 +21,15 @@ class Maxima:
         return None if found is None or found.activity is None else found.activity.maximum or None
 
 
-def latest_maxima(log: RunLog | None, path: Path, fingerprint: str) -> Maxima:
-    """Those of the subject's latest corpus. Raises LogError where there is none."""
-    corpora = log.corpora(fingerprint) if log else []
-    if log is None or not corpora:
+def latest_maxima(log: RunLog | None, path: Path, fingerprint: str, features: Collection[int]) -> Maxima:
+    """Those of the subject's latest corpus that has any of the features. Raises LogError where there is none."""
+    corpus = log.latest_corpus(fingerprint, features) if log else None
+    if log is None or corpus is None:
         raise LogError(
-            f"Features are steered in units of their maximum activations, of which {path} has none for this subject: "
+            f"Features are steered in units of their maximum activations, and {path} has none of these features: "
             f"collect texts with interpret examples --features ... --log {path}, or give the number with --maximum."
         )
-    return Maxima(log, corpora[0].corpus_id)
+    return Maxima(log, corpus.corpus_id)
 
 
 def maximum_in(path: Path, fingerprint: str, feature: int) -> float | None:

@@ -227,6 +227,10 @@ class RunLog:
         """The corpora of a subject, or all, the latest first."""
         return self._read(examples.corpora, fingerprint)
 
+    def latest_corpus(self, fingerprint: str, features: Collection[int]) -> CorpusRow | None:
+        """The latest of a subject's corpora that has examples of any of the features."""
+        return self._read(examples.latest_corpus, fingerprint, features)
+
     def collected_features(self, corpus_id: int) -> frozenset[int]:
         """The features whose examples the corpus has."""
         return self._read(examples.collected_features, corpus_id)
@@ -256,6 +260,10 @@ class RunLog:
     def scores(self, scoring_id: int, label_id: int | None = None) -> list[ScoreRow]:
         """The scores of a scoring, of one label or all, by feature."""
         return self._read(scores.scores, scoring_id, label_id)
+
+    def latest_scores(self, run_id: int, label_id: int) -> tuple[ScoringRow, list[ScoreRow]] | None:
+        """The latest scoring of a run that has scores of the label, and these; None where there is none."""
+        return self._read(scores.latest_scores, run_id, label_id)
 
     def review(self, label_id: int, reviewer: str, review: Review) -> None:
         """Keeps what a reviewer says of a label, in a short transaction: while a run writes, and if open for reading.

@@ -35,7 +35,7 @@ TOLERANCE = {"rel": 1e-3, "abs": 1e-4}
 
 def run(subject: Subject, corpus: Sequence[Document], settings: CollectSettings = SMALL, **changes: Any) -> Collection:
     features = changes.pop("features", CHOSEN)
-    return collect(subject, corpus, features, settings.model_copy(update=changes), lambda _: None)
+    return collect(subject, corpus, features, settings.model_copy(update=changes))
 
 
 @pytest.fixture(autouse=True)

@@ -2,13 +2,17 @@
 
 import json
 import re
+import signal
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import save_file
 
+from agent.commands import examples
 from agent.runlog import RunLog
+from eval.collect import corpus_pass, windows
+from eval.collect.corpus_pass import PassWatch
 from probes.demo.shipped import load_truth
 from probes.presets import SubjectSource
 from probes.subject import Subject, load_subject
@@ -40,6 +44,7 @@ class TestDemo:
         assert ran.status == 0, ran.err
         heads = [line.split()[0] for line in ran.out.splitlines() if line and not line.startswith(" ")]
         assert heads[:7] == ["subject", "features", "corpus", "log", "self-check", "read", "features"]
+        assert "too few to tell" not in ran.out
         assert re.search(r"explained variance 0\.\d{3}, [\d,]+ tokens", said(ran.out))
         assert "3,000 tokens of" in ran.out
         scored = interpret("score")
@@ -173,6 +178,72 @@ class TestCorpora:
         assert (ran.status, ran.err.count("\n")) == (2, 1)
         assert words in ran.err
 
+    def test_a_corpus_that_cannot_be_read_leaves_the_latest_one_the_latest(
+        self, interpret: Interpret, tiny: list[str]
+    ) -> None:
+        write(Path("corpus.jsonl"), CATS)
+        collect = ["examples", "--features", "0-2", *tiny, "--corpus"]
+        assert interpret(*collect, "corpus.jsonl").status == 0
+        assert interpret(*collect, "corpse.jsonl").status == 2
+        assert stored() == {"corpus.jsonl": [0, 1, 2]}
+        with LLMServer() as server:
+            asking = ["--llm", "openai:model-a", "--base-url", server.base_url("openai"), "--evidence", "examples"]
+            ran = interpret("--features", "0-2", *tiny, *asking, "--dry-run")
+            assert "corpus 1, which has examples of 3 of these features" in ran.out, ran.err
+            ran = interpret("--features", "7", *tiny, *asking, "--dry-run")
+        assert (ran.status, ran.err.count("\n")) == (2, 1)
+        assert "holds no texts of these features; interpret examples --features" in ran.err
+
+    def test_a_file_with_other_texts_in_it_is_another_corpus(self, interpret: Interpret, tiny: list[str]) -> None:
+        command = ["examples", "--features", "0-2", *tiny, "--corpus", "corpus.jsonl"]
+        write(Path("corpus.jsonl"), CATS)
+        interpret(*command)
+        Path("corpus.jsonl").touch()
+        assert "Nothing left to do" in interpret(*command).out
+        write(Path("corpus.jsonl"), CATS.replace(b"cat", b"dog"))
+        ran = interpret(*command)
+        assert ran.status == 0, ran.err
+        assert "Nothing left to do" not in ran.out
+        with RunLog.open(LOG) as log:
+            assert [corpus.n_features for corpus in log.corpora()] == [3, 3]
+            texts = [log.collected(corpus_id, 0) for corpus_id in (1, 2)]
+        said_of = [{word for e in found.examples if found for word in e.text.split()} for found in texts if found]
+        assert [("cat" in words, "dog" in words) for words in said_of] == [(True, False), (False, True)]
+
+    def test_a_few_tokens_are_said_to_be_few(self, interpret: Interpret, tiny: list[str]) -> None:
+        write(Path("corpus.jsonl"), CATS)
+        ran = interpret("examples", "--features", "0-2", *tiny, "--corpus", "corpus.jsonl", "--tokens", "3")
+        assert "3 tokens: too few to tell whether the SAE fits" in said(ran.out)
+
+    def test_ctrl_c_keeps_what_was_read_as_a_corpus_of_its_own(
+        self, interpret: Interpret, tiny: list[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        _press_after(1, monkeypatch)
+        write(Path("corpus.jsonl"), CATS)
+        command = ["examples", "--features", "0-2", *tiny, "--corpus", "corpus.jsonl"]
+        ran = interpret(*command)
+        assert ran.status == 130
+        match = re.search(r"Stopped after ([\d,]+) of 1,000,000 tokens", ran.err)
+        assert match, ran.err
+        with RunLog.open(LOG) as log:
+            (corpus,) = log.corpora()
+        assert (corpus.n_features, corpus.n_tokens) == (3, int(match[1].replace(",", "")))
+        again = interpret(*command)
+        assert again.status == 0, again.err
+        with RunLog.open(LOG) as log:
+            whole, part = log.corpora()
+        assert whole.n_features == 3
+        assert (whole.n_tokens or 0) > (part.n_tokens or 0) > 0
+
+    def test_ctrl_c_twice_keeps_nothing_and_says_so(
+        self, interpret: Interpret, tiny: list[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        _press_after(2, monkeypatch)
+        write(Path("corpus.jsonl"), CATS)
+        ran = interpret("examples", "--features", "0-2", *tiny, "--corpus", "corpus.jsonl")
+        assert (ran.status, "Stopped before there was anything to keep" in ran.err) == (130, True)
+        assert stored() == {}
+
     def test_an_sae_that_does_not_fit_its_model_is_refused(self, interpret: Interpret, tiny: list[str]) -> None:
         other = Path("sae")
         other.mkdir()
@@ -185,6 +256,23 @@ class TestCorpora:
         ran = interpret("examples", "--features", "0", *tiny[:2], "--sae", "sae", "--corpus", "corpus.jsonl")
         assert (ran.status, ran.err.count("\n")) == (2, 1)
         assert "The SAE does not fit what it reads" in ran.err
+
+
+CATS = lines({"text": f"the cat sat on the mat {n}"} for n in range(100))
+
+
+def _press_after(times: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C so often once the first batch is read; batches are small."""
+    monkeypatch.setattr(corpus_pass, "BATCH_TOKENS", 100)
+    monkeypatch.setattr(windows, "_SORTED", 8)
+    read, presses = PassWatch.read, [signal.SIGINT] * times
+
+    def press(self: PassWatch, n_tokens: int) -> None:
+        read(self, n_tokens)
+        while presses:
+            signal.raise_signal(presses.pop())
+
+    monkeypatch.setattr(examples._Watch, "read", press)
 
 
 class TestScoreRefuses:
@@ -214,6 +302,8 @@ class TestScoreRefuses:
         ran = interpret("score", *arguments, *tiny)
         assert (ran.status, ran.err.count("\n")) == (2, 1)
         assert words in ran.err
+        with RunLog.open(LOG) as log:
+            assert log.scorings(1) == []
 
     def test_without_a_log_a_run_or_examples_it_says_what_to_do(self, interpret: Interpret, tiny: list[str]) -> None:
         ran = interpret("score", *tiny)

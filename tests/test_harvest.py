@@ -32,7 +32,7 @@ def fitted(subject_of: Callable[[str], Subject]) -> Subject:
 
 @pytest.fixture(scope="module")
 def found(fitted: Subject) -> tuple[Collection, list[Harvested]]:
-    collection, items = harvest(fitted, texts(900, longest=4), FEATURES, SETTINGS, lambda _: None)
+    collection, items = harvest(fitted, texts(900, longest=4), FEATURES, SETTINGS)
     return collection, list(items)
 
 
@@ -97,7 +97,7 @@ def test_a_dead_feature_has_an_activity_and_silent_texts_only(fitted: Subject) -
     threshold = fitted.sae.threshold.clone()
     threshold[5] = 1e6
     subject = replace(fitted, sae=replace(fitted.sae, threshold=threshold))
-    _, items = harvest(subject, texts(300, longest=4), [5, 6], SETTINGS, lambda _: None)
+    _, items = harvest(subject, texts(300, longest=4), [5, 6], SETTINGS)
     dead, alive = (item.found for item in items)
     assert dead.activity is not None
     assert alive.activity is not None

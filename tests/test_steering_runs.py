@@ -106,14 +106,16 @@ def test_a_log_tells_the_maximum_of_the_latest_corpus_that_has_it(tmp_path: Path
     fingerprint = "f" * 64
     assert maximum_in(path, fingerprint, 5) is None
     with pytest.raises(LogError, match="interpret examples"):
-        latest_maxima(None, path, fingerprint)
+        latest_maxima(None, path, fingerprint, [5])
     with RunLog.open(path) as log:
         with pytest.raises(LogError, match="--maximum"):
-            latest_maxima(log, path, fingerprint)
+            latest_maxima(log, path, fingerprint, [5])
         corpora = [log.begin_corpus(corpus_identity(seed=seed)) for seed in (0, 1)]
         for corpus, feature in zip(corpora, (5, 6), strict=True):
             log.add_collected(corpus, collected(feature), {"d0": "shown", "d1": "shown"}).result()
-        assert latest_maxima(log, path, fingerprint) == Maxima(log, corpora[1])
+        log.begin_corpus(corpus_identity(seed=2))  # empty
+        for corpus, features in zip(corpora, ([5], [5, 6]), strict=True):
+            assert latest_maxima(log, path, fingerprint, features) == Maxima(log, corpus)
         assert [Maxima(log, corpora[1]).of(feature) for feature in (5, 6)] == [None, 2.5]
     assert maximum_in(path, fingerprint, 5) == 2.5
     assert maximum_in(path, "0" * 64, 5) is None

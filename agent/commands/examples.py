@@ -4,9 +4,9 @@ Knows the order of things and what is said of them; the work is in `eval`.
 """
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -15,16 +15,21 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from rich.text import Text
 
 from agent.commands.doctor import subject_words
+from agent.commands.exit_status import Interrupted
+from agent.commands.stopping import stoppable
 from agent.config import RunConfig
 from agent.runlog import CorpusIdentity, RunLog
 from agent.terminal.display import console, facts
-from eval.collect.corpora import Faults, documents
-from eval.collect.corpus_pass import Collection, CollectSettings
+from eval.collect.content import content_of
+from eval.collect.corpora import Faults, content, documents
+from eval.collect.corpus_pass import Collection, CollectSettings, PassWatch
 from eval.collect.examples import Harvested, harvest, imported
+from eval.collect.self_check import SelfCheck
 from eval.collect.windows import special_ids
 from eval.errors import ExamplesError
 from eval.readers import Reading, read_examples
 from eval.readers.base import Vocabulary
+from eval.readers.files import files_in
 from eval.readers.neuronpedia_api import BASE_URL, fetch_record
 from probes.features import parse_features
 from probes.subject import Subject, load_subject
@@ -34,6 +39,8 @@ BASE_URL_VARIABLE = "NEURONPEDIA_BASE_URL"
 
 _NEURONPEDIA = "neuronpedia:"
 _TOLD_FAULTS = 5
+_STOPPING = "Finishing the batches in hand, then what was read is kept. Press Ctrl-C again to stop at once."
+_NOTHING_KEPT = "Stopped before there was anything to keep; the same command begins anew."
 _MOST_IN_VAIN = 5
 """Records in a row that cannot be fetched, after which no more are asked for."""
 
@@ -59,23 +66,71 @@ def gather_examples(config: RunConfig, spec: str, imported: str | None, form: st
 
 def _from_corpus(screen: Console, config: RunConfig, log: RunLog, subject: Subject, features: Sequence[int]) -> None:
     wanted = config.examples
-    identity = _identity(config, subject, wanted.corpus, wanted.model_dump(mode="json"))
-    corpus_id = log.begin_corpus(identity)
-    todo = [feature for feature in features if feature not in log.collected_features(corpus_id)]
+    how = {**wanted.model_dump(mode="json"), "content": content(wanted.corpus)}
+    identity = _identity(config, subject, wanted.corpus, how)
+    there = _in_log(log, identity)
+    todo = [feature for feature in features if feature not in there]
     screen.print(facts([("corpus", f"{wanted.corpus}, up to {wanted.tokens:,} tokens"), ("log", str(config.log))]))
     if not todo:
         screen.print(Text(f"Nothing left to do: examples of all {len(features):,} features are in the log."))
         return
     faults = Faults()
+    collection, found, cut_off = _pass(screen, config, subject, todo, faults)
+    if cut_off:  # a corpus of its own: the same command is to read all that it asks for
+        identity = _identity(config, subject, wanted.corpus, {**how, "stopped_after": collection.n_tokens})
+    check = collection.check
+
+    def begin() -> int:
+        corpus_id = log.begin_corpus(identity)
+        log.note_pass(corpus_id, collection.n_tokens, check.l0, check.explained_variance)
+        return corpus_id
+
+    _store(screen, log, begin, found, len(todo))
+    screen.print(facts([*_pass_lines(collection), *_fault_lines(faults.sentences, faults.n)]))
+    if cut_off:
+        raise Interrupted(
+            f"Stopped after {collection.n_tokens:,} of {wanted.tokens:,} tokens. What they gave is in the log, as a "
+            "corpus of its own; the same command reads everything anew."
+        )
+    screen.print(Text(_next_step(config)))
+
+
+def _pass(
+    screen: Console, config: RunConfig, subject: Subject, todo: Sequence[int], faults: Faults
+) -> tuple[Collection, Iterator[Harvested], bool]:
+    """What a pass over the corpus finds, and whether Ctrl-C cut it off."""
+    wanted = config.examples
     settings = CollectSettings(n_tokens=wanted.tokens, context=wanted.context, seed=config.seed)
     texts = documents(wanted.corpus, faults, wanted.text_key, config.seed)
-    with _bar(screen, "tokens", wanted.tokens) as advance:
-        collection, found = harvest(subject, texts, todo, settings, advance)
-    _store(screen, log, corpus_id, found, len(todo))
-    check = collection.check
-    log.note_pass(corpus_id, collection.n_tokens, check.l0, check.explained_variance)
-    screen.print(facts([*_pass_lines(collection), *_fault_lines(faults.sentences, faults.n)]))
-    screen.print(Text(_next_step(config)))
+    with stoppable(lambda: screen.print(Text(_STOPPING))) as stops, _bar(screen, "tokens", wanted.tokens) as advance:
+        try:
+            collection, found = harvest(subject, texts, todo, settings, _Watch(screen, advance, stops))
+        except KeyboardInterrupt:
+            raise Interrupted(_NOTHING_KEPT) from None
+        if stops() and not collection.n_tokens:
+            raise Interrupted(_NOTHING_KEPT)
+        return collection, found, stops()
+
+
+@dataclass(frozen=True)
+class _Watch(PassWatch):
+    """Tells how a pass goes."""
+
+    screen: Console
+    advance: "Advance"
+    stopping: Callable[[], bool]
+
+    def checked(self, check: SelfCheck) -> None:
+        """Said before the rest is read."""
+        self.screen.print(facts([("self-check", _check_words(check))]))
+
+    def read(self, n_tokens: int) -> None:
+        """Moves the bar."""
+        self.advance(n_tokens)
+
+    def stops(self) -> bool:
+        """Whether Ctrl-C was pressed."""
+        return self.stopping()
 
 
 def _from_neuronpedia(
@@ -89,7 +144,8 @@ def _from_neuronpedia(
         )
     _check_source(subject, name)
     identity = _identity(config, subject, name, {"path": name})
-    todo = [feature for feature in features if feature not in _in_log(log, identity)]
+    there = _in_log(log, identity)
+    todo = [feature for feature in features if feature not in there]
     if not todo:
         screen.print(Text(f"Nothing left to do: examples of all {len(features):,} features are in the log."))
         return
@@ -98,7 +154,8 @@ def _from_neuronpedia(
         if not any(Path(folder).iterdir()):
             raise ExamplesError(f"No record of {name} could be fetched: {faults[-1]}")
         reading = _read(config, subject, todo, Path(folder), "neuronpedia", name)
-    _keep(screen, config, log, subject, todo, replace(reading, faults=(*faults, *reading.faults)), name)
+    reading = replace(reading, faults=(*faults, *reading.faults))
+    _keep(screen, config, log, subject, todo, reading, {"path": name})
 
 
 def _fetch(screen: Console, folder: Path, model: str, source: str, features: Sequence[int]) -> list[str]:
@@ -138,7 +195,8 @@ def _from_files(
     form: str | None,
 ) -> None:
     reading = _read(config, subject, features, path, form, str(path))
-    _keep(screen, config, log, subject, features, reading, str(path))
+    how: dict[str, object] = {"path": str(path), "content": content_of(files_in(path, ""))}
+    _keep(screen, config, log, subject, features, reading, how)
 
 
 def _read(
@@ -165,12 +223,12 @@ def _keep(
     subject: Subject,
     features: Sequence[int],
     reading: Reading,
-    called: str,
+    how: dict[str, object],
 ) -> None:
     """Stores what was read, and tells of it."""
-    corpus_id = log.begin_corpus(_identity(config, subject, reading.source, {"path": called}))
+    identity = _identity(config, subject, reading.source, how)
     found = imported(subject, reading.features, config.seed)
-    _store(screen, log, corpus_id, found, len(reading.features))
+    _store(screen, log, lambda: log.begin_corpus(identity), found, len(reading.features))
     screen.print(facts([*_reading_lines(reading, len(features)), *_fault_lines(reading.faults, len(reading.faults))]))
     screen.print(Text(_next_step(config)))
 
@@ -189,21 +247,37 @@ def _identity(config: RunConfig, subject: Subject, source: str, settings: dict[s
     return CorpusIdentity(subject=subject.card, source=source, settings=settings, seed=config.seed)
 
 
-def _store(screen: Console, log: RunLog, corpus_id: int, found: Iterable[Harvested], n_features: int) -> None:
-    """Writes feature after feature; memory holds one of them at a time."""
-    with _bar(screen, "stored", n_features) as advance:
-        for item in found:
-            log.add_collected(corpus_id, item.found, item.splitting).result()
-            advance(1)
+def _store(screen: Console, log: RunLog, begin: Callable[[], int], found: Iterable[Harvested], n_features: int) -> None:
+    """Writes feature after feature; memory holds one of them at a time.
+
+    The corpus is begun with the first: an empty one would pass for the latest that a run can use.
+    """
+    corpus_id, n = None, 0
+    try:
+        with _bar(screen, "stored", n_features) as advance:
+            for item in found:
+                corpus_id = begin() if corpus_id is None else corpus_id
+                log.add_collected(corpus_id, item.found, item.splitting).result()
+                advance(1)
+                n += 1
+    except KeyboardInterrupt:
+        raise Interrupted(
+            f"Stopped: examples of {n:,} of {n_features:,} features are in the log; the same command goes on with the "
+            "others."
+        ) from None
 
 
 def _pass_lines(collection: Collection) -> Iterator[tuple[str, str]]:
-    check, found = collection.check, collection.features.values()
-    explained = "unknown" if check.explained_variance is None else f"{check.explained_variance:.3f}"
-    yield "self-check", f"{check.l0:.1f} features per token, explained variance {explained}, {check.n_tokens:,} tokens"
+    found = collection.features.values()
     dead = sum(item.activity is not None and item.activity.n_active == 0 for item in found)
     yield "read", f"{collection.n_tokens:,} tokens of {collection.n_documents:,} documents"
     yield "features", f"{len(found):,}, {dead:,} of which never fired"
+
+
+def _check_words(check: SelfCheck) -> str:
+    explained = "unknown" if check.explained_variance is None else f"{check.explained_variance:.3f}"
+    words = f"{check.l0:.1f} features per token, explained variance {explained}, {check.n_tokens:,} tokens"
+    return words if check.tells else f"{words}: too few to tell whether the SAE fits what it reads"
 
 
 def _reading_lines(reading: Reading, n_features: int) -> Iterator[tuple[str, str]]:

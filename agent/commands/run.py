@@ -86,8 +86,8 @@ def label_features(config: RunConfig, spec: str, new: bool, dry: bool = False) -
         features = parse_features(spec, subject.card.n_features, config.seed)
         if config.probe.vector.adapter is not None:
             read_adapter(config.probe.vector.adapter, subject.card)  # refused now, not feature by feature
-        material = _material(config, explainer, subject, log)
-        maxima = _maxima(config, subject, log, material)
+        material = _material(config, explainer, subject, log, features)
+        maxima = _maxima(config, subject, log, material, features)
         identity = identity_of(config, subject, explainer, material, maxima)
         done = log.done(identity) if log and not new else frozenset()
         todo = [feature for feature in features if feature not in done]
@@ -131,7 +131,9 @@ def _run(
     return exit_status(screen, report.stopped) or int(any(row.status == "failed" for row in rows))
 
 
-def _material(config: RunConfig, explainer: Explainer, subject: Subject, log: RunLog | None) -> ShownTexts | None:
+def _material(
+    config: RunConfig, explainer: Explainer, subject: Subject, log: RunLog | None, features: Sequence[int]
+) -> ShownTexts | None:
     """The texts that the explainer may see, where it is to see any. Raises SettingsError, LogError."""
     if config.feedback and not explainer.forms:
         raise SettingsError("Labels are tried out by a language model: --feedback needs --llm anthropic or openai.")
@@ -139,22 +141,24 @@ def _material(config: RunConfig, explainer: Explainer, subject: Subject, log: Ru
         return None
     if not explainer.forms:
         raise SettingsError(f"Explainer {explainer.provider} reads no texts: --evidence examples needs a hosted one.")
-    corpora = log.corpora(subject.card.fingerprint) if log else []
-    if log is None or not corpora:
+    corpus = log.latest_corpus(subject.card.fingerprint, features) if log else None
+    if log is None or corpus is None:
         raise LogError(
-            f"{config.log} holds no texts of this subject; interpret examples --features ... --log {config.log} "
+            f"{config.log} holds no texts of these features; interpret examples --features ... --log {config.log} "
             "collects some, then --evidence examples and --feedback can use them."
         )
-    return ShownTexts(log, corpora[0].corpus_id)
+    return ShownTexts(log, corpus.corpus_id)
 
 
-def _maxima(config: RunConfig, subject: Subject, log: RunLog | None, material: ShownTexts | None) -> Maxima | None:
+def _maxima(
+    config: RunConfig, subject: Subject, log: RunLog | None, material: ShownTexts | None, features: Sequence[int]
+) -> Maxima | None:
     """The features' maximum activations, where there are texts or a run steers by them. Raises LogError for none."""
     if material is not None:
         return Maxima(material.log, material.corpus_id)
     steering = config.probe.steering
     needed = steering.on and steering.maximum is None
-    return latest_maxima(log, config.log, subject.card.fingerprint) if needed else None
+    return latest_maxima(log, config.log, subject.card.fingerprint, features) if needed else None
 
 
 def _material_lines(

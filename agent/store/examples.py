@@ -77,6 +77,12 @@ def corpora(db: Database, fingerprint: str | None = None) -> list[CorpusRow]:
     return [_corpus(row) for row in rows(db, sql, {"fingerprint": fingerprint})]
 
 
+def latest_corpus(db: Database, fingerprint: str, features: Iterable[int]) -> CorpusRow | None:
+    """The latest of a subject's corpora that has examples of any of the features."""
+    wanted = frozenset(features)
+    return next((row for row in corpora(db, fingerprint) if wanted & collected_features(db, row.corpus_id)), None)
+
+
 def collected_features(db: Database, corpus_id: int) -> frozenset[int]:
     """The features whose examples the corpus has."""
     found = db.execute("SELECT feature FROM activity WHERE corpus_id = ?", [corpus_id]).fetchall()

@@ -34,6 +34,7 @@ class CorpusIdentity(Value):
     subject: SubjectCard
     source: str
     settings: dict[str, Any]
+    """How it was read, and under `content` what its files held."""
     seed: int
 
     @property

@@ -13,6 +13,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+from eval.collect.content import FRONT_BYTES, content_of
 from eval.errors import ExamplesError
 from probes.demo.text import Writer
 from probes.demo.world import load_world
@@ -84,6 +85,19 @@ def documents(source: str, faults: Faults, text_key: str = "text", seed: int = 0
         raise ExamplesError(f"Corpus {source} holds no text{why}; give one that has some.")
 
 
+def content(source: str) -> str:
+    """What local files hold, for telling when they change; empty for the demo and for datasets, which are their names.
+
+    Raises ExamplesError where a file cannot be read.
+    """
+    path = Path(source).expanduser()
+    files = _files(path) if path.is_dir() else [path] if path.is_file() and source != "demo" else []
+    try:
+        return content_of(files, FRONT_BYTES) if files else ""
+    except OSError as error:
+        raise ExamplesError(f"Corpus {source} cannot be read: {error.strerror or error}.") from error
+
+
 def _read(source: str, faults: Faults, text_key: str, seed: int) -> Iterator[Document]:
     path = Path(source).expanduser()
     if source == "demo":
@@ -107,11 +121,15 @@ def _demo(seed: int) -> Iterator[Document]:
 
 
 def _folder(folder: Path, faults: Faults, text_key: str) -> Iterator[Document]:
-    paths = sorted(path for path in folder.iterdir() if path.suffix in _FORMATS and path.is_file())
+    paths = _files(folder)
     if not paths:
         raise ExamplesError(f"Corpus folder {folder} has no file that ends in {', '.join(_FORMATS)}.")
     for path in paths:
         yield from _file(path, faults, text_key)
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.suffix in _FORMATS and path.is_file())
 
 
 def _file(path: Path, faults: Faults, text_key: str) -> Iterator[Document]:

@@ -6,7 +6,7 @@ Says in what order things happen; the model's part is in `firing`, what is kept 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, takewhile
 from typing import Any
 
 import numpy as np
@@ -28,6 +28,23 @@ from probes.subject import Subject
 
 BATCH_TOKENS = 16384
 """Tokens that are added up at a time."""
+
+
+class PassWatch:
+    """Who is told how a pass goes, and may end it. This one says nothing and lets it go on."""
+
+    def checked(self, check: SelfCheck) -> None:
+        """The SAE fits what it reads, by its first batch."""
+
+    def read(self, n_tokens: int) -> None:
+        """So many more tokens are read."""
+
+    def stops(self) -> bool:
+        """Whether what was read so far is to be enough."""
+        return False
+
+
+SILENT = PassWatch()
 
 
 class CollectSettings(Value):
@@ -84,9 +101,9 @@ def collect(
     documents: Iterable[Document],
     features: Sequence[int],
     settings: CollectSettings,
-    progress: Callable[[int], None],
+    watch: PassWatch = SILENT,
 ) -> Collection:
-    """Examples and counts of `features` over `documents`; `progress` is told the tokens of each batch when it is done.
+    """Examples and counts of `features` over `documents`, as far as they go or `watch` lets them.
 
     A feature's examples are its strongest windows, the strongest first, then a sample over its range that has none of
     those. Windows of the very same tokens are kept once. The same seed, documents and features give the same examples.
@@ -99,9 +116,11 @@ def collect(
     if first is None:
         raise ExamplesError("The corpus holds no text; give one that has some.")
     check = self_check(subject, first)
+    watch.checked(check)
     columns = Columns(subject.sae, features)
     tally = Tally(Sizes(len(features), settings.top, settings.per_stratum, settings.pool), settings.seed)
-    scan(subject, columns, chain([first], batches), tally, progress)
+    wanted = takewhile(lambda _: not watch.stops(), chain([first], batches))
+    scan(subject, columns, wanted, tally, watch.read)
     spelling = Spelling(subject)
     found = {f: _collected(tally, place, f, spelling) for place, f in enumerate(columns.features)}
     return Collection(tally.n_tokens, windows.n_documents, check, found, _pool(tally, columns.features, spelling))

@@ -4,13 +4,13 @@ features are silent beside those on which they fire.
 Knows no log: it yields one feature after the other, each on the side that its documents are on.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from eval.collect.corpora import Document
-from eval.collect.corpus_pass import Collection, CollectSettings, Pool, PoolWindow, collect
+from eval.collect.corpus_pass import SILENT, Collection, CollectSettings, PassWatch, Pool, PoolWindow, collect
 from eval.collect.negatives import Negatives, PoolFirings, nearest, pool_firings
 from eval.collect.split import split_of
 from eval.collect.token_text import Spelling
@@ -42,10 +42,10 @@ def harvest(
     documents: Iterable[Document],
     features: Sequence[int],
     settings: CollectSettings,
-    progress: Callable[[int], None],
+    watch: PassWatch = SILENT,
 ) -> tuple[Collection, Iterator[Harvested]]:
     """The pass, and then each feature with its negatives. Raises ExamplesError."""
-    collection = collect(subject, documents, features, settings, progress)
+    collection = collect(subject, documents, features, settings, watch)
     return collection, _with_negatives(subject, collection, settings.seed)
 
 

@@ -20,7 +20,7 @@ decoded is not even of the right size."""
 MAX_ACTIVE_SHARE = 0.2
 """Published SAEs fire a few percent of their features on a token; half of them is what a random direction gives."""
 
-_ENOUGH = 32
+ENOUGH = 32
 """Tokens below which the variance says too little to refuse."""
 _ELEMENTS = 1 << 22
 _TOKENS = 512
@@ -37,6 +37,11 @@ class SelfCheck:
     explained_variance: float | None
     """1 - |x - x'|^2 / |x - mean x|^2, both summed over tokens; None where all x are the same."""
     n_tokens: int
+
+    @property
+    def tells(self) -> bool:
+        """Whether these are tokens enough to refuse an SAE by."""
+        return self.n_tokens >= ENOUGH
 
 
 @torch.inference_mode()
@@ -86,7 +91,7 @@ def _measured(subject: Subject, batch: Batch, hook: Hook, scale: float = 1.0) ->
 
 def _fits(check: SelfCheck, n_features: int) -> bool:
     explains = check.explained_variance is None or check.explained_variance >= MIN_EXPLAINED
-    return 0 < check.l0 <= MAX_ACTIVE_SHARE * n_features and (explains or check.n_tokens < _ENOUGH)
+    return 0 < check.l0 <= MAX_ACTIVE_SHARE * n_features and (explains or not check.tells)
 
 
 def _likely_cause(subject: Subject, batch: Batch) -> str:

@@ -144,7 +144,7 @@ def _print_whole(subject: Subject, n_tokens: int) -> None:
     n_read = sum(batch.n_tokens for batch in batches)
     print(f"tokenising and cutting into windows: {n_read / seconds:,.0f} tokens/s")
     settings = CollectSettings(n_tokens=n_tokens)
-    seconds = _seconds(lambda: collect(subject, iter(texts), range(N_FEATURES), settings, lambda _: None))
+    seconds = _seconds(lambda: collect(subject, iter(texts), range(N_FEATURES), settings))
     print(f"collect, from texts to examples: {n_read / seconds:,.0f} tokens/s")
 
 

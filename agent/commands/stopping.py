@@ -1,0 +1,27 @@
+"""Ctrl-C while something is read that is worth keeping: the first ends it in good order, the second at once."""
+
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+
+@contextmanager
+def stoppable(told: Callable[[], None]) -> Iterator[Callable[[], bool]]:
+    """While it lasts, the first Ctrl-C calls `told` and makes the value true; another one raises KeyboardInterrupt.
+
+    On the main thread only, as signals are.
+    """
+    pressed: list[int] = []
+
+    def press(number: int, _frame: FrameType | None) -> None:
+        if pressed:
+            raise KeyboardInterrupt
+        pressed.append(number)
+        told()
+
+    before = signal.signal(signal.SIGINT, press)
+    try:
+        yield lambda: bool(pressed)
+    finally:
+        signal.signal(signal.SIGINT, before)
