@@ -377,6 +377,9 @@ class TestScores:
         log.add_scores(scoring_id, [good]).result()
         assert log.scores(scoring_id) == [control, good]
         assert [row.scoring_id for row in log.scorings(1)] == [scoring_id]
+        log.begin_scoring(scoring_identity(1, 1).model_copy(update={"judge": "one that scored nothing"}))
+        (latest, scores) = log.latest_scores(1, label_id) or (None, [])
+        assert (latest and latest.scoring_id, scores) == (scoring_id, [control, good])
 
     def test_calls_of_a_scoring_have_keys_and_costs_of_their_own(self, log: RunLog) -> None:
         run_id = begun(log)

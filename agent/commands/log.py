@@ -63,8 +63,7 @@ def show_feature(path: Path, feature: int, run_id: int | None) -> None:
         rows = log.labels(run.run_id, features=[feature])
         rounds = log.evidence_rounds(run.run_id, feature)
         calls = [call for call in log.calls_of(run.run_id, feature) if call.scoring_id is None]
-        scorings = log.scorings(run.run_id)
-        scores = [score for scoring in scorings[:1] for score in log.scores(scoring.scoring_id)]
+        scored = log.latest_scores(run.run_id, rows[0].label_id) if rows else None
     if not rows and not rounds:
         raise LogError(
             f"Run {run.run_id} in {path} has nothing on feature {feature}; it was asked for {run.features or 'none'}; "
@@ -80,10 +79,10 @@ def show_feature(path: Path, feature: int, run_id: int | None) -> None:
     if calls:
         _rule(screen, "calls")
         screen.print(calls_table(calls))
-    mine = [score for score in scores if score.feature == feature]
-    if mine:
-        _rule(screen, f"scores, judge {scorings[0].judge}")
-        screen.print(feature_scores_table(mine))
+    if scored is not None:
+        scoring, scores = scored
+        _rule(screen, f"scores, judge {scoring.judge}")
+        screen.print(feature_scores_table(scores))
 
 
 def _where(run: RunSummary, feature: int) -> list[tuple[str, str]]:

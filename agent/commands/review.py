@@ -117,10 +117,9 @@ class _Session:
         return "; ".join(f"{review.verdict} by {review.reviewer}" for review in reviews)
 
     def _show_scores(self, row: LabelRow) -> None:
-        latest = self.log.scorings(row.run_id)[:1]
-        scores = [score for scoring in latest for score in self.log.scores(scoring.scoring_id, row.label_id)]
-        if scores and not self.blind:
-            self.screen.print(feature_scores_table(scores))
+        scored = self.log.latest_scores(row.run_id, row.label_id)
+        if scored is not None and not self.blind:
+            self.screen.print(feature_scores_table(scored[1]))
 
 
 def review_labels(path: Path, run_id: int | None, name: str | None, blind: bool, again: bool) -> int:

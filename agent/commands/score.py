@@ -28,7 +28,7 @@ from agent.terminal.display import console, facts, scores_table
 from eval.embedders import SentenceEmbedder, SubjectEmbedder
 from eval.pictures import score_figure
 from eval.plots import check_picture, save
-from eval.scorers import SCORERS, Tools, make_scorers
+from eval.scorers import SCORERS, Tools, check_scorers, make_scorers
 from eval.scorers.base import Embedder
 from eval.scoring import report
 from eval.scoring.judge import LoggedJudge
@@ -61,12 +61,14 @@ def score_labels(
         note = explainer.check()
         check_budget(config, explainer)
         settings = _settings(config, explainer)
+        check_scorers(settings.scorers or (), ("runner", "embedder", *(("judge",) if explainer.forms else ())))
+        embedder = _embedder(config, subject)
         identity = _identity(run, corpus, config, settings, explainer)
         scoring_id = log.begin_scoring(identity)
         screen.print(facts(_opening(run, corpus, explainer, note, settings, rows, config)))
         admission = _admission(config, log, run.run_id, scoring_id)
         judge = LoggedJudge(Asker(explainer, log, run.run_id, admission), scoring_id) if explainer.forms else None
-        tools = Tools(judge, stack.enter_context(SubjectRunner(subject)), _embedder(config, subject))
+        tools = Tools(judge, stack.enter_context(SubjectRunner(subject)), embedder)
         scoring = Scoring(
             log=log,
             run=run,

@@ -59,6 +59,12 @@ def scores(db: Database, scoring_id: int, label_id: int | None = None) -> list[S
     return [_score(row) for row in rows(db, sql, {"scoring_id": scoring_id, "label_id": label_id})]
 
 
+def latest_scores(db: Database, run_id: int, label_id: int) -> tuple[ScoringRow, list[ScoreRow]] | None:
+    """The latest scoring of the run that has scores of the label, and these."""
+    found = ((scoring, scores(db, scoring.scoring_id, label_id)) for scoring in scorings(db, run_id))
+    return next((pair for pair in found if pair[1]), None)
+
+
 def _insert(db: Database, scoring_id: int, score: ScoreRow) -> None:
     insert(
         db,

@@ -1,7 +1,7 @@
 """Scorers by name. Each measures a label against what really fires the feature; what they share is in `base`."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, fields
 from difflib import get_close_matches
 from typing import Any
 
@@ -44,19 +44,19 @@ _LACKING = {
 }
 
 
-def make_scorers(names: Sequence[str], tools: Tools) -> list[Scorer]:
-    """The scorers of these names, each once. Raises SettingsError for one that is unknown or lacks what it needs."""
-    return [_made(name, tools) for name in dict.fromkeys(names)]
-
-
-def _made(name: str, tools: Tools) -> Scorer:
-    if name not in SCORERS:
-        near = get_close_matches(name, SCORERS, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(SCORERS)}."
-        raise SettingsError(f"There is no scorer {name!r}; {hint}")
-    scorer = SCORERS[name]
-    for need in sorted(scorer.needs):
-        if getattr(tools, need) is None:
+def check_scorers(names: Iterable[str], has: Collection[str]) -> None:
+    """Raises SettingsError for a scorer that is unknown or lacks what it needs."""
+    for name in names:
+        if name not in SCORERS:
+            near = get_close_matches(name, SCORERS, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(SCORERS)}."
+            raise SettingsError(f"There is no scorer {name!r}; {hint}")
+        for need in sorted(SCORERS[name].needs.difference(has)):
             raise SettingsError(f"Scorer {name} needs {_LACKING[need]}.")
-    made: Scorer = scorer(**{need: getattr(tools, need) for need in scorer.needs})
-    return made
+
+
+def make_scorers(names: Sequence[str], tools: Tools) -> list[Scorer]:
+    """The scorers of these names, each once. Raises SettingsError as `check_scorers` does."""
+    has = {field.name: getattr(tools, field.name) for field in fields(tools) if getattr(tools, field.name) is not None}
+    check_scorers(names, has)
+    return [SCORERS[name](**{need: has[need] for need in SCORERS[name].needs}) for name in dict.fromkeys(names)]

@@ -100,11 +100,8 @@ def neuronpedia_page(page: object, feature: int) -> str | None:
 
 def _scores(log: RunLog, run_id: int, row: LabelRow | None) -> tuple[ScoringRow | None, list[ScoreRow]]:
     """The latest scoring that has scores of the label, and these."""
-    for scoring in log.scorings(run_id) if row else ():
-        scores = log.scores(scoring.scoring_id, row.label_id if row else None)
-        if scores:
-            return scoring, scores
-    return None, []
+    scored = log.latest_scores(run_id, row.label_id) if row else None
+    return scored or (None, [])
 
 
 def _corpus(log: RunLog, fingerprint: str, feature: int, scoring: ScoringRow | None) -> CorpusRow | None:
