@@ -48,6 +48,13 @@ def test_shuffling_follows_its_seed() -> None:
     assert shuffled(labels, {}, 1) != shuffled(labels, {}, 2)
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_one_feature_more_changes_few_labels(seed: int) -> None:
+    labels = {feature: f"label {feature % 30}" for feature in range(100)}
+    fewer, more = shuffled(labels, {}, seed), shuffled({**labels, 100: "label 100"}, {}, seed)
+    assert sum(fewer[feature] != more[feature] for feature in fewer) <= 5
+
+
 def test_top_tokens_are_those_with_the_most_activation() -> None:
     examples = [
         Example(0, "activating", "a", (" dog", " ran", " dog"), (2.0, 0.5, 2.0)),

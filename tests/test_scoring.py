@@ -19,7 +19,8 @@ from eval.scoring import report
 from eval.scoring.sides import Sides
 from probes.examples import Activity, Baseline, Collected, Example
 from tests.fakes import faulty, open_door
-from tests.judging import texts
+from tests.judging import CONCEPTS, texts
+from tests.logged import identity, outcome
 from tests.planted_labels import (
     SEED,
     TRUE,
@@ -267,6 +268,30 @@ class TestAgain:
         whole = named(score(planted, well), feature=0, variant="label", part="held_out")
         assert [one.value for one in whole] == [1]
         assert {(request.feature, request.purpose) for request in well.requests} == {(0, "detection")}
+
+    def test_a_feature_gets_the_same_other_label_whichever_are_scored_with_it(self, log: RunLog) -> None:
+        planted, judge = plant(log), RuleExplainer()
+        some = scoring(planted, judge)
+        asyncio.run(some.score(planted.rows[:2], 4, Told()))
+        alone = {one.feature: one.label for one in named(log.scores(some.scoring_id), variant="shuffled")}
+        whole = named(score(planted, judge), variant="shuffled", part="held_out")
+        donors = {one.feature: one.label for one in whole}
+        assert {*alone} == {0, 1}
+        assert alone.items() <= donors.items()
+        assert sorted(donors.values()) == sorted(TRUE.values())
+        for request in judge.asked("detection/shuffled"):
+            assert f'Label: "{donors[request.feature]}"' in request.prompt
+
+    def test_a_control_whose_words_have_changed_is_scored_again(self, log: RunLog) -> None:
+        planted, judge = plant(log, {0: "dog", 1: "fruit"}), RuleExplainer()
+        (before,) = named(score(planted, judge), feature=0, variant="shuffled", part="held_out")
+        log.begin_run(identity(), [2, 3, 4, 5])
+        for feature in (2, 3, 4, 5):
+            log.add_label(planted.run_id, outcome(feature, label=CONCEPTS[feature], explanation="")).result()
+        scores = score(planted, judge)
+        others = {one.feature: one.label for one in named(scores, variant="shuffled", part="held_out")}
+        assert before.label == "fruit" != others[0]
+        assert sorted(others[feature] for feature in (0, 1)) != ["dog", "fruit"]
 
     def test_scorings_with_other_settings_share_no_answer(self, log: RunLog) -> None:
         planted, judge = plant(log), RuleExplainer()

@@ -3,10 +3,10 @@
 Knows no scorer; it makes the labels and, for the one-shot label, the question.
 """
 
+import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
-import numpy as np
 from pydantic import Field
 
 from agent.evidence.excerpts import cut, exhibit
@@ -34,10 +34,11 @@ def shuffled(labels: Mapping[int, str], concepts: Mapping[int, str], seed: int) 
 
     Never a label with the same words, and never that of a feature with the same known concept; `concepts` has those
     that are known. A feature for which there is none is left out: that takes labels or concepts that very many share.
+    Features stand in a circle, ordered by a hash of theirs, and each gets the label before its own: one feature more
+    changes the label of another feature or two, not of all, so that a run that is extended asks little anew.
     """
-    rng = np.random.default_rng(seed)
-    receivers = rng.permutation(sorted(labels)).tolist()
-    donors = np.roll(receivers, 1).tolist()
+    receivers = sorted(labels, key=lambda feature: _place(seed, feature))
+    donors = receivers[-1:] + receivers[:-1]
 
     def clash(receiver: int, donor: int) -> bool:
         same_concept = receiver in concepts and concepts[receiver] == concepts.get(donor)
@@ -46,7 +47,8 @@ def shuffled(labels: Mapping[int, str], concepts: Mapping[int, str], seed: int) 
     for here, receiver in enumerate(receivers):
         if not clash(receiver, donors[here]):
             continue
-        for there in rng.permutation(len(donors)):
+        for step in range(1, len(donors)):
+            there = (here + step) % len(donors)
             if not clash(receiver, donors[there]) and not clash(receivers[there], donors[here]):
                 donors[here], donors[there] = donors[there], donors[here]
                 break
@@ -83,6 +85,10 @@ def one_shot_question(feature: int, shown: Sequence[Example]) -> Question[OneSho
     top = max((example.peak for example in strongest), default=0.0)
     texts = [exhibit(example, top) for example in strongest]
     return Question("one_shot", feature, 0, "one_shot", {"texts": texts}, OneShot)
+
+
+def _place(seed: int, feature: int) -> bytes:
+    return hashlib.sha256(f"{seed} {feature}".encode()).digest()
 
 
 def _plain(text: str) -> str:

@@ -4,7 +4,7 @@ What cannot be scored has a row that says why. Knows no provider and no command 
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -22,6 +22,10 @@ from probes.examples import Collected
 
 HELD_OUT, NEW_WORDS = "held_out", "new_words"
 """The part of the held-out texts that a score rests on: all, or those that peak on words of no shown text."""
+
+
+Scored = tuple[int, str, str, str]
+"""A label's id, a scorer, a variant, and the words that were scored as it."""
 
 
 class ScoreWatch(Protocol):
@@ -62,7 +66,7 @@ class Scoring:
     ) -> None:
         """Scores what has no score yet; what ends it early lets the calls in flight end and is `admission.reason`."""
         done = {_key(score) for score in self.log.scores(self.scoring_id) if score.value is not None}
-        donors = self._donors(rows)
+        donors = self._donors()
 
         async def score(row: LabelRow) -> None:
             await self._feature(row, donors, done)
@@ -70,14 +74,14 @@ class Scoring:
 
         await work_through(rows, concurrency, score, self.admission, watch.stopping)
 
-    def _donors(self, rows: Sequence[LabelRow]) -> dict[int, Claim]:
-        """Another feature's label for each."""
-        labelled = {row.feature: row for row in rows if row.status == "labelled"}
+    def _donors(self) -> dict[int, Claim]:
+        """Another feature's label for each of the run's, whichever of them are scored now."""
+        labelled = {row.feature: row for row in self.log.labels(self.run.run_id, status="labelled")}
         labels = {feature: row.label for feature, row in labelled.items()}
         pairs = shuffled(labels, self.concepts, self.seed)
         return {here: Claim(labelled[there].label, labelled[there].explanation) for here, there in pairs.items()}
 
-    async def _feature(self, row: LabelRow, donors: Mapping[int, Claim], done: set[tuple[int, str, str]]) -> None:
+    async def _feature(self, row: LabelRow, donors: Mapping[int, Claim], done: Collection[Scored]) -> None:
         found = self.log.collected(self.corpus_id, row.feature)
         reason = why_not(row, found)
         if reason is not None or found is None:
@@ -87,7 +91,7 @@ class Scoring:
         sides = self._sides(found)
         async for variant, claim in self._claims(row, found, sides, donors):
             for scorer in self.scorers:
-                if (row.label_id, scorer.name, variant) not in done:
+                if (row.label_id, scorer.name, variant, claim.label) not in done:
                     await self._scored(scorer, row, variant, claim, found, sides)
 
     def _sides(self, found: Collected) -> Sides:
@@ -151,8 +155,8 @@ def why_not(row: LabelRow, found: Collected | None) -> str | None:
     return None
 
 
-def _key(score: ScoreRow) -> tuple[int, str, str]:
-    return score.label_id, score.scorer, score.variant
+def _key(score: ScoreRow) -> Scored:
+    return score.label_id, score.scorer, score.variant, score.label
 
 
 def _row(row: LabelRow, variant: str, label: str, score: Score, part: str) -> ScoreRow:
