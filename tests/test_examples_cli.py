@@ -296,9 +296,9 @@ class TestScoreRefuses:
     def test_what_cannot_be_scored_is_one_sentence(
         self, arguments: list[str], words: str, interpret: Interpret, tiny: list[str]
     ) -> None:
-        label(named(tiny), {5: "cat"})
-        write(Path("mine.jsonl"), lines([plain(5), plain(5, tokens=["a", " mat"], activations=[0, 0])]))
-        interpret("examples", "--features", "5", *tiny, "--import", "mine.jsonl")
+        label(named(tiny), {8: "cat"})
+        write(Path("mine.jsonl"), lines([plain(8), plain(8, tokens=["a", " mat"], activations=[0, 0])]))
+        interpret("examples", "--features", "8", *tiny, "--import", "mine.jsonl")
         ran = interpret("score", *arguments, *tiny)
         assert (ran.status, ran.err.count("\n")) == (2, 1)
         assert words in ran.err

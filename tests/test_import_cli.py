@@ -23,30 +23,30 @@ pytestmark = pytest.mark.usefixtures("own_folder")
 
 class TestImport:
     def test_neuronpedias_files(self, interpret: Interpret, tiny: list[str]) -> None:
-        write(Path("export/activations/batch-0.jsonl.gz"), lines(np_text(n) for n in (1, 2, 2, 99)))
-        write(Path("export/features/batch-0.jsonl.gz"), lines([{**SAE, "index": 1, "frac_nonzero": 0}, b"{half"]))
+        write(Path("export/activations/batch-0.jsonl.gz"), lines(np_text(n) for n in (2, 4, 4, 99)))
+        write(Path("export/features/batch-0.jsonl.gz"), lines([{**SAE, "index": 2, "frac_nonzero": 0}, b"{half"]))
         ran = interpret("examples", "--features", "0-5", *tiny, "--import", "export")
         assert ran.status == 0, ran.err
         assert "neuronpedia:gemma-x/6-res-jb, " in ran.out
         assert "2 of the 6 asked for, 3 examples" in ran.out
         assert re.search(r"left out\s+batch-0\.jsonl\.gz, line 2: ", ran.out)
-        assert stored() == {"neuronpedia:gemma-x/6-res-jb": [1, 2]}
+        assert stored() == {"neuronpedia:gemma-x/6-res-jb": [2, 4]}
 
     def test_saedashboards_and_plain_files(self, interpret: Interpret, tiny: list[str]) -> None:
         text = {"bin_min": -1, "bin_max": 3.5, "bin_contains": -1, "tokens": ["a", " cat"], "values": [0, 1.5]}
-        batch = {"model_id": "m", "layer": 6, "sae_set": "s", "features": [{"feature_index": 5, "activations": [text]}]}
+        batch = {"model_id": "m", "layer": 6, "sae_set": "s", "features": [{"feature_index": 8, "activations": [text]}]}
         write(Path("batch-3.json"), json.dumps(batch).encode())
-        write(Path("mine.jsonl"), lines([plain(5), plain(7), b"\xff", plain(5, activations=[1])]))
-        assert interpret("examples", "--features", "5", *tiny, "--import", "batch-3.json").status == 0
-        ran = interpret("examples", "--features", "5,7", *tiny, "--import", "mine.jsonl")
+        write(Path("mine.jsonl"), lines([plain(8), plain(10), b"\xff", plain(8, activations=[1])]))
+        assert interpret("examples", "--features", "8", *tiny, "--import", "batch-3.json").status == 0
+        ran = interpret("examples", "--features", "8,10", *tiny, "--import", "mine.jsonl")
         assert ran.status == 0, ran.err
         assert [*map(int, re.findall(r"mine\.jsonl, line (\d)", ran.out))] == [3, 4]
-        assert stored() == {"saedashboard:m/6/s": [5], "jsonl:mine.jsonl": [5, 7]}
+        assert stored() == {"saedashboard:m/6/s": [8], "jsonl:mine.jsonl": [8, 10]}
 
     def test_delphis_cache_and_that_of_another_subject(self, interpret: Interpret, tiny: list[str]) -> None:
         def cache(folder: str, ids: torch.Tensor) -> None:
             Path(folder).mkdir(parents=True)
-            locations = torch.tensor([[0, 3, 5], [1, 7, 5]])
+            locations = torch.tensor([[0, 3, 6], [1, 7, 6]])
             activations = torch.tensor([2.0, 1.0])
             save_file(
                 {"locations": locations, "activations": activations, "tokens": ids},
@@ -57,30 +57,48 @@ class TestImport:
         cache("other/layers.1", torch.arange(10, 30).reshape(2, 10) + 100_000)
         ran = interpret("examples", "--features", "0-9", *tiny, "--import", "good")
         assert ran.status == 0, ran.err
-        assert stored() == {"delphi:layers.1": [5]}
+        assert stored() == {"delphi:layers.1": [6]}
         other = interpret("examples", "--features", "0-9", *tiny, "--import", "other")
         assert (other.status, other.err.count("\n")) == (2, 1)
         assert "another subject" in other.err
-        assert stored() == {"delphi:layers.1": [5]}
+        assert stored() == {"delphi:layers.1": [6]}
+
+    def test_examples_of_another_subject_are_refused(self, interpret: Interpret, tiny: list[str]) -> None:
+        """Features 38 and 40 are silent at the cat of their texts, feature 4 fires there."""
+        texts = [plain(feature, tokens=[f"{n}", " cat"]) for feature in (38, 40, 4) for n in range(4)]
+        write(Path("mine.jsonl"), lines(texts))
+        ran = interpret("examples", "--features", "4,38,40", *tiny, "--import", "mine.jsonl")
+        assert (ran.status, ran.err.count("\n")) == (2, 1)
+        assert "feature 38 fires on 0 of its 3 strongest texts, and so do 2 of the 3 features looked at" in ran.err
+        assert stored() == {}
+        assert interpret("examples", "--features", "4,40", *tiny, "--import", "mine.jsonl").status == 0
+
+    def test_a_file_with_other_texts_in_it_is_another_corpus(self, interpret: Interpret, tiny: list[str]) -> None:
+        for words in ("a", "a", "the"):
+            write(Path("mine.jsonl"), lines([plain(8, tokens=[words, " cat"])]))
+            interpret("examples", "--features", "8", *tiny, "--import", "mine.jsonl")
+        with RunLog.open(LOG) as log:
+            found = [log.collected(corpus.corpus_id, 8) for corpus in log.corpora()]
+        assert [one.examples[0].text for one in found if one] == ["the cat", "a cat"]
 
     def test_an_import_twice_is_there_once(self, interpret: Interpret, tiny: list[str]) -> None:
-        write(Path("mine.jsonl"), lines([plain(5), plain(5, tokens=["the", " dog"])]))
+        write(Path("mine.jsonl"), lines([plain(8), plain(8, tokens=["the", " dog"])]))
         for _ in range(2):
-            interpret("examples", "--features", "5", *tiny, "--import", "mine.jsonl")
+            interpret("examples", "--features", "8", *tiny, "--import", "mine.jsonl")
         with RunLog.open(LOG) as log:
             (corpus,) = log.corpora()
-            found = log.collected(corpus.corpus_id, 5)
+            found = log.collected(corpus.corpus_id, 8)
         assert found is not None
         assert len(found.examples) == 2
 
     def test_each_imported_feature_is_scored_against_the_texts_of_the_others(
         self, interpret: Interpret, tiny: list[str]
     ) -> None:
-        label(named(tiny), {5: "cat", 7: "dog"})
-        fires = [plain(5, tokens=[f"{n}", " cat"]) for n in range(12)]
-        silent = [plain(5, tokens=["the", f" house {n}"], activations=[0, 0]) for n in range(12)]
-        write(Path("mine.jsonl"), lines([*fires, *silent, *(plain(7, tokens=["a", f" dog {n}"]) for n in range(12))]))
-        interpret("examples", "--features", "5,7", *tiny, "--import", "mine.jsonl")
+        label(named(tiny), {4: "cat", 40: "dog"})
+        fires = [plain(4, tokens=[f"{n}", " cat"]) for n in range(12)]
+        silent = [plain(4, tokens=["the", f" house {n}"], activations=[0, 0]) for n in range(12)]
+        write(Path("mine.jsonl"), lines([*fires, *silent, *(plain(40, tokens=["a", f" dog {n}"]) for n in range(12))]))
+        interpret("examples", "--features", "4,40", *tiny, "--import", "mine.jsonl")
         scored = interpret("score", *tiny)
         assert scored.status == 0, scored.err
         assert "unscored" not in scored.out
@@ -111,11 +129,11 @@ class TestImport:
 
 
 class Pages(BaseHTTPRequestHandler):
-    """A server of records; it has no feature above 3."""
+    """A server of records; it has none above 13."""
 
     def do_GET(self) -> None:
         model, source, index = self.path.removeprefix("/api/feature/").split("/")
-        there = (model, source) == ("gemma-x", "6-res-jb") and int(index) <= 3
+        there = (model, source) == ("gemma-x", "6-res-jb") and int(index) <= 13
         body = json.dumps(api_record(index=index)).encode() if there else b""
         self.send_response(200 if there else 404)
         self.send_header("Content-Length", str(len(body)))
@@ -140,15 +158,15 @@ class TestNeuronpedia:
     def test_records_are_fetched_and_kept_with_their_explanations(
         self, interpret: Interpret, tiny: list[str], asked: list[int]
     ) -> None:
-        ran = interpret("examples", "--features", "2-5", *tiny, "--import", "neuronpedia:gemma-x/6-res-jb")
+        ran = interpret("examples", "--features", "12-15", *tiny, "--import", "neuronpedia:gemma-x/6-res-jb")
         assert ran.status == 0, ran.err
-        assert asked == [2, 3, 4, 5]
+        assert asked == [12, 13, 14, 15]
         assert "2 of the 4 asked for, 4 examples" in ran.out
-        for feature in (4, 5):
+        for feature in (14, 15):
             assert f"has no record of gemma-x/6-res-jb/{feature}" in said(ran.out)
         with RunLog.open(LOG) as log:
             (corpus,) = log.corpora()
-            found = log.collected(corpus.corpus_id, 2)
+            found = log.collected(corpus.corpus_id, 12)
         assert (corpus.source, corpus.settings) == (
             "neuronpedia:gemma-x/6-res-jb",
             {"path": "neuronpedia:gemma-x/6-res-jb"},
@@ -161,17 +179,17 @@ class TestNeuronpedia:
         self, interpret: Interpret, tiny: list[str], asked: list[int]
     ) -> None:
         command = ["examples", *tiny, "--import", "neuronpedia:gemma-x/6-res-jb", "--features"]
-        interpret(*command, "1-2")
-        assert interpret(*command, "0-3").status == 0
-        assert asked == [1, 2, 0, 3]
-        assert "examples of all 4 features are in the log" in said(interpret(*command, "0-3").out)
-        assert stored() == {"neuronpedia:gemma-x/6-res-jb": [0, 1, 2, 3]}
+        interpret(*command, "11-12")
+        assert interpret(*command, "10-13").status == 0
+        assert asked == [11, 12, 10, 13]
+        assert "examples of all 4 features are in the log" in said(interpret(*command, "10-13").out)
+        assert stored() == {"neuronpedia:gemma-x/6-res-jb": [10, 11, 12, 13]}
 
     def test_after_a_few_in_vain_no_more_are_asked_for(
         self, interpret: Interpret, tiny: list[str], asked: list[int]
     ) -> None:
-        ran = interpret("examples", "--features", "3-20", *tiny, "--import", "neuronpedia:gemma-x/6-res-jb")
-        assert (ran.status, asked) == (0, [3, 4, 5, 6, 7, 8])
+        ran = interpret("examples", "--features", "13-30", *tiny, "--import", "neuronpedia:gemma-x/6-res-jb")
+        assert (ran.status, asked) == (0, [13, 14, 15, 16, 17, 18])
         assert "so the other 12 were not tried" in said(ran.out)
 
     def test_without_a_single_record_it_is_one_sentence(
@@ -198,12 +216,12 @@ class TestNeuronpedia:
         (own / "cfg.json").write_text(json.dumps(config))
         (own / "sae_weights.safetensors").write_bytes((Path(tiny[3]) / "sae_weights.safetensors").read_bytes())
         mine = [*tiny[:2], "--sae", "sae"]
-        fetched = interpret("examples", "--features", "0", *mine, "--import", "neuronpedia:gemma-x/6-res-jb")
-        write(Path("export/batch-0.jsonl"), lines([np_text(0)]))
-        read = interpret("examples", "--features", "0", *mine, "--import", "export")
+        fetched = interpret("examples", "--features", "10", *mine, "--import", "neuronpedia:gemma-x/6-res-jb")
+        write(Path("export/batch-0.jsonl"), lines([np_text(10)]))
+        read = interpret("examples", "--features", "10", *mine, "--import", "export")
         for ran in (fetched, read):
             assert (ran.status, ran.err.count("\n")) == (2, 1)
             assert "Examples of neuronpedia:gemma-x/6-res-jb are not of" in ran.err
         assert asked == []
-        write(Path("right/batch-0.jsonl"), lines([np_text(0, layer="7-res-jb")]))
-        assert interpret("examples", "--features", "0", *mine, "--import", "right").status == 0
+        write(Path("right/batch-0.jsonl"), lines([np_text(10, layer="7-res-jb")]))
+        assert interpret("examples", "--features", "10", *mine, "--import", "right").status == 0

@@ -12,6 +12,7 @@ import numpy as np
 from eval.collect.corpora import Document
 from eval.collect.corpus_pass import SILENT, Collection, CollectSettings, PassWatch, Pool, PoolWindow, collect
 from eval.collect.negatives import Negatives, PoolFirings, nearest, pool_firings
+from eval.collect.own_texts import check_own
 from eval.collect.split import split_of
 from eval.collect.token_text import Spelling
 from probes.examples import Collected, Example, Split
@@ -51,7 +52,9 @@ def harvest(
 
 def imported(subject: Subject, found: Mapping[int, Collected], seed: int) -> Iterator[Harvested]:
     """Each feature of other tools' files, which hold few texts on which it is silent: those of the other features are
-    read by the subject, and where the feature does not fire on one, that is a negative."""
+    read by the subject, and where the feature does not fire on one, that is a negative. Raises ExamplesError where they
+    are of another subject."""
+    check_own(subject, found)
     windows = _windows(subject, [example for item in found.values() for example in item.examples], seed)
     if not windows:
         return (harvested(item, seed) for item in found.values())

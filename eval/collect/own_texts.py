@@ -1,0 +1,83 @@
+"""Whether another tool's texts are this subject's own: where a feature peaks there, it fires here too.
+
+A text of another subject mostly has no activation at that very token; elsewhere in it one often has, which says
+nothing. Knows no format and no log.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from eval.collect.corpus_pass import PoolWindow
+from eval.collect.negatives import pool_firings
+from eval.collect.token_text import Spelling
+from eval.errors import ExamplesError
+from probes.examples import Collected, Example
+from probes.subject import Subject
+
+N_FEATURES = 50
+N_TEXTS = 3
+"""That so many features are looked at in, the strongest."""
+_CONTEXT = 256
+"""Tokens up to the peak that the subject reads."""
+
+
+@dataclass(frozen=True)
+class _Claim:
+    """A text that ends where the feature is said to fire."""
+
+    feature: int
+    window: PoolWindow
+    n_tokens: int
+    """At its end, that the token with the peak has become."""
+
+
+def check_own(subject: Subject, found: Mapping[int, Collected]) -> None:
+    """Raises ExamplesError where most features are silent at the peaks of all their strongest texts."""
+    claims = [*_claims(subject, found)]
+    fired = _fired(subject, claims)
+    silent = [feature for feature, times in fired.items() if not any(times)]
+    if 2 * len(silent) > len(fired):
+        n_texts = len(fired[silent[0]])
+        raise ExamplesError(
+            f"These are examples of another subject than {subject.card.name}: read by it, feature {silent[0]} fires "
+            f"on 0 of its {n_texts:,} strongest texts, and so do {len(silent):,} of the {len(fired):,} features looked at; "
+            "name the subject that they are of with --subject, or with --model and --sae."
+        )
+
+
+def _fired(subject: Subject, claims: Sequence[_Claim]) -> dict[int, list[bool]]:
+    """Of each feature, whether it fires where it is said to, text by text."""
+    if not claims:
+        return {}
+    firings = pool_firings(subject, [claim.window for claim in claims], {claim.feature for claim in claims})
+    fired: dict[int, list[bool]] = {}
+    for place, claim in enumerate(claims):
+        there = firings.activations(place, claim.feature)[-claim.n_tokens :]
+        fired.setdefault(claim.feature, []).append(max(there) > 0)
+    return fired
+
+
+def _claims(subject: Subject, found: Mapping[int, Collected]) -> Iterator[_Claim]:
+    spelling = Spelling(subject)
+    firing = {f: [e for e in one.examples if e.kind == "activating"] for f, one in found.items()}
+    features = [feature for feature, examples in firing.items() if examples]
+    for feature in features[:: len(features) // N_FEATURES + 1]:
+        for example in sorted(firing[feature], key=lambda e: -e.peak)[:N_TEXTS]:
+            yield _claim(subject, spelling, example)
+
+
+def _claim(subject: Subject, spelling: Spelling, example: Example) -> _Claim:
+    peak = example.activations.index(example.peak)
+    ids = example.token_ids[: peak + 1] if example.token_ids else _encoded(subject, example.tokens[: peak + 1])
+    ids = tuple(ids[-_CONTEXT:])
+    texts = spelling(ids)
+    n_tokens, n_chars = 1, len(texts[-1])
+    while n_chars < len(example.tokens[peak]) and n_tokens < len(texts):
+        n_tokens += 1
+        n_chars += len(texts[-n_tokens])
+    return _Claim(example.feature, PoolWindow(example.document, example.start, ids, texts), n_tokens)
+
+
+def _encoded(subject: Subject, tokens: Sequence[str]) -> list[int]:
+    ids: list[int] = subject.tokenizer.encode("".join(tokens), add_special_tokens=False)
+    return ids
