@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from probes import yardstick_file
 from probes.sae_formats import copies
 from probes.subject import Subject
 from tests.fault_runs import Interpret, commands, environment
@@ -17,6 +18,15 @@ from tests.subjects import FAMILIES, tiny_subject
 def plain_output(monkeypatch: pytest.MonkeyPatch) -> None:
     """What commands print is as wide as in a file, whatever the tests themselves are run in."""
     monkeypatch.delenv("COLUMNS", raising=False)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def yardsticks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder of the tests' own in place of the user's cache of yardsticks."""
+    folder = tmp_path_factory.mktemp("yardsticks")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(yardstick_file, "folder", lambda: folder)
+        yield folder
 
 
 @pytest.fixture(scope="session")

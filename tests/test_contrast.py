@@ -1,7 +1,10 @@
 """Contrast: nulls as a plain reference has them, and a readout told from a random direction's."""
 
 import math
+from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
+from weakref import WeakKeyDictionary
 
 import pytest
 import torch
@@ -10,12 +13,12 @@ from hypothesis import strategies as st
 
 from agent.evidence.definitions import defining_part, distinct
 from agent.store.codec import decode, encode
-from probes import contrast
+from probes import contrast, yardstick_file
 from probes.choosing import Trie
 from probes.contrast import N_NULL, N_RANDOM, SEED, random_directions
 from probes.errors import SubjectError
-from probes.evidence import ProbeRequest, Tree, tree_json
-from probes.growth import Grower
+from probes.evidence import Contrast, ProbeRequest, Tree, tree_json
+from probes.growth import Columns, Grower
 from probes.probe import run_probes
 from probes.prompt import PromptIds
 from probes.readout import Readout
@@ -122,6 +125,54 @@ def test_random_directions_fail_as_often_as_they_should(subject: Subject) -> Non
     passed = sum(one is not None and not one.failed for one in found)
     assert passed <= 10  # 3 expected of 60; more than 10 has probability 1e-4
     assert len({one.p_value for one in found if one}) > 20
+
+
+@pytest.fixture
+def directions_grown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many ghosts trees were grown of at once; an empty cache, on disk and in memory."""
+    grow, seen = Grower.grow, list[int]()
+
+    def counted(self: Grower, ghosts: torch.Tensor, least: float = 0.0) -> Iterator[Columns]:
+        seen.append(len(ghosts))
+        return grow(self, ghosts, least)
+
+    monkeypatch.setattr(Grower, "grow", counted)
+    monkeypatch.setattr(yardstick_file, "folder", lambda: tmp_path / "cache")
+    monkeypatch.setattr(contrast, "_MADE", WeakKeyDictionary())
+    return seen
+
+
+def test_random_directions_are_grown_once_for_all_processes(
+    subject: Subject, directions_grown: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def anew() -> Contrast | None:
+        monkeypatch.setattr(contrast, "_MADE", WeakKeyDictionary())  # as another process would begin
+        return grown(subject, [3])[0].contrast
+
+    first, again = anew(), anew()
+    assert directions_grown == [1, N_RANDOM, 1]
+    assert first == again
+    grown(subject, [3], scale=2.0)
+    grown(subject, [3], SETTINGS.model_copy(update={"prompt": "meaning"}))
+    assert directions_grown[3:] == [1, N_RANDOM, 1, N_RANDOM]
+
+
+@pytest.mark.parametrize("content", [b"", b"[0.1", b"{}", b"[0.1]", b"\xff", b'["a"]'])
+def test_a_damaged_cache_is_made_anew(subject: Subject, directions_grown: list[int], content: bytes) -> None:
+    first = grown(subject, [3])[0].contrast
+    (file,) = yardstick_file.folder().iterdir()
+    whole = file.read_bytes()
+    file.write_bytes(content)
+    contrast._MADE.clear()
+    assert grown(subject, [3])[0].contrast == first
+    assert directions_grown == [1, N_RANDOM] * 2
+    assert [one.read_bytes() for one in yardstick_file.folder().iterdir()] == [whole]
+
+
+def test_a_cache_that_cannot_be_written_does_without(subject: Subject, directions_grown: list[int]) -> None:
+    yardstick_file.folder().write_text("a file where the folder would be")
+    assert grown(subject, [3])[0].contrast is not None
+    assert directions_grown == [1, N_RANDOM]
 
 
 def test_off_means_off(subject: Subject) -> None:
