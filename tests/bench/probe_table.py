@@ -1,16 +1,18 @@
 """Which settings make the demo's trees name the known concepts of its features; chosen on one half, told of the other.
 
-    python -m tests.bench.probe_table [--seed N] [--adapter SIDE=FILE ...]
+    python -m tests.bench.probe_table [--seed N]
 
 A feature counts where the first of its tree's phrases names its concept; "of 3" where one of the first three does.
 Phrases are ranked by probability (definitions), or by probability times lift (what is most the ghost's own).
-Development half: features of every other concept, by a seeded shuffle, so that no concept is on both sides.
+Development half: features of every other concept, by a seeded shuffle, so that no concept is on both sides; adapters
+are fitted to that half alone.
 """
 
 import argparse
 import random
 import re
-from collections.abc import Callable, Mapping, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import islice
@@ -19,24 +21,25 @@ from pathlib import Path
 import torch
 
 from agent.evidence.definitions import defining_part, distinct, endings
+from agent.store.provenance import now, versions
 from eval.collect.corpora import Faults, documents
 from eval.collect.windows import first_ids
 from eval.metrics import Estimate, paired_difference, share
 from eval.scoring.known import known_concepts
 from probes.activations import feature_activations
+from probes.adapter import Adapter, FitRecord, FitSettings, PartRecord, write_adapter
 from probes.columns import Columns as SaeColumns
-from probes.contrast import contrasts, random_directions
 from probes.demo.shipped import KnownConcept, ShippedTruth
 from probes.evidence import ProbeRequest, Tree
-from probes.growth import Grower
+from probes.fitting import Losses, fit, split
+from probes.label_loss import Pair
 from probes.presets import SubjectSource
 from probes.probe import run_probes
-from probes.prompt import prompt_ids
 from probes.settings import ProbeSettings
 from probes.subject import Subject, load_subject
-from probes.vectors import placed, resolved
 
-SCALES = (0.5, 0.7, 0.85, 1.0, 1.2, 1.5)
+SIDES = ("encoder", "decoder", "blend:0.5")
+SCALES = (0.5, 0.7, 0.85, 1.0, 1.2, 1.5, 2.0)
 """Multiples of the subject's default."""
 STRENGTHS = (1.0, 2.0, 4.0)
 CUTOFF = 2e-3
@@ -62,7 +65,7 @@ class Row:
     first: Estimate
     of_three: Estimate
     named: tuple[float, ...]
-    failed: Estimate
+    flagged: Estimate
 
 
 def main() -> None:
@@ -71,6 +74,7 @@ def main() -> None:
     source = SubjectSource()
     subject, truth = load_subject(source), known_concepts(source)
     assert truth is not None
+    print(now(), *(f"{package} {version}" for package, version in versions().items()), sep="  ")
     features = truth.features
     development, reported = halves(features, asked.seed)
     print(f"{len(features)} features with a known concept: {len(development)} choose, {len(reported)} are reported on")
@@ -79,18 +83,18 @@ def main() -> None:
 
     @cache
     def trees(settings: ProbeSettings) -> dict[int, Tree]:
-        return {tree.feature: tree for tree in _trees(subject, [*features], settings, maxima)}
+        return {tree.feature: tree for tree in grown(subject, [*features], settings, maxima)}
 
-    for way in ways(subject, asked.adapter):
-        rows.append(measured(trees, truth, way, development, reported))
-        print(_words(rows[-1], rows[0], asked.seed), flush=True)
-    print(_random_failures(subject, asked.seed))
+    with tempfile.TemporaryDirectory() as folder:
+        pairs = [Pair(feature, features[feature].name) for feature in development]
+        for way in [*ways(subject), *adapted(subject, pairs, Path(folder), asked.seed)]:
+            rows.append(measured(trees, truth, way, development, reported))
+            print(_words(rows[-1], rows[0], asked.seed), flush=True)
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seed", default=0, type=int)
-    parser.add_argument("--adapter", default=[], action="append", help="SIDE=FILE of a fitted adapter")
     return parser.parse_args()
 
 
@@ -102,16 +106,18 @@ def halves(features: Mapping[int, KnownConcept], seed: int) -> tuple[list[int], 
     return [f for f in features if features[f].name in first], [f for f in features if features[f].name not in first]
 
 
-def ways(subject: Subject, adapters: Sequence[str]) -> list[Way]:
-    """The rows."""
+def ways(subject: Subject) -> list[Way]:
+    """The rows but for the adapters'."""
     default = subject.card.default_scale
 
     def vector(weights: str, **more: object) -> tuple[tuple[str, ProbeSettings], ...]:
-        return tuple((f"{s:g}x", _settings(vector={"weights": weights, "scale": s * default, **more})) for s in SCALES)
+        return tuple(
+            (f"{s:g}x", settings_of(vector={"weights": weights, "scale": s * default, **more})) for s in SCALES
+        )
 
-    sides = {side: vector(side) for side in ("encoder", "decoder", "blend:0.5")}
+    sides = {side: vector(side) for side in SIDES}
     every = tuple((f"{side} {name}", settings) for side, of in sides.items() for name, settings in of)
-    unchosen = [Way(f"{side}, default scale", (("1x", _settings(vector={"weights": side})),)) for side in sides]
+    unchosen = [Way(f"{side}, default scale", (("1x", settings_of(vector={"weights": side})),)) for side in sides]
     return [
         *unchosen,
         *(Way(side, of) for side, of in sides.items()),
@@ -120,18 +126,15 @@ def ways(subject: Subject, adapters: Sequence[str]) -> list[Way]:
         Way("decoder, prompt meaning", tuple(_prompted(sides["decoder"], "meaning"))),
         Way("decoder, no centroid", vector("decoder", centroid=False)),
         Way("decoder, pca .1", vector("decoder", pca=(0.1,))),
-        *(
-            Way(f"{side}, scale auto", (("auto", _settings(vector={"weights": side, "scale": "auto"})),))
-            for side in sides
-        ),
-        Way("all auto", (("auto", _settings(vector={"weights": "auto", "scale": "auto"})),)),
+        *(_auto(f"{side}, scale auto", weights=side, scale="auto") for side in sides),
+        _auto("side and scale auto", weights="auto", scale="auto"),
+        _auto("all auto", weights="auto", scale="auto", centroid="auto", pca="auto"),
         *_steered(),
-        *(_adapted(place) for place in adapters),
     ]
 
 
-def _auto(side: str) -> Way:
-    return Way(f"{side}, scale auto", (("auto", _settings(vector={"weights": side, "scale": "auto"})),))
+def _auto(name: str, **vector: str) -> Way:
+    return Way(name, (("auto", settings_of(vector=vector)),))
 
 
 def _prompted(candidates: Sequence[tuple[str, ProbeSettings]], prompt: str) -> list[tuple[str, ProbeSettings]]:
@@ -146,7 +149,7 @@ def _steered() -> list[Way]:
         candidates = tuple(
             (
                 f"{n:g} at {at}",
-                _settings(steering={"mode": "clamp", "strength": n, "at": at, "ghost": ghost}),
+                settings_of(steering={"mode": "clamp", "strength": n, "at": at, "ghost": ghost}),
             )
             for at in ("ghost", "after", "all")
             for n in STRENGTHS
@@ -155,12 +158,34 @@ def _steered() -> list[Way]:
     return rows
 
 
-def _adapted(place: str) -> Way:
-    side, _, file = place.partition("=")
-    return Way(f"{side}, adapter", ((Path(file).name, _settings(vector={"weights": side, "adapter": file})),))
+def adapted(subject: Subject, pairs: Sequence[Pair], folder: Path, seed: int) -> Iterator[Way]:
+    """Adapters fitted to these pairs, a fifth of whose concepts say when to stop; nothing chooses among them."""
+    for side in SIDES:
+        settings, parts = FitSettings(weights=side, seed=seed), split(pairs, 0.0, seed)
+        fitted = fit(subject, parts, settings)
+        record = FitRecord(
+            subject=subject.card.name,
+            fingerprint=subject.card.fingerprint,
+            d_model=subject.card.d_model,
+            labels="known concepts of the development half",
+            settings=settings,
+            steps=fitted.steps,
+            train=_part(parts.train, fitted.train),
+            validation=_part(parts.validation, fitted.validation),
+            held_out=_part(parts.held_out, fitted.held_out),
+            versions=versions(),
+            created=now(),
+        )
+        file = write_adapter(folder / f"{side[:5]}.safetensors", Adapter(fitted.scale, fitted.bias, record))
+        candidate = f"{fitted.steps} steps", settings_of(vector={"weights": side, "adapter": file.path})
+        yield Way(f"{side}, adapter", (candidate,))
 
 
-def _settings(**parts: object) -> ProbeSettings:
+def _part(pairs: Sequence[Pair], losses: Losses) -> PartRecord:
+    return PartRecord(features=tuple(pair.feature for pair in pairs), start=tuple(losses.start), end=tuple(losses.end))
+
+
+def settings_of(**parts: object) -> ProbeSettings:
     return ProbeSettings.parse({"tree": {"cutoff": CUTOFF}, **parts})
 
 
@@ -175,11 +200,11 @@ def measured(
     found = {name: trees(settings) for name, settings in way.candidates}
 
     def right(name: str, of: Sequence[int], most: int) -> list[bool]:
-        return [_names(found[name][feature], truth, way.by_lift, most) for feature in of]
+        return [names(found[name][feature], truth, way.by_lift, most) for feature in of]
 
     best = max(found, key=lambda name: sum(right(name, development, 1)))
     on_development, first, three = right(best, development, 1), right(best, reported, 1), right(best, reported, 3)
-    failed = [tree.contrast.failed for f in reported if (tree := found[best][f]).contrast is not None]
+    flagged = [tree.contrast.failed for f in reported if (tree := found[best][f]).contrast is not None]
     return Row(
         way.name,
         best,
@@ -187,11 +212,11 @@ def measured(
         share(sum(first), len(first)),
         share(sum(three), len(three)),
         tuple(map(float, first)),
-        share(sum(failed), len(failed)),
+        share(sum(flagged), len(flagged)),
     )
 
 
-def _trees(
+def grown(
     subject: Subject, features: Sequence[int], settings: ProbeSettings, maxima: Mapping[int, float]
 ) -> list[Tree]:
     def own(feature: int) -> ProbeSettings:
@@ -216,7 +241,7 @@ def _maxima(subject: Subject, features: Sequence[int]) -> dict[int, float]:
     return dict(zip(features, highest.tolist(), strict=True))
 
 
-def _names(tree: Tree, truth: ShippedTruth, by_lift: bool, most: int) -> bool:
+def names(tree: Tree, truth: ShippedTruth, by_lift: bool, most: int) -> bool:
     """Whether one of the first phrases names the feature's concept before any other."""
     part = defining_part(tree)
     phrases = distinct(part, most) if by_lift else endings(part)[:most]
@@ -229,31 +254,18 @@ def _first_named(text: str, truth: ShippedTruth) -> str | None:
 
 
 def _words(row: Row, base: Row, seed: int) -> str:
-    against = "" if row is base else f"  {_figure(paired_difference(row.named, base.named, seed), sign=True)}"
+    against = "" if row is base else f"  {figure(paired_difference(row.named, base.named, seed), sign=True)}"
     return (
-        f"{row.name:32} {row.chosen:18} dev {row.development.value:.2f}  first {_figure(row.first)}  "
-        f"of 3 {_figure(row.of_three)}  failed {_figure(row.failed)}{against}"
+        f"{row.name:32} {row.chosen:18} dev {row.development.value:.2f}  first {figure(row.first)}  "
+        f"of 3 {figure(row.of_three)}  flagged {figure(row.flagged)}{against}"
     )
 
 
-def _figure(estimate: Estimate, sign: bool = False) -> str:
+def figure(estimate: Estimate, sign: bool = False) -> str:
     if estimate.value is None:
         return "-"
     form = "+.2f" if sign else ".2f"
     return f"{estimate.value:{form}} [{estimate.low:.2f}, {estimate.high:.2f}] n {estimate.n}"
-
-
-def _random_failures(subject: Subject, seed: int) -> str:
-    """Random directions, others than the yardstick's, that are flagged."""
-    settings = resolved(subject, _settings())
-    prompt = prompt_ids(subject.tokenizer, settings.tree.prompt_text, subject.card.placeholder_id)
-    grower = Grower(subject, prompt, settings.tree)
-    drawn = random_directions(subject.card.d_model, 400, seed + 1)
-    with torch.inference_mode():
-        trees = [*grower.grow(placed(subject, drawn, settings.vector) * subject.input_scale)]
-    found = contrasts(subject, grower, trees, settings.vector)
-    failed = sum(one is not None and one.failed for one in found)
-    return f"random directions flagged as failed readouts: {_figure(share(failed, len(found)))}"
 
 
 if __name__ == "__main__":
