@@ -59,8 +59,8 @@ def test_a_planted_good_setting_wins_on_features_whose_concept_is_known(interpre
     assert ran.status == 0, ran.err
     assert to_do(ran.out) == 12 * 2 * 2
     assert re.search(r"baseline\s+encoder, pca 1 *\n", ran.out)
-    assert re.search(r"^encoder beats encoder, pca 1 on \d+% of 12 features; mean AUROC above", ran.out, re.MULTILINE)
-    assert "Chosen by mean AUROC above that on other features' texts on 6 features: encoder." in said(ran.out)
+    assert re.search(r"^encoder beats encoder, pca 1 on \d+% of 12 features; specificity higher", ran.out, re.MULTILINE)
+    assert "Chosen by specificity on 6 features: encoder." in said(ran.out)
     assert re.search(r"^list\s+encoder\s+\.[89]\d\d\s+\[\.\d+, (\.\d+|1\.000)\]\s+12\s+\.\d+", ran.out, re.MULTILINE)
 
 

@@ -187,7 +187,7 @@ class TestVerdicts:
         theirs = dict.fromkeys(range(100), 0.5)
         words = versus_words("x", "y", against(ours, theirs, 0), "AUROC")
         assert words.startswith("x is ahead of y on average alone")
-        assert words.endswith("it is better on only 40% of 100 features.")
+        assert words.endswith("better on 40% of 100 features, worse on 60%.")
 
     def test_one_feature_and_none_allow_no_verdict(self) -> None:
         assert "One feature is too few" in versus_words("x", "y", against({1: 0.9}, {1: 0.5}, 0), "AUROC")

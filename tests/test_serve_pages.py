@@ -3,8 +3,10 @@
 import json
 import unicodedata
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
+from threading import Event
 
 import pytest
 from sqlite_utils import Database
@@ -16,6 +18,7 @@ from agent.store.escape import escape
 from agent.store.overview import Reason
 from agent.store.reviews import verdicts
 from eval.review.agreement import agreements
+from eval.review.cache import Cache
 from eval.review.overview import grouped
 from tests import logged
 from tests.serving import OURS, Parsed, client
@@ -187,3 +190,22 @@ def test_what_was_counted_is_counted_anew_when_the_log_changes(tmp_path: Path) -
         assert "no reason" not in browser.get("/runs/1").text
         writing.add_label(run.run_id, logged.outcome(1, status="failed", reason="a new reason")).result()
         assert "a new reason" in browser.get("/runs/1").text
+
+
+def test_an_answer_that_takes_long_keeps_no_other_waiting(tmp_path: Path) -> None:
+    with RunLog.open(tmp_path / "log.db") as log, ThreadPoolExecutor(1) as pool:
+        cache, begun, goes_on = Cache(log), Event(), Event()
+
+        def slow(log: RunLog) -> str:
+            begun.set()
+            assert goes_on.wait(30)
+            return log.path.name
+
+        waiting = pool.submit(cache, slow)
+        assert begun.wait(30)
+        try:
+            assert cache(lambda log: log.path) == log.path
+            assert not waiting.done()
+        finally:
+            goes_on.set()
+        assert waiting.result(30) == "log.db"

@@ -10,6 +10,7 @@ from typing import Any
 
 from sqlite_utils import Database
 
+from agent.schema import Status
 from agent.store import codec
 from agent.store.provenance import now
 from agent.store.table import insert, rows
@@ -80,6 +81,22 @@ class Recommendation:
     created: str
 
 
+@dataclass(frozen=True)
+class Labelled:
+    """What the latest run that concluded on a feature made of it."""
+
+    feature: int
+    run_id: int
+    status: Status
+    label: str
+
+
+_LABELLED = """
+    SELECT feature, max(run_id) AS run_id, labels.status, label FROM labels JOIN runs ON runs.id = run_id
+    WHERE explainer NOT IN (SELECT value FROM json_each(:apart))
+    AND json_extract(subject, '$.fingerprint') = :fingerprint
+    AND feature IN (SELECT value FROM json_each(:features)) GROUP BY feature
+"""
 _COMPARISONS = """
     SELECT comparisons.*, runs.subject FROM comparisons JOIN runs ON runs.id = comparisons.run_id
     WHERE :fingerprint IS NULL OR json_extract(runs.subject, '$.fingerprint') = :fingerprint
@@ -129,6 +146,17 @@ def fits(db: Database, comparison_id: int, setting: ProbeSettings) -> list[FitRo
     """What a comparison has of a setting."""
     values = {"comparison_id": comparison_id, "settings": _text(setting)}
     return [FitRow(**row) for row in rows(db, _FITS, values)]
+
+
+def newest_fit(db: Database) -> int:
+    """A number that is another one once any fit was kept or replaced."""
+    return int(db.execute("SELECT coalesce(max(id), 0) FROM fits").fetchone()[0])
+
+
+def labelled(db: Database, fingerprint: str, features: Collection[int], apart: Collection[str]) -> list[Labelled]:
+    """The latest labels of some of a subject's features; runs of explainers that stand `apart` are left out."""
+    values = {"fingerprint": fingerprint, "features": json.dumps([*features]), "apart": json.dumps([*apart])}
+    return [Labelled(**row) for row in rows(db, _LABELLED, values)]
 
 
 def evidence_keys(db: Database, run_ids: Sequence[int], features: Collection[int]) -> list[EvidenceKey]:

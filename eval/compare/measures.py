@@ -18,14 +18,15 @@ CHOSEN_BY = "specific"
 feature's texts; that is no knowledge of this feature."""
 
 REPORTED: Mapping[str, str] = {
-    CHOSEN_BY: "fit less the same list's and tree's mean fit to the texts of other features",
+    CHOSEN_BY: "mean AUROC of list and tree on the feature's own texts, less that of the same list and tree on other "
+    "features' texts; 0 says nothing of this feature",
     JOINT: "mean of list and tree, of features that have both",
     **MEASURES,
 }
 """Every measure, those that are made of others first, in the order of a report."""
 
 UNITS: Mapping[str, str] = {
-    "specific": "mean AUROC above that on other features' texts",
+    "specific": "specificity",
     "fit": "mean AUROC of list and tree",
     "list": "AUROC of the token list",
     "tree": "AUROC of the tree",

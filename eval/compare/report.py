@@ -189,13 +189,19 @@ def choice(
     development, other = halves(common if among is None else common & set(among), seed)
     if len(values) < 2 or not development:
         return None
-    means = {setting: fmean(found.own[measure][f] for f in development) for setting, found in values.items()}
-    best = max(means, key=means.__getitem__)
-    if means[best] - means[baseline] <= TIE:
-        best = baseline
+    best = best_of(values, baseline, measure, development)
     reported = mean([values[best].own[measure][f] for f in sorted(other)], seed)
     beaten = None if best == baseline else pair(values, best, baseline, measure, seed, other)
     return Choice(best, measure, len(development), reported, beaten)
+
+
+def best_of(
+    values: Mapping[ProbeSettings, Measured], baseline: ProbeSettings, measure: str, among: Collection[int]
+) -> ProbeSettings:
+    """The setting of the highest mean over features that all have a value of; the baseline where none beats it."""
+    means = {setting: fmean(found.own[measure][f] for f in sorted(among)) for setting, found in values.items()}
+    best = max(means, key=means.__getitem__)
+    return baseline if means[best] - means[baseline] <= TIE else best
 
 
 def in_order(values: Values) -> list[float]:

@@ -30,15 +30,22 @@ def versus_words(ours: str, theirs: str, versus: Versus, unit: str) -> str:
     if not versus.is_shown:
         return (
             f"No difference between {ours} and {theirs} could be shown: {unit} {_signed(d.value)} {interval(d)}, "
-            f"ahead on {percent(versus.wins, d.n)} of {n}, equal on {percent(versus.ties, d.n)}."
+            f"{ours} {_odds(versus.wins, versus.ties, versus.losses, n)}."
         )
     wins, losses = (versus.wins, versus.losses) if d.value > 0 else (versus.losses, versus.wins)
-    ahead, behind = (ours, theirs) if d.value > 0 else (theirs, ours)
-    odds = f"{percent(wins, d.n)} of {n}" + (f", equal on {percent(versus.ties, d.n)}" if versus.ties else "")
+    better, worse = (ours, theirs) if d.value > 0 else (theirs, ours)
     size = f"{unit} higher by {figure(abs(d.value))} {interval(d, d.value < 0)}"
-    if wins > losses:
-        return f"{ahead} beats {behind} on {odds}; {size}."
-    return f"{ahead} is ahead of {behind} on average alone, {size}; it is better on only {odds}."
+    if wins > d.n / 2:
+        equal = f", equal on {percent(versus.ties, d.n)}" if versus.ties else ""
+        return f"{better} beats {worse} on {percent(wins, d.n)} of {n}{equal}; {size}."
+    average = "on average" if wins > losses else "on average alone"
+    return f"{better} is ahead of {worse} {average}, {size}; {_odds(wins, versus.ties, losses, n)}."
+
+
+def _odds(wins: int, ties: int, losses: int, n: str) -> str:
+    total = wins + ties + losses
+    equal = f", equal on {percent(ties, total)}" if ties else ""
+    return f"better on {percent(wins, total)} of {n}, worse on {percent(losses, total)}{equal}"
 
 
 def choice_words(choice: Choice, names: Names) -> str:

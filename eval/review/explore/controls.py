@@ -8,6 +8,7 @@ import types
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Union, get_args, get_origin
+from urllib.parse import urlencode
 
 from pydantic import ValidationError
 
@@ -121,6 +122,19 @@ def asked(query: Mapping[str, str], card: SubjectCard) -> Asked:
         return Asked(None, errors)
     parts = {group: _split(groups()[group], fields) for group, fields in given.items()}
     return Asked(Question(feature, ProbeSettings.parse(parts)), {})
+
+
+def query_of(settings: ProbeSettings, card: SubjectCard) -> str | None:
+    """The settings as a query that `asked` reads, less what is at its default; None for what no control can say."""
+    if settings.vector.adapter is not None:
+        return None
+    said = {}
+    for control in controls(card):
+        value = getattr(getattr(settings, control.group), control.field)
+        words = "" if control.field == "scale" and value == card.default_scale else _words(value)
+        if words and words != control.default:
+            said[control.key] = words
+    return urlencode(said)
 
 
 def _feature(text: str, card: SubjectCard, errors: dict[str, str]) -> int | None:

@@ -1,0 +1,98 @@
+"""A comparison as read from the log, with what has been counted from it since. Knows no page and loads no torch."""
+
+from collections.abc import Callable, Collection, Hashable, Sequence
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar
+
+from agent.comparisons import ComparisonRow
+from agent.runlog import RunLog
+from eval.compare.grid import names_of
+from eval.compare.measures import CHOSEN_BY, JOINT, REPORTED
+from eval.compare.report import LEAST_FEATURES, Measured, Values, measured
+from probes.settings import ProbeSettings
+
+SEED = 0
+"""Of bootstraps, and of the halves that a choice is made and reported on."""
+_THROUGH = 0.5
+"""A setting that was measured on less than this share of what others were is one that a grid was cut off at."""
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Comparison:
+    """Settings in the order they were compared, each with what was measured of it."""
+
+    def __init__(self, settings: Sequence[ProbeSettings], values: Sequence[Measured]) -> None:
+        self.settings = settings
+        self.values = dict(zip(settings, values, strict=True))
+        self.names = [*names_of(settings).values()] if settings else []
+        self._counted: dict[Hashable, Any] = {}
+
+    @classmethod
+    def load(cls, log: RunLog, comparison_id: int) -> Self:
+        """As the log has it now."""
+        settings = log.comparisons.settings(comparison_id)
+        found = [log.comparisons.fits(comparison_id, setting) for setting in settings]
+        return cls(settings, [measured(rows, {row.feature for row in rows}) for rows in found])
+
+    def once(self, make: Callable[Concatenate[Self, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """What `make` returns for this comparison; counted the first time only."""
+        key = (make, args, tuple(kwargs.items()))
+        if key not in self._counted:
+            self._counted[key] = make(self, *args, **kwargs)
+        found: T = self._counted[key]
+        return found
+
+    @property
+    def through(self) -> list[int]:
+        """The places of the settings that were measured about as far as any."""
+        sizes = [len(_looked_at(self.values[setting])) for setting in self.settings]
+        return [place for place, size in enumerate(sizes) if size >= _THROUGH * max(sizes)]
+
+    @property
+    def is_uneven(self) -> bool:
+        """Whether settings were measured on different features."""
+        return len({_looked_at(self.values[setting]) for setting in self.settings}) > 1
+
+    def own(self, place: int, measure: str, common: bool) -> Values:
+        """A setting's values, of all features or of those that every setting has."""
+        return _among(self.values[self.settings[place]].own[measure], self.common(measure) if common else None)
+
+    def control(self, place: int, measure: str, common: bool) -> Values:
+        """Its values on other features' texts; empty where the measure hangs on no texts."""
+        found = self.values[self.settings[place]].another.get(measure, {})
+        return _among(found, self.common(measure) if common else None)
+
+    def common(self, measure: str) -> frozenset[int] | None:
+        """The features that have a value under every setting that was measured through; None where they are too few."""
+        own = [frozenset(self.values[self.settings[place]].own[measure]) for place in self.through]
+        found = frozenset.intersection(*own)
+        return found if len(found) >= LEAST_FEATURES else None
+
+    @property
+    def usual_measure(self) -> str:
+        """The first of those that settings are told apart by that there are values of."""
+        having = (name for name in REPORTED if any(found.own[name] for found in self.values.values()))
+        return next(having, CHOSEN_BY)
+
+    def opposite(self, place: int) -> int:
+        """The setting that differs from this one in its weights alone, else the next one; itself where it is alone."""
+        mine = self.settings[place]
+        for other, setting in enumerate(self.settings):
+            weights = {"weights": setting.vector.weights}
+            if other != place and mine.model_copy(update={"vector": mine.vector.model_copy(update=weights)}) == setting:
+                return other
+        return next((other for other in range(len(self.settings)) if other != place), place)
+
+
+def subject_words(row: ComparisonRow) -> str:
+    """Which subject a comparison is of."""
+    return f"{row.subject.name}, {row.subject.hook}"
+
+
+def _among(values: Values, features: Collection[int] | None) -> Values:
+    return values if features is None else {f: value for f, value in values.items() if f in features}
+
+
+def _looked_at(found: Measured) -> frozenset[int]:
+    return frozenset(found.own[JOINT]) | frozenset(found.reasons[JOINT])
