@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -110,7 +111,7 @@ def test_a_branch_folds_by_click_and_by_key(page: Page) -> None:
 
 def test_hovering_and_focus_tell_the_probability(page: Page) -> None:
     figure = page.locator("figure.tree").first
-    tip = figure.get_by_role("tooltip")
+    tip = figure.locator(".tree-tip")
 
     figure.get_by_role("treeitem", name='dog"').hover()
     expect(tip).to_have_text('a kind of dog"\n50% in all, 71% from there')
@@ -154,9 +155,54 @@ def test_keys_lead_to_the_next_feature_and_to_help(page: Page, address: str) -> 
     expect(page).to_have_url(f"{address}/runs/1/features/8")
 
 
+OVERFLOWING = """
+() => [...document.querySelectorAll(".tree-stage")].filter((one) => one.scrollWidth > one.clientWidth).length
+"""
+
+
+@pytest.mark.parametrize("width", [360, 700, 1280])
+def test_a_tree_fits_its_box_at_first_draw(browser: Browser, tmp_path: Path, width: int) -> None:
+    path = tmp_path / "wide.db"
+    phrases = [
+        ([" a", f" kind{one}", f" of{two}" + " thing" * 9, f" {two}"], 0.03) for one in range(6) for two in "xyz"
+    ]
+    with RunLog.open(path) as log:
+        run_id = log.begin_run(logged.identity(), [FEATURE]).run_id
+        log.add_evidence(run_id, FEATURE, 1, [tree_of(phrases, feature=FEATURE)]).result()
+    with (
+        RunLog.open(path, read_only=True) as log,
+        served(make_app(log, TOKEN)) as address,
+        opened(browser, address, width=width) as page,
+    ):
+        page.goto(address + PAGE)
+        expect(page.locator(".node").first).to_be_visible()
+        assert page.evaluate(OVERFLOWING) == 0
+        for _ in range(6):
+            page.keyboard.press("+")
+        assert page.evaluate(OVERFLOWING) == 1
+        page.keyboard.press("0")
+        assert page.evaluate(OVERFLOWING) == 0
+        page.keyboard.press("z")
+        box = page.locator("figure.tree").bounding_box()
+        assert box is not None
+        assert (box["x"], box["y"], box["width"]) == (0, 0, width)
+        page.keyboard.press("Escape")
+        expect(page.locator("figure.tree")).not_to_have_class("tree full")
+
+
+def test_words_are_coloured_by_what_they_add(page: Page) -> None:
+    """The decoder's tree is twice as probable throughout: its first words add log 2, what follows adds nothing."""
+    figure = page.locator("figure.tree").nth(1)
+    words = figure.locator(".node text:not(.share)")
+    expect(words.first).to_have_class("more")
+    far = [node.evaluate("(one) => one.style.getPropertyValue('--far')") for node in words.all()]
+    assert far[:3] == ["22%", "0%", "0%"]
+
+
 def test_hostile_words_are_drawn_as_words(browser: Browser, tmp_path: Path) -> None:
     path = tmp_path / "nasty.db"
     tree = tree_of([([f"{place} {words}"], 0.05) for place, words in enumerate(NASTY)], feature=FEATURE)
+    tree = replace(tree, prompt="{ghost} is")  # opens no quote that theirs could close
     with RunLog.open(path) as log:
         run_id = log.begin_run(logged.identity(), [FEATURE]).run_id
         log.add_evidence(run_id, FEATURE, 1, [tree, side("encoder", NASTY[7])[1]]).result()

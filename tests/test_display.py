@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Iterable
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -86,7 +87,7 @@ def test_a_bar_is_as_long_as_its_share() -> None:
 def test_nothing_from_outside_reaches_the_terminal_as_more_than_text(text: str) -> None:
     tokens = scored([text, "x"])
     things = [
-        tree_outline(tree_of([([text, text], 0.5), (["x", text], 0.4)]), Trim()),
+        tree_outline(replace(tree_of([([text, text], 0.5), (["x", text], 0.4)]), prompt="{ghost} is"), Trim()),
         token_list(TokenList(1, ProbeSettings(), tokens)),
         token_line(TokenList(1, ProbeSettings(), tokens)),
         projection_lines(Projection(1, ProbeSettings(), tokens, tokens)),

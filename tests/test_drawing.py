@@ -13,11 +13,12 @@ import numpy as np
 import pytest
 
 from agent.evidence.branches import Branch, Trim, drawn
+from agent.evidence.closing import until_quote
 from agent.evidence.glyphs import spelt
 from agent.evidence.printable import printable
 from agent.evidence.wording import percent, phrase_words, token_words
 from agent.terminal.drawing import tree_dot, tree_svg
-from agent.terminal.layout import LIFT_HUES, lift_hue
+from agent.terminal.layout import MOST_GAIN, gain_hue
 from agent.terminal.raster import tree_png
 from probes.evidence import Contrast, Tree
 from tests.fault_runs import commands, environment
@@ -66,6 +67,43 @@ def test_trimming_by_probability() -> None:
     assert [branch.text for branch, _ in drawn(DOG, Trim(least=0.3)).walk()] == ['a kind of dog"']
 
 
+ENDS = tree_of(
+    [
+        (["a", " dog", '".\n', "A", " cat"], 0.2),
+        (["a", " dog", ' "'], 0.25),
+        (["a", " dog", " that", ' barks"', " or"], 0.3),
+        (["a", ' wolf"'], 0.1),
+    ]
+)
+
+
+def test_a_definition_ends_at_its_closing_quote() -> None:
+    found = drawn(until_quote(ENDS), Trim()).walk()
+    assert [(branch.text, depth, round(branch.probability, 3)) for branch, depth in found] == [
+        ("a", 1, 0.85),
+        (" dog", 2, 0.75),
+        ('"', 3, 0.45),
+        (' that barks"', 3, 0.3),
+        (' wolf"', 2, 0.1),
+    ]
+    assert "cat" not in tree_svg(ENDS, Trim())
+    assert "cat" not in tree_dot(ENDS, Trim())
+
+
+def test_ends_that_look_alike_are_one_with_their_lift() -> None:
+    tree = until_quote(replace(ENDS, contrast=Contrast(ENDS.probabilities, ENDS.probabilities, 1.0, 0.01, 9)))
+    end = next(node for node in range(1, tree.n_nodes) if tree.texts[tree.token_ids[node]] == '"')
+    assert tree.probabilities[end] == pytest.approx(0.45)
+    assert tree.lifts == pytest.approx([0.0] * tree.n_nodes)
+    assert all(parent < node for node, parent in enumerate(tree.parents))
+
+
+@pytest.mark.parametrize("prompt", ["{ghost} means", 'Is "{ghost}" a'])
+def test_quotes_mean_nothing_where_the_prompt_opens_none(prompt: str) -> None:
+    tree = replace(ENDS, prompt=prompt)
+    assert until_quote(tree) is tree
+
+
 def test_svg_shows_every_phrase_and_wider_edges_for_more_probable_ones() -> None:
     svg = ElementTree.fromstring(tree_svg(DOG, Trim()))
     texts = [element.text for element in svg.iter(f"{SVG}text")]
@@ -83,7 +121,7 @@ def test_svg_stays_within_its_own_canvas() -> None:
     for element in svg.iter(f"{SVG}text"):
         assert 0 < float(element.attrib["x"]) < width
         assert 0 < float(element.attrib["y"]) < height
-    rows = [element.attrib["y"] for element in svg.iter(f"{SVG}text") if element.attrib["fill"] == "#222"]
+    rows = [element.attrib["y"] for element in svg.iter(f"{SVG}text") if element.attrib["fill"] == "#222222"]
     assert len(rows) == 6  # title, four leaves on rows of their own and one fork
 
 
@@ -114,10 +152,10 @@ def test_dot_has_one_node_and_one_edge_per_phrase() -> None:
 
 
 def test_dot_labels_say_what_the_tokens_are() -> None:
-    dot = tree_dot(tree_of([(["\\", '"\\'], 0.5)]), Trim())
+    dot = tree_dot(tree_of([(["\\", '\\"'], 0.5)]), Trim())
     label = re.search(r'  n0 \[label="(.*)"\];', dot)
     assert label
-    assert re.sub(r"\\(.)", r"\1", label[1]) == '\\"\\  50%'
+    assert re.sub(r"\\(.)", r"\1", label[1]) == '\\\\"  50%'
 
 
 def contrasted(tree: Tree, nulls: Sequence[float | None], p_value: float = 0.01) -> Tree:
@@ -133,16 +171,26 @@ def test_a_phrase_has_the_lift_of_its_last_token_that_has_one() -> None:
     assert (lifted.text, lifted.lift) == ("a kind of", pytest.approx(1.0))
 
 
-def test_edges_are_coloured_by_lift_where_there_is_one_and_a_legend_says_so() -> None:
-    tree = tree_of([(["up"], 0.4), (["same"], 0.3), (["down"], 0.2), (["unknown"], 0.1)])
-    svg = ElementTree.fromstring(tree_svg(contrasted(tree, [0.4e-3, 0.3, 0.2e2, None]), Trim()))
+def test_edges_are_coloured_by_what_their_words_add_and_a_legend_says_so() -> None:
+    tree = tree_of([(["up", " same"], 0.4), (["up", " down"], 0.3), (["unknown"], 0.1)])
+    up, unknown, same, down = tree.probabilities[1:]
+    picture = contrasted(tree, [up / math.e**4, None, same / math.e**4, down / math.e**2])
+    svg = ElementTree.fromstring(tree_svg(picture, Trim()))
     hues = [path.attrib["stroke"] for path in svg.iter(f"{SVG}path")]
-    assert hues == [LIFT_HUES[-1], LIFT_HUES[2], LIFT_HUES[0], lift_hue(None)]
+    assert (up, unknown) == (0.7, 0.1)
+    assert hues == [gain_hue(4.0), gain_hue(0.0), gain_hue(-2.0), gain_hue(None)]
     swatches = [rect.attrib["fill"] for rect in svg.iter(f"{SVG}rect")][1:]
-    assert swatches == list(LIFT_HUES)
-    assert any("than after random directions" in (text.text or "") for text in svg.iter(f"{SVG}text"))
+    assert (swatches[0], swatches[-1]) == (gain_hue(-MOST_GAIN), gain_hue(MOST_GAIN))
+    assert any("over random directions" in (text.text or "") for text in svg.iter(f"{SVG}text"))
     height = float(svg.attrib["height"])
     assert all(float(text.attrib["y"]) < height for text in svg.iter(f"{SVG}text"))
+
+
+def test_words_that_add_much_are_written_in_their_colour() -> None:
+    tree = contrasted(tree_of([(["told"], 0.5), (["not"], 0.4)]), [0.5 / math.e**3, 0.4])
+    svg = ElementTree.fromstring(tree_svg(tree, Trim()))
+    inks = {text.text: text.attrib["fill"] for text in svg.iter(f"{SVG}text")}
+    assert inks["told"] != inks["not"] == "#222222"
 
 
 def test_without_contrast_branches_keep_their_hues() -> None:
@@ -152,11 +200,12 @@ def test_without_contrast_branches_keep_their_hues() -> None:
     assert len(list(svg.iter(f"{SVG}rect"))) == 1
 
 
-@pytest.mark.parametrize(
-    ("lift", "step"), [(-9, 0), (-2.1, 0), (-2, 1), (-0.4, 2), (0.4, 2), (0.5, 3), (3.9, 4), (4, 5)]
-)
-def test_steps_of_colour(lift: float, step: int) -> None:
-    assert lift_hue(lift) == LIFT_HUES[step]
+def test_the_scale_of_colour_has_no_steps_and_two_ends() -> None:
+    gains = [step / 4 for step in range(-24, 25)]
+    assert len({gain_hue(gain) for gain in gains}) == len(gains)
+    assert gain_hue(99) == gain_hue(MOST_GAIN)
+    assert gain_hue(-99) == gain_hue(-MOST_GAIN)
+    assert gain_hue(None) not in map(gain_hue, gains)
 
 
 def test_a_failed_readout_is_said() -> None:
@@ -166,7 +215,7 @@ def test_a_failed_readout_is_said() -> None:
 
 def test_dot_has_the_colours_and_the_legend() -> None:
     dot = tree_dot(contrasted(tree_of([(["up"], 0.4)]), [0.4e-3]), Trim())
-    assert f'color="{LIFT_HUES[-1]}"' in dot
+    assert f'color="{gain_hue(math.log(1000))}"' in dot
     assert "legend" in dot
     statements(dot)
 

@@ -53,7 +53,7 @@ def tree_dot(tree: Tree, trim: Trim) -> str:
         lines.append(f"  n{index} [label={label}];")
         lines.append(f'  {parent} -> n{index} [penwidth={place.width:.2f}, color="{place.hue}"];')
     if picture.legend:
-        bounds = "  ".join(f"{swatch.hue} {swatch.mark}".rstrip() for swatch in picture.swatches)
+        bounds = "  ".join(f"{swatch.hue} {swatch.mark}" for swatch in picture.swatches if swatch.mark)
         lines.append(f"  legend [fontsize=9, label={_quoted(f'{picture.legend}: {bounds}')}];")
     return "\n".join([*lines, "}"]) + "\n"
 
@@ -64,7 +64,7 @@ def _edges(picture: Layout) -> Iterator[str]:
         bend = (x1 - x0) * 0.5
         path = f"M{x0:.1f} {y0:.1f}C{x0 + bend:.1f} {y0:.1f} {x1 - bend:.1f} {y1:.1f} {x1:.1f} {y1:.1f}"
         yield (
-            f'<path d="{path}" fill="none" stroke="{place.hue}" stroke-width="{place.width:.2f}" stroke-opacity="0.55"'
+            f'<path d="{path}" fill="none" stroke="{place.hue}" stroke-width="{place.width:.2f}" stroke-opacity="0.8"'
             ' stroke-linecap="round"/>'
         )
 
@@ -73,7 +73,7 @@ def _labels(picture: Layout) -> Iterator[str]:
     for place in picture.places:
         baseline = place.y + FONT_PX * 0.33
         yield (
-            f'<g><title>{escape(_full(place))}</title><text x="{place.x:.1f}" y="{baseline:.1f}" fill="{INK}">'
+            f'<g><title>{escape(_full(place))}</title><text x="{place.x:.1f}" y="{baseline:.1f}" fill="{place.ink}">'
             f'{escape(place.words)}</text><text x="{place.mark_x:.1f}" y="{baseline:.1f}" fill="{GREY}"'
             f' font-size="{SMALL_PX}">{percent(place.branch.probability)}</text></g>'
         )
@@ -84,6 +84,7 @@ def _full(place: Place) -> str:
     branch = place.branch
     text = printable(branch.text[:_TITLE_CHARS]) + ("…" if len(branch.text) > _TITLE_CHARS else "")
     lift = "" if branch.lift is None else f"   lift {branch.lift:+.2f}"
+    lift += "" if place.gain is None else f", of which {place.gain:+.2f} here"
     return f"{text}   {branch.probability:.3g}{lift}"
 
 
@@ -91,9 +92,9 @@ def _legend(picture: Layout) -> Iterator[str]:
     y, small = picture.legend_y, f'y="{picture.legend_y:.1f}" fill="{GREY}" font-size="{SMALL_PX}"'
     for swatch in picture.swatches:
         box = f'x="{swatch.x}" y="{y - _LEGEND_PX:.1f}" width="{SWATCH_PX}" height="{_LEGEND_PX}"'
-        yield f'<rect {box} fill="{swatch.hue}" fill-opacity="0.55"/>'
+        yield f'<rect {box} fill="{swatch.hue}"/>'
         if swatch.mark:
-            place = f'x="{swatch.x + SWATCH_PX}" y="{y + SMALL_PX:.1f}" text-anchor="middle"'
+            place = f'x="{swatch.x + SWATCH_PX / 2}" y="{y + SMALL_PX:.1f}" text-anchor="middle"'
             yield f'<text {place} fill="{GREY}" font-size="7">{swatch.mark}</text>'
     if picture.swatches:
         yield f'<text x="{picture.swatches[-1].x + SWATCH_PX + 8}" {small}>{escape(picture.legend)}</text>'

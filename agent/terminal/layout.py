@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from rich.cells import cell_len
 
 from agent.evidence.branches import Branch, Drawn, Trim, drawn
+from agent.evidence.closing import until_quote
 from agent.evidence.wording import percent, phrase_words, prompt_words, tree_words
 from probes.evidence import Tree
 
@@ -21,20 +22,26 @@ FONT_PX = 13
 SMALL_PX = 9.5
 CELL_EM = 0.602
 """The width of one cell in the common monospaced fonts (DejaVu, Menlo, Consolas differ by 2 %)."""
-SWATCH_PX = 30
-PAPER, INK, GREY = "#fffefb", "#222", "#777"
+SWATCH_PX = 8
+PAPER, INK, GREY = "#fffefb", "#222222", "#777777"
 
 _CELL_PX, _SMALL_CELL_PX = FONT_PX * CELL_EM, SMALL_PX * CELL_EM
 _THINNEST_PX, _THICKEST_PX = 0.8, 9.0
 _HUES = ("#2f6f9f", "#b3572b", "#4a7d3c", "#7b4f9d", "#a3384f", "#3b7f7a")
 """One for each child of the root, in order; they return after the sixth."""
-LIFT_BOUNDS = (-2.0, -0.5, 0.5, 2.0, 4.0)
-"""Nats, between the steps of colour."""
-LIFT_HUES = ("#8a6d3b", "#b5a37c", "#b4b7ba", "#86b0d8", "#3f82c4", "#0f4f96")
-"""From less probable than after a random direction, over no difference, to more; brown and blue also tell apart for
-the colour-blind. The review pages have the same."""
-_LEGEND = "lift: nats more probable than after random directions; pale: not compared"
+MOST_GAIN = 6.0
+"""Nats at which the scale of colour ends, on both sides."""
+_BEND = 0.7
+"""Exponent of the scale: small gains are told apart too."""
+_RAMP = ("#8c4a12", "#c79a5b", "#b9bdc2", "#5f9bd8", "#0b4a93")
+"""From less probable than after a random direction, over no difference, to more, evenly spaced; brown and blue also
+tell apart for the colour-blind. The review pages have the same ends."""
+_TICKS = (-6, -2, 0, 2, 6)
+_N_SWATCHES = 31
+_LEGEND = "nats that the words add over random directions; pale: not compared"
 _UNKNOWN_HUE = "#d0ccc4"
+_TOLD_ABOVE = 1.0
+"""Nats from which words are written in their colour."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +57,14 @@ class Place:
     words: str
     x: float
     y: float
+    gain: float | None
+    """Nats that the phrase adds to its parent's lift."""
+
+    @property
+    def ink(self) -> str:
+        """The colour of the words: what the feature adds stands out."""
+        told = self.gain is not None and abs(self.gain) >= _TOLD_ABOVE
+        return _mixed(INK, self.hue, 0.75) if told else INK
 
     @property
     def mark_x(self) -> float:
@@ -69,7 +84,7 @@ class Swatch:
     hue: str
     x: float
     mark: str
-    """The bound on its right, empty after the last."""
+    """The gain that it stands for; empty where that is not written."""
 
 
 @dataclass(frozen=True)
@@ -101,6 +116,7 @@ def layout(tree: Tree, trim: Trim, spelt: Callable[[str], str] = str) -> Layout:
 
     `spelt` gives printable text as it will be written, where not every character can be.
     """
+    tree = until_quote(tree)
     picture = drawn(tree, trim)
     has_lifts = tree.contrast is not None
     places = _places(picture, has_lifts, spelt)
@@ -124,9 +140,24 @@ def layout(tree: Tree, trim: Trim, spelt: Callable[[str], str] = str) -> Layout:
     )
 
 
-def lift_hue(lift: float | None) -> str:
-    """The colour of a lift in nats, pale where it is unknown."""
-    return _UNKNOWN_HUE if lift is None else LIFT_HUES[sum(lift >= bound for bound in LIFT_BOUNDS)]
+def gain_hue(gain: float | None) -> str:
+    """The colour of a gain in nats, without steps; pale where it is unknown."""
+    if gain is None:
+        return _UNKNOWN_HUE
+    place = (1 + _share(gain)) * (len(_RAMP) - 1) / 2
+    first = min(int(place), len(_RAMP) - 2)
+    return _mixed(_RAMP[first], _RAMP[first + 1], place - first)
+
+
+def _share(gain: float) -> float:
+    """Where a gain stands on the scale of colour, from -1 to 1."""
+    return math.copysign(min(abs(gain) / MOST_GAIN, 1.0) ** _BEND, gain)
+
+
+def _mixed(one: str, other: str, share: float) -> str:
+    """A colour between two: `share` of the way to the other."""
+    pairs = ((int(one[at : at + 2], 16), int(other[at : at + 2], 16)) for at in (1, 3, 5))
+    return "#" + "".join(f"{round(low + (high - low) * share):02x}" for low, high in pairs)
 
 
 def _captions(tree: Tree, picture: Drawn) -> tuple[str, str]:
@@ -140,9 +171,13 @@ def _captions(tree: Tree, picture: Drawn) -> tuple[str, str]:
 
 
 def _swatches() -> tuple[Swatch, ...]:
-    marks = [*(f"{bound:+g}" for bound in LIFT_BOUNDS), ""]
-    columns = enumerate(zip(LIFT_HUES, marks, strict=True))
-    return tuple(Swatch(hue, MARGIN_PX + place * SWATCH_PX, mark) for place, (hue, mark) in columns)
+    middle = (_N_SWATCHES - 1) / 2
+    marks = {round(middle * (1 + _share(tick))): f"{tick:+d}" if tick else "0" for tick in _TICKS}
+    shares = [place / middle - 1 for place in range(_N_SWATCHES)]
+    gains = [math.copysign(abs(share) ** (1 / _BEND) * MOST_GAIN, share) for share in shares]
+    return tuple(
+        Swatch(gain_hue(gain), MARGIN_PX + place * SWATCH_PX, marks.get(place, "")) for place, gain in enumerate(gains)
+    )
 
 
 def _places(picture: Drawn, has_lifts: bool, spelt: Callable[[str], str]) -> list[Place]:
@@ -158,10 +193,16 @@ def _places(picture: Drawn, has_lifts: bool, spelt: Callable[[str], str]) -> lis
             n_roots += 1
         else:
             hue, x = places[parent].hue, places[parent].right + GAP_PX
-        hue = lift_hue(branch.lift) if has_lifts else hue
+        gain = _gain(branch, walked[parent][0] if parent >= 0 else None)
         width, words = _edge_px(branch.probability, floor), spelt(phrase_words(branch.text))
-        places.append(Place(branch, parent, hue, width, words, x, y))
+        places.append(Place(branch, parent, gain_hue(gain) if has_lifts else hue, width, words, x, y, gain))
     return places
+
+
+def _gain(branch: Branch, above: Branch | None) -> float | None:
+    """The root's own lift is 0."""
+    before = 0.0 if above is None else above.lift
+    return None if branch.lift is None or before is None else branch.lift - before
 
 
 def _parents(depths: Sequence[int]) -> list[int]:

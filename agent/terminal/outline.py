@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from agent.evidence.branches import Branch, Trim, drawn
+from agent.evidence.closing import until_quote
 from agent.evidence.wording import contrast_words, percent, phrase_words, prompt_words, tree_words
 from probes.evidence import Tree
 
@@ -20,7 +21,7 @@ _EIGHTHS = " ▏▎▍▌▋▊▉"
 
 def tree_outline(tree: Tree, trim: Trim) -> Group:
     """The tree under its prompt, children indented below their parents, in falling order of probability."""
-    picture = drawn(tree, trim)
+    picture = drawn(until_quote(tree), trim)
     head = Text.assemble((prompt_words(tree), "bold"), ("   " + tree_words(tree.settings), "dim"))
     grid = Table.grid(padding=(0, 1))
     grid.add_column(justify="right", no_wrap=True)

@@ -54,11 +54,11 @@ class _Text(NamedTuple):
 def _patches(picture: Layout) -> Iterator[Patch]:
     for place in picture.places:
         yield PathPatch(
-            _curve(picture, place), fill=False, edgecolor=place.hue, linewidth=place.width, alpha=0.55, capstyle="round"
+            _curve(picture, place), fill=False, edgecolor=place.hue, linewidth=place.width, alpha=0.8, capstyle="round"
         )
     yield Circle((MARGIN_PX, picture.root_y), 4.5, color=INK)
     for swatch in picture.swatches:
-        yield Rectangle((swatch.x, picture.legend_y - 8), SWATCH_PX, 8, color=swatch.hue, alpha=0.55, linewidth=0)
+        yield Rectangle((swatch.x, picture.legend_y - 8), SWATCH_PX, 8, color=swatch.hue, linewidth=0)
 
 
 def _curve(picture: Layout, place: Place) -> Path:
@@ -74,10 +74,10 @@ def _texts(picture: Layout) -> Iterator[_Text]:
     yield _Text(MARGIN_PX, 45, picture.note)
     for place in picture.places:
         baseline = place.y + FONT_PX * 0.33
-        yield _Text(place.x, baseline, place.words, INK, FONT_PX)
+        yield _Text(place.x, baseline, place.words, place.ink, FONT_PX)
         yield _Text(place.mark_x, baseline, percent(place.branch.probability))
     for swatch in picture.swatches:
-        yield _Text(swatch.x + SWATCH_PX - 7, picture.legend_y + SMALL_PX, swatch.mark, size=7)
+        yield _Text(swatch.x, picture.legend_y + SMALL_PX, swatch.mark, size=7)
     if picture.swatches:
         yield _Text(picture.swatches[-1].x + SWATCH_PX + 8, picture.legend_y, picture.legend)
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from agent.evidence.branches import OMITTED, Branch, Trim, drawn
+from agent.evidence.closing import until_quote
 from agent.evidence.printable import printable
 from agent.evidence.wording import percent, phrase_words, prompt_words, tree_words
 from probes.evidence import Tree
@@ -38,8 +39,10 @@ class Outline:
 def drawing(tree: Tree) -> Mapping[str, Any]:
     """What `static/tree.js` draws, JSON-safe: one entry per node in `parents`, `token` and the figures, parents first.
 
-    Degenerate closing tokens are left out with what hangs below them, as the terminal does; `n_nodes` counts them.
+    What follows a closing quote is left out, and degenerate closing tokens with what hangs below them, as in the
+    terminal; `n_nodes` counts the latter.
     """
+    tree = until_quote(tree)
     kept = _kept(tree)
     place = {node: index for index, node in enumerate(kept)}
     spelling = {id: index for index, id in enumerate(dict.fromkeys(tree.token_ids[node] for node in kept[1:]))}
@@ -71,7 +74,7 @@ def readout(tree: Tree) -> str:
 
 def outline(tree: Tree, most: int = OUTLINE_NODES) -> Outline:
     """The `most` probable nodes of the tree as nested phrases."""
-    picture = drawn(tree, Trim(most))
+    picture = drawn(until_quote(tree), Trim(most))
     return Outline(tuple(map(_twig, picture.root.children)), picture.n_drawn, picture.n_nodes)
 
 

@@ -1,12 +1,8 @@
-// A definition tree as it is drawn: trimmed to what matters, chains of tokens joined into phrases, every phrase placed.
+// A definition tree as it is drawn: trimmed to what matters, chains of tokens joined into phrases.
 // The rules are those of agent/evidence/branches.py. Knows nothing of the page.
 
 const CHAIN_SHARE = 0.5; // a node and its only drawn child are one phrase from this share of its probability on
-
-export const ROW_PX = 24;
-const GAP_PX = 40;
-const MARGIN_PX = 14;
-const HUES = 6;
+const TOLD_ABOVE = 1; // nats
 
 // The nodes to draw, parents first: those of at least `least`, and of these the `most` probable.
 function kept(tree, least, most) {
@@ -54,57 +50,21 @@ export function leastFor(tree, most) {
   return falling.length <= most ? tree.cutoff : Math.min(1, falling[most - 1] * 1.0000001);
 }
 
-// { places, width, height, rootY }: each leaf on a row of its own, a parent midway of its children, in drawing order.
-// `widthOf(branch)` is what a phrase takes; `isClosed(branch)` hides what hangs below it.
-export function layout(drawn, widthOf, isClosed) {
-  const places = [];
-  let rows = 0;
-  const place = (branch, parent, index, siblings) => {
-    const here = {
-      branch,
-      parent,
-      index,
-      siblings,
-      depth: parent ? parent.depth + 1 : 1,
-      hue: parent?.hue ?? (siblings > 1 ? index % HUES : null), // one for each branch of the first fork
-      x: parent ? parent.x + parent.width + GAP_PX : MARGIN_PX + GAP_PX,
-      width: widthOf(branch),
-      closed: branch.children.length > 0 && isClosed(branch),
-      y: 0,
-    };
-    places.push(here);
-    return here;
-  };
-  // an explicit stack: a tree may be a thousand phrases deep
-  const open = [];
-  const enter = (branch, parent, index, siblings) => {
-    const here = place(branch, parent, index, siblings);
-    open.push({ here, next: 0 });
-  };
-  drawn.children.forEach((child, index) => {
-    enter(child, null, index, drawn.children.length);
-    while (open.length) {
-      const top = open[open.length - 1];
-      const { here } = top;
-      const below = here.closed ? [] : here.branch.children;
-      if (top.next < below.length) {
-        enter(below[top.next], here, top.next++, below.length);
-        continue;
-      }
-      open.pop();
-      here.y = below.length ? (here.top + here.bottom) / 2 : MARGIN_PX + (rows++ + 0.5) * ROW_PX;
-      if (here.parent) {
-        here.parent.top = Math.min(here.parent.top ?? Infinity, here.y);
-        here.parent.bottom = Math.max(here.parent.bottom ?? -Infinity, here.y);
-      }
-    }
-  });
-  const roots = places.filter((item) => !item.parent).map((item) => item.y);
-  return {
-    places,
-    width: Math.ceil(Math.max(0, ...places.map((item) => item.x + item.width)) + MARGIN_PX),
-    height: Math.ceil(Math.max(rows, 1) * ROW_PX + 2 * MARGIN_PX),
-    rootY: roots.length ? (Math.min(...roots) + Math.max(...roots)) / 2 : MARGIN_PX + ROW_PX / 2,
-    rootX: MARGIN_PX,
-  };
+export function probabilityOf(tree, branch) {
+  return tree.probabilities[branch.last];
+}
+
+export function liftOf(tree, branch) {
+  return tree.lifts ? tree.lifts[branch.last] : null;
+}
+
+// Nats that a phrase adds to its parent's lift; the root's is 0.
+export function gainOf(tree, { branch, parent }) {
+  const [lift, before] = [liftOf(tree, branch), parent ? liftOf(tree, parent.branch) : 0];
+  return lift === null || before === null ? null : lift - before;
+}
+
+// Whether a gain is worth writing words in its colour.
+export function isTold(gain) {
+  return gain !== null && Math.abs(gain) >= TOLD_ABOVE;
 }
