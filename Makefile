@@ -19,13 +19,13 @@ lint: install
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/cog --check README.md
+	$(BIN)/cog --check docs/reference.md
 
 bench: install
 	$(BIN)/python -m tests.bench.bench_engine
 
 docs: install
-	$(BIN)/cog -r README.md
+	$(BIN)/cog -r docs/reference.md
 
 install: $(INSTALLED)
 

@@ -1,6 +1,6 @@
-"""The generated parts of the README's reference: help texts and the log's schema, taken from the code itself.
+"""The generated parts of docs/reference.md: help texts and the log's schema, taken from the code itself.
 
-Called by cog (`make docs`); `make lint` fails where the README no longer says what these do.
+Called by cog (`make docs`); `make lint` fails where the reference no longer says what these do.
 """
 
 from pathlib import Path
@@ -17,6 +17,11 @@ def help_text(*command: str) -> str:
     """What `interpret COMMAND --help` prints, as a block of markdown."""
     printed = CliRunner().invoke(interpret, [*command, "--help"], prog_name="interpret", terminal_width=100).output
     return f"```\n{printed.rstrip()}\n```"
+
+
+def command_names() -> list[str]:
+    """All commands but the default one, whose options `interpret --help` prints."""
+    return sorted(name for name in interpret.commands if name != "run")
 
 
 def log_schema() -> str:

@@ -132,8 +132,7 @@ def write_model(folder: Path, family: str = "gemma", vocab: int = VOCAB, **chang
     return folder
 
 
-def tiny_subject(folder: Path, family: str = "gemma") -> Subject:
-    """A subject of that family, written to `folder` and loaded from there."""
-    write_model(folder / "model", family)
-    write_sae(folder / "sae")
-    return load_subject(SubjectSource(model=str(folder / "model"), sae=str(folder / "sae"), device="cpu"))
+def tiny_subject(folder: Path, family: str = "gemma", device: str = "cpu") -> Subject:
+    """A subject of that family, written to `folder` and loaded from there in float32."""
+    places = {"model": str(write_model(folder / "model", family)), "sae": str(write_sae(folder / "sae"))}
+    return load_subject(SubjectSource.parse({**places, "device": device, "dtype": "float32"}))
