@@ -66,7 +66,12 @@ def test_faulty_lines_are_counted_with_their_number_and_the_rest_is_kept(tmp_pat
     assert [document.text for document in found] == ["good", "last"]
     assert faults.n == len(faults.sentences) == 6
     for number, (sentence, why) in enumerate(
-        zip(faults.sentences, ["", "no JSON object", "no text", "no text", "not UTF-8", ""], strict=True), start=2
+        zip(
+            faults.sentences,
+            ["it is not JSON (Expecting", "no JSON object", "no text", "no text", "not UTF-8", ""],
+            strict=True,
+        ),
+        start=2,
     ):
         assert sentence.startswith(f"a.jsonl, line {number}")
         assert why in sentence
@@ -114,8 +119,9 @@ def test_a_file_that_does_not_exist_is_no_dataset(name: str) -> None:
 def test_an_unknown_kind_of_file_and_an_empty_folder_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ExamplesError, match=r"no file that ends in .txt, .jsonl, .parquet"):
         read(tmp_path)
-    with pytest.raises(ExamplesError, match=r"none of .txt, .jsonl, .parquet"):
-        read(write(tmp_path / "a.pdf", "x"))
+    for name, what_to_do in (("a.pdf", "convert it to one of them"), ("a.jsonl.gz", "unpack it first")):
+        with pytest.raises(ExamplesError, match=rf"none of .txt, .jsonl, .parquet; {what_to_do}\.$"):
+            read(write(tmp_path / name, "x"))
 
 
 def test_parquet_without_its_library_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,11 +11,11 @@ from agent.runlog import RunLog
 from eval.collect.corpus_pass import Collection, CollectSettings
 from eval.collect.examples import Harvested, harvest, harvested, imported
 from eval.collect.negatives import nearest
-from eval.collect.split import SHOWN_SHARE, split_of
+from eval.collect.split import SHOWN_SHARE, split_of, without_duplicates
 from eval.collect.windows import first_ids
 from probes.activations import feature_activations
 from probes.columns import Columns
-from probes.examples import Baseline, Collected
+from probes.examples import Baseline, Collected, Example, ExampleKind
 from probes.subject import Subject
 from tests.fitting import fitting, texts
 from tests.logged import corpus_identity
@@ -44,9 +44,10 @@ def test_each_feature_comes_once_in_order_with_what_fires_it_before_what_does_no
     neighbours = nearest(fitted.sae, FEATURES)
     for item in items:
         collected = collection.features[item.found.feature]
-        n = len(collected.examples)
+        distinct = without_duplicates(collected.examples)
+        n = len(distinct)
         assert item.found.activity == collected.activity
-        assert [*item.found.examples[:n]] == [*collected.examples]
+        assert [*item.found.examples[:n]] == distinct
         assert all(example.kind == "activating" and example.peak > 0 for example in collected.examples)
         assert {example.kind for example in item.found.examples[n:]} == {"random", "similar", "neighbour"}
         hard = {example.neighbour for example in item.found.examples[n:] if example.kind == "neighbour"}
@@ -114,9 +115,9 @@ def test_imported_texts_of_other_features_serve_as_negatives_where_a_feature_is_
     items = [*imported(fitted, given, seed=1)]
     assert [item.found.feature for item in items] == [*FEATURES]
     for item in items:
-        n = len(given[item.found.feature].examples)
-        own, silent = item.found.examples[:n], item.found.examples[n:]
-        assert [*own] == [*given[item.found.feature].examples]
+        distinct = without_duplicates(given[item.found.feature].examples)
+        own, silent = item.found.examples[: len(distinct)], item.found.examples[len(distinct) :]
+        assert [*own] == distinct
         assert "random" in {example.kind for example in silent}
         columns, front = Columns(fitted.sae, [item.found.feature]), first_ids(fitted)
         for example in silent:
@@ -129,3 +130,17 @@ def test_imported_texts_of_other_features_serve_as_negatives_where_a_feature_is_
 def test_imported_features_without_texts_are_kept(fitted: Subject) -> None:
     bare = Collected(3, None, (), [Baseline(3, "cats", "someone")])
     assert [*imported(fitted, {3: bare}, seed=0)] == [Harvested(bare, {})]
+
+
+def test_texts_that_read_nearly_alike_are_kept_once_on_whichever_side_they_would_be() -> None:
+    def text(kind: ExampleKind, words: str, peak: float, document: str) -> Example:
+        tokens = tuple(f" {word}" for word in words.split())
+        return Example(3, kind, document, tokens, (*(0.0,) * (len(tokens) - 1), peak))
+
+    old = "the old dog slept by the warm fire all night long"
+    silent = text("random", f"{old} .", 0, "a")
+    firing = [text("activating", old, 2, "b"), text("activating", f"{old} !", 1, "c")]
+    other = text("similar", "a cat sat on the wall and looked at the moon", 0, "d")
+    item = harvested(Collected(3, None, [silent, *firing, other]), seed=0)
+    assert [*item.found.examples] == [firing[0], other]
+    assert item.splitting.keys() == {"b", "d"}

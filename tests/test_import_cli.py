@@ -69,7 +69,7 @@ class TestImport:
         write(Path("mine.jsonl"), lines(texts))
         ran = interpret("examples", "--features", "4,38,40", *tiny, "--import", "mine.jsonl")
         assert (ran.status, ran.err.count("\n")) == (2, 1)
-        assert "feature 38 fires on 0 of its 3 strongest texts, and so do 2 of the 3 features looked at" in ran.err
+        assert "feature 38 fires on 0 of its 3 strongest texts, and so do 2 of 3 features" in ran.err
         assert stored() == {}
         assert interpret("examples", "--features", "4,40", *tiny, "--import", "mine.jsonl").status == 0
 
@@ -133,13 +133,13 @@ class Pages(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         model, source, index = self.path.removeprefix("/api/feature/").split("/")
+        self.server.asked.append(int(index))  # type: ignore[attr-defined]
         there = (model, source) == ("gemma-x", "6-res-jb") and int(index) <= 13
         body = json.dumps(api_record(index=index)).encode() if there else b""
         self.send_response(200 if there else 404)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
-        self.server.asked.append(int(index))  # type: ignore[attr-defined]
 
     def log_message(self, *_: Any) -> None:
         """Nothing to the terminal."""
@@ -173,7 +173,7 @@ class TestNeuronpedia:
         )
         assert found is not None
         assert [baseline.text for baseline in found.baselines] == ["cats"]
-        assert [example.text for example in found.examples] == [" a cats."] * 2
+        assert [example.text for example in found.examples] == [" a cats."]
 
     def test_what_the_log_has_is_not_fetched_again(
         self, interpret: Interpret, tiny: list[str], asked: list[int]

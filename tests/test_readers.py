@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from agent.evidence.excerpts import cut, key_of
 from eval.errors import ExamplesError
 from eval.readers import READERS, format_of, read_examples
 from eval.readers.spelling import spelled_out
@@ -40,6 +41,15 @@ def test_an_export_is_read_field_by_field(tmp_path: Path) -> None:
     assert (silent.kind, silent.quantile) == ("random", None)
     assert silent.document == active.document  # the same text is the same document
     assert cats.baselines == (Baseline(5, "cats", "oai_token-act-pair, gpt-4o-mini"),)
+
+
+def test_the_texts_of_a_document_have_places_of_their_own(tmp_path: Path) -> None:
+    long = [f" w{n}" for n in range(100)]
+    texts = [["a", " cat"], long, ["<s>", "one", " cat"], ["a", " cat"]]
+    records = [plain(f, tokens=t, activations=[0] * (len(t) - 1) + [1.0], document="d") for f in (5, 6) for t in texts]
+    reading = read_examples(write(tmp_path / "a.jsonl", lines(records)))
+    five, six = ([key_of(cut(e)) for e in reading.features[f].examples] for f in (5, 6))
+    assert five == six == ["d:0", "d:38", "d:103", "d:0"]  # the long one is cut to its last 64 tokens
 
 
 def test_activity_comes_from_the_bars(tmp_path: Path) -> None:

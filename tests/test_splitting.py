@@ -66,7 +66,7 @@ def test_the_word_of_a_peak_is_whole_even_where_its_tokens_are_not() -> None:
     assert peak_word(Example(3, "activating", "d", (" dog",), (1.0,))) == "dog"
 
 
-def test_new_words_are_those_that_no_shown_example_peaks_on() -> None:
+def test_new_words_are_those_that_no_shown_example_has() -> None:
     shown = [example("dog barks"), example("a Cat sleeps", peak=1)]
-    fresh, known = example("hound barks"), example("the cat purrs", peak=1)
-    assert on_new_words([fresh, known], shown) == [fresh]
+    fresh, known, met = example("hound barks"), example("the cat purrs", peak=1), example("it barks", peak=1)
+    assert on_new_words([fresh, known, met, example("- dogs")], shown) == [fresh]

@@ -4,7 +4,6 @@ All are streamed, never whole in memory. Knows no model and no tokenizer.
 """
 
 import hashlib
-import json
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -15,6 +14,8 @@ from typing import Any
 
 from eval.collect.content import FRONT_BYTES, content_of
 from eval.errors import ExamplesError
+from eval.readers.base import RecordError
+from eval.readers.json_stream import decoded
 from probes.demo.text import Writer
 from probes.demo.world import load_world
 
@@ -30,6 +31,7 @@ _PARAGRAPH = 1 << 17
 _LINE = 1 << 24
 """Characters that a line of JSON may have: 16 Mi."""
 _TOLD = 20
+_PACKED = (".gz", ".bz2", ".xz", ".zst", ".zip")
 _HALF = re.compile("[\ud800-\udfff]")
 
 
@@ -82,7 +84,7 @@ def documents(source: str, faults: Faults, text_key: str = "text", seed: int = 0
             yield document
     if n == 0:
         why = f" ({faults.n:,} faults, the first: {faults.sentences[0].rstrip('.')})" if faults.n else ""
-        raise ExamplesError(f"Corpus {source} holds no text{why}; give one that has some.")
+        raise ExamplesError(f"Corpus {source} holds no text{why}; give --corpus one that has some under --text-key.")
 
 
 def content(source: str) -> str:
@@ -107,7 +109,10 @@ def _read(source: str, faults: Faults, text_key: str, seed: int) -> Iterator[Doc
     if path.is_file():
         return _file(path, faults, text_key)
     if path.suffix in _FORMATS or source.startswith((".", "/", "~")):
-        raise ExamplesError(f"Corpus {source} does not exist.")
+        raise ExamplesError(
+            f"Corpus {source} does not exist; give --corpus a file or folder of {_ENDINGS}, the name of a Hugging Face "
+            "dataset, or demo."
+        )
     return _dataset(source, faults, text_key)
 
 
@@ -123,7 +128,7 @@ def _demo(seed: int) -> Iterator[Document]:
 def _folder(folder: Path, faults: Faults, text_key: str) -> Iterator[Document]:
     paths = _files(folder)
     if not paths:
-        raise ExamplesError(f"Corpus folder {folder} has no file that ends in {', '.join(_FORMATS)}.")
+        raise ExamplesError(f"Corpus folder {folder} has no file that ends in {_ENDINGS}; name another with --corpus.")
     for path in paths:
         yield from _file(path, faults, text_key)
 
@@ -134,7 +139,8 @@ def _files(folder: Path) -> list[Path]:
 
 def _file(path: Path, faults: Faults, text_key: str) -> Iterator[Document]:
     if path.suffix not in _FORMATS:
-        raise ExamplesError(f"Corpus {path} is none of {', '.join(_FORMATS)}; rename or convert it.")
+        packed = "unpack it first" if path.suffix in _PACKED else "convert it to one of them"
+        raise ExamplesError(f"Corpus {path} is none of {_ENDINGS}; {packed}.")
     try:
         yield from _FORMATS[path.suffix](path, faults, text_key)
     except OSError as error:
@@ -194,9 +200,9 @@ def _json_lines(path: Path, faults: Faults, text_key: str) -> Iterator[Document]
             faults.add(f"{path.name}, line {line.number:,} is longer than {_LINE:,} characters.")
             continue
         try:
-            yield Document(f"{path.name}:{line.number}", _field(json.loads(line.text), text_key))
-        except (ValueError, RecursionError) as error:
-            faults.add(f"{path.name}, line {line.number:,}: {_first_line(error)}.")
+            yield Document(f"{path.name}:{line.number}", _field(decoded(line.text), text_key))
+        except RecordError as fault:
+            faults.add(f"{path.name}, line {line.number:,}: {fault}.")
 
 
 def _parquet(path: Path, faults: Faults, text_key: str) -> Iterator[Document]:
@@ -206,7 +212,9 @@ def _parquet(path: Path, faults: Faults, text_key: str) -> Iterator[Document]:
         file = parquet.ParquetFile(path)
         if text_key not in file.schema_arrow.names:
             have = ", ".join(file.schema_arrow.names)
-            raise ExamplesError(f"Corpus {path} has no column {text_key!r}, only {have}; name the one with the text.")
+            raise ExamplesError(
+                f"Corpus {path} has no column {text_key!r}, only {have}; name the one with the text by --text-key."
+            )
         number = 0
         for batch in file.iter_batches(batch_size=256, columns=[text_key]):
             for value in batch.column(0).to_pylist():
@@ -233,15 +241,15 @@ def _dataset(source: str, faults: Faults, text_key: str) -> Iterator[Document]:
 def _value(identity: str, where: str, value: object, faults: Faults) -> Iterator[Document]:
     try:
         yield Document(identity, _field({"text": value}, "text"))
-    except ValueError as error:
-        faults.add(f"{where}: {error}.")
+    except RecordError as fault:
+        faults.add(f"{where}: {fault}.")
 
 
 def _field(record: object, text_key: str) -> str:
     if not isinstance(record, dict):
-        raise ValueError("it is no JSON object")
+        raise RecordError("it is no JSON object")
     if not isinstance(record.get(text_key), str):
-        raise ValueError(f"it has no text under {text_key!r}")
+        raise RecordError(f"it has no text under {text_key!r}")
     return _whole(record[text_key])
 
 
@@ -269,3 +277,4 @@ _FORMATS: dict[str, Callable[[Path, Faults, str], Iterator[Document]]] = {
     ".jsonl": _json_lines,
     ".parquet": _parquet,
 }
+_ENDINGS = ", ".join(_FORMATS)

@@ -13,7 +13,7 @@ from eval.collect.corpora import Document
 from eval.collect.corpus_pass import SILENT, Collection, CollectSettings, PassWatch, Pool, PoolWindow, collect
 from eval.collect.negatives import Negatives, PoolFirings, nearest, pool_firings
 from eval.collect.own_texts import check_own
-from eval.collect.split import split_of
+from eval.collect.split import split_of, without_duplicates
 from eval.collect.token_text import Spelling
 from probes.examples import Collected, Example, Split
 from probes.subject import Subject
@@ -33,9 +33,13 @@ class Harvested:
 
 
 def harvested(found: Collected, seed: int) -> Harvested:
-    """The examples as they came, their documents on the sides that the seed puts them on."""
-    documents = {example.document for example in found.examples}
-    return Harvested(found, {document: split_of(document, seed) for document in documents})
+    """The examples less near-duplicates, their documents on the sides that the seed puts them on.
+
+    Of texts that are alike one on which the feature fires stays before one on which it is silent, else the first.
+    """
+    examples = tuple(without_duplicates(sorted(found.examples, key=lambda example: example.kind != "activating")))
+    documents = {example.document for example in examples}
+    return Harvested(replace(found, examples=examples), {document: split_of(document, seed) for document in documents})
 
 
 def harvest(

@@ -68,9 +68,9 @@ def peak_word(example: Example) -> str:
 
 
 def on_new_words(held_out: Sequence[Example], shown: Iterable[Example]) -> list[Example]:
-    """The held-out examples whose peak stands on a word on which no shown example peaks."""
-    seen = {peak_word(example) for example in shown}
-    return [example for example in held_out if peak_word(example) not in seen]
+    """The held-out examples whose peak stands on a word that no shown example has anywhere."""
+    seen = {word for example in shown for word in re.findall(r"\w+", example.text.lower())}
+    return [example for example in held_out if (word := peak_word(example)) and word not in seen]
 
 
 def shingles(text: str) -> set[tuple[str, ...]]:

@@ -29,6 +29,8 @@ class Gathered:
         self._examples: dict[int, list[Example]] = defaultdict(list)
         self._baselines: dict[int, list[Baseline]] = defaultdict(list)
         self._activities: dict[int, Activity] = {}
+        self._starts: dict[str, dict[tuple[str, ...], int]] = defaultdict(dict)
+        """Of each document, where its texts begin: sources do not say, so they stand one behind the other."""
 
     def add_text(
         self,
@@ -50,7 +52,16 @@ class Gathered:
         if kind is not None and (kind == "activating") is not fires:
             raise RecordError(f"it is called {kind}, but the feature {'fires' if fires else 'never fires'} in it")
         found = kind or ("activating" if fires else "random")
-        self.add(Example(feature, found, document or named_by_text(tokens), tokens, activations, start=cut))
+        document = document or named_by_text(tokens)
+        self.add(Example(feature, found, document, tokens, activations, start=cut + self._start(document, tokens)))
+
+    def _start(self, document: str, tokens: tuple[str, ...]) -> int:
+        """Where a text begins in its document: the same for the same text, and no two texts overlap."""
+        starts = self._starts[document]
+        if tokens not in starts:
+            last = next(reversed(starts), ())
+            starts[tokens] = starts.get(last, 0) + len(last)
+        return starts[tokens]
 
     def add(self, example: Example) -> None:
         """One example; its stratum is found later, when the feature's maximum is known."""
