@@ -108,6 +108,11 @@ def key_of(field: str) -> str:
     return _SHOWN_AS.get(field, field).replace("_", "-")
 
 
+def option_of(field: str) -> str:
+    """A field's option: `top_k` -> `--top-k`."""
+    return f"--{key_of(field)}"
+
+
 def resolve(options: Mapping[str, Any], settings_file: Path | None = None) -> RunConfig:
     """The config made of defaults, the settings file and `options`, given by key; an option that is None says nothing.
 
@@ -118,8 +123,10 @@ def resolve(options: Mapping[str, Any], settings_file: Path | None = None) -> Ru
     in_file = read_settings(settings_file) if settings_file else {}
     given = {key: value for key, value in options.items() if value is not None}
     merged = _without_rivals(in_file, given) | given
-    group = {name: value.parse(_fields(value, merged)) for name, value in GROUPS.items() if name != "subject"}
-    subject = SubjectSource.parse(_fields(SubjectSource, merged))
+    group = {
+        name: value.parse(_fields(value, merged), option_of) for name, value in GROUPS.items() if name != "subject"
+    }
+    subject = SubjectSource.parse(_fields(SubjectSource, merged), option_of)
     probe = {name: group[name] for name in ("vector", "tree", "tokens", "steering")}
     plan = {"weights_plan": (merged["weights"],)} if "weights" in merged else {}
     others = {name: group[name] for name in ("examples", "score")}
@@ -153,7 +160,7 @@ def _group_settings(path: Path, table: str, content: object) -> dict[str, Any]:
     }
     if table != "subject":  # a model may stand in the file and its SAE on the command line
         try:
-            value.parse(_fields(value, settings))
+            value.parse(_fields(value, settings), key_of)
         except SettingsError as error:
             raise SettingsError(f"In settings file {path}, table [{table}]: {error}") from None
     return settings

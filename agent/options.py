@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import click
 from click.core import ParameterSource
 
-from agent.config import GROUPS, SETTINGS_FILE, key_of
+from agent.config import GROUPS, SETTINGS_FILE, key_of, option_of
 from probes.settings import AUTO, PROMPTS
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -173,7 +173,7 @@ def _setting(group: str, field: str, help_text: str, kind: Any = str, **kwargs: 
     shown = f"  [default: {said}]" if is_said else ""
     kwargs.setdefault("metavar", None)
     return click.option(
-        kwargs.pop("flag", f"--{key_of(field)}"),
+        kwargs.pop("flag", option_of(field)),
         key_of(field).replace("-", "_"),
         cls=GroupedOption,
         heading=group.capitalize(),

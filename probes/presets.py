@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationError, ValidatorFunctionWrapHandler, field_validator, model_validator
 
 from probes.settings import AUTO, Auto, Value
 
@@ -100,7 +100,7 @@ class SubjectSource(Value):
     @classmethod
     def _name_is_known(cls, name: str | None) -> str | None:
         if name is not None and name not in PRESETS:
-            raise ValueError(f"the subjects known by name are {', '.join(PRESETS)}; for others give a model and an SAE")
+            raise ValueError(f"the subjects known by name are {', '.join(PRESETS)}; for others give --model and --sae")
         return name
 
     @field_validator("device")
@@ -109,6 +109,14 @@ class SubjectSource(Value):
         if not _DEVICE.fullmatch(device):
             raise ValueError("a device is auto, cpu, cuda, cuda:N or mps")
         return device
+
+    @field_validator("per_layer", mode="wrap")
+    @classmethod
+    def _per_layer_is_known(cls, fed: object, handler: ValidatorFunctionWrapHandler) -> object:
+        try:
+            return handler(fed)
+        except ValidationError:  # of which a union would report one for each of its members
+            raise ValueError("it is placeholder, zeros, or a token's id") from None
 
     @field_validator("input_scale", mode="before")
     @classmethod
@@ -121,16 +129,20 @@ class SubjectSource(Value):
     @model_validator(mode="after")
     def _one_way_of_placing(self) -> Self:
         if self.device_map and self.device != "auto":
-            raise ValueError("give either a device or a device_map, not both")
+            raise ValueError("give either --device or --device-map, not both")
         return self
 
     @model_validator(mode="after")
     def _one_way_of_naming(self) -> Self:
         named, given = self.name is not None, (bool(self.model), bool(self.sae))
         if named and any(given):
-            raise ValueError("give either the name of a subject, or a model and an SAE, not both")
-        if not named and not all(given):
-            raise ValueError("a model and an SAE are given together")
+            raise ValueError("give either --subject, or --model and --sae, not both")
+        if not named and not any(given):
+            raise ValueError("no subject is named; give --subject, or --model and --sae")
+        if not named and not self.sae:
+            raise ValueError(f"the model {self.model} comes without an SAE; name one by --sae")
+        if not named and not self.model:
+            raise ValueError(f"the SAE {self.sae} comes without a model; name the one it was trained on by --model")
         return self
 
     @property

@@ -7,6 +7,7 @@ blends and several PCA components go beyond it. Defaults live here and nowhere e
 import hashlib
 import math
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -59,8 +60,8 @@ class Value(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     @classmethod
-    def parse(cls, data: object) -> Self:
-        """The value made of `data`, or a `SettingsError` that names the first field at fault."""
+    def parse(cls, data: object, called: Callable[[str], str] = str) -> Self:
+        """The value made of `data`, or a `SettingsError` that names the first field at fault as it is `called`."""
         try:
             return cls.model_validate(data)
         except ValidationError as error:
@@ -68,7 +69,8 @@ class Value(BaseModel):
             message = fault["msg"].removeprefix("Value error, ")
             if not fault["loc"]:
                 raise SettingsError(f"These settings do not go together: {message}.") from None
-            where = ".".join(map(str, fault["loc"]))
+            field, *inside = map(str, fault["loc"])
+            where = ".".join([called(field), *inside])
             raise SettingsError(f"Setting {where}={fault['input']!r} is not usable: {message}.") from None
 
 
@@ -120,7 +122,10 @@ class VectorSettings(Value):
     @classmethod
     def _weights_are_known(cls, weights: str) -> str:
         if weights != AUTO:
-            blend_share(weights)
+            try:
+                blend_share(weights)
+            except ValueError as error:
+                raise ValueError(f"{error}, or {AUTO}") from None
         return weights
 
     @field_validator("scale", mode="wrap")
@@ -257,7 +262,7 @@ class SteeringSettings(Value):
         if data.get("mode") == "none":
             return {name: value for name, value in data.items() if name not in cls.model_fields} | {"mode": "none"}
         if "mode" not in data and data:
-            raise ValueError(f"{', '.join(data)} is about steering, which is off; choose steer: add or clamp")
+            raise ValueError(f"{', '.join(data)} is about steering, which is off; choose --steer add or clamp")
         return data
 
     @model_validator(mode="after")
@@ -306,5 +311,5 @@ def blend_share(weights: str) -> float:
         return float(weights == "decoder")
     match = _BLEND.fullmatch(weights)
     if match is None or not 0 <= (share := float(match["share"])) <= 1 or math.isnan(share):
-        raise ValueError("weights are encoder, decoder, blend:b with b from 0 to 1, or auto")
+        raise ValueError("weights are encoder, decoder or blend:b with b from 0 to 1")
     return share

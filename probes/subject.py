@@ -239,12 +239,14 @@ def _per_layer(source: SubjectSource, model: PreTrainedModel) -> int | PerLayer 
     tables = other_tables(model)
     if not tables and source.per_layer is not None:
         raise SubjectError(
-            f"per_layer={source.per_layer} has no meaning for {source.preset.model}, a {type(model).__name__}: "
+            f"--per-layer {source.per_layer} has no meaning for {source.preset.model}, a {type(model).__name__}: "
             "it looks token ids up once only; leave it out."
         )
     rows = min((table.num_embeddings for table in tables), default=0)
     if isinstance(source.per_layer, int) and source.per_layer >= rows:
-        raise SubjectError(f"per_layer={source.per_layer} is beyond the {rows} rows of the model's second table.")
+        raise SubjectError(
+            f"--per-layer {source.per_layer} is beyond the {rows} rows of the second table; give an id below it."
+        )
     if source.per_layer is None and tables:
         return "placeholder"
     return source.per_layer

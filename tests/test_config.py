@@ -84,7 +84,7 @@ def test_half_of_a_subject_may_stand_in_the_file() -> None:
         ("[tree]\ncutoff = 0\n", ["interpret.toml", "[tree]", "cutoff=0"]),
         ("[vector]\nscale = nan\n", ["[vector]", "scale=nan"]),
         ('[run]\nrounds = "many"\n', ["[run]", "rounds='many'"]),
-        ('[subject]\nmodel = "m"\n', ["model and an SAE"]),
+        ('[subject]\nmodel = "m"\n', ["the model m comes without an SAE"]),
         ('[subject]\nsubject = "nobody"\n', ["nobody", "demo"]),
     ],
 )
@@ -131,8 +131,18 @@ def test_a_file_that_is_missing_or_not_text() -> None:
     ],
 )
 def test_absurd_values_are_refused_by_name(key: str, value: object) -> None:
-    with pytest.raises(SettingsError, match=key.replace("-", "_")):
+    with pytest.raises(SettingsError, match=f"--{key}="):
         resolve({key: value})
+
+
+@pytest.mark.parametrize(("key", "value"), [("steer", "harder"), ("subject", "nobody"), ("per-layer", "ones")])
+def test_a_setting_is_called_by_its_option_or_its_key_in_a_file(key: str, value: str) -> None:
+    with pytest.raises(SettingsError, match=f"Setting --{key}='{value}' is not usable"):
+        resolve({key: value})
+    if key == "steer":
+        settings_file(f'[steering]\n{key} = "{value}"\n')
+        with pytest.raises(SettingsError, match=f"table .steering.: Setting {key}='{value}' is not usable"):
+            resolve({})
 
 
 OF_COMMANDS = {"features", "new", "dry-run", "imported", "form", "run-id", "corpus-id", "settings-file", "plot"}

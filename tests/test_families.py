@@ -109,14 +109,14 @@ def test_the_second_table_s_row_is_a_setting(tmp_path: Path) -> None:
         source = family_source(tmp_path, FAMILIES["gemma4"], per_layer=said)
         assert source.per_layer == kept
     assert family_subject(tmp_path, FAMILIES["gemma4"], per_layer="0").card.per_layer == 0
-    with pytest.raises(SubjectError, match="per_layer=320 is beyond the 320 rows"):
+    with pytest.raises(SubjectError, match="--per-layer 320 is beyond the 320 rows"):
         family_subject(tmp_path, FAMILIES["gemma4"], per_layer="320")
     with pytest.raises(SettingsError, match="per_layer"):
         SubjectSource.parse({"per_layer": "mean"})
 
 
 def test_a_model_with_one_table_takes_no_setting_for_a_second(tmp_path: Path) -> None:
-    with pytest.raises(SubjectError, match=r"per_layer=zeros has no meaning for .* a LlamaForCausalLM"):
+    with pytest.raises(SubjectError, match=r"--per-layer zeros has no meaning for .* a LlamaForCausalLM"):
         family_subject(tmp_path, FAMILIES["llama"], per_layer="zeros")
 
 

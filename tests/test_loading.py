@@ -58,8 +58,8 @@ def test_the_rows_of_a_float32_model_are_its_own(source: SubjectSource) -> None:
     [
         ({"dtype": "int8"}, "dtype='int8' is not usable"),
         ({"device_map": "everywhere"}, "device_map='everywhere' is not usable"),
-        ({"device_map": "auto", "device": "cpu"}, "either a device or a device_map, not both"),
-        ({"per_layer": -1}, "per_layer"),
+        ({"device_map": "auto", "device": "cpu"}, "either --device or --device-map, not both"),
+        ({"per_layer": -1}, "per_layer=-1 is not usable: it is placeholder, zeros, or a token's id"),
     ],
 )
 def test_what_cannot_be_asked_for_is_said(source: SubjectSource, fields: dict[str, object], says: str) -> None:

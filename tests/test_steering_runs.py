@@ -176,7 +176,7 @@ def test_the_settings_come_from_options_and_files(tmp_path: Path) -> None:
     config: RunConfig = resolve({"at": "after"}, file)
     assert (config.probe.steering.strength, config.probe.steering.at) == (3.0, "after")
     assert resolve({"steer": "none"}, file).probe.steering == SteeringSettings()
-    with pytest.raises(SettingsError, match="choose steer"):
+    with pytest.raises(SettingsError, match="choose --steer"):
         resolve({"strength": 3.0})
 
 

@@ -254,7 +254,7 @@ def test_weights_that_lack_a_tensor_are_refused(model_folder: Path, sae_folder: 
 @pytest.mark.parametrize("place", ["./nowhere", "/no/such/folder", "a/b/c", "", "x y"])
 def test_a_place_that_is_neither_folder_nor_hub_id_is_said(model_folder: Path, place: str) -> None:
     if not place:
-        with pytest.raises(SettingsError, match="given together"):
+        with pytest.raises(SettingsError, match="comes without an SAE; name one by --sae"):
             source(model_folder, place)
         return
     with pytest.raises(SubjectError, match="is not a folder on this machine"):
@@ -265,10 +265,10 @@ def test_a_place_that_is_neither_folder_nor_hub_id_is_said(model_folder: Path, p
     ("fields", "says"),
     [
         ({"name": "nonesuch"}, "known by name are demo, gemma-2b/0-res-jb"),
-        ({"model": "a"}, "given together"),
-        ({"sae": "a"}, "given together"),
-        ({"name": "demo", "model": "a", "sae": "b"}, "not both"),
-        ({"name": None}, "given together"),
+        ({"model": "a"}, "the model a comes without an SAE; name one by --sae"),
+        ({"sae": "a"}, "the SAE a comes without a model; .* by --model"),
+        ({"name": "demo", "model": "a", "sae": "b"}, "either --subject, or --model and --sae, not both"),
+        ({"name": None}, "give --subject, or --model and --sae"),
         ({"device": "tpu"}, "a device is auto, cpu"),
     ],
 )
