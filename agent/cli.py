@@ -33,6 +33,7 @@ from agent.options import (
 from agent.schema import Status
 from agent.secrets import blank_output
 from probes.errors import InterpretError, SettingsError
+from probes.evidence import RANKS, Rank
 
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 _FEATURES = click.option(
@@ -40,6 +41,13 @@ _FEATURES = click.option(
 )
 _OF_RUNS = ("runs", "plot", "as_json", "scorers", "seed")
 """What of the options of `interpret compare` is about `--runs`."""
+_RANK = click.option(
+    "--rank",
+    type=click.Choice(RANKS),
+    default="probability",
+    show_default=True,
+    help="Order a tree's phrases by probability, or by probability times lift: what the ghost adds.",
+)
 _STATUSES: tuple[Status, ...] = ("labelled", "abstained", "failed")
 
 
@@ -92,7 +100,8 @@ def run(features: str, new: bool, dry_run: bool, settings_file: Path | None, **o
 @click.option("--svg", "svg_file", type=Path, metavar="FILE", help="Write a picture.")
 @click.option("--png", "png_file", type=Path, metavar="FILE", help="Write the picture as pixels.")
 @click.option("--dot", "as_dot", is_flag=True, help="Print the picture in graphviz's language.")
-@click.option("--trim", type=float, metavar="P", help="Draw what is at least this probable; else the most probable.")
+@click.option("--trim", type=float, metavar="P", help="Draw what is at least this probable; else what ranks first.")
+@_RANK
 @tree_options
 def tree(
     feature: str,
@@ -101,6 +110,7 @@ def tree(
     png_file: Path | None,
     as_dot: bool,
     trim: float | None,
+    rank: Rank,
     settings_file: Path | None,
     **options: Any,
 ) -> None:
@@ -113,7 +123,8 @@ def tree(
         refuse(["trim"], "says what is drawn, and --json prints the whole tree; leave one of them out.")
     if trim is not None and not 0 <= trim <= 1:
         raise SettingsError(f"Setting trim={trim!r} is not usable: it is a probability, from 0 to 1.")
-    show_tree(resolve(by_key(options), settings_file), feature, TreeOutput(as_json, as_dot, svg_file, png_file, trim))
+    output = TreeOutput(as_json, as_dot, svg_file, png_file, trim, rank)
+    show_tree(resolve(by_key(options), settings_file), feature, output)
 
 
 @interpret.command()
@@ -156,12 +167,13 @@ def log(
 @interpret.command()
 @click.argument("feature", type=int)
 @click.option("--run", "run_id", type=int, metavar="RUN", help="The run; the latest one unless given.")
+@_RANK
 @log_options
-def show(feature: int, run_id: int | None, settings_file: Path | None, **options: Any) -> None:
+def show(feature: int, run_id: int | None, rank: Rank, settings_file: Path | None, **options: Any) -> None:
     """Show everything the log knows about one feature."""
     from agent.commands.log import show_feature
 
-    show_feature(resolve(by_key(options), settings_file).log, feature, run_id)
+    show_feature(resolve(by_key(options), settings_file).log, feature, run_id, rank)
 
 
 @interpret.command()

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Literal, get_args
 
 from probes.settings import ProbeKind, ProbeSettings, VectorSettings
 
@@ -25,6 +25,10 @@ class ScoredToken:
     token: str
     score: float
 
+
+Rank = Literal["probability", "lift"]
+"""What nodes are ordered by; `lift`: probability times lift, which is what the ghost adds."""
+RANKS = get_args(Rank)
 
 FAILED_ABOVE = 0.05
 """A tree whose p-value is larger tells no more than a random direction's."""
@@ -78,6 +82,19 @@ class Tree:
             return (None,) * self.n_nodes
         pairs = zip(self.probabilities, self.contrast.null, strict=True)
         return tuple(None if null is None else math.log(p / null) for p, null in pairs)
+
+    def ranks(self, by: Rank) -> tuple[float, ...]:
+        """Per node what orders it among its siblings, largest first; never more than its parent's.
+
+        By `lift` that is the largest probability times lift of it and of all below it, in nats; what was not looked at
+        counts as 0. A tree without contrast is ordered by probability.
+        """
+        if by == "probability" or self.contrast is None:
+            return self.probabilities
+        gains = [p * (lift or 0.0) for p, lift in zip(self.probabilities, self.lifts, strict=True)]
+        for node in range(self.n_nodes - 1, 0, -1):
+            gains[self.parents[node]] = max(gains[self.parents[node]], gains[node])
+        return tuple(gains)
 
     @property
     def n_nodes(self) -> int:
@@ -146,8 +163,8 @@ class Sweep:
 Evidence = Tree | TokenList | Projection | Sweep
 
 
-def tree_json(tree: Tree) -> dict[str, Any]:
-    """The tree as nested dicts, as `interpret tree --json` prints it: cumulative probabilities, children falling."""
+def tree_json(tree: Tree, by: Rank = "probability") -> dict[str, Any]:
+    """The tree as nested dicts, as `interpret tree --json` prints it: cumulative probabilities, children by rank."""
     columns = zip(tree.token_ids, tree.probabilities, strict=True)
     nodes = [_node_json(tree, token_id, probability) for token_id, probability in columns]
     if tree.contrast:
@@ -155,8 +172,9 @@ def tree_json(tree: Tree) -> dict[str, Any]:
             nodes, tree.contrast.null, tree.contrast.centroid, tree.lifts, strict=True
         ):
             node |= {"null": null, "centroid": centroid, "lift": lift}
-    for node, parent in zip(nodes[1:], tree.parents[1:], strict=True):
-        nodes[parent]["children"].append(node)
+    ranks = tree.ranks(by)
+    for place in sorted(range(1, tree.n_nodes), key=lambda place: -ranks[place]):
+        nodes[tree.parents[place]]["children"].append(nodes[place])
     return {
         "feature": tree.feature,
         "settings": tree.settings.model_dump(mode="json"),

@@ -20,7 +20,7 @@ from agent.evidence.wording import percent, phrase_words, token_words
 from agent.terminal.drawing import tree_dot, tree_svg
 from agent.terminal.layout import MOST_GAIN, gain_hue
 from agent.terminal.raster import tree_png
-from probes.evidence import Contrast, Tree
+from probes.evidence import Contrast, Tree, tree_json
 from tests.fault_runs import commands, environment
 from tests.score_commands import tiny_options
 from tests.trees import DOG, NASTY, tree_of
@@ -61,6 +61,24 @@ def test_trimming_by_count_keeps_the_most_probable_and_their_parents(most: int) 
     ranked = sorted(DOG.probabilities[1:], reverse=True)
     assert kept.n_drawn == most
     assert min(branch.probability for branch, _ in kept.walk()) == ranked[most - 1]
+
+
+def test_ranked_by_lift_what_the_ghost_adds_comes_first() -> None:
+    tree = tree_of([(["the", " thing"], 0.5), (["a", " dog"], 0.3), (["a", " man"], 0.1)])
+    the, a, thing, dog, man = range(1, 6)
+    nulls = {the: 0.5, a: 0.35, thing: 0.5, dog: 0.01, man: 0.3}
+    tree = contrasted(tree, [nulls[node] for node in range(1, 6)])
+    assert phrases(drawn(tree, Trim()).root) == ["the thing", "a"]
+    root = drawn(tree, Trim(rank="lift")).root
+    assert phrases(root) == ["a", "the thing"]
+    assert phrases(root.children[0]) == [" dog", " man"]
+    assert phrases(drawn(tree, Trim(most=2, rank="lift")).root) == ["a dog"]
+    assert tree.ranks("lift")[a] == pytest.approx(0.3 * math.log(0.3 / 0.01))
+    told = tree_json(tree, "lift")["root"]["children"]
+    assert [child["token"] for child in told] == ["a", "the"]
+    assert [child["token"] for child in tree_json(tree)["root"]["children"]] == ["the", "a"]
+    bare = replace(tree, contrast=None)
+    assert bare.ranks("lift") == bare.probabilities
 
 
 def test_trimming_by_probability() -> None:

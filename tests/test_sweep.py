@@ -305,6 +305,8 @@ def test_centroid_and_pca_may_be_auto_on_the_command_line(config: RunConfig, int
 
 def test_a_tree_with_auto_is_printed_with_its_sweep(config: RunConfig, capsys: pytest.CaptureFixture[str]) -> None:
     output = TreeOutput(as_json=True, as_dot=False, svg_file=None, png_file=None, least=None)
+    with pytest.raises(SettingsError, match="no lift to be ranked by"):  # the config has its contrast off
+        show_tree(config, "3", replace(output, rank="lift"))
     show_tree(config, "3", output)
     found = json.loads(capsys.readouterr().out)
     (chosen,) = [point for point in found["sweep"]["points"] if point["chosen"]]

@@ -26,7 +26,7 @@ from agent.terminal.display import (
 )
 from agent.terminal.outline import tree_outline
 from agent.terminal.sweep import sweep_table
-from probes.evidence import Evidence, Projection, Sweep, TokenList, Tree
+from probes.evidence import Evidence, Projection, Rank, Sweep, TokenList, Tree
 
 _TREE_NODES = 40
 
@@ -56,8 +56,11 @@ def show_labels(path: Path, run_id: int, search: str | None, status: Status | No
         console().print(Text("No label of this run meets that." if search or status else "No label yet."))
 
 
-def show_feature(path: Path, feature: int, run_id: int | None) -> None:
-    """Everything about one feature in one run: label, then round after round, then the calls. Raises LogError."""
+def show_feature(path: Path, feature: int, run_id: int | None, rank: Rank) -> None:
+    """Everything about one feature in one run: label, then round after round, then the calls. Raises LogError.
+
+    The phrases of its trees are ordered by `rank`.
+    """
     with RunLog.open(path, read_only=True) as log:
         run = log.run(run_id)
         rows = log.labels(run.run_id, features=[feature])
@@ -75,7 +78,7 @@ def show_feature(path: Path, feature: int, run_id: int | None) -> None:
     _print_citations(screen, rows, everything, float(run.subject["default_scale"]))
     for number, evidence in rounds.items():
         _rule(screen, f"round {number}")
-        _print_evidence(screen, evidence)
+        _print_evidence(screen, evidence, rank)
     if calls:
         _rule(screen, "calls")
         screen.print(calls_table(calls))
@@ -120,11 +123,11 @@ def _print_citations(screen: Console, rows: Sequence[LabelRow], evidence: Sequen
         )
 
 
-def _print_evidence(screen: Console, evidence: Sequence[Evidence]) -> None:
+def _print_evidence(screen: Console, evidence: Sequence[Evidence], rank: Rank) -> None:
     for item in evidence:
         match item:
             case Tree():
-                screen.print(tree_outline(item, Trim(_TREE_NODES)))
+                screen.print(tree_outline(item, Trim(_TREE_NODES, rank=rank)))
             case TokenList():
                 screen.print(token_line(item))
             case Projection():

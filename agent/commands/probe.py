@@ -18,7 +18,7 @@ from agent.terminal.drawing import tree_dot, tree_svg
 from agent.terminal.outline import tree_outline
 from agent.terminal.sweep import sweep_table
 from probes.errors import FeatureError, SettingsError
-from probes.evidence import Evidence, ProbeRequest, Sweep, TokenList, Tree, sweep_json, tokens_json, tree_json
+from probes.evidence import Evidence, ProbeRequest, Rank, Sweep, TokenList, Tree, sweep_json, tokens_json, tree_json
 from probes.features import parse_features
 from probes.probe import run_probes
 from probes.settings import ProbeKind, ProbeSettings
@@ -39,7 +39,13 @@ class TreeOutput:
     svg_file: Path | None
     png_file: Path | None
     least: float | None
-    """Draw the nodes of at least this probability, instead of the most probable ones."""
+    """Draw the nodes of at least this probability, instead of those that rank first."""
+    rank: Rank = "probability"
+
+    @property
+    def is_picture(self) -> bool:
+        """Whether it is drawn with more than letters."""
+        return self.as_dot or self.svg_file is not None or self.png_file is not None
 
 
 def show_tree(config: RunConfig, feature: str, output: TreeOutput) -> None:
@@ -47,12 +53,23 @@ def show_tree(config: RunConfig, feature: str, output: TreeOutput) -> None:
     for file in (output.svg_file, output.png_file):
         if file is not None:
             _writable(file)
+    if output.rank == "lift" and (config.probe.tree.contrast is None or config.probe.steering.on):
+        raise SettingsError(
+            "A tree that is not compared with random directions, as with --contrast off or --steer, has no lift to be "
+            "ranked by; use --rank probability."
+        )
     *sweeps, tree = _probed(config, feature, "tree")
     assert isinstance(tree, Tree)
-    picture = Trim(_PICTURE_NODES) if output.least is None else Trim(least=output.least)
     if output.as_json:
-        print_json(tree_json(tree) | _sweep_json(sweeps))
-    elif output.as_dot:
+        print_json(tree_json(tree, output.rank) | _sweep_json(sweeps))
+        return
+    most = _PICTURE_NODES if output.is_picture else _TERMINAL_NODES
+    picture = Trim(most, rank=output.rank) if output.least is None else Trim(least=output.least, rank=output.rank)
+    _print_or_write(tree, picture, sweeps, output)
+
+
+def _print_or_write(tree: Tree, picture: Trim, sweeps: Sequence[Evidence], output: TreeOutput) -> None:
+    if output.as_dot:
         click.echo(tree_dot(tree, picture), nl=False)
     elif output.svg_file is not None:
         _write(output.svg_file, tree_svg(tree, picture).encode("utf-8"))
@@ -62,7 +79,7 @@ def show_tree(config: RunConfig, feature: str, output: TreeOutput) -> None:
         _write(output.png_file, tree_png(tree, picture))
     else:
         _print_sweep(sweeps)
-        console().print(tree_outline(tree, Trim(_TERMINAL_NODES) if output.least is None else picture))
+        console().print(tree_outline(tree, picture))
 
 
 def show_tokens(config: RunConfig, feature: str, as_json: bool) -> None:

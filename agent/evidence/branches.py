@@ -3,11 +3,10 @@
 Knows nothing of terminals, SVG or DOT; they all draw what this returns.
 """
 
-import heapq
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from probes.evidence import Tree
+from probes.evidence import Rank, Tree
 
 OMITTED = frozenset({"'.", ".'", "()", "''"})
 """Tokens that are left out with what hangs below them, as in the original notebook's picture (M. Watkins)."""
@@ -17,10 +16,12 @@ _CHAIN_SHARE = 0.5
 
 @dataclass(frozen=True)
 class Trim:
-    """What is left out of a drawing: all but the `most` probable nodes, and all below the probability `least`."""
+    """What is left out of a drawing: all but the `most` nodes of first rank, and all below the probability `least`."""
 
     most: int | None = None
     least: float = 0.0
+    rank: Rank = "probability"
+    """What siblings are ordered by as well."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,17 +66,15 @@ def drawn(tree: Tree, trim: Trim) -> Drawn:
 
 
 def _kept(tree: Tree, trim: Trim) -> list[int]:
-    """The nodes to draw, in the tree's order, so that parents come first. A node's parent is always kept with it."""
+    """The nodes to draw in falling order, so that parents come first. A node's parent is always kept with it."""
     alive = {0}
     for node in range(1, len(tree.parents)):
         omitted = tree.probabilities[node] < trim.least or _text(tree, node) in OMITTED
         if tree.parents[node] in alive and not omitted:
             alive.add(node)
-    nodes = sorted(alive - {0})
-    if trim.most is None or len(nodes) <= trim.most:
-        return nodes
-    # A child is at most as probable as its parent and comes after it, so the head of this order has no orphans.
-    return sorted(heapq.nsmallest(trim.most, nodes, key=lambda node: (-tree.probabilities[node], node)))
+    # A child ranks no higher than its parent and comes after it, so the head of this order has no orphans.
+    ranks = tree.ranks(trim.rank)
+    return sorted(alive - {0}, key=lambda node: (-ranks[node], node))[: trim.most]
 
 
 def _branch(text: str, probability: float, lift: float | None, reversed_children: list[Branch]) -> Branch:
