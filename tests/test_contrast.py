@@ -82,7 +82,7 @@ def test_lift_is_the_log_ratio_and_stands_in_the_json(subject: Subject) -> None:
     data = tree_json(tree)
     first = data["root"]["children"][0]
     assert (first["lift"], first["null"]) == (tree.lifts[1], null)
-    assert data["readout"]["failed"] == (data["readout"]["p_value"] > 0.05)
+    assert data["readout"]["failed"] == (data["readout"]["p_value"] > 0.05) == (data["readout"]["verdict"] != "differs")
     assert "lift" not in tree_json(replace(tree, contrast=None))["root"]
 
 

@@ -227,8 +227,10 @@ def test_the_scale_of_colour_has_no_steps_and_two_ends() -> None:
 
 
 def test_a_failed_readout_is_said() -> None:
-    assert "readout failed" in tree_svg(contrasted(DOG, [], p_value=0.2), Trim())
-    assert "readout failed" not in tree_svg(contrasted(DOG, [], p_value=0.05), Trim())
+    assert "readout failed: 1.00 nats" in tree_svg(contrasted(DOG, [], p_value=16 / 41), Trim())
+    assert "as far as 15 of 40 others" in tree_svg(contrasted(DOG, [], p_value=16 / 41), Trim())
+    assert "hardly differs" in tree_svg(contrasted(DOG, [], p_value=0.2), Trim())
+    assert "differs" not in tree_svg(contrasted(DOG, [], p_value=0.05), Trim())
 
 
 def test_dot_has_the_colours_and_the_legend() -> None:

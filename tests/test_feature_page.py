@@ -184,11 +184,15 @@ def test_a_contrast_gives_each_node_its_lift() -> None:
     assert drawing(DOG)["lifts"] is None
     assert tree["lifts"][1] == pytest.approx(math.log(2), rel=1e-4)
     assert tree["lifts"][-1] is None
-    assert tree["readout"] == "1.25 nats from the mean of 99 random directions, p = 0.01."
+    assert tree["readout"] == (
+        "Differs from what random directions give: 1.25 nats from the mean of random directions, "
+        "as far as 0 of 99 others are (p 0.01)."
+    )
 
 
 def test_a_tree_like_random_ones_says_that_the_readout_failed() -> None:
-    assert drawing(with_contrast(DOG, p_value=0.3))["readout"].startswith("Readout failed: ")
+    assert drawing(with_contrast(DOG, p_value=0.4))["readout"].startswith("Readout failed: ")
+    assert drawing(with_contrast(DOG, p_value=0.2))["readout"].startswith("Hardly differs ")
 
 
 def test_similarities_are_wrong_where_most_of_the_other_side_outranks_them() -> None:

@@ -130,10 +130,20 @@ def test_planted_instructions_arrive_as_data(data: Mapping[str, Any]) -> None:
     assert "\u202e" not in text
 
 
-def test_a_failed_readout_is_told() -> None:
-    failed = render("explain", context(evidence=digest([contrasted(tree(DOGS, settings=SETTINGS), 0.4)], 2.0))).text
-    assert "READOUT FAILED" in failed
-    assert "READOUT FAILED" not in render("explain", late_context()).text
+@pytest.mark.parametrize(
+    ("p_value", "told"),
+    [
+        (2 / 49, "\nDiffers from the null: 0.40 nats from it, as far as 1 of 48 random directions are (p 0.04).\n"),
+        (
+            10 / 49,
+            "\nHardly differs from the null: 0.40 nats from it, as far as 9 of 48 random directions are (p 0.20).\n",
+        ),
+        (20 / 49, "\nREADOUT FAILED: 0.40 nats from it, as far as 19 of 48 random directions are (p 0.41).\n"),
+    ],
+)
+def test_a_readout_is_graded_with_its_statistic(p_value: float, told: str) -> None:
+    grown = contrasted(tree(DOGS, settings=SETTINGS), p_value)
+    assert told in render("explain", context(evidence=digest([grown], 2.0))).text
 
 
 def test_a_context_that_lacks_something_is_an_error() -> None:

@@ -12,7 +12,7 @@ from agent.evidence.candidates import Candidates, candidates
 from agent.evidence.definitions import closed_share, defining_part, distinct, endings, entropy_bits, openings
 from agent.evidence.printable import printable
 from agent.evidence.wording import tree_words, vector_words
-from probes.evidence import Evidence, Projection, ScoredToken, Sweep, TokenList, Tree
+from probes.evidence import Evidence, Projection, ScoredToken, Sweep, TokenList, Tree, Verdict
 from probes.settings import ProbeKind, VectorSettings
 
 CHARS_PER_TOKEN = 4
@@ -62,10 +62,11 @@ class DistinctLine(TypedDict):
 class Readout(TypedDict):
     """Whether a tree says more than a random direction's would."""
 
+    verdict: Verdict
     divergence: float
     p_value: float
+    n_as_far: int
     n_random: int
-    failed: bool
 
 
 class OpeningLine(TypedDict):
@@ -227,10 +228,11 @@ def _readout(tree: Tree) -> Readout | None:
     if contrast is None:
         return None
     return {
+        "verdict": contrast.verdict,
         "divergence": contrast.divergence,
         "p_value": contrast.p_value,
+        "n_as_far": contrast.n_as_far,
         "n_random": contrast.n_random,
-        "failed": contrast.failed,
     }
 
 

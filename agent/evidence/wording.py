@@ -4,7 +4,7 @@ Knows nothing of terminals, SVG or DOT. Everything it returns is already safe to
 """
 
 from agent.evidence.printable import printable
-from probes.evidence import Contrast, Tree
+from probes.evidence import Contrast, Tree, Verdict
 from probes.settings import GHOST, ProbeSettings, SteeringSettings, VectorSettings
 
 GHOST_SIGN = "▢"
@@ -48,12 +48,18 @@ def vector_words(settings: VectorSettings) -> str:
     return ", ".join(parts)
 
 
-def contrast_words(contrast: Contrast) -> str:
-    """What the column of lifts is, and whether the tree says more than a random direction's."""
-    verdict = "readout failed: no further from" if contrast.failed else "further from"
+_VERDICTS: dict[Verdict, str] = {
+    "differs": "differs from what random directions give",
+    "hardly differs": "hardly differs from what random directions give",
+    "failed": "readout failed",
+}
+
+
+def readout_words(contrast: Contrast) -> str:
+    """Whether a tree says more than a random direction's, with the statistic that this rests on."""
     return (
-        f"right: lift, nats above random directions; {verdict} their mean than most of them are "
-        f"(divergence {contrast.divergence:.2f} nats, p {contrast.p_value:.2g}, n {contrast.n_random})"
+        f"{_VERDICTS[contrast.verdict]}: {contrast.divergence:.2f} nats from the mean of random directions, as far as "
+        f"{contrast.n_as_far} of {contrast.n_random} others are (p {contrast.p_value:.2g})"
     )
 
 

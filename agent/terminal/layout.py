@@ -11,7 +11,7 @@ from rich.cells import cell_len
 
 from agent.evidence.branches import Branch, Drawn, Trim, drawn
 from agent.evidence.closing import until_quote
-from agent.evidence.wording import percent, phrase_words, prompt_words, tree_words
+from agent.evidence.wording import percent, phrase_words, prompt_words, readout_words, tree_words
 from probes.evidence import Tree
 
 ROW_PX = 19
@@ -166,7 +166,7 @@ def _captions(tree: Tree, picture: Drawn) -> tuple[str, str]:
     cutoff = f"cutoff {tree.settings.tree.cutoff:g}, top {tree.settings.tree.top_k}"
     notes = [tree_words(tree.settings), cutoff, share]
     if tree.contrast is not None and tree.contrast.failed:
-        notes.append(f"readout failed: as far from random directions as they are (p = {tree.contrast.p_value:.2g})")
+        notes.append(readout_words(tree.contrast))
     return title, "; ".join(notes)
 
 

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from agent.evidence.branches import Branch, Trim, drawn
 from agent.evidence.closing import until_quote
-from agent.evidence.wording import contrast_words, percent, phrase_words, prompt_words, tree_words
+from agent.evidence.wording import percent, phrase_words, prompt_words, readout_words, tree_words
 from probes.evidence import Tree
 
 _BAR_CELLS = 8
@@ -35,7 +35,7 @@ def tree_outline(tree: Tree, trim: Trim) -> Group:
         grid.add_row(Text(percent(branch.probability)), Text(bar(branch.probability), "cyan"), line, *lift)
     notes = [] if picture.n_drawn == picture.n_nodes else [f"{picture.n_drawn} of {picture.n_nodes} nodes drawn"]
     if tree.contrast:
-        notes.append(contrast_words(tree.contrast))
+        notes.append(f"right: lift, nats above random directions; {readout_words(tree.contrast)}")
     return Group(head, grid, *(Text(note, "dim") for note in notes))
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from agent.evidence.branches import OMITTED, Branch, Trim, drawn
 from agent.evidence.closing import until_quote
 from agent.evidence.printable import printable
-from agent.evidence.wording import percent, phrase_words, prompt_words, tree_words
+from agent.evidence.wording import percent, phrase_words, prompt_words, readout_words, tree_words
 from probes.evidence import Tree
 
 OUTLINE_NODES = 40
@@ -63,13 +63,10 @@ def drawing(tree: Tree) -> Mapping[str, Any]:
 
 def readout(tree: Tree) -> str:
     """One sentence on whether the tree differs from those of random directions; empty where that was not measured."""
-    found = tree.contrast
-    if found is None:
+    if tree.contrast is None:
         return ""
-    distance = f"{found.divergence:.3g} nats from the mean of {found.n_random} random directions"
-    if found.failed:
-        return f"Readout failed: {distance}, no further than they are from one another (p = {found.p_value:.2g})."
-    return f"{distance}, p = {found.p_value:.2g}."
+    words = readout_words(tree.contrast)
+    return f"{words[0].upper()}{words[1:]}."
 
 
 def outline(tree: Tree, most: int = OUTLINE_NODES) -> Outline:
