@@ -124,7 +124,7 @@ class SAE:
     def _ready(self, tensor: Tensor, name: str) -> Tensor:
         ready = tensor.to(self.device, torch.float32)
         if not ready.isfinite().all():
-            raise SubjectError(f"The SAE's {name} holds numbers that are not finite; its weights are damaged.")
+            raise SubjectError(f"The SAE's {name} holds numbers that are not finite; download its weights again.")
         return ready
 
     def _normalised(self, activations: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -168,8 +168,41 @@ def test_arrays_of_objects_are_refused(tmp_path: Path) -> None:
     inside = tmp_path / "x-res" / "layer_1"
     inside.mkdir(parents=True)
     np.savez(inside / "params.npz", W_enc=np.array([Command()], dtype=object))
-    assert "cannot be read" in refusal(inside)
+    assert "so they are not read" in refusal(inside)
     assert not Path("ran").exists()
+
+
+@pytest.mark.parametrize("name", ["1.pt", "x-l1.pth"])
+@pytest.mark.parametrize("content", [b"", b"hello world, no tensors", b"version https://git-lfs.github.com/spec/v1\n"])
+def test_what_is_no_pickle_is_said_in_our_own_words(tmp_path: Path, name: str, content: bytes) -> None:
+    (tmp_path / name).write_bytes(content)
+    kind = Path(name).suffix
+    said = f"cannot be read: this is no {kind} file, whatever its name says; download it again."
+    assert refusal(tmp_path / name) == f"SAE weights {tmp_path / name} {said}"
+
+
+def test_what_torch_says_of_a_pickle_that_it_refuses_is_not_passed_on(tmp_path: Path) -> None:
+    torch.save({"more": Unknown()}, tmp_path / "1.pt")
+    said = refusal(tmp_path / "1.pt")
+    assert said.endswith("take a copy in safetensors, or make one where that does no harm.")
+    assert "\x1b" not in said
+    assert "weights_only" not in said
+
+
+class Unknown:
+    """Of which torch says how to read it all the same."""
+
+
+def test_weights_without_their_configuration_are_said_to_be(tmp_path: Path) -> None:
+    read = ONE_OF_EACH["saelens"].write(tmp_path / "sae")
+    (read / "cfg.json").unlink()
+    assert refusal(read).startswith(f"SAE folder {read} has sae_weights.safetensors but no cfg.json, which says how to")
+
+
+def test_a_configuration_without_its_weights_is_said_to_be(tmp_path: Path) -> None:
+    read = ONE_OF_EACH["saelens"].write(tmp_path / "sae")
+    (read / "sae_weights.safetensors").unlink()
+    assert refusal(read).startswith(f"SAE folder {read} has no sae_weights.safetensors, to which its configuration")
 
 
 @pytest.mark.parametrize(

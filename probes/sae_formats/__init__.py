@@ -78,11 +78,24 @@ def _nothing(place: Place) -> str:
     if inside:
         some = ", ".join(inside[:4]) + (", ..." if len(inside) > 4 else "")
         return f"SAE folder {place.folder} holds SAEs in subfolders ({some}); name one as {place.folder}:{inside[0]}."
+    if halves := next(_halves(place), None):
+        weights, config = halves
+        return (
+            f"SAE folder {place.folder} has {weights} but no {config}, which says how to read it; copy or download it "
+            "there."
+        )
     others = ", ".join(name for name in SAE_FILES if name != saelens.CONFIG)
     return (
         f"SAE folder {place.folder} has no {saelens.CONFIG}; nor has it {others} or a pickle of a known "
         "format; give an SAE's own folder or file, or REPO:SUBFOLDER or REPO:FILE on the hub."
     )
+
+
+def _halves(place: Place) -> Iterator[tuple[str, str]]:
+    """Weights that are there, and the configuration that belongs to them and is not."""
+    for known in FORMATS.values():
+        if len(known.FILES) > 1 and not place.has(known.FILES[0]):
+            yield from ((name, known.FILES[0]) for name in known.FILES[1:] if place.has(name))
 
 
 def _inside(folder: Path, depth: int) -> Iterator[str]:

@@ -63,7 +63,7 @@ class Format(Protocol):
     """One published way of storing SAEs."""
 
     FILES: tuple[str, ...]
-    """What it may need from the hub; a pickle is named by the user."""
+    """What it may need from the hub, the configuration first if it has one; a pickle is named by the user."""
 
     def find(self, place: Place) -> Files | None:
         """The files of an SAE in this format, or None where there is none."""
@@ -86,7 +86,7 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise SubjectError(f"SAE configuration {path} cannot be read as JSON: {error}.") from error
+        raise SubjectError(f"SAE configuration {path} cannot be read as JSON: {error}; download it again.") from error
     if not isinstance(data, dict):
         raise SubjectError(f"SAE configuration {path} cannot be read as JSON: it holds no object.")
     return data

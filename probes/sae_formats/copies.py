@@ -28,6 +28,10 @@ from probes.errors import SubjectError
 
 _LAYOUT = "1"
 """Of the copies; another one makes them anew."""
+_ZIP, _PICKLE = b"PK\x03\x04", b"\x80"
+_BEGINNINGS = {".npz": (_ZIP,), ".pt": (_ZIP, _PICKLE), ".pth": (_ZIP, _PICKLE)}
+"""Of what torch and NumPy write; torch's oldest pickles stand in no archive."""
+_LONGEST = len(_ZIP)
 _BROKEN = (OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
 
 
@@ -100,13 +104,24 @@ def _write(copy: Path, tensors: Mapping[str, Tensor], values: Mapping[str, Any])
 def _loaded(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     try:
         return _from_numpy(path) if path.suffix == ".npz" else _from_pickle(path)
-    except pickle.UnpicklingError as error:
-        raise SubjectError(
-            f"SAE weights {path} are a pickle of more than tensors, which could run code when read, so they are not "
-            f"read: {_first_line(error)}."
-        ) from error
-    except _BROKEN as error:
-        raise SubjectError(f"SAE weights {path} cannot be read: {_first_line(error)}.") from error
+    except (pickle.UnpicklingError, *_BROKEN) as error:
+        raise SubjectError(f"SAE weights {path} {_fault(path, error)}.") from error
+
+
+def _fault(path: Path, error: Exception) -> str:
+    """What is wrong with them, in our words: those of the libraries tell how to read dangerous files all the same."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"cannot be read: {error.strerror}"
+    with path.open("rb") as file:
+        head = file.read(_LONGEST)
+    if not head.startswith(_BEGINNINGS[path.suffix]):
+        return f"cannot be read: this is no {path.suffix} file, whatever its name says; download it again"
+    if isinstance(error, pickle.UnpicklingError) or "allow_pickle" in str(error):
+        return (
+            "hold more than tensors, which could run code when read, so they are not read; take a copy in safetensors, "
+            "or make one where that does no harm"
+        )
+    return "cannot be read: the file is damaged or cut short; download it again"
 
 
 def _from_numpy(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -119,7 +134,8 @@ def _from_pickle(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Tensors and plain values by their dotted names."""
     stored = torch.load(path, map_location="cpu", weights_only=True)
     if not isinstance(stored, Mapping):
-        raise ValueError(f"it holds a {type(stored).__name__} instead of tensors by name")
+        kind = type(stored).__name__
+        raise SubjectError(f"SAE weights {path} cannot be read: it holds a {kind} instead of tensors by name.")
     leaves = dict(_leaves(stored, ""))
     tensors = {name: value.detach() for name, value in leaves.items() if isinstance(value, Tensor)}
     values = {name: value for name, value in leaves.items() if isinstance(value, str | int | float)}
@@ -132,7 +148,3 @@ def _leaves(stored: Mapping[Any, Any], prefix: str) -> Iterator[tuple[str, Any]]
             yield from _leaves(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__).rstrip(".: ")

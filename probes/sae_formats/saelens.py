@@ -155,7 +155,11 @@ def _normalization(name: object) -> Normalization:
     if name is None or isinstance(name, bool):  # before SAELens 3 it was a switch for expected_average_only_in
         return "none"
     if not isinstance(name, str) or name not in _NORMALIZATIONS:
-        raise SubjectError(f"normalize_activations {name!r} is not supported; known are {', '.join(_NORMALIZATIONS)}.")
+        known = ", ".join(_NORMALIZATIONS)
+        raise SubjectError(
+            f"normalize_activations {name!r} is not supported, only {known}; fold it into the weights with SAELens, or "
+            "take another SAE."
+        )
     return _NORMALIZATIONS[name]
 
 

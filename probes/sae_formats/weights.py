@@ -72,7 +72,9 @@ class Weights:
     def finite(self, name: str, tensor: Tensor) -> Tensor:
         """The tensor, where all its numbers are finite."""
         if not tensor.isfinite().all():
-            raise SubjectError(f"SAE weights {self.path}: {name} holds numbers that are not finite.")
+            raise SubjectError(
+                f"SAE weights {self.path}: {name} holds numbers that are not finite; download the file again."
+            )
         return tensor.contiguous()
 
     def _tensor(self, name: str) -> Tensor:
@@ -96,9 +98,15 @@ class Weights:
 
 def open_weights(path: Path, basis: str = "the rest of the file") -> Weights:
     """The tensors of a .safetensors, .npz, .pt or .pth file. Raises SubjectError where it cannot be read."""
+    if not path.is_file():
+        raise SubjectError(
+            f"SAE folder {path.parent} has no {path.name}, to which its configuration belongs; put it there."
+        )
     safe, values = (path, {}) if path.suffix == ".safetensors" else copies.safetensors_of(path)
     try:
         tensors = load_file(safe)
     except (OSError, SafetensorError) as error:
-        raise SubjectError(f"SAE weights {path} cannot be read: {str(error).rstrip('.')}.") from error
+        raise SubjectError(
+            f"SAE weights {path} cannot be read: {str(error).rstrip('.')}; download the file again."
+        ) from error
     return Weights(path, copies.upright(safe, tensors) if safe != path else tensors, values, basis)
