@@ -232,8 +232,9 @@ def compare(
     **options: Any,
 ) -> int:
     """Compare settings: under which of them do tree and token list fit a feature's texts better?"""
-    from agent.commands.compare import Output, compare_settings
+    from agent.commands.compare import compare_settings
     from agent.commands.compare_grid import grid_of, subjects_of
+    from agent.commands.compare_output import Output
     from agent.commands.compare_runs import compare_runs
 
     if (features is None) == (runs is None):

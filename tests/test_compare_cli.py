@@ -181,28 +181,36 @@ class TestRefusals:
         ran = interpret("compare", "--features", "0-9", *QUICK, "--log", "other.db")
         assert ran.status == 2
         assert "interpret examples --features 0-9 --log other.db collects some" in said(ran.err)
+        assert not Path("other.db").exists()
 
     def test_a_grid_of_too_many_settings(self, interpret: Interpret) -> None:
         many = ",".join(map(str, range(1, 102)))
-        ran = interpret("compare", *FEATURES, *QUICK, "--scale", many, "--exponent", "1,2,3,4,5")
+        options = ("--weights", "encoder", "--scale", many, "--exponent", "1,2,3,4,5,6,7,8,9,10")
+        ran = interpret("compare", *FEATURES, *QUICK, *options, "--log", "other.db")
         assert ran.status == 2
-        assert "A grid of 1,010 combinations is too large" in said(ran.err)
+        assert "A grid of 1,010 combinations (101 of scale, 10 of exponent) is too large" in said(ran.err)
+        assert ran.out == ""
+        assert not Path("other.db").exists()
 
-    def test_too_many_probes_are_counted_and_timed_before_they_are_refused(
+    def test_too_many_probes_are_counted_and_timed_before_anything_is_written(
         self, interpret: Interpret, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         import agent.commands.compare
         import eval.compare.work as work
 
         monkeypatch.setattr(agent.commands.compare, "MOST_PROBES", 20)
-        monkeypatch.setattr(work, "FEATURES", 2)
+        monkeypatch.setattr(work, "WORTH_TRYING", 20)
         refused = interpret("compare", *FEATURES, *QUICK)
         assert refused.status == 2
-        assert re.search(r"40 trees and lists are left, about \d+ s by the first 8, which took", said(refused.err))
-        assert "--yes" in refused.err
+        how = r"48 trees and lists, about \d+ s by 5 trees tried for \d+\.\d s; more than 20 are made only with --yes"
+        assert re.search(how, said(refused.err))
+        with RunLog.open(LOG, read_only=True) as log:
+            assert log.runs() == []
+            assert log.comparisons.all() == []
         allowed = interpret("compare", *FEATURES, *QUICK, "--yes")
-        assert allowed.status == 0
-        assert to_do(allowed.out) == 40, "what was done for the measurement is kept"
+        assert allowed.status == 0, allowed.err
+        assert re.search(r"to do\s+48 trees and lists, about \d+ s by 5 trees", allowed.out)
+        assert to_do(allowed.out) == 48, "what was tried is not kept"
 
     @pytest.mark.parametrize(
         ("options", "sentence"),

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 import click
 from rich.text import Text
 
-from agent.commands.compare import Output
+from agent.commands.compare_output import Output
 from agent.config import RunConfig
 from agent.errors import LogError
 from agent.runlog import RunLog, RunSummary, ScoreRow, ScoringRow

@@ -21,3 +21,10 @@ def bar(screen: Console, what: str, total: int) -> Iterator[Callable[[int], None
     with Progress(*columns, console=screen, disable=not screen.is_terminal) as progress:
         task = progress.add_task("", total=total)
         yield lambda n: progress.advance(task, n)
+
+
+def duration(seconds: float) -> str:
+    """`40 s`, `12 min`, `3.1 h`."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:,.1f} h"

@@ -38,14 +38,19 @@ class Grid:
     """`weights`, `scale` (None: the subject's own; or `auto`), `centroid`, `pca`, `adapter`, `prompt`,
     `exponent`."""
 
-    def settings(self, base: ProbeSettings, default_scale: float) -> list[ProbeSettings]:
-        """`base` in every combination, each once, resolved. Raises SettingsError for too many and for bad values."""
+    def check_size(self) -> None:
+        """Raises SettingsError for too many combinations."""
         size = math.prod(len(values) for values in self.axes.values())
         if size > MOST_SETTINGS:
+            axes = ", ".join(f"{len(values):,} of {axis}" for axis, values in self.axes.items() if len(values) > 1)
             raise SettingsError(
-                f"A grid of {size:,} combinations is too large to compare, {MOST_SETTINGS:,} are the most; "
-                "name fewer values."
+                f"A grid of {size:,} combinations ({axes}) is too large to compare, each with a tree and a list for "
+                f"every feature; {MOST_SETTINGS:,} are the most; name fewer values."
             )
+
+    def settings(self, base: ProbeSettings, default_scale: float) -> list[ProbeSettings]:
+        """`base` in every combination, each once, resolved. Raises SettingsError for too many and for bad values."""
+        self.check_size()
         return list(dict.fromkeys(self._combinations(base, default_scale)))
 
     def _combinations(self, base: ProbeSettings, default_scale: float) -> Iterator[ProbeSettings]:

@@ -3,12 +3,15 @@
 Knows no statistics and no terminal.
 """
 
+import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count
+from typing import Any
 
-from agent.comparisons import FitRow
-from agent.runlog import RunLog
+from agent.comparisons import ComparisonIdentity, FitRow
+from agent.runlog import RunIdentity, RunLog
+from agent.store.reading import find_run
 from eval.compare.fit import Shown, Tools, by_itself, on_texts, shown
 from eval.compare.grid import essence_of
 from eval.compare.texts import NOT_COLLECTED, Texts, texts_of
@@ -17,12 +20,16 @@ from eval.scorers.base import Embedder
 from probes.evidence import Evidence, ProbeRequest, Tree
 from probes.examples import ExampleKind
 from probes.probe import run_probes
-from probes.settings import ProbeKind, ProbeSettings
+from probes.settings import ProbeKind, ProbeSettings, TreeSettings, VectorSettings
 
 REQUESTS = 512
 """Most trees and lists that are made before they are kept, about."""
 FEATURES = 64
 """Most features at a time."""
+TRIED = 5
+"""Trees that tell how long a plan will take."""
+WORTH_TRYING = 50
+"""Least trees of a plan for that."""
 OTHERS = 3
 """Features whose texts are the control for each."""
 
@@ -61,6 +68,24 @@ class Plan:
 
 
 @dataclass(frozen=True)
+class Trial:
+    """How long a plan will take, as a few of its trees say."""
+
+    n: int
+    """Trees tried."""
+    seconds: float
+    expected_s: float
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where in the log new evidence goes to, and how well it fits."""
+
+    run_id: int
+    comparison_id: int
+
+
+@dataclass(frozen=True)
 class Comparing:
     """What settings are compared through."""
 
@@ -69,16 +94,18 @@ class Comparing:
     embedder: Embedder
     """Of texts."""
     negatives: Collection[ExampleKind]
-    run_id: int
-    """Of the run that new evidence goes to."""
-    comparison_id: int
+    run: RunIdentity
+    """Of the evidence."""
     corpus_id: int
+    settings: Mapping[str, Any]
+    """What decides the figures besides run, corpus and setting."""
     maxima: Mapping[int, float] = field(default_factory=dict)
     """The features' maximum activations, where settings are steered by them."""
 
     def plan(self, settings: Sequence[ProbeSettings], features: Sequence[int]) -> Plan:
-        """What the log lacks of the settings on the features, in that order."""
-        lacking = {setting: frozenset(features) - self._measured(setting) for setting in settings}
+        """What the log lacks of the settings on the features, in that order. Writes nothing, as `tried`."""
+        known = self._comparison_id()
+        lacking = {setting: frozenset(features) - self._measured(known, setting) for setting in settings}
         todo = [feature for feature in features if any(feature in some for some in lacking.values())]
         keys = self.log.comparisons.evidence_keys(self._runs_of_subject(), todo)
         known = {
@@ -86,19 +113,56 @@ class Comparing:
         }
         return Plan(settings, todo, lacking, known)
 
-    def work(self, plan: Plan) -> Iterator[int]:
+    def tried(self, plan: Plan) -> Trial | None:
+        """How long the plan will take; None for a small one. What is made for that is thrown away.
+
+        The first tree of a kind of vector and tree also waits for what all of the kind are compared with; later ones do
+        not. Lists take no time beside trees.
+        """
+        trees = [request for request in plan.requests.values() if request.kind == "tree"]
+        if len(trees) < WORTH_TRYING:
+            return None
+        alike = [self._measured_by(tree) for tree in trees if tree.settings == trees[0].settings][:TRIED]
+        first, others = self._seconds(alike[:1]), self._seconds(alike[1:])
+        each = others / len(alike[1:]) if alike[1:] else first
+        kinds = {_kind_of(setting) for setting, some in plan.lacking.items() if some}
+        return Trial(len(alike), first + others, each * len(trees) + max(first - each, 0) * len(kinds))
+
+    def _seconds(self, requests: Sequence[ProbeRequest]) -> float:
+        started = time.monotonic()
+        run_probes(self.tools.subject, requests)
+        return time.monotonic() - started
+
+    def begin(self, features: Sequence[int]) -> Place:
+        """The run and the comparison, made if there are none. Raises LogError while another process writes them."""
+        run_id = self.log.begin_run(self.run, features).run_id
+        return Place(run_id, self.log.comparisons.begin(self._identity(run_id)))
+
+    def _identity(self, run_id: int) -> ComparisonIdentity:
+        return ComparisonIdentity(run_id=run_id, corpus_id=self.corpus_id, settings=dict(self.settings))
+
+    def _comparison_id(self) -> int | None:
+        """The comparison that `begin` would go on with."""
+        run_id = self.log.ask(find_run, self.run)
+        mine = (run_id, self.corpus_id, self.settings)
+        found = self.log.comparisons.all(self.run.subject.fingerprint)
+        return next((c.comparison_id for c in found if (c.run_id, c.corpus_id, c.settings) == mine), None)
+
+    def work(self, plan: Plan, place: Place) -> Iterator[int]:
         """Does what the plan says; yields how many probes each batch took, once what came of it is in the log."""
         step = max(2, min(FEATURES, REQUESTS // (len(_KINDS) * len(plan.settings))))
         for start in range(0, len(plan.features), step):
             some = plan.features[start : start + step]
             requests = plan.lacking_evidence(some)
-            evidence = self._probed(requests) | self._kept(plan, some)
-            self._measure(plan, some, evidence)
+            evidence = self._probed(requests, place.run_id) | self._kept(plan, some)
+            self._measure(plan, place.comparison_id, some, evidence)
             yield len(requests)
 
-    def _measured(self, setting: ProbeSettings) -> set[int]:
+    def _measured(self, comparison_id: int | None, setting: ProbeSettings) -> set[int]:
         """The features that are done, those among them left out whose texts have come since."""
-        found = [fit for fit in self.log.comparisons.fits(self.comparison_id, setting) if fit.is_own]
+        if comparison_id is None:
+            return set()
+        found = [fit for fit in self.log.comparisons.fits(comparison_id, setting) if fit.is_own]
         collected = self.log.collected_features(self.corpus_id)
         again = {fit.feature for fit in found if fit.reason == NOT_COLLECTED and fit.feature in collected}
         return {fit.feature for fit in found} - again
@@ -109,14 +173,14 @@ class Comparing:
         runs = self.log.runs()
         return [run.run_id for run in runs if all(run.subject.get(name) == value for name, value in card.items())]
 
-    def _probed(self, requests: Mapping[Key, ProbeRequest]) -> dict[Key, Evidence]:
+    def _probed(self, requests: Mapping[Key, ProbeRequest], run_id: int) -> dict[Key, Evidence]:
         """New evidence, in the log as each feature's next round."""
         made = run_probes(self.tools.subject, [self._measured_by(request) for request in requests.values()])
         found = dict(zip(requests, made, strict=True))
         for feature in dict.fromkeys(feature for feature, _ in requests):
             mine = [evidence for key, evidence in found.items() if key[0] == feature]
-            number = next(n for n in count(1) if not self.log.has_evidence(self.run_id, feature, n))
-            self.log.add_evidence(self.run_id, feature, number, mine).result()
+            number = next(n for n in count(1) if not self.log.has_evidence(run_id, feature, n))
+            self.log.add_evidence(run_id, feature, number, mine).result()
         return found
 
     def _measured_by(self, request: ProbeRequest) -> ProbeRequest:
@@ -134,7 +198,9 @@ class Comparing:
         stored = self.log.comparisons.evidence_by_id(ids.values())
         return {key: stored[id] for key, id in ids.items()}
 
-    def _measure(self, plan: Plan, features: Sequence[int], evidence: Mapping[Key, Evidence]) -> None:
+    def _measure(
+        self, plan: Plan, comparison_id: int, features: Sequence[int], evidence: Mapping[Key, Evidence]
+    ) -> None:
         """Each setting on the features' own texts, and as a control on those of the features that come next."""
         texts = [texts_of(self.log, self.corpus_id, feature, self.negatives, self.embedder) for feature in features]
         for setting in plan.settings:
@@ -147,7 +213,12 @@ class Comparing:
                 )
                 for other in _next(texts, place):
                     rows += _rows(seen, other, on_texts(self.tools, seen, other))
-            self.log.comparisons.add_fits(self.comparison_id, setting, rows)
+            self.log.comparisons.add_fits(comparison_id, setting, rows)
+
+
+def _kind_of(setting: ProbeSettings) -> tuple[VectorSettings, TreeSettings]:
+    """Trees of one kind are compared with the same random directions, whatever weights their vectors are made of."""
+    return setting.vector.model_copy(update={"weights": "encoder"}), setting.tree
 
 
 def _tree(evidence: Evidence) -> Tree:
