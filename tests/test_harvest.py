@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from agent.runlog import RunLog
+from eval.collect import examples
 from eval.collect.corpus_pass import Collection, CollectSettings
-from eval.collect.examples import Harvested, harvest, harvested, imported
+from eval.collect.examples import Harvested, _with_neighbours, harvest, harvested, imported
 from eval.collect.negatives import nearest
 from eval.collect.split import SHOWN_SHARE, split_of, without_duplicates
 from eval.collect.windows import first_ids
@@ -144,3 +145,32 @@ def test_texts_that_read_nearly_alike_are_kept_once_on_whichever_side_they_would
     item = harvested(Collected(3, None, [silent, *firing, other]), seed=0)
     assert [*item.found.examples] == [firing[0], other]
     assert item.splitting.keys() == {"b", "d"}
+
+
+def test_neighbours_that_fire_on_few_windows_of_the_pool_are_read_in_the_pass(
+    fitted: Subject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = SETTINGS.model_copy(update={"pool": 2})
+
+    def hard_ones() -> list[Example]:
+        collection, items = harvest(fitted, texts(900, longest=4), [7], settings)
+        assert [*collection.features] == [7]
+        return [example for example in next(items).found.examples if example.kind == "neighbour"]
+
+    hard, front = hard_ones(), first_ids(fitted)
+    assert len(hard) > 8
+    for example in hard:
+        assert example.neighbour is not None
+        ids = torch.tensor([[*front, *(example.token_ids or ())]])
+        found = feature_activations(fitted, Columns(fitted.sae, [7, example.neighbour]), ids)[0, len(front) :]
+        own, others = found.amax(dim=0).tolist()
+        assert own <= 0 < others == pytest.approx(example.peak, rel=1e-3)
+    monkeypatch.setattr(examples, "COLUMNS", 0)
+    assert len(hard_ones()) < 2
+
+
+@pytest.mark.parametrize("n", [3, 600])
+def test_neighbours_are_read_as_far_as_there_is_room(n: int) -> None:
+    neighbours = {feature: [feature + 1, 1000 + feature, 2000] for feature in range(n)}
+    read = _with_neighbours(range(n), neighbours)
+    assert read == ([0, 1, 2, 3, 1000, 1001, 1002, 2000] if n == 3 else [*range(600)])

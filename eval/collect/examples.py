@@ -4,20 +4,24 @@ features are silent beside those on which they fire.
 Knows no log: it yields one feature after the other, each on the side that its documents are on.
 """
 
+from collections.abc import Collection as AnyOf
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice, zip_longest
 
 import numpy as np
 
 from eval.collect.corpora import Document
 from eval.collect.corpus_pass import SILENT, Collection, CollectSettings, PassWatch, Pool, PoolWindow, collect
-from eval.collect.negatives import Negatives, PoolFirings, nearest, pool_firings
+from eval.collect.negatives import N_PER_NEIGHBOUR, Negatives, PoolFirings, nearest, pool_firings
 from eval.collect.own_texts import check_own
 from eval.collect.split import split_of, without_duplicates
 from eval.collect.token_text import Spelling
 from probes.examples import Collected, Example, Split
 from probes.subject import Subject
 
+COLUMNS = 500
+"""Features that a pass reads, where so many were not asked for; up to here they cost it little."""
 IMPORTED_POOL = 2000
 """Most of the imported texts that negatives are chosen from."""
 WINDOW_TOKENS = 64
@@ -49,9 +53,22 @@ def harvest(
     settings: CollectSettings,
     watch: PassWatch = SILENT,
 ) -> tuple[Collection, Iterator[Harvested]]:
-    """The pass, and then each feature with its negatives. Raises ExamplesError."""
-    collection = collect(subject, documents, features, settings, watch)
-    return collection, _with_negatives(subject, collection, settings.seed)
+    """The pass, and then each feature with its negatives. Raises ExamplesError.
+
+    Neighbours are read beside the features, as many as cost little, for texts that fire them and not the features.
+    """
+    neighbours = nearest(subject.sae, features)
+    found = collect(subject, documents, _with_neighbours(features, neighbours), settings, watch)
+    asked_for = replace(found, features={feature: found.features[feature] for feature in features})
+    return asked_for, _with_negatives(subject, asked_for, neighbours, found.features, settings.seed)
+
+
+def _with_neighbours(features: Sequence[int], neighbours: Mapping[int, Sequence[int]]) -> list[int]:
+    """The features, then the nearest neighbours of all, then the second nearest, up to `COLUMNS` of them."""
+    ranks = zip_longest(*(neighbours[feature] for feature in features))
+    others = dict.fromkeys(other for rank in ranks for other in rank if other is not None)
+    room = max(0, COLUMNS - len(features))
+    return [*features, *islice((other for other in others if other not in neighbours), room)]
 
 
 def imported(subject: Subject, found: Mapping[int, Collected], seed: int) -> Iterator[Harvested]:
@@ -83,11 +100,28 @@ def _windows(subject: Subject, examples: Sequence[Example], seed: int) -> tuple[
     return tuple(windows)
 
 
-def _with_negatives(subject: Subject, collection: Collection, seed: int) -> Iterator[Harvested]:
-    features = [*collection.features]
-    neighbours = nearest(subject.sae, features)
-    firings = _firings(subject, collection.pool.windows, features, neighbours)
-    return _each(collection.features, neighbours, Negatives(collection.pool, firings, seed), seed)
+def _with_negatives(
+    subject: Subject,
+    collection: Collection,
+    neighbours: Mapping[int, Sequence[int]],
+    read: Mapping[int, Collected],
+    seed: int,
+) -> Iterator[Harvested]:
+    rare = _rare(collection.pool, {other for others in neighbours.values() for other in others})
+    beside = [window for other in rare if other in read for window in _strongest(read[other])]
+    firings = _firings(subject, [*collection.pool.windows, *beside], [*collection.features], neighbours)
+    yield from _each(collection.features, neighbours, Negatives(collection.pool, firings, seed), seed)
+
+
+def _rare(pool: Pool, features: AnyOf[int]) -> list[int]:
+    """Those that fire on too few windows of the pool to be a neighbour there."""
+    n_fired = dict(zip(pool.features, (pool.peaks > 0).sum(axis=0).tolist(), strict=True))
+    return sorted(feature for feature in features if n_fired.get(feature, 0) < N_PER_NEIGHBOUR)
+
+
+def _strongest(found: Collected) -> Iterator[PoolWindow]:
+    for example in found.examples[: 2 * N_PER_NEIGHBOUR]:
+        yield PoolWindow(example.document, example.start, example.token_ids or (), example.tokens)
 
 
 def _firings(

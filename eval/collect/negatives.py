@@ -74,23 +74,28 @@ class Negatives:
     """Chooses from a pool, for one feature after the other."""
 
     def __init__(self, pool: Pool, firings: PoolFirings, seed: int) -> None:
-        """`firings` are of the pool's windows, for all features to choose for and their neighbours."""
+        """`firings` are of the pool's windows, for all features to choose for and their neighbours; windows behind
+        those are of texts that are known to fire neighbours, and serve as nothing else."""
         self._pool = pool
         self._firings = firings
         self._texts = Texts([window.token_ids for window in pool.windows])
         self._seed = seed
 
     def of(self, feature: int, activating: Sequence[Example], neighbours: Sequence[int]) -> list[Example]:
-        """Windows on which the feature is silent, both in their document and read on their own; each of one kind.
+        """Windows on which the feature is silent read on their own, those of the pool in their document too; each of
+        one kind.
 
         The random ones are drawn first, from all of these, or they would be easier than random; where there are few,
         the other kinds get half.
         """
-        free = self._free(feature, activating)
+        n_pool = len(self._pool.windows)
+        quiet = self._quiet(feature, activating)
+        free = [place for place in quiet if place < n_pool]
         order = np.random.default_rng([self._seed, feature]).permutation(free).tolist()
         drawn = order[: min(N_RANDOM, (len(free) + 1) // 2)]
         rest = sorted({*free}.difference(drawn))
-        hard = dict(_on_neighbours(feature, neighbours, rest, self._firings))
+        beside = [place for place in quiet if place >= n_pool]
+        hard = dict(_on_neighbours(feature, neighbours, [*rest, *beside], self._firings))
         own = [example.token_ids for example in activating if example.token_ids]
         similar = self._texts.most_similar(own, [place for place in rest if place not in hard])[:N_SIMILAR]
         windows = self._pool.windows
@@ -100,12 +105,12 @@ class Negatives:
             *hard.values(),
         ]
 
-    def _free(self, feature: int, activating: Sequence[Example]) -> list[int]:
-        in_document = self._pool.peaks[:, self._pool.features.index(feature)]
-        alone = self._firings.peaks[:, self._firings.place[feature]]
+    def _quiet(self, feature: int, activating: Sequence[Example]) -> list[int]:
+        quiet = self._firings.peaks[:, self._firings.place[feature]] <= 0
+        quiet[: len(self._pool.windows)] &= self._pool.peaks[:, self._pool.features.index(feature)] <= 0
         own = {example.text for example in activating}
-        quiet = np.flatnonzero((in_document <= 0) & (alone <= 0)).tolist()
-        return [place for place in quiet if "".join(self._pool.windows[place].tokens) not in own]
+        places = np.flatnonzero(quiet).tolist()
+        return [place for place in places if "".join(self._firings.windows[place].tokens) not in own]
 
 
 class Texts:
