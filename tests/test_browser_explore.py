@@ -80,6 +80,104 @@ def test_an_address_brings_a_view_back(browser: Browser, page: Page, address: st
         assert (caption(other), caption(other, "b")) == shown
 
 
+def test_the_other_side_begins_as_the_opposite(page: Page) -> None:
+    weights = page.locator("#a-weights")
+    for mine, opposite in (("blend:0.5", "decoder"), ("decoder", "encoder")):
+        weights.fill(mine)
+        page.get_by_role("button", name="Side by side").click()
+        expect(page.locator("#b-weights")).to_have_value(opposite)
+        page.get_by_role("button", name="Side by side").click()
+
+
+def test_back_goes_to_the_view_before_and_a_dragged_slider_is_one_step(page: Page) -> None:
+    slider = page.get_by_label("weights, slider").first
+    for place in ("300", "600", "1000"):  # moves of one drag: nothing is let go of between them
+        slider.evaluate(
+            "(it, place) => { it.value = place; it.dispatchEvent(new Event('input', {bubbles: true})); }", place
+        )
+    expect(page.locator("[data-side=a] .caption")).to_contain_text("decoder, scale")
+    page.get_by_role("button", name="Next feature").click()
+    expect(page).to_have_url(re.compile("feature=4&weights=decoder"))
+    page.go_back()
+    expect(page).to_have_url(re.compile("feature=3&weights=decoder"))
+    expect(page.locator("#feature")).to_have_value("3")
+    page.go_back()
+    expect(page.locator("#a-weights")).to_have_value("encoder")
+    expect(page.locator("[data-side=a] .caption")).to_contain_text("encoder, scale")
+
+
+def test_fields_show_their_defaults_and_what_is_changed_is_marked(page: Page) -> None:
+    expect(page.locator("#a-exponent")).to_have_value("1.4")
+    expect(page.locator("#a-pca")).to_have_value("0")
+    expect(page.locator("[data-side=a] .control.changed")).to_have_count(1)  # the cutoff in the address
+    page.locator("#a-exponent").fill("2")
+    expect(page.locator("[data-side=a] .control.changed")).to_have_count(2)
+    page.get_by_role("button", name="Back to the defaults").first.click()
+    expect(page.locator("#a-exponent")).to_have_value("1.4")
+    expect(page).not_to_have_url(re.compile("exponent"))
+
+
+def test_a_prompt_is_chosen_by_name_or_written(page: Page) -> None:
+    names = page.get_by_label("prompt, by name").first
+    text = page.locator("#a-prompt")
+    expect(text).to_have_value(re.compile(r"^A typical definition of"))
+    names.select_option("meaning")
+    expect(text).to_have_value(re.compile(r"^The meaning of"))
+    expect(page).to_have_url(re.compile("prompt=meaning"))
+    expect(page.locator("[data-side=a] .caption")).to_contain_text("The meaning of")
+    names.select_option("own text …")
+    text.fill("A {ghost} is")
+    expect(page.locator("[data-side=a] .caption")).to_contain_text("A ▢ is")
+    expect(names).to_have_value("")
+
+
+def test_the_decoder_row_is_shown_once_and_both_trees_begin_on_one_line(page: Page) -> None:
+    page.get_by_role("button", name="Side by side").click()
+    expect(page.locator("[data-side=b] .state")).to_have_text(DONE)
+    expect(page.locator(".writes table")).to_have_count(2)
+    for part in (".tree-card", ".tokens"):
+        tops = [page.locator(f"[data-side={side}] {part}").bounding_box() for side in ("a", "b")]
+        assert tops[0] is not None
+        assert tops[1] is not None
+        assert tops[0]["y"] == tops[1]["y"]
+
+
+def test_a_fault_moves_nothing(browser: Browser, address: str) -> None:
+    with opened(browser, address, refusal="422") as page:
+        page.goto(f"{address}/explore?feature=3&{QUICK}")
+        expect(page.locator("[data-side=a] .state")).to_have_text(DONE)
+        boxes = (
+            "['#a-exponent', '.tree-card', '.tokens'].map((at) => document.querySelector(at).getBoundingClientRect().y)"
+        )
+        before = page.evaluate(boxes)
+        page.locator("#a-scale").fill("abc")
+        expect(page.locator("#a-scale-fault")).to_be_visible()
+        assert page.evaluate(boxes) == before
+
+
+def test_the_log_says_what_the_feature_is_and_its_picture_can_be_had(page: Page) -> None:
+    expect(page.locator("#about h1")).to_have_text("Feature 3")
+    expect(page.locator("#texts")).to_contain_text("interpret examples --features 3")
+    with page.expect_download() as download:
+        page.locator("[data-side=a] [data-form=svg]").click()
+    assert download.value.suggested_filename == "feature-3-a.svg"
+    assert "<svg" in Path(download.value.path()).read_text("utf-8")
+
+
+def test_on_a_phone_settings_are_a_sheet_and_sides_are_tabs(browser: Browser, address: str) -> None:
+    with opened(browser, address, 390) as page:
+        page.goto(f"{address}/explore?feature=3&beside=1&b-weights=decoder&{QUICK}&b-{QUICK}")
+        expect(page.locator("[data-side=b] .state")).to_have_text(DONE)
+        expect(page.locator(".shown[data-side=a]")).to_be_hidden()
+        expect(page.locator("#b-weights")).to_be_hidden()
+        page.locator(".panel summary").first.click()
+        expect(page.locator("#b-weights")).to_have_value("decoder")
+        page.get_by_role("button", name="A", exact=True).click()
+        expect(page.locator(".shown[data-side=a]")).to_be_visible()
+        expect(page.locator(".shown[data-side=b]")).to_be_hidden()
+        expect(page.locator("#a-weights")).to_have_value("encoder")
+
+
 def test_only_the_side_whose_control_moved_is_asked_for_again(page: Page) -> None:
     page.get_by_role("button", name="Side by side").click()
     expect(page.locator("[data-side=b] .state")).to_have_text(DONE)

@@ -1,21 +1,26 @@
 """The explore page: controls made from settings, evidence as it comes, what is kept, what is refused."""
 
+import asyncio
 import json
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import parse_qsl
 
 import pytest
 from starlette.testclient import TestClient
 
 from agent.runlog import RunLog
-from eval.review.device import COARSE_CUTOFFS, device_of
+from eval.review import device as devices
+from eval.review.device import COARSE_CUTOFF, LEVELS, Device, device_of
 from eval.review.explore import controls as made
-from eval.review.explore.controls import Asked, Question, asked, controls, groups
+from eval.review.explore.controls import Asked, Question, asked, controls, groups, query_of
 from eval.review.explore.keeping import EXPLORE, keep
+from eval.review.trees import drawing
 from probes import probe
 from probes.evidence import ProbeRequest, Tree
+from probes.examples import Activity, Collected, Example
 from probes.probe import run_probes
 from probes.settings import ProbeSettings, Value
 from probes.subject import Subject
@@ -24,6 +29,7 @@ from tests.feature_log import client, read, side, write_log
 
 FINE = "cutoff=0.002"
 OFF = {"contrast": "off"}
+FIELDS = ("input", "select", "textarea")
 
 
 @pytest.fixture
@@ -58,6 +64,7 @@ def test_every_setting_has_a_control_and_its_default(subject: Subject) -> None:
     assert found["centroid"].kind == "switch"
     assert found["cutoff"].default == "5e-05"
     assert found["scale"].default == f"{subject.card.default_scale:.4g}"
+    assert found["pca"].default == "0"
 
 
 def test_a_setting_that_is_new_gets_a_control(monkeypatch: pytest.MonkeyPatch, subject: Subject) -> None:
@@ -146,26 +153,108 @@ def test_every_fault_is_told_at_once(visitor: TestClient) -> None:
     assert list(answer.json()["errors"]) == ["scale", "cutoff", "feature"]
 
 
-def test_evidence_comes_as_the_probes_give_it_and_the_tree_grows(visitor: TestClient, subject: Subject) -> None:
-    tokens, projection, *trees = stream(visitor, f"feature=3&weights=decoder&{FINE}")
-    settings = ProbeSettings.parse({"vector": {"weights": "decoder"}, "tree": {"cutoff": 0.002, "contrast": None}})
+def test_evidence_comes_as_the_probes_give_it_and_the_tree_grows_level_by_level(
+    visitor: TestClient, subject: Subject
+) -> None:
+    tokens, projection, *trees = stream(visitor, "feature=3&weights=decoder&cutoff=0.0005")
+    settings = ProbeSettings.parse({"vector": {"weights": "decoder"}, "tree": {"cutoff": 0.0005, "contrast": None}})
     (whole,) = run_probes(subject, [ProbeRequest("tree", 3, settings)])
     assert isinstance(whole, Tree)
 
     assert tokens["tokens"]
     assert projection["raised"]
-    assert [piece["tree"]["cutoff"] for piece in trees] == [c for c in COARSE_CUTOFFS if c > 0.002] + [0.002]
+    usual = settings.tree.max_depth
+    assert [piece["depth"] for piece in trees] == [*LEVELS, usual, usual]
+    assert [piece["tree"]["cutoff"] for piece in trees] == [COARSE_CUTOFF] * (len(LEVELS) + 1) + [0.0005]
     assert [piece["last"] for piece in trees] == [False] * (len(trees) - 1) + [True]
     sizes = [piece["tree"]["n_nodes"] for piece in trees]
     assert sizes == sorted(sizes)
-    assert sizes[-1] == whole.n_nodes - 1
+    assert trees[-1]["tree"] == drawing(whole)
     assert trees[-1]["tree"]["settings"] == f"decoder, scale {subject.card.default_scale:.4g}"
 
 
-def test_the_last_tree_is_the_last_even_where_it_is_no_smaller_than_a_coarse_one(visitor: TestClient) -> None:
-    trees = stream(visitor, "feature=3&cutoff=0.01")[2:]
+def test_no_tree_is_grown_twice_where_the_coarse_one_is_what_is_asked_for(visitor: TestClient) -> None:
+    trees = stream(visitor, "feature=3&cutoff=0.01&max-depth=4")[2:]
 
-    assert [piece["last"] for piece in trees] == [True]
+    assert [(piece["depth"], piece["last"]) for piece in trees] == [(1, False), (2, False), (4, True)]
+
+
+def test_what_was_shown_is_kept_drawn_and_shown_again_without_computing(
+    monkeypatch: pytest.MonkeyPatch, visitor: TestClient
+) -> None:
+    query = f"feature=3&weights=blend:0.4&{FINE}"
+    shown = stream(visitor, query)
+    monkeypatch.setattr(probe, "run_probes", lambda *_: pytest.fail("probed again"))
+
+    assert visitor.post(f"/explore/keep?{query}", headers=own(visitor)).json()["is_new"]
+    again = stream(visitor, query)
+    assert again == [*shown[:2], shown[-1]]
+    assert "<svg" in visitor.get(f"/explore/tree.svg?{query}").text
+
+
+def test_of_many_answers_the_latest_are_remembered(monkeypatch: pytest.MonkeyPatch, subject: Subject) -> None:
+    monkeypatch.setattr(devices, "_REMEMBERED", 1)
+    coarse = ProbeSettings.parse({"tree": {"cutoff": 0.01, "max_depth": 1, "contrast": None}})
+    device = Device(subject)
+
+    async def ask() -> None:
+        for feature in (1, 2):
+            await device.all_of(feature, coarse)
+
+    asyncio.run(ask())
+    assert [feature for feature, _ in device._answers] == [2]
+
+
+def test_a_tree_is_a_file_of_what_is_drawn(visitor: TestClient) -> None:
+    query = f"feature=3&{FINE}"
+    most, few = (visitor.get(f"/explore/tree.svg?{query}{least}") for least in ("", "&least=0.2"))
+    assert most.headers["content-type"].startswith("image/svg+xml")
+    assert len(few.text) < len(most.text)
+    assert visitor.get(f"/explore/tree.png?{query}").content.startswith(b"\x89PNG")
+    assert visitor.get(f"/explore/tree.svg?{query}&least=nonsense").status_code == 200
+    for refused in (f"tree.exe?{query}", "tree.svg?feature=x", f"tree.svg?{query}&scale=abc"):
+        assert visitor.get(f"/explore/{refused}").status_code == 404
+
+
+def test_what_the_log_knows_of_a_feature_stands_beside_it(tmp_path: Path, subject: Subject) -> None:
+    path = tmp_path / "l.db"
+    with RunLog.open(path) as log:
+        run_id = log.begin_run(logged.identity(subject=subject.card), [3]).run_id
+        log.add_label(run_id, logged.outcome(3, label="dogs & <b>wolves</b>")).result()
+        corpus_id = log.begin_corpus(logged.corpus_identity(subject=subject.card))
+        text = Example(3, "activating", "doc", ("see", " hound", " run"), (0.0, 4.0, 1.0), quantile=0)
+        found = Collected(3, Activity(3, 1000, 10, 4.0, (0.0, 1.0, 4.0), (0, 7)), [text], [])
+        log.add_collected(corpus_id, found, {"doc": "shown"}).result()
+    with client(path, subject=subject) as visitor:
+        known = read(visitor.get("/explore/about?feature=3").text)
+        unknown = read(visitor.get("/explore/about?feature=4").text)
+        assert visitor.get("/explore/about?feature=x").status_code == 422
+
+    assert "dogs & <b>wolves</b>" in known.text
+    assert known.all("a", href=f"/runs/{run_id}/features/3")
+    assert "see hound run" in known.text
+    assert "1 % of tokens" in known.text
+    assert "not labelled in this log" in unknown.text
+    assert "interpret examples --features 4" in unknown.text
+
+
+def test_settings_become_the_address_that_means_them(subject: Subject) -> None:
+    for parts in (
+        {"vector": {"weights": "blend:0.3", "scale": 2.5, "centroid": False, "pca": (0.1, 0.05)}, "tree": OFF},
+        {"tree": {**OFF, "prompt": "A {ghost} is a", "cutoff": 0.002, "top_k": 3}, "tokens": {"exponent": 2}},
+        {"vector": {"scale": subject.card.default_scale}, "tree": {"contrast": 0.05}},
+        {"steering": {"mode": "clamp", "strength": 3}, "tree": OFF},
+    ):
+        settings = ProbeSettings.parse(parts)
+        query = query_of(settings, subject.card)
+        assert query is not None
+        found = asked({"feature": "1", **dict(parse_qsl(query))}, subject.card).question
+        assert found is not None
+        assert found.settings.vector.scaled(subject.card.default_scale) == settings.vector.scaled(
+            subject.card.default_scale
+        )
+        assert (found.settings.tree, found.settings.tokens) == (settings.tree, settings.tokens)
+        assert found.settings.steering == settings.steering
 
 
 def test_a_fault_found_while_probing_takes_the_place_of_the_rest(visitor: TestClient) -> None:
@@ -193,7 +282,7 @@ def test_one_thread_owns_the_subject(monkeypatch: pytest.MonkeyPatch, visitor: T
 
 def test_the_page_has_a_field_for_each_setting_on_both_sides(visitor: TestClient, subject: Subject) -> None:
     html = read(visitor.get("/explore").text)
-    names = [found.get("name") for tag, found in html.elements if tag in ("input", "select") and found.get("name")]
+    names = [found.get("name") for tag, found in html.elements if tag in FIELDS and found.get("name")]
 
     assert names == [control.key for control in controls(subject.card)] * 2
     assert html.all("input", id="feature")[0]["max"] == "23"
@@ -266,8 +355,8 @@ def test_a_subject_of_the_run_tells_neighbours_by_its_decoder(tmp_path: Path, su
 
 
 def test_a_tree_is_compared_with_random_directions_when_asked_and_last(visitor: TestClient) -> None:
-    plain = [piece["tree"] for piece in stream(visitor, "feature=3&cutoff=0.01")[2:]]
-    pieces = stream(visitor, "feature=3&cutoff=0.01&contrast=0.05")[2:]
+    plain = [piece["tree"] for piece in stream(visitor, "feature=3&cutoff=0.01&max-depth=1")[2:]]
+    pieces = stream(visitor, "feature=3&cutoff=0.01&max-depth=1&contrast=0.05")[2:]
 
     assert [tree["lifts"] for tree in plain] == [None]
     assert [piece["tree"]["lifts"] is not None for piece in pieces] == [False, True]
@@ -281,4 +370,4 @@ def test_what_is_to_be_found_is_found_once_and_shown_first(visitor: TestClient) 
 
     assert len(swept["swept"]) > 2
     assert tokens["caption"].startswith(chosen)
-    assert [piece["tree"]["settings"] for piece in trees] == [chosen]
+    assert {piece["tree"]["settings"] for piece in trees} == {chosen}

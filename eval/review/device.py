@@ -4,12 +4,13 @@ Knows no requests, no log and no page.
 """
 
 import asyncio
+from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from typing import TYPE_CHECKING, TypeVar
 
-from probes.evidence import Evidence, ProbeRequest
+from probes.evidence import Evidence, ProbeRequest, Tree
 from probes.presets import SubjectCard
 from probes.settings import ProbeKind, ProbeSettings, TreeSettings
 
@@ -19,8 +20,12 @@ if TYPE_CHECKING:  # the server imports torch with a subject only
 T = TypeVar("T")
 
 _LISTS: tuple[ProbeKind, ...] = ("tokens", "projection")
-COARSE_CUTOFFS = (1e-2, 1e-3)
-"""At which a tree is grown before the one that is asked for: each takes a fraction of the next one's time."""
+LEVELS = (1, 2, 4, 8)
+"""Depths to which a tree is grown before all of it is: a few levels take a fraction of the whole tree's time."""
+COARSE_CUTOFF = 1e-3
+"""Of these first trees, where the one that is asked for goes further: what is less probable would hardly be seen."""
+_REMEMBERED = 64
+"""Questions whose answers are kept, so that going back, keeping and drawing a file compute nothing again."""
 
 
 class Device:
@@ -29,6 +34,7 @@ class Device:
     def __init__(self, subject: "Subject") -> None:
         self._subject = subject
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="explore")
+        self._answers: OrderedDict[tuple[int, ProbeSettings], Sequence[Evidence]] = OrderedDict()
 
     @property
     def card(self) -> SubjectCard:
@@ -36,11 +42,39 @@ class Device:
         return self._subject.card
 
     async def growing(self, feature: int, settings: ProbeSettings) -> AsyncIterator[Evidence]:
-        """Token list, projection, and the tree at falling cutoffs; compared with random directions last, where asked.
+        """Token list, projection, and the tree level by level; compared with random directions last, where asked.
 
         Where something of the vector is to be found, the sweep that finds it comes first, once for all. Whoever stops
         iterating frees the device as soon as the step that it works on is done.
         """
+        known = self._answers.get((feature, settings))
+        if known is not None:
+            self._answers.move_to_end((feature, settings))
+            for piece in known:
+                yield piece
+            return
+        found: list[Evidence] = []
+        async for piece in self._grown(feature, settings):
+            found = [one for one in found if not (isinstance(one, Tree) and isinstance(piece, Tree))] + [piece]
+            yield piece
+        self._answers[feature, settings] = found
+        if len(self._answers) > _REMEMBERED:
+            self._answers.popitem(last=False)
+
+    async def all_of(self, feature: int, settings: ProbeSettings) -> Sequence[Evidence]:
+        """What `growing` ends with: a sweep where there is one, token list, projection and the whole tree."""
+        found = self._answers.get((feature, settings))
+        if found is None:
+            async for _ in self.growing(feature, settings):
+                pass
+            found = self._answers[feature, settings]
+        return found
+
+    async def nearest(self, feature: int, k: int) -> list[int]:
+        """The `k` features of most similar decoder direction, the nearest first."""
+        return await self._on_thread(lambda: _nearest(self._subject, feature, k))
+
+    async def _grown(self, feature: int, settings: ProbeSettings) -> AsyncIterator[Evidence]:
         if settings.vector.is_auto:
             swept = await self._probe(ProbeRequest("sweep", feature, settings))
             yield swept
@@ -49,15 +83,6 @@ class Device:
             yield await self._probe(ProbeRequest(kind, feature, settings))
         for tree in _steps(settings.tree):
             yield await self._probe(ProbeRequest("tree", feature, settings.model_copy(update={"tree": tree})))
-
-    async def all_of(self, feature: int, settings: ProbeSettings) -> list[Evidence]:
-        """Tree, token list and projection."""
-        requests = [ProbeRequest(kind, feature, settings) for kind in ("tree", *_LISTS)]
-        return await self._on_thread(lambda: _run(self._subject, requests))
-
-    async def nearest(self, feature: int, k: int) -> list[int]:
-        """The `k` features of most similar decoder direction, the nearest first."""
-        return await self._on_thread(lambda: _nearest(self._subject, feature, k))
 
     async def _probe(self, request: ProbeRequest) -> Evidence:
         return (await self._on_thread(lambda: _run(self._subject, [request])))[0]
@@ -69,8 +94,9 @@ class Device:
 def _steps(asked: TreeSettings) -> list[TreeSettings]:
     """Settings that each take a fraction of the next one's time; the last are those asked for."""
     plain = asked.model_copy(update={"contrast": None})
-    coarse = [plain.model_copy(update={"cutoff": cutoff}) for cutoff in COARSE_CUTOFFS if cutoff > asked.cutoff]
-    return [*coarse, plain] if asked.contrast is None else [*coarse, plain, asked]
+    coarse = plain.model_copy(update={"cutoff": max(COARSE_CUTOFF, asked.cutoff)})
+    levels = [coarse.model_copy(update={"max_depth": depth}) for depth in LEVELS if depth < asked.max_depth]
+    return list(dict.fromkeys([*levels, coarse, plain, asked]))
 
 
 def _run(subject: "Subject", requests: Sequence[ProbeRequest]) -> list[Evidence]:

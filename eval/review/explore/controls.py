@@ -37,7 +37,7 @@ class Slider:
 
 @dataclass(frozen=True)
 class Control:
-    """One setting. Its `default` is what an empty field means."""
+    """One setting. Its `default` is what its field shows first, and what an empty one means."""
 
     group: str
     field: str
@@ -72,7 +72,11 @@ _HINTS = {
     "pca": "0.1,0.05, or auto",
     "contrast": "a probability, or off",
     "prompt": "a name, or a text with one {ghost}",
+    "maximum": "as the log has it",
+    "pronoun": "a word of one token",
 }
+_NONE = {"pca": "0"}
+"""What a field shows that has nothing in it."""
 _OFF = {"contrast"}
 """Settings that take seconds of the device: off until they are asked for."""
 _SLIDERS = {
@@ -80,7 +84,7 @@ _SLIDERS = {
     "pca": Slider(0, 1, logarithmic=False),  # of the first component
     "scale": Slider(*SCALE_RANGE, logarithmic=True),
     "cutoff": Slider(1e-5, 0.1, logarithmic=True),
-    "contrast": Slider(1e-4, 0.5, logarithmic=True),
+    "contrast": Slider(0.5, 1e-4, logarithmic=True),  # off at its left end, then the more the further right
     "exponent": Slider(*EXPONENT_RANGE, logarithmic=False),
     "top_k": Slider(1, 20, logarithmic=False),
     "max_depth": Slider(1, 50, logarithmic=False),
@@ -113,7 +117,7 @@ def asked(query: Mapping[str, str], card: SubjectCard) -> Asked:
     given: dict[str, dict[str, str]] = {group: {} for group in groups()}
     for control in controls(card):
         text = query.get(control.key, "").strip() or ("off" if control.field in _OFF else "")
-        if text:
+        if text and (text != control.default or control.field in _OFF):
             given[control.group][control.field] = text
     for group, fields in given.items():
         errors |= _faults(groups()[group], fields)
@@ -191,7 +195,7 @@ def _control(group: str, field: str, annotation: Any, default: Any) -> Control:
         field=field,
         key=key_of(field),
         kind=kind,
-        default="off" if field in _OFF else _words(default),
+        default="off" if field in _OFF else _words(default) or _NONE.get(field, ""),
         choices=told or _CHOICES.get(field, ()),
         slider=_SLIDERS.get(field),
         hint=_HINTS.get(field, ""),

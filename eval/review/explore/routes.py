@@ -13,8 +13,11 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from agent.errors import LogError
+from agent.evidence.branches import Trim
 from agent.maxima import maximum_in
+from agent.terminal.drawing import tree_svg
 from eval.review.device import Device, device_of
+from eval.review.explore.about import about
 from eval.review.explore.controls import Question, asked, controls
 from eval.review.explore.keeping import keep
 from eval.review.feature.evidence import list_caption, nearness_bars, sweep_bars, token_bars
@@ -23,8 +26,11 @@ from eval.review.site import site_of
 from eval.review.trees import drawing
 from probes.errors import InterpretError
 from probes.evidence import Evidence, Projection, Sweep, TokenList, Tree
-from probes.settings import ProbeSettings
+from probes.settings import PROMPTS, ProbeSettings
 
+FORMS = ("svg", "png")
+MOST_DRAWN = 400
+"""Nodes of a file, where it is not said how improbable they may be."""
 USUAL_GROUPS = ("vector", "tree", "tokens")
 """Those of the original notebook; what goes beyond it is folded away until it is used."""
 
@@ -33,11 +39,59 @@ def show(request: Request) -> Response:
     """The page with its controls; its script asks for the rest."""
     device = _device(request)
     by_group = {name: list(some) for name, some in groupby(controls(device.card), lambda control: control.group)}
-    return page(request, "explore.html.j2", here="explore", card=device.card, groups=by_group, usual=USUAL_GROUPS)
+    return page(
+        request,
+        "explore.html.j2",
+        here="explore",
+        card=device.card,
+        groups=by_group,
+        usual=USUAL_GROUPS,
+        prompts=PROMPTS,
+    )
+
+
+def tell_about(request: Request) -> Response:
+    """What the log knows of a feature, as a part of the page."""
+    card = _device(request).card
+    wanted = asked({"feature": request.query_params.get("feature", "")}, card)
+    if wanted.question is None:
+        return as_json({"errors": wanted.errors}, 422)
+    found = about(site_of(request).log, card, wanted.question.feature)
+    return page(request, "explore_about.html.j2", about=found)
+
+
+async def draw(request: Request) -> Response:
+    """The tree as a file: of the nodes of at least the probability `least`, or of the most probable."""
+    device, form = _device(request), request.path_params["form"]
+    if form not in FORMS:
+        raise HTTPException(404, f"A tree is drawn as {' or '.join(FORMS)}, and as nothing else.")
+    wanted = asked(request.query_params, device.card)
+    if wanted.question is None:
+        raise HTTPException(404, " ".join(wanted.errors.values()))
+    question = await run_in_threadpool(_with_maximum, request, device, wanted.question)
+    found = await device.all_of(question.feature, question.settings)
+    tree = next(piece for piece in found if isinstance(piece, Tree))
+    return await run_in_threadpool(_drawn, tree, _trim(request), form)
+
+
+def _trim(request: Request) -> Trim:
+    try:
+        least = float(request.query_params.get("least", "0"))
+    except ValueError:
+        least = 0.0
+    return Trim(least=least) if 0 < least <= 1 else Trim(MOST_DRAWN)
+
+
+def _drawn(tree: Tree, trim: Trim, form: str) -> Response:
+    if form == "svg":
+        return Response(tree_svg(tree, trim), media_type="image/svg+xml")
+    from agent.terminal.raster import tree_png  # with matplotlib, which no page waits for
+
+    return Response(tree_png(tree, trim), media_type="image/png")
 
 
 def evidence(request: Request) -> Response:
-    """A line of JSON for each piece as it comes: lists first, then trees, each larger than the one before."""
+    """A line of JSON for each piece as it comes: lists first, then the tree, level by level."""
     device = _device(request)
     wanted = asked(request.query_params, device.card)
     if wanted.question is None:
@@ -88,7 +142,8 @@ def _line(value: Mapping[str, Any]) -> bytes:
 def _piece(found: Evidence, settings: ProbeSettings) -> Mapping[str, Any]:
     match found:
         case Tree():
-            return {"tree": drawing(found), "last": found.settings.tree == settings.tree}
+            depth = found.settings.tree.max_depth
+            return {"tree": drawing(found), "depth": depth, "last": found.settings.tree == settings.tree}
         case TokenList():
             return {"tokens": [asdict(row) for row in nearness_bars(found.tokens)], "caption": list_caption(found)}
         case Projection():
@@ -108,5 +163,7 @@ def _device(request: Request) -> Device:
 routes = [
     Route("/explore", show, name="explore"),
     Route("/explore/evidence", evidence, name="evidence"),
+    Route("/explore/about", tell_about, name="about"),
+    Route("/explore/tree.{form:str}", draw, name="drawn"),
     Route("/explore/keep", keep_it, methods=["POST"], name="keep"),
 ]

@@ -1,5 +1,5 @@
 // The controls of one column: fields with sliders beside them, to the query that stands in the address, and back.
-// Only what differs from its default is said. Knows no evidence.
+// A field shows its default as a value; only what differs from it is said. Knows no evidence.
 
 const STEPS = 1000;
 
@@ -12,6 +12,10 @@ const SPELT = {
   pca: {
     write: (number, text) => [short(number), ...text.split(",").slice(1)].join(","),
     read: (text) => Number(text.split(",")[0]),
+  },
+  contrast: {
+    write: (number, text, least) => (number >= least ? "off" : short(number)), // it falls from its left end on
+    read: (text) => (text === "off" ? 1 : Number(text)),
   },
 };
 const WHOLE = new Set(["top-k", "max-depth"]);
@@ -33,20 +37,54 @@ export class Form {
   query() {
     const said = {};
     for (const field of this.fields) {
-      const value = field.type === "checkbox" ? String(field.checked) : field.value.trim();
+      const value = this.#value(field);
       if (value && value !== field.dataset.default) said[field.name] = value;
     }
     return said;
+  }
+
+  #value(field) {
+    return field.type === "checkbox" ? String(field.checked) : (field.dataset.name ?? field.value.trim());
   }
 
   load(said) {
     for (const field of this.fields) {
       const value = said[field.name] ?? field.dataset.default;
       if (field.type === "checkbox") field.checked = value === "true";
-      else field.value = field.name in said || field.tagName === "SELECT" ? value : "";
-      this.#slide(field);
+      else field.value = value;
+      delete field.dataset.name;
+      this.#settle(field);
       if (field.name in said) this.#unfold(field);
     }
+  }
+
+  // All that follows a field's value: its slider, the prompt's name and text, whether it is marked as changed.
+  #settle(field) {
+    const control = field.closest(".control");
+    this.#slide(field);
+    const stock = control.querySelector(".stock");
+    if (stock) this.#name(stock, field);
+    this.#mark(field);
+  }
+
+  #mark(field) {
+    const value = this.#value(field);
+    field.closest(".control").classList.toggle("changed", Boolean(value) && value !== field.dataset.default);
+  }
+
+  // A prompt is known by its name or is a text of its own; of a named one the text is shown, not to be written in.
+  #name(stock, field) {
+    const named = [...stock.options].find((option) => option.value && option.value === (field.dataset.name ?? field.value));
+    stock.value = named?.value ?? "";
+    field.readOnly = Boolean(named);
+    if (named) [field.dataset.name, field.value] = [named.value, named.dataset.text];
+  }
+
+  #choose(stock, field) {
+    delete field.dataset.name;
+    if (stock.value) field.value = stock.value;
+    else field.readOnly = false;
+    if (!stock.value) field.focus();
   }
 
   #unfold(field) {
@@ -68,13 +106,16 @@ export class Form {
 
   #moved(input) {
     const field = input.closest(".control").querySelector("[name]");
-    if (input.type === "range") field.value = this.#spelt(field, this.#number(input));
-    else this.#slide(field);
-    this.changed();
+    if (input.type === "range") field.value = this.#spelt(field, input);
+    if (input.matches(".stock")) this.#choose(input, field);
+    if (input.type === "range") this.#mark(field);
+    else this.#settle(field);
+    this.changed(input);
   }
 
-  #spelt(field, number) {
-    if (SPELT[field.name]) return SPELT[field.name].write(number, field.value);
+  #spelt(field, slider) {
+    const number = this.#number(slider);
+    if (SPELT[field.name]) return SPELT[field.name].write(number, field.value, Number(slider.dataset.least));
     return WHOLE.has(field.name) ? String(Math.round(number)) : short(number);
   }
 
