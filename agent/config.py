@@ -30,6 +30,8 @@ class RunSettings(Value):
     """Most rounds of evidence and answer per feature."""
     evidence: Literal["weights", "examples"] = "weights"
     """What an explainer sees: what the weights say, or texts on which the feature fires beside it."""
+    agreement: bool = False
+    """Whether small trees of other base prompts are grown too: how far they say the same is evidence of its own."""
     feedback: bool = False
     """Whether a label is tried out on the texts that may be shown, and asked for again where it does badly."""
     concurrency: int = Field(default=64, ge=1, le=1000)

@@ -360,6 +360,15 @@ _LOOP = (
         flag="--feedback/--no-feedback",
     ),
 )
+_AGREEMENT = (
+    _setting(
+        "run",
+        "agreement",
+        "Grow small trees of other base prompts too, and tell how far they say the same.",
+        kind=bool,
+        flag="--agreement/--no-agreement",
+    ),
+)
 _RECOMMENDED = (
     _setting(
         "run",
@@ -409,13 +418,15 @@ def _all_of(*groups: tuple[Callable[[Any], Any], ...]) -> Callable[[Function], F
     return decorate
 
 
-run_options = _all_of(_FILE, _SUBJECT, _VECTOR, _TREE, _TOKENS, _STEERING, _LLM, _LOOP, _RECOMMENDED, _SEED, _LOG)
+run_options = _all_of(
+    _FILE, _SUBJECT, _VECTOR, _TREE, _TOKENS, _STEERING, _LLM, _LOOP, _AGREEMENT, _RECOMMENDED, _SEED, _LOG
+)
 example_options = _all_of(_FILE, _SUBJECT, _EXAMPLES, _SEED, _LOG)
 score_options = _all_of(_FILE, _SUBJECT, _SCORE, _LLM, _SEED, _LOG)
 compare_options = _all_of(_FILE, _SUBJECTS, _GRID, _TREE[1:], _STEERING, _SCORE[:2], _SCORE[3:], _SEED, _LOG)
 fit_options = _all_of(_FILE, _SUBJECT, _VECTOR[:1], _TREE[:1], _SEED, _LOG)
 taxonomy_options = _all_of(_FILE, _SUBJECT, _SEED, _LOG)
-tree_options = _all_of(_FILE, _SUBJECT, _VECTOR, _TREE, _STEERING, _LOG)
+tree_options = _all_of(_FILE, _SUBJECT, _VECTOR, _TREE, _STEERING, _AGREEMENT, _LOG)
 token_options = _all_of(_FILE, _SUBJECT, _VECTOR, _TOKENS)
 doctor_options = _all_of(_FILE, _SUBJECT, _LOG)
 serve_options = doctor_options

@@ -54,6 +54,8 @@ class Planner:
     default_scale: float
     maxima: Maxima | None = None
     """Without them only a maximum that the settings themselves name is known."""
+    agreement: bool = False
+    """Whether the agreement of base prompts is told of vectors of which nothing is to be found, too."""
 
     @property
     def clamps(self) -> bool:
@@ -61,7 +63,7 @@ class Planner:
         return self.maxima is not None or self.probe.steering.maximum is not None
 
     def first(self, feature: int) -> Plan:
-        """Round 1: a tree and a list for each side, after a sweep where it is auto; and the projection."""
+        """Round 1: a tree and a list for each side, after a sweep where it is auto or asked for; the projection."""
         settings = self._measured(feature, self.probe)
         requests = _new(self._sides(feature, settings, self.weights_plan), ())
         return Plan((*requests, ProbeRequest("projection", feature, self.probe)))
@@ -86,7 +88,7 @@ class Planner:
         for side in weights:
             vector = settings.vector.model_copy(update={"weights": side})
             sided = settings.model_copy(update={"vector": vector})
-            if vector.is_auto:
+            if vector.is_auto or self.agreement:
                 yield ProbeRequest("sweep", feature, sided)
             yield ProbeRequest("tree", feature, sided)
             yield ProbeRequest("tokens", feature, sided)

@@ -107,7 +107,8 @@ def _loop(log: RunLog, run: RunSummary, asker: _FromLog) -> Loop:
     material = None if corpus_id is None else ShownTexts(log, corpus_id)
     maxima_id = run.settings.get("maxima_corpus_id")
     maxima = None if maxima_id is None else Maxima(log, maxima_id)
-    planner = Planner(probe, run.settings["weights_plan"], card.default_scale, maxima)
+    agreement = run.settings.get("agreement", False)
+    planner = Planner(probe, run.settings["weights_plan"], card.default_scale, maxima, agreement)
     return Loop(
         run_id=run.run_id,
         card=card,

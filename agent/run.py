@@ -131,7 +131,8 @@ def resolved(probe: ProbeSettings, default_scale: float) -> ProbeSettings:
 
 def planner_of(config: RunConfig, default_scale: float, maxima: Maxima | None = None) -> Planner:
     """What a run's features are probed with."""
-    return Planner(resolved(config.probe, default_scale), config.weights_plan, default_scale, maxima)
+    probe = resolved(config.probe, default_scale)
+    return Planner(probe, config.weights_plan, default_scale, maxima, config.agreement)
 
 
 def identity_of(
@@ -147,6 +148,8 @@ def identity_of(
         "weights_plan": [*config.weights_plan],
         "rounds": config.rounds,
     }
+    if config.agreement:
+        settings |= {"agreement": True}
     if explainer.forms:
         settings |= {"answer_tokens": config.answer_tokens, "effort": config.effort}
     if maxima is not None:

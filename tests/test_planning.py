@@ -29,6 +29,14 @@ def test_the_first_round_sees_both_sides_and_one_projection() -> None:
     ]
 
 
+def test_agreement_of_base_prompts_may_be_asked_for_of_any_vector() -> None:
+    planner = Planner(PROBE, ("encoder", "decoder"), 2.0, agreement=True)
+    first = planner.first(7).requests
+    assert what(first)[:4] == [("sweep", "encoder"), ("tree", "encoder"), ("tokens", "encoder"), ("sweep", "decoder")]
+    changed = what(planner.next(7, SettingsChange(weights="blend:0.3"), first).requests)
+    assert changed == [("sweep", "blend:0.3"), ("tree", "blend:0.3"), ("tokens", "blend:0.3")]
+
+
 def test_a_change_is_merged_with_round_one() -> None:
     plan = PLANNER.next(7, SettingsChange(scale=1.5), PLANNER.first(7).requests)
     assert what(plan.requests) == [

@@ -236,6 +236,22 @@ def test_a_prompt_and_a_terminal_show_the_curve(subject: Subject) -> None:
     assert all(f"{point.score:.3f}" in shown for point in found.points)
 
 
+def test_of_a_vector_that_is_named_the_agreement_is_told_alone(subject: Subject) -> None:
+    named = ProbeSettings(vector=VectorSettings(scale=2.0), tree=COARSE)
+    found = swept(subject, 3, named)
+    assert [point.vector for point in found.points] == [named.vector]
+    trees = [cheap_tree(subject, named.vector, prompt) for prompt in found.prompts]
+    assert found.agreement == pytest.approx(agreement(trees), rel=1e-3)
+    text = render("explain", context(evidence=digest([found], subject.card.default_scale))).text
+    assert "E1: agreement of base prompts\nSettings: encoder, scale 2" in text
+    assert f"agree to {found.agreement:.2f} (1:" in text
+    assert "Chosen" not in text
+    console = Console(width=120)
+    with console.capture() as captured:
+        console.print(sweep_table(found))
+    assert captured.get() == f"base prompts definition, meaning, word agree to {found.agreement:.2f}\n"
+
+
 def test_a_sweep_leaves_the_rest_of_a_prompt_its_room(subject: Subject) -> None:
     tree, found = tree_of([([f"definition number {n}"], 0.02) for n in range(12)]), swept(subject, 3)
     alone, beside = digest([tree], 2.0, tokens=60)[0], digest([found, tree], 2.0, tokens=60)[1]
@@ -292,6 +308,8 @@ def test_a_run_finds_its_scales_resumes_and_replays(subject: Subject, config: Ru
 def test_a_run_with_a_named_scale_is_another_run(subject: Subject, config: RunConfig) -> None:
     named = config.model_copy(update={"probe": ProbeSettings()})
     assert identity_of(config, subject, Offline()).hash != identity_of(named, subject, Offline()).hash
+    agreeing = named.model_copy(update={"agreement": True})
+    assert identity_of(agreeing, subject, Offline()).hash != identity_of(named, subject, Offline()).hash
 
 
 def test_centroid_and_pca_may_be_auto_on_the_command_line(config: RunConfig, interpret: Interpret) -> None:
@@ -314,3 +332,7 @@ def test_a_tree_with_auto_is_printed_with_its_sweep(config: RunConfig, capsys: p
     show_tree(config, "3", replace(output, as_json=False))
     shown = capsys.readouterr().out
     assert shown.index("chosen by") < shown.index("A typical definition")
+    plain = config.model_copy(update={"probe": ProbeSettings(tree=COARSE), "agreement": True})
+    show_tree(plain, "3", output)
+    told = json.loads(capsys.readouterr().out)["sweep"]
+    assert (len(told["points"]), 0 <= told["agreement"] <= 1) == (1, True)

@@ -108,12 +108,13 @@ def _print_sweep(sweeps: Sequence[Evidence]) -> None:
 
 
 def _probed(config: RunConfig, feature: str, kind: ProbeKind) -> list[Evidence]:
-    """The evidence of that kind; before it the sweep that found its settings, where something was auto."""
+    """The evidence of that kind, after the sweep that found its settings or tells how far base prompts agree."""
     subject = load_subject(config.subject)
     features = parse_features(feature, subject.card.n_features)
     if len(features) != 1:
         raise FeatureError(f"Feature {feature!r} is not one feature; give a single index.")
-    kinds: list[ProbeKind] = ["sweep", kind] if config.probe.vector.is_auto else [kind]
+    swept = config.probe.vector.is_auto or (kind == "tree" and config.agreement)
+    kinds: list[ProbeKind] = ["sweep", kind] if swept else [kind]
     probe = _measured(config, subject, features[0]) if kind == "tree" else config.probe
     return run_probes(subject, [ProbeRequest(one, features[0], probe) for one in kinds])
 

@@ -4,7 +4,7 @@ Knows nothing of terminals, SVG or DOT. Everything it returns is already safe to
 """
 
 from agent.evidence.printable import printable
-from probes.evidence import Contrast, Tree, Verdict
+from probes.evidence import Contrast, Sweep, Tree, Verdict
 from probes.settings import GHOST, ProbeSettings, SteeringSettings, VectorSettings
 
 GHOST_SIGN = "▢"
@@ -61,6 +61,14 @@ def readout_words(contrast: Contrast) -> str:
         f"{_VERDICTS[contrast.verdict]}: {contrast.divergence:.2f} nats from the mean of random directions, as far as "
         f"{contrast.n_as_far} of {contrast.n_random} others are (p {contrast.p_value:.2g})"
     )
+
+
+def agreement_words(sweep: Sweep) -> str:
+    """`base prompts definition, meaning, word agree to 0.41`: of the vector that was chosen."""
+    prompts = ", ".join(map(printable, sweep.prompts))
+    if sweep.agreement is None:
+        return f"whether base prompts agree is unknown: fewer than two of {prompts} say anything"
+    return f"base prompts {prompts} agree to {sweep.agreement:.2f}"
 
 
 def tree_words(settings: ProbeSettings, vector: str | None = None) -> str:

@@ -7,8 +7,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from agent.evidence.printable import printable
-from agent.evidence.wording import vector_words
+from agent.evidence.wording import agreement_words, vector_words
 from agent.terminal.outline import bar
 from probes.evidence import Sweep, SweepPoint
 
@@ -17,7 +16,13 @@ _MISSING = "–"
 
 
 def sweep_table(sweep: Sweep) -> Group:
-    """The candidates in their order, the chosen one in bold with an arrow, under what it was chosen by."""
+    """The candidates in their order, the chosen one in bold with an arrow, under what it was chosen by.
+
+    Of a single candidate nothing but how far base prompts agree.
+    """
+    agreement = Text(agreement_words(sweep), style="dim")
+    if len(sweep.points) == 1:
+        return Group(agreement)
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
     for name in ("", *_COLUMNS):
         table.add_column(name, justify="left" if name in ("vector", "") else "right", no_wrap=True)
@@ -26,7 +31,7 @@ def sweep_table(sweep: Sweep) -> Group:
         chosen = place == sweep.chosen
         share = 0.0 if point.score is None else _share(point.score, scores)
         table.add_row("→" if chosen else "", *_cells(point, share), style="bold" if chosen else "")
-    return Group(Text(f"chosen by {sweep.criterion}", style="dim"), table, Text(_agreement(sweep), style="dim"))
+    return Group(Text(f"chosen by {sweep.criterion}", style="dim"), table, agreement)
 
 
 def _share(score: float, scores: list[float]) -> float:
@@ -45,13 +50,6 @@ def _cells(point: SweepPoint, share: float) -> list[Text]:
         Text(_figure(point.p_value, ".2f")),
         Text(_figure(point.entropy_bits, ".2f")),
     ]
-
-
-def _agreement(sweep: Sweep) -> str:
-    prompts = ", ".join(map(printable, sweep.prompts))
-    if sweep.agreement is None:
-        return f"whether base prompts agree is unknown: fewer than two of {prompts} say anything"
-    return f"base prompts {prompts} agree to {sweep.agreement:.2f}"
 
 
 def _figure(value: float | None, form: str) -> str:

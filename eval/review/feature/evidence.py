@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from agent.evidence.digest import Line
-from agent.evidence.wording import percent, prompt_words, token_words, vector_words
+from agent.evidence.wording import agreement_words, percent, prompt_words, token_words, vector_words
 from agent.terminal.basis import cited_lines, numbered
 from eval.review.trees import Outline, outline, readout
 from probes.evidence import Evidence, Projection, ScoredToken, Sweep, SweepPoint, TokenList, Tree
@@ -110,8 +110,9 @@ def shown(rounds: Mapping[int, Sequence[Evidence]]) -> Shown:
                     writes.append(Writes(name, token_bars(evidence.top), token_bars(evidence.bottom)))
                     said.append(f"{name} projection of the decoder row")
                 case Sweep():
-                    sweeps.append(Swept(name, f"chosen by {evidence.criterion}", sweep_bars(evidence)))
-                    said.append(f"{name} sweep, which chose {vector}")
+                    sweeps.append(_swept(evidence, name))
+                    alone = len(evidence.points) == 1
+                    said.append(f"{name} {'agreement of base prompts' if alone else 'sweep, which chose'}, {vector}")
         names[round] = tuple(said)
     return Shown(
         tuple(_side(*key, pieces) for key, pieces in sides.items() if pieces), tuple(writes), tuple(sweeps), names
@@ -133,6 +134,13 @@ def token_bars(tokens: Sequence[ScoredToken]) -> tuple[TokenBar, ...]:
     """A projection's rows; bars are shares of the largest logit."""
     most = max((abs(token.score) for token in tokens), default=0.0)
     return tuple(_bar(token, abs(token.score) / most if most > 0 else 0.0) for token in tokens[:LISTED])
+
+
+def _swept(sweep: Sweep, name: str) -> Swept:
+    agreement = agreement_words(sweep)
+    if len(sweep.points) == 1:
+        return Swept(name, f"{vector_words(sweep.settings.vector)}: {agreement}", ())
+    return Swept(name, f"chosen by {sweep.criterion}; {agreement}", sweep_bars(sweep))
 
 
 def sweep_bars(sweep: Sweep) -> tuple[TokenBar, ...]:
