@@ -32,6 +32,7 @@ from tests.planted_labels import (
     score,
     scoring,
     settings,
+    sides,
 )
 
 VARIANTS = {"label", "shuffled", "tokens", "one_shot", "baseline", "known"}
@@ -234,6 +235,11 @@ def refusal(_request: Request, _right: dict[str, Any]) -> Exchange:
     return faulty(Fault.FINAL, "the model refused to answer")
 
 
+def shy(request: Request, right: dict[str, Any]) -> dict[str, Any] | Exchange:
+    """Refuses ten of the texts of one label."""
+    return refusal(request, right) if _key(request) == (0, "detection", 1) else right
+
+
 class TestAgain:
     def test_a_second_time_nothing_is_asked(self, log: RunLog) -> None:
         planted, judge = plant(log), RuleExplainer()
@@ -291,7 +297,24 @@ class TestAgain:
         scores = score(planted, judge)
         others = {one.feature: one.label for one in named(scores, variant="shuffled", part="held_out")}
         assert before.label == "fruit" != others[0]
-        assert sorted(others[feature] for feature in (0, 1)) != ["dog", "fruit"]
+        asked = [request.prompt for request in judge.asked("detection/shuffled") if request.feature == 0]
+        assert {word for prompt in asked for word in CONCEPTS if f'Label: "{word}"' in prompt} == {"fruit", others[0]}
+
+    def test_what_was_answered_about_other_texts_is_not_reused(self, log: RunLog) -> None:
+        planted, ill, well = plant(log), RuleExplainer(shy), RuleExplainer()
+        score(planted, ill)
+        found = replace(of_feature(0), examples=[*texts(0, "activating", 40, seed=1), *texts(0, "random", 40, seed=1)])
+        log.add_collected(planted.corpus_id, found, sides(found.examples)).result()
+        score(planted, well)
+        asked = [request for request in well.asked("detection") if request.feature == 0]
+        assert {request.item for request in asked} == {0, 1, 2, 3}
+
+    def test_a_label_scored_on_some_of_its_texts_is_asked_about_the_others(self, log: RunLog) -> None:
+        planted, ill, well = plant(log), RuleExplainer(shy), RuleExplainer()
+        (partly,) = named(score(planted, ill), feature=0, variant="label", part="held_out")
+        (whole,) = named(score(planted, well), feature=0, variant="label", part="held_out")
+        assert (partly.value, whole.value, whole.n - partly.n) == (1, 1, 10)
+        assert [(request.feature, request.purpose, request.item) for request in well.requests] == [(0, "detection", 1)]
 
     def test_scorings_with_other_settings_share_no_answer(self, log: RunLog) -> None:
         planted, judge = plant(log), RuleExplainer()

@@ -26,6 +26,8 @@ ASK_AGAIN = (
 )
 """Added to a prompt whose answer could not be used."""
 
+_AGAIN = ASK_AGAIN.partition("{")[0]
+
 ERROR_CHARS = 400
 """Most characters of what was wrong with it: the sentence may quote the answer."""
 
@@ -184,9 +186,13 @@ class Asker:
 
 
 def good_answer(attempts: Sequence[CallRow], request: Request) -> Answer | None:
-    """The first good answer among a question's logged attempts, as it was."""
+    """The first good answer among a question's logged attempts, as it was.
+
+    A loop's question is known by its key alone: its prompt is made of evidence whose last digits may differ from one
+    device to another. A scoring's is made of what the log holds, so that another prompt is another question.
+    """
     for call in attempts:
-        if call.answer is not None:
+        if call.answer is not None and (request.scoring_id is None or _is_same(call, request)):
             return _as_logged(call, request)
     return None
 
@@ -201,6 +207,13 @@ def asked_again(request: Request, error: str) -> Request:
     """The question, with what was wrong with its answer; the beginning stays as it was, for the prompt caches."""
     told = ASK_AGAIN.format(error=escaped(error, ERROR_CHARS))
     return replace(request, prompt=request.prompt + told)
+
+
+def _is_same(call: CallRow, request: Request) -> bool:
+    """Whether the call put that question, perhaps with what was wrong with an earlier answer."""
+    told = call.prompt.removeprefix(request.prompt)
+    asked = call.prompt == request.prompt or (told != call.prompt and told.startswith(_AGAIN))
+    return asked and call.system == request.system
 
 
 def _as_logged(call: CallRow, request: Request) -> Answer:

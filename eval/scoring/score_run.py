@@ -64,8 +64,11 @@ class Scoring:
         concurrency: int,
         watch: ScoreWatch,
     ) -> None:
-        """Scores what has no score yet; what ends it early lets the calls in flight end and is `admission.reason`."""
-        done = {_key(score) for score in self.log.scores(self.scoring_id) if score.value is not None}
+        """Scores what has no score yet, or only one of some of its texts; what was answered about these is in the log.
+
+        What ends it early lets the calls in flight end and is `admission.reason`.
+        """
+        done = {_key(score) for score in self.log.scores(self.scoring_id) if _is_whole(score)}
         donors = self._donors()
 
         async def score(row: LabelRow) -> None:
@@ -153,6 +156,12 @@ def why_not(row: LabelRow, found: Collected | None) -> str | None:
     if found.activity is not None and found.activity.n_active == 0:
         return f"never fired in {found.activity.n_tokens:,} tokens"
     return None
+
+
+def _is_whole(score: ScoreRow) -> bool:
+    """Whether a score rests on all of its texts; that of new words follows from the one of all."""
+    measured = score.value is not None and score.part == HELD_OUT
+    return measured and all(item["prediction"] is not None for item in score.items)
 
 
 def _key(score: ScoreRow) -> Scored:
