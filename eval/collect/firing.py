@@ -50,22 +50,26 @@ def _part(
     width = batch.width(part)
     x = stream(torch.from_numpy(batch.ids[part, :width]).to(subject.model.device))
     scores = columns.scores(x.flatten(0, 1))
-    where = _nonzero((scores > columns.threshold).flatten())
-    values = scores.flatten()[where].cpu().numpy()
+    where, values = _exceeding(scores, columns.threshold)
     # a norm is finite only where all numbers are, and none so large that a product with it could overflow
     if not (torch.linalg.vector_norm(x.float()).isfinite() and np.isfinite(values).all()):
         _refuse(columns, scores.unflatten(0, x.shape[:2]), batch, part.start)
-    tokens, chosen = np.divmod(where.cpu().numpy(), len(columns.features))
+    tokens, chosen = np.divmod(where, len(columns.features))
     rows, places = np.divmod(tokens, width)
     counts = batch.counted[part.start + rows, places]
     return part.start + rows[counts], places[counts], chosen[counts], values[counts]
 
 
-def _nonzero(fired: Tensor) -> Int[Tensor, "m"]:
-    """Where it is true; NumPy is several times faster at this on a CPU."""
-    if fired.device.type == "cpu":
-        return torch.from_numpy(np.flatnonzero(fired.numpy()))
-    return fired.nonzero().flatten()
+def _exceeding(
+    scores: Float[Tensor, "n n_chosen"], threshold: Float[Tensor, " n_chosen"]
+) -> tuple[Int[np.ndarray, "m"], Float[np.ndarray, "m"]]:
+    """Which of all scores, counted row by row, exceed their threshold, and these; NumPy is faster at it on a CPU."""
+    if scores.device.type == "cpu":
+        numbers = scores.numpy()
+        places = np.flatnonzero(numbers > threshold.numpy())
+        return places, numbers.ravel()[places]
+    there = (scores > threshold).flatten().nonzero().flatten()
+    return there.cpu().numpy(), scores.flatten()[there].cpu().numpy()
 
 
 def _refuse(columns: Columns, scores: Float[Tensor, "batch pos n_chosen"], batch: Batch, first: int) -> None:

@@ -33,9 +33,8 @@ class Fired:
     """Which of the chosen features."""
     values: Float[np.ndarray, "m"]
 
-    def of_windows(self, chosen: Bool[np.ndarray, " batch"]) -> "Fired":
-        """What fired in some of the windows."""
-        there = chosen[self.rows]
+    def some(self, there: Bool[np.ndarray, "m"]) -> "Fired":
+        """Some of the firings."""
         return Fired(self.batch, self.rows[there], self.places[there], self.columns[there], self.values[there])
 
 
@@ -116,14 +115,12 @@ class Tally:
     def add(self, fired: Fired) -> None:
         """Counts a batch and keeps of it what is worth keeping; of windows of the very same tokens, one."""
         self.n_tokens += fired.batch.n_tokens
-        before = self.histograms.maximum.copy()
-        self.histograms.add(fired.columns, fired.values)
-        self._regroup(((self.histograms.maximum > before) & (before > 0)).nonzero()[0])
+        self._count(fired)
         names = self._names(fired.batch)
         different = np.unique(names, return_index=True)[1]
         chosen = np.zeros(len(names), dtype=bool)
         chosen[different] = True
-        pairs = _pairs(fired.of_windows(chosen), self._n_features)
+        pairs = _pairs(fired.some(chosen[fired.rows] & self._promising(fired, names)), self._n_features)
         columns, of_window = pairs.columns, names[pairs.rows]
         tenth = stratum(pairs.peaks, self.histograms.maximum[columns])
         self._offer(self._top, pairs, columns, -pairs.peaks.astype(np.float64), of_window)
@@ -140,6 +137,27 @@ class Tally:
     def pool(self) -> Rows:
         """Random windows, with the peak of every chosen feature in each."""
         return self._pool.get(np.array([0])).rows
+
+    def _count(self, fired: Fired) -> None:
+        before = self.histograms.maximum.copy()
+        self.histograms.add(fired.columns, fired.values)
+        grown = ((self.histograms.maximum > before) & (before > 0)).nonzero()[0]
+        if len(grown):
+            self._regroup(grown)
+
+    def _promising(self, fired: Fired, names: UInt64[np.ndarray, "batch"]) -> Bool[np.ndarray, "m"]:
+        """The firings of windows and features of which a shelf would admit at least one firing taken for the peak.
+
+        The peak is one of them, so none that a shelf would admit is missing; after a while most are not worth sorting.
+        """
+        columns, pair = fired.columns, fired.rows * self._n_features + fired.columns
+        tenth = stratum(fired.values, self.histograms.maximum[columns])
+        keys = _uniform(names[fired.rows] ^ self._salts[columns])
+        admitted = self._top.admits(columns, -fired.values.astype(np.float64))
+        admitted |= self._strata.admits(columns * STRATA + tenth, keys)
+        promising = np.zeros(len(names) * self._n_features, dtype=bool)
+        promising[pair[admitted]] = True
+        return np.asarray(promising[pair])
 
     def _regroup(self, features: Int[np.ndarray, "n"]) -> None:
         """Puts what is kept of features whose range has grown into the strata of the new range.
