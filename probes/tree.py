@@ -41,7 +41,12 @@ def probe(subject: Subject, requests: Sequence[ProbeRequest]) -> list[Evidence]:
 def _trees(
     subject: Subject, requests: Sequence[ProbeRequest], settings: TreeSettings, steering: SteeringSettings
 ) -> Iterator[Tree]:
-    """The trees of requests that differ in their vectors, and in how much is steered, only."""
+    """The trees of requests that differ in their vectors, and in how much is steered, only.
+
+    Steered ones have no contrast. The null would have to be steered alike, so that it, and the random directions that a
+    divergence is compared with, would be another for every feature and amount: some hundred trees for each, where all
+    trees of one kind share them now.
+    """
     held = subject.card.placeholder_id if steering.ghost else pronoun_id(subject.tokenizer, steering.pronoun)
     text = prompt_text(subject.tokenizer, settings)
     prompt = prompt_ids(subject.tokenizer, text, held)

@@ -99,6 +99,8 @@ def test_a_query_stands_for_settings(subject: Subject) -> None:
         "tree": {"top_k": 3, **OFF},
     }
     assert found == Asked(Question(7, ProbeSettings.parse(expected)), {})
+    found = asked({"feature": "7", "pca": "auto"}, subject.card)
+    assert found == Asked(Question(7, ProbeSettings.parse({"vector": {"pca": "auto"}, "tree": OFF})), {})
     plain = asked({"feature": "7", "scale": ""}, subject.card)
     assert plain == Asked(Question(7, ProbeSettings.parse({"tree": OFF})), {})
 
