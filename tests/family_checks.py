@@ -12,11 +12,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import kl_div
 
 from probes.activations import residual
 from probes.errors import SubjectError
 from probes.evidence import ProbeRequest, Tree
+from probes.per_layer import fed, per_layer_effects
 from probes.probe import run_probes
 from probes.projection import project
 from probes.prompt import prompt_ids
@@ -90,7 +90,7 @@ def measure(family: Family, folder: Path, device: str = "cpu") -> Measured:
         stream_difference=stream_difference(subject),
         site_differences=dict(site_differences(subject, family)),
         lens_difference=lens_difference(subject),
-        per_layer_effects=per_layer_effects(subject) if subject.card.per_layer else {},
+        per_layer_effects=per_layer_effects(subject, CHOICES) if subject.card.per_layer else {},
     )
     run_probes(subject, [ProbeRequest(kind, FEATURES[0], SETTINGS) for kind in ("tokens", "projection")])
     after = subject.model.state_dict()
@@ -107,13 +107,6 @@ def identity_logits(subject: Subject) -> tuple[Tensor, Tensor, Tensor]:
     with fed(subject, WORD).ghosts_at(prompt.ghost_position, ghost):
         haunted = logits_of(subject, prompt.ids)
     return logits_of(subject, with_word), haunted, logits_of(subject, prompt.ids)
-
-
-def fed(subject: Subject, choice: Any) -> Subject:
-    """The subject whose second table, if it has one, finds this for a ghost."""
-    if subject.card.per_layer is None:
-        return subject
-    return replace(subject, card=subject.card.model_copy(update={"per_layer": choice}))
 
 
 def logits_of(subject: Subject, ids: Sequence[int]) -> Tensor:
@@ -248,20 +241,6 @@ def lens_difference(subject: Subject) -> float | None:
     logits = logits if unembedding.bias is None else logits - unembedding.bias
     states = residual(model, IDS.to(model.device), Hook(LAYERS - 1, "post"))
     return _largest(project(subject, states.flatten(0, 1)), logits.flatten(0, 1)) / float(logits.std())
-
-
-@torch.inference_mode()
-def per_layer_effects(subject: Subject) -> dict[Any, float]:
-    """Each choice against the placeholder's row, over some features' ghosts after the definition prompt."""
-    prompt = prompt_ids(subject.tokenizer, PROMPTS["definition"], subject.card.placeholder_id)
-    ghosts = feature_vectors(subject, range(16), SETTINGS.vector) * subject.input_scale
-    ids = torch.tensor([prompt.ids]).expand(len(ghosts), -1).to(subject.model.device)
-    found = {}
-    for choice in CHOICES:
-        with fed(subject, choice).ghosts_at(prompt.ghost_position, ghosts):
-            found[choice] = subject.model(ids).logits[:, -1].float().log_softmax(dim=-1)
-    base = found["placeholder"]
-    return {choice: float(kl_div(found[choice], base, log_target=True, reduction="batchmean")) for choice in CHOICES}
 
 
 def refusal(folder: Path, config: dict[str, Any]) -> str:
