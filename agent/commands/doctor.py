@@ -9,6 +9,7 @@ import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,20 +17,18 @@ import httpx2
 
 from agent.config import RunConfig
 from probes.errors import InterpretError
-from probes.presets import SubjectCard
+from probes.presets import PerLayer, SubjectCard
 
 if TYPE_CHECKING:
     from probes.subject import Subject
 
 KEYS = ("ANTHROPIC_API_KEY", "OPENAI_API_KEY")
 _CONTEXT = 128
-_PASSAGE = """The harbour was quiet when the first boats came back. Two men unloaded crates of fish while a woman with a
-notebook counted them and wrote the numbers down. It had rained for most of the night, and the stones of the quay were
-still wet. "Forty-one," she said, "that is six fewer than yesterday." Nobody answered. In the town above, the bakery
-had been open since five, and the smell of bread drifted down the narrow street as far as the church. A school bus
-stopped at the corner; its driver, who had worked in Norway until 2009, read the newspaper and waited for the last two
-children. The article on the front page said that the government would change the tax on fuel again in spring."""
-"""Ours; ordinary English for an SAE to read."""
+_PER_LAYER: tuple[int | PerLayer, ...] = ("placeholder", "zeros", 0)
+"""What is compared; token 0 is the padding that these models themselves look up for images."""
+_DEMO_TEXTS = 40
+"""Of the demo's own world: its model reads no English."""
+_BATCH = 4096
 _HUB_S = 3.0
 _PACKAGES = ("sae-interpret", "torch", "transformers", "huggingface_hub", "sqlite-utils")
 
@@ -124,33 +123,55 @@ def _subject(config: RunConfig) -> Iterator[Finding]:
         yield Finding("subject", str(error), good=False)
         return
     yield Finding("subject", subject_words(subject.card))
+    if subject.card.per_layer is not None:
+        yield Finding("second table", _second_table(subject))
     try:
-        yield _sae(subject)
+        yield Finding("SAE", _sae(subject))
     except InterpretError as error:
         yield Finding("SAE", str(error), good=False)
 
 
-def _sae(subject: "Subject") -> Finding:
-    """How the SAE reads a little English. Raises ExamplesError, with the likely cause, where it reads nothing in it."""
-    from eval.collect.corpora import Document
-    from eval.collect.self_check import measured, self_check
-    from eval.collect.windows import Windows
+def _second_table(subject: "Subject") -> str:
+    """What becomes of a ghost by the row that its second table finds for it."""
+    from probes.per_layer import N_FEATURES, per_layer_effects
 
-    batch = next(Windows(subject, _CONTEXT, _CONTEXT).batches([Document("passage", _PASSAGE)], _CONTEXT))
-    check = measured(subject, batch)
-    if not check.l0 or (check.explained_variance or 0) < 0:
-        self_check(subject, batch)
-    explained = "-" if check.explained_variance is None else f"{check.explained_variance:.2f}"
-    return Finding(
-        "SAE",
-        f"L0 {check.l0:,.1f} features per token, explained variance {explained}, over {check.n_tokens} tokens of "
-        "English (published SAEs have .6 and more on text such as they were trained on)",
+    now = subject.card.per_layer
+    choices = dict.fromkeys([*_PER_LAYER, *([now] if isinstance(now, int) else [])])
+    effects = per_layer_effects(subject, [*choices])
+    told = ", ".join(f"{_row(choice)} {nats:.2g}" for choice, nats in effects.items())
+    return (
+        f"a ghost finds {_row(now)} there (--per-layer); mean divergence of the next token's probabilities from those "
+        f"after the placeholder's row, over {N_FEATURES} features, in nats: {told}"
     )
+
+
+def _row(choice: int | str | None) -> str:
+    return {"placeholder": "the placeholder's row", "zeros": "zeros"}.get(str(choice), f"token {choice}'s row")
+
+
+def _sae(subject: "Subject") -> str:
+    """How the SAE reads a little text. Raises ExamplesError, with the likely cause, where it does not fit it."""
+    from eval.collect.corpora import Document, Faults, documents
+    from eval.collect.self_check import self_check
+    from eval.collect.windows import Windows
+    from probes.sae_input import PASSAGE
+
+    is_demo = subject.card.name == "demo"
+    texts = islice(documents("demo", Faults()), _DEMO_TEXTS) if is_demo else [Document("passage", PASSAGE)]
+    check = self_check(subject, next(Windows(subject, _CONTEXT, _BATCH).batches(texts, _BATCH)))
+    explained = "-" if check.explained_variance is None else f"{check.explained_variance:.2f}"
+    figures = (
+        f"L0 {check.l0:,.1f} features per token, explained variance {explained}, over {check.n_tokens:,} tokens of"
+    )
+    if is_demo:
+        return f"{figures} the demo's text"
+    return f"{figures} English (published SAEs have .6 and more on text such as they were trained on)"
 
 
 def subject_words(card: SubjectCard) -> str:
     """The subject in one line."""
+    scaled = f", SAE input times {card.sae_input_scale:g}" if card.sae_input_scale != 1 else ""
     return (
         f"{card.name}: {card.n_features:,} features at {card.hook}, d_model {card.d_model}, "
-        f"vocabulary {card.vocab:,}, {card.dtype} on {card.device}"
+        f"vocabulary {card.vocab:,}, {card.dtype} on {card.device}{scaled}"
     )
