@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, ValidationError, ValidatorFunctionWrapHandler, field_validator, model_validator
 
 from probes.settings import AUTO, Auto, Value
+from probes.trained_on import trained_on
 
 DEMO = Path(__file__).parent / "demo" / "subject"
 """The embedded subject: folders `model` and `sae`, and `subject.json` with its placeholder."""
@@ -142,7 +143,9 @@ class SubjectSource(Value):
         if not named and not self.sae:
             raise ValueError(f"the model {self.model} comes without an SAE; name one by --sae")
         if not named and not self.model:
-            raise ValueError(f"the SAE {self.sae} comes without a model; name the one it was trained on by --model")
+            known = trained_on(self.sae or "")
+            which = f"name {known}, which it was trained on," if known else "name the one it was trained on"
+            raise ValueError(f"the SAE {self.sae} comes without a model; {which} by --model")
         return self
 
     @property
