@@ -277,27 +277,6 @@ def test_a_source_names_one_subject(fields: dict[str, object], says: str) -> Non
         SubjectSource.parse(fields)
 
 
-@pytest.mark.parametrize(
-    ("name", "config"),
-    [
-        ("cfg.json", {"metadata": {"model_name": "gemma-2b"}}),
-        ("cfg.json", {"model_name": "gemma-2b"}),
-        ("config.json", {"trainer": {"lm_name": "gemma-2b"}}),
-    ],
-)
-def test_an_sae_without_its_model_says_which_one_it_was_trained_on(
-    tmp_path: Path, name: str, config: dict[str, Any]
-) -> None:
-    (tmp_path / "sae").mkdir()
-    (tmp_path / "sae" / name).write_text(json.dumps(config))
-    for place in (tmp_path / "sae", f"{tmp_path}:sae"):
-        with pytest.raises(SettingsError, match="; name gemma-2b, which it was trained on, by --model"):
-            SubjectSource.parse({"sae": str(place)})
-    (tmp_path / "sae" / name).write_text("[]")
-    with pytest.raises(SettingsError, match="; name the one it was trained on by --model"):
-        SubjectSource.parse({"sae": str(tmp_path / "sae")})
-
-
 def test_the_default_subject_is_the_demo() -> None:
     assert SubjectSource().preset == PRESETS["demo"]
     assert SubjectSource(model="a", sae="b").name is None
