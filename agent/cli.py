@@ -13,6 +13,7 @@ import click
 
 from agent.config import resolve
 from agent.evidence.printable import printable
+from agent.label_options import STATUSES, label_options
 from agent.options import (
     Commands,
     by_key,
@@ -30,7 +31,6 @@ from agent.options import (
     token_options,
     tree_options,
 )
-from agent.schema import Status
 from agent.secrets import blank_output
 from probes.errors import InterpretError, SettingsError
 from probes.evidence import RANKS, Rank
@@ -48,7 +48,6 @@ _RANK = click.option(
     show_default=True,
     help="Order a tree's phrases by probability, or by probability times lift: what the ghost adds.",
 )
-_STATUSES: tuple[Status, ...] = ("labelled", "abstained", "failed")
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -140,28 +139,20 @@ def tokens(feature: str, as_json: bool, settings_file: Path | None, **options: A
 
 @interpret.command()
 @click.argument("run_id", metavar="[RUN]", type=int, required=False)
-@click.option("--search", metavar="TEXT", help="Only labels or explanations with these words.")
-@click.option("--status", type=click.Choice(_STATUSES), help="Only labels of this status.")
+@label_options
 @_JSON
 @log_options
-def log(
-    run_id: int | None,
-    search: str | None,
-    status: Status | None,
-    as_json: bool,
-    settings_file: Path | None,
-    **options: Any,
-) -> None:
+def log(run_id: int | None, as_json: bool, settings_file: Path | None, log: Path | None, **wanted: Any) -> None:
     """List the runs of a log, or the labels of one RUN."""
+    from agent.commands.choosing import Wanted
     from agent.commands.log import show_labels, show_runs
 
-    config = resolve(by_key(options), settings_file)
+    path = resolve({"log": log}, settings_file).log
     if run_id is not None:
-        show_labels(config.log, run_id, search, status, as_json)
-    elif search or status:
-        raise click.UsageError("--search and --status choose among one run's labels: interpret log RUN --search TEXT.")
-    else:
-        show_runs(config.log, as_json)
+        show_labels(path, run_id, Wanted(**wanted), as_json)
+        return
+    refuse(wanted, "chooses among one run's labels: interpret log RUN --search TEXT.")
+    show_runs(path, as_json)
 
 
 @interpret.command()
@@ -305,7 +296,7 @@ def replay(run_id: int, settings_file: Path | None, **options: Any) -> int:
 @click.argument("run_id", metavar="[RUN]", type=int, required=False)
 @click.option("--to", "path", required=True, type=Path, metavar="FILE", help="Where; its ending says in which form.")
 @click.option("--format", "form", metavar="NAME", help="csv, jsonl, parquet, html or neuronpedia, whatever the ending.")
-@click.option("--status", type=click.Choice(_STATUSES), help="Only features of this status.")
+@click.option("--status", type=click.Choice(STATUSES), help="Only features of this status.")
 @click.option("--features", metavar="SPEC", help="Only these features.")
 @click.option("--reviewed", is_flag=True, help="Labels as reviewers accepted or worded them, beside the machine's.")
 @click.option("--source", metavar="MODEL/SOURCE", help="Neuronpedia's name of the SAE; known for presets.")
@@ -359,14 +350,25 @@ def serve(
 @click.option("--blind", is_flag=True, help="Hide scores, confidence and what others said.")
 @click.option("--again", is_flag=True, help="Labels that you have judged already, too.")
 @click.option("--reviewer", metavar="NAME", help="Whose reviews these are; the system's user unless given.")
+@label_options
 @log_options
 def review(
-    run_id: int | None, blind: bool, again: bool, reviewer: str | None, settings_file: Path | None, **options: Any
+    run_id: int | None,
+    blind: bool,
+    again: bool,
+    reviewer: str | None,
+    settings_file: Path | None,
+    log: Path | None,
+    **wanted: Any,
 ) -> int:
     """Judge labels one by one in the terminal: accept, edit, reject, flag, note, undo."""
+    from agent.commands.choosing import Wanted
     from agent.commands.review import review_labels
 
-    return review_labels(resolve(by_key(options), settings_file).log, run_id, reviewer, blind, again)
+    if blind:
+        refuse({*wanted} - {"search", "status", "class_name"}, "tells what --blind hides; leave one of them out.")
+    path = resolve({"log": log}, settings_file).log
+    return review_labels(path, run_id, reviewer, blind, again, Wanted(**wanted))
 
 
 @interpret.command()

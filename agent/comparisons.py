@@ -7,7 +7,9 @@ from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future
 from typing import Any
 
+from agent.store import classes
 from agent.store import comparisons as store
+from agent.store.classes import ClassRow
 from agent.store.comparisons import (
     ComparisonIdentity,
     ComparisonRow,
@@ -19,6 +21,7 @@ from probes.evidence import Evidence
 from probes.settings import ProbeSettings
 
 __all__ = [
+    "ClassRow",
     "ComparisonIdentity",
     "ComparisonRow",
     "Comparisons",
@@ -71,6 +74,15 @@ class Comparisons:
     def evidence_by_id(self, ids: Collection[int]) -> dict[int, Evidence]:
         """That evidence itself."""
         found: dict[int, Evidence] = self._read(store.evidence_by_id, ids)
+        return found
+
+    def add_classes(self, comparison_id: int, fingerprint: str, found: Sequence[tuple[int, str, str | None]]) -> None:
+        """Keeps of which kind features are and which probe captures them, in the place of what was said of them."""
+        self._write(classes.add_classes, comparison_id, fingerprint, found).result()
+
+    def classes(self, fingerprint: str) -> dict[int, ClassRow]:
+        """The latest class of each of a subject's features that has one."""
+        found: dict[int, ClassRow] = self._read(classes.classes, fingerprint)
         return found
 
     def recommend(self, fingerprint: str, comparison_id: int, settings: ProbeSettings, because: str) -> None:

@@ -157,6 +157,9 @@ class TestTaxonomy:
         assert "A probe captures a feature where its AUROC under encoder is" in said(ran.out)
         assert "pca" in ran.out[ran.out.index("Told beforehand") :]
         assert said(ran.out).endswith("--recommended: encoder, scale 0.9749, no centroid.")
+        with RunLog.open(LOG, read_only=True) as log:
+            sorted_as = log.comparisons.classes(log.run(None).subject["fingerprint"])
+        assert sorted(sorted_as) == KNOWN
         plain = interpret("--features", str(KNOWN[0]), *QUICK, "--dry-run")
         assert "encoder, scale 0.9749, no centroid (not used; --recommended does)" in said(plain.out)
         assert interpret("--features", str(KNOWN[0]), *QUICK, "--rounds", "1", "--recommended").status == 0

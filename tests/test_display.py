@@ -4,6 +4,8 @@ import io
 from collections.abc import Iterable
 from dataclasses import replace
 from itertools import pairwise
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -18,13 +20,13 @@ from agent.terminal.display import (
     facts,
     finding,
     labels_table,
-    plain_labels_table,
     projection_lines,
     runs_table,
     spread,
     token_line,
     token_list,
 )
+from agent.terminal.labels import browsed_table
 from agent.terminal.outline import bar, tree_outline
 from agent.terminal.progress import progress
 from probes.evidence import Projection, ScoredToken, TokenList
@@ -93,7 +95,7 @@ def test_nothing_from_outside_reaches_the_terminal_as_more_than_text(text: str) 
         projection_lines(Projection(1, ProbeSettings(), tokens, tokens)),
         labels_table([label(1, label=text, reason=text)], {1: Basis()}, {1: text}),
         labels_table([label(1, status="failed", reason=text)], {}, {}),
-        plain_labels_table([label(1, label=text, explanation=text)]),
+        browsed_table([browsed(label(1, label=text, explanation=text))], None, {}),
         runs_table([run(subject={"name": text}, explainer=text)]),
         calls_table([call(model=text, error=text, answer={"action": "label", "label": text})]),
         facts([("name", text)]),
@@ -151,9 +153,14 @@ def test_a_table_of_labels_has_evidence_and_known_concepts_beside_them() -> None
     assert "known concept" not in shown(labels_table(rows, basis, {}))
 
 
+def browsed(row: LabelRow) -> Any:
+    """As the table of labels takes it."""
+    return SimpleNamespace(label=row, score=None, reviews=())
+
+
 def test_a_label_that_is_not_there_is_explained_where_explanations_stand() -> None:
     rows = [label(8, status="abstained", label="", reason="flat", explanation="")]
-    assert shown(plain_labels_table(rows)).splitlines()[1].split()[-1] == "flat"
+    assert shown(browsed_table([*map(browsed, rows)], None, {})).splitlines()[1].split()[-1] == "flat"
     assert "(failed: no answer)" in shown(labels_table([label(1, status="failed", reason="no answer")], {}, {}))
 
 

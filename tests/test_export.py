@@ -12,6 +12,7 @@ import pyarrow.parquet
 import pytest
 
 from agent.commands.export import Wanted, export_run
+from agent.comparisons import ComparisonIdentity
 from agent.evidence.printable import printable
 from agent.runlog import RunLog
 from eval.errors import ExportError
@@ -145,6 +146,19 @@ class TestCsv:
         rows = pyarrow.parquet.read_table(exported(log, "out.parquet")).to_pylist()
         assert (rows[0]["flags"], rows[0]["notes"]) == ("bob", "ann: all of them bark | bob: dogs or\nwolves?")
         assert (rows[2]["flags"], rows[2]["notes"]) == (None, None)
+
+    def test_the_class_of_a_feature_is_told(self, log: Path) -> None:
+        with RunLog.open(log) as opened:
+            id = opened.comparisons.begin(ComparisonIdentity(run_id=1, corpus_id=1, settings={}))
+            opened.comparisons.add_classes(id, card().fingerprint, [(3, "concept", "both"), (5, "dead", None)])
+        dogs, unclear, failed = table(exported(log, "out.csv"))
+        assert [(row["kind"], row["captured_by"]) for row in (dogs, unclear, failed)] == [
+            ("concept", "both"),
+            ("dead", ""),
+            ("", ""),
+        ]
+        [line, *_] = lines(exported(log, "out.jsonl"))
+        assert (line["kind"], line["captured_by"]) == ("concept", "both")
 
     def test_controls_and_reasons_have_columns(self, path: Path) -> None:
         fill(path, [3])

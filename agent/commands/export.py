@@ -1,11 +1,12 @@
 """`interpret export`: a run of the log as a file. Loads no subject and asks nothing."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import click
 
+from agent.comparisons import ClassRow
 from agent.errors import LogError
 from agent.runlog import LabelRow, RunLog, RunSummary, ScoringRow
 from agent.schema import Status
@@ -54,7 +55,7 @@ def exported(log: RunLog, run: RunSummary, labels: Sequence[LabelRow]) -> Export
     scorings = log.scorings(run.run_id)
     return Exported(
         run=run,
-        records=_Records(log, run, labels, scorings),
+        records=_Records(log, run, labels, scorings, log.comparisons.classes(run.subject["fingerprint"])),
         evidence=lambda feature: _evidence(log, run, feature),
         collected=_Texts(log, run, scorings),
     )
@@ -68,6 +69,7 @@ class _Records:
     run: RunSummary
     labels: Sequence[LabelRow]
     scorings: Sequence[ScoringRow]
+    classes: Mapping[int, ClassRow]
 
     def __iter__(self) -> Iterator[Record]:
         for label in self.labels:
@@ -76,7 +78,8 @@ class _Records:
                 for scoring in self.scorings
                 for score in self.log.scores(scoring.scoring_id, label.label_id)
             ]
-            yield Record(self.run, label, self.log.reviews_of(label.label_id), scores)
+            reviews = self.log.reviews_of(label.label_id)
+            yield Record(self.run, label, reviews, scores, self.classes.get(label.feature))
 
 
 class _Texts:

@@ -1,32 +1,39 @@
 """What `interpret log` and `interpret show` print: a log read back, by people or as JSON. Loads no subject."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.console import Console
 from rich.text import Text
 
+from agent.commands.choosing import Wanted, choose
+from agent.comparisons import ClassRow
 from agent.errors import LogError
 from agent.evidence.branches import Trim
 from agent.runlog import LabelRow, RunLog, RunSummary
-from agent.schema import Status
+from agent.store.browsing import BrowsedLabel
+from agent.store.reviews import latest_verdict, verdicts
 from agent.terminal.basis import cited_lines, numbered
 from agent.terminal.display import (
     calls_table,
     console,
     facts,
     feature_scores_table,
-    plain_labels_table,
     projection_lines,
     runs_table,
     token_line,
 )
+from agent.terminal.labels import browsed_table
 from agent.terminal.outline import tree_outline
 from agent.terminal.sweep import sweep_table
 from probes.evidence import Evidence, Projection, Rank, Sweep, TokenList, Tree
+
+if TYPE_CHECKING:
+    from eval.review.agreement import Agreement
 
 _TREE_NODES = 40
 
@@ -43,17 +50,52 @@ def show_runs(path: Path, as_json: bool) -> None:
         console().print(Text(f"{path} holds no run yet."))
 
 
-def show_labels(path: Path, run_id: int, search: str | None, status: Status | None, as_json: bool) -> None:
-    """The labels of one run that meet the conditions. Raises LogError."""
+def show_labels(path: Path, run_id: int, wanted: Wanted, as_json: bool) -> None:
+    """The labels of one run that were asked for, and how far its reviewers agree. Raises LogError, SettingsError."""
     with RunLog.open(path, read_only=True) as log:
-        log.run(run_id)
-        rows = log.labels(run_id, search=search, status=status)
+        run = log.run(run_id)
+        found = choose(log, run, wanted)
+        agreed = [] if as_json else [*agreement_lines(log, run.run_id)]
     if as_json:
-        click.echo(json.dumps([asdict(row) for row in rows]))
-    elif rows:
-        console().print(plain_labels_table(rows))
+        click.echo(json.dumps([_json(item, found.classes.get(item.label.feature)) for item in found.labels]))
+    elif found.labels:
+        console().print(browsed_table(found.labels, found.scorer, found.classes))
     else:
-        console().print(Text("No label of this run meets that." if search or status else "No label yet."))
+        console().print(Text("No label yet." if wanted.is_everything else "No label of this run meets that."))
+    for line in agreed:
+        console().print(Text(line))
+
+
+def _json(item: BrowsedLabel, found: ClassRow | None) -> dict[str, Any]:
+    return {
+        **asdict(item.label),
+        "score": item.score,
+        "verdict": latest_verdict(item.reviews),
+        "kind": found and found.kind,
+        "captured_by": found and found.captured,
+    }
+
+
+def agreement_lines(log: RunLog, run_id: int) -> Iterator[str]:
+    """How far each two reviewers of a run agree, on all that both judged and on what both judged blind."""
+    given = log.ask(verdicts, run_id)
+    if len(given) < 2:
+        return
+    from eval.review.agreement import agreements  # with scipy, which nothing else here waits for
+
+    for blind in (False, True):
+        for pair in agreements(log.ask(verdicts, run_id, blind=blind), seed=0):
+            how = "blind" if blind else "in all"
+            yield f"{pair.one} and {pair.other}, {how}: {_kappa_words(pair)}"
+
+
+def _kappa_words(pair: "Agreement") -> str:
+    kappa = pair.kappa
+    same = f"the same on {pair.n_agreed:,} of {kappa.n:,} labels"
+    if kappa.value is None:
+        return f"{same}; no kappa: {kappa.reason}."
+    interval = "" if kappa.low is None or kappa.high is None else f" [{kappa.low:.2f}, {kappa.high:.2f}]"
+    return f"{same}, Cohen's kappa {kappa.value:.2f}{interval}."
 
 
 def show_feature(path: Path, feature: int, run_id: int | None, rank: Rank) -> None:
@@ -67,13 +109,14 @@ def show_feature(path: Path, feature: int, run_id: int | None, rank: Rank) -> No
         rounds = log.evidence_rounds(run.run_id, feature)
         calls = [call for call in log.calls_of(run.run_id, feature) if call.scoring_id is None]
         scored = log.latest_scores(run.run_id, rows[0].label_id) if rows else None
+        sorted_as = log.comparisons.classes(run.subject["fingerprint"]).get(feature)
     if not rows and not rounds:
         raise LogError(
             f"Run {run.run_id} in {path} has nothing on feature {feature}; it was asked for {run.features or 'none'}; "
             "name another run with --run, which interpret log lists."
         )
     screen = console()
-    screen.print(facts([*_where(run, feature), *_verdict(rows)]))
+    screen.print(facts([*_where(run, feature), *_verdict(rows), *_class_line(sorted_as)]))
     everything = [item for evidence in rounds.values() for item in evidence]
     _print_citations(screen, rows, everything, float(run.subject["default_scale"]))
     for number, evidence in rounds.items():
@@ -110,6 +153,12 @@ def _verdict(rows: Sequence[LabelRow]) -> list[tuple[str, str]]:
         "reason": row.reason,
     }
     return [(name, text) for name, text in said.items() if text]
+
+
+def _class_line(found: ClassRow | None) -> list[tuple[str, str]]:
+    if found is None:
+        return []
+    return [("class", f"{found}, by the taxonomy of comparison {found.comparison_id}, {found.created[:10]}")]
 
 
 def _print_citations(screen: Console, rows: Sequence[LabelRow], evidence: Sequence[Evidence], scale: float) -> None:

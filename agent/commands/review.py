@@ -11,6 +11,7 @@ import click
 from rich.console import Console
 from rich.text import Text
 
+from agent.commands.choosing import EVERYTHING, Wanted, choose
 from agent.commands.reviewer import reviewer_name
 from agent.errors import LogError, ServeError
 from agent.runlog import LabelRow, Review, RunLog, RunSummary
@@ -122,24 +123,31 @@ class _Session:
             self.screen.print(feature_scores_table(scored[1]))
 
 
-def review_labels(path: Path, run_id: int | None, name: str | None, blind: bool, again: bool) -> int:
-    """Goes through a run's labels, those that the reviewer has judged left out unless `again`. Raises LogError."""
+def review_labels(
+    path: Path, run_id: int | None, name: str | None, blind: bool, again: bool, wanted: Wanted = EVERYTHING
+) -> int:
+    """Goes through the labels of a run that are wanted, those that the reviewer has judged left out unless `again`.
+
+    Raises LogError, SettingsError.
+    """
     reviewer = reviewer_name(name)
     if path.is_file():
         RunLog.open(path).close()  # one of an older version is brought up to date
     with RunLog.open(path, read_only=True) as log:
         run = log.run(run_id)
         judged = {} if again else log.ask(verdicts, run.run_id).get(reviewer, {})
-        queue = [row for row in log.labels(run.run_id) if row.status != "failed" and row.label_id not in judged]
+        chosen = [item.label for item in choose(log, run, wanted).labels if item.label.status != "failed"]
+        queue = [row for row in chosen if row.label_id not in judged]
         session = _Session(log, run, reviewer, blind)
         if queue:
             session.go(queue)
-        elif judged:
-            session.screen.print(
-                Text(f"{reviewer} has judged every label of run {run.run_id}; --again goes through them.")
-            )
+        elif chosen:
+            which = "" if wanted.is_everything else " that meets that"
+            words = f"{reviewer} has judged every label of run {run.run_id}{which}; --again goes through them."
+            session.screen.print(Text(words))
         else:
-            raise LogError(f"Run {run.run_id} has no label to review yet.")
+            which = "to review yet" if wanted.is_everything else "to review that meets that; name fewer conditions"
+            raise LogError(f"Run {run.run_id} has no label {which}.")
         session.screen.print(Text(f"{session.n_kept} reviews kept as {reviewer}."))
     return 0
 

@@ -5,6 +5,7 @@ Works on what `interpret compare` has stored; nothing is probed. Knows the order
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from rich.console import Console
 from rich.text import Text
@@ -22,7 +23,7 @@ from eval.compare.kinds import KINDS, kind_of
 from eval.compare.measures import CHOSEN_BY
 from eval.compare.predicting import COLUMNS, is_installed, known_beforehand, predictions
 from eval.compare.report import Choice, Measured, choice, measured
-from eval.compare.taxonomy import CAPTURED, Captured, captured, classes
+from eval.compare.taxonomy import CAPTURED, Captured, captured, classes, each_captured
 from eval.compare.verdict import choice_words, estimate_words
 from probes.examples import Example, Split
 from probes.features import parse_features
@@ -56,6 +57,8 @@ class Stored:
 def classify(config: RunConfig, spec: str | None) -> int:
     """Sorts, prints, keeps what is recommended; the exit status, 0. Raises InterpretError."""
     screen = console()
+    if not config.log.exists():
+        raise _no_comparison(config.log, "any subject")
     with RunLog.open(config.log) as log:
         subject = load_subject(config.subject)
         asked = None if spec is None else parse_features(spec, subject.card.n_features, config.seed)
@@ -63,7 +66,7 @@ def classify(config: RunConfig, spec: str | None) -> int:
         corpus = next(c for c in log.corpora() if c.corpus_id == stored.row.corpus_id)
         screen.print(facts(_opening(config, subject, corpus, stored)))
         screen.print()
-        _print_classes(screen, log, subject, corpus, stored, config.seed)
+        _sort(screen, log, subject, corpus, stored, config.seed)
         screen.print()
         _print_predictions(screen, log, subject, corpus, stored, config.seed)
         screen.print()
@@ -76,9 +79,7 @@ def _stored(log: RunLog, subject: Subject, asked: Sequence[int] | None, seed: in
     features of the setting that has most. Raises LogError."""
     rows = log.comparisons.all(subject.card.fingerprint)
     if not rows:
-        raise LogError(
-            f"{log.path} holds no comparison of {subject.card.name}; interpret compare --features ... makes one."
-        )
+        raise _no_comparison(log.path, subject.card.name)
     id = rows[0].comparison_id
     fits = {setting: log.comparisons.fits(id, setting) for setting in log.comparisons.settings(id)}
     covered = {setting: frozenset(fit.feature for fit in found) for setting, found in fits.items()}
@@ -102,6 +103,10 @@ def _stored(log: RunLog, subject: Subject, asked: Sequence[int] | None, seed: in
     )
 
 
+def _no_comparison(path: Path, name: str) -> LogError:
+    return LogError(f"{path} holds no comparison of {name}; interpret compare --features ... makes one.")
+
+
 def _opening(config: RunConfig, subject: Subject, corpus: CorpusRow, stored: Stored) -> Iterator[tuple[str, str]]:
     left_out = f"; {stored.n_left_out:,} others were measured on fewer features" if stored.n_left_out else ""
     yield "subject", subject_words(subject.card)
@@ -111,11 +116,16 @@ def _opening(config: RunConfig, subject: Subject, corpus: CorpusRow, stored: Sto
     yield "log", str(config.log)
 
 
-def _print_classes(
-    screen: Console, log: RunLog, subject: Subject, corpus: CorpusRow, stored: Stored, seed: int
-) -> None:
+def _sort(screen: Console, log: RunLog, subject: Subject, corpus: CorpusRow, stored: Stored, seed: int) -> None:
+    """Keeps the class of each feature, and prints the classes."""
     kinds = {feature: _kind(log, corpus, subject, feature) for feature in stored.features}
     by_list, by_tree = (captured(stored.fits[stored.setting], measure) for measure in ("list", "tree"))
+    captures = each_captured(kinds, by_list.own, by_tree.own)
+    log.comparisons.add_classes(
+        stored.row.comparison_id,
+        subject.card.fingerprint,
+        [(feature, kind, captures.get(feature)) for feature, kind in kinds.items()],
+    )
     found = classes(kinds, by_list.own, by_tree.own, stored.values, stored.baseline, seed)
     screen.print(classes_table(found, stored.names))
     screen.print()

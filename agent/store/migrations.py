@@ -5,6 +5,7 @@ Knows nothing of how rows are made. Texts are written through `escape`; times ar
 
 from sqlite_utils import Database, Migrations
 
+from agent.store.classes import CLASSES_TABLE
 from agent.store.datasette import TITLES_AND_VIEWS
 
 _TABLES = """
@@ -377,6 +378,10 @@ def _titles_and_views(db: Database) -> None:
     db.executescript(TITLES_AND_VIEWS)
 
 
+def _classes(db: Database) -> None:
+    db.executescript(CLASSES_TABLE)
+
+
 _STEPS = {
     "0001_first_tables": _first_tables,
     "0002_hosted_calls": _hosted_calls,
@@ -384,6 +389,7 @@ _STEPS = {
     "0004_reviews": _reviews,
     "0005_comparisons": _comparisons,
     "0006_titles_and_views": _titles_and_views,
+    "0008_classes": _classes,
 }
 
 NAMES = frozenset(_STEPS)

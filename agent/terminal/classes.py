@@ -6,7 +6,7 @@ from rich.table import Table
 from rich.text import Text
 
 from agent.evidence.printable import printable
-from agent.terminal.comparison import plain_table
+from agent.terminal.tables import plain_table
 from eval.compare.predicting import Prediction
 from eval.compare.taxonomy import CAPTURES, Class
 from eval.compare.verdict import estimate_words

@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from agent.evidence.printable import printable
+from agent.terminal.tables import plain_table
 from eval.compare.layers import Layer
 from eval.compare.measures import REPORTED
 from eval.compare.report import Line, Pair, Versus
@@ -80,11 +81,3 @@ def _figure(estimate: Estimate) -> str:
 
 def _text(words: str) -> Text:
     return Text(printable(words))
-
-
-def plain_table(*columns: str) -> Table:
-    """Columns under bold heads, without lines."""
-    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-    for column in columns:
-        table.add_column(column, overflow="fold")
-    return table

@@ -129,21 +129,6 @@ def runs_table(runs: Sequence[RunSummary]) -> Table:
     return table
 
 
-def plain_labels_table(rows: Sequence[LabelRow]) -> Table:
-    """Labels with their explanations, for reading through a run."""
-    table = _table("feature", "label", "conf.", "rounds", "explanation, or why there is no label")
-    for row in rows:
-        confidence = "" if row.confidence is None else f"{row.confidence:.2f}"
-        table.add_row(
-            str(row.feature),
-            label_text(row),
-            confidence,
-            str(row.rounds),
-            Text(printable(row.explanation or row.reason)),
-        )
-    return table
-
-
 def calls_table(calls: Sequence[CallRow]) -> Table:
     """The questions asked about a feature and what they cost."""
     table = _table("round", "for", "attempt", "model", "answer", "tokens in", "out", "cost $", "ms", "error")

@@ -5,8 +5,10 @@ Works on what a comparison stored; knows no log and no probe.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import get_args
 
 from agent.comparisons import FitRow
+from agent.store.classes import Capture
 from eval.compare.kinds import KINDS
 from eval.compare.report import Choice, Measured, choice
 from eval.metrics import Estimate, share
@@ -14,7 +16,7 @@ from probes.settings import ProbeSettings
 
 CAPTURED = 0.7
 """AUROC from which on a probe captures a feature, if the lower end of its interval is above one half too."""
-CAPTURES = ("both", "list only", "tree only", "neither")
+CAPTURES: tuple[Capture, ...] = get_args(Capture)
 """Which of the two probes captures a feature."""
 
 Verdicts = Mapping[int, bool]
@@ -78,13 +80,19 @@ def classes(
 
 def captures(features: Sequence[int], by_list: Verdicts, by_tree: Verdicts) -> dict[str, int]:
     """How many of the features each of the probes captures."""
-    counts = dict.fromkeys(CAPTURES, 0)
-    for feature in by_list.keys() & by_tree.keys() & set(features):
-        counts[capture_of(by_list[feature], by_tree[feature])] += 1
+    counts: dict[str, int] = dict.fromkeys(CAPTURES, 0)
+    for capture in each_captured(features, by_list, by_tree).values():
+        counts[capture] += 1
     return counts
 
 
-def capture_of(by_list: bool, by_tree: bool) -> str:
+def each_captured(features: Iterable[int], by_list: Verdicts, by_tree: Verdicts) -> dict[int, Capture]:
+    """By which probe each of the features is captured, of those that were measured by both."""
+    both = by_list.keys() & by_tree.keys()
+    return {feature: capture_of(by_list[feature], by_tree[feature]) for feature in features if feature in both}
+
+
+def capture_of(by_list: bool, by_tree: bool) -> Capture:
     """In words."""
     if by_list and by_tree:
         return "both"

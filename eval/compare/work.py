@@ -104,8 +104,8 @@ class Comparing:
 
     def plan(self, settings: Sequence[ProbeSettings], features: Sequence[int]) -> Plan:
         """What the log lacks of the settings on the features, in that order. Writes nothing, as `tried`."""
-        known = self._comparison_id()
-        lacking = {setting: frozenset(features) - self._measured(known, setting) for setting in settings}
+        id = self._comparison_id()
+        lacking = {setting: frozenset(features) - self._measured(id, setting) for setting in settings}
         todo = [feature for feature in features if any(feature in some for some in lacking.values())]
         keys = self.log.comparisons.evidence_keys(self._runs_of_subject(), todo)
         known = {

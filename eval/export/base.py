@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from agent.comparisons import ClassRow
 from agent.runlog import LabelRow, RunSummary, ScoreRow, ScoringRow
 from agent.store.reviews import VERDICTS, ReviewRow
 from eval.errors import ExportError
@@ -35,6 +36,8 @@ class Record:
     """Oldest first, those that were taken back among them."""
     scores: Sequence[Scored]
     """The latest scoring first."""
+    sorted_as: ClassRow | None = None
+    """Its class, where `interpret taxonomy` has sorted it."""
 
     @property
     def review(self) -> ReviewRow | None:

@@ -80,6 +80,8 @@ def _about_labels(reviewed: bool) -> list[Column]:
         Column("reason", "text", lambda row: row.record.label.reason),
         Column("rounds", "whole", lambda row: row.record.label.rounds),
         Column("explainer", "text", lambda row: row.record.run.explainer),
+        Column("kind", "text", lambda row: getattr(row.record.sorted_as, "kind", None)),
+        Column("captured_by", "text", lambda row: getattr(row.record.sorted_as, "captured", None)),
     ]
     if reviewed:
         found.insert(5, Column("reviewed_label", "text", lambda row: row.record.reviewed_label))

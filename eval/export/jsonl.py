@@ -33,6 +33,8 @@ def _line(record: Record, reviewed: bool) -> Mapping[str, Any]:
         "evidence": label.evidence,
         "explainer": record.run.explainer,
         "created": label.created,
+        "kind": record.sorted_as and record.sorted_as.kind,
+        "captured_by": record.sorted_as and record.sorted_as.captured,
         "verdict": record.review and record.review.verdict,
         "reviews": [_review(said) for said in record.reviews],
         "scores": [_score(scored) for scored in record.scores],

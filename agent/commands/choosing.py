@@ -1,0 +1,106 @@
+"""Which labels of a run a command is about, in which order: what the page of labels can be asked for, by options."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from agent.comparisons import ClassRow
+from agent.errors import LogError
+from agent.runlog import RunLog, RunSummary
+from agent.schema import Status
+from agent.store.browsing import BrowsedLabel, LabelFilter, Order, Reviewed, ScoreKey, label_page
+from agent.store.overview import score_kinds
+
+_ALL = -1
+"""Of SQLite's limits: none."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """The options; None says nothing."""
+
+    search: str | None = None
+    status: Status | None = None
+    reviewed: Reviewed | None = None
+    class_name: str | None = None
+    min_confidence: float | None = None
+    max_confidence: float | None = None
+    score: str | None = None
+    """The scorer that the next two and the order are about."""
+    min_score: float | None = None
+    max_score: float | None = None
+    sort: Literal["feature", "confidence", "score"] = "feature"
+    descending: bool = False
+
+    @property
+    def is_everything(self) -> bool:
+        """Whether no label is left out."""
+        return self == Wanted(score=self.score, sort=self.sort, descending=self.descending)
+
+    @property
+    def asks_for_score(self) -> bool:
+        """Whether a score decides which labels, or their order."""
+        return self.sort == "score" or (self.min_score, self.max_score) != (None, None)
+
+
+EVERYTHING = Wanted()
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The labels of a run that were asked for."""
+
+    labels: list[BrowsedLabel]
+    scorer: str | None
+    """Whose scores they come with."""
+    classes: Mapping[int, ClassRow]
+    """By feature, where `interpret taxonomy` has sorted it."""
+
+
+def choose(log: RunLog, run: RunSummary, wanted: Wanted) -> Chosen:
+    """The labels in their order. Raises SettingsError for bad limits, LogError for a score that there is not."""
+    key = _score(log, run, wanted)
+    order: Order = wanted.sort
+    found = LabelFilter.parse(
+        {
+            "search": wanted.search or "",
+            "status": wanted.status,
+            "reviewed": wanted.reviewed,
+            "min_confidence": wanted.min_confidence,
+            "max_confidence": wanted.max_confidence,
+            "score": key,
+            "min_score": wanted.min_score,
+            "max_score": wanted.max_score,
+            "order": order,
+            "descending": wanted.descending,
+        }
+    )
+    labels = log.ask(label_page, run.run_id, found, 0, _ALL)
+    classes = log.comparisons.classes(run.subject["fingerprint"])
+    if wanted.class_name is not None:
+        if not classes:
+            name = run.subject["name"]
+            raise LogError(
+                f"{log.path} has no classes of {name}'s features for --class; interpret taxonomy makes them."
+            )
+        labels = [item for item in labels if _is_of(classes.get(item.label.feature), wanted.class_name)]
+    return Chosen(labels, None if key is None else key.scorer, classes)
+
+
+def _is_of(found: ClassRow | None, name: str) -> bool:
+    return found is not None and found.is_of(name)
+
+
+def _score(log: RunLog, run: RunSummary, wanted: Wanted) -> ScoreKey | None:
+    """The latest scoring by the scorer that is named, or by the only one there is, where a score is asked for."""
+    if wanted.score is None and not wanted.asks_for_score:
+        return None
+    kinds = log.ask(score_kinds, run.run_id)
+    names = [*dict.fromkeys(kind.key.scorer for kind in kinds)]
+    name = wanted.score or (names[0] if len(names) == 1 else None)
+    if not names:
+        raise LogError(f"Run {run.run_id} has no scores; interpret score {run.run_id} makes them.")
+    if name not in names:
+        said = "--score names no score" if wanted.score is None else f"--score {wanted.score!r} names none"
+        raise LogError(f"{said} of run {run.run_id}; it has {', '.join(names)}.")
+    return next(kind.key for kind in kinds if kind.key.scorer == name)

@@ -1,0 +1,72 @@
+"""The class of each feature, as `interpret taxonomy` sorted it: rows in, values out. Knows no rule and no figure."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from sqlite_utils import Database
+
+from agent.store.provenance import now
+from agent.store.table import insert, rows
+
+Kind = Literal["dead", "positional", "single token", "concept", "other", "unknown"]
+Capture = Literal["both", "list only", "tree only", "neither"]
+CLASSES: tuple[str, ...] = (*get_args(Kind), *get_args(Capture))
+"""The words that a feature's class is asked for by."""
+
+CLASSES_TABLE = """
+CREATE TABLE classes (                  -- of features, as `interpret taxonomy` sorted them; the latest one counts
+    id INTEGER PRIMARY KEY,
+    comparison_id INTEGER NOT NULL REFERENCES comparisons (id),  -- whose figures it rests on
+    fingerprint TEXT NOT NULL,          -- of the subject, as in runs.subject
+    feature INTEGER NOT NULL,
+    kind TEXT NOT NULL,                 -- by where it fires: dead, positional, single token, concept, other, unknown
+    captured TEXT,                      -- by which probe: both, list only, tree only, neither; NULL where unmeasured
+    created TEXT NOT NULL,
+    UNIQUE (comparison_id, feature)
+);
+CREATE INDEX classes_feature ON classes (fingerprint, feature);
+"""
+_LATEST = """
+    SELECT max(id), feature, kind, captured, comparison_id, created FROM classes
+    WHERE fingerprint = :fingerprint GROUP BY feature
+"""
+
+
+@dataclass(frozen=True)
+class ClassRow:
+    """What kind a feature is of, and which probe captures it."""
+
+    feature: int
+    kind: str
+    captured: str | None
+    """None where list or tree could not be measured."""
+    comparison_id: int
+    created: str
+
+    def __str__(self) -> str:
+        """`concept, captured by list only`."""
+        return self.kind if self.captured is None else f"{self.kind}, captured by {self.captured}"
+
+    def is_of(self, name: str) -> bool:
+        """Whether one of `CLASSES` is a word for it."""
+        return name in (self.kind, self.captured)
+
+
+def add_classes(
+    db: Database, comparison_id: int, fingerprint: str, found: Sequence[tuple[int, str, str | None]]
+) -> None:
+    """Each feature with kind and capture, in the place of what the same comparison said of it before."""
+    for feature, kind, captured in found:
+        db.execute("DELETE FROM classes WHERE comparison_id = ? AND feature = ?", [comparison_id, feature])
+        row = {"comparison_id": comparison_id, "fingerprint": fingerprint, "feature": feature, "kind": kind}
+        insert(db, "classes", {**row, "captured": captured, "created": now()})
+
+
+def classes(db: Database, fingerprint: str) -> dict[int, ClassRow]:
+    """The latest class of each of a subject's features that has one."""
+    found = rows(db, _LATEST, {"fingerprint": fingerprint})
+    return {
+        row["feature"]: ClassRow(row["feature"], row["kind"], row["captured"], row["comparison_id"], row["created"])
+        for row in found
+    }
