@@ -166,23 +166,24 @@ def _collected(tally: Tally, place: int, feature: int, spelling: Spelling) -> Co
     activity = tally.histograms.activity(place, feature, tally.n_tokens)
     top, sample = tally.kept(place)
     others = sample.rows[~np.isin(sample.names, top.names)]
-    examples = [_example(row, feature, activity.maximum, spelling) for row in (*top.rows, *others)]
+    rows = np.concatenate([top.rows, others])
+    tenths = stratum(rows["activations"].max(axis=1), np.full(len(rows), activity.maximum, dtype=np.float32)).tolist()
+    examples = [_example(row, feature, tenth, spelling) for row, tenth in zip(rows, tenths, strict=True)]
     return Collected(feature, activity, examples)
 
 
-def _example(row: Any, feature: int, maximum: float, spelling: Spelling) -> Example:
-    ids = tuple(row["ids"][: row["length"]].tolist())
-    activations = row["activations"][: row["length"]]
-    [tenth] = stratum(activations.max(keepdims=True), np.array([maximum], dtype=np.float32))
+def _example(row: Any, feature: int, tenth: int, spelling: Spelling) -> Example:
+    length = int(row["length"])
+    ids = tuple(row["ids"][:length].tolist())
     return Example(
         feature=feature,
         kind="activating",
         document=row["document"],
         tokens=spelling(ids),
-        activations=tuple(activations.tolist()),
+        activations=tuple(row["activations"][:length].tolist()),
         token_ids=ids,
         start=int(row["start"]),
-        quantile=int(tenth),
+        quantile=tenth,
     )
 
 

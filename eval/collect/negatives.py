@@ -40,8 +40,11 @@ class PoolFirings:
 
     def activations(self, window: int, feature: int) -> tuple[float, ...]:
         """A feature's at each token of a window, by its place in the pool."""
-        column: Float[np.ndarray, "pos 1"] = self.fired[window][:, [self.place[feature]]].toarray()
-        return tuple(column[:, 0].tolist())
+        fired = self.fired[window]
+        found = np.zeros(fired.shape[0], dtype=np.float32)
+        here = fired.indices == self.place[feature]
+        found[np.repeat(np.arange(len(found)), np.diff(fired.indptr))[here]] = fired.data[here]
+        return tuple(found.tolist())
 
 
 def nearest(sae: SAE, features: Sequence[int], k: int = N_NEIGHBOURS) -> dict[int, list[int]]:
@@ -78,6 +81,7 @@ class Negatives:
         those are of texts that are known to fire neighbours, and serve as nothing else."""
         self._pool = pool
         self._firings = firings
+        self._joined = ["".join(window.tokens) for window in firings.windows]
         self._texts = Texts([window.token_ids for window in pool.windows])
         self._seed = seed
 
@@ -110,7 +114,7 @@ class Negatives:
         quiet[: len(self._pool.windows)] &= self._pool.peaks[:, self._pool.features.index(feature)] <= 0
         own = {example.text for example in activating}
         places = np.flatnonzero(quiet).tolist()
-        return [place for place in places if "".join(self._firings.windows[place].tokens) not in own]
+        return [place for place in places if self._joined[place] not in own]
 
 
 class Texts:
@@ -168,8 +172,9 @@ def _on_neighbours(
     taken: set[int] = set()
     for neighbour in neighbours:
         column = firings.place[neighbour]
-        fired = [place for place in free if firings.peaks[place, column] > 0 and place not in taken]
-        strongest = sorted(fired, key=lambda place: -firings.peaks[place, column])[:N_PER_NEIGHBOUR]
+        left = np.array([place for place in free if place not in taken], dtype=np.int64)
+        peaks = firings.peaks[left, column]
+        strongest = left[np.argsort(-peaks, kind="stable")[: min(N_PER_NEIGHBOUR, (peaks > 0).sum())]].tolist()
         taken.update(strongest)
         for place in strongest:
             window = firings.windows[place]

@@ -10,6 +10,8 @@ import hashlib
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from itertools import chain
 
 from probes.examples import Example, Split
 
@@ -34,15 +36,15 @@ def split_of(document: str, seed: int) -> Split:
 def without_duplicates(examples: Iterable[Example]) -> list[Example]:
     """The examples less those that read nearly like an earlier one, in their order.
 
-    Two texts are alike by the Jaccard similarity of their word 3-grams (Broder 1997), exactly and not by sketches: a
-    feature has a hundred examples.
+    Two texts are alike by the Jaccard similarity of their word 3-grams (Broder 1997), of all of them and not by
+    sketches: a feature has a hundred examples.
     """
     kept: list[Example] = []
     sizes: list[int] = []
-    holders: dict[tuple[str, ...], list[int]] = defaultdict(list)
+    holders: dict[int, list[int]] = defaultdict(list)
     for example in examples:
-        own = shingles(example.text)
-        shared = Counter(place for shingle in own for place in holders[shingle])
+        own = _hashed(example.text)
+        shared = Counter(chain.from_iterable(holders[shingle] for shingle in own if shingle in holders))
         if any(_jaccard(n, len(own), sizes[place]) >= ALIKE for place, n in shared.items()):
             continue
         for shingle in own:
@@ -76,7 +78,15 @@ def on_new_words(held_out: Sequence[Example], shown: Iterable[Example]) -> list[
 def shingles(text: str) -> set[tuple[str, ...]]:
     """The runs of so many words in it, in lower case; a shorter text is one of its own."""
     words = _WORD.findall(text.lower())
-    return {tuple(words[place : place + SHINGLE]) for place in range(max(len(words) - SHINGLE + 1, 1))}
+    if len(words) <= SHINGLE:
+        return {tuple(words)}
+    return {*zip(*(words[place:] for place in range(SHINGLE)), strict=False)}
+
+
+@lru_cache(maxsize=4096)
+def _hashed(text: str) -> frozenset[int]:
+    """The shingles as numbers, which compare faster; remembered, since many features share a text that fires none."""
+    return frozenset(map(hash, shingles(text)))
 
 
 def _jaccard(n_shared: int, n_one: int, n_other: int) -> float:

@@ -1,6 +1,6 @@
 """The texts of a row of tokens, whole characters where several tokens make one. Knows no feature."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from probes.subject import Subject
 
@@ -9,17 +9,31 @@ _LONGEST_CHARACTER = 4
 """Bytes in UTF-8."""
 
 
+class _Texts(dict[int, str]):
+    """Each token's text, looked up without a call from the second time on."""
+
+    def __init__(self, text_of: Callable[[int], str]) -> None:
+        super().__init__()
+        self._text_of = text_of
+
+    def __missing__(self, token_id: int) -> str:
+        text = self[token_id] = self._text_of(token_id)
+        return text
+
+
 class Spelling:
     """Turns token ids into texts that join to what was read."""
 
     def __init__(self, subject: Subject) -> None:
-        self._text_of = subject.text_of
+        self._texts = _Texts(subject.text_of)
         self._tokenizer = subject.tokenizer
 
     def __call__(self, ids: Sequence[int]) -> tuple[str, ...]:
         """One text for each token. A character in several tokens stands at the last of them, the others are empty; what
         begins or ends within a character shows U+FFFD there."""
-        texts = [self._text_of(token_id) for token_id in ids]
+        texts = [*map(self._texts.__getitem__, ids)]
+        if _PART not in "".join(texts):
+            return tuple(texts)
         start = 0
         while start < len(texts):
             end = start
