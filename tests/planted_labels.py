@@ -43,7 +43,7 @@ class Planted:
 
     log: RunLog
     run_id: int
-    corpus_id: int
+    corpus_id: int | None
 
     @property
     def rows(self) -> list[LabelRow]:
@@ -154,7 +154,7 @@ def scoring(
         run_id=planted.run_id,
         corpus_id=planted.corpus_id,
         judge="rules",
-        settings=chosen.model_dump(mode="json"),
+        settings=chosen.model_dump(mode="json", exclude={"scorers"}),
         templates={},
     )
     scoring_id = planted.log.begin_scoring(identity)

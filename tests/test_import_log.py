@@ -17,7 +17,7 @@ from agent.errors import LogError
 from agent.runlog import Merged, RunLog
 from agent.store import migrations
 from agent.store.schema import references, tables
-from eval.scorers import SCORERS
+from eval.scoring.judge import TEMPLATES
 from prompts import template_hashes
 from tests.fault_runs import Interpret, commands, environment
 from tests.full_logs import fill, label, review
@@ -314,11 +314,7 @@ class TestNumbers:
 
     @pytest.mark.parametrize("asking", [False, True])
     def test_a_scoring_goes_on_under_its_new_numbers(self, taken: Path, there: Path, asking: bool) -> None:
-        name = next(name for name, scorer in SCORERS.items() if "judge" in scorer.needs)
-        changes = {
-            "settings": {"scorers": [name]},
-            "templates": template_hashes(["judge", "one_shot", name] if asking else []),
-        }
+        changes = {"templates": template_hashes(TEMPLATES if asking else [])}
         fill(there, [3], scored=False)
         with RunLog.open(there) as log:
             log.begin_scoring(scoring_identity(1, 1).model_copy(update=changes))

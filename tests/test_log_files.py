@@ -4,16 +4,19 @@ import os
 import sqlite3
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from sqlite_utils import Database
 
 from agent.errors import LogError
 from agent.runlog import RunLog
 from agent.store import database, filesystems
-from tests.logged import identity, outcome, token_list
+from agent.store.migrations import MIGRATIONS
+from tests.logged import identity, outcome, scoring_identity, token_list
 
 
 def a_log(path: Path) -> int:
@@ -203,6 +206,38 @@ def test_many_may_make_the_same_log_at_once(tmp_path: Path) -> None:
     for log in logs:
         log.close()
     assert a_log(tmp_path / "interpret.db") == 1
+
+
+def test_scores_and_calls_keep_their_scoring_when_it_may_do_without_a_corpus(tmp_path: Path) -> None:
+    path = tmp_path / "old.db"
+    with closing(sqlite3.connect(path)) as connection:
+        db = Database(connection)
+        db.execute("PRAGMA foreign_keys=ON")
+        MIGRATIONS.apply(db, stop_before="0008_scorings_without_a_corpus")
+        db.execute("INSERT INTO runs VALUES (1, 'x', 'finished', '', '', 'tiny', '{}', '{}', 'offline', '{}', '5')")
+        db.execute("INSERT INTO labels VALUES (1, 1, 5, 'dogs', '', NULL, 'labelled', 1, '', '[]', '')")
+        db.execute(
+            "INSERT INTO corpora (id, identity, subject_name, fingerprint, source, settings, seed, created)"
+            " VALUES (1, 'c', 'tiny', 'f', 'demo', '{}', 0, '')"
+        )
+        db.execute(
+            "INSERT INTO scorings (id, identity, run_id, corpus_id, judge, settings, created)"
+            " VALUES (7, 's', 1, 1, 'a judge', '{}', '2026')"
+        )
+        db.execute(
+            "INSERT INTO scores (scoring_id, label_id, scorer, variant, part, label, metric, value, n, extra,"
+            " items, created) VALUES (7, 1, 'detection', 'label', 'held_out', 'dogs', '', 0.5, 3, '{}', '[]', '')"
+        )
+        connection.commit()
+    with RunLog.open(path) as log:
+        scoring, scores = log.latest_scores(1, 1) or (None, [])
+        assert scoring is not None
+        assert (scoring.scoring_id, scoring.corpus_id, scoring.judge) == (7, 1, "a judge")
+        assert [(score.value, score.template_hash) for score in scores] == [(0.5, "")]
+        no_corpus = scoring_identity(1, 1).model_copy(update={"corpus_id": None})
+        assert log.begin_scoring(no_corpus) == 8
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("PRAGMA foreign_key_check").fetchall() == []
 
 
 def test_a_local_log_survives_power_cuts(tmp_path: Path) -> None:

@@ -15,7 +15,8 @@ from agent.errors import BudgetError, ExplainerError
 from agent.llm.base import Bound, Exchange, Fault, Request
 from agent.runlog import RunLog, ScoreRow
 from eval.collect.split import ALIKE, peak_word, split_of, without_duplicates
-from eval.scoring import report
+from eval.scoring import judge as judging
+from eval.scoring import report, score_run
 from eval.scoring.sides import Sides
 from probes.examples import Activity, Baseline, Collected, Example
 from tests.fakes import faulty, open_door
@@ -226,6 +227,25 @@ class TestUnscored:
         }
         assert {line.mean.n for line in report.lines(scores, 0) if line.variant == "label"} == {1}
 
+    def test_texts_that_are_written_and_run_need_no_corpus(self, log: RunLog) -> None:
+        planted = replace(plant(log, examples=lambda _: None), corpus_id=None)
+        scores = score(planted, RuleExplainer(), ["clarity", "detection"])
+        clarity = {one.variant: one.value for one in named(scores, scorer="clarity", feature=0)}
+        assert clarity == {"label": 1, "shuffled": 0.5, "known": 1, "tokens": None, "one_shot": None}
+        (without,) = named(scores, scorer="detection", feature=0)
+        assert (without.value, without.reason) == (None, "no examples were collected of this feature")
+
+    def test_a_control_that_there_is_not_says_why(self, log: RunLog) -> None:
+        def shy(request: Request, right: dict[str, Any]) -> dict[str, Any] | Exchange:
+            return refusal(request, right) if request.purpose == "one_shot" else right
+
+        scores = score(plant(log, {0: "dog"}), RuleExplainer(shy))
+        reasons = {one.variant: one.reason for one in named(scores, value=None, part="held_out")}
+        assert reasons == {
+            "shuffled": "no label of another feature can stand for it",
+            "one_shot": "the model refused to answer",
+        }
+
     def test_without_a_judge_there_is_no_one_shot_label(self, log: RunLog) -> None:
         scores = score(plant(log), None, ["embedding"])
         assert {one.variant for one in scores} == {"label", "shuffled", "tokens", "known"}
@@ -315,6 +335,35 @@ class TestAgain:
         (whole,) = named(score(planted, well), feature=0, variant="label", part="held_out")
         assert (partly.value, whole.value, whole.n - partly.n) == (1, 1, 10)
         assert [(request.feature, request.purpose, request.item) for request in well.requests] == [(0, "detection", 1)]
+
+    def test_a_scorer_more_asks_nothing_that_another_has_asked(self, log: RunLog) -> None:
+        planted, judge = plant(log), RuleExplainer()
+        first = score(planted, judge, ["detection"])
+        n_asked = len(judge.requests)
+        both = score(planted, judge, ["embedding", "detection"])
+        assert len(judge.requests) == n_asked
+        assert named(both, scorer="detection") == first
+        assert named(both, scorer="embedding", variant="label", part="held_out")
+
+    def test_a_scorer_whose_question_reads_otherwise_asks_anew_and_no_other(
+        self, log: RunLog, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        planted, judge = plant(log, {0: "dog", 1: "fruit"}), RuleExplainer()
+        score(planted, judge, ["detection", "fuzzing"])
+        n_asked = len(judge.requests)
+        hashes, rendered = score_run.template_hashes, judging.render
+
+        def changed(names: Sequence[str]) -> dict[str, str]:
+            return {name: f"new {name}" if name == "fuzzing" else found for name, found in hashes(names).items()}
+
+        def reworded(name: str, context: Any) -> Any:
+            found = rendered(name, context)
+            return replace(found, text=f"{found.text} Please.") if name == "fuzzing" else found
+
+        monkeypatch.setattr(score_run, "template_hashes", changed)
+        monkeypatch.setattr(judging, "render", reworded)
+        score(planted, judge, ["detection", "fuzzing"])
+        assert {request.purpose.partition("/")[0] for request in judge.requests[n_asked:]} == {"fuzzing"}
 
     def test_scorings_with_other_settings_share_no_answer(self, log: RunLog) -> None:
         planted, judge = plant(log), RuleExplainer()

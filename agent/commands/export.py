@@ -88,7 +88,7 @@ class _Texts:
     def __init__(self, log: RunLog, run: RunSummary, scorings: Sequence[ScoringRow]) -> None:
         latest = [corpus.corpus_id for corpus in log.corpora(run.subject["fingerprint"])]
         self._log = log
-        self._corpora = [*dict.fromkeys([*(scoring.corpus_id for scoring in scorings), *latest])]
+        self._corpora = [*dict.fromkeys([*(scoring.corpus_id for scoring in scorings if scoring.corpus_id), *latest])]
 
     def __call__(self, feature: int) -> Collected | None:
         found = (self._log.collected(corpus_id, feature, kinds=["activating"]) for corpus_id in self._corpora)

@@ -7,7 +7,7 @@ from typing import Any
 
 from agent.runlog import Merged, RunLog, ScoringIdentity
 from agent.terminal.display import console, facts
-from eval.scorers import SCORERS
+from eval.scoring.judge import TEMPLATES
 from prompts import template_hashes
 
 
@@ -24,7 +24,7 @@ def scoring_identity(there: Mapping[str, Any], here: Mapping[str, Any]) -> str:
     A scoring is known again by `interpret score` if the prompts that its judge was asked are still the same; else the
     identity is made of the old one, and matches none but its own.
     """
-    for names in ([], _asked(json.loads(there["settings"]))):
+    for names in ((), TEMPLATES):
         if _identity(there, template_hashes(names)).hash == there["identity"]:
             return _identity(here, template_hashes(names)).hash
     return _identity(here, {"as it was": there["identity"]}).hash
@@ -38,12 +38,6 @@ def _identity(row: Mapping[str, Any], templates: dict[str, str]) -> ScoringIdent
         settings=json.loads(row["settings"]),
         templates=templates,
     )
-
-
-def _asked(settings: Mapping[str, Any]) -> list[str]:
-    """The templates of what a judge is asked in a scoring of these settings."""
-    scorers = settings.get("scorers") or ()
-    return ["judge", "one_shot", *(name for name in scorers if name in SCORERS and "judge" in SCORERS[name].needs)]
 
 
 def _said(merged: Merged, target: Path) -> Iterator[tuple[str, str]]:

@@ -4,7 +4,7 @@ Knows the order of things and what is said of them; the work is in `eval`.
 """
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -29,9 +29,9 @@ from eval.embedders import SentenceEmbedder, SubjectEmbedder
 from eval.pictures import score_figure
 from eval.plots import check_picture, save
 from eval.scorers import SCORERS, Tools, check_scorers, make_scorers
-from eval.scorers.base import Embedder
+from eval.scorers.base import Embedder, needs_texts
 from eval.scoring import report
-from eval.scoring.judge import LoggedJudge
+from eval.scoring.judge import TEMPLATES, LoggedJudge
 from eval.scoring.known import known_concepts
 from eval.scoring.score_run import Scoring
 from eval.scoring.subject_runner import SubjectRunner
@@ -56,12 +56,12 @@ def score_labels(
         subject = load_subject(config.subject)
         _check_subject(run, subject)
         rows = _rows(log, run, subject, config, spec)
-        corpus = _corpus(log, run, subject, rows, corpus_id)
         explainer = make_explainer(config.llm, config.base_url or "", config.answer_tokens, config.effort)
         note = explainer.check()
         check_budget(config, explainer)
         settings = _settings(config, explainer)
         check_scorers(settings.scorers or (), ("runner", "embedder", *(("judge",) if explainer.forms else ())))
+        corpus = _corpus(log, run, subject, rows, corpus_id, settings.scorers or ())
         embedder = _embedder(config, subject)
         identity = _identity(run, corpus, config, settings, explainer)
         scoring_id = log.begin_scoring(identity)
@@ -73,7 +73,7 @@ def score_labels(
             log=log,
             run=run,
             scoring_id=scoring_id,
-            corpus_id=corpus.corpus_id,
+            corpus_id=None if corpus is None else corpus.corpus_id,
             scorers=make_scorers(settings.scorers or (), tools),
             judge=judge,
             settings=settings,
@@ -138,9 +138,17 @@ def _rows(log: RunLog, run: RunSummary, subject: Subject, config: RunConfig, spe
 
 
 def _corpus(
-    log: RunLog, run: RunSummary, subject: Subject, rows: Sequence[LabelRow], corpus_id: int | None
-) -> CorpusRow:
-    """That corpus, or the one whose texts the run has shown, or the latest that has examples of any of the features."""
+    log: RunLog,
+    run: RunSummary,
+    subject: Subject,
+    rows: Sequence[LabelRow],
+    corpus_id: int | None,
+    scorers: Iterable[str],
+) -> CorpusRow | None:
+    """That corpus, or the one whose texts the run has shown, or the latest that has examples of any of the features.
+
+    None where there is none and no scorer needs one. Raises LogError.
+    """
     wanted = {row.feature for row in rows}
     corpora = log.corpora(subject.card.fingerprint)
     corpora.sort(key=lambda corpus: corpus.corpus_id != run.settings.get("corpus_id"))
@@ -150,6 +158,8 @@ def _corpus(
     for corpus in corpora:
         if corpus_id in (None, corpus.corpus_id) and wanted & log.collected_features(corpus.corpus_id):
             return corpus
+    if corpus_id is None and not any(needs_texts(SCORERS[name]) for name in scorers):
+        return None
     first, last = min(wanted), max(wanted)
     raise LogError(
         f"{log.path} holds no examples of these features; "
@@ -163,24 +173,23 @@ def _settings(config: RunConfig, explainer: Explainer) -> ScoreSettings:
 
 
 def _identity(
-    run: RunSummary, corpus: CorpusRow, config: RunConfig, settings: ScoreSettings, explainer: Explainer
+    run: RunSummary, corpus: CorpusRow | None, config: RunConfig, settings: ScoreSettings, explainer: Explainer
 ) -> ScoringIdentity:
-    asking = [name for name in settings.scorers or () if name in SCORERS and "judge" in SCORERS[name].needs]
-    resolved = {**settings.model_dump(mode="json"), "seed": config.seed}
+    resolved = {**settings.model_dump(mode="json", exclude={"scorers"}), "seed": config.seed}
     if explainer.forms:
         resolved |= {"answer_tokens": config.answer_tokens, "effort": config.effort}
     return ScoringIdentity(
         run_id=run.run_id,
-        corpus_id=corpus.corpus_id,
+        corpus_id=None if corpus is None else corpus.corpus_id,
         judge=explainer_name(explainer),
         settings=resolved,
-        templates=template_hashes(["judge", "one_shot", *asking] if explainer.forms else []),
+        templates=template_hashes(TEMPLATES if explainer.forms else []),
     )
 
 
 def _opening(
     run: RunSummary,
-    corpus: CorpusRow,
+    corpus: CorpusRow | None,
     explainer: Explainer,
     note: str,
     settings: ScoreSettings,
@@ -189,14 +198,20 @@ def _opening(
 ) -> Iterator[tuple[str, str]]:
     n_labelled = sum(row.status == "labelled" for row in rows)
     yield "run", f"{run.run_id}, {n_labelled:,} labels of {len(rows):,} features, explainer {run.explainer}"
-    tokens = "" if corpus.n_tokens is None else f", {corpus.n_tokens:,} tokens"
-    yield "examples", f"{corpus.corpus_id}: {corpus.source}{tokens}, collected {corpus.created[:10]}"
+    yield "examples", _corpus_words(corpus)
     yield "scorers", ", ".join(settings.scorers or ())
     if explainer.forms:
         yield "judge", explainer_name(explainer)
     if note:
         yield "note", note
     yield "log", str(config.log)
+
+
+def _corpus_words(corpus: CorpusRow | None) -> str:
+    if corpus is None:
+        return "none, and none are needed"
+    tokens = "" if corpus.n_tokens is None else f", {corpus.n_tokens:,} tokens"
+    return f"{corpus.corpus_id}: {corpus.source}{tokens}, collected {corpus.created[:10]}"
 
 
 def _admission(config: RunConfig, log: RunLog, run_id: int, scoring_id: int) -> Admission:

@@ -351,6 +351,26 @@ CREATE INDEX recommendations_comparison ON recommendations (comparison_id);
 """
 
 
+_SCORINGS_WITHOUT_A_CORPUS = """
+PRAGMA defer_foreign_keys=ON;           -- until the rows that scores and calls refer to are back
+CREATE TEMP TABLE old_scorings AS SELECT * FROM scorings;
+DROP TABLE scorings;
+CREATE TABLE scorings (                 -- one row per way of scoring a run's labels; each scorer's scores join it
+    id INTEGER PRIMARY KEY,
+    identity TEXT NOT NULL UNIQUE,      -- sha256 of run, corpus, judge, templates and settings
+    run_id INTEGER NOT NULL REFERENCES runs (id),
+    corpus_id INTEGER REFERENCES corpora (id),           -- NULL where no scorer needs its texts
+    judge TEXT NOT NULL,                -- the model that scorers ask
+    settings TEXT NOT NULL,             -- JSON
+    created TEXT NOT NULL,
+    title TEXT GENERATED ALWAYS AS (judge || ', ' || substr(created, 1, 10)) VIRTUAL
+);
+INSERT INTO scorings SELECT id, identity, run_id, corpus_id, judge, settings, created FROM old_scorings;
+DROP TABLE old_scorings;
+ALTER TABLE scores ADD COLUMN template_hash TEXT NOT NULL DEFAULT '';  -- of the scorer's question, if it asks any
+"""
+
+
 def _first_tables(db: Database) -> None:
     db.executescript(_TABLES)
     db["labels"].enable_fts(["label", "explanation"], tokenize="porter", create_triggers=True)
@@ -378,6 +398,14 @@ def _titles_and_views(db: Database) -> None:
     db.executescript(TITLES_AND_VIEWS)
 
 
+def _search_of_reviews(db: Database) -> None:
+    db["reviews"].enable_fts(["label", "note"], tokenize="porter", create_triggers=True)
+
+
+def _scorings_without_a_corpus(db: Database) -> None:
+    db.executescript(_SCORINGS_WITHOUT_A_CORPUS)
+
+
 def _classes(db: Database) -> None:
     db.executescript(CLASSES_TABLE)
 
@@ -389,6 +417,8 @@ _STEPS = {
     "0004_reviews": _reviews,
     "0005_comparisons": _comparisons,
     "0006_titles_and_views": _titles_and_views,
+    "0007_search_of_reviews": _search_of_reviews,
+    "0008_scorings_without_a_corpus": _scorings_without_a_corpus,
     "0008_classes": _classes,
 }
 

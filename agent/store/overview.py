@@ -13,7 +13,7 @@ from sqlite_utils import Database
 from agent.store.browsing import ScoreKey
 from agent.store.scores import scorings
 from agent.store.table import rows
-from probes.settings import ProbeKind
+from probes.settings import ProbeKind, ProbeSettings
 
 BINS = 20
 
@@ -23,6 +23,7 @@ _SPREAD = """
     FROM scores WHERE scoring_id = :scoring_id AND scorer = :scorer AND part = 'held_out' AND value IS NOT NULL
     GROUP BY variant, bin
 """
+_SCORERS = "SELECT scorer FROM scores WHERE scoring_id = :scoring_id GROUP BY scorer ORDER BY min(id)"
 _METRIC = """
     SELECT metric FROM scores WHERE scoring_id = :scoring_id AND scorer = :scorer AND part = 'held_out'
     AND variant = 'label' ORDER BY value DESC LIMIT 1
@@ -32,8 +33,16 @@ _FAULTS = """
     WHERE run_id = :run_id AND fault IS NOT NULL GROUP BY fault ORDER BY n DESC
 """
 _REASONS = """
-    SELECT status, reason, count(*) AS n FROM labels WHERE run_id = :run_id AND status IN ('abstained', 'failed')
-    GROUP BY status, reason
+    SELECT status, reason, count(*) AS n, min(feature) AS example FROM labels
+    WHERE run_id = :run_id AND status IN ('abstained', 'failed') GROUP BY status, reason
+"""
+_KEPT = """
+    SELECT feature, round, settings, created FROM evidence WHERE run_id = :run_id AND item = 0
+    ORDER BY id DESC LIMIT :most
+"""
+_COMPARED = """
+    SELECT count(DISTINCT feature) AS n FROM fits
+    WHERE compared_id IN (SELECT id FROM compared WHERE comparison_id = :comparison_id)
 """
 _SAMPLE = """
     SELECT feature, rounds, evidence FROM labels WHERE id IN (
@@ -105,6 +114,18 @@ class Reason:
     status: str
     reason: str
     n: int
+    example: int
+    """One of the features."""
+
+
+@dataclass(frozen=True)
+class KeptView:
+    """Settings under which a feature was looked at."""
+
+    feature: int
+    round: int
+    settings: ProbeSettings
+    created: str
 
 
 @dataclass(frozen=True)
@@ -131,7 +152,7 @@ def score_kinds(db: Database, run_id: int) -> list[ScoreKind]:
     """The scorers of a run's scorings, the latest scoring first; those without a single score are left out."""
     found = []
     for scoring in scorings(db, run_id):
-        for scorer in scoring.settings.get("scorers") or ():
+        for scorer in [row["scorer"] for row in rows(db, _SCORERS, {"scoring_id": scoring.scoring_id})]:
             key = ScoreKey(scoring_id=scoring.scoring_id, scorer=scorer)
             metric = next(rows(db, _METRIC, key.model_dump()), None)
             if metric is not None:
@@ -163,6 +184,22 @@ def faults(db: Database, run_id: int) -> list[Fault]:
 def reasons(db: Database, run_id: int) -> list[Reason]:
     """Why features have no label."""
     return [Reason(**row) for row in rows(db, _REASONS, {"run_id": run_id})]
+
+
+def kept_views(db: Database, run_id: int, most: int) -> list[KeptView]:
+    """What a run of exploring holds, the latest first."""
+    found = rows(db, _KEPT, {"run_id": run_id, "most": most})
+    return [KeptView(**row | {"settings": ProbeSettings.model_validate_json(row["settings"])}) for row in found]
+
+
+def n_compared(db: Database, comparison_id: int) -> int:
+    """On how many features settings were compared."""
+    return int(next(rows(db, _COMPARED, {"comparison_id": comparison_id}))["n"])
+
+
+def newest_score(db: Database) -> int:
+    """A number that is another one once any score was kept or replaced."""
+    return int(db.execute("SELECT coalesce(max(id), 0) FROM scores").fetchone()[0])
 
 
 def rested(db: Database, run_id: int, n_labels: int, most: int) -> list[Rested]:

@@ -47,10 +47,12 @@ class ScoringIdentity(Value):
     """Everything that decides how a run's labels are scored."""
 
     run_id: int
-    corpus_id: int
+    corpus_id: int | None
     judge: str
     settings: dict[str, Any]
+    """Scorers are no part of them: each adds its scores to those of the others."""
     templates: dict[str, str]
+    """Those behind every scorer; each scorer's own stands beside its scores."""
 
     @property
     def hash(self) -> str:
@@ -86,7 +88,8 @@ class ScoringRow:
     """A way in which a run's labels were scored."""
 
     scoring_id: int
-    corpus_id: int
+    corpus_id: int | None
+    """None where no scorer needed its texts."""
     judge: str
     settings: Mapping[str, Any]
     created: str
@@ -110,6 +113,8 @@ class ScoreRow:
     n: int
     extra: Mapping[str, float | None]
     items: Sequence[Mapping[str, Any]]
+    template_hash: str = ""
+    """Of the scorer's question; empty for one that asks none."""
 
 
 @dataclass(frozen=True)

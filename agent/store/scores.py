@@ -84,6 +84,7 @@ def _insert(db: Database, scoring_id: int, score: ScoreRow) -> None:
             "n": score.n,
             "extra": json.dumps(dict(score.extra)),
             "items": json.dumps([dict(item) for item in score.items]),
+            "template_hash": score.template_hash,
             "created": now(),
         },
     )

@@ -166,6 +166,11 @@ class Scorer(Protocol):
         ...
 
 
+def needs_texts(scorer: Scorer | type[Scorer]) -> bool:
+    """Whether it reads texts of a corpus; those that run texts on the subject, or the subject itself, need none."""
+    return "runner" not in scorer.needs
+
+
 def scored(
     scorer: str, metric: str, estimate: Estimate, items: Sequence[Item], extra: Mapping[str, float | None] | None = None
 ) -> Score:

@@ -9,6 +9,9 @@ from eval.scorers.base import Question, Reply, system_prompt
 from probes.settings import Value
 from prompts import render
 
+TEMPLATES = ("judge", "one_shot")
+"""Those that every scoring with a judge hangs on; each scorer has one of its own beside them."""
+
 V = TypeVar("V", bound=Value)
 
 

@@ -18,6 +18,9 @@ T = TypeVar("T")
 VARIANTS = ("label", "first", "known", "one_shot", "baseline", "tokens", "shuffled")
 """In the order of a report."""
 
+CHANCE = {"auroc": 0.5, "balanced accuracy": 0.5, "correlation": 0.0}
+"""What guessing gives, by metric."""
+
 
 @dataclass(frozen=True)
 class Line:

@@ -13,19 +13,22 @@ from agent.calls.workers import work_through
 from agent.config import ScoreSettings
 from agent.loop import PURPOSE
 from agent.runlog import CallRow, LabelRow, RunLog, RunSummary, ScoreRow
-from eval.scorers.base import Item, Judge, Score, Scorer, Variant, unscored
+from eval.scorers.base import Item, Judge, Score, Scorer, Variant, needs_texts, unscored
 from eval.scoring.controls import one_shot_question, shuffled, top_tokens, top_tokens_label
 from eval.scoring.prompted import Prompted
 from eval.scoring.sides import Claim, Sides
 from probes.errors import InterpretError
 from probes.examples import Collected
+from prompts import template_hashes
 
 HELD_OUT, NEW_WORDS = "held_out", "new_words"
 """The part of the held-out texts that a score rests on: all, or those that peak on words of no shown text."""
 
 
-Scored = tuple[int, str, str, str]
-"""A label's id, a scorer, a variant, and the words that were scored as it."""
+_NOTHING_SHOWN = "no text of the feature may be shown"
+
+Scored = tuple[int, str, str, str, str]
+"""A label's id, a scorer, the hash of its template, a variant, and the words that were scored as it."""
 
 
 class ScoreWatch(Protocol):
@@ -47,7 +50,8 @@ class Scoring:
     log: RunLog
     run: RunSummary
     scoring_id: int
-    corpus_id: int
+    corpus_id: int | None
+    """None where no scorer needs texts."""
     scorers: Sequence[Scorer]
     judge: Judge | None
     """Makes the one-shot labels; without one there are none."""
@@ -85,19 +89,25 @@ class Scoring:
         return {here: Claim(labelled[there].label, labelled[there].explanation) for here, there in pairs.items()}
 
     async def _feature(self, row: LabelRow, donors: Mapping[int, Claim], done: Collection[Scored]) -> None:
-        found = self.log.collected(self.corpus_id, row.feature)
-        reason = why_not(row, found)
-        if reason is not None or found is None:
-            nothing = [unscored(scorer.name, "", reason or "") for scorer in self.scorers]
-            await self._keep([_row(row, "label", row.label, score, HELD_OUT) for score in nothing])
+        found = None if self.corpus_id is None else self.log.collected(self.corpus_id, row.feature)
+        reasons = [(scorer, why_not(row, found, needs_texts(scorer))) for scorer in self.scorers]
+        await self._keep([_missing(scorer, row, "label", row.label, why) for scorer, why in reasons if why])
+        able = [scorer for scorer, why in reasons if why is None]
+        if not able:
             return
+        found = found or Collected(row.feature, None)
         sides = self._sides(found)
         async for variant, claim in self._claims(row, found, sides, donors):
-            for scorer in self.scorers:
-                if (row.label_id, scorer.name, variant, claim.label) not in done:
+            if isinstance(claim, str):
+                await self._keep([_missing(scorer, row, variant, "", claim) for scorer in able])
+                continue
+            for scorer in able:
+                if (row.label_id, scorer.name, _template_hash(scorer), variant, claim.label) not in done:
                     await self._scored(scorer, row, variant, claim, found, sides)
 
     def _sides(self, found: Collected) -> Sides:
+        if self.corpus_id is None:
+            return Sides.of((), (), self.settings, self.seed)
         held_out = self.log.collected(self.corpus_id, found.feature, "held_out")
         shown = self.log.collected(self.corpus_id, found.feature, "shown", ["activating"])
         prompted = Prompted.of(self.log, self.run, found.feature)
@@ -106,38 +116,42 @@ class Scoring:
 
     async def _claims(
         self, row: LabelRow, found: Collected, sides: Sides, donors: Mapping[int, Claim]
-    ) -> AsyncIterator[tuple[Variant, Claim]]:
+    ) -> AsyncIterator[tuple[Variant, Claim | str]]:
+        """What is scored of a feature; in the place of a control that there should be, why there is none."""
         yield "label", Claim(row.label, row.explanation)
         first = _first_proposed(self.log.calls_of(row.run_id, row.feature))
         if first is not None and " ".join(first.label.split()) != row.label:
             yield "first", first
-        if row.feature in donors:
-            yield "shuffled", donors[row.feature]
+        yield "shuffled", donors.get(row.feature, "no label of another feature can stand for it")
         tokens = top_tokens_label(top_tokens(sides.shown))
-        if tokens:
-            yield "tokens", Claim(tokens)
-        if self.judge is not None and sides.shown:
-            reply = await self.judge.ask(one_shot_question(row.feature, sides.shown))
-            if reply.value is not None:
-                yield "one_shot", Claim(reply.value.label, reply.value.explanation)
+        yield "tokens", Claim(tokens) if tokens else _NOTHING_SHOWN
+        if self.judge is not None:
+            yield "one_shot", await self._one_shot(self.judge, row.feature, sides)
         if found.baselines:
             yield "baseline", Claim(found.baselines[0].text)
         if row.feature in self.concepts:
             yield "known", Claim(self.concepts[row.feature])
+
+    async def _one_shot(self, judge: Judge, feature: int, sides: Sides) -> Claim | str:
+        if not sides.shown:
+            return _NOTHING_SHOWN
+        reply = await judge.ask(one_shot_question(feature, sides.shown))
+        return Claim(reply.value.label, reply.value.explanation) if reply.value else reply.reason or "no answer"
 
     async def _scored(
         self, scorer: Scorer, row: LabelRow, variant: Variant, claim: Claim, found: Collected, sides: Sides
     ) -> None:
         task = sides.task(row.feature, variant, claim, found, self.seed)
         score = await scorer.score(task)
-        kept = [_row(row, variant, claim.label, score, HELD_OUT)]
+        kept = [_row(scorer, row, variant, claim.label, score)]
         on_new = sides.on_new(scorer, score, task)
         if on_new is not None:
-            kept.append(_row(row, variant, claim.label, on_new, NEW_WORDS))
+            kept.append(_row(scorer, row, variant, claim.label, on_new, NEW_WORDS))
         await self._keep(kept)
 
     async def _keep(self, kept: Sequence[ScoreRow]) -> None:
-        await asyncio.wrap_future(self.log.add_scores(self.scoring_id, kept))
+        if kept:
+            await asyncio.wrap_future(self.log.add_scores(self.scoring_id, kept))
 
 
 def _first_proposed(calls: Sequence[CallRow]) -> Claim | None:
@@ -147,15 +161,20 @@ def _first_proposed(calls: Sequence[CallRow]) -> Claim | None:
     return next((Claim(answer["label"], answer.get("explanation", "")) for answer in labels), None)
 
 
-def why_not(row: LabelRow, found: Collected | None) -> str | None:
-    """Why a feature cannot be scored at all."""
+def why_not(row: LabelRow, found: Collected | None, reads_texts: bool = True) -> str | None:
+    """Why a feature cannot be scored at all by scorers that read texts, or by others."""
     if row.status != "labelled":
         return f"no label: the explainer {row.status}" if row.status == "abstained" else "no label: the feature failed"
     if found is None:
-        return "no examples were collected of this feature"
+        return "no examples were collected of this feature" if reads_texts else None
     if found.activity is not None and found.activity.n_active == 0:
         return f"never fired in {found.activity.n_tokens:,} tokens"
     return None
+
+
+def _template_hash(scorer: Scorer) -> str:
+    """Of its question; empty where it asks none."""
+    return template_hashes([scorer.name])[scorer.name] if "judge" in scorer.needs else ""
 
 
 def _is_whole(score: ScoreRow) -> bool:
@@ -165,10 +184,14 @@ def _is_whole(score: ScoreRow) -> bool:
 
 
 def _key(score: ScoreRow) -> Scored:
-    return score.label_id, score.scorer, score.variant, score.label
+    return score.label_id, score.scorer, score.template_hash, score.variant, score.label
 
 
-def _row(row: LabelRow, variant: str, label: str, score: Score, part: str) -> ScoreRow:
+def _missing(scorer: Scorer, row: LabelRow, variant: Variant, label: str, reason: str) -> ScoreRow:
+    return _row(scorer, row, variant, label, unscored(scorer.name, "", reason))
+
+
+def _row(scorer: Scorer, row: LabelRow, variant: Variant, label: str, score: Score, part: str = HELD_OUT) -> ScoreRow:
     return ScoreRow(
         label_id=row.label_id,
         feature=row.feature,
@@ -184,6 +207,7 @@ def _row(row: LabelRow, variant: str, label: str, score: Score, part: str) -> Sc
         n=score.n,
         extra=score.extra,
         items=[_item(item) for item in score.items] if part == HELD_OUT else [],
+        template_hash=_template_hash(scorer),
     )
 
 
