@@ -158,11 +158,21 @@ def test_a_dataset_is_streamed_by_name_and_configuration(monkeypatch: pytest.Mon
         yield {"text": None}
         yield {"text": "b"}
 
-    monkeypatch.setitem(sys.modules, "datasets", SimpleNamespace(load_dataset=load))
+    library = SimpleNamespace(load_dataset=load, get_dataset_config_names=lambda _: ["small", "large"])
+    monkeypatch.setitem(sys.modules, "datasets", library)
     found, faults = read("some/dataset:small")
     assert found == [Document("some/dataset:small:1", "a"), Document("some/dataset:small:3", "b")]
-    assert asked == [("some/dataset", "small", {"split": "train", "streaming": True})]
     assert faults.n == 1
+    for name in ("some/dataset", "some/dataset:test", "some/dataset:large:test"):
+        read(name)
+    parts = [(name, config, options["split"]) for name, config, options in asked]
+    assert parts == [("some/dataset", *part) for part in _PARTS]
+    assert all(options["streaming"] for _, _, options in asked)
+    with pytest.raises(ExamplesError, match="write NAME, NAME:SPLIT, NAME:CONFIG or NAME:CONFIG:SPLIT"):
+        read("a:b:c:d")
+
+
+_PARTS = [("small", "train"), (None, "train"), (None, "test"), ("large", "test")]
 
 
 def test_a_dataset_that_breaks_off_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -31,6 +31,8 @@ _PARAGRAPH = 1 << 17
 _LINE = 1 << 24
 """Characters that a line of JSON may have: 16 Mi."""
 _TOLD = 20
+_SPLIT = "train"
+"""Of a dataset, unless named."""
 _PACKED = (".gz", ".bz2", ".xz", ".zst", ".zip")
 _HALF = re.compile("[\ud800-\udfff]")
 
@@ -72,7 +74,8 @@ def documents(source: str, faults: Faults, text_key: str = "text", seed: int = 0
     - a `.txt` file: a document is what stands between blank lines, or 128 Ki characters of it at a time.
     - a `.jsonl` file: the string under `text_key` on each line; a `.parquet` file: that column.
     - a folder: all such files in it, by name.
-    - anything else: a Hugging Face dataset, `NAME` or `NAME:CONFIG`, its `train` split and column `text_key`.
+    - anything else: a Hugging Face dataset, `NAME`, `NAME:SPLIT`, `NAME:CONFIG` or `NAME:CONFIG:SPLIT`, its column
+      `text_key`; where two parts are given, the second is a configuration if the dataset has one of that name.
 
     What cannot be read is added to `faults` and left out. Raises ExamplesError, when it is read, where nothing is left,
     where a source does not exist, or where what it needs is not installed.
@@ -226,16 +229,30 @@ def _parquet(path: Path, faults: Faults, text_key: str) -> Iterator[Document]:
 
 def _dataset(source: str, faults: Faults, text_key: str) -> Iterator[Document]:
     library = _extra("datasets", "datasets", f"Corpus {source} is no local file, and as a Hugging Face dataset it")
-    name, _, config = source.partition(":")
     number = 0
     try:
-        for row in library.load_dataset(name, config or None, split="train", streaming=True):
+        name, config, split = _parts(library, source)
+        for row in library.load_dataset(name, config, split=split, streaming=True):
             number += 1
             yield from _value(f"{source}:{number}", f"{source}, row {number:,}", row.get(text_key), faults)
     except Exception as error:  # the library raises many kinds, its dependencies' own among them
         where = f" after {number:,} rows" if number else ""
         reason = _first_line(error)
         raise ExamplesError(f"Hugging Face dataset {source} cannot be read{where}: {reason}.") from error
+
+
+def _parts(library: Any, source: str) -> tuple[str, str | None, str]:
+    """A dataset's name, configuration and split."""
+    match source.split(":"):
+        case [name]:
+            return name, None, _SPLIT
+        case [name, part] if part in library.get_dataset_config_names(name):
+            return name, part, _SPLIT
+        case [name, split]:
+            return name, None, split
+        case [name, config, split]:
+            return name, config, split
+    raise ValueError("write NAME, NAME:SPLIT, NAME:CONFIG or NAME:CONFIG:SPLIT")
 
 
 def _value(identity: str, where: str, value: object, faults: Faults) -> Iterator[Document]:
