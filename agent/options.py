@@ -373,7 +373,7 @@ _RECOMMENDED = (
     _setting(
         "run",
         "recommended",
-        "Take the settings that interpret taxonomy recommends for the subject, where none are given.",
+        "Take all that interpret taxonomy recommends for the subject, or nothing; else all but the weights.",
         kind=bool,
         flag="--recommended/--no-recommended",
     ),

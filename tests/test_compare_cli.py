@@ -145,9 +145,7 @@ def test_an_interrupted_comparison_goes_on_where_it_stopped(
 
 
 class TestTaxonomy:
-    def test_kinds_captures_and_what_is_recommended_which_a_run_takes_up_when_told_to(
-        self, interpret: Interpret
-    ) -> None:
+    def test_kinds_captures_and_what_is_recommended_which_new_runs_take_up(self, interpret: Interpret) -> None:
         grid = ("--weights", "encoder", "--pca", "1,0", "--no-centroid")
         assert interpret("compare", *FEATURES, *QUICK, *grid).status == 0
         ran = interpret("taxonomy")
@@ -156,17 +154,19 @@ class TestTaxonomy:
         assert re.search(r"^all\s+12\s+1\.000 ", ran.out, re.MULTILINE)
         assert "A probe captures a feature where its AUROC under encoder is" in said(ran.out)
         assert "pca" in ran.out[ran.out.index("Told beforehand") :]
-        assert said(ran.out).endswith("--recommended: encoder, scale 0.9749, no centroid.")
+        assert "Recommended from now on: encoder, scale 0.9749, no centroid. New runs take it up" in said(ran.out)
         with RunLog.open(LOG, read_only=True) as log:
             sorted_as = log.comparisons.classes(log.run(None).subject["fingerprint"])
         assert sorted(sorted_as) == KNOWN
-        plain = interpret("--features", str(KNOWN[0]), *QUICK, "--dry-run")
-        assert "encoder, scale 0.9749, no centroid (not used; --recommended does)" in said(plain.out)
-        assert interpret("--features", str(KNOWN[0]), *QUICK, "--rounds", "1", "--recommended").status == 0
+        one = ("--features", str(KNOWN[0]), *QUICK, "--rounds", "1")
+        assert "(not used, as --no-recommended says)" in said(interpret(*one, "--no-recommended").out)
+        assert "this run was begun without it" in said(interpret(*one, "--dry-run").out)
+        assert "used where nothing else is given, for both sides" in said(interpret(*one, "--new").out)
+        assert interpret(*one, "--recommended").status == 0
         with RunLog.open(LOG, read_only=True) as log:
-            settings = log.run(None).settings
-        assert settings["probe"]["vector"]["centroid"] is False
-        assert settings["weights_plan"] == ["encoder"]
+            plain, taken, asked = (run.settings for run in log.runs() if run.explainer != "compare")
+        assert [run["probe"]["vector"]["centroid"] for run in (plain, taken, asked)] == [True, False, False]
+        assert [run["weights_plan"] for run in (taken, asked)] == [["encoder", "decoder"], ["encoder"]]
 
     def test_where_the_default_is_best_nothing_is_recommended(self, interpret: Interpret) -> None:
         interpret("compare", *FEATURES, *QUICK, "--weights", "encoder", "--pca", "1,0")

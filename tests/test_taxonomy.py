@@ -2,16 +2,18 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from agent.commands.recommended import advice, taken_up
+from agent.commands.recommended import TakenUp, taken_up
 from agent.comparisons import ComparisonIdentity, FitRow
 from agent.config import RunConfig, resolve
 from agent.errors import LogError
 from agent.runlog import RunLog
+from agent.terminal.classes import prediction_words
 from eval.compare.grid import Grid, axes_of, essence_of, names_of
 from eval.compare.kinds import KINDS, LEAST_TOKENS, kind_of
 from eval.compare.measures import CHOSEN_BY
@@ -139,6 +141,10 @@ class TestPredictions:
         assert found.ahead.low is not None
         assert found.ahead.low > 0.15
         assert found.gain.value == pytest.approx(0.1 * sum(best) / 200, abs=0.015)
+        assert prediction_words(found).startswith(
+            "weights can be told beforehand: a model of these columns is right on 9"
+        )
+        assert "following it pays: ." in prediction_words(found)
 
     def test_columns_of_noise_are_not_ahead_of_the_majority(self) -> None:
         dice = np.random.default_rng(2)
@@ -148,12 +154,14 @@ class TestPredictions:
         assert found.ahead.low is not None
         assert found.ahead.low < 0
         assert found.majority.value == pytest.approx(1 - sum(best) / 200, abs=0.01)
+        assert prediction_words(found).startswith("weights could not be told beforehand: a model of these columns is")
 
     def test_where_one_value_is_always_best_there_is_nothing_to_tell(self) -> None:
         known = {feature: [0.0] * len(COLUMNS) for feature in range(50)}
         (found,) = predictions(planted_values([True] * 50), axes_of([A, B]), known, CHOSEN_BY, 0)
         assert found.accuracy.value is None
         assert found.accuracy.reason is not None
+        assert "was not tried, since one value is best on nearly every feature" in prediction_words(found)
 
     def test_what_is_known_beforehand_is_read_off_the_weights(self, subject: Subject) -> None:
         n_features = subject.card.n_features
@@ -208,31 +216,47 @@ class TestRecommended:
         log.comparisons.recommend(card().fingerprint, id, self.SETTINGS, "because")
         return log
 
-    def test_what_is_not_given_is_taken_from_the_latest_recommendation(self, log: RunLog) -> None:
+    def taken(self, log: RunLog, begun: bool = False, **given: Any) -> TakenUp:
         with log:
-            config = taken_up(resolve({"recommended": True}), log, card())
-            assert config.probe.vector == self.SETTINGS.vector.model_copy(update={"weights": "encoder"})
-            assert config.weights_plan == ("decoder",)
-            assert config.probe.tree == RunConfig().probe.tree
+            return taken_up(resolve(given), log, card(), lambda: begun)
+
+    def test_what_is_not_given_is_taken_from_the_latest_recommendation(self, log: RunLog) -> None:
+        config = self.taken(log, recommended=True).config
+        assert config.probe.vector == self.SETTINGS.vector.model_copy(update={"weights": "encoder"})
+        assert config.weights_plan == ("decoder",)
+        assert config.probe.tree == RunConfig().probe.tree
 
     def test_what_is_given_stands(self, log: RunLog) -> None:
-        with log:
-            given = {"recommended": True, "scale": 1.5, "weights": "blend:0.5", "exponent": 1.4}
-            config = taken_up(resolve(given), log, card())
-            assert (config.probe.vector.scale, config.probe.vector.pca) == (1.5, (0.1,))
-            assert config.weights_plan == ("blend:0.5",)
+        config = self.taken(log, recommended=True, scale=1.5, weights="blend:0.5", exponent=1.4).config
+        assert (config.probe.vector.scale, config.probe.vector.pca) == (1.5, (0.1,))
+        assert config.weights_plan == ("blend:0.5",)
 
-    def test_it_is_told_and_not_used_unless_asked_for(self, log: RunLog) -> None:
-        with log:
-            config = resolve({})
-            assert taken_up(config, log, card()) == config
-            ((name, words),) = advice(config, log, card())
-            assert name == "advice"
-            assert "decoder, scale 2, pca 0.1 (not used; --recommended does)" in words
+    def test_a_new_run_takes_it_up_but_for_the_weights_and_says_so(self, log: RunLog) -> None:
+        found = self.taken(log)
+        assert (found.config.probe.vector.scale, found.config.probe.vector.pca) == (2.0, (0.1,))
+        assert found.config.weights_plan == ("encoder", "decoder")
+        ((name, words),) = found.advice
+        assert name == "advice"
+        assert words.startswith("decoder, scale 2, pca 0.1, by taxonomy of 20")
+        assert words.endswith("for both sides of a feature; --no-recommended leaves it)")
+
+    @pytest.mark.parametrize(
+        ("begun", "given", "why"),
+        [
+            (True, {}, "this run was begun without it; --recommended takes it in another"),
+            (False, {"recommended": False}, "as --no-recommended says"),
+        ],
+    )
+    def test_a_run_that_was_begun_and_a_user_who_says_no_are_left_alone(
+        self, log: RunLog, begun: bool, given: dict[str, Any], why: str
+    ) -> None:
+        found = self.taken(log, begun, **given)
+        assert found.config == resolve(given)
+        assert why in found.advice[0][1]
 
     def test_another_subject_has_none(self, log: RunLog) -> None:
         with log:
             other = card(fingerprint="e" * 64)
-            assert [*advice(resolve({}), log, other)] == []
+            assert taken_up(resolve({}), log, other, lambda: False) == TakenUp(resolve({}), [])
             with pytest.raises(LogError, match="holds no recommendation for tiny"):
-                taken_up(resolve({"recommended": True}), log, other)
+                taken_up(resolve({"recommended": True}), log, other, lambda: False)

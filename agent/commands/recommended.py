@@ -1,9 +1,12 @@
-"""What `interpret taxonomy` recommended for a subject, told before a run and, with --recommended, taken up by it.
+"""What `interpret taxonomy` recommended for a subject, told before a run and taken up by it.
 
-A setting that is given in a file or on the command line stands. What a run's settings were is stored with it as always.
+A setting that is given in a file or on the command line stands, and so does a run that was begun otherwise. Unless told
+to take everything, a run goes on reading both sides of a feature: one of them fits texts better, and both together tell
+an explainer more. What a run's settings were is stored with it as always.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable
+from dataclasses import dataclass
 
 from agent.comparisons import Recommendation
 from agent.config import RunConfig
@@ -16,37 +19,56 @@ _TAKEN = {"vector": ("scale", "centroid", "pca"), "tree": ("prompt",), "tokens":
 """What is recommended, besides the weights; how far a tree is grown is a matter of time, not of truth."""
 
 
-def taken_up(config: RunConfig, log: RunLog | None, card: SubjectCard) -> RunConfig:
-    """The config with what is recommended in the place of what it does not give; as it is unless that is asked for.
+@dataclass(frozen=True)
+class TakenUp:
+    """A run's settings, with what is told of the recommendation."""
 
-    Raises LogError where it is asked for and there is none.
+    config: RunConfig
+    advice: list[tuple[str, str]]
+    """A line of the opening, where there is a recommendation."""
+
+
+def taken_up(config: RunConfig, log: RunLog | None, card: SubjectCard, is_begun: Callable[[], bool]) -> TakenUp:
+    """The config with what is recommended in the place of what it does not give.
+
+    `is_begun`: whether the log has a run of the config as it is. Raises LogError where a recommendation is asked for
+    and there is none.
     """
-    if not config.recommended:
-        return config
     found = log.comparisons.recommendation(card.fingerprint) if log else None
     if found is None:
-        raise LogError(
-            f"{config.log} holds no recommendation for {card.name}; interpret compare and then interpret taxonomy make "
-            "one, where a setting is shown to be better than the default."
-        )
-    return _with(config, found)
+        if config.recommended:
+            raise _none(config, card)
+        return TakenUp(config, [])
+    if config.recommended:
+        return _told(_with(config, found, weights=True), found, "used where nothing else is given")
+    if config.recommended is False:
+        return _told(config, found, "not used, as --no-recommended says")
+    if config.probe.vector.adapter is not None or found.settings.vector.adapter is not None:
+        return _told(config, found, "not used, since an adapter stands instead; --recommended takes it")
+    if is_begun():
+        return _told(config, found, "not used, since this run was begun without it; --recommended takes it in another")
+    how = "used where nothing else is given, for both sides of a feature; --no-recommended leaves it"
+    return _told(_with(config, found, weights=False), found, how)
 
 
-def advice(config: RunConfig, log: RunLog | None, card: SubjectCard) -> Iterator[tuple[str, str]]:
-    """A line of a run's opening where there is a recommendation."""
-    found = log.comparisons.recommendation(card.fingerprint) if log else None
-    if found is not None:
-        use = "used unless given" if config.recommended else "not used; --recommended does"
-        yield "advice", f"{names_of([found.settings])[found.settings]} ({use}), by taxonomy of {found.created[:10]}"
+def _none(config: RunConfig, card: SubjectCard) -> LogError:
+    return LogError(
+        f"{config.log} holds no recommendation for {card.name}; interpret compare and then interpret taxonomy make "
+        "one, where a setting is shown to be better than the default."
+    )
 
 
-def _with(config: RunConfig, found: Recommendation) -> RunConfig:
+def _told(config: RunConfig, found: Recommendation, use: str) -> TakenUp:
+    name = names_of([found.settings])[found.settings]
+    return TakenUp(config, [("advice", f"{name}, by taxonomy of {found.created[:10]} ({use})")])
+
+
+def _with(config: RunConfig, found: Recommendation, weights: bool) -> RunConfig:
     parts = {}
     for group, names in _TAKEN.items():
         ours, theirs = getattr(config.probe, group), getattr(found.settings, group)
         update = {name: getattr(theirs, name) for name in names if name not in ours.model_fields_set}
         parts[group] = ours.model_copy(update=update)
-    plan = (
-        config.weights_plan if "weights" in config.probe.vector.model_fields_set else (found.settings.vector.weights,)
-    )
+    takes_weights = weights and "weights" not in config.probe.vector.model_fields_set
+    plan = (found.settings.vector.weights,) if takes_weights else config.weights_plan
     return config.model_copy(update={"probe": config.probe.model_copy(update=parts), "weights_plan": plan})

@@ -14,7 +14,7 @@ from agent.calls.admission import Admission
 from agent.commands.doctor import keys_seen, subject_words
 from agent.commands.estimate import check_budget, estimate
 from agent.commands.exit_status import GOES_ON, Interrupted, exit_status, finishing
-from agent.commands.recommended import advice, taken_up
+from agent.commands.recommended import taken_up
 from agent.config import RunConfig
 from agent.errors import LogError
 from agent.llm import EXPLAINERS, make_explainer
@@ -25,6 +25,7 @@ from agent.planning import Planner
 from agent.run import RunReport, identity_of, planner_of, run_features
 from agent.runlog import LabelRow, RunLog, RunRow, Spent
 from agent.schema import Outcome
+from agent.store.reading import find_run
 from agent.terminal.basis import basis_of
 from agent.terminal.display import console, facts, labels_table, spread
 from agent.terminal.progress import progress
@@ -82,18 +83,24 @@ def label_features(config: RunConfig, spec: str, new: bool, dry: bool = False) -
     with ExitStack() as stack:
         log = None if dry and not config.log.exists() else stack.enter_context(RunLog.open(config.log))
         subject = load_subject(config.subject)
-        config = taken_up(config, log, subject.card)
         features = parse_features(spec, subject.card.n_features, config.seed)
         if config.probe.vector.adapter is not None:
             read_adapter(config.probe.vector.adapter, subject.card)  # refused now, not feature by feature
         material = _material(config, explainer, subject, log, features)
         maxima = _maxima(config, subject, log, material, features)
+        plain = identity_of(config, subject, explainer, material, maxima)
+
+        def is_begun() -> bool:
+            return log is not None and not new and log.ask(find_run, plain) is not None
+
+        taken = taken_up(config, log, subject.card, is_begun)
+        config = taken.config
         identity = identity_of(config, subject, explainer, material, maxima)
         done = log.done(identity) if log and not new else frozenset()
         todo = [feature for feature in features if feature not in done]
         lines = [
             ("subject", subject_words(subject.card)),
-            *advice(config, log, subject.card),
+            *taken.advice,
             *_explainer_lines(explainer, note),
             ("features", f"{len(features):,} of {subject.card.n_features:,} ({spec})"),
             *_material_lines(log, material, features),

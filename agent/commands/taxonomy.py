@@ -15,7 +15,7 @@ from agent.comparisons import ComparisonRow, FitRow
 from agent.config import RunConfig
 from agent.errors import LogError
 from agent.runlog import CorpusRow, RunLog
-from agent.terminal.classes import classes_table, predictions_table
+from agent.terminal.classes import classes_table, prediction_words, predictions_table
 from agent.terminal.display import console, facts
 from eval.collect.windows import first_ids
 from eval.compare.grid import axes_of, names_of
@@ -166,7 +166,10 @@ def _print_predictions(
         frequencies = {f: a.activity.frequency for f, a in activities.items() if a is not None and a.activity}
         known = known_beforehand(subject, stored.features, frequencies)
         screen.print(Text(f"Told beforehand, from {', '.join(COLUMNS)}", style="bold"))
-        screen.print(predictions_table(predictions(stored.values, axes, known, CHOSEN_BY, seed)))
+        found = predictions(stored.values, axes, known, CHOSEN_BY, seed)
+        screen.print(predictions_table(found))
+        for item in found:
+            screen.print(Text(prediction_words(item)))
 
 
 def _recommend(log: RunLog, subject: Subject, stored: Stored) -> str:
@@ -180,4 +183,7 @@ def _recommend(log: RunLog, subject: Subject, stored: Stored) -> str:
         return f"{words} Nothing else than {stored.names[stored.baseline]} is recommended."
     log.comparisons.recommend(subject.card.fingerprint, stored.row.comparison_id, found.setting, words)
     (name,) = names_of([found.setting]).values()
-    return f"{words} Recommended from now on, with interpret --recommended: {name}."
+    return (
+        f"{words} Recommended from now on: {name}. New runs take it up, for both sides of a feature; --recommended "
+        "takes its weights too."
+    )

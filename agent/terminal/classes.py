@@ -10,6 +10,7 @@ from agent.terminal.tables import plain_table
 from eval.compare.predicting import Prediction
 from eval.compare.taxonomy import CAPTURES, Class
 from eval.compare.verdict import estimate_words
+from eval.metrics import Estimate
 from probes.settings import ProbeSettings
 
 
@@ -40,3 +41,21 @@ def predictions_table(found: Sequence[Prediction]) -> Table:
         cells = (f"untried: {reason}", "", "", "") if reason else tuple(map(estimate_words, figures))
         table.add_row(item.axis, Text(printable(counts)), *cells, f"{item.accuracy.n:,}")
     return table
+
+
+def prediction_words(found: Prediction) -> str:
+    """Whether the best value of a setting can be told beforehand, as far as the figures say."""
+    ahead, gain = found.ahead, found.gain
+    if ahead.value is None:
+        return f"{found.axis}: whether it can be told beforehand was not tried, since {ahead.reason}."
+    size = f"right on {_percent_of(found.accuracy)} of {ahead.n:,} features, always saying the same is on "
+    size += f"{_percent_of(found.majority)}"
+    if ahead.low is None or ahead.low <= 0:
+        return f"{found.axis} could not be told beforehand: a model of these columns is {size}."
+    worth = "that makes the fit no better for sure" if gain.low is None or gain.low <= 0 else "following it pays"
+    return f"{found.axis} can be told beforehand: a model of these columns is {size}; {worth}: {estimate_words(gain)}."
+
+
+def _percent_of(e: Estimate) -> str:
+    """A share in per cent."""
+    return "unknown" if e.value is None else f"{e.value:.0%}"
