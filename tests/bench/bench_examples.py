@@ -1,10 +1,11 @@
 """Tokens per second of the example pass and of the bare forward cut at the hook, and the memory that a pass takes.
 
-    python -m tests.bench.bench_examples
+    python -m tests.bench.bench_examples [--tokens N] [--turns N] [--device cuda]
 
 Two subjects: the demo, whose SAE reads after its first layer, and a random Gemma of hidden size 512 cut in its middle.
 Bare forward and pass read the same batches of token ids, in turns, with all of torch's threads at their disposal; the
-ratio is the median over the turns. Tokenising is timed by itself.
+ratio is the median over the turns. Tokenising is timed by itself. On a GPU both models and the SAEs are there, in the
+dtypes that the product gives them; nothing is fetched from anywhere.
 """
 
 import argparse
@@ -21,7 +22,15 @@ import torch
 from transformers import GemmaConfig, GemmaForCausalLM
 
 from eval.collect.corpora import Document, Faults, documents
-from eval.collect.corpus_pass import BATCH_TOKENS, CollectSettings, collect, forward_tokens, keep_freed_memory, scan
+from eval.collect.corpus_pass import (
+    BATCH_TOKENS,
+    CollectSettings,
+    PassWatch,
+    collect,
+    forward_tokens,
+    keep_freed_memory,
+    scan,
+)
 from eval.collect.tally import Sizes, Tally
 from eval.collect.windows import Batch, Windows
 from probes.activations import cut_at
@@ -58,38 +67,36 @@ def main() -> None:
     """Prints speeds on both subjects, then peak memory at one and at ten times the corpus."""
     asked = _arguments()
     if asked.memory_of:
-        print(_memory_growth_mib(asked.memory_of))
+        print(_memory_growth_mib(asked.memory_of, asked.device))
         return
-    demo = load_subject(SubjectSource(name="demo", device="cpu"))
-    print(f"{torch.get_num_threads()} torch threads, {N_FEATURES} features")
+    demo = load_subject(SubjectSource(name="demo", device=asked.device))
+    print(f"{_device_name(demo)}, {torch.get_num_threads()} torch threads, {N_FEATURES} features")
     _print_whole(demo, asked.tokens)
     keep_freed_memory()  # the pass does so too: the bare forward is not to lose by it
     print(_speeds("demo", demo, _batches(demo, documents("demo", Faults()), asked.tokens), asked.turns))
     gemma = random_gemma(demo)
-    print(
-        _speeds(
-            "gemma 512", gemma, _batches(gemma, _long(documents("demo", Faults())), asked.tokens // 10), asked.turns
-        )
-    )
-    growth = {n: _in_own_process(n) for n in (asked.tokens, 10 * asked.tokens)}
+    n_long = asked.tokens // 10 if asked.device == "cpu" else asked.tokens
+    print(_speeds("gemma 512", gemma, _batches(gemma, _long(documents("demo", Faults())), n_long), asked.turns))
+    growth = {n: _in_own_process(n, asked.device) for n in (asked.tokens, 10 * asked.tokens)}
     print(", ".join(f"{n:,} tokens: peak {mib:,.0f} MiB above the loaded subject" for n, mib in growth.items()))
 
 
 def random_gemma(demo: Subject) -> Subject:
     """A Gemma of 8 layers and hidden size 512 with a jumprelu SAE after its fourth, of 4,096 features of which one in a
-    hundred fires; the tokenizer is the demo's, whose ids it knows."""
+    hundred fires, on the demo's device and in its dtype; the tokenizer is the demo's, whose ids it knows."""
     torch.manual_seed(0)
     shape = {"hidden_size": 512, "intermediate_size": 2048, "num_hidden_layers": 8, "vocab_size": 32_000}
     heads = {"num_attention_heads": 8, "num_key_value_heads": 1, "head_dim": 64}
     model = GemmaForCausalLM(GemmaConfig(**shape, **heads)).eval().requires_grad_(False)
+    model = model.to(demo.model.device, demo.model.dtype)
     hook = Hook(3, "post")
     rows = torch.randn(4096, 512)
     config = SaeConfig("jumprelu", 512, 4096, hook)
     zeros = torch.zeros(4096)
-    sae = SAE(config, rows.T.contiguous(), rows, torch.zeros(512), b_enc=zeros, threshold=zeros)
-    ids = torch.randint(4, 7000, (16, 128))
+    sae = SAE(config, rows.T.contiguous(), rows, torch.zeros(512), b_enc=zeros, threshold=zeros).to(model.device)
+    ids = torch.randint(4, 7000, (16, 128)).to(model.device)
     with cut_at(model, hook) as stream:
-        threshold = sae.encode(stream(ids).flatten(0, 1)).quantile(0.99, dim=0)
+        threshold = sae.encode(stream(ids).flatten(0, 1).float()).quantile(0.99, dim=0)
     card = demo.card.model_copy(update={"d_model": 512, "vocab": 32_000, "n_features": 4096, "hook": str(hook)})
     table = EmbeddingTable(model.get_input_embeddings().weight)
     return replace(demo, card=card, model=model, sae=replace(sae, threshold=threshold), table=table)
@@ -97,8 +104,9 @@ def random_gemma(demo: Subject) -> Subject:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--tokens", type=int, default=1_000_000, help="of the demo; the larger model reads a tenth")
+    parser.add_argument("--tokens", type=int, default=1_000_000, help="on a CPU the larger model reads a tenth")
     parser.add_argument("--turns", type=int, default=5)
+    parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N")
     parser.add_argument("--memory-of", type=int, help="print only the MiB that a pass over so many tokens takes")
     return parser.parse_args()
 
@@ -127,7 +135,9 @@ def _bare(subject: Subject, batches: Sequence[Batch]) -> None:
     with cut_at(subject.model, subject.sae.config.hook) as stream:
         for batch in batches:
             for rows in batch.slices(forward_tokens(subject)):
-                stream(torch.from_numpy(batch.ids[rows, : batch.width(rows)]))
+                stream(torch.from_numpy(batch.ids[rows, : batch.width(rows)]).to(subject.model.device))
+    if subject.model.device.type == "cuda":
+        torch.cuda.synchronize()  # the pass waits for the GPU too: it needs what comes of it
 
 
 def _pass(subject: Subject, batches: Sequence[Batch]) -> None:
@@ -154,23 +164,34 @@ def _seconds(work: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def _memory_growth_mib(n_tokens: int) -> float:
+class _Memory(PassWatch):
+    """The most memory that the process has had after a batch."""
+
+    def __init__(self) -> None:
+        self._process = psutil.Process()
+        self.peak = self._process.memory_info().rss
+
+    def read(self, n_tokens: int) -> None:  # noqa: ARG002, memory counts here
+        """Looks again."""
+        self.peak = max(self.peak, self._process.memory_info().rss)
+
+
+def _memory_growth_mib(n_tokens: int, device: str) -> float:
     """How far the process's peak rises above what it holds before the pass."""
-    subject = load_subject(SubjectSource(name="demo", device="cpu"))
-    process = psutil.Process()
-    before = process.memory_info().rss
-    peak = before
-
-    def watch(_: int) -> None:
-        nonlocal peak
-        peak = max(peak, process.memory_info().rss)
-
-    collect(subject, documents("demo", Faults()), range(N_FEATURES), CollectSettings(n_tokens=n_tokens), watch)
-    return (peak - before) / MIB
+    subject = load_subject(SubjectSource(name="demo", device=device))
+    memory = _Memory()
+    before = memory.peak
+    collect(subject, documents("demo", Faults()), range(N_FEATURES), CollectSettings(n_tokens=n_tokens), memory)
+    return (memory.peak - before) / MIB
 
 
-def _in_own_process(n_tokens: int) -> float:
-    command = [sys.executable, "-m", "tests.bench.bench_examples", "--memory-of", str(n_tokens)]
+def _device_name(subject: Subject) -> str:
+    device = subject.model.device
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)
+
+
+def _in_own_process(n_tokens: int, device: str) -> float:
+    command = [sys.executable, "-m", "tests.bench.bench_examples", "--memory-of", str(n_tokens), "--device", device]
     return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
 
