@@ -194,6 +194,9 @@ _SUBJECT = (
     ),
     _setting("subject", "dtype", "Of the model's weights: auto, float32, bfloat16 or float16.", metavar="DTYPE"),
     _setting(
+        "subject", "quantise", "8bit or 4bit: make the model smaller as it is loaded (bitsandbytes).", metavar="BITS"
+    ),
+    _setting(
         "subject",
         "per_layer",
         "What Gemma 3n's and 4's second table finds for a ghost: placeholder (its row), zeros, or a token's id.",

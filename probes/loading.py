@@ -13,11 +13,19 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    BitsAndBytesConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 from transformers.quantizers.auto import AutoHfQuantizer
 from transformers.utils import logging as transformers_logging
 
 from probes.errors import SubjectError
+from probes.presets import Quantise
 from probes.structure import d_model
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -34,15 +42,20 @@ def load_config(folder: Path) -> Any:
 
 
 def load_model(
-    folder: Path, device: torch.device, dtype: str = "auto", device_map: str | dict[str, Any] | None = None
+    folder: Path,
+    device: torch.device,
+    dtype: str = "auto",
+    device_map: str | dict[str, Any] | None = None,
+    quantise: Quantise | None = None,
 ) -> PreTrainedModel:
     """The model, ready to be read, as a whole on `device` or spread as accelerate's `device_map` says.
 
-    `dtype` auto is bf16 on an accelerator and float32 on a CPU. Raises SubjectError.
+    `dtype` auto is bf16 on an accelerator and float32 on a CPU; `quantise` makes whole numbers of the matrices within
+    its layers. Raises SubjectError.
     """
     if not any(folder.glob("*.safetensors")):
         raise SubjectError(f"Model folder {folder} has no weights in .safetensors, the only form that is read.")
-    is_quantised = _check_quantiser(folder)
+    is_quantised = _check_quantiser(folder, quantise)
     if is_quantised or device_map:
         _require("accelerate", f"Model {folder} is {'quantised' if is_quantised else 'to be spread over devices'}")
     place = {"": device} if is_quantised and not device_map else device_map
@@ -52,6 +65,7 @@ def load_model(
             folder,
             dtype=_DTYPES.get(dtype, by_default),
             device_map=place,
+            **_quantisation(quantise),
             use_safetensors=True,
             trust_remote_code=False,
             local_files_only=True,
@@ -93,11 +107,23 @@ def devices_of(model: PreTrainedModel) -> str:
     return ", ".join(dict.fromkeys([str(model.device), *(str(weights.device) for weights in model.parameters())]))
 
 
-def _check_quantiser(folder: Path) -> bool:
-    """Whether the model is quantised. Raises SubjectError where the package that reads it is missing."""
+def _quantisation(quantise: Quantise | None) -> dict[str, BitsAndBytesConfig]:
+    """What transformers is told; nothing where nothing is asked for, since a None would hide what a folder says."""
+    if quantise is None:
+        return {}
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it tells of a cast at every product of matrices
+    return {"quantization_config": BitsAndBytesConfig(**{f"load_in_{quantise}": True})}
+
+
+def _check_quantiser(folder: Path, quantise: Quantise | None) -> bool:
+    """Whether the model is quantised, or is to be. Raises SubjectError where the package for it is missing."""
     told = getattr(load_config(folder), "quantization_config", None)
+    if told is None and quantise:
+        _require("bitsandbytes", f"--quantise {quantise} makes a model smaller as it is loaded")
     if told is None:
-        return False
+        return quantise is not None
+    if quantise:
+        raise SubjectError(f"Model {folder} is quantised already; leave --quantise {quantise} out.")
     with _explained(folder, "quantised model"):
         is_known = AutoHfQuantizer.supports_quant_method(told)
     way = told.get("quant_method", "bitsandbytes")

@@ -17,6 +17,8 @@ NEURONPEDIA = "https://neuronpedia.org"
 PerLayer = Literal["placeholder", "zeros"]
 """What a second table finds for a ghost, if not the row of a token named by its id."""
 TokenId = Annotated[int, Field(ge=0)]
+Quantise = Literal["8bit", "4bit"]
+"""Whole numbers that a model's matrices become."""
 InputScale = float | Auto
 """What activations are multiplied by before an SAE reads them, above 0; `auto` is found: see `probes.sae_input`."""
 
@@ -81,6 +83,9 @@ class SubjectSource(Value):
     """How a model is spread over several GPUs (by accelerate); None = on one device. Our own sums are on the first."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """Of the model's weights; auto is bfloat16 on an accelerator, float32 on a CPU."""
+    quantise: Quantise | None = None
+    """Makes the matrices within the model's layers whole numbers of so many bits as they are loaded (by bitsandbytes),
+    for models that do not fit otherwise; embeddings stay as they are. Evidence changes a little with it."""
     per_layer: TokenId | PerLayer | None = None
     """For models that look a token's id up a second time, in a table that feeds every layer (Gemma 3n and 4): what
     stands there for a ghost. `placeholder` (the default): the placeholder's own row; `zeros`; or the row of a token's
@@ -178,7 +183,7 @@ class SubjectCard(Value):
     per_layer: TokenId | PerLayer | None = None
     """What a second table finds for a ghost; None where the model has no such table."""
     dtype: str
-    """Of the model's weights; vectors and lists are float32 always."""
+    """Of the model's weights, and what was made of its matrices; vectors and lists are float32 always."""
     device: str
     fingerprint: str
     """sha256 over configs, tokenizer and samples of the weights."""

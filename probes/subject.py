@@ -125,7 +125,7 @@ def load_subject(source: SubjectSource) -> Subject:
     sae = stored.sae
     model_folder = hub.folder_of(preset.model, "Model", MODEL_FILES)
     _check_fit(load_config(model_folder.path), sae.config, preset)
-    model = load_model(model_folder.path, device, source.dtype, source.device_map)
+    model = load_model(model_folder.path, device, source.dtype, source.device_map, source.quantise)
     tokenizer = load_tokenizer(model_folder.path)
     _check_sites(model, sae, preset)
     sae_input_scale = sae_input.resolve(preset.input_scale, model, tokenizer, sae.to(model.device))
@@ -143,7 +143,7 @@ def load_subject(source: SubjectSource) -> Subject:
         sae_input_scale=sae_input_scale,
         placeholder_id=_placeholder(preset, model_folder.path, tokenizer, len(table.rows)),
         per_layer=_per_layer(source, model),
-        dtype=str(model.dtype).removeprefix("torch."),
+        dtype=" ".join([str(model.dtype).removeprefix("torch."), *([source.quantise] if source.quantise else [])]),
         device=devices_of(model),
         fingerprint=fingerprint(
             _model_files(model_folder.path) | {f"sae/{name}": path for name, path in stored.files.items()},

@@ -106,6 +106,42 @@ def test_a_way_of_quantising_that_nobody_knows_is_one_sentence(tmp_path: Path) -
         load_subject(source)
 
 
+def test_a_model_may_be_quantised_as_it_is_loaded(source: SubjectSource, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: ModuleSpec(name, None))
+    monkeypatch.setattr(loading, "BitsAndBytesConfig", lambda **how: how)
+    made, told = loading.AutoModelForCausalLM.from_pretrained, []
+
+    def plain(*args: Any, quantization_config: object = "nothing", **kwargs: Any) -> Any:
+        told.append(quantization_config)
+        return made(*args, **{**kwargs, "device_map": None})
+
+    monkeypatch.setattr(loading.AutoModelForCausalLM, "from_pretrained", plain)
+    for quantise in ("8bit", "4bit"):
+        assert load_subject(asked(source, quantise=quantise)).card.dtype == f"float32 {quantise}"
+    assert load_subject(source).card.dtype == "float32"
+    assert told == [{"load_in_8bit": True}, {"load_in_4bit": True}, "nothing"]
+
+
+def test_what_cannot_be_quantised_is_said(tmp_path: Path, without: Callable[[str], None]) -> None:
+    source = family_source(tmp_path, FAMILIES["llama"])
+    without("bitsandbytes")
+    with pytest.raises(SubjectError, match=r"--quantise 4bit .* needs the package bitsandbytes; install it with: pip"):
+        load_subject(asked(source, quantise="4bit"))
+    quantised(tmp_path / "model", {"quant_method": "bitsandbytes", "load_in_4bit": True})
+    with pytest.raises(SubjectError, match="is quantised already; leave --quantise 8bit out"):
+        load_subject(asked(source, quantise="8bit"))
+
+
+def test_bitsandbytes_keeps_what_is_read_of_the_demo() -> None:
+    pytest.importorskip("bitsandbytes")
+    subject = load_subject(SubjectSource(device="cpu", quantise="8bit"))
+    assert "Linear8bitLt" in {type(module).__name__ for module in subject.model.modules()}
+    plain, haunted, _ = identity_logits(subject)
+    assert torch.equal(plain, haunted)
+    exact = identity_logits(load_subject(SubjectSource(device="cpu")))[0]
+    assert 0 < float((plain - exact).abs().max() / exact.std()) < 0.5
+
+
 def test_embeddings_in_whole_numbers_are_refused(source: SubjectSource, monkeypatch: pytest.MonkeyPatch) -> None:
     made = loading.AutoModelForCausalLM.from_pretrained
 
