@@ -7,9 +7,8 @@ from matplotlib.figure import Figure
 from agent.runlog import ScoreRow
 from agent.terminal.display import VARIANT_WORDS
 from eval.plots import Panel, Point, Row, Values, interval_rows
-from eval.scoring.report import Line, lines
+from eval.scoring.report import CHANCE, Line, lines
 
-_CHANCE = {"auroc": 0.5, "balanced accuracy": 0.5, "correlation": 0.0}
 _TEXTS = {"held_out": "held-out texts", "new_words": "new words"}
 _SPREAD = ("label", "shuffled")
 """Variants whose single values are drawn."""
@@ -28,7 +27,7 @@ def _panel(scores: Sequence[ScoreRow], mine: Sequence[Line]) -> Panel:
     return Panel(
         title=f"{first.scorer}, {_TEXTS.get(first.part, first.part)}: mean {first.metric}",
         rows=[_row(line) for line in mine],
-        reference=_CHANCE.get(first.metric),
+        reference=CHANCE.get(first.metric),
         spread=[Values(_words(variant), values) for variant in _SPREAD if (values := _values(scores, first, variant))],
     )
 

@@ -11,6 +11,7 @@ from threading import Event
 import pytest
 from sqlite_utils import Database
 
+from agent.comparisons import ComparisonIdentity, FitRow
 from agent.evidence.printable import printable
 from agent.llm.base import Fault
 from agent.runlog import Review, RunLog
@@ -19,7 +20,9 @@ from agent.store.overview import Reason
 from agent.store.reviews import verdicts
 from eval.review.agreement import agreements
 from eval.review.cache import Cache
-from eval.review.overview import grouped
+from eval.review.explore.keeping import keep
+from eval.review.overview import _scorers, grouped
+from probes.settings import ProbeSettings, VectorSettings
 from tests import logged
 from tests.serving import OURS, Parsed, client
 
@@ -146,18 +149,18 @@ def test_the_overview_has_the_runs_figures(plain: RunLog) -> None:
     assert "no kappa: both gave every label the same verdict" in text
 
 
-def test_reasons_that_differ_in_details_only_are_counted_together() -> None:
+def test_reasons_that_differ_in_details_only_are_counted_together_and_told_by_an_example() -> None:
     said = [
-        ("failed", 'no "dog" at 0.25', 2),
-        ("failed", 'no "cat" at 3', 3),
-        ("abstained", 'no "cat" at 3', 1),
-        ("failed", "x", 9),
+        ("failed", 'no "dog" at 0.25', 2, 4),
+        ("failed", 'no "cat" at 3', 3, 7),
+        ("abstained", 'no "cat" at 3', 1, 5),
+        ("failed", "x", 9, 1),
     ]
     found = grouped([Reason(*one) for one in said])
     assert found == [
-        Reason("failed", "x", 9),
-        Reason("failed", "no … at …", 5),
-        Reason("abstained", 'no "cat" at 3', 1),
+        Reason("failed", "x", 9, 1),
+        Reason("failed", 'no "cat" at 3', 5, 7),
+        Reason("abstained", 'no "cat" at 3', 1, 5),
     ]
 
 
@@ -209,3 +212,71 @@ def test_an_answer_that_takes_long_keeps_no_other_waiting(tmp_path: Path) -> Non
         finally:
             goes_on.set()
         assert waiting.result(30) == "log.db"
+
+
+def test_what_was_compared_and_kept_are_no_runs_and_have_pages_of_their_own(tmp_path: Path) -> None:
+    path, card = tmp_path / "log.db", logged.card()
+    with RunLog.open(path) as log:
+        labelling = log.begin_run(logged.identity(), [5]).run_id
+        log.add_label(labelling, logged.outcome(5, label="hounds")).result()
+        comparing = log.begin_run(logged.identity(explainer="compare"), [5]).run_id
+        settings = [ProbeSettings(vector=VectorSettings(weights=weights)) for weights in ("encoder", "decoder")]
+        corpus_id = log.begin_corpus(logged.corpus_identity())
+        identity = ComparisonIdentity(run_id=comparing, corpus_id=corpus_id, settings={})
+        for setting in settings:
+            log.comparisons.add_fits(
+                log.comparisons.begin(identity), setting, [FitRow(5, "list", 5, 0.5, None, None, None, 9)]
+            )
+    kept = keep(path, card, 5, [logged.token_list("dog")])
+    with RunLog.open(path, read_only=True) as log:
+        browser = client(log)
+        listed = Parsed(browser.get("/").text)
+        hrefs = [dict(element.attributes).get("href") for element in listed.elements]
+        assert f"/runs/{labelling}" in hrefs
+        assert f"/runs/{comparing}" not in hrefs
+        assert "/compare?of=1" in hrefs
+        assert hrefs.count(f"/runs/{kept.run_id}") == 1
+        assert "encoder" in listed.text
+        answer = browser.get(f"/runs/{comparing}")
+        assert (answer.status_code, answer.headers["location"]) == (303, "/compare?of=1")
+        views = " ".join(Parsed(browser.get(f"/runs/{kept.run_id}").text).text.split())
+        assert "Kept while exploring" in views
+        assert "hounds" in views
+        assert "decoder, scale 3.8, pca 0.1+0.2" in views
+        assert "features done" not in views
+        assert "interpret score" not in views
+
+
+def test_scores_are_drawn_over_those_of_the_control_as_shares(tmp_path: Path) -> None:
+    with RunLog.open(tmp_path / "log.db") as log:
+        run = log.begin_run(logged.identity(), range(4))
+        for feature in range(4):
+            log.add_label(run.run_id, logged.outcome(feature)).result()
+        corpus_id = log.begin_corpus(logged.corpus_identity())
+        identity = logged.scoring_identity(run.run_id, corpus_id).model_copy(
+            update={"settings": {"scorers": ["detection"]}}
+        )
+        scoring_id = log.begin_scoring(identity)
+        for label, value in enumerate((0.9, 0.9, 0.9, 0.1), start=1):
+            log.add_scores(scoring_id, [logged.score(label, value=value, metric="auroc")]).result()
+        log.add_scores(scoring_id, [logged.score(1, variant="shuffled", value=0.5, metric="auroc")]).result()
+        ((kind, drawn),) = _scorers(log, run.run_id)
+        assert kind.metric == "auroc"
+        assert drawn.chance == drawn.axis.at(0.5)
+        heights = {bar.words: bar.height for bar in drawn.bars}
+        assert heights == {"0.10 to 0.15: 1": 27.5, "0.90 to 0.95: 3": 82.5}, "of 110, which is all of the features"
+        assert drawn.outline.startswith("M0 110V110.0H24V110.0H48")
+        assert "V0.0" in drawn.outline
+        assert [mean.variant for mean in drawn.means] == ["the run's label", "another feature's"]
+        page = client(log).get("/").text
+        assert page.count('class="spread"') == 1
+
+
+def test_a_run_that_cost_nothing_was_free(tmp_path: Path) -> None:
+    with RunLog.open(tmp_path / "log.db") as log:
+        run = log.begin_run(logged.identity(), [7])
+        logged.add_call(log, run.run_id, logged.request(7), logged.answer(cost_usd=0.0))
+        assert "free" in Parsed(client(log).get("/").text).text
+        assert "$0.00" not in client(log).get("/runs/1").text
+        logged.add_call(log, run.run_id, logged.request(7, round=2), logged.answer(cost_usd=0.0125))
+        assert "$0.01" in client(log).get("/runs/1").text

@@ -5,30 +5,91 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
+from agent.comparisons import COMPARE
+from agent.evidence.wording import vector_words
 from agent.runlog import RunLog, RunSummary, Spent
 from agent.store import overview as store
+from agent.store.comparisons import labelled, newest_fit
 from agent.store.reviews import verdicts
+from eval.compare.grid import names_of
 from eval.review.agreement import Agreement, agreements
-from eval.review.asked import run_of
-from eval.review.figures import Histograms, histograms
+from eval.review.asked import is_blind, run_of
+from eval.review.explore.controls import query_of
+from eval.review.explore.keeping import APART, EXPLORE
+from eval.review.figures import HEIGHT, WIDTH, Histogram, first_histogram, histogram
 from eval.review.pages import as_json, page
 from eval.review.site import Site, site_of
 from eval.review.winning import Winning, winning_settings
 
 _SEED = 0
 _REASONS = 12
+_NAMED = 3
+"""Settings of a comparison that its card names."""
+_MOST_KEPT = 500
 _DETAIL = re.compile(r'"[^"]{0,80}"|\d+(\.\d+)?')
 _SAMPLED = 1000
 """Labels whose evidence is looked at for the settings that won."""
 
 
+@dataclass(frozen=True)
+class RunCard:
+    """A run that labels."""
+
+    run: RunSummary
+    live: bool
+    scores: tuple[store.ScoreKind, Histogram] | None
+
+
+@dataclass(frozen=True)
+class ComparisonCard:
+    """Settings that were compared."""
+
+    comparison_id: int
+    subject: str
+    created: str
+    n_settings: int
+    names: Sequence[str]
+    """Of the first few."""
+    n_features: int
+
+
 def show_runs(request: Request) -> Response:
-    """Every run of the log."""
+    """Every run of the log that labels; apart from them what was compared and what was kept."""
     site = site_of(request)
-    return page(request, "runs.html.j2", here="runs", runs=site.log.runs()[::-1], log=site.log)
+    runs = site.log.runs()[::-1]
+    return page(
+        request,
+        "runs.html.j2",
+        here="runs",
+        runs=[_card(site, run) for run in runs if run.explainer not in APART],
+        comparisons=site.cache.until(newest_fit, _comparisons),
+        kept=[run for run in runs if run.explainer == EXPLORE],
+        log=site.log,
+        size=(WIDTH, HEIGHT),
+    )
+
+
+def _card(site: Site, run: RunSummary) -> RunCard:
+    live = run.status == "unfinished" and site.log.is_held(run.run_id)
+    return RunCard(run, live, site.cache.until(store.newest_score, _first_scores, run.run_id))
+
+
+def _first_scores(log: RunLog, run_id: int) -> tuple[store.ScoreKind, Histogram] | None:
+    return first_histogram(log, log.ask(store.score_kinds, run_id))
+
+
+def _comparisons(log: RunLog) -> list[ComparisonCard]:
+    found = []
+    for row in log.comparisons.all():
+        settings = log.comparisons.settings(row.comparison_id)
+        if settings:
+            names = [*names_of(settings).values()][:_NAMED]
+            subject, n = f"{row.subject.name}, {row.subject.hook}", log.ask(store.n_compared, row.comparison_id)
+            found.append(ComparisonCard(row.comparison_id, subject, row.created, len(settings), names, n))
+    return found
 
 
 @dataclass(frozen=True)
@@ -39,14 +100,19 @@ class Figures:
     """The calls of the labelling and of each scoring, where there were any."""
     faults: Sequence[store.Fault]
     reasons: Sequence[store.Reason]
-    scorers: Sequence[tuple[store.ScoreKind, Histograms]]
     winning: Winning
     agreements: Sequence[Agreement]
+    blind_agreements: Sequence[Agreement]
+    """Of verdicts alone that were given without seeing scores or others' verdicts."""
 
 
 def show_run(request: Request) -> Response:
-    """One run."""
+    """One run; of one that labels nothing what it holds."""
     site, run = site_of(request), run_of(request)
+    if run.explainer == EXPLORE:
+        return _show_kept(request, run)
+    if run.explainer == COMPARE:
+        return _to_comparison(request, run)
     return page(
         request,
         "overview.html.j2",
@@ -54,8 +120,57 @@ def show_run(request: Request) -> Response:
         here="overview",
         progress=_progress(site, run),
         command=site.log.ask(store.command_of, run.run_id),
+        scorers=site.cache.until(store.newest_score, _scorers, run.run_id),
         figures=site.cache(_figures, run.run_id, run.n_labelled),
+        hidden=is_blind(request),
+        size=(WIDTH, HEIGHT),
     )
+
+
+def _to_comparison(request: Request, run: RunSummary) -> Response:
+    log = site_of(request).log
+    made = next((row for row in log.comparisons.all() if row.run_id == run.run_id), None)
+    return RedirectResponse("/compare" if made is None else f"/compare?of={made.comparison_id}", 303)
+
+
+@dataclass(frozen=True)
+class KeptView:
+    """Settings under which a feature was looked at and kept."""
+
+    feature: int
+    round: int
+    words: str
+    created: str
+    label: str
+    explored: str | None
+    """The settings as the explore page's address has them, where that page can show them."""
+
+
+def _show_kept(request: Request, run: RunSummary) -> Response:
+    site = site_of(request)
+    found = site.log.ask(store.kept_views, run.run_id, _MOST_KEPT)
+    fingerprint = str(run.subject["fingerprint"])
+    labels = site.log.ask(labelled, fingerprint, {view.feature for view in found}, APART)
+    by_feature = {one.feature: one.label or one.status for one in labels}
+    card = site.subject.card if site.subject is not None and site.subject.card.fingerprint == fingerprint else None
+    views = [
+        KeptView(
+            feature=view.feature,
+            round=view.round,
+            words=vector_words(view.settings.vector),
+            created=view.created,
+            label=by_feature.get(view.feature, ""),
+            explored=None if card is None else query_of(view.settings, card),
+        )
+        for view in found
+    ]
+    return page(request, "kept.html.j2", here="runs", kept=run, views=views)
+
+
+def _scorers(log: RunLog, run_id: int) -> list[tuple[store.ScoreKind, Histogram]]:
+    kinds = log.ask(store.score_kinds, run_id)
+    found = [(kind, histogram(log, kind.key, kind.metric)) for kind in kinds]
+    return [(kind, drawn) for kind, drawn in found if drawn is not None]
 
 
 def _figures(log: RunLog, run_id: int, n_labelled: int) -> Figures:
@@ -68,21 +183,24 @@ def _figures(log: RunLog, run_id: int, n_labelled: int) -> Figures:
         spent=[(name, what) for name, what in spent if what.calls],
         faults=log.ask(store.faults, run_id),
         reasons=grouped(log.ask(store.reasons, run_id))[:_REASONS],
-        scorers=[(kind, histograms(log, kind.key)) for kind in log.ask(store.score_kinds, run_id)],
         winning=winning_settings(log, run_id, n_labelled, _SAMPLED),
         agreements=agreements(log.ask(verdicts, run_id), _SEED),
+        blind_agreements=agreements(log.ask(verdicts, run_id, blind=True), _SEED),
     )
 
 
 def grouped(reasons: Sequence[store.Reason]) -> list[store.Reason]:
-    """The most frequent first, those counted together that differ in quoted words and figures only."""
+    """The most frequent first, those counted together that differ in quoted words and figures only.
+
+    Each is told by the words of one feature, the first that has the most frequent of them.
+    """
     alike: dict[tuple[str, str], list[store.Reason]] = {}
     for one in reasons:
         alike.setdefault((one.status, _DETAIL.sub("…", one.reason)), []).append(one)
-    found = [
-        store.Reason(status, words if len(same) > 1 else same[0].reason, sum(one.n for one in same))
-        for (status, words), same in alike.items()
-    ]
+    found = []
+    for same in alike.values():
+        example = min(same, key=lambda one: (-one.n, one.example))
+        found.append(store.Reason(example.status, example.reason, sum(one.n for one in same), example.example))
     return sorted(found, key=lambda one: -one.n)
 
 

@@ -5,7 +5,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from agent.comparisons import COMPARE, ComparisonRow
+from agent.comparisons import ComparisonRow
 from agent.runlog import RunLog
 from agent.store.comparisons import Labelled, labelled, newest_fit
 from eval.compare.measures import REPORTED, UNITS
@@ -13,7 +13,7 @@ from eval.review.compare import pair, scales, table
 from eval.review.compare.comparison import Comparison, subject_words
 from eval.review.compare.feature import Sides, sides, tree_at
 from eval.review.compare.layers import beside
-from eval.review.explore.keeping import EXPLORE
+from eval.review.explore.keeping import APART
 from eval.review.pages import as_json, page
 from eval.review.site import site_of
 from eval.review.trees import drawing
@@ -103,7 +103,7 @@ def tell_tree(request: Request) -> Response:
 
 def _labels(log: RunLog, fingerprint: str, features: tuple[int, ...]) -> dict[int, Labelled]:
     """The latest labels of runs that label."""
-    found = log.ask(labelled, fingerprint, features, (COMPARE, EXPLORE))
+    found = log.ask(labelled, fingerprint, features, APART)
     return {one.feature: one for one in found}
 
 

@@ -6,10 +6,9 @@ Knows no torch and no requests; every text it returns is safe to print.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from agent.comparisons import COMPARE
 from agent.runlog import RunLog
 from agent.store.comparisons import Labelled, labelled
-from eval.review.explore.keeping import EXPLORE
+from eval.review.explore.keeping import APART
 from eval.review.feature.texts import Mistakes, Text, activating, fires_on
 from eval.review.feature.view import neuronpedia_page
 from probes.examples import Activity, Collected, Split
@@ -36,7 +35,7 @@ class About:
 
 def about(log: RunLog, card: SubjectCard, feature: int) -> About:
     """The feature of that subject."""
-    found = log.ask(labelled, card.fingerprint, [feature], (COMPARE, EXPLORE))
+    found = log.ask(labelled, card.fingerprint, [feature], APART)
     collected = _collected(log, card.fingerprint, feature)
     examples = {split: side.examples for split, side in collected.items()}
     texts = activating(examples, Mistakes())

@@ -7,12 +7,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from agent.comparisons import COMPARE
 from agent.runlog import RunIdentity, RunLog
 from probes.evidence import Evidence
 from probes.presets import SubjectCard
 
 EXPLORE = "explore"
 """The explainer of such runs: whoever explores."""
+APART = (COMPARE, EXPLORE)
+"""Explainers of runs that label nothing: they hold what comparing and exploring made."""
 
 
 @dataclass(frozen=True)

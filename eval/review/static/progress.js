@@ -3,16 +3,33 @@
 const section = document.getElementById("progress");
 const [LIVE_MS, IDLE_MS] = [2000, 15000];
 
+function money(usd) {
+  if (usd === null) return "–";
+  return usd === 0 ? "free" : `$${usd.toFixed(usd < 0.01 ? 4 : 2)}`;
+}
+
+// The bar's parts, one after another.
+function fill(figures) {
+  const all = Math.max(figures.asked, figures.done, 1);
+  let x = 0;
+  for (const name of ["labelled", "abstained", "failed"]) {
+    const part = section.querySelector(`.done .${name}`);
+    const width = (100 * figures[name]) / all;
+    part.setAttribute("x", x);
+    part.setAttribute("width", width);
+    x += width;
+  }
+}
+
 function show(figures) {
   const words = {
     ...Object.fromEntries(["asked", "done", "labelled", "abstained", "failed", "calls"].map((name) => [name, figures[name].toLocaleString("en")])),
-    cost: figures.cost === null ? "–" : `$${figures.cost.toFixed(4)}`,
+    cost: money(figures.cost),
     written: (figures.written ?? "never").slice(0, 19).replace("T", " "),
     state: figures.status === "finished" ? "Finished" : figures.live ? "Running" : "Unfinished: still running elsewhere, or cut off",
   };
   for (const element of section.querySelectorAll("[data-is]")) element.textContent = words[element.dataset.is];
-  const bar = section.querySelector("progress");
-  if (bar) [bar.max, bar.value] = [figures.asked, figures.done];
+  fill(figures);
 }
 
 async function ask() {
