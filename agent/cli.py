@@ -191,19 +191,21 @@ def examples(features: str, imported: str | None, form: str | None, settings_fil
 @click.option("--features", metavar="SPEC", help="Only these; all of the run's unless given.")
 @click.option("--examples", "corpus_id", type=int, metavar="N", help="Which of the log's texts; the latest ones.")
 @click.option("--plot", type=Path, metavar="FILE", help="Write the scores as a picture, .png or .svg.")
+@click.option("--dry-run", is_flag=True, help="Say what scoring would ask and cost, and stop.")
 @score_options
 def score(
     run_id: int | None,
     features: str | None,
     corpus_id: int | None,
     plot: Path | None,
+    dry_run: bool,
     settings_file: Path | None,
     **options: Any,
 ) -> int:
     """Measure the labels of RUN, or of the latest run, on held-out texts and beside controls."""
     from agent.commands.score import score_labels
 
-    return score_labels(resolve(by_key(options), settings_file), run_id, features, corpus_id, plot)
+    return score_labels(resolve(by_key(options), settings_file), run_id, features, corpus_id, plot, dry_run)
 
 
 @interpret.command()

@@ -245,6 +245,10 @@ class RunLog:
         """What a corpus has of a feature, of one side and some kinds or all; None where it was not looked at."""
         return self._read(examples.collected, corpus_id, feature, split, kinds)
 
+    def find_scoring(self, identity: ScoringIdentity) -> int | None:
+        """The scoring of that identity, where it was begun."""
+        return self._read(scores.find_scoring, identity)
+
     def begin_scoring(self, identity: ScoringIdentity) -> int:
         """The scoring of that identity, made if there is none."""
         return self._write(scores.begin_scoring, identity).result()

@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from agent.commands import examples
+from agent.commands import examples_screen
 from agent.runlog import RunLog
 from eval.collect import corpus_pass, windows
 from eval.collect.corpus_pass import PassWatch
@@ -103,6 +103,10 @@ class TestTiny:
             assert ran.status == 0, ran.err
             n_dead = re.search(r"7, (\d) of which never fired", ran.out)
             server.script = by_verdict
+            n_before = len(server.history)
+            dry = interpret("score", *tiny, *asking, "--scorers", "detection,embedding", "--dry-run")
+            with RunLog.open(LOG) as log:
+                assert (len(server.history), log.scorings(1)) == (n_before, [])
             scored = interpret("score", *tiny, *asking, "--scorers", "detection,embedding")
             n_asked = len(server.history)
             again = interpret("score", *tiny, *asking, "--scorers", "detection,embedding")
@@ -115,7 +119,23 @@ class TestTiny:
         assert re.search(r"judge\s+openai:model-a at http://127", scored.out)
         assert re.search(r"\d+ calls, [\d,]+ tokens, cost unknown\.", scored.out)
         assert len(server.history) == n_asked
-        assert again.out == scored.out
+        expected = re.search(r"expected\s+(\d+) calls, about [\d,]+ tokens, no price known", dry.out)
+        assert dry.status == 0, dry.err
+        assert expected is not None
+        assert int(expected[1]) == n_asked - n_before
+        assert scored.out.startswith(dry.out)
+        now = re.sub(r"(expected +).*", r"\g<1>0 calls, about 0 tokens, no price known", scored.out)
+        assert said(again.out) == said(now)
+
+    def test_clarity_needs_no_examples(self, interpret: Interpret, tiny: list[str]) -> None:
+        label(named(tiny), {5: "cat", 8: "dog"})
+        with LLMServer(lambda _: Reply(json.dumps({"firing": ["a cat", "one"], "silent": ["it", "so"]}))) as server:
+            asking = ["--llm", "openai:model-a", "--base-url", server.base_url("openai")]
+            ran = interpret("score", *tiny, *asking, "--scorers", "clarity")
+        assert ran.status == 0, ran.err
+        assert re.search(r"examples\s+none, and none are needed", ran.out)
+        assert re.search(r"expected\s+4 calls", ran.out)
+        assert re.search(r"clarity \(auroc\)\s+held out\s+the run's label\s+[01]\.\d\d", ran.out)
 
     def test_a_spent_budget_ends_it_with_status_1_and_the_same_command_goes_on(
         self, interpret: Interpret, tiny: list[str]
@@ -272,7 +292,7 @@ def _press_after(times: int, monkeypatch: pytest.MonkeyPatch) -> None:
         while presses:
             signal.raise_signal(presses.pop())
 
-    monkeypatch.setattr(examples._Watch, "read", press)
+    monkeypatch.setattr(examples_screen.Watch, "read", press)
 
 
 class TestScoreRefuses:

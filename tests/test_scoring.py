@@ -12,11 +12,14 @@ import pytest
 
 from agent.calls.budget import Limits
 from agent.errors import BudgetError, ExplainerError
+from agent.evidence.digest import CHARS_PER_TOKEN
 from agent.llm.base import Bound, Exchange, Fault, Request
 from agent.runlog import RunLog, ScoreRow
 from eval.collect.split import ALIKE, peak_word, split_of, without_duplicates
+from eval.scorers import SCORERS
 from eval.scoring import judge as judging
 from eval.scoring import report, score_run
+from eval.scoring.expected import expected
 from eval.scoring.sides import Sides
 from probes.examples import Activity, Baseline, Collected, Example
 from tests.fakes import faulty, open_door
@@ -364,6 +367,24 @@ class TestAgain:
         monkeypatch.setattr(judging, "render", reworded)
         score(planted, judge, ["detection", "fuzzing"])
         assert {request.purpose.partition("/")[0] for request in judge.requests[n_asked:]} == {"fuzzing"}
+
+    @pytest.mark.parametrize("seen", [0, 60])
+    def test_what_will_be_asked_is_counted_without_asking(self, log: RunLog, seen: int) -> None:
+        planted, judge = plant(log), RuleExplainer()
+        made = scoring(planted, judge, [*SCORERS])
+        if seen:
+            ill = RuleExplainer(lambda request, right: right if len(ill.requests) <= seen else refusal(request, right))
+            score(planted, ill, [*SCORERS])
+        scores = log.scores(made.scoring_id)
+        told = asyncio.run(expected(made, planted.rows))
+        assert (log.scores(made.scoring_id), judge.requests) == (scores, [])
+        score(planted, judge, [*SCORERS])
+        output = sum(request.purpose.startswith("output") for request in ill.requests[:seen]) if seen else 0
+        assert told.calls == len(judge.requests) + output  # what is logged of the subject's lists is counted again
+        assert told.exact
+        chars = sum(len(request.system + request.prompt) for request in judge.requests)
+        assert told.prompt_tokens == pytest.approx(chars / CHARS_PER_TOKEN, rel=0.02)
+        assert asyncio.run(expected(made, planted.rows)).calls == 0
 
     def test_scorings_with_other_settings_share_no_answer(self, log: RunLog) -> None:
         planted, judge = plant(log), RuleExplainer()

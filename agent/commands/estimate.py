@@ -48,6 +48,13 @@ def estimate(explainer: Explainer, system: str, n_features: int, rounds: int, qu
     )
 
 
+def estimate_of(explainer: Explainer, calls: int, prompt_tokens: int) -> Estimate:
+    """What so many questions will need that have so many tokens altogether."""
+    usage = Usage(prompt_tokens, calls * ANSWER_TOKENS)
+    tokens, price = prompt_tokens + calls * ANSWER_TOKENS, explainer.cost_usd(usage)
+    return Estimate((calls, calls), (tokens, tokens), None if price is None else (price, price))
+
+
 def check_budget(config: RunConfig, explainer: Explainer) -> None:
     """Raises ExplainerError where a limit in dollars could not be kept."""
     if config.budget_usd is not None and explainer.forms and explainer.cost_usd(Usage(1, 1)) is None:
@@ -55,6 +62,16 @@ def check_budget(config: RunConfig, explainer: Explainer) -> None:
             f"No price is known for {explainer.model} at {explainer.address or 'its provider'}, so --budget-usd cannot "
             "be kept; limit the run with --budget-tokens instead."
         )
+
+
+def budget_words(config: RunConfig) -> str:
+    """What is said of its limits after what is expected; nothing where there are none."""
+    limits = []
+    if config.budget_usd is not None:
+        limits.append(f"${config.budget_usd:,.10g}")
+    if config.budget_tokens is not None:
+        limits.append(f"{config.budget_tokens:,} tokens")
+    return f"; never more than {' and '.join(limits)}" if limits else ""
 
 
 def _range(form: str, bounds: tuple[float, float]) -> str:

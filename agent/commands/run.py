@@ -12,7 +12,7 @@ from rich.text import Text
 
 from agent.calls.admission import Admission
 from agent.commands.doctor import keys_seen, subject_words
-from agent.commands.estimate import check_budget, estimate
+from agent.commands.estimate import budget_words, check_budget, estimate
 from agent.commands.exit_status import GOES_ON, Interrupted, exit_status, finishing
 from agent.commands.recommended import taken_up
 from agent.config import RunConfig
@@ -192,7 +192,7 @@ def _expected_lines(
         system = system_prompt(config.evidence == "examples", planner.clamps)
         questions = 1 + TRYOUT_QUESTIONS * config.feedback
         expected = estimate(explainer, system, n_features, config.rounds, questions)
-        yield "expected", f"{expected}{_budget_words(config)}"
+        yield "expected", f"{expected}{budget_words(config)}"
 
 
 def _explainer_words(explainer: Explainer) -> str:
@@ -203,15 +203,6 @@ def _explainer_words(explainer: Explainer) -> str:
     seen = ", ".join(keys_seen())
     keys = f"{seen} is set but not used: add {add}" if seen else f"for one, set a key and add {add}"
     return f"{name}, a rule-based baseline and no language model ({keys})"
-
-
-def _budget_words(config: RunConfig) -> str:
-    limits = []
-    if config.budget_usd is not None:
-        limits.append(f"${config.budget_usd:,.10g}")
-    if config.budget_tokens is not None:
-        limits.append(f"{config.budget_tokens:,} tokens")
-    return f"; never more than {' and '.join(limits)}" if limits else ""
 
 
 def _begun(row: RunRow, n_features: int, n_done: int) -> str:

@@ -16,7 +16,7 @@ from agent.calls.admission import Admission
 from agent.calls.asking import Asker
 from agent.calls.budget import Budget, Limits
 from agent.calls.gate import Gate
-from agent.commands.estimate import check_budget
+from agent.commands.estimate import budget_words, check_budget, estimate_of
 from agent.commands.exit_status import exit_status, finishing
 from agent.config import RunConfig, ScoreSettings
 from agent.errors import LogError
@@ -31,6 +31,7 @@ from eval.plots import check_picture, save
 from eval.scorers import SCORERS, Tools, check_scorers, make_scorers
 from eval.scorers.base import Embedder, needs_texts
 from eval.scoring import report
+from eval.scoring.expected import NOT_BEGUN, expected
 from eval.scoring.judge import TEMPLATES, LoggedJudge
 from eval.scoring.known import known_concepts
 from eval.scoring.score_run import Scoring
@@ -45,9 +46,17 @@ _ASKING = ("detection", "fuzzing")
 
 
 def score_labels(
-    config: RunConfig, run_id: int | None, spec: str | None, corpus_id: int | None = None, plot: Path | None = None
+    config: RunConfig,
+    run_id: int | None,
+    spec: str | None,
+    corpus_id: int | None = None,
+    plot: Path | None = None,
+    dry: bool = False,
 ) -> int:
-    """Scores, prints and plots; the exit status: 1 where a budget ended it, else 0. Raises InterpretError."""
+    """Scores, prints and plots; the exit status: 1 where a budget ended it, else 0. Raises InterpretError.
+
+    `dry` stops after the opening lines: nothing is asked or logged.
+    """
     screen = console()
     if plot is not None:
         check_picture(plot)
@@ -64,8 +73,7 @@ def score_labels(
         corpus = _corpus(log, run, subject, rows, corpus_id, settings.scorers or ())
         embedder = _embedder(config, subject)
         identity = _identity(run, corpus, config, settings, explainer)
-        scoring_id = log.begin_scoring(identity)
-        screen.print(facts(_opening(run, corpus, explainer, note, settings, rows, config)))
+        scoring_id = log.find_scoring(identity) or NOT_BEGUN if dry else log.begin_scoring(identity)
         admission = _admission(config, log, run.run_id, scoring_id)
         judge = LoggedJudge(Asker(explainer, log, run.run_id, admission), scoring_id) if explainer.forms else None
         tools = Tools(judge, stack.enter_context(SubjectRunner(subject)), embedder)
@@ -81,6 +89,9 @@ def score_labels(
             admission=admission,
             concepts=_concepts(config),
         )
+        screen.print(facts(_opening(scoring, corpus, explainer, note, rows, config)))
+        if dry:
+            return 0
         _measure(screen, scoring, explainer, rows, config.concurrency)
         _print(screen, log, scoring_id, rows, config.seed)
         if plot is not None:
@@ -188,23 +199,30 @@ def _identity(
 
 
 def _opening(
-    run: RunSummary,
+    scoring: Scoring,
     corpus: CorpusRow | None,
     explainer: Explainer,
     note: str,
-    settings: ScoreSettings,
     rows: Sequence[LabelRow],
     config: RunConfig,
 ) -> Iterator[tuple[str, str]]:
+    run = scoring.run
     n_labelled = sum(row.status == "labelled" for row in rows)
     yield "run", f"{run.run_id}, {n_labelled:,} labels of {len(rows):,} features, explainer {run.explainer}"
     yield "examples", _corpus_words(corpus)
-    yield "scorers", ", ".join(settings.scorers or ())
+    yield "scorers", ", ".join(scorer.name for scorer in scoring.scorers)
     if explainer.forms:
         yield "judge", explainer_name(explainer)
+        yield "expected", f"{_expected_words(scoring, explainer, rows)}{budget_words(config)}"
     if note:
         yield "note", note
     yield "log", str(config.log)
+
+
+def _expected_words(scoring: Scoring, explainer: Explainer, rows: Sequence[LabelRow]) -> str:
+    """Calls, tokens and dollars of what is not answered yet."""
+    asked = asyncio.run(expected(scoring, rows))
+    return f"{'' if asked.exact else 'about '}{estimate_of(explainer, asked.calls, asked.prompt_tokens)}"
 
 
 def _corpus_words(corpus: CorpusRow | None) -> str:

@@ -16,12 +16,15 @@ _SCORES = """
 """
 
 
+def find_scoring(db: Database, identity: ScoringIdentity) -> int | None:
+    """The scoring of that identity."""
+    found = db.execute("SELECT id FROM scorings WHERE identity = ?", [identity.hash]).fetchone()
+    return None if found is None else int(found[0])
+
+
 def begin_scoring(db: Database, identity: ScoringIdentity) -> int:
     """The scoring of that identity, made if there is none."""
-    found = db.execute("SELECT id FROM scorings WHERE identity = ?", [identity.hash]).fetchone()
-    if found is not None:
-        return int(found[0])
-    return insert(
+    return find_scoring(db, identity) or insert(
         db,
         "scorings",
         {
