@@ -5,16 +5,15 @@ Knows the order of things and what is said of them; the work is in `eval`.
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.text import Text
 
 from agent.commands.doctor import subject_words
+from agent.commands.examples_screen import Advance, Watch, bars, fault_lines, pass_lines, reading_lines
 from agent.commands.exit_status import Interrupted
 from agent.commands.stopping import stoppable
 from agent.config import RunConfig
@@ -22,9 +21,8 @@ from agent.runlog import CorpusIdentity, RunLog
 from agent.terminal.display import console, facts
 from eval.collect.content import content_of
 from eval.collect.corpora import Faults, content, documents
-from eval.collect.corpus_pass import Collection, CollectSettings, PassWatch
+from eval.collect.corpus_pass import Collection, CollectSettings
 from eval.collect.examples import Harvested, harvest, imported
-from eval.collect.self_check import SelfCheck
 from eval.collect.windows import special_ids
 from eval.errors import ExamplesError
 from eval.readers import Reading, read_examples
@@ -38,7 +36,6 @@ BASE_URL_VARIABLE = "NEURONPEDIA_BASE_URL"
 """Names the address of Neuronpedia's API, where it is not the site's own."""
 
 _NEURONPEDIA = "neuronpedia:"
-_TOLD_FAULTS = 5
 _STOPPING = "Finishing the batches in hand, then what was read is kept. Press Ctrl-C again to stop at once."
 _NOTHING_KEPT = "Stopped before there was anything to keep; the same command begins anew."
 _MOST_IN_VAIN = 5
@@ -86,7 +83,7 @@ def _from_corpus(screen: Console, config: RunConfig, log: RunLog, subject: Subje
         return corpus_id
 
     _store(screen, log, begin, found, len(todo))
-    screen.print(facts([*_pass_lines(collection), *_fault_lines(faults.sentences, faults.n)]))
+    screen.print(facts([*pass_lines(collection), *fault_lines(faults.sentences, faults.n)]))
     if cut_off:
         raise Interrupted(
             f"Stopped after {collection.n_tokens:,} of {wanted.tokens:,} tokens. What they gave is in the log, as a "
@@ -102,35 +99,14 @@ def _pass(
     wanted = config.examples
     settings = CollectSettings(n_tokens=wanted.tokens, context=wanted.context, seed=config.seed)
     texts = documents(wanted.corpus, faults, wanted.text_key, config.seed)
-    with stoppable(lambda: screen.print(Text(_STOPPING))) as stops, _bar(screen, "tokens", wanted.tokens) as advance:
+    with stoppable(lambda: screen.print(Text(_STOPPING))) as stops, bars(screen) as progress:
         try:
-            collection, found = harvest(subject, texts, todo, settings, _Watch(screen, advance, stops))
+            collection, found = harvest(subject, texts, todo, settings, Watch(screen, progress, wanted.tokens, stops))
         except KeyboardInterrupt:
             raise Interrupted(_NOTHING_KEPT) from None
         if stops() and not collection.n_tokens:
             raise Interrupted(_NOTHING_KEPT)
         return collection, found, stops()
-
-
-@dataclass(frozen=True)
-class _Watch(PassWatch):
-    """Tells how a pass goes."""
-
-    screen: Console
-    advance: "Advance"
-    stopping: Callable[[], bool]
-
-    def checked(self, check: SelfCheck) -> None:
-        """Said before the rest is read."""
-        self.screen.print(facts([("self-check", _check_words(check))]))
-
-    def read(self, n_tokens: int) -> None:
-        """Moves the bar."""
-        self.advance(n_tokens)
-
-    def stops(self) -> bool:
-        """Whether Ctrl-C was pressed."""
-        return self.stopping()
 
 
 def _from_neuronpedia(
@@ -163,7 +139,8 @@ def _fetch(screen: Console, folder: Path, model: str, source: str, features: Seq
     base_url = os.environ.get(BASE_URL_VARIABLE) or BASE_URL
     faults: list[str] = []
     in_vain = 0
-    with _bar(screen, "fetched", len(features)) as advance:
+    with bars(screen) as progress:
+        advance = Advance(progress, "fetched", len(features))
         for n_done, feature in enumerate(features, start=1):
             try:
                 folder.joinpath(f"{feature}.json").write_bytes(fetch_record(model, source, feature, base_url))
@@ -229,7 +206,7 @@ def _keep(
     identity = _identity(config, subject, reading.source, how)
     found = imported(subject, reading.features, config.seed)
     _store(screen, log, lambda: log.begin_corpus(identity), found, len(reading.features))
-    screen.print(facts([*_reading_lines(reading, len(features)), *_fault_lines(reading.faults, len(reading.faults))]))
+    screen.print(facts([*reading_lines(reading, len(features)), *fault_lines(reading.faults, len(reading.faults))]))
     screen.print(Text(_next_step(config)))
 
 
@@ -254,7 +231,8 @@ def _store(screen: Console, log: RunLog, begin: Callable[[], int], found: Iterab
     """
     corpus_id, n = None, 0
     try:
-        with _bar(screen, "stored", n_features) as advance:
+        with bars(screen) as progress:
+            advance = Advance(progress, "stored", n_features)
             for item in found:
                 corpus_id = begin() if corpus_id is None else corpus_id
                 log.add_collected(corpus_id, item.found, item.splitting).result()
@@ -267,60 +245,5 @@ def _store(screen: Console, log: RunLog, begin: Callable[[], int], found: Iterab
         ) from None
 
 
-def _pass_lines(collection: Collection) -> Iterator[tuple[str, str]]:
-    found = collection.features.values()
-    dead = sum(item.activity is not None and item.activity.n_active == 0 for item in found)
-    yield "read", f"{collection.n_tokens:,} tokens of {collection.n_documents:,} documents"
-    yield "features", f"{len(found):,}, {dead:,} of which never fired"
-
-
-def _check_words(check: SelfCheck) -> str:
-    explained = "unknown" if check.explained_variance is None else f"{check.explained_variance:.3f}"
-    words = f"{check.l0:.1f} features per token, explained variance {explained}, {check.n_tokens:,} tokens"
-    return words if check.tells else f"{words}: too few to tell whether the SAE fits what it reads"
-
-
-def _reading_lines(reading: Reading, n_features: int) -> Iterator[tuple[str, str]]:
-    n_examples = sum(len(item.examples) for item in reading.features.values())
-    yield "source", f"{reading.source}, {reading.n_records:,} records"
-    yield "features", f"{len(reading.features):,} of the {n_features:,} asked for, {n_examples:,} examples"
-
-
-def _fault_lines(sentences: Sequence[str], n: int) -> Iterator[tuple[str, str]]:
-    for sentence in sentences[:_TOLD_FAULTS]:
-        yield "left out", sentence
-    if n > _TOLD_FAULTS:
-        yield "left out", f"and {n - _TOLD_FAULTS:,} more"
-
-
 def _next_step(config: RunConfig) -> str:
     return f"Labels of this subject can be scored on them: interpret score --log {config.log}"
-
-
-@contextmanager
-def _bar(screen: Console, what: str, total: int) -> Iterator["Advance"]:
-    columns = (
-        TextColumn(what),
-        BarColumn(),
-        TextColumn("{task.completed:,} of {task.total:,}"),
-        TextColumn("{task.fields[rate]}"),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=screen, disable=not screen.is_terminal) as bar:
-        yield Advance(bar, total)
-
-
-class Advance:
-    """Moves a bar, and shows how fast."""
-
-    def __init__(self, bar: Progress, total: int) -> None:
-        self._bar = bar
-        self._task = bar.add_task("", total=total, rate="")
-
-    def __call__(self, n: int) -> None:
-        """`n` more are done."""
-        task = self._bar.tasks[0]
-        rate = f"{task.speed:,.0f}/s" if task.speed else ""
-        self._bar.update(self._task, advance=n, rate=rate)

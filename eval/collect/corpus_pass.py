@@ -43,6 +43,9 @@ class PassWatch:
         """Whether what was read so far is to be enough."""
         return False
 
+    def spelled(self, of: int) -> None:
+        """One more of so many features has its examples."""
+
 
 SILENT = PassWatch()
 
@@ -122,7 +125,10 @@ def collect(
     wanted = takewhile(lambda _: not watch.stops(), chain([first], batches))
     scan(subject, columns, wanted, tally, watch.read)
     spelling = Spelling(subject)
-    found = {f: _collected(tally, place, f, spelling) for place, f in enumerate(columns.features)}
+    found = {}
+    for place, feature in enumerate(columns.features):
+        found[feature] = _collected(tally, place, feature, spelling)
+        watch.spelled(len(columns.features))
     return Collection(tally.n_tokens, windows.n_documents, check, found, _pool(tally, columns.features, spelling))
 
 
