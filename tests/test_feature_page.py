@@ -7,12 +7,12 @@ import pytest
 from starlette.testclient import TestClient
 
 from agent.evidence.printable import printable
-from agent.runlog import RunLog
-from eval.review.feature.figures import histogram, score_blocks
-from eval.review.feature.texts import mistakes_of
+from agent.runlog import Review, RunLog
+from eval.review.feature.figures import headline, histogram, score_blocks
+from eval.review.feature.texts import Mistakes, activating, mistakes_of
 from eval.review.feature.view import neuronpedia_page
 from eval.review.trees import drawing, outline
-from probes.examples import Activity
+from probes.examples import Activity, Example
 from tests import logged
 from tests.feature_log import FEATURE, PAGE, client, read, side, with_contrast, write_log
 from tests.trees import DOG, NASTY, tree_of
@@ -46,7 +46,8 @@ def test_the_page_tells_everything_that_the_log_knows(visitor: TestClient) -> No
         "because Both agree.",
         "1,500 + 70 tokens, $0.0125, 1,234 ms",
         "of 1,000 tokens 1 %",
-        "by decoder cosine, found when texts were collected".capitalize(),
+        "by decoder cosine, found when texts were collected",
+        "round 1 asked for weights blend:0.5 round 2 said dogs",
         "8 wolves and dogs",
         "run 2: canines",
         "pets someone",
@@ -101,9 +102,74 @@ def test_texts_are_shaded_marked_and_strongest_first(visitor: TestClient) -> Non
     html = read(page)
     assert [mark["class"] for mark in html.all("mark")] == ["a10", "a2", "a5", "a1"]
     assert page.index(" hound") < page.index(" terrier")
-    assert "held out detection missed it" in html.text
-    assert "random held out detection took it for activating" in html.text
+    assert "held out 1 wrong detection missed it" in html.text
+    assert "random held out 1 wrong detection took it for activating" in html.text
     assert "neighbour 8 held out" not in html.text  # nothing was wrong about it
+
+
+def test_texts_stand_aligned_on_their_peaks() -> None:
+    texts = [
+        Example(5, "activating", "d", tokens, activations, quantile=0)
+        for tokens, activations in ((("a", "b", "c"), (0.0, 1.0, 3.0)), (("x", "\n", "y"), (2.0, 0.5, 0.0)))
+    ]
+    found = activating({"shown": texts}, Mistakes())
+
+    assert [(text.at, text.tokens[text.at].text) for text in found] == [(2, "c"), (0, "x")]
+    assert found[1].tokens[1].text == "↵"
+
+
+def test_the_head_has_the_score_with_its_control() -> None:
+    scores = [
+        logged.score(1, scorer="fuzzing", value=None, reason="no"),
+        logged.score(1, value=0.8, metric="auroc"),
+        logged.score(1, variant="tokens", value=0.9, metric="auroc"),
+        logged.score(1, variant="shuffled", value=0.5, metric="auroc"),
+    ]
+    main = headline(score_blocks(scores))
+
+    assert main is not None
+    assert main.control is not None
+    assert (main.label.value, main.control.value, main.block.chance) == ("0.80", "0.50", 50.0)
+    assert headline(score_blocks(scores[:1])) is None
+
+
+def test_what_the_label_rests_on_is_shown_at_once_and_other_later_trees_are_folded(visitor: TestClient) -> None:
+    page = visitor.get(PAGE).text
+
+    assert "1 more tree of later rounds" in page
+    assert page.index("1 more tree of later rounds") < page.index("/trees/2/0.json")
+
+
+def test_the_wording_of_reviewers_stands_large_and_the_machines_small(tmp_path: Path) -> None:
+    path = tmp_path / "l.db"
+    write_log(path)
+    with RunLog.open(path, read_only=True) as log:
+        label_id = log.labels(1, features=[FEATURE])[0].label_id
+        log.review(label_id, "bob", Review(verdict="edit", label="hounds"))
+    with client(path, reviewer="ann") as visitor:
+        html = read(visitor.get(PAGE).text)
+        (title,) = html.all("bdi", id="label-title")
+        assert title["data-label"] == "dogs"
+        assert "hounds the explainer said dogs" in html.text
+        assert html.all("input", id="review-label")[0]["value"] == "hounds"
+        visitor.cookies.set("interpret_blind", "1")
+        assert "hounds" not in read(visitor.get(PAGE).text).text
+
+
+def test_a_call_tells_a_blind_reviewer_nothing_before_the_verdict(tmp_path: Path) -> None:
+    path = tmp_path / "l.db"
+    write_log(path, " with secrets")
+    with client(path, reviewer="ann") as visitor:
+        assert "{} with secrets" in read(visitor.get(f"{PAGE}/calls/1").text).text
+        visitor.cookies.set("interpret_blind", "1")
+        hidden = read(visitor.get(f"{PAGE}/calls/1").text).text
+        with RunLog.open(path, read_only=True) as log:
+            log.review(log.labels(1, features=[FEATURE])[0].label_id, "ann", Review(verdict="accept"))
+        shown = read(visitor.get(f"{PAGE}/calls/1").text).text
+
+    assert "{} with secrets" not in hidden
+    assert "Hidden until you have reviewed the label" in hidden
+    assert "{} with secrets" in shown
 
 
 def test_a_failed_and_an_unlooked_at_feature_have_pages(visitor: TestClient) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from agent.runlog import LabelRow, Review, RunLog
-from agent.store.browsing import BrowsedLabel, LabelFilter, ScoreKey, around, count_labels, label_page
+from agent.store.browsing import BrowsedLabel, LabelFilter, ScoreKey, around, count_labels, label_page, place_of
 from probes.errors import SettingsError
 from tests import logged
 from tests.serving import OURS, Parsed, client, scored_log
@@ -202,7 +202,7 @@ def test_what_is_not_there_is_not_found(log: RunLog, place: str) -> None:
 
 def test_blind_mode_hides_scores_confidence_and_others_verdicts(log: RunLog) -> None:
     browser = client(log)
-    assert "conf." in browser.get("/runs/1/labels").text
+    assert "min_confidence" in browser.get("/runs/1/labels").text
     answer = browser.post("/blind", data={"back": "/runs/1/labels"}, headers=OURS)
     assert answer.headers["location"] == "/runs/1/labels"
     page = browser.get("/runs/1/labels?sort=-score&score=1-detection&min_confidence=0.5").text
@@ -212,7 +212,7 @@ def test_blind_mode_hides_scores_confidence_and_others_verdicts(log: RunLog) -> 
     assert "0.75" not in text
     assert text.count("accepted") < Parsed(client(log).get("/runs/1/labels").text).text.count("accepted")
     browser.post("/blind", data={"back": "/"}, headers=OURS)
-    assert "conf." in browser.get("/runs/1/labels").text
+    assert "min_confidence" in browser.get("/runs/1/labels").text
 
 
 @pytest.mark.parametrize("back", ["//evil.example", "/\\evil.example", "https://evil.example", "\x01", "é"])
@@ -227,3 +227,71 @@ def test_an_empty_log_says_how_to_fill_it(tmp_path: Path) -> None:
     with RunLog.open(tmp_path / "new.db", read_only=True) as log:
         assert "There is no run yet" in client(log).get("/").text
         assert client(log).get("/runs/1").status_code == 404
+
+
+@pytest.fixture
+def fresh(tmp_path: Path) -> Iterator[RunLog]:
+    with scored_log(tmp_path / "log.db", n_labels=12) as found:
+        yield found
+
+
+def _labelled(log: RunLog) -> LabelRow:
+    return next(row for row in log.labels(1) if row.status == "labelled")
+
+
+def test_what_reviewers_wrote_is_found_and_shown(fresh: RunLog) -> None:
+    row = _labelled(fresh)
+    fresh.review(row.label_id, "bob", Review(verdict="edit", label="zebras, striped"))
+    fresh.review(row.label_id, "bob", Review(verdict="note", note="see the giraffe"))
+    for search in ("zebra", "giraffes", "zebras, striped"):
+        page = client(fresh).get("/runs/1/labels", params={"search": search}).text
+        assert _features(page) == [row.feature], search
+        assert f"zebras, striped was {row.label}" in " ".join(Parsed(page).text.split())
+    fresh.undo_review(row.label_id, "bob")
+    assert _features(client(fresh).get("/runs/1/labels?search=giraffe").text) == []
+
+
+def test_blind_filters_and_searches_know_ones_own_reviews_only(fresh: RunLog) -> None:
+    row = _labelled(fresh)
+    fresh.review(row.label_id, "bob", Review(verdict="edit", label="zebras"))
+    fresh.review(row.label_id, "bob", Review(verdict="flag"))
+    ann, bob = client(fresh, reviewer="ann"), client(fresh, reviewer="bob")
+    for browser in (ann, bob):
+        browser.cookies.set("interpret_blind", "1")
+    for query in ("search=zebras", "reviewed=yes", "reviewed=edit", "reviewed=flag"):
+        assert _features(ann.get(f"/runs/1/labels?{query}").text) == [], query
+        assert _features(bob.get(f"/runs/1/labels?{query}").text) == [row.feature], query
+    assert row.feature in _features(ann.get("/runs/1/labels?reviewed=no").text)
+
+
+@pytest.mark.parametrize("query", ["", "sort=-confidence", "sort=-score&score=1-detection"])
+def test_the_page_with_a_feature_is_found_and_its_row_marked(log: RunLog, query: str) -> None:
+    browser = client(log)
+    every = _features(browser.get(f"/runs/1/labels?{query}").text)
+    wanted = LabelFilter.parse({"score": DETECTION, "order": "feature"})
+    assert log.ask(place_of, 1, wanted, 7) == 7
+    page = browser.get(f"/runs/1/labels?{query}&at={every[-1]}").text
+    marked = [dict(e.attributes) for e in Parsed(page).elements if dict(e.attributes).get("aria-current") == "true"]
+    assert [row["id"] for row in marked] == [f"f{every[-1]}"]
+
+
+def test_a_review_from_the_table_gives_the_row_again(fresh: RunLog) -> None:
+    row = _labelled(fresh)
+    place = f"/runs/1/features/{row.feature}/review"
+    answer = client(fresh).post(place, data={"verdict": "reject"}, headers={**OURS, "X-Part": "row"})
+    elements = Parsed(answer.text).elements
+    assert [element.name for element in elements].count("tr") == 1
+    assert dict(elements[0].attributes)["id"] == f"f{row.feature}"
+    assert "rejected" in answer.text
+
+
+def test_rows_show_the_leading_tokens_of_the_first_list(tmp_path: Path) -> None:
+    with RunLog.open(tmp_path / "l.db") as log:
+        run = log.begin_run(logged.identity(), [5])
+        log.add_evidence(run.run_id, 5, 1, [logged.token_list("it's", ' say "x"', "\n", "café")]).result()
+        log.add_evidence(run.run_id, 5, 2, [logged.token_list("later")]).result()
+        log.add_label(run.run_id, logged.outcome(5)).result()
+    with RunLog.open(tmp_path / "l.db", read_only=True) as log:
+        text = " ".join(Parsed(client(log).get("/runs/1/labels").text).text.split())
+    assert 'it\'s say "x" \\n café' in text
+    assert "later" not in text

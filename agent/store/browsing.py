@@ -22,12 +22,13 @@ from probes.settings import Value
 Order = Literal["feature", "confidence", "score"]
 Reviewed = Literal["no", "yes", "accept", "edit", "reject", "flag", "note"]
 
-_LATEST = f"""
-    SELECT label_id FROM (
-        SELECT max(id), label_id, verdict FROM standing_reviews WHERE verdict IN {VERDICTS} GROUP BY label_id
-    ) WHERE verdict = :verdict
+_OF_SCORER = "scoring_id = :scoring_id AND scorer = :scorer AND part = 'held_out'"
+_SCORED = f"{_OF_SCORER} AND variant = 'label'"
+_WORDS = """
+    SELECT labels.id, summary, min(round * 1000 + item) FROM labels
+    JOIN evidence ON evidence.run_id = labels.run_id AND evidence.feature = labels.feature
+    WHERE labels.id IN (SELECT value FROM json_each(:ids)) AND kind = 'tokens' GROUP BY labels.id
 """
-_SCORED = "scoring_id = :scoring_id AND scorer = :scorer AND part = 'held_out' AND variant = 'label'"
 
 
 class ScoreKey(Value):
@@ -44,6 +45,8 @@ class LabelFilter(Value):
     status: Status | None = None
     reviewed: Reviewed | None = None
     """`yes` and `no`: whether there is any verdict; the verdicts: the latest one; flag, note: whether there is one."""
+    reviewer: str | None = None
+    """Whose reviews the search and `reviewed` mean; everybody's where that is None."""
     min_confidence: float | None = Field(default=None, ge=0, le=1)
     max_confidence: float | None = Field(default=None, ge=0, le=1)
     score: ScoreKey | None = None
@@ -66,6 +69,10 @@ class BrowsedLabel:
 
     label: LabelRow
     score: float | None
+    control: float | None
+    """The same scorer's score of another feature's label on this one's texts."""
+    words: str
+    """The leading tokens of its first token list, as the log sums them up."""
     reviews: tuple[ReviewRow, ...]
     """Everybody's, oldest first."""
 
@@ -93,6 +100,11 @@ class _Query:
         direction = "DESC" if falling else "ASC"
         return "ORDER BY " + ", ".join(f"{column} {direction}" for column in dict.fromkeys((self.key, self.tie)))
 
+    def beyond(self, falling: bool) -> str:
+        """The condition that a row comes after the place that `:key` and `:tie` say, in that direction."""
+        place = f"(coalesce({self.key}, -1e999), {self.tie})"
+        return f"{place} {'<' if falling else '>'} (coalesce(:key, -1e999), :tie)"
+
 
 def count_labels(db: Database, run_id: int, wanted: LabelFilter) -> int:
     """How many labels meet the filter."""
@@ -111,24 +123,50 @@ def label_page(db: Database, run_id: int, wanted: LabelFilter, first: int, most:
 def around(db: Database, run_id: int, wanted: LabelFilter, feature: int) -> Around:
     """The neighbours of a feature that itself may not meet the filter: then those of its place in the order."""
     query = _query(run_id, wanted)
-    table = "scores" if wanted.order == "score" else "labels"
-    scored = f"{_SCORED} AND " if wanted.order == "score" else ""
-    sql = f"""SELECT {query.key} AS key, {query.tie} AS tie FROM {table}
-        WHERE {scored}{query.id} = (SELECT id FROM labels WHERE run_id = :run_id AND feature = :feature)"""
-    here = next(rows(db, sql, query.values | {"feature": feature}), None)
+    here = _here(db, query, wanted, feature)
     if here is None:
         return Around(None, None)
     before, after = (_next(db, query, here, falling) for falling in (not wanted.descending, wanted.descending))
     return Around(before, after)
 
 
+def place_of(db: Database, run_id: int, wanted: LabelFilter, feature: int) -> int:
+    """How many labels of the filter come before a feature's; 0 where the order has no place for it."""
+    query = _query(run_id, wanted)
+    here = _here(db, query, wanted, feature)
+    if here is None:
+        return 0
+    sql = f"SELECT count(*) AS n {query.source} AND {query.beyond(not wanted.descending)}"
+    return int(next(rows(db, sql, query.values | here))["n"])
+
+
+def label_of_table(db: Database, run_id: int, wanted: LabelFilter, feature: int) -> BrowsedLabel | None:
+    """One row of the table, whether it meets the filter or not."""
+    sql = "SELECT id FROM labels WHERE run_id = :run_id AND feature = :feature"
+    ids = [row["id"] for row in rows(db, sql, {"run_id": run_id, "feature": feature})]
+    return next(iter(_browsed(db, ids, wanted.score)), None)
+
+
+def _here(db: Database, query: _Query, wanted: LabelFilter, feature: int) -> dict[str, Any] | None:
+    """A feature's place in the order, as the values of its columns."""
+    table = "scores" if wanted.order == "score" else "labels"
+    scored = f"{_SCORED} AND " if wanted.order == "score" else ""
+    sql = f"""SELECT {query.key} AS key, {query.tie} AS tie FROM {table}
+        WHERE {scored}{query.id} = (SELECT id FROM labels WHERE run_id = :run_id AND feature = :feature)"""
+    return next(rows(db, sql, query.values | {"feature": feature}), None)
+
+
 def _next(db: Database, query: _Query, here: dict[str, Any], falling: bool) -> int | None:
     """The first feature beyond a place in the order."""
-    place = f"(coalesce({query.key}, -1e999), {query.tie})"
-    beyond = f"{place} {'<' if falling else '>'} (coalesce(:key, -1e999), :tie)"
     sql = f"""SELECT feature FROM labels
-        WHERE id = (SELECT {query.id} {query.source} AND {beyond} {query.ordered(falling)} LIMIT 1)"""
+        WHERE id = (SELECT {query.id} {query.source} AND {query.beyond(falling)} {query.ordered(falling)} LIMIT 1)"""
     return next((int(row["feature"]) for row in rows(db, sql, query.values | here)), None)
+
+
+def latest_labelled(db: Database) -> int | None:
+    """The latest run that has labels."""
+    latest: int | None = db.execute("SELECT max(run_id) FROM labels").fetchone()[0]
+    return latest
 
 
 def version(db: Database) -> int:
@@ -138,7 +176,7 @@ def version(db: Database) -> int:
 
 def _query(run_id: int, wanted: LabelFilter) -> _Query:
     values: dict[str, Any] = {"run_id": run_id, "verdict": wanted.reviewed, "search": search_words(wanted.search)}
-    for name in ("status", "min_confidence", "max_confidence", "min_score", "max_score"):
+    for name in ("status", "reviewer", "min_confidence", "max_confidence", "min_score", "max_score"):
         values[name] = getattr(wanted, name)
     if wanted.score is not None:
         values |= wanted.score.model_dump()
@@ -147,14 +185,14 @@ def _query(run_id: int, wanted: LabelFilter) -> _Query:
         return _Query("scores.label_id", "scores.value", "scores.label_id", _scored_source(wanted, conditions), values)
     if limits := _limits(wanted):
         conditions.append(f"labels.id IN (SELECT label_id FROM scores WHERE {' AND '.join([_SCORED, *limits])})")
-    where = " AND ".join(["labels.run_id = :run_id", *conditions, *_reviewed("labels.id", wanted.reviewed)])
+    where = " AND ".join(["labels.run_id = :run_id", *conditions, *_reviewed("labels.id", wanted)])
     return _Query("labels.id", f"labels.{wanted.order}", "labels.feature", f"FROM labels WHERE {where}", values)
 
 
 def _scored_source(wanted: LabelFilter, conditions: Sequence[str]) -> str:
     """By score it is the scores' index that is read, and labels only where something else is asked of them."""
     of_run = "EXISTS (SELECT 1 FROM scorings WHERE id = :scoring_id AND run_id = :run_id)"
-    where = [_SCORED, of_run, *_limits(wanted), *_reviewed("+scores.label_id", wanted.reviewed)]
+    where = [_SCORED, of_run, *_limits(wanted), *_reviewed("+scores.label_id", wanted)]
     if conditions:
         labels = " AND ".join(["labels.run_id = :run_id", *conditions])
         # The plus keeps SQLite to the index that is sorted by score, instead of one look-up for each label.
@@ -164,7 +202,7 @@ def _scored_source(wanted: LabelFilter, conditions: Sequence[str]) -> str:
 
 def _label_conditions(wanted: LabelFilter) -> Iterator[str]:
     if wanted.search.strip():
-        yield matching(wanted.search)
+        yield matching(wanted.search, wanted.reviewer)
     if wanted.status is not None:
         yield "labels.status = :status"
     if wanted.min_confidence is not None:
@@ -178,28 +216,35 @@ def _limits(wanted: LabelFilter) -> list[str]:
     return [limit for limit, value in limits.items() if value is not None]
 
 
-def _reviewed(label_id: str, reviewed: Reviewed | None) -> Iterator[str]:
+def _reviewed(label_id: str, wanted: LabelFilter) -> Iterator[str]:
     """The condition on the column with a label's id."""
-    if reviewed in ("yes", "no"):
-        some = f"SELECT label_id FROM standing_reviews WHERE verdict IN {VERDICTS}"
-        yield f"{label_id} {'NOT ' if reviewed == 'no' else ''}IN ({some})"
-    elif reviewed in VERDICTS:
-        yield f"{label_id} IN ({_LATEST})"
-    elif reviewed is not None:
-        yield f"{label_id} IN (SELECT label_id FROM standing_reviews WHERE verdict = :verdict)"
+    only = "" if wanted.reviewer is None else " AND reviewer = :reviewer"
+    some = f"FROM standing_reviews WHERE verdict IN {VERDICTS}{only}"
+    if wanted.reviewed in ("yes", "no"):
+        yield f"{label_id} {'NOT ' if wanted.reviewed == 'no' else ''}IN (SELECT label_id {some})"
+    elif wanted.reviewed in VERDICTS:
+        latest = f"SELECT max(id), label_id, verdict {some} GROUP BY label_id"
+        yield f"{label_id} IN (SELECT label_id FROM ({latest}) WHERE verdict = :verdict)"
+    elif wanted.reviewed is not None:
+        yield f"{label_id} IN (SELECT label_id FROM standing_reviews WHERE verdict = :verdict{only})"
 
 
 def _browsed(db: Database, ids: Sequence[int], score: ScoreKey | None) -> list[BrowsedLabel]:
     key: dict[str, Any] = {"ids": json.dumps(ids)}
     some = "(SELECT value FROM json_each(:ids))"
     labels = {row["id"]: row for row in rows(db, f"SELECT * FROM labels WHERE id IN {some}", key)}
-    scores = _scores(db, key, some, score) if score else {}
+    scores, controls = ({}, {}) if score is None else (_scores(db, key, score, name) for name in ("label", "shuffled"))
+    words = {row["id"]: row["summary"] for row in rows(db, _WORDS, key)}
     reviews: dict[int, list[ReviewRow]] = {id: [] for id in ids}
     for review in reviews_of(db, ids):
         reviews[review.label_id].append(review)
-    return [BrowsedLabel(label_row(labels[id]), scores.get(id), tuple(reviews[id])) for id in ids]
+    return [
+        BrowsedLabel(label_row(labels[id]), scores.get(id), controls.get(id), words.get(id, ""), tuple(reviews[id]))
+        for id in ids
+    ]
 
 
-def _scores(db: Database, key: dict[str, Any], some: str, score: ScoreKey) -> dict[int, float | None]:
-    sql = f"SELECT label_id, value FROM scores WHERE {_SCORED} AND label_id IN {some}"
-    return {row["label_id"]: row["value"] for row in rows(db, sql, key | score.model_dump())}
+def _scores(db: Database, key: dict[str, Any], score: ScoreKey, variant: str) -> dict[int, float | None]:
+    sql = f"""SELECT label_id, value FROM scores WHERE {_OF_SCORER} AND variant = :variant
+        AND label_id IN (SELECT value FROM json_each(:ids))"""
+    return {row["label_id"]: row["value"] for row in rows(db, sql, key | score.model_dump() | {"variant": variant})}

@@ -140,14 +140,20 @@ def has_evidence(db: Database, run_id: int, feature: int, round: int) -> bool:
     return db.execute(sql, [run_id, feature, round]).fetchone() is not None
 
 
-def matching(search: str) -> str:
+def matching(search: str, reviewer: str | None = None) -> str:
     """The condition on `labels` for `search`: by words where it has any, else by its very characters, as for `=>`.
 
-    `:search` in it is what `search_words` gives.
+    What reviewers wrote counts too, of one `reviewer` alone where one is given. `:search` in it is what `search_words`
+    gives, `:reviewer` is the reviewer.
     """
+    only = "" if reviewer is None else " AND reviewer = :reviewer"
     if _words_of(search):
-        return "labels.id IN (SELECT rowid FROM labels_fts WHERE labels_fts MATCH :search)"
-    return "(instr(labels.label, :search) OR instr(explanation, :search) OR instr(reason, :search))"
+        reviews = f"id IN (SELECT rowid FROM reviews_fts WHERE reviews_fts MATCH :search){only}"
+        labels = "labels.id IN (SELECT rowid FROM labels_fts WHERE labels_fts MATCH :search)"
+    else:
+        reviews = f"(instr(label, :search) OR instr(note, :search)){only}"
+        labels = "instr(labels.label, :search) OR instr(explanation, :search) OR instr(reason, :search)"
+    return f"({labels} OR labels.id IN (SELECT label_id FROM standing_reviews WHERE {reviews}))"
 
 
 def search_words(search: str) -> str:

@@ -107,6 +107,20 @@ def latest_verdict(reviews: Sequence[ReviewRow]) -> Verdict | None:
     return latest
 
 
+def latest_wording(reviews: Sequence[ReviewRow]) -> str | None:
+    """The label as reviewers would have it: of the latest verdict that stands, if that is an edit."""
+    latest: str | None = None
+    for review in reviews:
+        if not review.undone and review.verdict in VERDICTS:
+            latest = review.label
+    return latest
+
+
+def standing(reviews: Sequence[ReviewRow], kind: ReviewKind) -> int:
+    """How many reviews of that kind stand."""
+    return sum(review.verdict == kind and not review.undone for review in reviews)
+
+
 def verdicts(db: Database, run_id: int, blind: bool = False) -> dict[str, dict[int, Verdict]]:
     """Each reviewer's verdicts on a run's labels, by label; `blind`: of those alone that were given blind."""
     found: dict[str, dict[int, Verdict]] = {}

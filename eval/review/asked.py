@@ -72,7 +72,8 @@ def asked_of(request: Request) -> Asked:
     order = {"order": sort.removeprefix("-"), "descending": sort.startswith("-")}
     wanted = LabelFilter.parse({**plain, **order, "score": score and score.groupdict()})
     if is_blind(request):
-        wanted = LabelFilter(search=wanted.search, status=wanted.status, reviewed=wanted.reviewed)
+        by = site_of(request).reviewer  # what others said is not to be found out by filtering either
+        wanted = LabelFilter(search=wanted.search, status=wanted.status, reviewed=wanted.reviewed, reviewer=by)
     size = next((size for size in SIZES if str(size) == given.get("size")), SIZES[1])
     number = given.get("page", "")
     return Asked(wanted, size, max(1, int(number)) if number.isdecimal() and len(number) < 10 else 1)

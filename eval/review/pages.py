@@ -16,8 +16,10 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
 from agent.evidence.printable import printable
+from agent.runlog import RunLog
+from agent.store.browsing import latest_labelled
 from eval.review.asked import is_blind
-from eval.review.site import site_of
+from eval.review.site import Site, site_of
 
 _FOLDER = Path(__file__).parent / "templates"
 
@@ -29,7 +31,18 @@ def page(request: Request, template: str, status: int = 200, **context: Any) -> 
     """
     site = site_of(request)
     common = {"run": None, "here": "", "site": site, "path": request.url.path, "blind": is_blind(request)}
-    return HTMLResponse(environment().get_template(template).render(common | context), status_code=status)
+    filled = common | context
+    filled["nav_run_id"] = filled["run"].run_id if filled["run"] else _latest_run_id(site, filled["here"])
+    return HTMLResponse(environment().get_template(template).render(filled), status_code=status)
+
+
+def _latest_run_id(site: Site, here: str) -> int | None:
+    """The run that pages about none lead to; those that only say what went wrong do not ask the log."""
+    return site.cache(_latest_labelled) if here else None
+
+
+def _latest_labelled(log: RunLog) -> int | None:
+    return log.ask(latest_labelled)
 
 
 def as_json(value: Mapping[str, Any], status: int = 200) -> Response:

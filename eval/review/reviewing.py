@@ -13,8 +13,9 @@ from agent.errors import LogError
 from agent.evidence.printable import printable
 from agent.runlog import LabelRow, Review, RunSummary
 from agent.store.browsing import Around, around
-from agent.store.reviews import latest_verdict
+from agent.store.reviews import latest_verdict, latest_wording, standing
 from eval.review.asked import BLIND_COOKIE, asked_of, is_blind, label_of, run_of
+from eval.review.labels import row_page
 from eval.review.pages import page
 from eval.review.site import site_of
 from probes.errors import InterpretError
@@ -30,7 +31,8 @@ def review_context(request: Request, run: RunSummary, label: LabelRow | None, fe
     """
     site = site_of(request)
     reviews = site.log.reviews_of(label.label_id) if label else []
-    mine = latest_verdict([review for review in reviews if review.reviewer == site.reviewer])
+    own = [review for review in reviews if review.reviewer == site.reviewer]
+    mine = latest_verdict(own)
     hidden = is_blind(request) and mine is None and label is not None and label.status != "failed"
     asked = asked_of(request)
     near = site.log.ask(around, run.run_id, asked.filter, feature) if label else Around(None, None)
@@ -38,8 +40,11 @@ def review_context(request: Request, run: RunSummary, label: LabelRow | None, fe
         "run": run,
         "label": label,
         "feature": feature,
-        "reviews": [review for review in reviews if not hidden or review.reviewer == site.reviewer],
+        "reviews": own if hidden else reviews,
         "mine": mine,
+        "flagged": standing(own, "flag") > 0,
+        "undoable": any(not review.undone for review in own),
+        "wording": latest_wording(own if hidden else reviews),
         "hidden": hidden,
         "near": near,
         "query": asked.query(page=None),
@@ -49,7 +54,7 @@ def review_context(request: Request, run: RunSummary, label: LabelRow | None, fe
 async def write_review(request: Request) -> Response:
     """Keeps a review; then the box again for our script, the feature's page for a browser without it."""
     form = await _form(request)
-    partial = request.headers.get("x-part") == "review"
+    partial = request.headers.get("x-part", "")
     try:
         return await run_in_threadpool(_write, request, form, partial)
     except InterpretError as error:
@@ -71,7 +76,8 @@ async def toggle_blind(request: Request) -> Response:
     return response
 
 
-def _write(request: Request, form: dict[str, str], partial: bool) -> Response:
+def _write(request: Request, form: dict[str, str], partial: str) -> Response:
+    """`partial`: `review` asks for the box again, `row` for the table's line, nothing for the whole page."""
     site, run = site_of(request), run_of(request)
     label = label_of(request, run)
     if label is None:
@@ -86,6 +92,8 @@ def _write(request: Request, form: dict[str, str], partial: bool) -> Response:
         review = Review.parse({"verdict": kind, "label": wording, "note": note, "blind": is_blind(request)})
         site.log.review(label.label_id, site.reviewer, review)
         said = ""
+    if partial == "row":
+        return row_page(request, run, label.feature)
     if not partial:
         query = asked_of(request).query(page=None)
         return RedirectResponse(f"/runs/{run.run_id}/features/{label.feature}{'?' if query else ''}{query}#review", 303)

@@ -5,6 +5,7 @@ Pieces have the names by which explainers cite them. Knows no requests and no lo
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 
 from agent.evidence.digest import Line
 from agent.evidence.wording import agreement_words, percent, prompt_words, token_words, vector_words
@@ -55,6 +56,11 @@ class Side:
     trees: tuple[TreePiece, ...]
     lists: tuple[ListPiece, ...]
 
+    @property
+    def names(self) -> list[str]:
+        """Of its pieces."""
+        return [tree.name for tree in self.trees] + [listed.name for listed in self.lists]
+
 
 @dataclass(frozen=True)
 class Writes:
@@ -63,6 +69,11 @@ class Writes:
     name: str
     raised: tuple[TokenBar, ...]
     lowered: tuple[TokenBar, ...]
+
+    @property
+    def pairs(self) -> list[tuple[TokenBar | None, TokenBar | None]]:
+        """Lowered beside raised, the strongest first."""
+        return list(zip_longest(self.lowered, self.raised))
 
 
 @dataclass(frozen=True)
@@ -83,6 +94,13 @@ class Shown:
     sweeps: tuple[Swept, ...]
     names: Mapping[int, tuple[str, ...]]
     """Round to what the explainer saw in it, with the settings."""
+
+    @property
+    def first_round(self) -> frozenset[str]:
+        """Names of the pieces that the feature was first looked at with."""
+        first = min((side.round for side in self.sides), default=0)
+        sides = [side for side in self.sides if side.round == first]
+        return frozenset(name for side in sides for name in side.names)
 
 
 def shown(rounds: Mapping[int, Sequence[Evidence]]) -> Shown:
@@ -125,15 +143,16 @@ def citations(cited: Sequence[str], rounds: Mapping[int, Sequence[Evidence]], de
 
 
 def nearness_bars(tokens: Sequence[ScoredToken]) -> tuple[TokenBar, ...]:
-    """A token list's rows; bars tell how much nearer a token is than the last one."""
-    worst = max((token.score for token in tokens), default=0.0)
-    return tuple(_bar(token, 1 - token.score / worst if worst > 0 else 0.0) for token in tokens[:LISTED])
+    """A token list's rows; bars tell how much nearer a token is than the last one, the nearest fills its track."""
+    scores = [token.score for token in tokens]
+    worst, range = max(scores, default=0.0), max(scores, default=0.0) - min(scores, default=0.0)
+    return tuple(_bar(token, (worst - token.score) / range if range > 0 else 0.0, ".3f") for token in tokens[:LISTED])
 
 
 def token_bars(tokens: Sequence[ScoredToken]) -> tuple[TokenBar, ...]:
-    """A projection's rows; bars are shares of the largest logit."""
+    """A projection's rows; bars are shares of its largest logit."""
     most = max((abs(token.score) for token in tokens), default=0.0)
-    return tuple(_bar(token, abs(token.score) / most if most > 0 else 0.0) for token in tokens[:LISTED])
+    return tuple(_bar(token, abs(token.score) / most if most > 0 else 0.0, "+.2f") for token in tokens[:LISTED])
 
 
 def _swept(sweep: Sweep, name: str) -> Swept:
@@ -183,7 +202,7 @@ def _side(round: int, vector: str, pieces: Iterable[TreePiece | ListPiece]) -> S
     return Side(round, vector, trees, tuple(piece for piece in pieces if isinstance(piece, ListPiece)))
 
 
-def _bar(token: ScoredToken, share: float) -> TokenBar:
+def _bar(token: ScoredToken, share: float, form: str) -> TokenBar:
     words, length = token_words(token.token[:TOKEN_CHARS]), len(token.token)
     short = words if length <= TOKEN_CHARS else f"{words}… ({length:,} characters)"
-    return TokenBar(short, f"{token.score:.3g}", round(100 * share, 1))
+    return TokenBar(short, f"{token.score:{form}}", round(100 * share, 1))

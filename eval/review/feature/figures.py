@@ -16,6 +16,7 @@ from probes.examples import Activity
 HISTOGRAM_WIDTH, HISTOGRAM_HEIGHT = 320, 80
 SCALE_WIDTH = 100
 
+_MAIN_CONTROL = VARIANT_WORDS["shuffled"]
 _CHANCE = {"auroc": 0.5, "balanced_accuracy": 0.5, "balanced accuracy": 0.5, "correlation": 0.0}
 
 
@@ -73,6 +74,25 @@ def histogram(activity: Activity) -> tuple[Column, ...]:
         _column(activity, place, column * width, width, math.log1p(activity.counts[place]) / tallest)
         for column, place in enumerate(places)
     )
+
+
+@dataclass(frozen=True)
+class Headline:
+    """The score that stands for the label, with its control where there is one."""
+
+    block: ScoreBlock
+    label: ScoreLine
+    control: ScoreLine | None
+
+
+def headline(blocks: Sequence[ScoreBlock]) -> Headline | None:
+    """The first scorer's of the label, beside another feature's label on the same texts."""
+    for block in blocks:
+        label = next((line for line in block.lines if line.is_label and line.at is not None), None)
+        controls = [line for line in block.lines if not line.is_label and line.at is not None]
+        if label:
+            return Headline(block, label, next((one for one in controls if one.variant == _MAIN_CONTROL), None))
+    return None
 
 
 def score_blocks(scores: Sequence[ScoreRow]) -> list[ScoreBlock]:

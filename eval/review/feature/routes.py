@@ -9,7 +9,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from agent.runlog import RunSummary
-from eval.review.asked import run_of
+from eval.review.asked import label_of, run_of
 from eval.review.device import device_of
 from eval.review.feature import history
 from eval.review.feature.nearest import MOST
@@ -46,7 +46,9 @@ def call(request: Request) -> Response:
     if found is None:
         raise HTTPException(404, f"Feature {feature} has no such call.")
     figures = [history.token_words(found), history.cost_words(found), history.time_words(found)]
-    return page(request, "feature_call.html.j2", run=run, here="labels", feature=feature, call=found, figures=figures)
+    hidden = review_context(request, run, label_of(request, run), feature)["hidden"]
+    context = {"run": run, "feature": feature, "call": found, "figures": figures, "hidden": hidden}
+    return page(request, "feature_call.html.j2", here="labels", **context)
 
 
 def _shown(request: Request, run: RunSummary, neighbours: Sequence[int]) -> Response:
@@ -56,7 +58,8 @@ def _shown(request: Request, run: RunSummary, neighbours: Sequence[int]) -> Resp
         asked = run.features or "none"
         raise HTTPException(404, f"Run {run.run_id} has nothing on feature {feature}; it was asked for {asked}.")
     review = review_context(request, run, view.row, feature)
-    return page(request, "feature.html.j2", here="labels", view=view, **review)
+    explorable = _has_subject(site_of(request), str(run.subject["fingerprint"]))
+    return page(request, "feature.html.j2", here="labels", view=view, explorable=explorable, **review)
 
 
 def _feature(request: Request) -> int:
@@ -69,9 +72,13 @@ def _feature(request: Request) -> int:
 
 async def _neighbours(site: Site, feature: int, fingerprint: str) -> list[int]:
     """By the loaded subject's decoder, if it is the one that the run was about."""
-    if site.subject is None or site.subject.card.fingerprint != fingerprint:
+    if site.subject is None or not _has_subject(site, fingerprint):
         return []
     return await device_of(site.subject).nearest(feature, MOST)
+
+
+def _has_subject(site: Site, fingerprint: str) -> bool:
+    return site.subject is not None and site.subject.card.fingerprint == fingerprint
 
 
 _AT = "/runs/{run_id:int}/features/{feature:int}"

@@ -18,6 +18,7 @@ from probes.examples import Example, Split
 SHADES = 10
 TOKEN_CHARS = 200
 FIRES_ON = 6
+_LINE_END = "↵"
 _RIGHT, _WRONG = " right", " wrong"
 """What fuzzing appends to a text's key: how its tokens were marked."""
 
@@ -37,6 +38,8 @@ class Text:
     """A stretch of text around its peak."""
 
     tokens: tuple[Shaded, ...]
+    at: int
+    """The token with the peak; texts stand aligned on it."""
     peak: float
     split: Split
     kind: str
@@ -120,6 +123,7 @@ def _text(example: Example, split: Split, top: float, mistakes: Mistakes) -> Tex
     pairs = zip(excerpt.tokens, excerpt.activations, strict=True)
     return Text(
         tokens=tuple(_shaded(token, activation, top) for token, activation in pairs),
+        at=max(range(len(excerpt.activations)), key=excerpt.activations.__getitem__, default=0),
         peak=example.peak,
         split=split,
         kind=example.kind,
@@ -131,7 +135,8 @@ def _text(example: Example, split: Split, top: float, mistakes: Mistakes) -> Tex
 
 
 def _shaded(token: str, activation: float, top: float) -> Shaded:
-    words = printable(token if len(token) <= TOKEN_CHARS else f"{token[:TOKEN_CHARS]}… ({len(token):,} characters)")
+    short = token if len(token) <= TOKEN_CHARS else f"{token[:TOKEN_CHARS]}… ({len(token):,} characters)"
+    words = _LINE_END.join(map(printable, short.split("\n")))
     if activation <= 0 or top <= 0:
         return Shaded(words, 0, "")
     return Shaded(words, max(1, min(SHADES, round(SHADES * activation / top))), f"{activation:.3g}")

@@ -14,7 +14,7 @@ from agent.runlog import CorpusRow, LabelRow, RunLog, RunSummary, ScoreRow, Scor
 from agent.store.related import labels_elsewhere
 from eval.review.feature import history, texts
 from eval.review.feature.evidence import Shown, citations, shown
-from eval.review.feature.figures import Column, ScoreBlock, histogram, score_blocks
+from eval.review.feature.figures import Column, Headline, ScoreBlock, headline, histogram, score_blocks
 from eval.review.feature.nearest import Nearest, nearest_labels
 from probes.examples import Activity, Baseline, Collected, Split
 
@@ -43,6 +43,7 @@ class Scored:
 
     judge: str
     blocks: list[ScoreBlock]
+    main: Headline | None
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,8 @@ class FeatureView:
     feature: int
     row: LabelRow | None
     cited: list[Line]
+    leading: frozenset[str]
+    """Names of the pieces of evidence that are shown at once: those of the first round, and what the label rests on."""
     rounds: list[history.Round]
     judged: list[history.CallLine]
     evidence: Shown
@@ -77,16 +80,18 @@ def feature_view(log: RunLog, run: RunSummary, feature: int, neighbours: Sequenc
     corpus = _corpus(log, fingerprint, feature, scoring)
     found = {} if corpus is None else _by_split(log, corpus.corpus_id, feature)
     examples = {split: side.examples for split, side in found.items()}
+    rests_on = row.evidence if row else ()
     return FeatureView(
         run=run,
         feature=feature,
         row=row,
-        cited=citations(row.evidence, rounds, float(run.subject["default_scale"])) if row else [],
+        cited=citations(rests_on, rounds, float(run.subject["default_scale"])),
+        leading=evidence.first_round | {line.partition(".")[0] for line in rests_on},
         rounds=history.rounds_of(evidence.names, calls),
         judged=history.judging_calls(calls),
         evidence=evidence,
         texts=_texts(corpus.source, found, texts.mistakes_of(scores)) if corpus and found else None,
-        scored=Scored(scoring.judge, score_blocks(scores)) if scoring else None,
+        scored=_scored(scoring.judge, scores) if scoring else None,
         nearest=nearest_labels(log, row, run.run_id, feature, chain(*examples.values()), neighbours),
         elsewhere=log.ask(labels_elsewhere, run.run_id, fingerprint, feature),
         neuronpedia=neuronpedia_page(run.subject.get("neuronpedia"), feature),
@@ -102,6 +107,11 @@ def _scores(log: RunLog, run_id: int, row: LabelRow | None) -> tuple[ScoringRow 
     """The latest scoring that has scores of the label, and these."""
     scored = log.latest_scores(run_id, row.label_id) if row else None
     return scored or (None, [])
+
+
+def _scored(judge: str, scores: Sequence[ScoreRow]) -> Scored:
+    blocks = score_blocks(scores)
+    return Scored(judge, blocks, headline(blocks))
 
 
 def _corpus(log: RunLog, fingerprint: str, feature: int, scoring: ScoringRow | None) -> CorpusRow | None:

@@ -1,16 +1,22 @@
 // Keys of a page. An element says `data-key="a" data-help="accept"`: the key clicks it, or focuses it where one writes.
-// A script binds what has no element. `?` lists them all.
+// Several keys may do the same: `data-key="] j"`. A script binds what has no element. `?` lists them all.
+
+const SAID_MS = 3000;
 
 const bound = new Map();
+let silence = 0;
 
 /** Lets `key` do `action`, called with the event. */
 export function bind(key, help, action) {
   bound.set(key, { help, action });
 }
 
-/** Shows a sentence to everyone, screen readers too. */
+/** Shows a sentence to everyone, screen readers too, for a while. */
 export function say(sentence) {
-  document.getElementById("said").textContent = sentence;
+  const place = document.getElementById("said");
+  place.textContent = sentence;
+  clearTimeout(silence);
+  silence = setTimeout(() => (place.textContent = ""), SAID_MS);
 }
 
 const WRITES = "input, textarea, select";
@@ -18,7 +24,7 @@ const WRITES = "input, textarea, select";
 function pressed(event) {
   if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing) return;
   if (event.target.closest?.(WRITES)) {
-    if (event.key === "Escape") event.target.blur();
+    if (event.key === "Escape") leave(event.target);
     return;
   }
   if (document.querySelector("dialog[open]")) return;
@@ -29,30 +35,45 @@ function pressed(event) {
   }
 }
 
+// Out of a field, and out of the panel that was opened for it.
+function leave(field) {
+  field.blur();
+  const panel = field.closest("details.panel");
+  if (panel) panel.open = false;
+}
+
 function elementAction(key) {
-  const element = [...document.querySelectorAll("[data-key]")].find((one) => one.dataset.key === key);
+  const element = [...document.querySelectorAll("[data-key]")].find((one) => one.dataset.key.split(" ").includes(key));
   if (!element || element.disabled) return null;
-  if (element.closest("details:not([open])")) element.closest("details").open = true;
+  if (element.matches("summary")) return () => open(element.parentElement);
   return element.matches(WRITES) ? () => element.focus() : () => element.click();
+}
+
+function open(panel) {
+  panel.open = true;
+  panel.querySelector(WRITES)?.focus();
 }
 
 function openHelp() {
   const help = document.getElementById("help");
-  const lines = [...document.querySelectorAll("[data-key][data-help]")].map((one) => [one.dataset.key, one.dataset.help]);
-  const all = [...lines, ...[...bound].map(([key, { help }]) => [key, help])];
-  help.querySelector("dl").replaceChildren(
-    ...all.map(([key, words]) => {
-      const line = document.createElement("div");
-      const [name, meaning] = [document.createElement("dt"), document.createElement("dd")];
-      const cap = document.createElement("kbd");
-      cap.textContent = key;
-      name.append(cap);
-      meaning.textContent = words;
-      line.append(name, meaning);
-      return line;
-    }),
-  );
+  const elements = [...document.querySelectorAll("[data-key][data-help]")];
+  const lines = elements.map((one) => [one.dataset.key.split(" "), one.dataset.help]);
+  const all = [...lines, ...[...bound].map(([key, { help }]) => [[key], help])];
+  help.querySelector("dl").replaceChildren(...all.map(([keys, words]) => line(keys, words)));
   help.showModal();
+}
+
+function line(keys, words) {
+  const made = document.createElement("div");
+  const [name, meaning] = [document.createElement("dt"), document.createElement("dd")];
+  for (const key of keys) {
+    const cap = document.createElement("kbd");
+    cap.textContent = key;
+    name.append(cap, " ");
+  }
+  meaning.textContent = words;
+  made.append(name, meaning);
+  return made;
 }
 
 bind("?", "this list", openHelp);

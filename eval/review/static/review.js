@@ -1,8 +1,22 @@
-// The review box without reloading the page. Whatever goes wrong, what was typed stays where it is.
+// The review box without reloading the page. A verdict leads on to the next feature; whatever goes wrong, what was typed
+// stays where it is.
 
 import { say } from "./keys.js";
 
-const SAID = { accept: "Accepted.", reject: "Rejected.", flag: "Flagged.", edit: "Edit kept.", note: "Note kept.", undo: "Taken back." };
+const SAID = { accept: "accepted", reject: "rejected", flag: "flagged", edit: "edited", note: "has your note", undo: "as before" };
+const LAST = "last-judged"; // where the verdict was given that led here, so that it can be taken back from here
+
+export async function post(action, fields, part) {
+  const answer = await fetch(action, { method: "POST", body: new URLSearchParams(fields), headers: { "X-Part": part } });
+  const text = await answer.text();
+  if (answer.ok) return text;
+  const isPlain = answer.headers.get("content-type").startsWith("text/plain");
+  throw new Error(isPlain ? text : `The server refused (${answer.status}).`);
+}
+
+export function words(error) {
+  return error instanceof TypeError ? "The server does not answer; is interpret serve still running?" : error.message;
+}
 
 async function send(event) {
   const form = event.target;
@@ -10,22 +24,38 @@ async function send(event) {
   if (!box) return;
   event.preventDefault();
   const verdict = event.submitter?.value ?? form.querySelector("button").value;
-  const body = new URLSearchParams(new FormData(form));
-  body.set("verdict", verdict);
   box.setAttribute("aria-busy", "true");
   try {
-    const answer = await fetch(form.action, { method: "POST", body, headers: { "X-Part": "review" } });
-    const text = await answer.text();
-    if (!answer.ok) throw new Error(answer.headers.get("content-type").startsWith("text/plain") ? text : `The server refused (${answer.status}).`);
+    if (verdict === "undo" && box.dataset.undoable === "false" && (await undoLast())) return;
+    const text = await post(form.action, { ...Object.fromEntries(new FormData(form)), verdict }, "review");
     if (box.hasAttribute("data-hidden")) return location.reload();
-    replace(box, text, verdict);
+    if (!leadsOn(box, form, verdict)) replace(box, text, verdict);
   } catch (error) {
     const fault = box.querySelector("[data-fault]");
-    fault.textContent = error instanceof TypeError ? "The server does not answer; is interpret serve still running?" : error.message;
+    fault.textContent = words(error);
     fault.hidden = false;
   } finally {
     box.removeAttribute("aria-busy");
   }
+}
+
+// After accept and reject, to the next feature, if there is one.
+function leadsOn(box, form, verdict) {
+  const next = box.querySelector('a[rel="next"]');
+  if (!next || (verdict !== "accept" && verdict !== "reject")) return false;
+  const said = `Feature ${box.dataset.feature} ${SAID[verdict]}; u takes that back.`;
+  sessionStorage.setItem(LAST, JSON.stringify({ said, action: form.action, page: location.href, on: next.href }));
+  location.assign(next.href);
+  return true;
+}
+
+async function undoLast() {
+  const last = JSON.parse(sessionStorage.getItem(LAST) ?? "null");
+  if (last?.on !== location.href) return false;
+  await post(last.action, { verdict: "undo" }, "review");
+  sessionStorage.removeItem(LAST);
+  location.assign(last.page);
+  return true;
 }
 
 function replace(box, text, verdict) {
@@ -36,7 +66,16 @@ function replace(box, text, verdict) {
   const note = fresh.querySelector("#review-note");
   if (note) note.value = draft;
   if (focused?.matches("button")) fresh.querySelector(`button[value="${CSS.escape(focused.value)}"]`)?.focus();
-  if (fresh.querySelector("[data-fault]").hidden) say(SAID[verdict]);
+  if (fresh.querySelector("[data-fault]").hidden) say(`Feature ${fresh.dataset.feature} ${SAID[verdict]}.`);
+  retitle(fresh);
+}
+
+// The heading is the label as reviewers would have it.
+function retitle(fresh) {
+  const title = document.getElementById("label-title");
+  if (!title) return;
+  title.textContent = fresh.dataset.wording || title.dataset.label;
+  document.getElementById("machines").hidden = !fresh.dataset.wording;
 }
 
 document.addEventListener("submit", send);
@@ -45,3 +84,5 @@ document.addEventListener("keydown", (event) => {
     event.target.form.requestSubmit();
   }
 });
+const last = JSON.parse(sessionStorage.getItem(LAST) ?? "null");
+if (last?.on === location.href && document.getElementById("review")) say(last.said);
