@@ -41,6 +41,8 @@ _FEATURES = click.option(
 )
 _OF_RUNS = ("runs", "plot", "as_json", "scorers", "seed")
 """What of the options of `interpret compare` is about `--runs`."""
+_OF_LABELS = ("scorers", "texts", "base_url", "concurrency", "budget_usd", "budget_tokens", "answer_tokens", "effort")
+"""What of them is about labels."""
 _RANK = click.option(
     "--rank",
     type=click.Choice(RANKS),
@@ -212,6 +214,7 @@ def score(
 @click.option("--features", metavar="SPEC", help="0-500 (inclusive), 7, 1,5,9-12, all, random:50, @FILE.")
 @click.option("--runs", metavar="N,M", help="Instead, the scores of two scored runs, feature by feature.")
 @click.option("--yes", is_flag=True, help="Make however many trees and lists the grid asks for.")
+@click.option("--dry-run", is_flag=True, help="Say what would be probed and asked, and stop.")
 @click.option("--plot", type=Path, metavar="FILE", help="Draw the comparison, as .png or .svg.")
 @_JSON
 @compare_options
@@ -219,19 +222,22 @@ def compare(
     features: str | None,
     runs: str | None,
     yes: bool,
+    dry_run: bool,
     plot: Path | None,
     as_json: bool,
     settings_file: Path | None,
     **options: Any,
 ) -> int:
-    """Compare settings: under which of them do tree and token list fit a feature's texts better?"""
-    from agent.commands.compare import compare_settings
+    """Compare settings: under which of them do tree and token list fit a feature's texts better, and labels score?"""
+    from agent.commands.compare import Asked, compare_settings
     from agent.commands.compare_grid import grid_of, subjects_of
+    from agent.commands.compare_labels import compare_labels
     from agent.commands.compare_output import Output
     from agent.commands.compare_runs import compare_runs
 
     if (features is None) == (runs is None):
         raise click.UsageError("Give either --features, to compare settings, or --runs, to compare two scored runs.")
+    with_labels = options["llm"] is not None
     grid, options = grid_of(options)
     configs = [resolve(by_key(one), settings_file) for one in subjects_of(options)]
     output = Output(as_json, plot)
@@ -240,12 +246,16 @@ def compare(
             _OF_RUNS, "is about settings to probe, and --runs compares what is scored already; leave it out."
         )
         return compare_runs(configs[0], runs, output)
-    refuse(
-        ["scorers"], "chooses among the scores of --runs N,M; with --features, settings are compared by all measures."
-    )
+    if with_labels:
+        refuse(["as_json"], "prints what needs no labels; interpret compare --runs N,M --json prints the rest.")
+    else:
+        refuse((*_OF_LABELS, "rounds"), "is about labels of each setting; add --llm PROVIDER, or leave it out.")
     if plot is not None and len(configs) > 1:
         raise click.UsageError("--plot draws one subject; name one, what was compared already is in the log.")
-    return compare_settings(configs, features or "", grid, yes, output)
+    status = compare_settings(configs, Asked(features or "", grid, yes, dry_run), output)
+    for config in configs if with_labels else ():
+        status |= compare_labels(config, features or "", grid, dry_run)
+    return status
 
 
 @interpret.command()

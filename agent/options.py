@@ -426,7 +426,7 @@ run_options = _all_of(
 )
 example_options = _all_of(_FILE, _SUBJECT, _EXAMPLES, _SEED, _LOG)
 score_options = _all_of(_FILE, _SUBJECT, _SCORE, _LLM, _SEED, _LOG)
-compare_options = _all_of(_FILE, _SUBJECTS, _GRID, _TREE[1:], _STEERING, _SCORE[:2], _SCORE[3:], _SEED, _LOG)
+compare_options = _all_of(_FILE, _SUBJECTS, _GRID, _TREE[1:], _STEERING, _SCORE, _LLM, _LOOP[:1], _SEED, _LOG)
 fit_options = _all_of(_FILE, _SUBJECT, _VECTOR[:1], _TREE[:1], _SEED, _LOG)
 taxonomy_options = _all_of(_FILE, _SUBJECT, _SEED, _LOG)
 tree_options = _all_of(_FILE, _SUBJECT, _VECTOR, _TREE, _STEERING, _AGREEMENT, _LOG)

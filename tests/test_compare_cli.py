@@ -10,10 +10,13 @@ from pathlib import Path
 import pytest
 
 from agent.cli import main
+from agent.commands.compare_labels import Work
+from agent.config import resolve
 from agent.runlog import RunIdentity, RunLog, ScoringIdentity
 from probes.demo.shipped import load_truth
 from probes.evidence import TokenList, Tree
 from probes.presets import SubjectSource
+from probes.settings import ProbeSettings, VectorSettings
 from probes.subject import load_subject
 from tests.fault_runs import Interpret, commands, environment
 from tests.logged import outcome, score
@@ -179,6 +182,54 @@ class TestTaxonomy:
         assert "interpret compare --features ... makes one" in said(ran.err)
 
 
+class TestLabels:
+    TWO = ("--features", f"{KNOWN[0]},{KNOWN[1]},{KNOWN[2]}", *QUICK, "--llm", "offline", "--rounds", "1")
+
+    def test_each_setting_has_a_run_whose_labels_are_scored_and_compared(self, interpret: Interpret) -> None:
+        dry = interpret("compare", *self.TWO, "--dry-run")
+        assert dry.status == 0, dry.err
+        assert "labels 2 runs, one for each setting, of 3 features" in said(dry.out)
+        assert "6 labels to make, by rules, at no cost" in said(dry.out)
+        with RunLog.open(LOG, read_only=True) as log:
+            assert log.runs() == []
+        ran = interpret("compare", *self.TWO)
+        assert ran.status == 0, ran.err
+        with RunLog.open(LOG, read_only=True) as log:
+            compared, encoder, decoder = log.runs()
+            assert [run.settings["weights_plan"] for run in (encoder, decoder)] == [["encoder"], ["decoder"]]
+            assert [len(log.labels(run.run_id)) for run in (encoder, decoder)] == [3, 3]
+            assert [len(log.scorings(run.run_id)) for run in (encoder, decoder)] == [1, 1]
+        assert compared.explainer == "compare"
+        assert "Labels of decoder against encoder" in ran.out
+        assert re.search(
+            rf"run {encoder.run_id} \(scoring 1\), \d of run {decoder.run_id} \(scoring 2\)", said(ran.out)
+        )
+        assert "0 labels to make" in said(interpret("compare", *self.TWO, "--dry-run").out)
+        again = interpret(*self.TWO[:2], *QUICK, "--rounds", "1", "--weights", "encoder")
+        assert "nothing left to do" in said(again.out), "it is the run that interpret makes of the setting"
+
+    def test_a_budget_is_shared(self) -> None:
+        config = resolve({"budget-usd": 3.0, "budget-tokens": 100})
+        names = {ProbeSettings(vector=VectorSettings(weights=w)): w for w in ("encoder", "decoder", "blend:0.5")}
+        work = Work(config, None, [1], names)  # type: ignore[arg-type]  # which subject does not matter
+        shares = [work.config_of(setting) for setting in names]
+        assert {(one.budget_usd, one.budget_tokens) for one in shares} == {(1.0, 33)}
+        assert [one.weights_plan for one in shares] == [("encoder",), ("decoder",), ("blend:0.5",)]
+
+    @pytest.mark.parametrize(
+        ("options", "sentence"),
+        [
+            (("--budget-usd", "1"), "--budget-usd is about labels of each setting; add --llm PROVIDER"),
+            (("--rounds", "1"), "--rounds is about labels"),
+            (("--llm", "offline", "--json"), "--json prints what needs no labels"),
+        ],
+    )
+    def test_what_would_do_nothing(self, interpret: Interpret, options: tuple[str, ...], sentence: str) -> None:
+        ran = interpret("compare", "--features", "1", *options)
+        assert ran.status == 2
+        assert sentence in said(ran.err)
+
+
 class TestRefusals:
     def test_no_texts(self, interpret: Interpret) -> None:
         ran = interpret("compare", "--features", "0-9", *QUICK, "--log", "other.db")
@@ -235,7 +286,7 @@ class TestRefusals:
     @pytest.mark.parametrize(
         ("options", "sentence"),
         [
-            (("--features", "1", "--scorers", "embedding"), "--scorers chooses among the scores of --runs"),
+            (("--features", "1", "--scorers", "embedding"), "--scorers is about labels of each setting; add --llm"),
             (("--runs", "1,2", "--weights", "encoder"), "--weights is about settings to probe"),
             (("--runs", "1,2", "--no-centroid"), "--no-centroid is about settings to probe"),
             (("--runs", "1,2", "--yes"), "--yes is about"),

@@ -4,6 +4,7 @@ Knows the order of things and what is asked for; the work is in `eval.compare`, 
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
@@ -36,22 +37,37 @@ VERSION = 1
 """Of the measures: where one of them changes, what was measured before is not mixed with what is measured now."""
 
 
-def compare_settings(configs: Sequence[RunConfig], spec: str, grid: Grid, yes: bool, output: Output) -> int:
+@dataclass(frozen=True)
+class Asked:
+    """Which features are compared under which settings."""
+
+    spec: str
+    grid: Grid
+    yes: bool
+    """Whether however many probes the grid asks for are meant."""
+    dry: bool
+    """Whether it is only said what would be done."""
+
+
+def compare_settings(configs: Sequence[RunConfig], asked: Asked, output: Output) -> int:
     """Compares on every subject, prints, and returns the exit status, 0. Raises InterpretError."""
-    grid.check_size()
+    asked.grid.check_size()
     if output.plot is not None:
         from eval.plots import check_picture
 
         check_picture(output.plot)
     screen = console() if not output.as_json else Console(stderr=True, highlight=False, markup=False, emoji=False)
-    show(screen, [_compared(screen, config, spec, grid, yes) for config in configs], output, configs[0].seed)
+    found = [_compared(screen, config, asked) for config in configs]
+    if not asked.dry:
+        show(screen, [item for item in found if item is not None], output, configs[0].seed)
     return 0
 
 
-def _compared(screen: Console, config: RunConfig, spec: str, grid: Grid, yes: bool) -> Compared:
+def _compared(screen: Console, config: RunConfig, asked: Asked) -> Compared | None:
+    """What came of one subject; None where it was only to be said what would be done."""
     subject = load_subject(config.subject)
-    features = parse_features(spec, subject.card.n_features, config.seed)
-    settings = grid.settings(config.probe, subject.card.default_scale)
+    features = parse_features(asked.spec, subject.card.n_features, config.seed)
+    settings = asked.grid.settings(config.probe, subject.card.default_scale)
     if not config.log.exists():
         raise no_examples(config.log, features)
     with RunLog.open(config.log) as log:
@@ -61,8 +77,10 @@ def _compared(screen: Console, config: RunConfig, spec: str, grid: Grid, yes: bo
         comparing = _comparing(config, log, subject, corpus, maxima or {})
         plan = comparing.plan(settings, features)
         todo = _todo_words(len(plan.requests), comparing.tried(plan))
-        _check_size(len(plan.requests), todo, yes)
+        _check_size(len(plan.requests), todo, asked.yes)
         screen.print(facts(_opening(config, subject, corpus, settings, features, todo)))
+        if asked.dry:
+            return None
         place = comparing.begin(features)
         with bar(screen, "trees and lists", len(plan.requests)) as advance:
             for n in comparing.work(plan, place):

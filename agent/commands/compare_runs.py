@@ -48,14 +48,14 @@ def compare_runs(config: RunConfig, wanted: str, output: Output) -> int:
     with RunLog.open(config.log, read_only=True) as log:
         first, second = log.run(first_id), log.run(second_id)
         _check_subjects(first, second)
-        found = _found(log, first, second, config.score.scorers, config.seed)
+        found = found_between(log, first, second, config.score.scorers, config.seed)
     if output.plot is not None and len(found) > 1:
         scorers = ", ".join(item.scorer for item in found)
         raise SettingsError(f"--plot draws one scorer, and both runs have {scorers}; choose one with --scorers.")
     if output.as_json:
         click.echo(json.dumps([asdict(item) for item in found]))
     else:
-        _print(found, first, second)
+        show_found(found, first, second)
     if output.plot is not None:
         _draw(output, found[0], first, second)
     return 0
@@ -78,7 +78,9 @@ def _check_subjects(first: RunSummary, second: RunSummary) -> None:
         )
 
 
-def _found(log: RunLog, first: RunSummary, second: RunSummary, wanted: Sequence[str] | None, seed: int) -> list[Found]:
+def found_between(
+    log: RunLog, first: RunSummary, second: RunSummary, wanted: Sequence[str] | None, seed: int
+) -> list[Found]:
     """Every scorer that both were scored by in the same way, or those asked for. Raises LogError for none."""
     pairs: dict[str, list[tuple[tuple[int, int], Rows, Rows]]] = {}
     for one, other in _matching(log.scorings(first.run_id), log.scorings(second.run_id)):
@@ -132,7 +134,8 @@ def _values(rows: Rows) -> dict[int, float]:
     return {row.feature: row.value for row in rows if row.value is not None}
 
 
-def _print(found: Sequence[Found], first: RunSummary, second: RunSummary) -> None:
+def show_found(found: Sequence[Found], first: RunSummary, second: RunSummary) -> None:
+    """Prints how far the second run is ahead by each scorer."""
     screen = console()
     screen.print(facts([_line(first), _line(second)]))
     screen.print()

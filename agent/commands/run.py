@@ -40,7 +40,7 @@ from probes.subject import Subject, load_subject
 _ROWS = 40
 
 
-class _Screen:
+class RunScreen:
     """Tells how a run goes; a context, so that the bar is gone whatever happens."""
 
     def __init__(self, console: Console, features: Sequence[int]) -> None:
@@ -65,7 +65,7 @@ class _Screen:
         """What is in flight will be finished."""
         self._console.print(finishing(reason))
 
-    def __enter__(self) -> "_Screen":
+    def __enter__(self) -> "RunScreen":
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -125,7 +125,7 @@ def _run(
     material: ShownTexts | None,
     maxima: Maxima | None,
 ) -> int:
-    with _Screen(screen, features) as watch:
+    with RunScreen(screen, features) as watch:
         try:
             run = run_features(config, subject, explainer, log, features, new, watch, material=material, maxima=maxima)
             report = asyncio.run(run)
