@@ -387,6 +387,7 @@ _EXAMPLES = (
     _setting("examples", "text_key", "The key or column that holds a text.", metavar="KEY"),
     _setting("examples", "tokens", "Most tokens to read.", int, metavar="N"),
     _setting("examples", "context", "Tokens that the model reads at a time.", int, metavar="N"),
+    _setting("score", "embedder", "A sentence-transformers model to find similar texts by.", metavar="MODEL"),
 )
 _SCORE = (
     _setting(

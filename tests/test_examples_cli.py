@@ -26,7 +26,7 @@ from tests.subjects import D_MODEL, sae_config
 
 pytestmark = pytest.mark.usefixtures("own_folder")
 
-DEMO = ("--tokens", "3000")
+DEMO = ("--tokens", "6000")
 KNOWN = sorted(load_truth().features)[:3]
 OPTIONS = ("--features", ",".join(map(str, KNOWN)))
 
@@ -46,11 +46,11 @@ class TestDemo:
         assert heads[:7] == ["subject", "features", "corpus", "log", "self-check", "read", "features"]
         assert "too few to tell" not in ran.out
         assert re.search(r"explained variance 0\.\d{3}, [\d,]+ tokens", said(ran.out))
-        assert "3,000 tokens of" in ran.out
+        assert "6,000 tokens of" in ran.out
         scored = interpret("score")
         assert scored.status == 0, scored.err
         assert re.search(r"run\s+1, 3 labels of 3 features, explainer by hand", scored.out)
-        assert re.search(r"examples\s+1: demo, 3,000 tokens, collected", scored.out)
+        assert re.search(r"examples\s+1: demo, 6,000 tokens, collected", scored.out)
         assert re.search(r"scorers\s+embedding +\n", scored.out)
         assert "judge" not in scored.out
         for words in ("the run's label", "known concept's name", "top tokens only", "another feature's"):
@@ -229,6 +229,15 @@ class TestCorpora:
             texts = [log.collected(corpus_id, 0) for corpus_id in (1, 2)]
         said_of = [{word for e in found.examples if found for word in e.text.split()} for found in texts if found]
         assert [("cat" in words, "dog" in words) for words in said_of] == [(True, False), (False, True)]
+
+    def test_an_embedder_that_cannot_be_had_is_said_before_anything_is_read(
+        self, interpret: Interpret, tiny: list[str]
+    ) -> None:
+        write(Path("corpus.jsonl"), CATS)
+        ran = interpret("examples", "--features", "0", *tiny, "--corpus", "corpus.jsonl", "--embedder", "no-such-model")
+        assert (ran.status, ran.err.count("\n")) == (2, 1)
+        assert "Embedding with no-such-model needs sentence-transformers" in ran.err
+        assert "self-check" not in ran.out
 
     def test_a_few_tokens_are_said_to_be_few(self, interpret: Interpret, tiny: list[str]) -> None:
         write(Path("corpus.jsonl"), CATS)

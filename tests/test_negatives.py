@@ -19,10 +19,10 @@ from eval.collect.negatives import (
     N_SIMILAR,
     Negatives,
     PoolFirings,
-    Texts,
     nearest,
     pool_firings,
 )
+from eval.collect.similar import Texts
 from eval.collect.windows import first_ids, special_ids
 from probes.activations import residual
 from probes.examples import Example
@@ -241,6 +241,21 @@ class TestSimilar:
             texts = {example.text for example in found.features[feature].examples}
             strange = [place for place in alone if "".join(found.pool.windows[place].tokens) not in texts]
             assert of_kind["similar"] == everything.most_similar(own, strange)[:N_SIMILAR]
+
+    def test_an_embedder_ranks_texts_by_what_it_makes_of_them(self, found: Collection, firings: PoolFirings) -> None:
+        """Its vectors are lengths of texts, in two ways: the texts about as long as the feature's own are nearest."""
+
+        def embed(texts: Sequence[str]) -> np.ndarray:
+            angles = np.array([len(text) for text in texts]) / 200
+            return 3 * np.stack([np.cos(angles), np.sin(angles)], axis=1)
+
+        own = [example for example in found.features[3].examples if 4 < len(example.text) < 9]
+        chosen = Negatives(found.pool, firings, 0, embed).of(3, own, [])
+        lengths = [len(example.text) for example in chosen if example.kind == "similar"]
+        others = [len(example.text) for example in chosen if example.kind == "random"]
+        middle = np.mean([len(example.text) for example in own])
+        assert len(lengths) == N_SIMILAR
+        assert np.abs(np.array(lengths) - middle).max() < np.abs(np.array(others) - middle).mean()
 
 
 _KINDS = ("random", "similar", "neighbour")

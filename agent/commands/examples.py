@@ -23,7 +23,9 @@ from eval.collect.content import content_of
 from eval.collect.corpora import Faults, content, documents
 from eval.collect.corpus_pass import Collection, CollectSettings
 from eval.collect.examples import Harvested, harvest, imported
+from eval.collect.similar import Embed
 from eval.collect.windows import special_ids
+from eval.embedders import SentenceEmbedder
 from eval.errors import ExamplesError
 from eval.readers import Reading, read_examples
 from eval.readers.base import Vocabulary
@@ -63,7 +65,7 @@ def gather_examples(config: RunConfig, spec: str, imported: str | None, form: st
 
 def _from_corpus(screen: Console, config: RunConfig, log: RunLog, subject: Subject, features: Sequence[int]) -> None:
     wanted = config.examples
-    how = {**wanted.model_dump(mode="json"), "content": content(wanted.corpus)}
+    how = {**wanted.model_dump(mode="json"), "content": content(wanted.corpus), **_similarity(config)}
     identity = _identity(config, subject, wanted.corpus, how)
     there = _in_log(log, identity)
     todo = [feature for feature in features if feature not in there]
@@ -98,10 +100,13 @@ def _pass(
     """What a pass over the corpus finds, and whether Ctrl-C cut it off."""
     wanted = config.examples
     settings = CollectSettings(n_tokens=wanted.tokens, context=wanted.context, seed=config.seed)
+    embed = _embed(config)
     texts = documents(wanted.corpus, faults, wanted.text_key, config.seed)
     with stoppable(lambda: screen.print(Text(_STOPPING))) as stops, bars(screen) as progress:
         try:
-            collection, found = harvest(subject, texts, todo, settings, Watch(screen, progress, wanted.tokens, stops))
+            collection, found = harvest(
+                subject, texts, todo, settings, Watch(screen, progress, wanted.tokens, stops), embed
+            )
         except KeyboardInterrupt:
             raise Interrupted(_NOTHING_KEPT) from None
         if stops() and not collection.n_tokens:
@@ -172,7 +177,7 @@ def _from_files(
     form: str | None,
 ) -> None:
     reading = _read(config, subject, features, path, form, str(path))
-    how: dict[str, object] = {"path": str(path), "content": content_of(files_in(path, ""))}
+    how: dict[str, object] = {"path": str(path), "content": content_of(files_in(path, "")), **_similarity(config)}
     _keep(screen, config, log, subject, features, reading, how)
 
 
@@ -204,7 +209,7 @@ def _keep(
 ) -> None:
     """Stores what was read, and tells of it."""
     identity = _identity(config, subject, reading.source, how)
-    found = imported(subject, reading.features, config.seed)
+    found = imported(subject, reading.features, config.seed, _embed(config))
     _store(screen, log, lambda: log.begin_corpus(identity), found, len(reading.features))
     screen.print(facts([*reading_lines(reading, len(features)), *fault_lines(reading.faults, len(reading.faults))]))
     screen.print(Text(_next_step(config)))
@@ -218,6 +223,15 @@ def _check_source(subject: Subject, source: str) -> None:
             f"Examples of {source} are not of {subject.card.name}, which is {page}; name their subject with --subject, "
             "or with --model and --sae."
         )
+
+
+def _similarity(config: RunConfig) -> dict[str, object]:
+    """What else decides which silent texts are similar ones."""
+    return {"embedder": config.score.embedder} if config.score.embedder else {}
+
+
+def _embed(config: RunConfig) -> Embed | None:
+    return SentenceEmbedder(config.score.embedder).encode if config.score.embedder else None
 
 
 def _identity(config: RunConfig, subject: Subject, source: str, settings: dict[str, object]) -> CorpusIdentity:

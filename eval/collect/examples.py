@@ -15,6 +15,7 @@ from eval.collect.corpora import Document
 from eval.collect.corpus_pass import SILENT, Collection, CollectSettings, PassWatch, Pool, PoolWindow, collect
 from eval.collect.negatives import N_PER_NEIGHBOUR, Negatives, PoolFirings, nearest, pool_firings
 from eval.collect.own_texts import check_own
+from eval.collect.similar import Embed
 from eval.collect.split import split_of, without_duplicates
 from eval.collect.token_text import Spelling
 from probes.examples import Collected, Example, Split
@@ -52,15 +53,17 @@ def harvest(
     features: Sequence[int],
     settings: CollectSettings,
     watch: PassWatch = SILENT,
+    embed: Embed | None = None,
 ) -> tuple[Collection, Iterator[Harvested]]:
     """The pass, and then each feature with its negatives. Raises ExamplesError.
 
     Neighbours are read beside the features, as many as cost little, for texts that fire them and not the features.
+    `embed` finds the texts that are similar to a feature's own.
     """
     neighbours = nearest(subject.sae, features)
     found = collect(subject, documents, _with_neighbours(features, neighbours), settings, watch)
     asked_for = replace(found, features={feature: found.features[feature] for feature in features})
-    return asked_for, _with_negatives(subject, asked_for, neighbours, found.features, settings.seed)
+    return asked_for, _with_negatives(subject, asked_for, neighbours, found.features, settings.seed, embed)
 
 
 def _with_neighbours(features: Sequence[int], neighbours: Mapping[int, Sequence[int]]) -> list[int]:
@@ -71,7 +74,9 @@ def _with_neighbours(features: Sequence[int], neighbours: Mapping[int, Sequence[
     return [*features, *islice((other for other in others if other not in neighbours), room)]
 
 
-def imported(subject: Subject, found: Mapping[int, Collected], seed: int) -> Iterator[Harvested]:
+def imported(
+    subject: Subject, found: Mapping[int, Collected], seed: int, embed: Embed | None = None
+) -> Iterator[Harvested]:
     """Each feature of other tools' files, which hold few texts on which it is silent: those of the other features are
     read by the subject, and where the feature does not fire on one, that is a negative. Raises ExamplesError where they
     are of another subject."""
@@ -83,7 +88,7 @@ def imported(subject: Subject, found: Mapping[int, Collected], seed: int) -> Ite
     neighbours = nearest(subject.sae, features)
     firings = _firings(subject, windows, features, neighbours)
     peaks = firings.peaks[:, [firings.place[feature] for feature in features]]
-    return _each(found, neighbours, Negatives(Pool(windows, features, peaks), firings, seed), seed)
+    return _each(found, neighbours, Negatives(Pool(windows, features, peaks), firings, seed, embed), seed)
 
 
 def _windows(subject: Subject, examples: Sequence[Example], seed: int) -> tuple[PoolWindow, ...]:
@@ -106,11 +111,12 @@ def _with_negatives(
     neighbours: Mapping[int, Sequence[int]],
     read: Mapping[int, Collected],
     seed: int,
+    embed: Embed | None,
 ) -> Iterator[Harvested]:
     rare = _rare(collection.pool, {other for others in neighbours.values() for other in others})
     beside = [window for other in rare if other in read for window in _strongest(read[other])]
     firings = _firings(subject, [*collection.pool.windows, *beside], [*collection.features], neighbours)
-    yield from _each(collection.features, neighbours, Negatives(collection.pool, firings, seed), seed)
+    yield from _each(collection.features, neighbours, Negatives(collection.pool, firings, seed, embed), seed)
 
 
 def _rare(pool: Pool, features: AnyOf[int]) -> list[int]:

@@ -13,6 +13,7 @@ from jaxtyping import Float
 from scipy.sparse import csr_matrix
 
 from eval.collect.corpus_pass import Pool, PoolWindow
+from eval.collect.similar import Embed, Embedded, Similarity, Texts
 from eval.collect.windows import first_ids, special_ids
 from probes.activations import feature_activations
 from probes.columns import Columns
@@ -76,13 +77,17 @@ def pool_firings(subject: Subject, windows: Sequence[PoolWindow], features: Iter
 class Negatives:
     """Chooses from a pool, for one feature after the other."""
 
-    def __init__(self, pool: Pool, firings: PoolFirings, seed: int) -> None:
+    def __init__(self, pool: Pool, firings: PoolFirings, seed: int, embed: Embed | None = None) -> None:
         """`firings` are of the pool's windows, for all features to choose for and their neighbours; windows behind
-        those are of texts that are known to fire neighbours, and serve as nothing else."""
+        those are of texts that are known to fire neighbours, and serve as nothing else. `embed` finds similar texts,
+        which are else those with the same words."""
         self._pool = pool
         self._firings = firings
         self._joined = ["".join(window.tokens) for window in firings.windows]
-        self._texts = Texts([window.token_ids for window in pool.windows])
+        texts = self._joined[: len(pool.windows)]
+        self._similarity: Similarity = (
+            Texts([window.token_ids for window in pool.windows]) if embed is None else Embedded(embed, texts)
+        )
         self._seed = seed
 
     def of(self, feature: int, activating: Sequence[Example], neighbours: Sequence[int]) -> list[Example]:
@@ -100,8 +105,7 @@ class Negatives:
         rest = sorted({*free}.difference(drawn))
         beside = [place for place in quiet if place >= n_pool]
         hard = dict(_on_neighbours(feature, neighbours, [*rest, *beside], self._firings))
-        own = [example.token_ids for example in activating if example.token_ids]
-        similar = self._texts.most_similar(own, [place for place in rest if place not in hard])[:N_SIMILAR]
+        similar = self._similarity.to(activating, [place for place in rest if place not in hard])[:N_SIMILAR]
         windows = self._pool.windows
         return [
             *(_silent(feature, "random", windows[place]) for place in drawn),
@@ -115,40 +119,6 @@ class Negatives:
         own = {example.text for example in activating}
         places = np.flatnonzero(quiet).tolist()
         return [place for place in places if self._joined[place] not in own]
-
-
-class Texts:
-    """Token ids by tf-idf: tf as 1 + log count, idf as log((1 + n) / (1 + texts with it)) (Salton and Buckley 1988)."""
-
-    def __init__(self, texts: Sequence[Sequence[int]]) -> None:
-        self._column = {token: place for place, token in enumerate(sorted({t for text in texts for t in text}))}
-        counts = self._counts(texts)
-        in_texts = np.asarray((counts > 0).sum(axis=0)).ravel()
-        self._idf = np.log((1 + len(texts)) / (1 + in_texts))
-        self._unit = self._weighted(counts)
-
-    def most_similar(self, own: Sequence[Sequence[int]], among: Sequence[int]) -> list[int]:
-        """Those `among` the texts, by place, in the falling order of their cosine with the mean of `own`."""
-        if not own or not among:
-            return []
-        query = np.asarray(self._weighted(self._counts(own)).mean(axis=0)).ravel()
-        cosines = self._unit[list(among)] @ query
-        return [among[place] for place in np.argsort(-cosines, kind="stable").tolist()]
-
-    def _counts(self, texts: Sequence[Sequence[int]]) -> csr_matrix:
-        """Texts by known tokens."""
-        known = [[self._column[token] for token in text if token in self._column] for text in texts]
-        rows = np.repeat(np.arange(len(texts)), [len(text) for text in known])
-        columns = np.concatenate([np.asarray(text, dtype=np.int64) for text in known])
-        return csr_matrix((np.ones(len(rows)), (rows, columns)), shape=(len(texts), len(self._column)))
-
-    def _weighted(self, counts: csr_matrix) -> csr_matrix:
-        """With rows of length 1, or 0 where nothing in a text is known."""
-        weighted = counts.copy()
-        weighted.data = 1 + np.log(weighted.data)
-        weighted = weighted.multiply(self._idf).tocsr()
-        lengths = np.sqrt(np.asarray(weighted.multiply(weighted).sum(axis=1)).ravel())
-        return weighted.multiply((1 / np.where(lengths > 0, lengths, 1))[:, None]).tocsr()
 
 
 def _batch_activations(
