@@ -126,25 +126,57 @@ def test_the_list_stands_in_for_the_drawing_without_scripts(browser: Browser, ad
         expect(page.locator(".texts .text").first).to_be_visible()
 
 
-def test_a_review_is_given_and_taken_back_by_key(page: Page, path: Path) -> None:
+def test_a_verdict_leads_on_and_is_taken_back_from_there(page: Page, path: Path, address: str) -> None:
     page.keyboard.press("a")
-    expect(page.locator("#review-title")).to_contain_text("accepted")
+    expect(page).to_have_url(f"{address}/runs/1/features/8")
+    expect(page.locator("#said")).to_have_text("Feature 5 accepted; u takes that back.")
     page.keyboard.press("u")
+    expect(page).to_have_url(address + PAGE)
     expect(page.locator("#review-title")).not_to_contain_text("accepted")
+    assert reviews_of(path) == [("accept", "ann", True)]
+
+
+def test_an_edit_is_the_heading_from_then_on(page: Page, path: Path) -> None:
     page.keyboard.press("e")
     page.keyboard.press("Control+A")
     page.keyboard.type("dogs and hounds")
     page.keyboard.press("Enter")
     expect(page.locator("#review-title")).to_contain_text("edited")
+    expect(page.locator("h1")).to_have_text("dogs and hounds")
+    expect(page.locator("#machines")).to_have_text("the explainer said dogs")
+    expect(page.locator("#review-label")).to_have_value("dogs and hounds")
+    page.keyboard.press("u")
+    expect(page.locator("h1")).to_have_text("dogs")
+    expect(page.locator("#machines")).to_be_hidden()
+    assert reviews_of(path) == [("edit", "ann", True)]
 
+
+def test_a_flag_and_a_note_stay_on_the_page(page: Page, path: Path, address: str) -> None:
+    page.keyboard.press("f")
+    expect(page.locator("#review-title")).to_contain_text("flagged")
+    page.keyboard.press("n")
+    page.keyboard.type("a second look")
+    page.keyboard.press("Control+Enter")
+    expect(page.locator("#said")).to_have_text("Feature 5 has your note.")
+    expect(page).to_have_url(address + PAGE)
+    assert [verdict for verdict, _, _ in reviews_of(path)] == ["flag", "note"]
+    expect(page.locator("#said")).to_be_empty()  # after a while
+
+
+def test_blind_a_verdict_stays_to_show_what_was_hidden(page: Page, address: str) -> None:
+    page.keyboard.press("b")
+    expect(page.locator(".headline")).to_have_count(0)
+    page.wait_for_load_state()
+    page.keyboard.press("a")
+    expect(page.locator(".headline")).to_be_visible()
+    expect(page).to_have_url(address + PAGE)
+
+
+def reviews_of(path: Path) -> list[tuple[str, str, bool]]:
     with RunLog.open(path, read_only=True) as log:
         row = log.labels(1, features=[FEATURE])[0]
-        reviews = log.reviews_of(row.label_id)
-    assert row.label == "dogs"
-    assert [(review.verdict, review.reviewer, bool(review.undone)) for review in reviews] == [
-        ("accept", "ann", True),
-        ("edit", "ann", False),
-    ]
+        assert row.label == "dogs"
+        return [(one.verdict, one.reviewer, one.undone) for one in log.reviews_of(row.label_id)]
 
 
 def test_keys_lead_to_the_next_feature_and_to_help(page: Page, address: str) -> None:
@@ -153,6 +185,9 @@ def test_keys_lead_to_the_next_feature_and_to_help(page: Page, address: str) -> 
     page.keyboard.press("Escape")
     page.keyboard.press("]")
     expect(page).to_have_url(f"{address}/runs/1/features/8")
+    page.wait_for_load_state()
+    page.keyboard.press("k")
+    expect(page).to_have_url(address + PAGE)
 
 
 OVERFLOWING = """
@@ -175,6 +210,7 @@ def test_a_tree_fits_its_box_at_first_draw(browser: Browser, tmp_path: Path, wid
         opened(browser, address, width=width) as page,
     ):
         page.goto(address + PAGE)
+        page.locator("figure.tree").scroll_into_view_if_needed()
         expect(page.locator(".node").first).to_be_visible()
         assert page.evaluate(OVERFLOWING) == 0
         for _ in range(6):
@@ -193,6 +229,7 @@ def test_a_tree_fits_its_box_at_first_draw(browser: Browser, tmp_path: Path, wid
 def test_words_are_coloured_by_what_they_add(page: Page) -> None:
     """The decoder's tree is twice as probable throughout: its first words add log 2, what follows adds nothing."""
     figure = page.locator("figure.tree").nth(1)
+    figure.scroll_into_view_if_needed()
     words = figure.locator(".node text:not(.share)")
     expect(words.first).to_have_class("more")
     far = [node.evaluate("(one) => one.style.getPropertyValue('--far')") for node in words.all()]
@@ -263,27 +300,3 @@ def test_neuronpedia_is_framed_on_request_only(browser: Browser, tmp_path: Path)
 
     assert before == []
     assert asked == [f"https://neuronpedia.org/gemma-2b/6-res-jb/{FEATURE}?embed=true"]
-
-
-def test_the_table_is_filtered_walked_and_left_by_key(browser: Browser, address: str) -> None:
-    with opened(browser, address) as page:
-        page.goto(f"{address}/runs/1/labels")
-        page.keyboard.press("/")
-        page.keyboard.type("wolves")
-        page.keyboard.press("Enter")
-        expect(page.locator("#labels tbody tr")).to_have_count(1)
-        page.get_by_role("link", name="Clear").click()
-        page.get_by_label("Status").select_option("labelled")
-        page.get_by_role("button", name="Show").click()
-        expect(page.locator("#labels tbody tr")).to_have_count(2)
-        page.wait_for_load_state()
-        page.keyboard.press("j")
-        page.keyboard.press("j")
-        page.keyboard.press("Enter")
-        expect(page).to_have_url(f"{address}/runs/1/features/8?status=labelled")
-        page.wait_for_load_state()  # keys are bound by then
-        page.keyboard.press("[")
-        expect(page).to_have_url(f"{address}{PAGE}?status=labelled")
-        page.wait_for_load_state()
-        page.keyboard.press("t")
-        expect(page).to_have_url(f"{address}/runs/1/labels?status=labelled")

@@ -37,7 +37,7 @@ function strength(tree, place) {
 }
 
 function edge(tree, place, root) {
-  const from = place.parent ? { x: place.parent.x + place.parent.width + 7, y: place.parent.y } : root;
+  const from = place.parent ? { x: place.parent.x + place.parent.width + 12, y: place.parent.y } : root;
   const [to, bend] = [place.x - 5, (place.x - 5 - from.x) / 2];
   const d = `M${from.x} ${from.y}C${from.x + bend} ${from.y} ${to - bend} ${place.y} ${to} ${place.y}`;
   const width = THINNEST_PX + (THICKEST_PX - THINNEST_PX) * strength(tree, place);
@@ -55,7 +55,7 @@ function bar(tree, place, picture) {
 }
 
 function knob(place, picture) {
-  const x = picture.indented ? place.x - 12 : place.x + place.width + 3;
+  const x = picture.indented ? place.x - 12 : place.x + place.width + 8;
   const circle = element("circle", { cx: x, cy: place.y, r: 4, class: place.closed ? "knob closed" : "knob" });
   if (!place.closed || picture.indented) return [circle];
   return [circle, element("text", { x: x + 8, y: place.y, class: "share" }, `+${place.branch.children.length}`)];
@@ -73,7 +73,7 @@ function words(tree, place, picture) {
 }
 
 function node(tree, place, picture) {
-  const [x, width] = picture.indented ? [0, picture.width] : [place.x - 4, place.width + 14];
+  const [x, width] = picture.indented ? [0, picture.width] : [place.x - 4, place.width + 18];
   const box = { x, y: place.y - place.height / 2 + 1, width, height: place.height - 2, rx: 4 };
   const hasBelow = place.branch.children.length > 0;
   return element(

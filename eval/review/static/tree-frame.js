@@ -5,6 +5,7 @@ import { bind } from "./keys.js";
 const STEP = 1.25;
 const [SMALLEST, LARGEST] = [0.4, 4];
 const USUAL_WIDTH_PX = 640; // of a stage that is not on screen yet
+const FULL_SCALE = 1.7;
 const FULL_ROOM = 2.5; // so many times the nodes on a whole screen
 
 const frames = [];
@@ -55,6 +56,14 @@ export class Frame {
   fit() {
     this.scale = 1;
     this.view.fit();
+    if (this.isFull) this.zoom(this.#filling());
+  }
+
+  // How much larger the picture may be on a whole screen.
+  #filling() {
+    const { width, height } = this.view.picture;
+    const room = Math.min(this.stage.clientWidth / width, this.stage.clientHeight / height);
+    return Math.min(Math.max(room, 1), FULL_SCALE);
   }
 
   fill(full = !this.isFull) {

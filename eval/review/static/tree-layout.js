@@ -7,7 +7,7 @@ import { percent, phrase } from "./tree-words.js";
 export const LINE_PX = 16;
 const PAD_PX = 8; // above and below a phrase, together
 const MARGIN_PX = 12;
-const GAP_PX = 32;
+const GAP_PX = 36;
 const HUES = 6;
 const WRAPS_PX = [250, 180, 130]; // the widest line of a phrase, the first that fits is taken
 const FEWER = [1, 0.8, 0.62, 0.48, 0.36]; // of the nodes that were wanted, until the picture fits
@@ -95,7 +95,7 @@ function across(tree, drawn, ruler, wrapPx, isClosed) {
     nDrawn: drawn.nDrawn,
     least: drawn.least,
     indented: false,
-    width: Math.ceil(Math.max(0, ...places.map((one) => one.x + one.width)) + MARGIN_PX + 10),
+    width: Math.ceil(Math.max(0, ...places.map((one) => one.x + one.width)) + MARGIN_PX + 24),
     height: Math.ceil(whole + 2 * MARGIN_PX),
     rootX: MARGIN_PX,
     rootY: roots.length ? (roots[0] + roots.at(-1)) / 2 : MARGIN_PX + LINE_PX,

@@ -4,7 +4,7 @@
 const CHAIN_SHARE = 0.5; // a node and its only drawn child are one phrase from this share of its probability on
 const TOLD_ABOVE = 1; // nats
 
-// The nodes to draw, parents first: those of at least `least`, and of these the `most` probable.
+// The nodes to draw in falling order, so that parents come first: those of at least `least`, of these the `most` probable.
 function kept(tree, least, most) {
   const alive = new Uint8Array(tree.parents.length);
   alive[0] = 1;
@@ -15,9 +15,7 @@ function kept(tree, least, most) {
       nodes.push(node);
     }
   }
-  if (nodes.length <= most) return nodes;
-  nodes.sort((a, b) => tree.probabilities[b] - tree.probabilities[a] || a - b);
-  return nodes.slice(0, most).sort((a, b) => a - b);
+  return nodes.sort((a, b) => tree.probabilities[b] - tree.probabilities[a] || a - b).slice(0, most);
 }
 
 // { children, nDrawn }: the root's branches. A branch is a phrase, from its `first` node to its `last`.
