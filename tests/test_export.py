@@ -1,8 +1,12 @@
 """`interpret export`: each form holds what the log says, whatever the texts are."""
 
+import base64
 import csv
+import hashlib
 import json
+import re
 from collections.abc import Iterator
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -19,9 +23,11 @@ from eval.errors import ExportError
 from eval.export.csv_table import harmless
 from probes.errors import InterpretError
 from probes.examples import Activity, Collected, Example
+from tests.fakes import DOGS, tree
 from tests.fault_runs import Interpret, commands, environment
 from tests.full_logs import fill, review, scores_of
 from tests.logged import card, identity, outcome, scoring_identity, token_list
+from tests.test_agreement import contrasted
 from tests.trees import NASTY
 
 HOSTILE = [
@@ -237,13 +243,37 @@ class TestHtml:
         assert "fires on 1.0% of 1,000 tokens" in words
         assert {"svg", "mark", "table", "article"} <= set(page.tags)
 
-    def test_it_needs_nothing_else(self, log: Path) -> None:
-        page = Page(exported(log, "out.html"))
-        assert not {"script", "link", "iframe", "object", "embed", "base", "form", "audio", "video"} & set(page.tags)
+    def test_it_needs_nothing_else_and_runs_its_own_script_alone(self, log: Path) -> None:
+        file = exported(log, "out.html")
+        page, plain = Page(file), file.read_text("utf-8")
+        assert not {"link", "iframe", "object", "embed", "base", "form", "audio", "video"} & set(page.tags)
         assert not [name for name, _ in page.attributes if name.startswith("on")]
         places = [value or "" for name, value in page.attributes if name in ("src", "href", "xlink:href", "action")]
         assert places
         assert all(place.startswith("#") for place in places)
+        (script,) = re.findall(r"<script>(.*?)</script>", plain, re.DOTALL)
+        allowed = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+        assert f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{allowed}'; img-src data:" in plain
+
+    def test_a_feature_has_its_best_tree_and_its_scores_beside_controls(self, log: Path) -> None:
+        with RunLog.open(log) as opened:
+            far = contrasted(tree(DOGS, 3), 1e-9, divergence=2.0)
+            opened.add_evidence(1, 3, 2, [replace(far, prompt="the best {ghost}")]).result()
+        page = exported(log, "out.html").read_text("utf-8")
+        dogs = page[page.index("<details>") : page.index("</details>")]
+        assert dogs.count("the best") == 2, "in the title and as a heading of its picture"
+        assert '<circle class="own"' in dogs
+        assert "<title>the label 0.90</title>" in dogs
+        assert "0.90, n = 20" in dogs
+        heads = page[page.index("<thead>") : page.index("</thead>")]
+        assert re.findall(r"<button>(?:<bdi>)?(.*?)<", heads) == [
+            *("feature", "label", "confidence", "detection", "class", "review"),
+        ]
+
+    def test_controls_of_the_scoring_that_is_shown_stand_beside_it(self, path: Path) -> None:
+        fill(path, [3])
+        assert '<circle class="control"' in exported(path, "out.html").read_text("utf-8")
+        assert "<title>another feature&#39;s 0.50</title>" in exported(path, "again.html").read_text("utf-8")
 
     def test_hostile_texts_show_as_text(self, path: Path) -> None:
         for n, text in enumerate(HOSTILE):
@@ -257,7 +287,8 @@ class TestHtml:
         review(path, run_id, 1, "edit", label="</bdi><script>", note="<!-- ")
         file = exported(path, "out.html")
         page, plain = Page(file), file.read_bytes()
-        assert not {"script", "img", "bold"} & set(page.tags)
+        assert not {"img", "bold"} & set(page.tags)
+        assert page.tags.count("script") == 1
         assert all(character.isprintable() or character == "\n" for character in page.text)
         assert b"\0" not in plain
         for text in HOSTILE:
@@ -267,7 +298,7 @@ class TestHtml:
 
     def test_nothing_scored_is_no_picture(self, path: Path) -> None:
         fill(path, [3], scored=False)
-        assert "svg" not in Page(exported(path, "out.html")).tags
+        assert "Means over features" not in exported(path, "out.html").read_text("utf-8")
 
 
 ABOUT = {"source": "a-model/6-res", "method_name": "a-method", "model_name": "a-writer"}

@@ -56,16 +56,21 @@ class Table:
 
 
 def table(exported: Exported) -> Table:
-    """The run as a table; which scores it has is found by reading it once."""
+    """The run as a table; which scores it has is found by reading it first."""
+    latest = latest_scorings(exported)
+    keys = {_key(scored.score) for record in exported.records for scored in record.scores}
+    about = [*_about_labels(exported.reviewed), *_about_reviews(), *_about_scores(sorted(keys, key=_order))]
+    return Table(about, exported, latest)
+
+
+def latest_scorings(exported: Exported) -> dict[str, int]:
+    """Of each scorer, by name, the scoring that used it last."""
     latest: dict[str, int] = {}
-    keys: set[_Key] = set()
     for record in exported.records:
         for scored in record.scores:
             scorer, number = scored.score.scorer, scored.scoring.scoring_id
             latest[scorer] = max(latest.get(scorer, number), number)
-            keys.add(_key(scored.score))
-    about = [*_about_labels(exported.reviewed), *_about_reviews(), *_about_scores(sorted(keys, key=_order))]
-    return Table(about, exported, latest)
+    return dict(sorted(latest.items()))
 
 
 def _about_labels(reviewed: bool) -> list[Column]:

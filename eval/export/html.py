@@ -1,24 +1,36 @@
-"""One HTML file that can be mailed: summary, scores as a picture, labels, a card for each feature.
+"""One HTML file that can be mailed: summary, scores as a picture, a table of labels to search and sort, and features,
+each with its best tree, its scores beside their controls, and its card.
 
-It needs no script, no network and no second file. Texts are printable and escaped; a policy in the page forbids what
-could run all the same.
+It needs no network and no second file. Texts are printable and escaped; a policy in the page allows its own script, by
+its hash, and nothing else that could run.
 """
 
-from collections.abc import Iterator
+from base64 import b64encode
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from hashlib import sha256
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from agent.evidence.branches import Trim
 from agent.runlog import RunSummary
-from eval.export.base import Exported, written
+from agent.terminal.display import VARIANT_WORDS
+from agent.terminal.drawing import tree_svg
+from eval.export.base import Exported, Record, written
 from eval.export.card import Card, card, cut
+from eval.export.columns import latest_scorings
+from eval.export.dots import Dots, dot_plot
 from eval.pictures import score_figure
 from eval.plots import image
+from probes.evidence import Evidence, Tree
 
+_TEMPLATES = Path(__file__).parent / "templates"
 _WORDS_CHARS = 300
+_TREE_NODES = 24
+"""Of a tree that is drawn: some 7 kB for each feature."""
 
 
 @dataclass(frozen=True)
@@ -28,13 +40,24 @@ class _Row:
     feature: int
     label: str
     status: str
-    confidence: str
-    verdict: str
+    cells: Sequence[str]
+    """Under the heads beyond feature and label."""
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A feature below the table."""
+
+    card: Card
+    tree: Markup | None
+    scores: Markup | None
 
 
 def write(exported: Exported, path: Path) -> None:
     """Raises ExportError."""
     run = exported.run
+    latest = latest_scorings(exported)
+    script = (_TEMPLATES / "report.js").read_text("utf-8")
     page = (
         environment()
         .get_template("report.html.j2")
@@ -42,8 +65,11 @@ def write(exported: Exported, path: Path) -> None:
             title=f"Labels of {cut(str(run.subject['name']), 100)}, run {run.run_id}",
             facts=[*_facts(run)],
             picture=_picture(exported),
-            rows=_rows(exported),
-            cards=_cards(exported),
+            heads=["confidence", *(cut(scorer, 60) for scorer in latest), "class", "review"],
+            rows=_rows(exported, latest),
+            parts=_parts(exported, latest),
+            script=Markup(script),  # our own
+            script_hash=b64encode(sha256(script.encode("utf-8")).digest()).decode("ascii"),
         )
     )
     with written(path) as file:
@@ -55,7 +81,7 @@ def write(exported: Exported, path: Path) -> None:
 def environment() -> Environment:
     """Templates for HTML: everything escaped, nothing undefined."""
     return Environment(
-        loader=FileSystemLoader(Path(__file__).parent / "templates", encoding="utf-8"),
+        loader=FileSystemLoader(_TEMPLATES, encoding="utf-8"),
         undefined=StrictUndefined,
         autoescape=True,
         trim_blocks=True,
@@ -87,15 +113,53 @@ def _picture(exported: Exported) -> Markup | None:
     return Markup(svg[svg.index("<svg") :])  # matplotlib's own, its texts escaped
 
 
-def _rows(exported: Exported) -> Iterator[_Row]:
+def _rows(exported: Exported, latest: Mapping[str, int]) -> Iterator[_Row]:
     for record in exported.records:
         label, row = exported.label_of(record), record.label
-        confidence = "" if row.confidence is None else f"{row.confidence:.2f}"
-        verdict = "" if record.review is None else record.review.verdict
-        yield _Row(row.feature, cut(label or "", _WORDS_CHARS), row.status, confidence, verdict)
+        scores = {dots.scorer: dots.own.value for dots in _dots(record, latest)}
+        cells = [
+            _figure(row.confidence),
+            *(_figure(scores.get(scorer)) for scorer in latest),
+            "" if record.sorted_as is None else str(record.sorted_as),
+            "" if record.review is None else record.review.verdict,
+        ]
+        yield _Row(row.feature, cut(label or "", _WORDS_CHARS), row.status, cells)
 
 
-def _cards(exported: Exported) -> Iterator[Card]:
+def _figure(value: float | None) -> str:
+    return "" if value is None else f"{value:.2f}"
+
+
+def _parts(exported: Exported, latest: Mapping[str, int]) -> Iterator[_Part]:
     for record in exported.records:
         feature = record.label.feature
-        yield card(record, exported.label_of(record), exported.evidence(feature), exported.collected(feature))
+        evidence = exported.evidence(feature)
+        yield _Part(
+            card(record, exported.label_of(record), evidence, exported.collected(feature)),
+            _best_tree(evidence),
+            dot_plot([*_dots(record, latest)]),
+        )
+
+
+def _best_tree(evidence: Sequence[Evidence]) -> Markup | None:
+    """The tree that is furthest from what random directions give; the first where none was compared with them."""
+    trees = [item for item in evidence if isinstance(item, Tree)]
+    if not trees:
+        return None
+    best = max(trees, key=lambda tree: -1.0 if tree.contrast is None else tree.contrast.divergence)
+    return Markup(tree_svg(best, Trim(_TREE_NODES)))  # its texts are escaped there
+
+
+def _dots(record: Record, latest: Mapping[str, int]) -> Iterator[Dots]:
+    """Each scorer's latest score of the label on all held-out texts, with the controls of the same scoring."""
+    for scorer, scoring_id in latest.items():
+        mine = [
+            scored.score
+            for scored in record.scores
+            if (scored.score.scorer, scored.scoring.scoring_id, scored.score.part) == (scorer, scoring_id, "held_out")
+        ]
+        own = next((score for score in mine if score.variant == "label"), None)
+        if own is not None:
+            names = {score.variant: cut(VARIANT_WORDS.get(score.variant, score.variant), 60) for score in mine}
+            others = [(names[s.variant], s.value) for s in mine if s.variant != "label" and s.value is not None]
+            yield Dots(cut(scorer, 60), own, others)
