@@ -383,7 +383,12 @@ _RECOMMENDED = (
 )
 _SEED = (_setting("run", "seed", "Of everything drawn at random.", int, metavar="N"),)
 _EXAMPLES = (
-    _setting("examples", "corpus", "demo, a file or folder (.txt, .jsonl, .parquet), or a dataset.", metavar="SOURCE"),
+    _setting(
+        "examples",
+        "corpus",
+        "demo, a file or folder (.txt, .jsonl, .parquet), or a dataset: NAME[:CONFIG][:SPLIT].",
+        metavar="SOURCE",
+    ),
     _setting("examples", "text_key", "The key or column that holds a text.", metavar="KEY"),
     _setting("examples", "tokens", "Most tokens to read.", int, metavar="N"),
     _setting("examples", "context", "Tokens that the model reads at a time.", int, metavar="N"),

@@ -2,6 +2,7 @@
 
 import json
 import re
+import signal
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from agent.commands import examples
 from agent.commands.examples import BASE_URL_VARIABLE
 from agent.runlog import RunLog
 from tests.example_files import SAE, api_record, lines, np_text, plain, write
@@ -184,6 +186,22 @@ class TestNeuronpedia:
         assert asked == [11, 12, 10, 13]
         assert "examples of all 4 features are in the log" in said(interpret(*command, "10-13").out)
         assert stored() == {"neuronpedia:gemma-x/6-res-jb": [10, 11, 12, 13]}
+
+    def test_ctrl_c_keeps_what_was_fetched(
+        self, interpret: Interpret, tiny: list[str], asked: list[int], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        fetch = examples.fetch_record
+
+        def until_twelve(model: str, source: str, index: int, base_url: str) -> bytes:
+            if index == 12:
+                signal.raise_signal(signal.SIGINT)
+            return fetch(model, source, index, base_url)
+
+        monkeypatch.setattr(examples, "fetch_record", until_twelve)
+        ran = interpret("examples", *tiny, "--import", "neuronpedia:gemma-x/6-res-jb", "--features", "10-13")
+        assert (ran.status, asked) == (130, [10, 11])
+        assert "what is done is in the log, the same command goes on from there" in ran.err
+        assert stored() == {"neuronpedia:gemma-x/6-res-jb": [10, 11]}
 
     def test_after_a_few_in_vain_no_more_are_asked_for(
         self, interpret: Interpret, tiny: list[str], asked: list[int]

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from agent.commands.doctor import subject_words
 from agent.commands.examples_screen import Advance, Watch, bars, fault_lines, pass_lines, reading_lines
-from agent.commands.exit_status import Interrupted
+from agent.commands.exit_status import GOES_ON, Interrupted
 from agent.commands.stopping import stoppable
 from agent.config import RunConfig
 from agent.runlog import CorpusIdentity, RunLog
@@ -54,12 +54,15 @@ def gather_examples(config: RunConfig, spec: str, imported: str | None, form: st
         subject = load_subject(config.subject)
         features = parse_features(spec, subject.card.n_features, config.seed)
         screen.print(facts([("subject", subject_words(subject.card)), ("features", f"{len(features):,} ({spec})")]))
-        if imported is None:
-            _from_corpus(screen, config, log, subject, features)
-        elif imported.startswith(_NEURONPEDIA):
-            _from_neuronpedia(screen, config, log, subject, features, imported)
-        else:
-            _from_files(screen, config, log, subject, features, Path(imported), form)
+        try:
+            if imported is None:
+                _from_corpus(screen, config, log, subject, features)
+            elif imported.startswith(_NEURONPEDIA):
+                _from_neuronpedia(screen, config, log, subject, features, imported)
+            else:
+                _from_files(screen, config, log, subject, features, Path(imported), form)
+        except KeyboardInterrupt:  # what had something to keep has caught it
+            raise Interrupted(_NOTHING_KEPT) from None
     return 0
 
 
@@ -103,12 +106,8 @@ def _pass(
     embed = _embed(config)
     texts = documents(wanted.corpus, faults, wanted.text_key, config.seed)
     with stoppable(lambda: screen.print(Text(_STOPPING))) as stops, bars(screen) as progress:
-        try:
-            collection, found = harvest(
-                subject, texts, todo, settings, Watch(screen, progress, wanted.tokens, stops), embed
-            )
-        except KeyboardInterrupt:
-            raise Interrupted(_NOTHING_KEPT) from None
+        watch = Watch(screen, progress, wanted.tokens, stops)
+        collection, found = harvest(subject, texts, todo, settings, watch, embed)
         if stops() and not collection.n_tokens:
             raise Interrupted(_NOTHING_KEPT)
         return collection, found, stops()
@@ -130,19 +129,23 @@ def _from_neuronpedia(
     if not todo:
         screen.print(Text(f"Nothing left to do: examples of all {len(features):,} features are in the log."))
         return
+    faults: list[str] = []
     with TemporaryDirectory() as folder:
-        faults = _fetch(screen, Path(folder), model, source, todo)
+        cut_off = _fetch(screen, Path(folder), model, source, todo, faults)
         if not any(Path(folder).iterdir()):
+            if cut_off:
+                raise Interrupted(_NOTHING_KEPT)
             raise ExamplesError(f"No record of {name} could be fetched: {faults[-1]}")
         reading = _read(config, subject, todo, Path(folder), "neuronpedia", name)
     reading = replace(reading, faults=(*faults, *reading.faults))
     _keep(screen, config, log, subject, todo, reading, {"path": name})
+    if cut_off:
+        raise Interrupted(GOES_ON)
 
 
-def _fetch(screen: Console, folder: Path, model: str, source: str, features: Sequence[int]) -> list[str]:
-    """Writes the records to a folder; a sentence for each that cannot be had."""
+def _fetch(screen: Console, folder: Path, model: str, source: str, features: Sequence[int], faults: list[str]) -> bool:
+    """Writes the records to a folder, and a sentence for each that cannot be had; whether Ctrl-C cut it off."""
     base_url = os.environ.get(BASE_URL_VARIABLE) or BASE_URL
-    faults: list[str] = []
     in_vain = 0
     with bars(screen) as progress:
         advance = Advance(progress, "fetched", len(features))
@@ -150,14 +153,17 @@ def _fetch(screen: Console, folder: Path, model: str, source: str, features: Seq
             try:
                 folder.joinpath(f"{feature}.json").write_bytes(fetch_record(model, source, feature, base_url))
                 in_vain = 0
+            except KeyboardInterrupt:
+                return True
             except ExamplesError as error:
                 faults.append(str(error))
                 in_vain += 1
             advance(1)
             if in_vain == _MOST_IN_VAIN and n_done < len(features):
                 left = f"the other {len(features) - n_done:,} were not tried"
-                return [f"The last {in_vain} records could not be fetched, so {left}.", *faults]
-    return faults
+                faults.insert(0, f"The last {in_vain} records could not be fetched, so {left}.")
+                break
+    return False
 
 
 def _in_log(log: RunLog, identity: CorpusIdentity) -> frozenset[int]:
