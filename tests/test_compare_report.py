@@ -7,6 +7,7 @@ import pytest
 
 from agent.comparisons import FitRow
 from eval.compare.measures import CHOSEN_BY, JOINT
+from eval.compare.pictures import drawn_measure, picture
 from eval.compare.report import (
     Measured,
     Versus,
@@ -212,3 +213,20 @@ class TestVerdicts:
     def test_a_shown_difference_leaves_0_out_of_its_interval(self) -> None:
         for low, high, shown in ((0.01, 0.2, True), (-0.2, -0.01, True), (-0.1, 0.1, False), (None, None, False)):
             assert Versus(Estimate(0.05, low, high, 50), 30, 0, 20).is_shown is shown
+
+
+class TestPictures:
+    def test_two_settings_are_drawn_by_the_measure_that_the_page_shows(self) -> None:
+        values = found(a=0.6, b=0.65)
+        assert drawn_measure(values) == CHOSEN_BY
+        axes = picture(values, NAMES, 0).axes[0]
+        points = np.asarray(axes.collections[0].get_offsets()).tolist()
+        assert points[0] == [values[A].own[CHOSEN_BY][0], values[B].own[CHOSEN_BY][0]]
+        assert axes.get_figure(root=True).get_suptitle() == "specificity of each feature"  # type: ignore[union-attr]
+
+    def test_where_no_feature_has_a_value_of_it_the_next_measure_is_drawn(self) -> None:
+        alone = {
+            s: measured([FitRow(1, m, 1, 0.7, None, None, None, 9) for m in ("list", "tree")], [1]) for s in (A, B)
+        }
+        assert drawn_measure(alone) == JOINT
+        assert np.asarray(picture(alone, NAMES, 0).axes[0].collections[0].get_offsets()).tolist() == [[0.7, 0.7]]

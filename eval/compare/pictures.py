@@ -1,5 +1,8 @@
 """Settings compared, in a picture: two as a scatter of pairs, several scales as curves, others as rows of intervals.
 
+What is drawn is the measure that settings are chosen by, as on the comparison page; where no feature has a value of it,
+the next one.
+
 Knows no log. Imported where a picture is wanted, since matplotlib takes its time.
 """
 
@@ -23,34 +26,40 @@ CHANCE = 0.5
 
 def picture(values: Values, names: Names, seed: int) -> Figure:
     """The picture that suits the settings."""
+    measure = drawn_measure(values)
     if len(values) == 2:
-        return _scatter(values, names)
+        return _scatter(values, names, measure)
     scales = {setting.vector.distance for setting in values}
     if len(scales) > 2 and None not in scales:
-        return _curves(values, seed)
+        return _curves(values, measure, seed)
     return interval_rows([_panel(values, names, measure, seed) for measure in SHOWN])
 
 
-def _scatter(values: Values, names: Names) -> Figure:
+def drawn_measure(values: Values) -> str:
+    """The first of the measures that every setting has a value of."""
+    return next((name for name in SHOWN if all(found.own[name] for found in values.values())), JOINT)
+
+
+def _scatter(values: Values, names: Names, measure: str) -> Figure:
     """Feature by feature, the baseline along the bottom."""
     (first, a), (second, b) = values.items()
-    both = sorted(a.own[JOINT].keys() & b.own[JOINT].keys())
-    xs, ys = [a.own[JOINT][f] for f in both], [b.own[JOINT][f] for f in both]
-    return paired_scatter(xs, ys, names[first], names[second], f"{UNITS[JOINT]} of each feature")
+    both = sorted(a.own[measure].keys() & b.own[measure].keys())
+    xs, ys = [a.own[measure][f] for f in both], [b.own[measure][f] for f in both]
+    return paired_scatter(xs, ys, names[first], names[second], f"{UNITS[measure]} of each feature")
 
 
-def _curves(values: Values, seed: int) -> Figure:
-    """The joint measure over the scale, one line for each combination of the rest."""
+def _curves(values: Values, measure: str, seed: int) -> Figure:
+    """The measure over the scale, one line for each combination of the rest."""
     families: dict[ProbeSettings, dict[float, Measured]] = {}
     for setting, found in values.items():
         rest = setting.model_copy(update={"vector": setting.vector.model_copy(update={"scale": None})})
         families.setdefault(rest, {})[setting.vector.distance or 0.0] = found
     names = names_of([*families])
     lines = [
-        Curve(names[rest], sorted(scales), [_point(scales[scale], JOINT, seed) for scale in sorted(scales)])
+        Curve(names[rest], sorted(scales), [_point(scales[scale], measure, seed) for scale in sorted(scales)])
         for rest, scales in families.items()
     ]
-    return curves(lines, "scale", UNITS[JOINT])
+    return curves(lines, "scale", UNITS[measure])
 
 
 def _panel(values: Values, names: Names, measure: str, seed: int) -> Panel:

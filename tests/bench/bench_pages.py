@@ -1,8 +1,9 @@
 """Page times on a log of many labels: `python -m tests.bench.bench_pages [--labels 100000] [--log FILE]`.
 
-Makes the log by bulk inserts unless FILE is there, then asks each page 50 times at the server, templates and guard
-included, and prints the first, the median and the worst time, the median of what the processor spent (which other
-programs on the machine disturb less) and the page's size. The first answer counts what is then kept.
+Makes the log, with a comparison of 30 settings on 500 of its features, by bulk inserts unless FILE is there. Then asks
+each page 50 times at the server, templates and guard included, the explore page with the demo's subject. Prints the
+first, the median and the worst time, the median of what the processor spent (which other programs on the machine
+disturb less) and the page's size. The first answer counts what is then kept.
 """
 
 import argparse
@@ -13,6 +14,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 from sqlite_utils import Database
@@ -22,13 +24,21 @@ from agent.runlog import RunLog
 from agent.store.provenance import now
 from agent.store.writing import evidence_rows
 from eval.review.server import make_app
+from probes.presets import SubjectSource
+from probes.settings import ProbeSettings
+from probes.subject import load_subject
 from tests.logged import grown_tree, identity, token_list
 
 REQUESTS = 50
+COMPARED = 500
+"""Features of the comparison."""
 _VARIANTS = ("label", "shuffled", "tokens")
 _TOKEN = "bench"
 _LABELS = "INSERT INTO labels VALUES (NULL, 1, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-_SCORES = "INSERT INTO scores VALUES (NULL, 1, ?, ?, ?, 'held_out', ?, 'auroc', ?, ?, ?, ?, 40, '{}', ?, ?)"
+_SCORES = """INSERT INTO scores
+    (scoring_id, label_id, scorer, variant, part, label, metric, value, reason, low, high, n, extra, items, created)
+    VALUES (1, ?, ?, ?, 'held_out', ?, 'auroc', ?, ?, ?, ?, 40, '{}', ?, ?)"""
+_FITS = "INSERT INTO fits VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _REVIEWS = "INSERT INTO reviews VALUES (NULL, ?, ?, ?, 'other words', NULL, 0, NULL, ?)"
 
 
@@ -69,6 +79,7 @@ def fill(path: Path, n_labels: int) -> None:
             places = ", ".join("?" * len(row))
             values = [{**row, "feature": feature}.values() for feature in range(n_labels)]
             db.conn.executemany(f"INSERT INTO evidence ({names}) VALUES ({places})", map(list, values))
+        _compare(db, min(n_labels, COMPARED), dice)
     db.close()
     size = path.stat().st_size / 1e9
     print(f"{n_labels:,} labels in {time.perf_counter() - begun:.0f} s, {size:.2f} GB")
@@ -94,11 +105,21 @@ def measure(path: Path, n_labels: int) -> None:
         "feature": f"/runs/1/features/{some}",
         "feature, of a filter": f"/runs/1/features/{some}?sort=-score&score=1-detection&reviewed=no",
     }
+    compared = {
+        "compare": "/compare",
+        "compare, a measure": "/compare?measure=tree&features=all",
+        "compare, another pair": "/compare?across=3&up=17&sort=difference",
+        "compare, a feature": f"/compare/1/features/{min(n_labels, COMPARED) // 2}?across=3&up=17",
+        "explore": "/explore",
+        "explore, about a feature": "/explore/about?feature=38",
+        "explore, what was shown": "/explore/evidence?feature=38",
+    }
     print(f"{'page':<28}{'first ms':>10}{'median ms':>10}{'worst ms':>10}{'cpu ms':>10}{'kB':>8}")
     with RunLog.open(path, read_only=True) as log:
-        client = TestClient(make_app(log, _TOKEN), base_url="http://127.0.0.1")
+        subject = load_subject(SubjectSource())
+        client = TestClient(make_app(log, _TOKEN, subject=subject), base_url="http://127.0.0.1")
         client.get(f"/?token={_TOKEN}")
-        for name, address in pages.items():
+        for name, address in (pages | compared).items():
             first, *rest = [_timed(client, address) for _ in range(REQUESTS + 1)]
             median, worst = statistics.median(one.ms for one in rest), max(one.ms for one in rest)
             cpu = statistics.median(one.cpu_ms for one in rest)
@@ -128,6 +149,30 @@ def _label(feature: int, dice: random.Random, words: list[str]) -> tuple[object,
     reason = "" if label else f"the tree is {dice.choice(('flat', 'noise', 'empty'))}"
     confidence = round(dice.random(), 2) if label else None
     return feature, label, explanation, confidence, status, 1, reason, '["E1.1"]', now()
+
+
+def _compare(db: Database, n_features: int, dice: random.Random) -> None:
+    """Fits of every setting to a feature's own texts and to those of three others."""
+    identity = ["{}", now()]
+    db.execute("INSERT INTO comparisons VALUES (1, 1, 1, ?, ?)", identity)
+    for place, setting in enumerate(_settings(), start=1):
+        text = json.dumps(setting.model_dump(mode="json"), sort_keys=True)
+        db.execute("INSERT INTO compared VALUES (?, 1, ?, ?)", [place, text, now()])
+        db.conn.executemany(_FITS, _fits(place, n_features, dice))
+
+
+def _settings() -> Iterator[ProbeSettings]:
+    weights, scales = ("encoder", "decoder", "blend:0.5"), (0.5, 0.7, 1.0, 1.4, "auto")
+    for weight, scale, pca in product(weights, scales, ((), (0.1,))):
+        yield ProbeSettings.parse({"vector": {"weights": weight, "scale": scale, "pca": pca}})
+
+
+def _fits(compared_id: int, n_features: int, dice: random.Random) -> Iterator[tuple[object, ...]]:
+    for feature in range(n_features):
+        for measure in ("list", "tree"):
+            for texts_of in range(feature, feature + 4):
+                value = min(max(dice.gauss(0.7 if texts_of == feature else 0.5, 0.15), 0), 1)
+                yield compared_id, feature, measure, texts_of, value, None, value - 0.1, value + 0.1, 40
 
 
 def _scores(n_labels: int, dice: random.Random) -> Iterator[tuple[object, ...]]:
