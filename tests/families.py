@@ -46,6 +46,6 @@ def main(names: Sequence[str], device: str = "cpu", show: Callable[[str], None] 
 
 if __name__ == "__main__":
     asked = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    asked.add_argument("families", nargs="*", metavar="FAMILY")
+    asked.add_argument("families", nargs="*", metavar="FAMILY", choices=[*FAMILIES, *RECURRENT, []])
     asked.add_argument("--device", default="cpu")
     main(asked.parse_args().families, asked.parse_args().device)
