@@ -3,7 +3,7 @@
 import math
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,8 @@ import torch
 from eval.collect import corpus_pass
 from eval.collect import windows as windows_module
 from eval.collect.corpora import Document, Faults, documents
-from eval.collect.corpus_pass import Collection, CollectSettings, collect
+from eval.collect.corpus_pass import Collection, CollectSettings, PassWatch, collect
+from eval.collect.self_check import SelfCheck
 from eval.errors import ExamplesError
 from probes.activations import residual
 from probes.examples import Collected, Example
@@ -249,12 +250,46 @@ def test_windows_of_the_same_tokens_are_kept_once_and_counted_each_time(
 
 
 def test_no_more_tokens_are_read_than_asked_for(fit: Subject, corpus: list[Document]) -> None:
-    told: list[int] = []
-    read = iter(corpus)
-    found = collect(fit, read, CHOSEN, SMALL.model_copy(update={"n_tokens": 333}), told.append)
+    watch = Told()
+    found = collect(fit, iter(corpus), CHOSEN, SMALL.model_copy(update={"n_tokens": 333}), watch)
     eos = fit.tokenizer.eos_token_id
     ids = [i for document in corpus for i in fit.tokenizer.encode(document.text, add_special_tokens=False)][:333]
-    assert found.n_tokens == sum(told) == sum(i != eos for i in ids)
+    assert found.n_tokens == sum(watch.n_read) == sum(i != eos for i in ids)
+
+
+def test_a_pass_that_is_told_to_stop_has_what_it_read(fit: Subject, corpus: list[Document]) -> None:
+    watch = Told(most=1)
+    found, whole = collect(fit, corpus, CHOSEN, SMALL, watch), run(fit, corpus)
+    assert watch.checks == [found.check] == [whole.check]
+    assert 0 < found.n_tokens == sum(watch.n_read) < whole.n_tokens
+    assert watch.n_spelled == len(found.features) == len(CHOSEN)
+    for collected in found.features.values():
+        assert collected.activity is not None
+        assert collected.activity.n_tokens == found.n_tokens
+
+
+@dataclass
+class Told(PassWatch):
+    """Remembers what it is told, and stops a pass after so many batches."""
+
+    most: int = 1000
+    n_read: list[int] = field(default_factory=list)
+    checks: list[SelfCheck] = field(default_factory=list)
+    n_spelled: int = 0
+
+    def checked(self, check: SelfCheck) -> None:
+        self.checks.append(check)
+
+    def read(self, n_tokens: int) -> None:
+        assert self.checks
+        self.n_read.append(n_tokens)
+
+    def stops(self) -> bool:
+        return len(self.n_read) >= self.most
+
+    def spelled(self, of: int) -> None:
+        assert of == len(CHOSEN)
+        self.n_spelled += 1
 
 
 def test_a_feature_that_never_fires_has_counts_and_no_examples(fit: Subject, corpus: list[Document]) -> None:
