@@ -29,10 +29,13 @@ def test_a_label_is_scored_in_full_or_not_at_all(case: Case, worked: Worked) -> 
 
 
 def test_the_report_counts_what_is_unscored(case: Case, worked: Worked) -> None:
-    found = {lack.scorer: lack for lack in report.unscored(worked.scores)}
-    assert {scorer: lack.n for scorer, lack in found.items()} == (
-        {} if case.stops else {scorer: case.unscored_by(scorer) for scorer in ASKING}
-    )
+    everything = report.unscored(worked.scores, ASKING, len(TRUE_LABELS))
+    found = {lack.scorer: lack for lack in everything if lack.variant == "label"}
+    assert {scorer: lack.n for scorer, lack in found.items()} == {
+        scorer: len(TRUE_LABELS) if case.stops else case.unscored_by(scorer) for scorer in ASKING
+    }
+    assert all(lack.reasons == [("not reached", len(TRUE_LABELS))] for lack in found.values() if case.stops)
+    assert {name for name in BATCHED if found[name].n_texts} == {*(BATCHED if case.partly else ())}
     reasons = [reason for lack in found.values() for reason, _ in lack.reasons]
     assert all(case.reason in reason for reason in reasons)
 

@@ -20,11 +20,12 @@ from agent.commands.estimate import budget_words, check_budget, estimate_of
 from agent.commands.exit_status import exit_status, finishing
 from agent.config import RunConfig, ScoreSettings
 from agent.errors import LogError
+from agent.evidence.printable import printable
 from agent.llm import make_explainer
 from agent.llm.base import Explainer
 from agent.run import explainer_name
 from agent.runlog import CorpusRow, LabelRow, RunLog, RunSummary, ScoringIdentity
-from agent.terminal.display import console, facts, scores_table
+from agent.terminal.display import VARIANT_WORDS, console, facts, scores_table
 from eval.embedders import SentenceEmbedder, SubjectEmbedder
 from eval.pictures import score_figure
 from eval.plots import check_picture, save
@@ -93,7 +94,7 @@ def score_labels(
         if dry:
             return 0
         _measure(screen, scoring, explainer, rows, config.concurrency)
-        _print(screen, log, scoring_id, rows, config.seed)
+        _print(screen, log, scoring_id, rows, settings.scorers or (), config.seed)
         if plot is not None:
             _plot(screen, log, scoring_id, rows, config.seed, plot)
         return exit_status(screen, admission.reason)
@@ -269,17 +270,31 @@ def _plot(screen: Console, log: RunLog, scoring_id: int, rows: Sequence[LabelRow
     screen.print(Text(f"Wrote {path}."))
 
 
-def _print(screen: Console, log: RunLog, scoring_id: int, rows: Sequence[LabelRow], seed: int) -> None:
+def _lack_words(lack: report.Unscored) -> Iterator[str]:
+    of_what = "" if lack.variant == "label" else f", {VARIANT_WORDS[lack.variant]}"
+    if lack.n:
+        yield f"{lack.scorer}{of_what}: {lack.n:,} of {lack.of:,} features unscored: {_reasons(lack.reasons)}"
+    if lack.n_texts:
+        texts = f"{lack.n_texts:,} of {lack.of_texts:,} texts left out of scores"
+        yield f"{lack.scorer}{of_what}: {texts}: {_reasons(lack.text_reasons)}"
+
+
+def _reasons(counted: Sequence[tuple[str, int]]) -> str:
+    return "; ".join(f"{n:,} {reason}" for reason, n in counted[:4])
+
+
+def _print(
+    screen: Console, log: RunLog, scoring_id: int, rows: Sequence[LabelRow], scorers: Iterable[str], seed: int
+) -> None:
     features = {row.feature for row in rows}
     scores = [score for score in log.scores(scoring_id) if score.feature in features]
     spent = log.spent(rows[0].run_id, scoring_id)
     screen.print()
     screen.print(scores_table(report.lines(scores, seed)))
     screen.print()
-    for lack in report.unscored(scores):
-        if lack.n:
-            reasons = "; ".join(f"{n:,} {reason}" for reason, n in lack.reasons[:4])
-            screen.print(Text(f"{lack.scorer}: {lack.n:,} of {lack.of:,} features unscored: {reasons}"))
+    for lack in report.unscored(scores, scorers, len(features)):
+        for sentence in _lack_words(lack):
+            screen.print(Text(printable(sentence)))
     if spent.calls:
         dollars = "cost unknown" if spent.cost_usd is None else f"${spent.cost_usd:,.4f}"
         screen.print(Text(f"{spent.calls:,} calls, {spent.tokens:,} tokens, {dollars}."))

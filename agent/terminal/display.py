@@ -40,7 +40,7 @@ _RUN_COLUMNS = (
 )
 VARIANT_WORDS = {
     "label": "the run's label",
-    "first": "the first proposed, where another",
+    "first": "the first proposed, before feedback",
     "known": "known concept's name",
     "one_shot": "one shot over top texts",
     "baseline": "the source's label",
@@ -148,8 +148,10 @@ def calls_table(calls: Sequence[CallRow]) -> Table:
 
 
 def scores_table(lines: Sequence["Line"]) -> Table:
-    """Means over features with 95 % intervals, controls beside them."""
-    table = _table("scorer", "texts", "label scored", "mean", "95 % interval", "features", "label ahead by")
+    """Means over features with 95 % intervals, controls beside them with how far the label is ahead of each, on the
+    features (`of`) that have both."""
+    heads = ("scorer", "texts", "label scored", "mean", "95 % interval", "features", "chance", "label ahead by", "of")
+    table = _table(*heads)
     for line in lines:
         mean = line.mean
         table.add_row(
@@ -159,7 +161,9 @@ def scores_table(lines: Sequence["Line"]) -> Table:
             _rounded(mean.value),
             _interval(mean),
             str(mean.n),
+            _rounded(line.chance),
             "" if line.ahead is None else f"{_rounded(line.ahead.value)} {_interval(line.ahead)}",
+            "" if line.ahead is None else str(line.ahead.n),
         )
     return table
 

@@ -1,12 +1,14 @@
 """A scoring in a few rows: each scorer's mean over features beside its controls, and what could not be scored.
 
-Intervals are bootstraps over features; a control is compared on the features that have both, pairs kept. Knows no log
+Intervals are over features; a control is compared on the features that have both, pairs kept. Knows no log
 and no terminal.
 """
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import product
 from typing import TypeVar
 
 from agent.runlog import ScoreRow
@@ -15,6 +17,10 @@ from eval.scorers.base import BECAUSE
 
 T = TypeVar("T")
 
+NOT_REACHED = "not reached"
+_CHANCE = {"balanced_accuracy": 0.5, "auroc": 0.5, "correlation": 0.0}
+"""Of the metrics whose chance is the same for every feature."""
+_RANGE = {"balanced_accuracy": (0, 1), "auroc": (0, 1), "accuracy": (0, 1), "correlation": (-1, 1)}
 VARIANTS = ("label", "first", "known", "one_shot", "baseline", "tokens", "shuffled")
 """In the order of a report."""
 
@@ -31,20 +37,27 @@ class Line:
     part: str
     variant: str
     mean: Estimate
-    """Over features."""
+    """Over features; its interval goes no further than the metric does."""
     ahead: Estimate | None
     """How far the labels are ahead of this control, on the features that have both; None for the labels themselves."""
+    chance: float | None
+    """What guessing gives, on average over the features: where there are neighbours to choose among, it differs."""
 
 
 @dataclass(frozen=True)
 class Unscored:
-    """Why how many of the labels have no score by a scorer."""
+    """Why how many of the features have no score of a variant by a scorer, and what the others' scores leave out."""
 
     scorer: str
+    variant: str
     n: int
     of: int
     reasons: Sequence[tuple[str, int]]
     """The most frequent first."""
+    n_texts: int
+    """Unscored ones of the features that have a score."""
+    of_texts: int
+    text_reasons: Sequence[tuple[str, int]]
 
 
 def lines(scores: Sequence[ScoreRow], seed: int) -> list[Line]:
@@ -54,27 +67,57 @@ def lines(scores: Sequence[ScoreRow], seed: int) -> list[Line]:
         mine = [score for score in scores if (score.scorer, score.part) == (scorer, part)]
         by_variant = {variant: _values(mine, variant) for variant in VARIANTS}
         metric = next((score.metric for score in mine if score.metric), "")
-        found += [
-            Line(scorer, metric, part, variant, mean([*values.values()], seed), _ahead(by_variant, variant, seed))
-            for variant, values in by_variant.items()
-            if any(value is not None for value in values.values())
-        ]
+        chance = _chance(metric, mine)
+        for variant, values in by_variant.items():
+            if any(value is not None for value in values.values()):
+                low, high = _RANGE.get(metric, (-math.inf, math.inf))
+                over = _within(mean([*values.values()], seed), low, high)
+                ahead = _ahead(by_variant, variant, seed)
+                ahead = ahead and _within(ahead, low - high, high - low)
+                found.append(Line(scorer, metric, part, variant, over, ahead, chance))
     return found
 
 
-def unscored(scores: Iterable[ScoreRow]) -> list[Unscored]:
-    """What the labels lack, by scorer; controls are left out."""
-    labels = [score for score in scores if (score.variant, score.part) == ("label", "held_out")]
+def unscored(scores: Sequence[ScoreRow], scorers: Iterable[str], n_features: int) -> list[Unscored]:
+    """What the labels of so many features lack, by scorer, and what controls lack where that is anything.
+
+    A feature without a row was not reached: something ended the scoring before.
+    """
     found = []
-    for scorer in _ordered(score.scorer for score in labels):
-        mine = [score for score in labels if score.scorer == scorer]
-        reasons = Counter(_kind_of(score.reason or "") for score in mine if score.value is None)
-        found.append(Unscored(scorer, reasons.total(), len(mine), reasons.most_common()))
+    for scorer, variant in product(scorers, VARIANTS):
+        mine = [one for one in scores if (one.scorer, one.variant, one.part) == (scorer, variant, "held_out")]
+        lack = _lack(scorer, variant, mine, n_features if variant == "label" else len(mine))
+        if variant == "label" or lack.n or lack.n_texts:
+            found.append(lack)
     return found
+
+
+def _lack(scorer: str, variant: str, mine: Sequence[ScoreRow], of: int) -> Unscored:
+    reasons = Counter(_kind_of(score.reason or "") for score in mine if score.value is None)
+    if len(mine) < of:
+        reasons[NOT_REACHED] = of - len(mine)
+    items = [item for score in mine if score.value is not None for item in score.items]
+    texts = Counter(str(item["reason"]) for item in items if item["prediction"] is None)
+    return Unscored(
+        scorer, variant, reasons.total(), of, reasons.most_common(), texts.total(), len(items), texts.most_common()
+    )
 
 
 def _values(scores: Iterable[ScoreRow], variant: str) -> dict[int, float | None]:
     return {score.feature: score.value for score in scores if score.variant == variant}
+
+
+def _within(estimate: Estimate, lowest: float, highest: float) -> Estimate:
+    """With an interval that holds nothing that the figure cannot be."""
+    if estimate.low is None or estimate.high is None:
+        return estimate
+    return replace(estimate, low=max(estimate.low, lowest), high=min(estimate.high, highest))
+
+
+def _chance(metric: str, scores: Iterable[ScoreRow]) -> float | None:
+    told = [score.extra.get("chance") for score in scores if score.variant == "label" and score.value is not None]
+    own = [chance for chance in told if chance is not None]
+    return sum(own) / len(own) if own else _CHANCE.get(metric)
 
 
 def _ahead(by_variant: dict[str, dict[int, float | None]], variant: str, seed: int) -> Estimate | None:

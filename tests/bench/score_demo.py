@@ -92,7 +92,7 @@ def main() -> None:
             for row in _rows(log, config, offline, named):
                 table.add_row(*_cells(row))
             console.print(table)
-            for lack in report.unscored(offline.scores):
+            for lack in report.unscored(offline.scores, ["embedding"], len(log.labels(run_ids[0]))):
                 reasons = "; ".join(f"{n} {reason}" for reason, n in lack.reasons)
                 console.print(f"The offline explainer's labels: {lack.n} of {lack.of} features unscored: {reasons}.")
 

@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from agent.runlog import ScoreRow
+from eval.metrics import Estimate
 from eval.scoring import report
 from tests.planted_scores import CHANCE, LABELS, NAMES, Scored, scored_by_rule
 from tests.scorer_faults import ASKING, CASES, TRUE_LABELS, Case, Worked, work
@@ -43,8 +44,13 @@ def _planted(found: Scored) -> Table:
     table = Table("scorer", *LABELS.values(), "chance", title=f"Answers by rule, {found.n_asked:,} requests")
     for name in NAMES:
         means = (found.means[name, words] for words in LABELS.values())
-        table.add_row(name, *(f"{m.value:.2f} [{m.low:.2f}, {m.high:.2f}]" for m in means), f"{CHANCE[name]:g}")
+        table.add_row(name, *map(_words, means), f"{CHANCE[name]:g}")
     return table
+
+
+def _words(mean: Estimate) -> str:
+    interval = "" if mean.low is None or mean.high is None else f" [{mean.low:.2f}, {mean.high:.2f}]"
+    return f"{mean.value:.2f}{interval}"
 
 
 def _rows(case: Case, worked: Worked) -> Iterator[tuple[str, ...]]:
@@ -53,24 +59,26 @@ def _rows(case: Case, worked: Worked) -> Iterator[tuple[str, ...]]:
         yield case.name, str(worked.n_asked), "all", "0", "", "", "", worked.stopped
         return
     means = {line.scorer: line.mean for line in report.lines(_of_labels(worked), 0)}
-    lacks = {lack.scorer: lack for lack in report.unscored(worked.scores)}
+    lacks = {lack.scorer: lack for lack in _lacks(worked)}
     found: dict[tuple[str, ...], list[str]] = {}
     for name in ASKING:
         mean, lack = means.get(name), lacks[name]
         value = "" if mean is None or mean.value is None else f"{mean.value:.2f}"
         why = "; ".join(reason for reason, _ in lack.reasons)
-        told = (str(lack.of - lack.n), value, _left_out(worked, name), str(lack.n), why)
+        told = (str(lack.of - lack.n), value, _texts(lack), str(lack.n), why)
         found.setdefault(told, []).append(name)
     for number, (told, names) in enumerate(found.items()):
         heads = ("", "") if number else (case.name, str(worked.n_asked))
         yield *heads, "all" if len(names) == len(ASKING) else ", ".join(names), *told
 
 
-def _left_out(worked: Worked, scorer: str) -> str:
-    """Texts of scored labels that are unscored themselves."""
-    items = [item for score in _of_labels(worked) if score.scorer == scorer and score.value for item in score.items]
-    n = sum(item["prediction"] is None for item in items)
-    return f"{n} of {len(items)}" if n else ""
+def _lacks(worked: Worked) -> list[report.Unscored]:
+    found = report.unscored(worked.scores, ASKING, len(TRUE_LABELS))
+    return [lack for lack in found if lack.variant == "label"]
+
+
+def _texts(lack: report.Unscored) -> str:
+    return f"{lack.n_texts} of {lack.of_texts}" if lack.n_texts else ""
 
 
 def _of_labels(worked: Worked) -> list[ScoreRow]:
