@@ -263,9 +263,10 @@ def compare(
 @taxonomy_options
 def taxonomy(features: str | None, settings_file: Path | None, **options: Any) -> int:
     """Sort the features that were compared: which probe captures them, and which settings work for which."""
+    from agent.commands.compare_grid import subjects_of
     from agent.commands.taxonomy import classify
 
-    return classify(resolve(by_key(options), settings_file), features)
+    return classify([resolve(by_key(one), settings_file) for one in subjects_of(options)], features)
 
 
 @interpret.command()

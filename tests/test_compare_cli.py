@@ -173,7 +173,10 @@ class TestTaxonomy:
 
     def test_where_the_default_is_best_nothing_is_recommended(self, interpret: Interpret) -> None:
         interpret("compare", *FEATURES, *QUICK, "--weights", "encoder", "--pca", "1,0")
-        assert "Nothing else than encoder is recommended." in said(interpret("taxonomy").out)
+        ran = interpret("taxonomy", "--subject", "demo", "--subject", "demo")
+        assert said(ran.out).count("Nothing else than encoder is recommended.") == 2
+        assert ran.out.count("Told beforehand") == 3
+        assert "2 subjects together" in ran.out
         assert interpret("--features", "1", "--recommended").status == 2
 
     def test_without_a_comparison_it_says_how_to_make_one(self, interpret: Interpret) -> None:

@@ -1,6 +1,6 @@
 """Kinds of features by planted texts, what probes capture, settings told beforehand, and what is recommended."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -17,7 +17,7 @@ from agent.terminal.classes import prediction_words
 from eval.compare.grid import Grid, axes_of, essence_of, names_of
 from eval.compare.kinds import KINDS, LEAST_TOKENS, kind_of
 from eval.compare.measures import CHOSEN_BY
-from eval.compare.predicting import COLUMNS, known_beforehand, predictions
+from eval.compare.predicting import COLUMNS, Source, columns_of, known_beforehand, predictions
 from eval.compare.report import Measured, measured
 from eval.compare.taxonomy import captured, captures, classes
 from probes.errors import SettingsError
@@ -128,13 +128,31 @@ def planted_values(best: Sequence[bool], seed: int = 0) -> dict[ProbeSettings, M
     }
 
 
+def source(best: Sequence[bool], known: Mapping[int, Sequence[float]], layer: int = 0) -> Source:
+    return Source(layer, planted_values(best), axes_of([A, B]), known)
+
+
 class TestPredictions:
+    def test_what_hangs_on_the_layer_is_seen_over_several_saes(self) -> None:
+        """In the first layer the encoder is better, in the others the decoder, whatever else is known."""
+        dice = np.random.default_rng(3)
+        columns = [{n: dice.normal(size=len(COLUMNS)).tolist() for n in range(60)} for _ in range(3)]
+        sources = [source([layer > 0] * 60, known, layer) for layer, known in enumerate(columns)]
+        assert columns_of(sources) == (*COLUMNS, "layer")
+        (found,) = predictions(sources, CHOSEN_BY, 0)
+        assert found.n_best == {"encoder": 60, "decoder": 120}
+        assert found.accuracy.n == 180
+        assert (found.accuracy.value or 0) > 0.95
+        (blind,) = predictions([replace(one, layer=0) for one in sources], CHOSEN_BY, 0)
+        assert blind.ahead.low is not None
+        assert blind.ahead.low <= 0
+
     def test_a_planted_cause_is_found_and_worth_what_it_is_worth(self) -> None:
         dice = np.random.default_rng(1)
         columns = dice.normal(size=(200, len(COLUMNS)))
         best = [bool(row[2] > 0.3) for row in columns]
         known = {feature: row.tolist() for feature, row in enumerate(columns)}
-        (found,) = predictions(planted_values(best), axes_of([A, B]), known, CHOSEN_BY, 0)
+        (found,) = predictions([source(best, known)], CHOSEN_BY, 0)
         assert found.axis == "weights"
         assert found.n_best == {"encoder": 200 - sum(best), "decoder": sum(best)}
         assert (found.accuracy.value or 0) > 0.9
@@ -150,7 +168,7 @@ class TestPredictions:
         dice = np.random.default_rng(2)
         known = {feature: dice.normal(size=len(COLUMNS)).tolist() for feature in range(200)}
         best = [bool(one) for one in dice.random(200) < 0.4]
-        (found,) = predictions(planted_values(best), axes_of([A, B]), known, CHOSEN_BY, 0)
+        (found,) = predictions([source(best, known)], CHOSEN_BY, 0)
         assert found.ahead.low is not None
         assert found.ahead.low < 0
         assert found.majority.value == pytest.approx(1 - sum(best) / 200, abs=0.01)
@@ -158,7 +176,7 @@ class TestPredictions:
 
     def test_where_one_value_is_always_best_there_is_nothing_to_tell(self) -> None:
         known = {feature: [0.0] * len(COLUMNS) for feature in range(50)}
-        (found,) = predictions(planted_values([True] * 50), axes_of([A, B]), known, CHOSEN_BY, 0)
+        (found,) = predictions([source([True] * 50, known)], CHOSEN_BY, 0)
         assert found.accuracy.value is None
         assert found.accuracy.reason is not None
         assert "was not tried, since one value is best on nearly every feature" in prediction_words(found)

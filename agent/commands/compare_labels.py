@@ -65,6 +65,7 @@ def compare_labels(config: RunConfig, spec: str, grid: Grid, dry: bool) -> int:
         raise SettingsError("One setting alone has no labels to compare with; name another with --weights or --scale.")
     work = Work(config, subject, features, names)
     with RunLog.open(config.log) as log:
+        screen.print()
         screen.print(facts(_opening(log, work)))
         if dry:
             return 0

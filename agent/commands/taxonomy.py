@@ -21,7 +21,7 @@ from eval.collect.windows import first_ids
 from eval.compare.grid import axes_of, names_of
 from eval.compare.kinds import KINDS, kind_of
 from eval.compare.measures import CHOSEN_BY
-from eval.compare.predicting import COLUMNS, is_installed, known_beforehand, predictions
+from eval.compare.predicting import Source, columns_of, is_installed, known_beforehand, predictions
 from eval.compare.report import Choice, Measured, choice, measured
 from eval.compare.taxonomy import CAPTURED, Captured, captured, classes, each_captured
 from eval.compare.verdict import choice_words, estimate_words
@@ -54,24 +54,34 @@ class Stored:
         return self.baseline if self.choice is None else self.choice.setting
 
 
-def classify(config: RunConfig, spec: str | None) -> int:
+def classify(configs: Sequence[RunConfig], spec: str | None) -> int:
     """Sorts, prints, keeps what is recommended; the exit status, 0. Raises InterpretError."""
-    screen = console()
+    screen, config = console(), configs[0]
     if not config.log.exists():
         raise _no_comparison(config.log, "any subject")
     with RunLog.open(config.log) as log:
-        subject = load_subject(config.subject)
-        asked = None if spec is None else parse_features(spec, subject.card.n_features, config.seed)
-        stored = _stored(log, subject, asked, config.seed)
-        corpus = next(c for c in log.corpora() if c.corpus_id == stored.row.corpus_id)
-        screen.print(facts(_opening(config, subject, corpus, stored)))
-        screen.print()
-        _sort(screen, log, subject, corpus, stored, config.seed)
-        screen.print()
-        _print_predictions(screen, log, subject, corpus, stored, config.seed)
-        screen.print()
-        screen.print(Text(_recommend(log, subject, stored)))
+        sources = [_classified(screen, log, config, spec) for config in configs]
+        if len(sources) > 1:
+            screen.print(Text(f"\n{len(sources)} subjects together", style="bold"))
+            _print_predictions(screen, sources, config.seed)
     return 0
+
+
+def _classified(screen: Console, log: RunLog, config: RunConfig, spec: str | None) -> Source:
+    """Sorts the features of one subject; what its settings may be told from."""
+    subject = load_subject(config.subject)
+    asked = None if spec is None else parse_features(spec, subject.card.n_features, config.seed)
+    stored = _stored(log, subject, asked, config.seed)
+    corpus = next(c for c in log.corpora() if c.corpus_id == stored.row.corpus_id)
+    screen.print(facts(_opening(config, subject, corpus, stored)))
+    screen.print()
+    _sort(screen, log, subject, corpus, stored, config.seed)
+    screen.print()
+    source = _source(log, subject, corpus, stored)
+    _print_predictions(screen, [source], config.seed)
+    screen.print()
+    screen.print(Text(_recommend(log, subject, stored)))
+    return source
 
 
 def _stored(log: RunLog, subject: Subject, asked: Sequence[int] | None, seed: int) -> Stored:
@@ -153,23 +163,26 @@ def _capture_words(by_list: Captured, by_tree: Captured, name: str) -> str:
     )
 
 
-def _print_predictions(
-    screen: Console, log: RunLog, subject: Subject, corpus: CorpusRow, stored: Stored, seed: int
-) -> None:
-    axes = axes_of([*stored.values])
-    if not axes:
+def _source(log: RunLog, subject: Subject, corpus: CorpusRow, stored: Stored) -> Source:
+    activities = {f: log.collected(corpus.corpus_id, f, None, []) for f in stored.features}
+    frequencies = {f: a.activity.frequency for f, a in activities.items() if a is not None and a.activity}
+    known = known_beforehand(subject, stored.features, frequencies)
+    return Source(subject.card.layer, stored.values, axes_of([*stored.values]), known)
+
+
+def _print_predictions(screen: Console, sources: Sequence[Source], seed: int) -> None:
+    if not all(source.axes for source in sources):
         screen.print(Text("One setting alone was compared, so there is nothing to predict."))
     elif not is_installed():
         screen.print(Text("Whether settings can be predicted is told with pip install 'sae-interpret[taxonomy]'."))
     else:
-        activities = {f: log.collected(corpus.corpus_id, f, None, []) for f in stored.features}
-        frequencies = {f: a.activity.frequency for f, a in activities.items() if a is not None and a.activity}
-        known = known_beforehand(subject, stored.features, frequencies)
-        screen.print(Text(f"Told beforehand, from {', '.join(COLUMNS)}", style="bold"))
-        found = predictions(stored.values, axes, known, CHOSEN_BY, seed)
+        found = predictions(sources, CHOSEN_BY, seed)
+        screen.print(Text(f"Told beforehand, from {', '.join(columns_of(sources))}", style="bold"))
         screen.print(predictions_table(found))
-        for item in found:
-            screen.print(Text(prediction_words(item)))
+        for sentence in map(prediction_words, found):
+            screen.print(Text(sentence))
+        if not found:
+            screen.print(Text("The subjects were compared under no two settings in common."))
 
 
 def _recommend(log: RunLog, subject: Subject, stored: Stored) -> str:

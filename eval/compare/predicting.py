@@ -24,8 +24,25 @@ from probes.subject import Subject
 
 FOLDS = 5
 COLUMNS = ("decoder norm", "encoder norm", "cosine of encoder and decoder", "log frequency", "kurtosis of the logits")
-"""What is known of a feature before it is probed. The layer is the same for all features of one SAE."""
+"""What is known of a feature before it is probed, besides the layer, which is the same for all of one SAE."""
 _BATCH = 128
+
+
+Key = tuple[int, int]
+"""The place of a feature's source, and the feature."""
+Pooled = Mapping[Key, float]
+
+
+@dataclass(frozen=True)
+class Source:
+    """The features of one SAE."""
+
+    layer: int
+    values: Mapping[ProbeSettings, Measured]
+    axes: Mapping[str, Mapping[str, Sequence[ProbeSettings]]]
+    """Along which the settings vary: the values of each by name, with the settings that have them."""
+    known: Mapping[int, Sequence[float]]
+    """`COLUMNS` by feature."""
 
 
 @dataclass(frozen=True)
@@ -63,22 +80,43 @@ def known_beforehand(
     return found
 
 
-def predictions(
-    values: Mapping[ProbeSettings, Measured],
-    axes: Mapping[str, Mapping[str, Sequence[ProbeSettings]]],
-    known: Mapping[int, Sequence[float]],
-    measure: str,
-    seed: int,
-) -> list[Prediction]:
-    """One for each axis; an axis is its values by name, each with the settings that have it."""
+def predictions(sources: Sequence[Source], measure: str, seed: int) -> list[Prediction]:
+    """One for each axis that all of the sources vary, over the values that all of them have.
+
+    Features of different SAEs are told apart by the layer as well, where there are several.
+    """
     library = _library()
+    known = _pooled_columns(sources)
     found = []
-    for axis, groups in axes.items():
-        by_value = {
-            name: _averaged([values[setting].own[measure] for setting in mine]) for name, mine in groups.items()
-        }
-        found.append(_prediction(library, axis, by_value, known, seed))
+    for axis, groups in sources[0].axes.items():
+        common = [name for name in groups if all(name in source.axes.get(axis, {}) for source in sources)]
+        if len(common) > 1:
+            by_value = {name: _pooled(sources, axis, name, measure) for name in common}
+            found.append(_prediction(library, axis, by_value, known, seed))
     return found
+
+
+def columns_of(sources: Sequence[Source]) -> tuple[str, ...]:
+    """What is known of each feature."""
+    return (*COLUMNS, "layer") if len({source.layer for source in sources}) > 1 else COLUMNS
+
+
+def _pooled_columns(sources: Sequence[Source]) -> dict[Key, list[float]]:
+    layered = "layer" in columns_of(sources)
+    return {
+        (place, feature): [*row, float(source.layer)] if layered else [*row]
+        for place, source in enumerate(sources)
+        for feature, row in source.known.items()
+    }
+
+
+def _pooled(sources: Sequence[Source], axis: str, name: str, measure: str) -> dict[Key, float]:
+    """How well the features of all sources fare under one value of an axis."""
+    return {
+        (place, feature): value
+        for place, source in enumerate(sources)
+        for feature, value in _averaged([source.values[s].own[measure] for s in source.axes[axis][name]]).items()
+    }
 
 
 def is_installed() -> bool:
@@ -100,7 +138,7 @@ def _library() -> Any:
 
 
 def _prediction(
-    library: Any, axis: str, by_value: Mapping[str, Values], known: Mapping[int, Sequence[float]], seed: int
+    library: Any, axis: str, by_value: Mapping[str, Pooled], known: Mapping[Key, Sequence[float]], seed: int
 ) -> Prediction:
     best = _best(by_value, known)
     counts = Counter(best.values())
@@ -139,10 +177,10 @@ def _out_of_fold(
     return told.tolist(), usual.tolist()
 
 
-def _best(by_value: Mapping[str, Values], known: Mapping[int, Sequence[float]]) -> dict[int, str]:
+def _best(by_value: Mapping[str, Pooled], known: Mapping[Key, Sequence[float]]) -> dict[Key, str]:
     """The value that is best on each feature that has all, those left out on which the first two are equal."""
     common = frozenset.intersection(frozenset(known), *(frozenset(values) for values in by_value.values()))
-    found: dict[int, str] = {}
+    found: dict[Key, str] = {}
     for feature in common:
         ranked = sorted(by_value, key=lambda name: -by_value[name][feature])
         if by_value[ranked[0]][feature] - by_value[ranked[1]][feature] > TIE:
