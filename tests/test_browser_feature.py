@@ -226,6 +226,25 @@ def test_a_tree_fits_its_box_at_first_draw(browser: Browser, tmp_path: Path, wid
         expect(page.locator("figure.tree")).not_to_have_class("tree full")
 
 
+def test_a_tree_that_is_taller_than_its_box_opens_where_it_begins(browser: Browser, tmp_path: Path) -> None:
+    path = tmp_path / "tall.db"
+    with RunLog.open(path) as log:
+        run_id = log.begin_run(logged.identity(), [FEATURE]).run_id
+        log.add_evidence(run_id, FEATURE, 1, [logged.grown_tree(400)]).result()
+    with (
+        RunLog.open(path, read_only=True) as log,
+        served(make_app(log, TOKEN)) as address,
+        opened(browser, address) as page,
+    ):
+        page.goto(address + PAGE)
+        page.locator("figure.tree").scroll_into_view_if_needed()
+        page.get_by_role("slider").fill("0")
+        stage, root = (page.locator(f"figure.tree {part}").bounding_box() for part in (".tree-stage", ".root"))
+        assert stage is not None
+        assert root is not None
+        assert stage["y"] <= root["y"] <= stage["y"] + stage["height"]
+
+
 def test_words_are_coloured_by_what_they_add(page: Page) -> None:
     """The decoder's tree is twice as probable throughout: its first words add log 2, what follows adds nothing."""
     figure = page.locator("figure.tree").nth(1)

@@ -48,9 +48,20 @@ export class Frame {
     this.#fade();
   }
 
+  // Its left edge and the middle of its height stay where they are.
   zoom(factor) {
-    this.scale = Math.min(Math.max(this.scale * factor, SMALLEST), LARGEST);
+    const before = this.scale;
+    this.scale = Math.min(Math.max(before * factor, SMALLEST), LARGEST);
+    const { scrollLeft, scrollTop, clientHeight } = this.stage;
+    const middle = scrollTop + Math.min(clientHeight, this.view.picture.height * before) / 2;
     this.resize(this.view.picture);
+    this.stage.scrollLeft = (scrollLeft * this.scale) / before;
+    this.stage.scrollTop = (middle * this.scale) / before - this.stage.clientHeight / 2;
+  }
+
+  // A tree that is taller than its stage opens where it begins.
+  showRoot() {
+    this.stage.scrollTop = this.view.picture.rootY * this.scale - this.stage.clientHeight / 2;
   }
 
   fit() {

@@ -73,6 +73,7 @@ export class TreeView {
     this.least = this.slider.value === "0" ? 0 : Math.exp(this.floor * (1 - this.slider.value / STEPS));
     this.focused = 0;
     this.draw();
+    this.frame.showRoot();
   }
 
   // Back to as much as fits.
