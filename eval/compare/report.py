@@ -199,7 +199,10 @@ def best_of(
     values: Mapping[ProbeSettings, Measured], baseline: ProbeSettings, measure: str, among: Collection[int]
 ) -> ProbeSettings:
     """The setting of the highest mean over features that all have a value of; the baseline where none beats it."""
-    means = {setting: fmean(found.own[measure][f] for f in sorted(among)) for setting, found in values.items()}
+    features = sorted(among)
+    means = {
+        setting: sum(map(found.own[measure].__getitem__, features)) / len(features) for setting, found in values.items()
+    }
     best = max(means, key=means.__getitem__)
     return baseline if means[best] - means[baseline] <= TIE else best
 

@@ -7,7 +7,8 @@ from agent.comparisons import ComparisonRow
 from agent.runlog import RunLog
 from eval.compare.grid import names_of
 from eval.compare.measures import CHOSEN_BY, JOINT, REPORTED
-from eval.compare.report import LEAST_FEATURES, Measured, Values, measured
+from eval.compare.report import LEAST_FEATURES, Measured, Values, in_order, measured
+from eval.metrics import Estimate, mean
 from probes.settings import ProbeSettings
 
 SEED = 0
@@ -42,6 +43,10 @@ class Comparison:
             self._counted[key] = make(self, *args, **kwargs)
         found: T = self._counted[key]
         return found
+
+    def mean(self, place: int, measure: str, common: bool) -> Estimate:
+        """A setting's mean over features."""
+        return self.once(_mean, place, measure, common)
 
     @property
     def through(self) -> list[int]:
@@ -83,6 +88,10 @@ class Comparison:
             if other != place and mine.model_copy(update={"vector": mine.vector.model_copy(update=weights)}) == setting:
                 return other
         return next((other for other in range(len(self.settings)) if other != place), place)
+
+
+def _mean(found: Comparison, place: int, measure: str, common: bool) -> Estimate:
+    return mean(in_order(found.own(place, measure, common)), SEED)
 
 
 def subject_words(row: ComparisonRow) -> str:

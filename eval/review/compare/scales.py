@@ -8,11 +8,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from eval.compare.grid import names_of
-from eval.compare.report import in_order
 from eval.compare.verdict import estimate_words
-from eval.metrics import Estimate, mean
+from eval.metrics import Estimate
 from eval.review.axis import Axis, axis_over
-from eval.review.compare.comparison import SEED, Comparison
+from eval.review.compare.comparison import Comparison
 from probes.settings import AUTO, ProbeSettings
 
 WIDTH, HEIGHT = 190, 130
@@ -65,11 +64,7 @@ def scales(found: Comparison, measure: str, common: bool) -> Scales | None:
             rest = setting.model_copy(update={"vector": setting.vector.model_copy(update={"scale": None})})
             families.setdefault(rest, {})[scale] = place
     families = {rest: places for rest, places in families.items() if len(places.keys() - {None}) > 2}
-    estimates = {
-        place: mean(in_order(found.own(place, measure, common)), SEED)
-        for places in families.values()
-        for place in places.values()
-    }
+    estimates = {place: found.mean(place, measure, common) for places in families.values() for place in places.values()}
     ends = [end for one in estimates.values() for end in (one.value, one.low, one.high) if end is not None]
     if not families or not ends:
         return None

@@ -74,7 +74,7 @@ class Chosen:
 def table(found: Comparison, across: int, measure: str, common: bool, sort: str) -> Table:
     """Every setting, those that were measured through first."""
     through = found.through
-    means = [mean(in_order(found.own(place, measure, common)), SEED) for place in range(len(found.settings))]
+    means = [found.mean(place, measure, common) for place in range(len(found.settings))]
     controls = [mean(in_order(found.control(place, measure, common)), SEED) for place in range(len(means))]
     ends = [end for one in means for end in (one.value, one.low, one.high) if end is not None]
     ends += [one.value for one in controls if one.value is not None]
