@@ -22,8 +22,7 @@ from probes.settings import Value
 Order = Literal["feature", "confidence", "score"]
 Reviewed = Literal["no", "yes", "accept", "edit", "reject", "flag", "note"]
 
-_OF_SCORER = "scoring_id = :scoring_id AND scorer = :scorer AND part = 'held_out'"
-_SCORED = f"{_OF_SCORER} AND variant = 'label'"
+_SCORED = "scoring_id = :scoring_id AND scorer = :scorer AND part = 'held_out' AND variant = 'label'"
 _WORDS = """
     SELECT labels.id, summary, min(round * 1000 + item) FROM labels
     JOIN evidence ON evidence.run_id = labels.run_id AND evidence.feature = labels.feature
@@ -233,18 +232,26 @@ def _browsed(db: Database, ids: Sequence[int], score: ScoreKey | None) -> list[B
     key: dict[str, Any] = {"ids": json.dumps(ids)}
     some = "(SELECT value FROM json_each(:ids))"
     labels = {row["id"]: row for row in rows(db, f"SELECT * FROM labels WHERE id IN {some}", key)}
-    scores, controls = ({}, {}) if score is None else (_scores(db, key, score, name) for name in ("label", "shuffled"))
+    scores = {} if score is None else _scores(db, key, score)
     words = {row["id"]: row["summary"] for row in rows(db, _WORDS, key)}
     reviews: dict[int, list[ReviewRow]] = {id: [] for id in ids}
     for review in reviews_of(db, ids):
         reviews[review.label_id].append(review)
     return [
-        BrowsedLabel(label_row(labels[id]), scores.get(id), controls.get(id), words.get(id, ""), tuple(reviews[id]))
+        BrowsedLabel(
+            label_row(labels[id]),
+            scores.get((id, "label")),
+            scores.get((id, "shuffled")),
+            words.get(id, ""),
+            tuple(reviews[id]),
+        )
         for id in ids
     ]
 
 
-def _scores(db: Database, key: dict[str, Any], score: ScoreKey, variant: str) -> dict[int, float | None]:
-    sql = f"""SELECT label_id, value FROM scores WHERE {_OF_SCORER} AND variant = :variant
-        AND label_id IN (SELECT value FROM json_each(:ids))"""
-    return {row["label_id"]: row["value"] for row in rows(db, sql, key | score.model_dump() | {"variant": variant})}
+def _scores(db: Database, key: dict[str, Any], score: ScoreKey) -> dict[tuple[int, str], float | None]:
+    """By label and variant. The plus keeps SQLite to the index of labels, instead of the one sorted by score."""
+    sql = """SELECT label_id, variant, value FROM scores
+        WHERE label_id IN (SELECT value FROM json_each(:ids)) AND scorer = :scorer
+        AND +scoring_id = :scoring_id AND +part = 'held_out' AND +variant IN ('label', 'shuffled')"""
+    return {(row["label_id"], row["variant"]): row["value"] for row in rows(db, sql, key | score.model_dump())}

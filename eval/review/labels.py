@@ -47,7 +47,7 @@ def show_labels(request: Request) -> Response:
     """One page of the table: the one that the address names, or the one with the feature that it names."""
     site, run = site_of(request), run_of(request)
     asked = asked_of(request)
-    kinds = site.log.ask(score_kinds, run.run_id)
+    kinds = site.cache(_kinds, run.run_id)
     wanted, kind = _scored(asked.filter, kinds, is_blind(request))
     n_found = site.cache(_count, run.run_id, asked.filter)
     n_pages = max(1, -(-n_found // asked.size))
@@ -80,7 +80,7 @@ def show_labels(request: Request) -> Response:
 def row_page(request: Request, run: RunSummary, feature: int) -> Response:
     """One line of the table, after a review of it."""
     site, asked = site_of(request), asked_of(request)
-    wanted, kind = _scored(asked.filter, site.log.ask(score_kinds, run.run_id), is_blind(request))
+    wanted, kind = _scored(asked.filter, site.cache(_kinds, run.run_id), is_blind(request))
     found = site.log.ask(label_of_table, run.run_id, wanted, feature)
     if found is None:
         raise HTTPException(404, f"Run {run.run_id} has no label of feature {feature} yet.")
@@ -91,6 +91,10 @@ def _feature(request: Request) -> int | None:
     """The feature whose row is to be shown, if the address names one."""
     named = request.query_params.get("at", "")
     return int(named) if named.isdecimal() and len(named) < 19 else None
+
+
+def _kinds(log: RunLog, run_id: int) -> list[ScoreKind]:
+    return log.ask(score_kinds, run_id)
 
 
 def _count(log: RunLog, run_id: int, wanted: LabelFilter) -> int:
