@@ -12,7 +12,7 @@ from eval.compare.kinds import KINDS
 from eval.compare.taxonomy import CAPTURES
 from tests.fault_runs import Interpret, commands
 from tests.full_logs import fill, review
-from tests.logged import card, outcome, score, scoring_identity
+from tests.logged import card, identity, outcome, score, scoring_identity
 from tests.score_commands import said
 
 SURE = {3: 0.9, 5: 0.5, 7: 0.7}
@@ -28,8 +28,8 @@ def path(tmp_path: Path) -> Path:
         id = log.comparisons.begin(ComparisonIdentity(run_id=run_id, corpus_id=1, settings={}))
         log.comparisons.add_classes(id, card().fingerprint, [(3, "other", "both")])
         log.comparisons.add_classes(id, card().fingerprint, [(3, "concept", "list only"), (5, "dead", None)])
-        identity = scoring_identity(run_id, 1).model_copy(update={"settings": {"scorers": ["detection"]}})
-        scoring = log.begin_scoring(identity)
+        scored_by = scoring_identity(run_id, 1).model_copy(update={"settings": {"scorers": ["detection"]}})
+        scoring = log.begin_scoring(scored_by)
         for row in log.labels(run_id):
             log.add_scores(scoring, [score(row.label_id, feature=row.feature, value=row.feature / 10)]).result()
     review(path, run_id, 5, "reject")
@@ -123,6 +123,9 @@ def test_what_cannot_be_chosen_by(interpret: Interpret, arguments: tuple[str, ..
 def test_without_scores_or_classes_it_says_what_makes_them(interpret: Interpret, path: Path) -> None:
     fill(path, [8], who=None, scored=False, new=True)
     assert "interpret score 2 makes them" in said(interpret("log", "2", "--sort", "score").err)
+    other = fill(path, [8], who=identity(subject=card(name="odd", fingerprint="e" * 64)), scored=False)
+    refused = interpret("log", str(other), "--class", "concept")
+    assert "no classes of odd's features for --class; interpret taxonomy makes them" in said(refused.err)
 
 
 def test_classes_are_asked_for_by_the_words_that_taxonomy_uses() -> None:

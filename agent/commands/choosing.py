@@ -66,6 +66,7 @@ def choose(log: RunLog, run: RunSummary, wanted: Wanted) -> Chosen:
             "search": wanted.search or "",
             "status": wanted.status,
             "reviewed": wanted.reviewed,
+            "class_name": wanted.class_name,
             "min_confidence": wanted.min_confidence,
             "max_confidence": wanted.max_confidence,
             "score": key,
@@ -75,20 +76,11 @@ def choose(log: RunLog, run: RunSummary, wanted: Wanted) -> Chosen:
             "descending": wanted.descending,
         }
     )
-    labels = log.ask(label_page, run.run_id, found, 0, _ALL)
     classes = log.comparisons.classes(run.subject["fingerprint"])
-    if wanted.class_name is not None:
-        if not classes:
-            name = run.subject["name"]
-            raise LogError(
-                f"{log.path} has no classes of {name}'s features for --class; interpret taxonomy makes them."
-            )
-        labels = [item for item in labels if _is_of(classes.get(item.label.feature), wanted.class_name)]
-    return Chosen(labels, None if key is None else key.scorer, classes)
-
-
-def _is_of(found: ClassRow | None, name: str) -> bool:
-    return found is not None and found.is_of(name)
+    if wanted.class_name is not None and not classes:
+        name = run.subject["name"]
+        raise LogError(f"{log.path} has no classes of {name}'s features for --class; interpret taxonomy makes them.")
+    return Chosen(log.ask(label_page, run.run_id, found, 0, _ALL), None if key is None else key.scorer, classes)
 
 
 def _score(log: RunLog, run: RunSummary, wanted: Wanted) -> ScoreKey | None:

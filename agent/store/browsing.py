@@ -13,6 +13,7 @@ from pydantic import Field, model_validator
 from sqlite_utils import Database
 
 from agent.schema import Status
+from agent.store.classes import OF_CLASS
 from agent.store.reading import label_row, matching, search_words
 from agent.store.reviews import VERDICTS, ReviewRow, reviews_of
 from agent.store.rows import LabelRow
@@ -46,6 +47,8 @@ class LabelFilter(Value):
     """`yes` and `no`: whether there is any verdict; the verdicts: the latest one; flag, note: whether there is one."""
     reviewer: str | None = None
     """Whose reviews the search and `reviewed` mean; everybody's where that is None."""
+    class_name: str | None = None
+    """The kind of its feature, or the probe that captures it: one of `agent.store.classes.CLASSES`."""
     min_confidence: float | None = Field(default=None, ge=0, le=1)
     max_confidence: float | None = Field(default=None, ge=0, le=1)
     score: ScoreKey | None = None
@@ -175,7 +178,7 @@ def version(db: Database) -> int:
 
 def _query(run_id: int, wanted: LabelFilter) -> _Query:
     values: dict[str, Any] = {"run_id": run_id, "verdict": wanted.reviewed, "search": search_words(wanted.search)}
-    for name in ("status", "reviewer", "min_confidence", "max_confidence", "min_score", "max_score"):
+    for name in ("status", "reviewer", "class_name", "min_confidence", "max_confidence", "min_score", "max_score"):
         values[name] = getattr(wanted, name)
     if wanted.score is not None:
         values |= wanted.score.model_dump()
@@ -208,6 +211,8 @@ def _label_conditions(wanted: LabelFilter) -> Iterator[str]:
         yield "labels.confidence >= :min_confidence"
     if wanted.max_confidence is not None:
         yield "labels.confidence <= :max_confidence"
+    if wanted.class_name is not None:
+        yield f"labels.feature IN ({OF_CLASS})"
 
 
 def _limits(wanted: LabelFilter) -> list[str]:

@@ -29,8 +29,11 @@ CREATE INDEX classes_feature ON classes (fingerprint, feature);
 """
 _LATEST = """
     SELECT max(id), feature, kind, captured, comparison_id, created FROM classes
-    WHERE fingerprint = :fingerprint GROUP BY feature
+    WHERE fingerprint = {fingerprint} GROUP BY feature
 """
+_OF_RUN = "(SELECT json_extract(subject, '$.fingerprint') FROM runs WHERE id = :run_id)"
+OF_CLASS = f"SELECT feature FROM ({_LATEST.format(fingerprint=_OF_RUN)}) WHERE :class_name IN (kind, captured)"
+"""The features of the subject of `:run_id` whose latest class `:class_name` is a word for."""
 
 
 @dataclass(frozen=True)
@@ -48,10 +51,6 @@ class ClassRow:
         """`concept, captured by list only`."""
         return self.kind if self.captured is None else f"{self.kind}, captured by {self.captured}"
 
-    def is_of(self, name: str) -> bool:
-        """Whether one of `CLASSES` is a word for it."""
-        return name in (self.kind, self.captured)
-
 
 def add_classes(
     db: Database, comparison_id: int, fingerprint: str, found: Sequence[tuple[int, str, str | None]]
@@ -65,7 +64,7 @@ def add_classes(
 
 def classes(db: Database, fingerprint: str) -> dict[int, ClassRow]:
     """The latest class of each of a subject's features that has one."""
-    found = rows(db, _LATEST, {"fingerprint": fingerprint})
+    found = rows(db, _LATEST.format(fingerprint=":fingerprint"), {"fingerprint": fingerprint})
     return {
         row["feature"]: ClassRow(row["feature"], row["kind"], row["captured"], row["comparison_id"], row["created"])
         for row in found
