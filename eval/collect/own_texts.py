@@ -39,9 +39,9 @@ def check_own(subject: Subject, found: Mapping[int, Collected]) -> None:
     if 2 * len(silent) > len(fired):
         n_texts = len(fired[silent[0]])
         raise ExamplesError(
-            f"These are examples of another subject than {subject.card.name}: read by it, feature {silent[0]} fires "
-            f"on 0 of its {n_texts:,} strongest texts, and so do {len(silent):,} of {len(fired):,} features; "
-            "name the subject that they are of with --subject, or with --model and --sae."
+            f"These are examples of another subject than {subject.card.name}: read by it, feature {silent[0]} fires on "
+            f"0 of its {n_texts:,} strongest texts ({len(silent):,} of {len(fired):,} features fire on none of theirs)"
+            "; name the subject that they are of with --subject, or with --model and --sae."
         )
 
 
