@@ -217,12 +217,8 @@ def _is_good(check: Check | None) -> bool:
 def _best(
     feature: int, past: Sequence[Round], proposal: Proposal | None, check: Check | None, ids: set[str]
 ) -> Outcome | None:
-    """The label that did best on the texts shown, the first of equals.
-
-    None where none was measured, and where the explainer abstains now that it knows how they did.
-    """
-    if proposal is not None and proposal.action == "abstain":
-        return None
+    """The label that did best on the texts shown, the first of equals, whatever the explainer says last; None where
+    none was measured."""
     tried = [(round_.proposal, round_.check) for round_ in past]
     tried += [] if proposal is None else [(proposal, check)]
     measured = [(made, found.value) for made, found in tried if found is not None and found.value is not None]

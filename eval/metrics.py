@@ -6,24 +6,27 @@ What is undefined is None with a reason, never 0. Every interval is one of 95 %.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from jaxtyping import Float
 from scipy.optimize import brentq
-from scipy.stats import norm, rankdata
+from scipy.stats import norm, rankdata, t
 
 from probes.share import Share
 
 RESAMPLES = 2000
 """Of a bootstrap."""
+FEW = 50
+"""Features below which a bootstrap's intervals are too narrow."""
 Z = float(norm.ppf(0.975))
 
 _NEAR = 1e-9
 """How far from its own estimate a bound is looked for at least: at it, every variance that is 0 there looks solved."""
 _FLAT = 1e-9
 """A resample with less than this share of the variance has none but rounding."""
-_DRAWN_AT_ONCE = 1_000_000
-"""Numbers that resamples are summed from at a time: many small resamples take one call, large ones little memory."""
+_FEW = 1000
+"""Rows up to which the draws are remembered: 16 MB, and comparing settings asks for the same ones again and again."""
 _LEAST_DEFINED = 0.95
 """Share of resamples that must be defined for their spread to mean anything."""
 
@@ -119,16 +122,27 @@ def correlation(truths: Sequence[Sequence[float]], predictions: Sequence[Sequenc
 
 
 def mean(values: Sequence[float | None], seed: int) -> Estimate:
-    """Mean over the features that have a value, with a bootstrap over features."""
+    """Mean over the features that have a value; its interval is Student's t below `FEW`, a bootstrap from there.
+
+    Of 95 % intervals by the bootstrap, 78 to 84 % held the true mean of 5 features and 91 to 92 % that of 20 (BCa: 80
+    to 84 and 92 to 93; t: 88 to 95 and 93 to 95), in 600 draws from each of four distributions, near-perfect scores and
+    differences among them. Where the values do not vary there is no interval: they say nothing of how far others lie.
+    """
     measured = np.array([value for value in values if value is not None], dtype=np.float64)
     if not len(measured):
         return _undefined("none of the features has a value", 0)
-    drawn = _resampled_sums(measured[:, None], seed)[:, 0] / len(measured)
-    return Estimate(float(measured.mean()), *_percentiles(drawn, len(measured)), len(measured))
+    value, n = float(measured.mean()), len(measured)
+    if np.ptp(measured) < _NEAR:
+        return Estimate(value, None, None, n)
+    if n < FEW:
+        half = float(t.ppf(0.975, n - 1)) * float(measured.std(ddof=1)) / math.sqrt(n)
+        return Estimate(value, value - half, value + half, n)
+    drawn = _resampled_sums(measured[:, None], seed)[:, 0] / n
+    return Estimate(value, *_percentiles(drawn, n), n)
 
 
 def paired_difference(values: Sequence[float | None], controls: Sequence[float | None], seed: int) -> Estimate:
-    """Mean of value less control over the features that have both, with a bootstrap over features, pairs kept."""
+    """Mean of value less control over the features that have both, pairs kept; its interval is that of a mean."""
     pairs = zip(values, controls, strict=True)
     return mean([a - b if a is not None and b is not None else None for a, b in pairs], seed)
 
@@ -171,10 +185,19 @@ def _correlations(sums: Float[Array, "*k 6"]) -> Float[Array, "*k"]:
 
 def _resampled_sums(rows: Float[Array, "n k"], seed: int) -> Float[Array, "resamples k"]:
     """Sums over n rows drawn with replacement."""
+    if len(rows) <= _FEW:
+        sums: Array = _times_drawn(len(rows), seed) @ rows
+        return sums
     rng = np.random.default_rng(seed)
-    step = max(1, _DRAWN_AT_ONCE // rows.size)
-    sizes = [(min(step, RESAMPLES - done), len(rows)) for done in range(0, RESAMPLES, step)]
-    return np.concatenate([rows[rng.integers(len(rows), size=size)].sum(axis=1) for size in sizes])
+    return np.stack([rows[rng.integers(len(rows), size=len(rows))].sum(axis=0) for _ in range(RESAMPLES)])
+
+
+@lru_cache(maxsize=4)
+def _times_drawn(n: int, seed: int) -> Float[Array, "resamples n"]:
+    """How often each of n rows is drawn in each resample: the same for whatever else has n rows."""
+    drawn = np.random.default_rng(seed).integers(n, size=(RESAMPLES, n))
+    places = (drawn + n * np.arange(RESAMPLES)[:, None]).ravel()
+    return np.bincount(places, minlength=RESAMPLES * n).reshape(RESAMPLES, n).astype(np.float64)
 
 
 def _percentiles(drawn: Float[Array, " resamples"], n: int) -> tuple[float | None, float | None]:

@@ -167,8 +167,15 @@ def test_a_good_label_is_kept_without_asking_again(log: RunLog) -> None:
     assert {request.round for request in reader.requests} == {1, 2}
 
 
-def test_an_abstention_after_bad_labels_stands(log: RunLog) -> None:
-    reader = Reader([label("cats"), Proposal(action="abstain", reason="nothing fits")], WORDS)
+def test_the_best_measured_label_is_kept_where_the_explainer_gives_up(log: RunLog) -> None:
+    reader = Reader([label("either"), label("cats"), Proposal(action="abstain", reason="nothing fits")], WORDS)
+    report = run(log, reader, range(1), feedback=True)
+    (row,) = log.labels(report.run_id)
+    assert (row.status, row.label, row.rounds) == ("labelled", "either", 3)
+
+
+def test_an_abstention_stands_where_no_label_was_measured(log: RunLog) -> None:
+    reader = Reader([Proposal(action="abstain", reason="nothing fits")], WORDS)
     report = run(log, reader, range(1), feedback=True)
     (row,) = log.labels(report.run_id)
     assert (row.status, row.reason) == ("abstained", "nothing fits")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import pearsonr
+from scipy.stats import pearsonr, sem, t
 from sklearn import metrics as reference
 
 from eval.metrics import (
@@ -201,13 +201,24 @@ def test_correlation_has_no_interval_where_many_resamples_do_not_vary() -> None:
 def test_a_mean_counts_measured_features_only() -> None:
     found = mean([0.5, None, 0.7, 0.9, None], seed=0)
     assert (found.value, found.n) == (pytest.approx(0.7), 3)
-    assert found.low is not None
-    assert found.high is not None
-    assert 0.5 <= found.low < 0.7 < found.high <= 0.9
+    assert (found.low, found.high) == pytest.approx(t.interval(0.95, 2, 0.7, sem([0.5, 0.7, 0.9])))
     with_zero = mean([0.0, 1.0, None], seed=0)
     assert (with_zero.value, with_zero.n) == (0.5, 2)  # 0 was measured
     assert mean([0.5], seed=0) == Estimate(0.5, None, None, 1)
     assert mean([None], seed=0).value is None
+
+
+@pytest.mark.parametrize("n", [5, 10, 20])
+def test_the_interval_of_a_mean_of_few_features_holds_the_truth(n: int) -> None:
+    draws = np.random.default_rng(0).beta(8, 2, size=(600, n)) - np.random.default_rng(1).beta(4, 4, size=(600, n))
+    found = [mean(values.tolist(), seed=0) for values in draws]
+    held = np.mean([e.low is not None and e.high is not None and e.low <= 0.3 <= e.high for e in found])
+    assert 0.92 <= held <= 0.98
+
+
+@pytest.mark.parametrize("n", [2, 6, 60])
+def test_values_that_do_not_vary_have_no_interval(n: int) -> None:
+    assert mean([0.5] * n, seed=0) == Estimate(0.5, None, None, n)
 
 
 def test_the_interval_of_a_mean_is_as_wide_as_its_standard_error_says() -> None:
@@ -220,15 +231,16 @@ def test_the_interval_of_a_mean_is_as_wide_as_its_standard_error_says() -> None:
 
 def test_differences_are_paired() -> None:
     rng = np.random.default_rng(0)
-    features = rng.random(50)  # very different features, each .1 above its control
-    found = paired_difference((features + 0.1).tolist(), [*features[:-1].tolist(), None], seed=0)
-    assert (found.value, found.n) == (pytest.approx(0.1), 49)
-    assert (found.low, found.high) == (pytest.approx(0.1), pytest.approx(0.1))
+    features = rng.random(50)  # very different features, each about .1 above its control
+    above = features + 0.1 + rng.uniform(-0.01, 0.01, size=50)
+    found = paired_difference(above.tolist(), [*features[:-1].tolist(), None], seed=0)
+    assert (found.value, found.n) == (pytest.approx(0.1, abs=0.005), 49)
+    assert (found.low, found.high) == (pytest.approx(0.1, abs=0.005), pytest.approx(0.1, abs=0.005))
     with pytest.raises(ValueError, match="zip"):
         paired_difference([1.0], [1.0, 2.0], seed=0)
 
 
 def test_the_same_seed_gives_the_same_interval() -> None:
-    values = np.random.default_rng(0).random(30).tolist()
+    values = np.random.default_rng(0).random(60).tolist()
     assert mean(values, seed=1) == mean(values, seed=1)
     assert mean(values, seed=1) != mean(values, seed=2)

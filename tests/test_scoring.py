@@ -13,8 +13,9 @@ import pytest
 from agent.calls.budget import Limits
 from agent.errors import BudgetError, ExplainerError
 from agent.evidence.digest import CHARS_PER_TOKEN
-from agent.llm.base import Bound, Exchange, Fault, Request
+from agent.llm.base import Answer, Bound, Exchange, Fault, Request
 from agent.runlog import RunLog, ScoreRow
+from agent.schema import Proposal
 from eval.collect.split import ALIKE, peak_word, split_of, without_duplicates
 from eval.scorers import SCORERS
 from eval.scoring import judge as judging
@@ -24,7 +25,7 @@ from eval.scoring.sides import Sides
 from probes.examples import Activity, Baseline, Collected, Example
 from tests.fakes import faulty, open_door
 from tests.judging import CONCEPTS, texts
-from tests.logged import identity, outcome
+from tests.logged import add_call, identity, outcome, request
 from tests.planted_labels import (
     SEED,
     TRUE,
@@ -142,6 +143,25 @@ def _bare(text: str) -> str:
     return " ".join(re.sub(r'^\d+\.|[«»"]', " ", text, flags=re.MULTILINE).split())
 
 
+def test_the_first_label_of_a_run_with_feedback_is_scored_of_every_feature(log: RunLog) -> None:
+    planted, judge = plant(log, {0: "dog", 1: "fruit"}), RuleExplainer()
+    for feature, words in ((0, "puppy"), (1, " fruit ")):
+        proposal = Proposal(action="label", label=words, explanation="")
+        add_call(log, planted.run_id, request(feature), Answer(proposal, Exchange("fake", "rules", "")))
+    plain = scoring(planted, judge)
+    asyncio.run(plain.score(planted.rows, 4, Told()))
+    assert not named(log.scores(plain.scoring_id), variant="first")
+    made = replace(plain, run=replace(plain.run, settings={"feedback": True}))
+    asyncio.run(made.score(planted.rows, 4, Told()))
+    first = named(log.scores(made.scoring_id), variant="first", part="held_out")
+    labels = named(log.scores(made.scoring_id), variant="label", part="held_out")
+    assert [(one.feature, one.label) for one in first] == [(0, "puppy"), (1, "fruit")]
+    assert first[0].value is not None
+    assert first[0].value < 1
+    assert first[1] == replace(labels[1], variant="first")
+    assert {request.feature for request in judge.requests if request.purpose.endswith("/first")} == {0}
+
+
 class TestNewWords:
     def test_a_part_of_its_own_holds_the_texts_that_peak_on_words_of_no_shown_text(self, log: RunLog) -> None:
         def two_words_shown(feature: int) -> Collected:
@@ -222,8 +242,8 @@ class TestUnscored:
     def test_the_report_counts_them_with_their_reasons(self, log: RunLog) -> None:
         found = {0: of_feature(0), 1: Collected(1, DEAD), 2: None}
         scores = score(plant(log, {0: "dog", 1: "fruit", 2: "storm"}, found.get), RuleExplainer())
-        (lack,) = report.unscored(scores)
-        assert (lack.scorer, lack.n, lack.of) == ("detection", 2, 3)
+        (lack,) = report.unscored(scores, ["detection"], 3)
+        assert (lack.scorer, lack.variant, lack.n, lack.of) == ("detection", "label", 2, 3)
         assert {*lack.reasons} == {
             ("never fired in 5,000 tokens", 1),
             ("no examples were collected of this feature", 1),
@@ -248,6 +268,25 @@ class TestUnscored:
             "shuffled": "no label of another feature can stand for it",
             "one_shot": "the model refused to answer",
         }
+
+    def test_the_report_counts_controls_and_texts_that_are_missing_and_features_not_reached(self, log: RunLog) -> None:
+        def shy(request: Request, right: dict[str, Any]) -> dict[str, Any] | Exchange:
+            missing = request.purpose == "one_shot" or _key(request) == (0, "detection", 1)
+            return refusal(request, right) if missing else right
+
+        scores = score(plant(log, {0: "dog", 1: "fruit"}), RuleExplainer(shy))
+        found = {lack.variant: lack for lack in report.unscored(scores, ["detection"], 5)}
+        assert {*found} == {"label", "one_shot"}
+        assert (found["label"].n, found["label"].of, found["label"].reasons) == (3, 5, [("not reached", 3)])
+        assert (found["label"].n_texts, found["label"].text_reasons) == (10, [("the model refused to answer", 10)])
+        assert (found["one_shot"].n, found["one_shot"].of) == (2, 2)
+
+    def test_chance_stands_beside_every_mean(self, log: RunLog) -> None:
+        names = ["detection", "embedding", "simulation", "discrimination", "output"]
+        found = report.lines(score(plant(log), RuleExplainer(), names), 0)
+        chances = {line.scorer: line.chance for line in found if line.part == "held_out"}
+        expected = {"detection": 0.5, "embedding": 0.5, "simulation": 0, "discrimination": 0.25}
+        assert chances == {**expected, "output": pytest.approx(1 / 3)}
 
     def test_without_a_judge_there_is_no_one_shot_label(self, log: RunLog) -> None:
         scores = score(plant(log), None, ["embedding"])
@@ -308,8 +347,8 @@ class TestAgain:
         assert {*alone} == {0, 1}
         assert alone.items() <= donors.items()
         assert sorted(donors.values()) == sorted(TRUE.values())
-        for request in judge.asked("detection/shuffled"):
-            assert f'Label: "{donors[request.feature]}"' in request.prompt
+        for asked in judge.asked("detection/shuffled"):
+            assert f'Label: "{donors[asked.feature]}"' in asked.prompt
 
     def test_a_control_whose_words_have_changed_is_scored_again(self, log: RunLog) -> None:
         planted, judge = plant(log, {0: "dog", 1: "fruit"}), RuleExplainer()

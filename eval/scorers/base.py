@@ -21,7 +21,7 @@ from probes.settings import Value
 from prompts import render
 
 Variant = Literal["label", "first", "shuffled", "tokens", "one_shot", "baseline", "known"]
-"""What is scored: the feature's own label, the first that was proposed where that is another, another feature's, its
+"""What is scored: the feature's own label, the first that was proposed in a run with feedback, another feature's, its
 top tokens, one made in one shot from texts, one that the source of the examples brought along, or the name of the
 concept that the feature is known to stand for."""
 

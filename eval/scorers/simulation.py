@@ -3,6 +3,9 @@
 After Bills et al. 2023, "Language models can explain neurons in language models", all tokens of a text at once. The
 predicted activations are the numbers the judge writes: their expectation over log-probabilities, as in the original,
 would need what most providers no longer give.
+
+Differs from the original in one more thing: answers that say one and the same number of every token of every text score
+0, where their correlation is undefined, and count in every mean.
 """
 
 from collections.abc import Sequence

@@ -5,7 +5,7 @@ What cannot be scored has a row that says why. Knows no provider and no command 
 
 import asyncio
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from agent.calls.admission import Admission
@@ -101,9 +101,17 @@ class Scoring:
             if isinstance(claim, str):
                 await self._keep([_missing(scorer, row, variant, "", claim) for scorer in able])
                 continue
+            if variant == "first" and claim == Claim(row.label, row.explanation):
+                await self._keep(self._as_first(row))
+                continue
             for scorer in able:
                 if (row.label_id, scorer.name, _template_hash(scorer), variant, claim.label) not in done:
                     await self._scored(scorer, row, variant, claim, found, sides)
+
+    def _as_first(self, row: LabelRow) -> list[ScoreRow]:
+        """The label's own scores, where the first label proposed is the one that was kept."""
+        scores = self.log.scores(self.scoring_id, row.label_id)
+        return [replace(score, variant="first") for score in scores if score.variant == "label"]
 
     def _sides(self, found: Collected) -> Sides:
         if self.corpus_id is None:
@@ -120,7 +128,7 @@ class Scoring:
         """What is scored of a feature; in the place of a control that there should be, why there is none."""
         yield "label", Claim(row.label, row.explanation)
         first = _first_proposed(self.log.calls_of(row.run_id, row.feature))
-        if first is not None and " ".join(first.label.split()) != row.label:
+        if first is not None and self.run.settings.get("feedback"):
             yield "first", first
         yield "shuffled", donors.get(row.feature, "no label of another feature can stand for it")
         tokens = top_tokens_label(top_tokens(sides.shown))
@@ -158,7 +166,8 @@ def _first_proposed(calls: Sequence[CallRow]) -> Claim | None:
     """The first label that the explainer proposed, before it knew how that did."""
     answers = (call.answer for call in calls if call.purpose == PURPOSE and call.scoring_id is None)
     labels = (answer for answer in answers if answer is not None and answer.get("action") == "label")
-    return next((Claim(answer["label"], answer.get("explanation", "")) for answer in labels), None)
+    words = ((" ".join(answer["label"].split()), answer.get("explanation", "")) for answer in labels)
+    return next((Claim(*pair) for pair in words), None)
 
 
 def why_not(row: LabelRow, found: Collected | None, reads_texts: bool = True) -> str | None:
