@@ -15,7 +15,8 @@ from torch import Tensor
 
 from probes.choosing import Trie
 from probes.evidence import Contrast
-from probes.growth import Columns, Grower
+from probes.grown import Columns
+from probes.growth import Grower
 from probes.settings import TreeSettings, VectorSettings
 from probes.subject import Subject
 from probes.vectors import origin, placed

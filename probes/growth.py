@@ -20,6 +20,7 @@ from transformers import PreTrainedModel
 from probes.choosing import Choice, Given, Likeliest, Nodes, Trie
 from probes.errors import SubjectError
 from probes.frontier import Frontier, Queue
+from probes.grown import Columns, columns_of
 from probes.memory import budget_of, peak_bytes
 from probes.path_cache import PathCache
 from probes.prompt import PromptIds
@@ -58,15 +59,6 @@ class Steering(Protocol):
         one token of a definition each.
         """
         ...
-
-
-@dataclass(frozen=True)
-class Columns:
-    """A grown tree, breadth first; to begin with only its root."""
-
-    parents: tuple[int, ...] = (-1,)
-    token_ids: tuple[int, ...] = (-1,)
-    probabilities: tuple[float, ...] = (1.0,)
 
 
 @dataclass(frozen=True)
@@ -130,7 +122,7 @@ class Grower:
         settings, cutoff = self.settings, max(self.settings.cutoff, least)
         choice, together = Likeliest(cutoff, settings.top_k, settings.max_depth), self.budget.trees
         for first in range(0, len(ghosts), together):
-            yield from _columns(self._run(ghosts[first : first + together], choice, first))
+            yield from columns_of(self._run(ghosts[first : first + together], choice, first))
 
     def follow(self, ghosts: Float[Tensor, "n d_model"], trie: Trie) -> Float64[Tensor, "n n_nodes"]:
         """How probable every node of `trie` is after each of the ghosts, cumulative from the root."""
@@ -318,21 +310,3 @@ def _or_back(stock: Rows, rows: Int[Tensor, " n"]) -> Iterator[None]:
     except torch.OutOfMemoryError:
         stock.give(rows)
         raise
-
-
-def _columns(found: Sequence[tuple[int, Nodes]]) -> list[Columns]:
-    """The trees, apart, each breadth first: a stable sort, since within a depth nodes were found from left to right."""
-    levels = [nodes for _, nodes in found]
-    depth = torch.cat([torch.full_like(nodes.tree, depth) for depth, nodes in found])
-    tree, parent, number, token, probability = (
-        torch.cat([getattr(nodes, name) for nodes in levels])
-        for name in ("tree", "parent", "number", "token", "probability")
-    )
-    order = torch.argsort(tree * (int(depth.max()) + 1) + depth, stable=True)
-    place = torch.empty_like(order)
-    place[number[order]] = torch.arange(len(order))
-    sizes = torch.bincount(tree)
-    first = sizes.cumsum(0) - sizes
-    local = torch.where(parent < 0, -1, place[parent] - first[tree])
-    apart = (torch.split(column[order], sizes.tolist()) for column in (local, token, probability))
-    return [Columns(*(tuple(column.tolist()) for column in columns)) for columns in zip(*apart, strict=True)]

@@ -16,7 +16,8 @@ from probes.batching import in_groups
 from probes.contrast import contrasts
 from probes.errors import SettingsError
 from probes.evidence import Contrast, Evidence, ProbeRequest, Tree
-from probes.growth import Columns, Grower
+from probes.grown import Columns
+from probes.growth import Grower
 from probes.prompt import PromptIds, prompt_ids, prompt_text
 from probes.settings import ProbeSettings, SteeringSettings, TreeSettings, VectorSettings
 from probes.steering import FeatureSteering, pronoun_id, pronoun_of

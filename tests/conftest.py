@@ -26,6 +26,7 @@ def yardsticks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("yardsticks")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(yardstick_file, "folder", lambda: folder)
+        patch.setenv("XDG_CACHE_HOME", str(folder))  # for processes that tests start
         yield folder
 
 

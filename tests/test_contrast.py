@@ -18,7 +18,8 @@ from probes.choosing import Trie
 from probes.contrast import N_NULL, N_RANDOM, SEED, random_directions
 from probes.errors import SubjectError
 from probes.evidence import Contrast, ProbeRequest, Tree, tree_json
-from probes.growth import Columns, Grower
+from probes.grown import Columns
+from probes.growth import Grower
 from probes.probe import run_probes
 from probes.prompt import PromptIds
 from probes.readout import Readout

@@ -27,7 +27,8 @@ from transformers import GemmaForCausalLM
 
 from probes.embedding import EmbeddingTable
 from probes.ghost import ghosts_at
-from probes.growth import Columns, Grower
+from probes.grown import Columns
+from probes.growth import Grower
 from probes.memory import MIB, free_bytes, peak_bytes
 from probes.prompt import PromptIds
 from probes.settings import TokenSettings, TreeSettings
