@@ -352,7 +352,7 @@ def test_a_subject_of_the_run_tells_neighbours_by_its_decoder(tmp_path: Path, su
     with client(path, subject=subject) as visitor:
         html = read(visitor.get(f"/runs/{run_id}/features/3").text)
 
-    assert "By decoder cosine, of the loaded subject" in html.text
+    assert "by decoder cosine, of the loaded subject" in html.text
     assert html.text.count("not in this run") == 8
 
 
