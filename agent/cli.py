@@ -11,11 +11,11 @@ from typing import Any, NoReturn
 
 import click
 
+from agent.click_types import Commands
 from agent.config import resolve
 from agent.evidence.printable import printable
 from agent.label_options import STATUSES, label_options
 from agent.options import (
-    Commands,
     by_key,
     compare_options,
     doctor_options,

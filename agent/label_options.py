@@ -5,7 +5,7 @@ from typing import Any, TypeVar, get_args
 
 import click
 
-from agent.options import GroupedOption
+from agent.click_types import GroupedOption
 from agent.schema import Status
 from agent.store.classes import CLASSES
 

@@ -1,168 +1,20 @@
-"""The options that commands share, in the groups of a settings file, and help texts laid out by those groups.
+"""The options that commands share, in the groups of a settings file.
 
 Every setting's option defaults to None, "not said": its default lives beside its field, from where the help takes it.
 """
 
 from collections.abc import Callable, Collection
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 from click.core import ParameterSource
 
+from agent.click_types import AUTO_CENTROID, GroupedOption, Names, Numbers, Scale, Scales, Shares, Switch
 from agent.config import GROUPS, SETTINGS_FILE, key_of, option_of
 from probes.settings import AUTO, PROMPTS
 
 Function = TypeVar("Function", bound=Callable[..., Any])
-
-
-class GroupedOption(click.Option):
-    """An option that stands under a heading of the help text."""
-
-    def __init__(self, *args: Any, heading: str = "Options", **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.heading = heading
-
-
-AUTO_CENTROID = "--auto-centroid"
-"""What `--centroid auto` is turned into, since a flag of click's takes no word."""
-
-
-class GroupedCommand(click.Command):
-    """A command whose help lists its options under their headings, those without one first."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Called by click."""
-        if any(AUTO_CENTROID in parameter.opts for parameter in self.params):
-            for place in [at for at, pair in enumerate(pairwise(args)) if pair == ("--centroid", AUTO)][::-1]:
-                args[place : place + 2] = [AUTO_CENTROID]
-        return super().parse_args(ctx, args)
-
-    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Called by click for `--help`."""
-        headings: dict[str, list[tuple[str, str]]] = {"Options": []}
-        for parameter in self.get_params(ctx):
-            record = parameter.get_help_record(ctx)
-            if isinstance(parameter, click.Option) and record:
-                headings.setdefault(getattr(parameter, "heading", "Options"), []).append(record)
-        for heading, records in headings.items():
-            with formatter.section(heading):
-                formatter.write_dl(records)
-
-
-class Commands(click.Group):
-    """A group whose default command, `run`, takes what begins with an option; a misspelt command is told so."""
-
-    command_class = GroupedCommand
-    default = "run"
-    ignore_unknown_options = True
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Called by click with what follows the group's own options."""
-        if args[0].startswith("-"):
-            args = [self.default, *args]
-        elif args[0] not in self.commands:
-            known = ", ".join(sorted(self.commands))
-            raise click.UsageError(f"There is no command {args[0]!r}; the commands are {known}.")
-        return super().resolve_command(ctx, args)
-
-    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """The commands, then the options of the default one."""
-        super().format_options(ctx, formatter)
-        formatter.write_paragraph()
-        formatter.write_text(f"Without a command, `{self.default}` is meant; its options:")
-        self.commands[self.default].format_options(ctx, formatter)
-
-
-class Numbers(click.ParamType[tuple[float, ...] | str]):
-    """Numbers separated by commas, or a word instead of them."""
-
-    name = "w[,w2,...]"
-
-    def __init__(self, word: str | None = None) -> None:
-        self._word = word
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[float, ...] | str:
-        """The tuple of them, or the word; a usage error otherwise."""
-        if self._word is not None and value == self._word:
-            return self._word
-        try:
-            return tuple(float(part) for part in str(value).split(","))
-        except ValueError:
-            self.fail(f"{value!r} is not a number, or several with commas between them.", param, ctx)
-
-
-class Switch(click.types.BoolParamType):
-    """A flag and its opposite, or the word for what is to be found."""
-
-    def convert(  # type: ignore[override]  # the word is more than click's own has
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> bool | str | None:
-        """Whether, or the word."""
-        return AUTO if value == AUTO else super().convert(value, param, ctx)
-
-
-class Scale(click.ParamType[str | float]):
-    """A scale to be given or to be found."""
-
-    name = "x|auto"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str | float:
-        """The number, or the word; a usage error otherwise."""
-        try:
-            return value if value == AUTO else float(value)
-        except ValueError:
-            self.fail(f"{value!r} is neither a number nor {AUTO}.", param, ctx)
-
-
-class Shares(click.ParamType[tuple[tuple[float, ...], ...]]):
-    """Weights of principal components to be compared: alternatives with commas, several components with a plus."""
-
-    name = "w[+w2...][,...]"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[tuple[float, ...], ...]:
-        """One tuple of weights for each alternative, 0 alone being none; a usage error otherwise."""
-        try:
-            parts = [tuple(float(share) for share in part.split("+")) for part in str(value).split(",")]
-        except ValueError:
-            self.fail(f"{value!r} is not like 0,0.1,0.1+0.05: a plus joins components of one setting.", param, ctx)
-        return tuple(() if part == (0.0,) else part for part in parts)
-
-
-class Scales(click.ParamType[tuple[float | str | None, ...]]):
-    """Scales to be compared; `default` is the subject's own, `auto` each feature's."""
-
-    name = "x[,x2,...]"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[float | str | None, ...]:
-        """None stands for the subject's own."""
-        words = {"default": None, AUTO: AUTO}
-        try:
-            return tuple(words[part] if part in words else float(part) for part in str(value).split(","))
-        except ValueError:
-            self.fail(f"{value!r} is not like 2.5,3.8,default,auto.", param, ctx)
-
-
-class Names(click.ParamType[tuple[str, ...]]):
-    """Names separated by commas."""
-
-    name = "name[,name...]"
-
-    def convert(
-        self,
-        value: Any,
-        param: click.Parameter | None,  # noqa: ARG002
-        ctx: click.Context | None,  # noqa: ARG002
-    ) -> tuple[str, ...]:
-        """The tuple of them, spaces around them left out; whether they are known is found out where they are used."""
-        return tuple(part.strip() for part in str(value).split(","))
 
 
 def _setting(group: str, field: str, help_text: str, kind: Any = str, **kwargs: Any) -> Callable[[Function], Function]:
