@@ -191,7 +191,7 @@ def examples(features: str, imported: str | None, form: str | None, settings_fil
 @interpret.command()
 @click.argument("run_id", metavar="[RUN]", type=int, required=False)
 @click.option("--features", metavar="SPEC", help="Only these; all of the run's unless given.")
-@click.option("--examples", "corpus_id", type=int, metavar="N", help="Which texts of the log; the run's own or the latest.")
+@click.option("--examples", "corpus_id", type=int, metavar="N", help="Which texts; the run's own or the latest.")
 @click.option("--plot", type=Path, metavar="FILE", help="Write the scores as a picture, .png or .svg.")
 @click.option("--dry-run", is_flag=True, help="Say what scoring would ask and cost, and stop.")
 @score_options
