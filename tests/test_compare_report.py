@@ -190,6 +190,13 @@ class TestVerdicts:
         assert words.startswith("x is ahead of y on average alone")
         assert words.endswith("better on 40% of 100 features, worse on 60%.")
 
+    def test_a_difference_that_does_not_vary_is_shown_where_all_features_are_on_one_side(self) -> None:
+        higher = dict.fromkeys(range(8), 0.75)
+        words = versus_words("x", "y", against(higher, dict.fromkeys(range(8), 0.5), 0), "AUROC")
+        assert words == "x beats y on 100% of 8 features; AUROC higher by .250."
+        equal = versus_words("x", "y", against(higher, higher, 0), "AUROC")
+        assert equal.startswith("No difference between x and y could be shown: AUROC +.000, x better on 0%")
+
     def test_one_feature_and_none_allow_no_verdict(self) -> None:
         assert "One feature is too few" in versus_words("x", "y", against({1: 0.9}, {1: 0.5}, 0), "AUROC")
         few = against(dict.fromkeys(range(5), 0.9), dict.fromkeys(range(5), 0.5), 0)

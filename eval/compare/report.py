@@ -72,9 +72,15 @@ class Versus:
 
     @property
     def is_shown(self) -> bool:
-        """Whether the interval of the difference leaves 0 out, and there are features enough."""
-        low, high = self.difference.low, self.difference.high
-        return self.is_enough and low is not None and high is not None and (low > 0 or high < 0)
+        """Whether the interval of the difference leaves 0 out, and there are features enough.
+
+        A difference that does not vary has no interval: it is shown where all features are on one side, which a sign
+        test tells from chance.
+        """
+        low, high, n = self.difference.low, self.difference.high, self.difference.n
+        if low is None or high is None:
+            return self.is_enough and n in (self.wins, self.losses)
+        return self.is_enough and (low > 0 or high < 0)
 
 
 @dataclass(frozen=True)

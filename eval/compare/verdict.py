@@ -29,17 +29,22 @@ def versus_words(ours: str, theirs: str, versus: Versus, unit: str) -> str:
         return f"{few} too few to tell {ours} from {theirs}: {unit} {_signed(d.value)} {interval(d)}".rstrip() + "."
     if not versus.is_shown:
         return (
-            f"No difference between {ours} and {theirs} could be shown: {unit} {_signed(d.value)} {interval(d)}, "
+            f"No difference between {ours} and {theirs} could be shown: {_sized(unit, _signed(d.value), interval(d))}, "
             f"{ours} {_odds(versus.wins, versus.ties, versus.losses, n)}."
         )
     wins, losses = (versus.wins, versus.losses) if d.value > 0 else (versus.losses, versus.wins)
     better, worse = (ours, theirs) if d.value > 0 else (theirs, ours)
-    size = f"{unit} higher by {figure(abs(d.value))} {interval(d, d.value < 0)}"
+    size = _sized(f"{unit} higher by", figure(abs(d.value)), interval(d, d.value < 0))
     if wins > d.n / 2:
         equal = f", equal on {percent(versus.ties, d.n)}" if versus.ties else ""
         return f"{better} beats {worse} on {percent(wins, d.n)} of {n}{equal}; {size}."
     average = "on average" if wins > losses else "on average alone"
     return f"{better} is ahead of {worse} {average}, {size}; {_odds(wins, versus.ties, losses, n)}."
+
+
+def _sized(*words: str) -> str:
+    """What is there of a unit, a figure and its interval."""
+    return " ".join(filter(None, words))
 
 
 def _odds(wins: int, ties: int, losses: int, n: str) -> str:
