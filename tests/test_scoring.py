@@ -196,7 +196,7 @@ class TestNewWords:
     def test_where_no_word_is_new_that_part_is_unscored_with_its_reason(self, log: RunLog) -> None:
         scores = named(score(plant(log), RuleExplainer()), part="new_words", variant="label")
         assert {(one.value, one.reason) for one in scores} == {
-            (None, "every held-out text peaks on a word on which a shown one does")
+            (None, "every held-out text peaks on a word that a shown text has")
         }
 
     def test_texts_that_the_judge_wrote_have_no_such_part(self, log: RunLog) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from agent.comparisons import ComparisonIdentity
 from agent.runlog import LabelRow, Review, RunLog
 from agent.store.browsing import BrowsedLabel, LabelFilter, ScoreKey, around, count_labels, label_page, place_of
 from probes.errors import SettingsError
@@ -249,6 +250,21 @@ def test_what_reviewers_wrote_is_found_and_shown(fresh: RunLog) -> None:
         assert f"zebras, striped was {row.label}" in " ".join(Parsed(page).text.split())
     fresh.undo_review(row.label_id, "bob")
     assert _features(client(fresh).get("/runs/1/labels?search=giraffe").text) == []
+
+
+def test_labels_are_filtered_by_their_features_classes(fresh: RunLog) -> None:
+    assert 'name="class_name"' not in client(fresh).get("/runs/1/labels").text
+    features = [row.feature for row in fresh.labels(1)]
+    corpus_id = fresh.corpora()[0].corpus_id
+    found = [(feature, "concept" if feature < 3 else "dead", "list only") for feature in features]
+    with RunLog.open(fresh.path) as writing:
+        id = writing.comparisons.begin(ComparisonIdentity(run_id=1, corpus_id=corpus_id, settings={}))
+        writing.comparisons.add_classes(id, logged.card().fingerprint, found)
+    page = client(fresh).get("/runs/1/labels?class_name=concept").text
+    assert _features(page) == [feature for feature in features if feature < 3]
+    options = [dict(one.attributes)["value"] for one in Parsed(page).elements if one.name == "option"]
+    assert {"dead", "concept", "list only"} < {*options}
+    assert "tree only" not in options
 
 
 def test_blind_filters_and_searches_know_ones_own_reviews_only(fresh: RunLog) -> None:

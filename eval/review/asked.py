@@ -20,7 +20,7 @@ from eval.review.site import site_of
 SIZES = (50, 100, 200, 500)
 BLIND_COOKIE = "interpret_blind"
 
-_PLAIN = ("search", "status", "reviewed", "min_confidence", "max_confidence", "min_score", "max_score")
+_PLAIN = ("search", "status", "class_name", "reviewed", "min_confidence", "max_confidence", "min_score", "max_score")
 _SCORE = re.compile(r"(?P<scoring_id>\d{1,18})-(?P<scorer>\w{1,100})")
 
 
@@ -73,7 +73,8 @@ def asked_of(request: Request) -> Asked:
     wanted = LabelFilter.parse({**plain, **order, "score": score and score.groupdict()})
     if is_blind(request):
         by = site_of(request).reviewer  # what others said is not to be found out by filtering either
-        wanted = LabelFilter(search=wanted.search, status=wanted.status, reviewed=wanted.reviewed, reviewer=by)
+        open_ones = {name: getattr(wanted, name) for name in ("search", "status", "class_name", "reviewed")}
+        wanted = LabelFilter(**open_ones, reviewer=by)
     size = next((size for size in SIZES if str(size) == given.get("size")), SIZES[1])
     number = given.get("page", "")
     return Asked(wanted, size, max(1, int(number)) if number.isdecimal() and len(number) < 10 else 1)

@@ -13,6 +13,7 @@ from starlette.routing import Route
 from agent.evidence.printable import printable
 from agent.runlog import RunLog, RunSummary
 from agent.store.browsing import BrowsedLabel, LabelFilter, count_labels, label_of_table, label_page, place_of
+from agent.store.classes import CLASSES, classes
 from agent.store.overview import ScoreKind, score_kinds
 from agent.store.reviews import Verdict, latest_verdict, latest_wording, standing
 from eval.review.asked import SIZES, Asked, asked_of, is_blind, run_of
@@ -70,6 +71,7 @@ def show_labels(request: Request) -> Response:
         n_pages=n_pages,
         first=first,
         sizes=SIZES,
+        classes=site.cache(_classes, run.subject["fingerprint"]),
         filtered=asked.filter.model_copy(
             update={"order": "feature", "descending": False, "score": None, "reviewer": None}
         )
@@ -95,6 +97,12 @@ def _feature(request: Request) -> int | None:
 
 def _kinds(log: RunLog, run_id: int) -> list[ScoreKind]:
     return log.ask(score_kinds, run_id)
+
+
+def _classes(log: RunLog, fingerprint: str) -> Sequence[str]:
+    """The words to filter by that some of the subject's features have."""
+    found = log.ask(classes, fingerprint).values()
+    return [word for word in CLASSES if any(word in (one.kind, one.captured) for one in found)]
 
 
 def _count(log: RunLog, run_id: int, wanted: LabelFilter) -> int:

@@ -84,7 +84,7 @@ class Sides:
         if found.isdisjoint(self.on_old_words | self.on_new_words):
             return None
         if found.isdisjoint(self.on_new_words):
-            return unscored(scorer.name, score.metric, "every held-out text peaks on a word on which a shown one does")
+            return unscored(scorer.name, score.metric, "every held-out text peaks on a word that a shown text has")
         return scorer.of_items([item for item in score.items if _example_key(item.key) not in self.on_old_words], task)
 
 
