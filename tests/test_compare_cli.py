@@ -22,8 +22,10 @@ from tests.fault_runs import Interpret, commands, environment
 from tests.logged import outcome, score
 from tests.score_commands import LOG, said
 
-KNOWN = sorted(load_truth().features)[:12]
+MANY = sorted(load_truth().features)[:20]
+KNOWN = MANY[:12]
 FEATURES = ("--features", ",".join(map(str, KNOWN)))
+MORE = ("--features", ",".join(map(str, MANY)))
 QUICK = ("--cutoff", "0.05", "--max-depth", "8", "--prompt", "definition")
 PROMPT_TEXT = 'A typical definition of "{ghost}" would be "'
 
@@ -33,7 +35,7 @@ def examples(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A log with texts of a few features whose concept is known."""
     folder = tmp_path_factory.mktemp("examples")
     with environment(), chdir(folder), pytest.raises(SystemExit):
-        main(["examples", *FEATURES, "--tokens", "30000"])
+        main(["examples", *MORE, "--tokens", "30000"])
     return folder / LOG
 
 
@@ -151,17 +153,17 @@ def test_an_interrupted_comparison_goes_on_where_it_stopped(
 class TestTaxonomy:
     def test_kinds_captures_and_what_is_recommended_which_new_runs_take_up(self, interpret: Interpret) -> None:
         grid = ("--weights", "encoder", "--pca", "1,0", "--no-centroid")
-        assert interpret("compare", *FEATURES, *QUICK, *grid).status == 0
+        assert interpret("compare", *MORE, *QUICK, *grid).status == 0
         ran = interpret("taxonomy")
         assert ran.status == 0, ran.err
         assert re.search(r"settings\s+2 that were measured on all of them", ran.out)
-        assert re.search(r"^all\s+12\s+1\.000 ", ran.out, re.MULTILINE)
+        assert re.search(r"^all\s+20\s+1\.000 ", ran.out, re.MULTILINE)
         assert "A probe captures a feature where its AUROC under encoder is" in said(ran.out)
         assert "pca" in ran.out[ran.out.index("Told beforehand") :]
         assert "Recommended from now on: encoder, scale 0.9749, no centroid. New runs take it up" in said(ran.out)
         with RunLog.open(LOG, read_only=True) as log:
             sorted_as = log.comparisons.classes(log.run(None).subject["fingerprint"])
-        assert sorted(sorted_as) == KNOWN
+        assert sorted(sorted_as) == MANY
         one = ("--features", str(KNOWN[0]), *QUICK, "--rounds", "1")
         assert "(not used, as --no-recommended says)" in said(interpret(*one, "--no-recommended").out)
         assert "this run was begun without it" in said(interpret(*one, "--dry-run").out)
