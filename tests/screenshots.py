@@ -1,7 +1,7 @@
 """Pictures of every page of a log, to be looked at: wide and narrow, light and dark.
 
 `python -m tests.screenshots OUT --log demo.db` writes OUT/PAGE-WIDTH-SCHEME.png; with `--subject demo` the explore page
-too.
+too. Those of the README are `--feature 38 --height 1100`.
 """
 
 from collections.abc import Iterator
@@ -21,7 +21,6 @@ from tests.browser import TOKEN, Scheme, install, launched, opened, served
 
 WIDTHS = (1440, 390)
 MOST_PX = 6000
-"""Height of a picture; what is below is left out."""
 
 
 def pages(log: RunLog, feature: int | None, has_subject: bool) -> Iterator[tuple[str, str]]:
@@ -39,24 +38,24 @@ def pages(log: RunLog, feature: int | None, has_subject: bool) -> Iterator[tuple
         yield "explore", f"/explore?feature={chosen}&beside=1&b-weights=decoder"
 
 
-def shoot(page: Page, address: str, file: Path) -> None:
+def shoot(page: Page, address: str, file: Path, most_px: int) -> None:
     """Waits until nothing moves any more."""
     page.goto(address)
     page.wait_for_load_state("networkidle")
     page.wait_for_timeout(300)
-    height = min(page.evaluate("document.documentElement.scrollHeight"), MOST_PX)
+    height = min(page.evaluate("document.documentElement.scrollHeight"), most_px)
     page.screenshot(
         path=file, full_page=True, clip={"x": 0, "y": 0, "width": page.evaluate("innerWidth"), "height": height}
     )
     print(file, height)
 
 
-def shoot_all(browser: Browser, address: str, places: list[tuple[str, str]], out: Path) -> None:
+def shoot_all(browser: Browser, address: str, places: list[tuple[str, str]], out: Path, most_px: int) -> None:
     """Every page in every width and scheme."""
     for width, scheme in product(WIDTHS, get_args(Scheme)):
         with opened(browser, address, width, scheme) as page:
             for name, place in places:
-                shoot(page, address + place, out / f"{name}-{width}-{scheme}.png")
+                shoot(page, address + place, out / f"{name}-{width}-{scheme}.png", most_px)
 
 
 @click.command()
@@ -64,7 +63,8 @@ def shoot_all(browser: Browser, address: str, places: list[tuple[str, str]], out
 @click.option("--log", "path", type=Path, default=Path("demo.db"), help="The log.  [default: demo.db]")
 @click.option("--feature", type=int, help="Whose page; one from the middle of the latest run unless given.")
 @click.option("--subject", "name", help="Load it, for the explore page.")
-def main(out: Path, path: Path, feature: int | None, name: str | None) -> None:
+@click.option("--height", type=int, default=MOST_PX, show_default=True, help="Most pixels; what is below is left out.")
+def main(out: Path, path: Path, feature: int | None, name: str | None, height: int) -> None:
     """Takes the pictures."""
     if reason := install():
         raise click.ClickException(reason)
@@ -74,7 +74,7 @@ def main(out: Path, path: Path, feature: int | None, name: str | None) -> None:
         log = stack.enter_context(RunLog.open(path, read_only=True))
         address = stack.enter_context(served(make_app(log, TOKEN, subject=subject)))
         browser = stack.enter_context(launched())
-        shoot_all(browser, address, list(pages(log, feature, subject is not None)), out)
+        shoot_all(browser, address, list(pages(log, feature, subject is not None)), out, height)
 
 
 if __name__ == "__main__":
