@@ -311,7 +311,7 @@ class TestScoreRefuses:
             (["9"], "has no run 9"),
             (["--scorers", "detektion"], "There is no scorer 'detektion'; did you mean detection?"),
             (["--scorers", "embedding,"], "There is no scorer ''"),
-            (["--scorers", "detection"], "Scorer detection needs a language model to ask; name one with --llm"),
+            (["--scorers", "detection"], "Scorer detection needs a language model to ask, which offline is not"),
             (["--scorers", "clarity"], "Scorer clarity needs a language model"),
             (["--negatives", "easy"], "negatives"),
             (["--negatives", "activating"], "negatives"),

@@ -87,6 +87,14 @@ def test_a_feature_is_shown_with_its_class_and_the_comparison_it_rests_on(interp
     assert "class" not in interpret("show", "7").out
 
 
+def test_a_feature_is_shown_with_what_reviewers_said(interpret: Interpret, path: Path) -> None:
+    review(path, 1, 5, "edit", label="wolves", reviewer="bob", blind=True)
+    shown = said(interpret("show", "5").out)
+    assert "review reject, by ann, 20" in shown
+    assert "review edit, wolves (blind), by bob, 20" in shown
+    assert "review" not in interpret("show", "3").out
+
+
 def test_how_far_reviewers_agree_is_told_below_and_blind_reviews_apart(interpret: Interpret, path: Path) -> None:
     assert "kappa" not in interpret("log", "1").out, "one reviewer agrees with nobody"
     review(path, 1, 3, "accept")

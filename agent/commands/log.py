@@ -16,7 +16,7 @@ from agent.errors import LogError
 from agent.evidence.branches import Trim
 from agent.runlog import LabelRow, RunLog, RunSummary
 from agent.store.browsing import BrowsedLabel
-from agent.store.reviews import latest_verdict, verdicts
+from agent.store.reviews import ReviewRow, latest_verdict, verdicts
 from agent.terminal.basis import cited_lines, numbered
 from agent.terminal.display import (
     calls_table,
@@ -110,13 +110,14 @@ def show_feature(path: Path, feature: int, run_id: int | None, rank: Rank) -> No
         calls = [call for call in log.calls_of(run.run_id, feature) if call.scoring_id is None]
         scored = log.latest_scores(run.run_id, rows[0].label_id) if rows else None
         sorted_as = log.comparisons.classes(run.subject["fingerprint"]).get(feature)
+        reviews = log.reviews_of(rows[0].label_id) if rows else []
     if not rows and not rounds:
         raise LogError(
             f"Run {run.run_id} in {path} has nothing on feature {feature}; it was asked for {run.features or 'none'}; "
             "name another run with --run, which interpret log lists."
         )
     screen = console()
-    screen.print(facts([*_where(run, feature), *_verdict(rows), *_class_line(sorted_as)]))
+    screen.print(facts([*_where(run, feature), *_verdict(rows), *_class_line(sorted_as), *map(_review_line, reviews)]))
     everything = [item for evidence in rounds.values() for item in evidence]
     _print_citations(screen, rows, everything, float(run.subject["default_scale"]))
     for number, evidence in rounds.items():
@@ -159,6 +160,12 @@ def _class_line(found: ClassRow | None) -> list[tuple[str, str]]:
     if found is None:
         return []
     return [("class", f"{found}, by the taxonomy of comparison {found.comparison_id}, {found.created[:10]}")]
+
+
+def _review_line(review: ReviewRow) -> tuple[str, str]:
+    words = ", ".join(word for word in (review.verdict, review.label, review.note) if word)
+    how = " (blind)" * review.blind + " (taken back)" * review.undone
+    return "review", f"{words}{how}, by {review.reviewer}, {review.created[:10]}"
 
 
 def _print_citations(screen: Console, rows: Sequence[LabelRow], evidence: Sequence[Evidence], scale: float) -> None:

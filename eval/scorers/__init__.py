@@ -38,7 +38,7 @@ class Tools:
 
 
 _LACKING = {
-    "judge": "a language model to ask; name one with --llm",
+    "judge": "a language model to ask, which offline is not; name one with --llm, or score by --scorers embedding",
     "runner": "the subject to run texts on; name it with --subject or --model",
     "embedder": "something that embeds texts",
 }
