@@ -104,7 +104,7 @@ class TestImport:
         scored = interpret("score", *tiny)
         assert scored.status == 0, scored.err
         assert "unscored" not in scored.out
-        assert re.search(r"held out\s+the run's label\s+\d\.\d\d\s+\[.*\]\s+2\b", scored.out)
+        assert re.search(r"held out\s+the run's label\s+1\.00\s+2\b", scored.out)
 
     @pytest.mark.parametrize(
         ("arguments", "words"),

@@ -34,7 +34,7 @@ from eval.scoring import report
 from eval.scoring.score_run import HELD_OUT, NEW_WORDS, Sides
 from probes.demo.shipped import load_truth
 from probes.demo.world import load_world
-from probes.examples import Collected, Example, Split
+from probes.examples import Example, Split
 from probes.presets import SubjectCard
 from tests.word_types import word_types
 
@@ -164,7 +164,7 @@ def _oracle(log: RunLog, config: RunConfig, named: Scores, part: str) -> dict[in
     for score in named.scores:
         if (score.variant, score.part) != ("label", HELD_OUT) or score.value is None:
             continue
-        held_out, shown = (_collected(log, named.corpus_id, score.feature, split) for split in ("held_out", "shown"))
+        held_out, shown = (_texts(log, named.corpus_id, score.feature, split) for split in ("held_out", "shown"))
         sides = Sides.of(held_out, shown, config.score, config.seed)
         texts = {key_of(cut(e)): cut(e) for e in (*sides.activating, *sides.negatives)}
         assert texts.keys() == {item["key"] for item in score.items}
@@ -174,8 +174,9 @@ def _oracle(log: RunLog, config: RunConfig, named: Scores, part: str) -> dict[in
     return found
 
 
-def _collected(log: RunLog, corpus_id: int, feature: int, split: Split) -> Collected | None:
-    return log.collected(corpus_id, feature, split, ["activating"] if split == "shown" else None)
+def _texts(log: RunLog, corpus_id: int, feature: int, split: Split) -> Sequence[Example]:
+    found = log.collected(corpus_id, feature, split, ["activating"] if split == "shown" else None)
+    return found.examples if found else ()
 
 
 def _holds(example: Example, concept: str) -> bool:
