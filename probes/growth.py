@@ -260,8 +260,8 @@ class Grower:
         if any(bool(column.isnan().any()) for column in read):
             dtype = str(self._model.dtype).removeprefix("torch.")
             wider = "float32" if dtype == "bfloat16" else "bfloat16 or float32"
-            other = f"; load it with --dtype {wider}" if dtype != "float32" else ", and neither are its weights sound"
-            raise SubjectError(f"The model's next-token probabilities are not numbers (NaN) in {dtype}{other}.")
+            hint = "its weights may be damaged" if dtype == "float32" else f"load it with --dtype {wider}"
+            raise SubjectError(f"The model's next-token probabilities are not numbers (NaN) in {dtype}; {hint}.")
 
     def _halve(self) -> None:
         """Half as much at a time, after the device ran out of memory. Raises SubjectError where there is no half."""
@@ -299,7 +299,7 @@ _ATTENTION = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBac
 
 
 def _no_memory() -> SubjectError:
-    return SubjectError("The device has not enough free memory for one token of this model.")
+    return SubjectError("The device has not enough free memory for a few nodes of this model's trees.")
 
 
 @contextmanager
