@@ -12,7 +12,7 @@ demo: install
 
 test: install
 	@$(BIN)/python -m tests.browser
-	$(BIN)/pytest
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --maxprocesses 8 --dist worksteal
 
 lint: install
 	$(BIN)/ruff check .

@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from probes.products import linear
 from probes.sae import SAE
 
 _ELEMENTS = 1 << 24
@@ -52,7 +53,7 @@ class Columns:
         if self._folded is None:
             rows = max(1, _ELEMENTS // self.sae.config.n_features)
             return torch.cat([self.sae.encode(part)[:, self._chosen] for part in activations.split(rows)])
-        return torch.addmm(self._folded.bias, self.sae.normalised(activations.float()), self._folded.weights)
+        return linear(self.sae.normalised(activations.float()), self._folded.weights.T, self._folded.bias)
 
     def encode(self, activations: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch n_chosen"]:
         """The features' activations: the columns of what `SAE.encode` gives."""

@@ -111,7 +111,7 @@ class Grower:
         self._ghost_at = prompt.ghost_position if everywhere else 0
         self.budget = budget_of(self._model.device, self._node_bytes)
         vocab = self._model.get_input_embeddings().weight.shape[0]
-        self._read_at_once = max(1, self.budget.logits_bytes // (4 * vocab))
+        self._read_at_once = self.budget.logits_rows(vocab)
         self._at_once = self.budget.nodes if self._readout.splits else min(self.budget.nodes, self._read_at_once)
 
     def grow(self, ghosts: Float[Tensor, "n d_model"], least: float = 0.0) -> Iterator[Columns]:

@@ -26,6 +26,7 @@ from transformers.utils import logging as transformers_logging
 
 from probes.errors import SubjectError
 from probes.presets import Quantise
+from probes.products import use_onednn
 from probes.structure import d_model
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -75,6 +76,7 @@ def load_model(
         raise SubjectError(f"The weights in {folder} lack {', '.join(sorted(report['missing_keys'])[:3])}.")
     _check_places(model, folder)
     model.requires_grad_(False)
+    use_onednn(model)
     loaded: PreTrainedModel = model.eval() if place else model.eval().to(device)
     return loaded
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 import torch
 
+from probes.products import ROWS
+
 
 @dataclass(frozen=True)
 class Budget:
@@ -21,6 +23,10 @@ class Budget:
     """Keys and values."""
     logits_bytes: int
     """Logits read at a time, in float32; a copy or two of them come and go on top."""
+
+    def logits_rows(self, vocab: int) -> int:
+        """How many nodes' logits that is, of so many tokens: in steps that suit products, and one step in any case."""
+        return max(ROWS, self.logits_bytes // (4 * vocab) // ROWS * ROWS)
 
 
 MIB = 2**20

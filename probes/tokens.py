@@ -13,6 +13,7 @@ from torch import Tensor
 from probes.batching import in_groups
 from probes.embedding import EmbeddingTable
 from probes.evidence import Evidence, ProbeRequest, ScoredToken, TokenList
+from probes.products import linear
 from probes.settings import TokenSettings
 from probes.subject import Subject
 from probes.vectors import has_direction, request_vectors, resolved
@@ -76,7 +77,7 @@ def scores_of(
     Means nothing for a vector of zeros.
     """
     lengths = vectors.norm(dim=-1, keepdim=True) * table.row_norms[block]
-    cosines = vectors @ table.rows[block].T / lengths
+    cosines = linear(vectors, table.rows[block]) / lengths
     scores = (1 - cosines).clamp(min=0) ** exponent / table.centroid_distances[block]
     usable = table.is_row[block] & (table.centroid_distances[block] > 0)
     return torch.where(usable, scores, torch.inf)

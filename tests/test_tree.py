@@ -237,7 +237,7 @@ def test_a_tree_deeper_than_the_model_s_positions_is_refused(subject: Subject) -
 @pytest.mark.parametrize("cut", ["cpu", "cuda"])
 def test_top_ids_are_torch_s(monkeypatch: pytest.MonkeyPatch, cut: str) -> None:
     if cut == "cuda":  # as a GPU cuts a row
-        apart = lambda row: row.unflatten(-1, (choosing._BLOCK, -1)).transpose(-1, -2)  # noqa: E731
+        apart = lambda row, size: row.unflatten(-1, (size, -1)).transpose(-1, -2)  # noqa: E731
         monkeypatch.setattr(choosing, "_blocks", apart)
     logits = torch.randn(9, 5003, generator=torch.Generator().manual_seed(0))
     for k in (1, 5, 40):

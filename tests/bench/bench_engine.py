@@ -4,8 +4,9 @@
     python -m tests.bench.bench_engine --device cuda --dtype bfloat16 --sizes 2B --cutoff 3e-4 --growth 16,256,16384
 
 Share: floating-point operations of one token's forward per node (attention's products left out), over what the machine
-does in a square matrix product in the same run. The plain reference does one uncached forward per node, last logits
-only, in the same dtype on the same threads. Models have random weights; see tests/bench/random_models.py.
+does in a square matrix product in the same run, PyTorch's own or oneDNN's, whichever is faster. The plain reference
+does one uncached forward per node, last logits only, with the model as transformers makes it, in the same dtype on the
+same threads. Models have random weights; see tests/bench/random_models.py.
 """
 
 import argparse
@@ -17,7 +18,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -30,10 +31,12 @@ from probes.ghost import ghosts_at
 from probes.grown import Columns
 from probes.growth import Grower
 from probes.memory import MIB, free_bytes, peak_bytes
+from probes.products import linear, use_onednn
 from probes.prompt import PromptIds
 from probes.settings import TokenSettings, TreeSettings
 from probes.tokens import nearest
 from tests.bench.random_models import SIZES, Size, random_gemma
+from tests.stock import stock
 
 PLACEHOLDER = 5
 PROMPT = PromptIds((*range(10, 16), PLACEHOLDER, *range(20, 26)), 6)
@@ -109,7 +112,7 @@ def _arguments() -> argparse.Namespace:
 def _tables(asked: argparse.Namespace) -> Iterator[str]:
     yield f"# {datetime.date.today()}, {_processor(asked.device)}, {torch.get_num_threads()} threads"
     yield f"torch {torch.__version__}, transformers {transformers.__version__}, Python {platform.python_version()}"
-    subjects = [Subject(name, SIZES[name], _model(SIZES[name], asked)) for name in asked.sizes]
+    subjects = [_subject(name, SIZES[name], asked) for name in asked.sizes]
     machine = Machine(asked.device, asked.dtype, _matrix_rate(asked))
     yield f"matrix product, {asked.dtype}: {machine.flop_per_s / 1e9:,.0f} GFLOP/s"
     for subject in subjects:
@@ -130,7 +133,8 @@ def _against_plain(asked: argparse.Namespace, machine: Machine, subject: Subject
     _grown(subject, settings, 2)  # warm
     nodes, seconds = _grown(subject, settings, asked.features)
     before, after = machine.flop_per_s, _matrix_rate(asked)
-    plain_s = _timed(lambda: _plain_nodes(subject, asked.plain), asked.device)
+    plainly = replace(subject, model=stock(subject.model)) if asked.device == "cpu" else subject
+    plain_s = _timed(lambda: _plain_nodes(plainly, asked.plain), asked.device)
     plain = asked.plain / plain_s
     engine = nodes / seconds
     yield ""
@@ -141,7 +145,7 @@ def _against_plain(asked: argparse.Namespace, machine: Machine, subject: Subject
         f"share      {Machine(machine.device, machine.dtype, max(before, after)).share(subject.size, engine):.2f} "
         f"of the matrix product ({before / 1e9:,.0f} GFLOP/s before, {after / 1e9:,.0f} after)"
     )
-    different, compared = _different_nodes(subject, settings)
+    different, compared = _different_nodes(plainly, _trees(subject, settings, 1)[0], settings)
     yield f"nodes      {different} of {compared:,} differ from the plain reference's"
 
 
@@ -161,7 +165,7 @@ def _with_vocabulary(asked: argparse.Namespace, machine: Machine) -> Iterator[st
     yield from _heading("growth with vocabulary, the layers of 8M weights, 8 features")
     for vocab in (2048, 8192, 32768, 131_072):
         size = Size(vocab, *(getattr(SIZES["8M"], name) for name in ("d_model", "n_layers", "n_heads", "d_mlp")))
-        subject = Subject("", size, _model(size, asked))
+        subject = _subject("", size, asked)
         yield _row(machine, subject, TreeSettings(cutoff=asked.growth_cutoff), 8, f"{vocab:,} tokens")
 
 
@@ -236,8 +240,11 @@ def _row(machine: Machine, subject: Subject, settings: TreeSettings, n: int, wha
     return f"{what:>21} {nodes:>10,} nodes {seconds:>8.2f} s {nodes / seconds:>8,.0f} nodes/s, share {share:.2f}"
 
 
-def _model(size: Size, asked: argparse.Namespace) -> GemmaForCausalLM:
-    return random_gemma(size, asked.device, asked.dtype)
+def _subject(name: str, size: Size, asked: argparse.Namespace) -> Subject:
+    """As a subject is loaded."""
+    model = random_gemma(size, asked.device, asked.dtype)
+    use_onednn(model)
+    return Subject(name, size, model)
 
 
 def _trees(subject: Subject, settings: TreeSettings, n: int) -> list[Columns]:
@@ -285,10 +292,10 @@ def _plain_forward(subject: Subject, ghost: Tensor, path: tuple[int, ...]) -> Te
     return logits.softmax(dim=-1)
 
 
-def _different_nodes(subject: Subject, settings: TreeSettings, n: int = 60) -> tuple[int, int]:
+def _different_nodes(plainly: Subject, tree: Columns, settings: TreeSettings, n: int = 60) -> tuple[int, int]:
     """Of the nodes that the plain reference finds below its first n, those that the engine's tree has not."""
-    reference = _plain_nodes(subject, n)
-    engine = _paths(_trees(subject, settings, 1)[0])
+    reference = _plain_nodes(plainly, n)
+    engine = _paths(tree)
     wanted = [path for path, probability in reference if probability >= settings.cutoff]
     return sum(path not in engine for path in wanted), len(wanted)
 
@@ -308,11 +315,13 @@ def _plain_list(rows: Tensor, vector: Tensor) -> Tensor:
     return scores.sort().indices[:100]
 
 
+@torch.inference_mode()
 def _matrix_rate(asked: argparse.Namespace) -> float:
     """Floating-point operations per second of the best of several square products."""
     side = 2048 if asked.device == "cpu" else 8192
     left, right = (torch.randn(side, side, device=asked.device, dtype=asked.dtype) for _ in range(2))
-    best = min(_timed(lambda: left @ right, asked.device) for _ in range(10))
+    ways = (lambda: left @ right, lambda: linear(left, right))
+    best = min(_timed(way, asked.device) for _ in range(10) for way in ways)
     return 2 * side**3 / best
 
 
@@ -327,7 +336,7 @@ def _timed(work: Callable[[], object], device: str) -> float:
 
 def _peak_mib(asked: argparse.Namespace) -> str:
     """Of a process that grows so many trees, beyond what growing a single one took."""
-    subject = Subject("8M", SIZES["8M"], _model(SIZES["8M"], asked))
+    subject = _subject("8M", SIZES["8M"], asked)
     settings = TreeSettings(cutoff=asked.growth_cutoff)
     _grown(subject, settings, 1)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -3,9 +3,9 @@
     python -m tests.bench.bench_examples [--tokens N] [--turns N] [--device cuda]
 
 Two subjects: the demo, whose SAE reads after its first layer, and a random Gemma of hidden size 512 cut in its middle.
-Bare forward and pass read the same batches of token ids, in turns, with all of torch's threads at their disposal; the
-ratio is the median over the turns. Tokenising is timed by itself. On a GPU both models and the SAEs are there, in the
-dtypes that the product gives them; nothing is fetched from anywhere.
+Bare forward (of the model as transformers makes it) and pass read the same batches of token ids, in turns, with all of
+torch's threads at their disposal; the ratio is the median over the turns. Tokenising is timed by itself. On a GPU both
+models and the SAEs are there, in the dtypes that the product gives them; nothing is fetched from anywhere.
 """
 
 import argparse
@@ -37,9 +37,11 @@ from probes.activations import cut_at
 from probes.columns import Columns
 from probes.embedding import EmbeddingTable
 from probes.presets import SubjectSource
+from probes.products import use_onednn
 from probes.sae import SAE
 from probes.sae_config import Hook, SaeConfig
 from probes.subject import Subject, load_subject
+from tests.stock import stock
 
 N_FEATURES = 500
 MIB = 1 << 20
@@ -89,6 +91,7 @@ def random_gemma(demo: Subject) -> Subject:
     heads = {"num_attention_heads": 8, "num_key_value_heads": 1, "head_dim": 64}
     model = GemmaForCausalLM(GemmaConfig(**shape, **heads)).eval().requires_grad_(False)
     model = model.to(demo.model.device, demo.model.dtype)
+    use_onednn(model)
     hook = Hook(3, "post")
     rows = torch.randn(4096, 512)
     config = SaeConfig("jumprelu", 512, 4096, hook)
@@ -123,10 +126,11 @@ def _long(corpus: Iterator[Document]) -> Iterator[Document]:
 
 def _speeds(name: str, subject: Subject, batches: Sequence[Batch], turns: int) -> Speeds:
     n_tokens = sum(batch.n_tokens for batch in batches)
-    _bare(subject, batches[:1])
+    plain = replace(subject, model=stock(subject.model))
+    _bare(plain, batches[:1])
     bare, full = [], []
     for _ in range(turns):
-        bare.append(n_tokens / _seconds(lambda: _bare(subject, batches)))
+        bare.append(n_tokens / _seconds(lambda: _bare(plain, batches)))
         full.append(n_tokens / _seconds(lambda: _pass(subject, batches)))
     return Speeds(name, n_tokens, bare, full)
 

@@ -1,0 +1,62 @@
+"""Linear layers in float32 on a CPU, multiplied by oneDNN.
+
+PyTorch has oneDNN aboard but gives it other precisions only; float32 goes to MKL, which on an AMD processor is slower,
+most of all where few rows meet many columns, as in an unembedding. probes/NOTES.md has the figures; on Intel's nothing
+was measured. The numbers differ in their last bits. Knows no model's structure.
+"""
+
+import platform
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional
+from transformers.pytorch_utils import Conv1D
+
+ROWS = 32
+"""Rows are filled up to a multiple of it: oneDNN compiles for every number of rows it meets, a millisecond each."""
+_FEW = 8
+"""The same for fewer rows than that; still fewer are left to MKL."""
+
+
+def linear(
+    x: Float[Tensor, "*batch d_in"], weight: Float[Tensor, "d_out d_in"], bias: Float[Tensor, " d_out"] | None = None
+) -> Float[Tensor, "*batch d_out"]:
+    """x W^T + b, by oneDNN where it is faster and no gradient is wanted."""
+    rows = x.shape[:-1].numel()
+    if not (_AVAILABLE and rows >= _FEW and _plain(x) and _plain(weight)) or torch.is_grad_enabled():
+        return functional.linear(x, weight, bias)
+    flat, missing = x.reshape(rows, -1), -rows % (ROWS if rows > ROWS else _FEW)
+    if missing:  # else functional.pad would copy
+        flat = functional.pad(flat, (0, 0, 0, missing))
+    product = torch.ops.mkldnn._linear_pointwise(flat, weight, bias, "none", [], "")[:rows]
+    shaped: Tensor = product.unflatten(0, x.shape[:-1])
+    return shaped
+
+
+def use_onednn(model: nn.Module) -> None:
+    """From now on the model's linear layers are multiplied that way wherever they are in float32 on a CPU."""
+    for module in model.modules():
+        module.__class__ = _FASTER.get(type(module), type(module))
+
+
+class _Linear(nn.Linear):
+    def forward(self, input: Tensor) -> Tensor:
+        return linear(input, self.weight, self.bias)
+
+
+class _Conv1D(Conv1D):  # type: ignore[misc]
+    def forward(self, x: Tensor) -> Tensor:
+        return linear(x, self.weight.T, self.bias)
+
+
+_FASTER: dict[type[nn.Module], type[nn.Module]] = {nn.Linear: _Linear, Conv1D: _Conv1D}
+_AVAILABLE = (
+    torch.backends.mkldnn.is_available()
+    and platform.machine() in ("x86_64", "AMD64")
+    and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+)
+
+
+def _plain(tensor: Tensor) -> bool:
+    return tensor.device.type == "cpu" and tensor.dtype == torch.float32 and tensor.layout == torch.strided

@@ -1,0 +1,86 @@
+"""Linear layers by oneDNN: the same numbers, wherever it may be used and nowhere else."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+from torch.profiler import ProfilerActivity, profile
+
+from probes import products
+from probes.loading import load_model
+from probes.products import linear, use_onednn
+from tests.stock import stock
+from tests.subjects import write_model
+
+WIDE = nn.Linear(48, 96).requires_grad_(False)
+needs_onednn = pytest.mark.skipif(not products._AVAILABLE, reason="this PyTorch has no oneDNN for it")
+
+
+def operators(work: object) -> set[str]:
+    """What PyTorch computes while `work` is called."""
+    with profile(activities=[ProfilerActivity.CPU]) as seen:
+        work()  # type: ignore[operator]
+    return {event.key for event in seen.key_averages()}
+
+
+@pytest.mark.parametrize("shape", [(1,), (7,), (8,), (9,), (31,), (33,), (96,), (3, 50), (0,), (2, 0), ()])
+@torch.inference_mode()
+def test_products_are_torch_s_own(shape: tuple[int, ...]) -> None:
+    x = torch.randn(*shape, 48, generator=torch.Generator().manual_seed(0))
+    for bias in (None, WIDE.bias):
+        made = linear(x, WIDE.weight, bias)
+        assert made.shape == (*shape, 96)
+        torch.testing.assert_close(made, functional.linear(x, WIDE.weight, bias), rtol=1e-5, atol=1e-5)
+
+
+@torch.inference_mode()
+def test_what_is_multiplied_may_lie_in_any_order() -> None:
+    x, weight = torch.randn(48, 70).T, torch.randn(48, 96).T
+    torch.testing.assert_close(linear(x, weight), x.contiguous() @ weight.contiguous().T, rtol=1e-5, atol=1e-5)
+
+
+@needs_onednn
+@torch.inference_mode()
+def test_many_rows_go_to_onednn_and_few_do_not() -> None:
+    assert "mkldnn::_linear_pointwise" in operators(lambda: linear(torch.randn(8, 48), WIDE.weight))
+    assert "mkldnn::_linear_pointwise" not in operators(lambda: linear(torch.randn(7, 48), WIDE.weight))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
+@torch.inference_mode()
+def test_other_precisions_stay_with_torch(dtype: torch.dtype) -> None:
+    x, weight = torch.randn(40, 48, dtype=dtype), torch.randn(96, 48, dtype=dtype)
+    assert torch.equal(linear(x, weight), functional.linear(x, weight))
+
+
+def test_gradients_are_what_they_were() -> None:
+    x = torch.randn(40, 48, requires_grad=True)
+    (wanted,) = torch.autograd.grad(functional.linear(x, WIDE.weight).square().sum(), x)
+    (found,) = torch.autograd.grad(linear(x, WIDE.weight).square().sum(), x)
+    assert torch.equal(found, wanted)
+
+
+@pytest.mark.parametrize("family", ["gemma", "gpt2"])  # the second has layers that keep their weights transposed
+@torch.inference_mode()
+def test_a_model_computes_what_it_did(family: str, tmp_path: Path) -> None:
+    model = load_model(write_model(tmp_path, family), torch.device("cpu"))
+    plain = stock(model)
+    ids = torch.arange(3, 63).view(2, 30)
+    torch.testing.assert_close(model(ids).logits, plain(ids).logits, rtol=1e-4, atol=1e-5)
+    if products._AVAILABLE:
+        assert "mkldnn::_linear_pointwise" in operators(lambda: model(ids))
+    assert "mkldnn::_linear_pointwise" not in operators(lambda: plain(ids))
+    assert model.state_dict().keys() == plain.state_dict().keys()
+
+
+def test_layers_of_other_kinds_are_left_alone() -> None:
+    class Own(nn.Linear):
+        pass
+
+    block = nn.Sequential(Own(2, 3), nn.Linear(3, 2), nn.LayerNorm(2))
+    use_onednn(block)
+    assert type(block[0]) is Own
+    assert isinstance(block[1], nn.Linear)
+    assert type(block[2]) is nn.LayerNorm
