@@ -1,8 +1,8 @@
 """What a model has where an SAE reads it, and what chosen features make of it. Knows no corpus."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NoReturn, Protocol
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import torch
 from jaxtyping import Float, Int
@@ -17,27 +17,18 @@ if TYPE_CHECKING:  # a subject is loaded with what is read here
     from probes.subject import Subject
 
 
-class Stream(Protocol):
-    """Token ids -> what the model has at a hook, in its dtype."""
-
-    def __call__(
-        self, ids: Int[Tensor, "batch pos"], attention_mask: Int[Tensor, "batch pos"] | None = None
-    ) -> Float[Tensor, "batch pos d_model"]: ...
+Stream = Callable[[Int[Tensor, "batch pos"]], Float[Tensor, "batch pos d_model"]]
+"""Token ids -> what the model has at a hook, in its dtype."""
 
 
-def residual(
-    model: PreTrainedModel,
-    ids: Int[Tensor, "batch pos"],
-    hook: Hook,
-    attention_mask: Int[Tensor, "batch pos"] | None = None,
-) -> Float[Tensor, "batch pos d_model"]:
+def residual(model: PreTrainedModel, ids: Int[Tensor, "batch pos"], hook: Hook) -> Float[Tensor, "batch pos d_model"]:
     """What the model has at the hook: the residual stream before or after a block, or one of the sites within it.
 
     In the model's dtype; no layer above is run. Taken at the layer itself: the last of a model's `hidden_states` has
     been through the final norm already. Raises SubjectError where the model has no such place.
     """
     with cut_at(model, hook) as stream:
-        return stream(ids, attention_mask)
+        return stream(ids)
 
 
 @contextmanager
@@ -49,12 +40,10 @@ def cut_at(model: PreTrainedModel, hook: Hook) -> Iterator[Stream]:
     place = tap(model, hook)
 
     @torch.inference_mode()
-    def stream(
-        ids: Int[Tensor, "batch pos"], attention_mask: Int[Tensor, "batch pos"] | None = None
-    ) -> Float[Tensor, "batch pos d_model"]:
+    def stream(ids: Int[Tensor, "batch pos"]) -> Float[Tensor, "batch pos d_model"]:
         try:
             # the model without its unembedding, which nobody reads here
-            model.base_model(input_ids=ids, attention_mask=attention_mask, use_cache=False)
+            model.base_model(input_ids=ids, use_cache=False)
         except _Reached as reached:
             return place.at_hook(reached.states)
         raise AssertionError(f"The forward of a {type(model).__name__} never reached {hook}.")
