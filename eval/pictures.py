@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from agent.runlog import ScoreRow
 from agent.terminal.display import VARIANT_WORDS
 from eval.plots import Panel, Point, Row, Values, interval_rows
-from eval.scoring.report import CHANCE, Line, lines
+from eval.scoring.report import Line, chance_of, lines
 
 _TEXTS = {"held_out": "held-out texts", "new_words": "new words"}
 _SPREAD = ("label", "shuffled")
@@ -27,7 +27,7 @@ def _panel(scores: Sequence[ScoreRow], mine: Sequence[Line]) -> Panel:
     return Panel(
         title=f"{first.scorer}, {_TEXTS.get(first.part, first.part)}: mean {first.metric}",
         rows=[_row(line) for line in mine],
-        reference=CHANCE.get(first.metric),
+        reference=chance_of(first.metric),
         spread=[Values(_words(variant), values) for variant in _SPREAD if (values := _values(scores, first, variant))],
     )
 

@@ -75,6 +75,11 @@ def test_an_outline_has_a_line_per_phrase_under_its_parent() -> None:
     assert "13 of 15 nodes drawn" in lines[6]
 
 
+def test_an_outline_ranked_by_lift_says_so() -> None:
+    assert "probability times lift" in shown(tree_outline(DOG, Trim(rank="lift")))
+    assert "probability times lift" not in shown(tree_outline(DOG, Trim()))
+
+
 def test_an_outline_of_nested_forks_draws_the_lines_that_lead_there() -> None:
     tree = tree_of([(["a", "b", "c"], 0.3), (["a", "b", "d"], 0.2), (["a", "e"], 0.3), (["f"], 0.1)])
     guides = [line[13:].rstrip() for line in shown(tree_outline(tree, Trim())).splitlines()[1:]]

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 import agent.run
+from agent.commands.replay import replay_run
 from agent.errors import LogError
 from agent.llm.base import Answer, Fault, Form, Request
 from agent.llm.offline import Offline
@@ -82,6 +83,15 @@ def test_a_log_without_the_evidence_says_so(path: Path) -> None:
     connection.close()
     with pytest.raises(LogError, match="lacks evidence on feature 1"):
         replayed(path)
+
+
+def test_a_run_without_labels_has_nothing_to_replay(path: Path) -> None:
+    connection = sqlite3.connect(path)
+    connection.execute("DELETE FROM labels")
+    connection.commit()
+    connection.close()
+    with pytest.raises(LogError, match="Run 1 has no label to work out again"):
+        replay_run(path, 1)
 
 
 def test_a_replay_writes_nothing(path: Path) -> None:

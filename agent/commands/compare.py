@@ -92,10 +92,9 @@ def _compared(screen: Console, config: RunConfig, asked: Asked) -> Compared | No
 
 def corpus_of(log: RunLog, card: SubjectCard, features: Sequence[int]) -> CorpusRow:
     """The latest of the subject's corpora that has examples of any of the features. Raises LogError for none."""
-    for corpus in log.corpora(card.fingerprint):
-        if log.collected_features(corpus.corpus_id).intersection(features):
-            return corpus
-    raise no_examples(log.path, features)
+    if (corpus := log.latest_corpus(card.fingerprint, features)) is None:
+        raise no_examples(log.path, features)
+    return corpus
 
 
 def no_examples(path: Path, features: Sequence[int]) -> LogError:

@@ -8,6 +8,7 @@ from typing import get_args
 
 from rich.text import Text
 
+from agent.errors import LogError
 from agent.evidence.printable import printable
 from agent.replay import Verdict, changed_templates, replay
 from agent.runlog import RunLog
@@ -19,6 +20,8 @@ def replay_run(path: Path, run_id: int) -> int:
     with RunLog.open(path, read_only=True) as log:
         run = log.run(run_id)
         replayed = asyncio.run(replay(log, run))
+    if not replayed:
+        raise LogError(f"Run {run_id} has no label to work out again; interpret log lists the runs that have.")
     screen = console()
     counts = Counter(item.verdict for item in replayed)
     unlike = sum(not item.prompts_alike for item in replayed)

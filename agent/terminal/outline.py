@@ -20,7 +20,7 @@ _EIGHTHS = " ▏▎▍▌▋▊▉"
 
 
 def tree_outline(tree: Tree, trim: Trim) -> Group:
-    """The tree under its prompt, children indented below their parents, in falling order of probability."""
+    """The tree under its prompt, children indented below their parents, in the order that `trim` asks for."""
     picture = drawn(until_quote(tree), trim)
     head = Text.assemble((prompt_words(tree), "bold"), ("   " + tree_words(tree.settings), "dim"))
     grid = Table.grid(padding=(0, 1))
@@ -34,6 +34,8 @@ def tree_outline(tree: Tree, trim: Trim) -> Group:
         lift = [_lift(branch.lift)] if tree.contrast else []
         grid.add_row(Text(percent(branch.probability)), Text(bar(branch.probability), "cyan"), line, *lift)
     notes = [] if picture.n_drawn == picture.n_nodes else [f"{picture.n_drawn} of {picture.n_nodes} nodes drawn"]
+    if trim.rank == "lift":
+        notes.append("in falling order of probability times lift")
     if tree.contrast:
         notes.append(f"right: lift, nats above random directions; {readout_words(tree.contrast)}")
     return Group(head, grid, *(Text(note, "dim") for note in notes))

@@ -15,7 +15,7 @@ from agent.store.overview import BINS, ScoreKind, Spread, spreads
 from agent.terminal.display import VARIANT_WORDS
 from eval.metrics import Estimate
 from eval.review.axis import Axis, axis_over
-from eval.scoring.report import CHANCE, VARIANTS
+from eval.scoring.report import VARIANTS, chance_of
 
 WIDTH, HEIGHT = 480, 110
 _CONTROL = "shuffled"
@@ -80,7 +80,7 @@ def histogram(log: RunLog, key: ScoreKey, metric: str) -> Histogram | None:
     by_variant = {spread.variant: spread for spread in ranked}
     label, control = by_variant.get("label"), by_variant.get(_CONTROL)
     tallest = max(max(spread.bins) / spread.n for spread in (label, control) if spread is not None and spread.n)
-    chance = CHANCE.get(metric.replace("_", " "))
+    chance = chance_of(metric)
     return Histogram(
         bars=[] if label is None else _bars(label, tallest, found.low),
         outline="" if control is None else _outline(control, tallest),

@@ -24,9 +24,6 @@ _RANGE = {"balanced_accuracy": (0, 1), "auroc": (0, 1), "accuracy": (0, 1), "cor
 VARIANTS = ("label", "first", "known", "one_shot", "baseline", "tokens", "shuffled")
 """In the order of a report."""
 
-CHANCE = {"auroc": 0.5, "balanced accuracy": 0.5, "correlation": 0.0}
-"""What guessing gives, by metric."""
-
 
 @dataclass(frozen=True)
 class Line:
@@ -103,6 +100,11 @@ def _lack(scorer: str, variant: str, mine: Sequence[ScoreRow], of: int) -> Unsco
     )
 
 
+def chance_of(metric: str) -> float | None:
+    """What guessing gives, where it is the same for every feature; `metric` as it is stored or as it is shown."""
+    return _CHANCE.get(metric.replace(" ", "_"))
+
+
 def _values(scores: Iterable[ScoreRow], variant: str) -> dict[int, float | None]:
     return {score.feature: score.value for score in scores if score.variant == variant}
 
@@ -117,7 +119,7 @@ def _within(estimate: Estimate, lowest: float, highest: float) -> Estimate:
 def _chance(metric: str, scores: Iterable[ScoreRow]) -> float | None:
     told = [score.extra.get("chance") for score in scores if score.variant == "label" and score.value is not None]
     own = [chance for chance in told if chance is not None]
-    return sum(own) / len(own) if own else _CHANCE.get(metric)
+    return sum(own) / len(own) if own else chance_of(metric)
 
 
 def _ahead(by_variant: dict[str, dict[int, float | None]], variant: str, seed: int) -> Estimate | None:

@@ -10,14 +10,13 @@ from dataclasses import dataclass
 from agent.evidence.printable import printable
 from agent.runlog import ScoreRow
 from agent.terminal.display import VARIANT_WORDS
-from eval.scoring.report import VARIANTS
+from eval.scoring.report import VARIANTS, chance_of
 from probes.examples import Activity
 
 HISTOGRAM_WIDTH, HISTOGRAM_HEIGHT = 320, 80
 SCALE_WIDTH = 100
 
 _MAIN_CONTROL = VARIANT_WORDS["shuffled"]
-_CHANCE = {"auroc": 0.5, "balanced_accuracy": 0.5, "balanced accuracy": 0.5, "correlation": 0.0}
 
 
 @dataclass(frozen=True)
@@ -111,7 +110,7 @@ def _column(activity: Activity, place: int, x: float, width: float, share: float
 def _block(scores: Sequence[ScoreRow]) -> ScoreBlock:
     metric = next((score.metric for score in scores if score.metric), "")
     least = -1.0 if metric == "correlation" else 0.0
-    chance = next((c for s in scores if (c := s.extra.get("chance")) is not None), _CHANCE.get(metric))
+    chance = next((c for s in scores if (c := s.extra.get("chance")) is not None), chance_of(metric))
     order = {variant: place for place, variant in enumerate(VARIANTS)}
     ranked = sorted(scores, key=lambda score: order.get(score.variant, len(order)))
     return ScoreBlock(
