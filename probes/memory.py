@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import torch
 
-from probes.products import ROWS
+from probes.products import ROWS, even
 
 
 @dataclass(frozen=True)
@@ -25,8 +25,8 @@ class Budget:
     """Logits read at a time, in float32; a copy or two of them come and go on top."""
 
     def logits_rows(self, vocab: int) -> int:
-        """How many nodes' logits that is, of so many tokens: in steps that suit products, and one step in any case."""
-        return max(ROWS, self.logits_bytes // (4 * vocab) // ROWS * ROWS)
+        """How many nodes' logits that is, of so many tokens, and as it suits products."""
+        return max(ROWS, even(self.logits_bytes // (4 * vocab)))
 
 
 MIB = 2**20

@@ -14,9 +14,9 @@ from torch.nn import functional
 from transformers.pytorch_utils import Conv1D
 
 ROWS = 32
-"""Rows are filled up to a multiple of it: oneDNN compiles for every number of rows it meets, a millisecond each."""
+"""So many make a product worth its while, even with a vocabulary."""
 _FEW = 8
-"""The same for fewer rows than that; still fewer are left to MKL."""
+"""Fewer rows are left to MKL."""
 
 
 def linear(
@@ -26,12 +26,17 @@ def linear(
     rows = x.shape[:-1].numel()
     if not (_AVAILABLE and rows >= _FEW and _plain(x) and _plain(weight)) or torch.is_grad_enabled():
         return functional.linear(x, weight, bias)
-    flat, missing = x.reshape(rows, -1), -rows % (ROWS if rows > ROWS else _FEW)
+    flat, missing = x.reshape(rows, -1), -rows % _step(rows)
     if missing:  # else functional.pad would copy
         flat = functional.pad(flat, (0, 0, 0, missing))
     product = torch.ops.mkldnn._linear_pointwise(flat, weight, bias, "none", [], "")[:rows]
     shaped: Tensor = product.unflatten(0, x.shape[:-1])
     return shaped
+
+
+def even(rows: int) -> int:
+    """The most rows, no more than these, that a product takes without filling up."""
+    return rows - rows % _step(rows)
 
 
 def use_onednn(model: nn.Module) -> None:
@@ -56,6 +61,14 @@ _AVAILABLE = (
     and platform.machine() in ("x86_64", "AMD64")
     and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 )
+
+
+def _step(rows: int) -> int:
+    """Rows are filled up to a multiple of it.
+
+    Every number of them that oneDNN meets costs it a millisecond of compiling and, for good, half a MiB.
+    """
+    return max(ROWS, 2 ** ((rows - 1).bit_length() - 4)) if rows > ROWS else _FEW
 
 
 def _plain(tensor: Tensor) -> bool:

@@ -25,7 +25,7 @@ def operators(work: object) -> set[str]:
     return {event.key for event in seen.key_averages()}
 
 
-@pytest.mark.parametrize("shape", [(1,), (7,), (8,), (9,), (31,), (33,), (96,), (3, 50), (0,), (2, 0), ()])
+@pytest.mark.parametrize("shape", [(1,), (7,), (8,), (9,), (31,), (33,), (96,), (600,), (3, 50), (0,), (2, 0), ()])
 @torch.inference_mode()
 def test_products_are_torch_s_own(shape: tuple[int, ...]) -> None:
     x = torch.randn(*shape, 48, generator=torch.Generator().manual_seed(0))
@@ -84,3 +84,10 @@ def test_layers_of_other_kinds_are_left_alone() -> None:
     assert type(block[0]) is Own
     assert isinstance(block[1], nn.Linear)
     assert type(block[2]) is nn.LayerNorm
+
+
+def test_rows_are_filled_up_by_little_and_to_few_numbers() -> None:
+    up_to = [rows + -rows % products._step(rows) for rows in range(8, 2049)]
+    assert all(full - rows < max(32, rows / 8) for rows, full in zip(range(8, 2049), up_to, strict=True))
+    assert len(set(up_to)) < 40
+    assert all(products.even(full) == full for full in up_to)
