@@ -30,7 +30,7 @@ class Budget:
 
 
 MIB = 2**20
-ON_CPU = Budget(nodes=1024, trees=1024, cache_bytes=256 * MIB, logits_bytes=16 * MIB)
+ON_CPU = Budget(nodes=1536, trees=1024, cache_bytes=256 * MIB, logits_bytes=16 * MIB)
 """Logits that stay within a CPU's caches: more at a time are slower there."""
 ON_ACCELERATOR = Budget(nodes=4096, trees=4096, cache_bytes=4096 * MIB, logits_bytes=512 * MIB)
 
