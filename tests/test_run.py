@@ -104,10 +104,14 @@ def test_a_scale_equal_to_the_default_is_the_same_run(log: RunLog) -> None:
 def test_at_most_concurrency_features_are_under_way(log: RunLog, probes: FakeProbes) -> None:
     class Counting(FakeExplainer):
         now = most = 0
+        six = asyncio.Event()
 
         async def answer(self, request: Request, form: Form | None = None) -> Answer:
             self.now += 1
             self.most = max(self.most, self.now)
+            if self.now == 6:
+                self.six.set()
+            await asyncio.wait_for(self.six.wait(), 60)  # the first answers, until six are under way
             await asyncio.sleep(0.002)
             self.now -= 1
             return await super().answer(request, form)
