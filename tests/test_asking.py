@@ -244,7 +244,7 @@ class TestRun:
             async def answer(self, request: Request, form: Form | None = None) -> Answer:
                 self.now += 1
                 self.most = max(self.most, self.now)
-                await asyncio.sleep(0.01)
+                await asyncio.sleep(0.05)  # longer than features take to be probed, on a busy machine too
                 self.now -= 1
                 return await super().answer(request, form)
 
