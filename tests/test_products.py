@@ -48,6 +48,16 @@ def test_many_rows_go_to_onednn_and_few_do_not() -> None:
     assert "mkldnn::_linear_pointwise" not in operators(lambda: linear(torch.randn(7, 48), WIDE.weight))
 
 
+@needs_onednn
+@torch.inference_mode()
+def test_rows_are_filled_up_before_onednn_sees_them() -> None:
+    with profile(activities=[ProfilerActivity.CPU], record_shapes=True) as seen:
+        for rows in (33, 64, 600):
+            linear(torch.randn(rows, 48), WIDE.weight)
+    shapes = [event.input_shapes[0] for event in seen.events() if event.name == "mkldnn::_linear_pointwise"]
+    assert shapes == [[64, 48], [64, 48], [640, 48]]
+
+
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
 @torch.inference_mode()
 def test_other_precisions_stay_with_torch(dtype: torch.dtype) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -54,6 +55,11 @@ def replayed(path: Path) -> list[Replayed]:
         return asyncio.run(replay(log, log.runs()[-1]))
 
 
+def tamper(path: Path, sql: str) -> None:
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute(sql)
+
+
 def test_every_kind_of_ending_comes_out_as_it_did(path: Path) -> None:
     again = replayed(path)
     assert [item.stored.status for item in again] == [
@@ -66,30 +72,21 @@ def test_every_kind_of_ending_comes_out_as_it_did(path: Path) -> None:
 
 
 def test_an_answer_that_was_tampered_with_shows(path: Path) -> None:
-    connection = sqlite3.connect(path)
-    connection.execute("UPDATE calls SET answer = replace(answer, 'dog', 'cat') WHERE feature = 0")
-    connection.execute("UPDATE calls SET prompt = prompt || 'x' WHERE feature = 8")
-    connection.commit()
-    connection.close()
+    tamper(path, "UPDATE calls SET answer = replace(answer, 'dog', 'cat') WHERE feature = 0")
+    tamper(path, "UPDATE calls SET prompt = prompt || 'x' WHERE feature = 8")
     again = replayed(path)
     assert (again[0].verdict, again[0].differences) == ("different", {"label": ("dog", "cat")})
     assert [item.prompts_alike for item in again] == [True] * 8 + [False]
 
 
 def test_a_log_without_the_evidence_says_so(path: Path) -> None:
-    connection = sqlite3.connect(path)
-    connection.execute("DELETE FROM evidence WHERE feature = 1 AND round = 2")
-    connection.commit()
-    connection.close()
+    tamper(path, "DELETE FROM evidence WHERE feature = 1 AND round = 2")
     with pytest.raises(LogError, match="lacks evidence on feature 1"):
         replayed(path)
 
 
 def test_a_run_without_labels_has_nothing_to_replay(path: Path) -> None:
-    connection = sqlite3.connect(path)
-    connection.execute("DELETE FROM labels")
-    connection.commit()
-    connection.close()
+    tamper(path, "DELETE FROM labels")
     with pytest.raises(LogError, match="Run 1 has no label to work out again"):
         replay_run(path, 1)
 

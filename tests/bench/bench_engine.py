@@ -327,10 +327,12 @@ def _matrix_rates(asked: argparse.Namespace) -> Rates:
     """Of the best of several products."""
     side = 2048 if asked.device == "cpu" else 8192
     left, right = (torch.randn(side, side, device=asked.device, dtype=asked.dtype) for _ in range(2))
-    ways = {"usual": lambda: left @ right, "ours": lambda: linear(left, right)}
-    seconds = {name: [_timed(way, asked.device) for _ in range(10)] for name, way in ways.items()}
-    usual, ours = (2 * side**3 / min(seconds[name]) for name in ways)
-    return Rates(usual, max(usual, ours) if asked.device == "cpu" else usual)
+
+    def rate(way: Callable[[], Tensor]) -> float:
+        return 2 * side**3 / min(_timed(way, asked.device) for _ in range(10))
+
+    usual = rate(lambda: left @ right)
+    return Rates(usual, max(usual, rate(lambda: linear(left, right))) if asked.device == "cpu" else usual)
 
 
 def _timed(work: Callable[[], object], device: str) -> float:
