@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from probes.demo.ladder import definitions, named_concept, word_rows
-from probes.demo.measures import measure, residuals
+from probes.training.measures import measure, residuals
 from probes.demo.shipped import FOLDER, load_truth
 from probes.demo.tokens import CorpusMaker
 from probes.demo.world import World, load_world

@@ -20,10 +20,10 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, P
 
 from probes.demo.card import Card, write_card
 from probes.demo.ladder import climb, readings
-from probes.demo.measures import measure, residuals
+from probes.training.measures import measure, residuals
 from probes.demo.model import ModelRecipe, train_model
 from probes.demo.shipped import FOLDER
-from probes.demo.sparse import SparseRecipe, save_sparse, train_sparse
+from probes.training.sparse import SparseRecipe, save_sparse, train_sparse
 from probes.demo.text import Writer
 from probes.demo.tokens import PLACEHOLDER, Corpus, CorpusMaker, train_tokenizer
 from probes.demo.truth import FeatureTruth, feature_truths, firings, half, mark

@@ -7,7 +7,7 @@ from pathlib import Path
 from statistics import median
 
 from probes.demo.ladder import Ladder
-from probes.demo.measures import Measures
+from probes.training.measures import Measures
 from probes.demo.truth import MIN_PRECISION, MIN_WORD_TYPES, FeatureTruth
 from probes.demo.world import World
 from probes.share import Share

@@ -1,0 +1,104 @@
+"""Documents as rows of token ids, and what a model has at several hooks on them: what an SAE is trained on.
+
+Each row is part of one document, behind the token that stands first; short rows are padded on the right, which a causal
+model's states do not depend on.
+"""
+
+import gzip
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float, Int
+from rich.progress import track
+from torch import Tensor, nn
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from probes.activations import cut_at
+from probes.sae_config import Hook
+from probes.sites import tap
+
+BATCH_TOKENS = 8192
+"""Tokens in one forward, about."""
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows of token ids, the longest first, and which of their positions hold text."""
+
+    ids: Int[Tensor, "rows pos"]
+    is_text: Bool[Tensor, "rows pos"]
+    """Neither what stands first nor padding."""
+
+    def batches(self) -> Iterator["Rows"]:
+        """A bounded number of tokens at a time, without the columns that are padding in all of a batch's rows."""
+        lengths = self.is_text.sum(1) + 1
+        start = 0
+        while start < len(self.ids):
+            width = int(lengths[start])
+            end = start + max(1, BATCH_TOKENS // width)
+            yield Rows(self.ids[start:end, :width], self.is_text[start:end, :width])
+            start = end
+
+
+def read_documents(corpus: Path, text_key: str = "text") -> list[str]:
+    """The texts of a JSONL file, gzipped or not, in its order."""
+    opened = gzip.open(corpus, "rt", encoding="utf-8") if corpus.suffix == ".gz" else corpus.open(encoding="utf-8")
+    with opened as lines:
+        return [json.loads(line)[text_key] for line in lines]
+
+
+def rows_of(
+    documents: Sequence[str], tokenizer: PreTrainedTokenizerBase, first: int, context: int, n_tokens: int
+) -> Rows:
+    """Rows of at most `context` tokens, the `first` included, until they hold `n_tokens` of text."""
+    pieces: list[list[int]] = []
+    left = n_tokens
+    for document in documents:
+        ids = tokenizer.encode(document, add_special_tokens=False)[: max(left, 0)]
+        left -= len(ids)
+        pieces += [ids[start : start + context - 1] for start in range(0, len(ids), context - 1)]
+        if left <= 0:
+            break
+    pieces.sort(key=len, reverse=True)
+    table = torch.full((len(pieces), context), first)
+    for row, piece in zip(table, pieces, strict=True):
+        row[1 : len(piece) + 1] = torch.tensor(piece)
+    lengths = torch.tensor([len(piece) for piece in pieces])
+    places = torch.arange(context)
+    return Rows(table, (places > 0) & (places <= lengths[:, None]))
+
+
+@torch.inference_mode()
+def activations_at(
+    model: PreTrainedModel, rows: Rows, hooks: Sequence[Hook], dtype: torch.dtype = torch.float16
+) -> dict[Hook, Float[Tensor, "n d_model"]]:
+    """What the model has at each hook on every position that holds text, by one pass up to the last of them.
+
+    The hooks are ends of blocks, in rising order.
+    """
+    *earlier, last = hooks
+    seen: dict[Hook, Tensor] = {}
+    kept: dict[Hook, list[Tensor]] = {hook: [] for hook in hooks}
+    with ExitStack() as stack:
+        for hook in earlier:
+            place = tap(model, hook)
+            handle = place.module.register_forward_hook(_noting(seen, hook))
+            stack.callback(handle.remove)
+        stream = stack.enter_context(cut_at(model, last))
+        for batch in track([*rows.batches()], "activations"):
+            seen[last] = stream(batch.ids)
+            for hook in hooks:
+                kept[hook].append(seen[hook][batch.is_text].to(dtype))
+    return {hook: torch.cat(parts) for hook, parts in kept.items()}
+
+
+def _noting(seen: dict[Hook, Tensor], hook: Hook) -> Any:
+    def note(_module: nn.Module, _args: tuple[Any, ...], output: Tensor | tuple[Tensor, ...]) -> None:
+        seen[hook] = output[0] if isinstance(output, tuple) else output
+
+    return note
