@@ -47,8 +47,7 @@ class Rows:
 
 def read_documents(corpus: Path, text_key: str = "text") -> list[str]:
     """The texts of a JSONL file, gzipped or not, in its order."""
-    opened = gzip.open(corpus, "rt", encoding="utf-8") if corpus.suffix == ".gz" else corpus.open(encoding="utf-8")
-    with opened as lines:
+    with (gzip.open if corpus.suffix == ".gz" else open)(corpus, "rt", encoding="utf-8") as lines:
         return [json.loads(line)[text_key] for line in lines]
 
 

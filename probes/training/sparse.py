@@ -15,7 +15,6 @@ from rich.progress import track
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-
 SAMPLE = 50_000
 """Activations, evenly spaced, on which size, mean and threshold are measured, about."""
 
