@@ -22,7 +22,7 @@ from torch import Tensor
 
 from probes.errors import SettingsError
 from probes.presets import SubjectCard
-from probes.settings import AdapterFile, TreeSettings, Value, adapter_bytes, blend_share
+from probes.settings import AdapterFile, TreeSettings, Value, adapter_bytes, checked_weights
 
 LABEL = "{label}"
 Learn = Literal["both", "scale", "bias"]
@@ -54,8 +54,7 @@ class FitSettings(Value):
     @field_validator("weights")
     @classmethod
     def _weights_are_known(cls, weights: str) -> str:
-        blend_share(weights)
-        return weights
+        return checked_weights(weights)
 
     @field_validator("prompt")
     @classmethod
@@ -68,11 +67,6 @@ class FitSettings(Value):
         if wording.count(LABEL) != 1:
             raise ValueError(f"a wording has exactly one {LABEL}, as in 'a kind of {LABEL}'")
         return wording
-
-    @property
-    def decoder_share(self) -> float:
-        """b of `blend:b`; 0 for the encoder, 1 for the decoder."""
-        return blend_share(self.weights)
 
 
 class PartRecord(Value):

@@ -5,7 +5,7 @@ compares all features of a token and needs every pre-activation. Knows no model;
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float, Int
@@ -19,16 +19,17 @@ _ELEMENTS = 1 << 24
 
 
 @dataclass(frozen=True, eq=False)
-class _Folded:
+class PreActivations:
     """Some features' activations are x W + b where that exceeds the threshold, x normalised but b_dec not taken off."""
 
     weights: Float[Tensor, "d_model n_chosen"]
     bias: Float[Tensor, " n_chosen"]
     threshold: Float[Tensor, " n_chosen"]
+    """NaN where what a feature must exceed hangs on the other features, as in top-k."""
 
-    def times(self, factor: Float[Tensor, " n_chosen"]) -> "_Folded":
+    def times(self, factor: Float[Tensor, " n_chosen"]) -> "PreActivations":
         """Where activations are so many times as large; a factor of 0 leaves nothing that exceeds its threshold."""
-        return _Folded(self.weights * factor, self.bias * factor, self.threshold * factor)
+        return PreActivations(self.weights * factor, self.bias * factor, self.threshold * factor)
 
 
 class Columns:
@@ -38,11 +39,11 @@ class Columns:
         self.sae = sae
         self.features = tuple(features)
         self._chosen = torch.tensor(self.features, dtype=torch.long, device=sae.device)
-        self._folded = None
+        self._folded: PreActivations | None = None
         self.threshold: Float[Tensor, " n_chosen"] = torch.zeros(len(self.features), device=sae.device)
         """What `scores` must exceed to be activations; never negative."""
-        if sae.config.architecture in _FOLDS:
-            self._folded = _folded(sae, self._chosen)
+        if sae.config.architecture != "topk":
+            self._folded = pre_activations(sae, self._chosen)
             self.threshold = self._folded.threshold.clamp(min=0)
 
     def scores(self, activations: Float[Tensor, "n d_model"]) -> Float[Tensor, "n n_chosen"]:
@@ -70,35 +71,44 @@ class Columns:
         return torch.where(scores > threshold[:, None], scores, 0)
 
 
-def _folded(sae: SAE, chosen: Int[Tensor, " n_chosen"]) -> _Folded:
+def pre_activations(sae: SAE, chosen: Int[Tensor, " n_chosen"]) -> PreActivations:
+    """The features' pre-activations as an affine map of what the SAE sees, whatever its activation rule.
+
+    Of a gated SAE it is the magnitude, of which the gate is a threshold.
+    """
     encoder = sae.encoder_rows(chosen).T
     shift = sae.b_dec @ encoder if sae.config.subtracts_b_dec else torch.zeros_like(encoder[0])
     folded = _FOLDS[sae.config.architecture](sae, chosen, encoder, shift)
     return folded.times(sae.decoder_rows(chosen).norm(dim=-1)) if sae.config.scales_by_decoder_norm else folded
 
 
-def _standard(sae: SAE, chosen: Tensor, encoder: Tensor, shift: Tensor) -> _Folded:
+def _standard(sae: SAE, chosen: Tensor, encoder: Tensor, shift: Tensor) -> PreActivations:
     assert sae.b_enc is not None
-    return _Folded(encoder.contiguous(), sae.b_enc[chosen] - shift, torch.zeros_like(shift))
+    return PreActivations(encoder.contiguous(), sae.b_enc[chosen] - shift, torch.zeros_like(shift))
 
 
-def _jumprelu(sae: SAE, chosen: Tensor, encoder: Tensor, shift: Tensor) -> _Folded:
+def _topk(sae: SAE, chosen: Tensor, encoder: Tensor, shift: Tensor) -> PreActivations:
+    return replace(_standard(sae, chosen, encoder, shift), threshold=torch.full_like(shift, torch.nan))
+
+
+def _jumprelu(sae: SAE, chosen: Tensor, encoder: Tensor, shift: Tensor) -> PreActivations:
     assert sae.b_enc is not None
     assert sae.threshold is not None
-    return _Folded(encoder.contiguous(), sae.b_enc[chosen] - shift, sae.threshold[chosen])
+    return PreActivations(encoder.contiguous(), sae.b_enc[chosen] - shift, sae.threshold[chosen])
 
 
-def _gated(sae: SAE, chosen: Tensor, encoder: Tensor, shift: Tensor) -> _Folded:
+def _gated(sae: SAE, chosen: Tensor, encoder: Tensor, shift: Tensor) -> PreActivations:
     """The gate x w + b_gate > 0 is m > b_mag - b_gate e^r in terms of the magnitude m = e^r x w + b_mag."""
     assert sae.b_gate is not None
     assert sae.b_mag is not None
     assert sae.r_mag is not None
     scale, b_mag, b_gate = sae.r_mag[chosen].exp(), sae.b_mag[chosen], sae.b_gate[chosen]
-    return _Folded((encoder * scale).contiguous(), b_mag - shift * scale, b_mag - b_gate * scale)
+    return PreActivations((encoder * scale).contiguous(), b_mag - shift * scale, b_mag - b_gate * scale)
 
 
-_FOLDS: dict[str, Callable[[SAE, Tensor, Tensor, Tensor], _Folded]] = {
+_FOLDS: dict[str, Callable[[SAE, Tensor, Tensor, Tensor], PreActivations]] = {
     "standard": _standard,
+    "topk": _topk,
     "jumprelu": _jumprelu,
     "gated": _gated,
 }

@@ -17,9 +17,11 @@ from probes.choosing import Trie
 from probes.evidence import Contrast
 from probes.grown import Columns
 from probes.growth import Grower
+from probes.random_directions import random_directions
 from probes.settings import TreeSettings, VectorSettings
 from probes.subject import Subject
 from probes.vectors import origin, placed
+from probes.vocabulary import vocabulary_directions
 from probes.yardstick_file import file_of, keep, kept
 
 N_NULL = 16
@@ -43,21 +45,20 @@ class Yardstick:
 _MADE: WeakKeyDictionary[Subject, dict[tuple[VectorSettings, TreeSettings], Yardstick]] = WeakKeyDictionary()
 
 
+def null_vector(vector: VectorSettings) -> VectorSettings:
+    """What vectors of equal null have in common: all but the side of the feature that they are made of."""
+    return vector if vector.is_vocabulary else vector.model_copy(update={"weights": "encoder"})
+
+
 def contrasts(
     subject: Subject, grower: Grower, trees: Sequence[Columns], vector: VectorSettings
 ) -> Sequence[Contrast | None]:
-    """The contrast of every tree, all of vectors made by `vector` but for their weights; None where none is wanted."""
+    """The contrast of every tree, all of vectors with this `null_vector`; None where none is wanted."""
     least = grower.settings.contrast
     if least is None:
         return [None] * len(trees)
     yardstick = _yardstick(subject, grower, vector)
     return [_contrast(found, yardstick) for found in _follow(grower, trees, yardstick.ghosts, least)]
-
-
-def random_directions(d_model: int, n: int, seed: int) -> Float[Tensor, "n d_model"]:
-    """Unit vectors, uniform over the sphere; the same for the same seed on every machine."""
-    drawn = torch.randn(n, d_model, generator=torch.Generator().manual_seed(seed))
-    return torch.nn.functional.normalize(drawn, dim=-1)
 
 
 def _yardstick(subject: Subject, grower: Grower, vector: VectorSettings) -> Yardstick:
@@ -71,7 +72,7 @@ def _yardstick(subject: Subject, grower: Grower, vector: VectorSettings) -> Yard
 
 def _made(subject: Subject, grower: Grower, vector: VectorSettings, settings: TreeSettings) -> Yardstick:
     """From the user's cache, or measured and put there."""
-    directions = random_directions(subject.card.d_model, N_NULL + N_RANDOM, SEED).to(subject.embedding.device)
+    directions = _null_directions(subject, vector).to(subject.embedding.device)
     vectors = placed(subject, directions, vector) * subject.input_scale
     bare = origin(subject, vector)[None] * subject.input_scale
     ghosts = torch.cat([bare, vectors[:N_NULL]])
@@ -81,6 +82,14 @@ def _made(subject: Subject, grower: Grower, vector: VectorSettings, settings: Tr
         divergences = _divergences(grower, vectors[N_NULL:], ghosts)
         keep(file, divergences)
     return Yardstick(ghosts, divergences)
+
+
+def _null_directions(subject: Subject, vector: VectorSettings) -> Float[Tensor, "n d_model"]:
+    """What stands in a feature's place: random directions, or what vocabulary weights make of random encoders."""
+    if not vector.is_vocabulary:
+        return random_directions(subject.card.d_model, N_NULL + N_RANDOM, SEED)
+    encoders = random_directions(subject.sae.config.d_model, N_NULL + N_RANDOM, SEED).T.to(subject.sae.device)
+    return vocabulary_directions(subject, encoders, vector.ghost_tokens)
 
 
 def _divergences(

@@ -119,13 +119,31 @@ class Tree:
         return len(self.parents)
 
 
+IN_CONTEXT = "in context"
+
+
 @dataclass(frozen=True)
 class TokenList:
-    """The tokens nearest to a feature's vector, by centroid-corrected cosine distance, smallest score first."""
+    """The tokens that a feature is about.
+
+    Of `vocabulary` weights, those that activate it most when read alone: scores are pre-activations, largest first. Of
+    other weights those nearest to its vector, by centroid-corrected cosine distance, smallest score first.
+    """
 
     feature: int
     settings: ProbeSettings
     tokens: tuple[ScoredToken, ...]
+    threshold: float | None = None
+    """What a pre-activation must exceed to be an activation; None where that hangs on the other features of the SAE, as
+    in top-k, and of other weights."""
+    z: tuple[float, ...] = ()
+    """Per token, how many standard deviations above the mean over the vocabulary its pre-activation is."""
+    p_value: float | None = None
+    """(1 + random directions whose lists are as far out) / (1 + random directions): see `probes.vocabulary`."""
+    n_random: int = 0
+    """Directions that the p-value rests on."""
+    note: str = ""
+    """`IN_CONTEXT` where no token alone makes the feature active, so that it must fire in context, not on a word."""
 
 
 @dataclass(frozen=True)
@@ -206,8 +224,14 @@ def tree_json(tree: Tree, by: Rank = "probability") -> dict[str, Any]:
 
 
 def tokens_json(token_list: TokenList) -> dict[str, Any]:
-    """The token list as `interpret tokens --json` prints it, smallest score first."""
-    return {**_head_json(token_list), "tokens": _scored_json(token_list.tokens)}
+    """The token list as `interpret tokens --json` prints it, in its order; more of one of vocabulary weights."""
+    listed = {**_head_json(token_list), "tokens": _scored_json(token_list.tokens)}
+    if token_list.p_value is None:
+        return listed
+    for token, z in zip(listed["tokens"], token_list.z, strict=True):
+        token["z"] = z
+    names = ("threshold", "p_value", "n_random", "note")
+    return listed | {name: getattr(token_list, name) for name in names}
 
 
 def projection_json(projection: Projection) -> dict[str, Any]:

@@ -66,7 +66,7 @@ class LabelLoss:
 
     def rows(self, pairs: Sequence[Pair]) -> Rows:
         """Raises SettingsError for a feature without direction, and for a label that is too long for the model."""
-        units = directions(self._subject, [pair.feature for pair in pairs], self._settings.decoder_share)
+        units = directions(self._subject, [pair.feature for pair in pairs], self._settings.weights)
         for pair, lives in zip(pairs, has_direction(units).tolist(), strict=True):
             if not lives:
                 raise SettingsError(f"Feature {pair.feature} has no weights to fit its label to; leave it out.")

@@ -44,6 +44,12 @@ Auto = Literal["auto"]
 AUTO: Auto = "auto"
 """Instead of a setting: what a sweep finds best, feature by feature (`probes.sweep`)."""
 
+VOCABULARY = "vocabulary"
+"""Weights that are read off tokens: see `probes.vocabulary`."""
+
+GHOST_TOKENS = 8
+"""Most tokens that stand behind such weights."""
+
 PRONOUNS = ("it", "this", "that")
 """Words that may stand where a ghost would, to say nothing of a feature."""
 
@@ -108,7 +114,10 @@ class VectorSettings(Value):
     """How a feature's weights become the vector that stands where a row of the embedding matrix stands."""
 
     weights: str = "encoder"
-    """`encoder`, `decoder`, `blend:b` = unit((1-b) encoder + b decoder), 0 <= b <= 1, or `auto`."""
+    """`vocabulary` = the tokens that activate the feature most when read alone; `encoder`, `decoder`, `blend:b` =
+    unit((1-b) encoder + b decoder), 0 <= b <= 1; or `auto`."""
+    ghost_tokens: int = Field(default=GHOST_TOKENS, ge=1, le=1000)
+    """Most tokens that a vector of `vocabulary` weights is made of."""
     scale: float | Auto | None = None
     """Distance from the centroid, in units of stored embedding rows; None = the subject's own default; or `auto`."""
     centroid: bool | Auto = True
@@ -121,12 +130,10 @@ class VectorSettings(Value):
     @field_validator("weights")
     @classmethod
     def _weights_are_known(cls, weights: str) -> str:
-        if weights != AUTO:
-            try:
-                blend_share(weights)
-            except ValueError as error:
-                raise ValueError(f"{error}, or {AUTO}") from None
-        return weights
+        try:
+            return weights if weights == AUTO else checked_weights(weights)
+        except ValueError as error:
+            raise ValueError(f"{error}, or {AUTO}") from None
 
     @field_validator("scale", mode="wrap")
     @classmethod
@@ -187,9 +194,9 @@ class VectorSettings(Value):
         return () if isinstance(self.pca, str) else self.pca
 
     @property
-    def decoder_share(self) -> float:
-        """b of `blend:b`; 0 for the encoder, 1 for the decoder."""
-        return blend_share(self.weights)
+    def is_vocabulary(self) -> bool:
+        """Whether the vector is made of tokens that activate the feature."""
+        return self.weights == VOCABULARY
 
     def scaled(self, default: float) -> Self:
         """With the subject's default for a scale where none is named; an adapter keeps its own."""
@@ -305,11 +312,18 @@ class ProbeSettings(Value):
     steering: SteeringSettings = SteeringSettings()
 
 
+def checked_weights(weights: str) -> str:
+    """`weights`, if a vector can be made of them. Raises ValueError."""
+    if weights != VOCABULARY:
+        blend_share(weights)
+    return weights
+
+
 def blend_share(weights: str) -> float:
     """The decoder's share in `weights`: 0 for `encoder`, 1 for `decoder`, b for `blend:b`. Raises ValueError."""
     if weights in ("encoder", "decoder"):
         return float(weights == "decoder")
     match = _BLEND.fullmatch(weights)
     if match is None or not 0 <= (share := float(match["share"])) <= 1 or math.isnan(share):
-        raise ValueError("weights are encoder, decoder or blend:b with b from 0 to 1")
+        raise ValueError("weights are vocabulary, encoder, decoder or blend:b with b from 0 to 1")
     return share

@@ -1,9 +1,11 @@
-"""Token lists: the tokens nearest to a feature's vector, those that are near to everything divided away.
+"""Token lists: the tokens nearest to a feature's vector, or of vocabulary weights those that activate it most.
 
-score(t) = (1 - cos(v, E_t)) ** m / (1 - cos(c, E_t)), smallest first. After M. Watkins, "SAE Feature Interpretability
-Tool". Rows of zeros are left out. Matrix products for many features at once, blocks of the vocabulary at a time.
+score(t) = (1 - cos(v, E_t)) ** m / (1 - cos(c, E_t)), smallest first: what is near to everything is divided away. After
+M. Watkins, "SAE Feature Interpretability Tool". Rows of zeros are left out. What activates a feature: see
+`probes.vocabulary`. Matrix products for many features at once, blocks of the vocabulary at a time.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 
 import torch
@@ -12,11 +14,12 @@ from torch import Tensor
 
 from probes.batching import in_groups
 from probes.embedding import EmbeddingTable
-from probes.evidence import Evidence, ProbeRequest, ScoredToken, TokenList
+from probes.evidence import IN_CONTEXT, Evidence, ProbeRequest, ScoredToken, TokenList
 from probes.products import linear
 from probes.settings import TokenSettings
 from probes.subject import Subject
 from probes.vectors import has_direction, request_vectors, resolved
+from probes.vocabulary import N_RANDOM, token_lists
 
 BLOCK_BYTES = 64 * 2**20
 """Memory for one block of scores, about."""
@@ -28,8 +31,8 @@ def probe(subject: Subject, requests: Sequence[ProbeRequest]) -> list[Evidence]:
     """One token list per request, in their order. A feature without direction gets an empty one."""
     return in_groups(
         requests,
-        lambda request: request.settings.tokens,
-        lambda settings, alike: _lists(subject, alike, settings),
+        lambda request: (request.settings.tokens, request.settings.vector.is_vocabulary),
+        lambda key, alike: (_activating if key[1] else _lists)(subject, alike, key[0]),
     )
 
 
@@ -41,6 +44,28 @@ def _lists(subject: Subject, requests: Sequence[ProbeRequest], settings: TokenSe
         scored = [(id, score) for id, score in zip(row_ids, row, strict=True) if lives and score < float("inf")]
         tokens = tuple(ScoredToken(id, subject.text_of(id), score) for id, score in scored)
         yield TokenList(request.feature, resolved(subject, request.settings), tokens)
+
+
+def _activating(subject: Subject, requests: Sequence[ProbeRequest], settings: TokenSettings) -> Iterator[TokenList]:
+    features = [request.feature for request in requests]
+    found = token_lists(subject, features, settings.top_n)
+    alive = has_direction(subject.sae.encoder_rows(features)).tolist()
+    for place, request in enumerate(requests):
+        ids, values, z = (
+            column[place].tolist() if alive[place] else []
+            for column in (found.leading.ids, found.leading.values, found.leading.z)
+        )
+        threshold = float(found.threshold[place])
+        yield TokenList(
+            request.feature,
+            resolved(subject, request.settings),
+            tuple(ScoredToken(id, subject.text_of(id), value) for id, value in zip(ids, values, strict=True)),
+            threshold=None if math.isnan(threshold) else threshold,
+            z=tuple(z),
+            p_value=found.p_values[place],
+            n_random=N_RANDOM,
+            note="" if found.activates[place] or not alive[place] else IN_CONTEXT,
+        )
 
 
 @torch.inference_mode()

@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from probes.batching import in_groups
-from probes.contrast import contrasts
+from probes.contrast import contrasts, null_vector
 from probes.errors import SettingsError
 from probes.evidence import Contrast, Evidence, ProbeRequest, Tree
 from probes.grown import Columns
@@ -107,11 +107,11 @@ def _steered(subject: Subject, requests: Sequence[ProbeRequest], steering: Steer
 def _contrasts(
     subject: Subject, grower: Grower, requests: Sequence[ProbeRequest], trees: Sequence[Columns]
 ) -> list[Contrast | None]:
-    """Those of trees whose vectors differ in their weights only are found together; a bare root has none."""
+    """Those of trees whose vectors are compared with the same null are found together; a bare root has none."""
     alike: dict[VectorSettings, list[int]] = defaultdict(list)
     for place, request in enumerate(requests):
         if len(trees[place].parents) > 1:
-            alike[resolved(subject, request.settings).vector.model_copy(update={"weights": "encoder"})].append(place)
+            alike[null_vector(resolved(subject, request.settings).vector)].append(place)
     found: list[Contrast | None] = [None] * len(trees)
     for vector, places in alike.items():
         for place, contrast in zip(

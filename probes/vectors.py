@@ -16,8 +16,9 @@ from torch import Tensor
 from probes.adapter import read_adapter
 from probes.errors import SettingsError
 from probes.evidence import ProbeRequest
-from probes.settings import ProbeSettings, VectorSettings
+from probes.settings import GHOST_TOKENS, VOCABULARY, ProbeSettings, VectorSettings, blend_share
 from probes.subject import Subject
+from probes.vocabulary import vocabulary_directions
 
 
 def feature_vectors(subject: Subject, features: Sequence[int], settings: VectorSettings) -> Float[Tensor, "n d_model"]:
@@ -30,7 +31,7 @@ def feature_vectors(subject: Subject, features: Sequence[int], settings: VectorS
         raise SettingsError(
             "Where one vector is asked for, its weights, scale, centroid and pca cannot be auto; name them."
         )
-    return placed(subject, directions(subject, features, settings.decoder_share), settings)
+    return placed(subject, directions(subject, features, settings.weights, settings.ghost_tokens), settings)
 
 
 def placed(subject: Subject, unit: Float[Tensor, "n d_model"], settings: VectorSettings) -> Float[Tensor, "n d_model"]:
@@ -72,10 +73,18 @@ def resolved(subject: Subject, settings: ProbeSettings) -> ProbeSettings:
     return settings.model_copy(update={"vector": settings.vector.scaled(subject.card.default_scale)})
 
 
-def directions(subject: Subject, features: Sequence[int], decoder_share: float) -> Float[Tensor, "n d_model"]:
-    """Unit vectors: the encoder's columns, the decoder's rows, or a blend of both; zero where there is nothing."""
+def directions(
+    subject: Subject, features: Sequence[int], weights: str, ghost_tokens: int = GHOST_TOKENS
+) -> Float[Tensor, "n d_model"]:
+    """Unit vectors: the encoder's columns, the decoder's rows, a blend of both, or what activating tokens point to.
+
+    Zero where there is nothing.
+    """
+    if weights == VOCABULARY:
+        return vocabulary_directions(subject, subject.sae.encoder_rows(features).T, ghost_tokens)
     encoder, decoder = _unit(subject.encoder_rows(features)), _unit(subject.decoder_rows(features))
-    return _unit((1 - decoder_share) * encoder + decoder_share * decoder)
+    share = blend_share(weights)
+    return _unit((1 - share) * encoder + share * decoder)
 
 
 def _unit(vectors: Float[Tensor, "n d_model"]) -> Float[Tensor, "n d_model"]:

@@ -34,11 +34,18 @@ def file_of(card: SubjectCard, vector: VectorSettings, tree: TreeSettings, drawn
     hangs_on = {
         "layout": _LAYOUT,
         "subject": card.model_dump(mode="json", include={"fingerprint", "dtype", "placeholder_id", "per_layer"}),
-        "vector": vector.model_dump(mode="json", exclude={"weights": True, "adapter": {"path"}}),
+        "vector": vector.model_dump(mode="json", exclude=_of_no_account(vector)),
         "tree": tree.model_dump(mode="json", exclude={"prompt"}) | {"prompt": tree.prompt_text},
         "drawn": dict(drawn),
     }
     return folder() / f"{hashlib.sha256(json.dumps(hangs_on, sort_keys=True).encode()).hexdigest()}.json"
+
+
+def _of_no_account(vector: VectorSettings) -> dict[str, Any]:
+    """What the null does not hang on: an adapter's path, and which side of a feature its vector is made of."""
+    return (
+        {"adapter": {"path"}} if vector.is_vocabulary else {"weights": True, "ghost_tokens": True, "adapter": {"path"}}
+    )
 
 
 def kept(file: Path, n: int) -> tuple[float, ...] | None:

@@ -58,7 +58,7 @@ class TestVector:
         fitted = adapter(subject)
         for weights in ("encoder", "decoder", "blend:0.3"):
             settings = VectorSettings(weights=weights, adapter=kept)
-            units = directions(subject, [0, 3, 11], settings.decoder_share)
+            units = directions(subject, [0, 3, 11], settings.weights)
             torch.testing.assert_close(units.norm(dim=1), torch.ones(3))
             expected = 0.75 * units + fitted.bias
             torch.testing.assert_close(feature_vectors(subject, [0, 3, 11], settings), expected, rtol=0, atol=0)

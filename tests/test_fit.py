@@ -197,6 +197,6 @@ def test_a_planted_bias_is_found_and_helps_with_labels_never_seen() -> None:
 
 def named(subject: Subject, parts: Parts, scale: float, bias: torch.Tensor) -> float:
     """The share of held-out features whose greedy definition names their concept."""
-    vectors = scale * directions(subject, [pair.feature for pair in parts.held_out], 0.0) + bias
+    vectors = scale * directions(subject, [pair.feature for pair in parts.held_out], "encoder") + bias
     concepts = [named_concept(text, load_world()) for text in definitions(subject, vectors)]
     return mean([float(name == pair.label) for name, pair in zip(concepts, parts.held_out, strict=True)])

@@ -24,7 +24,6 @@ from eval.collect.corpora import Faults, content, documents
 from eval.collect.corpus_pass import Collection, CollectSettings
 from eval.collect.examples import Harvested, harvest, imported
 from eval.collect.similar import Embed
-from eval.collect.windows import special_ids
 from eval.embedders import SentenceEmbedder
 from eval.errors import ExamplesError
 from eval.readers import Reading, read_examples
@@ -32,6 +31,7 @@ from eval.readers.base import Vocabulary
 from eval.readers.files import files_in
 from eval.readers.neuronpedia_api import BASE_URL, fetch_record
 from probes.features import parse_features
+from probes.special_tokens import special_ids
 from probes.subject import Subject, load_subject
 
 BASE_URL_VARIABLE = "NEURONPEDIA_BASE_URL"

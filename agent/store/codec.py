@@ -160,6 +160,19 @@ def _token_values(columns: Columns) -> tuple[ScoredToken, ...]:
     return tuple(map(ScoredToken, columns["token_ids"], columns["tokens"], columns["scores"]))
 
 
+def _list_columns(listed: TokenList) -> Columns:
+    if listed.p_value is None:
+        return _token_columns(listed.tokens)
+    names = ("threshold", "p_value", "n_random", "note")
+    own = {name: getattr(listed, name) for name in names}
+    return {**_token_columns(listed.tokens), "z": [round(z, 3) for z in listed.z], **own}
+
+
+def _list_value(feature: int, settings: ProbeSettings, columns: Columns) -> TokenList:
+    own = {name: value for name, value in columns.items() if name not in ("token_ids", "tokens", "scores", "z")}
+    return TokenList(feature, settings, _token_values(columns), z=tuple(columns.get("z", ())), **own)
+
+
 def _projection_value(feature: int, settings: ProbeSettings, columns: Columns) -> Projection:
     return Projection(feature, settings, _token_values(columns["top"]), _token_values(columns["bottom"]))
 
@@ -195,8 +208,8 @@ FORMS: dict[ProbeKind, Form] = {
     "tree": Form(Tree, _tree_columns, _tree_value, lambda tree: len(tree.parents) - 1, _first_level),
     "tokens": Form(
         TokenList,
-        lambda listed: _token_columns(listed.tokens),
-        lambda feature, settings, columns: TokenList(feature, settings, _token_values(columns)),
+        _list_columns,
+        _list_value,
         lambda listed: len(listed.tokens),
         lambda listed: _numbered(listed.tokens),
     ),

@@ -11,10 +11,10 @@ from itertools import islice
 
 import numpy as np
 from jaxtyping import Bool, Int
-from transformers import PreTrainedTokenizerBase
 
 from eval.collect.corpora import Document
 from eval.errors import ExamplesError
+from probes.special_tokens import special_ids, start_id
 from probes.subject import Subject
 
 _SORTED = 4096
@@ -126,17 +126,10 @@ class Windows:
 def first_ids(subject: Subject) -> list[int]:
     """What stands in front of every text that the SAE reads: a BOS where it was trained with one.
 
-    A tokenizer without a BOS takes its end-of-text token for it, as TransformerLens does, on which SAELens trains.
+    See `probes.special_tokens.start_id`.
     """
-    tokenizer = subject.tokenizer
-    bos = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
-    return [bos] if subject.sae.config.prepends_bos and bos is not None else []
-
-
-def special_ids(tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
-    """Tokens that stand for no text: BOS, EOS, padding, turns of a chat, and what else the tokenizer calls special."""
-    added = (i for i, token in tokenizer.added_tokens_decoder.items() if token.special)
-    return frozenset({*tokenizer.all_special_ids, *added})
+    start = start_id(subject.tokenizer)
+    return [start] if subject.sae.config.prepends_bos and start is not None else []
 
 
 def _up_to(windows: Iterator[Window], n_tokens: int) -> Iterator[Window]:

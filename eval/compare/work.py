@@ -17,6 +17,7 @@ from eval.compare.grid import essence_of
 from eval.compare.texts import NOT_COLLECTED, Texts, texts_of
 from eval.metrics import Estimate
 from eval.scorers.base import Embedder
+from probes.contrast import null_vector
 from probes.evidence import Evidence, ProbeRequest, Tree
 from probes.examples import ExampleKind
 from probes.probe import run_probes
@@ -217,8 +218,8 @@ class Comparing:
 
 
 def _kind_of(setting: ProbeSettings) -> tuple[VectorSettings, TreeSettings]:
-    """Trees of one kind are compared with the same random directions, whatever weights their vectors are made of."""
-    return setting.vector.model_copy(update={"weights": "encoder"}), setting.tree
+    """Trees of one kind are compared with the same null."""
+    return null_vector(setting.vector), setting.tree
 
 
 def _tree(evidence: Evidence) -> Tree:

@@ -20,10 +20,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, P
 
 from probes.demo.card import Card, write_card
 from probes.demo.ladder import climb, readings
-from probes.training.measures import measure, residuals
 from probes.demo.model import ModelRecipe, train_model
 from probes.demo.shipped import FOLDER
-from probes.training.sparse import SparseRecipe, save_sparse, train_sparse
 from probes.demo.text import Writer
 from probes.demo.tokens import PLACEHOLDER, Corpus, CorpusMaker, train_tokenizer
 from probes.demo.truth import FeatureTruth, feature_truths, firings, half, mark
@@ -31,6 +29,8 @@ from probes.demo.world import World, load_world
 from probes.presets import SubjectSource
 from probes.sae_config import Hook
 from probes.subject import Subject, load_subject
+from probes.training.measures import measure, residuals
+from probes.training.sparse import SparseRecipe, save_sparse, train_sparse
 
 TOKENIZER_DOCUMENTS = 60_000
 TOKENIZER_SEED, SAE_SEED, CHOICE_SEED, REPORT_SEED, HALVES_SEED = 1, 2, 3, 4, 5

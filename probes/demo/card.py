@@ -7,10 +7,10 @@ from pathlib import Path
 from statistics import median
 
 from probes.demo.ladder import Ladder
-from probes.training.measures import Measures
 from probes.demo.truth import MIN_PRECISION, MIN_WORD_TYPES, FeatureTruth
 from probes.demo.world import World
 from probes.share import Share
+from probes.training.measures import Measures
 
 _AIMS = {
     "defined_words": ("(a) a word's own embedding row", ".90"),

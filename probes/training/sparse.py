@@ -35,6 +35,8 @@ class SparseRecipe:
     """Weight of the dead features' reconstruction of what is left over (Gao et al. 2024, arXiv 2406.04093)."""
     dead_after: int = 200
     """Steps without firing after which a feature counts as dead in training."""
+    threshold_stride: int = 1
+    """Of a batch, every how manieth token says which activations are kept; the search costs as much as a product."""
     bfloat16: bool = False
     """Whether matrix products are rounded to bfloat16, which some processors multiply twice as fast."""
     seed: int = 0
@@ -60,8 +62,7 @@ class MatryoshkaBatchTopK(nn.Module):
     def loss(self, x: Float[Tensor, "n d_model"]) -> Float[Tensor, ""]:
         """Mean over prefixes of the squared error, plus the dead features' auxiliary loss."""
         dense = self.dense(x)
-        keep = torch.topk(dense.flatten(), self.recipe.k * len(x), sorted=False)
-        active = torch.zeros_like(dense).flatten().scatter(0, keep.indices, keep.values).view_as(dense)
+        active = torch.where(dense >= self._least(dense.detach()), dense, 0)
         self.idle = torch.where((active > 0).any(0), 0, self.idle + 1)
         total, reconstruction, start = x.new_zeros(()), self.b_dec.expand_as(x), 0
         for end in self.recipe.prefixes:
@@ -69,6 +70,11 @@ class MatryoshkaBatchTopK(nn.Module):
             total = total + (reconstruction - x).square().sum(1).mean()
             start = end
         return total / len(self.recipe.prefixes) + self._dead_loss(dense, (x - reconstruction).detach())
+
+    def _least(self, dense: Float[Tensor, "n n_features"]) -> Float[Tensor, ""]:
+        """The activation from which on a feature is kept, so that k are per token, as some of the tokens say."""
+        some = dense[:: self.recipe.threshold_stride]
+        return torch.topk(some.flatten(), self.recipe.k * len(some), sorted=False).values.min()
 
     def _dead_loss(self, dense: Float[Tensor, "n n_features"], rest: Float[Tensor, "n d_model"]) -> Float[Tensor, ""]:
         dead = (self.idle > self.recipe.dead_after).nonzero().flatten()

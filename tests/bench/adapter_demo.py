@@ -79,7 +79,7 @@ def _one_split(
     parts = split(pairs, HOLD_OUT, seed)
     plain = FitSettings(weights=weights, seed=seed)
     fitted_on, held_out = (
-        directions(subject, [pair.feature for pair in part], plain.decoder_share)
+        directions(subject, [pair.feature for pair in part], plain.weights)
         for part in ([*parts.train, *parts.validation], parts.held_out)
     )
     default = subject.card.default_scale
