@@ -70,7 +70,10 @@ _SUBJECTS = (
 )
 _VECTOR = (
     _setting(
-        "vector", "weights", "encoder, decoder, blend:0.3 or auto; a run reads both sides unless told.", metavar="W"
+        "vector",
+        "weights",
+        "vocabulary, encoder, decoder, blend:0.3 or auto: what the vector is made of.",
+        metavar="W",
     ),
     _setting(
         "vector",
@@ -89,6 +92,13 @@ _VECTOR = (
     click.option(AUTO_CENTROID, "centroid", is_flag=True, flag_value=AUTO, type=Switch(), default=None, hidden=True),
     _setting(
         "vector", "pca", "Weight of each leading principal component, or auto.", Numbers(AUTO), metavar="W[,W2,...]"
+    ),
+    _setting(
+        "vector",
+        "ghost_tokens",
+        "Most tokens that a vector of vocabulary weights is made of.",
+        int,
+        metavar="K",
     ),
     _setting("vector", "adapter", "A scale and bias that interpret fit has fitted, instead of these.", metavar="FILE"),
 )

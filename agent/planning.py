@@ -131,6 +131,8 @@ def _new(requests: Iterable[ProbeRequest], tried: Iterable[ProbeRequest]) -> lis
 def _essence(request: ProbeRequest) -> tuple[object, ...]:
     """What a request's evidence hangs on: two requests of equal essence give the same evidence."""
     settings = request.settings
+    if request.kind == "tokens" and settings.vector.is_vocabulary:  # a list that hangs on no vector
+        return request.kind, settings.vector.weights, settings.tokens.top_n
     if request.kind == "tree" and settings.steering.on:
         vector = settings.vector if settings.steering.ghost else None
         return request.kind, vector, settings.tree, settings.steering

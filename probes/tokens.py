@@ -19,7 +19,7 @@ from probes.products import linear
 from probes.settings import TokenSettings
 from probes.subject import Subject
 from probes.vectors import has_direction, request_vectors, resolved
-from probes.vocabulary import N_RANDOM, token_lists
+from probes.vocabulary import N_RANDOM, alone, token_lists
 
 BLOCK_BYTES = 64 * 2**20
 """Memory for one block of scores, about."""
@@ -92,6 +92,20 @@ def _nearest(
         best, order = scores.topk(min(settings.top_n, scores.shape[1]), dim=1, largest=False)
         best_ids = candidates.gather(1, order)
     return best, best_ids
+
+
+def all_scores(subject: Subject, requests: Sequence[ProbeRequest]) -> list[Float[Tensor, " vocab"]]:
+    """Per request, every token's score in a list as long as the vocabulary; the smaller, the nearer.
+
+    Of vocabulary weights they are pre-activations below 0. Infinite for tokens that are in no list.
+    """
+    vectors = request_vectors(subject, requests)
+    return [
+        alone(subject, request.feature).neg()
+        if request.settings.vector.is_vocabulary
+        else scores_of(subject.table, vector[None], slice(None), request.settings.tokens.exponent)[0]
+        for request, vector in zip(requests, vectors, strict=True)
+    ]
 
 
 def scores_of(

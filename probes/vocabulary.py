@@ -72,6 +72,17 @@ def token_lists(subject: Subject, features: Sequence[int], top_n: int) -> TokenL
 
 
 @torch.inference_mode()
+def alone(subject: Subject, feature: int) -> Float[Tensor, " vocab"]:
+    """The feature's pre-activation on every token read alone; -inf for tokens that are not read."""
+    states = token_states(subject)
+    read = pre_activations(subject.sae, torch.tensor([feature], device=subject.sae.device))
+    found = torch.full((subject.card.vocab,), -torch.inf, device=subject.sae.device)
+    values = [linear(block, read.weights.T, read.bias)[:, 0] for block in states.blocks(subject)]
+    found[states.ids.to(found.device)] = torch.cat(values)
+    return found
+
+
+@torch.inference_mode()
 def leading_tokens(subject: Subject, columns: Float[Tensor, "d_in n"], k: int) -> Leading:
     """The tokens of largest x W, x what the SAE sees of each; a blocked product with a running top k."""
     states = token_states(subject)
@@ -117,7 +128,7 @@ def _activate(subject: Subject, features: Sequence[int], leading: Leading) -> li
     """By the SAE's own rule, on the state of each feature's first token."""
     states = token_states(subject)
     columns = Columns(subject.sae, features)
-    rows = torch.searchsorted(states.ids, leading.ids[:, 0].cpu())
+    rows = torch.searchsorted(states.ids, leading.ids[:, 0].cpu().contiguous())
     places = torch.arange(len(features), device=subject.sae.device)
     found: list[bool] = []
     for some, of in zip(rows.split(_FEATURES), places.split(_FEATURES), strict=True):

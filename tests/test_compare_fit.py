@@ -59,7 +59,7 @@ def tools(subject: Subject) -> Tools:
 def test_the_lists_auroc_is_that_of_its_formula_with_repeated_tokens_as_ties(subject: Subject) -> None:
     ids = [7, 40, 41, 7, 90, 40, 200, 201, 202, 7]
     fires = [True, False, True, False, False, True, False, False, True, True]
-    found = list_fit(subject, seen(subject).vector, 1.4, texts(ids, fires))
+    found = list_fit(seen(subject).scores, texts(ids, fires))
     assert found.value == pytest.approx(plain_auroc(fires, [-s for s in plain_scores(subject, 3, ids)]))
     assert found.n == len(ids)
     assert found.low is not None
@@ -70,7 +70,7 @@ def test_the_lists_auroc_is_that_of_its_formula_with_repeated_tokens_as_ties(sub
 def test_tokens_of_the_features_own_direction_are_told_perfectly(subject: Subject) -> None:
     scores = plain_scores(subject, 3, range(subject.card.vocab))
     near, far = np.argsort(scores)[:4].tolist(), np.argsort(scores)[-20:].tolist()
-    found = list_fit(subject, seen(subject).vector, 1.4, texts([*near, *far], [True] * 4 + [False] * 20))
+    found = list_fit(seen(subject).scores, texts([*near, *far], [True] * 4 + [False] * 20))
     assert found.value == 1.0
 
 
@@ -94,7 +94,7 @@ def test_a_tree_without_words_tells_no_text_from_another(subject: Subject) -> No
 
 
 def test_agreement_is_the_weighted_share_of_the_vocabulary_behind_the_trees_words(subject: Subject) -> None:
-    vector = seen(subject).vector
+    listed = seen(subject).scores
     scores = np.array(plain_scores(subject, 3, range(subject.card.vocab)))
     scores[np.isnan(scores)] = np.inf
 
@@ -102,12 +102,12 @@ def test_agreement_is_the_weighted_share_of_the_vocabulary_behind_the_trees_word
         ids = subject.tokenizer.encode(f" {word}", add_special_tokens=False)
         return float(np.mean([(scores > scores[i]).mean() + (scores == scores[i]).mean() / 2 for i in ids]))
 
-    found = agreement(subject, vector, 1.4, {"cat": 3.0, "house": 1.0})
+    found = agreement(subject, listed, {"cat": 3.0, "house": 1.0})
     assert found.value == pytest.approx((3 * behind("cat") + behind("house")) / 4, abs=2e-3)
     assert found.n == 2
     nearest = subject.text_of(int(np.argmin(scores))).strip()
     if subject.tokenizer.encode(f" {nearest}", add_special_tokens=False) == [int(np.argmin(scores))]:
-        assert (agreement(subject, vector, 1.4, {nearest: 1.0}).value or 0) > 0.99
+        assert (agreement(subject, listed, {nearest: 1.0}).value or 0) > 0.99
 
 
 def test_every_measure_is_there_for_every_feature(subject: Subject) -> None:
@@ -122,10 +122,10 @@ def test_what_cannot_be_measured_has_a_reason_and_no_value(subject: Subject) -> 
     found = on_texts(tools(subject), seen(subject), nothing)
     assert {(e.value, e.reason) for e in found.values()} == {(None, "never fired in 10 tokens")}
     no_ids = texts(no_ids="the texts came without the subject's own tokens", vectors=np.ones((2, 3)))
-    assert list_fit(subject, seen(subject).vector, 1.4, no_ids).reason == no_ids.no_ids
+    assert list_fit(seen(subject).scores, no_ids).reason == no_ids.no_ids
     everywhere = texts([7, 8], [True, True])
-    assert list_fit(subject, seen(subject).vector, 1.4, everywhere).reason == "all of them are true"
-    assert "no word" in (agreement(subject, seen(subject).vector, 1.4, {}).reason or "")
+    assert list_fit(subject, seen(subject).scores, everywhere).reason == "all of them are true"
+    assert "no word" in (agreement(subject, seen(subject).scores, {}).reason or "")
 
 
 def test_a_feature_without_weights_has_no_measure_at_all(subject: Subject) -> None:

@@ -11,7 +11,7 @@ import click
 
 from agent.config import RunConfig
 from agent.evidence.branches import Trim
-from agent.evidence.wording import vector_words
+from agent.evidence.wording import list_words
 from agent.maxima import maximum_in
 from agent.terminal.display import console, facts, token_list
 from agent.terminal.drawing import tree_dot, tree_svg
@@ -91,8 +91,7 @@ def show_tokens(config: RunConfig, feature: str, as_json: bool) -> None:
         return
     _print_sweep(sweeps)
     screen = console()
-    exponent = f", exponent {found.settings.tokens.exponent:g}"
-    screen.print(facts([(f"feature {found.feature}", vector_words(found.settings.vector) + exponent)]))
+    screen.print(facts([(f"feature {found.feature}", list_words(found))]))
     screen.print(token_list(found))
 
 

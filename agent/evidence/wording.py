@@ -3,9 +3,11 @@
 Knows nothing of terminals, SVG or DOT. Everything it returns is already safe to print.
 """
 
+from collections.abc import Sequence
+
 from agent.evidence.printable import printable
-from probes.evidence import Contrast, Sweep, Tree, Verdict
-from probes.settings import GHOST, ProbeSettings, SteeringSettings, VectorSettings
+from probes.evidence import IN_CONTEXT, Contrast, ScoredToken, Sweep, TokenList, Tree, Verdict
+from probes.settings import GHOST, GHOST_TOKENS, ProbeSettings, SteeringSettings, VectorSettings
 
 GHOST_SIGN = "▢"
 """Stands for the ghost token wherever a prompt is shown."""
@@ -36,7 +38,8 @@ def phrase_words(text: str, most: int = 80) -> str:
 
 def vector_words(settings: VectorSettings) -> str:
     """`encoder, scale 3.8, no centroid, pca 0.1+0.05`: what the vector was made of."""
-    parts = [settings.weights]
+    own = settings.is_vocabulary and settings.ghost_tokens != GHOST_TOKENS
+    parts = [f"{settings.weights} of {settings.ghost_tokens} tokens" if own else settings.weights]
     if settings.adapter is not None:
         parts.append(f"adapter {printable(str(settings.adapter))}")
     if settings.scale is not None:
@@ -61,6 +64,32 @@ def readout_words(contrast: Contrast) -> str:
         f"{_VERDICTS[contrast.verdict]}: {contrast.divergence:.2f} nats from the mean of random directions, as far as "
         f"{contrast.n_as_far} of {contrast.n_random} others are (p {contrast.p_value:.2g})"
     )
+
+
+def list_words(listed: TokenList) -> str:
+    """What a token list is of: the vector and exponent, or that its tokens activate the feature."""
+    settings = listed.settings
+    if not settings.vector.is_vocabulary:
+        return f"{vector_words(settings.vector)}, exponent {settings.tokens.exponent:.3g}"
+    return f"tokens that activate it most when read alone, {standing_words(listed)}"
+
+
+def standing_words(listed: TokenList) -> str:
+    """How far out a list of vocabulary weights is, and whether any token alone makes the feature active."""
+    if not listed.tokens or listed.p_value is None:
+        return "none: the feature has no encoder weights"
+    as_far = round(listed.p_value * (1 + listed.n_random)) - 1
+    threshold = "" if listed.threshold is None else f", threshold {listed.threshold:.3g}"
+    far = f"as far out as {as_far} of {listed.n_random} random directions' (p {listed.p_value:.2g}){threshold}"
+    return f"{far}; no single token makes it active: it fires in context" if listed.note == IN_CONTEXT else far
+
+
+def folded(tokens: Sequence[ScoredToken]) -> list[ScoredToken]:
+    """The first of every word's spellings, whatever its case and the spaces around it."""
+    found: dict[str, ScoredToken] = {}
+    for token in tokens:
+        found.setdefault(token.token.strip().casefold() or token.token, token)
+    return [*found.values()]
 
 
 def agreement_words(sweep: Sweep) -> str:

@@ -16,7 +16,7 @@ from rich.text import Text
 
 from agent.commands.doctor import Finding
 from agent.evidence.printable import printable
-from agent.evidence.wording import percent, token_words
+from agent.evidence.wording import folded, percent, standing_words, token_words
 from agent.runlog import CallRow, LabelRow, RunSummary, ScoreRow
 from agent.terminal.basis import Basis
 from probes.evidence import Projection, ScoredToken, TokenList
@@ -201,16 +201,25 @@ def _answer_words(call: CallRow) -> str:
 
 
 def token_list(found: TokenList) -> Table:
-    """The tokens of a list with their scores and ids."""
-    table = _table("rank", "token", "score", "id")
-    for rank, token in enumerate(found.tokens, start=1):
-        table.add_row(str(rank), Text(token_words(token.token)), f"{token.score:.4g}", str(token.token_id))
+    """The tokens of a list with their scores and ids; of vocabulary weights a word's spellings once, and their z."""
+    if not found.z:
+        table = _table("rank", "token", "score", "id")
+        for rank, token in enumerate(found.tokens, start=1):
+            table.add_row(str(rank), Text(token_words(token.token)), f"{token.score:.4g}", str(token.token_id))
+        return table
+    table = _table("rank", "token", "pre-activation", "z", "id")
+    z = dict(zip(found.tokens, found.z, strict=True))
+    for rank, token in enumerate(folded(found.tokens), start=1):
+        words, score = Text(token_words(token.token)), f"{token.score:.4g}"
+        table.add_row(str(rank), words, score, f"{z[token]:.1f}", str(token.token_id))
     return table
 
 
 def token_line(found: TokenList, most: int = 40) -> RenderableType:
     """The first tokens of a list in running text."""
-    return _running("nearest tokens", found.tokens[:most])
+    if not found.z:
+        return _running("nearest tokens", found.tokens[:most])
+    return _running(f"activated by ({standing_words(found)})", folded(found.tokens)[:most])
 
 
 def projection_lines(found: Projection) -> RenderableType:

@@ -19,7 +19,7 @@ from eval.metrics import Estimate, auroc
 from probes.evidence import ProbeRequest, Tree
 from probes.settings import ProbeSettings
 from probes.subject import Subject
-from probes.tokens import scores_of
+from probes.tokens import all_scores
 from probes.vectors import has_direction, request_vectors
 
 AGREEING_WORDS = 20
@@ -41,8 +41,8 @@ class Tools:
 class Shown:
     """What a setting shows of a feature."""
 
-    vector: Float[Tensor, " d_model"]
-    exponent: float
+    scores: Float[Tensor, " vocab"]
+    """Of every token, as a token list would have it: the smaller, the nearer; infinite for tokens that are in none."""
     tree: Tree
     words: Mapping[str, float]
     """Of the tree."""
@@ -54,10 +54,13 @@ def shown(subject: Subject, trees: Sequence[Tree], setting: ProbeSettings) -> li
 
     The vector is the tree's own: what the setting leaves to be found for each feature, the tree says.
     """
-    vectors = request_vectors(subject, [ProbeRequest("tokens", tree.feature, tree.settings) for tree in trees])
-    alive = has_direction(vectors).tolist()
-    columns = zip(vectors, trees, alive, strict=True)
-    return [Shown(vector, setting.tokens.exponent, tree, tree_words(tree), lives) for vector, tree, lives in columns]
+    requests = [
+        ProbeRequest("tokens", tree.feature, tree.settings.model_copy(update={"tokens": setting.tokens}))
+        for tree in trees
+    ]
+    alive = has_direction(request_vectors(subject, requests)).tolist()
+    columns = zip(all_scores(subject, requests), trees, alive, strict=True)
+    return [Shown(scores, tree, tree_words(tree), lives) for scores, tree, lives in columns]
 
 
 def on_texts(tools: Tools, seen: Shown, texts: Texts) -> dict[str, Estimate]:
@@ -65,7 +68,7 @@ def on_texts(tools: Tools, seen: Shown, texts: Texts) -> dict[str, Estimate]:
     if not seen.has_weights:
         return dict.fromkeys(("list", "tree"), _undefined(_NO_WEIGHTS))
     return {
-        "list": list_fit(tools.subject, seen.vector, seen.exponent, texts),
+        "list": list_fit(seen.scores, texts),
         "tree": tree_fit(tools.words, seen.words, texts),
     }
 
@@ -74,17 +77,14 @@ def by_itself(tools: Tools, seen: Shown) -> dict[str, Estimate]:
     """The measures that need no texts."""
     if not seen.has_weights:
         return dict.fromkeys(("agreement", "readout", "divergence"), _undefined(_NO_WEIGHTS))
-    return {"agreement": agreement(tools.subject, seen.vector, seen.exponent, seen.words), **_contrast(seen.tree)}
+    return {"agreement": agreement(tools.subject, seen.scores, seen.words), **_contrast(seen.tree)}
 
 
-def list_fit(subject: Subject, vector: Float[Tensor, " d_model"], exponent: float, texts: Texts) -> Estimate:
+def list_fit(scores: Float[Tensor, " vocab"], texts: Texts) -> Estimate:
     """AUROC over the tokens of the texts that fire the feature; ties count half. n counts tokens."""
     if reason := texts.reason or texts.no_ids:
         return _undefined(reason)
-    ids, places = np.unique(np.array(texts.token_ids), return_inverse=True)
-    known = torch.from_numpy(ids).to(vector.device)
-    scores = scores_of(subject.table, vector[None], known, exponent)[0].cpu().numpy()
-    return auroc(texts.fires, (-scores[places]).tolist())
+    return auroc(texts.fires, (-scores.cpu()[torch.tensor(texts.token_ids)]).tolist())
 
 
 def tree_fit(vectors: WordVectors, words: Mapping[str, float], texts: Texts) -> Estimate:
@@ -107,9 +107,7 @@ def tree_fit(vectors: WordVectors, words: Mapping[str, float], texts: Texts) -> 
     return auroc(np.array(texts.activating)[usable].tolist(), cosines[usable].tolist())
 
 
-def agreement(
-    subject: Subject, vector: Float[Tensor, " d_model"], exponent: float, words: Mapping[str, float]
-) -> Estimate:
+def agreement(subject: Subject, scores: Float[Tensor, " vocab"], words: Mapping[str, float]) -> Estimate:
     """How much of the vocabulary stands behind the tree's heaviest words in the list, ties half; n counts words.
 
     The Mann-Whitney statistic of words against vocabulary, weighted as the tree weighs them; a word of several tokens
@@ -117,7 +115,6 @@ def agreement(
     """
     if not words:
         return _undefined(_NO_WORDS)
-    scores = scores_of(subject.table, vector[None], slice(None), exponent)[0]
     order = scores.sort().values
     heaviest = dict(islice(words.items(), AGREEING_WORDS))
     places = [_place(subject, scores, order, word) for word in heaviest]

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from agent.evidence.definitions import defining_part, endings
 from agent.evidence.printable import printable
-from agent.evidence.wording import percent, phrase_words, token_words, tree_words
+from agent.evidence.wording import folded, percent, phrase_words, token_words, tree_words
 from agent.terminal.display import VARIANT_WORDS
 from eval.export.base import Record, Scored
 from probes.evidence import Evidence, Projection, ScoredToken, TokenList, Tree
@@ -128,7 +128,9 @@ def _definitions(tree: Tree) -> Definitions:
 
 def _tokens(evidence: Sequence[Evidence]) -> Iterator[Tokens]:
     for found in _first(evidence, TokenList, 2):
-        yield Tokens(f"nearest to the {found.settings.vector.weights}", _words(found.tokens))
+        is_read = found.settings.vector.is_vocabulary
+        name = "activated by" if is_read else f"nearest to the {found.settings.vector.weights}"
+        yield Tokens(name, _words(folded(found.tokens) if is_read else found.tokens))
     for projection in _first(evidence, Projection, 1):
         yield Tokens("raises", _words(projection.top))
         yield Tokens("lowers", _words(projection.bottom))

@@ -11,7 +11,7 @@ from eval.compare.measures import REPORTED, UNITS
 from eval.compare.verdict import figure
 from eval.review.compare.comparison import Comparison
 from eval.review.explore.controls import query_of
-from eval.review.feature.evidence import TokenBar, nearness_bars, tree_caption
+from eval.review.feature.evidence import TokenBar, list_bars, tree_caption
 from eval.review.trees import Outline, outline, readout
 from probes.evidence import Evidence, TokenList, Tree
 from probes.settings import ProbeKind, ProbeSettings
@@ -71,7 +71,7 @@ def _side(found: Comparison, row: ComparisonRow, place: int, feature: int, evide
         name=found.names[place] or vector_words(setting.vector),
         measured={name: figure(value) for name, value in values.items()},
         tree=Piece("tree", tree_caption(tree), readout(tree), outline(tree)) if isinstance(tree, Tree) else None,
-        tokens=nearness_bars(tokens.tokens) if isinstance(tokens, TokenList) else (),
+        tokens=list_bars(tokens) if isinstance(tokens, TokenList) else (),
         explored=query_of(setting, row.subject),
     )
 

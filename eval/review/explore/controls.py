@@ -65,9 +65,13 @@ class Asked:
     errors: Mapping[str, str]
 
 
-_CHOICES = {"weights": ("encoder", "decoder", "blend:0.5", "auto"), "scale": ("auto",), "prompt": tuple(PROMPTS)}
+_CHOICES = {
+    "weights": ("vocabulary", "encoder", "decoder", "blend:0.5", "auto"),
+    "scale": ("auto",),
+    "prompt": tuple(PROMPTS),
+}
 _HINTS = {
-    "weights": "encoder, decoder, blend:0.3, auto",
+    "weights": "vocabulary, encoder, decoder, blend:0.3, auto",
     "scale": "a number, or auto",
     "pca": "0.1,0.05, or auto",
     "contrast": "a probability, or off",

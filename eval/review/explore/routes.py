@@ -14,13 +14,14 @@ from starlette.routing import Route
 
 from agent.errors import LogError
 from agent.evidence.branches import Trim
+from agent.evidence.wording import list_words
 from agent.maxima import maximum_in
 from agent.terminal.drawing import tree_svg
 from eval.review.device import Device, device_of
 from eval.review.explore.about import about
 from eval.review.explore.controls import Question, asked, controls
 from eval.review.explore.keeping import keep
-from eval.review.feature.evidence import list_caption, nearness_bars, sweep_bars, token_bars
+from eval.review.feature.evidence import list_bars, sweep_bars, token_bars
 from eval.review.pages import as_json, page
 from eval.review.site import site_of
 from eval.review.trees import drawing
@@ -145,7 +146,7 @@ def _piece(found: Evidence, settings: ProbeSettings) -> Mapping[str, Any]:
             depth = found.settings.tree.max_depth
             return {"tree": drawing(found), "depth": depth, "last": found.settings.tree == settings.tree}
         case TokenList():
-            return {"tokens": [asdict(row) for row in nearness_bars(found.tokens)], "caption": list_caption(found)}
+            return {"tokens": [asdict(row) for row in list_bars(found)], "caption": list_words(found)}
         case Projection():
             top, bottom = (token_bars(end) for end in (found.top, found.bottom))
             return {"raised": [asdict(row) for row in top], "lowered": [asdict(row) for row in bottom]}

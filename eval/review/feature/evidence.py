@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import zip_longest
 
 from agent.evidence.digest import Line
-from agent.evidence.wording import agreement_words, percent, prompt_words, token_words, vector_words
+from agent.evidence.wording import agreement_words, folded, list_words, percent, prompt_words, token_words, vector_words
 from agent.terminal.basis import cited_lines, numbered
 from eval.review.trees import Outline, outline, readout
 from probes.evidence import Evidence, Projection, ScoredToken, Sweep, SweepPoint, TokenList, Tree
@@ -142,11 +142,20 @@ def citations(cited: Sequence[str], rounds: Mapping[int, Sequence[Evidence]], de
     return cited_lines(cited, numbered([item for pieces in rounds.values() for item in pieces], default_scale))
 
 
-def nearness_bars(tokens: Sequence[ScoredToken]) -> tuple[TokenBar, ...]:
-    """A token list's rows; bars tell how much nearer a token is than the last one, the nearest fills its track."""
-    scores = [token.score for token in tokens]
-    worst, range = max(scores, default=0.0), max(scores, default=0.0) - min(scores, default=0.0)
-    return tuple(_bar(token, (worst - token.score) / range if range > 0 else 0.0, ".3f") for token in tokens[:LISTED])
+def list_bars(listed: TokenList) -> tuple[TokenBar, ...]:
+    """A token list's rows. Bars tell how much nearer a token is than the last one, the nearest fills its track.
+
+    Of vocabulary weights they are shares of the largest pre-activation, and a word's spellings have one row.
+    """
+    scores = [token.score for token in listed.tokens]
+    high, low = max(scores, default=0.0), min(scores, default=0.0)
+    if listed.z:
+        tokens = folded(listed.tokens)[:LISTED]
+        return tuple(_bar(token, max(token.score, 0.0) / high if high > 0 else 0.0, ".2f") for token in tokens)
+    return tuple(
+        _bar(token, (high - token.score) / (high - low) if high > low else 0.0, ".3f")
+        for token in listed.tokens[:LISTED]
+    )
 
 
 def token_bars(tokens: Sequence[ScoredToken]) -> tuple[TokenBar, ...]:
@@ -169,11 +178,6 @@ def sweep_bars(sweep: Sweep) -> tuple[TokenBar, ...]:
     return tuple(_candidate(point, place == sweep.chosen, low, high) for place, point in enumerate(sweep.points))
 
 
-def list_caption(listed: TokenList) -> str:
-    """The settings of a list in words."""
-    return f"{vector_words(listed.settings.vector)}, exponent {listed.settings.tokens.exponent:.3g}"
-
-
 def tree_caption(tree: Tree) -> str:
     """The prompt of a tree and how it was cut off, in words."""
     settings = tree.settings.tree
@@ -185,7 +189,7 @@ def _tree(tree: Tree, name: str, round: int, item: int) -> TreePiece:
 
 
 def _list(listed: TokenList, name: str) -> ListPiece:
-    return ListPiece(name, list_caption(listed), nearness_bars(listed.tokens))
+    return ListPiece(name, list_words(listed), list_bars(listed))
 
 
 def _candidate(point: SweepPoint, chosen: bool, low: float, high: float) -> TokenBar:

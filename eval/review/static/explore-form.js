@@ -7,7 +7,7 @@ const STEPS = 1000;
 const SPELT = {
   weights: {
     write: (number) => (number <= 0 ? "encoder" : number >= 1 ? "decoder" : `blend:${short(number)}`),
-    read: (text) => ({ encoder: 0, decoder: 1 })[text] ?? Number(text.replace("blend:", "")),
+    read: (text) => ({ vocabulary: 0, encoder: 0, decoder: 1 })[text] ?? Number(text.replace("blend:", "")),
   },
   pca: {
     write: (number, text) => [short(number), ...text.split(",").slice(1)].join(","),
