@@ -15,6 +15,7 @@ from transformers import PreTrainedTokenizerBase
 
 from eval.collect.corpora import Document
 from eval.errors import ExamplesError
+from probes.first_token import first_ids
 from probes.subject import Subject
 
 _SORTED = 4096
@@ -121,16 +122,6 @@ class Windows:
         counted &= ~self._special[ids]
         starts = np.array([window.start for window in windows])
         return Batch([window.document for window in windows], starts, lengths, lead, ids, counted)
-
-
-def first_ids(subject: Subject) -> list[int]:
-    """What stands in front of every text that the SAE reads: a BOS where it was trained with one.
-
-    A tokenizer without a BOS takes its end-of-text token for it, as TransformerLens does, on which SAELens trains.
-    """
-    tokenizer = subject.tokenizer
-    bos = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
-    return [bos] if subject.sae.config.prepends_bos and bos is not None else []
 
 
 def special_ids(tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:

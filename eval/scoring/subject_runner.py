@@ -10,9 +10,10 @@ from typing import Self
 
 import torch
 
-from eval.collect.windows import first_ids, special_ids
+from eval.collect.windows import special_ids
 from probes.activations import feature_activations
 from probes.columns import Columns
+from probes.first_token import first_ids
 from probes.raised import raised_beside_others
 from probes.subject import Subject
 

@@ -23,7 +23,6 @@ import torch
 from agent.evidence.definitions import defining_part, distinct, endings
 from agent.store.provenance import now, versions
 from eval.collect.corpora import Faults, documents
-from eval.collect.windows import first_ids
 from eval.metrics import Estimate, paired_difference, share
 from eval.scoring.known import known_concepts
 from probes.activations import feature_activations
@@ -31,6 +30,7 @@ from probes.adapter import Adapter, FitRecord, FitSettings, PartRecord, write_ad
 from probes.columns import Columns as SaeColumns
 from probes.demo.shipped import KnownConcept, ShippedTruth
 from probes.evidence import ProbeRequest, Tree
+from probes.first_token import first_ids
 from probes.fitting import Losses, fit, split
 from probes.label_loss import Pair
 from probes.presets import SubjectSource
