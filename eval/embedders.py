@@ -14,6 +14,7 @@ from jaxtyping import Float
 
 from probes import wheels
 from probes.errors import SettingsError, SubjectError
+from probes.loading import quiet
 from probes.subject import Subject
 
 MINILM = "minilm"
@@ -73,7 +74,8 @@ class SentenceEmbedder:
                 "the model out to use the subject's own embeddings."
             ) from None
         try:
-            self._model = library.SentenceTransformer(place, trust_remote_code=False)
+            with quiet():
+                self._model = library.SentenceTransformer(place, trust_remote_code=False)
         except (OSError, ValueError) as error:
             first_line = next(iter(str(error).splitlines()), type(error).__name__).rstrip(". ")
             raise SettingsError(f"The embedding model {model} cannot be loaded: {first_line}.") from error
