@@ -36,6 +36,11 @@ class GgufHeader:
         return str(self.metadata.get("general.architecture", "unnamed"))
 
     @property
+    def cut(self) -> str:
+        """llama.cpp's name of how text is cut before tokens are merged."""
+        return str(self.metadata.get("tokenizer.ggml.pre", "default"))
+
+    @property
     def has_tokenizer(self) -> bool:
         """Whether it has a vocabulary."""
         return bool(self.metadata.get("tokenizer.ggml.tokens"))

@@ -22,6 +22,7 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_model
+from tokenizers.pre_tokenizers import ByteLevel, Digits, Sequence
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from probes.errors import SubjectError
@@ -36,6 +37,8 @@ PACKAGES = ("gguf", "accelerate")
 """What transformers needs to read such files."""
 _LAYOUT = 1
 """Of the folders; to be raised when they are to be made anew."""
+_DIGITS_APART = ("smollm", "starcoder", "refact", "command-r", "codeshell", "exaone", "minerva-7b")
+"""Ways of cutting text that take every digit alone first (llama.cpp, llama-vocab.cpp); transformers leaves that out."""
 _CONFIG, _WEIGHTS = "config.json", "model.safetensors"
 
 
@@ -157,6 +160,7 @@ def _read(alone: Path, file: Path, header: GgufHeader) -> tuple[PreTrainedModel,
             ) from error
         try:
             tokenizer = AutoTokenizer.from_pretrained(alone.parent, **how)
+            _cut_as(header.cut, tokenizer)
             model, report = AutoModelForCausalLM.from_pretrained(
                 alone.parent, dtype=torch.float32, output_loading_info=True, **_unpacked(), **how
             )
@@ -165,6 +169,13 @@ def _read(alone: Path, file: Path, header: GgufHeader) -> tuple[PreTrainedModel,
     if report["missing_keys"]:
         raise SubjectError(f"GGUF file {file} lacks weights: {', '.join(sorted(report['missing_keys'])[:3])}.")
     return model, tokenizer
+
+
+def _cut_as(cut: str, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Without it a blank line before a digit, say, would be two tokens where the model was trained on one."""
+    if cut in _DIGITS_APART:
+        apart = [Digits(individual_digits=True), ByteLevel(add_prefix_space=False)]
+        tokenizer.backend_tokenizer.pre_tokenizer = Sequence(apart)
 
 
 def _unpacked() -> dict[str, Any]:

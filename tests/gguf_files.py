@@ -39,10 +39,12 @@ def write_gguf(
     with_tokenizer: bool = True,
     without: str = "",
     chat_template: str = CHAT_TEMPLATE,
+    cut: str = "gpt-2",
     **more: int,
 ) -> Path:
     """Writes it to `path`, without the tensor named `without`; `quantised` packs in 8 bits what can be.
 
+    `cut` is llama.cpp's name of how text is cut before tokens are merged,
     `more` are whole numbers beside the metadata, a dot in their names written as two underscores.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -51,7 +53,7 @@ def write_gguf(
     for name, number in more.items():
         writer.add_uint32(name.replace("__", "."), number)
     if with_tokenizer:
-        _add_tokenizer(writer, chat_template)
+        _add_tokenizer(writer, chat_template, cut)
     for name, weights in _tensors(made).items():
         if name != without:
             _add_tensor(writer, name, weights, quantised)
@@ -75,13 +77,13 @@ def _add_shape(writer: Any, config: Any) -> None:
     writer.add_vocab_size(VOCAB)
 
 
-def _add_tokenizer(writer: Any, chat_template: str) -> None:
+def _add_tokenizer(writer: Any, chat_template: str, cut: str) -> None:
     made = tokenizer(bos=False)
     inner = json.loads(made.backend_tokenizer.to_str())["model"]
     tokens = made.convert_ids_to_tokens(range(len(made)))
     special = set(made.all_special_tokens) | {"<unused0>"}
     writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre("gpt-2")
+    writer.add_tokenizer_pre(cut)
     writer.add_token_list(tokens)
     writer.add_token_types([_CONTROL if token in special else _NORMAL for token in tokens])
     writer.add_token_merges([" ".join(merge) for merge in inner["merges"]])

@@ -88,6 +88,11 @@ class TestTheModel:
         assert (read.bos_token_id, read.eos_token_id, read.pad_token_id) == (1, 2, 0)
         assert read.chat_template == CHAT_TEMPLATE
 
+    def test_cuts_digits_apart_where_the_file_says_so(self, tmp_path: Path) -> None:
+        read = load_tokenizer(folder_of(write_gguf(tmp_path / "digits.gguf", cut="smollm")))
+        pieces = read.backend_tokenizer.pre_tokenizer.pre_tokenize_str("in  2009")
+        assert [piece for piece, _ in pieces] == ["in", "ĠĠ", "2", "0", "0", "9"]
+
     def test_does_not_hang_on_what_lies_beside_the_file(self, tiny: Path, tmp_path: Path) -> None:
         file = Path(shutil.copy(tiny, tmp_path / "tiny.gguf"))
         other = tokenizer(vocab=290)

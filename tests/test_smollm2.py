@@ -63,6 +63,7 @@ def test_another_file_is_refused(smollm2: Subject) -> None:  # noqa: ARG001, who
         ("The harbour was quiet", ["The", " harbour", " was", " quiet"]),
         ("the harbour", ["the", " harbour"]),
         (" 2009", [" ", "2", "0", "0", "9"]),
+        ("Two:\n\n2.", ["Two", ":", "\n\n", "2", "."]),
         ("It's 3,141.", ["It", "'s", " ", "3", ",", "1", "4", "1", "."]),
     ],
 )
