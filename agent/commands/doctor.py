@@ -111,7 +111,7 @@ def _smollm2(asked: bool) -> Finding:
     from probes.model_folder import path_in_package
     from probes.presets import PRESETS
 
-    topic, preset = "subject smollm2", PRESETS["smollm2"]
+    topic, preset = "smollm2", PRESETS["smollm2"]
     try:
         file = path_in_package(preset.model)
         gguf_models.check_packages("Its model is a GGUF file")
@@ -127,7 +127,7 @@ def _smollm2(asked: bool) -> Finding:
 def _minilm(asked: bool) -> Finding:
     from eval.embedders import MINILM, folder_or_name
 
-    topic = "embedder minilm"
+    topic = "minilm"
     try:
         folder = folder_or_name(MINILM)
     except InterpretError as error:
