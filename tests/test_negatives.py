@@ -23,10 +23,9 @@ from eval.collect.negatives import (
     pool_firings,
 )
 from eval.collect.similar import Texts
-from eval.collect.windows import first_ids
 from probes.activations import residual
 from probes.examples import Example
-from probes.special_tokens import special_ids
+from probes.special_tokens import first_ids, special_ids
 from probes.subject import Subject
 from tests.fitting import N_FEATURES, fitting, texts
 

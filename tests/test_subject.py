@@ -71,7 +71,7 @@ class Hub:
         (model / "gemma-2b.gguf").write_bytes(b"another form")
         (model / "original").mkdir()
         (model / "original" / "consolidated.safetensors").write_bytes(b"the same in another layout")
-        for preset in list(PRESETS.values())[1:]:
+        for preset in (preset for name, preset in PRESETS.items() if name.startswith("gemma")):
             repo, _, folder = preset.sae.partition(":")
             write_sae(self.upstream(repo) / folder, OLD_CONFIG)
             (self.upstream(repo) / folder / "sparsity.safetensors").write_bytes(b"not needed")
@@ -264,7 +264,7 @@ def test_a_place_that_is_neither_folder_nor_hub_id_is_said(model_folder: Path, p
 @pytest.mark.parametrize(
     ("fields", "says"),
     [
-        ({"name": "nonesuch"}, "known by name are demo, gemma-2b/0-res-jb"),
+        ({"name": "nonesuch"}, "known by name are demo, smollm2, gemma-2b/0-res-jb"),
         ({"model": "a"}, "the model a comes without an SAE; name one by --sae"),
         ({"sae": "a"}, "the SAE a comes without a model; .* by --model"),
         ({"name": "demo", "model": "a", "sae": "b"}, "either --subject, or --model and --sae, not both"),

@@ -31,7 +31,9 @@ ALL = 1000
 def plain_states(subject: Subject) -> torch.Tensor:
     """One forward for each token behind BOS, in the order of the ids."""
     hook = subject.sae.config.hook
-    return torch.stack([residual(subject.model, torch.tensor([[BOS, id]]), hook)[0, -1] for id in readable_ids(subject)])
+    return torch.stack(
+        [residual(subject.model, torch.tensor([[BOS, id]]), hook)[0, -1] for id in readable_ids(subject)]
+    )
 
 
 def plain_z(subject: Subject, column: torch.Tensor) -> np.ndarray:

@@ -24,7 +24,7 @@ from eval.compare.grid import Grid, names_of
 from eval.compare.report import measured
 from eval.compare.words import WordVectors
 from eval.compare.work import Comparing, Trial
-from eval.embedders import SentenceEmbedder, SubjectEmbedder
+from eval.embedders import SentenceEmbedder, SubjectEmbedder, recorded
 from probes.errors import SettingsError
 from probes.features import parse_features
 from probes.presets import SubjectCard
@@ -128,7 +128,7 @@ def _comparing(
         negatives=score.negatives,
         run=RunIdentity(subject=subject.card, settings={}, explainer=COMPARE, templates={}),
         corpus_id=corpus.corpus_id,
-        settings={"version": VERSION, "negatives": sorted(score.negatives), "embedder": score.embedder},
+        settings={"version": VERSION, "negatives": sorted(score.negatives), "embedder": recorded(score.embedder)},
         maxima=maxima,
     )
 

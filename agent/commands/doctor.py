@@ -9,6 +9,7 @@ import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -49,6 +50,8 @@ def examine(config: RunConfig, subject_asked: bool) -> Iterator[Finding]:
     yield from _device(config)
     yield from (Finding(f"key {name}", "set" if os.environ.get(name) else "not set") for name in KEYS)
     yield from _hub()
+    yield _smollm2(asked=config.subject.name == "smollm2")
+    yield _minilm(asked=config.score.embedder == "minilm")
     yield _log(config.log)
     if subject_asked:
         yield from _subject(config)
@@ -102,6 +105,38 @@ def _hub_access(endpoint: str, offline: bool) -> str:
     return f"{endpoint} answers"
 
 
+def _smollm2(asked: bool) -> Finding:
+    """Whether the parts of the subject of that name are here; they come from several places."""
+    from probes import gguf_models
+    from probes.model_folder import path_in_package
+    from probes.presets import PRESETS
+
+    topic, preset = "smollm2", PRESETS["smollm2"]
+    try:
+        file = path_in_package(preset.model)
+        gguf_models.check_packages("Its model is a GGUF file")
+    except InterpretError as error:
+        return Finding(topic, str(error), good=not asked)
+    if not Path(preset.sae).is_dir():
+        return Finding(topic, f"its SAE is missing from this installation: {preset.sae}", good=not asked)
+    folder = gguf_models.folder_for(file)
+    made = gguf_models.is_made(folder)
+    return Finding(topic, f"there, dequantised in {folder}" if made else f"there, not dequantised yet: {folder}")
+
+
+def _minilm(asked: bool) -> Finding:
+    from eval.embedders import MINILM, folder_or_name
+
+    topic = "minilm"
+    try:
+        folder = folder_or_name(MINILM)
+    except InterpretError as error:
+        return Finding(topic, str(error), good=not asked)
+    if find_spec("sentence_transformers") is None:
+        return Finding(topic, "needs sentence-transformers; pip install sentence-transformers", good=not asked)
+    return Finding(topic, f"there, {folder}")
+
+
 def _log(path: Path) -> Finding:
     from agent.runlog import RunLog
 
@@ -123,12 +158,24 @@ def _subject(config: RunConfig) -> Iterator[Finding]:
         yield Finding("subject", str(error), good=False)
         return
     yield Finding("subject", subject_words(subject.card))
+    yield Finding("first token", _first_token(subject))
     if subject.card.per_layer is not None:
         yield Finding("second table", _second_table(subject))
     try:
         yield Finding("SAE", _sae(subject))
     except InterpretError as error:
         yield Finding("SAE", str(error), good=False)
+
+
+def _first_token(subject: "Subject") -> str:
+    """What stands in front of what the SAE reads and of base prompts: models differ, and so do SAEs of one model."""
+    from probes.prompt import leading_ids
+    from probes.special_tokens import first_ids
+
+    def words(ids: list[int]) -> str:
+        return " ".join(subject.tokenizer.convert_ids_to_tokens(ids)) or "nothing"
+
+    return f"texts begin with {words(first_ids(subject))}, base prompts with {words(leading_ids(subject.tokenizer))}"
 
 
 def _second_table(subject: "Subject") -> str:

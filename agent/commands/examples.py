@@ -24,7 +24,7 @@ from eval.collect.corpora import Faults, content, documents
 from eval.collect.corpus_pass import Collection, CollectSettings
 from eval.collect.examples import Harvested, harvest, imported
 from eval.collect.similar import Embed
-from eval.embedders import SentenceEmbedder
+from eval.embedders import SentenceEmbedder, recorded
 from eval.errors import ExamplesError
 from eval.readers import Reading, read_examples
 from eval.readers.base import Vocabulary
@@ -233,7 +233,7 @@ def _check_source(subject: Subject, source: str) -> None:
 
 def _similarity(config: RunConfig) -> dict[str, object]:
     """What else decides which silent texts are similar ones."""
-    return {"embedder": config.score.embedder} if config.score.embedder else {}
+    return {"embedder": recorded(config.score.embedder)} if config.score.embedder else {}
 
 
 def _embed(config: RunConfig) -> Embed | None:

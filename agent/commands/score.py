@@ -26,7 +26,7 @@ from agent.llm.base import Explainer
 from agent.run import explainer_name
 from agent.runlog import CorpusRow, LabelRow, RunLog, RunSummary, ScoringIdentity
 from agent.terminal.display import VARIANT_WORDS, console, facts, scores_table
-from eval.embedders import SentenceEmbedder, SubjectEmbedder
+from eval.embedders import SentenceEmbedder, SubjectEmbedder, recorded
 from eval.pictures import score_figure
 from eval.plots import check_picture, save
 from eval.scorers import SCORERS, Tools, check_scorers, make_scorers
@@ -187,7 +187,8 @@ def _settings(config: RunConfig, explainer: Explainer) -> ScoreSettings:
 def _identity(
     run: RunSummary, corpus: CorpusRow | None, config: RunConfig, settings: ScoreSettings, explainer: Explainer
 ) -> ScoringIdentity:
-    resolved = {**settings.model_dump(mode="json", exclude={"scorers"}), "seed": config.seed}
+    embedder = recorded(settings.embedder)
+    resolved = {**settings.model_dump(mode="json", exclude={"scorers"}), "embedder": embedder, "seed": config.seed}
     if explainer.forms:
         resolved |= {"answer_tokens": config.answer_tokens, "effort": config.effort}
     return ScoringIdentity(

@@ -17,7 +17,6 @@ from agent.errors import LogError
 from agent.runlog import CorpusRow, RunLog
 from agent.terminal.classes import classes_table, prediction_words, predictions_table
 from agent.terminal.display import console, facts
-from eval.collect.windows import first_ids
 from eval.compare.grid import axes_of, names_of
 from eval.compare.kinds import KINDS, kind_of
 from eval.compare.measures import CHOSEN_BY
@@ -28,6 +27,7 @@ from eval.compare.verdict import choice_words, estimate_words
 from probes.examples import Example, Split
 from probes.features import parse_features
 from probes.settings import ProbeSettings
+from probes.special_tokens import first_ids
 from probes.subject import Subject, load_subject
 
 _SIDES: tuple[Split, Split] = ("shown", "held_out")

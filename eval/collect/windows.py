@@ -14,7 +14,7 @@ from jaxtyping import Bool, Int
 
 from eval.collect.corpora import Document
 from eval.errors import ExamplesError
-from probes.special_tokens import special_ids, start_id
+from probes.special_tokens import first_ids, special_ids
 from probes.subject import Subject
 
 _SORTED = 4096
@@ -121,15 +121,6 @@ class Windows:
         counted &= ~self._special[ids]
         starts = np.array([window.start for window in windows])
         return Batch([window.document for window in windows], starts, lengths, lead, ids, counted)
-
-
-def first_ids(subject: Subject) -> list[int]:
-    """What stands in front of every text that the SAE reads: a BOS where it was trained with one.
-
-    See `probes.special_tokens.start_id`.
-    """
-    start = start_id(subject.tokenizer)
-    return [start] if subject.sae.config.prepends_bos and start is not None else []
 
 
 def _up_to(windows: Iterator[Window], n_tokens: int) -> Iterator[Window]:

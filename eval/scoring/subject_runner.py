@@ -10,11 +10,10 @@ from typing import Self
 
 import torch
 
-from eval.collect.windows import first_ids
 from probes.activations import feature_activations
 from probes.columns import Columns
 from probes.raised import raised_beside_others
-from probes.special_tokens import special_ids
+from probes.special_tokens import first_ids, special_ids
 from probes.subject import Subject
 
 KEPT = 1024

@@ -23,7 +23,6 @@ import torch
 from agent.evidence.definitions import defining_part, distinct, endings
 from agent.store.provenance import now, versions
 from eval.collect.corpora import Faults, documents
-from eval.collect.windows import first_ids
 from eval.metrics import Estimate, paired_difference, share
 from eval.scoring.known import known_concepts
 from probes.activations import feature_activations
@@ -36,6 +35,7 @@ from probes.label_loss import Pair
 from probes.presets import SubjectSource
 from probes.probe import run_probes
 from probes.settings import ProbeSettings
+from probes.special_tokens import first_ids
 from probes.subject import Subject, load_subject
 
 SIDES = ("encoder", "decoder", "blend:0.5")
