@@ -75,6 +75,13 @@ def resolved(subject: Subject, settings: ProbeSettings) -> ProbeSettings:
 def directions(subject: Subject, features: Sequence[int], decoder_share: float) -> Float[Tensor, "n d_model"]:
     """Unit vectors: the encoder's columns, the decoder's rows, or a blend of both; zero where there is nothing."""
     encoder, decoder = _unit(subject.encoder_rows(features)), _unit(subject.decoder_rows(features))
+    return blended(encoder, decoder, decoder_share)
+
+
+def blended(
+    encoder: Float[Tensor, "n d_model"], decoder: Float[Tensor, "n d_model"], decoder_share: float
+) -> Float[Tensor, "n d_model"]:
+    """The blend of unit vectors, itself of length 1; zero where nothing is left."""
     return _unit((1 - decoder_share) * encoder + decoder_share * decoder)
 
 
