@@ -5,7 +5,7 @@ same components. How far a tree diverges from it is compared with the trees of o
 read out as anything: a feature's that diverges no further has told nothing. Knows neither SAEs nor prompts.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
@@ -15,53 +15,59 @@ from torch import Tensor
 
 from probes.choosing import Trie
 from probes.evidence import Contrast
-from probes.grown import Columns
+from probes.grown import Columns, entropy_bits
 from probes.growth import Grower
-from probes.random_directions import random_directions
+from probes.null_directions import null_directions, null_weights
+from probes.null_file import NullFigures, file_of, keep, kept
+from probes.prompt import prompt_ids, prompt_text
 from probes.settings import TreeSettings, VectorSettings
 from probes.subject import Subject
 from probes.vectors import origin, placed
-from probes.vocabulary import vocabulary_directions
-from probes.yardstick_file import file_of, keep, kept
 
 N_NULL = 16
 """Random directions whose mean is the null."""
 N_RANDOM = 99
-"""Other random directions, whose divergences a feature's is compared with. The more, the less hangs on which they are
+"""Other random features, whose divergences a feature's is compared with. The more, the less hangs on which they are:
 how many others pass at p = .05: of two draws of 400, .07 and .09 with 48, .04 and .07 with 99."""
 SEED = 20240
 
 
 @dataclass(frozen=True)
-class Yardstick:
+class NullDistribution:
     """What trees of one kind of vector and one kind of tree are compared with."""
 
     ghosts: Float[Tensor, "n_ghosts d_model"]
     """The bare centroid, then the null's; scaled as the embedding's output is."""
-    divergences: tuple[float, ...]
-    """Of the trees of random directions."""
+    figures: NullFigures
+    """Of the trees of other random directions."""
 
 
-_MADE: WeakKeyDictionary[Subject, dict[tuple[VectorSettings, TreeSettings], Yardstick]] = WeakKeyDictionary()
-
-
-def null_vector(vector: VectorSettings) -> VectorSettings:
-    """What vectors of equal null have in common: all but the side of the feature that they are made of."""
-    return vector if vector.is_vocabulary else vector.model_copy(update={"weights": "encoder"})
+_MADE: WeakKeyDictionary[Subject, dict[tuple[VectorSettings, TreeSettings], NullDistribution]] = WeakKeyDictionary()
 
 
 def contrasts(
     subject: Subject, grower: Grower, trees: Sequence[Columns], vector: VectorSettings
 ) -> Sequence[Contrast | None]:
-    """The contrast of every tree, all of vectors with this `null_vector`; None where none is wanted."""
+    """The contrast of every tree, all of vectors made by `vector` or by weights of the same null; None if unwanted."""
     least = grower.settings.contrast
     if least is None:
         return [None] * len(trees)
-    yardstick = _yardstick(subject, grower, vector)
-    return [_contrast(found, yardstick) for found in _follow(grower, trees, yardstick.ghosts, least)]
+    alone = vector.model_copy(update={"weights": null_weights(vector.weights)})
+    null = _null_distribution(subject, grower, alone)
+    return [_contrast(found, null) for found in _follow(grower, trees, null.ghosts, least)]
 
 
-def _yardstick(subject: Subject, grower: Grower, vector: VectorSettings) -> Yardstick:
+def null_figures(subject: Subject, settings: TreeSettings, vectors: Sequence[VectorSettings]) -> Iterator[NullFigures]:
+    """For each kind of vector, what the trees of the same N_RANDOM random features are like.
+
+    They are grown one kind after the other, each once for all processes.
+    """
+    prompt = prompt_ids(subject.tokenizer, prompt_text(subject.tokenizer, settings), subject.card.placeholder_id)
+    grower = Grower(subject, prompt, settings)
+    return (_null_distribution(subject, grower, vector).figures for vector in vectors)
+
+
+def _null_distribution(subject: Subject, grower: Grower, vector: VectorSettings) -> NullDistribution:
     made, of = _MADE.setdefault(subject, {}), grower.settings
     least = max(of.cutoff, of.contrast or 0.0)  # what lies below is not looked at
     settings = of.model_copy(update={"cutoff": least})
@@ -70,35 +76,34 @@ def _yardstick(subject: Subject, grower: Grower, vector: VectorSettings) -> Yard
     return made[vector, settings]
 
 
-def _made(subject: Subject, grower: Grower, vector: VectorSettings, settings: TreeSettings) -> Yardstick:
+def _made(subject: Subject, grower: Grower, vector: VectorSettings, settings: TreeSettings) -> NullDistribution:
     """From the user's cache, or measured and put there."""
-    directions = _null_directions(subject, vector).to(subject.embedding.device)
-    vectors = placed(subject, directions, vector) * subject.input_scale
+
+    def ghosts_of(weights: str) -> Float[Tensor, "n d_model"]:
+        drawn = null_directions(subject, weights, vector.ghost_tokens, N_NULL + N_RANDOM, SEED)
+        return placed(subject, drawn, vector) * subject.input_scale
+
     bare = origin(subject, vector)[None] * subject.input_scale
-    ghosts = torch.cat([bare, vectors[:N_NULL]])
+    ghosts = torch.cat([bare, ghosts_of(null_weights(vector.weights))[:N_NULL]])
     file = file_of(subject.card, vector, settings, {"null": N_NULL, "random": N_RANDOM, "seed": SEED})
-    divergences = kept(file, N_RANDOM)
-    if divergences is None:
-        divergences = _divergences(grower, vectors[N_NULL:], ghosts)
-        keep(file, divergences)
-    return Yardstick(ghosts, divergences)
+    figures = kept(file, N_RANDOM)
+    if figures is None:
+        figures = _measured(grower, ghosts_of(vector.weights)[N_NULL:], ghosts)
+        keep(file, figures)
+    return NullDistribution(ghosts, figures)
 
 
-def _null_directions(subject: Subject, vector: VectorSettings) -> Float[Tensor, "n d_model"]:
-    """What stands in a feature's place: random directions, or what vocabulary weights make of random encoders."""
-    if not vector.is_vocabulary:
-        return random_directions(subject.card.d_model, N_NULL + N_RANDOM, SEED)
-    encoders = random_directions(subject.sae.config.d_model, N_NULL + N_RANDOM, SEED).T.to(subject.sae.device)
-    return vocabulary_directions(subject, encoders, vector.ghost_tokens)
-
-
-def _divergences(
+def _measured(
     grower: Grower, vectors: Float[Tensor, "n d_model"], ghosts: Float[Tensor, "n_ghosts d_model"]
-) -> tuple[float, ...]:
+) -> NullFigures:
     """Grows the trees of random directions, and follows them after the null's."""
     least = grower.settings.contrast
     assert least is not None
-    return tuple(found.divergence for found in _follow(grower, [*grower.grow(vectors, least)], ghosts, least))
+    trees = [*grower.grow(vectors, least)]
+    return NullFigures(
+        divergences=tuple(found.divergence for found in _follow(grower, trees, ghosts, least)),
+        entropies_bits=tuple(entropy_bits(tree) if len(tree.parents) > 1 else None for tree in trees),
+    )
 
 
 @dataclass(frozen=True)
@@ -174,15 +179,20 @@ def _own(parents: Int[Tensor, " n"], probabilities: Float64[Tensor, " n"]) -> Fl
     return (probabilities - below).clamp(min=0)
 
 
-def _contrast(found: _Followed, yardstick: Yardstick) -> Contrast:
-    further = sum(divergence >= found.divergence for divergence in yardstick.divergences)
+def _contrast(found: _Followed, null: NullDistribution) -> Contrast:
+    divergences = null.figures.divergences
     return Contrast(
         null=_spread(found.null, found.part.looked_at),
         centroid=_spread(found.centroid, found.part.looked_at),
         divergence=found.divergence,
-        p_value=(1 + further) / (1 + len(yardstick.divergences)),
-        n_random=len(yardstick.divergences),
+        p_value=p_value(found.divergence, divergences),
+        n_random=len(divergences),
     )
+
+
+def p_value(statistic: float, null: Sequence[float]) -> float:
+    """(1 + those of the null that are at least as large) / (1 + all of the null)."""
+    return (1 + sum(other >= statistic for other in null)) / (1 + len(null))
 
 
 def _spread(values: Float64[Tensor, " n"], looked_at: Bool[Tensor, " n_nodes"]) -> tuple[float | None, ...]:

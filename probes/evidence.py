@@ -30,11 +30,11 @@ Rank = Literal["probability", "lift"]
 """What nodes are ordered by; `lift`: probability times lift, which is what the ghost adds."""
 RANKS = get_args(Rank)
 
-Verdict = Literal["differs", "hardly differs", "failed"]
+Verdict = Literal["differs", "hardly differs", "no different"]
 FAILED_ABOVE = 0.05
 """A tree whose p-value is larger is flagged: it does not clearly tell more than a random direction's."""
 _HARDLY_UP_TO = 0.3
-"""A flagged tree up to this p-value is told to differ hardly rather than to have failed. On the embedded subject a
+"""A flagged tree up to this p-value is told to differ hardly rather than not at all. On the embedded subject a
 seventh to a quarter of the trees that name their feature's concept are flagged, and none of the decoder's, a ninth of
 the encoder's, have a larger p (tests/bench/readout_table.py)."""
 
@@ -50,9 +50,14 @@ class Contrast:
     divergence: float
     """Jensen-Shannon divergence of tree and null, as far as nodes were looked at, in nats: 0 to ln 2."""
     p_value: float
-    """(1 + random directions whose trees diverge at least as far) / (1 + random directions)."""
+    """(1 + random directions whose trees diverge at least as far) / (1 + random directions).
+
+    Of a vector that a sweep chose, the sweep's: such a tree is the best of several, and so are those it is held to.
+    """
     n_random: int
-    """Directions that the p-value rests on; others than the null's own."""
+    """Directions, or random features, that the p-value rests on; others than the null's own."""
+    n_candidates: int = 1
+    """Vectors that its own was chosen among."""
 
     @property
     def failed(self) -> bool:
@@ -64,11 +69,11 @@ class Contrast:
         """How clearly it differs from the null; what does not differ is flagged."""
         if not self.failed:
             return "differs"
-        return "hardly differs" if self.p_value <= _HARDLY_UP_TO else "failed"
+        return "hardly differs" if self.p_value <= _HARDLY_UP_TO else "no different"
 
     @property
     def n_as_far(self) -> int:
-        """Random directions whose trees diverge at least as far."""
+        """Random directions whose trees diverge at least as far; of a sweep's, random features that score as much."""
         return round(self.p_value * (1 + self.n_random)) - 1
 
 
@@ -188,6 +193,9 @@ class Sweep:
     """Base prompts of which the chosen vector's trees were compared; the first is that of the points."""
     agreement: float | None
     """From 0 to 1, how far they say the same: see `probes.agreement`; None where fewer than two say anything."""
+    p_value: float | None = None
+    """(1 + random features whose own best candidate scores at least as much) / (1 + random features), of the best
+    score; None where nothing was chosen or nothing could be scored."""
 
     @property
     def best(self) -> SweepPoint:
@@ -246,6 +254,7 @@ def sweep_json(sweep: Sweep) -> dict[str, Any]:
         "criterion": sweep.criterion,
         "prompts": list(sweep.prompts),
         "agreement": sweep.agreement,
+        "p_value": sweep.p_value,
         "points": [point | {"chosen": place == sweep.chosen} for place, point in enumerate(points)],
     }
 
@@ -255,6 +264,7 @@ def _readout_json(contrast: Contrast) -> dict[str, Any]:
         "divergence": contrast.divergence,
         "p_value": contrast.p_value,
         "n_random": contrast.n_random,
+        "n_candidates": contrast.n_candidates,
         "failed": contrast.failed,
         "verdict": contrast.verdict,
     }

@@ -1,11 +1,13 @@
 """Grown trees, each apart, in columns. Knows no model."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 
 from probes.choosing import Nodes
+from probes.evidence import Tree
 
 
 @dataclass(frozen=True)
@@ -15,6 +17,12 @@ class Columns:
     parents: tuple[int, ...] = (-1,)
     token_ids: tuple[int, ...] = (-1,)
     probabilities: tuple[float, ...] = (1.0,)
+
+
+def entropy_bits(grown: Columns | Tree) -> float:
+    """Shannon entropy of the first token; all that the tree left out counts as one token."""
+    first = [p for p, parent in zip(grown.probabilities, grown.parents, strict=True) if parent == 0]
+    return sum(-p * math.log2(p) for p in [*first, 1.0 - sum(first)] if p > 0)
 
 
 def columns_of(found: Sequence[tuple[int, Nodes]]) -> list[Columns]:

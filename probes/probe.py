@@ -8,7 +8,7 @@ from probes.evidence import Evidence, ProbeRequest
 from probes.features import check_feature
 from probes.settings import ProbeKind
 from probes.subject import Subject
-from probes.sweep import Case, needs_sweep, settled, swept
+from probes.sweep import Case, as_selected, needs_sweep, settled, swept
 
 Probe = Callable[[Subject, Sequence[ProbeRequest]], list[Evidence]]
 """Evidence for requests of its kind, in their order; what shares settings is computed together."""
@@ -34,6 +34,7 @@ def run_probes(subject: Subject, requests: Sequence[ProbeRequest]) -> list[Evide
     def answer(kind: ProbeKind, alike: Sequence[ProbeRequest]) -> Sequence[Evidence]:
         if kind == "sweep":
             return [sweeps[Case.of(request)] for request in alike]
-        return PROBES[kind](subject, [settled(request, sweeps) for request in alike])
+        found = PROBES[kind](subject, [settled(request, sweeps) for request in alike])
+        return [as_selected(evidence, request, sweeps) for evidence, request in zip(found, alike, strict=True)]
 
     return in_groups(requests, lambda request: request.kind, answer)

@@ -4,7 +4,8 @@ For `scale=auto` the candidates are scales, for `weights=auto` sides, for `centr
 `pca=auto` a share of the leading component or none; for several, all combinations. That the right scale
 differs from feature to feature, and that the answer's entropy helps to find it, is from Kharlapenko, neverix, Nanda and
 Conmy, "Self-explaining SAE features" (2024); the divergence from ghosts that say nothing stands here in place of their
-similarity to the feature's own direction. Stands above trees, beside no other probe. Knows no explainer and no truth.
+similarity to the feature's own direction. What is best of many looks good by chance, so it is compared with the best
+that the same sweep finds for random features. Stands above trees, beside no other probe. Knows no explainer, no truth.
 """
 
 import math
@@ -14,7 +15,10 @@ from itertools import islice, product
 
 from probes import tree
 from probes.agreement import agreement
-from probes.evidence import ProbeRequest, Sweep, SweepPoint, Tree
+from probes.contrast import N_RANDOM, null_figures, p_value
+from probes.evidence import Evidence, ProbeRequest, Sweep, SweepPoint, Tree
+from probes.grown import entropy_bits
+from probes.null_directions import null_weights
 from probes.settings import AUTO, ProbeSettings, TreeSettings, VectorSettings
 from probes.subject import Subject
 
@@ -65,7 +69,8 @@ def swept(subject: Subject, cases: Iterable[Case]) -> dict[Case, Sweep]:
     A feature without direction keeps the first side at the subject's own scale, with nothing measured.
     """
     default_scale = subject.card.default_scale
-    candidates = {case: [*_candidates(case.vector, default_scale)] for case in cases}
+    candidates = {case: tuple(_candidates(case.vector, default_scale)) for case in cases}
+    nulls = {kind: _null_scores(subject, *kind) for kind in {(case.prompt, candidates[case]) for case in candidates}}
     grid = [_request(case, vector, case.prompt) for case, vectors in candidates.items() for vector in vectors]
     trees = _grown(subject, grid)
     tried = {case: [*islice(trees, len(vectors))] for case, vectors in candidates.items()}
@@ -87,6 +92,7 @@ def swept(subject: Subject, cases: Iterable[Case]) -> dict[Case, Sweep]:
             chosen=best,
             prompts=case.prompts,
             agreement=agreement([tried[case][best], *islice(others, len(case.prompts) - 1)]),
+            p_value=_p_value(_point(tried[case][best]), nulls[case.prompt, candidates[case]]),
         )
         for case, best in chosen.items()
     }
@@ -99,6 +105,38 @@ def settled(request: ProbeRequest, sweeps: Mapping[Case, Sweep]) -> ProbeRequest
         return request
     vector = sweeps[Case.of(request)].best.vector if needs_sweep(request) else VectorSettings(weights="decoder")
     return replace(request, settings=request.settings.model_copy(update={"vector": vector}))
+
+
+def as_selected(found: Evidence, request: ProbeRequest, sweeps: Mapping[Case, Sweep]) -> Evidence:
+    """The evidence for `request`; a tree whose vector was chosen by its sweep has the sweep's p-value."""
+    if not (isinstance(found, Tree) and found.contrast and request.settings.vector.is_auto):
+        return found
+    sweep = sweeps[Case.of(request)]
+    p = 1.0 if sweep.p_value is None else sweep.p_value  # no candidate could be scored: none does worse
+    contrast = replace(found.contrast, p_value=p, n_random=N_RANDOM, n_candidates=len(sweep.points))
+    return replace(found, contrast=contrast)
+
+
+def _null_scores(subject: Subject, prompt: str, candidates: Sequence[VectorSettings]) -> tuple[float, ...]:
+    """Of each random feature, the largest score among its own candidates; nothing where there is no choice.
+
+    Of a single side, random features are the directions that its trees are compared with, grown once for both.
+    """
+    if len(candidates) == 1:
+        return ()
+    if len({vector.weights for vector in candidates}) == 1:
+        candidates = [vector.model_copy(update={"weights": null_weights(vector.weights)}) for vector in candidates]
+    figures = null_figures(subject, _settings(prompt), candidates)
+    scores = [map(_null_score, of.divergences, of.entropies_bits) for of in figures]
+    return tuple(map(max, zip(*scores, strict=True)))
+
+
+def _null_score(divergence: float, bits: float | None) -> float:
+    return -math.inf if bits is None else _score(divergence, bits)
+
+
+def _p_value(best: SweepPoint, null: Sequence[float]) -> float | None:
+    return p_value(best.score, null) if null and best.score is not None else None
 
 
 def _candidates(vector: VectorSettings, default_scale: float) -> Iterator[VectorSettings]:
@@ -116,8 +154,11 @@ def _candidates(vector: VectorSettings, default_scale: float) -> Iterator[Vector
 
 
 def _request(case: Case, vector: VectorSettings, prompt: str) -> ProbeRequest:
-    settings = ProbeSettings(vector=vector, tree=CHEAP.model_copy(update={"prompt": prompt}))
-    return ProbeRequest("tree", case.feature, settings)
+    return ProbeRequest("tree", case.feature, ProbeSettings(vector=vector, tree=_settings(prompt)))
+
+
+def _settings(prompt: str) -> TreeSettings:
+    return CHEAP.model_copy(update={"prompt": prompt})
 
 
 def _grown(subject: Subject, requests: Sequence[ProbeRequest]) -> Iterator[Tree]:
@@ -132,11 +173,16 @@ def _point(grown: Tree) -> SweepPoint:
     bits = entropy_bits(grown)
     return SweepPoint(
         vector=vector,
-        score=contrast.divergence - ENTROPY_WEIGHT * bits,
+        score=_score(contrast.divergence, bits),
         divergence=contrast.divergence,
         p_value=contrast.p_value,
         entropy_bits=bits,
     )
+
+
+def _score(divergence: float, bits: float) -> float:
+    """The criterion."""
+    return divergence - ENTROPY_WEIGHT * bits
 
 
 def _best(points: Sequence[SweepPoint], default_scale: float) -> int:
@@ -147,9 +193,3 @@ def _best(points: Sequence[SweepPoint], default_scale: float) -> int:
         return math.inf if score is None else -score, abs(math.log(scale / default_scale))
 
     return min(range(len(points)), key=rank)
-
-
-def entropy_bits(grown: Tree) -> float:
-    """Shannon entropy of the first token; all that the tree left out counts as one token."""
-    first = [p for p, parent in zip(grown.probabilities, grown.parents, strict=True) if parent == 0]
-    return sum(-p * math.log2(p) for p in [*first, 1.0 - sum(first)] if p > 0)

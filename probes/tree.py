@@ -13,11 +13,12 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from probes.batching import in_groups
-from probes.contrast import contrasts, null_vector
+from probes.contrast import contrasts
 from probes.errors import SettingsError
 from probes.evidence import Contrast, Evidence, ProbeRequest, Tree
 from probes.grown import Columns
 from probes.growth import Grower
+from probes.null_directions import null_weights
 from probes.prompt import PromptIds, prompt_ids, prompt_text
 from probes.settings import ProbeSettings, SteeringSettings, TreeSettings, VectorSettings
 from probes.steering import FeatureSteering, pronoun_id, pronoun_of
@@ -107,11 +108,12 @@ def _steered(subject: Subject, requests: Sequence[ProbeRequest], steering: Steer
 def _contrasts(
     subject: Subject, grower: Grower, requests: Sequence[ProbeRequest], trees: Sequence[Columns]
 ) -> list[Contrast | None]:
-    """Those of trees whose vectors are compared with the same null are found together; a bare root has none."""
+    """Those of trees whose vectors have the same null are found together; a bare root has none."""
     alike: dict[VectorSettings, list[int]] = defaultdict(list)
     for place, request in enumerate(requests):
         if len(trees[place].parents) > 1:
-            alike[null_vector(resolved(subject, request.settings).vector)].append(place)
+            vector = resolved(subject, request.settings).vector
+            alike[vector.model_copy(update={"weights": null_weights(vector.weights)})].append(place)
     found: list[Contrast | None] = [None] * len(trees)
     for vector, places in alike.items():
         for place, contrast in zip(

@@ -83,8 +83,14 @@ def directions(
     if weights == VOCABULARY:
         return vocabulary_directions(subject, subject.sae.encoder_rows(features).T, ghost_tokens)
     encoder, decoder = _unit(subject.encoder_rows(features)), _unit(subject.decoder_rows(features))
-    share = blend_share(weights)
-    return _unit((1 - share) * encoder + share * decoder)
+    return blended(encoder, decoder, blend_share(weights))
+
+
+def blended(
+    encoder: Float[Tensor, "n d_model"], decoder: Float[Tensor, "n d_model"], decoder_share: float
+) -> Float[Tensor, "n d_model"]:
+    """The blend of unit vectors, itself of length 1; zero where nothing is left."""
+    return _unit((1 - decoder_share) * encoder + decoder_share * decoder)
 
 
 def _unit(vectors: Float[Tensor, "n d_model"]) -> Float[Tensor, "n d_model"]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from probes import yardstick_file
+from probes import null_file
 from probes.sae_formats import copies
 from probes.subject import Subject
 from tests.fault_runs import Interpret, commands, environment
@@ -21,11 +21,11 @@ def plain_output(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def yardsticks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A folder of the tests' own in place of the user's cache of yardsticks."""
-    folder = tmp_path_factory.mktemp("yardsticks")
+def null_distributions(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder of the tests' own in place of the user's cache of null distributions."""
+    folder = tmp_path_factory.mktemp("null-distributions")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(yardstick_file, "folder", lambda: folder)
+        patch.setattr(null_file, "folder", lambda: folder)
         patch.setenv("XDG_CACHE_HOME", str(folder))  # for processes that tests start
         yield folder
 

@@ -13,10 +13,10 @@ from agent.planning import Planner
 from agent.schema import SettingsChange
 from probes import contrast
 from probes.adapter import Adapter, FitRecord, FitSettings, PartRecord, read_adapter, write_adapter
-from probes.contrast import random_directions
 from probes.errors import SettingsError
 from probes.evidence import ProbeRequest, Tree
 from probes.probe import run_probes
+from probes.random_directions import random_directions
 from probes.settings import AdapterFile, ProbeSettings, TreeSettings, VectorSettings
 from probes.subject import Subject
 from probes.vectors import directions, feature_vectors, origin, placed, resolved

@@ -13,15 +13,16 @@ from hypothesis import strategies as st
 
 from agent.evidence.definitions import defining_part, distinct
 from agent.store.codec import decode, encode
-from probes import contrast, yardstick_file
+from probes import contrast, null_file
 from probes.choosing import Trie
-from probes.contrast import N_NULL, N_RANDOM, SEED, random_directions
+from probes.contrast import N_NULL, N_RANDOM, SEED
 from probes.errors import SubjectError
 from probes.evidence import Contrast, ProbeRequest, Tree, tree_json
 from probes.grown import Columns
 from probes.growth import Grower
 from probes.probe import run_probes
 from probes.prompt import PromptIds
+from probes.random_directions import random_directions
 from probes.readout import Readout
 from probes.rows import Lineage, Rows
 from probes.settings import ProbeSettings, TreeSettings, VectorSettings
@@ -114,7 +115,7 @@ def test_a_tree_has_the_same_contrast_in_any_company(subject: Subject) -> None:
 
 
 def test_random_directions_fail_as_often_as_they_should(subject: Subject) -> None:
-    """p-values of directions like the yardstick's own are spread evenly: at most 5 % or so may pass."""
+    """p-values of directions like those they are compared with are spread evenly: at most 5 % or so may pass."""
     n = 60
     drawn = random_directions(subject.card.d_model, n, seed=1)
     vectors = placed(subject, drawn, VectorSettings(scale=subject.card.default_scale))
@@ -138,7 +139,7 @@ def directions_grown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[in
         return grow(self, ghosts, least)
 
     monkeypatch.setattr(Grower, "grow", counted)
-    monkeypatch.setattr(yardstick_file, "folder", lambda: tmp_path / "cache")
+    monkeypatch.setattr(null_file, "folder", lambda: tmp_path / "cache")
     monkeypatch.setattr(contrast, "_MADE", WeakKeyDictionary())
     return seen
 
@@ -158,20 +159,22 @@ def test_random_directions_are_grown_once_for_all_processes(
     assert directions_grown[3:] == [1, N_RANDOM, 1, N_RANDOM]
 
 
-@pytest.mark.parametrize("content", [b"", b"[0.1", b"{}", b"[0.1]", b"\xff", b'["a"]'])
+@pytest.mark.parametrize(
+    "content", [b"", b"[0.1", b"{}", b"[0.1]", b"\xff", b'{"divergences": ["a"], "entropies_bits": [0.1]}']
+)
 def test_a_damaged_cache_is_made_anew(subject: Subject, directions_grown: list[int], content: bytes) -> None:
     first = grown(subject, [3])[0].contrast
-    (file,) = yardstick_file.folder().iterdir()
+    (file,) = null_file.folder().iterdir()
     whole = file.read_bytes()
     file.write_bytes(content)
     contrast._MADE.clear()
     assert grown(subject, [3])[0].contrast == first
     assert directions_grown == [1, N_RANDOM] * 2
-    assert [one.read_bytes() for one in yardstick_file.folder().iterdir()] == [whole]
+    assert [one.read_bytes() for one in null_file.folder().iterdir()] == [whole]
 
 
 def test_a_cache_that_cannot_be_written_does_without(subject: Subject, directions_grown: list[int]) -> None:
-    yardstick_file.folder().write_text("a file where the folder would be")
+    null_file.folder().write_text("a file where the folder would be")
     assert grown(subject, [3])[0].contrast is not None
     assert directions_grown == [1, N_RANDOM]
 
@@ -210,6 +213,11 @@ def test_contrast_survives_the_log(subject: Subject) -> None:
     assert seen(back.contrast.centroid) == pytest.approx(seen(tree.contrast.centroid), rel=1e-6)
     assert (back.contrast.divergence, back.contrast.p_value) == (tree.contrast.divergence, tree.contrast.p_value)
     assert encode(back) == encode(tree)
+    chosen = replace(tree, contrast=replace(tree.contrast, n_candidates=36))
+    back = decode("tree", tree.feature, tree.settings, encode(chosen))
+    assert isinstance(back, Tree)
+    assert back.contrast is not None
+    assert back.contrast.n_candidates == 36
 
 
 def test_what_is_most_its_own_is_ranked_by_probability_times_lift(subject: Subject) -> None:

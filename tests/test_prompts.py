@@ -138,12 +138,24 @@ def test_planted_instructions_arrive_as_data(data: Mapping[str, Any]) -> None:
             10 / 49,
             "\nHardly differs from the null: 0.40 nats from it, as far as 9 of 48 random directions are (p 0.20).\n",
         ),
-        (20 / 49, "\nREADOUT FAILED: 0.40 nats from it, as far as 19 of 48 random directions are (p 0.41).\n"),
+        (
+            20 / 49,
+            "\nNo more than random directions give: 0.40 nats from it, "
+            "as far as 19 of 48 random directions are (p 0.41).\n",
+        ),
     ],
 )
 def test_a_readout_is_graded_with_its_statistic(p_value: float, told: str) -> None:
     grown = contrasted(tree(DOGS, settings=SETTINGS), p_value)
     assert told in render("explain", context(evidence=digest([grown], 2.0))).text
+
+
+def test_a_tree_that_a_sweep_chose_is_compared_with_the_best_of_as_many() -> None:
+    grown = contrasted(tree(DOGS, settings=SETTINGS), 5 / 49)
+    assert grown.contrast is not None
+    chosen = replace(grown, contrast=replace(grown.contrast, n_candidates=36))
+    told = "from it, the best of 36; 4 of 48 random directions do as well with theirs (p 0.10).\n"
+    assert told in render("explain", context(evidence=digest([chosen], 2.0))).text
 
 
 def test_a_context_that_lacks_something_is_an_error() -> None:

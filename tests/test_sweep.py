@@ -7,8 +7,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import product
 from pathlib import Path
+from weakref import WeakKeyDictionary
 
 import pytest
+import torch
 from rich.console import Console
 
 from agent.commands.probe import TreeOutput, show_tree
@@ -22,11 +24,14 @@ from agent.runlog import RunLog
 from agent.schema import Proposal, SettingsChange
 from agent.store import codec
 from agent.terminal.sweep import sweep_table
-from probes import sweep
+from probes import contrast, sweep
 from probes.agreement import agreement
 from probes.errors import SettingsError
 from probes.evidence import Evidence, ProbeRequest, Sweep, TokenList, Tree, sweep_json
-from probes.probe import run_probes
+from probes.null_directions import null_directions
+from probes.null_file import NullFigures
+from probes.probe import PROBES, run_probes
+from probes.random_directions import random_directions
 from probes.settings import ProbeSettings, TreeSettings, VectorSettings
 from probes.subject import Subject
 from probes.sweep import CENTROIDS, CHEAP, ENTROPY_WEIGHT, PCAS, SCALES, WEIGHTS
@@ -51,11 +56,17 @@ class Planted:
     divergence: Callable[[int, str, float], float]
     default_scale: float
     bonus: Callable[[VectorSettings], float] = lambda _: 0.0
+    null: Callable[[int, VectorSettings], float] = lambda feature, _: feature / 1000
+    """How far the trees of the random features 0 to 98 diverge."""
     requests: list[ProbeRequest] = field(default_factory=list)
 
     def __call__(self, _subject: object, requests: Sequence[ProbeRequest]) -> list[Evidence]:
         self.requests += requests
         return [self._tree(request) for request in requests]
+
+    def null_figures(self, _subject: object, _settings: object, vectors: Sequence[VectorSettings]) -> list[NullFigures]:
+        """Stands for the measured ones; entropies are those of the planted trees."""
+        return [NullFigures(tuple(self.null(i, vector) for i in range(99)), (1.0,) * 99) for vector in vectors]
 
     def _tree(self, request: ProbeRequest) -> Tree:
         vector = request.settings.vector
@@ -70,6 +81,8 @@ def plant(subject: Subject, monkeypatch: pytest.MonkeyPatch) -> Callable[[Callab
     def plant(divergence: Callable[[int, str, float], float]) -> Planted:
         planted = Planted(divergence, subject.card.default_scale)
         monkeypatch.setattr(sweep.tree, "probe", planted)
+        monkeypatch.setitem(PROBES, "tree", planted)
+        monkeypatch.setattr(sweep, "null_figures", planted.null_figures)
         return planted
 
     return plant
@@ -135,6 +148,69 @@ def test_centroid_and_component_are_axes_where_they_are_auto(subject: Subject, p
 def test_of_equals_the_subject_s_own_scale_is_kept(subject: Subject, plant) -> None:
     plant(lambda *_: 0.25)
     assert swept(subject, 0).best.vector.distance == pytest.approx(subject.card.default_scale)
+
+
+BOTH = ProbeSettings(vector=VectorSettings(weights="auto", scale="auto"), tree=COARSE)
+
+
+def test_a_sweep_s_best_is_compared_with_the_best_of_each_random_feature(subject: Subject, plant) -> None:
+    """Every random feature diverges far in one candidate, another one each: so far that the planted .25 is rare."""
+    planted = plant(lambda _, weights, multiple: 0.25 if (weights, multiple) == ("decoder", 1.0) else 0.0)
+    vectors = list(dict.fromkeys(point.vector for point in swept(subject, 0, BOTH).points))
+    assert len(vectors) == 36
+    planted.null = lambda i, vector: 0.15 + i / 1000 if vector == vectors[i % 36] else 0.0
+    tree, found = probed(subject, ProbeRequest("tree", 0, BOTH), ProbeRequest("sweep", 0, BOTH))
+    assert isinstance(found, Sweep)
+    assert isinstance(tree, Tree)
+    assert tree.contrast is not None
+    n_further = sum(0.15 + i / 1000 >= 0.25 for i in range(99))
+    assert found.p_value == tree.contrast.p_value == (1 + n_further) / 100 == 0.01
+    planted.null = lambda i, vector: 0.2 + i / 1000 if vector == vectors[i % 36] else 0.0
+    tree, found = probed(subject, ProbeRequest("tree", 0, BOTH), ProbeRequest("sweep", 0, BOTH))
+    assert isinstance(found, Sweep)
+    assert isinstance(tree, Tree)
+    assert tree.contrast is not None
+    assert found.p_value == tree.contrast.p_value == pytest.approx(0.5)  # as far in one of theirs: 50 to 98
+    assert (tree.contrast.n_candidates, tree.contrast.n_as_far, tree.contrast.verdict) == (36, 49, "no different")
+
+
+def test_a_vector_that_is_named_keeps_its_own_p_value(subject: Subject, plant) -> None:
+    plant(lambda *_: 0.25)
+    named = ProbeSettings(vector=VectorSettings(scale=2.0), tree=COARSE)
+    tree, found = probed(subject, ProbeRequest("tree", 0, named), ProbeRequest("sweep", 0, named))
+    assert isinstance(found, Sweep)
+    assert isinstance(tree, Tree)
+    assert tree.contrast is not None
+    assert found.p_value is None
+    assert (tree.contrast.p_value, tree.contrast.n_candidates) == (0.02, 1)  # as planted
+
+
+def test_random_rows_pass_as_often_as_they_should_after_a_sweep(
+    subject: Subject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the best of 12 tested as if it had been the only one, more would."""
+    monkeypatch.setattr(sweep, "SCALES", SCALES[::3])
+    rows = [random_directions(subject.card.d_model, N_FEATURES, seed) for seed in (1, 2)]
+    random_rows = replace(subject, sae=replace(subject.sae, W_enc=rows[0].T, W_dec=rows[1]))
+    requests = [ProbeRequest("sweep", feature, BOTH) for feature in range(N_FEATURES)]
+    found = [one for one in probed(random_rows, *requests) if isinstance(one, Sweep)]
+    assert sum(one.p_value is not None and one.p_value <= 0.05 for one in found) <= 4  # 1.2 expected of 24
+    assert sum(one.best.p_value is not None and one.best.p_value <= 0.05 for one in found) > 4
+
+
+def test_random_features_are_the_same_for_all_sides_and_processes(
+    subject: Subject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A blend's directions are those of the same random features, and figures are measured once."""
+    encoder, decoder, blend = (null_directions(subject, side, 50, 7) for side in ("encoder", "decoder", "blend:0.25"))
+    mixed = torch.nn.functional.normalize(0.75 * encoder + 0.25 * decoder, dim=-1)
+    assert torch.allclose(blend, mixed, atol=1e-6)
+    assert (encoder * decoder).sum(dim=-1).mean().abs() < 0.15  # of independent ones .025 at most times six
+    sides = ProbeSettings(vector=VectorSettings(weights="auto", scale=2.0), tree=COARSE)
+    first = swept(subject, 3, sides)
+    monkeypatch.setattr(contrast, "_MADE", WeakKeyDictionary())  # as another process would begin
+    monkeypatch.setattr(contrast, "_measured", None)
+    assert swept(subject, 3, sides) == first
 
 
 def test_a_sweep_s_statistics_are_those_of_its_trees(subject: Subject) -> None:
@@ -211,12 +287,14 @@ def test_auto_may_stand_in_a_settings_file(tmp_path: Path) -> None:
 
 
 def test_a_sweep_is_stored_and_read_back(subject: Subject) -> None:
+    assert swept(subject, N_FEATURES - 1).p_value is None
     for found in (swept(subject, 3), swept(subject, N_FEATURES - 1)):
         stored = codec.encode(found)
         back = codec.decode("sweep", found.feature, found.settings, stored)
         assert (back, codec.encode(back)) == (found, stored)
         assert codec.size_of(found) == len(SCALES)
         told = json.loads(json.dumps(sweep_json(found)))
+        assert told["p_value"] == found.p_value
         assert [point["chosen"] for point in told["points"]].index(True) == found.chosen
 
 
@@ -232,7 +310,8 @@ def test_a_prompt_and_a_terminal_show_the_curve(subject: Subject) -> None:
     with console.capture() as captured:
         console.print(sweep_table(found))
     shown = captured.get()
-    assert f"chosen by {found.criterion}" in shown
+    assert f"chosen by {found.criterion}; p {found.p_value:.2g} among random features" in " ".join(shown.split())
+    assert f"{found.criterion} (p {found.p_value:.2f})." in text
     assert all(f"{point.score:.3f}" in shown for point in found.points)
 
 

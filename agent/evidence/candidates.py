@@ -28,6 +28,8 @@ class Candidates(TypedDict):
     prompts: list[str]
     """Base prompts of which the chosen vector's trees agree or not."""
     agreement: float | None
+    p_value: float | None
+    """Of the best score among those of random features with a sweep of their own."""
     tried: int
     points: list[Candidate]
     """In the sweep's order."""
@@ -41,6 +43,7 @@ def candidates(sweep: Sweep) -> Candidates:
         "criterion": sweep.criterion,
         "prompts": [printable(prompt) for prompt in sweep.prompts],
         "agreement": sweep.agreement,
+        "p_value": sweep.p_value,
         "tried": len(sweep.points),
         "points": [_candidate(sweep.points[place], place == sweep.chosen) for place in shown],
     }

@@ -67,6 +67,7 @@ class Readout(TypedDict):
     p_value: float
     n_as_far: int
     n_random: int
+    n_candidates: int
 
 
 class OpeningLine(TypedDict):
@@ -233,6 +234,7 @@ def _readout(tree: Tree) -> Readout | None:
         "p_value": contrast.p_value,
         "n_as_far": contrast.n_as_far,
         "n_random": contrast.n_random,
+        "n_candidates": contrast.n_candidates,
     }
 
 

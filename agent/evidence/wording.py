@@ -54,15 +54,18 @@ def vector_words(settings: VectorSettings) -> str:
 _VERDICTS: dict[Verdict, str] = {
     "differs": "differs from what random directions give",
     "hardly differs": "hardly differs from what random directions give",
-    "failed": "readout failed",
+    "no different": "no more than random directions give",
 }
 
 
 def readout_words(contrast: Contrast) -> str:
     """Whether a tree says more than a random direction's, with the statistic that this rests on."""
+    said = f"{_VERDICTS[contrast.verdict]}: {contrast.divergence:.2f} nats from the mean of random directions, "
+    if contrast.n_candidates == 1:
+        return f"{said}as far as {contrast.n_as_far} of {contrast.n_random} others are (p {contrast.p_value:.2g})"
     return (
-        f"{_VERDICTS[contrast.verdict]}: {contrast.divergence:.2f} nats from the mean of random directions, as far as "
-        f"{contrast.n_as_far} of {contrast.n_random} others are (p {contrast.p_value:.2g})"
+        f"{said}the best of {contrast.n_candidates} vectors; {contrast.n_as_far} of {contrast.n_random} random "
+        f"features do as well with the best of theirs (p {contrast.p_value:.2g})"
     )
 
 
@@ -90,6 +93,14 @@ def folded(tokens: Sequence[ScoredToken]) -> list[ScoredToken]:
     for token in tokens:
         found.setdefault(token.token.strip().casefold() or token.token, token)
     return [*found.values()]
+
+
+def sweep_words(sweep: Sweep) -> str:
+    """`chosen by divergence ...; p 0.03 among random features with a sweep of their own`."""
+    chosen = f"chosen by {sweep.criterion}"
+    if sweep.p_value is None:
+        return chosen
+    return f"{chosen}; p {sweep.p_value:.2g} among random features with a sweep of their own"
 
 
 def agreement_words(sweep: Sweep) -> str:

@@ -104,7 +104,7 @@ def _contrast_columns(contrast: Contrast) -> Columns:
         "nodes": _steps(nodes),
         "null": [_micro_nats(contrast.null[node]) for node in nodes],
         "centroid": [_micro_nats(contrast.centroid[node]) for node in nodes],
-        "readout": [contrast.divergence, contrast.p_value, contrast.n_random],
+        "readout": [contrast.divergence, contrast.p_value, contrast.n_random, *_chosen_among(contrast)],
     }
 
 
@@ -116,6 +116,11 @@ def _contrast_value(columns: Columns) -> Contrast:
     )
     every = range(columns["n_nodes"])
     return Contrast(tuple(map(null.get, every)), tuple(map(centroid.get, every)), *columns["readout"])
+
+
+def _chosen_among(contrast: Contrast) -> list[int]:
+    """Nothing where nothing was chosen: logs from before sweeps were tested are read as they were written."""
+    return [contrast.n_candidates] if contrast.n_candidates > 1 else []
 
 
 def _micro_nats(probability: float | None) -> int:
@@ -184,6 +189,7 @@ def _sweep_columns(sweep: Sweep) -> Columns:
         "chosen": sweep.chosen,
         "prompts": sweep.prompts,
         "agreement": sweep.agreement,
+        **({} if sweep.p_value is None else {"p_value": sweep.p_value}),
     }
 
 

@@ -7,7 +7,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from agent.evidence.wording import agreement_words, vector_words
+from agent.evidence.wording import agreement_words, sweep_words, vector_words
 from agent.terminal.outline import bar
 from probes.evidence import Sweep, SweepPoint
 
@@ -31,7 +31,7 @@ def sweep_table(sweep: Sweep) -> Group:
         chosen = place == sweep.chosen
         share = 0.0 if point.score is None else _share(point.score, scores)
         table.add_row("→" if chosen else "", *_cells(point, share), style="bold" if chosen else "")
-    return Group(Text(f"chosen by {sweep.criterion}", style="dim"), table, agreement)
+    return Group(Text(sweep_words(sweep), style="dim"), table, agreement)
 
 
 def _share(score: float, scores: list[float]) -> float:

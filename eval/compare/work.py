@@ -17,9 +17,9 @@ from eval.compare.grid import essence_of
 from eval.compare.texts import NOT_COLLECTED, Texts, texts_of
 from eval.metrics import Estimate
 from eval.scorers.base import Embedder
-from probes.contrast import null_vector
 from probes.evidence import Evidence, ProbeRequest, Tree
 from probes.examples import ExampleKind
+from probes.null_directions import null_weights
 from probes.probe import run_probes
 from probes.settings import ProbeKind, ProbeSettings, TreeSettings, VectorSettings
 
@@ -219,7 +219,7 @@ class Comparing:
 
 def _kind_of(setting: ProbeSettings) -> tuple[VectorSettings, TreeSettings]:
     """Trees of one kind are compared with the same null."""
-    return null_vector(setting.vector), setting.tree
+    return setting.vector.model_copy(update={"weights": null_weights(setting.vector.weights)}), setting.tree
 
 
 def _tree(evidence: Evidence) -> Tree:

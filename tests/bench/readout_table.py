@@ -14,12 +14,13 @@ import torch
 from agent.store.provenance import now, versions
 from eval.metrics import share
 from eval.scoring.known import known_concepts
-from probes.contrast import contrasts, random_directions
+from probes.contrast import contrasts
 from probes.demo.shipped import ShippedTruth
 from probes.evidence import FAILED_ABOVE, Contrast
 from probes.growth import Grower
 from probes.presets import SubjectSource
 from probes.prompt import prompt_ids
+from probes.random_directions import random_directions
 from probes.subject import Subject, load_subject
 from probes.vectors import placed, resolved
 from tests.bench.probe_table import SIDES, figure, grown, names, settings_of
@@ -61,7 +62,7 @@ def _readout_words(name: str, found: Sequence[Contrast | None], right: Sequence[
 
 
 def _random_contrasts(subject: Subject, seed: int) -> Sequence[Contrast | None]:
-    """Of random directions, others than the yardstick's."""
+    """Of random directions, others than those of the null distribution."""
     settings = resolved(subject, settings_of())
     prompt = prompt_ids(subject.tokenizer, settings.tree.prompt_text, subject.card.placeholder_id)
     grower = Grower(subject, prompt, settings.tree)

@@ -8,7 +8,16 @@ from dataclasses import dataclass
 from itertools import zip_longest
 
 from agent.evidence.digest import Line
-from agent.evidence.wording import agreement_words, folded, list_words, percent, prompt_words, token_words, vector_words
+from agent.evidence.wording import (
+    agreement_words,
+    folded,
+    list_words,
+    percent,
+    prompt_words,
+    sweep_words,
+    token_words,
+    vector_words,
+)
 from agent.terminal.basis import cited_lines, numbered
 from eval.review.trees import Outline, outline, readout
 from probes.evidence import Evidence, Projection, ScoredToken, Sweep, SweepPoint, TokenList, Tree
@@ -168,7 +177,7 @@ def _swept(sweep: Sweep, name: str) -> Swept:
     agreement = agreement_words(sweep)
     if len(sweep.points) == 1:
         return Swept(name, f"{vector_words(sweep.settings.vector)}: {agreement}", ())
-    return Swept(name, f"chosen by {sweep.criterion}; {agreement}", sweep_bars(sweep))
+    return Swept(name, f"{sweep_words(sweep)}; {agreement}", sweep_bars(sweep))
 
 
 def sweep_bars(sweep: Sweep) -> tuple[TokenBar, ...]:
