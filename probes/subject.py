@@ -31,7 +31,14 @@ from probes.sites import Carry, into_stream, tap
 from probes.texts import TokenTexts
 
 _WEIGHTS = ("*.safetensors", "*.safetensors.index.json")
-_TOKENIZER = ("tokenizer*", "special_tokens_map.json", "added_tokens.json", "vocab.json", "merges.txt")
+_TOKENIZER = (
+    "tokenizer*",
+    "chat_template.jinja",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "merges.txt",
+)
 MODEL_FILES = ("config.json", *_WEIGHTS, *_TOKENIZER)
 
 

@@ -1,22 +1,13 @@
 """How far random directions' trees diverge from the null, kept in the user's cache: it is costly and always the same.
 
-One small JSON file for each subject and kind of tree, named by a hash of all that the figures hang on. Two processes
-may write the same one at once: each writes its own and moves it into place. What is missing, damaged or cannot be
-written costs time and nothing else. Knows no torch.
+One file for each subject and kind of tree; see `probes.cached_json`. Knows no torch.
 """
 
-import hashlib
-import json
 import math
-import os
-import tempfile
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
-import platformdirs
-
+from probes.cached_json import cache_folder, file_name, read_json, write_json
 from probes.presets import SubjectCard
 from probes.settings import TreeSettings, VectorSettings
 
@@ -26,7 +17,7 @@ _LAYOUT = 1
 
 def folder() -> Path:
     """Where they are kept."""
-    return Path(platformdirs.user_cache_dir("sae-interpret")) / "yardsticks"
+    return cache_folder("yardsticks")
 
 
 def file_of(card: SubjectCard, vector: VectorSettings, tree: TreeSettings, drawn: Mapping[str, int]) -> Path:
@@ -38,27 +29,16 @@ def file_of(card: SubjectCard, vector: VectorSettings, tree: TreeSettings, drawn
         "tree": tree.model_dump(mode="json", exclude={"prompt"}) | {"prompt": tree.prompt_text},
         "drawn": dict(drawn),
     }
-    return folder() / f"{hashlib.sha256(json.dumps(hangs_on, sort_keys=True).encode()).hexdigest()}.json"
+    return folder() / file_name(hangs_on)
 
 
 def kept(file: Path, n: int) -> tuple[float, ...] | None:
     """The n divergences in the file, in nats; None where they are not there or not whole."""
-    try:
-        found: Any = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):  # ValueError: neither UTF-8 nor JSON
-        return None
+    found = read_json(file)
     whole = isinstance(found, list) and len(found) == n and all(isinstance(one, float) for one in found)
     return tuple(found) if whole and all(0 <= one <= math.log(2) + 1e-9 for one in found) else None
 
 
 def keep(file: Path, divergences: Sequence[float]) -> None:
     """Writes them, if that is possible."""
-    with suppress(OSError):
-        file.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=file.parent, suffix=".part")
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as part:
-                json.dump(list(divergences), part)
-            Path(name).replace(file)
-        finally:
-            Path(name).unlink(missing_ok=True)
+    write_json(file, list(divergences))
