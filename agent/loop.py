@@ -15,7 +15,7 @@ from agent.calls.asking import Asking
 from agent.evidence.digest import Piece, digest, escaped
 from agent.evidence.excerpts import Exhibit
 from agent.llm.base import Answer, Request
-from agent.planning import CLAMP_RANGE, EXPONENT_RANGE, OFFERED_PROMPTS, SCALE_RANGE, Plan, Planner
+from agent.planning import CLAMP_RANGE, EXPONENT_RANGE, SCALE_RANGE, Plan, Planner
 from agent.prober import Probing
 from agent.runlog import RunLog
 from agent.schema import Check, Outcome, Proposal
@@ -23,6 +23,7 @@ from agent.secrets import without_secrets
 from probes.errors import FeatureError, InterpretError, SettingsError
 from probes.evidence import Evidence, ProbeRequest
 from probes.presets import SubjectCard
+from probes.settings import PLAIN_PROMPTS
 from prompts import render
 
 PURPOSE = "explain"
@@ -164,12 +165,12 @@ class Loop:
         )
 
 
-def system_prompt(looks_at_texts: bool = False, clamps: bool = False) -> str:
+def system_prompt(looks_at_texts: bool = False, clamps: bool = False, prompts: Sequence[str] = PLAIN_PROMPTS) -> str:
     """What every question begins with: how to read evidence, what may be asked for, and the answer's schema."""
     schema = json.dumps(Proposal.model_json_schema(), separators=(",", ":"))
     context = {
         "schema": schema,
-        "prompts": [*OFFERED_PROMPTS],
+        "prompts": [*prompts],
         "scale_range": SCALE_RANGE,
         "exponent_range": EXPONENT_RANGE,
         "looks_at_texts": looks_at_texts,

@@ -173,7 +173,9 @@ _GRID = (
     ),
 )
 _TREE = (
-    _setting("tree", "prompt", f"A base prompt: {', '.join(PROMPTS)}, or a text with one {{ghost}}.", metavar="TEXT"),
+    _setting(
+        "tree", "prompt", f"A base prompt: {', '.join(PROMPTS)}, a text with one {{ghost}}, or auto.", metavar="TEXT"
+    ),
     _setting("tree", "cutoff", "Least cumulative probability of a node.", float, metavar="P"),
     _setting("tree", "top_k", "Most children of a node.", int, metavar="K"),
     _setting(

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from agent.schema import SettingsChange
 from probes.errors import SettingsError
 from probes.evidence import ProbeRequest
-from probes.settings import CHAT, PROMPTS, ProbeSettings, SteeringSettings
+from probes.settings import PLAIN_PROMPTS, ProbeSettings, SteeringSettings
 
 SCALE_RANGE = (0.1, 10.0)
 """What an explainer may ask for, in multiples of the subject's default scale (the original's slider, M. Watkins)."""
@@ -21,10 +21,6 @@ PCA_COMPONENTS = 8
 """Most principal components an explainer may weigh."""
 CLAMP_RANGE = (0.0, 8.0)
 """Likewise for what a feature is clamped at, in multiples of its maximum activation."""
-
-
-OFFERED_PROMPTS = tuple(name for name in PROMPTS if name != CHAT)
-"""Base prompts that an explainer may ask for: those that every model can be given."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +43,7 @@ class Maxima(Protocol):
 
 @dataclass(frozen=True)
 class Planner:
-    """The settings of a run, from which each feature's rounds start. `probe` is resolved: its scale is not None."""
+    """The settings of a run, from which each feature's rounds start. `probe` names scale and prompt."""
 
     probe: ProbeSettings
     weights_plan: Sequence[str]
@@ -56,6 +52,8 @@ class Planner:
     """Without them only a maximum that the settings themselves name is known."""
     agreement: bool = False
     """Whether the agreement of base prompts is told of vectors of which nothing is to be found, too."""
+    prompts: Sequence[str] = PLAIN_PROMPTS
+    """Base prompts that an explainer may ask for."""
 
     @property
     def clamps(self) -> bool:
@@ -112,11 +110,18 @@ class Planner:
         if "pca" in asked:
             vector["pca"] = _shares(asked["pca"], notes)
         if "prompt" in asked:
-            tree["prompt"] = _named_prompt(asked["prompt"])
+            tree["prompt"] = self._offered(asked["prompt"])
         if "exponent" in asked:
             tokens["exponent"] = _clamped("exponent", asked["exponent"], EXPONENT_RANGE, notes)
         steering = _clamping(self.probe.steering, asked, notes)
         return ProbeSettings.parse({"vector": vector, "tree": tree, "tokens": tokens, "steering": steering})
+
+    def _offered(self, prompt: str) -> str:
+        if prompt not in self.prompts:
+            raise SettingsError(
+                f"Base prompt {prompt!r} is not offered; choose by name among: {', '.join(self.prompts)}."
+            )
+        return prompt
 
 
 def _new(requests: Iterable[ProbeRequest], tried: Iterable[ProbeRequest]) -> list[ProbeRequest]:
@@ -168,9 +173,3 @@ def _shares(weights: Sequence[float], notes: list[str]) -> tuple[float, ...]:
     if shares != list(weights):
         notes.append("PCA weights were brought to 0 or more with a sum of at most 1")
     return tuple(shares)
-
-
-def _named_prompt(prompt: str) -> str:
-    if prompt not in OFFERED_PROMPTS:
-        raise SettingsError(f"Base prompt {prompt!r} is unknown; choose by name among: {', '.join(OFFERED_PROMPTS)}.")
-    return prompt

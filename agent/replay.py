@@ -18,7 +18,7 @@ from agent.schema import Outcome
 from eval.scoring.shown_texts import ShownTexts, Tryout
 from probes.evidence import Evidence, ProbeRequest
 from probes.presets import SubjectCard
-from probes.settings import ProbeSettings
+from probes.settings import PLAIN_PROMPTS, ProbeSettings
 from prompts import template_hashes
 
 Verdict = Literal["identical", "different", "not asked"]
@@ -108,7 +108,8 @@ def _loop(log: RunLog, run: RunSummary, asker: _FromLog) -> Loop:
     maxima_id = run.settings.get("maxima_corpus_id")
     maxima = None if maxima_id is None else Maxima(log, maxima_id)
     agreement = run.settings.get("agreement", False)
-    planner = Planner(probe, run.settings["weights_plan"], card.default_scale, maxima, agreement)
+    prompts = run.settings.get("prompts", PLAIN_PROMPTS)
+    planner = Planner(probe, run.settings["weights_plan"], card.default_scale, maxima, agreement, prompts)
     return Loop(
         run_id=run.run_id,
         card=card,
@@ -117,7 +118,7 @@ def _loop(log: RunLog, run: RunSummary, asker: _FromLog) -> Loop:
         prober=_NoDevice(),
         asker=asker,
         log=log,
-        system=system_prompt(material is not None, planner.clamps),
+        system=system_prompt(material is not None, planner.clamps, planner.prompts),
         material=material,
         feedback=Tryout(material, asker, run.settings["seed"]) if material and run.settings["feedback"] else None,
     )

@@ -25,9 +25,10 @@ from agent.prober import Prober
 from agent.runlog import RunIdentity, RunLog, RunRow
 from agent.schema import Outcome, Status
 from eval.scoring.shown_texts import ShownTexts, Tryout
+from probes.base_prompt import all_resolved, offered_prompts
 from probes.errors import InterpretError
 from probes.probe import run_probes
-from probes.settings import ProbeSettings
+from probes.settings import PLAIN_PROMPTS
 from probes.subject import Subject
 from prompts import template_hashes
 
@@ -95,7 +96,7 @@ async def run_features(
     try:
         async with Prober(partial(run_probes, subject), admission.check) as prober:
             asker = Asker(explainer, log, run.run_id, admission, patience)
-            planner = planner_of(config, subject.card.default_scale, maxima)
+            planner = planner_of(config, subject, explainer, maxima)
             loop = Loop(
                 run_id=run.run_id,
                 card=subject.card,
@@ -104,7 +105,7 @@ async def run_features(
                 prober=prober,
                 asker=asker,
                 log=log,
-                system=system_prompt(material is not None, planner.clamps),
+                system=system_prompt(material is not None, planner.clamps, planner.prompts),
                 material=material,
                 feedback=Tryout(material, asker, config.seed) if material and config.feedback else None,
             )
@@ -124,15 +125,15 @@ async def run_features(
     return RunReport(run.run_id, run.resumed, len(features) - len(todo), outcomes, seconds, admission.reason)
 
 
-def resolved(probe: ProbeSettings, default_scale: float) -> ProbeSettings:
-    """`probe` with the subject's own scale where it names none: what a run's identity holds, where auto stays auto."""
-    return probe.model_copy(update={"vector": probe.vector.scaled(default_scale)})
-
-
-def planner_of(config: RunConfig, default_scale: float, maxima: Maxima | None = None) -> Planner:
+def planner_of(config: RunConfig, subject: Subject, explainer: Explainer, maxima: Maxima | None = None) -> Planner:
     """What a run's features are probed with."""
-    probe = resolved(config.probe, default_scale)
-    return Planner(probe, config.weights_plan, default_scale, maxima, config.agreement)
+    probe, prompts = all_resolved(subject, config.probe), _offered(subject, explainer)
+    return Planner(probe, config.weights_plan, subject.card.default_scale, maxima, config.agreement, prompts)
+
+
+def _offered(subject: Subject, explainer: Explainer) -> Sequence[str]:
+    """The base prompts that may be asked for; rules ask for none, so for them nothing is measured."""
+    return offered_prompts(subject) if explainer.forms else PLAIN_PROMPTS
 
 
 def identity_of(
@@ -144,7 +145,7 @@ def identity_of(
 ) -> RunIdentity:
     """What makes a run this run and no other."""
     settings: dict[str, Any] = {
-        "probe": resolved(config.probe, subject.card.default_scale).model_dump(mode="json"),
+        "probe": all_resolved(subject, config.probe).model_dump(mode="json"),
         "weights_plan": [*config.weights_plan],
         "rounds": config.rounds,
     }
@@ -152,6 +153,7 @@ def identity_of(
         settings |= {"agreement": True}
     if explainer.forms:
         settings |= {"answer_tokens": config.answer_tokens, "effort": config.effort}
+        settings |= {"prompts": [*_offered(subject, explainer)]}
     if maxima is not None:
         settings |= {"maxima_corpus_id": maxima.corpus_id}
     if material is not None:

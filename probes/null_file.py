@@ -1,23 +1,14 @@
 """A null distribution's figures, kept in the user's cache: they are costly and always the same.
 
-One small JSON file for each subject, kind of vector and kind of tree, named by a hash of all that the figures hang on.
-Two processes may write the same one at once: each writes its own and moves it into place. What is missing, damaged or
-cannot be written costs time and nothing else. Knows no torch.
+One file for each subject, kind of vector and kind of tree; see `probes.cached_json`. Knows no torch.
 """
 
-import hashlib
-import json
 import math
-import os
-import tempfile
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
-import platformdirs
-
+from probes.cached_json import cache_folder, file_name, read_json, write_json
 from probes.presets import SubjectCard
 from probes.settings import TreeSettings, VectorSettings
 
@@ -37,7 +28,7 @@ class NullFigures:
 
 def folder() -> Path:
     """Where they are kept."""
-    return Path(platformdirs.user_cache_dir("sae-interpret")) / "null-distributions"
+    return cache_folder("null-distributions")
 
 
 def file_of(card: SubjectCard, vector: VectorSettings, tree: TreeSettings, drawn: Mapping[str, int]) -> Path:
@@ -49,15 +40,15 @@ def file_of(card: SubjectCard, vector: VectorSettings, tree: TreeSettings, drawn
         "tree": tree.model_dump(mode="json", exclude={"prompt"}) | {"prompt": tree.prompt_text},
         "drawn": dict(drawn),
     }
-    return folder() / f"{hashlib.sha256(json.dumps(hangs_on, sort_keys=True).encode()).hexdigest()}.json"
+    return folder() / file_name(hangs_on)
 
 
 def kept(file: Path, n: int) -> NullFigures | None:
     """The figures of n features in the file; None where they are not there or not whole."""
+    found = read_json(file)
     try:
-        found: Any = json.loads(file.read_text(encoding="utf-8"))
         figures = NullFigures(tuple(found["divergences"]), tuple(found["entropies_bits"]))
-    except (OSError, ValueError, TypeError, KeyError):  # ValueError: neither UTF-8 nor JSON; others: another form
+    except (TypeError, KeyError):  # another form
         return None
     return figures if _are_whole(figures, n) else None
 
@@ -74,12 +65,4 @@ def _are_whole(figures: NullFigures, n: int) -> bool:
 
 def keep(file: Path, figures: NullFigures) -> None:
     """Writes them, if that is possible."""
-    with suppress(OSError):
-        file.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=file.parent, suffix=".part")
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as part:
-                json.dump(asdict(figures), part)
-            Path(name).replace(file)
-        finally:
-            Path(name).unlink(missing_ok=True)
+    write_json(file, asdict(figures))

@@ -1,8 +1,10 @@
 """The table of probes, and the one way to run any mix of them."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from probes import projection, tokens, tree
+from probes.base_prompt import named
 from probes.batching import in_groups
 from probes.evidence import Evidence, ProbeRequest
 from probes.features import check_feature
@@ -24,11 +26,15 @@ PROBES: dict[ProbeKind, Probe] = {
 def run_probes(subject: Subject, requests: Sequence[ProbeRequest]) -> list[Evidence]:
     """The evidence for `requests`, in their order, whatever their kinds, features and settings.
 
-    What is auto in their settings is found first, once for all requests that leave the same to be found. Raises
-    FeatureError for a feature that the SAE does not have, before any work is done.
+    What is auto in their settings is found first, once for all requests that leave the same to be found; a base prompt
+    only where a tree is grown. Raises FeatureError for a feature that the SAE does not have, before any work is done.
     """
     for request in requests:
         check_feature(request.feature, subject.card.n_features)
+    requests = [
+        replace(request, settings=named(subject, request.settings)) if _grows(request) else request
+        for request in requests
+    ]
     sweeps = swept(subject, (Case.of(request) for request in requests if needs_sweep(request)))
 
     def answer(kind: ProbeKind, alike: Sequence[ProbeRequest]) -> Sequence[Evidence]:
@@ -38,3 +44,8 @@ def run_probes(subject: Subject, requests: Sequence[ProbeRequest]) -> list[Evide
         return [as_selected(evidence, request, sweeps) for evidence, request in zip(found, alike, strict=True)]
 
     return in_groups(requests, lambda request: request.kind, answer)
+
+
+def _grows(request: ProbeRequest) -> bool:
+    """Whether a tree is grown to answer it."""
+    return request.kind == "tree" or needs_sweep(request)

@@ -6,7 +6,7 @@ from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
 from probes.errors import SettingsError
-from probes.settings import CHAT, GHOST, TreeSettings
+from probes.settings import CHATS, GHOST, TreeSettings
 
 _SWITCHES = {"enable_thinking": False, "date_string": "26 Jul 2024"}
 """For chat templates: answer at once, and the same every day, as far as a template knows these words."""
@@ -31,14 +31,17 @@ class PromptIds:
 
 
 def prompt_text(tokenizer: PreTrainedTokenizerBase, settings: TreeSettings) -> str:
-    """The base prompt with its one `{ghost}`; `chat` with what the tokenizer's chat template puts around it.
+    """The base prompt with its one `{ghost}`; of a chat with what the tokenizer's chat template puts around it.
 
-    Raises SettingsError where there is no such template, or where it makes something else of one line of a user's.
+    Raises SettingsError where there is no such template, or where it makes something else of one line of a user's, and
+    for a base prompt that is still to be found.
     """
-    if settings.prompt != CHAT:
+    if settings.prompt not in CHATS:
         return settings.prompt_text
     if not tokenizer.chat_template:
-        raise SettingsError("Base prompt 'chat' needs a chat template, which this tokenizer lacks; use another prompt.")
+        raise SettingsError(
+            f"Base prompt {settings.prompt!r} needs a chat template, which this tokenizer lacks; use another prompt."
+        )
     question, beginning = settings.prompt_text.split("\n")
     turns = [{"role": "user", "content": question}]
     try:

@@ -25,24 +25,31 @@ from probes.errors import SettingsError
 
 GHOST = "{ghost}"
 
-CHAT = "chat"
 PROMPTS: dict[str, str] = {
     "definition": 'A typical definition of "{ghost}" would be "',
     "meaning": 'The meaning of "{ghost}" is "',
     "list": 'Words that are similar to "{ghost}": "',
     "word": 'The word "{ghost}" stands for',
     "about": 'A text about "{ghost}" is a text about',
-    CHAT: 'What does the word "{ghost}" mean?\nIt means "',
+    "word-means": 'The word "{ghost}" means "',
+    "chat": 'What does the word "{ghost}" mean?\nIt means "',
+    "chat-few": 'In a few words, what does "{ghost}" mean?\nIt means "',
+    "chat-category": 'Which category does "{ghost}" belong to?\nIt is a kind of "',
 }
 """Base prompts by name: plain text with exactly one `{ghost}`, never rendered as a template.
 
-Of `chat`, for instruction-tuned models, the first line is what a user says and the second how the answer begins; what
+Of those for instruction-tuned models the first line is what a user says and the second how the answer begins; what
 stands around them is the model's own: see `probes.prompt`.
 """
+CHATS = frozenset(name for name, text in PROMPTS.items() if "\n" in text)
+"""Base prompts that need a chat template."""
+PLAIN_PROMPTS = tuple(name for name in PROMPTS if name not in CHATS)
+"""Those that every model can be given."""
 
 Auto = Literal["auto"]
 AUTO: Auto = "auto"
-"""Instead of a setting: what a sweep finds best, feature by feature (`probes.sweep`)."""
+"""Instead of a setting: what a sweep finds best, feature by feature (`probes.sweep`); of a base prompt, what reads
+the subject's own words best (`probes.base_prompt`)."""
 
 VOCABULARY = "vocabulary"
 """Weights that are read off tokens: see `probes.vocabulary`."""
@@ -206,8 +213,8 @@ class VectorSettings(Value):
 class TreeSettings(Value):
     """How a definition tree is grown."""
 
-    prompt: str = "definition"
-    """A name in `PROMPTS`, or a text with exactly one `{ghost}`."""
+    prompt: str = AUTO
+    """A name in `PROMPTS`, a text with exactly one `{ghost}`, or `auto`, which the subject's own words decide."""
     cutoff: float = Field(default=5e-5, gt=0, le=1)
     """Least cumulative probability of a node."""
     top_k: int = Field(default=5, ge=1, le=1000)
@@ -225,14 +232,16 @@ class TreeSettings(Value):
     @field_validator("prompt")
     @classmethod
     def _prompt_has_one_ghost(cls, prompt: str) -> str:
-        if PROMPTS.get(prompt, prompt).count(GHOST) != 1:
+        if prompt != AUTO and PROMPTS.get(prompt, prompt).count(GHOST) != 1:
             names = ", ".join(PROMPTS)
-            raise ValueError(f"a base prompt is a name ({names}) or a text with exactly one {GHOST}")
+            raise ValueError(f"a base prompt is auto, a name ({names}) or a text with exactly one {GHOST}")
         return prompt
 
     @property
     def prompt_text(self) -> str:
-        """The base prompt itself, with its `{ghost}`."""
+        """The base prompt itself, with its `{ghost}`. Raises SettingsError for one that is still to be found."""
+        if self.prompt == AUTO:
+            raise SettingsError(f"Where one tree is asked for, its base prompt cannot be {AUTO}; name it.")
         return PROMPTS.get(self.prompt, self.prompt)
 
 

@@ -6,8 +6,6 @@ no text of their own are left out: special and unused ones, rows without a token
 characters.
 """
 
-import hashlib
-import json
 import os
 import re
 import tempfile
@@ -19,7 +17,6 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
-import platformdirs
 import torch
 from jaxtyping import Float, Int
 from safetensors import SafetensorError
@@ -27,6 +24,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from probes.activations import cut_at
+from probes.cached_json import cache_folder, file_name
 from probes.errors import SubjectError
 from probes.special_tokens import special_ids, start_id
 from probes.subject import Subject
@@ -78,7 +76,7 @@ def token_states(subject: Subject, tell: Tell | None = None) -> TokenStates:
 
 def folder() -> Path:
     """Where the states of all subjects are kept."""
-    return Path(platformdirs.user_cache_dir("sae-interpret")) / "token-states"
+    return cache_folder("token-states")
 
 
 def readable_ids(subject: Subject) -> list[int]:
@@ -104,8 +102,8 @@ def _files(subject: Subject) -> tuple[Path, Path]:
         "subject": subject.card.model_dump(mode="json", include={"fingerprint", "dtype", "hook", "placeholder_id"}),
         "first": start_id(subject.tokenizer),
     }
-    name = hashlib.sha256(json.dumps(hangs_on, sort_keys=True).encode()).hexdigest()[:32]
-    return folder() / f"{name}.npy", folder() / f"{name}.safetensors"
+    name = Path(file_name(hangs_on))
+    return folder() / name.with_suffix(".npy"), folder() / name.with_suffix(".safetensors")
 
 
 def _kept(subject: Subject) -> TokenStates | None:

@@ -5,7 +5,6 @@ import functools
 import threading
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from types import SimpleNamespace
 from typing import Any, ParamSpec
 
 from agent.calls.admission import Admission
@@ -51,7 +50,26 @@ CARD = SubjectCard(
     fingerprint="0" * 64,
     neuronpedia=None,
 )
-SUBJECT = SimpleNamespace(card=CARD)
+
+
+class _NoWords:
+    """A tokenizer without a vocabulary: nothing is measured of its base prompts."""
+
+    chat_template = None
+
+    def __len__(self) -> int:
+        return 0
+
+    def encode(self, _text: str, **_options: object) -> list[int]:
+        return []
+
+
+class _Subject:
+    card = CARD
+    tokenizer = _NoWords()
+
+
+SUBJECT = _Subject()
 """All that a run reads of a subject whose probes are fake."""
 
 Definitions = Mapping[str, float]
@@ -79,7 +97,7 @@ def tree(definitions: Definitions, feature: int = 7, settings: ProbeSettings | N
     ids = {text: number for number, text in enumerate(dict.fromkeys(texts[1:]))}
     return Tree(
         feature=feature,
-        settings=settings or ProbeSettings(),
+        settings=settings or ProbeSettings.parse({"tree": {"prompt": "definition"}}),
         prompt='A typical definition of "{ghost}" would be "',
         prompt_ids=(2, 3, 99, 4),
         ghost_position=2,

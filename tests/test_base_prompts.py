@@ -1,4 +1,4 @@
-"""The base prompts that ship: one ghost each, the plain reference's tree; `chat` as the model's own turns."""
+"""The base prompts that ship: one ghost each, the plain reference's tree; chats as the model's own turns."""
 
 import copy
 from dataclasses import replace
@@ -9,7 +9,7 @@ from probes.errors import SettingsError
 from probes.evidence import ProbeRequest, Tree
 from probes.probe import run_probes
 from probes.prompt import prompt_ids, prompt_text
-from probes.settings import CHAT, GHOST, PROMPTS, ProbeSettings, TreeSettings
+from probes.settings import CHATS, GHOST, PROMPTS, ProbeSettings, TreeSettings
 from probes.subject import Subject
 from probes.vectors import feature_vectors
 from tests.plain import plain_tree, size
@@ -54,11 +54,12 @@ def test_named_prompts_give_different_trees(subject: Subject) -> None:
     assert len({tree.prompt_ids for tree in trees}) == len({tree.probabilities for tree in trees}) == len(PROMPTS)
 
 
-def test_a_chat_is_the_template_s_turns_with_bos_once() -> None:
+@pytest.mark.parametrize("name", sorted(CHATS))
+def test_a_chat_is_the_template_s_turns_with_bos_once(name: str) -> None:
     known = tokenizer()
     known.chat_template = TEMPLATE
-    text = prompt_text(known, TreeSettings(prompt=CHAT))
-    question, beginning = PROMPTS[CHAT].split("\n")
+    text = prompt_text(known, TreeSettings(prompt=name))
+    question, beginning = PROMPTS[name].split("\n")
     assert text == f"<bos><user>{question}\n<model>{beginning}"
     ids = prompt_ids(known, text, 3).ids
     assert (ids[0], ids.count(known.bos_token_id)) == (known.bos_token_id, 1)
@@ -75,8 +76,9 @@ def test_a_chat_is_the_template_s_turns_with_bos_once() -> None:
     ],
 )
 def test_a_model_that_cannot_chat_says_so_in_a_sentence(subject: Subject, template: str | None, told: str) -> None:
-    with pytest.raises(SettingsError, match=told):
-        grown(chatting(subject, template), CHAT)
+    for name in CHATS:
+        with pytest.raises(SettingsError, match=told):
+            grown(chatting(subject, template), name)
 
 
 def test_a_text_of_the_user_s_own_is_no_chat() -> None:

@@ -117,12 +117,16 @@ def test_a_run_prints_what_it_does_labels_and_logs(run: Interpret, subject: list
     ran = run("--features", "0-7", *subject, *SMALL)
     assert ran.status == 0, ran.err
     heads = [line.split()[0] for line in ran.out.splitlines() if line and not line.startswith(" ")]
-    assert heads[:5] == ["subject", "explainer", "features", "log", "run"]
+    assert heads[:6] == ["subject", "base", "explainer", "features", "log", "run"]
+    assert "base prompt  definition" in ran.out
     assert "no language model" in ran.out
     assert "8 features:" in ran.out
     assert Path("interpret.db").exists()
     rows = json.loads(run("log", "1", "--json").out)
     assert [row["feature"] for row in rows] == list(range(8))
+    by_name = run("--features", "0-7", *subject, *SMALL, "--prompt", "definition")
+    assert "nothing left to do" in by_name.out  # the same run: what was chosen is what was named
+    assert "base prompt" not in by_name.out
     assert {row["status"] for row in rows} <= {"labelled", "abstained"}
 
 

@@ -31,7 +31,7 @@ from probes.vectors import feature_vectors, placed
 from tests.plain import _next_probabilities as next_probabilities
 from tests.trees import DOG
 
-SETTINGS = TreeSettings(cutoff=5e-3, max_depth=4, contrast=2e-2)
+SETTINGS = TreeSettings(prompt="definition", cutoff=5e-3, max_depth=4, contrast=2e-2)
 NEAR = 1e-4
 
 

@@ -11,6 +11,7 @@ from agent.commands.doctor import Finding, examine
 from agent.config import RunConfig
 from probes import wheels
 from probes.presets import SubjectSource
+from probes.settings import PLAIN_PROMPTS
 from tests.family_models import family_source
 from tests.family_table import FAMILIES
 from tests.subjects import D_MODEL, N_FEATURES, sae_config, write_model, write_sae
@@ -60,6 +61,13 @@ def test_the_demo_reads_its_own_world_s_text() -> None:
     assert found.good
     figures = r"L0 5\.\d features per token, explained variance 0\.(8|9)\d"
     assert re.fullmatch(rf"{figures}, over [12],\d+ tokens of the demo's text", found.text)
+
+
+def test_all_base_prompts_figures_are_told() -> None:
+    found = finding_of(SubjectSource(name="demo"), "base prompt")
+    assert found is not None
+    assert found.text.startswith("definition; ")
+    assert all(f" {name} 0." in found.text for name in PLAIN_PROMPTS)
 
 
 def test_the_factor_of_the_sae_s_input_is_told(model_folder: Path, tmp_path: Path) -> None:

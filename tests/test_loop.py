@@ -13,13 +13,12 @@ from agent.llm.base import Explainer, Fault
 from agent.loop import Loop
 from agent.planning import Planner
 from agent.prober import Prober
-from agent.run import resolved
 from agent.runlog import RunIdentity, RunLog
 from agent.schema import Outcome, Proposal, SettingsChange
 from probes.settings import ProbeSettings
 from tests.fakes import CARD, DOGS, FakeExplainer, FakeProbes, open_door
 
-PROBE = resolved(ProbeSettings(), CARD.default_scale)
+PROBE = ProbeSettings.parse({"vector": {"scale": CARD.default_scale}, "tree": {"prompt": "definition"}})
 LABEL = Proposal(action="label", label=" a  dog\n", explanation="Dogs.", confidence=0.8, evidence=("E1.1", "E77.1"))
 BLEND = Proposal(action="probe", settings=SettingsChange(weights="blend:0.5"), reason="the sides differ")
 ABSTAIN = Proposal(action="abstain", reason="nothing there")

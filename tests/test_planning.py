@@ -7,7 +7,7 @@ from agent.schema import SettingsChange
 from probes.evidence import ProbeRequest
 from probes.settings import ProbeSettings
 
-PROBE = ProbeSettings.parse({"vector": {"scale": 2.0}, "tree": {"top_k": 3}})
+PROBE = ProbeSettings.parse({"vector": {"scale": 2.0}, "tree": {"top_k": 3, "prompt": "definition"}})
 PLANNER = Planner(PROBE, ("encoder", "decoder"), default_scale=2.0)
 
 
@@ -111,3 +111,11 @@ def test_what_cannot_be_granted_is_refused_with_a_reason(change: SettingsChange 
 def test_a_clamped_wish_that_was_granted_before_is_refused() -> None:
     first = PLANNER.next(7, SettingsChange(scale=10), ())
     assert PLANNER.next(7, SettingsChange(scale=11), first.requests).refusal
+
+
+def test_only_base_prompts_that_are_offered_are_granted() -> None:
+    planner = Planner(PROBE, ("encoder",), 2.0, prompts=("definition", "chat-few"))
+    first = planner.first(7).requests
+    granted = planner.next(7, SettingsChange(prompt="chat-few"), first).requests
+    assert [request.settings.tree.prompt for request in granted] == ["chat-few"]
+    assert "definition, chat-few" in planner.next(7, SettingsChange(prompt="list"), first).refusal

@@ -44,7 +44,7 @@ from tests.test_agreement import contrasted, said
 from tests.test_prompts import context
 from tests.trees import tree_of
 
-COARSE = TreeSettings(cutoff=0.02, max_depth=4, contrast=None)
+COARSE = TreeSettings(prompt="definition", cutoff=0.02, max_depth=4, contrast=None)
 AUTO = ProbeSettings(vector=VectorSettings(scale="auto"), tree=COARSE)
 LABEL = Proposal(action="label", label="dog", confidence=0.8)
 

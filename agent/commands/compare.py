@@ -9,6 +9,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from agent.commands.base_prompt import all_named
 from agent.commands.compare_output import Compared, Output, compared, show
 from agent.commands.doctor import subject_words
 from agent.comparisons import COMPARE
@@ -67,7 +68,7 @@ def _compared(screen: Console, config: RunConfig, asked: Asked) -> Compared | No
     """What came of one subject; None where it was only to be said what would be done."""
     subject = load_subject(config.subject)
     features = parse_features(asked.spec, subject.card.n_features, config.seed)
-    settings = asked.grid.settings(config.probe, subject.card.default_scale)
+    settings = all_named(screen, subject, asked.grid.settings(config.probe, subject.card.default_scale))
     if not config.log.exists():
         raise no_examples(config.log, features)
     with RunLog.open(config.log) as log:

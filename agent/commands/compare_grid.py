@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from eval.compare.grid import Grid
-from probes.settings import PROMPTS, AdapterFile
+from probes.settings import AUTO, PROMPTS, AdapterFile
 
 _AXES = ("weights", "scale", "centroid", "pca", "adapter", "prompt", "exponent")
 
@@ -39,4 +39,4 @@ def subjects_of(options: dict[str, Any]) -> Iterator[dict[str, Any]]:
 def _prompts(text: str) -> list[str]:
     """Several prompts where all parts between commas are names, else one text."""
     parts = [part.strip() for part in text.split(",")]
-    return parts if all(part in PROMPTS for part in parts) else [text]
+    return parts if all(part in (AUTO, *PROMPTS) for part in parts) else [text]

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from rich.console import Console
 from rich.text import Text
 
+from agent.commands.base_prompt import all_named
 from agent.commands.compare_runs import found_between, show_found
 from agent.commands.estimate import check_budget, estimate
 from agent.commands.exit_status import exit_status
@@ -60,7 +61,7 @@ def compare_labels(config: RunConfig, spec: str, grid: Grid, dry: bool) -> int:
     screen = console()
     subject = load_subject(config.subject)
     features = parse_features(spec, subject.card.n_features, config.seed)
-    names = names_of(grid.settings(config.probe, subject.card.default_scale))
+    names = names_of(all_named(screen, subject, grid.settings(config.probe, subject.card.default_scale)))
     if len(names) < 2:
         raise SettingsError("One setting alone has no labels to compare with; name another with --weights or --scale.")
     work = Work(config, subject, features, names)
@@ -87,8 +88,9 @@ def _opening(log: RunLog, work: Work) -> Iterator[tuple[str, str]]:
     if not explainer.forms:
         yield "expected", f"{todo:,} labels to make, by rules, at no cost"
         return
-    clamps = planner_of(work.config, work.subject.card.default_scale).clamps
-    expected = estimate(explainer, system_prompt(False, clamps), todo, work.config.rounds)
+    planner = planner_of(work.config, work.subject, explainer)
+    system = system_prompt(False, planner.clamps, planner.prompts)
+    expected = estimate(explainer, system, todo, work.config.rounds)
     yield "expected", f"{todo:,} labels to make: {expected}; what scorers ask comes on top"
     if work.config.budget_usd is not None or work.config.budget_tokens is not None:
         yield "budget", f"a share of 1/{len(work.names)} for labels and scores of each setting"

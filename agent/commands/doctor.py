@@ -150,6 +150,7 @@ def _log(path: Path) -> Finding:
 
 
 def _subject(config: RunConfig) -> Iterator[Finding]:
+    from agent.commands.base_prompt import table_words
     from probes.subject import load_subject
 
     try:
@@ -165,6 +166,7 @@ def _subject(config: RunConfig) -> Iterator[Finding]:
         yield Finding("SAE", _sae(subject))
     except InterpretError as error:
         yield Finding("SAE", str(error), good=False)
+    yield Finding("base prompt", table_words(subject))
 
 
 def _first_token(subject: "Subject") -> str:

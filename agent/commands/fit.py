@@ -9,6 +9,7 @@ from pathlib import Path
 
 from rich.text import Text
 
+from agent.commands.base_prompt import all_named
 from agent.commands.doctor import subject_words
 from agent.commands.fit_labels import Labelled, LeastScore, labelled
 from agent.config import RunConfig
@@ -43,6 +44,8 @@ def fit_adapter(config: RunConfig, request: FitRequest) -> None:
     check_free(request.path)
     least = LeastScore.parse(request.least_score) if request.least_score else None
     subject = load_subject(config.subject)
+    [probe] = all_named(screen, subject, [config.probe])
+    settings = settings.model_copy(update={"prompt": probe.tree.prompt})
     found = labelled(request.labels, config, subject.card, least)
     parts = split(found.pairs, request.hold_out, settings.seed)
     screen.print(facts(_opening(subject, found, parts, settings)))
@@ -97,6 +100,7 @@ def _opening(subject: Subject, found: Labelled, parts: Parts, settings: FitSetti
         f"{len(parts.held_out):,} held out",
     )
     yield "vectors", f"{settings.weights}; learned: {'scale and bias' if settings.learn == 'both' else settings.learn}"
+    yield "base prompt", settings.prompt
     yield "wording", settings.wording
 
 

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import click
+from rich.console import Console
 
+from agent.commands.base_prompt import find_prompts
 from agent.config import RunConfig
 from agent.evidence.branches import Trim
 from agent.evidence.wording import list_words
@@ -21,7 +23,7 @@ from probes.errors import FeatureError, SettingsError
 from probes.evidence import Evidence, ProbeRequest, Rank, Sweep, TokenList, Tree, sweep_json, tokens_json, tree_json
 from probes.features import parse_features
 from probes.probe import run_probes
-from probes.settings import ProbeKind, ProbeSettings
+from probes.settings import AUTO, ProbeKind, ProbeSettings
 from probes.subject import Subject, load_subject
 
 _TERMINAL_NODES = 60
@@ -112,6 +114,8 @@ def _probed(config: RunConfig, feature: str, kind: ProbeKind) -> list[Evidence]:
     features = parse_features(feature, subject.card.n_features)
     if len(features) != 1:
         raise FeatureError(f"Feature {feature!r} is not one feature; give a single index.")
+    if kind == "tree" and config.probe.tree.prompt == AUTO:
+        find_prompts(Console(stderr=True), subject)
     swept = config.probe.vector.is_auto or (kind == "tree" and config.agreement)
     kinds: list[ProbeKind] = ["sweep", kind] if swept else [kind]
     probe = _measured(config, subject, features[0]) if kind == "tree" else config.probe

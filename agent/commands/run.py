@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.text import Text
 
 from agent.calls.admission import Admission
+from agent.commands.base_prompt import find_prompts, prompt_lines
 from agent.commands.doctor import keys_seen, subject_words
 from agent.commands.estimate import budget_words, check_budget, estimate
 from agent.commands.exit_status import GOES_ON, Interrupted, exit_status, finishing
@@ -35,6 +36,7 @@ from probes.adapter import read_adapter
 from probes.errors import InterpretError, SettingsError
 from probes.evidence import Evidence
 from probes.features import parse_features
+from probes.settings import AUTO
 from probes.subject import Subject, load_subject
 
 _ROWS = 40
@@ -86,6 +88,8 @@ def label_features(config: RunConfig, spec: str, new: bool, dry: bool = False) -
         features = parse_features(spec, subject.card.n_features, config.seed)
         if config.probe.vector.adapter is not None:
             read_adapter(config.probe.vector.adapter, subject.card)  # refused now, not feature by feature
+        if config.probe.tree.prompt == AUTO or explainer.forms:
+            find_prompts(screen, subject)
         material = _material(config, explainer, subject, log, features)
         maxima = _maxima(config, subject, log, material, features)
         plain = identity_of(config, subject, explainer, material, maxima)
@@ -101,10 +105,11 @@ def label_features(config: RunConfig, spec: str, new: bool, dry: bool = False) -
         lines = [
             ("subject", subject_words(subject.card)),
             *taken.advice,
+            *prompt_lines(config, subject),
             *_explainer_lines(explainer, note),
             ("features", f"{len(features):,} of {subject.card.n_features:,} ({spec})"),
             *_material_lines(log, material, features),
-            *_expected_lines(config, explainer, len(todo), planner_of(config, subject.card.default_scale, maxima)),
+            *_expected_lines(config, explainer, len(todo), planner_of(config, subject, explainer, maxima)),
             ("log", "; ".join(filter(None, (str(config.log), log.journal_note if log else None)))),
         ]
         check_budget(config, explainer)
@@ -189,7 +194,7 @@ def _expected_lines(
 ) -> Iterator[tuple[str, str]]:
     """Calls, tokens and dollars, where there is a server that will charge for them."""
     if explainer.forms:
-        system = system_prompt(config.evidence == "examples", planner.clamps)
+        system = system_prompt(config.evidence == "examples", planner.clamps, planner.prompts)
         questions = 1 + TRYOUT_QUESTIONS * config.feedback
         expected = estimate(explainer, system, n_features, config.rounds, questions)
         yield "expected", f"{expected}{budget_words(config)}"

@@ -1,10 +1,13 @@
 """A bar for work that goes on in batches. Knows nothing of what is done."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import TypeVar
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+T = TypeVar("T")
 
 
 @contextmanager
@@ -21,6 +24,14 @@ def bar(screen: Console, what: str, total: int) -> Iterator[Callable[[int], None
     with Progress(*columns, console=screen, disable=not screen.is_terminal) as progress:
         task = progress.add_task("", total=total)
         yield lambda n: progress.advance(task, n)
+
+
+def watched(screen: Console, what: str, items: Sequence[T]) -> Iterator[T]:
+    """The items one by one, and a bar that tells how many are done with."""
+    with bar(screen, what, len(items)) as advance:
+        for item in items:
+            yield item
+            advance(1)
 
 
 def duration(seconds: float) -> str:

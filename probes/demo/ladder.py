@@ -22,7 +22,7 @@ from probes.share import Share
 from probes.subject import Subject
 from probes.vectors import feature_vectors
 
-GREEDY = TreeSettings(top_k=1, cutoff=1e-200, max_depth=12)
+GREEDY = TreeSettings(prompt="definition", top_k=1, cutoff=1e-200, max_depth=12)
 """A tree of one branch: the most probable next token, twelve times."""
 SIDES = ("encoder", "decoder")
 SCALES = (0.5, 0.7, 0.85, 1.0, 1.2, 1.4, 1.7, 2.0, 2.5)

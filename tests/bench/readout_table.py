@@ -14,6 +14,7 @@ import torch
 from agent.store.provenance import now, versions
 from eval.metrics import share
 from eval.scoring.known import known_concepts
+from probes.base_prompt import all_resolved
 from probes.contrast import contrasts
 from probes.demo.shipped import ShippedTruth
 from probes.evidence import FAILED_ABOVE, Contrast
@@ -22,7 +23,7 @@ from probes.presets import SubjectSource
 from probes.prompt import prompt_ids
 from probes.random_directions import random_directions
 from probes.subject import Subject, load_subject
-from probes.vectors import placed, resolved
+from probes.vectors import placed
 from tests.bench.probe_table import SIDES, figure, grown, names, settings_of
 
 N_DRAWN = 400
@@ -63,7 +64,7 @@ def _readout_words(name: str, found: Sequence[Contrast | None], right: Sequence[
 
 def _random_contrasts(subject: Subject, seed: int) -> Sequence[Contrast | None]:
     """Of random directions, others than those of the null distribution."""
-    settings = resolved(subject, settings_of())
+    settings = all_resolved(subject, settings_of())
     prompt = prompt_ids(subject.tokenizer, settings.tree.prompt_text, subject.card.placeholder_id)
     grower = Grower(subject, prompt, settings.tree)
     drawn = random_directions(subject.card.d_model, N_DRAWN, seed + 1).to(subject.embedding.device)

@@ -68,14 +68,14 @@ class Asked:
 _CHOICES = {
     "weights": ("vocabulary", "encoder", "decoder", "blend:0.5", "auto"),
     "scale": ("auto",),
-    "prompt": tuple(PROMPTS),
+    "prompt": (AUTO, *PROMPTS),
 }
 _HINTS = {
     "weights": "vocabulary, encoder, decoder, blend:0.3, auto",
     "scale": "a number, or auto",
     "pca": "0.1,0.05, or auto",
     "contrast": "a probability, or off",
-    "prompt": "a name, or a text with one {ghost}",
+    "prompt": "auto, a name, or a text with one {ghost}",
     "maximum": "as the log has it",
     "pronoun": "a word of one token",
 }

@@ -27,7 +27,7 @@ from eval.review.site import site_of
 from eval.review.trees import drawing
 from probes.errors import InterpretError
 from probes.evidence import Evidence, Projection, Sweep, TokenList, Tree
-from probes.settings import PROMPTS, ProbeSettings
+from probes.settings import AUTO, PROMPTS, ProbeSettings
 
 FORMS = ("svg", "png")
 MOST_DRAWN = 400
@@ -47,7 +47,7 @@ def show(request: Request) -> Response:
         card=device.card,
         groups=by_group,
         usual=USUAL_GROUPS,
-        prompts=PROMPTS,
+        prompts={AUTO: "what reads this model's own words best"} | PROMPTS,
     )
 
 
@@ -143,8 +143,9 @@ def _line(value: Mapping[str, Any]) -> bytes:
 def _piece(found: Evidence, settings: ProbeSettings) -> Mapping[str, Any]:
     match found:
         case Tree():
-            depth = found.settings.tree.max_depth
-            return {"tree": drawing(found), "depth": depth, "last": found.settings.tree == settings.tree}
+            tree = found.settings.tree
+            is_last = tree == settings.tree.model_copy(update={"prompt": tree.prompt})  # it may have been auto
+            return {"tree": drawing(found), "depth": tree.max_depth, "last": is_last}
         case TokenList():
             return {"tokens": [asdict(row) for row in list_bars(found)], "caption": list_words(found)}
         case Projection():

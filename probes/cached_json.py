@@ -1,0 +1,47 @@
+"""Figures that are costly and always the same, kept in the user's cache: one small JSON file for each set of them.
+
+A file is named by a hash of all that its figures hang on. Two processes may write the same one at once: each writes its
+own and moves it into place. What is missing, damaged or cannot be written costs time and nothing else. Knows no torch.
+"""
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+
+
+def cache_folder(kind: str) -> Path:
+    """Where figures of that kind are kept."""
+    return Path(platformdirs.user_cache_dir("sae-interpret")) / kind
+
+
+def file_name(hangs_on: Mapping[str, Any]) -> str:
+    """The name of the file whose figures hang on that."""
+    return f"{hashlib.sha256(json.dumps(hangs_on, sort_keys=True).encode()).hexdigest()}.json"
+
+
+def read_json(file: Path) -> Any:
+    """What is in the file; None where it is not there or no JSON."""
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):  # ValueError: neither UTF-8 nor JSON
+        return None
+
+
+def write_json(file: Path, value: Any) -> None:
+    """Writes it as a whole, if that is possible."""
+    with suppress(OSError):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=file.parent, suffix=".part")
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8") as part:
+                json.dump(value, part)
+            Path(name).replace(file)
+        finally:
+            Path(name).unlink(missing_ok=True)
