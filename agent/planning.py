@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from agent.schema import SettingsChange
 from probes.errors import SettingsError
 from probes.evidence import ProbeRequest
-from probes.settings import CHAT, PROMPTS, ProbeSettings, SteeringSettings
+from probes.settings import AUTO, CHAT, PROMPTS, ProbeSettings, SteeringSettings
 
 SCALE_RANGE = (0.1, 10.0)
 """What an explainer may ask for, in multiples of the subject's default scale (the original's slider, M. Watkins)."""
@@ -24,7 +24,8 @@ CLAMP_RANGE = (0.0, 8.0)
 
 
 OFFERED_PROMPTS = tuple(name for name in PROMPTS if name != CHAT)
-"""Base prompts that an explainer may ask for: those that every model can be given."""
+"""Base prompts that an explainer may ask for unless it is known which of them read something: those that every model
+can be given."""
 
 
 @dataclass(frozen=True)
@@ -56,11 +57,18 @@ class Planner:
     """Without them only a maximum that the settings themselves name is known."""
     agreement: bool = False
     """Whether the agreement of base prompts is told of vectors of which nothing is to be found, too."""
+    offered_prompts: Sequence[str] = OFFERED_PROMPTS
+    """Base prompts that an explainer may ask for, by name."""
 
     @property
     def clamps(self) -> bool:
         """Whether a clamp can be granted: whether there is a maximum to measure it by."""
         return self.maxima is not None or self.probe.steering.maximum is not None
+
+    @property
+    def sweeps(self) -> bool:
+        """Whether evidence may hold a sweep."""
+        return self.agreement or self.probe.vector.is_auto or AUTO in self.weights_plan
 
     def first(self, feature: int) -> Plan:
         """Round 1: a tree and a list for each side, after a sweep where it is auto or asked for; the projection."""
@@ -112,11 +120,17 @@ class Planner:
         if "pca" in asked:
             vector["pca"] = _shares(asked["pca"], notes)
         if "prompt" in asked:
-            tree["prompt"] = _named_prompt(asked["prompt"])
+            tree["prompt"] = self._named_prompt(asked["prompt"])
         if "exponent" in asked:
             tokens["exponent"] = _clamped("exponent", asked["exponent"], EXPONENT_RANGE, notes)
         steering = _clamping(self.probe.steering, asked, notes)
         return ProbeSettings.parse({"vector": vector, "tree": tree, "tokens": tokens, "steering": steering})
+
+    def _named_prompt(self, prompt: str) -> str:
+        if prompt not in self.offered_prompts:
+            names = ", ".join(self.offered_prompts)
+            raise SettingsError(f"Base prompt {prompt!r} cannot be asked for; choose by name among: {names}.")
+        return prompt
 
 
 def _new(requests: Iterable[ProbeRequest], tried: Iterable[ProbeRequest]) -> list[ProbeRequest]:
@@ -166,9 +180,3 @@ def _shares(weights: Sequence[float], notes: list[str]) -> tuple[float, ...]:
     if shares != list(weights):
         notes.append("PCA weights were brought to 0 or more with a sum of at most 1")
     return tuple(shares)
-
-
-def _named_prompt(prompt: str) -> str:
-    if prompt not in OFFERED_PROMPTS:
-        raise SettingsError(f"Base prompt {prompt!r} is unknown; choose by name among: {', '.join(OFFERED_PROMPTS)}.")
-    return prompt

@@ -12,7 +12,7 @@ from agent.errors import LogError
 from agent.llm.base import Answer, Request
 from agent.loop import Loop, system_prompt
 from agent.maxima import Maxima
-from agent.planning import Planner
+from agent.planning import OFFERED_PROMPTS, Planner
 from agent.runlog import LabelRow, RunLog, RunSummary
 from agent.schema import Outcome
 from eval.scoring.shown_texts import ShownTexts, Tryout
@@ -108,7 +108,8 @@ def _loop(log: RunLog, run: RunSummary, asker: _FromLog) -> Loop:
     maxima_id = run.settings.get("maxima_corpus_id")
     maxima = None if maxima_id is None else Maxima(log, maxima_id)
     agreement = run.settings.get("agreement", False)
-    planner = Planner(probe, run.settings["weights_plan"], card.default_scale, maxima, agreement)
+    offered = run.settings.get("offered_prompts", OFFERED_PROMPTS)
+    planner = Planner(probe, run.settings["weights_plan"], card.default_scale, maxima, agreement, offered)
     return Loop(
         run_id=run.run_id,
         card=card,
@@ -117,7 +118,7 @@ def _loop(log: RunLog, run: RunSummary, asker: _FromLog) -> Loop:
         prober=_NoDevice(),
         asker=asker,
         log=log,
-        system=system_prompt(material is not None, planner.clamps),
+        system=system_prompt(planner, material is not None),
         material=material,
         feedback=Tryout(material, asker, run.settings["seed"]) if material and run.settings["feedback"] else None,
     )

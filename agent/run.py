@@ -20,7 +20,7 @@ from agent.config import RunConfig
 from agent.llm.base import Explainer
 from agent.loop import TEMPLATES, Loop, system_prompt
 from agent.maxima import Maxima
-from agent.planning import Planner
+from agent.planning import OFFERED_PROMPTS, Planner
 from agent.prober import Prober
 from agent.runlog import RunIdentity, RunLog, RunRow
 from agent.schema import Outcome, Status
@@ -104,7 +104,7 @@ async def run_features(
                 prober=prober,
                 asker=asker,
                 log=log,
-                system=system_prompt(material is not None, planner.clamps),
+                system=system_prompt(planner, material is not None),
                 material=material,
                 feedback=Tryout(material, asker, config.seed) if material and config.feedback else None,
             )
@@ -129,10 +129,15 @@ def resolved(probe: ProbeSettings, default_scale: float) -> ProbeSettings:
     return probe.model_copy(update={"vector": probe.vector.scaled(default_scale)})
 
 
-def planner_of(config: RunConfig, default_scale: float, maxima: Maxima | None = None) -> Planner:
+def planner_of(
+    config: RunConfig,
+    default_scale: float,
+    maxima: Maxima | None = None,
+    offered_prompts: Sequence[str] = OFFERED_PROMPTS,
+) -> Planner:
     """What a run's features are probed with."""
     probe = resolved(config.probe, default_scale)
-    return Planner(probe, config.weights_plan, default_scale, maxima, config.agreement)
+    return Planner(probe, config.weights_plan, default_scale, maxima, config.agreement, offered_prompts)
 
 
 def identity_of(

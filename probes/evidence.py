@@ -121,11 +121,26 @@ class Tree:
 
 @dataclass(frozen=True)
 class TokenList:
-    """The tokens nearest to a feature's vector, by centroid-corrected cosine distance, smallest score first."""
+    """Tokens with a feature's score of them: which score, and which order, hangs on the weights.
+
+    With the weights `vocabulary`, the tokens that activate the feature most when the model reads each alone, by
+    pre-activation, the largest first; else those nearest to the feature's vector, by centroid-corrected cosine
+    distance, the smallest first.
+    """
 
     feature: int
     settings: ProbeSettings
     tokens: tuple[ScoredToken, ...]
+    threshold: float | None = None
+    """What a pre-activation must exceed for the feature to activate; None where the scores are none."""
+    z: tuple[float, ...] = ()
+    """Per token, standard deviations of its pre-activation above the mean over the vocabulary."""
+    p_value: float | None = None
+    """Share of random directions whose lists, made in the same way, are at least as far out."""
+    n_random: int = 0
+    """Directions that the p-value rests on."""
+    note: str = ""
+    """`in context` where no single token makes the feature activate."""
 
 
 @dataclass(frozen=True)

@@ -44,6 +44,9 @@ Auto = Literal["auto"]
 AUTO: Auto = "auto"
 """Instead of a setting: what a sweep finds best, feature by feature (`probes.sweep`)."""
 
+VOCABULARY = "vocabulary"
+"""Weights of the vector that is made of the tokens that activate a feature most."""
+
 PRONOUNS = ("it", "this", "that")
 """Words that may stand where a ghost would, to say nothing of a feature."""
 
@@ -121,7 +124,7 @@ class VectorSettings(Value):
     @field_validator("weights")
     @classmethod
     def _weights_are_known(cls, weights: str) -> str:
-        if weights != AUTO:
+        if weights not in (AUTO, VOCABULARY):
             try:
                 blend_share(weights)
             except ValueError as error:

@@ -111,3 +111,19 @@ def test_what_cannot_be_granted_is_refused_with_a_reason(change: SettingsChange 
 def test_a_clamped_wish_that_was_granted_before_is_refused() -> None:
     first = PLANNER.next(7, SettingsChange(scale=10), ())
     assert PLANNER.next(7, SettingsChange(scale=11), first.requests).refusal
+
+
+def test_a_base_prompt_that_is_not_offered_is_refused_with_those_that_are() -> None:
+    planner = Planner(PROBE, ("encoder",), 2.0, offered_prompts=("definition", "word"))
+    assert planner.next(7, SettingsChange(prompt="word"), ()).refusal == ""
+    refusal = planner.next(7, SettingsChange(prompt="meaning"), ()).refusal
+    assert "'meaning'" in refusal
+    assert "definition, word." in refusal
+
+
+def test_a_sweep_can_occur_where_something_is_to_be_found_or_agreement_is_told() -> None:
+    auto = ProbeSettings.parse({"vector": {"scale": "auto"}})
+    assert not PLANNER.sweeps
+    assert Planner(auto, ("encoder",), 2.0).sweeps
+    assert Planner(PROBE, ("auto",), 2.0).sweeps
+    assert Planner(PROBE, ("encoder",), 2.0, agreement=True).sweeps

@@ -87,8 +87,8 @@ def _opening(log: RunLog, work: Work) -> Iterator[tuple[str, str]]:
     if not explainer.forms:
         yield "expected", f"{todo:,} labels to make, by rules, at no cost"
         return
-    clamps = planner_of(work.config, work.subject.card.default_scale).clamps
-    expected = estimate(explainer, system_prompt(False, clamps), todo, work.config.rounds)
+    planner = planner_of(work.config, work.subject.card.default_scale)
+    expected = estimate(explainer, system_prompt(planner), todo, work.config.rounds)
     yield "expected", f"{todo:,} labels to make: {expected}; what scorers ask comes on top"
     if work.config.budget_usd is not None or work.config.budget_tokens is not None:
         yield "budget", f"a share of 1/{len(work.names)} for labels and scores of each setting"
