@@ -205,8 +205,9 @@ def test_a_generic_noun_gives_way_to_the_word_that_the_list_is_made_of() -> None
 
 
 def test_a_list_like_those_of_random_directions_gives_no_word() -> None:
-    listed = vocabulary_list(" lawyers", " law", " LAWS", p_value=0.3)
-    assert propose(context(side(PEOPLE, "vocabulary", 0.3), listed, last=True)).action == "abstain"
+    for p_value in (0.3, None):
+        listed = vocabulary_list(" lawyers", " law", " LAWS", p_value=p_value)
+        assert propose(context(side(PEOPLE, "vocabulary", 0.3), listed, last=True)).action == "abstain"
     mixed = vocabulary_list(" lawyers", " law", " court", " judge")
     assert propose(context(side(PEOPLE, "vocabulary", 0.3), mixed, last=True)).action == "abstain"
 

@@ -18,7 +18,7 @@ from probes.settings import VOCABULARY, ProbeKind, VectorSettings
 
 CHARS_PER_TOKEN = 4
 """The usual estimate for English; only a budget hangs on it."""
-EVIDENCE_TOKENS = 1000
+EVIDENCE_TOKENS = 600
 """What one round's evidence costs in the prompt, about."""
 
 NOUNS = 6

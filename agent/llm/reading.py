@@ -124,9 +124,7 @@ def family(pieces: Sequence[Piece]) -> tuple[str, float]:
 
     Nothing where they are too few, or where random directions have such lists too.
     """
-    for piece in pieces:
-        if piece["kind"] != "tokens" or piece["side"] != VOCABULARY or not _differs(piece):
-            continue
+    for piece in _vocabulary_lists(pieces):
         words = [word for line in piece["tokens"] if (word := plain(line["text"])).isalpha()][:FAMILY_AMONG]
         kin = max(([other for other in words if akin(word, other)] for word in words), key=len, default=[])
         if len(kin) >= FAMILY:
@@ -176,10 +174,15 @@ def _differs(piece: Piece) -> bool:
     return piece["readout"] is None or piece["readout"]["p_value"] <= SIGNIFICANT
 
 
+def _vocabulary_lists(pieces: Sequence[Piece]) -> list[Piece]:
+    """Those that differ."""
+    lists = (piece for piece in pieces if piece["kind"] == "tokens" and piece["side"] == VOCABULARY)
+    return [piece for piece in lists if piece["readout"] is not None and _differs(piece)]
+
+
 def _is_backed(tree: Piece, pieces: Sequence[Piece]) -> bool:
     """Whether a vocabulary list that differs has the tree's first noun, in any form."""
-    lists = [piece for piece in pieces if piece["kind"] == "tokens" and piece["side"] == VOCABULARY]
-    words = [plain(line["text"]) for piece in lists if piece["readout"] and _differs(piece) for line in piece["tokens"]]
+    words = [plain(line["text"]) for piece in _vocabulary_lists(pieces) for line in piece["tokens"]]
     return bool(tree["nouns"]) and any(akin(tree["nouns"][0]["text"], word) for word in words)
 
 
