@@ -199,6 +199,8 @@ def test_a_generic_noun_gives_way_to_the_word_that_the_list_is_made_of() -> None
     proposal = propose(context(side(PEOPLE, "vocabulary"), listed))
     assert (proposal.action, proposal.label) == ("label", "law")
     assert "E2.2" in proposal.evidence
+    spelt = vocabulary_list(" court", "Law", " law", " LAW", " judge")
+    assert propose(context(side(PEOPLE, "vocabulary"), spelt)).label == "law"
     assert propose(context(side(DOGS, "vocabulary"), listed)).label == "dog"
     common = side({'a tool that"': 0.9}, "vocabulary", 0.01, null=0.9)
     assert propose(context(common, listed)).label == "law"

@@ -38,9 +38,9 @@ GENERIC_LIFT = 1.0
 BACKING = 2
 """First nouns of a tree that back a label of another side."""
 FAMILY_AMONG = 8
-"""First words of a vocabulary list among which a family is looked for: law, laws, lawyers."""
+"""First words of a vocabulary list among which a family is looked for: law, Law, laws, lawyers."""
 FAMILY = 3
-"""Fewest words of a family."""
+"""Fewest tokens of a family."""
 STEM_CHARS = 3
 """Fewest letters that its words begin with alike ..."""
 STEM_SHARE = 0.6
@@ -120,15 +120,16 @@ def is_backed(reading: Reading, pieces: Sequence[Piece]) -> bool:
 
 
 def family(pieces: Sequence[Piece]) -> tuple[str, float]:
-    """The shortest of the words at the top of a vocabulary list that are forms of one, and the part of it they are.
+    """The shortest of the tokens at the top of a vocabulary list that are forms of one word, and their part of them.
 
     Nothing where they are too few, or where random directions have such lists too.
     """
     for piece in _vocabulary_lists(pieces):
-        words = [word for line in piece["tokens"] if (word := plain(line["text"])).isalpha()][:FAMILY_AMONG]
-        kin = max(([other for other in words if akin(word, other)] for word in words), key=len, default=[])
-        if len(kin) >= FAMILY:
-            return min(kin, key=len), len(kin) / len(words)
+        words = Counter({plain(line["text"]): line["spellings"] for line in piece["tokens"][:FAMILY_AMONG]})
+        families = ({other: words[other] for other in words if akin(word, other)} for word in words if word.isalpha())
+        kin = max(families, key=lambda found: sum(found.values()), default={})
+        if sum(kin.values()) >= FAMILY:
+            return min(kin, key=len), sum(kin.values()) / words.total()
     return "", 0.0
 
 
@@ -165,7 +166,7 @@ def _counting(pieces: Sequence[Piece]) -> list[Piece]:
     trees = [piece for piece in pieces if piece["kind"] == "tree"]
     differing = [piece for piece in trees if _differs(piece)]
     first = [piece for piece in differing if piece["side"] == VOCABULARY]
-    backed = [piece for piece in trees if piece["side"] == VOCABULARY and _is_backed(piece, pieces)]
+    backed = [piece for piece in trees if piece["side"] == VOCABULARY and _agrees(piece, pieces)]
     return first or backed or differing
 
 
@@ -180,7 +181,7 @@ def _vocabulary_lists(pieces: Sequence[Piece]) -> list[Piece]:
     return [piece for piece in lists if piece["readout"] is not None and _differs(piece)]
 
 
-def _is_backed(tree: Piece, pieces: Sequence[Piece]) -> bool:
+def _agrees(tree: Piece, pieces: Sequence[Piece]) -> bool:
     """Whether a vocabulary list that differs has the tree's first noun, in any form."""
     words = [plain(line["text"]) for piece in _vocabulary_lists(pieces) for line in piece["tokens"]]
     return bool(tree["nouns"]) and any(akin(tree["nouns"][0]["text"], word) for word in words)
