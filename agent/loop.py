@@ -5,15 +5,15 @@ no torch and no provider.
 """
 
 import asyncio
-import json
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from agent.calls.asking import Asking
-from agent.evidence.digest import Piece, digest, escaped
-from agent.evidence.excerpts import Exhibit
+from agent.evidence.digest import Piece, citable, digest, escaped
+from agent.evidence.excerpts import Shown
+from agent.evidence.table import table
 from agent.llm.base import Answer, Request
 from agent.planning import CLAMP_RANGE, EXPONENT_RANGE, SCALE_RANGE, Plan, Planner
 from agent.prober import Probing
@@ -23,7 +23,6 @@ from agent.secrets import without_secrets
 from probes.errors import FeatureError, InterpretError, SettingsError
 from probes.evidence import Evidence, ProbeRequest
 from probes.presets import SubjectCard
-from probes.settings import PLAIN_PROMPTS
 from prompts import render
 
 PURPOSE = "explain"
@@ -48,7 +47,7 @@ class Feedback(Protocol):
 class Material(Protocol):
     """Texts on which features fire."""
 
-    def texts(self, feature: int) -> list[Exhibit] | None:
+    def texts(self, feature: int) -> Shown | None:
         """Those that an explainer may see; None where the feature was not looked at."""
         ...
 
@@ -108,7 +107,7 @@ class Loop:
             if plan.requests:
                 evidence = await self._evidence(feature, number, plan.requests)
                 pieces = digest(evidence, self.card.default_scale, first=_next_id(pieces))
-                ids.update(line["id"] for piece in pieces for line in [*piece["lines"], *piece["lowered"]])
+                ids.update(line["id"] for piece in pieces for line in citable(piece))
             answer = await self.asker.ask(self._request(feature, pieces, past))
             proposal = answer.proposal
             check = await self._check(feature, number, proposal)
@@ -147,6 +146,7 @@ class Loop:
             "rounds": self.rounds,
             "last": number == self.rounds,
             "evidence": [*pieces],
+            "table": table(pieces),
             "looks_at_texts": self.material is not None,
             "texts": None if self.material is None else self.material.texts(feature),
             "history": [_history(position, round_) for position, round_ in enumerate(past, start=1)],
@@ -165,16 +165,15 @@ class Loop:
         )
 
 
-def system_prompt(looks_at_texts: bool = False, clamps: bool = False, prompts: Sequence[str] = PLAIN_PROMPTS) -> str:
-    """What every question begins with: how to read evidence, what may be asked for, and the answer's schema."""
-    schema = json.dumps(Proposal.model_json_schema(), separators=(",", ":"))
+def system_prompt(planner: Planner, looks_at_texts: bool = False) -> str:
+    """What every question begins with: how to read evidence, when to label, and what `planner` grants."""
     context = {
-        "schema": schema,
-        "prompts": [*prompts],
+        "prompts": [*planner.offered_prompts],
         "scale_range": SCALE_RANGE,
         "exponent_range": EXPONENT_RANGE,
         "looks_at_texts": looks_at_texts,
-        "clamp_range": CLAMP_RANGE if clamps else None,
+        "sweeps": planner.sweeps,
+        "clamp_range": CLAMP_RANGE if planner.clamps else None,
     }
     return render("system", context).text
 

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from agent.schema import SettingsChange
 from probes.errors import SettingsError
 from probes.evidence import ProbeRequest
-from probes.settings import PLAIN_PROMPTS, ProbeSettings, SteeringSettings
+from probes.settings import AUTO, PLAIN_PROMPTS, ProbeSettings, SteeringSettings
 
 SCALE_RANGE = (0.1, 10.0)
 """What an explainer may ask for, in multiples of the subject's default scale (the original's slider, M. Watkins)."""
@@ -52,13 +52,18 @@ class Planner:
     """Without them only a maximum that the settings themselves name is known."""
     agreement: bool = False
     """Whether the agreement of base prompts is told of vectors of which nothing is to be found, too."""
-    prompts: Sequence[str] = PLAIN_PROMPTS
-    """Base prompts that an explainer may ask for."""
+    offered_prompts: Sequence[str] = PLAIN_PROMPTS
+    """Base prompts that an explainer may ask for, by name."""
 
     @property
     def clamps(self) -> bool:
         """Whether a clamp can be granted: whether there is a maximum to measure it by."""
         return self.maxima is not None or self.probe.steering.maximum is not None
+
+    @property
+    def sweeps(self) -> bool:
+        """Whether evidence may hold a sweep."""
+        return self.agreement or self.probe.vector.is_auto or AUTO in self.weights_plan
 
     def first(self, feature: int) -> Plan:
         """Round 1: a tree and a list for each side, after a sweep where it is auto or asked for; the projection."""
@@ -110,17 +115,16 @@ class Planner:
         if "pca" in asked:
             vector["pca"] = _shares(asked["pca"], notes)
         if "prompt" in asked:
-            tree["prompt"] = self._offered(asked["prompt"])
+            tree["prompt"] = self._named_prompt(asked["prompt"])
         if "exponent" in asked:
             tokens["exponent"] = _clamped("exponent", asked["exponent"], EXPONENT_RANGE, notes)
         steering = _clamping(self.probe.steering, asked, notes)
         return ProbeSettings.parse({"vector": vector, "tree": tree, "tokens": tokens, "steering": steering})
 
-    def _offered(self, prompt: str) -> str:
-        if prompt not in self.prompts:
-            raise SettingsError(
-                f"Base prompt {prompt!r} is not offered; choose by name among: {', '.join(self.prompts)}."
-            )
+    def _named_prompt(self, prompt: str) -> str:
+        if prompt not in self.offered_prompts:
+            names = ", ".join(self.offered_prompts)
+            raise SettingsError(f"Base prompt {prompt!r} is not offered; choose by name among: {names}.")
         return prompt
 
 

@@ -118,7 +118,7 @@ def _loop(log: RunLog, run: RunSummary, asker: _FromLog) -> Loop:
         prober=_NoDevice(),
         asker=asker,
         log=log,
-        system=system_prompt(material is not None, planner.clamps, planner.prompts),
+        system=system_prompt(planner, material is not None),
         material=material,
         feedback=Tryout(material, asker, run.settings["seed"]) if material and run.settings["feedback"] else None,
     )

@@ -105,7 +105,7 @@ async def run_features(
                 prober=prober,
                 asker=asker,
                 log=log,
-                system=system_prompt(material is not None, planner.clamps, planner.prompts),
+                system=system_prompt(planner, material is not None),
                 material=material,
                 feedback=Tryout(material, asker, config.seed) if material and config.feedback else None,
             )

@@ -15,7 +15,7 @@ from agent.llm.base import Answer, Bound, Exchange, Fault, Form, Request, Usage
 from agent.runlog import RunRow
 from agent.schema import Outcome, Proposal
 from probes.errors import FeatureError, InterpretError
-from probes.evidence import Evidence, ProbeRequest, Projection, ScoredToken, TokenList, Tree
+from probes.evidence import Contrast, Evidence, ProbeRequest, Projection, ScoredToken, TokenList, Tree
 from probes.presets import SubjectCard
 from probes.settings import ProbeSettings
 
@@ -107,6 +107,21 @@ def tree(definitions: Definitions, feature: int = 7, settings: ProbeSettings | N
         probabilities=tuple(probabilities),
         texts={number: text for text, number in ids.items()},
     )
+
+
+def contrasted(made: Tree, p_value: float, null: float = 0.01) -> Tree:
+    """The tree with nulls of that part of its own probabilities, but for its rarest nodes."""
+    nulls = tuple(p * null if p < 1 else 1.0 for p in made.probabilities)
+    looked_at = tuple(n if p >= 0.05 else None for n, p in zip(nulls, made.probabilities, strict=True))
+    return replace(made, contrast=Contrast(looked_at, looked_at, 0.4, p_value, 99))
+
+
+def vocabulary_list(*tokens: str, p_value: float | None = 0.01, **fields: Any) -> TokenList:
+    """Tokens that activate a feature when read alone: the first the most, each a little more than the next."""
+    found = tuple(ScoredToken(n, token, 9.0 - n / 10) for n, token in enumerate(tokens))
+    settings = ProbeSettings.parse({"vector": {"weights": "vocabulary", "scale": 2.0}})
+    z = tuple(8.0 - n / 10 for n in range(len(tokens)))
+    return TokenList(7, settings, found, threshold=3.0, z=z, p_value=p_value, n_random=99, **fields)
 
 
 def _tokens(text: str) -> Iterable[str]:

@@ -15,7 +15,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from eval.scorers import Tools, make_scorers
-from eval.scorers.base import Question, Reply, Score, Task, V, Variant, system_prompt
+from eval.scorers.base import Question, Reply, Score, Task, V, Variant
 from probes.examples import Example, ExampleKind
 from prompts import render
 
@@ -173,7 +173,6 @@ class RuleJudge:
     prompts: list[str] = field(default_factory=list)
 
     async def ask(self, question: Question[V]) -> Reply[V]:
-        assert str(question.schema.model_json_schema()["title"]) in system_prompt(question.schema)
         prompt = render(question.template, question.context).text
         self.questions.append(question)
         self.prompts.append(prompt)

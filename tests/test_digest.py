@@ -4,10 +4,10 @@ import random
 import pytest
 
 from agent.evidence.definitions import defining_part, endings, openings
-from agent.evidence.digest import CHARS_PER_TOKEN, EVIDENCE_TOKENS, digest, escaped
+from agent.evidence.digest import DEFINITIONS, LOWERED, NOUNS, RAISED, TOKENS, citable, digest, escaped
 from probes.evidence import Projection, TokenList, Tree
 from probes.settings import ProbeSettings
-from tests.fakes import DOGS, GENERIC, MIXED, scored, tree
+from tests.fakes import DOGS, MIXED, contrasted, scored, tree, vocabulary_list
 
 SETTINGS = ProbeSettings()
 
@@ -89,60 +89,86 @@ def test_a_digest_numbers_evidence_and_lines_and_goes_on_where_told() -> None:
     ]
     pieces = digest(evidence, default_scale=2.0, first=4)
     assert [piece["id"] for piece in pieces] == ["E4", "E5", "E6"]
-    assert [line["id"] for line in pieces[1]["lines"]] == ["E5.1", "E5.2"]
-    assert [line["id"] for line in [*pieces[2]["lines"], *pieces[2]["lowered"]]] == ["E6.1", "E6.2"]
-    assert pieces[0]["lines"][0] == {"id": "E4.1", "text": "a kind of dog that barks", "value": 0.5}
-    assert pieces[0]["settings"] == 'encoder (1 x the default scale), base prompt "definition"'
-
-
-def test_statistics_tell_a_flat_tree_from_a_peaked_one() -> None:
-    dogs, generic = (digest([tree(definitions)], 2.0)[0]["statistics"] for definitions in (DOGS, GENERIC))
-    assert dogs is not None
-    assert generic is not None
-    assert dogs["closed"] == pytest.approx(0.9)
-    assert dogs["covered"] == pytest.approx(0.9)
-    assert generic["first_token_bits"] > dogs["first_token_bits"] > 0
-    assert generic["openings"] > dogs["openings"] > 1
-
-
-def test_the_outline_merges_runs_of_tokens_and_shows_forks() -> None:
-    lines = digest([tree(MIXED)], 2.0)[0]["outline"]
-    assert [(line["depth"], line["text"]) for line in lines] == [
-        (0, "a"),
-        (1, ' fruit that grows\\"'),
-        (1, ' tree that grows\\"'),
-        (1, ' person who grows\\"'),
+    assert [[line["id"] for line in citable(piece)] for piece in pieces] == [
+        ["E4.1", "E4.2", "E4.3", "E4.4"],
+        ["E5.1", "E5.2"],
+        ["E6.1", "E6.2"],
+    ]
+    assert [(piece["side"], piece["settings"]) for piece in pieces[:2]] == [
+        ("encoder", 'scale 1 x the default, base prompt "definition"'),
+        ("encoder", "scale 1 x the default, exponent 1.4"),
     ]
 
 
-def test_a_wide_tree_keeps_the_most_probable_lines_of_its_outline() -> None:
-    wide = {f'w{number}"': 0.03 + number * 1e-4 for number in range(30)}
-    lines = digest([tree(wide)], 2.0)[0]["outline"]
-    assert {line["text"].rstrip('\\"') for line in lines} == {f"w{number}" for number in range(16, 30)}
+def test_ids_of_a_piece_do_not_hang_on_what_stands_beside_it() -> None:
+    one, other = tree(DOGS), tree(MIXED)
+    beside = digest([one, other], 2.0)
+    assert [beside[0], *digest([other], 2.0, first=2)] == beside
 
 
-def test_the_token_budget_holds_and_what_is_left_out_is_counted() -> None:
-    long = "x" * 200
-    evidence = [
-        tree({f'{number} {long} {long}"': 0.04 for number in range(25)}),
-        TokenList(7, SETTINGS, scored(*(f"{number}{long}" for number in range(100)))),
-        Projection(7, SETTINGS, scored(*[long] * 20), scored(*[long] * 20)),
+def test_definitions_end_soon_after_their_head_noun_and_those_that_begin_alike_are_one() -> None:
+    habits = {f'a kind of dog that barks at the {word}"': 0.2 for word in ("moon", "cat", "door")} | {'a dog"': 0.1}
+    assert [(line["text"], round(line["value"], 6)) for line in digest([tree(habits)], 2.0)[0]["lines"]] == [
+        ("a kind of dog that barks at the …", 0.6),
+        ("a dog", 0.1),
     ]
-    for tokens in (100, 500, EVIDENCE_TOKENS):
-        pieces = digest(evidence, 2.0, tokens=tokens)
-        shown = [
-            line["text"] for piece in pieces for column in ("lines", "lowered", "outline") for line in piece[column]
-        ]
-        assert sum(map(len, shown)) <= tokens * CHARS_PER_TOKEN
-    few = digest(evidence, 2.0, tokens=500)
-    assert few[0]["outline"]
-    assert few[1]["left_out"] == 25 - len(few[1]["lines"]) > 0
-    assert few[2]["left_out"] == 20 - len(few[2]["lines"]) - len(few[2]["lowered"]) > 0
+
+
+def test_a_piece_has_few_lines_whatever_the_evidence() -> None:
+    wide = {f'a w{"abcdefghijklmnopqrstuvwxyz"[n]}"': 0.03 + n * 1e-4 for n in range(26)}
+    pieces = digest(
+        [
+            tree(wide),
+            TokenList(7, SETTINGS, scored(*map(str, range(100)))),
+            Projection(7, SETTINGS, scored(*"abcdefghijkl"), scored(*"abcdefghijkl")),
+        ],
+        2.0,
+    )
+    assert [line["text"] for line in pieces[0]["nouns"]] == ["wz", "wy", "wx", "ww", "wv", "wu"]
+    assert [len(citable(piece)) for piece in pieces] == [NOUNS + DEFINITIONS, TOKENS, RAISED + LOWERED]
+
+
+def test_long_texts_are_cut() -> None:
+    long = "x" * 10_000
+    pieces = digest([tree({f'a {long}"': 0.9}), TokenList(7, SETTINGS, scored(long))], 2.0)
+    assert max(len(line["text"]) for piece in pieces for line in citable(piece)) < 200
+
+
+def test_spellings_of_one_word_are_one_line_under_the_first_of_them() -> None:
+    listed = vocabulary_list(" law", "Law", " court", "LAW", " ", "  ")
+    (piece,) = digest([listed], 2.0)
+    assert [(line["text"], line["spellings"], line["z"]) for line in piece["tokens"]] == [
+        (" law", 3, 8.0),
+        (" court", 1, 7.8),
+        (" ", 1, 7.6),
+        ("  ", 1, 7.5),
+    ]
+
+
+def test_a_vocabulary_list_brings_its_threshold_its_verdict_and_its_note() -> None:
+    (piece,) = digest([vocabulary_list(" law", p_value=0.04, note="in context")], 2.0)
+    assert (piece["side"], piece["settings"], piece["threshold"], piece["note"]) == (
+        "vocabulary",
+        "",
+        3.0,
+        "in context",
+    )
+    assert piece["readout"] == {"grade": "good", "p_value": 0.04, "n_random": 99}
+
+
+@pytest.mark.parametrize(
+    ("p_value", "grade"),
+    [(0.01, "clear"), (0.02, "clear"), (0.05, "good"), (0.06, "fair"), (0.3, "weak"), (0.31, "none")],
+)
+def test_a_verdict_is_graded(p_value: float, grade: str) -> None:
+    readout = digest([contrasted(tree(DOGS), p_value)], 2.0)[0]["readout"]
+    assert readout is not None
+    assert readout["grade"] == grade
 
 
 def test_empty_evidence_is_digested() -> None:
     pieces = digest([tree({}), TokenList(7, SETTINGS, ()), Projection(7, SETTINGS, (), ())], 2.0)
-    assert [piece["lines"] for piece in pieces] == [[], [], []]
+    assert [citable(piece) for piece in pieces] == [[], [], []]
     assert digest([], 2.0) == []
 
 

@@ -1,7 +1,7 @@
 """What the terminal shows: readable, complete, and never a control character from outside."""
 
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from types import SimpleNamespace
@@ -12,9 +12,10 @@ from rich.console import Console
 
 from agent.commands.doctor import Finding
 from agent.evidence.branches import Trim
+from agent.evidence.digest import Line, digest
 from agent.runlog import CallRow, LabelRow, RunSummary
 from agent.schema import Outcome
-from agent.terminal.basis import Basis, basis_of, cited_lines, numbered
+from agent.terminal.basis import Basis, basis_of, cited_lines
 from agent.terminal.display import (
     calls_table,
     facts,
@@ -29,7 +30,7 @@ from agent.terminal.display import (
 from agent.terminal.labels import browsed_table
 from agent.terminal.outline import bar, tree_outline
 from agent.terminal.progress import progress
-from probes.evidence import Projection, ScoredToken, TokenList
+from probes.evidence import Evidence, Projection, ScoredToken, TokenList
 from probes.settings import ProbeSettings, VectorSettings
 from tests.fakes import open_door
 from tests.trees import DOG, NASTY, tree_of
@@ -191,14 +192,22 @@ def test_what_a_label_rests_on_is_what_it_cites_with_the_tokens_of_the_same_vect
         type(other)(**{**other.__dict__, "settings": decoder}),
         TokenList(121, decoder, scored([" cat"])),
     ]
-    cited = basis_of(["E1.2"], evidence, 3.8)
-    assert (cited.definition, round(cited.probability or 0, 6)) == ("a kind of hound", 0.2)
+    noun, definition = (next(line["id"] for line in lines if "hound" in line["text"]) for lines in _lines(evidence))
+    for name in (noun, definition):
+        cited = basis_of([name], evidence, 3.8)
+        assert (cited.definition, round(cited.probability or 0, 6)) == ("a kind of hound", 0.2)
     assert cited.tokens == ("dog", "hound")
     best = basis_of([], evidence, 3.8)
     assert (best.definition, best.tokens) == ("a cat", ("cat",))
     assert basis_of([], [], 3.8) == Basis()
-    lines = cited_lines(["E3.1", "E9.9", "E2.1"], numbered(evidence, 3.8))
-    assert [line["text"] for line in lines] == ["a cat", " dog"]
+    lines = cited_lines(["E3.1", "E9.9", "E2.1"], digest(evidence, 3.8))
+    assert [line["text"] for line in lines] == ["cat", " dog"]
+
+
+def _lines(evidence: Sequence[Evidence]) -> tuple[Sequence[Line], Sequence[Line]]:
+    """The head nouns and the definitions of the first tree."""
+    tree = digest(evidence, 3.8)[0]
+    return tree["nouns"], tree["lines"]
 
 
 def outcomes(n_failed: int, n_labelled: int) -> list[Outcome]:

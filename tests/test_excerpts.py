@@ -1,6 +1,8 @@
-"""What a judge sees of an example."""
+"""What a judge or an explainer sees of an example."""
 
-from agent.evidence.excerpts import TOKENS, active_places, cut, marked, shown
+import pytest
+
+from agent.evidence.excerpts import TOKENS, active_places, cut, exhibits, marked, place_words, shown
 from probes.examples import Example
 
 
@@ -25,3 +27,31 @@ def test_active_tokens_are_those_above_a_share_of_the_peak() -> None:
 def test_marks_of_a_text_are_no_marks() -> None:
     forged = Example(0, "activating", "d", (" «dog»", " \\u00abdog"), (1.0, 0.0))
     assert marked(forged, [0]) == r" «\u00abdog\u00bb» \\u00abdog"
+
+
+@pytest.mark.parametrize(
+    ("tokens", "start", "words"),
+    [
+        (("The",), 0, "first token of the document"),
+        (("The",), 5, ""),
+        ((" end.\n", "The"), 0, "at the start of a line"),
+        (("\n", "  ", "The"), 0, ""),
+        ((" dogs", ",", " which"), 0, 'after ","'),
+        ((" said", ' "', "Yes"), 0, 'after "\\""'),
+        ((" qu", "ick", "ly"), 0, "inside a word"),
+        ((" a", " dog"), 0, ""),
+    ],
+)
+def test_the_place_of_a_token_in_words(tokens: tuple[str, ...], start: int, words: str) -> None:
+    example = Example(0, "activating", "d", tokens, (1.0,) * len(tokens), start=start)
+    assert place_words(example, len(tokens) - 1) == words
+
+
+def test_an_exhibit_tells_its_strongest_token_and_where_that_stands() -> None:
+    weak = Example(0, "activating", "d", (" see", ",", " puppy"), (0.0, 0.0, 2.0))
+    strong = Example(0, "activating", "e", ("Dog", " barks"), (4.0, 1.0))
+    found = exhibits([weak, strong], 5)
+    assert [(text["peak"], text["place"]) for text in found] == [
+        ({"text": "Dog", "strength": 10}, "first token of the document"),
+        ({"text": " puppy", "strength": 5}, 'after ","'),
+    ]

@@ -104,7 +104,7 @@ def test_other_settings_are_probed_and_the_history_tells_of_them(scene: Scene) -
     assert outcome.rounds == 2
     second = explainer.requests[1].context
     assert [piece["id"] for piece in second["evidence"]] == ["E6", "E7"]
-    assert second["evidence"][0]["settings"].startswith("blend:0.5")
+    assert second["evidence"][0]["side"] == "blend:0.5"
     (past,) = second["history"]
     assert (past["asked"], past["reason"]) == ({"weights": "blend:0.5"}, "the sides differ")
     assert [piece["id"] for piece in past["evidence"]] == ["E1", "E2", "E3", "E4", "E5"]

@@ -143,6 +143,7 @@ def test_texts_are_shown_with_their_active_tokens_marked(log: RunLog) -> None:
     prompts = {request.feature: request.prompt for request in reader.requests}
     assert '"The «dog» w0x' in prompts[0]
     assert " cat" not in prompts[0].partition("Texts on which")[2]
+    assert " % of all tokens." in prompts[0]
     assert "it fired on no text that was read" in prompts[3]
     assert "none were collected of this feature" in prompts[4]
     assert "texts on which it fires" in reader.requests[0].system

@@ -8,14 +8,15 @@ import pytest
 from agent.commands.doctor import KEYS
 from agent.errors import ExplainerError
 from agent.evidence.digest import digest
+from agent.evidence.heads import head_of
 from agent.llm import EXPLAINERS, make_explainer
 from agent.llm.base import Bound, Request, Usage
-from agent.llm.heads import head_of
-from agent.llm.offline import WHEN_FLAT, WHEN_MIXED, Reading, propose
+from agent.llm.offline import CHANGES, propose
+from agent.llm.reading import Reading, akin
 from agent.schema import Proposal
-from probes.evidence import Evidence, Projection, TokenList
+from probes.evidence import Evidence, Projection, TokenList, Tree
 from probes.settings import ProbeSettings
-from tests.fakes import DOGS, GENERIC, MIXED, scored, tree
+from tests.fakes import DOGS, GENERIC, MIXED, Definitions, contrasted, scored, tree, vocabulary_list
 
 
 @pytest.mark.parametrize(
@@ -62,6 +63,10 @@ def test_a_phrase_that_breaks_off_is_not_known_to_have_ended() -> None:
     assert (broken.bounded, whole.bounded) == (False, True)
 
 
+TINY: Definitions = {'a cat that"': 0.05, 'a hat that"': 0.05}
+PEOPLE: Definitions = {'a person who runs"': 0.7}
+
+
 def context(*evidence: Evidence, last: bool = False, history: tuple[dict[str, Any], ...] = ()) -> dict[str, Any]:
     return {"evidence": digest(evidence, 2.0), "last": last, "history": [*history]}
 
@@ -70,24 +75,63 @@ def past(asked: dict[str, Any], *evidence: Evidence) -> dict[str, Any]:
     return {"evidence": digest(evidence, 2.0), "asked": asked}
 
 
+def side(definitions: Definitions, weights: str = "encoder", p_value: float | None = 0.01, null: float = 0.01) -> Tree:
+    """A tree of that side; None: not compared with random directions."""
+    settings = ProbeSettings.parse({"vector": {"weights": weights, "scale": 2.0}})
+    made = tree(definitions, settings=settings)
+    return made if p_value is None else contrasted(made, p_value, null)
+
+
+def sides(definitions: Definitions, p_value: float | None = 0.01) -> tuple[Tree, Tree]:
+    return side(definitions, "encoder", p_value), side(definitions, "decoder", p_value)
+
+
 def test_a_pure_tree_is_a_label_at_once_and_says_that_no_language_model_spoke() -> None:
-    proposal = propose(context(tree(DOGS), tree(DOGS)))
+    proposal = propose(context(*sides(DOGS)))
     assert (proposal.action, proposal.label) == ("label", "dog")
     assert proposal.confidence == pytest.approx(0.9)
     assert "Rule-based baseline" in proposal.explanation
     assert proposal.evidence[:2] == ("E1.1", "E1.2")
 
 
-def test_two_sides_that_agree_are_surer_than_one_alone() -> None:
-    both, one = (propose(context(tree(DOGS), tree(other), last=True)) for other in (DOGS, GENERIC))
-    assert (both.label, one.label) == ("dog", "dog")
-    assert both.confidence > one.confidence
+def test_a_tree_like_those_of_random_directions_is_no_label_however_well_it_reads() -> None:
+    proposal = propose(context(*sides(DOGS, p_value=0.4)))
+    assert (proposal.action, proposal.label) == ("abstain", "")
+    assert "random directions" in proposal.reason
+    assert propose(context(*sides(DOGS, p_value=0.06), last=True)).action == "abstain"
+
+
+def test_only_the_side_that_differs_is_read() -> None:
+    proposal = propose(context(side(DOGS, "encoder", 0.6), side(MIXED, "decoder", 0.01), last=True))
+    assert proposal.label == "fruit"
+
+
+def test_one_side_of_a_weaker_verdict_needs_another_voice() -> None:
+    weaker = side(DOGS, "decoder", 0.04)
+    assert propose(context(side(TINY, "encoder", 0.5), weaker, last=True)).action == "abstain"
+    assert propose(context(side(DOGS, "encoder", 0.5), weaker, last=True)).label == "dog"
+    listed = TokenList(7, ProbeSettings(), scored(" Dogs", " xyz"))
+    assert propose(context(side(TINY, "encoder", 0.5), weaker, listed, last=True)).label == "dog"
+    blend = past({"weights": "blend:0.5"}, side(DOGS, "blend:0.5", 0.04))
+    alone = context(side(TINY, "encoder", 0.5), weaker, last=True)
+    assert propose({**alone, "history": [past({}, side(TINY, p_value=0.2)), blend]}).action == "abstain"
+
+
+def test_confidence_falls_with_the_verdict() -> None:
+    found = [propose(context(*sides(DOGS, p_value), last=True)).confidence for p_value in (0.01, 0.02, 0.05)]
+    assert found == sorted(found, reverse=True)
+    assert len(set(found)) == 3
+
+
+def test_a_run_without_contrast_labels_with_less_confidence() -> None:
+    proposal = propose(context(*sides(DOGS, p_value=None)))
+    assert proposal.label == "dog"
+    assert proposal.confidence == pytest.approx(0.45)
 
 
 def test_the_word_itself_in_a_list_is_support_and_is_cited() -> None:
-    settings = ProbeSettings()
-    listed = TokenList(7, settings, scored(" Fruit", " xyz"))
-    without, with_list = (propose(context(tree(MIXED), *more, last=True)) for more in ((), (listed,)))
+    listed = TokenList(7, ProbeSettings(), scored(" Fruit", " xyz"))
+    without, with_list = (propose(context(side(MIXED), *more, last=True)) for more in ((), (listed,)))
     assert with_list.confidence > without.confidence
     assert "E2.1" in with_list.evidence
     assert "E2.1" not in without.evidence
@@ -95,50 +139,95 @@ def test_the_word_itself_in_a_list_is_support_and_is_cited() -> None:
 
 def test_a_flat_tree_asks_for_each_setting_once_and_then_abstains() -> None:
     history: tuple[dict[str, Any], ...] = ()
-    for change in WHEN_FLAT:
-        proposal = propose(context(tree(GENERIC), history=history))
+    for change in CHANGES:
+        proposal = propose(context(side(GENERIC), history=history))
         assert (proposal.action, proposal.settings) == ("probe", change)
-        history += (past(change.model_dump(exclude_none=True), tree(GENERIC)),)
-    proposal = propose(context(tree(GENERIC), history=history))
+        history += (past(change.model_dump(exclude_none=True), side(GENERIC)),)
+    proposal = propose(context(side(GENERIC), history=history))
     assert proposal.action == "abstain"
     assert "Rule-based baseline" in proposal.reason
 
 
-def test_a_mixed_tree_asks_for_a_blend_and_settles_in_the_last_round() -> None:
-    evidence = (tree(MIXED), tree(MIXED))
-    assert propose(context(*evidence)).settings == WHEN_MIXED[0]
-    assert propose(context(*evidence, last=True)).label == "fruit"
+def test_a_mixed_tree_looks_again_and_settles_in_the_last_round() -> None:
+    assert propose(context(*sides(MIXED))).settings == CHANGES[0]
+    assert propose(context(*sides(MIXED), last=True)).label == "fruit"
 
 
 def test_an_even_tie_is_no_label() -> None:
     tie = {'a fruit that"': 0.45, 'a tree that"': 0.45}
-    assert propose(context(tree(tie), last=True)).action == "abstain"
+    assert propose(context(side(tie), last=True)).action == "abstain"
 
 
 def test_the_best_round_wins_whichever_it_was() -> None:
-    earlier = past({"weights": "blend:0.5"}, tree(DOGS))
-    proposal = propose(context(tree(MIXED), history=(earlier,)))
+    earlier = past({"weights": "blend:0.5"}, side(DOGS))
+    proposal = propose(context(side(MIXED), history=(earlier,)))
     assert (proposal.action, proposal.label) == ("label", "dog")
 
 
 def test_broad_heads_need_twice_the_mass() -> None:
-    people = {'a person who runs"': 0.55}
-    dogs = {'a dog who runs"': 0.55}
-    assert propose(context(tree(people), last=True)).action == "abstain"
-    assert propose(context(tree(dogs), last=True)).action == "label"
+    assert propose(context(side({'a person who runs"': 0.55}), last=True)).action == "abstain"
+    assert propose(context(side({'a dog who runs"': 0.55}), last=True)).action == "label"
 
 
 def test_a_phrase_cut_off_counts_only_with_a_whole_one_beside_it() -> None:
-    assert propose(context(tree({"a small": 0.9}), last=True)).action == "abstain"
-    assert propose(context(tree({"a dog": 0.6, 'a dog that"': 0.3}), last=True)).confidence == pytest.approx(0.9)
+    assert propose(context(side({"a small": 0.9}), last=True)).action == "abstain"
+    assert propose(context(side({"a dog": 0.6, 'a dog that"': 0.3}), last=True)).confidence == pytest.approx(0.9)
 
 
-def test_confidence_rises_with_mass_and_falls_with_the_runner_up() -> None:
-    def confidence(first: float, second: float) -> float:
-        return Reading([], strength=first, second_strength=second).confidence
+def test_certainty_rises_with_mass_and_falls_with_the_runner_up() -> None:
+    def certainty(first: float, second: float) -> float:
+        return Reading(strength=first, second_strength=second).certainty
 
-    assert confidence(1.0, 0.0) == 1.0
-    assert confidence(0.8, 0.1) > confidence(0.7, 0.1) > confidence(0.7, 0.3)
+    assert certainty(1.0, 0.0) == 1.0
+    assert certainty(0.8, 0.1) > certainty(0.7, 0.1) > certainty(0.7, 0.3)
+
+
+def test_the_vocabularys_tree_is_read_before_the_others() -> None:
+    proposal = propose(context(side(MIXED, "vocabulary", 0.01), *sides(DOGS), last=True))
+    assert proposal.label == "fruit"
+
+
+def test_without_a_verdict_of_its_own_the_vocabularys_tree_counts_where_its_list_differs_and_agrees() -> None:
+    unsure, agreeing = side(DOGS, "vocabulary", 0.2), vocabulary_list(" dogs", " leash", " barking", p_value=0.01)
+    assert propose(context(unsure, agreeing, last=True)).label == "dog"
+    for listed in (vocabulary_list(" dogs", p_value=0.2), vocabulary_list(" court", " judge", p_value=0.01)):
+        assert propose(context(unsure, listed, last=True)).action == "abstain"
+
+
+def test_a_generic_noun_gives_way_to_the_word_that_the_list_is_made_of() -> None:
+    listed = vocabulary_list(" lawyers", " law", " LAWS", " court")
+    proposal = propose(context(side(PEOPLE, "vocabulary"), listed))
+    assert (proposal.action, proposal.label) == ("label", "law")
+    assert "E2.2" in proposal.evidence
+    spelt = vocabulary_list(" court", "Law", " law", " LAW", " judge")
+    assert propose(context(side(PEOPLE, "vocabulary"), spelt)).label == "law"
+    assert propose(context(side(DOGS, "vocabulary"), listed)).label == "dog"
+    common = side({'a tool that"': 0.9}, "vocabulary", 0.01, null=0.9)
+    assert propose(context(common, listed)).label == "law"
+
+
+def test_a_list_like_those_of_random_directions_gives_no_word() -> None:
+    for p_value in (0.3, None):
+        listed = vocabulary_list(" lawyers", " law", " LAWS", p_value=p_value)
+        assert propose(context(side(PEOPLE, "vocabulary", 0.3), listed, last=True)).action == "abstain"
+    mixed = vocabulary_list(" lawyers", " law", " court", " judge")
+    assert propose(context(side(PEOPLE, "vocabulary", 0.3), mixed, last=True)).action == "abstain"
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "alike"),
+    [
+        ("law", "lawyers", True),
+        ("enabled", "enabling", True),
+        ("dog", "dogs", True),
+        ("a", "an", False),
+        ("place", "location", False),
+        ("present", "prepared", False),
+        ("", "law", False),
+    ],
+)
+def test_words_that_begin_alike_are_forms_of_one(one: str, other: str, alike: bool) -> None:
+    assert akin(one, other) == akin(other, one) == alike
 
 
 def test_nothing_at_all_is_an_abstention() -> None:
@@ -151,7 +240,7 @@ def test_the_exchange_is_logged_as_what_it_is() -> None:
     request = Request(7, 1, "explain", 0, "", "", "explain", "", context(tree(DOGS)))
     answer = asyncio.run(make_explainer("offline").answer(request))
     assert answer.proposal == Proposal.model_validate_json(answer.exchange.response)
-    assert (answer.exchange.provider, answer.exchange.model, answer.exchange.cost_usd) == ("offline", "rules-1", 0.0)
+    assert (answer.exchange.provider, answer.exchange.model, answer.exchange.cost_usd) == ("offline", "rules-2", 0.0)
     assert (answer.exchange.usage, answer.exchange.form, answer.exchange.fault) == (Usage(), None, None)
 
 

@@ -113,9 +113,17 @@ def test_a_clamped_wish_that_was_granted_before_is_refused() -> None:
     assert PLANNER.next(7, SettingsChange(scale=11), first.requests).refusal
 
 
-def test_only_base_prompts_that_are_offered_are_granted() -> None:
-    planner = Planner(PROBE, ("encoder",), 2.0, prompts=("definition", "chat-few"))
-    first = planner.first(7).requests
-    granted = planner.next(7, SettingsChange(prompt="chat-few"), first).requests
-    assert [request.settings.tree.prompt for request in granted] == ["chat-few"]
-    assert "definition, chat-few" in planner.next(7, SettingsChange(prompt="list"), first).refusal
+def test_a_base_prompt_that_is_not_offered_is_refused_with_those_that_are() -> None:
+    planner = Planner(PROBE, ("encoder",), 2.0, offered_prompts=("definition", "word"))
+    assert planner.next(7, SettingsChange(prompt="word"), ()).refusal == ""
+    refusal = planner.next(7, SettingsChange(prompt="meaning"), ()).refusal
+    assert "'meaning'" in refusal
+    assert "definition, word." in refusal
+
+
+def test_a_sweep_can_occur_where_something_is_to_be_found_or_agreement_is_told() -> None:
+    auto = ProbeSettings.parse({"vector": {"scale": "auto"}})
+    assert not PLANNER.sweeps
+    assert Planner(auto, ("encoder",), 2.0).sweeps
+    assert Planner(PROBE, ("auto",), 2.0).sweeps
+    assert Planner(PROBE, ("encoder",), 2.0, agreement=True).sweeps

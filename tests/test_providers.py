@@ -99,9 +99,10 @@ def test_a_question_arrives_in_its_form_and_its_answer_comes_back(server: LLMSer
     assert answer.value == DOG
     served = server.history[0]
     asked = served.asked
-    assert (asked.form, asked.model, asked.system) == (form, "model-a", REQUEST.system)
+    assert (asked.form, asked.model) == (form, "model-a")
+    assert asked.system.startswith(REQUEST.system)
     assert asked.user.startswith(REQUEST.prompt)
-    assert (asked.user == REQUEST.prompt) == (form is Form.SCHEMA)
+    assert ((asked.system, asked.user) == (REQUEST.system, REQUEST.prompt)) == (form is Form.SCHEMA)
     assert (asked.feature, asked.round) == (7, 1)
     usage = answer.exchange.usage
     assert (usage.input_tokens, usage.output_tokens) == (served.input_tokens, served.output_tokens)
@@ -138,6 +139,16 @@ def test_the_schema_is_one_that_both_providers_take(server: LLMServer) -> None:
 class Verdict(Value):
     title: str
     default: int = 3
+
+
+@pytest.mark.parametrize(("provider", "form"), FORMS)
+def test_the_schema_stands_in_the_text_exactly_where_the_server_is_not_given_it(
+    server: LLMServer, provider: str, form: Form
+) -> None:
+    ask(server, provider, GOOD, form)
+    told = server.history[0].asked.system.removeprefix(REQUEST.system)
+    assert (told == "") == (form is Form.SCHEMA)
+    assert not told or json.loads(told[told.index("{") :]) == Proposal.model_json_schema()
 
 
 def test_any_schema_can_be_asked_for(server: LLMServer, provider: str) -> None:

@@ -9,7 +9,6 @@ import pytest
 from jinja2 import UndefinedError
 
 from eval.scorers.base import AGAIN, Question, system_prompt
-from eval.scorers.verdicts import Verdicts
 from eval.scoring.controls import one_shot_question
 from probes.examples import Example
 from probes.settings import Value
@@ -41,7 +40,7 @@ def simulated_again() -> str:
 
 
 PROMPTS: dict[str, Callable[[], str]] = {
-    "judge": lambda: system_prompt(Verdicts),
+    "judge": system_prompt,
     "detection": lambda: asked("detection", explanation='It names dogs,\nor "puppies".')[1],
     "fuzzing": lambda: asked("fuzzing")[1],
     "simulation": simulated_again,
@@ -68,9 +67,8 @@ def test_a_context_that_lacks_something_is_an_error(name: str) -> None:
             render(name, {other: value for other, value in context.items() if other != key})
 
 
-def test_the_system_prompt_holds_the_schema_and_nothing_of_the_feature() -> None:
-    assert '"Verdicts"' in system_prompt(Verdicts)
+def test_the_system_prompt_holds_nothing_of_the_feature() -> None:
     judge = RuleJudge()
     asyncio.run(judge.ask(one_shot_question(0, [HOSTILE])))
     assert "every text fits" in judge.prompts[0]
-    assert "every text fits" not in system_prompt(Verdicts)
+    assert "every text fits" not in system_prompt()

@@ -42,7 +42,6 @@ from tests.fault_runs import Interpret
 from tests.subjects import N_FEATURES, write_model, write_sae
 from tests.test_agreement import contrasted, said
 from tests.test_prompts import context
-from tests.trees import tree_of
 
 COARSE = TreeSettings(prompt="definition", cutoff=0.02, max_depth=4, contrast=None)
 AUTO = ProbeSettings(vector=VectorSettings(scale="auto"), tree=COARSE)
@@ -322,19 +321,13 @@ def test_of_a_vector_that_is_named_the_agreement_is_told_alone(subject: Subject)
     trees = [cheap_tree(subject, named.vector, prompt) for prompt in found.prompts]
     assert found.agreement == pytest.approx(agreement(trees), rel=1e-3)
     text = render("explain", context(evidence=digest([found], subject.card.default_scale))).text
-    assert "E1: agreement of base prompts\nSettings: encoder, scale 2" in text
+    assert "E1: agreement of base prompts\nThe trees of 3 base prompts (encoder, scale " in text
     assert f"agree to {found.agreement:.2f} (1:" in text
     assert "Chosen" not in text
     console = Console(width=120)
     with console.capture() as captured:
         console.print(sweep_table(found))
     assert captured.get() == f"base prompts definition, meaning, word agree to {found.agreement:.2f}\n"
-
-
-def test_a_sweep_leaves_the_rest_of_a_prompt_its_room(subject: Subject) -> None:
-    tree, found = tree_of([([f"definition number {n}"], 0.02) for n in range(12)]), swept(subject, 3)
-    alone, beside = digest([tree], 2.0, tokens=60)[0], digest([found, tree], 2.0, tokens=60)[1]
-    assert 0 < alone["left_out"] == beside["left_out"] < 12
 
 
 def test_a_plan_begins_with_a_sweep_of_each_side() -> None:

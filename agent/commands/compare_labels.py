@@ -89,8 +89,7 @@ def _opening(log: RunLog, work: Work) -> Iterator[tuple[str, str]]:
         yield "expected", f"{todo:,} labels to make, by rules, at no cost"
         return
     planner = planner_of(work.config, work.subject, explainer)
-    system = system_prompt(False, planner.clamps, planner.prompts)
-    expected = estimate(explainer, system, todo, work.config.rounds)
+    expected = estimate(explainer, system_prompt(planner), todo, work.config.rounds)
     yield "expected", f"{todo:,} labels to make: {expected}; what scorers ask comes on top"
     if work.config.budget_usd is not None or work.config.budget_tokens is not None:
         yield "budget", f"a share of 1/{len(work.names)} for labels and scores of each setting"

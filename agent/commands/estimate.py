@@ -1,6 +1,6 @@
 """What a run will ask for, before anything is asked: calls, tokens and dollars, from one round a feature to all.
 
-A rough figure, and said to be one: the evidence is not made yet, so its share is the room that a prompt gives it.
+A rough figure, and said to be one: the evidence is not made yet, so its share is what a round's usually takes.
 """
 
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from agent.errors import ExplainerError
 from agent.evidence.digest import CHARS_PER_TOKEN, EVIDENCE_TOKENS
 from agent.llm.base import Explainer, Usage
 
-FRAME_TOKENS = 500
+FRAME_TOKENS = 200
 """What a prompt holds besides its evidence, about: headings, the history of earlier rounds."""
 ANSWER_TOKENS = 250
 """What an answer takes without thinking, about."""

@@ -14,10 +14,11 @@ from agent.commands.choosing import Wanted, choose
 from agent.comparisons import ClassRow
 from agent.errors import LogError
 from agent.evidence.branches import Trim
+from agent.evidence.digest import digest
 from agent.runlog import LabelRow, RunLog, RunSummary
 from agent.store.browsing import BrowsedLabel
 from agent.store.reviews import ReviewRow, latest_verdict, verdicts
-from agent.terminal.basis import cited_lines, numbered
+from agent.terminal.basis import cited_lines
 from agent.terminal.display import (
     calls_table,
     console,
@@ -169,7 +170,7 @@ def _review_line(review: ReviewRow) -> tuple[str, str]:
 
 
 def _print_citations(screen: Console, rows: Sequence[LabelRow], evidence: Sequence[Evidence], scale: float) -> None:
-    lines = cited_lines(rows[0].evidence, numbered(evidence, scale)) if rows else []
+    lines = cited_lines(rows[0].evidence, digest(evidence, scale)) if rows else []
     if lines:
         screen.print(
             facts(

@@ -14,9 +14,10 @@ from rich.text import Text
 from agent.commands.choosing import EVERYTHING, Wanted, choose
 from agent.commands.reviewer import reviewer_name
 from agent.errors import LogError, ServeError
+from agent.evidence.digest import digest
 from agent.runlog import LabelRow, Review, RunLog, RunSummary
 from agent.store.reviews import verdicts
-from agent.terminal.basis import basis_of, cited_lines, numbered
+from agent.terminal.basis import basis_of, cited_lines
 from agent.terminal.display import console, facts, feature_scores_table
 from probes.errors import InterpretError
 
@@ -90,7 +91,7 @@ class _Session:
         evidence = [piece for pieces in self.log.evidence_rounds(row.run_id, row.feature).values() for piece in pieces]
         scale = float(self.run.subject["default_scale"])
         basis = basis_of(row.evidence, evidence, scale)
-        lines = cited_lines(row.evidence, numbered(evidence, scale))[:_DEFINITIONS]
+        lines = cited_lines(row.evidence, digest(evidence, scale))[:_DEFINITIONS]
         said = [
             ("feature", f"{row.feature}, {place}"),
             ("label", row.label if row.status == "labelled" else f"({row.status}) {row.reason}"),

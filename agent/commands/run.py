@@ -194,7 +194,7 @@ def _expected_lines(
 ) -> Iterator[tuple[str, str]]:
     """Calls, tokens and dollars, where there is a server that will charge for them."""
     if explainer.forms:
-        system = system_prompt(config.evidence == "examples", planner.clamps, planner.prompts)
+        system = system_prompt(planner, config.evidence == "examples")
         questions = 1 + TRYOUT_QUESTIONS * config.feedback
         expected = estimate(explainer, system, n_features, config.rounds, questions)
         yield "expected", f"{expected}{budget_words(config)}"

@@ -5,8 +5,7 @@ Trees have thousands of nodes: texts are joined for those alone that may be show
 """
 
 import heapq
-import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from probes.evidence import Contrast, Tree
@@ -32,6 +31,8 @@ class Opening:
     text: str
     share: float
     closed: bool
+    null: float | None = None
+    """Its share after ghosts that say nothing, where it is one of those `compared`."""
 
 
 @dataclass(frozen=True)
@@ -91,26 +92,32 @@ def openings(part: Tree, floor: float) -> list[Opening]:
 
     The shares sum to 1, largest first. What the tree's cutoff and top-k lost stays with the last node that is known.
     """
-    share: dict[int, float] = {}
-    for node, probability in enumerate(part.probabilities):
-        if probability < floor:
-            continue
-        share[node] = probability
+    nodes = [node for node, probability in enumerate(part.probabilities) if probability >= floor]
+    own = _own(part, nodes, part.probabilities)
+    return [Opening(text, share, closed) for (text, closed), share in _by_text(part, own)]
+
+
+def compared(part: Tree) -> list[Opening]:
+    """The same among the nodes that were looked at after ghosts that say nothing, with the null's shares.
+
+    Both columns sum to 1. Nothing for a tree without contrast.
+    """
+    if part.contrast is None:
+        return []
+    nulls = {node: null for node, null in enumerate(part.contrast.null) if null is not None}
+    null = dict(_by_text(part, _own(part, list(nulls), nulls)))
+    own = _by_text(part, _own(part, list(nulls), part.probabilities))
+    return [Opening(text, share, closed, null[text, closed]) for (text, closed), share in own]
+
+
+def _own(part: Tree, nodes: Sequence[int], column: Mapping[int, float] | Sequence[float]) -> dict[int, float]:
+    """What is left of each of the `nodes`, parents first, when those below it have had theirs."""
+    own: dict[int, float] = {}
+    for node in nodes:
+        own[node] = column[node]
         if node:
-            share[part.parents[node]] -= probability
-    return [Opening(text, max(rest, 0.0), closed) for (text, closed), rest in _by_text(part, share)]
-
-
-def closed_share(part: Tree) -> float:
-    """The probability that reached a closing quote."""
-    closing = _closing_ids(part)
-    columns = zip(part.token_ids, part.probabilities, strict=True)
-    return sum(probability for token_id, probability in columns if token_id in closing)
-
-
-def entropy_bits(shares: Iterable[float]) -> float:
-    """Shannon entropy of shares that sum to 1."""
-    return sum(-share * math.log2(share) for share in shares if share > 0)
+            own[part.parents[node]] -= column[node]
+    return {node: max(rest, 0.0) for node, rest in own.items()}
 
 
 def _of_nodes(contrast: Contrast, nodes: Sequence[int]) -> Contrast:

@@ -3,6 +3,7 @@
 Texts and tokens are hostile until they went through here. Knows no template and no scorer.
 """
 
+import unicodedata
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import TypedDict
@@ -33,6 +34,17 @@ class Exhibit(TypedDict):
     text: str
     tokens: list[ActiveToken]
     """The marked ones."""
+    peak: ActiveToken
+    place: str
+    """Where the peak stands, in words; empty where that says nothing."""
+
+
+class Shown(TypedDict):
+    """The texts of one feature that an explainer sees."""
+
+    texts: list[Exhibit]
+    density: float | None
+    """Share of tokens on which the feature activates; None where that is not known."""
 
 
 def exhibits(examples: Sequence[Example], most: int) -> list[Exhibit]:
@@ -47,11 +59,31 @@ def exhibits(examples: Sequence[Example], most: int) -> list[Exhibit]:
 def exhibit(example: Example, top: float) -> Exhibit:
     """A text with its active tokens marked, and how strongly each fires in tenths of `top`."""
     places = active_places(example)
-    tokens: list[ActiveToken] = [
-        {"text": escaped(example.tokens[place], TOKEN_CHARS), "strength": round(10 * example.activations[place] / top)}
-        for place in places
-    ]
-    return {"text": marked(example, places), "tokens": tokens}
+    peak = example.activations.index(example.peak)
+    return {
+        "text": marked(example, places),
+        "tokens": [_active(example, place, top) for place in places],
+        "peak": _active(example, peak, top),
+        "place": place_words(example, peak),
+    }
+
+
+def place_words(example: Example, place: int) -> str:
+    """Where a token stands, as far as features care: `first token of the document`, `after ","`, `inside a word`."""
+    if place == 0:
+        return "first token of the document" if example.start == 0 else ""
+    before, token = example.tokens[place - 1], example.tokens[place]
+    if before.rstrip(" \t").endswith("\n"):
+        return "at the start of a line"
+    sign = before.rstrip()[-1:]
+    if sign and unicodedata.category(sign).startswith("P"):
+        return f'after "{escaped(sign)}"'
+    return "inside a word" if before[-1:].isalpha() and token[:1].isalpha() else ""
+
+
+def _active(example: Example, place: int, top: float) -> ActiveToken:
+    text = escaped(example.tokens[place], TOKEN_CHARS)
+    return {"text": text, "strength": round(10 * example.activations[place] / top)}
 
 
 def cut(example: Example) -> Example:

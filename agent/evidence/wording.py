@@ -38,8 +38,17 @@ def phrase_words(text: str, most: int = 80) -> str:
 
 def vector_words(settings: VectorSettings) -> str:
     """`encoder, scale 3.8, no centroid, pca 0.1+0.05`: what the vector was made of."""
+    return ", ".join([_weights_words(settings), *place_words(settings)])
+
+
+def _weights_words(settings: VectorSettings) -> str:
     own = settings.is_vocabulary and settings.ghost_tokens != GHOST_TOKENS
-    parts = [f"{settings.weights} of {settings.ghost_tokens} tokens" if own else settings.weights]
+    return f"{settings.weights} of {settings.ghost_tokens} tokens" if own else settings.weights
+
+
+def place_words(settings: VectorSettings) -> list[str]:
+    """Whatever is said of a vector besides its weights, an item each."""
+    parts: list[str] = []
     if settings.adapter is not None:
         parts.append(f"adapter {printable(str(settings.adapter))}")
     if settings.scale is not None:
@@ -48,7 +57,7 @@ def vector_words(settings: VectorSettings) -> str:
         parts.append("centroid auto" if settings.centroid else "no centroid")
     if any(settings.pca):
         parts.append("pca " + ("+".join(f"{weight:g}" for weight in settings.components) or "auto"))
-    return ", ".join(parts)
+    return parts
 
 
 _VERDICTS: dict[Verdict, str] = {

@@ -9,7 +9,7 @@ import anthropic
 from agent.llm.base import Fault, Form, Request, Usage
 from agent.llm.bodies import at, items_at, printable, text_at, tokens_at
 from agent.llm.faults import Failure
-from agent.llm.hosted import CHECK_S, JSON_ALONE, Hosted, Reading
+from agent.llm.hosted import CHECK_S, Hosted, Reading, worded
 from agent.llm.wire import LIMITS, RawResponse, Response, timeout
 from probes.settings import Value
 
@@ -44,11 +44,11 @@ class Anthropic(Hosted):
             output["format"] = {"type": "json_schema", "schema": self._schema(request.schema)}
         if self.effort is not None:
             output["effort"] = self.effort
-        prompt = request.prompt if form is Form.SCHEMA else request.prompt + JSON_ALONE
+        system, prompt = worded(request, form)
         return self._client.messages.with_streaming_response.create(
             model=self.model,
             max_tokens=self.answer_tokens,
-            system=[{"type": "text", "text": request.system, "cache_control": {"type": "ephemeral"}}],
+            system=[{"type": "text", "text": system, "cache_control": {"type": "ephemeral"}}],
             messages=[{"role": "user", "content": prompt}],
             output_config=output or anthropic.omit,
         )

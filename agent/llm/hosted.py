@@ -9,7 +9,7 @@ import time
 from abc import ABC, abstractmethod
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 from urllib.parse import urlsplit
 
 from agent.errors import ExplainerError
@@ -26,10 +26,30 @@ from probes.settings import Value
 ADDED_TOKENS = 2000
 """The most that a provider adds to a request of its own: wrapping of messages, instructions for a schema."""
 CHECK_S = 10.0
+SCHEMA = "\n\nAnswer with one JSON object of this schema:\n\n"
+"""Stands between a system prompt and the schema where the form does not hold the model to it."""
 JSON_ALONE = "\n\nAnswer with the JSON object alone: no other text, no code fence."
-"""Closes a question whose form does not hold the model to JSON by itself."""
+"""Closes such a question."""
 _NAMED_MODELS = 5
 _NAME_CHARS = 200
+
+
+class Wording(NamedTuple):
+    """A request as it is sent."""
+
+    system: str
+    prompt: str
+
+
+def worded(request: Request, form: Form) -> Wording:
+    """The request's texts, and the schema of its answer where the form does not give that to the server apart.
+
+    The schema goes behind the system prompt, which many requests share, so that a provider's cache can keep both.
+    """
+    if form is Form.SCHEMA:
+        return Wording(request.system, request.prompt)
+    schema = json.dumps(request.schema.model_json_schema(), separators=(",", ":"))
+    return Wording(request.system + SCHEMA + schema, request.prompt + JSON_ALONE)
 
 
 @dataclass(frozen=True)
@@ -107,7 +127,7 @@ class Hosted(ABC):
 
     def bound(self, request: Request) -> Bound:
         """A token is at least one byte, so that what is sent has no more tokens than bytes."""
-        sent = request.system + request.prompt + JSON_ALONE + json.dumps(self._schema(request.schema))
+        sent = "".join(worded(request, Form.TEXT)) + json.dumps(self._schema(request.schema))
         input_tokens = len(sent.encode("utf-8", "replace")) + ADDED_TOKENS
         cost = highest_cost_usd(self.provider, self.address, self.model, input_tokens, self.answer_tokens)
         return Bound(input_tokens + self.answer_tokens, cost)

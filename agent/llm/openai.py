@@ -10,7 +10,7 @@ import openai
 from agent.llm.base import Fault, Form, Request, Usage
 from agent.llm.bodies import at, printable, text_at, tokens_at
 from agent.llm.faults import Failure
-from agent.llm.hosted import CHECK_S, JSON_ALONE, Hosted, Reading
+from agent.llm.hosted import CHECK_S, Hosted, Reading, worded
 from agent.llm.wire import LIMITS, RawResponse, Response, timeout
 from probes.settings import Value
 
@@ -42,10 +42,10 @@ class OpenAI(Hosted):
             self._client = openai.AsyncOpenAI(
                 **self._access(), max_retries=0, timeout=timeout(self.timeout_s), http_client=http
             )
-        prompt = request.prompt if form is Form.SCHEMA else request.prompt + JSON_ALONE
+        system, prompt = worded(request, form)
         return self._client.chat.completions.with_streaming_response.create(
             model=self.model,
-            messages=[{"role": "system", "content": request.system}, {"role": "user", "content": prompt}],
+            messages=[{"role": "system", "content": system}, {"role": "user", "content": prompt}],
             **self._options(request, form),
         )
 

@@ -6,7 +6,7 @@ Knows the evidence and the ids its lines have; nothing of tables.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from agent.evidence.digest import EVIDENCE_TOKENS, Line, Piece, digest
+from agent.evidence.digest import Line, Piece, citable, digest
 from agent.evidence.wording import phrase_words
 from probes.evidence import Evidence, TokenList, Tree
 
@@ -27,24 +27,24 @@ def basis_of(cited: Sequence[str], evidence: Sequence[Evidence], default_scale: 
 
     `evidence` is all of a feature's, round after round, in the order in which its lines were numbered.
     """
-    pieces = numbered(evidence, default_scale)
+    pieces = digest(evidence, default_scale)
     trees = [(piece, tree) for piece, tree in zip(pieces, evidence, strict=True) if isinstance(tree, Tree)]
-    lines = [(line, tree) for piece, tree in trees for line in piece["lines"]]
+    lines = [(_rank(line, piece, cited), line, tree) for piece, tree in trees for line in piece["lines"]]
     if not lines:
         return Basis(tokens=_nearest(evidence, None))
-    rank = {name: place for place, name in enumerate(cited)}
-    line, tree = min(lines, key=lambda pair: (rank.get(pair[0]["id"], len(rank)), -pair[0]["value"]))
+    _, line, tree = min(lines, key=lambda item: (item[0], -item[1]["value"]))
     return Basis(line["text"], line["value"], _nearest(evidence, tree))
 
 
-def numbered(evidence: Sequence[Evidence], default_scale: float) -> list[Piece]:
-    """The pieces of evidence with the ids that explainers cite, none left out for want of room."""
-    return digest(evidence, default_scale, tokens=EVIDENCE_TOKENS * max(len(evidence), 1))
+def _rank(line: Line, piece: Piece, cited: Sequence[str]) -> int:
+    """Where a definition stands among what is cited: itself, or the head noun that it holds."""
+    names = {line["id"], *(noun["id"] for noun in piece["nouns"] if noun["text"] in line["text"].lower().split())}
+    return next((place for place, name in enumerate(cited) if name in names), len(cited))
 
 
 def cited_lines(cited: Sequence[str], pieces: Sequence[Piece]) -> list[Line]:
     """The lines with these ids, in the order of the citation."""
-    lines = {line["id"]: line for piece in pieces for line in [*piece["lines"], *piece["lowered"]]}
+    lines = {line["id"]: line for piece in pieces for line in citable(piece)}
     return [lines[name] for name in cited if name in lines]
 
 

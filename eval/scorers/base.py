@@ -5,7 +5,6 @@ cannot be used leaves its items unscored, with the reason; it never counts as a 
 """
 
 import asyncio
-import json
 from collections import Counter
 from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -197,9 +196,9 @@ def drawn(examples: Sequence[Example], k: int, rng: np.random.Generator) -> list
     return [examples[place] for place in rng.permutation(len(examples))[:k]]
 
 
-def system_prompt(schema: type[Value]) -> str:
-    """What stands before every question with this schema."""
-    return render("judge", {"schema": json.dumps(schema.model_json_schema(), separators=(",", ":"))}).text
+def system_prompt() -> str:
+    """What stands before every question."""
+    return render("judge", {}).text
 
 
 async def together(calls: Iterable[Coroutine[Any, Any, R]]) -> list[R]:

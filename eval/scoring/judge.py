@@ -31,7 +31,7 @@ class LoggedJudge:
             round=self.round,
             purpose=question.purpose,
             item=question.item,
-            system=system_prompt(question.schema),
+            system=system_prompt(),
             prompt=rendered.text,
             template=rendered.template,
             template_hash=rendered.hash,

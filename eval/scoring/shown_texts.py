@@ -11,7 +11,7 @@ import numpy as np
 
 from agent.calls.asking import Asking
 from agent.evidence.digest import escaped
-from agent.evidence.excerpts import Exhibit, exhibits
+from agent.evidence.excerpts import Shown, exhibits
 from agent.runlog import RunLog
 from agent.schema import Check, Proposal
 from eval.scorers.base import Item, Task, drawn
@@ -20,7 +20,7 @@ from eval.scorers.verdicts import BATCH
 from eval.scoring.judge import LoggedJudge
 from probes.examples import Example
 
-SHOWN_TEXTS = 12
+SHOWN_TEXTS = 10
 """In a prompt."""
 TRIED_TEXTS = 10
 """That fire the feature, and as many that do not, on which a label is tried out."""
@@ -38,10 +38,13 @@ class ShownTexts:
     log: RunLog
     corpus_id: int
 
-    def texts(self, feature: int) -> list[Exhibit] | None:
+    def texts(self, feature: int) -> Shown | None:
         """For a prompt; None where the feature was not looked at."""
         found = self.log.collected(self.corpus_id, feature, "shown", ["activating"])
-        return None if found is None else exhibits(list(found.examples), SHOWN_TEXTS)
+        if found is None:
+            return None
+        density = None if found.activity is None else found.activity.frequency
+        return {"texts": exhibits(list(found.examples), SHOWN_TEXTS), "density": density}
 
     def examples(self, feature: int) -> tuple[list[Example], list[Example]]:
         """Those that fire the feature, and random ones that do not."""

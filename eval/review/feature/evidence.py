@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 
-from agent.evidence.digest import Line
+from agent.evidence.digest import Line, digest
 from agent.evidence.wording import (
     agreement_words,
     folded,
@@ -18,7 +18,7 @@ from agent.evidence.wording import (
     token_words,
     vector_words,
 )
-from agent.terminal.basis import cited_lines, numbered
+from agent.terminal.basis import cited_lines
 from eval.review.trees import Outline, outline, readout
 from probes.evidence import Evidence, Projection, ScoredToken, Sweep, SweepPoint, TokenList, Tree
 
@@ -148,7 +148,7 @@ def shown(rounds: Mapping[int, Sequence[Evidence]]) -> Shown:
 
 def citations(cited: Sequence[str], rounds: Mapping[int, Sequence[Evidence]], default_scale: float) -> list[Line]:
     """The lines of evidence that a label rests on, escaped as the explainer saw them."""
-    return cited_lines(cited, numbered([item for pieces in rounds.values() for item in pieces], default_scale))
+    return cited_lines(cited, digest([item for pieces in rounds.values() for item in pieces], default_scale))
 
 
 def list_bars(listed: TokenList) -> tuple[TokenBar, ...]:

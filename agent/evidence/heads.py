@@ -1,6 +1,6 @@
 """The head noun of a definition, by rules of general English: "a breed of dog that barks" -> "dog".
 
-Knows function words and light nouns only: no subject, no lexicon, no evidence.
+Knows function words and light nouns only: no subject, no lexicon, no explainer.
 """
 
 import re
@@ -61,33 +61,49 @@ class Head:
     word: str
     bounded: bool
     """Whether the noun phrase is known to end there; else the text broke off and more of the phrase may follow."""
+    end: int
+    """Words and signs of the definition up to the end of the noun phrase."""
 
 
 def head_of(text: str, closed: bool) -> Head | None:
     """The head of a definition that may break off (`closed` False), in lower case; None where it has none yet."""
     words = [word.lower() for word in _WORD.findall(text)]
     if words[:1] == ["to"]:
-        return _infinitive(words[1:], closed)
-    for phrase, bounded, light in _phrases(words):
+        return _infinitive(words, closed)
+    for phrase, bounded, light, end in _phrases(words):
         if light:
             continue
         if not phrase:
             return None
         word = phrase[-2] if len(phrase) > 1 and phrase[-1] in _LIGHT_SECOND else phrase[-1]
-        return Head(_STANDS_FOR.get(word, word), bounded or closed)
+        return Head(_STANDS_FOR.get(word, word), bounded or closed, end)
     return None
+
+
+def beginning(text: str, more: int) -> str:
+    """A definition up to its head and `more` words after it; all of it where there are no more.
+
+    How a definition goes on after its head a model often writes by habit.
+    """
+    head = head_of(text, closed=True)
+    spans = list(_WORD.finditer(text))
+    most = more + (0 if head is None else head.end)
+    return text if len(spans) <= most else text[: spans[most - 1].end()]
 
 
 def _infinitive(words: Sequence[str], closed: bool) -> Head | None:
     """The verb of "to walk slowly"; of "to be happy", what follows `be`."""
-    content = [word for word in words if word not in _SKIPPED and word != "be"]
-    if not content or not content[0][0].isalpha() or content[0] in _BOUNDARY:
+    content = [place for place, word in enumerate(words) if place and word not in _SKIPPED and word != "be"]
+    if not content:
         return None
-    return Head(content[0], closed or len(content) > 1)
+    word = words[content[0]]
+    if not word[0].isalpha() or word in _BOUNDARY:
+        return None
+    return Head(word, closed or len(content) > 1, content[0] + 1)
 
 
-def _phrases(words: Sequence[str]) -> Iterator[tuple[list[str], bool, bool]]:
-    """Noun phrases up to the first that is no light noun with `of`: the words, whether bounded, whether light."""
+def _phrases(words: Sequence[str]) -> Iterator[tuple[list[str], bool, bool, int]]:
+    """Noun phrases up to the first that is no light noun with `of`: words, whether bounded, whether light, the end."""
     phrase: list[str] = []
     for position, word in enumerate(words):
         if not phrase and (word in _SKIPPED or word in _OPENING):
@@ -96,11 +112,11 @@ def _phrases(words: Sequence[str]) -> Iterator[tuple[list[str], bool, bool]]:
             phrase.append(word)
             continue
         light = bool(phrase) and phrase[-1] in _LIGHT and word in ("of", "for")
-        yield phrase, True, light
+        yield phrase, True, light, position
         if not light:
             return
         phrase = []
-    yield phrase, False, False
+    yield phrase, False, False, len(words)
 
 
 def _ends_phrase(words: Sequence[str], position: int, phrase: Sequence[str]) -> bool:

@@ -1,0 +1,78 @@
+"""The definition trees of one round beside each other: a row for each head noun, a column for each tree.
+
+Knows pieces of evidence alone.
+"""
+
+from collections.abc import Sequence
+from typing import TypedDict
+
+from agent.evidence.digest import DEFINITIONS, NOUNS, Line, NounLine, Piece
+
+NULL_NOUNS = 4
+LEAST_NULL = 0.02
+"""Share that a noun must have after random directions to be told."""
+
+
+class Row(TypedDict):
+    word: str
+    cells: list[NounLine | None]
+    """One for each tree; None where the noun is not among the tree's own first."""
+
+
+class Table(TypedDict):
+    """What an explainer sees of a round's trees."""
+
+    trees: list[Piece]
+    settings: dict[str, list[str]]
+    """What the vectors and trees were made with, besides the weights, and the ids of those made with it."""
+    rows: list[Row]
+    rest: list[float]
+    """For each tree, the share that none of the rows has."""
+    definitions: list[Line]
+    null: dict[str, float]
+    """What the model writes most after random directions: head nouns with their shares, the largest first."""
+
+
+def table(pieces: Sequence[Piece]) -> Table | None:
+    """The table of the trees among `pieces`; None where there are none."""
+    trees = [piece for piece in pieces if piece["kind"] == "tree"]
+    if not trees:
+        return None
+    rows = _rows(trees)
+    settings: dict[str, list[str]] = {}
+    for tree in trees:
+        settings.setdefault(tree["settings"], []).append(tree["id"])
+    return {
+        "trees": trees,
+        "settings": settings,
+        "rows": rows,
+        "rest": [_rest(rows, column) for column in range(len(trees))],
+        "definitions": [line for tree in trees for line in tree["lines"][: max(DEFINITIONS // len(trees), 1)]],
+        "null": _null(trees),
+    }
+
+
+def _rows(trees: Sequence[Piece]) -> list[Row]:
+    """The nouns of largest share in any tree."""
+    columns = [{line["text"]: line for line in tree["nouns"]} for tree in trees]
+    shares: dict[str, float] = {}
+    for column in columns:
+        for word, line in column.items():
+            shares[word] = max(shares.get(word, 0.0), line["value"])
+    ranked = sorted(shares, key=lambda word: -shares[word])[:NOUNS]
+    return [{"word": word, "cells": [column.get(word) for column in columns]} for word in ranked]
+
+
+def _rest(rows: Sequence[Row], column: int) -> float:
+    cells = (row["cells"][column] for row in rows)
+    return max(1.0 - sum(cell["value"] for cell in cells if cell is not None), 0.0)
+
+
+def _null(trees: Sequence[Piece]) -> dict[str, float]:
+    """Each tree knows the null as far as its own nodes go, so the largest figure is the nearest to the truth."""
+    shares: dict[str, float] = {}
+    for tree in trees:
+        for word, share in tree["null"].items():
+            shares[word] = max(shares.get(word, 0.0), share)
+    ranked = sorted(((word, share) for word, share in shares.items() if share >= LEAST_NULL), key=lambda item: -item[1])
+    return dict(ranked[:NULL_NOUNS])

@@ -1,0 +1,213 @@
+"""What one round of evidence says, by rules: how far it differs from random directions, and which noun it names.
+
+Reads the digest alone; knows no subject, no lexicon and no truth. All constants of the rules are here.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from agent.evidence.digest import Line, Piece
+from agent.evidence.grades import Grade, grade
+from agent.evidence.heads import head_of
+from probes.settings import VOCABULARY
+
+SIGNIFICANT = 0.05
+"""Largest p-value of a tree or list that may carry a label."""
+ALONE = 0.02
+"""Largest p-value, of all that was looked at taken together, at which a label needs no second side that says it."""
+HOPELESS = 0.3
+"""Where no p-value of the first round is as small, nothing more is looked at."""
+TRUST: Mapping[Grade | None, float] = {"clear": 1.0, "good": 0.8, "fair": 0.6, "weak": 0.4, "none": 0.3, None: 0.5}
+"""By the grade of the p-value of all that was looked at, what strength counts as confidence; None: nothing compared."""
+SETTLED = 0.6
+"""Strength at which a noun is taken as the label without looking further."""
+ENOUGH = 0.3
+"""Least strength of a label when there is nothing left to try."""
+LEAD = 0.1
+"""Least strength by which that label must be ahead of the next noun."""
+AGREEMENT = 0.5
+"""Weight of the mean over the trees that count against the largest of them."""
+SUPPORT = 0.1
+"""Share of what is missing to 1 that a noun gains when the word itself stands in a list or projection."""
+BROAD_DISCOUNT = 0.5
+BROAD = frozenset({"thing", "object", "person", "people", "place"})
+"""Nouns that head definitions of nearly anything; their share counts by the discount."""
+GENERIC_LIFT = 1.0
+"""A noun of less lift heads definitions of nearly anything as well."""
+BACKING = 2
+"""First nouns of a tree that back a label of another side."""
+FAMILY_AMONG = 8
+"""First words of a vocabulary list among which a family is looked for: law, Law, laws, lawyers."""
+FAMILY = 3
+"""Fewest tokens of a family."""
+STEM_CHARS = 3
+"""Fewest letters that its words begin with alike ..."""
+STEM_SHARE = 0.6
+"""... and the least part of the shorter word that these must be."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What one round of evidence says."""
+
+    pieces: Sequence[Piece] = ()
+    best: str = ""
+    """The strongest noun; empty where no definition has one."""
+    strength: float = 0.0
+    second: str = ""
+    second_strength: float = 0.0
+    shares: tuple[float, ...] = ()
+    """The best noun's in each of the trees that count."""
+    of_vocabulary: bool = False
+    """Whether it rests on the vocabulary's side."""
+    listed: str = ""
+    """The word that a vocabulary list's first tokens are forms of, where the best noun is generic."""
+
+    @property
+    def label(self) -> str:
+        """What it would be called."""
+        return self.listed or self.best
+
+    @property
+    def certainty(self) -> float:
+        """Strength less half of the runner-up's: 1 for a noun alone, half of its strength for an even tie."""
+        return min(max(self.strength - self.second_strength / 2, 0.0), 1.0)
+
+    @property
+    def carries(self) -> bool:
+        """Whether it may be the label when nothing is left to try."""
+        return bool(self.listed) or (self.strength >= ENOUGH and self.strength - self.second_strength >= LEAD)
+
+
+def verdict(reading: Reading, pieces: Sequence[Piece]) -> float | None:
+    """The p-value of what a reading was found among, of all that was looked at; None where nothing was compared.
+
+    The smallest times their number, which holds however they hang together (C. E. Bonferroni, 1936). The vocabulary
+    is looked at first, so what rests on it is one of the vocabulary's alone.
+    """
+    among = [piece for piece in pieces if not reading.of_vocabulary or piece["side"] == VOCABULARY]
+    found = p_values(among)
+    return min(1.0, len(found) * min(found)) if found else None
+
+
+def trust(p_value: float | None) -> float:
+    """What strength counts as confidence where evidence has that verdict."""
+    return TRUST[None if p_value is None else grade(p_value)]
+
+
+def read(pieces: Sequence[Piece]) -> Reading:
+    """The strongest nouns of the trees that count, and what the vocabulary list is a list of."""
+    counting = _counting(pieces)
+    trees = [_shares(piece) for piece in counting]
+    of_vocabulary = any(piece["side"] == VOCABULARY for piece in counting)
+    words = _listed(pieces)
+    strengths = {noun: _strength(noun, trees, words) for noun in set().union(*trees)}
+    ranked = sorted(strengths.items(), key=lambda item: (-item[1], item[0]))[:2]
+    (best, strength), (second, second_strength) = (*ranked, ("", 0.0), ("", 0.0))[:2]
+    shares = tuple(tree[best] for tree in trees) if best else ()
+    common, part = family(pieces)
+    if common and (not best or _is_generic(best, pieces)):
+        return Reading(pieces, best, part, second, 0.0, shares, True, common)
+    return Reading(pieces, best, strength, second, second_strength, shares, of_vocabulary)
+
+
+def is_backed(reading: Reading, pieces: Sequence[Piece]) -> bool:
+    """Whether two sides say the label, or a list does; a blend is no side of its own."""
+    trees = [piece for piece in pieces if piece["kind"] == "tree" and not piece["side"].startswith("blend")]
+    sides = {tree["side"] for tree in trees if reading.label in {line["text"] for line in tree["nouns"][:BACKING]}}
+    return len(sides) > 1 or any(akin(reading.label, word) for word in _listed(pieces))
+
+
+def family(pieces: Sequence[Piece]) -> tuple[str, float]:
+    """The shortest of the tokens at the top of a vocabulary list that are forms of one word, and their part of them.
+
+    Nothing where they are too few, or where random directions have such lists too.
+    """
+    for piece in _vocabulary_lists(pieces):
+        words = Counter({plain(line["text"]): line["spellings"] for line in piece["tokens"][:FAMILY_AMONG]})
+        families = ({other: words[other] for other in words if akin(word, other)} for word in words if word.isalpha())
+        kin = max(families, key=lambda found: sum(found.values()), default={})
+        if sum(kin.values()) >= FAMILY:
+            return min(kin, key=len), sum(kin.values()) / words.total()
+    return "", 0.0
+
+
+def akin(one: str, other: str) -> bool:
+    """Whether two words begin alike far enough to be forms of one."""
+    shorter = min(len(one), len(other))
+    alike = next((n for n in range(shorter) if one[n] != other[n]), shorter)
+    return alike >= STEM_CHARS and alike >= STEM_SHARE * shorter
+
+
+def p_values(pieces: Iterable[Piece]) -> list[float]:
+    """Of the pieces that were compared with random directions."""
+    return [piece["readout"]["p_value"] for piece in pieces if piece["readout"] is not None]
+
+
+def names(piece: Piece, line: Line, word: str) -> bool:
+    """Whether a line of evidence says `word`."""
+    if piece["kind"] != "tree":
+        return plain(line["text"]) == word
+    text = line["text"]
+    if text == word:
+        return True
+    head = head_of(text.removesuffix(" …"), closed=not text.endswith(" …"))
+    return head is not None and head.word == word
+
+
+def plain(token: str) -> str:
+    """A token as a word."""
+    return token.strip().lower()
+
+
+def _counting(pieces: Sequence[Piece]) -> list[Piece]:
+    """The trees that a label may rest on: those that differ, the vocabulary's alone where it does."""
+    trees = [piece for piece in pieces if piece["kind"] == "tree"]
+    differing = [piece for piece in trees if _differs(piece)]
+    first = [piece for piece in differing if piece["side"] == VOCABULARY]
+    backed = [piece for piece in trees if piece["side"] == VOCABULARY and _agrees(piece, pieces)]
+    return first or backed or differing
+
+
+def _differs(piece: Piece) -> bool:
+    """Whether random directions hardly ever go as far; what was not compared is given the benefit of the doubt."""
+    return piece["readout"] is None or piece["readout"]["p_value"] <= SIGNIFICANT
+
+
+def _vocabulary_lists(pieces: Sequence[Piece]) -> list[Piece]:
+    """Those that differ."""
+    lists = (piece for piece in pieces if piece["kind"] == "tokens" and piece["side"] == VOCABULARY)
+    return [piece for piece in lists if piece["readout"] is not None and _differs(piece)]
+
+
+def _agrees(tree: Piece, pieces: Sequence[Piece]) -> bool:
+    """Whether a vocabulary list that differs has the tree's first noun, in any form."""
+    words = [plain(line["text"]) for piece in _vocabulary_lists(pieces) for line in piece["tokens"]]
+    return bool(tree["nouns"]) and any(akin(tree["nouns"][0]["text"], word) for word in words)
+
+
+def _shares(tree: Piece) -> Counter[str]:
+    return Counter({line["text"]: line["value"] for line in tree["nouns"]})
+
+
+def _listed(pieces: Sequence[Piece]) -> set[str]:
+    return {plain(line["text"]) for piece in pieces for line in [*piece["tokens"], *_raised(piece)]}
+
+
+def _raised(piece: Piece) -> Sequence[Line]:
+    return piece["lines"] if piece["kind"] == "projection" else ()
+
+
+def _strength(noun: str, trees: Sequence[Mapping[str, float]], listed: set[str]) -> float:
+    shares = [tree[noun] for tree in trees]
+    strength = AGREEMENT * sum(shares) / len(shares) + (1 - AGREEMENT) * max(shares)
+    if noun in listed:
+        strength += SUPPORT * (1 - strength)
+    return strength * BROAD_DISCOUNT if noun in BROAD else strength
+
+
+def _is_generic(noun: str, pieces: Sequence[Piece]) -> bool:
+    lifts = [line["lift"] for piece in pieces for line in piece["nouns"] if line["text"] == noun]
+    known = [lift for lift in lifts if lift is not None]
+    return noun in BROAD or bool(known and max(known) < GENERIC_LIFT)

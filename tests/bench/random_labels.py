@@ -1,0 +1,86 @@
+"""How often the offline explainer labels random directions in place of features: a twentieth at most is the promise.
+
+    python -m tests.bench.random_labels [--subject demo] [--n 200] [--weights encoder,decoder] [--seed 0]
+
+Each random feature has an encoder direction and a decoder direction of its own. As many of the subject's own features,
+drawn at random, stand beside them.
+"""
+
+import argparse
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from agent.evidence.digest import digest
+from agent.llm.offline import propose
+from agent.planning import Planner
+from agent.run import resolved
+from agent.schema import Proposal
+from eval.metrics import share
+from probes.evidence import ProbeRequest
+from probes.presets import SubjectSource
+from probes.probe import run_probes
+from probes.settings import ProbeSettings
+from probes.subject import Subject, load_subject
+from tests.bench.probe_table import figure
+
+ROUNDS = 3
+
+
+def main() -> None:
+    """Prints the shares that are labelled."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--subject", default="demo")
+    parser.add_argument("--n", default=200, type=int)
+    parser.add_argument("--weights", default="encoder,decoder")
+    parser.add_argument("--cutoff", default=0.001, type=float)
+    parser.add_argument("--seed", default=0, type=int)
+    given = parser.parse_args()
+    subject = load_subject(SubjectSource(name=given.subject))
+    scale = subject.card.default_scale
+    probe = resolved(ProbeSettings.parse({"tree": {"cutoff": given.cutoff}}), scale)
+    planner = Planner(probe, given.weights.split(","), scale)
+    rng = np.random.default_rng(given.seed)
+    features = rng.permutation(subject.card.n_features)[: given.n].tolist()
+    _tell("features", [labelled(subject, planner, feature) for feature in features])
+    _randomise(subject, given.seed)
+    _tell("random directions", [labelled(subject, planner, feature) for feature in features])
+
+
+def labelled(subject: Subject, planner: Planner, feature: int) -> Proposal:
+    """What the offline explainer ends with, as in a run of `ROUNDS` rounds."""
+    tried: list[ProbeRequest] = []
+    history: list[dict[str, Any]] = []
+    plan, first = planner.first(feature), 1
+    while True:
+        tried += plan.requests
+        pieces = digest(run_probes(subject, plan.requests), planner.default_scale, first=first)
+        last = len(history) == ROUNDS - 1
+        proposal = propose({"history": history, "evidence": pieces, "last": last})
+        if proposal.action != "probe" or proposal.settings is None:
+            return proposal
+        history.append({"evidence": pieces, "asked": proposal.settings.model_dump(exclude_none=True)})
+        plan, first = planner.next(feature, proposal.settings, tried), first + len(pieces)
+
+
+def _randomise(subject: Subject, seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for weights in (subject.sae.W_enc, subject.sae.W_dec):
+            weights.copy_(torch.randn(weights.shape, generator=generator))
+
+
+def _tell(name: str, proposals: Sequence[Proposal]) -> None:
+    found = [proposal for proposal in proposals if proposal.action == "label"]
+    print(f"{name:18} labelled {figure(share(len(found), len(proposals)))}  {_words(found)}", flush=True)
+
+
+def _words(proposals: Iterable[Proposal]) -> str:
+    return ", ".join(f"{label} {n}" for label, n in Counter(p.label for p in proposals).most_common(5))
+
+
+if __name__ == "__main__":
+    main()
