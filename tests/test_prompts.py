@@ -17,7 +17,7 @@ from agent.planning import Planner
 from agent.schema import Check, SettingsChange
 from probes.evidence import Projection, TokenList, Tree
 from probes.examples import Example
-from probes.settings import ProbeSettings, SteeringSettings
+from probes.settings import ProbeSettings
 from prompts import render, template_hashes
 from tests.fakes import CARD, DOGS, MIXED, Definitions, contrasted, scored, tree, vocabulary_list
 
