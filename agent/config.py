@@ -85,7 +85,7 @@ class RunConfig(RunSettings):
 
     subject: SubjectSource = SubjectSource()
     probe: ProbeSettings = ProbeSettings()
-    weights_plan: tuple[str, ...] = Field(default=("encoder", "decoder"), min_length=1)
+    weights_plan: tuple[str, ...] = Field(default=("vocabulary",), min_length=1)
     """The sides of the feature that round 1 probes; `--weights W` makes it W alone."""
     examples: CorpusSettings = CorpusSettings()
     score: ScoreSettings = ScoreSettings()

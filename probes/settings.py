@@ -120,7 +120,7 @@ def adapter_bytes(path: str | Path) -> bytes:
 class VectorSettings(Value):
     """How a feature's weights become the vector that stands where a row of the embedding matrix stands."""
 
-    weights: str = "encoder"
+    weights: str = VOCABULARY
     """`vocabulary` = the tokens that activate the feature most when read alone; `encoder`, `decoder`, `blend:b` =
     unit((1-b) encoder + b decoder), 0 <= b <= 1; or `auto`."""
     ghost_tokens: int = Field(default=GHOST_TOKENS, ge=1, le=1000)
