@@ -106,7 +106,7 @@ _GRID = (
     click.option(
         "--weights",
         type=Names(),
-        default="encoder,decoder",
+        default="vocabulary,encoder,decoder",
         show_default=True,
         metavar="W[,W2,...]",
         cls=GroupedOption,

@@ -54,7 +54,7 @@ the subject's own words best (`probes.base_prompt`)."""
 VOCABULARY = "vocabulary"
 """Weights that are read off tokens: see `probes.vocabulary`."""
 
-GHOST_TOKENS = 8
+GHOST_TOKENS = 4
 """Most tokens that stand behind such weights."""
 
 PRONOUNS = ("it", "this", "that")

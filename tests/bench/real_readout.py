@@ -1,0 +1,216 @@
+"""Does what a probe says of a real model's features lie near the tokens that they fire on?
+
+    python -m tests.bench.real_readout CORPUS.jsonl [--sae FOLDER] [--features 400] [--tokens 200000] [--prompts A,B]
+
+Features fire on texts of the corpus' last tenth, on which no SAE here was trained. What a probe says, a greedy
+definition or the first ten words of a list, is embedded by all-MiniLM-L6-v2, and so are the ten tokens, each
+another one, on which each feature fires most. The measure is the rank of the feature's own words among those of all
+features by cosine, 1 for the nearest, .50 by chance, ties half; both kinds of vectors are centred over features first.
+"""
+
+import argparse
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from rich.progress import track
+
+from agent.evidence.wording import folded
+from agent.store.provenance import now, versions
+from eval.embedders import SentenceEmbedder
+from eval.metrics import Estimate, mean
+from probes.activations import feature_activations
+from probes.columns import Columns
+from probes.evidence import ProbeRequest, Projection, TokenList, Tree
+from probes.presets import PRESETS, SubjectSource
+from probes.probe import run_probes
+from probes.random_directions import random_directions
+from probes.settings import ProbeSettings, TokenSettings, TreeSettings, VectorSettings
+from probes.special_tokens import first_ids, start_id
+from probes.subject import Subject, load_subject
+from probes.training.rows import read_documents, rows_of
+from probes.vectors import placed
+
+SEED = 11
+WORDS = 10
+"""Tokens that a feature's words are taken from, and of a list."""
+LEAST_TOKENS = 10
+"""On which a feature fires in the texts; with fewer it is left out."""
+DENSE = 0.1
+"""A feature that fires on more of the tokens is left out."""
+GREEDY = {"top_k": 1, "cutoff": 1e-300, "max_depth": 16, "contrast": None}
+
+
+def fired_words(subject: Subject, documents: Sequence[str], n_tokens: int) -> dict[int, list[str]]:
+    """Of every feature that fires often enough and not everywhere, the tokens on which it fires most, in words."""
+    start = start_id(subject.tokenizer)
+    assert first_ids(subject) == [start]
+    rows = rows_of(documents, subject.tokenizer, start, 128, n_tokens)
+    columns = Columns(subject.sae, range(subject.card.n_features))
+    best: list[dict[str, float]] = [{} for _ in range(subject.card.n_features)]
+    counts = torch.zeros(subject.card.n_features)
+    total = 0
+    for batch in track([*rows.batches()], "texts"):
+        found = feature_activations(subject, columns, batch.ids)[batch.is_text]
+        ids = batch.ids[batch.is_text]
+        counts += (found > 0).sum(0)
+        total += len(ids)
+        top = found.topk(min(20, len(found)), dim=0)
+        for feature in range(subject.card.n_features):
+            for value, place in zip(top.values[:, feature].tolist(), top.indices[:, feature].tolist(), strict=True):
+                if value > 0:
+                    word = subject.text_of(int(ids[place])).strip()
+                    best[feature][word] = max(best[feature].get(word, 0.0), value)
+    return {
+        feature: [word for word in sorted(words, key=lambda word: -words[word]) if word][:WORDS]
+        for feature, words in enumerate(best)
+        if counts[feature] >= LEAST_TOKENS and counts[feature] < DENSE * total and any(words)
+    }
+
+
+def ranks(
+    said: Float[np.ndarray, "n d"], fired: Float[np.ndarray, "n d"], alive: Sequence[bool]
+) -> Float[np.ndarray, " n"]:
+    """Each feature's percentile; .5 where nothing was said."""
+    a, b = (_unit(x - x.mean(0)) for x in (said, fired))
+    cosines = a @ b.T
+    own = np.diag(cosines)[:, None]
+    others = (cosines < own).sum(1) + ((cosines == own).sum(1) - 1) / 2
+    return np.where(alive, others / (len(fired) - 1), 0.5)
+
+
+def _unit(x: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n d"]:
+    return x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-9)
+
+
+def definition(tree: Tree) -> str:
+    """A greedy tree's text up to the closing quote."""
+    text = "".join(tree.texts[id] for id in tree.token_ids[1:])
+    return text.partition('"')[0].partition("\n")[0].strip()
+
+
+def said_by_trees(subject: Subject, features: Sequence[int], vector: VectorSettings, prompt: str) -> list[str]:
+    settings = ProbeSettings(vector=vector, tree=TreeSettings.parse({**GREEDY, "prompt": prompt}))
+    return [definition(tree) for tree in _probed(subject, "tree", features, settings) if isinstance(tree, Tree)]
+
+
+def said_by_lists(subject: Subject, features: Sequence[int], vector: VectorSettings) -> list[list[str]]:
+    settings = ProbeSettings(vector=vector, tokens=TokenSettings(top_n=40))
+    lists = [found for found in _probed(subject, "tokens", features, settings) if isinstance(found, TokenList)]
+    return [[token.token.strip() for token in folded(found.tokens)][:WORDS] for found in lists]
+
+
+def said_by_projections(subject: Subject, features: Sequence[int]) -> list[list[str]]:
+    found = _probed(subject, "projection", features, ProbeSettings())
+    return [[token.token.strip() for token in folded(of.top)][:WORDS] for of in found if isinstance(of, Projection)]
+
+
+def _probed(subject: Subject, kind: str, features: Sequence[int], settings: ProbeSettings) -> list[object]:
+    found: list[object] = []
+    for start in track(range(0, len(features), 100), kind):
+        some = features[start : start + 100]
+        found += run_probes(subject, [ProbeRequest(kind, feature, settings) for feature in some])  # type: ignore[arg-type]
+    return found
+
+
+class Words:
+    """Vectors of words and sentences, each made once."""
+
+    def __init__(self) -> None:
+        self._embedder = SentenceEmbedder("minilm")
+        self._known: dict[str, Float[np.ndarray, " d"]] = {}
+
+    def of(self, texts: Sequence[str]) -> Float[np.ndarray, "n d"]:
+        lacking = [text for text in dict.fromkeys(texts) if text not in self._known]
+        if lacking:
+            self._known |= zip(lacking, self._embedder.encode(lacking), strict=True)
+        return np.stack([self._known[text] for text in texts])
+
+    def means(self, lists: Sequence[Sequence[str]]) -> Float[np.ndarray, "n d"]:
+        return np.stack([self.of(words).mean(0) if words else np.zeros(384) for words in lists])
+
+
+def row(name: str, values: Float[np.ndarray, " n"]) -> str:
+    """Mean with its interval, and the share in the top twentieth."""
+    found: Estimate = mean(values.tolist(), seed=SEED)
+    top = float((values > 0.95).mean())
+    return f"| {name} | {found.value:.3f} [{found.low:.3f}, {found.high:.3f}] | {top:.2f} |"
+
+
+def single_rows(subject: Subject, features: Sequence[int], prompt: str) -> list[str]:
+    """The control: a definition of the one token that activates the feature most, from its own embedding row."""
+    lists = said_ids(subject, features)
+    rows = subject.embedding[torch.tensor(lists)] * subject.input_scale
+    return greedy_of(subject, rows, prompt)
+
+
+def said_ids(subject: Subject, features: Sequence[int]) -> list[int]:
+    settings = ProbeSettings(vector=VectorSettings(weights="vocabulary"), tokens=TokenSettings(top_n=1))
+    found = _probed(subject, "tokens", features, settings)
+    return [of.tokens[0].token_id for of in found if isinstance(of, TokenList)]
+
+
+def greedy_of(subject: Subject, vectors: torch.Tensor, prompt: str) -> list[str]:
+    from probes.growth import Grower
+    from probes.prompt import prompt_ids, prompt_text
+
+    settings = TreeSettings.parse({**GREEDY, "prompt": prompt})
+    ids = prompt_ids(subject.tokenizer, prompt_text(subject.tokenizer, settings), subject.card.placeholder_id)
+    texts = ["".join(map(subject.text_of, tree.token_ids[1:])) for tree in Grower(subject, ids, settings).grow(vectors)]
+    return [text.partition('"')[0].partition("\n")[0].strip() for text in texts]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("corpus", type=Path)
+    parser.add_argument("--sae", help="another SAE of smollm2 than the one that ships")
+    parser.add_argument("--features", type=int, default=400)
+    parser.add_argument("--tokens", type=int, default=200_000)
+    parser.add_argument("--prompts", default="definition,word-means,chat-few,chat-category")
+    parser.add_argument("--ghost-tokens", default="8")
+    parser.add_argument("--only-vocabulary", action="store_true")
+    asked = parser.parse_args()
+    named = {"name": None, "model": PRESETS["smollm2"].model, "sae": asked.sae} if asked.sae else {"name": "smollm2"}
+    subject = load_subject(SubjectSource.parse(named))
+    documents = read_documents(asked.corpus)
+    words = fired_words(subject, documents[len(documents) * 9 // 10 :], asked.tokens)
+    order = torch.randperm(len(words), generator=torch.Generator().manual_seed(SEED)).tolist()
+    features = sorted([[*words][place] for place in order][: asked.features])
+    vectors = Words()
+    fired = vectors.means([words[feature] for feature in features])
+    print(f"{now()} {versions()}\n{subject.card.name}, {subject.card.hook}: {len(features)} of {len(words)} features")
+    print("\n| evidence | mean rank percentile | top 5 % |\n|---|---|---|")
+    for name, said in evidence(subject, features, asked).items():
+        made = vectors.of([str(text) for text in said]) if isinstance(said[0], str) else vectors.means(said)  # type: ignore[arg-type]
+        print(row(name, ranks(made, fired, [bool(one) for one in said])), flush=True)
+
+
+def evidence(subject: Subject, features: Sequence[int], asked: argparse.Namespace) -> Mapping[str, Sequence[object]]:
+    """What every probe says, by its name."""
+    vocabulary = VectorSettings(weights="vocabulary")
+    prompts = asked.prompts.split(",")
+    found: dict[str, Sequence[object]] = {"list, vocabulary": said_by_lists(subject, features, vocabulary)}
+    for prompt in prompts:
+        for k in map(int, asked.ghost_tokens.split(",")):
+            ghosts = vocabulary.model_copy(update={"ghost_tokens": k})
+            found[f"tree, vocabulary of {k}, {prompt}"] = said_by_trees(subject, features, ghosts, prompt)
+        found[f"single token, {prompt}"] = single_rows(subject, features, prompt)
+    if asked.only_vocabulary:
+        return found
+    for side in ("encoder", "decoder"):
+        vector = VectorSettings(weights=side)
+        found[f"list, {side}"] = said_by_lists(subject, features, vector)
+        found[f"tree, {side}, {prompts[0]}"] = said_by_trees(subject, features, vector, prompts[0])
+    drawn = random_directions(subject.card.d_model, len(features), SEED).to(subject.embedding.device)
+    ghosts = placed(subject, drawn, VectorSettings(weights="encoder")) * subject.input_scale
+    found[f"tree, random directions, {prompts[0]}"] = greedy_of(subject, ghosts, prompts[0])
+    found["projection"] = said_by_projections(subject, features)
+    return found
+
+
+if __name__ == "__main__":
+    assert math.isfinite(DENSE)
+    main()
