@@ -12,6 +12,7 @@ from rich.console import Console
 from agent.commands.base_prompt import all_named
 from agent.commands.compare_output import Compared, Output, compared, show
 from agent.commands.doctor import subject_words
+from agent.commands.token_pass import read_tokens
 from agent.comparisons import COMPARE
 from agent.config import RunConfig
 from agent.errors import LogError
@@ -75,6 +76,7 @@ def _compared(screen: Console, config: RunConfig, asked: Asked) -> Compared | No
         corpus = corpus_of(log, subject.card, features)
         maxima = _maxima(config, Maxima(log, corpus.corpus_id), features)
         features = features if maxima is None else [*maxima]
+        read_tokens(screen, subject, [setting.vector.weights for setting in settings])
         comparing = _comparing(config, log, subject, corpus, maxima or {})
         plan = comparing.plan(settings, features)
         todo = _todo_words(len(plan.requests), comparing.tried(plan))

@@ -11,6 +11,7 @@ import click
 from rich.console import Console
 
 from agent.commands.base_prompt import find_prompts
+from agent.commands.token_pass import read_tokens
 from agent.config import RunConfig
 from agent.evidence.branches import Trim
 from agent.evidence.wording import list_words
@@ -114,6 +115,7 @@ def _probed(config: RunConfig, feature: str, kind: ProbeKind) -> list[Evidence]:
     features = parse_features(feature, subject.card.n_features)
     if len(features) != 1:
         raise FeatureError(f"Feature {feature!r} is not one feature; give a single index.")
+    read_tokens(Console(stderr=True), subject, [config.probe.vector.weights])
     if kind == "tree" and config.probe.tree.prompt == AUTO:
         find_prompts(Console(stderr=True), subject)
     swept = config.probe.vector.is_auto or (kind == "tree" and config.agreement)

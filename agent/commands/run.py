@@ -16,6 +16,7 @@ from agent.commands.doctor import keys_seen, subject_words
 from agent.commands.estimate import budget_words, check_budget, estimate
 from agent.commands.exit_status import GOES_ON, Interrupted, exit_status, finishing
 from agent.commands.recommended import taken_up
+from agent.commands.token_pass import read_tokens
 from agent.config import RunConfig
 from agent.errors import LogError
 from agent.llm import EXPLAINERS, make_explainer
@@ -130,6 +131,7 @@ def _run(
     material: ShownTexts | None,
     maxima: Maxima | None,
 ) -> int:
+    read_tokens(screen, subject, config.weights_plan)
     with RunScreen(screen, features) as watch:
         try:
             run = run_features(config, subject, explainer, log, features, new, watch, material=material, maxima=maxima)

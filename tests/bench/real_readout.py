@@ -9,13 +9,13 @@ features by cosine, 1 for the nearest, .50 by chance, ties half; both kinds of v
 """
 
 import argparse
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from jaxtyping import Float
+from rich.console import Console
 from rich.progress import track
 
 from agent.evidence.wording import folded
@@ -25,8 +25,10 @@ from eval.metrics import Estimate, mean
 from probes.activations import feature_activations
 from probes.columns import Columns
 from probes.evidence import ProbeRequest, Projection, TokenList, Tree
+from probes.growth import Grower
 from probes.presets import PRESETS, SubjectSource
 from probes.probe import run_probes
+from probes.prompt import prompt_ids, prompt_text
 from probes.random_directions import random_directions
 from probes.settings import ProbeSettings, TokenSettings, TreeSettings, VectorSettings
 from probes.special_tokens import first_ids, start_id
@@ -53,7 +55,7 @@ def fired_words(subject: Subject, documents: Sequence[str], n_tokens: int) -> di
     best: list[dict[str, float]] = [{} for _ in range(subject.card.n_features)]
     counts = torch.zeros(subject.card.n_features)
     total = 0
-    for batch in track([*rows.batches()], "texts"):
+    for batch in track([*rows.batches()], "texts", console=Console(stderr=True)):
         found = feature_activations(subject, columns, batch.ids)[batch.is_text]
         ids = batch.ids[batch.is_text]
         counts += (found > 0).sum(0)
@@ -110,7 +112,7 @@ def said_by_projections(subject: Subject, features: Sequence[int]) -> list[list[
 
 def _probed(subject: Subject, kind: str, features: Sequence[int], settings: ProbeSettings) -> list[object]:
     found: list[object] = []
-    for start in track(range(0, len(features), 100), kind):
+    for start in track(range(0, len(features), 100), kind, console=Console(stderr=True)):
         some = features[start : start + 100]
         found += run_probes(subject, [ProbeRequest(kind, feature, settings) for feature in some])  # type: ignore[arg-type]
     return found
@@ -154,9 +156,6 @@ def said_ids(subject: Subject, features: Sequence[int]) -> list[int]:
 
 
 def greedy_of(subject: Subject, vectors: torch.Tensor, prompt: str) -> list[str]:
-    from probes.growth import Grower
-    from probes.prompt import prompt_ids, prompt_text
-
     settings = TreeSettings.parse({**GREEDY, "prompt": prompt})
     ids = prompt_ids(subject.tokenizer, prompt_text(subject.tokenizer, settings), subject.card.placeholder_id)
     texts = ["".join(map(subject.text_of, tree.token_ids[1:])) for tree in Grower(subject, ids, settings).grow(vectors)]
@@ -212,5 +211,4 @@ def evidence(subject: Subject, features: Sequence[int], asked: argparse.Namespac
 
 
 if __name__ == "__main__":
-    assert math.isfinite(DENSE)
     main()
