@@ -16,9 +16,14 @@ from typing import Any
 import platformdirs
 
 
+def cache_root() -> Path:
+    """The user's cache, of which every kind of thing that is kept has a folder."""
+    return Path(platformdirs.user_cache_dir("sae-interpret"))
+
+
 def cache_folder(kind: str) -> Path:
-    """Where figures of that kind are kept."""
-    return Path(platformdirs.user_cache_dir("sae-interpret")) / kind
+    """Where things of that kind are kept."""
+    return cache_root() / kind
 
 
 def file_name(hangs_on: Mapping[str, Any]) -> str:

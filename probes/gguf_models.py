@@ -15,7 +15,6 @@ from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
 from typing import Any
 
-import platformdirs
 import torch
 import transformers
 from rich.console import Console
@@ -25,6 +24,7 @@ from safetensors.torch import save_model
 from tokenizers.pre_tokenizers import ByteLevel, Digits, Sequence
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
+from probes.cached_json import cache_folder
 from probes.errors import SubjectError
 from probes.fingerprint import fingerprint
 from probes.gguf_header import GgufHeader, read_header
@@ -44,7 +44,7 @@ _CONFIG, _WEIGHTS = "config.json", "model.safetensors"
 
 def cache() -> Path:
     """Where the folders are kept."""
-    return Path(platformdirs.user_cache_dir("sae-interpret")) / "gguf"
+    return cache_folder("gguf")
 
 
 def folder_for(file: Path) -> Path:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from probes import null_file
+from probes import cached_json
 from probes.sae_formats import copies
 from probes.subject import Subject
 from tests.fault_runs import Interpret, commands, environment
@@ -21,13 +21,13 @@ def plain_output(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def null_distributions(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A folder of the tests' own in place of the user's cache of null distributions."""
-    folder = tmp_path_factory.mktemp("null-distributions")
+def cache_of_the_tests_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A folder in place of the user's cache, of whatever kind: in this process and in those that tests start."""
+    folder = tmp_path_factory.mktemp("cache")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(null_file, "folder", lambda: folder)
-        patch.setenv("XDG_CACHE_HOME", str(folder))  # for processes that tests start
-        yield folder
+        patch.setattr(cached_json, "cache_root", lambda: folder)
+        patch.setenv("XDG_CACHE_HOME", str(folder))
+        yield
 
 
 @pytest.fixture(scope="session")

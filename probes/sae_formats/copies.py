@@ -18,12 +18,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import platformdirs
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from probes.cached_json import cache_folder
 from probes.errors import SubjectError
 
 _LAYOUT = "1"
@@ -37,7 +37,7 @@ _BROKEN = (OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZip
 
 def folder() -> Path:
     """Where copies are kept."""
-    return Path(platformdirs.user_cache_dir("sae-interpret")) / "saes"
+    return cache_folder("saes")
 
 
 def safetensors_of(path: Path) -> tuple[Path, Mapping[str, Any]]:
