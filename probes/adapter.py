@@ -22,7 +22,7 @@ from torch import Tensor
 
 from probes.errors import SettingsError
 from probes.presets import SubjectCard
-from probes.settings import AdapterFile, TreeSettings, Value, adapter_bytes, checked_weights
+from probes.settings import VOCABULARY, AdapterFile, TreeSettings, Value, adapter_bytes, checked_weights
 
 LABEL = "{label}"
 Learn = Literal["both", "scale", "bias"]
@@ -32,8 +32,8 @@ _FORMAT = "sae-interpret adapter 1"
 class FitSettings(Value):
     """How an adapter is fitted."""
 
-    weights: str = "encoder"
-    """Of the directions r: `encoder`, `decoder` or `blend:b`."""
+    weights: str = VOCABULARY
+    """Of the directions r: `vocabulary`, `encoder`, `decoder` or `blend:b`."""
     prompt: str = "definition"
     """The base prompt after which a label is to come."""
     wording: str = "a kind of {label}"

@@ -69,7 +69,10 @@ class LabelLoss:
         units = directions(self._subject, [pair.feature for pair in pairs], self._settings.weights)
         for pair, lives in zip(pairs, has_direction(units).tolist(), strict=True):
             if not lives:
-                raise SettingsError(f"Feature {pair.feature} has no weights to fit its label to; leave it out.")
+                raise SettingsError(
+                    f"Feature {pair.feature} has no direction by {self._settings.weights} weights to fit its label to; "
+                    "leave it out."
+                )
         words = [wording(self._subject.tokenizer, self._settings.wording, pair.label) for pair in pairs]
         for pair, word in zip(pairs, words, strict=True):
             if word.n_given == len(word.ids):

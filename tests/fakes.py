@@ -97,7 +97,7 @@ def tree(definitions: Definitions, feature: int = 7, settings: ProbeSettings | N
     ids = {text: number for number, text in enumerate(dict.fromkeys(texts[1:]))}
     return Tree(
         feature=feature,
-        settings=settings or ProbeSettings.parse({"tree": {"prompt": "definition"}}),
+        settings=settings or ProbeSettings.parse({"vector": {"weights": "encoder"}, "tree": {"prompt": "definition"}}),
         prompt='A typical definition of "{ghost}" would be "',
         prompt_ids=(2, 3, 99, 4),
         ghost_position=2,

@@ -21,7 +21,7 @@ from probes.probe import run_probes
 from probes.projection import project
 from probes.prompt import prompt_ids
 from probes.sae_config import Hook, Site
-from probes.settings import PROMPTS, ProbeSettings, TreeSettings
+from probes.settings import PROMPTS, ProbeSettings, TreeSettings, VectorSettings
 from probes.structure import final_norm_of, layers_of
 from probes.subject import Subject
 from probes.vectors import feature_vectors
@@ -32,7 +32,7 @@ from tests.plain import Node, plain_tree
 WORD = 290
 """Some ordinary token of the tiny vocabulary."""
 FEATURES = (0, 3)
-SETTINGS = ProbeSettings(tree=TreeSettings(cutoff=5e-3, max_depth=6))
+SETTINGS = ProbeSettings(vector=VectorSettings(weights="encoder"), tree=TreeSettings(cutoff=5e-3, max_depth=6))
 NEAR = 1e-4
 """Relative: of a cutoff or a tie, within which the reference may decide otherwise."""
 IDS = torch.tensor([[1, 40, 290, 7, 99, 31, 200, 12, 8, 150], [1, 5, 6, 7, 8, 9, 10, 11, 12, 13]])

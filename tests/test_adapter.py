@@ -75,10 +75,11 @@ class TestVector:
 
     @pytest.mark.parametrize("kind", ["tree", "tokens"])
     def test_probes_use_it(self, subject: Subject, kept: AdapterFile, kind: str) -> None:
-        plain, fitted = (ProbeSettings(vector=VectorSettings(adapter=file), tree=TREE) for file in (None, kept))
+        vectors = (VectorSettings(weights="encoder", adapter=file) for file in (None, kept))
+        plain, fitted = (ProbeSettings(vector=vector, tree=TREE) for vector in vectors)
         requests = [ProbeRequest(kind, 3, settings) for settings in (plain, fitted)]  # type: ignore[arg-type]
         one, other = run_probes(subject, requests)
-        assert other.settings.vector == VectorSettings(adapter=kept)
+        assert other.settings.vector == fitted.vector
         assert (one.probabilities if isinstance(one, Tree) else one.tokens) != (  # type: ignore[union-attr]
             other.probabilities if isinstance(other, Tree) else other.tokens  # type: ignore[union-attr]
         )
@@ -94,7 +95,7 @@ class TestVector:
             return follow(grower, trees, ghosts, least)  # type: ignore[arg-type]
 
         monkeypatch.setattr(contrast, "_follow", watched)
-        settings = VectorSettings(adapter=kept)
+        settings = VectorSettings(weights="encoder", adapter=kept)
         [tree] = run_probes(subject, [ProbeRequest("tree", 3, ProbeSettings(vector=settings, tree=TREE))])
         assert isinstance(tree, Tree)
         assert tree.contrast is not None
@@ -124,7 +125,7 @@ class TestSettings:
         assert AdapterFile.at(kept.path) != kept
 
     def test_words_tell_its_name_and_content_and_not_where_it_lies(self, kept: AdapterFile, tmp_path: Path) -> None:
-        words = vector_words(VectorSettings(adapter=kept))
+        words = vector_words(VectorSettings(weights="encoder", adapter=kept))
         assert words == f"encoder, adapter a.safetensors ({kept.sha256[:8]})"
         assert str(tmp_path) not in words
 

@@ -154,7 +154,7 @@ def test_log_and_show_read_it_back(run: Interpret, subject: list[str]) -> None:
     assert "No label" in run("log", "1", "--search", "zebra => \"'*").out
     shown = run("show", "5")
     assert shown.status == 0
-    for words in ("round 1", 'A typical definition of "▢" would be "', "encoder", "decoder", "nearest tokens", "calls"):
+    for words in ("round 1", 'A typical definition of "▢" would be "', "vocabulary", "activated most by", "calls"):
         assert words in shown.out
     assert run("show", "5", "--run", "1").out == shown.out
     nothing = run("show", "4")
@@ -198,10 +198,11 @@ def test_vector_options_change_what_is_made(run: Interpret, subject: list[str]) 
         assert ran.status == 0, ran.err
         return json.dumps(json.loads(ran.out)["tokens"])
 
-    plain = made()
+    of_tokens, plain = made(), made("--weights", "encoder")
+    assert made("--weights", "vocabulary", "--scale", "9") == of_tokens != plain
     changes = (["--weights", "decoder"], ["--weights", "blend:0.4"], ["--scale", "9"], ["--no-centroid"])
     for change in (*changes, ["--pca", "0.3,0.2"], ["--exponent", "3"], ["--top-n", "5"]):
-        assert made(*change) != plain, change
+        assert made("--weights", "encoder", *change) != plain, change
     assert made("--weights", "encoder", "--centroid") == plain
 
 
@@ -214,12 +215,14 @@ def test_the_deepest_tree_there_can_be_is_printed_as_json(capsys: pytest.Capture
 
 
 def test_tokens_as_json_and_as_a_table(run: Interpret, subject: list[str]) -> None:
-    tokens = json.loads(run("tokens", "7", "--json", "--top-n", "9", *subject).out)
-    assert list(tokens) == ["feature", "settings", "tokens"]
-    assert len(tokens["tokens"]) == 9
-    scores = [token["score"] for token in tokens["tokens"]]
-    assert scores == sorted(scores)
-    assert list(tokens["tokens"][0]) == ["token_id", "token", "score"]
+    contract, item = ["feature", "settings", "tokens"], ["token_id", "token", "score"]
+    for weights, more, z in (("encoder", [], []), ("vocabulary", ["threshold", "p_value", "n_random", "note"], ["z"])):
+        tokens = json.loads(run("tokens", "7", "--json", "--top-n", "9", "--weights", weights, *subject).out)
+        assert list(tokens) == [*contract, *more]
+        assert len(tokens["tokens"]) == 9
+        scores = [token["score"] for token in tokens["tokens"]]
+        assert scores == sorted(scores, reverse=weights == "vocabulary")
+        assert list(tokens["tokens"][0]) == [*item, *z]
     assert len(run("tokens", "7", "--top-n", "9", *subject).out.splitlines()) == 11
 
 

@@ -85,8 +85,8 @@ def test_identical_settings_show_no_difference(interpret: Interpret) -> None:
 def test_json_names_every_figure_with_its_n_and_why_some_are_lacking(interpret: Interpret) -> None:
     ran = interpret("compare", "--features", f"{KNOWN[0]},{KNOWN[1]},3", *QUICK, "--contrast", "off", "--json")
     (found,) = json.loads(ran.out)
-    assert [*found["settings"]] == ["encoder", "decoder"]
-    assert found["baseline"] == "encoder"
+    assert [*found["settings"]] == ["vocabulary", "encoder", "decoder"]
+    assert found["baseline"] == "vocabulary"
     by_name = {(line["setting"], line["measure"]): line for line in found["measures"]}
     assert by_name["decoder", "list"]["mean"]["n"] == 2
     assert by_name["decoder", "list"]["unmeasured"] == [["no examples were collected of this feature", 1]]
@@ -100,9 +100,9 @@ def test_json_names_every_figure_with_its_n_and_why_some_are_lacking(interpret: 
 def test_what_is_in_the_log_is_not_probed_again_and_says_the_same(interpret: Interpret) -> None:
     first = interpret("compare", *FEATURES, *QUICK)
     again = interpret("compare", *FEATURES, *QUICK)
-    assert (to_do(first.out), to_do(again.out)) == (48, 0)
+    assert (to_do(first.out), to_do(again.out)) == (72, 0)
     assert _tables(again.out) == _tables(first.out)
-    wider = interpret("compare", *FEATURES, *QUICK, "--weights", "encoder,decoder,blend:0.5")
+    wider = interpret("compare", *FEATURES, *QUICK, "--weights", "vocabulary,encoder,decoder,blend:0.5")
     assert to_do(wider.out) == 24
     exponents = interpret("compare", *FEATURES, *QUICK, "--weights", "encoder", "--exponent", "1.4,2")
     assert to_do(exponents.out) == 12, "an exponent changes no tree"
@@ -112,7 +112,7 @@ def test_what_is_in_the_log_is_not_probed_again_and_says_the_same(interpret: Int
 
 def test_what_a_run_has_probed_is_used(interpret: Interpret) -> None:
     interpret(*FEATURES, *QUICK, "--rounds", "1")
-    assert to_do(interpret("compare", *FEATURES, *QUICK).out) == 0
+    assert to_do(interpret("compare", *FEATURES, *QUICK, "--weights", "vocabulary").out) == 0
 
 
 def test_the_evidence_is_a_run_of_its_own_which_other_commands_read_and_do_not_take_for_the_latest(
@@ -147,7 +147,7 @@ def test_an_interrupted_comparison_goes_on_where_it_stopped(
     monkeypatch.setattr(work, "run_probes", once)
     assert interpret("compare", *FEATURES, *QUICK).status == 130
     resumed = interpret("compare", *FEATURES, *QUICK)
-    assert (resumed.status, to_do(resumed.out)) == (0, 32)
+    assert (resumed.status, to_do(resumed.out)) == (0, 48)
 
 
 class TestTaxonomy:
@@ -167,17 +167,17 @@ class TestTaxonomy:
         one = ("--features", str(KNOWN[0]), *QUICK, "--rounds", "1")
         assert "(not used, as --no-recommended says)" in said(interpret(*one, "--no-recommended").out)
         assert "this run was begun without it" in said(interpret(*one, "--dry-run").out)
-        assert "used where nothing else is given, for both sides" in said(interpret(*one, "--new").out)
+        assert "used where nothing else is given, with this run's own weights" in said(interpret(*one, "--new").out)
         assert interpret(*one, "--recommended").status == 0
         with RunLog.open(LOG, read_only=True) as log:
             plain, taken, asked = (run.settings for run in log.runs() if run.explainer != "compare")
         assert [run["probe"]["vector"]["centroid"] for run in (plain, taken, asked)] == [True, False, False]
-        assert [run["weights_plan"] for run in (taken, asked)] == [["encoder", "decoder"], ["encoder"]]
+        assert [run["weights_plan"] for run in (taken, asked)] == [["vocabulary"], ["encoder"]]
 
     def test_where_the_default_is_best_nothing_is_recommended(self, interpret: Interpret) -> None:
-        interpret("compare", *FEATURES, *QUICK, "--weights", "encoder", "--pca", "1,0")
+        interpret("compare", *FEATURES, *QUICK, "--weights", "vocabulary", "--pca", "1,0")
         ran = interpret("taxonomy", "--subject", "demo", "--subject", "demo")
-        assert said(ran.out).count("Nothing else than encoder is recommended.") == 2
+        assert said(ran.out).count("Nothing else than vocabulary is recommended.") == 2
         assert ran.out.count("Told beforehand") == 3
         assert "2 subjects together" in ran.out
         assert interpret("--features", "1", "--recommended").status == 2
@@ -189,7 +189,8 @@ class TestTaxonomy:
 
 
 class TestLabels:
-    TWO = ("--features", f"{KNOWN[0]},{KNOWN[1]},{KNOWN[2]}", *QUICK, "--llm", "offline", "--rounds", "1")
+    SIDES = (*QUICK, "--weights", "encoder,decoder")
+    TWO = ("--features", f"{KNOWN[0]},{KNOWN[1]},{KNOWN[2]}", *SIDES, "--llm", "offline", "--rounds", "1")
 
     def test_each_setting_has_a_run_whose_labels_are_scored_and_compared(self, interpret: Interpret) -> None:
         dry = interpret("compare", *self.TWO, "--dry-run")
@@ -262,20 +263,20 @@ class TestRefusals:
         monkeypatch.setattr(work, "WORTH_TRYING", 20)
         refused = interpret("compare", *FEATURES, *QUICK)
         assert refused.status == 2
-        how = r"48 trees and lists, about \d+ s by 5 trees tried for \d+\.\d s; more than 20 are made only with --yes"
+        how = r"72 trees and lists, about \d+ s by 5 trees tried for \d+\.\d s; more than 20 are made only with --yes"
         assert re.search(how, said(refused.err))
         with RunLog.open(LOG, read_only=True) as log:
             assert log.runs() == []
             assert log.comparisons.all() == []
         allowed = interpret("compare", *FEATURES, *QUICK, "--yes")
         assert allowed.status == 0, allowed.err
-        assert re.search(r"to do\s+48 trees and lists, about \d+ s by 5 trees", allowed.out)
-        assert to_do(allowed.out) == 48, "what was tried is not kept"
+        assert re.search(r"to do\s+72 trees and lists, about \d+ s by 5 trees", allowed.out)
+        assert to_do(allowed.out) == 72, "what was tried is not kept"
 
     @pytest.mark.parametrize(
         ("options", "sentence"),
         [
-            (("--weights", "encoder,nonsense"), "weights are encoder, decoder"),
+            (("--weights", "encoder,nonsense"), "weights are vocabulary, encoder, decoder"),
             (("--scale", "2.5,wide"), "is not like 2.5,3.8,default"),
             (("--scale", "0"), "Setting vector.scale"),
             (("--pca", "0.1;0.2"), "is not like 0,0.1,0.1+0.05"),
@@ -319,7 +320,7 @@ class TestPictures:
         [
             ((), "two.svg"),
             (("--scale", "0.5,1,2", "--weights", "encoder"), "curves.png"),
-            (("--weights", "encoder,decoder,blend:0.5"), "rows.svg"),
+            (("--weights", "vocabulary,encoder,decoder,blend:0.5"), "rows.svg"),
         ],
     )
     def test_a_picture_is_written(self, interpret: Interpret, options: tuple[str, ...], name: str) -> None:

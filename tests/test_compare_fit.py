@@ -124,7 +124,7 @@ def test_what_cannot_be_measured_has_a_reason_and_no_value(subject: Subject) -> 
     no_ids = texts(no_ids="the texts came without the subject's own tokens", vectors=np.ones((2, 3)))
     assert list_fit(seen(subject).scores, no_ids).reason == no_ids.no_ids
     everywhere = texts([7, 8], [True, True])
-    assert list_fit(subject, seen(subject).scores, everywhere).reason == "all of them are true"
+    assert list_fit(seen(subject).scores, everywhere).reason == "all of them are true"
     assert "no word" in (agreement(subject, seen(subject).scores, {}).reason or "")
 
 

@@ -36,7 +36,7 @@ NEAR = 1e-4
 
 
 def grown(subject: Subject, features: list[int], settings: TreeSettings = SETTINGS, **vector: object) -> list[Tree]:
-    probe = ProbeSettings(tree=settings, vector=VectorSettings.parse(vector))
+    probe = ProbeSettings(tree=settings, vector=VectorSettings.parse({"weights": "encoder", **vector}))
     trees = run_probes(subject, [ProbeRequest("tree", feature, probe) for feature in features])
     return [tree for tree in trees if isinstance(tree, Tree)]
 

@@ -9,7 +9,7 @@ from probes.evidence import Projection, TokenList, Tree
 from probes.settings import ProbeSettings
 from tests.fakes import DOGS, MIXED, contrasted, scored, tree, vocabulary_list
 
-SETTINGS = ProbeSettings()
+SETTINGS = ProbeSettings.parse({"vector": {"weights": "encoder"}, "tree": {"prompt": "definition"}})
 
 
 def random_tree(seed: int, n_nodes: int = 300) -> Tree:

@@ -22,7 +22,7 @@ from tests.subjects import N_FEATURES
 WORDS = ("cat", "mat", "dog", "ball", "old", "house", "small", "garden", "of", "the")
 PAIRS = [Pair(feature, word) for feature, word in enumerate(WORDS)]
 PARTS = Parts(PAIRS[:5], PAIRS[5:8], PAIRS[8:])
-SHORT = FitSettings(steps=12, batch=3, wording="a {label}")
+SHORT = FitSettings(weights="encoder", steps=12, batch=3, wording="a {label}")
 
 
 def mean(nats: Sequence[float]) -> float:
@@ -52,12 +52,12 @@ class TestLoss:
         assert subject.tokenizer.decode(found.ids) == "<eos> <unused0> <bos>"
 
     def test_a_feature_without_weights_is_refused(self, subject: Subject) -> None:
-        with pytest.raises(SettingsError, match=f"Feature {N_FEATURES - 1} has no weights"):
-            LabelLoss(subject, FitSettings()).rows([Pair(0, "cat"), Pair(N_FEATURES - 1, "dog")])
+        with pytest.raises(SettingsError, match=f"Feature {N_FEATURES - 1} has no direction by encoder weights to"):
+            LabelLoss(subject, FitSettings(weights="encoder")).rows([Pair(0, "cat"), Pair(N_FEATURES - 1, "dog")])
 
     def test_a_label_beyond_the_model_s_positions_is_refused(self, subject: Subject) -> None:
         with pytest.raises(SettingsError, match="128 positions"):
-            LabelLoss(subject, FitSettings()).rows([Pair(0, "q" * 150)])
+            LabelLoss(subject, FitSettings(weights="encoder")).rows([Pair(0, "q" * 150)])
 
 
 def plain_loss(subject: Subject, template: str, pair: Pair, scale: torch.Tensor, bias: torch.Tensor) -> float:
@@ -119,7 +119,8 @@ class TestFit:
 
     def test_it_stops_where_the_validation_part_gets_no_better(self, subject: Subject) -> None:
         told: list[int] = []
-        settings = FitSettings(steps=500, patience=10, learning_rate=5.0, wording="a {label}")  # overshoots at once
+        overshooting = {"steps": 500, "patience": 10, "learning_rate": 5.0}
+        settings = FitSettings.parse({**dict(SHORT), **overshooting})
         found = fit(subject, PARTS, settings, told.append)
         assert sum(told) < 500
         assert mean(found.validation.end) <= mean(found.validation.start)
@@ -187,7 +188,7 @@ def test_a_planted_bias_is_found_and_helps_with_labels_never_seen() -> None:
     columns[:, : len(chosen)] = (rows[[*chosen]] - demo.centroid - offset).T
     subject = replace(demo, sae=replace(demo.sae, W_enc=columns))
     parts = split([Pair(feature, senses[at].concept) for feature, at in enumerate(chosen)], 0.3, seed=0)
-    found = fit(subject, parts, FitSettings(steps=60))
+    found = fit(subject, parts, FitSettings(weights="encoder", steps=60))
     assert torch.cosine_similarity(found.bias - subject.centroid, offset, dim=0) > 0.4
     for losses in (found.train, found.validation, found.held_out):
         assert mean(losses.end) < mean(losses.start) / 2

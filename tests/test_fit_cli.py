@@ -17,7 +17,8 @@ from tests.score_commands import LOG, N_FEATURES, label, named, said
 pytestmark = pytest.mark.usefixtures("own_folder")
 
 WORDS = ("cat", "mat", "dog", "ball", "old", "house", "small", "garden", "of", "the", "animal", "word", "thing", "kind")
-TO = ("--to", "a.safetensors", "--steps", "4")
+ENCODER = ("--weights", "encoder")
+TO = ("--to", "a.safetensors", "--steps", "4", *ENCODER)
 SMALL = ("--cutoff", "0.05", "--max-depth", "3")
 
 
@@ -55,7 +56,7 @@ class TestFile:
         assert adapter.record.labels == "labels.jsonl"
         assert adapter.record.versions["torch"]
         assert len(adapter.record.held_out.start) == len(adapter.record.held_out.end) == 3
-        use = ("--adapter", "a.safetensors", *tiny)
+        use = ("--adapter", "a.safetensors", *ENCODER, *tiny)
         tree = json.loads(interpret("tree", "5", "--json", *SMALL, *use).out)
         assert tree["settings"]["vector"]["adapter"]["sha256"] == AdapterFile.at("a.safetensors").sha256
         assert tree["settings"]["vector"]["scale"] is None
@@ -116,7 +117,7 @@ class TestFile:
             (("--labels", "labels.jsonl", "--least-score", "embedding"), "write SCORER:X"),
             (("--labels", "labels.jsonl", "--wording", "a thing"), "a wording has exactly one {label}"),
             (("--labels", "labels.jsonl", "--hold-out", "1"), "is a share"),
-            (("--labels", "labels.jsonl", "--weights", "auto"), "weights are encoder, decoder or blend:b with b from"),
+            (("--labels", "labels.jsonl", "--weights", "auto"), "weights are vocabulary, encoder, decoder or blend:b"),
             (("--labels", "labels.jsonl", "--to", "none/a.safetensors"), "there is no folder none"),
             (("--labels", "7"), "run"),
         ],

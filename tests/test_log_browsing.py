@@ -47,7 +47,7 @@ def test_whatever_is_referred_to_has_a_title_in_words(path: Path) -> None:
             table: [title for (title,) in db.execute(f"SELECT title FROM {table} ORDER BY id")] for table in referred
         }
     assert titles["labels"] == ["3: dogs 3", "5: (abstained)"]
-    assert titles["compared"] == ["decoder, scale 2.5, no centroid, pca [0.1], prompt definition, exponent 1.4"]
+    assert titles["compared"] == ["decoder, scale 2.5, no centroid, pca [0.1], prompt auto, exponent 1.4"]
     assert titles["runs"][0].startswith("tiny, offline, 20")
     assert titles["corpora"][0].startswith("demo, tiny, 20")
     assert titles["scorings"][0].startswith("fake:queue, 20")

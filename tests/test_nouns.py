@@ -27,7 +27,8 @@ def with_null(made: Tree, least: float, **null: float) -> Tree:
 
 
 def side(made: Tree, weights: str) -> Tree:
-    return replace(made, settings=ProbeSettings.parse({"vector": {"weights": weights, "scale": 2.0}}))
+    settings = {"vector": {"weights": weights, "scale": 2.0}, "tree": {"prompt": "definition"}}
+    return replace(made, settings=ProbeSettings.parse(settings))
 
 
 def test_the_share_of_a_noun_is_summed_over_its_wordings() -> None:

@@ -7,7 +7,8 @@ from agent.schema import SettingsChange
 from probes.evidence import ProbeRequest
 from probes.settings import ProbeSettings
 
-PROBE = ProbeSettings.parse({"vector": {"scale": 2.0}, "tree": {"top_k": 3, "prompt": "definition"}})
+VECTOR = {"weights": "encoder", "scale": 2.0}
+PROBE = ProbeSettings.parse({"vector": VECTOR, "tree": {"top_k": 3, "prompt": "definition"}})
 PLANNER = Planner(PROBE, ("encoder", "decoder"), default_scale=2.0)
 
 

@@ -22,7 +22,7 @@ from prompts import render, template_hashes
 from tests.fakes import CARD, DOGS, MIXED, Definitions, contrasted, scored, tree, vocabulary_list
 
 GOLDEN = Path(__file__).parent / "golden"
-SETTINGS = ProbeSettings.parse({"vector": {"scale": 2.0}, "tree": {"prompt": "definition"}})
+SETTINGS = ProbeSettings.parse({"vector": {"weights": "encoder", "scale": 2.0}, "tree": {"prompt": "definition"}})
 STEERED = ProbeSettings.parse(
     {"vector": {"scale": 2.0}, "tree": {"prompt": "definition"}, "steering": {"mode": "clamp", "maximum": 3.0}}
 )

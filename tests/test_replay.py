@@ -46,7 +46,8 @@ def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     fake = FakeProbes(definitions={1: {"encoder": MIXED}, 2: {"decoder": GENERIC}}, faulty=frozenset({7}))
     monkeypatch.setattr(agent.run, "run_probes", fake)
     with RunLog.open(tmp_path / "log.db") as log:
-        asyncio.run(run_features(config(), SUBJECT, Varied([]), log, range(9), False, Notes()))
+        both = config(weights_plan=("encoder", "decoder"))
+        asyncio.run(run_features(both, SUBJECT, Varied([]), log, range(9), False, Notes()))
     return tmp_path / "log.db"
 
 

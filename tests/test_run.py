@@ -45,7 +45,7 @@ def run(log: RunLog, features: range, explainer: Explainer | None = None, new: b
 
 def test_every_feature_ends_with_a_label_or_a_reason(log: RunLog, probes: FakeProbes) -> None:
     probes.faulty = frozenset({5})
-    probes.definitions = {3: dict.fromkeys(("encoder", "decoder", "blend:0.5"), GENERIC)}
+    probes.definitions = {3: dict.fromkeys(("vocabulary", "encoder", "decoder", "blend:0.5"), GENERIC)}
     report = run(log, range(10))
     assert report.outcomes == {"labelled": 8, "abstained": 1, "failed": 1}
     rows = {row.feature: row for row in log.labels(report.run_id)}
@@ -59,7 +59,7 @@ def test_every_feature_ends_with_a_label_or_a_reason(log: RunLog, probes: FakePr
 
 def test_whole_waves_of_features_share_a_batch(log: RunLog, probes: FakeProbes) -> None:
     run(log, range(64), concurrency=64)
-    assert [len(batch) for batch in probes.batches] == [64 * 5]
+    assert [len(batch) for batch in probes.batches] == [64 * 3]
 
 
 def test_the_same_run_again_does_nothing_and_more_features_extend_it(log: RunLog, probes: FakeProbes) -> None:
@@ -174,7 +174,7 @@ def test_an_explainer_that_cannot_be_used_ends_the_run(log: RunLog) -> None:
     assert "The key was refused" in str(report.stopped)
     assert len(locked.requests) <= 4  # those that were in flight together; nobody else is sent after them
     assert locked.closed
-    assert len(log.evidence_of(1, 0, 1)) == 5  # what was probed is kept
+    assert len(log.evidence_of(1, 0, 1)) == 3  # what was probed is kept
     assert [summary.status for summary in log.runs()] == ["unfinished"]
 
 
@@ -192,8 +192,8 @@ def test_memory_does_not_grow_with_the_number_of_features(log: RunLog, monkeypat
 
     monkeypatch.setattr(agent.run, "run_probes", probing)
     asyncio.run(run_features(config(concurrency=4), SUBJECT, Offline(), log, range(200), False, Notes(on_told=count)))
-    assert len(born) == 200 * 5
-    assert max(alive) < 0.2 * len(born)  # 20 pieces are in use at once; some wait for the collector of cycles
+    assert len(born) == 200 * 3
+    assert max(alive) < 0.2 * len(born)  # 12 pieces are in use at once; some wait for the collector of cycles
 
 
 def test_the_real_probes_and_the_real_log_work_together(log: RunLog, tmp_path: Path) -> None:
@@ -204,7 +204,7 @@ def test_the_real_probes_and_the_real_log_work_together(log: RunLog, tmp_path: P
     assert "failed" not in report.outcomes
     for row in log.labels(report.run_id):
         rounds = log.evidence_rounds(report.run_id, row.feature)
-        assert [type(item).__name__ for item in rounds[1]] == ["Tree", "TokenList"] * 2 + ["Projection"]
+        assert [type(item).__name__ for item in rounds[1]] == ["Tree", "TokenList", "Projection"]
         assert len(log.calls_of(report.run_id, row.feature)) == row.rounds
     again = asyncio.run(run_features(quick, subject, Offline(), log, range(12), False, Notes()))
     assert (again.resumed, again.n_done_before, again.outcomes) == (True, 12, {})

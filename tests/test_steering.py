@@ -16,7 +16,7 @@ from probes.columns import Columns
 from probes.errors import SettingsError
 from probes.evidence import ProbeRequest, Tree
 from probes.probe import run_probes
-from probes.settings import ProbeSettings, SteeringSettings, TreeSettings
+from probes.settings import ProbeSettings, SteeringSettings, TreeSettings, VectorSettings
 from probes.steering import FeatureSteering
 from probes.structure import layers_of
 from probes.subject import Subject
@@ -27,6 +27,7 @@ from tests.test_activations import RULES, n_hooks, sae_of
 from tests.test_tree import assert_same
 
 T = sae_tensors()
+ENCODER = VectorSettings(weights="encoder")
 TREE = TreeSettings(cutoff=2e-2, max_depth=4)
 MAXIMA = {0: 3.0, 3: 7.0, 7: 5.0}
 """As if measured; the features do fire in these models."""
@@ -44,7 +45,7 @@ def grow(
     requests = []
     for feature in features:
         own = steering.model_copy(update={"maximum": MAXIMA.get(feature, 1.0)}) if steering.on else steering
-        requests.append(ProbeRequest("tree", feature, ProbeSettings(tree=tree, steering=own)))
+        requests.append(ProbeRequest("tree", feature, ProbeSettings(vector=ENCODER, tree=tree, steering=own)))
     trees = run_probes(subject, requests)
     assert all(isinstance(tree, Tree) for tree in trees)
     return [tree for tree in trees if isinstance(tree, Tree)]

@@ -205,7 +205,7 @@ class TestGrid:
         assert [*names_of(grid.settings(self.BASE, 3.8)).values()] == ["encoder", "decoder"]
         grid = Grid({"scale": (2.5, 3.8), "exponent": (1.0, 2.0)})
         names = [*names_of(grid.settings(self.BASE, 3.8)).values()]
-        assert names[0] == "encoder, scale 2.5, exponent 1"
+        assert names[0] == "vocabulary, scale 2.5, exponent 1"
         assert len({*names}) == 4
 
     def test_bad_values_are_refused(self) -> None:
@@ -240,7 +240,7 @@ class TestRecommended:
 
     def test_what_is_not_given_is_taken_from_the_latest_recommendation(self, log: RunLog) -> None:
         config = self.taken(log, recommended=True).config
-        assert config.probe.vector == self.SETTINGS.vector.model_copy(update={"weights": "encoder"})
+        assert config.probe.vector == self.SETTINGS.vector.model_copy(update={"weights": "vocabulary"})
         assert config.weights_plan == ("decoder",)
         assert config.probe.tree == RunConfig().probe.tree
 
@@ -252,11 +252,11 @@ class TestRecommended:
     def test_a_new_run_takes_it_up_but_for_the_weights_and_says_so(self, log: RunLog) -> None:
         found = self.taken(log)
         assert (found.config.probe.vector.scale, found.config.probe.vector.pca) == (2.0, (0.1,))
-        assert found.config.weights_plan == ("encoder", "decoder")
+        assert found.config.weights_plan == ("vocabulary",)
         ((name, words),) = found.advice
         assert name == "advice"
         assert words.startswith("decoder, scale 2, pca 0.1, by taxonomy of 20")
-        assert words.endswith("for both sides of a feature; --no-recommended leaves it)")
+        assert words.endswith("with this run's own weights; --no-recommended leaves it)")
 
     @pytest.mark.parametrize(
         ("begun", "given", "why"),

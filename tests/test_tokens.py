@@ -20,9 +20,11 @@ from probes.tokens import nearest
 from probes.vectors import feature_vectors
 from tests.subjects import N_FEATURES
 
+ENCODER = VectorSettings(weights="encoder")
+
 
 def lists(subject: Subject, features: list[int], **settings: object) -> Iterator[TokenList]:
-    asked = ProbeSettings(tokens=TokenSettings.parse(settings))
+    asked = ProbeSettings(vector=ENCODER, tokens=TokenSettings.parse(settings))
     for found in run_probes(subject, [ProbeRequest("tokens", feature, asked) for feature in features]):
         assert isinstance(found, TokenList)
         yield found
@@ -40,7 +42,7 @@ def formula(rows: np.ndarray, v: np.ndarray, exponent: float) -> np.ndarray:
 def test_scores_follow_the_formula(subject: Subject, exponent: float) -> None:
     rows = subject.embedding.double().numpy()
     features = [0, 5, 9]
-    vectors = feature_vectors(subject, features, VectorSettings()).double().numpy()
+    vectors = feature_vectors(subject, features, ENCODER).double().numpy()
     for v, found in zip(vectors, lists(subject, features, exponent=exponent, top_n=40), strict=True):
         expected = formula(rows, v, exponent)
         order = np.argsort(expected)[:40]  # rows of zeros give NaN, which sorts last

@@ -39,10 +39,10 @@ def principal_components(rows: Array) -> Array:
 @pytest.mark.parametrize(
     ("settings", "b", "scale", "centroid", "pca"),
     [
-        ({}, 0, None, True, ()),
+        ({"weights": "encoder"}, 0, None, True, ()),
         ({"weights": "decoder", "scale": 2.5}, 1, 2.5, True, ()),
         ({"weights": "blend:0.3", "scale": 0.1, "centroid": False}, 0.3, 0.1, False, ()),
-        ({"scale": 3.8, "pca": (0.25,)}, 0, 3.8, True, (0.25,)),
+        ({"weights": "encoder", "scale": 3.8, "pca": (0.25,)}, 0, 3.8, True, (0.25,)),
         ({"scale": 3.8, "pca": (0.5, 0.2, 0.1), "weights": "decoder"}, 1, 3.8, True, (0.5, 0.2, 0.1)),
     ],
 )

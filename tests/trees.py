@@ -42,7 +42,7 @@ def tree_of(phrases: Sequence[tuple[Sequence[str], float]], feature: int = 121) 
             probabilities.append(child["p"])
     return Tree(
         feature,
-        ProbeSettings(vector=VectorSettings(scale=3.8)),
+        ProbeSettings(vector=VectorSettings(weights="encoder", scale=3.8)),
         'A typical definition of "{ghost}" would be "',
         (2, 5, 3, 6),
         2,

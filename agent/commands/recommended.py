@@ -1,8 +1,8 @@
 """What `interpret taxonomy` recommended for a subject, told before a run and taken up by it.
 
 A setting that is given in a file or on the command line stands, and so does a run that was begun otherwise. Unless told
-to take everything, a run goes on reading both sides of a feature: one of them fits texts better, and both together tell
-an explainer more. What a run's settings were is stored with it as always.
+to take everything, a run keeps its own weights: what fits texts best need not tell an explainer most. What a run's
+settings were is stored with it as always.
 """
 
 from collections.abc import Callable
@@ -47,7 +47,7 @@ def taken_up(config: RunConfig, log: RunLog | None, card: SubjectCard, is_begun:
         return _told(config, found, "not used, since an adapter stands instead; --recommended takes it")
     if is_begun():
         return _told(config, found, "not used, since this run was begun without it; --recommended takes it in another")
-    how = "used where nothing else is given, for both sides of a feature; --no-recommended leaves it"
+    how = "used where nothing else is given, with this run's own weights; --no-recommended leaves it"
     return _told(_with(config, found, weights=False), found, how)
 
 

@@ -197,6 +197,6 @@ def _recommend(log: RunLog, subject: Subject, stored: Stored) -> str:
     log.comparisons.recommend(subject.card.fingerprint, stored.row.comparison_id, found.setting, words)
     (name,) = names_of([found.setting]).values()
     return (
-        f"{words} Recommended from now on: {name}. New runs take it up, for both sides of a feature; --recommended "
+        f"{words} Recommended from now on: {name}. New runs take it up, with their own weights; --recommended "
         "takes its weights too."
     )
