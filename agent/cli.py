@@ -133,7 +133,7 @@ def tree(
 @_JSON
 @token_options
 def tokens(feature: str, as_json: bool, settings_file: Path | None, **options: Any) -> None:
-    """List the tokens nearest to one feature's vector."""
+    """List the tokens that activate one feature, or those nearest to its vector."""
     from agent.commands.probe import show_tokens
 
     show_tokens(resolve(by_key(options), settings_file), feature, as_json)

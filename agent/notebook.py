@@ -4,6 +4,7 @@
 
     subject = open_subject("demo")
     subject.tree(121, scale=2.5)
+    subject.tokens(121, weights="decoder")
     open_log("interpret.db").feature(121)
 
 The evidence itself, which knows nothing of pages, is each view's `value`.
@@ -20,7 +21,7 @@ from agent.commands.export import exported
 from agent.config import GROUPS
 from agent.errors import LogError
 from agent.evidence.branches import Trim
-from agent.evidence.wording import token_words, vector_words
+from agent.evidence.wording import folded, list_words, token_words
 from agent.runlog import RunLog
 from agent.terminal.drawing import tree_svg
 from eval.export.card import Card, card
@@ -63,8 +64,9 @@ class TokensView:
 
     def _repr_html_(self) -> str:
         found = self.value
-        title = f"feature {found.feature}: nearest tokens; {vector_words(found.settings.vector)}"
-        rows = [(rank, token_words(token.token), token) for rank, token in enumerate(found.tokens, start=1)]
+        title = f"feature {found.feature}: {list_words(found)}"
+        tokens = folded(found.tokens) if found.settings.vector.is_vocabulary else found.tokens
+        rows = [(rank, token_words(token.token), token) for rank, token in enumerate(tokens, start=1)]
         return environment().get_template("tokens.html.j2").render(title=title, rows=rows)
 
     def __repr__(self) -> str:
@@ -96,14 +98,19 @@ class SubjectView:
     def tree(self, feature: int, **settings: Any) -> TreeView:
         """Grows a definition tree. `settings` are those of `interpret tree`: weights, scale, pca, prompt, cutoff, ...
 
-        Raises InterpretError.
+        The vector is made of the tokens that activate the feature, unless `weights` says otherwise. Raises
+        InterpretError.
         """
         found = self._probed("tree", feature, settings)
         assert isinstance(found, Tree)
         return TreeView(found)
 
     def tokens(self, feature: int, **settings: Any) -> TokensView:
-        """Lists the nearest tokens. `settings` are those of `interpret tokens`. Raises InterpretError."""
+        """Lists the tokens that activate the feature most when read alone, or those nearest to its vector.
+
+        The former with `weights="vocabulary"`, the default; `settings` are those of `interpret tokens`. Raises
+        InterpretError.
+        """
         found = self._probed("tokens", feature, settings)
         assert isinstance(found, TokenList)
         return TokensView(found)

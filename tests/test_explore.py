@@ -313,7 +313,7 @@ def test_what_is_kept_is_evidence_of_a_run_of_its_own(visitor: TestClient, path:
     assert (again["round"], again["is_new"]) == (1, False)
     assert (other["run_id"], other["round"], other["is_new"]) == (run.run_id, 2, True)
     assert (run.explainer, run.status, run.features) == (EXPLORE, "finished", "3")
-    assert [item.settings.vector.weights for item in rounds[1]] == ["encoder"] * 3
+    assert [item.settings.vector.weights for item in rounds[1]] == ["vocabulary"] * 3
     page = read(visitor.get(f"/runs/{run.run_id}/features/3").text)
     assert "not labelled in this run" in page.text
 
@@ -367,9 +367,9 @@ def test_a_tree_is_compared_with_random_directions_when_asked_and_last(visitor: 
 
 
 def test_what_is_to_be_found_is_found_once_and_shown_first(visitor: TestClient) -> None:
-    swept, tokens, _, *trees = stream(visitor, "feature=3&scale=auto&cutoff=0.01")
+    swept, tokens, _, *trees = stream(visitor, "feature=3&weights=encoder&scale=auto&cutoff=0.01")
     (chosen,) = [row["token"].removeprefix("→ ") for row in swept["swept"] if row["token"].startswith("→")]
 
     assert len(swept["swept"]) > 2
-    assert tokens["caption"].startswith(chosen)
+    assert chosen in tokens["caption"]
     assert {piece["tree"]["settings"] for piece in trees} == {chosen}

@@ -79,11 +79,11 @@ def readout_words(contrast: Contrast) -> str:
 
 
 def list_words(listed: TokenList) -> str:
-    """What a token list is of: the vector and exponent, or that its tokens activate the feature."""
+    """What a token list is a list of, and how it was made or how far it can be relied on."""
     settings = listed.settings
     if not settings.vector.is_vocabulary:
-        return f"{vector_words(settings.vector)}, exponent {settings.tokens.exponent:.3g}"
-    return f"tokens that activate it most when read alone, {standing_words(listed)}"
+        return f"nearest tokens, {vector_words(settings.vector)}, exponent {settings.tokens.exponent:.3g}"
+    return f"vocabulary list, the tokens that activate it most when read alone; {standing_words(listed)}"
 
 
 def standing_words(listed: TokenList) -> str:
@@ -91,9 +91,12 @@ def standing_words(listed: TokenList) -> str:
     if not listed.tokens or listed.p_value is None:
         return "none: the feature has no encoder weights"
     as_far = round(listed.p_value * (1 + listed.n_random)) - 1
-    threshold = "" if listed.threshold is None else f", threshold {listed.threshold:.3g}"
-    far = f"as far out as {as_far} of {listed.n_random} random directions' (p {listed.p_value:.2g}){threshold}"
-    return f"{far}; no single token makes it active: it fires in context" if listed.note == IN_CONTEXT else far
+    parts = [f"{as_far} of {listed.n_random} random directions have tokens as far out (p {listed.p_value:.2g})"]
+    if listed.threshold is not None:
+        parts.append(f"it is active above {listed.threshold:.3g}")
+    if listed.note == IN_CONTEXT:
+        parts.append("no single token makes it active: it fires in context, not on a word")
+    return "; ".join(parts)
 
 
 def folded(tokens: Sequence[ScoredToken]) -> list[ScoredToken]:

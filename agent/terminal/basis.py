@@ -1,4 +1,4 @@
-"""What a label rests on, short enough for a row of a table: one definition and the nearest tokens.
+"""What a label rests on, short enough for a row of a table: one definition and some tokens.
 
 Knows the evidence and the ids its lines have; nothing of tables.
 """
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from agent.evidence.digest import Line, Piece, citable, digest
-from agent.evidence.wording import phrase_words
+from agent.evidence.wording import folded, phrase_words
 from probes.evidence import Evidence, TokenList, Tree
 
 _TOKENS = 6
@@ -23,7 +23,7 @@ class Basis:
 
 
 def basis_of(cited: Sequence[str], evidence: Sequence[Evidence], default_scale: float) -> Basis:
-    """The first definition `cited`, else the most probable one, and the nearest tokens of the same vector.
+    """The first definition `cited`, else the most probable one, and the first tokens of the same vector's list.
 
     `evidence` is all of a feature's, round after round, in the order in which its lines were numbered.
     """
@@ -31,9 +31,9 @@ def basis_of(cited: Sequence[str], evidence: Sequence[Evidence], default_scale: 
     trees = [(piece, tree) for piece, tree in zip(pieces, evidence, strict=True) if isinstance(tree, Tree)]
     lines = [(_rank(line, piece, cited), line, tree) for piece, tree in trees for line in piece["lines"]]
     if not lines:
-        return Basis(tokens=_nearest(evidence, None))
+        return Basis(tokens=_first_tokens(evidence, None))
     _, line, tree = min(lines, key=lambda item: (item[0], -item[1]["value"]))
-    return Basis(line["text"], line["value"], _nearest(evidence, tree))
+    return Basis(line["text"], line["value"], _first_tokens(evidence, tree))
 
 
 def _rank(line: Line, piece: Piece, cited: Sequence[str]) -> int:
@@ -48,9 +48,9 @@ def cited_lines(cited: Sequence[str], pieces: Sequence[Piece]) -> list[Line]:
     return [lines[name] for name in cited if name in lines]
 
 
-def _nearest(evidence: Sequence[Evidence], tree: Tree | None) -> tuple[str, ...]:
-    """The first few words of the token list made of the same vector as `tree`, each once."""
+def _first_tokens(evidence: Sequence[Evidence], tree: Tree | None) -> tuple[str, ...]:
+    """The first few words of the token list made of the same vector as `tree`, each once, however it is spelt."""
     lists = [item for item in evidence if isinstance(item, TokenList)]
     same = [item for item in lists if tree is not None and item.settings.vector == tree.settings.vector] or lists
-    words = dict.fromkeys(phrase_words(token.token, 24) for item in same[:1] for token in item.tokens)
+    words = dict.fromkeys(phrase_words(token.token, 24) for item in same[:1] for token in folded(item.tokens))
     return tuple(words)[:_TOKENS]

@@ -81,7 +81,7 @@ def spread(rows: Sequence[LabelRow], most: int) -> list[LabelRow]:
 
 def labels_table(rows: Sequence[LabelRow], basis: Mapping[int, Basis], concepts: Mapping[int, str]) -> Table:
     """Labels with the evidence behind them; `concepts`, where there are any, are what the features are known to be."""
-    table = _table("feature", "label", "conf.", "a definition in its tree", "prob.", "nearest tokens")
+    table = _table("feature", "label", "conf.", "a definition in its tree", "prob.", "tokens")
     if concepts:
         table.add_column("known concept")
     for row in rows:
@@ -216,10 +216,10 @@ def token_list(found: TokenList) -> Table:
 
 
 def token_line(found: TokenList, most: int = 40) -> RenderableType:
-    """The first tokens of a list in running text."""
+    """The first tokens of a list in running text; of vocabulary weights, how far they can be relied on below."""
     if not found.z:
         return _running("nearest tokens", found.tokens[:most])
-    return _running(f"activated by ({standing_words(found)})", folded(found.tokens)[:most])
+    return Group(_running("activated most by", folded(found.tokens)[:most]), Text(f"({standing_words(found)})"))
 
 
 def projection_lines(found: Projection) -> RenderableType:

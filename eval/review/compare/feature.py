@@ -4,14 +4,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from agent.comparisons import ComparisonRow
-from agent.evidence.wording import vector_words
+from agent.evidence.wording import list_words, vector_words
 from agent.runlog import RunLog
 from eval.compare.grid import essence_of
 from eval.compare.measures import REPORTED, UNITS
 from eval.compare.verdict import figure
 from eval.review.compare.comparison import Comparison
 from eval.review.explore.controls import query_of
-from eval.review.feature.evidence import TokenBar, list_bars, tree_caption
+from eval.review.feature.evidence import ListPiece, list_bars, tree_caption
 from eval.review.trees import Outline, outline, readout
 from probes.evidence import Evidence, TokenList, Tree
 from probes.settings import ProbeKind, ProbeSettings
@@ -36,7 +36,7 @@ class Side:
     measured: Mapping[str, str]
     """By measure."""
     tree: Piece | None
-    tokens: tuple[TokenBar, ...]
+    tokens: ListPiece | None
     explored: str | None
     """The settings as the explore page's address has them; None where no control says them."""
 
@@ -71,7 +71,7 @@ def _side(found: Comparison, row: ComparisonRow, place: int, feature: int, evide
         name=found.names[place] or vector_words(setting.vector),
         measured={name: figure(value) for name, value in values.items()},
         tree=Piece("tree", tree_caption(tree), readout(tree), outline(tree)) if isinstance(tree, Tree) else None,
-        tokens=list_bars(tokens) if isinstance(tokens, TokenList) else (),
+        tokens=ListPiece("tokens", list_words(tokens), list_bars(tokens)) if isinstance(tokens, TokenList) else None,
         explored=query_of(setting, row.subject),
     )
 

@@ -132,7 +132,8 @@ def shown(rounds: Mapping[int, Sequence[Evidence]]) -> Shown:
                     said.append(f"{name} tree, {vector}")
                 case TokenList():
                     here.append(_list(evidence, name))
-                    said.append(f"{name} token list, {vector}")
+                    own = evidence.settings.vector.is_vocabulary  # such a list hangs on nothing of the vector
+                    said.append(f"{name} vocabulary list" if own else f"{name} token list, {vector}")
                 case Projection():
                     writes.append(Writes(name, token_bars(evidence.top), token_bars(evidence.bottom)))
                     said.append(f"{name} projection of the decoder row")

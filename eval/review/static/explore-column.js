@@ -84,7 +84,7 @@ export class Column {
   #add(piece, tookMs) {
     if (piece.error) this.state.textContent = piece.error;
     if (piece.swept) this.#fill(".swept", bars(piece.swept, "Settings that were tried"));
-    if (piece.tokens) this.#fill(".tokens", bars(piece.tokens, `Nearest tokens: ${piece.caption}`));
+    if (piece.tokens) this.#fill(".tokens", bars(piece.tokens, piece.caption));
     if (piece.raised) this.page.write(piece);
     if (piece.tree) this.#grow(piece, tookMs);
   }

@@ -7,7 +7,8 @@ const STEPS = 1000;
 const SPELT = {
   weights: {
     write: (number) => (number <= 0 ? "encoder" : number >= 1 ? "decoder" : `blend:${short(number)}`),
-    read: (text) => ({ vocabulary: 0, encoder: 0, decoder: 1 })[text] ?? Number(text.replace("blend:", "")),
+    // NaN for what lies on no way from encoder to decoder, vocabulary and auto: the slider stays where it is
+    read: (text) => ({ encoder: 0, decoder: 1 })[text] ?? Number(text.replace("blend:", "")),
   },
   pca: {
     write: (number, text) => [short(number), ...text.split(",").slice(1)].join(","),
