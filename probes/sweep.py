@@ -19,12 +19,12 @@ from probes.contrast import N_RANDOM, null_figures, p_value
 from probes.evidence import Evidence, ProbeRequest, Sweep, SweepPoint, Tree
 from probes.grown import entropy_bits
 from probes.null_directions import null_weights
-from probes.settings import AUTO, ProbeSettings, TreeSettings, VectorSettings
+from probes.settings import AUTO, VOCABULARY, ProbeSettings, TreeSettings, VectorSettings
 from probes.subject import Subject
 
 SCALES = (0.5, 0.7, 0.85, 1.0, 1.2, 1.4, 1.7, 2.0, 2.4, 2.8, 3.4, 4.0)
 """Multiples of the subject's default scale. Elsewhere recovery was best from 2.1 to 3.4 of it and fell off at 5.5."""
-WEIGHTS = ("encoder", "decoder", "blend:0.5")
+WEIGHTS = (VOCABULARY, "encoder", "decoder", "blend:0.5")
 CENTROIDS = (True, False)
 PCAS: tuple[tuple[float, ...], ...] = ((), (0.1,))
 CHEAP = TreeSettings(cutoff=0.05, max_depth=8, contrast=0.05)

@@ -156,21 +156,21 @@ def test_a_sweep_s_best_is_compared_with_the_best_of_each_random_feature(subject
     """Every random feature diverges far in one candidate, another one each: so far that the planted .25 is rare."""
     planted = plant(lambda _, weights, multiple: 0.25 if (weights, multiple) == ("decoder", 1.0) else 0.0)
     vectors = list(dict.fromkeys(point.vector for point in swept(subject, 0, BOTH).points))
-    assert len(vectors) == 36
-    planted.null = lambda i, vector: 0.15 + i / 1000 if vector == vectors[i % 36] else 0.0
+    assert len(vectors) == len(WEIGHTS) * len(SCALES)
+    planted.null = lambda i, vector: 0.15 + i / 1000 if vector == vectors[i % len(vectors)] else 0.0
     tree, found = probed(subject, ProbeRequest("tree", 0, BOTH), ProbeRequest("sweep", 0, BOTH))
     assert isinstance(found, Sweep)
     assert isinstance(tree, Tree)
     assert tree.contrast is not None
     n_further = sum(0.15 + i / 1000 >= 0.25 for i in range(99))
     assert found.p_value == tree.contrast.p_value == (1 + n_further) / 100 == 0.01
-    planted.null = lambda i, vector: 0.2 + i / 1000 if vector == vectors[i % 36] else 0.0
+    planted.null = lambda i, vector: 0.2 + i / 1000 if vector == vectors[i % len(vectors)] else 0.0
     tree, found = probed(subject, ProbeRequest("tree", 0, BOTH), ProbeRequest("sweep", 0, BOTH))
     assert isinstance(found, Sweep)
     assert isinstance(tree, Tree)
     assert tree.contrast is not None
     assert found.p_value == tree.contrast.p_value == pytest.approx(0.5)  # as far in one of theirs: 50 to 98
-    assert (tree.contrast.n_candidates, tree.contrast.n_as_far, tree.contrast.verdict) == (36, 49, "no different")
+    assert (tree.contrast.n_candidates, tree.contrast.n_as_far, tree.contrast.verdict) == (len(vectors), 49, "no different")
 
 
 def test_a_vector_that_is_named_keeps_its_own_p_value(subject: Subject, plant) -> None:
