@@ -102,8 +102,21 @@ def test_back_goes_to_the_view_before_and_a_dragged_slider_is_one_step(page: Pag
     expect(page).to_have_url(re.compile("feature=3&weights=decoder"))
     expect(page.locator("#feature")).to_have_value("3")
     page.go_back()
-    expect(page.locator("#a-weights")).to_have_value("encoder")
-    expect(page.locator("[data-side=a] .caption")).to_contain_text("encoder, scale")
+    expect(page.locator("#a-weights")).to_have_value("vocabulary")
+    expect(page.locator("[data-side=a] .caption")).to_contain_text("vocabulary, scale")
+
+
+def test_weights_that_lie_on_no_way_to_the_decoder_are_left_alone_by_their_slider(page: Page) -> None:
+    weights, caption = page.locator("#a-weights"), page.locator("[data-side=a] .caption")
+    weights.fill("decoder")
+    expect(caption).to_contain_text("decoder, scale")
+    weights.fill("vocabulary")
+    expect(caption).to_contain_text("vocabulary, scale")
+    expect(weights).to_have_value("vocabulary")
+    expect(page.locator("[data-side=a] .tokens")).to_contain_text("activate it most when read alone")
+    slider = page.get_by_label("weights, slider").first
+    slider.evaluate("it => { it.value = 0; it.dispatchEvent(new Event('input', {bubbles: true})); }")
+    expect(caption).to_contain_text("encoder, scale")
 
 
 def test_fields_show_their_defaults_and_what_is_changed_is_marked(page: Page) -> None:
@@ -120,7 +133,7 @@ def test_fields_show_their_defaults_and_what_is_changed_is_marked(page: Page) ->
 def test_a_prompt_is_chosen_by_name_or_written(page: Page) -> None:
     names = page.get_by_label("prompt, by name").first
     text = page.locator("#a-prompt")
-    expect(text).to_have_value(re.compile(r"^A typical definition of"))
+    expect(text).to_have_value("what reads this model's own words best")
     names.select_option("meaning")
     expect(text).to_have_value(re.compile(r"^The meaning of"))
     expect(page).to_have_url(re.compile("prompt=meaning"))
@@ -175,7 +188,7 @@ def test_on_a_phone_settings_are_a_sheet_and_sides_are_tabs(browser: Browser, ad
         page.get_by_role("button", name="A", exact=True).click()
         expect(page.locator(".shown[data-side=a]")).to_be_visible()
         expect(page.locator(".shown[data-side=b]")).to_be_hidden()
-        expect(page.locator("#a-weights")).to_have_value("encoder")
+        expect(page.locator("#a-weights")).to_have_value("vocabulary")
 
 
 def test_only_the_side_whose_control_moved_is_asked_for_again(page: Page) -> None:
