@@ -23,7 +23,7 @@ from probes.token_states import TokenStates, token_states
 
 CUT = 2.0
 """Standard deviations above the mean from which on a token counts for a ghost."""
-DEPTHS = (1, 2, 4, 8, 16, 32)
+DEPTHS = (1, 8)
 """How many of the first tokens the statistic looks at: a feature of one word and one of a kind of words both show."""
 N_RANDOM = 999
 """Random directions that a list is compared with: they cost a product of matrices, and no tree."""

@@ -14,7 +14,18 @@ from typing import Any
 
 from agent.evidence.digest import citable
 from agent.llm.base import Answer, Bound, Exchange, Form, Request, Usage
-from agent.llm.reading import ALONE, HOPELESS, SETTLED, Reading, is_backed, names, p_values, read, trust, verdict
+from agent.llm.reading import (
+    HOPELESS,
+    SETTLED,
+    Reading,
+    is_sure,
+    names,
+    p_values,
+    read,
+    trust,
+    verdict,
+    vocabulary_lists,
+)
 from agent.schema import Proposal, SettingsChange
 
 MODEL = "rules-2"
@@ -23,9 +34,9 @@ CITED = 8
 """Most evidence lines named."""
 
 CHANGES = (
-    SettingsChange(weights="blend:0.5"),
-    SettingsChange(scale=0.6),
     SettingsChange(scale=1.5),
+    SettingsChange(weights="decoder"),
+    SettingsChange(scale=0.6),
 )
 """What it asks for, in this order, less what was asked before."""
 
@@ -69,15 +80,21 @@ def propose(context: Mapping[str, Any]) -> Proposal:
     seen = [piece for pieces in rounds for piece in pieces]
     if min(p_values(rounds[0]), default=0.0) > HOPELESS:
         return _abstained("no tree or list differs from those of random directions")
-    best = max((read(pieces) for pieces in rounds), key=lambda reading: reading.strength)
+    lists = vocabulary_lists(seen)  # probed once, however often trees are grown anew
+    best = max(
+        (read([*pieces, *(one for one in lists if one not in pieces)]) for pieces in rounds),
+        key=lambda reading: reading.strength,
+    )
     change = None if context["last"] else _next_change(context["history"])
     if best.strength < SETTLED and not best.listed and change is not None:
         return Proposal(action="probe", settings=change, reason=f"Rule-based baseline: {_doubt(best)}.")
     if not best.carries:
         return _abstained(_doubt(best))
     p_value = verdict(best, seen)
-    if p_value is not None and p_value > ALONE and not is_backed(best, seen):
-        return _abstained(f'nothing else says "{best.label}", and p {p_value:.2f} is too much for one side alone')
+    if not is_sure(best, p_value, seen):
+        return _abstained(
+            f'nothing else says "{best.label}", and p {p_value or 1.0:.2f} is too much for one side alone'
+        )
     return Proposal(
         action="label",
         label=best.label,

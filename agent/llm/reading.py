@@ -83,12 +83,13 @@ class Reading:
 def verdict(reading: Reading, pieces: Sequence[Piece]) -> float | None:
     """The p-value of what a reading was found among, of all that was looked at; None where nothing was compared.
 
-    The smallest times their number, which holds however they hang together (C. E. Bonferroni, 1936). The vocabulary
-    is looked at first, so what rests on it is one of the vocabulary's alone.
+    What rests on the vocabulary has its list's, which is one however often its tree is grown anew, and tells features
+    from random directions far better than trees do. Else the smallest times their number, which holds however they
+    hang together (C. E. Bonferroni, 1936).
     """
-    among = [piece for piece in pieces if not reading.of_vocabulary or piece["side"] == VOCABULARY]
-    found = p_values(among)
-    return min(1.0, len(found) * min(found)) if found else None
+    listed = p_values(vocabulary_lists(pieces)) if reading.of_vocabulary else []
+    found = p_values(pieces)
+    return listed[0] if listed else min(1.0, len(found) * min(found)) if found else None
 
 
 def trust(p_value: float | None) -> float:
@@ -107,7 +108,7 @@ def read(pieces: Sequence[Piece]) -> Reading:
     (best, strength), (second, second_strength) = (*ranked, ("", 0.0), ("", 0.0))[:2]
     shares = tuple(tree[best] for tree in trees) if best else ()
     common, part = family(pieces)
-    if common and (not best or _is_generic(best, pieces)):
+    if common and (strength < ENOUGH or _is_generic(best, pieces)):
         return Reading(pieces, best, part, second, 0.0, shares, True, common)
     return Reading(pieces, best, strength, second, second_strength, shares, of_vocabulary)
 
@@ -119,12 +120,21 @@ def is_backed(reading: Reading, pieces: Sequence[Piece]) -> bool:
     return len(sides) > 1 or any(akin(reading.label, word) for word in _listed(pieces))
 
 
+def is_sure(reading: Reading, p_value: float | None, pieces: Sequence[Piece]) -> bool:
+    """Whether a reading of that verdict may be a label; what a vocabulary tree says its own list says too."""
+    if p_value is None:
+        return True
+    if reading.of_vocabulary:
+        return p_value <= SIGNIFICANT
+    return p_value <= ALONE or is_backed(reading, pieces)
+
+
 def family(pieces: Sequence[Piece]) -> tuple[str, float]:
     """The shortest of the tokens at the top of a vocabulary list that are forms of one word, and their part of them.
 
     Nothing where they are too few, or where random directions have such lists too.
     """
-    for piece in _vocabulary_lists(pieces):
+    for piece in _differing_lists(pieces):
         words = Counter({plain(line["text"]): line["spellings"] for line in piece["tokens"][:FAMILY_AMONG]})
         families = ({other: words[other] for other in words if akin(word, other)} for word in words if word.isalpha())
         kin = max(families, key=lambda found: sum(found.values()), default={})
@@ -162,12 +172,12 @@ def plain(token: str) -> str:
 
 
 def _counting(pieces: Sequence[Piece]) -> list[Piece]:
-    """The trees that a label may rest on: those that differ, the vocabulary's alone where it does."""
+    """The trees that a label may rest on: the vocabulary's where its list differs, else those that differ themselves."""
     trees = [piece for piece in pieces if piece["kind"] == "tree"]
-    differing = [piece for piece in trees if _differs(piece)]
-    first = [piece for piece in differing if piece["side"] == VOCABULARY]
-    backed = [piece for piece in trees if piece["side"] == VOCABULARY and _agrees(piece, pieces)]
-    return first or backed or differing
+    of_vocabulary = [piece for piece in trees if piece["side"] == VOCABULARY]
+    if of_vocabulary and _differing_lists(pieces):
+        return of_vocabulary
+    return [piece for piece in trees if _differs(piece)]
 
 
 def _differs(piece: Piece) -> bool:
@@ -175,16 +185,13 @@ def _differs(piece: Piece) -> bool:
     return piece["readout"] is None or piece["readout"]["p_value"] <= SIGNIFICANT
 
 
-def _vocabulary_lists(pieces: Sequence[Piece]) -> list[Piece]:
-    """Those that differ."""
-    lists = (piece for piece in pieces if piece["kind"] == "tokens" and piece["side"] == VOCABULARY)
-    return [piece for piece in lists if piece["readout"] is not None and _differs(piece)]
+def vocabulary_lists(pieces: Sequence[Piece]) -> list[Piece]:
+    """The lists of tokens that activate the feature."""
+    return [piece for piece in pieces if piece["kind"] == "tokens" and piece["side"] == VOCABULARY]
 
 
-def _agrees(tree: Piece, pieces: Sequence[Piece]) -> bool:
-    """Whether a vocabulary list that differs has the tree's first noun, in any form."""
-    words = [plain(line["text"]) for piece in _vocabulary_lists(pieces) for line in piece["tokens"]]
-    return bool(tree["nouns"]) and any(akin(tree["nouns"][0]["text"], word) for word in words)
+def _differing_lists(pieces: Sequence[Piece]) -> list[Piece]:
+    return [piece for piece in vocabulary_lists(pieces) if piece["readout"] is not None and _differs(piece)]
 
 
 def _shares(tree: Piece) -> Counter[str]:
