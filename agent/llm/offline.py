@@ -92,9 +92,8 @@ def propose(context: Mapping[str, Any]) -> Proposal:
         return _abstained(_doubt(best))
     p_value = verdict(best, seen)
     if not is_sure(best, p_value, seen):
-        return _abstained(
-            f'nothing else says "{best.label}", and p {p_value or 1.0:.2f} is too much for one side alone'
-        )
+        told = "what there is" if p_value is None else f"p {p_value:.2f}"
+        return _abstained(f'nothing else says "{best.label}", and {told} is too little for one side alone')
     return Proposal(
         action="label",
         label=best.label,

@@ -172,7 +172,7 @@ def plain(token: str) -> str:
 
 
 def _counting(pieces: Sequence[Piece]) -> list[Piece]:
-    """The trees that a label may rest on: the vocabulary's where its list differs, else those that differ themselves."""
+    """The trees that a label may rest on: the vocabulary's where its list differs, else those that differ."""
     trees = [piece for piece in pieces if piece["kind"] == "tree"]
     of_vocabulary = [piece for piece in trees if piece["side"] == VOCABULARY]
     if of_vocabulary and _differing_lists(pieces):

@@ -35,7 +35,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--subject", default="demo")
     parser.add_argument("--n", default=200, type=int)
-    parser.add_argument("--weights", default="encoder,decoder")
+    parser.add_argument("--weights", default="vocabulary")
     parser.add_argument("--cutoff", default=0.001, type=float)
     parser.add_argument("--seed", default=0, type=int)
     given = parser.parse_args()
