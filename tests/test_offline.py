@@ -187,11 +187,19 @@ def test_the_vocabularys_tree_is_read_before_the_others() -> None:
     assert proposal.label == "fruit"
 
 
-def test_without_a_verdict_of_its_own_the_vocabularys_tree_counts_where_its_list_differs_and_agrees() -> None:
-    unsure, agreeing = side(DOGS, "vocabulary", 0.2), vocabulary_list(" dogs", " leash", " barking", p_value=0.01)
-    assert propose(context(unsure, agreeing, last=True)).label == "dog"
-    for listed in (vocabulary_list(" dogs", p_value=0.2), vocabulary_list(" court", " judge", p_value=0.01)):
-        assert propose(context(unsure, listed, last=True)).action == "abstain"
+def test_the_vocabularys_tree_counts_where_its_list_differs_whatever_its_own_verdict() -> None:
+    for own in (0.01, 0.2):
+        grown = side(DOGS, "vocabulary", own)
+        assert propose(context(grown, vocabulary_list(" leash", " barking", p_value=0.01), last=True)).label == "dog"
+        assert propose(context(grown, vocabulary_list(" dogs", p_value=0.2), last=True)).action == "abstain"
+
+
+def test_a_list_is_probed_once_and_counts_in_every_round() -> None:
+    listed, grown = vocabulary_list(" leash", " barking", p_value=0.01), side(MIXED, "vocabulary", 0.2)
+    again = context(side(DOGS, "vocabulary", 0.2), last=True)
+    earlier = context(grown, listed)
+    again["history"] = [{"evidence": earlier["evidence"], "asked": {"scale": 1.5}}]
+    assert propose(again).label == "dog"
 
 
 def test_a_generic_noun_gives_way_to_the_word_that_the_list_is_made_of() -> None:

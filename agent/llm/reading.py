@@ -110,6 +110,8 @@ def read(pieces: Sequence[Piece]) -> Reading:
     common, part = family(pieces)
     if common and (strength < ENOUGH or _is_generic(best, pieces)):
         return Reading(pieces, best, part, second, 0.0, shares, True, common)
+    if _is_generic(best, pieces) and not any(_differs(piece) for piece in counting):
+        strength = 0.0  # a noun that comes up for anything, in a tree like any
     return Reading(pieces, best, strength, second, second_strength, shares, of_vocabulary)
 
 
@@ -172,12 +174,15 @@ def plain(token: str) -> str:
 
 
 def _counting(pieces: Sequence[Piece]) -> list[Piece]:
-    """The trees that a label may rest on: the vocabulary's where its list differs, else those that differ."""
+    """The trees that a label may rest on: the vocabulary's where its list differs, else others that differ."""
     trees = [piece for piece in pieces if piece["kind"] == "tree"]
     of_vocabulary = [piece for piece in trees if piece["side"] == VOCABULARY]
     if of_vocabulary and _differing_lists(pieces):
         return of_vocabulary
-    return [piece for piece in trees if _differs(piece)]
+    differing = [piece for piece in trees if _differs(piece)]
+    if vocabulary_lists(pieces):  # which does not differ, so what is made of its tokens says nothing either
+        return [piece for piece in differing if piece["side"] != VOCABULARY]
+    return [piece for piece in differing if piece["side"] == VOCABULARY] or differing
 
 
 def _differs(piece: Piece) -> bool:

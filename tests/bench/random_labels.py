@@ -17,9 +17,9 @@ import torch
 from agent.evidence.digest import digest
 from agent.llm.offline import propose
 from agent.planning import Planner
-from agent.run import resolved
 from agent.schema import Proposal
 from eval.metrics import share
+from probes.base_prompt import all_resolved
 from probes.evidence import ProbeRequest
 from probes.presets import SubjectSource
 from probes.probe import run_probes
@@ -41,7 +41,7 @@ def main() -> None:
     given = parser.parse_args()
     subject = load_subject(SubjectSource(name=given.subject))
     scale = subject.card.default_scale
-    probe = resolved(ProbeSettings.parse({"tree": {"cutoff": given.cutoff}}), scale)
+    probe = all_resolved(subject, ProbeSettings.parse({"tree": {"cutoff": given.cutoff}}))
     planner = Planner(probe, given.weights.split(","), scale)
     rng = np.random.default_rng(given.seed)
     features = rng.permutation(subject.card.n_features)[: given.n].tolist()
