@@ -160,6 +160,8 @@ class FakeProbes:
         if feature in self.faulty:
             raise FeatureError(f"Feature {feature} is all zeros.")
         if request.kind == "tokens":
+            if settings.vector.is_vocabulary:
+                return replace(vocabulary_list(*self.tokens), feature=feature, settings=settings)
             return TokenList(feature, settings, scored(*self.tokens))
         if request.kind == "projection":
             return Projection(feature, settings, scored(" bark"), scored(" meow"))

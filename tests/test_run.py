@@ -145,7 +145,7 @@ def test_a_cancelled_run_goes_on_where_it_stopped(tmp_path: Path) -> None:
         assert (report.resumed, report.n_done_before) == (True, len(logged))
         assert report.outcomes == {"labelled": 30 - len(logged)}
         calls = [call for feature in range(30) for call in log.calls_of(report.run_id, feature)]
-        assert len(calls) == 30  # no answer that had arrived was asked for again
+        assert sum(call.answer is not None for call in calls) == 30  # none that had arrived was asked for again
 
 
 @pytest.mark.usefixtures("probes")

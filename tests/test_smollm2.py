@@ -14,7 +14,7 @@ from probes.model_folder import model_folder
 from probes.placeholder import choose_placeholder
 from probes.presets import PRESETS, SubjectSource
 from probes.prompt import leading_ids, prompt_ids, prompt_text
-from probes.settings import CHAT, TreeSettings
+from probes.settings import TreeSettings
 from probes.special_tokens import first_ids
 from probes.subject import Subject, load_subject
 from tests.family_checks import identity_logits
@@ -95,7 +95,7 @@ def test_a_ghost_made_of_a_row_is_the_token(smollm2: Subject) -> None:
 
 
 def test_it_is_asked_in_its_own_chat_form(smollm2: Subject) -> None:
-    text = prompt_text(smollm2.tokenizer, TreeSettings(prompt=CHAT))
+    text = prompt_text(smollm2.tokenizer, TreeSettings(prompt="chat"))
     assert text.endswith(
         '<|im_start|>user\nWhat does the word "{ghost}" mean?<|im_end|>\n<|im_start|>assistant\nIt means "'
     )
