@@ -130,11 +130,11 @@ def test_what_cannot_be_measured_has_a_reason_and_no_value(subject: Subject) -> 
 
 def test_a_feature_without_weights_has_no_measure_at_all(subject: Subject) -> None:
     dead = seen(subject, DEAD)
-    assert not dead.has_weights
+    assert not dead.is_alive
     own = texts([7, 40], [True, False], vectors=np.ones((2, 3)), activating=(True, False))
     found = on_texts(tools(subject), dead, own) | by_itself(tools(subject), dead)
     assert {*found} == {*MEASURES}
-    assert {(e.value, e.reason) for e in found.values()} == {(None, "the feature has no weights")}
+    assert {(e.value, e.reason) for e in found.values()} == {(None, "the feature has no direction by these weights")}
 
 
 @pytest.mark.parametrize(("p_value", "stands"), [(0.01, 1.0), (0.5, 0.0)])

@@ -25,7 +25,7 @@ from probes.vectors import has_direction, request_vectors
 AGREEING_WORDS = 20
 """Of a tree, the heaviest, looked for in the token list."""
 
-_NO_WEIGHTS = "the feature has no weights"
+_NO_DIRECTION = "the feature has no direction by these weights"
 _NO_WORDS = "the tree holds no word, or none that random directions do not give as well"
 
 
@@ -46,7 +46,7 @@ class Shown:
     tree: Tree
     words: Mapping[str, float]
     """Of the tree."""
-    has_weights: bool
+    is_alive: bool
 
 
 def shown(subject: Subject, trees: Sequence[Tree], setting: ProbeSettings) -> list[Shown]:
@@ -65,8 +65,8 @@ def shown(subject: Subject, trees: Sequence[Tree], setting: ProbeSettings) -> li
 
 def on_texts(tools: Tools, seen: Shown, texts: Texts) -> dict[str, Estimate]:
     """The measures that hang on texts: the feature's own, or another's to see what comes of it by chance."""
-    if not seen.has_weights:
-        return dict.fromkeys(("list", "tree"), _undefined(_NO_WEIGHTS))
+    if not seen.is_alive:
+        return dict.fromkeys(("list", "tree"), _undefined(_NO_DIRECTION))
     return {
         "list": list_fit(seen.scores, texts),
         "tree": tree_fit(tools.words, seen.words, texts),
@@ -75,8 +75,8 @@ def on_texts(tools: Tools, seen: Shown, texts: Texts) -> dict[str, Estimate]:
 
 def by_itself(tools: Tools, seen: Shown) -> dict[str, Estimate]:
     """The measures that need no texts."""
-    if not seen.has_weights:
-        return dict.fromkeys(("agreement", "readout", "divergence"), _undefined(_NO_WEIGHTS))
+    if not seen.is_alive:
+        return dict.fromkeys(("agreement", "readout", "divergence"), _undefined(_NO_DIRECTION))
     return {"agreement": agreement(tools.subject, seen.scores, seen.words), **_contrast(seen.tree)}
 
 
