@@ -4,7 +4,7 @@ import re
 
 from transformers import PreTrainedTokenizerBase
 
-_RESERVED = re.compile(r"[<\[(|]+[\w ]*(unused|reserved|extra|placeholder|dummy|spare)[\w ]*[>\])|]+", re.IGNORECASE)
+RESERVED = re.compile(r"[<\[(|]+[\w ]*(unused|reserved|extra|placeholder|dummy|spare)[\w ]*[>\])|]+", re.IGNORECASE)
 """`<unused0>`, `[unused1]`, `<|reserved_special_token_0|>`, `<extra_id_0>`, `<|extra_0|>` and their like."""
 
 
@@ -18,7 +18,7 @@ def choose_placeholder(tokenizer: PreTrainedTokenizerBase, vocab: int) -> int:
     4. the highest id that is not a special token.
     """
     tokens: dict[int, str] = {id: token for token, id in tokenizer.get_vocab().items() if id < vocab}
-    reserved = [id for id, token in tokens.items() if _RESERVED.fullmatch(token)]
+    reserved = [id for id, token in tokens.items() if RESERVED.fullmatch(token)]
     nameless = [id for id in range(vocab) if id not in tokens]
     if reserved or nameless:
         return min(reserved or nameless)

@@ -26,6 +26,7 @@ from torch import Tensor
 from probes.activations import cut_at
 from probes.cached_json import cache_folder, file_name
 from probes.errors import SubjectError
+from probes.placeholder import RESERVED
 from probes.special_tokens import special_ids, start_id
 from probes.subject import Subject
 
@@ -36,7 +37,6 @@ _TOKENS = {"cpu": 2048, "cuda": 16384, "mps": 4096}
 _BLOCK = 8192
 """Tokens whose states are in memory at once."""
 _BYTE = re.compile(r"<0x[0-9A-Fa-f]{2}>")
-_UNUSED = re.compile(r"[<\[(|]+[\w ]*(unused|reserved|extra|placeholder|dummy|spare)[\w ]*[>\])|]+", re.IGNORECASE)
 
 Tell = Callable[[int, int], object]
 """Hears how many tokens of how many have been read."""
@@ -86,7 +86,7 @@ def readable_ids(subject: Subject) -> list[int]:
     return [
         id
         for id, token in sorted(tokens.items())
-        if id not in left_out and not _BYTE.fullmatch(token) and not _UNUSED.fullmatch(token) and _is_text(subject, id)
+        if id not in left_out and not _BYTE.fullmatch(token) and not RESERVED.fullmatch(token) and _is_text(subject, id)
     ]
 
 

@@ -39,7 +39,7 @@ class Leading:
     """The tokens of largest pre-activation, largest first."""
 
     ids: Int[Tensor, "n k"]
-    """-1 where the vocabulary has no more."""
+    """Fewer than were asked for where the vocabulary has no more."""
     values: Float[Tensor, "n k"]
     """Pre-activations."""
     z: Float[Tensor, "n k"]
@@ -92,7 +92,8 @@ def leading_tokens(subject: Subject, columns: Float[Tensor, "d_in n"], k: int) -
 
 def vocabulary_directions(subject: Subject, columns: Float[Tensor, "d_in n"], k: int) -> Float[Tensor, "n d_model"]:
     """The ghosts' unit directions, from encoder columns whatever their lengths; zero where no token stands out."""
-    return torch.nn.functional.normalize(_resultants(subject, leading_tokens(subject, columns, k)), dim=-1)
+    leading = leading_tokens(subject, columns, k)
+    return torch.nn.functional.normalize(_weighted(subject, leading).sum(1), dim=-1)
 
 
 def _leading(subject: Subject, states: TokenStates, columns: Float[Tensor, "d_in n"], k: int) -> Leading:
@@ -111,17 +112,10 @@ def _leading(subject: Subject, states: TokenStates, columns: Float[Tensor, "d_in
     return Leading(states.ids.to(places.device)[places], best, z)
 
 
-def _weights(leading: Leading) -> Float[Tensor, "n k"]:
-    return (leading.z - CUT).clamp(min=0)
-
-
-def _resultants(subject: Subject, leading: Leading) -> Float[Tensor, "n d_model"]:
-    """The sums of weighted embeddings from the centroid."""
-    return torch.einsum("nk,nkd->nd", _weights(leading), _offsets(subject, leading))
-
-
-def _offsets(subject: Subject, leading: Leading) -> Float[Tensor, "n k d_model"]:
-    return subject.embedding[leading.ids.to(subject.embedding.device)] - subject.centroid
+def _weighted(subject: Subject, leading: Leading) -> Float[Tensor, "n k d_model"]:
+    """The tokens' embeddings from the centroid, by how far beyond the cut each of them lies."""
+    offsets = subject.embedding[leading.ids.to(subject.embedding.device)] - subject.centroid
+    return (leading.z - CUT).clamp(min=0)[:, :, None] * offsets
 
 
 def _activate(subject: Subject, features: Sequence[int], leading: Leading) -> list[bool]:
@@ -160,7 +154,7 @@ def _far_out(subject: Subject, leading: Leading) -> Float[Tensor, "n depths"]:
     found = []
     for start in range(0, len(leading.z), _STATISTICS):
         piece = Leading(*(getattr(leading, name)[start : start + _STATISTICS] for name in ("ids", "values", "z")))
-        weighted = _weights(piece)[:, :, None] * _offsets(subject, piece)
+        weighted = _weighted(subject, piece)
         sums = weighted.cumsum(1).norm(dim=-1) / weighted.norm(dim=-1).cumsum(1).clamp(min=1e-30)
         means = piece.z.cumsum(1) / torch.arange(1, piece.z.shape[1] + 1, device=piece.z.device)
         depths = [min(depth, piece.z.shape[1]) - 1 for depth in DEPTHS]

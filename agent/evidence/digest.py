@@ -12,7 +12,7 @@ from agent.evidence.grades import Grade, grade
 from agent.evidence.heads import beginning
 from agent.evidence.nouns import nouns, null_nouns
 from agent.evidence.printable import printable
-from agent.evidence.wording import place_words, tree_words
+from agent.evidence.wording import place_words, spellings, tree_words
 from probes.evidence import Evidence, Projection, ScoredToken, Sweep, TokenList, Tree
 from probes.settings import VOCABULARY, ProbeKind, VectorSettings
 
@@ -176,10 +176,7 @@ def _definitions(part: Tree) -> list[tuple[str, float]]:
 
 
 def _token_list(listed: TokenList, piece: Piece) -> Piece:
-    folded: dict[str, list[int]] = {}
-    for place, token in enumerate(listed.tokens):
-        folded.setdefault(token.token.strip().lower() or token.token, []).append(place)
-    places = [*folded.values()][:TOKENS]
+    places = spellings(listed.tokens)[:TOKENS]
     lines = _lines(piece["id"], _scored([listed.tokens[same[0]] for same in places]))
     tokens: list[TokenLine] = [
         {**line, "spellings": len(same), "z": listed.z[same[0]] if listed.z else None}

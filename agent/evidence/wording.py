@@ -101,9 +101,14 @@ def standing_words(listed: TokenList) -> str:
 
 def folded(tokens: Sequence[ScoredToken]) -> list[ScoredToken]:
     """The first of every word's spellings, whatever its case and the spaces around it."""
-    found: dict[str, ScoredToken] = {}
-    for token in tokens:
-        found.setdefault(token.token.strip().casefold() or token.token, token)
+    return [tokens[same[0]] for same in spellings(tokens)]
+
+
+def spellings(tokens: Sequence[ScoredToken]) -> list[list[int]]:
+    """The places of each word's spellings, words in the order of their first."""
+    found: dict[str, list[int]] = {}
+    for place, token in enumerate(tokens):
+        found.setdefault(token.token.strip().casefold() or token.token, []).append(place)
     return [*found.values()]
 
 

@@ -3,9 +3,10 @@
 It needs nothing installed and no key. It knows general English (agent.evidence.heads) and the evidence it is shown; it
 knows no subject, no lexicon and no truth, and says in every explanation what it is.
 
-How it decides: only trees that differ from those of random directions count. Their strongest noun is the label, at
-once where it is strong, else after a few other settings; unless the trees differ very clearly, another side or a list
-must say it too. The rules of strength, and all figures, are in agent.llm.reading.
+How it decides: where the list of tokens that activate a feature differs from those of random directions, the strongest
+noun of the tree made of them is the label, at once where it is strong, else after a few other settings. Elsewhere only
+trees of other sides that differ count, and unless they differ very clearly another side or a list must say the noun
+too. The rules of strength, and all figures, are in agent.llm.reading.
 """
 
 import time

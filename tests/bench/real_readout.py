@@ -30,7 +30,7 @@ from probes.presets import PRESETS, SubjectSource
 from probes.probe import run_probes
 from probes.prompt import prompt_ids, prompt_text
 from probes.random_directions import random_directions
-from probes.settings import ProbeSettings, TokenSettings, TreeSettings, VectorSettings
+from probes.settings import GHOST_TOKENS, ProbeSettings, TokenSettings, TreeSettings, VectorSettings
 from probes.special_tokens import first_ids, start_id
 from probes.subject import Subject, load_subject
 from probes.training.rows import read_documents, rows_of
@@ -169,7 +169,7 @@ def main() -> None:
     parser.add_argument("--features", type=int, default=400)
     parser.add_argument("--tokens", type=int, default=200_000)
     parser.add_argument("--prompts", default="definition,word-means,chat-few,chat-category")
-    parser.add_argument("--ghost-tokens", default="8")
+    parser.add_argument("--ghost-tokens", default=str(GHOST_TOKENS))
     parser.add_argument("--only-vocabulary", action="store_true")
     asked = parser.parse_args()
     named = {"name": None, "model": PRESETS["smollm2"].model, "sae": asked.sae} if asked.sae else {"name": "smollm2"}
