@@ -18,6 +18,7 @@ from probes.probe import run_probes
 from probes.settings import ProbeSettings, TreeSettings, VectorSettings
 from probes.subject import Subject
 from probes.vectors import feature_vectors
+from probes.vocabulary import alone
 from tests.subjects import N_FEATURES
 
 SETTING = ProbeSettings(vector=VectorSettings(weights="decoder", scale=1.2), tree=TreeSettings(cutoff=0.01))
@@ -71,6 +72,17 @@ def test_tokens_of_the_features_own_direction_are_told_perfectly(subject: Subjec
     scores = plain_scores(subject, 3, range(subject.card.vocab))
     near, far = np.argsort(scores)[:4].tolist(), np.argsort(scores)[-20:].tolist()
     found = list_fit(seen(subject).scores, texts([*near, *far], [True] * 4 + [False] * 20))
+    assert found.value == 1.0
+
+
+def test_tokens_that_activate_a_feature_most_are_told_perfectly_by_a_vocabulary_list(subject: Subject) -> None:
+    setting = SETTING.model_copy(update={"vector": VectorSettings(weights="vocabulary", scale=1.2)})
+    grown = run_probes(subject, [ProbeRequest("tree", 3, setting)])[0]
+    assert isinstance(grown, Tree)
+    listed = alone(subject, 3)
+    ranked = listed.argsort(descending=True)[: int(listed.isfinite().sum())].tolist()
+    ids = [*ranked[:4], *ranked[-20:]]
+    found = list_fit(shown(subject, [grown], setting)[0].scores, texts(ids, [True] * 4 + [False] * 20))
     assert found.value == 1.0
 
 

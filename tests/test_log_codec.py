@@ -11,6 +11,7 @@ from agent.store.escape import escape, unescape
 from agent.store.provenance import without_secrets
 from agent.store.ranges import as_ranges, from_ranges
 from probes.evidence import Evidence, ScoredToken, TokenList, Tree
+from tests.fakes import vocabulary_list
 from tests.logged import SETTINGS, grown_tree, projection, token_list
 
 ANY_TEXT = st.text(st.characters(codec=None, categories=None), max_size=20)
@@ -46,6 +47,13 @@ def test_a_tree_of_1600_nodes_takes_under_14_kilobytes() -> None:
 @pytest.mark.parametrize("evidence", [token_list(" dog", "\ud83d", "\0"), projection()], ids=["tokens", "projection"])
 def test_lists_come_back(evidence: Evidence) -> None:
     assert stored(evidence) == evidence
+
+
+def test_a_vocabulary_list_comes_back_with_all_that_it_rests_on() -> None:
+    listed = vocabulary_list(" law", " laws", p_value=0.004, note="in context")
+    assert stored(listed) == listed
+    assert listed.z
+    assert stored(dataclasses.replace(listed, threshold=None)).threshold is None  # type: ignore[union-attr]
 
 
 def test_scores_keep_seven_digits() -> None:

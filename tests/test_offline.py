@@ -194,6 +194,12 @@ def test_the_vocabularys_tree_counts_where_its_list_differs_whatever_its_own_ver
         assert propose(context(grown, vocabulary_list(" dogs", p_value=0.2), last=True)).action == "abstain"
 
 
+def test_a_vocabulary_tree_without_a_list_is_one_of_all_that_was_compared() -> None:
+    grown = side(DOGS, "vocabulary", 0.04)
+    assert propose(context(grown, last=True)).label == "dog"
+    assert propose(context(grown, *sides(MIXED, 0.5), last=True)).action == "abstain"
+
+
 def test_a_list_is_probed_once_and_counts_in_every_round() -> None:
     listed, grown = vocabulary_list(" leash", " barking", p_value=0.01), side(MIXED, "vocabulary", 0.2)
     again = context(side(DOGS, "vocabulary", 0.2), last=True)

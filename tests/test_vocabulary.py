@@ -163,6 +163,38 @@ def test_random_directions_in_a_features_place_have_uniform_p_values(subject: Su
     assert ks_2samp(p_values, uniform).pvalue > 1e-3
 
 
+def with_encoder(subject: Subject, columns: torch.Tensor) -> Subject:
+    """The same subject whose SAE has these encoder columns, and nothing else of its own."""
+    sae, n = subject.sae, columns.shape[1]
+    other = type(sae)(
+        config=sae.config, W_enc=columns, W_dec=torch.ones(n, D_MODEL), b_dec=sae.b_dec, b_enc=torch.zeros(n)
+    )
+    return type(subject)(subject.card, subject.model, subject.tokenizer, other, subject.table, subject.text_of)
+
+
+def test_a_feature_of_one_token_is_far_out_and_a_flat_one_is_not(subject: Subject) -> None:
+    states = token_states(subject)
+    whitened = torch.linalg.pinv(states.covariance)
+    pointed = whitened @ (states.states[40].float() - states.mean)
+    z = leading_tokens(subject, pointed[:, None], 1).z
+    assert z > 4  # no direction is further out at this token
+    found = token_lists(with_encoder(subject, torch.stack([pointed, -pointed], dim=1)), [0, 1], 5)
+    assert found.leading.ids[0, 0] == states.ids[40]
+    assert found.p_values[0] < 0.05 < 0.5 < found.p_values[1]
+
+
+def test_moments_are_those_of_all_tokens_however_they_are_read(
+    subject: Subject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(passes, "folder", lambda: tmp_path)
+    monkeypatch.setattr(passes, "_TOKENS", {"cpu": 7})
+    monkeypatch.delitem(passes._MADE, subject, raising=False)
+    found, exact = token_states(subject), plain_states(subject).double()
+    passes._MADE.pop(subject)
+    torch.testing.assert_close(found.mean, exact.mean(0).float(), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(found.covariance, torch.cov(exact.T, correction=0).float(), rtol=1e-4, atol=1e-3)
+
+
 def test_trees_are_compared_with_random_encoders_taken_through_the_same_procedure(
     subject: Subject, monkeypatch: pytest.MonkeyPatch
 ) -> None:
