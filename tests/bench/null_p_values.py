@@ -17,7 +17,7 @@ from scipy.stats import ks_2samp
 from agent.store.provenance import now, versions
 from eval.metrics import share
 from probes.contrast import N_RANDOM
-from probes.evidence import ProbeRequest, Sweep, Tree
+from probes.evidence import ProbeRequest, Sweep, TokenList, Tree
 from probes.presets import SubjectSource
 from probes.probe import run_probes
 from probes.random_directions import random_directions
@@ -26,6 +26,8 @@ from probes.subject import Subject, load_subject
 from tests.bench.probe_table import figure
 
 WAYS = {
+    "vocabulary": {"weights": "vocabulary"},
+    "vocabulary --scale auto": {"weights": "vocabulary", "scale": "auto"},
     "encoder": {"weights": "encoder"},
     "decoder": {"weights": "decoder"},
     "encoder --scale auto": {"weights": "encoder", "scale": "auto"},
@@ -45,6 +47,7 @@ def main() -> None:
     chosen = parser.parse_args()
     subject = with_random_rows(load_subject(SubjectSource()), chosen.n, chosen.seed)
     print(now(), *(f"{package} {version}" for package, version in versions().items()), sep="  ")
+    print(f"vocabulary lists, p <= .05   {_share(listed(subject, range(chosen.n)), 0.05)}")
     for line in lines(subject, range(chosen.n)):
         print(line, flush=True)
 
@@ -63,6 +66,13 @@ def lines(subject: Subject, features: Sequence[int]) -> Iterator[str]:
         trees, alone = _p_values(subject, features, settings)
         shares = [_share(trees, 0.05), _share(alone, 0.05) if alone else "", _share(trees, 0.3)]
         yield f"{name:28} {' '.join(f'{one:26}' for one in shares)} {_uniformity(trees)}"
+
+
+def listed(subject: Subject, features: Sequence[int]) -> list[float]:
+    """The p-values of the lists of tokens that activate the features."""
+    settings = ProbeSettings.parse({"vector": {"weights": "vocabulary"}})
+    found = run_probes(subject, [ProbeRequest("tokens", feature, settings) for feature in features])
+    return [one.p_value for one in found if isinstance(one, TokenList) and one.p_value is not None]
 
 
 def _p_values(subject: Subject, features: Sequence[int], settings: ProbeSettings) -> tuple[list[float], list[float]]:
