@@ -5,13 +5,14 @@ the commands that need it, so that `--help` and `log` answer at once.
 """
 
 import sys
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
 import click
 
-from agent.click_types import Commands
+from agent.click_types import DEBUG, Commands
 from agent.config import resolve
 from agent.evidence.printable import printable
 from agent.label_options import STATUSES, label_options
@@ -32,6 +33,7 @@ from agent.options import (
     tree_options,
 )
 from agent.secrets import blank_output
+from probes.doors import brief
 from probes.errors import InterpretError, SettingsError
 from probes.evidence import RANKS, Rank
 
@@ -58,21 +60,24 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # a terminal that cannot show a bar or a token gets its escape
             stream.reconfigure(errors="backslashreplace")
+    state = {"debug": False}
     try:
-        status = interpret.main(args=arguments, prog_name="interpret", standalone_mode=False)
+        status = interpret.main(args=arguments, prog_name="interpret", standalone_mode=False, obj=state)
     except click.exceptions.NoArgsIsHelpError as error:
         print(error.format_message())
         sys.exit(0)
     except click.ClickException as error:
         _fail(error.format_message(), error.exit_code)
-    except InterpretError as error:
-        _fail(str(error), 2)
     except (click.Abort, KeyboardInterrupt):
         _fail("Interrupted.", 130)
+    except Exception as error:
+        if state["debug"]:
+            traceback.print_exc()
+        _fail(str(error) if isinstance(error, InterpretError) else _unforeseen(error), 2)
     sys.exit(status or 0)
 
 
-@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Commands, params=[DEBUG], context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="sae-interpret", message="%(package)s %(version)s")
 def interpret() -> None:
     """Label the features of a sparse autoencoder: probe each one, let an explainer read the evidence, log everything.
@@ -398,6 +403,13 @@ def doctor(settings_file: Path | None, **options: Any) -> None:
 
 def _names_subject(options: dict[str, Any]) -> bool:
     return any(options[name] is not None for name in ("subject", "model", "sae"))
+
+
+def _unforeseen(error: Exception) -> str:
+    return (
+        f"something went wrong that has no sentence of its own ({type(error).__name__}: {brief(error)}); "
+        "the same command with --debug tells where, please report it."
+    )
 
 
 def _fail(message: str, status: int) -> NoReturn:

@@ -20,8 +20,28 @@ AUTO_CENTROID = "--auto-centroid"
 """What `--centroid auto` is turned into, since a flag of click's takes no word."""
 
 
+def _set_debug(ctx: click.Context, _param: click.Parameter, value: bool) -> None:
+    if value and isinstance(ctx.find_root().obj, dict):
+        ctx.find_root().obj["debug"] = True
+
+
+DEBUG = click.Option(
+    ["--debug"],
+    is_flag=True,
+    expose_value=False,
+    callback=_set_debug,
+    help="Print the traceback of what goes wrong.",
+)
+"""An option of the group and of every command; sets `debug` in the dict that is the root context's object."""
+
+
 class GroupedCommand(click.Command):
     """A command whose help lists its options under their headings, those without one first."""
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        """Called by click."""
+        *own, last = super().get_params(ctx)
+        return [*own, DEBUG, last]
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Called by click."""

@@ -1,0 +1,36 @@
+"""Doors: where something made elsewhere comes in (a model folder, an SAE, settings, a corpus, a log, an answer).
+
+Whatever fails behind a door becomes one sentence of ours, so that no list of exception types has to foresee what the
+libraries behind it raise. The cause is kept: `--debug` prints it.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from probes.errors import InterpretError
+
+_MAX_CAUSE = 200
+_OURS_TO_PASS = (InterpretError, KeyboardInterrupt, SystemExit, GeneratorExit)
+
+
+@contextmanager
+def door(error: type[InterpretError], sentence: str) -> Iterator[None]:
+    """Turns any failure within into `error` with `sentence`, in which `{cause}` stands for the failure in short.
+
+    Errors of this project pass unchanged, as do Ctrl-C and the end of the process. Panics of libraries written in Rust
+    are no `Exception`, hence the wide net.
+    """
+    try:
+        yield
+    except _OURS_TO_PASS:
+        raise
+    except BaseException as cause:
+        raise error(sentence.replace("{cause}", brief(cause))) from cause
+
+
+def brief(cause: BaseException) -> str:
+    """The first line of what `cause` says, at most 200 characters, without a full stop; else the name of its type."""
+    said = next((line.strip() for line in str(cause).splitlines() if line.strip()), "").rstrip(".")
+    if not said:
+        return type(cause).__name__
+    return said if len(said) <= _MAX_CAUSE else f"{said[:_MAX_CAUSE]}..."
