@@ -41,6 +41,8 @@ FAMILY_AMONG = 8
 """First words of a vocabulary list among which a family is looked for: law, Law, laws, lawyers."""
 FAMILY = 3
 """Fewest tokens of a family."""
+NAMED = 3
+"""Most words of a list that a label names."""
 STEM_CHARS = 3
 """Fewest letters that its words begin with alike ..."""
 STEM_SHARE = 0.6
@@ -62,7 +64,7 @@ class Reading:
     of_vocabulary: bool = False
     """Whether it rests on the vocabulary's side."""
     listed: str = ""
-    """The word that a vocabulary list's first tokens are forms of, where the best noun is generic."""
+    """What a vocabulary list says where no noun does: the word that its first tokens are forms of, or its first words."""
 
     @property
     def label(self) -> str:
@@ -107,9 +109,11 @@ def read(pieces: Sequence[Piece]) -> Reading:
     ranked = sorted(strengths.items(), key=lambda item: (-item[1], item[0]))[:2]
     (best, strength), (second, second_strength) = (*ranked, ("", 0.0), ("", 0.0))[:2]
     shares = tuple(tree[best] for tree in trees) if best else ()
-    common, part = family(pieces)
-    if common and (strength < ENOUGH or _is_generic(best, pieces)):
-        return Reading(pieces, best, part, second, 0.0, shares, True, common)
+    listed, part = family(pieces)
+    if not listed and strength < ENOUGH:
+        listed, part = first_words(pieces)
+    if listed and (strength < ENOUGH or _is_generic(best, pieces)):
+        return Reading(pieces, best, part, second, 0.0, shares, True, listed)
     if _is_generic(best, pieces) and not any(_differs(piece) for piece in counting):
         strength = 0.0  # a noun that comes up for anything, in a tree like any
     return Reading(pieces, best, strength, second, second_strength, shares, of_vocabulary)
@@ -139,13 +143,37 @@ def family(pieces: Sequence[Piece]) -> tuple[str, float]:
 
     Nothing where they are too few, or where random directions have such lists too.
     """
-    for piece in _differing_lists(pieces):
-        words = Counter({plain(line["text"]): line["spellings"] for line in piece["tokens"][:FAMILY_AMONG]})
-        families = ({other: words[other] for other in words if akin(word, other)} for word in words if word.isalpha())
-        kin = max(families, key=lambda found: sum(found.values()), default={})
+    for piece in _lists_up_to(SIGNIFICANT, pieces):
+        groups, total = _groups(piece)
+        words = (group for group in groups if next(iter(group)).isalpha())
+        kin = max(words, key=lambda group: sum(group.values()), default={})
         if sum(kin.values()) >= FAMILY:
-            return min(kin, key=len), sum(kin.values()) / words.total()
+            return min(kin, key=len), sum(kin.values()) / total
     return "", 0.0
+
+
+def first_words(pieces: Sequence[Piece]) -> tuple[str, float]:
+    """The first words of a vocabulary list, forms of one word once, and their part of the first tokens.
+
+    Nothing unless the list differs as clearly as must what stands alone.
+    """
+    for piece in _lists_up_to(ALONE, pieces):
+        groups, total = _groups(piece)
+        named = groups[:NAMED]
+        return ", ".join(min(kin, key=len) for kin in named), sum(sum(kin.values()) for kin in named) / total
+    return "", 0.0
+
+
+def _groups(piece: Piece) -> tuple[list[dict[str, int]], int]:
+    """The first tokens of a list, those akin to an earlier one with it; how many spellings each has, and all have."""
+    groups: list[dict[str, int]] = []
+    for line in piece["tokens"][:FAMILY_AMONG]:
+        word = plain(line["text"])
+        home = next((group for group in groups if any(akin(word, other) for other in group)), None)
+        if home is None:
+            groups.append(home := {})
+        home[word] = home.get(word, 0) + line["spellings"]
+    return groups, sum(sum(group.values()) for group in groups)
 
 
 def akin(one: str, other: str) -> bool:
@@ -180,7 +208,7 @@ def _counting(pieces: Sequence[Piece]) -> list[Piece]:
     """The trees that a label may rest on: the vocabulary's where its list differs, else others that differ."""
     trees = [piece for piece in pieces if piece["kind"] == "tree"]
     of_vocabulary = [piece for piece in trees if piece["side"] == VOCABULARY]
-    if of_vocabulary and _differing_lists(pieces):
+    if of_vocabulary and _lists_up_to(SIGNIFICANT, pieces):
         return of_vocabulary
     differing = [piece for piece in trees if _differs(piece)]
     if vocabulary_lists(pieces):  # which does not differ, so what is made of its tokens says nothing either
@@ -198,8 +226,9 @@ def vocabulary_lists(pieces: Sequence[Piece]) -> list[Piece]:
     return [piece for piece in pieces if piece["kind"] == "tokens" and piece["side"] == VOCABULARY]
 
 
-def _differing_lists(pieces: Sequence[Piece]) -> list[Piece]:
-    return [piece for piece in vocabulary_lists(pieces) if piece["readout"] is not None and _differs(piece)]
+def _lists_up_to(p_value: float, pieces: Sequence[Piece]) -> list[Piece]:
+    lists = vocabulary_lists(pieces)
+    return [piece for piece in lists if piece["readout"] is not None and piece["readout"]["p_value"] <= p_value]
 
 
 def _shares(tree: Piece) -> Counter[str]:
