@@ -28,8 +28,9 @@ class RunSettings(Value):
     """Where a compatible server answers; the SDK's own variable, or the provider's address, unless given."""
     rounds: int = Field(default=3, ge=1, le=100)
     """Most rounds of evidence and answer per feature."""
-    evidence: Literal["weights", "examples"] = "weights"
-    """What an explainer sees: what the weights say, or texts on which the feature fires beside it."""
+    evidence: Literal["weights", "examples"] | None = None
+    """What an explainer sees: what the weights say, or examples of activating texts beside it. None: examples in a run
+    whose explainer reads them and whose log holds some, unless the run was begun without them."""
     agreement: bool = False
     """Whether small trees of other base prompts are grown too: how far they say the same is evidence of its own."""
     feedback: bool = False

@@ -218,7 +218,12 @@ _LLM = (
 )
 _LOOP = (
     _setting("run", "rounds", "Most rounds of evidence and answer per feature.", int, metavar="N"),
-    _setting("run", "evidence", "weights, or examples: texts that fire the feature beside them.", metavar="KIND"),
+    _setting(
+        "run",
+        "evidence",
+        "weights, or examples: activating texts too, the default with any.",
+        metavar="KIND",
+    ),
     _setting(
         "run",
         "feedback",

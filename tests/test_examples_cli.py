@@ -216,6 +216,29 @@ class TestCorpora:
         assert (ran.status, ran.err.count("\n")) == (2, 1)
         assert "holds no texts of these features; interpret examples --features" in ran.err
 
+    def test_examples_at_hand_are_shown_unless_the_run_was_begun_without_them(
+        self, interpret: Interpret, tiny: list[str]
+    ) -> None:
+        write(Path("corpus.jsonl"), CATS)
+        with LLMServer() as server:
+            asking = ["--llm", "openai:model-a", "--base-url", server.base_url("openai"), "--budget-tokens", "900000"]
+            run = ["--features", "0", *tiny, *asking, "--rounds", "1"]
+            before = interpret(*run, "--dry-run")
+            assert interpret("examples", "--features", "0-2", *tiny, "--corpus", "corpus.jsonl").status == 0
+            by_default = interpret(*run, "--dry-run")
+            left_out = interpret(*run, "--dry-run", "--evidence", "weights")
+            begun = interpret(*run, "--evidence", "weights")
+            resumed = interpret(*run)
+            anew = interpret(*run, "--new", "--dry-run")
+            offline = interpret("--features", "0", *tiny, "--dry-run")
+        assert begun.status == 0, begun.err
+        shows = "shown beside the weights, --evidence weights leaves them out"
+        assert [shows in said(ran.out) for ran in (before, by_default, left_out, begun, resumed, anew, offline)] == [
+            False, True, False, False, False, True, False,
+        ]  # fmt: skip
+        assert "not shown, since this run was begun without them" in said(resumed.out)
+        assert "nothing left to do" in said(resumed.out)
+
     def test_a_file_with_other_texts_in_it_is_another_corpus(self, interpret: Interpret, tiny: list[str]) -> None:
         command = ["examples", "--features", "0-2", *tiny, "--corpus", "corpus.jsonl"]
         write(Path("corpus.jsonl"), CATS)

@@ -16,13 +16,13 @@ from agent.commands.doctor import keys_seen, subject_words
 from agent.commands.estimate import budget_words, check_budget, estimate
 from agent.commands.exit_status import GOES_ON, Interrupted, exit_status, finishing
 from agent.commands.recommended import taken_up
+from agent.commands.shown_texts import maxima_of, shown_texts
 from agent.commands.token_pass import read_tokens
 from agent.config import RunConfig
-from agent.errors import LogError
 from agent.llm import EXPLAINERS, make_explainer
 from agent.llm.base import Explainer
 from agent.loop import system_prompt
-from agent.maxima import Maxima, latest_maxima
+from agent.maxima import Maxima
 from agent.planning import Planner
 from agent.run import RunReport, identity_of, planner_of, run_features
 from agent.runlog import LabelRow, RunLog, RunRow, Spent
@@ -34,7 +34,7 @@ from agent.terminal.progress import progress
 from eval.scoring.known import agreement, known_concepts
 from eval.scoring.shown_texts import TRYOUT_QUESTIONS, ShownTexts
 from probes.adapter import read_adapter
-from probes.errors import InterpretError, SettingsError
+from probes.errors import InterpretError
 from probes.evidence import Evidence
 from probes.features import parse_features
 from probes.settings import AUTO
@@ -91,8 +91,9 @@ def label_features(config: RunConfig, spec: str, new: bool, dry: bool = False) -
             read_adapter(config.probe.vector.adapter, subject.card)  # refused now, not feature by feature
         if config.probe.tree.prompt == AUTO or explainer.forms:
             find_prompts(screen, subject)
-        material = _material(config, explainer, subject, log, features)
-        maxima = _maxima(config, subject, log, material, features)
+        texts = shown_texts(config, explainer, subject, log, features, new)
+        material = texts.shown
+        maxima = maxima_of(config, subject, log, material, features)
         plain = identity_of(config, subject, explainer, material, maxima)
 
         def is_begun() -> bool:
@@ -109,8 +110,8 @@ def label_features(config: RunConfig, spec: str, new: bool, dry: bool = False) -
             *prompt_lines(config, subject),
             *_explainer_lines(explainer, note),
             ("features", f"{len(features):,} of {subject.card.n_features:,} ({spec})"),
-            *_material_lines(log, material, features),
-            *_expected_lines(config, explainer, len(todo), planner_of(config, subject, explainer, maxima)),
+            *texts.lines,
+            *_expected_lines(config, explainer, len(todo), planner_of(config, subject, explainer, maxima), material),
             ("log", "; ".join(filter(None, (str(config.log), log.journal_note if log else None)))),
         ]
         check_budget(config, explainer)
@@ -145,44 +146,6 @@ def _run(
     return exit_status(screen, report.stopped) or int(any(row.status == "failed" for row in rows))
 
 
-def _material(
-    config: RunConfig, explainer: Explainer, subject: Subject, log: RunLog | None, features: Sequence[int]
-) -> ShownTexts | None:
-    """The texts that the explainer may see, where it is to see any. Raises SettingsError, LogError."""
-    if config.feedback and not explainer.forms:
-        raise SettingsError("Labels are tried out by a language model: --feedback needs --llm anthropic or openai.")
-    if config.evidence == "weights" and not config.feedback:
-        return None
-    if not explainer.forms:
-        raise SettingsError(f"Explainer {explainer.provider} reads no texts: --evidence examples needs a hosted one.")
-    corpus = log.latest_corpus(subject.card.fingerprint, features) if log else None
-    if log is None or corpus is None:
-        raise LogError(
-            f"{config.log} holds no texts of these features; interpret examples --features ... --log {config.log} "
-            "collects some, then --evidence examples and --feedback can use them."
-        )
-    return ShownTexts(log, corpus.corpus_id)
-
-
-def _maxima(
-    config: RunConfig, subject: Subject, log: RunLog | None, material: ShownTexts | None, features: Sequence[int]
-) -> Maxima | None:
-    """The features' maximum activations, where there are texts or a run steers by them. Raises LogError for none."""
-    if material is not None:
-        return Maxima(material.log, material.corpus_id)
-    steering = config.probe.steering
-    needed = steering.on and steering.maximum is None
-    return latest_maxima(log, config.log, subject.card.fingerprint, features) if needed else None
-
-
-def _material_lines(
-    log: RunLog | None, material: ShownTexts | None, features: Sequence[int]
-) -> Iterator[tuple[str, str]]:
-    if log is not None and material is not None:
-        n = len(log.collected_features(material.corpus_id).intersection(features))
-        yield "texts", f"corpus {material.corpus_id}, which has examples of {n:,} of these features"
-
-
 def _explainer_lines(explainer: Explainer, note: str) -> Iterator[tuple[str, str]]:
     yield "explainer", _explainer_words(explainer)
     if explainer.forms:
@@ -192,11 +155,11 @@ def _explainer_lines(explainer: Explainer, note: str) -> Iterator[tuple[str, str
 
 
 def _expected_lines(
-    config: RunConfig, explainer: Explainer, n_features: int, planner: Planner
+    config: RunConfig, explainer: Explainer, n_features: int, planner: Planner, material: ShownTexts | None
 ) -> Iterator[tuple[str, str]]:
     """Calls, tokens and dollars, where there is a server that will charge for them."""
     if explainer.forms:
-        system = system_prompt(planner, config.evidence == "examples")
+        system = system_prompt(planner, material is not None)
         questions = 1 + TRYOUT_QUESTIONS * config.feedback
         expected = estimate(explainer, system, n_features, config.rounds, questions)
         yield "expected", f"{expected}{budget_words(config)}"

@@ -64,7 +64,7 @@ class Reading:
     of_vocabulary: bool = False
     """Whether it rests on the vocabulary's side."""
     listed: str = ""
-    """What a vocabulary list says where no noun does: the word that its first tokens are forms of, or its first words."""
+    """What a vocabulary list says where no noun does: what its first tokens are forms of, or its first words."""
 
     @property
     def label(self) -> str:
