@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from agent.calls.asking import Asking
 from agent.evidence.digest import Piece, citable, digest, escaped
-from agent.evidence.excerpts import Shown
+from agent.evidence.excerpts import ACTIVE_SHARE, Shown
 from agent.evidence.table import table
 from agent.llm.base import Answer, Request
 from agent.planning import CLAMP_RANGE, EXPONENT_RANGE, SCALE_RANGE, Plan, Planner
@@ -149,6 +149,7 @@ class Loop:
             "table": table(pieces),
             "looks_at_texts": self.material is not None,
             "texts": None if self.material is None else self.material.texts(feature),
+            "in_context": ACTIVE_SHARE,
             "history": [_history(position, round_) for position, round_ in enumerate(past, start=1)],
         }
         prompt = render("explain", context)

@@ -48,6 +48,7 @@ def context(**changes: Any) -> dict[str, Any]:
         "table": table(pieces),
         "looks_at_texts": False,
         "texts": None,
+        "in_context": 0.3,
         "history": [],
         **changes,
     }
@@ -97,8 +98,9 @@ def texts_context() -> dict[str, Any]:
         "label": "a pet",
         "check": Check(value=0.6, n=20, missed=("a wolf howls",), mistaken=("the cat purrs",)).model_dump(mode="json"),
     }
-    shown = {"texts": exhibits([example], 12), "density": 0.0123}
-    return context(round=2, looks_at_texts=True, texts=shown, history=[failed])
+    shown = {"texts": exhibits([example], 12), "density": 0.0123, "maximum": 40.0}
+    evidence = digest([tree(DOGS, settings=SETTINGS), vocabulary_list(" dog", NASTY)], 2.0)
+    return context(round=2, looks_at_texts=True, texts=shown, history=[failed], evidence=evidence)
 
 
 def vocabulary_context() -> dict[str, Any]:

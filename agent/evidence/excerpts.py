@@ -45,6 +45,8 @@ class Shown(TypedDict):
     texts: list[Exhibit]
     density: float | None
     """Share of tokens on which the feature activates; None where that is not known."""
+    maximum: float | None
+    """Its highest activation in all texts that were read; None where that is not known, or where it never activates."""
 
 
 def exhibits(examples: Sequence[Example], most: int) -> list[Exhibit]:

@@ -43,8 +43,8 @@ class ShownTexts:
         found = self.log.collected(self.corpus_id, feature, "shown", ["activating"])
         if found is None:
             return None
-        density = None if found.activity is None else found.activity.frequency
-        return {"texts": exhibits(list(found.examples), SHOWN_TEXTS), "density": density}
+        density, maximum = (None, None) if (a := found.activity) is None else (a.frequency, a.maximum or None)
+        return {"texts": exhibits(list(found.examples), SHOWN_TEXTS), "density": density, "maximum": maximum}
 
     def examples(self, feature: int) -> tuple[list[Example], list[Example]]:
         """Those that fire the feature, and random ones that do not."""
