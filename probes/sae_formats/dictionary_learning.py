@@ -1,8 +1,8 @@
 """dictionary_learning: `ae.pt` with the `config.json` of its trainer, one class of dictionary each with its own names.
 
-Activations are those of each class's own `encode`: `AutoEncoder` is given decoder rows of length 1 as it is loaded, which
-makes its activations longer by their length; no other class is. Batch-top-k and Matryoshka ones carry the threshold at
-which they are used. Marks, Karvonen and Mueller, dictionary_learning (2024).
+Activations are those of each class's own `encode`. `AutoEncoder` alone is given decoder rows of length 1 as it is
+loaded, which multiplies its activations by their length. Batch-top-k and Matryoshka ones carry the threshold at which
+they are used. Marks, Karvonen and Mueller, dictionary_learning (2024).
 """
 
 from collections.abc import Callable, Mapping

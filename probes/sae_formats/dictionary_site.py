@@ -20,12 +20,14 @@ _FILLERS = frozenset(
 _BLOCK = ("", "resid", "residual", "resid_post", "residual_post", "resid_out", "residual_out", "resid_stream")
 _MLP = ("mlp", "mlp_out", "mlp_output", "feed_forward", "ffn")
 _ATTENTION = tuple(f"{name}{end}" for name in ("attn", "attention", "self_attn") for end in ("", "_out", "_output"))
+_DOWN = ("mlp_down_proj", "mlp_c_proj", "down_proj")
+_OUT = ("attn_o_proj", "self_attn_o_proj", "attn_c_proj", "o_proj")
 _MODULES: dict[str, dict[str, Site]] = {
-    **dict.fromkeys(_BLOCK, {"in": "pre", "out": "post"}),
-    **dict.fromkeys(_MLP, {"in": "mlp_in", "out": "mlp_module"}),
-    **dict.fromkeys(_ATTENTION, {"out": "attn_module"}),
-    **dict.fromkeys(("mlp_down_proj", "mlp_c_proj", "down_proj"), {"in": "mlp_act", "out": "mlp_module"}),
-    **dict.fromkeys(("attn_o_proj", "self_attn_o_proj", "attn_c_proj", "o_proj"), {"in": "z", "out": "attn_module"}),
+    **{name: {"in": "pre", "out": "post"} for name in _BLOCK},
+    **{name: {"in": "mlp_in", "out": "mlp_module"} for name in _MLP},
+    **{name: {"out": "attn_module"} for name in _ATTENTION},
+    **{name: {"in": "mlp_act", "out": "mlp_module"} for name in _DOWN},
+    **{name: {"in": "z", "out": "attn_module"} for name in _OUT},
 }
 """Names of modules, also by what they give: what there is at their input and at their output."""
 _PLACES: dict[str, Site] = {

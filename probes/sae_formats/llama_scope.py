@@ -109,8 +109,8 @@ def _normalization(data: Mapping[str, Any], is_transcoder: bool) -> Normalizatio
         raise SubjectError(f"norm_activation {name!r} is not supported; known are {', '.join(_NORMALIZATIONS)}.")
     if name == _BY_TOKEN and is_transcoder:
         raise SubjectError(
-            f"norm_activation {name!r} with hook_point_out elsewhere is not supported: what it writes has the length of "
-            "what is to be found out."
+            f"norm_activation {name!r} with hook_point_out elsewhere is not supported: what it writes has no length "
+            "of its own."
         )
     return _NORMALIZATIONS[name]
 

@@ -80,8 +80,8 @@ def _assembled(config: SaeConfig, d_out: int, weights: Weights, input_scale: flo
         changes = not torch.allclose(factor, torch.ones(n))
         if changes and not is_finetuned:
             raise SubjectError(
-                f"SAE weights {weights.path} have a scaling_factor, but {CONFIG} says {_FINETUNED} false; one of them is "
-                "of another SAE."
+                f"SAE weights {weights.path} have a scaling_factor, but {CONFIG} says {_FINETUNED} false; one of them "
+                "is of another SAE."
             )
         decoder = decoder.float() * factor[:, None] if changes else decoder
     own: dict[str, Any] = {name: weights.vector(name, n) for name in _OWN[config.architecture]}
@@ -112,8 +112,6 @@ def _threshold(config: SaeConfig, weights: Weights, decoder: Tensor) -> Tensor:
 def _config(flat: Mapping[str, Any]) -> SaeConfig:
     architecture, hook = _architecture(flat), _hook(flat)
     writes = _written(flat)
-    if writes and switch(flat, "apply_b_dec_to_input", False):
-        raise SubjectError("apply_b_dec_to_input is true, but a transcoder's b_dec is of what it writes.")
     centred = part(flat, "model_from_pretrained_kwargs").get("center_writing_weights", False)
     return SaeConfig(
         architecture=architecture,
@@ -122,7 +120,7 @@ def _config(flat: Mapping[str, Any]) -> SaeConfig:
         hook=hook,
         hook_out=writes,
         normalization=_normalization(flat.get("normalize_activations")),
-        subtracts_b_dec=switch(flat, "apply_b_dec_to_input", writes is None),
+        subtracts_b_dec=switch(flat, "apply_b_dec_to_input", True) and writes is None,
         k=_k(flat) if architecture == "topk" else None,
         scales_by_decoder_norm=_is_of_top_k(flat) and switch(flat, "rescale_acts_by_decoder_norm", False),
         centres_input=bool(centred) and hook.is_residual,
