@@ -22,7 +22,7 @@ from agent.errors import LogError
 from agent.llm import EXPLAINERS, make_explainer
 from agent.llm.base import Explainer
 from agent.loop import system_prompt
-from agent.maxima import Maxima, latest_maxima
+from agent.maxima import Maxima, latest_maxima, maxima_of
 from agent.planning import Planner
 from agent.run import RunReport, identity_of, planner_of, run_features
 from agent.runlog import LabelRow, RunLog, RunRow, Spent
@@ -169,7 +169,7 @@ def _maxima(
 ) -> Maxima | None:
     """The features' maximum activations, where there are texts or a run steers by them. Raises LogError for none."""
     if material is not None:
-        return Maxima(material.log, material.corpus_id)
+        return maxima_of(material.log, next(c for c in material.log.corpora() if c.corpus_id == material.corpus_id))
     steering = config.probe.steering
     needed = steering.on and steering.maximum is None
     return latest_maxima(log, config.log, subject.card.fingerprint, features) if needed else None
