@@ -61,6 +61,13 @@ _SUBJECT = (
         Scale(),
         metavar="X",
     ),
+    _setting(
+        "subject",
+        "bos",
+        "Begin what the SAE reads with a BOS, or not; as its files or else the tokenizer say unless given.",
+        bool,
+        flag="--bos/--no-bos",
+    ),
 )
 _SUBJECTS = (
     _setting("subject", "name", "A subject by name; may be repeated.", metavar="NAME", multiple=True),

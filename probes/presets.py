@@ -117,6 +117,10 @@ class SubjectSource(Value):
     """What activations are multiplied by before the SAE reads them; `auto` is what makes their mean length sqrt(d_in)
     on a short text; None = the preset's own."""
 
+    bos: bool | None = None
+    """Whether a BOS stands in front of the texts that the SAE reads, and of tokens read alone. None = in front of texts
+    what the SAE's files say, else what the tokenizer itself puts there; of tokens read alone a BOS."""
+
     @model_validator(mode="before")
     @classmethod
     def _a_model_replaces_the_default_name(cls, data: Any) -> Any:
@@ -201,6 +205,8 @@ class SubjectCard(Value):
     default_scale: float
     sae_input_scale: float = 1.0
     """What activations are multiplied by before the SAE reads them, besides what its own files say."""
+    bos: bool | None = Field(default=None, exclude_if=lambda asked: asked is None)
+    """Whether a BOS was asked for in front of texts; None, which is left out of what is kept, where nothing was."""
     placeholder_id: int
     per_layer: TokenId | PerLayer | None = None
     """What a second table finds for a ghost; None where the model has no such table."""

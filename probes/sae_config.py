@@ -99,11 +99,14 @@ class SaeConfig:
     """Features kept by topk."""
     scales_by_decoder_norm: bool = False
     """Whether activations are multiplied by the length of decoder rows; topk chooses after that, others before."""
+    ranks_by_decoder_norm: bool = False
+    """Whether topk keeps what is largest times the length of its decoder row, and gives it without that factor."""
     centres_input: bool = False
     """Whether it was trained on a model with centred weights, whose residual stream has mean 0 over d_model."""
     lacks_input_scale: bool = False
     """Whether it was trained on activations times a constant that its files do not tell."""
-    prepends_bos: bool = True
+    prepends_bos: bool | None = None
+    """Whether the texts that it was trained on began with a BOS; None where its files do not say."""
     neuronpedia: str | None = None
     """The SAE's id there, `model/source`."""
 

@@ -6,7 +6,7 @@ Knows how to get and read them, and nothing of what is done with them.
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from probes.sae import SAE
 from probes.sae_config import Hook, SaeConfig
 from probes.sae_formats import SAE_FILES, SAE_SUFFIXES, read_stored
 from probes.sites import Carry, into_stream, tap
+from probes.special_tokens import front_ids, start_id
 from probes.texts import TokenTexts
 
 _TELLS_OF_SAE = ("config.json", "cfg.json")
@@ -121,12 +122,13 @@ def load_subject(source: SubjectSource) -> Subject:
     _check_embedded(source)
     sae_folder = _sae_folder(preset.sae)
     stored = read_stored(sae_folder.path)
-    sae = stored.sae
+    sae = _with_bos(stored.sae, source.bos)
     found = model_folder(preset)
     _check_fit(load_config(found.path), sae.config, preset)
     model = load_model(found.path, device, source.dtype, source.device_map, source.quantise)
     tokenizer = load_tokenizer(found.path)
     _check_sites(model, sae, preset)
+    _check_bos(source, tokenizer)
     sae_input_scale = sae_input.resolve(preset.input_scale, model, tokenizer, sae.to(model.device))
     table = EmbeddingTable(stored_rows(model))
     card = SubjectCard(
@@ -140,16 +142,40 @@ def load_subject(source: SubjectSource) -> Subject:
         n_features=sae.config.n_features,
         default_scale=preset.default_scale or table.mean_distance,
         sae_input_scale=sae_input_scale,
+        bos=source.bos,
         placeholder_id=_placeholder(preset, found.path, tokenizer, len(table.rows)),
         per_layer=_per_layer(source, model),
         dtype=" ".join([str(model.dtype).removeprefix("torch."), *([source.quantise] if source.quantise else [])]),
         device=devices_of(model),
         fingerprint=fingerprint(
-            {**found.files, **{f"sae/{name}": path for name, path in stored.files.items()}}, sae_input_scale
+            {**found.files, **{f"sae/{name}": path for name, path in stored.files.items()}},
+            sae_input_scale,
+            _front(tokenizer, stored.sae.config, sae.config),
         ),
     )
     sae = sae.scaled(sae_input_scale).to(model.device)
     return Subject(card, model, tokenizer, sae, table, TokenTexts(tokenizer))
+
+
+def _with_bos(sae: SAE, asked: bool | None) -> SAE:
+    """The SAE with what is asked for in place of what its files say of a BOS."""
+    return sae if asked is None else replace(sae, config=replace(sae.config, prepends_bos=asked))
+
+
+def _check_bos(source: SubjectSource, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Raises SubjectError where a BOS is asked for and there is none."""
+    if source.bos and start_id(tokenizer) is None:
+        raise SubjectError(
+            f"--bos asks for a BOS in front of texts, but the tokenizer of {source.preset.model} has neither one nor "
+            "an end-of-text token; leave it out."
+        )
+
+
+def _front(tokenizer: PreTrainedTokenizerBase, stored: SaeConfig, used: SaeConfig) -> list[int] | None:
+    """What stands in front of texts, where the SAE's own files do not decide it."""
+    if stored.prepends_bos is not None and stored.prepends_bos == used.prepends_bos:
+        return None
+    return front_ids(tokenizer, used.prepends_bos)
 
 
 def choose_device(name: str) -> torch.device:

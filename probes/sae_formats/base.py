@@ -116,6 +116,22 @@ def positive(data: Mapping[str, Any], key: str) -> float:
     return float(value)
 
 
+def not_negative(data: Mapping[str, Any], key: str) -> float:
+    """A number from 0 on. Raises SubjectError."""
+    value = data.get(key)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < float("inf"):
+        raise SubjectError(f"{key} is {value!r} instead of a number from 0 on.")
+    return float(value)
+
+
+def switch(data: Mapping[str, Any], key: str, default: bool) -> bool:
+    """A switch, `default` where the file does not say. Raises SubjectError: "false" and 0 are no switches."""
+    value = data.get(key)
+    if value is not None and not isinstance(value, bool):
+        raise SubjectError(f"{key} is {value!r} instead of true or false.")
+    return default if value is None else value
+
+
 def refuse_if_set(data: Mapping[str, Any], *keys: str) -> None:
     """Raises SubjectError where one of these switches is on."""
     for key in keys:
