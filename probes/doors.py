@@ -29,8 +29,12 @@ def door(error: type[InterpretError], sentence: str) -> Iterator[None]:
 
 
 def brief(cause: BaseException) -> str:
-    """The first line of what `cause` says, at most 200 characters, without a full stop; else the name of its type."""
-    said = next((line.strip() for line in str(cause).splitlines() if line.strip()), "").rstrip(".")
+    """The first line of what `cause` says, at most 200 characters, without a full stop; else the name of its type.
+
+    A line that ends in a colon has the next one behind it.
+    """
+    lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
+    said = " ".join(lines[: 2 if lines and lines[0].endswith(":") else 1]).rstrip(".")
     if not said:
         return type(cause).__name__
     return said if len(said) <= _MAX_CAUSE else f"{said[:_MAX_CAUSE]}..."

@@ -236,6 +236,7 @@ def test_what_is_missing_in_a_model_folder_is_said(model_folder: Path, sae_folde
     (copy / "model.safetensors").rename(copy / "pytorch_model.bin")
     with pytest.raises(SubjectError, match=r"no weights in \.safetensors"):
         load_subject(source(copy, sae_folder))
+    (copy / "pytorch_model.bin").rename(copy / "model.safetensors")
     (copy / "config.json").write_text('{"model_type": "no-such-model"}')
     with pytest.raises(SubjectError, match=r"configuration in .* cannot be loaded"):
         load_subject(source(copy, sae_folder))

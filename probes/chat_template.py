@@ -1,0 +1,79 @@
+"""A tokenizer's chat template, rendered in a process of its own, since a template is a program that came with a model.
+
+transformers renders it in Jinja's sandbox, which keeps it from files and from this program's objects but not from
+running for ever or taking all memory; the process is bounded in both. Run as a script, this file is that process.
+"""
+
+import json
+import subprocess
+import sys
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+_CPU_S = 5
+"""Of processor time for rendering; templates take milliseconds."""
+_WALL_S = 60
+"""In all, with what a busy machine takes to start a process."""
+_MEMORY = 1024**3
+"""Bytes that rendering may take."""
+_MOST_TEXT = 1024**2
+"""Characters that may come out."""
+
+
+class TemplateFault(Exception):
+    """Rendering failed, or took too long or too much; `str(fault)` says how, without a full stop."""
+
+
+@lru_cache(maxsize=64)
+def rendered(request: str) -> str:
+    """The text that a template makes of a conversation; `request` is transformers' arguments in JSON.
+
+    Raises TemplateFault.
+    """
+    command = [sys.executable, "-P", str(Path(__file__).resolve())]
+    try:
+        done = subprocess.run(command, input=request.encode(), capture_output=True, timeout=_WALL_S, check=False)
+    except subprocess.TimeoutExpired:
+        raise TemplateFault(f"it ran for more than {_WALL_S} s") from None
+    try:
+        answer = json.loads(done.stdout)
+    except ValueError:
+        raise TemplateFault(f"it takes more than {_CPU_S} s or {_MEMORY // 1024**2} MiB") from None
+    if "fault" in answer:
+        raise TemplateFault(answer["fault"])
+    return str(answer["text"])
+
+
+def _answer(arguments: dict[str, Any]) -> dict[str, str]:
+    from transformers.utils.chat_template_utils import render_jinja_template
+
+    _bound()
+    try:
+        texts, _ = render_jinja_template(**arguments)
+        texts[0].encode()  # half a character could be no token
+    except MemoryError:
+        return {"fault": f"it takes more than {_MEMORY // 1024**2} MiB"}
+    except Exception as error:
+        said = " ".join(f"{type(error).__name__}: {error}".split())
+        return {"fault": said[:200]}
+    if len(texts[0]) > _MOST_TEXT:
+        return {"fault": f"it makes {len(texts[0]):,} characters of one line"}
+    return {"text": texts[0]}
+
+
+def _bound() -> None:
+    """Bounds this process, where the operating system can."""
+    try:
+        import resource
+    except ImportError:  # Windows, where the clock alone is watched
+        return
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    cpu_s = int(used.ru_utime + used.ru_stime) + _CPU_S
+    resource.setrlimit(resource.RLIMIT_CPU, (cpu_s, cpu_s))
+    resource.setrlimit(resource.RLIMIT_DATA, (_MEMORY, _MEMORY))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+if __name__ == "__main__":
+    json.dump(_answer(json.load(sys.stdin)), sys.stdout)
