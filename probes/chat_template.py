@@ -21,27 +21,27 @@ _MOST_TEXT = 1024**2
 """Characters that may come out."""
 
 
-class TemplateFault(Exception):
-    """Rendering failed, or took too long or too much; `str(fault)` says how, without a full stop."""
+class TemplateFailedError(Exception):
+    """Rendering failed, or took too long or too much; the message says how, without a full stop."""
 
 
 @lru_cache(maxsize=64)
 def rendered(request: str) -> str:
     """The text that a template makes of a conversation; `request` is transformers' arguments in JSON.
 
-    Raises TemplateFault.
+    Raises TemplateFailedError.
     """
     command = [sys.executable, "-P", str(Path(__file__).resolve())]
     try:
         done = subprocess.run(command, input=request.encode(), capture_output=True, timeout=_WALL_S, check=False)
     except subprocess.TimeoutExpired:
-        raise TemplateFault(f"it ran for more than {_WALL_S} s") from None
+        raise TemplateFailedError(f"it ran for more than {_WALL_S} s") from None
     try:
         answer = json.loads(done.stdout)
     except ValueError:
-        raise TemplateFault(f"it takes more than {_CPU_S} s or {_MEMORY // 1024**2} MiB") from None
+        raise TemplateFailedError(f"it takes more than {_CPU_S} s or {_MEMORY // 1024**2} MiB") from None
     if "fault" in answer:
-        raise TemplateFault(answer["fault"])
+        raise TemplateFailedError(answer["fault"])
     return str(answer["text"])
 
 

@@ -65,18 +65,16 @@ def declared(config: Any, folder: Path) -> PreTrainedModel:
 
 
 def check_size(model: PreTrainedModel, place: str, n_numbers: int) -> None:
-    """That a declared model needs no more numbers than there are. Raises SubjectError."""
+    """That a declared model is not of quite another size than its weights. Raises SubjectError.
+
+    Where a few are missing the model can be built, and then it can be said which.
+    """
     wanted = sum(weights.numel() for weights in model.parameters())
     beside = sum(buffer.numel() for buffer in model.buffers())
-    if wanted > n_numbers:
+    if wanted > _LARGEST_SIZE + 2 * n_numbers or beside > max(_BUFFERS, n_numbers):
         raise SubjectError(
-            f"{place} declares a model of {wanted:,} numbers, of which the weights lack {wanted - n_numbers:,}; they "
-            "do not belong together, so download the model again."
-        )
-    if beside > max(_BUFFERS, n_numbers):
-        raise SubjectError(
-            f"{place} declares a model that keeps {beside:,} numbers beside its {wanted:,} weights, more than any; "
-            "download it again."
+            f"{place} declares a model of {wanted + beside:,} numbers, but the weights hold {n_numbers:,}; they do not "
+            "belong together, so download the model again."
         )
 
 

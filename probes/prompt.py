@@ -52,7 +52,7 @@ def prompt_text(tokenizer: PreTrainedTokenizerBase, settings: TreeSettings) -> s
 
 
 def _chat(tokenizer: PreTrainedTokenizerBase, turns: list[dict[str, str]]) -> str:
-    """What the tokenizer's chat template makes of a conversation, up to where an answer begins. Raises SettingsError."""
+    """What the tokenizer's chat template makes of turns, up to where an answer begins. Raises SettingsError."""
     with door(SettingsError, "The tokenizer's chat template fails on one user's turn: {cause}; use another prompt."):
         template = tokenizer.get_chat_template()
         if not isinstance(template, str):
