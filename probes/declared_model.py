@@ -17,12 +17,12 @@ from probes.errors import SubjectError
 from probes.stored_weights import StoredWeights
 
 _COUNT = re.compile(r"(num|n)_(\w+_)?(layers?|blocks?|experts)")
-_SIZE = re.compile(
-    r"(hidden|vocab|intermediate|\w+_intermediate)_size|head_dim|n_(embd|inner|positions|ctx|head)|num_attention_heads"
-    r"|num_key_value_heads|num_hidden_layers|n_layers?|max_position_embeddings|d_model|d_ff|\w+_lora_rank"
-)
+_SIZE = re.compile(r"(hidden|vocab)_size|head_dim|n_embd|n_head|n_layers?|num_(hidden_layers|\w*_heads)|d_model")
+_MORE = re.compile(r"\w*intermediate_size|n_(inner|positions|ctx)|max_position_embeddings|d_ff|\w+_(dim|rank)")
+"""Sizes that some families set to 0 or less, which means none."""
 _CODE = ("attn_implementation", "_attn_implementation", "experts_implementation", "_experts_implementation")
 """What may name code on the hub, as OWNER/NAME."""
+_DTYPES = ("dtype", "torch_dtype")
 _MOST_COUNTED = 1024
 """Layers or experts that any model may declare; with more it must hold as many tensors."""
 _LARGEST_SIZE = 2**24
@@ -46,6 +46,10 @@ def check_config(config: Mapping[str, Any], place: str, n_tensors: int, n_number
             raise SubjectError(f"{place}: {key} {value!r:.100} names code on the hub, which is never run; remove it.")
         if _SIZE.fullmatch(key) and not _is_size(value):
             raise SubjectError(f"{place}: {key} is {value!r:.100} instead of a positive whole number.")
+        if key in _DTYPES and not _is_dtype(value):
+            raise SubjectError(f"{place}: {key} is {value!r:.100}, which is no type of numbers in PyTorch.")
+        if key == "layer_types" and not isinstance(value, list | None):
+            raise SubjectError(f"{place}: layer_types is {value!r:.100} instead of a list.")
         most = _limit(key, n_tensors, n_numbers)
         if isinstance(value, int) and value > most:
             raise SubjectError(
@@ -97,7 +101,7 @@ def check_kinds(model: PreTrainedModel, stored: StoredWeights) -> None:
 def _limit(key: str, n_tensors: int, n_numbers: int) -> float:
     if _COUNT.fullmatch(key):
         return max(_MOST_COUNTED, n_tensors)
-    return max(_LARGEST_SIZE, n_numbers) if _SIZE.fullmatch(key) else float("inf")
+    return max(_LARGEST_SIZE, n_numbers) if _SIZE.fullmatch(key) or _MORE.fullmatch(key) else float("inf")
 
 
 def _is_size(value: Any) -> bool:
@@ -105,6 +109,14 @@ def _is_size(value: Any) -> bool:
     if isinstance(value, list):
         return all(_is_size(each) for each in value)
     return value is None or (isinstance(value, int) and not isinstance(value, bool) and value > 0)
+
+
+def _is_dtype(value: Any) -> bool:
+    """None, a type's name, or an object of them for a model's parts."""
+    if value is None or isinstance(value, dict):
+        return True
+    name = value.removeprefix("torch.") if isinstance(value, str) else ""
+    return name == "auto" or isinstance(getattr(torch, name, None), torch.dtype)
 
 
 def _entries(config: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:

@@ -69,8 +69,11 @@ def checked(folder: Path, name: str) -> Path:
         if not stat.S_ISREG(path.stat().st_mode):
             raise SubjectError(f"Model file {path} is no ordinary file; put the model's own there.")
         with path.open("rb") as file:
-            if file.read(len(_POINTER)) == _POINTER:
-                raise SubjectError(f"Model file {path} is only a pointer of git-lfs; fetch the file by: git lfs pull.")
+            head = file.read(len(_POINTER))
+        if head == _POINTER:
+            raise SubjectError(f"Model file {path} is only a pointer of git-lfs; fetch the file by: git lfs pull.")
+        if name in VOCABULARIES and path.suffix == ".json" and not head.lstrip().startswith(b"{"):
+            raise SubjectError(f"Model file {path} does not begin as a JSON object; download it again.")
         if name in _OBJECTS:
             read_object(path)
     return path
@@ -127,8 +130,10 @@ def _weights(folder: Path) -> Sequence[str]:
 
 
 def _tokenizer(folder: Path) -> Iterator[str]:
+    """Names of its files; a folder that is called like one is none, unless it stands in the file's place."""
     for pattern in TOKENIZER:
-        yield from sorted(path.relative_to(folder).as_posix() for path in folder.glob(pattern))
+        found = (path for path in folder.glob(pattern) if "*" not in pattern or not path.is_dir())
+        yield from sorted(path.relative_to(folder).as_posix() for path in found)
 
 
 def _is_plain(name: str) -> bool:
