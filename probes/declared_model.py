@@ -36,14 +36,13 @@ def check_config(config: Mapping[str, Any], place: str, n_tensors: int, n_number
 
     `config` is what config.json holds; `place` names it in messages.
     """
-    told = config.get("quantization_config")
-    if told is not None and not isinstance(told, dict):
-        raise SubjectError(f"{place}: quantization_config is {told!r:.100} instead of an object.")
     if config.get("auto_map") and config.get("model_type") not in CONFIG_MAPPING:
         raise SubjectError(f"{place}: this model needs code of its own (auto_map), which is never run; take another.")
     for key, value in _entries(config):
         if key in _CODE and "/" in str(value):
             raise SubjectError(f"{place}: {key} {value!r:.100} names code on the hub, which is never run; remove it.")
+        if key.endswith("_config") and not isinstance(value, dict | None):
+            raise SubjectError(f"{place}: {key} is {value!r:.100} instead of an object.")
         if _SIZE.fullmatch(key) and not _is_size(value):
             raise SubjectError(f"{place}: {key} is {value!r:.100} instead of a positive whole number.")
         if key in _DTYPES and not _is_dtype(value):

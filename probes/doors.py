@@ -35,6 +35,10 @@ def brief(cause: BaseException) -> str:
     """
     lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
     said = " ".join(lines[: 2 if lines and lines[0].endswith(":") else 1]).rstrip(".")
-    if not said:
-        return type(cause).__name__
-    return said if len(said) <= _MAX_CAUSE else f"{said[:_MAX_CAUSE]}..."
+    return shown(said) if said else type(cause).__name__
+
+
+def shown(text: str, most: int = _MAX_CAUSE) -> str:
+    """`text` fit to stand in a sentence: no longer than that, and without signs that do not print."""
+    text = "".join(sign if sign.isprintable() else "?" for sign in text[: most + 1])
+    return text if len(text) <= most else f"{text[:most]}..."

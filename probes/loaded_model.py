@@ -21,6 +21,12 @@ _IDS = 4
 
 def check_complete(model: PreTrainedModel, report: Mapping[str, Any], folder: Path) -> None:
     """That the files hold all that the model has, and no more within its layers. Raises SubjectError."""
+    if wrong := sorted(report["mismatched_keys"]):
+        name, stored, wanted = wrong[0]
+        raise SubjectError(
+            f"The weights in {folder} do not fit its config.json: {name} has shape {list(stored)}, not "
+            f"{list(wanted)}; they do not belong together."
+        )
     if missing := sorted(map(str, report["missing_keys"])):
         raise SubjectError(f"The weights in {folder} lack {_some(missing)}.")
     if passed_over := sorted(_within_layers(model, report["unexpected_keys"])):
@@ -28,8 +34,6 @@ def check_complete(model: PreTrainedModel, report: Mapping[str, Any], folder: Pa
             f"The weights in {folder} have {_some(passed_over)}, of which its config.json makes no use, so it would be "
             "another model; the two do not belong together."
         )
-    if wrong := [*report.get("mismatched_keys", ()), *report.get("error_msgs", ())]:
-        raise SubjectError(f"The weights in {folder} do not fit its config.json: {_some(sorted(map(str, wrong)))}.")
 
 
 @torch.inference_mode()

@@ -82,6 +82,7 @@ def load_model(
             trust_remote_code=False,
             local_files_only=True,
             output_loading_info=True,
+            ignore_mismatched_sizes=True,  # which are looked for below, and named
         )
     with door(SubjectError, f"The model in {folder} cannot be used: {{cause}}."):
         check_complete(model, report, folder)

@@ -14,6 +14,7 @@ from probes.doors import door
 from probes.errors import SubjectError
 from probes.model_files import INDEX, WEIGHTS, checked, weight_map
 
+_LONGEST_NAME = 500
 _FLOATS = ("F64", "F32", "F16", "BF16")
 
 
@@ -73,5 +74,11 @@ def _header(path: Path) -> dict[str, StoredTensor]:
         door(SubjectError, f"Model weights {path} are damaged or cut short ({{cause}}); download the file again."),
         safe_open(path, "pt") as file,
     ):
-        slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118, it is no mapping
+        names = list(file.keys())
+        for name in names:
+            if not name.isprintable() or len(name) > _LONGEST_NAME:
+                raise SubjectError(
+                    f"Model weights {path} call a tensor {name!r:.100}, which no model does; take others."
+                )
+        slices = {name: file.get_slice(name) for name in names}
         return {name: StoredTensor(path, s.get_dtype(), tuple(s.get_shape())) for name, s in slices.items()}

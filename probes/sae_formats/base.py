@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
-from probes.doors import door
+from probes.doors import door, shown
 from probes.errors import SubjectError
 from probes.sae import SAE
 from probes.sae_config import Hook, find_hook
@@ -80,14 +80,18 @@ def explained(path: Path) -> Iterator[None]:
     try:
         yield
     except SubjectError as error:
-        said = str(error)  # which may show a value of any length
-        said = said if len(said) <= _MOST_SAID else f"{said[:_MOST_SAID]}...."
-        raise SubjectError(f"SAE configuration {path}: {said}") from None
+        if str(path) in str(error):
+            raise
+        # which may show a value of any length
+        said = shown(str(error).removesuffix("."), _MOST_SAID)
+        raise SubjectError(f"SAE configuration {path}: {said}.") from None
 
 
 def read_json(path: Path) -> dict[str, Any]:
     """An object in a JSON file. Raises SubjectError."""
     with door(SubjectError, f"SAE configuration {path} cannot be read as JSON: {{cause}}; download it again."):
+        if path.exists() and not path.is_file():  # a pipe would be waited for
+            raise SubjectError(f"SAE configuration {path} is no ordinary file; put the SAE's own there.")
         data = json.loads(path.read_text(encoding="utf-8"))
     if not isinstance(data, dict):
         raise SubjectError(f"SAE configuration {path} cannot be read as JSON: it holds no object.")

@@ -14,7 +14,7 @@ from jaxtyping import Float
 from safetensors.torch import load_file
 from torch import Tensor
 
-from probes.doors import door
+from probes.doors import door, shown
 from probes.errors import SubjectError
 from probes.sae_formats import copies
 
@@ -80,7 +80,7 @@ class Weights:
     def _tensor(self, name: str) -> Tensor:
         if name not in self.tensors:
             there = ", ".join(sorted(self.tensors)) or "none"
-            raise SubjectError(f"SAE weights {self.path} have no tensor {name}, only {there}.")
+            raise SubjectError(f"SAE weights {self.path} have no tensor {name}, only {shown(there)}.")
         return self.tensors[name]
 
     def _floats(self, name: str) -> Tensor:
