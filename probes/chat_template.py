@@ -26,12 +26,12 @@ class TemplateFailedError(Exception):
 
 
 @lru_cache(maxsize=64)
-def rendered(request: str) -> str:
+def rendered(request: str, cpu_s: int = _CPU_S, memory: int = _MEMORY) -> str:
     """The text that a template makes of a conversation; `request` is transformers' arguments in JSON.
 
-    Raises TemplateFailedError.
+    `cpu_s` and `memory` bound what rendering takes, in seconds and bytes. Raises TemplateFailedError.
     """
-    command = [sys.executable, "-P", str(Path(__file__).resolve())]
+    command = [sys.executable, "-P", str(Path(__file__).resolve()), str(cpu_s), str(memory)]
     try:
         done = subprocess.run(command, input=request.encode(), capture_output=True, timeout=_WALL_S, check=False)
     except subprocess.TimeoutExpired:
@@ -39,21 +39,21 @@ def rendered(request: str) -> str:
     try:
         answer = json.loads(done.stdout)
     except ValueError:
-        raise TemplateFailedError(f"it takes more than {_CPU_S} s or {_MEMORY // 1024**2} MiB") from None
+        raise TemplateFailedError(f"it takes more than {cpu_s} s or {memory // 1024**2} MiB") from None
     if "fault" in answer:
         raise TemplateFailedError(answer["fault"])
     return str(answer["text"])
 
 
-def _answer(arguments: dict[str, Any]) -> dict[str, str]:
+def _answer(arguments: dict[str, Any], cpu_s: int, memory: int) -> dict[str, str]:
     from transformers.utils.chat_template_utils import render_jinja_template
 
-    _bound()
+    _bound(cpu_s, memory)
     try:
         texts, _ = render_jinja_template(**arguments)
         texts[0].encode()  # half a character could be no token
     except MemoryError:
-        return {"fault": f"it takes more than {_MEMORY // 1024**2} MiB"}
+        return {"fault": f"it takes more than {memory // 1024**2} MiB"}
     except Exception as error:
         said = " ".join(f"{type(error).__name__}: {error}".split())
         return {"fault": said[:200]}
@@ -62,18 +62,18 @@ def _answer(arguments: dict[str, Any]) -> dict[str, str]:
     return {"text": texts[0]}
 
 
-def _bound() -> None:
+def _bound(cpu_s: int, memory: int) -> None:
     """Bounds this process, where the operating system can."""
     try:
         import resource
     except ImportError:  # Windows, where the clock alone is watched
         return
     used = resource.getrusage(resource.RUSAGE_SELF)
-    cpu_s = int(used.ru_utime + used.ru_stime) + _CPU_S
-    resource.setrlimit(resource.RLIMIT_CPU, (cpu_s, cpu_s))
-    resource.setrlimit(resource.RLIMIT_DATA, (_MEMORY, _MEMORY))
+    until_s = int(used.ru_utime + used.ru_stime) + cpu_s
+    resource.setrlimit(resource.RLIMIT_CPU, (until_s, until_s))
+    resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
 if __name__ == "__main__":
-    json.dump(_answer(json.load(sys.stdin)), sys.stdout)
+    json.dump(_answer(json.load(sys.stdin), int(sys.argv[1]), int(sys.argv[2])), sys.stdout)

@@ -148,7 +148,7 @@ def test_a_pipe_in_place_of_a_configuration_is_not_waited_for(tmp_path: Path, na
 @pytest.mark.parametrize("number", ["9" * 5000, "9" * 20, "1_0"])
 def test_a_hook_whose_layer_no_model_has_is_said_in_short(tmp_path: Path, number: str) -> None:
     read = ONE_OF_EACH["saelens"].write(tmp_path / "sae")
-    rewritten(read, hook_name=f"blocks.{number}.hook_resid_post")
+    rewritten(read, metadata={"hook_name": f"blocks.{number}.hook_resid_post"})
     said = refusal(read)
     assert "is not supported; known are blocks.L.hook_resid_pre" in said
     assert len(said) < 1000
