@@ -12,6 +12,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+import pytest
 import torch
 from hypothesis import HealthCheck, settings
 from safetensors import SafetensorError
@@ -24,6 +25,8 @@ often = settings(
     max_examples=DRAWS, deadline=None, derandomize=DRAWS < 100, suppress_health_check=list(HealthCheck), database=None
 )
 """Of a fuzz test; the few of an ordinary run are the same every time."""
+patient = pytest.mark.timeout(300 + 2 * DRAWS)
+"""Of a fuzz test that is to draw many."""
 
 _DEEP: Any = []
 for _ in range(300):

@@ -19,7 +19,7 @@ from probes.presets import SubjectSource
 from probes.probe import run_probes
 from probes.settings import ProbeSettings, TreeSettings
 from probes.subject import load_subject
-from tests.fuzzing import damage, often, outcome
+from tests.fuzzing import damage, often, outcome, patient
 from tests.subjects import sae_config, sae_tensors, write_model, write_sae
 
 WIDTH = 16
@@ -79,6 +79,7 @@ def test_the_whole_folders_work(whole: Path, form: str) -> None:
     assert outcome(lambda: used(whole, form)) is None
 
 
+@patient
 @often
 @given(seed=st.integers(0, 2**32 - 1), form=st.sampled_from("ab"))
 def test_a_damaged_model_folder_is_a_sentence_or_works(whole: Path, seed: int, form: str) -> None:

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from probes.sae_formats import read_sae
-from tests.fuzzing import damage, often, outcome
+from tests.fuzzing import damage, often, outcome, patient
 from tests.sae_cases import ONE_OF_EACH
 
 KEYS = ("architecture", "hook_name", "d_in", "d_sae", "k", "metadata", "normalize_activations", "trainer", "activation")
@@ -44,6 +44,7 @@ def test_the_whole_folders_work(whole: dict[str, tuple[Path, Path]], name: str) 
     assert outcome(lambda: used(folder / read)) is None
 
 
+@patient
 @often
 @given(seed=st.integers(0, 2**32 - 1), name=st.sampled_from(sorted(ONE_OF_EACH)))
 def test_a_damaged_sae_folder_is_a_sentence_or_works(whole: dict[str, tuple[Path, Path]], seed: int, name: str) -> None:
