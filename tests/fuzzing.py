@@ -39,6 +39,8 @@ VALUES: Sequence[Any] = (
 )
 _RAW = (b"", b"[]", b"{", b"null", b"\xff\xfe", b'{"a": ' + b"9" * 5000 + b"}", b"[" * 5000, bytes(64))
 _POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n"
+_UNREADABLE = (ValueError, OSError, AttributeError, LookupError, RuntimeError, SafetensorError)
+"""Of what is to be damaged a second time: it may not be read any more, or the number may not fit."""
 _KINDS = (torch.int8, torch.int32, torch.int64, torch.bool, torch.complex64, torch.float8_e4m3fn, torch.float16)
 
 
@@ -67,9 +69,7 @@ def _damage_one(folder: Path, random: Random, names: Sequence[str]) -> str:
         return "nothing is left"
     path = random.choice(files)
     way = random.choice((_in_json, _in_json, _in_json, _in_tensors, _in_bytes, _in_kind))
-    with suppress(
-        ValueError, OSError, AttributeError, LookupError, SafetensorError
-    ):  # what was damaged before may not be read
+    with suppress(*_UNREADABLE):
         return f"{path.name}: {way(path, random, names)}"
     return f"{path.name}: nothing"
 
