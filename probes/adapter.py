@@ -15,11 +15,11 @@ from typing import Literal
 
 import torch
 from jaxtyping import Float
-from pydantic import Field, ValidationError, field_validator
-from safetensors import SafetensorError
+from pydantic import Field, field_validator
 from safetensors.torch import load, save
 from torch import Tensor
 
+from probes.doors import door
 from probes.errors import SettingsError
 from probes.presets import SubjectCard
 from probes.settings import VOCABULARY, AdapterFile, TreeSettings, Value, adapter_bytes, checked_weights
@@ -27,6 +27,7 @@ from probes.settings import VOCABULARY, AdapterFile, TreeSettings, Value, adapte
 LABEL = "{label}"
 Learn = Literal["both", "scale", "bias"]
 _FORMAT = "sae-interpret adapter 1"
+_NOT_ONE = "is not an adapter that this version knows, or is damaged; interpret fit makes them."
 
 
 class FitSettings(Value):
@@ -163,21 +164,17 @@ def read_adapter(file: AdapterFile, card: SubjectCard) -> Adapter:
     return adapter
 
 
-def _not_one(path: str) -> SettingsError:
-    return SettingsError(f"{path} is not an adapter that this version knows, or is damaged; interpret fit makes them.")
-
-
 def _parsed(path: str, content: bytes) -> Adapter:
     """The adapter that the bytes of a file are. Raises SettingsError."""
-    try:
+    with door(SettingsError, f"{path} {_NOT_ONE}"):
         tensors = load(content)
         metadata = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")]).get("__metadata__") or {}
         record = FitRecord.model_validate_json(metadata.get("record", ""))
-    except (SafetensorError, ValidationError):
-        raise _not_one(path) from None
     if metadata.get("format") != _FORMAT:
-        raise _not_one(path)
+        raise SettingsError(f"{path} {_NOT_ONE}")
     scale, bias = tensors.get("scale"), tensors.get("bias")
+    if any(tensor is not None and not tensor.is_floating_point() for tensor in (scale, bias)):
+        raise SettingsError(f"Adapter {path} does not hold floating-point numbers; it is damaged.")
     if scale is None or bias is None or scale.shape != () or bias.shape != (record.d_model,):
         raise SettingsError(
             f"Adapter {path} does not hold one scale and a bias of {record.d_model} numbers; it is damaged."

@@ -39,7 +39,7 @@ _NAMES: dict[Site, str] = {
 }
 """TransformerLens' names; it has none for the last two, which differ from `..._out` where a norm follows the module."""
 _SITES = {name: site for site, name in _NAMES.items()}
-_HOOK = re.compile(rf"blocks\.(\d+)\.({'|'.join(map(re.escape, _SITES))})")
+_HOOK = re.compile(rf"blocks\.(\d{{1,6}})\.({'|'.join(map(re.escape, _SITES))})")
 _RESIDUAL: tuple[Site, ...] = ("pre", "mid", "post", "mlp_branch", "attn_out", "mlp_out", "attn_module", "mlp_module")
 
 
@@ -69,7 +69,7 @@ def parse_hook(name: object) -> Hook:
     match = _HOOK.fullmatch(name) if isinstance(name, str) else None
     if match is None:
         known = ", ".join(f"blocks.L.{known}" for known in _NAMES.values())
-        raise SubjectError(f"hook {name!r} is not supported; known are {known}.")
+        raise SubjectError(f"hook {name!r:.100} is not supported; known are {known}.")
     return Hook(int(match[1]), _SITES[match[2]])
 
 

@@ -186,6 +186,11 @@ class TestFile:
             (lambda whole, _: b"\xff" * 8 + whole[8:], "not an adapter"),
             (lambda whole, _: b"\x80\x04" + whole, "not an adapter"),
             (lambda *_: save(NUMBERS), "not an adapter"),
+            (lambda *_: b"\x02" + bytes(7) + b"[]", "not an adapter"),
+            (
+                lambda _, told: save({n: t.to(torch.int32) for n, t in NUMBERS.items()}, TOLD | {"record": told}),
+                "floating",
+            ),
             (lambda *_: save(NUMBERS, TOLD | {"record": "{}"}), "not an adapter"),
             (lambda _, told: save(NUMBERS, TOLD | {"record": told.replace("fingerprint", "finger")}), "not an adapter"),
             (lambda _, told: save(NUMBERS, {"record": told}), "not an adapter"),
