@@ -12,7 +12,8 @@ from typing import Any, NoReturn
 
 import click
 
-from agent.click_types import DEBUG, Commands
+from agent.click_types import DEBUG, ROW_ID, Commands, Real, Whole
+from agent.commands.outputs import check_outputs
 from agent.config import resolve
 from agent.evidence.printable import printable
 from agent.label_options import STATUSES, label_options
@@ -106,7 +107,7 @@ def run(features: str, new: bool, dry_run: bool, settings_file: Path | None, **o
 @click.option("--svg", "svg_file", type=Path, metavar="FILE", help="Write a picture.")
 @click.option("--png", "png_file", type=Path, metavar="FILE", help="Write the picture as pixels.")
 @click.option("--dot", "as_dot", is_flag=True, help="Print the picture in graphviz's language.")
-@click.option("--trim", type=float, metavar="P", help="Draw what is at least this probable; else what ranks first.")
+@click.option("--trim", type=Real(), metavar="P", help="Draw what is at least this probable; else what ranks first.")
 @_RANK
 @tree_options
 def tree(
@@ -130,7 +131,9 @@ def tree(
     if trim is not None and not 0 <= trim <= 1:
         raise SettingsError(f"Setting trim={trim!r} is not usable: it is a probability, from 0 to 1.")
     output = TreeOutput(as_json, as_dot, svg_file, png_file, trim, rank)
-    show_tree(resolve(by_key(options), settings_file), feature, output)
+    config = resolve(by_key(options), settings_file)
+    check_outputs(config, settings_file, svg_file, png_file)
+    show_tree(config, feature, output)
 
 
 @interpret.command()
@@ -145,7 +148,7 @@ def tokens(feature: str, as_json: bool, settings_file: Path | None, **options: A
 
 
 @interpret.command()
-@click.argument("run_id", metavar="[RUN]", type=int, required=False)
+@click.argument("run_id", metavar="[RUN]", type=ROW_ID, required=False)
 @label_options
 @_JSON
 @log_options
@@ -163,8 +166,8 @@ def log(run_id: int | None, as_json: bool, settings_file: Path | None, log: Path
 
 
 @interpret.command()
-@click.argument("feature", type=int)
-@click.option("--run", "run_id", type=int, metavar="RUN", help="The run; the latest one unless given.")
+@click.argument("feature", type=Whole(0))
+@click.option("--run", "run_id", type=ROW_ID, metavar="RUN", help="The run; the latest one unless given.")
 @_RANK
 @log_options
 def show(feature: int, run_id: int | None, rank: Rank, settings_file: Path | None, **options: Any) -> None:
@@ -194,9 +197,9 @@ def examples(features: str, imported: str | None, form: str | None, settings_fil
 
 
 @interpret.command()
-@click.argument("run_id", metavar="[RUN]", type=int, required=False)
+@click.argument("run_id", metavar="[RUN]", type=ROW_ID, required=False)
 @click.option("--features", metavar="SPEC", help="Only these; all of the run's unless given.")
-@click.option("--examples", "corpus_id", type=int, metavar="N", help="Which texts; the run's own or the latest.")
+@click.option("--examples", "corpus_id", type=ROW_ID, metavar="N", help="Which texts; the run's own or the latest.")
 @click.option("--plot", type=Path, metavar="FILE", help="Write the scores as a picture, .png or .svg.")
 @click.option("--dry-run", is_flag=True, help="Say what scoring would ask and cost, and stop.")
 @score_options
@@ -212,7 +215,9 @@ def score(
     """Measure the labels of RUN, or of the latest run, on held-out texts and beside controls."""
     from agent.commands.score import score_labels
 
-    return score_labels(resolve(by_key(options), settings_file), run_id, features, corpus_id, plot, dry_run)
+    config = resolve(by_key(options), settings_file)
+    check_outputs(config, settings_file, plot)
+    return score_labels(config, run_id, features, corpus_id, plot, dry_run)
 
 
 @interpret.command()
@@ -245,6 +250,8 @@ def compare(
     with_labels = options["llm"] is not None
     grid, options = grid_of(options)
     configs = [resolve(by_key(one), settings_file) for one in subjects_of(options)]
+    for config in configs:
+        check_outputs(config, settings_file, plot)
     output = Output(as_json, plot)
     if runs is not None:
         refuse_all_but(
@@ -287,9 +294,9 @@ def taxonomy(features: str | None, settings_file: Path | None, **options: Any) -
 )
 @click.option("--wording", metavar="TEXT", help="What the model is to write; what precedes {label} is given to it.")
 @click.option("--learn", type=click.Choice(("both", "scale", "bias")), default="both", help="Which numbers are fitted.")
-@click.option("--steps", type=int, default=300, show_default=True, metavar="N", help="Most steps.")
+@click.option("--steps", type=Whole(1), default=300, show_default=True, metavar="N", help="Most steps.")
 @click.option(
-    "--hold-out", type=float, default=0.2, show_default=True, metavar="SHARE", help="Of the labels, to judge it by."
+    "--hold-out", type=Real(), default=0.2, show_default=True, metavar="SHARE", help="Of the labels, to judge it by."
 )
 @fit_options
 def fit(settings_file: Path | None, **options: Any) -> None:
@@ -297,11 +304,13 @@ def fit(settings_file: Path | None, **options: Any) -> None:
     from agent.commands.fit import FitRequest, fit_adapter
 
     asked = {name: options.pop(name) for name in FitRequest.__dataclass_fields__}
-    fit_adapter(resolve(by_key(options), settings_file), FitRequest(**asked))
+    config = resolve(by_key(options), settings_file)
+    check_outputs(config, settings_file, asked["path"])
+    fit_adapter(config, FitRequest(**asked))
 
 
 @interpret.command()
-@click.argument("run_id", metavar="RUN", type=int)
+@click.argument("run_id", metavar="RUN", type=ROW_ID)
 @log_options
 def replay(run_id: int, settings_file: Path | None, **options: Any) -> int:
     """Work a run out again from its logged answers, asking nothing, and compare the labels."""
@@ -311,7 +320,7 @@ def replay(run_id: int, settings_file: Path | None, **options: Any) -> int:
 
 
 @interpret.command()
-@click.argument("run_id", metavar="[RUN]", type=int, required=False)
+@click.argument("run_id", metavar="[RUN]", type=ROW_ID, required=False)
 @click.option("--to", "path", required=True, type=Path, metavar="FILE", help="Where; its ending says in which form.")
 @click.option("--format", "form", metavar="NAME", help="csv, jsonl, parquet, html or neuronpedia, whatever the ending.")
 @click.option("--status", type=click.Choice(STATUSES), help="Only features of this status.")
@@ -326,8 +335,11 @@ def export(
 ) -> None:
     """Write a run, or the latest one, for other tools: CSV, JSONL, Parquet, HTML or Neuronpedia's batches."""
     from agent.commands.export import Wanted, export_run
+    from eval.export import form_of
 
-    export_run(resolve({"log": log}, settings_file).log, run_id, path, form, Wanted(**wanted))
+    config = resolve({"log": log}, settings_file)
+    check_outputs(config, settings_file, path, folder=form_of(path, form) == "neuronpedia")
+    export_run(config.log, run_id, path, form, Wanted(**wanted))
 
 
 @interpret.command("import")
@@ -341,7 +353,7 @@ def import_(others: tuple[Path, ...], settings_file: Path | None, **options: Any
 
 
 @interpret.command()
-@click.option("--port", type=click.IntRange(0, 65535), default=0, metavar="N", help="Any free one unless given.")
+@click.option("--port", type=Whole(0, 65535), default=0, metavar="N", help="Any free one unless given.")
 @click.option("--host", default="127.0.0.1", metavar="H", help="Listen there; on this machine only unless given.")
 @click.option("--read-only", is_flag=True, help="Write no reviews and keep nothing.")
 @click.option("--open/--no-open", "opens", default=True, help="Open a browser, where there is a display.")
@@ -364,7 +376,7 @@ def serve(
 
 
 @interpret.command()
-@click.argument("run_id", metavar="[RUN]", type=int, required=False)
+@click.argument("run_id", metavar="[RUN]", type=ROW_ID, required=False)
 @click.option("--blind", is_flag=True, help="Hide scores, confidence and what others said.")
 @click.option("--again", is_flag=True, help="Labels that you have judged already, too.")
 @click.option("--reviewer", metavar="NAME", help="Whose reviews these are; the system's user unless given.")

@@ -30,7 +30,8 @@ def door(error: type[InterpretError], sentence: str) -> Iterator[None]:
 
 def brief(cause: BaseException) -> str:
     """The first line of what `cause` says, at most 200 characters, without a full stop; else the name of its type."""
-    said = next((line.strip() for line in str(cause).splitlines() if line.strip()), "").rstrip(".")
+    text = cause.strerror if isinstance(cause, OSError) and cause.strerror else str(cause)  # without number and path
+    said = next((line.strip() for line in text.splitlines() if line.strip()), "").rstrip(".")
     if not said:
         return type(cause).__name__
     return said if len(said) <= _MAX_CAUSE else f"{said[:_MAX_CAUSE]}..."
