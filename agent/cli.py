@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 import click
 
 from agent.click_types import DEBUG, ROW_ID, Commands, Real, Whole
+from agent.commands.opening import begin
 from agent.commands.outputs import check_outputs
 from agent.config import resolve
 from agent.evidence.printable import printable
@@ -34,14 +35,21 @@ from agent.options import (
     tree_options,
 )
 from agent.secrets import blank_output
+from agent.streams import Outlet, is_reader_gone, outlive
 from probes.doors import brief
 from probes.errors import InterpretError, SettingsError
 from probes.evidence import RANKS, Rank
 
+_LONGEST = 4000
+"""Characters of an error's message."""
+_PIPE_CLOSED = 141
+"""128 + SIGPIPE."""
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 _FEATURES = click.option(
     "--features", required=True, metavar="SPEC", help="0-500 (inclusive), 7, 1,5,9-12, all, random:50, @FILE."
 )
+_OF_FIT = ("labels", "path", "least_score", "wording", "learn", "steps", "hold_out")
+"""What of the options of `interpret fit` is not a setting."""
 _OF_RUNS = ("runs", "plot", "as_json", "scorers", "seed")
 """What of the options of `interpret compare` is about `--runs`."""
 _OF_LABELS = ("scorers", "texts", "base_url", "concurrency", "budget_usd", "budget_tokens", "answer_tokens", "effort")
@@ -58,24 +66,43 @@ _RANK = click.option(
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Runs one command and exits; `arguments` are those of the process unless given."""
     blank_output()
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):  # a terminal that cannot show a bar or a token gets its escape
-            stream.reconfigure(errors="backslashreplace")
+    outlets = outlive()
+    status = _status(arguments)
+    sys.exit(status if outlets is None else _status_told(status, outlets[0]))
+
+
+def _status(arguments: Sequence[str] | None) -> int:
+    """Runs one command; its exit status. Whatever it raises becomes one sentence."""
     state = {"debug": False}
     try:
         status = interpret.main(args=arguments, prog_name="interpret", standalone_mode=False, obj=state)
     except click.exceptions.NoArgsIsHelpError as error:
         print(error.format_message())
-        sys.exit(0)
+        return 0
     except click.ClickException as error:
-        _fail(error.format_message(), error.exit_code)
+        return _told(error.format_message(), error.exit_code)
     except (click.Abort, KeyboardInterrupt):
-        _fail("Interrupted.", 130)
-    except Exception as error:
+        return _told("Interrupted.", 130)
+    except (SystemExit, GeneratorExit):
+        raise
+    except BaseException as error:  # wide, since panics of libraries written in Rust are no Exception
         if state["debug"]:
             traceback.print_exc()
-        _fail(str(error) if isinstance(error, InterpretError) else _unforeseen(error), 2)
-    sys.exit(status or 0)
+        return _told(str(error) if isinstance(error, InterpretError) else _unforeseen(error), 2)
+    return status or 0
+
+
+def _status_told(status: int, output: Outlet) -> int:
+    """The exit status after all is written, or could not be: 2 with a sentence, unless the command has failed anyway.
+
+    Where the reader of a pipe has gone, as `head` does, it is what the shell gives for that, and nothing is said.
+    """
+    sys.stdout.flush()
+    if output.failure is None:
+        return status
+    if is_reader_gone(output.failure):
+        return status or _PIPE_CLOSED
+    return _told(f"What was to be printed could not be written: {brief(output.failure)}.", status or 2)
 
 
 @click.group(cls=Commands, params=[DEBUG], context_settings={"help_option_names": ["-h", "--help"]})
@@ -96,9 +123,12 @@ def interpret() -> None:
 @run_options
 def run(features: str, new: bool, dry_run: bool, settings_file: Path | None, **options: Any) -> int:
     """Label features; the same command resumes a run that was cut off."""
+    config = resolve(by_key(options), settings_file)
+    begin([config], features, writes_log=True, asks_explainer=True)
+
     from agent.commands.run import label_features
 
-    return label_features(resolve(by_key(options), settings_file), features, new, dry_run)
+    return label_features(config, features, new, dry_run)
 
 
 @interpret.command()
@@ -122,18 +152,19 @@ def tree(
     **options: Any,
 ) -> None:
     """Grow one feature's definition tree."""
-    from agent.commands.probe import TreeOutput, show_tree
-
     if as_json + as_dot + (svg_file is not None) + (png_file is not None) > 1:
         raise click.UsageError("--json, --svg, --png and --dot each print a tree in their own way; choose one.")
     if as_json:
         refuse(["trim"], "says what is drawn, and --json prints the whole tree; leave one of them out.")
     if trim is not None and not 0 <= trim <= 1:
         raise SettingsError(f"Setting trim={trim!r} is not usable: it is a probability, from 0 to 1.")
-    output = TreeOutput(as_json, as_dot, svg_file, png_file, trim, rank)
     config = resolve(by_key(options), settings_file)
     check_outputs(config, settings_file, svg_file, png_file)
-    show_tree(config, feature, output)
+    begin([config], feature)
+
+    from agent.commands.probe import TreeOutput, show_tree
+
+    show_tree(config, feature, TreeOutput(as_json, as_dot, svg_file, png_file, trim, rank))
 
 
 @interpret.command()
@@ -142,9 +173,12 @@ def tree(
 @token_options
 def tokens(feature: str, as_json: bool, settings_file: Path | None, **options: Any) -> None:
     """List the tokens that activate one feature, or those nearest to its vector."""
+    config = resolve(by_key(options), settings_file)
+    begin([config], feature)
+
     from agent.commands.probe import show_tokens
 
-    show_tokens(resolve(by_key(options), settings_file), feature, as_json)
+    show_tokens(config, feature, as_json)
 
 
 @interpret.command()
@@ -189,11 +223,14 @@ def show(feature: int, run_id: int | None, rank: Rank, settings_file: Path | Non
 @example_options
 def examples(features: str, imported: str | None, form: str | None, settings_file: Path | None, **options: Any) -> int:
     """Collect texts on which features fire, to score labels on and to show to explainers."""
-    from agent.commands.examples import gather_examples
-
     if imported is None:
         refuse(["form"], "is about the files of --import PATH; name them, or leave it out.")
-    return gather_examples(resolve(by_key(options), settings_file), features, imported, form)
+    config = resolve(by_key(options), settings_file)
+    begin([config], features, writes_log=True)
+
+    from agent.commands.examples import gather_examples
+
+    return gather_examples(config, features, imported, form)
 
 
 @interpret.command()
@@ -213,10 +250,12 @@ def score(
     **options: Any,
 ) -> int:
     """Measure the labels of RUN, or of the latest run, on held-out texts and beside controls."""
-    from agent.commands.score import score_labels
-
     config = resolve(by_key(options), settings_file)
     check_outputs(config, settings_file, plot)
+    begin([config], features, writes_log=True, asks_explainer=True)
+
+    from agent.commands.score import score_labels
+
     return score_labels(config, run_id, features, corpus_id, plot, dry_run)
 
 
@@ -239,11 +278,7 @@ def compare(
     **options: Any,
 ) -> int:
     """Compare settings: under which of them do tree and token list fit a feature's texts better, and labels score?"""
-    from agent.commands.compare import Asked, compare_settings
     from agent.commands.compare_grid import grid_of, subjects_of
-    from agent.commands.compare_labels import compare_labels
-    from agent.commands.compare_output import Output
-    from agent.commands.compare_runs import compare_runs
 
     if (features is None) == (runs is None):
         raise click.UsageError("Give either --features, to compare settings, or --runs, to compare two scored runs.")
@@ -252,19 +287,27 @@ def compare(
     configs = [resolve(by_key(one), settings_file) for one in subjects_of(options)]
     for config in configs:
         check_outputs(config, settings_file, plot)
-    output = Output(as_json, plot)
     if runs is not None:
         refuse_all_but(
             _OF_RUNS, "is about settings to probe, and --runs compares what is scored already; leave it out."
         )
-        return compare_runs(configs[0], runs, output)
+        from agent.commands.compare_output import Output
+        from agent.commands.compare_runs import compare_runs
+
+        return compare_runs(configs[0], runs, Output(as_json, plot))
     if with_labels:
         refuse(["as_json"], "prints what needs no labels; interpret compare --runs N,M --json prints the rest.")
     else:
         refuse((*_OF_LABELS, "rounds"), "is about labels of each setting; add --llm PROVIDER, or leave it out.")
     if plot is not None and len(configs) > 1:
         raise click.UsageError("--plot draws one subject; name one, what was compared already is in the log.")
-    status = compare_settings(configs, Asked(features or "", grid, yes, dry_run), output)
+    begin(configs, features, writes_log=True, asks_explainer=with_labels)
+
+    from agent.commands.compare import Asked, compare_settings
+    from agent.commands.compare_labels import compare_labels
+    from agent.commands.compare_output import Output
+
+    status = compare_settings(configs, Asked(features or "", grid, yes, dry_run), Output(as_json, plot))
     for config in configs if with_labels else ():
         status |= compare_labels(config, features or "", grid, dry_run)
     return status
@@ -276,9 +319,13 @@ def compare(
 def taxonomy(features: str | None, settings_file: Path | None, **options: Any) -> int:
     """Sort the features that were compared: which probe captures them, and which settings work for which."""
     from agent.commands.compare_grid import subjects_of
+
+    configs = [resolve(by_key(one), settings_file) for one in subjects_of(options)]
+    begin(configs, features, writes_log=True)
+
     from agent.commands.taxonomy import classify
 
-    return classify([resolve(by_key(one), settings_file) for one in subjects_of(options)], features)
+    return classify(configs, features)
 
 
 @interpret.command()
@@ -301,11 +348,13 @@ def taxonomy(features: str | None, settings_file: Path | None, **options: Any) -
 @fit_options
 def fit(settings_file: Path | None, **options: Any) -> None:
     """Fit an adapter to labels: the scale and bias with which features' vectors are read best; use it by --adapter."""
-    from agent.commands.fit import FitRequest, fit_adapter
-
-    asked = {name: options.pop(name) for name in FitRequest.__dataclass_fields__}
+    asked = {name: options.pop(name) for name in _OF_FIT}
     config = resolve(by_key(options), settings_file)
     check_outputs(config, settings_file, asked["path"])
+    begin([config])
+
+    from agent.commands.fit import FitRequest, fit_adapter
+
     fit_adapter(config, FitRequest(**asked))
 
 
@@ -417,16 +466,19 @@ def _names_subject(options: dict[str, Any]) -> bool:
     return any(options[name] is not None for name in ("subject", "model", "sae"))
 
 
-def _unforeseen(error: Exception) -> str:
+def _unforeseen(error: BaseException) -> str:
     return (
         f"something went wrong that has no sentence of its own ({type(error).__name__}: {brief(error)}); "
         "the same command with --debug tells where, please report it."
     )
 
 
-def _fail(message: str, status: int) -> NoReturn:
-    print(f"interpret: {printable(message)}", file=sys.stderr)
-    sys.exit(status)
+def _told(message: str, status: int) -> int:
+    """The status, after its reason was said; of a long one the two ends."""
+    if len(message) > _LONGEST:
+        message = f"{message[: _LONGEST // 2]} ... {message[-_LONGEST // 2 :]}"
+    print(f"interpret: {printable(message)}", file=sys.stderr, flush=True)
+    return status
 
 
 if __name__ == "__main__":

@@ -1,0 +1,31 @@
+"""What a command that loads a subject finds out, and says, before it imports PyTorch, which takes seconds."""
+
+from collections.abc import Sequence
+
+import click
+
+from agent.config import RunConfig
+from agent.evidence.printable import printable
+from agent.llm import make_explainer
+from agent.store.database import check_writable
+from probes.features import check_features
+from probes.presets import SubjectSource
+
+
+def begin(
+    configs: Sequence[RunConfig], features: str | None = None, writes_log: bool = False, asks_explainer: bool = False
+) -> None:
+    """Raises InterpretError where the command cannot be done as it stands; else says which subjects are loaded now."""
+    if features is not None:
+        check_features(features)
+    for config in configs:
+        if writes_log:
+            check_writable(config.log)
+        if asks_explainer and (config.base_url is None or ":" in config.llm):  # else its server is asked for models
+            make_explainer(config.llm, config.base_url or "", config.answer_tokens, config.effort)
+    names = ", ".join(dict.fromkeys(_name(config.subject) for config in configs))
+    click.echo(printable(f"Loading {names} ..."), err=True)
+
+
+def _name(source: SubjectSource) -> str:
+    return source.name or f"{source.model} with {source.sae}"
