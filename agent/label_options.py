@@ -6,8 +6,7 @@ from typing import Any, TypeVar, get_args
 import click
 
 from agent.click_types import GroupedOption, Real
-from agent.schema import Status
-from agent.store.classes import CLASSES
+from agent.schema import CLASSES, Status
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 

@@ -6,16 +6,27 @@ import click
 
 from agent.config import RunConfig
 from agent.evidence.printable import printable
-from agent.llm import make_explainer
-from agent.store.database import check_writable
 from probes.features import check_features
 from probes.presets import SubjectSource
 
+_COLUMN = len("base prompt  ")
+"""Of the table of facts that follows."""
+
 
 def begin(
-    configs: Sequence[RunConfig], features: str | None = None, writes_log: bool = False, asks_explainer: bool = False
+    configs: Sequence[RunConfig],
+    features: str | None = None,
+    writes_log: bool = False,
+    asks_explainer: bool = False,
+    quiet: bool = False,
 ) -> None:
-    """Raises InterpretError where the command cannot be done as it stands; else says which subjects are loaded now."""
+    """Raises InterpretError where the command cannot be done as it stands; else says which subjects are loaded now.
+
+    `quiet` where what is printed is for programs.
+    """
+    from agent.llm import make_explainer  # here, since `--help` would wait for it, as for SQL
+    from agent.store.database import check_writable
+
     if features is not None:
         check_features(features)
     for config in configs:
@@ -23,9 +34,10 @@ def begin(
             check_writable(config.log)
         if asks_explainer and (config.base_url is None or ":" in config.llm):  # else its server is asked for models
             make_explainer(config.llm, config.base_url or "", config.answer_tokens, config.effort)
-    names = ", ".join(dict.fromkeys(_name(config.subject) for config in configs))
-    click.echo(printable(f"Loading {names} ..."), err=True)
+    if not quiet:
+        names = dict.fromkeys(_name(config.subject) for config in configs)
+        click.echo(printable(f"{'loading':<{_COLUMN}}{', '.join(names)}"))
 
 
 def _name(source: SubjectSource) -> str:
-    return source.name or f"{source.model} with {source.sae}"
+    return source.name or f"{source.model} + {source.sae}"
