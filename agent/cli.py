@@ -160,7 +160,7 @@ def tree(
         raise SettingsError(f"Setting trim={trim!r} is not usable: it is a probability, from 0 to 1.")
     config = resolve(by_key(options), settings_file)
     check_outputs(config, settings_file, svg_file, png_file)
-    begin([config], feature, quiet=as_json or as_dot)
+    begin([config], feature, apart=True)
 
     from agent.commands.probe import TreeOutput, show_tree
 
@@ -174,7 +174,7 @@ def tree(
 def tokens(feature: str, as_json: bool, settings_file: Path | None, **options: Any) -> None:
     """List the tokens that activate one feature, or those nearest to its vector."""
     config = resolve(by_key(options), settings_file)
-    begin([config], feature, quiet=as_json)
+    begin([config], feature, apart=True)
 
     from agent.commands.probe import show_tokens
 
@@ -301,7 +301,7 @@ def compare(
         refuse((*_OF_LABELS, "rounds"), "is about labels of each setting; add --llm PROVIDER, or leave it out.")
     if plot is not None and len(configs) > 1:
         raise click.UsageError("--plot draws one subject; name one, what was compared already is in the log.")
-    begin(configs, features, writes_log=True, asks_explainer=with_labels, quiet=as_json)
+    begin(configs, features, writes_log=True, asks_explainer=with_labels, apart=as_json)
 
     from agent.commands.compare import Asked, compare_settings
     from agent.commands.compare_labels import compare_labels

@@ -60,7 +60,7 @@ class TestFile:
         tree = json.loads(interpret("tree", "5", "--json", *SMALL, *use).out)
         assert tree["settings"]["vector"]["adapter"]["sha256"] == AdapterFile.at("a.safetensors").sha256
         assert tree["settings"]["vector"]["scale"] is None
-        assert interpret("tokens", "5", *use).out.split("\n")[1].count("adapter a.safetensors") == 1
+        assert interpret("tokens", "5", *use).out.split("\n")[0].count("adapter a.safetensors") == 1
 
     def test_the_same_command_gives_the_same_numbers(
         self, interpret: Interpret, tiny: list[str], subject: Subject

@@ -43,6 +43,9 @@ class Watched:
 
 real = sys.stdout
 sys.stdout = sys.stderr = Watched(real)
+if "--on-a-terminal" in sys.argv:
+    sys.argv.remove("--on-a-terminal")
+    Watched.isatty = lambda self: True
 from agent.cli import main
 main(sys.argv[1:])
 """
@@ -85,10 +88,10 @@ def test_logs_are_read_without_models_statistics_and_providers(folder: Path, arg
     "arguments",
     [
         ("--features", "0"),
-        ("tree", "0"),
-        ("tokens", "0"),
         ("examples", "--features", "0"),
         ("score", "1"),
+        ("tree", "0", "--on-a-terminal"),
+        ("tokens", "0", "--json", "--on-a-terminal"),
         ("compare", "--features", "0"),
         ("taxonomy",),
         ("fit", "--labels", "1", "--to", "a.safetensors"),
