@@ -23,7 +23,7 @@ from tests.full_logs import fill
 
 HERE = Path(__file__).parents[2]
 COMMANDS: dict[str, Sequence[str]] = {
-    "--help": ("--help",),
+    "help": ("--help",),
     "log": ("log",),
     "show": ("show", "0"),
     "run": ("--features", "0", "--cutoff", "0.5", "--contrast", "off", "--dry-run"),
