@@ -1,6 +1,6 @@
 """What an explainer answers, and what becomes of it: values at the boundary to the LLM."""
 
-from typing import Literal
+from typing import Literal, get_args
 
 from pydantic import Field
 
@@ -8,6 +8,12 @@ from probes.settings import Value
 
 Action = Literal["label", "probe", "abstain"]
 Status = Literal["labelled", "abstained", "failed"]
+Kind = Literal["dead", "positional", "single token", "concept", "other", "unknown"]
+"""What a feature is, by where it fires."""
+Capture = Literal["both", "list only", "tree only", "neither"]
+"""Which probes capture a feature."""
+CLASSES: tuple[str, ...] = (*get_args(Kind), *get_args(Capture))
+"""The words that a feature's class is asked for by."""
 
 
 class SettingsChange(Value):

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from probes.doors import door
 from probes.errors import SettingsError
+from probes.outputs import check_output, written
 from probes.presets import SubjectCard
 from probes.settings import VOCABULARY, AdapterFile, TreeSettings, Value, adapter_bytes, checked_weights
 
@@ -114,11 +115,10 @@ class Adapter:
 
 
 def check_free(path: Path) -> None:
-    """Raises SettingsError where an adapter cannot be written, before one is fitted."""
-    if path.exists():
+    """Raises SettingsError or OutputError where an adapter cannot be written, before one is fitted."""
+    if os.path.lexists(path):
         raise _taken(path)
-    if not path.parent.is_dir():
-        raise SettingsError(f"The adapter cannot be written to {path}: there is no folder {path.parent}.")
+    check_output(path)
 
 
 def _taken(path: Path) -> SettingsError:
@@ -126,21 +126,15 @@ def _taken(path: Path) -> SettingsError:
 
 
 def write_adapter(path: Path, adapter: Adapter) -> AdapterFile:
-    """Keeps the adapter with its record; the file as settings name it. Raises SettingsError, also where one is there.
+    """Keeps the adapter with its record; the file as settings name it. Raises SettingsError for one taken, OutputError.
 
     Settings of runs name an adapter by its content, so a file is never replaced.
     """
     tensors = {"scale": torch.tensor(adapter.scale), "bias": adapter.bias.cpu().contiguous()}
     content = save(tensors, {"format": _FORMAT, "record": adapter.record.model_dump_json()})
-    try:
-        with path.open("xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-    except FileExistsError:
-        raise _taken(path) from None
-    except OSError as error:
-        raise SettingsError(f"The adapter cannot be written to {path}: {error.strerror}.") from None
+    check_free(path)
+    with written(path) as file:
+        file.write(content)
     return AdapterFile(path=str(path), sha256=hashlib.sha256(content).hexdigest())
 
 

@@ -33,7 +33,8 @@ def brief(cause: BaseException) -> str:
 
     A line that ends in a colon has the next one behind it.
     """
-    lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
+    text = cause.strerror if isinstance(cause, OSError) and cause.strerror else str(cause)  # without number and path
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
     said = " ".join(lines[: 2 if lines and lines[0].endswith(":") else 1]).rstrip(".")
     return shown(said) if said else type(cause).__name__
 

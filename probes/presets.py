@@ -19,13 +19,14 @@ NEURONPEDIA = "https://neuronpedia.org"
 
 PerLayer = Literal["placeholder", "zeros"]
 """What a second table finds for a ghost, if not the row of a token named by its id."""
-TokenId = Annotated[int, Field(ge=0)]
+TokenId = Annotated[int, Field(ge=0, le=2**31 - 1)]
 Quantise = Literal["8bit", "4bit"]
 """Whole numbers that a model's matrices become."""
 InputScale = float | Auto
 """What activations are multiplied by before an SAE reads them, above 0; `auto` is found: see `probes.sae_input`."""
 
-_DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
+_LARGEST_SCALE = 1e9
+_DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d{1,4})?")
 
 
 class Preset(Value):
@@ -95,9 +96,9 @@ class SubjectSource(Value):
 
     name: str | None = "demo"
     """One of `PRESETS`."""
-    model: str | None = None
+    model: str | None = Field(default=None, min_length=1)
     """A local folder, a hub id or a GGUF file: its path, or `:FILE.gguf` after a folder or hub id."""
-    sae: str | None = None
+    sae: str | None = Field(default=None, min_length=1)
     """A local folder or a hub id, with `:subfolder` where it holds several SAEs."""
     device: str = "auto"
     """`auto`, `cpu`, `cuda`, `cuda:N` or `mps`."""
@@ -124,7 +125,11 @@ class SubjectSource(Value):
     @model_validator(mode="before")
     @classmethod
     def _a_model_replaces_the_default_name(cls, data: Any) -> Any:
-        if isinstance(data, dict) and "name" not in data and (data.get("model") or data.get("sae")):
+        if (
+            isinstance(data, dict)
+            and "name" not in data
+            and any(data.get(part) is not None for part in ("model", "sae"))
+        ):
             return {**data, "name": None}
         return data
 
@@ -134,6 +139,15 @@ class SubjectSource(Value):
         if name is not None and name not in PRESETS:
             raise ValueError(f"the subjects known by name are {', '.join(PRESETS)}; for others give --model and --sae")
         return name
+
+    @field_validator("model", "sae")
+    @classmethod
+    def _home_is_known(cls, place: str | None) -> str | None:
+        try:
+            Path(place or "").expanduser()
+        except RuntimeError:
+            raise ValueError("there is no such user here, whose home ~ could stand for") from None
+        return place
 
     @field_validator("device")
     @classmethod
@@ -153,9 +167,9 @@ class SubjectSource(Value):
     @field_validator("input_scale", mode="before")
     @classmethod
     def _input_scale_is_a_factor_or_auto(cls, scale: object) -> object:
-        is_factor = isinstance(scale, int | float) and not isinstance(scale, bool) and 0 < scale < float("inf")
+        is_factor = isinstance(scale, int | float) and not isinstance(scale, bool) and 0 < scale <= _LARGEST_SCALE
         if scale is not None and scale != AUTO and not is_factor:
-            raise ValueError("an input scale is a number above 0, or auto")
+            raise ValueError(f"an input scale is a number above 0 and at most {_LARGEST_SCALE:,.0f}, or auto")
         return scale
 
     @model_validator(mode="after")

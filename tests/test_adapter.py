@@ -13,7 +13,7 @@ from agent.planning import Planner
 from agent.schema import SettingsChange
 from probes import contrast
 from probes.adapter import Adapter, FitRecord, FitSettings, PartRecord, read_adapter, write_adapter
-from probes.errors import SettingsError
+from probes.errors import OutputError, SettingsError
 from probes.evidence import ProbeRequest, Tree
 from probes.probe import run_probes
 from probes.random_directions import random_directions
@@ -155,7 +155,7 @@ class TestFile:
         assert read_adapter(kept, subject.card).record.steps == 20
 
     def test_a_folder_that_is_not_there_is_one_sentence(self, subject: Subject, tmp_path: Path) -> None:
-        with pytest.raises(SettingsError, match="cannot be written"):
+        with pytest.raises(OutputError, match="there is no folder"):
             write_adapter(tmp_path / "none" / "a.safetensors", adapter(subject))
 
     def test_a_file_that_changed_is_refused(self, subject: Subject, kept: AdapterFile, tmp_path: Path) -> None:

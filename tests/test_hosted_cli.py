@@ -52,7 +52,7 @@ def test_a_run_opens_with_what_it_will_do_and_ends_with_what_it_used(
     assert ran.status == 0, ran.err
     opening = ran.out.partition("\n\n")[0].splitlines()
     heads = {line.split()[0]: line for line in opening if not line.startswith(" ")}
-    assert [*heads] == ["subject", "base", "explainer", "server", "features", "expected", "log", "run"]
+    assert [*heads] == ["loading", "subject", "base", "explainer", "server", "features", "expected", "log", "run"]
     assert heads["explainer"].split() == ["explainer", f"{provider}:model-a"]
     assert heads["server"].split() == ["server", server.base_url(provider)]
     assert "3 to 6 calls, about" in heads["expected"]

@@ -14,8 +14,6 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import httpx2
-
 from agent.config import RunConfig
 from probes.errors import InterpretError
 from probes.presets import PerLayer, SubjectCard
@@ -92,6 +90,7 @@ def _hub() -> Iterator[Finding]:
 
 def _hub_access(endpoint: str, offline: bool) -> str:
     """Whether the hub answers, asked once and not for long."""
+    import httpx2
     from huggingface_hub import get_session
 
     if offline:

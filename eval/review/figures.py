@@ -7,8 +7,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from scipy.stats import t
-
 from agent.runlog import RunLog
 from agent.store.browsing import ScoreKey
 from agent.store.overview import BINS, ScoreKind, Spread, spreads
@@ -106,6 +104,8 @@ def mean_of(spread: Spread) -> Estimate:
     if n < 2:
         return Estimate(mean, None, None, n)
     variance = max(spread.squares - n * mean**2, 0.0) / (n - 1)
+    from scipy.stats import t  # here, since only a page with figures waits for it
+
     half = float(t.ppf(0.975, n - 1)) * math.sqrt(variance / n)
     return Estimate(mean, mean - half, mean + half, n)
 
