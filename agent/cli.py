@@ -5,7 +5,6 @@ the commands that need it, so that `--help` and `log` answer at once.
 """
 
 import sys
-import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -32,7 +31,7 @@ from agent.options import (
     token_options,
     tree_options,
 )
-from agent.secrets import blank_output
+from agent.secrets import blank_output, without_secrets
 from probes.doors import brief
 from probes.errors import InterpretError, SettingsError
 from probes.evidence import RANKS, Rank
@@ -72,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         _fail("Interrupted.", 130)
     except Exception as error:
         if state["debug"]:
-            traceback.print_exc()
+            sys.excepthook(type(error), error, error.__traceback__)  # which blanks secrets
         _fail(str(error) if isinstance(error, InterpretError) else _unforeseen(error), 2)
     sys.exit(status or 0)
 
@@ -413,7 +412,7 @@ def _unforeseen(error: Exception) -> str:
 
 
 def _fail(message: str, status: int) -> NoReturn:
-    print(f"interpret: {printable(message)}", file=sys.stderr)
+    print(f"interpret: {printable(without_secrets(message))}", file=sys.stderr)
     sys.exit(status)
 
 

@@ -164,12 +164,6 @@ def test_a_question_that_no_form_helps_does_not_take_the_forms_from_the_others(l
     assert desk.explainer.asked_in[-1] is Form.SCHEMA
 
 
-def test_a_good_label_must_not_be_empty(log: RunLog) -> None:
-    desk = Desk(log, FakeExplainer([Proposal(action="label", label=" "), LABEL]))
-    assert desk.ask(request()).value == LABEL
-    assert desk.faults(request()) == [Fault.UNUSABLE, None]
-
-
 def test_a_spent_budget_refuses_before_anything_is_sent(log: RunLog) -> None:
     desk = Desk(log, FakeExplainer([LABEL], size=Bound(100)), Limits(tokens=99))
     with pytest.raises(BudgetError):

@@ -146,7 +146,7 @@ def _bare(text: str) -> str:
 def test_the_first_label_of_a_run_with_feedback_is_scored_of_every_feature(log: RunLog) -> None:
     planted, judge = plant(log, {0: "dog", 1: "fruit"}), RuleExplainer()
     for feature, words in ((0, "puppy"), (1, " fruit ")):
-        proposal = Proposal(action="label", label=words, explanation="")
+        proposal = Proposal(action="label", label=words, explanation="", confidence=0.5)
         add_call(log, planted.run_id, request(feature), Answer(proposal, Exchange("fake", "rules", "")))
     plain = scoring(planted, judge)
     asyncio.run(plain.score(planted.rows, 4, Told()))

@@ -18,7 +18,6 @@ from agent.errors import ExplainerError
 from agent.evidence.digest import escaped
 from agent.llm.base import Answer, Exchange, Explainer, Fault, Form, Request, Usage
 from agent.runlog import CallRow, Dispatch, RunLog
-from agent.schema import Proposal
 
 ASK_AGAIN = (
     "\n\n# Your last answer could not be used\n\n{error}\n\n"
@@ -142,7 +141,7 @@ class Asker:
         dispatch = Dispatch(self.explainer.provider, self.explainer.model, form, bound)
         async with self.admission.admitted(bound) as place:
             call_id = await asyncio.wrap_future(self.log.begin_call(self.run_id, request, dispatch))
-            answer = _checked(await self.explainer.answer(request, form))
+            answer = await self.explainer.answer(request, form)
             await asyncio.wrap_future(self.log.end_call(call_id, answer))
             place.exchange = answer.exchange
         self._stop_where_hopeless(answer.exchange)
@@ -245,15 +244,6 @@ def _to_be_told(attempts: Sequence[CallRow], request: Request) -> str | None:
     if answered and answered[-1].fault is Fault.UNUSABLE and answered[-1].prompt == request.prompt:
         return answered[-1].error
     return None
-
-
-def _checked(answer: Answer) -> Answer:
-    """`answer`, made unusable if its label is empty: logged as good, it would come back on every resume."""
-    value = answer.value
-    if not isinstance(value, Proposal) or value.action != "label" or value.label.strip():
-        return answer
-    error = "the explainer settled on an empty label"
-    return Answer(None, replace(answer.exchange, error=error, fault=Fault.UNUSABLE))
 
 
 def _answer(state: RetryCallState) -> Answer:

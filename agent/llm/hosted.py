@@ -3,6 +3,7 @@
 A provider says how its requests and answers look, by the methods at the end; nothing here knows one of them.
 """
 
+import asyncio
 import json
 import os
 import time
@@ -19,8 +20,8 @@ from agent.llm.faults import Failure, from_error, pause_s, retry_after_s
 from agent.llm.models import DEFAULTS, deprecated_models, nearest_models
 from agent.llm.parsing import UnusableAnswer, parsed
 from agent.llm.prices import cost_usd, highest_cost_usd
-from agent.llm.wire import RawResponse, Reply, Response, address_of, credentials_in, looked_up, received
-from agent.secrets import BLANK, without_secrets
+from agent.llm.wire import Reply, Response, address_of, credentials_in, received
+from agent.secrets import BLANK, without_held_secrets, without_secrets
 from probes.settings import Value
 
 ADDED_TOKENS = 2000
@@ -111,7 +112,7 @@ class Hosted(ABC):
         exchange = Exchange(
             provider=self.provider,
             model=self.model,
-            response=self._blanked(reply.text),
+            response=self._told_by(reply, reading),
             usage=reading.usage,
             cost_usd=self.cost_usd(reading.usage, reading.model),
             duration_ms=duration_ms,
@@ -141,7 +142,7 @@ class Hosted(ABC):
         """A note on the model, by a free request. Raises ExplainerError where no question would be answered."""
         if self.address:
             return self._note_on_list(self._listed())
-        reply = looked_up(lambda: self._model_raw(self.model), CHECK_S, self.sdk_error)
+        reply = self._looked_up(self.model)
         if reply.status == 404:
             like = ", ".join(nearest_models(self.provider, self.model))
             raise ExplainerError(f"{self.provider} has no model {self.model!r}; known ones with like names: {like}.")
@@ -173,10 +174,21 @@ class Hosted(ABC):
 
     def _listed(self) -> list[str]:
         """The names of the server's models; none where it keeps no list. Raises ExplainerError."""
-        reply = looked_up(self._list_raw, CHECK_S, self.sdk_error)
+        reply = self._looked_up(None)
         self._require_service(reply)
         entries = items_at(json_of(reply.text), "data") if reply.failure is None else []
         return [self._blanked(printable(name, _NAME_CHARS)) for entry in entries if (name := text_at(entry, "id"))]
+
+    def _looked_up(self, model: str | None) -> Reply:
+        """What the server says of a model, or its list of models; with a connection of its own."""
+
+        async def reply() -> Reply:
+            try:
+                return await received(self._models(model), Form.TEXT, CHECK_S, self.sdk_error)
+            finally:
+                await self.close()
+
+        return asyncio.run(reply())
 
     def _note_on_list(self, listed: list[str]) -> str:
         if not listed and not urlsplit(self.base_url).path.endswith(self.usual_path):
@@ -230,15 +242,23 @@ class Hosted(ABC):
             return None, reading.failure
         try:
             value = parsed(self._blanked(reading.text), schema)
-            return parsed(self._blanked(value.model_dump_json()), schema), None  # JSON may have escaped them before
+            said = value.model_dump_json()
+            blanked = self._blanked(said)  # JSON may have escaped them before
+            return (value if blanked == said else parsed(blanked, schema)), None
         except UnusableAnswer as error:
             return None, Failure(Fault.UNUSABLE, str(error))
 
+    def _told_by(self, reply: Reply, reading: Reading) -> str:
+        """The body as it is kept: a model's words less the secrets held, an error less all that looks like a key."""
+        is_error = reading.error or reply.status is None or reply.status >= 300
+        text = self._blanked(reply.text)
+        return without_secrets(text) if is_error else text
+
     def _blanked(self, text: str) -> str:
-        """`text` without keys, and without what the base URL holds of them."""
+        """`text` without the secrets that this process holds, and without what the base URL has of them."""
         for secret in self._credentials:
             text = text.replace(secret, BLANK)
-        return without_secrets(text)
+        return without_held_secrets(text)
 
     @abstractmethod
     def _opened(self, request: Request, form: Form) -> AbstractAsyncContextManager[Response]:
@@ -253,12 +273,8 @@ class Hosted(ABC):
         """What a body of this provider says."""
 
     @abstractmethod
-    def _list_raw(self) -> RawResponse:
-        """Asks for the list of models."""
-
-    @abstractmethod
-    def _model_raw(self, model: str) -> RawResponse:
-        """Asks whether there is a model of that name."""
+    def _models(self, model: str | None) -> AbstractAsyncContextManager[Response]:
+        """Asks about a model, or for the list of all, ready to be sent; within `CHECK_S`."""
 
     @abstractmethod
     async def close(self) -> None:
