@@ -79,6 +79,8 @@ class Check(Value):
 
     value: float | None
     """Balanced accuracy; None where it could not be measured."""
+    low: float | None = None
+    """The lower end of its 95 % interval."""
     n: int
     missed: tuple[str, ...] = ()
     """Texts on which the feature fires and to which the label was found not to fit, escaped."""
