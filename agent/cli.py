@@ -42,7 +42,17 @@ _FEATURES = click.option(
 )
 _OF_RUNS = ("runs", "plot", "as_json", "scorers", "seed")
 """What of the options of `interpret compare` is about `--runs`."""
-_OF_LABELS = ("scorers", "texts", "base_url", "concurrency", "budget_usd", "budget_tokens", "answer_tokens", "effort")
+_OF_LABELS = (
+    "scorers",
+    "texts",
+    "base_url",
+    "concurrency",
+    "budget_usd",
+    "budget_tokens",
+    "answer_tokens",
+    "effort",
+    "timeout",
+)
 """What of them is about labels."""
 _RANK = click.option(
     "--rank",

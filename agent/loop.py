@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from agent.breaker import INTERNAL
 from agent.calls.asking import Asking
 from agent.evidence.digest import Piece, citable, digest, escaped
 from agent.evidence.excerpts import Shown
@@ -95,7 +96,7 @@ class Loop:
             raise
         except Exception as error:  # a fault of ours must not cost the other features of a long run
             logger.exception("Feature %d failed", feature)
-            reason = without_secrets(f"internal error, {type(error).__name__}: {error}")
+            reason = without_secrets(f"{INTERNAL}{type(error).__name__}: {error}")
             return Outcome(feature=feature, status="failed", rounds=0, reason=reason)
 
     async def _look(self, feature: int) -> Outcome:

@@ -346,6 +346,18 @@ def test_whatever_breaks_on_the_way_may_pass(server: LLMServer, provider: str, r
     assert told in exchange.error
 
 
+def test_how_long_an_answer_is_waited_for_hangs_on_where_the_server_is(server: LLMServer, provider: str) -> None:
+    assert vars(make_explainer(provider))["timeout_s"] == 120
+    elsewhere = make_explainer(f"{provider}:model-a", server.base_url(provider))
+    assert vars(elsewhere)["timeout_s"] == 600
+    assert vars(make_explainer(provider, timeout_s=7))["timeout_s"] == 7
+    late = Reply(DOG.model_dump_json(), delay_s=0.5)
+    exchange = ask(server, provider, late, timeout_s=0.2).exchange
+    assert exchange.timed_out
+    assert ask(server, provider, late, request=replace(REQUEST, patience=20.0), timeout_s=0.2).value == DOG
+    assert not ask(server, provider, Reply("oops", 500)).exchange.timed_out
+
+
 def test_what_there_is_of_a_broken_answer_is_kept(server: LLMServer, provider: str) -> None:
     whole = ask(server, provider, GOOD).exchange.response
     broken = ask(server, provider, replace(GOOD, cut=300)).exchange

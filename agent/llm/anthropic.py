@@ -33,7 +33,7 @@ class Anthropic(Hosted):
         if client is not None:
             await client.close()
 
-    def _opened(self, request: Request, form: Form) -> AbstractAsyncContextManager[Response]:
+    def _opened(self, request: Request, form: Form, timeout_s: float) -> AbstractAsyncContextManager[Response]:
         output: Any = {}
         if form is Form.SCHEMA:
             output["format"] = {"type": "json_schema", "schema": self._schema(request.schema)}
@@ -46,6 +46,7 @@ class Anthropic(Hosted):
             system=[{"type": "text", "text": system, "cache_control": {"type": "ephemeral"}}],
             messages=[{"role": "user", "content": prompt}],
             output_config=output or anthropic.omit,
+            timeout=timeout(timeout_s),
         )
 
     def _schema(self, schema: type[Value]) -> dict[str, Any]:
@@ -80,9 +81,7 @@ class Anthropic(Hosted):
     def _sdk(self) -> anthropic.AsyncAnthropic:
         if self._client is None:
             http = anthropic.DefaultAsyncHttpxClient(**CLIENT)
-            self._client = anthropic.AsyncAnthropic(
-                **self._access(), max_retries=0, timeout=timeout(self.timeout_s), http_client=http
-            )
+            self._client = anthropic.AsyncAnthropic(**self._access(), max_retries=0, http_client=http)
         return self._client
 
     def _access(self) -> dict[str, Any]:

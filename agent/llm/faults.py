@@ -61,6 +61,8 @@ class Failure:
 
     fault: Fault
     sentence: str
+    timed_out: bool = False
+    """Whether the answer did not come in time."""
 
 
 def from_status(status: int, body: str, form: Form) -> Failure:
@@ -108,8 +110,10 @@ def _fault(status: int, words: str, form: Form) -> Fault:
 def from_exception(error: Exception, timeout_s: float) -> Failure:
     """What it means that no whole response came."""
     cause = error if isinstance(error, httpx2.HTTPError | TimeoutError) else error.__cause__ or error
+    if isinstance(cause, httpx2.ConnectTimeout | httpx2.PoolTimeout):
+        return Failure(Fault.TRANSIENT, "no connection in time")
     if isinstance(cause, TimeoutError | httpx2.TimeoutException):
-        return Failure(Fault.TRANSIENT, f"no answer within {timeout_s:g} s")
+        return Failure(Fault.TRANSIENT, f"no answer within {timeout_s:g} s", timed_out=True)
     told = f"{type(cause).__name__}: {printable_error(str(cause))}".removesuffix(": ")
     if isinstance(cause, httpx2.LocalProtocolError | httpx2.UnsupportedProtocol | httpx2.InvalidURL):
         return Failure(Fault.FATAL, f"the request cannot be sent ({told})")

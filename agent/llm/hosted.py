@@ -27,6 +27,9 @@ from probes.settings import Value
 ADDED_TOKENS = 2000
 """The most that a provider adds to a request of its own: wrapping of messages, instructions for a schema."""
 CHECK_S = 10.0
+TIMEOUT_S = 120.0
+SLOW_TIMEOUT_S = 600.0
+"""At other addresses, where a model may run on slow hardware of the user's own."""
 SCHEMA = "\n\nAnswer with one JSON object of this schema:\n\n"
 """Stands between a system prompt and the schema where the form does not hold the model to it."""
 JSON_ALONE = "\n\nAnswer with the JSON object alone: no other text, no code fence."
@@ -88,9 +91,12 @@ class Hosted(ABC):
         base_url: str = "",
         answer_tokens: int = 4096,
         effort: str | None = None,
-        timeout_s: float = 120.0,
+        timeout_s: float | None = None,
     ) -> None:
-        """`model` may be empty: the provider's default, or at another address what `model_of_server` finds."""
+        """`model` may be empty: the provider's default, or at another address what `model_of_server` finds.
+
+        `timeout_s` None: `TIMEOUT_S` where the provider itself answers, else `SLOW_TIMEOUT_S`.
+        """
         self.base_url = base_url or os.environ.get(self.base_variable) or self.own_address
         shown = address_of(self.base_url)
         self.address = "" if shown == self.own_address else shown
@@ -98,14 +104,15 @@ class Hosted(ABC):
         self.model = model or ("" if self.address else DEFAULTS[self.provider])
         self.answer_tokens = answer_tokens
         self.effort = effort
-        self.timeout_s = timeout_s
+        self.timeout_s = timeout_s or (SLOW_TIMEOUT_S if self.address else TIMEOUT_S)
         self._require_key()
 
     async def answer(self, request: Request, form: Form | None = None) -> Answer:
         """The answer to `request`, by one request on the wire; faults are in it."""
         form = form or self.forms[0]
         started = time.perf_counter()
-        reply = await received(self._opened(request, form), form, self.timeout_s, self.sdk_error)
+        timeout_s = self.timeout_s * request.patience
+        reply = await received(self._opened(request, form, timeout_s), form, timeout_s, self.sdk_error)
         duration_ms = 1000 * (time.perf_counter() - started)
         reading = self._reading(reply, form)
         value, failure = self._value(reading, request.schema)
@@ -121,6 +128,7 @@ class Hosted(ABC):
             form=form,
             resolved_model=None if reading.model is None else self._blanked(reading.model),
             status=reply.status,
+            timed_out=failure is not None and failure.timed_out,
             retry_after_s=None if failure is None else retry_after_s(reply.headers),
             pause_s=pause_s(reply.headers, reading.usage),
         )
@@ -261,7 +269,7 @@ class Hosted(ABC):
         return without_held_secrets(text)
 
     @abstractmethod
-    def _opened(self, request: Request, form: Form) -> AbstractAsyncContextManager[Response]:
+    def _opened(self, request: Request, form: Form, timeout_s: float) -> AbstractAsyncContextManager[Response]:
         """The request, ready to be sent."""
 
     @abstractmethod

@@ -36,11 +36,12 @@ class OpenAI(Hosted):
         if client is not None:
             await client.close()
 
-    def _opened(self, request: Request, form: Form) -> AbstractAsyncContextManager[Response]:
+    def _opened(self, request: Request, form: Form, timeout_s: float) -> AbstractAsyncContextManager[Response]:
         system, prompt = worded(request, form)
         return self._sdk().chat.completions.with_streaming_response.create(
             model=self.model,
             messages=[{"role": "system", "content": system}, {"role": "user", "content": prompt}],
+            timeout=timeout(timeout_s),
             **self._options(request, form),
         )
 
@@ -99,9 +100,7 @@ class OpenAI(Hosted):
     def _sdk(self) -> openai.AsyncOpenAI:
         if self._client is None:
             http = openai.DefaultAsyncHttpxClient(**CLIENT)
-            self._client = openai.AsyncOpenAI(
-                **self._access(), max_retries=0, timeout=timeout(self.timeout_s), http_client=http
-            )
+            self._client = openai.AsyncOpenAI(**self._access(), max_retries=0, http_client=http)
         return self._client
 
     def _access(self) -> dict[str, Any]:
