@@ -5,7 +5,6 @@ the commands that need it, so that `--help` and `log` answer at once.
 """
 
 import sys
-import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -34,7 +33,7 @@ from agent.options import (
     token_options,
     tree_options,
 )
-from agent.secrets import blank_output
+from agent.secrets import blank_output, without_secrets
 from agent.streams import Outlet, is_reader_gone, outlive
 from probes.doors import brief
 from probes.errors import InterpretError, SettingsError
@@ -52,7 +51,17 @@ _OF_FIT = ("labels", "path", "least_score", "wording", "learn", "steps", "hold_o
 """What of the options of `interpret fit` is not a setting."""
 _OF_RUNS = ("runs", "plot", "as_json", "scorers", "seed")
 """What of the options of `interpret compare` is about `--runs`."""
-_OF_LABELS = ("scorers", "texts", "base_url", "concurrency", "budget_usd", "budget_tokens", "answer_tokens", "effort")
+_OF_LABELS = (
+    "scorers",
+    "texts",
+    "base_url",
+    "concurrency",
+    "budget_usd",
+    "budget_tokens",
+    "answer_tokens",
+    "effort",
+    "timeout",
+)
 """What of them is about labels."""
 _RANK = click.option(
     "--rank",
@@ -87,7 +96,7 @@ def _status(arguments: Sequence[str] | None) -> int:
         raise
     except BaseException as error:  # wide, since panics of libraries written in Rust are no Exception
         if state["debug"]:
-            traceback.print_exc()
+            sys.excepthook(type(error), error, error.__traceback__)  # which blanks secrets
         return _told(str(error) if isinstance(error, InterpretError) else _unforeseen(error), 2)
     return status or 0
 
@@ -477,7 +486,7 @@ def _told(message: str, status: int) -> int:
     """The status, after its reason was said; of a long one the two ends."""
     if len(message) > _LONGEST:
         message = f"{message[: _LONGEST // 2]} ... {message[-_LONGEST // 2 :]}"
-    print(f"interpret: {printable(message)}", file=sys.stderr, flush=True)
+    print(f"interpret: {printable(without_secrets(message))}", file=sys.stderr, flush=True)
     return status
 
 

@@ -50,6 +50,10 @@ class RunSettings(Value):
     """The most tokens, read and written, that a run may use altogether."""
     answer_tokens: int = Field(default=4096, ge=64, le=10_000_000)
     """Most tokens of one answer, the model's thinking included."""
+    timeout: float | None = Field(default=None, gt=0, le=86_400)
+    """Seconds to wait for an answer, from its first byte to its last; by the server unless given: 120 where the
+    provider itself answers, 600 at another address, where a model may run on slow hardware. An answer that does not
+    come in time is waited for once more, twice as long."""
     effort: Literal["low", "medium", "high"] | None = None
     """How much a model that thinks is asked to think; its own default unless given."""
     recommended: bool | None = None

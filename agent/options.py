@@ -221,6 +221,13 @@ _LLM = (
     _setting("run", "budget_usd", "The most that the run may cost, resumed or not.", Real(), metavar="X"),
     _setting("run", "budget_tokens", "The most tokens that the run may use, resumed or not.", Whole(), metavar="N"),
     _setting("run", "answer_tokens", "Most tokens of one answer, thinking included.", Whole(), metavar="N"),
+    _setting(
+        "run",
+        "timeout",
+        "Seconds to wait for an answer; once more, twice as long. 120, or 600 at a --base-url, unless given.",
+        Real(),
+        metavar="SECONDS",
+    ),
     _setting("run", "effort", "How much a model that thinks is to think: low, medium, high.", metavar="EFFORT"),
 )
 _LOOP = (

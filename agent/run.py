@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
 
+from agent.breaker import Breaker
 from agent.calls.admission import Admission
 from agent.calls.asking import PATIENCE, Asker, Patience
 from agent.calls.budget import Budget, Limits
@@ -92,6 +93,7 @@ async def run_features(
     watch.begun(run, admission)
     todo = [feature for feature in features if feature not in run.done]
     outcomes: Counter[Status] = Counter()
+    breaker = Breaker()
 
     try:
         async with Prober(partial(run_probes, subject), admission.check) as prober:
@@ -115,6 +117,9 @@ async def run_features(
                 await asyncio.wrap_future(log.add_label(run.run_id, outcome))
                 outcomes[outcome.status] += 1
                 watch.told(outcome)
+                broken = breaker.count(outcome)
+                if broken is not None:
+                    raise broken
 
             await work_through(todo, _crew_size(config, explainer), label, admission, watch.stopping)
     finally:

@@ -125,7 +125,7 @@ def test_a_feature_that_fails_makes_the_status_one_and_is_asked_again_by_the_sam
     (row,) = json.loads(interpret("log", "1", "--status", "failed", "--json").out)
     assert (row["feature"], row["reason"]) == (0, "the model refused to answer: I would rather not.")
     asked = len(server.history)
-    server.script = always(Reply('{"action": "label", "label": "dog"}'))
+    server.script = always(Reply('{"action": "label", "label": "dog", "confidence": 0.5}'))
     assert interpret(*command).status == 0
     assert len(server.history) == asked + 1
     assert interpret("replay", "1").status == 0

@@ -18,7 +18,6 @@ from agent.errors import ExplainerError
 from agent.evidence.digest import escaped
 from agent.llm.base import Answer, Exchange, Explainer, Fault, Form, Request, Usage
 from agent.runlog import CallRow, Dispatch, RunLog
-from agent.schema import Proposal
 
 ASK_AGAIN = (
     "\n\n# Your last answer could not be used\n\n{error}\n\n"
@@ -47,6 +46,8 @@ class Patience:
     attempts: int = 7
     first_wait_s: float = 1.0
     """At most, at random; doubled from one attempt to the next."""
+    longer: float = 2.0
+    """How many times as long an answer is waited for that did not come in time; the second time is the last."""
     longest_wait_s: float = 60.0
     longest_retry_after_s: float = 300.0
     """A server that asks for a longer wait than this stops the run."""
@@ -108,20 +109,27 @@ class Asker:
         return answer
 
     async def _patiently(self, request: Request) -> Answer:
-        """An answer, tried again after faults that pass."""
+        """An answer, tried again after faults that pass; after a time-out once, with more time."""
+        times_out = 0
         wait = wait_random_exponential(multiplier=self.patience.first_wait_s, max=self.patience.longest_wait_s)
 
         def wait_s(state: RetryCallState) -> float:
             return max(wait(state), _exchange(state).retry_after_s or 0.0)
 
+        async def attempt() -> Answer:
+            nonlocal times_out
+            answer = await self._in_some_form(replace(request, patience=self.patience.longer if times_out else 1.0))
+            times_out += answer.exchange.timed_out
+            return answer
+
         retrying = AsyncRetrying(
-            retry=retry_if_result(lambda answer: answer.exchange.fault is Fault.TRANSIENT),
+            retry=retry_if_result(lambda answer: answer.exchange.fault is Fault.TRANSIENT and times_out < 2),
             wait=wait_s,
             stop=stop_after_attempt(self.patience.attempts),
             sleep=self.admission.sleep,
             retry_error_callback=_answer,
         )
-        answer: Answer = await retrying(self._in_some_form, request)
+        answer: Answer = await retrying(attempt)
         self._count(answer.exchange)
         return answer
 
@@ -142,7 +150,7 @@ class Asker:
         dispatch = Dispatch(self.explainer.provider, self.explainer.model, form, bound)
         async with self.admission.admitted(bound) as place:
             call_id = await asyncio.wrap_future(self.log.begin_call(self.run_id, request, dispatch))
-            answer = _checked(await self.explainer.answer(request, form))
+            answer = await self.explainer.answer(request, form)
             await asyncio.wrap_future(self.log.end_call(call_id, answer))
             place.exchange = answer.exchange
         self._stop_where_hopeless(answer.exchange)
@@ -245,15 +253,6 @@ def _to_be_told(attempts: Sequence[CallRow], request: Request) -> str | None:
     if answered and answered[-1].fault is Fault.UNUSABLE and answered[-1].prompt == request.prompt:
         return answered[-1].error
     return None
-
-
-def _checked(answer: Answer) -> Answer:
-    """`answer`, made unusable if its label is empty: logged as good, it would come back on every resume."""
-    value = answer.value
-    if not isinstance(value, Proposal) or value.action != "label" or value.label.strip():
-        return answer
-    error = "the explainer settled on an empty label"
-    return Answer(None, replace(answer.exchange, error=error, fault=Fault.UNUSABLE))
 
 
 def _answer(state: RetryCallState) -> Answer:

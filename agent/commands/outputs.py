@@ -28,7 +28,7 @@ def _in_settings(config: RunConfig) -> Iterator[Path]:
     adapter = config.probe.vector.adapter
     places = [config.subject.preset.model, config.subject.preset.sae, config.examples.corpus, config.score.embedder]
     for place in filter(None, [*places, adapter and adapter.path]):
-        yield from _paths(place)
+        yield from _paths(str(place))
 
 
 def _named(outputs: tuple[Path | None, ...]) -> Iterator[Path]:

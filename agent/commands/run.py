@@ -81,7 +81,7 @@ def label_features(config: RunConfig, spec: str, new: bool, dry: bool = False) -
     `dry` stops after the opening lines: nothing is probed, asked or logged.
     """
     screen = console()
-    explainer = make_explainer(config.llm, config.base_url or "", config.answer_tokens, config.effort)
+    explainer = make_explainer(config.llm, config.base_url or "", config.answer_tokens, config.effort, config.timeout)
     note = explainer.check()
     with ExitStack() as stack:
         log = None if dry and not config.log.exists() else stack.enter_context(RunLog.open(config.log))

@@ -66,7 +66,9 @@ def score_labels(
         subject = load_subject(config.subject)
         _check_subject(run, subject)
         rows = _rows(log, run, subject, config, spec)
-        explainer = make_explainer(config.llm, config.base_url or "", config.answer_tokens, config.effort)
+        explainer = make_explainer(
+            config.llm, config.base_url or "", config.answer_tokens, config.effort, config.timeout
+        )
         note = explainer.check()
         check_budget(config, explainer)
         settings = _settings(config, explainer)

@@ -18,7 +18,8 @@ class LLMSettings:
     """The most that one answer may have, thinking included."""
     effort: str | None = None
     """How much a model should think, in the provider's own word."""
-    timeout_s: float = 120.0
+    timeout_s: float | None = None
+    """How long an answer is waited for, at first; None: by where the server is."""
 
 
 def _offline(settings: LLMSettings) -> Explainer:
@@ -52,7 +53,7 @@ EXPLAINERS: dict[str, Callable[[LLMSettings], Explainer]] = {
 
 
 def make_explainer(
-    llm: str, base_url: str = "", answer_tokens: int = 4096, effort: str | None = None, timeout_s: float = 120.0
+    llm: str, base_url: str = "", answer_tokens: int = 4096, effort: str | None = None, timeout_s: float | None = None
 ) -> Explainer:
     """The explainer that `PROVIDER` or `PROVIDER:MODEL` names.
 

@@ -7,22 +7,21 @@ classes, but wrap the same HTTP library, so that what happened is read from that
 import asyncio
 import base64
 import json
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import AbstractAsyncContextManager, aclosing
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 from urllib.parse import unquote, urlsplit
 
 import httpx2
 
 from agent.errors import ExplainerError
 from agent.llm.base import Fault, Form
-from agent.llm.bodies import printable
+from agent.llm.bodies import printable_error
 from agent.llm.faults import Failure, from_exception, from_status
 
 MOST_BYTES = 4_000_000
-"""No more of a response is read."""
-LIMITS = httpx2.Limits(max_connections=1000, max_keepalive_connections=1000)
+"""No more of a response is read, whatever its status and however small it is on the wire."""
 CONNECT_S = 10.0
 _LEAST_CHARS = 8
 """Shorter credentials stand in ordinary text too often to be looked for."""
@@ -52,16 +51,37 @@ class Response(Protocol):
     def iter_bytes(self) -> AsyncIterator[bytes]: ...
 
 
-class RawResponse(Protocol):
-    """What both SDKs make of a response that was read, but not understood."""
-
-    @property
-    def http_response(self) -> httpx2.Response: ...
-
-
 def timeout(seconds: float) -> httpx2.Timeout:
     """For each step of a request; `received` bounds the whole."""
     return httpx2.Timeout(seconds, connect=min(CONNECT_S, seconds))
+
+
+async def bounded(response: httpx2.Response) -> None:
+    """A hook of the HTTP client: of a body no more is read than `MOST_BYTES` and the chunk in which they end.
+
+    Everything that reads a body does so by `aiter_bytes`, the SDKs' reading of error bodies included, and a small gzip
+    may be gigabytes.
+    """
+    whole = response.aiter_bytes
+
+    async def begun(chunk_size: int | None = None) -> AsyncGenerator[bytes, None]:
+        n = 0
+        async with aclosing(whole(chunk_size)) as chunks:
+            async for chunk in chunks:
+                yield chunk
+                n += len(chunk)
+                if n > MOST_BYTES:
+                    return
+
+    response.aiter_bytes = begun  # type: ignore[method-assign]
+
+
+CLIENT: Mapping[str, Any] = {
+    "limits": httpx2.Limits(max_connections=1000, max_keepalive_connections=1000),
+    "follow_redirects": False,
+    "event_hooks": {"response": [bounded]},
+}
+"""What the HTTP client of every provider is made with."""
 
 
 async def received(
@@ -77,24 +97,14 @@ async def received(
             headers, status = response.headers, response.status_code
             async for chunk in response.iter_bytes():
                 body += chunk
-                if len(body) > MOST_BYTES:
-                    failure = Failure(Fault.UNUSABLE, f"the answer is longer than {MOST_BYTES:,} bytes")
-                    break
-    except (sdk_error, httpx2.HTTPError, httpx2.InvalidURL, httpx2.StreamError, TimeoutError) as error:
-        refused = _refused(error, form)
+        if len(body) > MOST_BYTES:
+            failure = Failure(Fault.UNUSABLE, f"the answer is longer than {MOST_BYTES:,} bytes")
+    except Exception as error:  # whatever an SDK, a codec or a server does ends here
+        refused = _refused(error, form) if isinstance(error, sdk_error) else None
         if refused is not None:
             return refused
         failure = from_exception(error, timeout_s)
-    return Reply(body.decode("utf-8", "replace"), headers, failure, status)
-
-
-def looked_up(ask: Callable[[], RawResponse], timeout_s: float, sdk_error: type[Exception]) -> Reply:
-    """What comes back of a short request that is sent by calling `ask`."""
-    try:
-        response = ask().http_response
-    except (sdk_error, httpx2.HTTPError, httpx2.InvalidURL) as error:
-        return _refused(error, Form.TEXT) or Reply(failure=from_exception(error, timeout_s))
-    return Reply(response.text, response.headers, status=response.status_code)
+    return Reply(_text(body), headers, failure, status)
 
 
 def _refused(error: Exception, form: Form) -> Reply | None:
@@ -102,8 +112,13 @@ def _refused(error: Exception, form: Form) -> Reply | None:
     response = getattr(error, "response", None)
     if not isinstance(response, httpx2.Response):
         return None
-    text = response.text[:MOST_BYTES]
+    text = _text(response.content)
     return Reply(text, response.headers, from_status(response.status_code, text, form), response.status_code)
+
+
+def _text(body: bytes | bytearray) -> str:
+    """As UTF-8, whatever the server calls it: JSON is nothing else, and some of Python's codecs take hours."""
+    return body[:MOST_BYTES].decode("utf-8", "replace")
 
 
 def address_of(base_url: str) -> str:
@@ -115,7 +130,7 @@ def address_of(base_url: str) -> str:
         parts = urlsplit("")
         port = ""
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        shown = printable(base_url.rpartition("@")[2], 100)
+        shown = printable_error(base_url.rpartition("@")[2], 100)
         raise ExplainerError(f"Base URL '{shown}' is not usable; write it like http://localhost:8000/v1.")
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
     return f"{parts.scheme}://{host}{port}{parts.path.rstrip('/')}"
