@@ -11,7 +11,7 @@ from select import select
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Buffer
+    from typing_extensions import Buffer
 
 OUTPUT, ERRORS = 1, 2
 """The descriptors."""
