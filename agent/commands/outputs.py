@@ -25,10 +25,10 @@ def check_outputs(config: RunConfig, settings_file: Path | None, *outputs: Path 
 def _in_settings(config: RunConfig) -> Iterator[Path]:
     for ending in _BESIDE_A_LOG:
         yield config.log.with_name(f"{config.log.name}{ending}")
-    adapter = config.probe.vector.adapter
-    places = [config.subject.preset.model, config.subject.preset.sae, config.examples.corpus, config.score.embedder]
-    for place in filter(None, [*places, adapter and adapter.path]):
-        yield from _paths(str(place))
+    subject, adapter = config.subject.preset, config.probe.vector.adapter
+    places = [subject.model, subject.sae, config.examples.corpus, config.score.embedder, adapter and adapter.path]
+    for place in places:
+        yield from _paths(place or "")
 
 
 def _named(outputs: tuple[Path | None, ...]) -> Iterator[Path]:
