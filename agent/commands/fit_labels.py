@@ -4,6 +4,7 @@ Knows nothing of fitting.
 """
 
 import json
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,10 +38,14 @@ class LeastScore:
     def parse(cls, text: str) -> Self:
         """`SCORER:X`. Raises SettingsError."""
         scorer, _, value = text.rpartition(":")
+        unusable = SettingsError(f"--least-score {text} is not usable; write SCORER:X, as detection:0.8.")
         try:
-            return cls(scorer or text, float(value))
+            least = cls(scorer, float(value))
         except ValueError:
-            raise SettingsError(f"--least-score {text} is not usable; write SCORER:X, as detection:0.8.") from None
+            raise unusable from None
+        if not scorer or not math.isfinite(least.value):
+            raise unusable
+        return least
 
 
 @dataclass(frozen=True)

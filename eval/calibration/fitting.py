@@ -121,13 +121,14 @@ def logistic(table: Table, names: Sequence[str]) -> Logistic:
     terms = zip(varying, means, scales, model.coef_[0], strict=True)
     return Logistic(
         intercept=float(model.intercept_[0]),
+        least=_least(table),
         terms=tuple(Term(column=n, mean=float(m), scale=float(s), weight=float(w)) for n, m, s, w in terms),
     )
 
 
 def isotonic(table: Table, name: str) -> Isotonic:
-    """Isotonic regression, kept from 0 and 1 by P.-S. Laplace's rule: n labels alike do not make the next one sure."""
-    least = 1 / (len(table) + 2)
+    """Isotonic regression, kept from 0 and 1."""
+    least = _least(table)
     model = import_module("sklearn.isotonic").IsotonicRegression(y_min=least, y_max=1 - least, out_of_bounds="clip")
     model.fit(table.column(name), np.array(table.truth, dtype=np.float64))
     return Isotonic(column=name, xs=tuple(model.X_thresholds_.tolist()), ys=tuple(model.y_thresholds_.tolist()))
@@ -174,6 +175,11 @@ def _standard_error(differences: Float[Array, " n"], groups: Sequence[str]) -> f
 def _parts(split: Sequence[int], fold: int) -> tuple[list[int], list[int]]:
     """The places of all labels but those of a fold, and of these."""
     return [p for p, of in enumerate(split) if of != fold], [p for p, of in enumerate(split) if of == fold]
+
+
+def _least(table: Table) -> float:
+    """The least distance of a probability from 0 and 1, P.-S. Laplace's: n labels alike do not make the next one sure."""
+    return 1 / (len(table) + 2)
 
 
 def _base_rate(truth: Sequence[bool]) -> float:

@@ -27,10 +27,12 @@ class Term(Value):
 
 
 class Logistic(Value):
-    """A logistic regression; without a term it says the same of every label."""
+    """A logistic regression, kept from 0 and 1; without a term it says the same of every label."""
 
     method: Literal["logistic"] = "logistic"
     intercept: float
+    least: float = Field(default=0.0, ge=0, lt=0.5)
+    """What it says is no nearer to 0 or 1."""
     terms: tuple[Term, ...] = ()
 
     @property
@@ -46,7 +48,8 @@ class Logistic(Value):
             if value is None:
                 return None
             logit += term.weight * (value - term.mean) / term.scale
-        return 1 / (1 + math.exp(-min(max(logit, -_LARGEST_LOGIT), _LARGEST_LOGIT)))
+        probability = 1 / (1 + math.exp(-min(max(logit, -_LARGEST_LOGIT), _LARGEST_LOGIT)))
+        return min(max(probability, self.least), 1 - self.least)
 
 
 class Isotonic(Value):
