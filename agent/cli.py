@@ -19,6 +19,7 @@ from agent.evidence.printable import printable
 from agent.label_options import STATUSES, label_options
 from agent.options import (
     by_key,
+    calibrate_options,
     compare_options,
     doctor_options,
     example_options,
@@ -365,6 +366,28 @@ def fit(settings_file: Path | None, **options: Any) -> None:
     from agent.commands.fit import FitRequest, fit_adapter
 
     fit_adapter(config, FitRequest(**asked))
+
+
+@interpret.command()
+@click.argument("runs", metavar="[RUN...]", type=ROW_ID, nargs=-1)
+@click.option(
+    "--truth",
+    metavar="known|reviews|SCORER",
+    help="What decides that a label is right: the demo's known concepts, verdicts, or a score above another label's.",
+)
+@click.option("--least-score", metavar="SCORER:X", help="Instead, a score of at least X.")
+@click.option("--plot", type=Path, metavar="FILE", help="Draw reliability and risk against coverage, .png or .svg.")
+@_JSON
+@calibrate_options
+def calibrate(settings_file: Path | None, **options: Any) -> None:
+    """Tell how likely labels of RUNs, or of the latest run, are right, and from then on show it beside labels."""
+    from agent.commands.calibrate import Asked
+    from agent.commands.calibrate import calibrate as calibrate_labels
+
+    asked = {name: options.pop(name) for name in Asked.__dataclass_fields__}
+    config = resolve(by_key(options), settings_file)
+    check_outputs(config, settings_file, asked["plot"])
+    calibrate_labels(config, Asked(**asked))
 
 
 @interpret.command()

@@ -5,7 +5,7 @@ that group what is waiting, and a write's future resolves when it would survive 
 connection of its own and never waits for a run.
 """
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack
 from pathlib import Path
@@ -19,7 +19,8 @@ from agent.comparisons import Comparisons
 from agent.errors import LogError
 from agent.llm.base import Answer, Request
 from agent.schema import Outcome, Status
-from agent.store import examples, merging, reading, reviews, scores, writing
+from agent.store import calibrations, examples, merging, reading, reviews, scores, writing
+from agent.store.calibrations import Calibration
 from agent.store.database import (
     check_readable,
     journal_note,
@@ -285,6 +286,14 @@ class RunLog:
     def reviews_of(self, label_id: int) -> list[ReviewRow]:
         """Everything said of a label, oldest first, also what was taken back."""
         return self._read(reviews.reviews_of, [label_id])
+
+    def add_calibration(self, found: Calibration) -> int:
+        """Keeps a calibration beside those before it; its id."""
+        return self._write(calibrations.add_calibration, found).result()
+
+    def give_probabilities(self, calibration_id: int, given: Mapping[int, float | None]) -> None:
+        """Keeps the probabilities of labels, in the place of those that they had."""
+        self._write(calibrations.give_probabilities, calibration_id, given).result()
 
     def is_held(self, run_id: int) -> bool:
         """Whether a process is writing that run now."""

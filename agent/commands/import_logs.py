@@ -7,15 +7,21 @@ from typing import Any
 
 from agent.runlog import Merged, RunLog, ScoringIdentity
 from agent.terminal.display import console, facts
+from eval.calibration.giving import give_probabilities
 from eval.scoring.judge import TEMPLATES
 from prompts import template_hashes
 
 
 def import_logs(target: Path, others: Sequence[Path]) -> None:
-    """Merges them, prints what came of each. Raises LogError; nothing is imported then."""
+    """Merges them, prints what came of each, and gives labels the probability that they are right.
+
+    Raises LogError; nothing is imported then.
+    """
     screen = console()
     for merged in RunLog.merge(target, others, scoring_identity):
         screen.print(facts(_said(merged, target)))
+    with RunLog.open(target) as log:
+        give_probabilities(log, log.runs())
 
 
 def scoring_identity(there: Mapping[str, Any], here: Mapping[str, Any]) -> str:

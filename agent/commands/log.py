@@ -17,6 +17,7 @@ from agent.evidence.branches import Trim
 from agent.evidence.digest import digest
 from agent.runlog import LabelRow, RunLog, RunSummary
 from agent.store.browsing import BrowsedLabel
+from agent.store.calibrations import Given, given_to
 from agent.store.reviews import ReviewRow, latest_verdict, verdicts
 from agent.terminal.basis import cited_lines
 from agent.terminal.display import (
@@ -70,6 +71,7 @@ def show_labels(path: Path, run_id: int, wanted: Wanted, as_json: bool) -> None:
 def _json(item: BrowsedLabel, found: ClassRow | None) -> dict[str, Any]:
     return {
         **asdict(item.label),
+        "probability": item.probability,
         "score": item.score,
         "verdict": latest_verdict(item.reviews),
         "kind": found and found.kind,
@@ -112,13 +114,24 @@ def show_feature(path: Path, feature: int, run_id: int | None, rank: Rank) -> No
         scored = log.latest_scores(run.run_id, rows[0].label_id) if rows else None
         sorted_as = log.comparisons.classes(run.subject["fingerprint"]).get(feature)
         reviews = log.reviews_of(rows[0].label_id) if rows else []
+        given = log.ask(given_to, rows[0].label_id) if rows else None
     if not rows and not rounds:
         raise LogError(
             f"Run {run.run_id} in {path} has nothing on feature {feature}; it was asked for {run.features or 'none'}; "
             "name another run with --run, which interpret log lists."
         )
     screen = console()
-    screen.print(facts([*_where(run, feature), *_verdict(rows), *_class_line(sorted_as), *map(_review_line, reviews)]))
+    screen.print(
+        facts(
+            [
+                *_where(run, feature),
+                *_verdict(rows),
+                *_given_line(given),
+                *_class_line(sorted_as),
+                *map(_review_line, reviews),
+            ]
+        )
+    )
     everything = [item for evidence in rounds.values() for item in evidence]
     _print_citations(screen, rows, everything, float(run.subject["default_scale"]))
     for number, evidence in rounds.items():
@@ -155,6 +168,10 @@ def _verdict(rows: Sequence[LabelRow]) -> list[tuple[str, str]]:
         "reason": row.reason,
     }
     return [(name, text) for name, text in said.items() if text]
+
+
+def _given_line(given: Given | None) -> list[tuple[str, str]]:
+    return [] if given is None else [("probability", f"of being right: {given}")]
 
 
 def _class_line(found: ClassRow | None) -> list[tuple[str, str]]:

@@ -16,6 +16,7 @@ from agent.commands.reviewer import reviewer_name
 from agent.errors import LogError, ServeError
 from agent.evidence.digest import digest
 from agent.runlog import LabelRow, Review, RunLog, RunSummary
+from agent.store.calibrations import given_to
 from agent.store.reviews import verdicts
 from agent.terminal.basis import basis_of, cited_lines
 from agent.terminal.display import console, facts, feature_scores_table
@@ -96,6 +97,7 @@ class _Session:
             ("feature", f"{row.feature}, {place}"),
             ("label", row.label if row.status == "labelled" else f"({row.status}) {row.reason}"),
             ("explanation", row.explanation),
+            ("probability", "" if self.blind else str(self.log.ask(given_to, row.label_id) or "")),
             ("confidence", "" if self.blind or row.confidence is None else f"{row.confidence:.2f}"),
             *(
                 ("rests on" if not index else "", f"{line['text']}  {line['value']:.3g}")

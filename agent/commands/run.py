@@ -27,10 +27,12 @@ from agent.planning import Planner
 from agent.run import RunReport, identity_of, planner_of, run_features
 from agent.runlog import LabelRow, RunLog, RunRow, Spent
 from agent.schema import Outcome
+from agent.store.calibrations import probabilities
 from agent.store.reading import find_run
 from agent.terminal.basis import basis_of
 from agent.terminal.display import console, facts, labels_table, spread
 from agent.terminal.progress import progress
+from eval.calibration.giving import give_probabilities
 from eval.scoring.known import agreement, known_concepts
 from eval.scoring.shown_texts import TRYOUT_QUESTIONS, ShownTexts
 from probes.adapter import read_adapter
@@ -141,6 +143,7 @@ def _run(
             raise Interrupted(GOES_ON) from None
     rows = log.labels(report.run_id, features=features)
     if rows:
+        give_probabilities(log, [log.run(report.run_id)])
         _print_labels(screen, config, log, rows, subject.card.default_scale)
         screen.print(Text(_closing(config, report, rows, log.spent(report.run_id), len(features))))
     return exit_status(screen, report.stopped) or int(any(row.status == "failed" for row in rows))
@@ -191,7 +194,7 @@ def _print_labels(
     shown = spread(rows, _ROWS)
     basis = {row.feature: basis_of(row.evidence, _evidence(log, row), default_scale) for row in shown}
     screen.print()
-    screen.print(labels_table(shown, basis, concepts))
+    screen.print(labels_table(shown, basis, concepts, log.ask(probabilities, rows[0].run_id)))
     screen.print()
     if len(shown) < len(rows):
         screen.print(

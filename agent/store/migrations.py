@@ -5,6 +5,7 @@ Knows nothing of how rows are made. Texts are written through `escape`; times ar
 
 from sqlite_utils import Database, Migrations
 
+from agent.store.calibrations import CALIBRATION_TABLES
 from agent.store.classes import CLASSES_TABLE
 from agent.store.datasette import TITLES_AND_VIEWS
 
@@ -410,6 +411,10 @@ def _classes(db: Database) -> None:
     db.executescript(CLASSES_TABLE)
 
 
+def _calibrations(db: Database) -> None:
+    db.executescript(CALIBRATION_TABLES)
+
+
 _STEPS = {
     "0001_first_tables": _first_tables,
     "0002_hosted_calls": _hosted_calls,
@@ -420,6 +425,7 @@ _STEPS = {
     "0007_search_of_reviews": _search_of_reviews,
     "0008_scorings_without_a_corpus": _scorings_without_a_corpus,
     "0008_classes": _classes,
+    "0009_calibrations": _calibrations,
 }
 
 NAMES = frozenset(_STEPS)

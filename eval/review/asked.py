@@ -20,7 +20,17 @@ from eval.review.site import site_of
 SIZES = (50, 100, 200, 500)
 BLIND_COOKIE = "interpret_blind"
 
-_PLAIN = ("search", "status", "class_name", "reviewed", "min_confidence", "max_confidence", "min_score", "max_score")
+_PLAIN = (
+    "search",
+    "status",
+    "class_name",
+    "reviewed",
+    "min_confidence",
+    "max_confidence",
+    "min_probability",
+    "min_score",
+    "max_score",
+)
 _SCORE = re.compile(r"(?P<scoring_id>\d{1,18})-(?P<scorer>\w{1,100})")
 
 
