@@ -4,6 +4,7 @@ Knows how to get and read them, and nothing of what is done with them.
 """
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -31,8 +32,12 @@ from probes.sae_formats import SAE_FILES, SAE_SUFFIXES, read_stored
 from probes.sites import Carry, into_stream, tap
 from probes.texts import TokenTexts
 
-_TELLS_OF_SAE = ("config.json", "cfg.json")
+_TELLS_OF_SAE = ("config.json", "cfg.json", "config.yaml")
 """Small files beside an SAE's that may tell what it is."""
+_HALF = re.compile(r"W_(?:enc|dec)_(\d+\.safetensors)$")
+"""One of two files that are one layer of a cross-layer transcoder."""
+_TARGET = re.compile(r"(.+)@(\d{1,4})")
+"""A place, and the layer of whose decoder is meant, of those that a cross-layer transcoder writes to."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,8 +124,8 @@ def load_subject(source: SubjectSource) -> Subject:
     preset = source.preset
     device = choose_device(source.device)
     _check_embedded(source)
-    sae_folder = _sae_folder(preset.sae)
-    stored = read_stored(sae_folder.path)
+    sae_folder, target = _sae_folder(preset.sae)
+    stored = read_stored(sae_folder.path, target)
     sae = stored.sae
     found = model_folder(preset)
     _check_fit(load_config(found.path), sae.config, preset)
@@ -163,11 +168,16 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
-def _sae_folder(place: str) -> hub.Folder:
-    """Where the SAE lies: a release of SAELens' list, a folder or a file, here or on the hub."""
+def _sae_folder(place: str) -> tuple[hub.Folder, int | None]:
+    """Where the SAE lies, a release of SAELens' list, a folder or a file, here or on the hub; and its target layer."""
     if place.startswith(saelens_package.PREFIX):
-        return saelens_package.folder_of(place)
-    return hub.folder_of(place, "SAE", SAE_FILES, SAE_SUFFIXES, _TELLS_OF_SAE)
+        return saelens_package.folder_of(place), None
+    match = None if Path(place).expanduser().exists() else _TARGET.fullmatch(place)
+    base = match[1] if match else place
+    half = _HALF.search(base)
+    halves = [f"W_enc_{half[1]}", f"W_dec_{half[1]}"] if half else []
+    folder = hub.folder_of(base, "SAE", SAE_FILES, SAE_SUFFIXES, (*_TELLS_OF_SAE, *halves))
+    return folder, int(match[2]) if match else None
 
 
 def _check_embedded(source: SubjectSource) -> None:
@@ -195,7 +205,10 @@ def _machine_free(place: str, name: str | None) -> str:
 
 def _own_name(place: str) -> str:
     """A place's last two names, or a hub id: explainers elsewhere are not told where things lie on this machine."""
-    path, (base, _, within) = Path(place).expanduser(), place.partition(":")
+    path, match = Path(place).expanduser(), _TARGET.fullmatch(place)
+    if not path.exists() and match and (name := _own_name(match[1])) != match[1]:
+        return f"{name}@{match[2]}"
+    base, _, within = place.partition(":")
     if not path.exists():
         path = Path(base).expanduser() / within
     return "/".join(path.resolve().parts[-2:]) if path.exists() else place
@@ -208,7 +221,7 @@ def _check_fit(config: Any, sae: SaeConfig, preset: Preset) -> None:
             f"SAE {preset.sae} reads vectors of {sae.d_model} dimensions, "
             f"but those of model {preset.model} have {text.hidden_size}."
         )
-    if max(hook.layer for hook in _hooks(sae)) >= text.num_hidden_layers:
+    if max(sae.last_target or 0, *(hook.layer for hook in _hooks(sae))) >= text.num_hidden_layers:
         raise SubjectError(
             f"SAE {preset.sae} reads at {sae.sites}, "
             f"but model {preset.model} has layers 0 to {text.num_hidden_layers - 1}."
@@ -217,7 +230,7 @@ def _check_fit(config: Any, sae: SaeConfig, preset: Preset) -> None:
 
 def _check_sites(model: PreTrainedModel, sae: SAE, preset: Preset) -> None:
     """That the model has the places where the SAE reads and writes, and that they are as wide as it is."""
-    widths = (sae.W_enc.shape[0], sae.W_dec.shape[1])
+    widths = (sae.W_enc.shape[0], sae.W_dec.shape[-1])
     for hook, width in zip(_hooks(sae.config), widths, strict=False):
         if (there := tap(model, hook).width) not in (None, width):
             raise SubjectError(

@@ -7,9 +7,11 @@ from pathlib import Path
 from probes.errors import SubjectError
 from probes.sae import SAE
 from probes.sae_formats import (
+    circuit_tracer,
     dictionary_learning,
     gemma_scope,
     gemma_scope_2,
+    gemma_scope_2_clt,
     goodfire,
     llama_scope,
     openai,
@@ -24,6 +26,8 @@ FORMATS: dict[str, Format] = {
     "saelens": saelens,
     "gemma_scope": gemma_scope,
     "gemma_scope_2": gemma_scope_2,
+    "gemma_scope_2_clt": gemma_scope_2_clt,
+    "circuit_tracer": circuit_tracer,
     "llama_scope": llama_scope,
     "dictionary_learning": dictionary_learning,
     "qwen_scope": qwen_scope,
@@ -53,15 +57,19 @@ def read_sae(path: Path) -> SAE:
     return read_stored(path).sae
 
 
-def read_stored(path: Path) -> StoredSAE:
-    """The SAE in a folder, or a file, in whichever format of `FORMATS` it is.
+def read_stored(path: Path, target: int | None = None) -> StoredSAE:
+    """The SAE in a folder, or a file, in whichever format of `FORMATS` it is; with `target`, a cross-layer transcoder's
+    decoder for that layer alone.
 
     Raises SubjectError where none is found, or a file or tensor is missing, damaged, of another shape than the rest
     says, or of a kind of SAE that is not supported.
     """
     place = Place(path.parent, path.name) if path.is_file() else Place(path)
     name, files = _found(place)
-    return StoredSAE(FORMATS[name].read(files), name, {name: files.folder / name for name in files.names})
+    sae, ending = FORMATS[name].read(files), ""
+    if target is not None:
+        sae, ending = sae.at_target(target), f"@{target}"
+    return StoredSAE(sae, name, {name + ending: files.folder / name for name in files.names})
 
 
 def _found(place: Place) -> tuple[str, Files]:
