@@ -22,6 +22,7 @@ from agent.options import (
     doctor_options,
     example_options,
     fit_options,
+    graph_options,
     log_options,
     refuse,
     refuse_all_but,
@@ -298,6 +299,30 @@ def fit(settings_file: Path | None, **options: Any) -> None:
 
     asked = {name: options.pop(name) for name in FitRequest.__dataclass_fields__}
     fit_adapter(resolve(by_key(options), settings_file), FitRequest(**asked))
+
+
+@interpret.command()
+@click.argument("path", metavar="GRAPH.json", type=Path)
+@click.option("--to", "target", type=Path, metavar="OUT.json", help="Write the graph there with its labels.")
+@click.option("--top", type=click.IntRange(min=1), metavar="N", help="Only the N most influential features.")
+@click.option("--overwrite", is_flag=True, help="Label what has a label in the file, too, and replace that.")
+@click.option("--new", is_flag=True, help="Start other runs where some could be resumed or are finished.")
+@click.option("--dry-run", is_flag=True, help="Say what would be labelled and what it would cost, and stop.")
+@graph_options
+def graph(
+    path: Path,
+    target: Path | None,
+    top: int | None,
+    overwrite: bool,
+    new: bool,
+    dry_run: bool,
+    settings_file: Path | None,
+    **options: Any,
+) -> int:
+    """Label the features of an attribution graph, as circuit-tracer and Neuronpedia write them."""
+    from agent.commands.graph import Asked, label_graph
+
+    return label_graph(options, settings_file, Asked(path, target, top, overwrite, new, dry_run))
 
 
 @interpret.command()

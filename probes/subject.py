@@ -119,6 +119,13 @@ class Subject:
             yield
 
 
+def read_sae_config(source: SubjectSource) -> SaeConfig:
+    """How the SAE of `source` reads and writes; no model is loaded. Raises SubjectError."""
+    _check_embedded(source)
+    folder, target = _sae_folder(source.preset.sae)
+    return read_stored(folder.path, target).sae.config
+
+
 def load_subject(source: SubjectSource) -> Subject:
     """The subject that `source` names, from this machine or the hub. Raises SubjectError, early where it can."""
     preset = source.preset

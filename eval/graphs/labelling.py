@@ -1,0 +1,77 @@
+"""Labels written into a graph's file: only `clerp` of nodes that get one, every other byte as it was."""
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import BinaryIO
+
+from eval.errors import GraphError
+from eval.graphs.graph import Feature, node_of, scanned
+from eval.graphs.scanning import Item, Span
+from probes.doors import door
+
+_PIECE = 1 << 20
+CLERP = "clerp"
+"""circuit-tracer's name of a node's label."""
+
+
+def write_labels(source: Path, target: Path, labels: Mapping[Feature, str], overwrite: bool) -> int:
+    """Copies the graph to `target`, which may be `source`, with the labels in it; how many nodes got one.
+
+    A node that has a label keeps it unless `overwrite`. The file is there whole or not at all. Raises GraphError.
+    """
+    with door(GraphError, f"The graph cannot be written to {target}: {{cause}}; name another place by --to."):
+        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".part")
+        part = Path(name)
+        try:
+            with source.open("rb") as read, os.fdopen(handle, "wb") as written:
+                n_labelled = _copy(read, written, _edits(source, labels, overwrite))
+                written.flush()
+                os.fsync(written.fileno())
+            shutil.copymode(source, part)
+            part.replace(target)
+        finally:
+            part.unlink(missing_ok=True)
+    return n_labelled
+
+
+def _copy(read: BinaryIO, written: BinaryIO, edits: Iterator[tuple[Span, bytes]]) -> int:
+    """The file with each span replaced; how many there were."""
+    n_edits = 0
+    for span, new in edits:
+        _pass_on(read, written, span.start - read.tell())
+        written.write(new)
+        read.seek(span.end)
+        n_edits += 1
+    _pass_on(read, written, None)
+    return n_edits
+
+
+def _pass_on(read: BinaryIO, written: BinaryIO, n_bytes: int | None) -> None:
+    """So many bytes, or all that are left."""
+    while n_bytes is None or n_bytes:
+        piece = read.read(_PIECE if n_bytes is None else min(_PIECE, n_bytes))
+        if not piece:
+            return
+        written.write(piece)
+        n_bytes = None if n_bytes is None else n_bytes - len(piece)
+
+
+def _edits(source: Path, labels: Mapping[Feature, str], overwrite: bool) -> Iterator[tuple[Span, bytes]]:
+    for item in scanned(source):
+        node = node_of(item.value) if item.member == "nodes" else None
+        if node is None or node.feature not in labels or (node.clerp.strip() and not overwrite):
+            continue
+        yield _edit(item, json.dumps(labels[node.feature]).encode("ascii"))
+
+
+def _edit(item: Item, label: bytes) -> tuple[Span, bytes]:
+    """The value of `clerp` replaced, or the member added behind the node's last."""
+    members = item.members()
+    if CLERP in members:
+        return members[CLERP], label
+    end = max(span.end for span in members.values())
+    return Span(end, end), b', "clerp": ' + label
