@@ -52,13 +52,7 @@ def document(
     about = {"slug": "carrot", "scan": "tiny", "transcoder_list": [], "prompt": "".join(tokens), "schema_version": 1}
     return {
         "metadata": {**about, "prompt_tokens": [*tokens], "node_threshold": 0.8, **metadata},
-        "qParams": {
-            "pinnedIds": [],
-            "supernodes": [["veg", "0_1_2"]],
-            "linkType": "both",
-            "clickedId": "",
-            "sg_pos": "",
-        },
+        "qParams": {"pinnedIds": [], "supernodes": [["veg", "0_1_2"]], "linkType": "both", "clickedId": ""},
         "nodes": [*nodes],
         "links": [*links],
     }

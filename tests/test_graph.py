@@ -35,13 +35,13 @@ def test_features_stand_once_with_all_their_positions_the_most_influential_first
     graph = graph_of(
         tmp_path,
         feature_node(1, 7, 2, 0.9),
-        feature_node(0, 3, 4, 0.4),
+        feature_node(0, 3, 4, 0.35),
         feature_node(2, 5, 1, 0.65),
         feature_node(2, 5, 3, 0.8),
     )
     assert [*graph.features] == [(2, 5), (0, 3), (1, 7)]
     assert [node.position for node in graph.features[Feature(2, 5)]] == [1, 3]
-    assert graph.influence == pytest.approx({(2, 5): 0.4, (0, 3): 0.4, (1, 7): 0.1})
+    assert graph.influence == pytest.approx({(2, 5): 0.45, (0, 3): 0.35, (1, 7): 0.1})
 
 
 def test_a_gap_that_pruning_left_is_not_given_to_the_node_after_it() -> None:
@@ -146,7 +146,7 @@ def test_other_files_are_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(GraphError, match="packed with gzip; unpack it first"):
         read_graph(tmp_path / "g.gz")
     with pytest.raises(GraphError, match="it has no nodes"):
-        read_graph(write(tmp_path / "other.json", {"metadata": {}, "nodes": {}} and {"metadata": {}}))
+        read_graph(write(tmp_path / "other.json", {"metadata": {}}))
 
 
 # --- what is written ----------------------------------------------------------------------------------------------
@@ -211,14 +211,14 @@ def test_any_values_are_found_where_they_stand_however_the_file_is_cut(value: An
 
 
 def test_a_graph_far_longer_than_memory_allows_is_read_and_labelled(tmp_path: Path) -> None:
-    """30 MB in less than 12 MB: of links only the strongest of each node are kept."""
+    """4 MB in less than 3 MB: of links only the strongest of each node are kept."""
     path = tmp_path / "g.json"
     nodes = [feature_node(0, index, 2, 0.5) for index in range(200)]
     head = json.dumps({"metadata": {"prompt_tokens": TOKENS}, "nodes": nodes})
     one = json.dumps(link(nodes[0], nodes[1], 0.25))
     with path.open("w") as file:
         file.write(head[:-1] + ', "links": [')
-        file.write(",".join([one] * 500_000))
+        file.write(",".join([one] * 80_000))
         file.write("]}")
     tracemalloc.start()
     try:
@@ -227,9 +227,9 @@ def test_a_graph_far_longer_than_memory_allows_is_read_and_labelled(tmp_path: Pa
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert path.stat().st_size > 30e6
-    assert (graph.n_links, len(graph.outgoing["0_0_2"]), n_nodes) == (500_000, 5, 1)
-    assert peak < 12e6
+    assert path.stat().st_size > 4e6
+    assert (graph.n_links, len(graph.outgoing["0_0_2"]), n_nodes) == (80_000, 5, 1)
+    assert peak < 3e6
 
 
 def test_a_value_too_long_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -257,9 +257,8 @@ def test_an_explainer_sees_the_prompt_and_the_strongest_links_with_labels_so_far
         link(ours, after, 2.0),
         link(ours, end, 1e-3),
     ]
-    block = _block(
-        graph_of(tmp_path, ours, before, after, word, error, end, links=links), Feature(1, 7), {Feature(2, 9): "places"}
-    )
+    graph = graph_of(tmp_path, ours, before, after, word, error, end, links=links)
+    block = _block(graph, Feature(1, 7), {Feature(2, 9): "places"})
     assert block.startswith("<graph>\n")
     assert block.rstrip().endswith("</graph>")
     assert '- "\\u003cbos\\u003ethe «carrot» grew in the garden"' in block
@@ -287,7 +286,8 @@ def test_hostile_texts_can_neither_close_the_block_nor_forge_marks(tmp_path: Pat
     assert block.count("</graph>") == 1
     assert not any(line.startswith("# System") for line in block.splitlines())
     assert "\u202e" not in block
-    assert block.count("«") == 2  # the sentence that tells of marks, and the one mark
+    prompt = next(line for line in block.splitlines() if line.startswith('- "'))
+    assert (prompt.count("«"), prompt.count("\\u00ab")) == (1, 2)
 
 
 @pytest.mark.parametrize("position", [99, -1])

@@ -5,6 +5,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
+from itertools import dropwhile, takewhile
 from pathlib import Path
 from typing import BinaryIO
 
@@ -61,7 +62,10 @@ def _pass_on(read: BinaryIO, written: BinaryIO, n_bytes: int | None) -> None:
 
 
 def _edits(source: Path, labels: Mapping[Feature, str], overwrite: bool) -> Iterator[tuple[Span, bytes]]:
-    for item in scanned(source):
+    items = takewhile(
+        lambda item: item.member != "links", dropwhile(lambda item: item.member != "nodes", scanned(source))
+    )
+    for item in items:
         node = node_of(item.value) if item.member == "nodes" else None
         if node is None or node.feature not in labels or (node.clerp.strip() and not overwrite):
             continue

@@ -19,6 +19,7 @@ _PIECE = 1 << 20
 _TAIL = 32
 """With less text than this behind it, a number may have more digits to come."""
 _SPACE = re.compile(r"[ \t\n\r]*")
+_DECODE = json.JSONDecoder().raw_decode
 _BOM = "\xef\xbb\xbf"
 _PLACE = re.compile(r": line \d.*")
 
@@ -31,7 +32,7 @@ class Span:
     end: int
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Item:
     """A value of a list within the file's object."""
 
@@ -49,7 +50,7 @@ class Item:
         while self.text[at] == '"':
             name, at = scanstring(self.text, at + 1)
             begins = _past(self.text, _past(self.text, at) + 1)
-            _, ends = json.JSONDecoder().raw_decode(self.text, begins)
+            _, ends = _DECODE(self.text, begins)
             found[_utf8(name)] = Span(self.start + begins, self.start + ends)
             at = _past(self.text, ends)
             at = _past(self.text, at + 1) if self.text[at] == "," else at
@@ -106,7 +107,7 @@ class Scanner:
         """The value that begins here, and where it ends; reads on as long as it is incomplete."""
         while True:
             try:
-                value, end = json.JSONDecoder().raw_decode(self._text, self._at)
+                value, end = _DECODE(self._text, self._at)
             except RecursionError:
                 raise GraphError(f"it is nested too deeply at byte {self._base + self._at:,}") from None
             except ValueError as error:
@@ -120,9 +121,12 @@ class Scanner:
     def _peek(self) -> str:
         """The next character that is no space; empty at the end."""
         while True:
+            here = self._text[self._at : self._at + 1]
+            if here not in " \t\n\r":  # as it mostly is
+                return here
             self._at = _past(self._text, self._at)
-            if self._at < len(self._text) or not self._more():
-                return self._text[self._at : self._at + 1]
+            if self._at == len(self._text) and not self._more():
+                return ""
 
     def _take(self, character: str) -> None:
         if (found := self._peek()) != character:
