@@ -17,7 +17,7 @@ from agent.commands.run import labelled
 from agent.config import SETTINGS_FILE, RunConfig, read_settings, resolve
 from agent.llm import make_explainer
 from agent.options import by_key
-from agent.runlog import LabelRow, RunLog
+from agent.runlog import RunLog
 from agent.terminal.display import console, facts
 from eval.errors import GraphError
 from eval.graphs.graph import Feature, Graph, Node, read_graph
@@ -87,16 +87,18 @@ def label_graph(options: Mapping[str, Any], settings_file: Path | None, asked: A
     chosen = choose(graph, {layer: n_features for layer, (_, n_features) in saes.items()}, asked)
     screen.print(facts(_opening(graph, chosen)))
     labels: dict[Feature, str] = {}
-    status = 0
+    status, run_ids = 0, set[int]()
     for sweep, layer in _order(chosen, bool(_explainer_reads(configs[0]))):
         if status == 0 or sweep == 1:
             circuit = Circuit(graph, layer, sweep, {f: label for f, label in labels.items() if f.layer != layer})
             spec = f"of layer {layer} in {asked.path.name}"
             run = labelled(saes[layer][0], spec, asked.new, asked.dry, chosen.features[layer], circuit)
             status = max(status, run.status)
-            labels |= {} if run.run_id is None else _labels(configs[0].log, layer, run.run_id)
+            if run.run_id is not None:
+                run_ids.add(run.run_id)
+                _take_up(labels, configs[0].log, layer, run.run_id)
     if not asked.dry:
-        for sentence in _closing(graph, chosen, labels, asked):
+        for sentence in _closing(graph, chosen, labels, asked, configs[0].log, run_ids):
             screen.print(Text(sentence))
     return status
 
@@ -168,10 +170,14 @@ def _order(chosen: Chosen, reads: bool) -> Iterator[tuple[int, int]]:
         yield from ((2, layer) for layer in layers)
 
 
-def _labels(log: Path, layer: int, run_id: int) -> dict[Feature, str]:
+def _take_up(labels: dict[Feature, str], log: Path, layer: int, run_id: int) -> None:
+    """Adds what the run has found; where it abstained, knowing more than a run before it, that label goes."""
     with RunLog.open(log, read_only=True) as opened:
-        rows: Sequence[LabelRow] = opened.labels(run_id, status="labelled")
-    return {Feature(layer, row.feature): row.label for row in rows}
+        rows = opened.labels(run_id)
+    for row in rows:
+        labels.pop(Feature(layer, row.feature), None)
+        if row.status == "labelled":
+            labels[Feature(layer, row.feature)] = row.label
 
 
 def _opening(graph: Graph, chosen: Chosen) -> Iterator[tuple[str, str]]:
@@ -200,7 +206,9 @@ def _share(graph: Graph, chosen: Chosen) -> float:
     return sum(graph.influence[Feature(layer, index)] for layer, some in chosen.features.items() for index in some)
 
 
-def _closing(graph: Graph, chosen: Chosen, labels: Mapping[Feature, str], asked: Asked) -> Iterator[str]:
+def _closing(
+    graph: Graph, chosen: Chosen, labels: Mapping[Feature, str], asked: Asked, log: Path, run_ids: set[int]
+) -> Iterator[str]:
     asked_for = {Feature(layer, index) for layer, some in chosen.features.items() for index in some}
     found = {feature: label for feature, label in labels.items() if feature in asked_for}
     before = {f for f, nodes in graph.features.items() if f not in asked_for and any(n.clerp.strip() for n in nodes)}
@@ -210,7 +218,9 @@ def _closing(graph: Graph, chosen: Chosen, labels: Mapping[Feature, str], asked:
         f"nodes of the graph, which has {_features(len(graph.features))}."
     )
     if without := len(asked_for) - len(found):
-        yield f"{without:,} were looked at and have no label; interpret log RUN and interpret show FEATURE say why."
+        were = f"{_features(without)} {'was looked at and has' if without == 1 else 'were looked at and have'} no label"
+        ways = ", ".join(f"interpret log {run_id} --status abstained --log {log}" for run_id in sorted(run_ids))
+        yield f"{were}: {ways} says why."
     if asked.target is None:
         yield "The labels are in the log alone; --to OUT.json writes them into a copy of the graph."
         return
