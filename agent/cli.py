@@ -146,6 +146,18 @@ def tokens(feature: str, as_json: bool, settings_file: Path | None, **options: A
 
 
 @interpret.command()
+@click.argument("feature")
+@click.argument("text")
+@_JSON
+@doctor_options
+def activations(feature: str, text: str, as_json: bool, settings_file: Path | None, **options: Any) -> None:
+    """Show how active one feature is at each token of TEXT; - reads the text from standard input."""
+    from agent.commands.activations import show_activations
+
+    show_activations(resolve(by_key(options), settings_file), feature, text, as_json)
+
+
+@interpret.command()
 @click.argument("run_id", metavar="[RUN]", type=int, required=False)
 @label_options
 @_JSON

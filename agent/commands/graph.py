@@ -125,7 +125,7 @@ def choose(graph: Graph, n_features: Mapping[int, int], asked: Asked) -> Chosen:
     for feature, nodes in graph.features.items():
         why = _why_not(feature, nodes, n_features, asked.overwrite)
         if why is None and (asked.top is None or n_chosen < asked.top):
-            wanted.setdefault(feature.layer, []).append(feature.index)
+            wanted.setdefault(feature.layer, []).append(feature.number)
             n_chosen += 1
         else:
             why = why or f"beyond the {asked.top:,} most influential (--top)"
@@ -136,7 +136,7 @@ def choose(graph: Graph, n_features: Mapping[int, int], asked: Asked) -> Chosen:
 def _why_not(feature: Feature, nodes: Sequence[Node], n_features: Mapping[int, int], overwrite: bool) -> str | None:
     if feature.layer not in n_features:
         return "of layers without an SAE here (--sae may be repeated)"
-    if feature.index >= n_features[feature.layer]:
+    if feature.number >= n_features[feature.layer]:
         return "that the SAE does not have"
     if not overwrite and all(node.clerp.strip() for node in nodes):
         return "labelled in the file already (--overwrite replaces labels)"

@@ -32,7 +32,7 @@ class Feature(NamedTuple):
     """A feature by the layer that it reads at."""
 
     layer: int
-    index: int
+    number: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +91,7 @@ class _Found:
     left: Counter[str] = field(default_factory=Counter)
     incoming: dict[str, list[tuple[float, float, str]]] = field(default_factory=lambda: defaultdict(list))
     outgoing: dict[str, list[tuple[float, float, str]]] = field(default_factory=lambda: defaultdict(list))
-    strength: Counter[str] = field(default_factory=Counter)
+    strength: dict[str, float] = field(default_factory=lambda: defaultdict(float))
     """The absolute weights of what goes out of a node, summed."""
     n_links: int = 0
     has_nodes: bool = False

@@ -67,7 +67,7 @@ def _edits(source: Path, labels: Mapping[Feature, str], overwrite: bool) -> Iter
     )
     for item in items:
         node = node_of(item.value) if item.member == "nodes" else None
-        if node is None or node.feature not in labels or (node.clerp.strip() and not overwrite):
+        if node is None or node.feature is None or node.feature not in labels or (node.clerp.strip() and not overwrite):
             continue
         yield _edit(item, json.dumps(labels[node.feature]).encode("ascii"))
 

@@ -8,7 +8,6 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from json.decoder import scanstring
 from typing import Any, BinaryIO
 
 from eval.errors import GraphError
@@ -48,7 +47,7 @@ class Item:
         found: dict[str, Span] = {}
         at = _past(self.text, 1)
         while self.text[at] == '"':
-            name, at = scanstring(self.text, at + 1)
+            name, at = _DECODE(self.text, at)
             begins = _past(self.text, _past(self.text, at) + 1)
             _, ends = _DECODE(self.text, begins)
             found[_utf8(name)] = Span(self.start + begins, self.start + ends)

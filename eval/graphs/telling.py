@@ -52,7 +52,7 @@ def _prompt(graph: Graph, nodes: Sequence[Node]) -> str:
     if not strength:
         return escaped(graph.prompt, TOKEN_CHARS * 4)
     activations = tuple(strength.get(place, 0.0) for place in range(len(graph.tokens)))
-    part = cut(Example(nodes[0].feature.index if nodes[0].feature else 0, "activating", "", graph.tokens, activations))
+    part = cut(Example(nodes[0].feature.number if nodes[0].feature else 0, "activating", "", graph.tokens, activations))
     return marked(part, [place for place, activation in enumerate(part.activations) if activation])
 
 
@@ -76,7 +76,7 @@ def _words(graph: Graph, node: Node) -> str:
     """What a node is, to be read by a language model."""
     if node.feature is not None:
         where = f" at {token}" if (token := _token(graph, node)) else ""
-        return f"feature {node.feature.index} of layer {node.feature.layer}{where}"
+        return f"feature {node.feature.number} of layer {node.feature.layer}{where}"
     match node.kind:
         case "embedding":
             return f"the token {_token(graph, node)}".rstrip()
