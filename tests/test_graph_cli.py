@@ -138,6 +138,23 @@ def test_layers_are_labelled_late_to_early_and_then_early_to_late(interpret: Int
 
 
 @pytest.mark.usefixtures("graph")
+def test_a_budget_is_for_all_layers_together_and_what_is_labelled_is_written(
+    interpret: Interpret, three: list[str]
+) -> None:
+    """Any one of the six runs would keep within it."""
+    write(GRAPH, document((EARLY, OURS, LATE, END), LINKS[:3]))
+    label = Reply('{"action": "label", "label": "ours", "confidence": 0.5}')
+    with LLMServer(lambda _: label) as server:
+        asking = ["--llm", "openai:m", "--base-url", server.base_url("openai"), "--budget-tokens", "20000"]
+        ran = interpret(*COMMAND, *three, *asking)
+    assert ran.status == 1
+    assert "leaves no room for another call" in words(ran.out)
+    assert 1 < len(server.history) < 6
+    assert rows("SELECT sum(input_tokens + output_tokens) FROM calls")[0][0] < 20000
+    assert clerps()["2_5_6"] == "ours"
+
+
+@pytest.mark.usefixtures("graph")
 def test_top_takes_the_most_influential(interpret: Interpret, three: list[str]) -> None:
     ran = interpret(*COMMAND, *three, "--top", "2", "--dry-run")
     said = words(ran.out)

@@ -87,16 +87,18 @@ def label_graph(options: Mapping[str, Any], settings_file: Path | None, asked: A
     chosen = choose(graph, {layer: n_features for layer, (_, n_features) in saes.items()}, asked)
     screen.print(facts(_opening(graph, chosen)))
     labels: dict[Feature, str] = {}
-    status, run_ids = 0, set[int]()
+    status, run_ids = 0, list[int]()
     for sweep, layer in _order(chosen, bool(_explainer_reads(configs[0]))):
-        if status == 0 or sweep == 1:
-            circuit = Circuit(graph, layer, sweep, {f: label for f, label in labels.items() if f.layer != layer})
-            spec = f"of layer {layer} in {asked.path.name}"
-            run = labelled(saes[layer][0], spec, asked.new, asked.dry, chosen.features[layer], circuit)
-            status = max(status, run.status)
-            if run.run_id is not None:
-                run_ids.add(run.run_id)
-                _take_up(labels, configs[0].log, layer, run.run_id)
+        circuit = Circuit(graph, layer, sweep, {f: label for f, label in labels.items() if f.layer != layer})
+        spec = f"of layer {layer} in {asked.path.name}"
+        config = _with_what_is_left(saes[layer][0], run_ids)
+        run = labelled(config, spec, asked.new, asked.dry, chosen.features[layer], circuit)
+        status = max(status, run.status)
+        if run.run_id is not None:
+            run_ids.append(run.run_id)
+            _take_up(labels, config.log, layer, run.run_id)
+        if run.ended_early:
+            break
     if not asked.dry:
         for sentence in _closing(graph, chosen, labels, asked, configs[0].log, run_ids):
             screen.print(Text(sentence))
@@ -170,6 +172,21 @@ def _order(chosen: Chosen, reads: bool) -> Iterator[tuple[int, int]]:
         yield from ((2, layer) for layer in layers)
 
 
+def _with_what_is_left(config: RunConfig, run_ids: Sequence[int]) -> RunConfig:
+    """The config with the budget less what the graph's runs so far have used: it is for all of them together."""
+    if not run_ids or config.budget_tokens is config.budget_usd is None:
+        return config
+    with RunLog.open(config.log, read_only=True) as log:
+        spent = [log.spent(run_id) for run_id in run_ids]
+    left = {
+        "budget_tokens": (config.budget_tokens, sum(one.most_tokens for one in spent)),
+        "budget_usd": (config.budget_usd, sum(one.most_usd for one in spent)),
+    }
+    return config.model_copy(
+        update={name: None if asked is None else max(asked - used, 0) for name, (asked, used) in left.items()}
+    )
+
+
 def _take_up(labels: dict[Feature, str], log: Path, layer: int, run_id: int) -> None:
     """Adds what the run has found; where it abstained, knowing more than a run before it, that label goes."""
     with RunLog.open(log, read_only=True) as opened:
@@ -207,7 +224,7 @@ def _share(graph: Graph, chosen: Chosen) -> float:
 
 
 def _closing(
-    graph: Graph, chosen: Chosen, labels: Mapping[Feature, str], asked: Asked, log: Path, run_ids: set[int]
+    graph: Graph, chosen: Chosen, labels: Mapping[Feature, str], asked: Asked, log: Path, run_ids: Sequence[int]
 ) -> Iterator[str]:
     asked_for = {Feature(layer, index) for layer, some in chosen.features.items() for index in some}
     found = {feature: label for feature, label in labels.items() if feature in asked_for}
@@ -219,7 +236,7 @@ def _closing(
     )
     if without := len(asked_for) - len(found):
         were = f"{_features(without)} {'was looked at and has' if without == 1 else 'were looked at and have'} no label"
-        ways = ", ".join(f"interpret log {run_id} --status abstained --log {log}" for run_id in sorted(run_ids))
+        ways = ", ".join(f"interpret log {run_id} --status abstained --log {log}" for run_id in run_ids)
         yield f"{were}: {ways} says why."
     if asked.target is None:
         yield "The labels are in the log alone; --to OUT.json writes them into a copy of the graph."

@@ -84,6 +84,8 @@ class Labelled:
     """The exit status: 1 where some of the features failed, else 0."""
     run_id: int | None = None
     """None where nothing was run."""
+    ended_early: bool = False
+    """Whether its budget did not suffice."""
 
 
 def label_features(config: RunConfig, spec: str, new: bool, dry: bool = False) -> int:
@@ -180,7 +182,7 @@ def _run(
         _print_labels(screen, config, log, rows, subject.card.default_scale)
         screen.print(Text(_closing(config, report, rows, log.spent(report.run_id), len(features))))
     status = exit_status(screen, report.stopped) or int(any(row.status == "failed" for row in rows))
-    return Labelled(status, report.run_id)
+    return Labelled(status, report.run_id, report.stopped is not None)
 
 
 def _explainer_lines(explainer: Explainer, note: str) -> Iterator[tuple[str, str]]:
