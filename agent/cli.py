@@ -24,6 +24,7 @@ from agent.options import (
     doctor_options,
     example_options,
     fit_options,
+    graph_options,
     log_options,
     refuse,
     refuse_all_but,
@@ -189,6 +190,18 @@ def tokens(feature: str, as_json: bool, settings_file: Path | None, **options: A
     from agent.commands.probe import show_tokens
 
     show_tokens(config, feature, as_json)
+
+
+@interpret.command()
+@click.argument("feature")
+@click.argument("text")
+@_JSON
+@doctor_options
+def activations(feature: str, text: str, as_json: bool, settings_file: Path | None, **options: Any) -> None:
+    """Show how active one feature is at each token of TEXT; - reads the text from standard input."""
+    from agent.commands.activations import show_activations
+
+    show_activations(resolve(by_key(options), settings_file), feature, text, as_json)
 
 
 @interpret.command()
@@ -388,6 +401,30 @@ def calibrate(settings_file: Path | None, **options: Any) -> None:
     config = resolve(by_key(options), settings_file)
     check_outputs(config, settings_file, asked["plot"])
     calibrate_labels(config, Asked(**asked))
+
+
+@interpret.command()
+@click.argument("path", metavar="GRAPH.json", type=Path)
+@click.option("--to", "target", type=Path, metavar="OUT.json", help="Write the graph there with its labels.")
+@click.option("--top", type=Whole(1), metavar="N", help="Only the N most influential features.")
+@click.option("--overwrite", is_flag=True, help="Label what has a label in the file, too, and replace that.")
+@click.option("--new", is_flag=True, help="Start other runs where some could be resumed or are finished.")
+@click.option("--dry-run", is_flag=True, help="Say what would be labelled and what it would cost, and stop.")
+@graph_options
+def graph(
+    path: Path,
+    target: Path | None,
+    top: int | None,
+    overwrite: bool,
+    new: bool,
+    dry_run: bool,
+    settings_file: Path | None,
+    **options: Any,
+) -> int:
+    """Label the features of an attribution graph, as circuit-tracer and Neuronpedia write them."""
+    from agent.commands.graph import Asked, label_graph
+
+    return label_graph(options, settings_file, Asked(path, target, top, overwrite, new, dry_run))
 
 
 @interpret.command()

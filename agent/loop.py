@@ -55,6 +55,14 @@ class Material(Protocol):
         ...
 
 
+class Circuit(Protocol):
+    """An attribution graph in which features stand."""
+
+    def part(self, feature: int) -> str | None:
+        """What a prompt says of the feature's place in it; None where it has none."""
+        ...
+
+
 @dataclass(frozen=True)
 class Round:
     """A round that was not the last, and what became of what the explainer said."""
@@ -82,6 +90,7 @@ class Loop:
     """The system prompt, the same for every feature."""
     material: Material | None = None
     feedback: Feedback | None = None
+    circuit: Circuit | None = None
 
     async def label_feature(self, feature: int) -> Outcome:
         """How the feature ended; a fault of this feature alone is in the outcome, which then counts no rounds.
@@ -153,6 +162,7 @@ class Loop:
             "looks_at_texts": self.material is not None,
             "texts": None if self.material is None else self.material.texts(feature),
             "in_context": ACTIVE_SHARE,
+            "graph": None if self.circuit is None else self.circuit.part(feature),
             "history": [_history(position, round_) for position, round_ in enumerate(past, start=1)],
         }
         prompt = render("explain", context)

@@ -75,6 +75,11 @@ _SUBJECTS = (
     _setting("subject", "sae", "An SAE; may be repeated, to compare layers.", metavar="PLACE", multiple=True),
     *_SUBJECT[3:],
 )
+_LAYERS = (
+    *_SUBJECT[:2],
+    _setting("subject", "sae", "Its SAE; may be repeated, for other layers.", metavar="PLACE", multiple=True),
+    *_SUBJECT[3:],
+)
 _VECTOR = (
     _setting(
         "vector",
@@ -307,6 +312,9 @@ def _all_of(*groups: tuple[Callable[[Any], Any], ...]) -> Callable[[Function], F
 
 run_options = _all_of(
     _FILE, _SUBJECT, _VECTOR, _TREE, _TOKENS, _STEERING, _LLM, _LOOP, _AGREEMENT, _RECOMMENDED, _SEED, _LOG
+)
+graph_options = _all_of(
+    _FILE, _LAYERS, _VECTOR, _TREE, _TOKENS, _STEERING, _LLM, _LOOP, _AGREEMENT, _RECOMMENDED, _SEED, _LOG
 )
 example_options = _all_of(_FILE, _SUBJECT, _EXAMPLES, _SEED, _LOG)
 score_options = _all_of(_FILE, _SUBJECT, _SCORE, _LLM, _SEED, _LOG)

@@ -3,6 +3,7 @@
 What comes out must be what came out then; where it is not, this version would label otherwise from the same answers.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -20,6 +21,9 @@ from probes.evidence import Evidence, ProbeRequest
 from probes.presets import SubjectCard
 from probes.settings import PLAIN_PROMPTS, ProbeSettings
 from prompts import template_hashes
+
+_GRAPH = re.compile("<graph>.*?</graph>", re.DOTALL)
+"""Tags that nothing between them can forge: angle brackets of texts are escaped."""
 
 Verdict = Literal["identical", "different", "not asked"]
 """`not asked`: it failed before there was anything to ask, so nothing of it can be replayed."""
@@ -81,6 +85,18 @@ class _FromLog:
         return answer
 
 
+@dataclass(frozen=True)
+class _LoggedCircuit:
+    """A graph's part of prompts, out of those that were sent then."""
+
+    log: RunLog
+    run_id: int
+
+    def part(self, feature: int) -> str | None:
+        prompts = (call.prompt for call in self.log.calls_of(self.run_id, feature))
+        return next((match[0] for prompt in prompts if (match := _GRAPH.search(prompt))), None)
+
+
 async def replay(log: RunLog, run: RunSummary) -> list[Replayed]:
     """Every label of the run, worked out again. Raises LogError where the log lacks what the run went on from."""
     return [await _feature(log, run, row) for row in log.labels(run.run_id)]
@@ -121,4 +137,5 @@ def _loop(log: RunLog, run: RunSummary, asker: _FromLog) -> Loop:
         system=system_prompt(planner, material is not None),
         material=material,
         feedback=Tryout(material, asker, run.settings["seed"]) if material and run.settings["feedback"] else None,
+        circuit=_LoggedCircuit(log, run.run_id) if "graph" in run.settings else None,
     )

@@ -19,7 +19,7 @@ from agent.calls.gate import Gate
 from agent.calls.workers import work_through
 from agent.config import RunConfig
 from agent.llm.base import Explainer
-from agent.loop import TEMPLATES, Loop, system_prompt
+from agent.loop import TEMPLATES, Circuit, Loop, system_prompt
 from agent.maxima import Maxima
 from agent.planning import Planner
 from agent.prober import Prober
@@ -54,6 +54,15 @@ class Watch(Protocol):
         ...
 
 
+class LoggedCircuit(Circuit, Protocol):
+    """A graph, and what a run's settings say of it."""
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What tells it from other graphs."""
+        ...
+
+
 @dataclass(frozen=True)
 class RunReport:
     """What one invocation did."""
@@ -80,6 +89,7 @@ async def run_features(
     patience: Patience = PATIENCE,
     material: ShownTexts | None = None,
     maxima: Maxima | None = None,
+    circuit: LoggedCircuit | None = None,
 ) -> RunReport:
     """Labels `features`, each of which ends labelled, abstained or failed in the log before `watch` hears of it.
 
@@ -88,7 +98,7 @@ async def run_features(
     Raises LogError where the run cannot be begun.
     """
     started = time.perf_counter()
-    run = log.begin_run(identity_of(config, subject, explainer, material, maxima), features, new)
+    run = log.begin_run(identity_of(config, subject, explainer, material, maxima, circuit), features, new)
     admission = _admission(config, log, run.run_id)
     watch.begun(run, admission)
     todo = [feature for feature in features if feature not in run.done]
@@ -110,6 +120,7 @@ async def run_features(
                 system=system_prompt(planner, material is not None),
                 material=material,
                 feedback=Tryout(material, asker, config.seed) if material and config.feedback else None,
+                circuit=circuit,
             )
 
             async def label(feature: int) -> None:
@@ -147,6 +158,7 @@ def identity_of(
     explainer: Explainer,
     material: ShownTexts | None = None,
     maxima: Maxima | None = None,
+    circuit: LoggedCircuit | None = None,
 ) -> RunIdentity:
     """What makes a run this run and no other."""
     settings: dict[str, Any] = {
@@ -163,11 +175,14 @@ def identity_of(
         settings |= {"maxima_corpus_id": maxima.corpus_id}
     if material is not None:
         settings |= {"corpus_id": material.corpus_id, "feedback": config.feedback, "seed": config.seed}
+    if circuit is not None:
+        settings |= {"graph": circuit.settings}
+    more = (*(("detection", "judge") if config.feedback else ()), *(("graph",) if circuit else ()))
     return RunIdentity(
         subject=subject.card,
         settings=settings,
         explainer=explainer_name(explainer),
-        templates=template_hashes([*TEMPLATES, *(("detection", "judge") if config.feedback else ())]),
+        templates=template_hashes([*TEMPLATES, *more]),
     )
 
 

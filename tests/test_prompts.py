@@ -47,6 +47,7 @@ def context(**changes: Any) -> dict[str, Any]:
         "evidence": pieces,
         "table": table(pieces),
         "looks_at_texts": False,
+        "graph": None,
         "texts": None,
         "in_context": 0.3,
         "history": [],

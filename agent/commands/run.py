@@ -6,6 +6,7 @@ Knows the order of things; the work is in `agent.run`, the words and tables in `
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 
 from rich.console import Console
 from rich.text import Text
@@ -24,7 +25,7 @@ from agent.llm.base import Explainer
 from agent.loop import system_prompt
 from agent.maxima import Maxima
 from agent.planning import Planner
-from agent.run import RunReport, identity_of, planner_of, run_features
+from agent.run import LoggedCircuit, RunReport, identity_of, planner_of, run_features
 from agent.runlog import LabelRow, RunLog, RunRow, Spent
 from agent.schema import Outcome
 from agent.store.calibrations import probabilities
@@ -77,18 +78,42 @@ class RunScreen:
         self._stack.close()
 
 
+@dataclass(frozen=True)
+class Labelled:
+    """What came of it."""
+
+    status: int
+    """The exit status: 1 where some of the features failed, else 0."""
+    run_id: int | None = None
+    """None where nothing was run."""
+    ended_early: bool = False
+    """Whether its budget did not suffice."""
+
+
 def label_features(config: RunConfig, spec: str, new: bool, dry: bool = False) -> int:
-    """Runs, prints, and returns the exit status: 1 where some of the features failed, else 0. Raises InterpretError.
+    """Runs, prints, and returns the exit status. Raises InterpretError.
 
     `dry` stops after the opening lines: nothing is probed, asked or logged.
     """
+    return labelled(config, spec, new, dry).status
+
+
+def labelled(
+    config: RunConfig,
+    spec: str,
+    new: bool,
+    dry: bool = False,
+    named: Sequence[int] | None = None,
+    circuit: LoggedCircuit | None = None,
+) -> Labelled:
+    """The same, with the run; the features are those `named`, or what `spec` says; `circuit`, a graph they stand in."""
     screen = console()
     explainer = make_explainer(config.llm, config.base_url or "", config.answer_tokens, config.effort, config.timeout)
     note = explainer.check()
     with ExitStack() as stack:
         log = None if dry and not config.log.exists() else stack.enter_context(RunLog.open(config.log))
         subject = load_subject(config.subject)
-        features = parse_features(spec, subject.card.n_features, config.seed)
+        features = named or parse_features(spec, subject.card.n_features, config.seed)
         if config.probe.vector.adapter is not None:
             read_adapter(config.probe.vector.adapter, subject.card)  # refused now, not feature by feature
         if config.probe.tree.prompt == AUTO or explainer.forms:
@@ -96,14 +121,14 @@ def label_features(config: RunConfig, spec: str, new: bool, dry: bool = False) -
         texts = shown_texts(config, explainer, subject, log, features, new)
         material = texts.shown
         maxima = maxima_for(config, subject, log, material, features)
-        plain = identity_of(config, subject, explainer, material, maxima)
+        plain = identity_of(config, subject, explainer, material, maxima, circuit)
 
         def is_begun() -> bool:
             return log is not None and not new and log.ask(find_run, plain) is not None
 
         taken = taken_up(config, log, subject.card, is_begun)
         config = taken.config
-        identity = identity_of(config, subject, explainer, material, maxima)
+        identity = identity_of(config, subject, explainer, material, maxima, circuit)
         done = log.done(identity) if log and not new else frozenset()
         todo = [feature for feature in features if feature not in done]
         lines = [
@@ -118,9 +143,9 @@ def label_features(config: RunConfig, spec: str, new: bool, dry: bool = False) -
         ]
         check_budget(config, explainer)
         screen.print(facts(lines))
-        return (
-            0 if dry or log is None else _run(screen, config, subject, explainer, log, features, new, material, maxima)
-        )
+        if dry or log is None:
+            return Labelled(0)
+        return _run(screen, config, subject, explainer, log, features, new, material, maxima, circuit)
 
 
 def _run(
@@ -133,12 +158,25 @@ def _run(
     new: bool,
     material: ShownTexts | None,
     maxima: Maxima | None,
-) -> int:
+    circuit: LoggedCircuit | None,
+) -> Labelled:
     read_tokens(screen, subject, config.weights_plan)
     with RunScreen(screen, features) as watch:
         try:
-            run = run_features(config, subject, explainer, log, features, new, watch, material=material, maxima=maxima)
-            report = asyncio.run(run)
+            report = asyncio.run(
+                run_features(
+                    config,
+                    subject,
+                    explainer,
+                    log,
+                    features,
+                    new,
+                    watch,
+                    material=material,
+                    maxima=maxima,
+                    circuit=circuit,
+                )
+            )
         except KeyboardInterrupt:  # where the event loop handles no signals
             raise Interrupted(GOES_ON) from None
     rows = log.labels(report.run_id, features=features)
@@ -146,7 +184,8 @@ def _run(
         give_probabilities(log, [log.run(report.run_id)])
         _print_labels(screen, config, log, rows, subject.card.default_scale)
         screen.print(Text(_closing(config, report, rows, log.spent(report.run_id), len(features))))
-    return exit_status(screen, report.stopped) or int(any(row.status == "failed" for row in rows))
+    status = exit_status(screen, report.stopped) or int(any(row.status == "failed" for row in rows))
+    return Labelled(status, report.run_id, report.stopped is not None)
 
 
 def _explainer_lines(explainer: Explainer, note: str) -> Iterator[tuple[str, str]]:

@@ -178,7 +178,7 @@ def _parts(split: Sequence[int], fold: int) -> tuple[list[int], list[int]]:
 
 
 def _least(table: Table) -> float:
-    """The least distance of a probability from 0 and 1, P.-S. Laplace's: n labels alike do not make the next one sure."""
+    """Distance of a probability from 0 and 1 at least (P.-S. Laplace): n labels alike do not make the next one sure."""
     return 1 / (len(table) + 2)
 
 

@@ -1,6 +1,7 @@
 """Requests for a feature's page, for its trees, and for its calls. Knows what to answer, not how it looks."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
@@ -13,19 +14,35 @@ from eval.review.asked import label_of, run_of
 from eval.review.device import device_of
 from eval.review.feature import history
 from eval.review.feature.nearest import MOST
+from eval.review.feature.texts import Shaded, shaded
 from eval.review.feature.view import feature_view
 from eval.review.pages import as_json, page
 from eval.review.reviewing import review_context
 from eval.review.site import Site, site_of
 from eval.review.trees import drawing
+from probes.errors import InterpretError
 from probes.evidence import Tree
+
+MOST_CHARS = 4000
+"""Of a text in the box; addresses are not made for more."""
+
+
+@dataclass(frozen=True)
+class Typed:
+    """A text that was typed into the page's box, and what the feature does on it."""
+
+    text: str
+    tokens: tuple[Shaded, ...] = ()
+    peak: float = 0.0
+    fault: str = ""
 
 
 async def show(request: Request) -> Response:
     """Everything about one feature in one run; for a blind reviewer without scores and what others said."""
     run = await run_in_threadpool(run_of, request)
     neighbours = await _neighbours(site_of(request), _feature(request), str(run.subject["fingerprint"]))
-    return await run_in_threadpool(_shown, request, run, neighbours)
+    typed = await _typed(request, str(run.subject["fingerprint"]))
+    return await run_in_threadpool(_shown, request, run, neighbours, typed)
 
 
 def tree(request: Request) -> Response:
@@ -51,7 +68,7 @@ def call(request: Request) -> Response:
     return page(request, "feature_call.html.j2", here="labels", **context)
 
 
-def _shown(request: Request, run: RunSummary, neighbours: Sequence[int]) -> Response:
+def _shown(request: Request, run: RunSummary, neighbours: Sequence[int], typed: Typed) -> Response:
     feature = _feature(request)
     view = feature_view(site_of(request).log, run, feature, neighbours)
     if view is None:
@@ -59,7 +76,7 @@ def _shown(request: Request, run: RunSummary, neighbours: Sequence[int]) -> Resp
         raise HTTPException(404, f"Run {run.run_id} has nothing on feature {feature}; it was asked for {asked}.")
     review = review_context(request, run, view.row, feature)
     explorable = _has_subject(site_of(request), str(run.subject["fingerprint"]))
-    return page(request, "feature.html.j2", here="labels", view=view, explorable=explorable, **review)
+    return page(request, "feature.html.j2", here="labels", view=view, explorable=explorable, typed=typed, **review)
 
 
 def _feature(request: Request) -> int:
@@ -68,6 +85,18 @@ def _feature(request: Request) -> int:
     if feature >= 2**63:
         raise HTTPException(404, f"{feature} is no number of a feature.")
     return feature
+
+
+async def _typed(request: Request, fingerprint: str) -> Typed:
+    """What the loaded subject makes of the text in the address, if it is the one that the run was about."""
+    site, text = site_of(request), request.query_params.get("text", "")
+    if not text or site.subject is None or not _has_subject(site, fingerprint):
+        return Typed(text)
+    try:
+        found = await device_of(site.subject).read(_feature(request), text[:MOST_CHARS])
+    except InterpretError as error:
+        return Typed(text, fault=str(error))
+    return Typed(text, shaded(found.tokens, found.activations), found.peak)
 
 
 async def _neighbours(site: Site, feature: int, fingerprint: str) -> list[int]:

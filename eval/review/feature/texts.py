@@ -75,6 +75,12 @@ def silent_mistaken(examples: Mapping[Split, Sequence[Example]], mistakes: Mista
     return [_text(example, split, 0.0, mistakes) for example, split in found if mistakes.of(example)]
 
 
+def shaded(tokens: Sequence[str], activations: Sequence[float]) -> tuple[Shaded, ...]:
+    """A text's tokens, shaded by its own peak."""
+    top = max(activations)
+    return tuple(_shaded(token, activation, top) for token, activation in zip(tokens, activations, strict=True))
+
+
 def fires_on(examples: Iterable[Example]) -> tuple[str, ...]:
     """The tokens on which the feature fires most in its texts, each once."""
     texts = [example for example in examples if example.kind == "activating"]
