@@ -122,7 +122,7 @@ def _text(example: Example, split: Split, top: float, mistakes: Mistakes) -> Tex
     excerpt = cut(example)
     pairs = zip(excerpt.tokens, excerpt.activations, strict=True)
     return Text(
-        tokens=tuple(_shaded(token, activation, top) for token, activation in pairs),
+        tokens=tuple(shaded(token, activation, top) for token, activation in pairs),
         at=max(range(len(excerpt.activations)), key=excerpt.activations.__getitem__, default=0),
         peak=example.peak,
         split=split,
@@ -134,7 +134,8 @@ def _text(example: Example, split: Split, top: float, mistakes: Mistakes) -> Tex
     )
 
 
-def _shaded(token: str, activation: float, top: float) -> Shaded:
+def shaded(token: str, activation: float, top: float) -> Shaded:
+    """A token, shaded by its activation as a share of `top`."""
     short = token if len(token) <= TOKEN_CHARS else f"{token[:TOKEN_CHARS]}… ({len(token):,} characters)"
     words = _LINE_END.join(map(printable, short.split("\n")))
     if activation <= 0 or top <= 0:
