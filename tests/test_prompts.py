@@ -67,6 +67,7 @@ def late_context() -> dict[str, Any]:
         "reason": "the tree is flat",
         "notes": ["scale 50 was brought to 10"],
         "refusal": "",
+        "tested": 0,
         "label": "",
         "check": None,
     }
@@ -77,6 +78,7 @@ def late_context() -> dict[str, Any]:
         "reason": "",
         "notes": [],
         "refusal": refusal,
+        "tested": 0,
         "label": "",
         "check": None,
     }
@@ -95,6 +97,7 @@ def texts_context() -> dict[str, Any]:
         "reason": "",
         "notes": [],
         "refusal": "",
+        "tested": 0,
         "label": "a pet",
         "check": Check(value=0.6, n=20, missed=("a wolf howls",), mistaken=("the cat purrs",)).model_dump(mode="json"),
     }
