@@ -40,6 +40,9 @@ class RunSettings(Value):
     whose explainer reads them and whose log holds some, unless the run was begun without them."""
     agreement: bool = False
     """Whether small trees of other base prompts are grown too: how far they say the same is evidence of its own."""
+    tests: bool | None = None
+    """Whether an explainer may test what it thinks by texts of its own, run on the subject. None: a language model
+    may."""
     feedback: bool = False
     """Whether a label is tried out on the texts that may be shown, and asked for again where it does badly."""
     concurrency: int = Field(default=64, ge=1, le=1000)

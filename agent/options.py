@@ -245,6 +245,13 @@ _LOOP = (
         kind=bool,
         flag="--feedback/--no-feedback",
     ),
+    _setting(
+        "run",
+        "tests",
+        "Let the explainer run texts of its own on the model; a language model may unless told not to.",
+        kind=bool,
+        flag="--tests/--no-tests",
+    ),
 )
 _AGREEMENT = (
     _setting(

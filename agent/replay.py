@@ -125,7 +125,8 @@ def _loop(log: RunLog, run: RunSummary, asker: _FromLog) -> Loop:
     maxima = None if maxima_id is None else Maxima(log, maxima_id)
     agreement = run.settings.get("agreement", False)
     prompts = run.settings.get("prompts", PLAIN_PROMPTS)
-    planner = Planner(probe, run.settings["weights_plan"], card.default_scale, maxima, agreement, prompts)
+    tests = run.settings.get("tests", False)
+    planner = Planner(probe, run.settings["weights_plan"], card.default_scale, maxima, agreement, prompts, tests)
     return Loop(
         run_id=run.run_id,
         card=card,

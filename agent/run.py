@@ -144,7 +144,15 @@ async def run_features(
 def planner_of(config: RunConfig, subject: Subject, explainer: Explainer, maxima: Maxima | None = None) -> Planner:
     """What a run's features are probed with."""
     probe, prompts = all_resolved(subject, config.probe), _offered(subject, explainer)
-    return Planner(probe, config.weights_plan, subject.card.default_scale, maxima, config.agreement, prompts)
+    return Planner(
+        probe,
+        config.weights_plan,
+        subject.card.default_scale,
+        maxima,
+        config.agreement,
+        prompts,
+        _tests(config, explainer),
+    )
 
 
 def _offered(subject: Subject, explainer: Explainer) -> Sequence[str]:
@@ -168,6 +176,8 @@ def identity_of(
     }
     if config.agreement:
         settings |= {"agreement": True}
+    if _tests(config, explainer):
+        settings |= {"tests": True}
     if explainer.forms:
         settings |= {"answer_tokens": config.answer_tokens, "effort": config.effort}
         settings |= {"prompts": [*_offered(subject, explainer)]}
@@ -184,6 +194,10 @@ def identity_of(
         explainer=explainer_name(explainer),
         templates=template_hashes([*TEMPLATES, *more]),
     )
+
+
+def _tests(config: RunConfig, explainer: Explainer) -> bool:
+    return bool(explainer.forms) if config.tests is None else config.tests
 
 
 def explainer_name(explainer: Explainer) -> str:

@@ -29,10 +29,11 @@ from agent.terminal.display import (
     runs_table,
     token_line,
 )
+from agent.terminal.experiment import experiment_table
 from agent.terminal.labels import browsed_table
 from agent.terminal.outline import tree_outline
 from agent.terminal.sweep import sweep_table
-from probes.evidence import Evidence, Projection, Rank, Sweep, TokenList, Tree
+from probes.evidence import Evidence, Experiment, Projection, Rank, Sweep, TokenList, Tree
 
 if TYPE_CHECKING:
     from eval.review.agreement import Agreement
@@ -208,6 +209,8 @@ def _print_evidence(screen: Console, evidence: Sequence[Evidence], rank: Rank) -
                 screen.print(projection_lines(item))
             case Sweep():
                 screen.print(sweep_table(item))
+            case Experiment():
+                screen.print(experiment_table(item, screen.color_system is not None and not screen.no_color))
         screen.print()
 
 

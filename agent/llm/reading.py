@@ -255,3 +255,13 @@ def _is_generic(noun: str, pieces: Sequence[Piece]) -> bool:
     lifts = [line["lift"] for piece in pieces for line in piece["nouns"] if line["text"] == noun]
     known = [lift for lift in lifts if lift is not None]
     return noun in BROAD or bool(known and max(known) < GENERIC_LIFT)
+
+
+def experiments(pieces: Iterable[Piece]) -> list[Piece]:
+    """The texts that were run, in their order."""
+    return [piece for piece in pieces if piece["kind"] == "experiment"]
+
+
+def any_activates(tested: Iterable[Piece]) -> bool:
+    """Whether any text that should activate the feature does."""
+    return any(line["held"] for piece in tested for line in piece["tests"] if line["expected"])

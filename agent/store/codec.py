@@ -12,7 +12,19 @@ from dataclasses import asdict, dataclass
 from itertools import accumulate, pairwise
 from typing import Any
 
-from probes.evidence import Contrast, Evidence, Projection, ScoredToken, Sweep, SweepPoint, TokenList, Tree
+from probes.evidence import (
+    Contrast,
+    Evidence,
+    ExpectedText,
+    Experiment,
+    Projection,
+    ScoredToken,
+    Sweep,
+    SweepPoint,
+    TextResult,
+    TokenList,
+    Tree,
+)
 from probes.settings import ProbeKind, ProbeSettings, VectorSettings
 
 Columns = Mapping[str, Any]
@@ -206,6 +218,28 @@ def _chosen(sweep: Sweep) -> list[tuple[str, float]]:
     return [(f"{best.vector.weights} at {best.vector.distance:.4g}", score) for score in scored]
 
 
+def _experiment_columns(experiment: Experiment) -> Columns:
+    results = experiment.results
+    return {
+        "texts": [result.asked.text for result in results],
+        "expected": [result.asked.activates for result in results],
+        "hypotheses": [result.asked.hypothesis for result in results],
+        "tokens": [result.tokens for result in results],
+        "activations": [[float(f"{value:.5g}") for value in result.activations] for result in results],
+        "maximum": [float(f"{experiment.maximum:.7g}"), experiment.is_of_texts],
+    }
+
+
+def _experiment_value(feature: int, settings: ProbeSettings, columns: Columns) -> Experiment:
+    asked = map(ExpectedText, columns["texts"], columns["expected"], columns["hypotheses"])
+    lines = zip(asked, map(tuple, columns["tokens"]), map(tuple, columns["activations"]), strict=True)
+    return Experiment(feature, settings, tuple(TextResult(*line) for line in lines), *columns["maximum"])
+
+
+def _peaks(experiment: Experiment) -> list[tuple[str, float]]:
+    return [(result.asked.text, result.peak or 0.0) for result in experiment.results]
+
+
 def _numbered(tokens: Iterable[ScoredToken]) -> list[tuple[str, float]]:
     return [(token.token, token.score) for token in tokens]
 
@@ -225,6 +259,9 @@ FORMS: dict[ProbeKind, Form] = {
         _projection_value,
         lambda projected: len(projected.top) + len(projected.bottom),
         lambda projected: _numbered(projected.top),
+    ),
+    "experiment": Form(
+        Experiment, _experiment_columns, _experiment_value, lambda experiment: len(experiment.results), _peaks
     ),
     "sweep": Form(Sweep, _sweep_columns, _sweep_value, lambda sweep: len(sweep.points), _chosen),
 }

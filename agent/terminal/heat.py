@@ -16,15 +16,15 @@ _MOST_ROWS = 40
 _LINE_END = "↵"
 
 
-def shaded(tokens: Sequence[str], activations: Sequence[float], coloured: bool) -> Text:
-    """The text; where there are no colours, tokens at which the feature is active stand between marks."""
-    top, text = max(activations), Text(overflow="fold")
+def shaded(tokens: Sequence[str], activations: Sequence[float], coloured: bool, top: float | None = None) -> Text:
+    """The text, its strongest shade at `top`, the text's own peak unless given; where there are no colours, tokens at which the feature is active stand between marks."""
+    top, text = max(activations, default=0.0) if top is None else top, Text(overflow="fold")
     for token, activation in zip(tokens, activations, strict=True):
         shown = _LINE_END.join(map(printable, token.split("\n")))
         if activation <= 0:
             text.append(shown)
         elif coloured:
-            level = max(1, round((len(_SHADES) - 1) * activation / top))
+            level = min(max(1, round((len(_SHADES) - 1) * activation / max(top, activation))), len(_SHADES) - 1)
             text.append(shown, style=f"black {_SHADES[level]}")
         else:
             text.append(f"{OPENING}{shown}{CLOSING}")
