@@ -17,7 +17,10 @@ _LINE_END = "↵"
 
 
 def shaded(tokens: Sequence[str], activations: Sequence[float], coloured: bool, top: float | None = None) -> Text:
-    """The text, its strongest shade at `top`, the text's own peak unless given; where there are no colours, tokens at which the feature is active stand between marks."""
+    """The text, its strongest shade at `top`, the text's own peak unless given.
+
+    Where there are no colours, tokens at which the feature is active stand between marks.
+    """
     top, text = max(activations, default=0.0) if top is None else top, Text(overflow="fold")
     for token, activation in zip(tokens, activations, strict=True):
         shown = _LINE_END.join(map(printable, token.split("\n")))
