@@ -43,7 +43,10 @@ _FEATURES = click.option(
 )
 _OF_RUNS = ("runs", "plot", "as_json", "scorers", "seed")
 """What of the options of `interpret compare` is about `--runs`."""
-_OF_LABELS = ("scorers", "texts", "base_url", "concurrency", "budget_usd", "budget_tokens", "answer_tokens", "effort")
+_OF_LABELS = (
+    *("scorers", "texts", "base_url", "concurrency", "budget_usd", "budget_tokens", "answer_tokens", "effort"),
+    *("rounds", "evidence", "feedback"),
+)
 """What of them is about labels."""
 _RANK = click.option(
     "--rank",
@@ -234,7 +237,7 @@ def compare(
     **options: Any,
 ) -> int:
     """Compare settings: under which of them do tree and token list fit a feature's texts better, and labels score?"""
-    from agent.commands.compare import Asked, compare_settings
+    from agent.commands.compare import Asked, Loaded, compare_settings
     from agent.commands.compare_grid import grid_of, subjects_of
     from agent.commands.compare_labels import compare_labels
     from agent.commands.compare_output import Output
@@ -254,12 +257,16 @@ def compare(
     if with_labels:
         refuse(["as_json"], "prints what needs no labels; interpret compare --runs N,M --json prints the rest.")
     else:
-        refuse((*_OF_LABELS, "rounds"), "is about labels of each setting; add --llm PROVIDER, or leave it out.")
+        refuse(
+            _OF_LABELS,
+            "is about labels of each setting; add --llm PROVIDER, or leave it out.",
+        )
     if plot is not None and len(configs) > 1:
         raise click.UsageError("--plot draws one subject; name one, what was compared already is in the log.")
-    status = compare_settings(configs, Asked(features or "", grid, yes, dry_run), output)
+    load = Loaded()
+    status = compare_settings(configs, Asked(features or "", grid, yes, dry_run), output, load)
     for config in configs if with_labels else ():
-        status |= compare_labels(config, features or "", grid, dry_run)
+        status |= compare_labels(config, load(config.subject), features or "", grid, dry_run)
     return status
 
 

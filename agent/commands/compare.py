@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
+from rich.text import Text
 
 from agent.commands.base_prompt import all_named
 from agent.commands.compare_output import Compared, Output, compared, show
 from agent.commands.doctor import subject_words
+from agent.commands.dry_run import DRY
 from agent.commands.token_pass import read_tokens
 from agent.comparisons import COMPARE
 from agent.config import RunConfig
@@ -29,7 +31,7 @@ from eval.compare.work import Comparing, Trial
 from eval.embedders import SentenceEmbedder, SubjectEmbedder, recorded
 from probes.errors import SettingsError
 from probes.features import parse_features
-from probes.presets import SubjectCard
+from probes.presets import SubjectCard, SubjectSource
 from probes.settings import ProbeSettings
 from probes.subject import Subject, load_subject
 
@@ -51,7 +53,21 @@ class Asked:
     """Whether it is only said what would be done."""
 
 
-def compare_settings(configs: Sequence[RunConfig], asked: Asked, output: Output) -> int:
+class Loaded:
+    """Loads subjects and keeps the last one until another is asked for: they are large, and take long to load."""
+
+    def __init__(self) -> None:
+        self._kept: tuple[SubjectSource, Subject] | None = None
+
+    def __call__(self, source: SubjectSource) -> Subject:
+        """The subject. Raises SubjectError."""
+        if self._kept is None or self._kept[0] != source:
+            self._kept = None  # before the next one takes its place in memory
+            self._kept = source, load_subject(source)
+        return self._kept[1]
+
+
+def compare_settings(configs: Sequence[RunConfig], asked: Asked, output: Output, load: Loaded) -> int:
     """Compares on every subject, prints, and returns the exit status, 0. Raises InterpretError."""
     asked.grid.check_size()
     if output.plot is not None:
@@ -59,20 +75,19 @@ def compare_settings(configs: Sequence[RunConfig], asked: Asked, output: Output)
 
         check_picture(output.plot)
     screen = console() if not output.as_json else Console(stderr=True, highlight=False, markup=False, emoji=False)
-    found = [_compared(screen, config, asked) for config in configs]
+    found = [_compared(screen, config, asked, load(config.subject)) for config in configs]
     if not asked.dry:
         show(screen, [item for item in found if item is not None], output, configs[0].seed)
     return 0
 
 
-def _compared(screen: Console, config: RunConfig, asked: Asked) -> Compared | None:
+def _compared(screen: Console, config: RunConfig, asked: Asked, subject: Subject) -> Compared | None:
     """What came of one subject; None where it was only to be said what would be done."""
-    subject = load_subject(config.subject)
     features = parse_features(asked.spec, subject.card.n_features, config.seed)
     settings = all_named(screen, subject, asked.grid.settings(config.probe, subject.card.default_scale))
     if not config.log.exists():
         raise no_examples(config.log, features)
-    with RunLog.open(config.log) as log:
+    with RunLog.open(config.log, read_only=asked.dry) as log:
         corpus = corpus_of(log, subject.card, features)
         maxima = _maxima(config, Maxima(log, corpus.corpus_id), features)
         features = features if maxima is None else [*maxima]
@@ -83,6 +98,7 @@ def _compared(screen: Console, config: RunConfig, asked: Asked) -> Compared | No
         _check_size(len(plan.requests), todo, asked.yes)
         screen.print(facts(_opening(config, subject, corpus, settings, features, todo)))
         if asked.dry:
+            screen.print(Text(DRY))
             return None
         place = comparing.begin(features)
         with bar(screen, "trees and lists", len(plan.requests)) as advance:

@@ -13,28 +13,26 @@ from rich.text import Text
 from agent.calls.admission import Admission
 from agent.commands.base_prompt import find_prompts, prompt_lines
 from agent.commands.doctor import keys_seen, subject_words
+from agent.commands.dry_run import DRY, log_of
 from agent.commands.estimate import budget_words, check_budget, estimate
 from agent.commands.exit_status import GOES_ON, Interrupted, exit_status, finishing
 from agent.commands.recommended import taken_up
+from agent.commands.run_texts import RunTexts, run_texts
 from agent.commands.token_pass import read_tokens
 from agent.config import RunConfig
-from agent.errors import LogError
 from agent.llm import EXPLAINERS, make_explainer
 from agent.llm.base import Explainer
-from agent.loop import system_prompt
-from agent.maxima import Maxima, latest_maxima
 from agent.planning import Planner
 from agent.run import RunReport, identity_of, planner_of, run_features
 from agent.runlog import LabelRow, RunLog, RunRow, Spent
 from agent.schema import Outcome
-from agent.store.reading import find_run
 from agent.terminal.basis import basis_of
 from agent.terminal.display import console, facts, labels_table, spread
 from agent.terminal.progress import progress
 from eval.scoring.known import agreement, known_concepts
-from eval.scoring.shown_texts import TRYOUT_QUESTIONS, ShownTexts
+from eval.scoring.shown_texts import ShownTexts
 from probes.adapter import read_adapter
-from probes.errors import InterpretError, SettingsError
+from probes.errors import InterpretError
 from probes.evidence import Evidence
 from probes.features import parse_features
 from probes.settings import AUTO
@@ -84,23 +82,17 @@ def label_features(config: RunConfig, spec: str, new: bool, dry: bool = False) -
     explainer = make_explainer(config.llm, config.base_url or "", config.answer_tokens, config.effort)
     note = explainer.check()
     with ExitStack() as stack:
-        log = None if dry and not config.log.exists() else stack.enter_context(RunLog.open(config.log))
+        log = stack.enter_context(log_of(config.log, dry))
         subject = load_subject(config.subject)
         features = parse_features(spec, subject.card.n_features, config.seed)
         if config.probe.vector.adapter is not None:
             read_adapter(config.probe.vector.adapter, subject.card)  # refused now, not feature by feature
         if config.probe.tree.prompt == AUTO or explainer.forms:
             find_prompts(screen, subject)
-        material = _material(config, explainer, subject, log, features)
-        maxima = _maxima(config, subject, log, material, features)
-        plain = identity_of(config, subject, explainer, material, maxima)
-
-        def is_begun() -> bool:
-            return log is not None and not new and log.ask(find_run, plain) is not None
-
-        taken = taken_up(config, log, subject.card, is_begun)
+        taken = taken_up(config, log, subject.card)
         config = taken.config
-        identity = identity_of(config, subject, explainer, material, maxima)
+        texts = run_texts(config, explainer, subject, log, features, new)
+        identity = identity_of(config, subject, explainer, texts.material, texts.maxima)
         done = log.done(identity) if log and not new else frozenset()
         todo = [feature for feature in features if feature not in done]
         lines = [
@@ -109,15 +101,16 @@ def label_features(config: RunConfig, spec: str, new: bool, dry: bool = False) -
             *prompt_lines(config, subject),
             *_explainer_lines(explainer, note),
             ("features", f"{len(features):,} of {subject.card.n_features:,} ({spec})"),
-            *_material_lines(log, material, features),
-            *_expected_lines(config, explainer, len(todo), planner_of(config, subject, explainer, maxima)),
-            ("log", "; ".join(filter(None, (str(config.log), log.journal_note if log else None)))),
+            *_material_lines(texts.material, features),
+            *_expected_lines(config, explainer, len(todo), planner_of(config, subject, explainer, texts.maxima)),
+            ("log", "; ".join(filter(None, (str(config.log), log.journal_note if log else "which is not there yet")))),
         ]
         check_budget(config, explainer)
         screen.print(facts(lines))
-        return (
-            0 if dry or log is None else _run(screen, config, subject, explainer, log, features, new, material, maxima)
-        )
+        if dry or log is None:
+            screen.print(Text(DRY))
+            return 0
+        return _run(screen, config, subject, explainer, log, features, new, texts)
 
 
 def _run(
@@ -128,13 +121,14 @@ def _run(
     log: RunLog,
     features: Sequence[int],
     new: bool,
-    material: ShownTexts | None,
-    maxima: Maxima | None,
+    texts: RunTexts,
 ) -> int:
     read_tokens(screen, subject, config.weights_plan)
     with RunScreen(screen, features) as watch:
         try:
-            run = run_features(config, subject, explainer, log, features, new, watch, material=material, maxima=maxima)
+            run = run_features(
+                config, subject, explainer, log, features, new, watch, material=texts.material, maxima=texts.maxima
+            )
             report = asyncio.run(run)
         except KeyboardInterrupt:  # where the event loop handles no signals
             raise Interrupted(GOES_ON) from None
@@ -145,41 +139,9 @@ def _run(
     return exit_status(screen, report.stopped) or int(any(row.status == "failed" for row in rows))
 
 
-def _material(
-    config: RunConfig, explainer: Explainer, subject: Subject, log: RunLog | None, features: Sequence[int]
-) -> ShownTexts | None:
-    """The texts that the explainer may see, where it is to see any. Raises SettingsError, LogError."""
-    if config.feedback and not explainer.forms:
-        raise SettingsError("Labels are tried out by a language model: --feedback needs --llm anthropic or openai.")
-    if config.evidence == "weights" and not config.feedback:
-        return None
-    if not explainer.forms:
-        raise SettingsError(f"Explainer {explainer.provider} reads no texts: --evidence examples needs a hosted one.")
-    corpus = log.latest_corpus(subject.card.fingerprint, features) if log else None
-    if log is None or corpus is None:
-        raise LogError(
-            f"{config.log} holds no texts of these features; interpret examples --features ... --log {config.log} "
-            "collects some, then --evidence examples and --feedback can use them."
-        )
-    return ShownTexts(log, corpus.corpus_id)
-
-
-def _maxima(
-    config: RunConfig, subject: Subject, log: RunLog | None, material: ShownTexts | None, features: Sequence[int]
-) -> Maxima | None:
-    """The features' maximum activations, where there are texts or a run steers by them. Raises LogError for none."""
+def _material_lines(material: ShownTexts | None, features: Sequence[int]) -> Iterator[tuple[str, str]]:
     if material is not None:
-        return Maxima(material.log, material.corpus_id)
-    steering = config.probe.steering
-    needed = steering.on and steering.maximum is None
-    return latest_maxima(log, config.log, subject.card.fingerprint, features) if needed else None
-
-
-def _material_lines(
-    log: RunLog | None, material: ShownTexts | None, features: Sequence[int]
-) -> Iterator[tuple[str, str]]:
-    if log is not None and material is not None:
-        n = len(log.collected_features(material.corpus_id).intersection(features))
+        n = len(material.log.collected_features(material.corpus_id).intersection(features))
         yield "texts", f"corpus {material.corpus_id}, which has examples of {n:,} of these features"
 
 
@@ -196,10 +158,7 @@ def _expected_lines(
 ) -> Iterator[tuple[str, str]]:
     """Calls, tokens and dollars, where there is a server that will charge for them."""
     if explainer.forms:
-        system = system_prompt(planner, config.evidence == "examples")
-        questions = 1 + TRYOUT_QUESTIONS * config.feedback
-        expected = estimate(explainer, system, n_features, config.rounds, questions)
-        yield "expected", f"{expected}{budget_words(config)}"
+        yield "expected", f"{estimate(config, explainer, planner, n_features)}{budget_words(config)}"
 
 
 def _explainer_words(explainer: Explainer) -> str:

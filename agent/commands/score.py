@@ -16,6 +16,7 @@ from agent.calls.admission import Admission
 from agent.calls.asking import Asker
 from agent.calls.budget import Budget, Limits
 from agent.calls.gate import Gate
+from agent.commands.dry_run import DRY
 from agent.commands.estimate import budget_words, check_budget, estimate_of
 from agent.commands.exit_status import exit_status, finishing
 from agent.config import RunConfig, ScoreSettings
@@ -53,17 +54,18 @@ def score_labels(
     corpus_id: int | None = None,
     plot: Path | None = None,
     dry: bool = False,
+    subject: Subject | None = None,
 ) -> int:
     """Scores, prints and plots; the exit status: 1 where a budget ended it, else 0. Raises InterpretError.
 
-    `dry` stops after the opening lines: nothing is asked or logged.
+    `dry` stops after the opening lines: nothing is asked or logged. `subject` is the config's, where it is loaded.
     """
     screen = console()
     if plot is not None:
         check_picture(plot)
-    with RunLog.open(config.log) as log, ExitStack() as stack:
+    with RunLog.open(config.log, read_only=dry or not config.log.exists()) as log, ExitStack() as stack:
         run = log.run(run_id)
-        subject = load_subject(config.subject)
+        subject = subject or load_subject(config.subject)
         _check_subject(run, subject)
         rows = _rows(log, run, subject, config, spec)
         explainer = make_explainer(config.llm, config.base_url or "", config.answer_tokens, config.effort)
@@ -92,6 +94,7 @@ def score_labels(
         )
         screen.print(facts(_opening(scoring, corpus, explainer, note, rows, config)))
         if dry:
+            screen.print(Text(DRY))
             return 0
         _measure(screen, scoring, explainer, rows, config.concurrency)
         _print(screen, log, scoring_id, rows, settings.scorers or (), config.seed)
@@ -163,7 +166,7 @@ def _corpus(
     """
     wanted = {row.feature for row in rows}
     corpora = log.corpora(subject.card.fingerprint)
-    corpora.sort(key=lambda corpus: corpus.corpus_id != run.settings.get("corpus_id"))
+    corpora.sort(key=lambda corpus: corpus.identity != run.settings.get("corpus"))
     if corpus_id is not None and corpus_id not in {corpus.corpus_id for corpus in corpora}:
         known = ", ".join(f"{corpus.corpus_id} ({corpus.source})" for corpus in corpora) or "none"
         raise LogError(f"{log.path} has no texts {corpus_id} of this subject; it has {known}.")

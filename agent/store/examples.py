@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlite_utils import Database
 
+from agent.errors import LogError
 from agent.store.provenance import now
 from agent.store.rows import CorpusIdentity, CorpusRow
 from agent.store.table import Row, insert, rows
@@ -19,9 +20,8 @@ Splitting = Mapping[str, Split]
 
 def begin_corpus(db: Database, identity: CorpusIdentity) -> int:
     """The corpus of that identity, made if there is none."""
-    found = db.execute("SELECT id FROM corpora WHERE identity = ?", [identity.hash]).fetchone()
-    if found is not None:
-        return int(found[0])
+    if (found := find_corpus(db, identity.hash)) is not None:
+        return found
     subject = identity.subject
     return insert(
         db,
@@ -72,9 +72,23 @@ def corpora(db: Database, fingerprint: str | None = None) -> list[CorpusRow]:
     """The corpora of a subject, or all, the latest first."""
     sql = """
         SELECT corpora.*, (SELECT count(*) FROM activity WHERE corpus_id = corpora.id) AS n_features FROM corpora
-        WHERE :fingerprint IS NULL OR fingerprint = :fingerprint ORDER BY id DESC
+        WHERE :fingerprint IS NULL OR fingerprint = :fingerprint ORDER BY created DESC, id DESC
     """
     return [_corpus(row) for row in rows(db, sql, {"fingerprint": fingerprint})]
+
+
+def corpus_identity(db: Database, corpus_id: int) -> str:
+    """What the corpus of that number is by in any log."""
+    found = db.execute("SELECT identity FROM corpora WHERE id = ?", [corpus_id]).fetchone()
+    if found is None:
+        raise LogError(f"The log has no texts {corpus_id}; interpret examples collects some.")
+    return str(found[0])
+
+
+def find_corpus(db: Database, identity: str) -> int | None:
+    """The number here of the corpus of that identity."""
+    found = db.execute("SELECT id FROM corpora WHERE identity = ?", [identity]).fetchone()
+    return None if found is None else int(found[0])
 
 
 def latest_corpus(db: Database, fingerprint: str, features: Iterable[int]) -> CorpusRow | None:
@@ -182,5 +196,5 @@ def _activity(row: dict[str, Any]) -> Activity | None:
 def _corpus(row: dict[str, Any]) -> CorpusRow:
     row["corpus_id"] = row.pop("id")
     row["settings"] = json.loads(row["settings"])
-    del row["identity"], row["title"]
+    del row["title"]
     return CorpusRow(**row)

@@ -5,6 +5,7 @@ Knows nothing of how rows are made. Texts are written through `escape`; times ar
 
 from sqlite_utils import Database, Migrations
 
+from agent.store.by_content import by_content
 from agent.store.classes import CLASSES_TABLE
 from agent.store.datasette import TITLES_AND_VIEWS
 
@@ -420,6 +421,7 @@ _STEPS = {
     "0007_search_of_reviews": _search_of_reviews,
     "0008_scorings_without_a_corpus": _scorings_without_a_corpus,
     "0008_classes": _classes,
+    "0009_by_content": by_content,
 }
 
 NAMES = frozenset(_STEPS)

@@ -24,7 +24,7 @@ _RUNS = """
         (SELECT count(*) FROM labels WHERE run_id = runs.id AND status = 'failed') AS n_failed,
         (SELECT count(*) FROM calls WHERE run_id = runs.id) AS n_calls,
         (SELECT sum(cost_usd) FROM calls WHERE run_id = runs.id) AS cost_usd
-    FROM runs WHERE :run_id IS NULL OR id = :run_id ORDER BY id
+    FROM runs WHERE :run_id IS NULL OR id = :run_id ORDER BY created, id
 """
 _CALLS = """
     SELECT calls.*, texts.text AS system FROM calls JOIN texts ON texts.id = calls.system_id
@@ -45,14 +45,14 @@ def runs(db: Database, run_id: int | None = None) -> list[RunSummary]:
 
 def run_ids(db: Database) -> list[int]:
     """The number of every run, oldest first."""
-    return [int(row["id"]) for row in rows(db, "SELECT id FROM runs ORDER BY id", {})]
+    return [int(row["id"]) for row in rows(db, "SELECT id FROM runs ORDER BY created, id", {})]
 
 
 def latest_run(db: Database) -> int | None:
     """The run that a command began or resumed last; one that labels nothing only where there is no other."""
     sql = """
         SELECT run_id FROM invocations JOIN runs ON runs.id = run_id
-        ORDER BY runs.explainer IN ('compare', 'explore'), invocations.id DESC LIMIT 1
+        ORDER BY runs.explainer IN ('compare', 'explore'), started DESC, invocations.id DESC LIMIT 1
     """
     found = db.execute(sql).fetchone()
     return None if found is None else int(found[0])
@@ -124,8 +124,9 @@ def done(db: Database, identity: RunIdentity) -> frozenset[int]:
 
 def find_run(db: Database, identity: RunIdentity) -> int | None:
     """The latest run of that identity."""
-    found = db.execute("SELECT max(id) FROM runs WHERE identity = ?", [identity.hash]).fetchone()[0]
-    return None if found is None else int(found)
+    sql = "SELECT id FROM runs WHERE identity = ? ORDER BY created DESC, id DESC LIMIT 1"
+    found = db.execute(sql, [identity.hash]).fetchone()
+    return None if found is None else int(found[0])
 
 
 def done_in(db: Database, run_id: int) -> frozenset[int]:
