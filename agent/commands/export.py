@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from agent.commands.read_log import read_log
 from agent.comparisons import ClassRow
 from agent.errors import LogError
 from agent.runlog import LabelRow, RunLog, RunSummary, ScoringRow
@@ -38,7 +39,7 @@ def export_run(log_path: Path, run_id: int | None, path: Path, form: str | None,
         _check_plain(form, wanted)
     if not path.parent.is_dir():
         raise ExportError(f"Nothing can be written to {path}: there is no folder {path.parent}.")
-    with RunLog.open(log_path, read_only=True) as log:
+    with read_log(log_path) as log:
         run = log.run(run_id)
         labels = log.labels(run.run_id, status=wanted.status, features=_features(wanted.features, run))
         if not labels:

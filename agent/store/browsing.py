@@ -18,6 +18,7 @@ from agent.store.reading import label_row, matching, search_words
 from agent.store.reviews import VERDICTS, ReviewRow, reviews_of
 from agent.store.rows import LabelRow
 from agent.store.table import LATEST, rows
+from agent.store.values import made
 from probes.settings import Value
 
 Order = Literal["feature", "confidence", "score"]
@@ -245,12 +246,15 @@ def _browsed(db: Database, ids: Sequence[int], score: ScoreKey | None) -> list[B
     for review in reviews_of(db, ids):
         reviews[review.label_id].append(review)
     return [
-        BrowsedLabel(
-            label_row(labels[id]),
-            scores.get((id, "label")),
-            scores.get((id, "shuffled")),
-            words.get(id, ""),
-            tuple(reviews[id]),
+        made(
+            BrowsedLabel,
+            {
+                "label": label_row(labels[id]),
+                "score": scores.get((id, "label")),
+                "control": scores.get((id, "shuffled")),
+                "words": words.get(id, ""),
+                "reviews": tuple(reviews[id]),
+            },
         )
         for id in ids
     ]

@@ -8,6 +8,7 @@ from sqlite_utils import Database
 
 from agent.store.provenance import now
 from agent.store.table import LATEST, insert, rows
+from agent.store.values import made
 
 Kind = Literal["dead", "positional", "single token", "concept", "other", "unknown"]
 Capture = Literal["both", "list only", "tree only", "neither"]
@@ -68,6 +69,5 @@ def classes(db: Database, fingerprint: str) -> dict[int, ClassRow]:
     """The latest class of each of a subject's features that has one."""
     found = rows(db, _LATEST.format(fingerprint=":fingerprint", latest=LATEST), {"fingerprint": fingerprint})
     return {
-        row["feature"]: ClassRow(row["feature"], row["kind"], row["captured"], row["comparison_id"], row["created"])
-        for row in found
+        row["feature"]: made(ClassRow, {name: row[name] for name in ClassRow.__dataclass_fields__}) for row in found
     }

@@ -14,6 +14,7 @@ from agent.schema import Status
 from agent.store import codec
 from agent.store.provenance import now
 from agent.store.table import insert, rows
+from agent.store.values import made
 from probes.evidence import Evidence
 from probes.presets import SubjectCard
 from probes.settings import ProbeKind, ProbeSettings, Value
@@ -146,7 +147,7 @@ def compared(db: Database, comparison_id: int) -> list[ProbeSettings]:
 def fits(db: Database, comparison_id: int, setting: ProbeSettings) -> list[FitRow]:
     """What a comparison has of a setting."""
     values = {"comparison_id": comparison_id, "settings": _text(setting)}
-    return [FitRow(**row) for row in rows(db, _FITS, values)]
+    return [made(FitRow, row) for row in rows(db, _FITS, values)]
 
 
 def newest_fit(db: Database) -> int:
@@ -170,7 +171,8 @@ def evidence_keys(db: Database, run_ids: Sequence[int], features: Collection[int
         if text not in known:
             known[text] = _if_complete(text)
         if (settings := known[text]) is not None:
-            found.append(EvidenceKey(row["id"], row["feature"], row["kind"], settings))
+            key = {"evidence_id": row["id"], "feature": row["feature"], "kind": row["kind"], "settings": settings}
+            found.append(made(EvidenceKey, key))
     return found
 
 
@@ -200,7 +202,7 @@ def recommendation(db: Database, fingerprint: str) -> Recommendation | None:
     sql = "SELECT * FROM recommendations WHERE fingerprint = :fingerprint ORDER BY created DESC, id DESC LIMIT 1"
     for row in rows(db, sql, {"fingerprint": fingerprint}):
         del row["id"]
-        return Recommendation(**row | {"settings": ProbeSettings.model_validate_json(row["settings"])})
+        return made(Recommendation, row | {"settings": ProbeSettings.model_validate_json(row["settings"])})
     return None
 
 
@@ -217,14 +219,9 @@ def _if_complete(text: str) -> ProbeSettings | None:
 
 
 def _comparison(row: dict[str, Any]) -> ComparisonRow:
-    return ComparisonRow(
-        comparison_id=row["id"],
-        run_id=row["run_id"],
-        corpus_id=row["corpus_id"],
-        settings=json.loads(row["settings"]),
-        subject=SubjectCard.model_validate_json(row["subject"]),
-        created=row["created"],
-    )
+    values = {"settings": json.loads(row["settings"]), "subject": SubjectCard.model_validate_json(row["subject"])}
+    del row["title"]  # for whoever browses the file
+    return made(ComparisonRow, {"comparison_id": row.pop("id"), **row | values})
 
 
 def _text(settings: ProbeSettings) -> str:

@@ -12,6 +12,7 @@ from agent.errors import LogError
 from agent.store.provenance import now
 from agent.store.rows import CorpusIdentity, CorpusRow
 from agent.store.table import Row, insert, rows
+from agent.store.values import made, unpacked
 from probes.examples import Activity, Baseline, Collected, Example, ExampleKind, Split
 
 Splitting = Mapping[str, Split]
@@ -125,7 +126,7 @@ def collected(
         feature=feature,
         activity=_activity(activity),
         examples=[_example(row) for row in rows(db, sql, wanted)],
-        baselines=[Baseline(**baseline) for baseline in json.loads(activity["baselines"])],
+        baselines=[made(Baseline, baseline) for baseline in json.loads(activity["baselines"])],
     )
 
 
@@ -164,37 +165,34 @@ def _short(activations: Sequence[float]) -> list[float]:
 
 
 def _example(row: dict[str, Any]) -> Example:
-    columns = json.loads(zlib.decompress(row["payload"]))
+    columns = json.loads(unpacked(row["payload"]))
     ids = columns["ids"]
-    return Example(
-        feature=row["feature"],
-        kind=row["kind"],
-        document=row["document"],
-        tokens=tuple(columns["tokens"]),
-        activations=tuple(columns["activations"]),
-        token_ids=None if ids is None else tuple(ids),
-        start=row["start"],
-        neighbour=row["neighbour"],
-        quantile=row["quantile"],
-    )
+    values = {
+        "tokens": tuple(columns["tokens"]),
+        "activations": tuple(columns["activations"]),
+        "token_ids": None if ids is None else tuple(ids),
+    }
+    names = ("feature", "kind", "document", "start", "neighbour", "quantile")
+    example = made(Example, values | {name: row[name] for name in names})
+    if not example.tokens or len(example.tokens) != len(example.activations):
+        raise ValueError(f"an example has {len(example.tokens)} tokens and {len(example.activations)} activations")
+    return example
 
 
 def _activity(row: dict[str, Any]) -> Activity | None:
     if row["n_active"] is None:
         return None
     histogram = json.loads(row["histogram"])
-    return Activity(
-        feature=row["feature"],
-        n_tokens=row["n_tokens"],
-        n_active=row["n_active"],
-        maximum=row["maximum"],
-        edges=tuple(histogram["edges"]),
-        counts=tuple(histogram["counts"]),
-    )
+    values = {"edges": tuple(histogram["edges"]), "counts": tuple(histogram["counts"])}
+    names = ("feature", "n_tokens", "n_active", "maximum")
+    activity = made(Activity, values | {name: row[name] for name in names})
+    if activity.n_tokens < 1 or len(activity.edges) != len(activity.counts) + 1:
+        raise ValueError(f"a histogram has {len(activity.edges)} edges and {len(activity.counts)} counts")
+    return activity
 
 
 def _corpus(row: dict[str, Any]) -> CorpusRow:
     row["corpus_id"] = row.pop("id")
     row["settings"] = json.loads(row["settings"])
     del row["title"]
-    return CorpusRow(**row)
+    return made(CorpusRow, row)

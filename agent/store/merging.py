@@ -15,6 +15,7 @@ from typing import Any
 from sqlite_utils import Database
 
 from agent.errors import LogError
+from agent.store.checking import check_row, declared
 from agent.store.database import log_errors
 from agent.store.pairing import FINAL, labels_of, pair_runs
 from agent.store.ranges import as_ranges, from_ranges
@@ -41,6 +42,10 @@ _UNIQUE = {"reviews": "undoes"}
 """What may not be here twice either, under whatever key."""
 _QUESTION = ("run_id", "scoring_id", "feature", "round", "purpose", "item")
 """What attempts are numbered within."""
+
+
+_AT_A_TIME = 200
+"""Rows of another log that are read by one statement, which may not take for ever."""
 
 
 @dataclass(frozen=True)
@@ -225,8 +230,18 @@ class _Merging:
 
     def _rows(self, table: str) -> Iterator[Row]:
         """The other log's rows as they are stored, oldest first."""
-        with log_errors(self.path):
-            yield from self.source.query(f"SELECT {', '.join(columns(self.source, table))} FROM {table} ORDER BY rowid")
+        names = ", ".join(columns(self.source, table))
+        sql = f"SELECT rowid AS place, {names} FROM {table} WHERE rowid > ? ORDER BY rowid LIMIT {_AT_A_TIME}"
+        types, last = declared(self.source, table), -(2**63)
+        while True:
+            with log_errors(self.path):
+                found = list(self.source.query(sql, [last]))
+                for row in found:
+                    last = row.pop("place")
+                    check_row(table, types, row)
+            if not found:
+                return
+            yield from found
 
     def _known(self, table: str, key: Sequence[str]) -> dict[tuple[Any, ...], int]:
         """The rows here by their key."""

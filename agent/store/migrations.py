@@ -424,8 +424,8 @@ _STEPS = {
     "0009_by_content": by_content,
 }
 
-NAMES = frozenset(_STEPS)
-"""Every migration that this version knows; a log that has had another one is newer."""
+NAMES = tuple(_STEPS)
+"""Every migration that this version knows, in order; a log that has had another one is newer."""
 
 MIGRATIONS = Migrations("sae-interpret")
 for _name, _step in _STEPS.items():

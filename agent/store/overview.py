@@ -13,6 +13,7 @@ from sqlite_utils import Database
 from agent.store.browsing import ScoreKey
 from agent.store.scores import scorings
 from agent.store.table import rows
+from agent.store.values import made
 from probes.settings import ProbeKind, ProbeSettings
 
 BINS = 20
@@ -179,13 +180,13 @@ def faults(db: Database, run_id: int) -> list[Fault]:
 
 def reasons(db: Database, run_id: int) -> list[Reason]:
     """Why features have no label."""
-    return [Reason(**row) for row in rows(db, _REASONS, {"run_id": run_id})]
+    return [made(Reason, row) for row in rows(db, _REASONS, {"run_id": run_id})]
 
 
 def kept_views(db: Database, run_id: int, most: int) -> list[KeptView]:
     """What a run of exploring holds, the latest first."""
     found = rows(db, _KEPT, {"run_id": run_id, "most": most})
-    return [KeptView(**row | {"settings": ProbeSettings.model_validate_json(row["settings"])}) for row in found]
+    return [made(KeptView, row | {"settings": ProbeSettings.model_validate_json(row["settings"])}) for row in found]
 
 
 def n_compared(db: Database, comparison_id: int) -> int:

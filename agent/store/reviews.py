@@ -15,6 +15,7 @@ from sqlite_utils import Database
 from agent.errors import LogError
 from agent.store.provenance import now
 from agent.store.table import insert, rows
+from agent.store.values import made
 from probes.settings import Value
 
 Verdict = Literal["accept", "edit", "reject"]
@@ -133,4 +134,4 @@ def verdicts(db: Database, run_id: int, blind: bool = False) -> dict[str, dict[i
 def _review(row: dict[str, Any]) -> ReviewRow:
     del row["undoes"]
     changed = {"blind": bool(row["blind"]), "undone": bool(row["undone"])}
-    return ReviewRow(review_id=row.pop("id"), **row | changed)
+    return made(ReviewRow, {"review_id": row.pop("id"), **row | changed})

@@ -10,6 +10,7 @@ from agent.store.examples import corpus_identity
 from agent.store.provenance import now
 from agent.store.rows import ScoreRow, ScoringIdentity, ScoringRow
 from agent.store.table import insert, rows
+from agent.store.values import made
 
 _SCORES = """
     SELECT scores.*, labels.feature FROM scores JOIN labels ON labels.id = scores.label_id
@@ -57,7 +58,16 @@ def scorings(db: Database, run_id: int) -> list[ScoringRow]:
     """How a run's labels were scored, the latest way first."""
     found = rows(db, "SELECT * FROM scorings WHERE run_id = :run_id ORDER BY created DESC, id DESC", {"run_id": run_id})
     return [
-        ScoringRow(row["id"], row["corpus_id"], row["judge"], json.loads(row["settings"]), row["created"])
+        made(
+            ScoringRow,
+            {
+                "scoring_id": row["id"],
+                "corpus_id": row["corpus_id"],
+                "judge": row["judge"],
+                "settings": json.loads(row["settings"]),
+                "created": row["created"],
+            },
+        )
         for row in found
     ]
 
@@ -102,4 +112,4 @@ def _insert(db: Database, scoring_id: int, score: ScoreRow) -> None:
 def _score(row: dict[str, Any]) -> ScoreRow:
     for unused in ("id", "scoring_id", "created"):
         del row[unused]
-    return ScoreRow(**row | {"extra": json.loads(row["extra"]), "items": json.loads(row["items"])})
+    return made(ScoreRow, row | {"extra": json.loads(row["extra"]), "items": json.loads(row["items"])})

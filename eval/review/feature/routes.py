@@ -24,14 +24,14 @@ from probes.evidence import Tree
 async def show(request: Request) -> Response:
     """Everything about one feature in one run; for a blind reviewer without scores and what others said."""
     run = await run_in_threadpool(run_of, request)
-    neighbours = await _neighbours(site_of(request), _feature(request), str(run.subject["fingerprint"]))
+    neighbours = await _neighbours(site_of(request), request.path_params["feature"], str(run.subject["fingerprint"]))
     return await run_in_threadpool(_shown, request, run, neighbours)
 
 
 def tree(request: Request) -> Response:
     """One tree, for the script that draws it."""
     run, place = run_of(request), request.path_params
-    evidence = site_of(request).log.evidence_rounds(run.run_id, _feature(request)).get(place["round"], [])
+    evidence = site_of(request).log.evidence_rounds(run.run_id, request.path_params["feature"]).get(place["round"], [])
     found = evidence[place["item"]] if place["item"] < len(evidence) else None
     if not isinstance(found, Tree):
         raise HTTPException(404, "There is no such tree.")
@@ -40,7 +40,7 @@ def tree(request: Request) -> Response:
 
 def call(request: Request) -> Response:
     """One call as it went out and as it came back."""
-    run, feature = run_of(request), _feature(request)
+    run, feature = run_of(request), request.path_params["feature"]
     calls = site_of(request).log.calls_of(run.run_id, feature)
     found = next((call for call in calls if call.call_id == request.path_params["call"]), None)
     if found is None:
@@ -52,7 +52,7 @@ def call(request: Request) -> Response:
 
 
 def _shown(request: Request, run: RunSummary, neighbours: Sequence[int]) -> Response:
-    feature = _feature(request)
+    feature = request.path_params["feature"]
     view = feature_view(site_of(request).log, run, feature, neighbours)
     if view is None:
         asked = run.features or "none"
@@ -60,14 +60,6 @@ def _shown(request: Request, run: RunSummary, neighbours: Sequence[int]) -> Resp
     review = review_context(request, run, view.row, feature)
     explorable = _has_subject(site_of(request), str(run.subject["fingerprint"]))
     return page(request, "feature.html.j2", here="labels", view=view, explorable=explorable, **review)
-
-
-def _feature(request: Request) -> int:
-    """The feature in the address; SQLite holds numbers below 2**63."""
-    feature = int(request.path_params["feature"])
-    if feature >= 2**63:
-        raise HTTPException(404, f"{feature} is no number of a feature.")
-    return feature
 
 
 async def _neighbours(site: Site, feature: int, fingerprint: str) -> list[int]:
@@ -81,10 +73,10 @@ def _has_subject(site: Site, fingerprint: str) -> bool:
     return site.subject is not None and site.subject.card.fingerprint == fingerprint
 
 
-_AT = "/runs/{run_id:int}/features/{feature:int}"
+_AT = "/runs/{run_id:row}/features/{feature:row}"
 
 routes = [
     Route(_AT, show, name="feature"),
-    Route(_AT + "/trees/{round:int}/{item:int}.json", tree, name="tree"),
-    Route(_AT + "/calls/{call:int}", call, name="call"),
+    Route(_AT + "/trees/{round:row}/{item:row}.json", tree, name="tree"),
+    Route(_AT + "/calls/{call:row}", call, name="call"),
 ]
