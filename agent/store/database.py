@@ -195,7 +195,8 @@ def _check_ours(path: Path) -> None:
             f"The log {path} was written by a newer version of sae-interpret (it has {min(unknown)}); "
             "update sae-interpret, or choose another file with --log."
         )
-    if odd := "its list of migrations" if not in_order(applied) else strange(shape, applied):
+    odd = strange(shape, applied) if in_order(applied) else "its list of migrations"
+    if shape and odd:  # else it was cut off before it had a table
         raise LogError(
             f"The log {path} cannot be used: {odd} is not as sae-interpret makes it; restore it from a copy, or choose "
             "another file with --log."
