@@ -230,6 +230,12 @@ class RunLog:
         activity, rows = examples.collected_rows(corpus_id, found, splitting)
         return self._write(examples.add_collected, activity, rows)
 
+    def add_corpus(
+        self, identity: CorpusIdentity, found: Sequence[tuple[Collected, examples.Splitting]]
+    ) -> Future[int]:
+        """Keeps what was collected of several features under the corpus of that identity, all of it or nothing."""
+        return self._write(examples.add_corpus, identity, found)
+
     def corpora(self, fingerprint: str | None = None) -> list[CorpusRow]:
         """The corpora of a subject, or all, the latest first."""
         return self._read(examples.corpora, fingerprint)

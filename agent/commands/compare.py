@@ -8,12 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
-from rich.text import Text
 
 from agent.commands.base_prompt import all_named
 from agent.commands.compare_output import Compared, Output, compared, show
 from agent.commands.doctor import subject_words
-from agent.commands.dry_run import DRY
 from agent.commands.token_pass import read_tokens
 from agent.comparisons import COMPARE
 from agent.config import RunConfig
@@ -98,7 +96,6 @@ def _compared(screen: Console, config: RunConfig, asked: Asked, subject: Subject
         _check_size(len(plan.requests), todo, asked.yes)
         screen.print(facts(_opening(config, subject, corpus, settings, features, todo)))
         if asked.dry:
-            screen.print(Text(DRY))
             return None
         place = comparing.begin(features)
         with bar(screen, "trees and lists", len(plan.requests)) as advance:

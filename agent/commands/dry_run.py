@@ -6,8 +6,6 @@ from pathlib import Path
 
 from agent.runlog import RunLog
 
-DRY = "Nothing was probed, asked or written; the same command without --dry-run does it."
-
 
 @contextmanager
 def log_of(path: Path, dry: bool) -> Iterator[RunLog | None]:

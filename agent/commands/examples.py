@@ -86,8 +86,10 @@ def _from_corpus(screen: Console, config: RunConfig, log: RunLog, subject: Subje
         log.note_pass(corpus_id, collection.n_tokens, check.l0, check.explained_variance)
         return corpus_id
 
-    _store(screen, log, begin, found, todo if not cut_off else features)
-    screen.print(facts([*pass_lines(collection), *fault_lines(faults.sentences, faults.n)]))
+    stored = features if cut_off else todo
+    _store(screen, log, begin, found, stored)
+    told = replace(collection, features={feature: collection.features[feature] for feature in stored})
+    screen.print(facts([*pass_lines(told), *fault_lines(faults.sentences, faults.n)]))
     if cut_off:
         raise Interrupted(
             f"Stopped after {collection.n_tokens:,} of {wanted.tokens:,} tokens. What they gave is in the log, as a "
@@ -119,10 +121,7 @@ def _pass(
 def _from_neuronpedia(
     screen: Console, config: RunConfig, log: RunLog, subject: Subject, features: Sequence[int], name: str
 ) -> None:
-    """Fetches the features' records and reads them like a file; what an earlier command has brought stays.
-
-    All of them are fetched, also those of features that the log has: silent texts are chosen among the others' texts.
-    """
+    """Fetches the features' records and reads them like a file; what an earlier command has brought stays."""
     model, _, source = name.removeprefix(_NEURONPEDIA).partition("/")
     if not (model and source):
         raise ExamplesError(
@@ -136,14 +135,14 @@ def _from_neuronpedia(
         return
     faults: list[str] = []
     with TemporaryDirectory() as folder:
-        cut_off = _fetch(screen, Path(folder), model, source, features, faults)
+        cut_off = _fetch(screen, Path(folder), model, source, todo, faults)
         if not any(Path(folder).iterdir()):
             if cut_off:
                 raise Interrupted(_NOTHING_KEPT)
             raise ExamplesError(f"No record of {name} could be fetched: {faults[-1]}")
-        reading = _read(config, subject, features, Path(folder), "neuronpedia", name)
+        reading = _read(config, subject, todo, Path(folder), "neuronpedia", name)
     reading = replace(reading, faults=(*faults, *reading.faults))
-    _keep(screen, config, log, subject, features, reading, {"path": name}, todo)
+    _keep(screen, config, log, subject, todo, reading, {"path": name})
     if cut_off:
         raise Interrupted(GOES_ON)
 
@@ -217,13 +216,21 @@ def _keep(
     features: Sequence[int],
     reading: Reading,
     how: dict[str, object],
-    todo: Sequence[int] | None = None,
 ) -> None:
-    """Stores what was read, of the features `todo` where only some are wanted, and tells of it."""
+    """Stores what was read, all of it or nothing, and tells of it.
+
+    Texts on which a feature is silent are chosen among those of the others: stored one by one, a command that is cut
+    off and run again could choose among fewer.
+    """
     identity = _identity(config, subject, reading.source, how)
     found = imported(subject, reading.features, config.seed, _embed(config))
-    wanted = [*reading.features] if todo is None else [feature for feature in todo if feature in reading.features]
-    _store(screen, log, lambda: log.begin_corpus(identity), found, wanted)
+    with bars(screen) as progress:
+        advance = Advance(progress, "read", len(reading.features))
+        kept = []
+        for item in found:
+            kept.append((item.found, item.splitting))
+            advance(1)
+    log.add_corpus(identity, kept).result()
     screen.print(facts([*reading_lines(reading, len(features)), *fault_lines(reading.faults, len(reading.faults))]))
     screen.print(Text(_next_step(config)))
 

@@ -13,7 +13,7 @@ from rich.text import Text
 from agent.calls.admission import Admission
 from agent.commands.base_prompt import find_prompts, prompt_lines
 from agent.commands.doctor import keys_seen, subject_words
-from agent.commands.dry_run import DRY, log_of
+from agent.commands.dry_run import log_of
 from agent.commands.estimate import budget_words, check_budget, estimate
 from agent.commands.exit_status import GOES_ON, Interrupted, exit_status, finishing
 from agent.commands.recommended import taken_up
@@ -108,7 +108,6 @@ def label_features(config: RunConfig, spec: str, new: bool, dry: bool = False) -
         check_budget(config, explainer)
         screen.print(facts(lines))
         if dry or log is None:
-            screen.print(Text(DRY))
             return 0
         return _run(screen, config, subject, explainer, log, features, new, texts)
 

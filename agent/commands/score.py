@@ -16,7 +16,6 @@ from agent.calls.admission import Admission
 from agent.calls.asking import Asker
 from agent.calls.budget import Budget, Limits
 from agent.calls.gate import Gate
-from agent.commands.dry_run import DRY
 from agent.commands.estimate import budget_words, check_budget, estimate_of
 from agent.commands.exit_status import exit_status, finishing
 from agent.config import RunConfig, ScoreSettings
@@ -63,7 +62,9 @@ def score_labels(
     screen = console()
     if plot is not None:
         check_picture(plot)
-    with RunLog.open(config.log, read_only=dry or not config.log.exists()) as log, ExitStack() as stack:
+    if not config.log.exists():  # which is not made in vain
+        raise LogError(f"{config.log} holds no run yet; interpret --features 0-20 makes one.")
+    with RunLog.open(config.log, read_only=dry) as log, ExitStack() as stack:
         run = log.run(run_id)
         subject = subject or load_subject(config.subject)
         _check_subject(run, subject)
@@ -94,7 +95,6 @@ def score_labels(
         )
         screen.print(facts(_opening(scoring, corpus, explainer, note, rows, config)))
         if dry:
-            screen.print(Text(DRY))
             return 0
         _measure(screen, scoring, explainer, rows, config.concurrency)
         _print(screen, log, scoring_id, rows, settings.scorers or (), config.seed)

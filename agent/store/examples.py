@@ -69,6 +69,14 @@ def add_collected(db: Database, activity: Row, examples: Iterable[Row]) -> None:
         insert(db, "examples", row)
 
 
+def add_corpus(db: Database, identity: CorpusIdentity, found: Sequence[tuple[Collected, Splitting]]) -> int:
+    """Several features' activity and examples, under the corpus of that identity, made if there is none; its id."""
+    corpus_id = begin_corpus(db, identity)
+    for one, splitting in found:
+        add_collected(db, *collected_rows(corpus_id, one, splitting))
+    return corpus_id
+
+
 def corpora(db: Database, fingerprint: str | None = None) -> list[CorpusRow]:
     """The corpora of a subject, or all, the latest first."""
     sql = """
