@@ -112,6 +112,7 @@ def damaged(base: Path, path: Path, table: str, row: int, column: str, value: An
     place, values = ("cast(x'ff6f' AS TEXT)", []) if value is NO_TEXT else ("?", [value])
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("PRAGMA ignore_check_constraints=ON")
+        connection.execute("PRAGMA synchronous=OFF")
         try:
             with connection:
                 connection.execute(f"UPDATE {table} SET {column} = {place} WHERE rowid = {row}", values)

@@ -152,6 +152,22 @@ def test_an_interrupted_comparison_goes_on_where_it_stopped(
     assert (resumed.status, to_do(resumed.out)) == (0, 48)
 
 
+def test_a_steered_run_is_found_again_by_its_command_in_whatever_log_it_comes_to(interpret: Interpret) -> None:
+    """Its maxima are of a corpus that has another number there, beside a later one of the same features."""
+    command = ("--features", f"{KNOWN[0]},{KNOWN[1]}", *QUICK, "--rounds", "1", "--steer", "clamp")
+    assert interpret(*command).status == 0
+    Path(LOG).rename("there.db")
+    for seed in ("3", "4"):
+        interpret("examples", "--features", f"{KNOWN[0]},{KNOWN[2]}", "--tokens", "6000", "--seed", seed)
+    assert interpret("import", "there.db").status == 0
+    assert interpret("import", str(LOG), "--log", "third.db").status == 0
+    for path in (str(LOG), "third.db"):
+        assert "nothing left to do" in said(interpret(*command, "--log", path).out)
+        assert "2 identical, 0 different" in said(interpret("replay", "1", "--log", path).out)
+    with RunLog.open(LOG, read_only=True) as log:
+        assert log.runs()[0].settings["maxima_corpus"] == log.corpora()[-1].identity
+
+
 class TestTaxonomy:
     def test_kinds_captures_and_what_is_recommended_which_runs_take_up_if_told_to(self, interpret: Interpret) -> None:
         grid = ("--weights", "encoder", "--pca", "1,0", "--no-centroid")

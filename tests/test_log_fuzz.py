@@ -56,6 +56,7 @@ def _cases(draw: st.DrawFn) -> tuple[tuple[str, int, str, object], tuple[str, ..
     return draw(damage(_MADE)), asked
 
 
+@pytest.mark.timeout(0)  # as long as what FUZZ asks for takes
 @settings(
     max_examples=FUZZ,
     deadline=None,
