@@ -54,15 +54,8 @@ _OF_FIT = ("labels", "path", "least_score", "wording", "learn", "steps", "hold_o
 _OF_RUNS = ("runs", "plot", "as_json", "scorers", "seed")
 """What of the options of `interpret compare` is about `--runs`."""
 _OF_LABELS = (
-    "scorers",
-    "texts",
-    "base_url",
-    "concurrency",
-    "budget_usd",
-    "budget_tokens",
-    "answer_tokens",
-    "effort",
-    "timeout",
+    *("scorers", "texts", "base_url", "concurrency", "budget_usd", "budget_tokens", "answer_tokens", "effort"),
+    *("timeout", "rounds", "evidence", "feedback"),
 )
 """What of them is about labels."""
 _RANK = click.option(
@@ -321,18 +314,22 @@ def compare(
     if with_labels:
         refuse(["as_json"], "prints what needs no labels; interpret compare --runs N,M --json prints the rest.")
     else:
-        refuse((*_OF_LABELS, "rounds"), "is about labels of each setting; add --llm PROVIDER, or leave it out.")
+        refuse(
+            _OF_LABELS,
+            "is about labels of each setting; add --llm PROVIDER, or leave it out.",
+        )
     if plot is not None and len(configs) > 1:
         raise click.UsageError("--plot draws one subject; name one, what was compared already is in the log.")
     begin(configs, features, writes_log=True, asks_explainer=with_labels, apart=as_json)
 
-    from agent.commands.compare import Asked, compare_settings
+    from agent.commands.compare import Asked, Loaded, compare_settings
     from agent.commands.compare_labels import compare_labels
     from agent.commands.compare_output import Output
 
-    status = compare_settings(configs, Asked(features or "", grid, yes, dry_run), Output(as_json, plot))
+    load = Loaded()
+    status = compare_settings(configs, Asked(features or "", grid, yes, dry_run), Output(as_json, plot), load)
     for config in configs if with_labels else ():
-        status |= compare_labels(config, features or "", grid, dry_run)
+        status |= compare_labels(config, load(config.subject), features or "", grid, dry_run)
     return status
 
 

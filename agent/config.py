@@ -59,9 +59,8 @@ class RunSettings(Value):
     come in time is waited for once more, twice as long."""
     effort: Literal["low", "medium", "high"] | None = None
     """How much a model that thinks is asked to think; its own default unless given."""
-    recommended: bool | None = None
-    """Whether what `interpret taxonomy` recommends for the subject stands for the settings that are not given. None:
-    where there is any, for all but the weights, and not in a run that was begun without it."""
+    recommended: bool = False
+    """Whether what `interpret taxonomy` recommends for the subject stands for the settings that are not given."""
     seed: int = Field(default=0, ge=0, le=LARGEST_SEED)
     """Of everything that is drawn at random."""
     log: Path = Path("interpret.db")

@@ -266,7 +266,7 @@ _RECOMMENDED = (
     _setting(
         "run",
         "recommended",
-        "Take all that interpret taxonomy recommends for the subject, or nothing; else all but the weights.",
+        "Take what interpret taxonomy recommends for the subject where nothing else is given.",
         kind=bool,
         flag="--recommended/--no-recommended",
     ),
@@ -325,7 +325,7 @@ graph_options = _all_of(
 )
 example_options = _all_of(_FILE, _SUBJECT, _EXAMPLES, _SEED, _LOG)
 score_options = _all_of(_FILE, _SUBJECT, _SCORE, _LLM, _SEED, _LOG)
-compare_options = _all_of(_FILE, _SUBJECTS, _GRID, _TREE[1:], _STEERING, _SCORE, _LLM, _LOOP[:1], _SEED, _LOG)
+compare_options = _all_of(_FILE, _SUBJECTS, _GRID, _TREE[1:], _STEERING, _SCORE, _LLM, _LOOP, _SEED, _LOG)
 fit_options = _all_of(_FILE, _SUBJECT, _VECTOR[:1], _TREE[:1], _SEED, _LOG)
 taxonomy_options = _all_of(_FILE, _SUBJECTS, _SEED, _LOG)
 calibrate_options = _all_of(_FILE, _SEED, _LOG)

@@ -119,9 +119,9 @@ async def _feature(log: RunLog, run: RunSummary, row: LabelRow) -> Replayed:
 def _loop(log: RunLog, run: RunSummary, asker: _FromLog) -> Loop:
     card = SubjectCard.model_validate(run.subject)
     probe = ProbeSettings.model_validate(run.settings["probe"])
-    corpus_id = run.settings.get("corpus_id")
+    corpus_id = _corpus(log, run, "corpus")
     material = None if corpus_id is None else ShownTexts(log, corpus_id)
-    maxima_id = run.settings.get("maxima_corpus_id")
+    maxima_id = _corpus(log, run, "maxima_corpus")
     maxima = None if maxima_id is None else Maxima(log, maxima_id)
     agreement = run.settings.get("agreement", False)
     prompts = run.settings.get("prompts", PLAIN_PROMPTS)
@@ -140,3 +140,12 @@ def _loop(log: RunLog, run: RunSummary, asker: _FromLog) -> Loop:
         feedback=Tryout(material, asker, run.settings["seed"]) if material and run.settings["feedback"] else None,
         circuit=_LoggedCircuit(log, run.run_id) if "graph" in run.settings else None,
     )
+
+
+def _corpus(log: RunLog, run: RunSummary, name: str) -> int | None:
+    """The number here of a corpus that the run's settings name. Raises LogError where the log lacks it."""
+    identity = run.settings.get(name)
+    found = None if identity is None else log.find_corpus(identity)
+    if identity is not None and found is None:
+        raise LogError(f"The log lacks the texts that run {run.run_id} went on from (corpus {identity[:12]}).")
+    return found

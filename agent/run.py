@@ -182,9 +182,9 @@ def identity_of(
         settings |= {"answer_tokens": config.answer_tokens, "effort": config.effort}
         settings |= {"prompts": [*_offered(subject, explainer)]}
     if maxima is not None:
-        settings |= {"maxima_corpus_id": maxima.corpus_id}
+        settings |= {"maxima_corpus": maxima.corpus}
     if material is not None:
-        settings |= {"corpus_id": material.corpus_id, "feedback": config.feedback, "seed": config.seed}
+        settings |= {"corpus": material.corpus, "feedback": config.feedback, "seed": config.seed}
     if circuit is not None:
         settings |= {"graph": circuit.settings}
     more = (*(("detection", "judge") if config.feedback else ()), *(("graph",) if circuit else ()))

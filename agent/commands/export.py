@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from agent.commands.read_log import read_log
 from agent.comparisons import ClassRow
 from agent.errors import LogError
 from agent.runlog import LabelRow, RunLog, RunSummary, ScoringRow
@@ -37,7 +38,7 @@ def export_run(log_path: Path, run_id: int | None, path: Path, form: str | None,
     form = form_of(path, form)
     if form != "neuronpedia":
         _check_plain(form, wanted)
-    with RunLog.open(log_path, read_only=True) as log:
+    with read_log(log_path) as log:
         run = log.run(run_id)
         labels = log.labels(run.run_id, status=wanted.status, features=_features(wanted.features, run))
         if not labels:

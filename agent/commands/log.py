@@ -1,8 +1,8 @@
 """What `interpret log` and `interpret show` print: a log read back, by people or as JSON. Loads no subject."""
 
 import json
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,11 +11,12 @@ from rich.console import Console
 from rich.text import Text
 
 from agent.commands.choosing import Wanted, choose
+from agent.commands.read_log import read_log
 from agent.comparisons import ClassRow
 from agent.errors import LogError
 from agent.evidence.branches import Trim
 from agent.evidence.digest import digest
-from agent.runlog import LabelRow, RunLog, RunSummary
+from agent.runlog import CallRow, LabelRow, RunLog, RunSummary, ScoreRow, ScoringRow
 from agent.store.browsing import BrowsedLabel
 from agent.store.calibrations import Given, given_to
 from agent.store.reviews import ReviewRow, latest_verdict, verdicts
@@ -43,30 +44,31 @@ _TREE_NODES = 40
 
 def show_runs(path: Path, as_json: bool) -> None:
     """Every run of the log. Raises LogError."""
-    with RunLog.open(path, read_only=True) as log:
+    with read_log(path) as log:
         runs = log.runs()
-    if as_json:
-        click.echo(json.dumps([asdict(run) for run in runs]))
-    elif runs:
-        console().print(runs_table(runs))
-    else:
-        console().print(Text(f"{path} holds no run yet."))
+        if as_json:
+            click.echo(json.dumps([asdict(run) for run in runs]))
+        elif runs:
+            console().print(runs_table(runs))
+        else:
+            console().print(Text(f"{path} holds no run yet."))
 
 
 def show_labels(path: Path, run_id: int, wanted: Wanted, as_json: bool) -> None:
     """The labels of one run that were asked for, and how far its reviewers agree. Raises LogError, SettingsError."""
-    with RunLog.open(path, read_only=True) as log:
+    with read_log(path) as log:
         run = log.run(run_id)
         found = choose(log, run, wanted)
-        agreed = [] if as_json else [*agreement_lines(log, run.run_id)]
-    if as_json:
-        click.echo(json.dumps([_json(item, found.classes.get(item.label.feature)) for item in found.labels]))
-    elif found.labels:
-        console().print(browsed_table(found.labels, found.scorer, found.classes))
-    else:
-        console().print(Text("No label yet." if wanted.is_everything else "No label of this run meets that."))
-    for line in agreed:
-        console().print(Text(line))
+        if as_json:
+            click.echo(json.dumps([_json(item, found.classes.get(item.label.feature)) for item in found.labels]))
+            return
+        agreed = [*agreement_lines(log, run.run_id)]
+        if found.labels:
+            console().print(browsed_table(found.labels, found.scorer, found.classes))
+        else:
+            console().print(Text("No label yet." if wanted.is_everything else "No label of this run meets that."))
+        for line in agreed:
+            console().print(Text(line))
 
 
 def _json(item: BrowsedLabel, found: ClassRow | None) -> dict[str, Any]:
@@ -107,7 +109,7 @@ def show_feature(path: Path, feature: int, run_id: int | None, rank: Rank) -> No
 
     The phrases of its trees are ordered by `rank`.
     """
-    with RunLog.open(path, read_only=True) as log:
+    with read_log(path) as log:
         run = log.run(run_id)
         rows = log.labels(run.run_id, features=[feature])
         rounds = log.evidence_rounds(run.run_id, feature)
@@ -116,6 +118,27 @@ def show_feature(path: Path, feature: int, run_id: int | None, rank: Rank) -> No
         sorted_as = log.comparisons.classes(run.subject["fingerprint"]).get(feature)
         reviews = log.reviews_of(rows[0].label_id) if rows else []
         given = log.ask(given_to, rows[0].label_id) if rows else None
+        _print_feature(path, run, feature, Known(rows, rounds, calls, scored, sorted_as, reviews, given), rank)
+
+
+@dataclass(frozen=True)
+class Known:
+    """What a log has on one feature of a run."""
+
+    rows: Sequence[LabelRow]
+    """Its label, where there is one."""
+    rounds: Mapping[int, Sequence[Evidence]]
+    calls: Sequence[CallRow]
+    """Of the loop; none of scorers."""
+    scored: tuple[ScoringRow, list[ScoreRow]] | None
+    sorted_as: ClassRow | None
+    reviews: Sequence[ReviewRow]
+    given: Given | None
+    """How likely the label is right."""
+
+
+def _print_feature(path: Path, run: RunSummary, feature: int, known: Known, rank: Rank) -> None:
+    rows, rounds = known.rows, known.rounds
     if not rows and not rounds:
         raise LogError(
             f"Run {run.run_id} in {path} has nothing on feature {feature}; it was asked for {run.features or 'none'}; "
@@ -127,9 +150,9 @@ def show_feature(path: Path, feature: int, run_id: int | None, rank: Rank) -> No
             [
                 *_where(run, feature),
                 *_verdict(rows),
-                *_given_line(given),
-                *_class_line(sorted_as),
-                *map(_review_line, reviews),
+                *_given_line(known.given),
+                *_class_line(known.sorted_as),
+                *map(_review_line, known.reviews),
             ]
         )
     )
@@ -138,11 +161,11 @@ def show_feature(path: Path, feature: int, run_id: int | None, rank: Rank) -> No
     for number, evidence in rounds.items():
         _rule(screen, f"round {number}")
         _print_evidence(screen, evidence, rank)
-    if calls:
+    if known.calls:
         _rule(screen, "calls")
-        screen.print(calls_table(calls))
-    if scored is not None:
-        scoring, scores = scored
+        screen.print(calls_table(known.calls))
+    if known.scored is not None:
+        scoring, scores = known.scored
         _rule(screen, f"scores, judge {scoring.judge}")
         screen.print(feature_scores_table(scores))
 

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.text import Text
 
 from agent.commands.choosing import EVERYTHING, Wanted, choose
+from agent.commands.read_log import read_log
 from agent.commands.reviewer import reviewer_name
 from agent.errors import LogError, ServeError
 from agent.evidence.digest import digest
@@ -136,7 +137,7 @@ def review_labels(
     reviewer = reviewer_name(name)
     if path.is_file():
         RunLog.open(path).close()  # one of an older version is brought up to date
-    with RunLog.open(path, read_only=True) as log:
+    with read_log(path) as log:
         run = log.run(run_id)
         judged = {} if again else log.ask(verdicts, run.run_id).get(reviewer, {})
         chosen = [item.label for item in choose(log, run, wanted).labels if item.label.status != "failed"]

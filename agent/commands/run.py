@@ -14,28 +14,25 @@ from rich.text import Text
 from agent.calls.admission import Admission
 from agent.commands.base_prompt import find_prompts, prompt_lines
 from agent.commands.doctor import keys_seen, subject_words
+from agent.commands.dry_run import log_of
 from agent.commands.estimate import budget_words, check_budget, estimate
 from agent.commands.exit_status import GOES_ON, Interrupted, exit_status, finishing
 from agent.commands.recommended import taken_up
-from agent.commands.shown_texts import maxima_for, shown_texts
+from agent.commands.run_texts import RunTexts, run_texts
 from agent.commands.token_pass import read_tokens
 from agent.config import RunConfig
 from agent.llm import EXPLAINERS, make_explainer
 from agent.llm.base import Explainer
-from agent.loop import system_prompt
-from agent.maxima import Maxima
 from agent.planning import Planner
 from agent.run import LoggedCircuit, RunReport, identity_of, planner_of, run_features
 from agent.runlog import LabelRow, RunLog, RunRow, Spent
 from agent.schema import Outcome
 from agent.store.calibrations import probabilities
-from agent.store.reading import find_run
 from agent.terminal.basis import basis_of
 from agent.terminal.display import console, facts, labels_table, spread
 from agent.terminal.progress import progress
 from eval.calibration.giving import give_probabilities
 from eval.scoring.known import agreement, known_concepts
-from eval.scoring.shown_texts import TRYOUT_QUESTIONS, ShownTexts
 from probes.adapter import read_adapter
 from probes.errors import InterpretError
 from probes.evidence import Evidence
@@ -111,24 +108,17 @@ def labelled(
     explainer = make_explainer(config.llm, config.base_url or "", config.answer_tokens, config.effort, config.timeout)
     note = explainer.check()
     with ExitStack() as stack:
-        log = None if dry and not config.log.exists() else stack.enter_context(RunLog.open(config.log))
+        log = stack.enter_context(log_of(config.log, dry))
         subject = load_subject(config.subject)
         features = named or parse_features(spec, subject.card.n_features, config.seed)
         if config.probe.vector.adapter is not None:
             read_adapter(config.probe.vector.adapter, subject.card)  # refused now, not feature by feature
         if config.probe.tree.prompt == AUTO or explainer.forms:
             find_prompts(screen, subject)
-        texts = shown_texts(config, explainer, subject, log, features, new)
-        material = texts.shown
-        maxima = maxima_for(config, subject, log, material, features)
-        plain = identity_of(config, subject, explainer, material, maxima, circuit)
-
-        def is_begun() -> bool:
-            return log is not None and not new and log.ask(find_run, plain) is not None
-
-        taken = taken_up(config, log, subject.card, is_begun)
+        taken = taken_up(config, log, subject.card)
         config = taken.config
-        identity = identity_of(config, subject, explainer, material, maxima, circuit)
+        texts = run_texts(config, explainer, subject, log, features, new, circuit)
+        identity = identity_of(config, subject, explainer, texts.material, texts.maxima, circuit)
         done = log.done(identity) if log and not new else frozenset()
         todo = [feature for feature in features if feature not in done]
         lines = [
@@ -138,14 +128,14 @@ def labelled(
             *_explainer_lines(explainer, note),
             ("features", f"{len(features):,} of {subject.card.n_features:,} ({spec})"),
             *texts.lines,
-            *_expected_lines(config, explainer, len(todo), planner_of(config, subject, explainer, maxima), material),
-            ("log", "; ".join(filter(None, (str(config.log), log.journal_note if log else None)))),
+            *_expected_lines(config, explainer, len(todo), planner_of(config, subject, explainer, texts.maxima), texts),
+            ("log", "; ".join(filter(None, (str(config.log), log.journal_note if log else "which is not there yet")))),
         ]
         check_budget(config, explainer)
         screen.print(facts(lines))
         if dry or log is None:
             return Labelled(0)
-        return _run(screen, config, subject, explainer, log, features, new, material, maxima, circuit)
+        return _run(screen, config, subject, explainer, log, features, new, texts, circuit)
 
 
 def _run(
@@ -156,8 +146,7 @@ def _run(
     log: RunLog,
     features: Sequence[int],
     new: bool,
-    material: ShownTexts | None,
-    maxima: Maxima | None,
+    texts: RunTexts,
     circuit: LoggedCircuit | None,
 ) -> Labelled:
     read_tokens(screen, subject, config.weights_plan)
@@ -172,8 +161,8 @@ def _run(
                     features,
                     new,
                     watch,
-                    material=material,
-                    maxima=maxima,
+                    material=texts.material,
+                    maxima=texts.maxima,
                     circuit=circuit,
                 )
             )
@@ -197,14 +186,12 @@ def _explainer_lines(explainer: Explainer, note: str) -> Iterator[tuple[str, str
 
 
 def _expected_lines(
-    config: RunConfig, explainer: Explainer, n_features: int, planner: Planner, material: ShownTexts | None
+    config: RunConfig, explainer: Explainer, n_features: int, planner: Planner, texts: RunTexts
 ) -> Iterator[tuple[str, str]]:
     """Calls, tokens and dollars, where there is a server that will charge for them."""
     if explainer.forms:
-        system = system_prompt(planner, material is not None)
-        questions = 1 + TRYOUT_QUESTIONS * config.feedback
-        expected = estimate(explainer, system, n_features, config.rounds, questions)
-        yield "expected", f"{expected}{budget_words(config)}"
+        words = estimate(config, explainer, planner, n_features, texts.material is not None)
+        yield "expected", f"{words}{budget_words(config)}"
 
 
 def _explainer_words(explainer: Explainer) -> str:

@@ -17,7 +17,8 @@ from agent.store.classes import OF_CLASS
 from agent.store.reading import label_row, matching, search_words
 from agent.store.reviews import VERDICTS, ReviewRow, reviews_of
 from agent.store.rows import LabelRow
-from agent.store.table import rows
+from agent.store.table import LATEST, rows
+from agent.store.values import made
 from probes.settings import Value
 
 Order = Literal["feature", "confidence", "probability", "score"]
@@ -180,9 +181,11 @@ def _next(db: Database, query: _Query, here: dict[str, Any], falling: bool) -> i
 
 
 def latest_labelled(db: Database) -> int | None:
-    """The latest run that has labels."""
-    latest: int | None = db.execute("SELECT max(run_id) FROM labels").fetchone()[0]
-    return latest
+    """The run that a command began or resumed last of those that have labels."""
+    sql = """SELECT run_id FROM invocations WHERE EXISTS (SELECT 1 FROM labels WHERE run_id = invocations.run_id)
+        ORDER BY started DESC, id DESC LIMIT 1"""
+    found = db.execute(sql).fetchone()
+    return None if found is None else int(found[0])
 
 
 def version(db: Database) -> int:
@@ -253,7 +256,7 @@ def _reviewed(label_id: str, wanted: LabelFilter) -> Iterator[str]:
     if wanted.reviewed in ("yes", "no"):
         yield f"{label_id} {'NOT ' if wanted.reviewed == 'no' else ''}IN (SELECT label_id {some})"
     elif wanted.reviewed in VERDICTS:
-        latest = f"SELECT max(id), label_id, verdict {some} GROUP BY label_id"
+        latest = f"SELECT {LATEST}, label_id, verdict {some} GROUP BY label_id"
         yield f"{label_id} IN (SELECT label_id FROM ({latest}) WHERE verdict = :verdict)"
     elif wanted.reviewed is not None:
         yield f"{label_id} IN (SELECT label_id FROM standing_reviews WHERE verdict = :verdict{only})"
@@ -271,13 +274,16 @@ def _browsed(db: Database, ids: Sequence[int], score: ScoreKey | None) -> list[B
     for review in reviews_of(db, ids):
         reviews[review.label_id].append(review)
     return [
-        BrowsedLabel(
-            label_row(labels[id]),
-            probabilities.get(id),
-            scores.get((id, "label")),
-            scores.get((id, "shuffled")),
-            words.get(id, ""),
-            tuple(reviews[id]),
+        made(
+            BrowsedLabel,
+            {
+                "label": label_row(labels[id]),
+                "probability": probabilities.get(id),
+                "score": scores.get((id, "label")),
+                "control": scores.get((id, "shuffled")),
+                "words": words.get(id, ""),
+                "reviews": tuple(reviews[id]),
+            },
         )
         for id in ids
     ]

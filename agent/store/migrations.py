@@ -5,6 +5,7 @@ Knows nothing of how rows are made. Texts are written through `escape`; times ar
 
 from sqlite_utils import Database, Migrations
 
+from agent.store.by_content import by_content
 from agent.store.calibrations import CALIBRATION_TABLES
 from agent.store.classes import CLASSES_TABLE
 from agent.store.datasette import TITLES_AND_VIEWS
@@ -426,10 +427,11 @@ _STEPS = {
     "0008_scorings_without_a_corpus": _scorings_without_a_corpus,
     "0008_classes": _classes,
     "0009_calibrations": _calibrations,
+    "0010_by_content": by_content,
 }
 
-NAMES = frozenset(_STEPS)
-"""Every migration that this version knows; a log that has had another one is newer."""
+NAMES = tuple(_STEPS)
+"""Every migration that this version knows, in order; a log that has had another one is newer."""
 
 MIGRATIONS = Migrations("sae-interpret")
 for _name, _step in _STEPS.items():

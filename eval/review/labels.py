@@ -158,4 +158,4 @@ def _at(value: float | None, least: float) -> float | None:
     return None if value is None else round(100 * min(max((value - least) / (1 - least), 0.0), 1.0), 1)
 
 
-routes = [Route("/runs/{run_id:int}/labels", show_labels, name="labels")]
+routes = [Route("/runs/{run_id:row}/labels", show_labels, name="labels")]

@@ -48,7 +48,7 @@ async def show(request: Request) -> Response:
 def tree(request: Request) -> Response:
     """One tree, for the script that draws it."""
     run, place = run_of(request), request.path_params
-    evidence = site_of(request).log.evidence_rounds(run.run_id, _feature(request)).get(place["round"], [])
+    evidence = site_of(request).log.evidence_rounds(run.run_id, request.path_params["feature"]).get(place["round"], [])
     found = evidence[place["item"]] if place["item"] < len(evidence) else None
     if not isinstance(found, Tree):
         raise HTTPException(404, "There is no such tree.")
@@ -57,7 +57,7 @@ def tree(request: Request) -> Response:
 
 def call(request: Request) -> Response:
     """One call as it went out and as it came back."""
-    run, feature = run_of(request), _feature(request)
+    run, feature = run_of(request), request.path_params["feature"]
     calls = site_of(request).log.calls_of(run.run_id, feature)
     found = next((call for call in calls if call.call_id == request.path_params["call"]), None)
     if found is None:
@@ -110,10 +110,10 @@ def _has_subject(site: Site, fingerprint: str) -> bool:
     return site.subject is not None and site.subject.card.fingerprint == fingerprint
 
 
-_AT = "/runs/{run_id:int}/features/{feature:int}"
+_AT = "/runs/{run_id:row}/features/{feature:row}"
 
 routes = [
     Route(_AT, show, name="feature"),
-    Route(_AT + "/trees/{round:int}/{item:int}.json", tree, name="tree"),
-    Route(_AT + "/calls/{call:int}", call, name="call"),
+    Route(_AT + "/trees/{round:row}/{item:row}.json", tree, name="tree"),
+    Route(_AT + "/calls/{call:row}", call, name="call"),
 ]
