@@ -78,7 +78,7 @@ class Isotonic(Value):
         return None if value is None else _between(value, self.xs, self.ys)
 
 
-Map = Annotated[Logistic | Isotonic, Field(discriminator="method")]
+Map = Logistic | Isotonic
 _ANY: TypeAdapter[Logistic | Isotonic] = TypeAdapter(Map)
 
 
