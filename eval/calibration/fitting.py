@@ -178,7 +178,7 @@ def _parts(split: Sequence[int], fold: int) -> tuple[list[int], list[int]]:
 
 
 def _least(table: Table) -> float:
-    """The least distance of a probability from 0 and 1, P.-S. Laplace's: n labels alike do not make the next one sure."""
+    """How far a probability stays from 0 and 1, by P.-S. Laplace's rule: n labels alike make no other one sure."""
     return 1 / (len(table) + 2)
 
 
