@@ -79,6 +79,14 @@ class TestFigures:
             assert one.after.low < (one.after.value or 0) < one.after.high
             assert (one.change.value, one.change.low, one.change.high, one.change.n) == (0, 0, 0, 100)
 
+    def test_an_error_of_nothing_lies_in_its_interval(self) -> None:
+        right_as_said = said([0.9] * 60, [True] * 54 + [False] * 6)
+        error = measures(right_as_said, right_as_said, 0)[0].after
+        assert error.value == pytest.approx(0)
+        assert error.low is not None
+        assert error.high is not None
+        assert error.low <= (error.value or 0) < 0.02 < error.high < 0.1
+
     def test_labels_of_one_group_make_an_interval_no_narrower(self) -> None:
         p, truth = drawn(100)
         alone = said(p, truth)

@@ -21,6 +21,7 @@ CREATE TABLE calibrations (             -- how likely an explainer's labels are 
     n_right INTEGER NOT NULL,
     figures TEXT NOT NULL,              -- JSON: what it is worth, out of fold, beside the stated confidence
     created TEXT NOT NULL,
+    title TEXT GENERATED ALWAYS AS (explainer || ', ' || n || ' labels, ' || substr(created, 1, 10)) VIRTUAL,
     UNIQUE (explainer, created)
 );
 
@@ -113,5 +114,6 @@ def calibrated_labels(db: Database, run_id: int, calibration_id: int) -> frozens
 
 
 def _calibration(row: dict[str, Any]) -> CalibrationRow:
+    del row["title"]  # for whoever browses the file
     texts = {name: json.loads(row[name]) for name in ("fingerprints", "map", "figures")}
     return CalibrationRow(calibration_id=row.pop("id"), **row | texts)

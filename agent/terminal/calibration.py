@@ -109,8 +109,8 @@ def closing(explainer: str, n_given: int, n_labels: int, n_runs: int, n_fitted: 
     return Text(
         printable(
             f"From now on labels of {explainer} come with the probability that they are right: {n_given:,} of the "
-            f"{n_labels:,} labels in {runs} of this log{lacking}. It was fitted on {n_fitted:,} labels; of labels "
-            "unlike those it is a guess."
+            f"{n_labels:,} labels in {runs} of this log{lacking}. It was fitted on {n_fitted:,} labels; of others, "
+            "as far as they are unlike those, it is a guess."
         )
     )
 

@@ -178,7 +178,7 @@ def _parts(split: Sequence[int], fold: int) -> tuple[list[int], list[int]]:
 
 
 def _least(table: Table) -> float:
-    """Distance of a probability from 0 and 1 at least (P.-S. Laplace): n labels alike do not make the next one sure."""
+    """How far a probability stays from 0 and 1, by P.-S. Laplace's rule: n labels alike make no other one sure."""
     return 1 / (len(table) + 2)
 
 

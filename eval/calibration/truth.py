@@ -45,7 +45,7 @@ class Truth:
         if self.name == REVIEWS:
             return "reviews"
         bound = "above another feature's label" if self.least is None else f"of at least {self.least:g}"
-        return f"{self.name} {bound} on held-out texts"
+        return f"{self.name} {bound}"
 
 
 def judged(log: RunLog, runs: Sequence[RunSummary], truth: Truth) -> list[Judged]:
