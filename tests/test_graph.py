@@ -87,6 +87,7 @@ def test_a_feature_number_of_any_version_agrees_with_its_id(tmp_path: Path, numb
     [
         {"feature": pair(12, 345) + 1},
         {"feature": 345 + 12 * 500},
+        {"feature": 345 + 12},
         {"feature": "345"},
         {"feature": True},
         {"layer": "11"},

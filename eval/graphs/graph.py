@@ -168,7 +168,7 @@ def _means(number: object, layer: int, index: int) -> bool:
 
 
 def _is_power_of_ten(number: float) -> bool:
-    return number >= 1 and number in (10**digits for digits in range(16))
+    return number in (10**digits for digits in range(1, 16))
 
 
 def _whole(value: object) -> int | None:
