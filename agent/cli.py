@@ -229,6 +229,7 @@ def score(
 
 
 @interpret.command()
+@click.argument("pair", metavar="[FEATURE FEATURE]", type=int, nargs=-1)
 @click.option("--features", metavar="SPEC", help="0-500 (inclusive), 7, 1,5,9-12, all, random:50, @FILE.")
 @click.option("--runs", metavar="N,M", help="Instead, the scores of two scored runs, feature by feature.")
 @click.option("--yes", is_flag=True, help="Make however many trees and lists the grid asks for.")
@@ -237,6 +238,7 @@ def score(
 @_JSON
 @compare_options
 def compare(
+    pair: tuple[int, ...],
     features: str | None,
     runs: str | None,
     yes: bool,
@@ -253,6 +255,13 @@ def compare(
     from agent.commands.compare_output import Output
     from agent.commands.compare_runs import compare_runs
 
+    if pair:
+        from agent.commands.compare_features import compare_features
+
+        if len(set(pair)) != 2 or len(pair) != 2:
+            raise click.UsageError("Two features are shown side by side: interpret compare 121 5077.")
+        refuse_all_but(("pair",), "is about settings or runs, and two features are shown as the log has them.")
+        return compare_features(resolve({"log": options["log"]}, settings_file).log, pair)
     if (features is None) == (runs is None):
         raise click.UsageError("Give either --features, to compare settings, or --runs, to compare two scored runs.")
     with_labels = options["llm"] is not None
