@@ -147,6 +147,8 @@ class FakeProbes:
     tokens: Sequence[str] = (" dog", " puppy", " hound")
     faulty: frozenset[int] = frozenset()
     """Features whose vector cannot be made."""
+    unclear: frozenset[int] = frozenset()
+    """Features whose lists hardly differ from those of random directions."""
     batches: list[list[ProbeRequest]] = field(default_factory=list)
     threads: set[int] = field(default_factory=set)
 
@@ -161,7 +163,8 @@ class FakeProbes:
             raise FeatureError(f"Feature {feature} is all zeros.")
         if request.kind == "tokens":
             if settings.vector.is_vocabulary:
-                return replace(vocabulary_list(*self.tokens), feature=feature, settings=settings)
+                p_value = 0.1 if feature in self.unclear else 0.01
+                return replace(vocabulary_list(*self.tokens, p_value=p_value), feature=feature, settings=settings)
             return TokenList(feature, settings, scored(*self.tokens))
         if request.kind == "projection":
             return Projection(feature, settings, scored(" bark"), scored(" meow"))

@@ -45,7 +45,7 @@ class TestDemo:
         ran = interpret("examples", *OPTIONS, *DEMO)
         assert ran.status == 0, ran.err
         heads = [line.split()[0] for line in ran.out.splitlines() if line and not line.startswith(" ")]
-        assert heads[:7] == ["subject", "features", "corpus", "log", "self-check", "read", "features"]
+        assert heads[:8] == ["loading", "subject", "features", "corpus", "log", "self-check", "read", "features"]
         assert "too few to tell" not in ran.out
         assert re.search(r"explained variance 0\.\d{3}, [\d,]+ tokens", said(ran.out))
         assert "6,000 tokens of" in ran.out
@@ -347,7 +347,7 @@ class TestScoreRefuses:
         [
             (["9"], "has no run 9"),
             (["--scorers", "detektion"], "There is no scorer 'detektion'; did you mean detection?"),
-            (["--scorers", "embedding,"], "There is no scorer ''"),
+            (["--scorers", "embedding,"], "has an empty name between its commas"),
             (["--scorers", "detection"], "Scorer detection needs a language model to ask, which offline is not"),
             (["--scorers", "clarity"], "Scorer clarity needs a language model"),
             (["--negatives", "easy"], "negatives"),

@@ -44,7 +44,7 @@ def run(log: RunLog, features: range, explainer: Explainer | None = None, new: b
 
 
 def test_every_feature_ends_with_a_label_or_a_reason(log: RunLog, probes: FakeProbes) -> None:
-    probes.faulty = frozenset({5})
+    probes.faulty, probes.unclear = frozenset({5}), frozenset({3})
     probes.definitions = {3: dict.fromkeys(("vocabulary", "encoder", "decoder", "blend:0.5"), GENERIC)}
     report = run(log, range(10))
     assert report.outcomes == {"labelled": 8, "abstained": 1, "failed": 1}
