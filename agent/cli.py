@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 import click
 
 from agent.click_types import DEBUG, Commands
-from agent.config import resolve
+from agent.config import RunConfig, resolve
 from agent.evidence.printable import printable
 from agent.label_options import STATUSES, label_options
 from agent.options import (
@@ -43,7 +43,17 @@ _FEATURES = click.option(
 )
 _OF_RUNS = ("runs", "plot", "as_json", "scorers", "seed")
 """What of the options of `interpret compare` is about `--runs`."""
-_OF_LABELS = ("scorers", "texts", "base_url", "concurrency", "budget_usd", "budget_tokens", "answer_tokens", "effort")
+_OF_LABELS = (
+    "scorers",
+    "texts",
+    "base_url",
+    "concurrency",
+    "budget_usd",
+    "budget_tokens",
+    "answer_tokens",
+    "effort",
+    "cache",
+)
 """What of them is about labels."""
 _RANK = click.option(
     "--rank",
@@ -97,7 +107,7 @@ def run(features: str, new: bool, dry_run: bool, settings_file: Path | None, **o
     """Label features; the same command resumes a run that was cut off."""
     from agent.commands.run import label_features
 
-    return label_features(resolve(by_key(options), settings_file), features, new, dry_run)
+    return label_features(_batched(resolve(by_key(options), settings_file)), features, new, dry_run)
 
 
 @interpret.command()
@@ -212,7 +222,7 @@ def score(
     """Measure the labels of RUN, or of the latest run, on held-out texts and beside controls."""
     from agent.commands.score import score_labels
 
-    return score_labels(resolve(by_key(options), settings_file), run_id, features, corpus_id, plot, dry_run)
+    return score_labels(_batched(resolve(by_key(options), settings_file)), run_id, features, corpus_id, plot, dry_run)
 
 
 @interpret.command()
@@ -410,6 +420,13 @@ def _unforeseen(error: Exception) -> str:
         f"something went wrong that has no sentence of its own ({type(error).__name__}: {brief(error)}); "
         "the same command with --debug tells where, please report it."
     )
+
+
+def _batched(config: RunConfig) -> RunConfig:
+    """`config`, refused where an option is about batches and there are none."""
+    if not config.batch:
+        refuse(("batch_size", "wait"), "is about --batch; add that, or leave this out.")
+    return config
 
 
 def _fail(message: str, status: int) -> NoReturn:

@@ -96,7 +96,9 @@ def _opening(log: RunLog, work: Work) -> Iterator[tuple[str, str]]:
 
 
 def _explainer(config: RunConfig) -> Explainer:
-    explainer = make_explainer(config.llm, config.base_url or "", config.answer_tokens, config.effort)
+    explainer = make_explainer(
+        config.llm, config.base_url or "", config.answer_tokens, config.effort, batch=config.batch
+    )
     explainer.check()
     return explainer
 

@@ -13,12 +13,13 @@ from rich.text import Text
 from agent.calls.admission import Admission
 from agent.commands.base_prompt import find_prompts, prompt_lines
 from agent.commands.doctor import keys_seen, subject_words
-from agent.commands.estimate import budget_words, check_budget, estimate
+from agent.commands.estimate import batch_words, budget_words, check_budget, estimate
 from agent.commands.exit_status import GOES_ON, Interrupted, exit_status, finishing
 from agent.commands.recommended import taken_up
 from agent.commands.shown_texts import maxima_of, shown_texts
 from agent.commands.token_pass import read_tokens
 from agent.config import RunConfig
+from agent.evidence.printable import printable
 from agent.llm import EXPLAINERS, make_explainer
 from agent.llm.base import Explainer
 from agent.loop import system_prompt
@@ -64,6 +65,10 @@ class RunScreen:
         """One more feature."""
         self._tell(outcome)
 
+    def tell(self, sentence: str) -> None:
+        """What became of a batch."""
+        self._console.print(Text(printable(sentence)))
+
     def stopping(self, reason: InterpretError) -> None:
         """What is in flight will be finished."""
         self._console.print(finishing(reason))
@@ -81,7 +86,9 @@ def label_features(config: RunConfig, spec: str, new: bool, dry: bool = False) -
     `dry` stops after the opening lines: nothing is probed, asked or logged.
     """
     screen = console()
-    explainer = make_explainer(config.llm, config.base_url or "", config.answer_tokens, config.effort)
+    explainer = make_explainer(
+        config.llm, config.base_url or "", config.answer_tokens, config.effort, batch=config.batch
+    )
     note = explainer.check()
     with ExitStack() as stack:
         log = None if dry and not config.log.exists() else stack.enter_context(RunLog.open(config.log))
@@ -135,7 +142,9 @@ def _run(
     read_tokens(screen, subject, config.weights_plan)
     with RunScreen(screen, features) as watch:
         try:
-            run = run_features(config, subject, explainer, log, features, new, watch, material=material, maxima=maxima)
+            run = run_features(
+                config, subject, explainer, log, features, new, watch, material=material, maxima=maxima, tell=watch.tell
+            )
             report = asyncio.run(run)
         except KeyboardInterrupt:  # where the event loop handles no signals
             raise Interrupted(GOES_ON) from None
@@ -162,7 +171,7 @@ def _expected_lines(
         system = system_prompt(planner, material is not None)
         questions = 1 + TRYOUT_QUESTIONS * config.feedback
         expected = estimate(explainer, system, n_features, config.rounds, questions)
-        yield "expected", f"{expected}{budget_words(config)}"
+        yield "expected", f"{expected}{batch_words(config)}{budget_words(config)}"
 
 
 def _explainer_words(explainer: Explainer) -> str:

@@ -6,7 +6,9 @@ from typing import Any
 
 import anthropic
 
+from agent.llm.anthropic_batches import AnthropicBatches
 from agent.llm.base import Fault, Form, Request, Usage
+from agent.llm.batching import Batching
 from agent.llm.bodies import at, items_at, printable, text_at, tokens_at
 from agent.llm.faults import Failure
 from agent.llm.hosted import CHECK_S, Hosted, Reading, worded
@@ -33,25 +35,37 @@ class Anthropic(Hosted):
         if client is not None:
             await client.close()
 
+    def batching(self) -> Batching:
+        """By its Message Batches."""
+        return AnthropicBatches(self.open_client, self.parameters, self.sdk_error)
+
     def _opened(self, request: Request, form: Form) -> AbstractAsyncContextManager[Response]:
+        return self.open_client().messages.with_streaming_response.create(**self.parameters(request, form))
+
+    def open_client(self) -> anthropic.AsyncAnthropic:
+        """The SDK's client, made when it is first needed."""
         if self._client is None:
             http = anthropic.DefaultAsyncHttpxClient(limits=LIMITS, follow_redirects=False)
             self._client = anthropic.AsyncAnthropic(
                 **self._access(), max_retries=0, timeout=timeout(self.timeout_s), http_client=http
             )
+        return self._client
+
+    def parameters(self, request: Request, form: Form) -> dict[str, Any]:
+        """What the messages API is asked."""
         output: Any = {}
         if form is Form.SCHEMA:
             output["format"] = {"type": "json_schema", "schema": self._schema(request.schema)}
         if self.effort is not None:
             output["effort"] = self.effort
         system, prompt = worded(request, form)
-        return self._client.messages.with_streaming_response.create(
-            model=self.model,
-            max_tokens=self.answer_tokens,
-            system=[{"type": "text", "text": system, "cache_control": {"type": "ephemeral"}}],
-            messages=[{"role": "user", "content": prompt}],
-            output_config=output or anthropic.omit,
-        )
+        asked = {
+            "model": self.model,
+            "max_tokens": self.answer_tokens,
+            "system": [{"type": "text", "text": system, "cache_control": {"type": "ephemeral"}}],
+            "messages": [{"role": "user", "content": prompt}],
+        }
+        return asked | ({"output_config": output} if output else {})
 
     def _schema(self, schema: type[Value]) -> dict[str, Any]:
         return _strict(schema)

@@ -8,9 +8,11 @@ from urllib.parse import urlsplit
 import openai
 
 from agent.llm.base import Fault, Form, Request, Usage
+from agent.llm.batching import Batching
 from agent.llm.bodies import at, printable, text_at, tokens_at
 from agent.llm.faults import Failure
 from agent.llm.hosted import CHECK_S, Hosted, Reading, worded
+from agent.llm.openai_batches import OpenAIBatches
 from agent.llm.wire import LIMITS, RawResponse, Response, timeout
 from probes.settings import Value
 
@@ -36,26 +38,37 @@ class OpenAI(Hosted):
         if client is not None:
             await client.close()
 
+    def batching(self) -> Batching:
+        """By its Batch API."""
+        return OpenAIBatches(self.open_client, self.parameters, self.sdk_error)
+
     def _opened(self, request: Request, form: Form) -> AbstractAsyncContextManager[Response]:
+        asked = self.parameters(request, form)
+        # beside the SDK's own parameters, which it walks field by field at each call: a sixth of a call's work
+        beside = {"response_format": asked.pop("response_format")} if form is Form.SCHEMA else None
+        return self.open_client().chat.completions.with_streaming_response.create(**asked, extra_body=beside)
+
+    def open_client(self) -> openai.AsyncOpenAI:
+        """The SDK's client, made when it is first needed."""
         if self._client is None:
             http = openai.DefaultAsyncHttpxClient(limits=LIMITS, follow_redirects=False)
             self._client = openai.AsyncOpenAI(
                 **self._access(), max_retries=0, timeout=timeout(self.timeout_s), http_client=http
             )
+        return self._client
+
+    def parameters(self, request: Request, form: Form) -> dict[str, Any]:
+        """What chat completions are asked."""
         system, prompt = worded(request, form)
-        return self._client.chat.completions.with_streaming_response.create(
-            model=self.model,
-            messages=[{"role": "system", "content": system}, {"role": "user", "content": prompt}],
-            **self._options(request, form),
-        )
+        messages = [{"role": "system", "content": system}, {"role": "user", "content": prompt}]
+        return {"model": self.model, "messages": messages, **self._options(request, form)}
 
     def _options(self, request: Request, form: Form) -> dict[str, Any]:
         """What differs by form and by server: others than OpenAI's know neither its cache nor its newer names."""
         options: dict[str, Any] = {}
         if form is Form.SCHEMA:
             schema = {"name": request.schema.__name__, "strict": True, "schema": self._schema(request.schema)}
-            # beside the SDK's own parameters, which it walks field by field at each call: a sixth of a call's work
-            options["extra_body"] = {"response_format": {"type": "json_schema", "json_schema": schema}}
+            options["response_format"] = {"type": "json_schema", "json_schema": schema}
         elif form is Form.JSON:
             options["response_format"] = {"type": "json_object"}
         if self.effort is not None:

@@ -7,7 +7,7 @@ classes, but wrap the same HTTP library, so that what happened is read from that
 import asyncio
 import base64
 import json
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -24,6 +24,8 @@ MOST_BYTES = 4_000_000
 """No more of a response is read."""
 LIMITS = httpx2.Limits(max_connections=1000, max_keepalive_connections=1000)
 CONNECT_S = 10.0
+WIRE_FAULTS = (httpx2.HTTPError, httpx2.InvalidURL, httpx2.StreamError, TimeoutError)
+"""What the HTTP library raises, beside the errors of an SDK."""
 _LEAST_CHARS = 8
 """Shorter credentials stand in ordinary text too often to be looked for."""
 
@@ -80,12 +82,23 @@ async def received(
                 if len(body) > MOST_BYTES:
                     failure = Failure(Fault.UNUSABLE, f"the answer is longer than {MOST_BYTES:,} bytes")
                     break
-    except (sdk_error, httpx2.HTTPError, httpx2.InvalidURL, httpx2.StreamError, TimeoutError) as error:
+    except (sdk_error, *WIRE_FAULTS) as error:
         refused = _refused(error, form)
         if refused is not None:
             return refused
         failure = from_exception(error, timeout_s)
     return Reply(body.decode("utf-8", "replace"), headers, failure, status)
+
+
+async def heard(
+    asked: Awaitable[RawResponse], timeout_s: float, sdk_error: type[Exception], form: Form = Form.TEXT
+) -> Reply:
+    """What comes back of a short request that is sent by awaiting `asked`."""
+    try:
+        response = (await asked).http_response
+    except (sdk_error, *WIRE_FAULTS) as error:
+        return reply_of(error, timeout_s, form)
+    return Reply(response.text, response.headers, status=response.status_code)
 
 
 def looked_up(ask: Callable[[], RawResponse], timeout_s: float, sdk_error: type[Exception]) -> Reply:
@@ -95,6 +108,11 @@ def looked_up(ask: Callable[[], RawResponse], timeout_s: float, sdk_error: type[
     except (sdk_error, httpx2.HTTPError, httpx2.InvalidURL) as error:
         return _refused(error, Form.TEXT) or Reply(failure=from_exception(error, timeout_s))
     return Reply(response.text, response.headers, status=response.status_code)
+
+
+def reply_of(error: Exception, timeout_s: float, form: Form = Form.TEXT) -> Reply:
+    """What came in the place of a whole response."""
+    return _refused(error, form) or Reply(failure=from_exception(error, timeout_s))
 
 
 def _refused(error: Exception, form: Form) -> Reply | None:

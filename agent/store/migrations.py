@@ -5,8 +5,10 @@ Knows nothing of how rows are made. Texts are written through `escape`; times ar
 
 from sqlite_utils import Database, Migrations
 
+from agent.store.batches import BATCHES_TABLE
 from agent.store.classes import CLASSES_TABLE
 from agent.store.datasette import TITLES_AND_VIEWS
+from agent.store.identical import QUESTIONS_COLUMNS
 
 _TABLES = """
 CREATE TABLE runs (
@@ -410,6 +412,14 @@ def _classes(db: Database) -> None:
     db.executescript(CLASSES_TABLE)
 
 
+def _batches(db: Database) -> None:
+    db.executescript(BATCHES_TABLE)
+
+
+def _questions(db: Database) -> None:
+    db.executescript(QUESTIONS_COLUMNS)
+
+
 _STEPS = {
     "0001_first_tables": _first_tables,
     "0002_hosted_calls": _hosted_calls,
@@ -420,6 +430,8 @@ _STEPS = {
     "0007_search_of_reviews": _search_of_reviews,
     "0008_scorings_without_a_corpus": _scorings_without_a_corpus,
     "0008_classes": _classes,
+    "0009_batches": _batches,
+    "0009_questions": _questions,
 }
 
 NAMES = frozenset(_STEPS)
