@@ -35,7 +35,8 @@ CREATE INDEX calls_batch ON calls (batch_id) WHERE batch_id IS NOT NULL;
 """A migration's text: it stays as it is."""
 
 _BATCHES = """
-    SELECT id AS batch_id, run_id, scoring_id, token, provider, at_provider AS provider_id, status, n_calls, created, ended, note,
+    SELECT id AS batch_id, run_id, scoring_id, token, provider, at_provider AS provider_id, status, n_calls, created,
+        ended, note,
         (SELECT count(*) FROM calls WHERE calls.batch_id = batches.id AND answer IS NOT NULL) AS n_answered,
         (SELECT sum(cost_usd) FROM calls WHERE calls.batch_id = batches.id) AS cost_usd
     FROM batches
