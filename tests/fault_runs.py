@@ -109,10 +109,10 @@ def work(case: Case, provider: str, path: Path) -> Worked:
         if case.leaves_after is not None:
             port = int(server.url.rpartition(":")[2])
             server = stack.enter_context(LeavingServer(labelling, port=port))
-        return Worked(struck, _visit(server, Desk(labelling), provider, path), _replayed(path))
+        return Worked(struck, _visit(server, Desk(labelling), provider, path), replayed(path))
 
 
-def _replayed(path: Path) -> list[Verdict]:
+def replayed(path: Path) -> list[Verdict]:
     with RunLog.open(path, read_only=True) as log:
         (run,) = log.runs()
         return [feature.verdict for feature in asyncio.run(replay(log, run))]

@@ -226,8 +226,8 @@ class Follower:
         try:
             async for line in results_of(self.batching, batch):
                 return _call_id(line, row) is not None
-        except BrokenResultsError as error:
-            return False if error.status in _GONE else None
+        except BrokenResultsError:
+            return None
         return False
 
     async def _read(

@@ -214,7 +214,7 @@ class Gathering:
 
     def _regrow(self) -> None:
         """After a batch that was taken: larger ones, and several at a time once they are as large as they were."""
-        self._most = min(2 * self._most, self._largest)
+        self._most = min(self._most + max(1, self._most // 4), self._largest)
         self._crowded &= self._most < self._largest
         self._wait_s = self._follower.pace.first_look_s
 
