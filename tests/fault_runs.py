@@ -112,10 +112,10 @@ def work(case: Case, provider: str, path: Path) -> Worked:
         return Worked(struck, _visit(server, Desk(labelling), provider, path), replayed(path))
 
 
-def replayed(path: Path) -> list[Verdict]:
+def replayed(path: Path, run_id: int = 1) -> list[Verdict]:
+    """How each label of a run comes out of its log."""
     with RunLog.open(path, read_only=True) as log:
-        (run,) = log.runs()
-        return [feature.verdict for feature in asyncio.run(replay(log, run))]
+        return [feature.verdict for feature in asyncio.run(replay(log, log.run(run_id)))]
 
 
 def _visit(server: LLMServer, desk: Desk, provider: str, path: Path, timeout_s: float = 60.0) -> Visit:

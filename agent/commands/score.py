@@ -105,7 +105,8 @@ def score_labels(
         screen.print(facts(_opening(scoring, corpus, explainer, note, rows, config)))
         if dry:
             return 0
-        log.hold_scoring(scoring_id)
+        if config.batch or log.open_batches(run.run_id, scoring_id):
+            log.hold_scoring(scoring_id)  # of two processes, one would ask for what the other's batch will bring
         _measure(screen, scoring, explainer, rows, batches)
         _print(screen, log, scoring_id, rows, settings.scorers or (), config.seed)
         if plot is not None:
