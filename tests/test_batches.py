@@ -1,14 +1,20 @@
 """Questions in batches: half price, nothing lost and nothing paid twice, whatever goes wrong at the provider."""
 
+import json
+import os
+import signal
 import sqlite3
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
-from agent.errors import BatchWaitError, ExplainerError
+from agent.errors import BatchWaitError, ExplainerError, InterruptError
+from agent.llm.anthropic_batches import AnthropicBatches
 from agent.llm.base import Fault, Form, Usage
+from agent.llm.batching import BatchLimits
 from agent.llm.models import DEFAULTS
+from agent.llm.openai_batches import OpenAIBatches
 from agent.llm.prices import cost_usd
 from tests.batch_runs import FEATURES, QUESTIONS, Ran, run_in_batches
 from tests.batch_server import BatchFaults, BatchServer
@@ -192,6 +198,47 @@ def test_batches_hold_no_more_than_was_asked_for(provider: str, path: Path) -> N
     with BatchServer() as server:
         check_whole(server, run_in_batches(server, provider, path, batch_size=2), provider)
         assert max(len(made.requests) for made in server.batches) == 2
+
+
+@both
+def test_batches_hold_no_more_bytes_than_their_provider_takes(
+    provider: str, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batching = {"anthropic": AnthropicBatches, "openai": OpenAIBatches}[provider]
+    with BatchServer() as server:
+        run_in_batches(server, provider, path.with_name("whole.db"))
+        sizes = [len(json.dumps(line)) for line in server.batches[0].requests]
+    monkeypatch.setattr(batching, "limits", BatchLimits(requests=100, bytes=2 * max(sizes) + 100))
+    with BatchServer() as server:
+        check_whole(server, run_in_batches(server, provider, path), provider)
+        assert max(len(made.requests) for made in server.batches) == 2
+
+
+@both
+def test_ctrl_c_leaves_at_once_and_the_same_command_goes_on(provider: str, path: Path) -> None:
+    def press(event: str) -> None:
+        if event == "looked" and server.batches[0].seen == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with BatchServer(BatchFaults(looks=1000)) as server:
+        server.on_event = press
+        stopped = run_in_batches(server, provider, path)
+        assert isinstance(stopped.report.stopped, InterruptError)
+        assert server.batches[0].seen < 20
+        server.faults.looks = 2
+        server.on_event = lambda _: None
+        check_whole(server, run_in_batches(server, provider, path), provider)
+
+
+@both
+def test_ctrl_c_leaves_a_batch_that_is_taken_up_too(provider: str, path: Path) -> None:
+    with BatchServer(BatchFaults(looks=1000)) as server:
+        run_in_batches(server, provider, path, wait=0)
+        server.on_event = lambda _: os.kill(os.getpid(), signal.SIGINT) if server.batches[0].seen == 4 else None
+        assert isinstance(run_in_batches(server, provider, path).report.stopped, InterruptError)
+        server.faults.looks = 2
+        server.on_event = lambda _: None
+        check_whole(server, run_in_batches(server, provider, path), provider)
 
 
 @both

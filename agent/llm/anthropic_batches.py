@@ -75,7 +75,6 @@ class AnthropicBatches:
             ended=text_at(body, "processing_status") == "ended",
             results=("results",) if text_at(body, "results_url") else (),
             n_requests=None if waiting is None else waiting + done,
-            n_done=done,
         )
 
     def opened(self, batch: Batch, place: str) -> AbstractAsyncContextManager[Response]:  # noqa: ARG002, there is one

@@ -54,8 +54,6 @@ class Batch:
     results: Sequence[str] = ()
     """Where they are."""
     n_requests: int | None = None
-    n_done: int | None = None
-    """As told, which may be 0 until the end."""
     token: str | None = None
     """Ours, where the provider keeps it with the batch."""
     refusal: Failure | None = None

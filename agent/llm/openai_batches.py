@@ -75,8 +75,7 @@ class OpenAIBatches:
 
     def read(self, body: Mapping[str, Any]) -> Batch:
         """One that failed was refused when it was validated, after it had been made."""
-        status, counts = text_at(body, "status"), at(body, "request_counts")
-        done = (tokens_at(counts, "completed") or 0) + (tokens_at(counts, "failed") or 0)
+        status = text_at(body, "status")
         files = tuple(file for file in (text_at(body, "output_file_id"), text_at(body, "error_file_id")) if file)
         errors = items_at(body, "errors", "data") if status == "failed" else []
         lines = {line - 1: _refusal(error) for error in errors if (line := tokens_at(error, "line"))}
@@ -84,8 +83,7 @@ class OpenAIBatches:
             provider_id=text_at(body, "id"),
             ended=status in _ENDED,
             results=files,
-            n_requests=tokens_at(counts, "total"),
-            n_done=done,
+            n_requests=tokens_at(body, "request_counts", "total"),
             token=text_at(body, "metadata", _MARK),  # empty: somebody else's
             refusal=_refusal(errors[0] if errors else None) if status == "failed" else None,
             refused_lines=lines,

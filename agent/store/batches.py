@@ -41,7 +41,7 @@ _BATCHES = """
         (SELECT sum(cost_usd) FROM calls WHERE calls.batch_id = batches.id) AS cost_usd
     FROM batches
 """
-_WAITING = "the run was stopped while this was in a batch; the same command takes it up"
+_WAITING = "in a batch whose answers are not in the log yet"
 
 
 @dataclass(frozen=True)
