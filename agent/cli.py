@@ -1,7 +1,8 @@
 """The command line: one function per command, errors turned into one sentence and an exit status.
 
-Exit status: 0 done, 1 some features failed, 2 bad usage or input, 130 interrupted. What needs torch is imported inside
-the commands that need it, so that `--help` and `log` answer at once.
+Exit status: 0 done, 1 some features failed or are left (a budget, batches on their way), 2 bad usage or input,
+130 interrupted. What needs torch is imported inside the commands that need it, so that `--help` and `log` answer at
+once.
 """
 
 import sys

@@ -254,6 +254,14 @@ def test_a_budget_counts_what_is_on_its_way_at_half_price(provider: str, path: P
 
 
 @both
+def test_what_a_batch_has_cost_makes_room_in_the_budget_when_it_is_taken_up(provider: str, path: Path) -> None:
+    with BatchServer() as server:
+        first = run_in_batches(server, provider, path, wait=0)
+        bound = max(call.reserved_usd or 0.0 for call in first.calls)
+        check_whole(server, run_in_batches(server, provider, path, budget_usd=7 * bound), provider)
+
+
+@both
 def test_a_batch_that_its_provider_does_not_know_stops_the_run_until_its_results_are_gone(
     provider: str, path: Path
 ) -> None:
