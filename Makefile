@@ -1,4 +1,4 @@
-# What a user needs: make demo, make real. What a contributor needs: make test, make lint, make bench, make docs.
+# What a user needs: make demo, make real. What a contributor needs: make test, make lint, make bench, make docs, make site.
 # Everything happens in .venv, which is made when it is missing or when the requirements have changed.
 
 PYTHON ?= python3
@@ -6,7 +6,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 REAL := .venv/.real
 
-.PHONY: demo real test lint bench docs install clean
+.PHONY: demo real test lint bench docs site install clean
 
 demo: $(INSTALLED)
 	$(BIN)/interpret --features 0-500 --cutoff 0.001 --log demo.db
@@ -31,6 +31,11 @@ bench: $(INSTALLED)
 docs: $(INSTALLED)
 	$(BIN)/cog -r docs/reference.md
 
+site: $(INSTALLED)
+	$(PYTHON) -m venv .venv-site
+	.venv-site/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt zensical
+	.venv-site/bin/zensical build --strict
+
 install: $(REAL)
 
 $(INSTALLED): pyproject.toml constraints.txt
@@ -48,4 +53,4 @@ $(REAL): $(INSTALLED)
 	@touch $@
 
 clean:
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf .venv .venv-site site .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -6,14 +6,15 @@ once.
 """
 
 import sys
-import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
 import click
 
-from agent.click_types import DEBUG, Commands
+from agent.click_types import DEBUG, ROW_ID, Commands, Real, Whole
+from agent.commands.opening import begin
+from agent.commands.outputs import check_outputs
 from agent.config import RunConfig, resolve
 from agent.evidence.printable import printable
 from agent.label_options import STATUSES, label_options
@@ -33,15 +34,22 @@ from agent.options import (
     token_options,
     tree_options,
 )
-from agent.secrets import blank_output
+from agent.secrets import blank_output, without_secrets
+from agent.streams import Outlet, is_reader_gone, outlive
 from probes.doors import brief
 from probes.errors import InterpretError, SettingsError
 from probes.evidence import RANKS, Rank
 
+_LONGEST = 4000
+"""Characters of an error's message."""
+_PIPE_CLOSED = 141
+"""128 + SIGPIPE."""
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 _FEATURES = click.option(
     "--features", required=True, metavar="SPEC", help="0-500 (inclusive), 7, 1,5,9-12, all, random:50, @FILE."
 )
+_OF_FIT = ("labels", "path", "least_score", "wording", "learn", "steps", "hold_out")
+"""What of the options of `interpret fit` is not a setting."""
 _OF_RUNS = ("runs", "plot", "as_json", "scorers", "seed")
 """What of the options of `interpret compare` is about `--runs`."""
 _OF_LABELS = (
@@ -53,6 +61,7 @@ _OF_LABELS = (
     "budget_tokens",
     "answer_tokens",
     "effort",
+    "timeout",
     "cache",
 )
 """What of them is about labels."""
@@ -68,24 +77,43 @@ _RANK = click.option(
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Runs one command and exits; `arguments` are those of the process unless given."""
     blank_output()
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):  # a terminal that cannot show a bar or a token gets its escape
-            stream.reconfigure(errors="backslashreplace")
+    outlets = outlive()
+    status = _status(arguments)
+    sys.exit(status if outlets is None else _status_told(status, outlets[0]))
+
+
+def _status(arguments: Sequence[str] | None) -> int:
+    """Runs one command; its exit status. Whatever it raises becomes one sentence."""
     state = {"debug": False}
     try:
         status = interpret.main(args=arguments, prog_name="interpret", standalone_mode=False, obj=state)
     except click.exceptions.NoArgsIsHelpError as error:
         print(error.format_message())
-        sys.exit(0)
+        return 0
     except click.ClickException as error:
-        _fail(error.format_message(), error.exit_code)
+        return _told(error.format_message(), error.exit_code)
     except (click.Abort, KeyboardInterrupt):
-        _fail("Interrupted.", 130)
-    except Exception as error:
+        return _told("Interrupted.", 130)
+    except (SystemExit, GeneratorExit):
+        raise
+    except BaseException as error:  # wide, since panics of libraries written in Rust are no Exception
         if state["debug"]:
-            traceback.print_exc()
-        _fail(str(error) if isinstance(error, InterpretError) else _unforeseen(error), 2)
-    sys.exit(status or 0)
+            sys.excepthook(type(error), error, error.__traceback__)  # which blanks secrets
+        return _told(str(error) if isinstance(error, InterpretError) else _unforeseen(error), 2)
+    return status or 0
+
+
+def _status_told(status: int, output: Outlet) -> int:
+    """The exit status after all is written, or could not be: 2 with a sentence, unless the command has failed anyway.
+
+    Where the reader of a pipe has gone, as `head` does, it is what the shell gives for that, and nothing is said.
+    """
+    sys.stdout.flush()
+    if output.failure is None:
+        return status
+    if is_reader_gone(output.failure):
+        return status or _PIPE_CLOSED
+    return _told(f"What was to be printed could not be written: {brief(output.failure)}.", status or 2)
 
 
 @click.group(cls=Commands, params=[DEBUG], context_settings={"help_option_names": ["-h", "--help"]})
@@ -106,9 +134,12 @@ def interpret() -> None:
 @run_options
 def run(features: str, new: bool, dry_run: bool, settings_file: Path | None, **options: Any) -> int:
     """Label features; the same command resumes a run that was cut off."""
+    config = _batched(resolve(by_key(options), settings_file))
+    begin([config], features, writes_log=True, asks_explainer=True)
+
     from agent.commands.run import label_features
 
-    return label_features(_batched(resolve(by_key(options), settings_file)), features, new, dry_run)
+    return label_features(config, features, new, dry_run)
 
 
 @interpret.command()
@@ -117,7 +148,7 @@ def run(features: str, new: bool, dry_run: bool, settings_file: Path | None, **o
 @click.option("--svg", "svg_file", type=Path, metavar="FILE", help="Write a picture.")
 @click.option("--png", "png_file", type=Path, metavar="FILE", help="Write the picture as pixels.")
 @click.option("--dot", "as_dot", is_flag=True, help="Print the picture in graphviz's language.")
-@click.option("--trim", type=float, metavar="P", help="Draw what is at least this probable; else what ranks first.")
+@click.option("--trim", type=Real(), metavar="P", help="Draw what is at least this probable; else what ranks first.")
 @_RANK
 @tree_options
 def tree(
@@ -132,16 +163,19 @@ def tree(
     **options: Any,
 ) -> None:
     """Grow one feature's definition tree."""
-    from agent.commands.probe import TreeOutput, show_tree
-
     if as_json + as_dot + (svg_file is not None) + (png_file is not None) > 1:
         raise click.UsageError("--json, --svg, --png and --dot each print a tree in their own way; choose one.")
     if as_json:
         refuse(["trim"], "says what is drawn, and --json prints the whole tree; leave one of them out.")
     if trim is not None and not 0 <= trim <= 1:
         raise SettingsError(f"Setting trim={trim!r} is not usable: it is a probability, from 0 to 1.")
-    output = TreeOutput(as_json, as_dot, svg_file, png_file, trim, rank)
-    show_tree(resolve(by_key(options), settings_file), feature, output)
+    config = resolve(by_key(options), settings_file)
+    check_outputs(config, settings_file, svg_file, png_file)
+    begin([config], feature, apart=True)
+
+    from agent.commands.probe import TreeOutput, show_tree
+
+    show_tree(config, feature, TreeOutput(as_json, as_dot, svg_file, png_file, trim, rank))
 
 
 @interpret.command()
@@ -150,13 +184,16 @@ def tree(
 @token_options
 def tokens(feature: str, as_json: bool, settings_file: Path | None, **options: Any) -> None:
     """List the tokens that activate one feature, or those nearest to its vector."""
+    config = resolve(by_key(options), settings_file)
+    begin([config], feature, apart=True)
+
     from agent.commands.probe import show_tokens
 
-    show_tokens(resolve(by_key(options), settings_file), feature, as_json)
+    show_tokens(config, feature, as_json)
 
 
 @interpret.command()
-@click.argument("run_id", metavar="[RUN]", type=int, required=False)
+@click.argument("run_id", metavar="[RUN]", type=ROW_ID, required=False)
 @label_options
 @_JSON
 @log_options
@@ -174,8 +211,8 @@ def log(run_id: int | None, as_json: bool, settings_file: Path | None, log: Path
 
 
 @interpret.command()
-@click.argument("feature", type=int)
-@click.option("--run", "run_id", type=int, metavar="RUN", help="The run; the latest one unless given.")
+@click.argument("feature", type=Whole(0))
+@click.option("--run", "run_id", type=ROW_ID, metavar="RUN", help="The run; the latest one unless given.")
 @_RANK
 @log_options
 def show(feature: int, run_id: int | None, rank: Rank, settings_file: Path | None, **options: Any) -> None:
@@ -197,17 +234,20 @@ def show(feature: int, run_id: int | None, rank: Rank, settings_file: Path | Non
 @example_options
 def examples(features: str, imported: str | None, form: str | None, settings_file: Path | None, **options: Any) -> int:
     """Collect texts on which features fire, to score labels on and to show to explainers."""
-    from agent.commands.examples import gather_examples
-
     if imported is None:
         refuse(["form"], "is about the files of --import PATH; name them, or leave it out.")
-    return gather_examples(resolve(by_key(options), settings_file), features, imported, form)
+    config = resolve(by_key(options), settings_file)
+    begin([config], features, writes_log=True)
+
+    from agent.commands.examples import gather_examples
+
+    return gather_examples(config, features, imported, form)
 
 
 @interpret.command()
-@click.argument("run_id", metavar="[RUN]", type=int, required=False)
+@click.argument("run_id", metavar="[RUN]", type=ROW_ID, required=False)
 @click.option("--features", metavar="SPEC", help="Only these; all of the run's unless given.")
-@click.option("--examples", "corpus_id", type=int, metavar="N", help="Which texts; the run's own or the latest.")
+@click.option("--examples", "corpus_id", type=ROW_ID, metavar="N", help="Which texts; the run's own or the latest.")
 @click.option("--plot", type=Path, metavar="FILE", help="Write the scores as a picture, .png or .svg.")
 @click.option("--dry-run", is_flag=True, help="Say what scoring would ask and cost, and stop.")
 @score_options
@@ -221,9 +261,13 @@ def score(
     **options: Any,
 ) -> int:
     """Measure the labels of RUN, or of the latest run, on held-out texts and beside controls."""
+    config = _batched(resolve(by_key(options), settings_file))
+    check_outputs(config, settings_file, plot)
+    begin([config], features, writes_log=True, asks_explainer=True)
+
     from agent.commands.score import score_labels
 
-    return score_labels(_batched(resolve(by_key(options), settings_file)), run_id, features, corpus_id, plot, dry_run)
+    return score_labels(config, run_id, features, corpus_id, plot, dry_run)
 
 
 @interpret.command()
@@ -245,30 +289,36 @@ def compare(
     **options: Any,
 ) -> int:
     """Compare settings: under which of them do tree and token list fit a feature's texts better, and labels score?"""
-    from agent.commands.compare import Asked, compare_settings
     from agent.commands.compare_grid import grid_of, subjects_of
-    from agent.commands.compare_labels import compare_labels
-    from agent.commands.compare_output import Output
-    from agent.commands.compare_runs import compare_runs
 
     if (features is None) == (runs is None):
         raise click.UsageError("Give either --features, to compare settings, or --runs, to compare two scored runs.")
     with_labels = options["llm"] is not None
     grid, options = grid_of(options)
     configs = [resolve(by_key(one), settings_file) for one in subjects_of(options)]
-    output = Output(as_json, plot)
+    for config in configs:
+        check_outputs(config, settings_file, plot)
     if runs is not None:
         refuse_all_but(
             _OF_RUNS, "is about settings to probe, and --runs compares what is scored already; leave it out."
         )
-        return compare_runs(configs[0], runs, output)
+        from agent.commands.compare_output import Output
+        from agent.commands.compare_runs import compare_runs
+
+        return compare_runs(configs[0], runs, Output(as_json, plot))
     if with_labels:
         refuse(["as_json"], "prints what needs no labels; interpret compare --runs N,M --json prints the rest.")
     else:
         refuse((*_OF_LABELS, "rounds"), "is about labels of each setting; add --llm PROVIDER, or leave it out.")
     if plot is not None and len(configs) > 1:
         raise click.UsageError("--plot draws one subject; name one, what was compared already is in the log.")
-    status = compare_settings(configs, Asked(features or "", grid, yes, dry_run), output)
+    begin(configs, features, writes_log=True, asks_explainer=with_labels, apart=as_json)
+
+    from agent.commands.compare import Asked, compare_settings
+    from agent.commands.compare_labels import compare_labels
+    from agent.commands.compare_output import Output
+
+    status = compare_settings(configs, Asked(features or "", grid, yes, dry_run), Output(as_json, plot))
     for config in configs if with_labels else ():
         status |= compare_labels(config, features or "", grid, dry_run)
     return status
@@ -280,9 +330,13 @@ def compare(
 def taxonomy(features: str | None, settings_file: Path | None, **options: Any) -> int:
     """Sort the features that were compared: which probe captures them, and which settings work for which."""
     from agent.commands.compare_grid import subjects_of
+
+    configs = [resolve(by_key(one), settings_file) for one in subjects_of(options)]
+    begin(configs, features, writes_log=True)
+
     from agent.commands.taxonomy import classify
 
-    return classify([resolve(by_key(one), settings_file) for one in subjects_of(options)], features)
+    return classify(configs, features)
 
 
 @interpret.command()
@@ -298,21 +352,25 @@ def taxonomy(features: str | None, settings_file: Path | None, **options: Any) -
 )
 @click.option("--wording", metavar="TEXT", help="What the model is to write; what precedes {label} is given to it.")
 @click.option("--learn", type=click.Choice(("both", "scale", "bias")), default="both", help="Which numbers are fitted.")
-@click.option("--steps", type=int, default=300, show_default=True, metavar="N", help="Most steps.")
+@click.option("--steps", type=Whole(1), default=300, show_default=True, metavar="N", help="Most steps.")
 @click.option(
-    "--hold-out", type=float, default=0.2, show_default=True, metavar="SHARE", help="Of the labels, to judge it by."
+    "--hold-out", type=Real(), default=0.2, show_default=True, metavar="SHARE", help="Of the labels, to judge it by."
 )
 @fit_options
 def fit(settings_file: Path | None, **options: Any) -> None:
     """Fit an adapter to labels: the scale and bias with which features' vectors are read best; use it by --adapter."""
+    asked = {name: options.pop(name) for name in _OF_FIT}
+    config = resolve(by_key(options), settings_file)
+    check_outputs(config, settings_file, asked["path"])
+    begin([config])
+
     from agent.commands.fit import FitRequest, fit_adapter
 
-    asked = {name: options.pop(name) for name in FitRequest.__dataclass_fields__}
-    fit_adapter(resolve(by_key(options), settings_file), FitRequest(**asked))
+    fit_adapter(config, FitRequest(**asked))
 
 
 @interpret.command()
-@click.argument("run_id", metavar="RUN", type=int)
+@click.argument("run_id", metavar="RUN", type=ROW_ID)
 @log_options
 def replay(run_id: int, settings_file: Path | None, **options: Any) -> int:
     """Work a run out again from its logged answers, asking nothing, and compare the labels."""
@@ -322,7 +380,7 @@ def replay(run_id: int, settings_file: Path | None, **options: Any) -> int:
 
 
 @interpret.command()
-@click.argument("run_id", metavar="[RUN]", type=int, required=False)
+@click.argument("run_id", metavar="[RUN]", type=ROW_ID, required=False)
 @click.option("--to", "path", required=True, type=Path, metavar="FILE", help="Where; its ending says in which form.")
 @click.option("--format", "form", metavar="NAME", help="csv, jsonl, parquet, html or neuronpedia, whatever the ending.")
 @click.option("--status", type=click.Choice(STATUSES), help="Only features of this status.")
@@ -337,8 +395,11 @@ def export(
 ) -> None:
     """Write a run, or the latest one, for other tools: CSV, JSONL, Parquet, HTML or Neuronpedia's batches."""
     from agent.commands.export import Wanted, export_run
+    from eval.export import form_of
 
-    export_run(resolve({"log": log}, settings_file).log, run_id, path, form, Wanted(**wanted))
+    config = resolve({"log": log}, settings_file)
+    check_outputs(config, settings_file, path, folder=form_of(path, form) == "neuronpedia")
+    export_run(config.log, run_id, path, form, Wanted(**wanted))
 
 
 @interpret.command("import")
@@ -352,7 +413,7 @@ def import_(others: tuple[Path, ...], settings_file: Path | None, **options: Any
 
 
 @interpret.command()
-@click.option("--port", type=click.IntRange(0, 65535), default=0, metavar="N", help="Any free one unless given.")
+@click.option("--port", type=Whole(0, 65535), default=0, metavar="N", help="Any free one unless given.")
 @click.option("--host", default="127.0.0.1", metavar="H", help="Listen there; on this machine only unless given.")
 @click.option("--read-only", is_flag=True, help="Write no reviews and keep nothing.")
 @click.option("--open/--no-open", "opens", default=True, help="Open a browser, where there is a display.")
@@ -375,7 +436,7 @@ def serve(
 
 
 @interpret.command()
-@click.argument("run_id", metavar="[RUN]", type=int, required=False)
+@click.argument("run_id", metavar="[RUN]", type=ROW_ID, required=False)
 @click.option("--blind", is_flag=True, help="Hide scores, confidence and what others said.")
 @click.option("--again", is_flag=True, help="Labels that you have judged already, too.")
 @click.option("--reviewer", metavar="NAME", help="Whose reviews these are; the system's user unless given.")
@@ -416,7 +477,7 @@ def _names_subject(options: dict[str, Any]) -> bool:
     return any(options[name] is not None for name in ("subject", "model", "sae"))
 
 
-def _unforeseen(error: Exception) -> str:
+def _unforeseen(error: BaseException) -> str:
     return (
         f"something went wrong that has no sentence of its own ({type(error).__name__}: {brief(error)}); "
         "the same command with --debug tells where, please report it."
@@ -430,9 +491,12 @@ def _batched(config: RunConfig) -> RunConfig:
     return config
 
 
-def _fail(message: str, status: int) -> NoReturn:
-    print(f"interpret: {printable(message)}", file=sys.stderr)
-    sys.exit(status)
+def _told(message: str, status: int) -> int:
+    """The status, after its reason was said; of a long one the two ends."""
+    if len(message) > _LONGEST:
+        message = f"{message[: _LONGEST // 2]} ... {message[-_LONGEST // 2 :]}"
+    print(f"interpret: {printable(without_secrets(message))}", file=sys.stderr, flush=True)
+    return status
 
 
 if __name__ == "__main__":

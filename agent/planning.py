@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from agent.schema import SettingsChange
 from probes.errors import SettingsError
+from probes.essence import essence_of
 from probes.evidence import ProbeRequest
 from probes.settings import AUTO, PLAIN_PROMPTS, ProbeSettings, SteeringSettings
 
@@ -130,23 +131,11 @@ class Planner:
 
 def _new(requests: Iterable[ProbeRequest], tried: Iterable[ProbeRequest]) -> list[ProbeRequest]:
     """Those whose evidence is not that of one that was `tried`, each once."""
-    seen = {_essence(request) for request in tried}
-    new: dict[object, ProbeRequest] = {}
+    seen = {essence_of(request.kind, request.settings) for request in tried}
+    new: dict[str, ProbeRequest] = {}
     for request in requests:
-        new.setdefault(_essence(request), request)
+        new.setdefault(essence_of(request.kind, request.settings), request)
     return [request for essence, request in new.items() if essence not in seen]
-
-
-def _essence(request: ProbeRequest) -> tuple[object, ...]:
-    """What a request's evidence hangs on: two requests of equal essence give the same evidence."""
-    settings = request.settings
-    if request.kind == "tokens" and settings.vector.is_vocabulary:  # a list that hangs on no vector
-        return request.kind, settings.vector.weights, settings.tokens.top_n
-    if request.kind == "tree" and settings.steering.on:
-        vector = settings.vector if settings.steering.ghost else None
-        return request.kind, vector, settings.tree, settings.steering
-    rest = {"tree": settings.tree, "tokens": settings.tokens, "projection": None, "sweep": settings.tree.prompt}
-    return request.kind, settings.vector, rest[request.kind]
 
 
 def _clamped(name: str, value: float, bounds: tuple[float, float], notes: list[str]) -> float:

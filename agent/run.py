@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
 
+from agent.breaker import Breaker
 from agent.calls.admission import Admission
 from agent.calls.asking import PATIENCE, Asker, Patience
 from agent.calls.batches import Batches
@@ -96,6 +97,7 @@ async def run_features(
     watch.begun(run, admission)
     todo = [feature for feature in features if feature not in run.done]
     outcomes: Counter[Status] = Counter()
+    breaker = Breaker()
 
     batches = Batches(config, explainer, log, admission, run.run_id, None, budget, tell)
     try:
@@ -121,6 +123,9 @@ async def run_features(
                 await asyncio.wrap_future(log.add_label(run.run_id, outcome))
                 outcomes[outcome.status] += 1
                 watch.told(outcome)
+                broken = breaker.count(outcome)
+                if broken is not None:
+                    raise broken
 
             size = _crew_size(config, explainer)
             await work_through(todo, size, batches.at_work(label), admission, watch.stopping)

@@ -1,13 +1,41 @@
 """What an explainer answers, and what becomes of it: values at the boundary to the LLM."""
 
-from typing import Literal
+import unicodedata
+from typing import Annotated, Literal, Self, get_args
 
-from pydantic import Field
+from pydantic import AfterValidator, Field, model_validator
 
 from probes.settings import Value
 
 Action = Literal["label", "probe", "abstain"]
 Status = Literal["labelled", "abstained", "failed"]
+Kind = Literal["dead", "positional", "single token", "concept", "other", "unknown"]
+"""What a feature is, by where it fires."""
+Capture = Literal["both", "list only", "tree only", "neither"]
+"""Which probes capture a feature."""
+CLASSES: tuple[str, ...] = (*get_args(Kind), *get_args(Capture))
+"""The words that a feature's class is asked for by."""
+
+
+LABEL_CHARS = 200
+
+_BLANK = frozenset("\u115f\u1160\u2800\u3164\uffa0\ufffc")
+"""Of other categories, but nothing to see: fillers of Hangul, the empty Braille cell, a place for an object."""
+
+
+def is_visible(text: str) -> bool:
+    """Whether any character shows something by itself: no space, control or format, no mark that needs another one."""
+    return any(unicodedata.category(char)[0] not in "ZCM" and char not in _BLANK for char in text)
+
+
+def _seen(label: str) -> str:
+    if not is_visible(label):
+        raise ValueError("a label needs characters that can be seen")
+    return label
+
+
+LabelText = Annotated[str, Field(max_length=LABEL_CHARS), AfterValidator(_seen)]
+"""The words of a label."""
 
 
 class SettingsChange(Value):
@@ -33,15 +61,23 @@ class Proposal(Value):
 
     action: Action
     """`label`: settled. `probe`: look again with `settings`. `abstain`: the evidence does not carry a label."""
-    label: str = Field(default="", max_length=200)
+    label: str = Field(default="", max_length=LABEL_CHARS)
     explanation: str = Field(default="", max_length=2000)
-    confidence: float = Field(default=0.0, ge=0, le=1)
-    """The explainer's own probability that the label is right."""
+    confidence: float | None = Field(default=None, ge=0, le=1)
+    """The explainer's own probability that the label is right; a label needs one, for unknown is not 0."""
     evidence: tuple[str, ...] = ()
     """Ids of the evidence lines that the label rests on."""
     settings: SettingsChange | None = None
     reason: str = Field(default="", max_length=2000)
     """Why these settings, or why it abstains."""
+
+    @model_validator(mode="after")
+    def _a_label_is_whole(self) -> Self:
+        if self.action == "label":
+            _seen(self.label)
+            if self.confidence is None:
+                raise ValueError("a label needs its confidence, a number from 0 to 1")
+        return self
 
 
 class Check(Value):
@@ -49,6 +85,8 @@ class Check(Value):
 
     value: float | None
     """Balanced accuracy; None where it could not be measured."""
+    low: float | None = None
+    """The lower end of its 95 % interval."""
     n: int
     missed: tuple[str, ...] = ()
     """Texts on which the feature fires and to which the label was found not to fit, escaped."""

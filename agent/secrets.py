@@ -1,4 +1,8 @@
-"""Blanks keys and passwords in whatever is about to be stored or printed. Knows no provider."""
+"""Blanks keys and passwords in whatever is about to be stored or printed. Knows no provider.
+
+What looks like a key is blanked in error texts and commands alone. What a model says is about anything, assignments and
+identifiers included: there only the secrets that this process itself holds are blanked.
+"""
 
 import json
 import logging
@@ -31,10 +35,15 @@ _SECRET_NAME = re.compile(r"(?:KEY|TOKEN|SECRET|PASSWORD|PASSWD)S?_?\d*\Z", re.I
 
 
 def without_secrets(text: str) -> str:
-    """`text` with everything that looks like a key or a password, and every secret of the environment, as `***`."""
+    """An error or a command with all that looks like a key or a password, and every secret held, as `***`."""
+    return _PATTERNS.sub(lambda match: f"{match['before'] or ''}{BLANK}", without_held_secrets(text))
+
+
+def without_held_secrets(text: str) -> str:
+    """What a model says with every secret of the environment as `***`, and nothing else touched."""
     for secret in sorted(_environment(), key=len, reverse=True):
         text = text.replace(secret, BLANK)
-    return _PATTERNS.sub(lambda match: f"{match['before'] or ''}{BLANK}", text)
+    return text
 
 
 def _environment() -> Iterator[str]:

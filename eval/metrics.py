@@ -7,11 +7,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from statistics import NormalDist
 
 import numpy as np
 from jaxtyping import Float
-from scipy.optimize import brentq
-from scipy.stats import norm, rankdata, t
 
 from probes.share import Share
 
@@ -19,7 +18,7 @@ RESAMPLES = 2000
 """Of a bootstrap."""
 FEW = 50
 """Features below which a bootstrap's intervals are too narrow."""
-Z = float(norm.ppf(0.975))
+Z = NormalDist().inv_cdf(0.975)
 
 _NEAR = 1e-9
 """How far from its own estimate a bound is looked for at least: at it, every variance that is 0 there looks solved."""
@@ -102,6 +101,8 @@ def auroc(truth: Sequence[bool], values: Sequence[float]) -> Estimate:
     if all(truth) or not any(truth):
         return _undefined("all of them are true" if any(truth) else "none of them is true", len(truth))
     m, n = sum(truth), len(truth) - sum(truth)
+    from scipy.stats import rankdata  # within functions, since a command that needs no statistics would wait for it
+
     ranks = rankdata(values, nan_policy="raise")
     value = float((ranks[np.array(truth)].sum() - m * (m + 1) / 2) / (m * n))
     return Estimate(value, _auroc_low(value, m, n), 1 - _auroc_low(1 - value, m, n), len(truth))
@@ -135,6 +136,8 @@ def mean(values: Sequence[float | None], seed: int) -> Estimate:
     if np.ptp(measured) < _NEAR:
         return Estimate(value, None, None, n)
     if n < FEW:
+        from scipy.stats import t
+
         half = float(t.ppf(0.975, n - 1)) * float(measured.std(ddof=1)) / math.sqrt(n)
         return Estimate(value, value - half, value + half, n)
     drawn = _resampled_sums(measured[:, None], seed)[:, 0] / n
@@ -164,6 +167,8 @@ def _auroc_low(value: float, m: int, n: int) -> float:
         # Hanley and McNeil's variance (1982), both sample sizes replaced by their mean where they stand alone
         spread = 1 + ((m + n) / 2 - 1) * ((1 - area) / (2 - area) + area / (1 + area))
         return value - area - Z * math.sqrt(area * (1 - area) * spread / (m * n))
+
+    from scipy.optimize import brentq
 
     return float(brentq(excess, 0.0, value - _NEAR))
 

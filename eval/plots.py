@@ -19,6 +19,7 @@ from matplotlib.ticker import MaxNLocator
 
 from agent.evidence.glyphs import spelt
 from probes.errors import SettingsError
+from probes.outputs import written
 
 ENDINGS = (".png", ".svg")
 HUES = ("#2f6f9f", "#b3572b", "#4a7d3c", "#7b4f9d", "#a3384f", "#3b7f7a")
@@ -142,20 +143,16 @@ def curves(lines: Sequence[Curve], x_name: str, y_name: str, title: str = "") ->
 
 
 def check_picture(path: Path) -> None:
-    """Raises SettingsError where no picture can be written to `path`, so that no work is done in vain."""
+    """Raises SettingsError where the ending of `path` names no form of pictures, so that no work is done in vain."""
     if path.suffix.lower() not in ENDINGS:
         raise SettingsError(f"No picture can be written to {path}: its name ends in none of {', '.join(ENDINGS)}.")
-    if not path.parent.is_dir():
-        raise SettingsError(f"No picture can be written to {path}: there is no folder {path.parent}.")
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Writes the picture; the same figure gives the same bytes. Raises SettingsError."""
+    """Writes the picture; the same figure gives the same bytes. Raises SettingsError, OutputError."""
     check_picture(path)
-    try:
-        path.write_bytes(image(figure, path.suffix.lower().removeprefix(".")))
-    except OSError as error:
-        raise SettingsError(f"No picture can be written to {path}: {error.strerror}.") from None
+    with written(path) as file:
+        file.write(image(figure, path.suffix.lower().removeprefix(".")))
 
 
 @rc_context(_LOOK)

@@ -15,18 +15,20 @@ from typing import Literal
 
 import torch
 from jaxtyping import Float
-from pydantic import Field, ValidationError, field_validator
-from safetensors import SafetensorError
+from pydantic import Field, field_validator
 from safetensors.torch import load, save
 from torch import Tensor
 
+from probes.doors import door
 from probes.errors import SettingsError
+from probes.outputs import check_output, written
 from probes.presets import SubjectCard
 from probes.settings import VOCABULARY, AdapterFile, TreeSettings, Value, adapter_bytes, checked_weights
 
 LABEL = "{label}"
 Learn = Literal["both", "scale", "bias"]
 _FORMAT = "sae-interpret adapter 1"
+_NOT_ONE = "is not an adapter that this version knows, or is damaged; interpret fit makes them."
 
 
 class FitSettings(Value):
@@ -113,11 +115,10 @@ class Adapter:
 
 
 def check_free(path: Path) -> None:
-    """Raises SettingsError where an adapter cannot be written, before one is fitted."""
-    if path.exists():
+    """Raises SettingsError or OutputError where an adapter cannot be written, before one is fitted."""
+    if os.path.lexists(path):
         raise _taken(path)
-    if not path.parent.is_dir():
-        raise SettingsError(f"The adapter cannot be written to {path}: there is no folder {path.parent}.")
+    check_output(path)
 
 
 def _taken(path: Path) -> SettingsError:
@@ -125,21 +126,15 @@ def _taken(path: Path) -> SettingsError:
 
 
 def write_adapter(path: Path, adapter: Adapter) -> AdapterFile:
-    """Keeps the adapter with its record; the file as settings name it. Raises SettingsError, also where one is there.
+    """Keeps the adapter with its record; the file as settings name it. Raises SettingsError for one taken, OutputError.
 
     Settings of runs name an adapter by its content, so a file is never replaced.
     """
     tensors = {"scale": torch.tensor(adapter.scale), "bias": adapter.bias.cpu().contiguous()}
     content = save(tensors, {"format": _FORMAT, "record": adapter.record.model_dump_json()})
-    try:
-        with path.open("xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-    except FileExistsError:
-        raise _taken(path) from None
-    except OSError as error:
-        raise SettingsError(f"The adapter cannot be written to {path}: {error.strerror}.") from None
+    check_free(path)
+    with written(path) as file:
+        file.write(content)
     return AdapterFile(path=str(path), sha256=hashlib.sha256(content).hexdigest())
 
 
@@ -163,21 +158,17 @@ def read_adapter(file: AdapterFile, card: SubjectCard) -> Adapter:
     return adapter
 
 
-def _not_one(path: str) -> SettingsError:
-    return SettingsError(f"{path} is not an adapter that this version knows, or is damaged; interpret fit makes them.")
-
-
 def _parsed(path: str, content: bytes) -> Adapter:
     """The adapter that the bytes of a file are. Raises SettingsError."""
-    try:
+    with door(SettingsError, f"{path} {_NOT_ONE}"):
         tensors = load(content)
         metadata = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")]).get("__metadata__") or {}
         record = FitRecord.model_validate_json(metadata.get("record", ""))
-    except (SafetensorError, ValidationError):
-        raise _not_one(path) from None
     if metadata.get("format") != _FORMAT:
-        raise _not_one(path)
+        raise SettingsError(f"{path} {_NOT_ONE}")
     scale, bias = tensors.get("scale"), tensors.get("bias")
+    if any(tensor is not None and not tensor.is_floating_point() for tensor in (scale, bias)):
+        raise SettingsError(f"Adapter {path} does not hold floating-point numbers; it is damaged.")
     if scale is None or bias is None or scale.shape != () or bias.shape != (record.d_model,):
         raise SettingsError(
             f"Adapter {path} does not hold one scale and a bias of {record.d_model} numbers; it is damaged."

@@ -29,8 +29,17 @@ def door(error: type[InterpretError], sentence: str) -> Iterator[None]:
 
 
 def brief(cause: BaseException) -> str:
-    """The first line of what `cause` says, at most 200 characters, without a full stop; else the name of its type."""
-    said = next((line.strip() for line in str(cause).splitlines() if line.strip()), "").rstrip(".")
-    if not said:
-        return type(cause).__name__
-    return said if len(said) <= _MAX_CAUSE else f"{said[:_MAX_CAUSE]}..."
+    """The first line of what `cause` says, at most 200 characters, without a full stop; else the name of its type.
+
+    A line that ends in a colon has the next one behind it.
+    """
+    text = cause.strerror if isinstance(cause, OSError) and cause.strerror else str(cause)  # without number and path
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    said = " ".join(lines[: 2 if lines and lines[0].endswith(":") else 1]).rstrip(".")
+    return shown(said) if said else type(cause).__name__
+
+
+def shown(text: str, most: int = _MAX_CAUSE) -> str:
+    """`text` fit to stand in a sentence: no longer than that, and without signs that do not print."""
+    text = "".join(sign if sign.isprintable() else "?" for sign in text[: most + 1])
+    return text if len(text) <= most else f"{text[:most]}..."

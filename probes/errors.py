@@ -4,6 +4,7 @@
     ├── SettingsError      a setting out of range, unknown or contradictory
     ├── SubjectError       a model, tokenizer or SAE that cannot be had, read or fitted together
     ├── FeatureError       a feature index that the SAE does not have, or that cannot be parsed
+    ├── OutputError        a file that a command is to write and may not, or cannot
     └── (agent/errors.py)  LogError, ExplainerError
 
 Only the command line turns these into exit codes; nothing below it catches them to carry on.
@@ -24,3 +25,7 @@ class SubjectError(InterpretError):
 
 class FeatureError(InterpretError):
     """A feature index is not a number, or the SAE has no such feature."""
+
+
+class OutputError(InterpretError):
+    """What a command is to write cannot be written, or would replace what is in use."""

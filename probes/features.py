@@ -2,13 +2,28 @@
 
 import random
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from probes.errors import FeatureError
+from probes.given import shortened, shown, whole_number
+from probes.text_files import read_text
 
-_RANGE = re.compile(r"(\d+)-(\d+)")
-_RANDOM = re.compile(r"random:(\d+)")
+_RANGE = re.compile(r"([0-9]+)-([0-9]+)")
+_RANDOM = re.compile(r"random:([0-9]+)")
+_EXAMPLES = "write for example 7, 1,5,9-12, 0-500, all, random:50 or @FILE."
+
+
+@dataclass(frozen=True)
+class _Random:
+    """So many features, drawn."""
+
+    count: int
+
+
+_Part = range | _Random | None
+"""None is `all`."""
 
 
 def parse_features(text: str, n_features: int, seed: int = 0) -> list[int]:
@@ -17,54 +32,69 @@ def parse_features(text: str, n_features: int, seed: int = 0) -> list[int]:
     Comma-separated: `7`; `0-500`, both ends included; `all`; `random:50`, drawn without repeats by `seed` and sorted;
     `@FILE`, whose lines hold any of these (`#` starts a comment). Raises FeatureError, before any long list is made.
     """
-    features = list(dict.fromkeys(_features(text, n_features, seed)))
-    if not features:
-        raise FeatureError(f"{text!r} names no feature; write for example 7, 1,5,9-12, 0-500, all, random:50 or @FILE.")
-    return features
+    return list(dict.fromkeys(feature for part in _parts(text) for feature in _features(part, n_features, seed)))
 
 
-def _features(text: str, n_features: int, seed: int) -> Iterator[int]:
-    for part in filter(None, (part.strip() for part in text.split(","))):
-        if part == "all":
-            yield from range(n_features)
-        elif part.startswith("@"):
-            for line in _lines(Path(part[1:])):
-                yield from _features(line, n_features, seed)
-        elif match := _RANDOM.fullmatch(part):
-            yield from _drawn(int(match[1]), n_features, seed)
-        elif match := _RANGE.fullmatch(part):
-            yield from _range(part, int(match[1]), int(match[2]), n_features)
-        else:
-            yield _index(part, n_features)
+def check_features(text: str) -> None:
+    """Raises FeatureError where `text` is not what `parse_features` reads, whatever the SAE."""
+    _parts(text)
 
 
-def _lines(path: Path) -> list[str]:
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise FeatureError(f"The file of features {path} cannot be read: {error}.") from error
-    if any(line.strip().startswith("@") for line in lines):
-        raise FeatureError(f"The file of features {path} names another file; one file may not read the next.")
-    return [line.partition("#")[0] for line in lines]
+def _parts(text: str) -> list[_Part]:
+    words = [word for word in map(str.strip, text.split(",")) if word]
+    parts = [part for word in words for part in (_in_file(word[1:]) if word.startswith("@") else [_part(word)])]
+    if not parts:
+        raise FeatureError(f"{shown(text)} names no feature; {_EXAMPLES}")
+    return parts
 
 
-def _range(part: str, first: int, last: int, n_features: int) -> range:
-    if first > last:
-        raise FeatureError(f"Range {part} of features runs backwards; write {last}-{first}.")
-    check_feature(last, n_features)
-    return range(first, last + 1)
+def _in_file(name: str) -> Iterator[_Part]:
+    path = Path(name)
+    text = read_text(path, "The file of features", FeatureError)
+    words = [word.strip() for line in text.splitlines() for word in line.partition("#")[0].split(",")]
+    for word in filter(None, words):
+        if word.startswith("@"):
+            raise FeatureError(f"The file of features {path} names another file; one file may not read the next.")
+        yield _part(word)
+
+
+def _part(word: str) -> _Part:
+    if word == "all":
+        return None
+    if match := _RANDOM.fullmatch(word):
+        if not (count := _number(match[1])):
+            raise FeatureError(f"{shown(word)} names no feature; {_EXAMPLES}")
+        return _Random(count)
+    if match := _RANGE.fullmatch(word):
+        first, last = _number(match[1]), _number(match[2])
+        if first > last:
+            raise FeatureError(f"Range {word} of features runs backwards; write {last}-{first}.")
+        return range(first, last + 1)
+    if word.isascii() and word.isdigit():
+        return range(_number(word), _number(word) + 1)
+    raise FeatureError(f"{shown(word)} is not a feature; {_EXAMPLES}")
+
+
+def _number(digits: str) -> int:
+    number = whole_number(digits)
+    if number is None:
+        raise FeatureError(f"{shortened(digits, 40)} is larger than any feature's number; {_EXAMPLES}")
+    return number
+
+
+def _features(part: _Part, n_features: int, seed: int) -> Sequence[int]:
+    if part is None:
+        return range(n_features)
+    if isinstance(part, _Random):
+        return _drawn(part.count, n_features, seed)
+    check_feature(part[-1], n_features)
+    return part
 
 
 def _drawn(count: int, n_features: int, seed: int) -> list[int]:
     if count > n_features:
         raise FeatureError(f"random:{count} asks for more features than the {n_features} that this SAE has.")
     return sorted(random.Random(seed).sample(range(n_features), count))
-
-
-def _index(part: str, n_features: int) -> int:
-    if not part.isascii() or not part.isdigit():
-        raise FeatureError(f"{part!r} is not a feature; write for example 7, 1,5,9-12, 0-500, all, random:50 or @FILE.")
-    return check_feature(int(part), n_features)
 
 
 def check_feature(feature: int, n_features: int) -> int:

@@ -1,7 +1,7 @@
 """A hash that tells one subject's files from another's without reading gigabytes."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 BLOCKS = 16
@@ -11,12 +11,14 @@ HEADS = {".gguf": 16 * 1024 * 1024}
 """Bytes at the beginning that count whole: a GGUF file has its configuration and its tokenizer there."""
 
 
-def fingerprint(files: Mapping[str, Path], input_scale: float = 1.0) -> str:
+def fingerprint(files: Mapping[str, Path], input_scale: float = 1.0, front: Sequence[int] | None = None) -> str:
     """sha256 over name, size and content of every file; of weights, their head and 16 evenly spaced blocks of 64 KiB.
 
-    And over what the SAE's input is multiplied by, where that is anything: activations are others with it.
+    And over what the SAE's input is multiplied by, where that is anything, and what stands in front of texts, where the
+    SAE's files do not decide it: activations are others with it.
     """
     digest = hashlib.sha256(b"" if input_scale == 1 else f"input scale {input_scale!r}\0".encode())
+    digest.update(b"" if front is None else f"front {[*front]!r}\0".encode())
     for name, path in sorted(files.items()):
         digest.update(f"{name}\0{path.stat().st_size}\0".encode())
         digest.update(_sample(path) if path.suffix in WEIGHTS else path.read_bytes())

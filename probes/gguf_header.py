@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from probes.doors import door
 from probes.errors import SubjectError
 
 _MAGIC = b"GGUF"
@@ -29,6 +30,9 @@ class GgufHeader:
 
     metadata: Mapping[str, Any]
     """Numbers and strings; of an array its length."""
+    n_tensors: int = 0
+    n_numbers: int = 0
+    """In all of its tensors."""
 
     @property
     def architecture(self) -> str:
@@ -57,15 +61,14 @@ def read_header(path: Path, sizes: Mapping[int, tuple[int, int]]) -> GgufHeader:
 
     `sizes` has, for each type of tensor, how many numbers are packed into how many bytes.
     """
-    try:
+    with door(SubjectError, f"GGUF file {path} cannot be read: {{cause}}."):
         if path.stat().st_size < len(_MAGIC) or _begins(path) != _MAGIC:
             raise SubjectError(f"{path} is no GGUF file, whatever its name says; download it again.")
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            return _read(_Cursor(data), path, sizes)
-    except (struct.error, ValueError, IndexError) as error:
-        raise SubjectError(f"GGUF file {path} is damaged or cut short; download it again.") from error
-    except OSError as error:
-        raise SubjectError(f"GGUF file {path} cannot be read: {error.strerror or error}.") from error
+            try:
+                return _read(_Cursor(data), path, sizes)
+            except (struct.error, ValueError, IndexError, ArithmeticError, TypeError) as error:
+                raise SubjectError(f"GGUF file {path} is damaged or cut short; download it again.") from error
 
 
 def _begins(path: Path) -> bytes:
@@ -86,7 +89,8 @@ def _read(cursor: "_Cursor", path: Path, sizes: Mapping[int, tuple[int, int]]) -
     for _ in range(n_values):
         name = cursor.string()
         metadata[name] = cursor.value(cursor.number("<I"))
-    ends = [cursor.tensor_end(sizes) for _ in range(n_tensors)]
+    tensors = [cursor.tensor(sizes) for _ in range(n_tensors)]
+    ends = [end for end, _ in tensors]
     alignment = int(metadata.get("general.alignment", 0)) or _ALIGNMENT
     start = -(-cursor.at // alignment) * alignment
     if start + max(ends, default=0) > len(cursor.data):
@@ -94,7 +98,7 @@ def _read(cursor: "_Cursor", path: Path, sizes: Mapping[int, tuple[int, int]]) -
             f"GGUF file {path} is cut short: its tensors end at byte {start + max(ends):,}, the file at "
             f"{len(cursor.data):,}; download it again."
         )
-    return GgufHeader(metadata)
+    return GgufHeader(metadata, len(tensors), sum(n_numbers for _, n_numbers in tensors))
 
 
 class _Cursor:
@@ -144,8 +148,8 @@ class _Cursor:
             raise ValueError(f"no array holds values of kind {kind}")
         return length
 
-    def tensor_end(self, sizes: Mapping[int, tuple[int, int]]) -> int:
-        """Where the tensor described here ends, in bytes after the first tensor's beginning."""
+    def tensor(self, sizes: Mapping[int, tuple[int, int]]) -> tuple[int, int]:
+        """Where the tensor described here ends, in bytes after the first tensor's beginning; and its numbers."""
         self.string()
         n_dimensions = self.number("<I")
         if n_dimensions > _MOST_DIMENSIONS:
@@ -155,4 +159,4 @@ class _Cursor:
         if kind not in sizes:
             raise ValueError(f"no tensor is of type {kind}")
         packed, n_bytes = sizes[kind]
-        return int(offset + n_numbers // packed * n_bytes)
+        return int(offset + n_numbers // packed * n_bytes), int(n_numbers)

@@ -25,6 +25,8 @@ from tokenizers.pre_tokenizers import ByteLevel, Digits, Sequence
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from probes.cached_json import cache_folder
+from probes.declared_model import check_config, check_size, declared
+from probes.doors import door
 from probes.errors import SubjectError
 from probes.fingerprint import fingerprint
 from probes.gguf_header import GgufHeader, read_header
@@ -39,6 +41,14 @@ _LAYOUT = 1
 """Of the folders; to be raised when they are to be made anew."""
 _DIGITS_APART = ("smollm", "starcoder", "refact", "command-r", "codeshell", "exaone", "minerva-7b")
 """Ways of cutting text that take every digit alone first (llama.cpp, llama-vocab.cpp); transformers leaves that out."""
+_SIZES = {
+    "block_count": "num_hidden_layers",
+    "expert_count": "num_experts",
+    "embedding_length": "hidden_size",
+    "vocab_size": "vocab_size",
+    "key_length": "head_dim",
+}
+"""GGUF's names of sizes, whatever the architecture, and those of configurations."""
 _CONFIG, _WEIGHTS = "config.json", "model.safetensors"
 
 
@@ -66,10 +76,8 @@ def folder_of(file: Path, sha256: str | None = None) -> Path:
 
     Raises SubjectError for a file that is not one, not whole, not the right one, or not to be read by transformers.
     """
-    try:
+    with door(SubjectError, f"GGUF file {file} cannot be read: {{cause}}."):
         folder = folder_for(file)
-    except OSError as error:
-        raise SubjectError(f"GGUF file {file} cannot be read: {error.strerror or error}.") from error
     if not is_made(folder):
         check_packages(f"The model {file.name} is a GGUF file")
         header = _checked(file, sha256)
@@ -150,25 +158,30 @@ def _alone(file: Path, folder: Path) -> Path:
 def _read(alone: Path, file: Path, header: GgufHeader) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Model and tokenizer as transformers makes them of the file. Raises SubjectError, whatever that does."""
     how: dict[str, Any] = {"gguf_file": alone.name, "trust_remote_code": False, "local_files_only": True}
-    with quiet():
-        try:
-            AutoConfig.from_pretrained(alone.parent, **how)
-        except Exception as error:
-            raise SubjectError(
-                f"GGUF file {file} holds a model of the architecture {header.architecture!r}, which transformers "
-                f"{transformers.__version__} cannot read: {_first_line(error)}."
-            ) from error
-        try:
-            tokenizer = AutoTokenizer.from_pretrained(alone.parent, **how)
-            _cut_as(header.cut, tokenizer)
-            model, report = AutoModelForCausalLM.from_pretrained(
-                alone.parent, dtype=torch.float32, output_loading_info=True, **_unpacked(), **how
-            )
-        except Exception as error:
-            raise SubjectError(f"GGUF file {file} cannot be read by transformers: {_first_line(error)}.") from error
+    _check_sizes(file, header)
+    unknown = (
+        f"GGUF file {file} holds a model of the architecture {header.architecture!r:.100}, which transformers "
+        f"{transformers.__version__} cannot read: {{cause}}."
+    )
+    with quiet(), door(SubjectError, unknown):
+        config = AutoConfig.from_pretrained(alone.parent, **how)
+    check_size(declared(config, file), f"GGUF file {file}", header.n_numbers)
+    with quiet(), door(SubjectError, f"GGUF file {file} cannot be read by transformers: {{cause}}."):
+        tokenizer = AutoTokenizer.from_pretrained(alone.parent, **how)
+        _cut_as(header.cut, tokenizer)
+        model, report = AutoModelForCausalLM.from_pretrained(
+            alone.parent, dtype=torch.float32, output_loading_info=True, **_unpacked(), **how
+        )
     if report["missing_keys"]:
         raise SubjectError(f"GGUF file {file} lacks weights: {', '.join(sorted(report['missing_keys'])[:3])}.")
     return model, tokenizer
+
+
+def _check_sizes(file: Path, header: GgufHeader) -> None:
+    """That the tensors can bear out what the metadata declare. Raises SubjectError."""
+    told = {key.rpartition(".")[2]: value for key, value in header.metadata.items() if not isinstance(value, str)}
+    sizes = {ours: told[theirs] for theirs, ours in _SIZES.items() if theirs in told}
+    check_config(sizes, f"GGUF file {file}", header.n_tensors, header.n_numbers)
 
 
 def _cut_as(cut: str, tokenizer: PreTrainedTokenizerBase) -> None:
@@ -182,10 +195,6 @@ def _unpacked() -> dict[str, Any]:
     """Tells a transformers that could keep weights packed to unpack them; older ones always do."""
     config = getattr(transformers, "GgufConfig", None)
     return {} if config is None else {"quantization_config": config(dequantize=True)}
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__).rstrip(". ")
 
 
 def _write(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:

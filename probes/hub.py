@@ -19,6 +19,7 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
 )
 
+from probes.doors import door
 from probes.errors import SubjectError
 
 _HUB_ID = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
@@ -42,12 +43,13 @@ def folder_of(
     `kind` is its word in messages; `patterns` are the names of the files needed from the hub. A name ending in one of
     `suffixes` may be a file's, fetched with no more than what lies `beside` it. Raises SubjectError.
     """
-    path = Path(place).expanduser()
-    if path.is_dir() or (path.is_file() and path.suffix in suffixes):
-        return Folder(path, "local")
     base, _, subfolder = place.partition(":")
-    if Path(base).expanduser().is_dir() and subfolder:
-        return _local_subfolder(Path(base).expanduser(), subfolder, kind, place, suffixes)
+    with door(SubjectError, f"{kind} {place!r:.200} cannot be looked for on this machine: {{cause}}; check the path."):
+        path, root = Path(place).expanduser(), Path(base).expanduser()
+        if path.is_dir() or (path.is_file() and path.suffix in suffixes):
+            return Folder(path, "local")
+        if root.is_dir() and subfolder:
+            return _local_subfolder(root, subfolder, kind, place, suffixes)
     if not _HUB_ID.fullmatch(base):
         raise SubjectError(
             f"{kind} {place!r} is not a folder on this machine and has not the form of a hub id, OWNER/NAME."

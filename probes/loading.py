@@ -5,7 +5,7 @@ Knows no hub, no SAE and nothing of what is done with a model.
 
 import importlib.util
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -24,22 +24,33 @@ from transformers import (
 from transformers.quantizers.auto import AutoHfQuantizer
 from transformers.utils import logging as transformers_logging
 
+from probes.declared_model import check_config, check_kinds, check_size, declared
+from probes.doors import door
 from probes.errors import SubjectError
+from probes.loaded_model import check_complete, check_numbers
+from probes.model_files import CONFIG, VOCABULARIES, checked, files_of, read_object, view_of
 from probes.presets import Quantise
 from probes.products import use_onednn
+from probes.stored_weights import StoredWeights, stored_weights
 from probes.structure import d_model
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 _QUANTISERS = {"bitsandbytes": "bitsandbytes", "gptq": "gptqmodel", "awq": "gptqmodel", "torchao": "torchao"}
 """Packages that ways of quantising need, by transformers' names of the ways."""
+_PACKED = 32
+"""So many weights at most are packed into one number of a quantised model's files."""
 
 
 def load_config(folder: Path) -> Any:
-    """The model's configuration. Raises SubjectError."""
-    if not (folder / "config.json").is_file():
-        raise SubjectError(f"Model folder {folder} has no config.json; give a model in the Hugging Face format.")
-    with _explained(folder, "model's configuration"):
-        return AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+    """The model's configuration, if the weights beside it can bear it out. Raises SubjectError."""
+    if not (folder / CONFIG).exists():
+        raise SubjectError(f"Model folder {folder} has no {CONFIG}; give a model in the Hugging Face format.")
+    path, stored = checked(folder, CONFIG), stored_weights(folder)
+    with door(SubjectError, f"Model file {path} cannot be read: {{cause}}; download it again."):
+        told = read_object(path)
+        check_config(told, f"Model file {path}", len(stored.tensors), _capacity(stored, told))
+    with _explained(folder, "model's configuration") as view:
+        return AutoConfig.from_pretrained(view, trust_remote_code=False, local_files_only=True)
 
 
 def load_model(
@@ -54,16 +65,16 @@ def load_model(
     `dtype` auto is bf16 on an accelerator and float32 on a CPU; `quantise` makes whole numbers of the matrices within
     its layers. Raises SubjectError.
     """
-    if not any(folder.glob("*.safetensors")):
-        raise SubjectError(f"Model folder {folder} has no weights in .safetensors, the only form that is read.")
-    is_quantised = _check_quantiser(folder, quantise)
+    config, stored = load_config(folder), stored_weights(folder)
+    is_quantised = _check_quantiser(config, folder, quantise)
     if is_quantised or device_map:
         _require("accelerate", f"Model {folder} is {'quantised' if is_quantised else 'to be spread over devices'}")
+    _check_declared(config, folder, stored)
     place = {"": device} if is_quantised and not device_map else device_map
     by_default = torch.float32 if device.type == "cpu" else torch.bfloat16
-    with _explained(folder, "model"):
+    with _explained(folder, "model") as view:
         model, report = AutoModelForCausalLM.from_pretrained(
-            folder,
+            view,
             dtype=_DTYPES.get(dtype, by_default),
             device_map=place,
             **_quantisation(quantise),
@@ -71,21 +82,28 @@ def load_model(
             trust_remote_code=False,
             local_files_only=True,
             output_loading_info=True,
+            ignore_mismatched_sizes=True,  # which are looked for below, and named
         )
-    if report["missing_keys"]:
-        raise SubjectError(f"The weights in {folder} lack {', '.join(sorted(report['missing_keys'])[:3])}.")
-    _check_places(model, folder)
-    model.requires_grad_(False)
-    use_onednn(model)
-    loaded: PreTrainedModel = model.eval() if place else model.eval().to(device)
+    with door(SubjectError, f"The model in {folder} cannot be used: {{cause}}."):
+        check_complete(model, report, folder)
+        _check_places(model, folder)
+        model.requires_grad_(False)
+        use_onednn(model)
+        loaded: PreTrainedModel = model.eval() if place else model.eval().to(device)
+        check_numbers(loaded, folder)
     return loaded
 
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
-    """The tokenizer. Raises SubjectError."""
-    with _explained(folder, "tokenizer"):
+    """The tokenizer. Raises SubjectError, also where there is none."""
+    if not any((folder / name).exists() for name in VOCABULARIES):
+        raise SubjectError(
+            f"Model folder {folder} has no tokenizer, such as {VOCABULARIES[0]} or {VOCABULARIES[1]}; copy it there "
+            "from where the model comes from."
+        )
+    with _explained(folder, "tokenizer") as view:
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
-            folder, trust_remote_code=False, local_files_only=True
+            view, trust_remote_code=False, local_files_only=True
         )
     return tokenizer
 
@@ -117,18 +135,32 @@ def _quantisation(quantise: Quantise | None) -> dict[str, BitsAndBytesConfig]:
     return {"quantization_config": BitsAndBytesConfig(**{f"load_in_{quantise}": True})}
 
 
-def _check_quantiser(folder: Path, quantise: Quantise | None) -> bool:
+def _capacity(stored: StoredWeights, told: Mapping[str, Any]) -> int:
+    """How many of a model's weights its files can hold at most."""
+    return stored.n_numbers * (_PACKED if told.get("quantization_config") else 1)
+
+
+def _check_declared(config: Any, folder: Path, stored: StoredWeights) -> None:
+    """That the files hold what the configuration declares, in numbers that can be computed with."""
+    model = declared(config, folder)
+    told = getattr(config, "quantization_config", None)
+    check_size(model, f"Model file {folder / CONFIG}", _capacity(stored, {"quantization_config": told}))
+    if not told:
+        check_kinds(model, stored)
+
+
+def _check_quantiser(config: Any, folder: Path, quantise: Quantise | None) -> bool:
     """Whether the model is quantised, or is to be. Raises SubjectError where the package for it is missing."""
-    told = getattr(load_config(folder), "quantization_config", None)
+    told = getattr(config, "quantization_config", None)
     if told is None and quantise:
         _require("bitsandbytes", f"--quantise {quantise} makes a model smaller as it is loaded")
     if told is None:
         return quantise is not None
     if quantise:
         raise SubjectError(f"Model {folder} is quantised already; leave --quantise {quantise} out.")
-    with _explained(folder, "quantised model"):
+    with door(SubjectError, f"The quantised model in {folder} cannot be loaded: {{cause}}."), quiet():
         is_known = AutoHfQuantizer.supports_quant_method(told)
-    way = told.get("quant_method", "bitsandbytes")
+        way = str(told.get("quant_method", "bitsandbytes"))
     if not is_known:  # transformers would take the weights for plain ones
         raise SubjectError(f"Model {folder} is quantised by {way}, which transformers cannot read; use another copy.")
     if way in _QUANTISERS:
@@ -165,11 +197,11 @@ def quiet() -> Iterator[None]:
 
 
 @contextmanager
-def _explained(folder: Path, what: str) -> Iterator[None]:
-    """What transformers raises becomes one sentence; its progress bars are left out."""
-    try:
-        with quiet():
-            yield
-    except (OSError, ValueError, RuntimeError, KeyError, ImportError) as error:
-        first_line = next(iter(str(error).splitlines()), type(error).__name__).rstrip(". ")
-        raise SubjectError(f"The {what} in {folder} cannot be loaded: {first_line}.") from error
+def _explained(folder: Path, what: str) -> Iterator[Path]:
+    """A view of the folder's files; what transformers raises over it is one sentence, and its bars are left out."""
+    with view_of(files_of(folder)) as view:
+        try:
+            with door(SubjectError, f"The {what} in {folder} cannot be loaded: {{cause}}."), quiet():
+                yield view
+        except SubjectError as error:
+            raise SubjectError(str(error).replace(str(view), str(folder))) from error.__cause__

@@ -6,18 +6,8 @@ from pathlib import Path
 
 from probes import gguf_models, hub, wheels
 from probes.errors import SubjectError
+from probes.model_files import CONFIG, PATTERNS, files_of
 from probes.presets import Preset
-
-_WEIGHTS = ("*.safetensors", "*.safetensors.index.json")
-_TOKENIZER = (
-    "tokenizer*",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "vocab.json",
-    "merges.txt",
-    "chat_template*",
-)
-_FILES = ("config.json", *_WEIGHTS, *_TOKENIZER)
 
 
 @dataclass(frozen=True)
@@ -38,11 +28,13 @@ def model_folder(preset: Preset) -> ModelFolder:
         return _of_gguf(path_in_package(place), _package(place), preset.model_sha256)
     if place.endswith(gguf_models.SUFFIX) and ":" not in place and not Path(place).expanduser().is_file():
         raise SubjectError(f"Model {place!r} is not a file on this machine; check the path.")
-    found = hub.folder_of(place, "Model", _FILES, (gguf_models.SUFFIX,))
+    found = hub.folder_of(place, "Model", PATTERNS, (gguf_models.SUFFIX,))
     if found.path.is_file():
         return _of_gguf(found.path, found.revision, preset.model_sha256)
     _check_form(found.path, place)
-    return ModelFolder(found.path, found.revision, _files_of(found.path))
+    return ModelFolder(
+        found.path, found.revision, {f"model/{name}": path for name, path in files_of(found.path).items()}
+    )
 
 
 def path_in_package(place: str) -> Path:
@@ -64,9 +56,5 @@ def _of_gguf(file: Path, revision: str, sha256: str | None) -> ModelFolder:
 def _check_form(folder: Path, place: str) -> None:
     """Names the GGUF file of a folder that holds nothing else. Raises SubjectError."""
     found = sorted(folder.glob(f"*{gguf_models.SUFFIX}"))
-    if found and not (folder / "config.json").is_file():
+    if found and not (folder / CONFIG).is_file():
         raise SubjectError(f"Model folder {folder} holds GGUF files only; name one, as in {place}:{found[0].name}.")
-
-
-def _files_of(folder: Path) -> dict[str, Path]:
-    return {f"model/{path.name}": path for pattern in _FILES for path in folder.glob(pattern) if path.is_file()}

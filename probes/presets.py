@@ -19,13 +19,14 @@ NEURONPEDIA = "https://neuronpedia.org"
 
 PerLayer = Literal["placeholder", "zeros"]
 """What a second table finds for a ghost, if not the row of a token named by its id."""
-TokenId = Annotated[int, Field(ge=0)]
+TokenId = Annotated[int, Field(ge=0, le=2**31 - 1)]
 Quantise = Literal["8bit", "4bit"]
 """Whole numbers that a model's matrices become."""
 InputScale = float | Auto
 """What activations are multiplied by before an SAE reads them, above 0; `auto` is found: see `probes.sae_input`."""
 
-_DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
+_LARGEST_SCALE = 1e9
+_DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d{1,4})?")
 
 
 class Preset(Value):
@@ -95,9 +96,9 @@ class SubjectSource(Value):
 
     name: str | None = "demo"
     """One of `PRESETS`."""
-    model: str | None = None
+    model: str | None = Field(default=None, min_length=1)
     """A local folder, a hub id or a GGUF file: its path, or `:FILE.gguf` after a folder or hub id."""
-    sae: str | None = None
+    sae: str | None = Field(default=None, min_length=1)
     """A local folder or a hub id, with `:subfolder` where it holds several SAEs."""
     device: str = "auto"
     """`auto`, `cpu`, `cuda`, `cuda:N` or `mps`."""
@@ -117,10 +118,18 @@ class SubjectSource(Value):
     """What activations are multiplied by before the SAE reads them; `auto` is what makes their mean length sqrt(d_in)
     on a short text; None = the preset's own."""
 
+    bos: bool | None = None
+    """Whether a BOS stands in front of the texts that the SAE reads, and of tokens read alone. None = in front of texts
+    what the SAE's files say, else what the tokenizer itself puts there; of tokens read alone a BOS."""
+
     @model_validator(mode="before")
     @classmethod
     def _a_model_replaces_the_default_name(cls, data: Any) -> Any:
-        if isinstance(data, dict) and "name" not in data and (data.get("model") or data.get("sae")):
+        if (
+            isinstance(data, dict)
+            and "name" not in data
+            and any(data.get(part) is not None for part in ("model", "sae"))
+        ):
             return {**data, "name": None}
         return data
 
@@ -130,6 +139,15 @@ class SubjectSource(Value):
         if name is not None and name not in PRESETS:
             raise ValueError(f"the subjects known by name are {', '.join(PRESETS)}; for others give --model and --sae")
         return name
+
+    @field_validator("model", "sae")
+    @classmethod
+    def _home_is_known(cls, place: str | None) -> str | None:
+        try:
+            Path(place or "").expanduser()
+        except RuntimeError:
+            raise ValueError("there is no such user here, whose home ~ could stand for") from None
+        return place
 
     @field_validator("device")
     @classmethod
@@ -149,9 +167,9 @@ class SubjectSource(Value):
     @field_validator("input_scale", mode="before")
     @classmethod
     def _input_scale_is_a_factor_or_auto(cls, scale: object) -> object:
-        is_factor = isinstance(scale, int | float) and not isinstance(scale, bool) and 0 < scale < float("inf")
+        is_factor = isinstance(scale, int | float) and not isinstance(scale, bool) and 0 < scale <= _LARGEST_SCALE
         if scale is not None and scale != AUTO and not is_factor:
-            raise ValueError("an input scale is a number above 0, or auto")
+            raise ValueError(f"an input scale is a number above 0 and at most {_LARGEST_SCALE:,.0f}, or auto")
         return scale
 
     @model_validator(mode="after")
@@ -201,6 +219,8 @@ class SubjectCard(Value):
     default_scale: float
     sae_input_scale: float = 1.0
     """What activations are multiplied by before the SAE reads them, besides what its own files say."""
+    bos: bool | None = Field(default=None, exclude_if=lambda asked: asked is None)
+    """Whether a BOS was asked for in front of texts; None, which is left out of what is kept, where nothing was."""
     placeholder_id: int
     per_layer: TokenId | PerLayer | None = None
     """What a second table finds for a ghost; None where the model has no such table."""

@@ -1,10 +1,12 @@
 """A base prompt as token ids with a place for the ghost. Knows no model."""
 
+import json
 from dataclasses import dataclass
 
-from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
+from probes.chat_template import rendered
+from probes.doors import door
 from probes.errors import SettingsError
 from probes.settings import CHATS, GHOST, TreeSettings
 
@@ -43,14 +45,21 @@ def prompt_text(tokenizer: PreTrainedTokenizerBase, settings: TreeSettings) -> s
             f"Base prompt {settings.prompt!r} needs a chat template, which this tokenizer lacks; use another prompt."
         )
     question, beginning = settings.prompt_text.split("\n")
-    turns = [{"role": "user", "content": question}]
-    try:
-        text = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True, **_SWITCHES)
-    except TemplateError as error:
-        raise SettingsError(f"The tokenizer's chat template fails on one user's turn: {error}; use another.") from None
-    if not isinstance(text, str) or text.count(GHOST) != 1:
+    text = _chat(tokenizer, [{"role": "user", "content": question}])
+    if text.count(GHOST) != 1:
         raise SettingsError("The tokenizer's chat template does not keep what a user says; use another base prompt.")
     return text + beginning
+
+
+def _chat(tokenizer: PreTrainedTokenizerBase, turns: list[dict[str, str]]) -> str:
+    """What the tokenizer's chat template makes of turns, up to where an answer begins. Raises SettingsError."""
+    with door(SettingsError, "The tokenizer's chat template fails on one user's turn: {cause}; use another prompt."):
+        template = tokenizer.get_chat_template()
+        if not isinstance(template, str):
+            raise SettingsError(f"The tokenizer's chat template is {template!r:.100} and no text; use another prompt.")
+        words = {name: str(token) for name, token in tokenizer.special_tokens_map.items()}
+        told = {"conversations": [turns], "chat_template": template, "add_generation_prompt": True}
+        return rendered(json.dumps({**words, **_SWITCHES, **told}))
 
 
 def prompt_ids(tokenizer: PreTrainedTokenizerBase, text: str, placeholder_id: int) -> PromptIds:

@@ -52,7 +52,7 @@ class SAE:
         centred = normalised - self.b_dec if self.config.subtracts_b_dec else normalised
         features: Tensor = _ACTIVATIONS[self.config.architecture](self, centred)
         if self.config.scales_by_decoder_norm and self.config.architecture != "topk":
-            features = features * self.decoder.norm(dim=-1)
+            features = features * self.decoder_lengths
         return features
 
     def reconstruct(self, activations: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_out"]:
@@ -62,7 +62,7 @@ class SAE:
         """
         features = self.encode(activations)
         if self.config.scales_by_decoder_norm:
-            features = features / self.decoder.norm(dim=-1).clamp(min=1e-12)
+            features = features / self.decoder_lengths.clamp(min=1e-12)
         written = features @ self.decoder + self.b_dec
         if self.config.hook_out is None:
             _, scale, shift = self._normalised(activations.float())
@@ -102,6 +102,12 @@ class SAE:
         """`W_dec` ready to compute with. Raises SubjectError where it holds numbers that are not finite."""
         return self._ready(self.W_dec, "W_dec")
 
+    @cached_property
+    def decoder_lengths(self) -> Float[Tensor, " n_features"]:
+        """The Euclidean lengths of the decoder's rows."""
+        lengths: Tensor = self.decoder.norm(dim=-1)
+        return lengths
+
     @property
     def device(self) -> torch.device:
         """Where it computes."""
@@ -128,7 +134,10 @@ class SAE:
         return ready
 
     def _normalised(self, activations: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """x', scale and shift with x = x' * scale + shift."""
+        """x', and the scale and shift that undo it: x is x' * scale + shift, but for what layer_norm adds to the scale.
+
+        SAELens and OpenAI divide by the deviation plus a little, and multiply by the deviation alone.
+        """
         if self.config.centres_input:
             activations = activations - activations.mean(-1, keepdim=True)
         scale, shift = activations.new_tensor(1 / self.input_scale), activations.new_zeros(())
@@ -137,7 +146,8 @@ class SAE:
                 scale = activations.norm(dim=-1, keepdim=True) / self.config.d_model**0.5
             case "layer_norm":
                 shift = activations.mean(-1, keepdim=True)
-                scale = (activations - shift).std(-1, keepdim=True) + _LAYER_NORM_EPS
+                scale = (activations - shift).std(-1, keepdim=True)
+                return (activations - shift) / (scale + _LAYER_NORM_EPS), scale, shift
         return (activations - shift) / scale, scale, shift
 
 
@@ -148,9 +158,10 @@ def _standard(sae: SAE, centred: Tensor) -> Tensor:
 def _topk(sae: SAE, centred: Tensor) -> Tensor:
     pre = _pre_activations(sae, centred)
     if sae.config.scales_by_decoder_norm:
-        pre = pre * sae.decoder.norm(dim=-1)
-    top = pre.topk(min(sae.config.k or 0, pre.shape[-1]), dim=-1)
-    return torch.zeros_like(pre).scatter(-1, top.indices, top.values.relu())
+        pre = pre * sae.decoder_lengths
+    ranked = pre * sae.decoder_lengths if sae.config.ranks_by_decoder_norm else pre
+    kept = ranked.topk(min(sae.config.k or 0, pre.shape[-1]), dim=-1).indices
+    return torch.zeros_like(pre).scatter(-1, kept, pre.gather(-1, kept).relu())
 
 
 def _jumprelu(sae: SAE, centred: Tensor) -> Tensor:

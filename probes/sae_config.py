@@ -39,7 +39,7 @@ _NAMES: dict[Site, str] = {
 }
 """TransformerLens' names; it has none for the last two, which differ from `..._out` where a norm follows the module."""
 _SITES = {name: site for site, name in _NAMES.items()}
-_HOOK = re.compile(rf"blocks\.(\d+)\.({'|'.join(map(re.escape, _SITES))})")
+_HOOK = re.compile(rf"blocks\.(\d{{1,6}})\.({'|'.join(map(re.escape, _SITES))})")
 _RESIDUAL: tuple[Site, ...] = ("pre", "mid", "post", "mlp_branch", "attn_out", "mlp_out", "attn_module", "mlp_module")
 
 
@@ -69,7 +69,7 @@ def parse_hook(name: object) -> Hook:
     match = _HOOK.fullmatch(name) if isinstance(name, str) else None
     if match is None:
         known = ", ".join(f"blocks.L.{known}" for known in _NAMES.values())
-        raise SubjectError(f"hook {name!r} is not supported; known are {known}.")
+        raise SubjectError(f"hook {name!r:.100} is not supported; known are {known}.")
     return Hook(int(match[1]), _SITES[match[2]])
 
 
@@ -99,11 +99,14 @@ class SaeConfig:
     """Features kept by topk."""
     scales_by_decoder_norm: bool = False
     """Whether activations are multiplied by the length of decoder rows; topk chooses after that, others before."""
+    ranks_by_decoder_norm: bool = False
+    """Whether topk keeps what is largest times the length of its decoder row, and gives it without that factor."""
     centres_input: bool = False
     """Whether it was trained on a model with centred weights, whose residual stream has mean 0 over d_model."""
     lacks_input_scale: bool = False
     """Whether it was trained on activations times a constant that its files do not tell."""
-    prepends_bos: bool = True
+    prepends_bos: bool | None = None
+    """Whether the texts that it was trained on began with a BOS; None where its files do not say."""
     neuronpedia: str | None = None
     """The SAE's id there, `model/source`."""
 

@@ -14,6 +14,7 @@ from probes.errors import SubjectError
 from probes.presets import InputScale
 from probes.sae import SAE
 from probes.settings import AUTO
+from probes.special_tokens import front_ids
 
 PASSAGE = """The harbour was quiet when the first boats came back. Two men unloaded crates of fish while a woman with a
 notebook counted them and wrote the numbers down. It had rained for most of the night, and the stones of the quay were
@@ -54,7 +55,8 @@ def fitting_scale(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, sa
 
     Its first token is left out: many models keep vectors of a hundred times the length there. Raises SubjectError.
     """
-    read = sae.normalised(residual(model, _ids(tokenizer).to(model.device), sae.config.hook).float())
+    ids = _ids(tokenizer, sae.config.prepends_bos).to(model.device)
+    read = sae.normalised(residual(model, ids, sae.config.hook).float())
     length = float(read[0, 1:].norm(dim=-1).mean())
     if not 0 < length < float("inf"):
         raise SubjectError(
@@ -64,6 +66,6 @@ def fitting_scale(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, sa
     return float(f"{sae.config.d_model**0.5 / length:.{_DIGITS}g}")
 
 
-def _ids(tokenizer: PreTrainedTokenizerBase) -> Int[Tensor, "1 pos"]:
-    bos = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
-    return torch.tensor([[*bos, *tokenizer.encode(PASSAGE, add_special_tokens=False)][:_TOKENS]])
+def _ids(tokenizer: PreTrainedTokenizerBase, prepends_bos: bool | None) -> Int[Tensor, "1 pos"]:
+    front = front_ids(tokenizer, prepends_bos)
+    return torch.tensor([[*front, *tokenizer.encode(PASSAGE, add_special_tokens=False)][:_TOKENS]])

@@ -8,20 +8,23 @@ import hashlib
 import math
 import re
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, get_args
 
 from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
     ValidationError,
+    ValidationInfo,
     ValidatorFunctionWrapHandler,
     field_validator,
     model_validator,
 )
 
 from probes.errors import SettingsError
+from probes.given import shortened, shown
 
 GHOST = "{ghost}"
 
@@ -72,6 +75,15 @@ class Value(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _a_switch_is_no_number(cls, value: object, info: ValidationInfo) -> object:
+        """True would else pass for 1, and false for 0."""
+        held = value if isinstance(value, list | tuple) else (value,)
+        if any(isinstance(item, bool) for item in held) and not _takes_bool(cls, info.field_name or ""):
+            raise ValueError("true and false are no value of it")
+        return value
+
     @classmethod
     def parse(cls, data: object, called: Callable[[str], str] = str) -> Self:
         """The value made of `data`, or a `SettingsError` that names the first field at fault as it is `called`."""
@@ -82,9 +94,19 @@ class Value(BaseModel):
             message = fault["msg"].removeprefix("Value error, ")
             if not fault["loc"]:
                 raise SettingsError(f"These settings do not go together: {message}.") from None
-            field, *inside = map(str, fault["loc"])
+            field, *inside = (shortened(str(name)) for name in fault["loc"])
             where = ".".join([called(field), *inside])
-            raise SettingsError(f"Setting {where}={fault['input']!r} is not usable: {message}.") from None
+            raise SettingsError(f"Setting {where}={shown(fault['input'])} is not usable: {message}.") from None
+
+
+@cache
+def _takes_bool(value: type[Value], field: str) -> bool:
+    """Whether true and false may stand in that field, alone or within a tuple."""
+
+    def takes(annotation: object) -> bool:
+        return annotation in (bool, Any, object) or any(map(takes, get_args(annotation)))
+
+    return takes(value.model_fields[field].annotation)
 
 
 class AdapterFile(Value):
@@ -259,7 +281,7 @@ class SteeringSettings(Value):
     """`add`: so much of the decoder row is added; `clamp`: so much that the feature is exactly that active."""
     strength: float = Field(default=2.0, ge=-100, le=100)
     """How much, in units of the feature's own maximum activation; clamped at 0 it is switched off."""
-    maximum: float | None = Field(default=None, gt=0)
+    maximum: float | None = Field(default=None, gt=0, le=1e9)
     """The feature's maximum activation; None = to be filled in from what is known of the feature."""
     at: Literal["ghost", "all", "after"] = "ghost"
     """`ghost`: where the ghost stands; `after`: where the definition is written, which is the prompt's last token and

@@ -2,8 +2,6 @@
 
 from dataclasses import dataclass
 
-from scipy.stats import binomtest
-
 
 @dataclass(frozen=True)
 class Share:
@@ -21,6 +19,8 @@ class Share:
     @property
     def interval(self) -> tuple[float, float]:
         """The 95 % interval of E. B. Wilson (1927)."""
+        from scipy.stats import binomtest  # here, since a command that prints no share would wait for it
+
         bounds = binomtest(self.k, self.n).proportion_ci(method="wilson")
         return float(bounds.low), float(bounds.high)
 

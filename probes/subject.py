@@ -3,10 +3,9 @@
 Knows how to get and read them, and nothing of what is done with them.
 """
 
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,19 +16,22 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from probes import hub, sae_input, saelens_package
+from probes.doors import door
 from probes.embedding import EmbeddingTable
 from probes.errors import SubjectError
 from probes.fingerprint import fingerprint
 from probes.ghost import ghosts_at, input_scale, other_tables, rows_at
 from probes.loading import devices_of, load_config, load_model, load_tokenizer, stored_rows
-from probes.model_folder import model_folder
-from probes.placeholder import choose_placeholder
+from probes.model_folder import ModelFolder, model_folder
+from probes.placeholder import choose_placeholder, pinned_beside
 from probes.presets import NEURONPEDIA, PerLayer, Preset, SubjectCard, SubjectSource, is_embedded
 from probes.sae import SAE
 from probes.sae_config import Hook, SaeConfig
-from probes.sae_formats import SAE_FILES, SAE_SUFFIXES, read_stored
+from probes.sae_formats import SAE_FILES, SAE_SUFFIXES, StoredSAE, read_stored
 from probes.sites import Carry, into_stream, tap
+from probes.special_tokens import front_ids, start_id
 from probes.texts import TokenTexts
+from probes.vocabulary_fit import check_vocabulary
 
 _TELLS_OF_SAE = ("config.json", "cfg.json")
 """Small files beside an SAE's that may tell what it is."""
@@ -121,18 +123,33 @@ def load_subject(source: SubjectSource) -> Subject:
     _check_embedded(source)
     sae_folder = _sae_folder(preset.sae)
     stored = read_stored(sae_folder.path)
-    sae = stored.sae
     found = model_folder(preset)
+    with door(SubjectError, f"Model {preset.model} and SAE {preset.sae} cannot be used together: {{cause}}."):
+        return _assembled(source, device, found, sae_folder.revision, stored)
+
+
+def _assembled(
+    source: SubjectSource, device: torch.device, found: ModelFolder, sae_revision: str, stored: StoredSAE
+) -> Subject:
+    """Loads what has been found. Raises SubjectError."""
+    preset, sae = source.preset, _with_bos(stored.sae, source.bos)
     _check_fit(load_config(found.path), sae.config, preset)
     model = load_model(found.path, device, source.dtype, source.device_map, source.quantise)
     tokenizer = load_tokenizer(found.path)
+    check_vocabulary(tokenizer, model.get_input_embeddings().weight.shape[0], found.path)
     _check_sites(model, sae, preset)
+    _check_bos(source, tokenizer)
     sae_input_scale = sae_input.resolve(preset.input_scale, model, tokenizer, sae.to(model.device))
     table = EmbeddingTable(stored_rows(model))
+    if not 0 < table.mean_distance < float("inf"):
+        raise SubjectError(
+            f"The embeddings of model {preset.model} are {table.mean_distance} from their mean on average, with which "
+            "nothing can be asked; download it again."
+        )
     card = SubjectCard(
         **_names(source, sae.config),
         model_revision=found.revision,
-        sae_revision=sae_folder.revision,
+        sae_revision=sae_revision,
         hook=sae.config.sites,
         layer=sae.config.hook.layer,
         d_model=table.rows.shape[1],
@@ -140,16 +157,40 @@ def load_subject(source: SubjectSource) -> Subject:
         n_features=sae.config.n_features,
         default_scale=preset.default_scale or table.mean_distance,
         sae_input_scale=sae_input_scale,
+        bos=source.bos,
         placeholder_id=_placeholder(preset, found.path, tokenizer, len(table.rows)),
         per_layer=_per_layer(source, model),
         dtype=" ".join([str(model.dtype).removeprefix("torch."), *([source.quantise] if source.quantise else [])]),
         device=devices_of(model),
         fingerprint=fingerprint(
-            {**found.files, **{f"sae/{name}": path for name, path in stored.files.items()}}, sae_input_scale
+            {**found.files, **{f"sae/{name}": path for name, path in stored.files.items()}},
+            sae_input_scale,
+            _front(tokenizer, stored.sae.config, sae.config),
         ),
     )
     sae = sae.scaled(sae_input_scale).to(model.device)
     return Subject(card, model, tokenizer, sae, table, TokenTexts(tokenizer))
+
+
+def _with_bos(sae: SAE, asked: bool | None) -> SAE:
+    """The SAE with what is asked for in place of what its files say of a BOS."""
+    return sae if asked is None else replace(sae, config=replace(sae.config, prepends_bos=asked))
+
+
+def _check_bos(source: SubjectSource, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Raises SubjectError where a BOS is asked for and there is none."""
+    if source.bos and start_id(tokenizer) is None:
+        raise SubjectError(
+            f"--bos asks for a BOS in front of texts, but the tokenizer of {source.preset.model} has neither one nor "
+            "an end-of-text token; leave it out."
+        )
+
+
+def _front(tokenizer: PreTrainedTokenizerBase, stored: SaeConfig, used: SaeConfig) -> list[int] | None:
+    """What stands in front of texts, where the SAE's own files do not decide it."""
+    if stored.prepends_bos is not None and stored.prepends_bos == used.prepends_bos:
+        return None
+    return front_ids(tokenizer, used.prepends_bos)
 
 
 def choose_device(name: str) -> torch.device:
@@ -233,15 +274,14 @@ def _hooks(config: SaeConfig) -> list[Hook]:
 
 def _placeholder(preset: Preset, model_folder: Path, tokenizer: PreTrainedTokenizerBase, vocab: int) -> int:
     """The preset's id, else that of a `subject.json` beside the model's folder, else one chosen from the tokenizer."""
-    beside = model_folder.parent / "subject.json"
     pinned = preset.placeholder_id
-    if pinned is None and beside.is_file():
-        pinned = json.loads(beside.read_text(encoding="utf-8")).get("placeholder_id")
+    if pinned is None:
+        pinned = pinned_beside(model_folder)
     if pinned is None:
         return choose_placeholder(tokenizer, vocab)
     if not 0 <= pinned < vocab:
         raise SubjectError(f"Placeholder id {pinned} is outside the model's vocabulary of {vocab}.")
-    return int(pinned)
+    return pinned
 
 
 def _per_layer(source: SubjectSource, model: PreTrainedModel) -> int | PerLayer | None:

@@ -27,7 +27,7 @@ from probes.activations import cut_at
 from probes.cached_json import cache_folder, file_name
 from probes.errors import SubjectError
 from probes.placeholder import RESERVED
-from probes.special_tokens import special_ids, start_id
+from probes.special_tokens import ids_before_lone_tokens, special_ids
 from probes.subject import Subject
 
 _LAYOUT = 1
@@ -100,7 +100,7 @@ def _files(subject: Subject) -> tuple[Path, Path]:
     hangs_on = {
         "layout": _LAYOUT,
         "subject": subject.card.model_dump(mode="json", include={"fingerprint", "dtype", "hook", "placeholder_id"}),
-        "first": start_id(subject.tokenizer),
+        "first": ids_before_lone_tokens(subject),
     }
     name = Path(file_name(hangs_on))
     return folder() / name.with_suffix(".npy"), folder() / name.with_suffix(".safetensors")
@@ -156,8 +156,7 @@ def _on_device(subject: Subject, ids: Tensor, states: Tensor, mean: Tensor, cova
 @torch.inference_mode()
 def _read(subject: Subject, ids: Int[Tensor, " n"]) -> Iterator[Float[Tensor, "block d_in"]]:
     """The states of the tokens, in order."""
-    first = start_id(subject.tokenizer)
-    front = torch.tensor([] if first is None else [first], dtype=torch.long)
+    front = torch.tensor(ids_before_lone_tokens(subject), dtype=torch.long)
     with cut_at(subject.model, subject.sae.config.hook) as stream:
         for part in ids.split(_TOKENS[subject.model.device.type]):
             rows = torch.cat([front.expand(len(part), -1), part[:, None]], dim=1)

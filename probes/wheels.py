@@ -7,6 +7,7 @@ import re
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
+from probes.doors import door
 from probes.errors import SubjectError
 
 PREFIX = "pypi:"
@@ -25,10 +26,11 @@ def path_of(place: str, install: str) -> Path:
     Raises SubjectError where the package is missing, has another version or lacks the file.
     """
     name, version, path = _parts(place)
-    try:
-        found = distribution(name)
-    except PackageNotFoundError:
-        raise SubjectError(f"The package {name} is not installed; install it with: {install}.") from None
+    with door(SubjectError, f"The package {name} cannot be looked up: {{cause}}; install it anew with: {install}."):
+        try:
+            found = distribution(name)
+        except PackageNotFoundError:
+            raise SubjectError(f"The package {name} is not installed; install it with: {install}.") from None
     if found.version != version:
         raise SubjectError(
             f"{name} {found.version} is installed, but version {version} is needed; install it with: {install}."
@@ -41,6 +43,6 @@ def path_of(place: str, install: str) -> Path:
 
 def _parts(place: str) -> tuple[str, str, str]:
     found = _PLACE.fullmatch(place)
-    if found is None:
+    if found is None or ".." in Path(found["path"]).parts or Path(found["path"]).is_absolute():
         raise SubjectError(f"{place!r} has not the form pypi:NAME==VERSION:PATH.")
     return found["name"], found["version"], found["path"]

@@ -4,6 +4,7 @@ What it answers is a script's, as for questions one by one; a batch ends after a
 order of its own, and counts stay 0 until the end. It notes every answer that it would bill.
 """
 
+import gzip
 import json
 import random
 import re
@@ -11,7 +12,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from email import message_from_bytes
 from typing import Any
@@ -25,6 +26,8 @@ Lot = Callable[[Asked], str]
 """What becomes of a request: `answered`, `expired`, `errored` (the server's fault) or `invalid` (the request's)."""
 
 _ASKED_AT = {"anthropic": "/v1/messages", "openai": "/v1/chat/completions"}
+BOMB = gzip.compress(bytes(200_000_000), 9)
+"""200 kB on the wire, and no line in it."""
 _STATUS_OF = {"errored": 500, "invalid": 400}
 
 
@@ -54,6 +57,10 @@ class BatchFaults:
     cut: frozenset[int] = frozenset()
     """Which reading of results breaks off in the middle."""
     lot: Lot = answered
+    bombs: frozenset[str] = frozenset()
+    """What is answered by far too much: `made`, `looked`, `listed`, `read`."""
+    words: str = ""
+    """What refusals say besides."""
 
 
 @dataclass
@@ -178,7 +185,13 @@ class BatchHandler(Handler):
             return
         self.owner.on_event("made")
         reply = Reply(cut=0) if self.owner.batches.index(made) in self.owner.faults.unheard else Reply()
-        self._send(reply, json.dumps(self.owner.told(made)))
+        self._tell("made", json.dumps(self.owner.told(made)), reply)
+
+    def _tell(self, event: str, body: str, reply: Reply) -> None:
+        """The body, or far too much in its place."""
+        if event in self.owner.faults.bombs:
+            reply = replace(reply, raw=BOMB, headers={"Content-Encoding": "gzip"})
+        self._send(reply, body)
 
     def do_GET(self) -> None:  # noqa: N802
         parts = urlsplit(self.path)
@@ -226,7 +239,7 @@ class BatchHandler(Handler):
         if made is None or made.seen <= self.owner.faults.unseen:
             self._refuse(404)
         else:
-            self._send(Reply(), json.dumps(self.owner.told(made)))
+            self._tell("looked", json.dumps(self.owner.told(made)), Reply())
 
     def _list(self, provider: str, query: Mapping[str, list[str]]) -> None:
         self.owner.on_event("listed")
@@ -240,7 +253,7 @@ class BatchHandler(Handler):
         start = ids.index(after) + 1 if after else 0
         page = listed[start : start + min(int(query["limit"][0]), 2)]  # short pages, so that there is more than one
         told = {"object": "list", "data": page, "has_more": start + len(page) < len(listed)}
-        self._send(Reply(), json.dumps(told | {"last_id": page[-1]["id"] if page else None}))
+        self._tell("listed", json.dumps(told | {"last_id": page[-1]["id"] if page else None}), Reply())
 
     def _results(self, lines: Sequence[Line]) -> None:
         number, self.owner.n_read = self.owner.n_read, self.owner.n_read + 1
@@ -248,10 +261,14 @@ class BatchHandler(Handler):
         # providers write what answers hold as it is: a line separator among it ends no line
         body = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
         half = len(body.encode()) // 2 + 300 if number in self.owner.faults.cut else None
-        self._send(Reply(cut=half), body)
+        self._tell("read", body, Reply(cut=half))
 
     def _refuse(self, status: int) -> None:
-        reply = Reply(f"status {status}", status, error_type="not_found_error" if status == 404 else "api_error")
+        reply = Reply(
+            f"status {status}{self.owner.faults.words}",
+            status,
+            error_type="not_found_error" if status == 404 else "api_error",
+        )
         self._send(reply, error_body(reply))
 
 

@@ -81,7 +81,7 @@ def _as_it_is(reply: Reply) -> Reply:
 
 
 def _label(**fields: object) -> Reply:
-    return Reply(json.dumps({"action": "label", "label": "dog"} | fields))
+    return Reply(json.dumps({"action": "label", "label": "dog", "confidence": 0.5} | fields))
 
 
 def _without_usage(reply: Reply) -> Reply:
@@ -200,7 +200,7 @@ UNUSABLE = (
     _unusable("JSON, but a list", Reply("[1, 2]"), "not an object"),
     _unusable("an empty answer", Reply(""), "the answer is empty"),
     _unusable("an empty object", Reply("{}"), "action: Field required"),
-    _unusable("an empty label", _label(label=" "), "empty label"),
+    _unusable("an empty label", _label(label=" "), "can be seen"),
     _unusable("wrong types", _label(label=7, confidence="high"), "label: Input should be a valid string"),
     _unusable("an answer for another schema", Reply('{"score": 3, "comment": "good"}'), "Field required"),
     _unusable("a field of its own", _label(mood="merry"), "mood: Extra inputs are not permitted"),

@@ -77,7 +77,6 @@ def task(label: str, feature: int = 0, n: int = 40, variant: Variant = "label", 
     made = Task(
         feature=feature,
         label=label,
-        explanation="",
         variant=variant,
         activating=texts(feature, "activating", n),
         negatives=negatives,

@@ -41,6 +41,8 @@ class Reply:
     headers: Mapping[str, str] = field(default_factory=dict)
     body: str | None = None
     """Instead of what the protocol says."""
+    raw: bytes | None = None
+    """Instead of the body as text."""
     delay_s: float = 0.0
     pace_s: float = 0.0
     """A wait after every byte."""

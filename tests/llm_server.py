@@ -164,7 +164,7 @@ class Handler(BaseHTTPRequestHandler):
     def _send(self, reply: Reply, body: str) -> bool:
         """Whether the whole response went to a client that was still there."""
         self.server.owner.stopping.wait(reply.delay_s)
-        content = body.encode()
+        content = body.encode() if reply.raw is None else reply.raw
         phrase = HTTPStatus(reply.status).phrase if reply.status in iter(HTTPStatus) else "Unknown"
         head = {"Content-Type": "application/json", "Content-Length": str(len(content)), **reply.headers}
         lines = [f"HTTP/1.1 {reply.status} {phrase}", *(f"{name}: {value}" for name, value in head.items())]

@@ -57,19 +57,18 @@ def _dictionary_learning() -> list[Case]:
 
     def gated(x: Array) -> Array:
         projected = (x - BD) @ E
-        return np.where(projected + GATE > 0, relu(projected * np.exp(R) + MAG), 0) * NORMS
+        return np.where(projected + GATE > 0, relu(projected * np.exp(R) + MAG), 0)
 
     groups = {"group_sizes": torch.tensor([10, N - 10])}
     return [
-        case("AutoEncoder", {**biased, "bias": BD}, lambda x: relu(pre(x))),
+        case("AutoEncoder", {**biased, "bias": BD}, lambda x: relu(pre(x)) * NORMS, by_norm),
         case("AutoEncoderNew", {**biased, "decoder.bias": BD}, lambda x: relu(x @ E + BE)),
         case(
             "GatedAutoEncoder",
             {**linear, "decoder_bias": BD, "r_mag": R, "gate_bias": GATE, "mag_bias": MAG},
             gated,
-            by_norm,
         ),
-        case("JumpReluAutoEncoder", {**LENS_TENSORS, "threshold": TH}, lambda x: jump(x @ E + BE, TH) * NORMS, by_norm),
+        case("JumpReluAutoEncoder", {**LENS_TENSORS, "threshold": TH}, lambda x: jump(x @ E + BE, TH)),
         case("AutoEncoderTopK", {**biased, "b_dec": BD, "k": torch.tensor(K)}, lambda x: top(pre(x))),
         case(
             "BatchTopKSAE",

@@ -33,7 +33,8 @@ def plain_windows(subject: Subject, documents: Iterable[Document], context: int)
     tokenizer = subject.tokenizer
     special = {tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id}
     special |= {i for i, token in tokenizer.added_tokens_decoder.items() if token.special}
-    front = [tokenizer.bos_token_id] if subject.sae.config.prepends_bos else []
+    said, habit = subject.sae.config.prepends_bos, tokenizer("a")["input_ids"][:-1]
+    front = habit if said is None else [tokenizer.bos_token_id] if said else []
     found = []
     for document in documents:
         ids = tokenizer.encode(document.text, add_special_tokens=False)

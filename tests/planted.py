@@ -62,7 +62,7 @@ def read_back(interpret: Interpret) -> Iterator[str]:
 
 def labelled(**fields: str) -> str:
     """A good answer."""
-    return json.dumps({"action": "label", "label": "dog"} | fields)
+    return json.dumps({"action": "label", "label": "dog", "confidence": 0.5} | fields)
 
 
 def raw(key: str) -> str:

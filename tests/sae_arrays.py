@@ -66,11 +66,16 @@ def plain(features: Array, _x: Array) -> Array:
     return features @ W + BD
 
 
+def constant(x: Array) -> Array:
+    """Of norm sqrt(d)."""
+    return x * D**0.5 / np.linalg.norm(x, axis=1, keepdims=True)
+
+
 def normed(x: Array) -> tuple[Array, Array, Array]:
-    """Layer-normed as OpenAI's code does it, and what undoes it."""
+    """Layer-normed as OpenAI's code does it, and what undoes it there, which leaves out the 1e-5."""
     mean = x.mean(1, keepdims=True)
-    std = (x - mean).std(1, ddof=1, keepdims=True) + 1e-5
-    return (x - mean) / std, mean, std
+    std = (x - mean).std(1, ddof=1, keepdims=True)
+    return (x - mean) / (std + 1e-5), mean, std
 
 
 POST = Hook(1, "post")

@@ -29,6 +29,7 @@ from tests.sae_arrays import (
     N,
     R,
     by_norm,
+    constant,
     json_and,
     jump,
     made,
@@ -80,11 +81,6 @@ Z = {"hook_name": "blocks.1.attn.hook_z"}
 SCALE = 0.3
 
 
-def constant(x: Array) -> Array:
-    """Of norm sqrt(d)."""
-    return x * D**0.5 / np.linalg.norm(x, axis=1, keepdims=True)
-
-
 def case(kind: str, write: Callable[[Path], Path], encode: Callable[[Array], Array], **more: Any) -> Case:
     """At the residual stream, decoded plainly, unless told."""
     return Case("saelens", kind, write, encode, **{"decode": plain, "hook": POST, **more})
@@ -99,6 +95,24 @@ CASES = [
         lens("topk", LENS_TENSORS, k=K, rescale_acts_by_decoder_norm=True),
         lambda x: top(pre(x) * NORMS),
         decode=by_norm,
+    ),
+    case(
+        "standard, which knows no rescaling",
+        lens("standard", LENS_TENSORS, rescale_acts_by_decoder_norm=True),
+        lambda x: relu(pre(x)),
+    ),
+    case(
+        "topk by decoder norm of constant norm, b_dec kept",
+        lens(
+            "topk",
+            LENS_TENSORS,
+            k=K,
+            rescale_acts_by_decoder_norm=True,
+            apply_b_dec_to_input=False,
+            normalize_activations="constant_norm_rescale",
+        ),
+        lambda x: top((constant(x) @ E + BE) * NORMS),
+        decode=lambda f, x: by_norm(f, x) * np.linalg.norm(x, axis=1, keepdims=True) / D**0.5,
     ),
     case("jumprelu", lens("jumprelu", {**LENS_TENSORS, "threshold": TH}), lambda x: jump(pre(x), TH)),
     case(

@@ -13,7 +13,7 @@ from agent.planning import Planner
 from agent.schema import SettingsChange
 from probes import contrast
 from probes.adapter import Adapter, FitRecord, FitSettings, PartRecord, read_adapter, write_adapter
-from probes.errors import SettingsError
+from probes.errors import OutputError, SettingsError
 from probes.evidence import ProbeRequest, Tree
 from probes.probe import run_probes
 from probes.random_directions import random_directions
@@ -155,7 +155,7 @@ class TestFile:
         assert read_adapter(kept, subject.card).record.steps == 20
 
     def test_a_folder_that_is_not_there_is_one_sentence(self, subject: Subject, tmp_path: Path) -> None:
-        with pytest.raises(SettingsError, match="cannot be written"):
+        with pytest.raises(OutputError, match="there is no folder"):
             write_adapter(tmp_path / "none" / "a.safetensors", adapter(subject))
 
     def test_a_file_that_changed_is_refused(self, subject: Subject, kept: AdapterFile, tmp_path: Path) -> None:
@@ -186,6 +186,11 @@ class TestFile:
             (lambda whole, _: b"\xff" * 8 + whole[8:], "not an adapter"),
             (lambda whole, _: b"\x80\x04" + whole, "not an adapter"),
             (lambda *_: save(NUMBERS), "not an adapter"),
+            (lambda *_: b"\x02" + bytes(7) + b"[]", "not an adapter"),
+            (
+                lambda _, told: save({n: t.to(torch.int32) for n, t in NUMBERS.items()}, TOLD | {"record": told}),
+                "floating",
+            ),
             (lambda *_: save(NUMBERS, TOLD | {"record": "{}"}), "not an adapter"),
             (lambda _, told: save(NUMBERS, TOLD | {"record": told.replace("fingerprint", "finger")}), "not an adapter"),
             (lambda _, told: save(NUMBERS, {"record": told}), "not an adapter"),

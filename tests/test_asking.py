@@ -99,6 +99,21 @@ def test_a_model_that_never_gives_a_usable_answer_stops_the_run(log: RunLog) -> 
     assert able.admission.reason is None
 
 
+def test_an_answer_that_does_not_come_in_time_is_waited_for_once_more_and_longer(log: RunLog) -> None:
+    slow = faulty(Fault.TRANSIENT, "no answer within 9 s", timed_out=True)
+    desk = Desk(log, FakeExplainer([slow]))
+    desk.ask(request(1))
+    assert [asked.patience for asked in desk.explainer.requests] == [1, QUICK.longer]
+    late = Desk(log, FakeExplainer([slow, LABEL]))
+    assert late.ask(request(2)).value == LABEL
+    busy = faulty(Fault.TRANSIENT, "HTTP 500")
+    both = Desk(log, FakeExplainer([busy, slow, slow, LABEL]))
+    assert both.ask(request(3)).exchange == slow
+    assert [asked.patience for asked in both.explainer.requests] == [1, 1, QUICK.longer]
+    assert both.ask(request(4)).value == LABEL
+    assert both.explainer.requests[-1].patience == 1  # the next question begins anew
+
+
 def test_the_time_that_a_server_asks_for_is_waited(log: RunLog) -> None:
     desk = Desk(log, FakeExplainer([faulty(Fault.TRANSIENT, status=429, retry_after_s=0.3), LABEL]))
     started = time.monotonic()
@@ -162,12 +177,6 @@ def test_a_question_that_no_form_helps_does_not_take_the_forms_from_the_others(l
     assert desk.ask(request(1)).exchange.error == "prompt too long"
     desk.ask(request(2))
     assert desk.explainer.asked_in[-1] is Form.SCHEMA
-
-
-def test_a_good_label_must_not_be_empty(log: RunLog) -> None:
-    desk = Desk(log, FakeExplainer([Proposal(action="label", label=" "), LABEL]))
-    assert desk.ask(request()).value == LABEL
-    assert desk.faults(request()) == [Fault.UNUSABLE, None]
 
 
 def test_a_spent_budget_refuses_before_anything_is_sent(log: RunLog) -> None:

@@ -101,7 +101,7 @@ def test_a_file_that_is_missing_or_not_text() -> None:
     with pytest.raises(SettingsError, match=r"nowhere\.toml cannot be read"):
         resolve({}, Path("nowhere.toml"))
     Path("binary.toml").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(SettingsError, match=r"binary\.toml is not valid TOML"):
+    with pytest.raises(SettingsError, match=r"binary\.toml is not UTF-8, from byte 1 on"):
         read_settings(Path("binary.toml"))
 
 
@@ -131,7 +131,7 @@ def test_a_file_that_is_missing_or_not_text() -> None:
     ],
 )
 def test_absurd_values_are_refused_by_name(key: str, value: object) -> None:
-    with pytest.raises(SettingsError, match=f"--{key}="):
+    with pytest.raises(SettingsError, match=f"--{key}[= ]"):
         resolve({key: value})
 
 

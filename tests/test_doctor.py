@@ -107,6 +107,11 @@ def test_what_stands_first_is_told(model_folder: Path, tmp_path: Path) -> None:
     found = finding(model_folder, mirror(tmp_path / "with"), "first token")
     assert found is not None
     assert found.text == "texts begin with <bos>, base prompts with <bos>"
+    without = finding(model_folder, mirror(tmp_path / "without"), "first token", bos=False)
+    assert without is not None
+    assert without.text == (
+        "texts begin with nothing, base prompts with <bos>; in front of a token read alone stands nothing"
+    )
 
 
 def test_what_smollm2_lacks_is_told_and_bad_only_where_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:

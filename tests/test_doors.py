@@ -52,3 +52,11 @@ def test_what_no_door_has_caught_is_one_sentence_and_its_traceback_only_on_deman
     assert "ZeroDivisionError" in plain.stderr
     assert "--debug" in plain.stderr
     assert "Traceback" in debug.stderr
+
+
+def test_a_cause_keeps_to_what_prints_and_to_what_follows_a_colon() -> None:
+    assert (
+        brief(ValueError("\n Validation error for field 'x':\n  it is 7.\nmore"))
+        == "Validation error for field 'x': it is 7"
+    )
+    assert brief(ValueError("a\ud800b\x1b[31m")) == "a?b?[31m"

@@ -21,7 +21,7 @@ from agent.evidence.printable import printable
 from agent.runlog import RunLog
 from eval.errors import ExportError
 from eval.export.csv_table import harmless
-from probes.errors import InterpretError
+from probes.errors import InterpretError, OutputError
 from probes.examples import Activity, Collected, Example
 from tests.fakes import DOGS, tree
 from tests.fault_runs import Interpret, commands, environment
@@ -443,7 +443,7 @@ class TestRefusals:
 
     def test_a_place_that_cannot_be_written(self, log: Path) -> None:
         log.with_name("out.csv").mkdir()
-        with pytest.raises(ExportError, match="Nothing can be written to"):
+        with pytest.raises(OutputError, match="is a folder; name a file"):
             exported(log, "out.csv")
         log.with_name("batches").touch()
         with pytest.raises(ExportError, match="No folder can be made"):

@@ -191,6 +191,9 @@ class TestRefused:
             ({"with_tokenizer": False}, "has no tokenizer, without which nothing can be asked"),
             ({"without": "blk.1.ffn_up.weight"}, "lacks weights: model.layers.1.mlp.up_proj.weight"),
             ({"split__count": 3}, "is one of 3 that make one model; join them"),
+            ({"x__block_count": 10**9}, "num_hidden_layers is 1e+09, more than"),
+            ({"x__embedding_length": 0}, "hidden_size is 0 instead of a positive whole number"),
+            ({"x__embedding_length": 2**31}, "hidden_size is 2.147e+09, more than"),
         ],
     )
     def test_a_model_that_cannot_be_read(self, tmp_path: Path, how: dict[str, Any], says: str) -> None:

@@ -52,7 +52,7 @@ def test_a_run_opens_with_what_it_will_do_and_ends_with_what_it_used(
     assert ran.status == 0, ran.err
     opening = ran.out.partition("\n\n")[0].splitlines()
     heads = {line.split()[0]: line for line in opening if not line.startswith(" ")}
-    assert [*heads] == ["subject", "base", "explainer", "server", "features", "expected", "log", "run"]
+    assert [*heads] == ["loading", "subject", "base", "explainer", "server", "features", "expected", "log", "run"]
     assert heads["explainer"].split() == ["explainer", f"{provider}:model-a"]
     assert heads["server"].split() == ["server", server.base_url(provider)]
     assert "3 to 6 calls, about" in heads["expected"]
@@ -125,7 +125,7 @@ def test_a_feature_that_fails_makes_the_status_one_and_is_asked_again_by_the_sam
     (row,) = json.loads(interpret("log", "1", "--status", "failed", "--json").out)
     assert (row["feature"], row["reason"]) == (0, "the model refused to answer: I would rather not.")
     asked = len(server.history)
-    server.script = always(Reply('{"action": "label", "label": "dog"}'))
+    server.script = always(Reply('{"action": "label", "label": "dog", "confidence": 0.5}'))
     assert interpret(*command).status == 0
     assert len(server.history) == asked + 1
     assert interpret("replay", "1").status == 0

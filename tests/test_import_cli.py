@@ -171,7 +171,7 @@ class TestNeuronpedia:
             found = log.collected(corpus.corpus_id, 12)
         assert (corpus.source, corpus.settings) == (
             "neuronpedia:gemma-x/6-res-jb",
-            {"path": "neuronpedia:gemma-x/6-res-jb"},
+            {"path": "neuronpedia:gemma-x/6-res-jb", "unit": "sae"},
         )
         assert found is not None
         assert [baseline.text for baseline in found.baselines] == ["cats"]

@@ -7,7 +7,7 @@ import pytest
 
 from agent.comparisons import ComparisonIdentity
 from agent.runlog import RunLog
-from agent.store.classes import CLASSES
+from agent.schema import CLASSES
 from eval.compare.kinds import KINDS
 from eval.compare.taxonomy import CAPTURES
 from tests.fault_runs import Interpret, commands

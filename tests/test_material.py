@@ -2,24 +2,28 @@
 
 import asyncio
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+import agent.loop
 import agent.run
-from agent.llm.base import Answer, Exchange, Form, Request
+from agent.llm.base import Answer, Exchange, Fault, Form, Request
+from agent.loop import Round, _best
+from agent.planning import Plan
 from agent.replay import replay
 from agent.run import RunReport, run_features
 from agent.runlog import RunLog
-from agent.schema import Proposal
+from agent.schema import Check, Proposal, SettingsChange
 from eval.collect.examples import harvested
 from eval.scorers.verdicts import Verdict, Verdicts
 from eval.scoring.prompted import Prompted
 from eval.scoring.shown_texts import ShownTexts
 from probes.examples import Activity, Collected, Example
-from tests.fakes import CARD, SUBJECT, FakeExplainer, FakeProbes, Notes, config
+from probes.settings import Value
+from tests.fakes import CARD, SUBJECT, FakeExplainer, FakeProbes, Notes, config, faulty
 from tests.logged import corpus_identity
 
 N_DOCUMENTS = 40
@@ -50,14 +54,16 @@ def log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[RunLog]:
 class Reader(FakeExplainer):
     """Labels with the labels it is given, one per round; as a judge it knows which texts a label fits by a word."""
 
-    def __init__(self, labels: list[Proposal], words: dict[str, str]) -> None:
+    def __init__(self, labels: Sequence[Proposal | None], words: dict[str, str]) -> None:
         super().__init__([], forms=(Form.SCHEMA,))
         self.labels, self.words = labels, words
 
     async def answer(self, request: Request, form: Form | None = None) -> Answer:
         self.requests.append(request)
         if request.purpose == "explain":
-            value = self.labels[min(request.round, len(self.labels)) - 1]
+            value: Value | None = self.labels[min(request.round, len(self.labels)) - 1]
+            if value is None:
+                return Answer(None, faulty(Fault.UNUSABLE, "not JSON"))
         else:
             label = request.context["label"]
             fits = [self.words.get(label, "nothing") in text for text in request.context["texts"]]
@@ -168,11 +174,34 @@ def test_a_good_label_is_kept_without_asking_again(log: RunLog) -> None:
     assert {request.round for request in reader.requests} == {1, 2}
 
 
-def test_the_best_measured_label_is_kept_where_the_explainer_gives_up(log: RunLog) -> None:
-    reader = Reader([label("either"), label("cats"), Proposal(action="abstain", reason="nothing fits")], WORDS)
-    report = run(log, reader, range(1), feedback=True)
+GIVES_UP = Proposal(action="abstain", reason="nothing fits")
+STILL_LOOKS = Proposal(action="probe", settings=SettingsChange(scale=1.5), reason="nothing fits")
+
+
+@pytest.mark.parametrize("last", [GIVES_UP, STILL_LOOKS, None], ids=["abstains", "probes", "says nothing usable"])
+def test_a_label_that_beats_chance_is_kept_where_the_explainer_gives_up(
+    log: RunLog, monkeypatch: pytest.MonkeyPatch, last: Proposal | None
+) -> None:
+    monkeypatch.setattr(agent.loop, "GOOD", 2.0)  # even a perfect label is asked for again
+    report = run(log, Reader([label("dogs"), label("cats"), last], WORDS), range(1), feedback=True)
     (row,) = log.labels(report.run_id)
-    assert (row.status, row.label, row.rounds) == ("labelled", "either", 3)
+    assert (row.status, row.label, row.rounds) == ("labelled", "dogs", 3)
+
+
+@pytest.mark.parametrize(("last", "status"), [(GIVES_UP, "abstained"), (STILL_LOOKS, "abstained"), (None, "failed")])
+def test_a_label_at_chance_does_not_override_the_explainer(log: RunLog, last: Proposal | None, status: str) -> None:
+    report = run(log, Reader([label("either"), label("cats"), last], WORDS), range(1), feedback=True)
+    (row,) = log.labels(report.run_id)
+    assert (row.status, row.label) == (status, "")
+
+
+@pytest.mark.parametrize(("value", "low", "kept"), [(0.7, 0.499, False), (0.75, 0.533, True), (0.6, None, False)])
+def test_beating_chance_takes_the_whole_interval(value: float, low: float | None, kept: bool) -> None:
+    past = [Round([], label("dogs"), Plan(), Check(value=value, low=low, n=20))]
+    assert (_best(7, past, GIVES_UP, None, set()) is not None) == kept
+    insists = _best(7, past, label("cats"), Check(value=0.55, low=0.35, n=20), set())
+    assert insists is not None
+    assert insists.label == ("dogs" if kept else "cats")
 
 
 def test_an_abstention_stands_where_no_label_was_measured(log: RunLog) -> None:

@@ -1,7 +1,10 @@
 """Fetching one record, against a server in this process."""
 
+import gzip
 import json
+import tracemalloc
 from collections.abc import Iterator
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from typing import Any
@@ -12,6 +15,8 @@ from eval.errors import ExamplesError
 from eval.readers.json_stream import LONGEST_RECORD
 from eval.readers.neuronpedia_api import fetch_record
 
+BOMB = gzip.compress(bytes(200_000_000), 9)
+"""200 kB on the wire."""
 ANSWERS: dict[str, tuple[int, bytes]] = {
     "/api/feature/gemma-2b/6-res-jb/10": (200, b'{"index": "10"}'),
     "/api/feature/a%2Fb/x%3Fy/10": (200, b'{"index": "quoted"}'),
@@ -19,6 +24,10 @@ ANSWERS: dict[str, tuple[int, bytes]] = {
     "/api/feature/gemma-2b/6-res-jb/12": (429, b""),
     "/api/feature/gemma-2b/6-res-jb/13": (503, b"<html>"),
     "/api/feature/gemma-2b/6-res-jb/14": (200, b"{" + b" " * LONGEST_RECORD),
+    "/api/feature/gemma-2b/6-res-jb/15": (308, b"/api/feature/gemma-2b/6-res-jb/10"),
+    "/api/feature/gemma-2b/6-res-jb/16": (302, b"/api/feature/gemma-2b/6-res-jb/16"),
+    "/api/feature/gemma-2b/6-res-jb/17": (404, BOMB),
+    "/api/feature/gemma-2b/6-res-jb/18": (200, BOMB),
 }
 
 
@@ -27,6 +36,12 @@ class Handler(BaseHTTPRequestHandler):
         status, body = ANSWERS.get(self.path, (404, b""))
         self.send_response(status)
         self.send_header("Retry-After", "30")
+        if status in (302, 308):
+            self.send_header("Location", body.decode())
+            self.send_header("Content-Encoding", "gzip")
+            body = BOMB
+        elif body is BOMB:
+            self.send_header("Content-Encoding", "gzip")
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
@@ -56,11 +71,24 @@ def test_a_record_comes_as_it_is(server: str) -> None:
         (12, "asks for fewer requests .* try again in 30 s"),
         (13, "Neuronpedia answered 503 Service Unavailable"),
         (14, "is longer than 16 MiB"),
+        (16, "sends from one address to another without end"),
+        (17, "has no record of gemma-2b/6-res-jb/17"),
+        (18, "is longer than 16 MiB"),
     ],
 )
 def test_anything_but_a_record_is_one_sentence(server: str, index: int, why: str) -> None:
     with pytest.raises(ExamplesError, match=why):
         fetch_record("gemma-2b", "6-res-jb", index, server)
+
+
+@pytest.mark.parametrize("index", [15, 16, 17, 18])
+def test_no_body_is_read_beyond_its_bound_whatever_its_status(server: str, index: int) -> None:
+    tracemalloc.start()
+    with suppress(ExamplesError):
+        assert json.loads(fetch_record("gemma-2b", "6-res-jb", index, server)) == {"index": "10"}
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 60_000_000
 
 
 @pytest.mark.parametrize("address", ["http://127.0.0.1:9", "nonsense"])

@@ -1,4 +1,4 @@
-"""What a notebook shows: the lines that the README gives, run, and hostile tokens as text."""
+"""What a notebook shows: the lines that docs/notebook.md gives, run, and hostile tokens as text."""
 
 import xml.etree.ElementTree as ElementTree
 from html.parser import HTMLParser

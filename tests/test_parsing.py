@@ -9,6 +9,12 @@ from hypothesis import strategies as st
 
 from agent.llm.parsing import MOST_CHARS, UnusableAnswer, parsed
 from agent.schema import Proposal, SettingsChange
+from eval.scorers.clarity import Written
+from eval.scorers.discrimination import Choices
+from eval.scorers.output import Chosen
+from eval.scorers.simulation import Simulated
+from eval.scorers.verdicts import Verdict, Verdicts
+from eval.scoring.controls import OneShot
 from probes.settings import Value
 
 DOG = Proposal(action="label", label="dog", confidence=0.5)
@@ -29,20 +35,104 @@ def why(text: str, schema: type[Value] = Proposal) -> str:
         f"  \n{TEXT}\n",
         f"```json\n{TEXT}\n```",
         f"```\n{TEXT}\n```\nI hope that helps {{you}}!",
-        f"Sure {{ }}. The evidence {{says}}:\n\n{TEXT} and so on.",
+        f"Sure {{ }}. The evidence {{says}}:\n\n{TEXT}\nand so on.",
         f'Not {{"this": [1, 2]}} but {TEXT}',
-        f'{TEXT}\n{{"action": "abstain"}}',
-        f'<think>{{"action": "abstain"}}</think>\n{TEXT}',
+        f"{TEXT}\nIn other words:\n{TEXT}",
+        f"Answer: {TEXT}",
+        f"<answer>{TEXT}</answer>",
         f"[{TEXT}]",
         json.dumps(DOG.model_dump(mode="json"), indent=2),
     ],
 )
-def test_the_first_object_that_fits_is_taken(text: str) -> None:
+def test_the_one_object_that_fits_is_taken(text: str) -> None:
     assert parsed(text, Proposal) == DOG
 
 
+CAT = DOG.model_copy(update={"label": "cat"}).model_dump_json()
+"""A draft that the model rejects."""
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"<think>perhaps {CAT}? No.</think>{TEXT}",
+        f"<thinking>perhaps {CAT}\n</thinking>\n\n{TEXT}",
+        f'<Reasoning type="draft">{CAT}</Reasoning>{TEXT}',
+        f"< thought >{CAT}</ thought >{TEXT}",
+        f"<seed:think>{CAT}</seed:think>{TEXT}",
+        f"<seed:think>{CAT}<seed:cot_budget_reflect>half</seed:cot_budget_reflect>{CAT}</seed:think>{TEXT}",
+        f"<antThinking>{CAT}</antThinking>{TEXT}",
+        f"<inner_monologue>{CAT}</inner_monologue>{TEXT}",
+        f"<scratchpad>{CAT}</scratchpad>{TEXT}",
+        f"&lt;think&gt;{CAT}&lt;/think&gt;{TEXT}",
+        f"[THINK]{CAT}[/THINK]{TEXT}",
+        f"◁think▷{CAT}◁/think▷{TEXT}",
+        f"<|begin_of_thought|>{CAT}<|end_of_thought|>\n<|begin_of_solution|>{TEXT}<|end_of_solution|>",
+        f"<|START_THINKING|>{CAT}<|END_THINKING|><|START_RESPONSE|>{TEXT}<|END_RESPONSE|>",
+        f"<|inner_prefix|>{CAT}<|inner_suffix|>{TEXT}",
+        f"<unused94>thought\n{CAT}<unused95>{TEXT}",
+        f"<|channel>thought\n{CAT}<channel|>{TEXT}<turn|>",
+        f"Here is my thought process: {CAT}\nHere is my response: {TEXT}",
+        f"<|channel|>analysis<|message|>{CAT}<|end|><|start|>assistant<|channel|>final<|message|>{TEXT}<|return|>",
+        f"<|channel|>commentary<|message|>{CAT}<|end|><|channel|>final <|constrain|>json<|message|>{TEXT}",
+        f"analysisPerhaps {CAT}, no.assistantfinal{TEXT}",
+        f"{CAT} does not fit.\n</think>\n\n{TEXT}",
+        f"{CAT}<think/>{TEXT}",
+        f"<think>a <think>b</think> then {CAT}</think>{TEXT}",
+        f"<think>a</think> {CAT}\n<think>no</think>{TEXT}",
+        f"Sure.\n<think>{CAT}</think>{TEXT}",
+        f"<think>```json\n{CAT}\n```</think>```json\n{TEXT}\n```",
+        f"I considered {CAT} and rejected it.\nFinal answer:\n{TEXT}",
+        f"First:\n{CAT}\nNo.\n\n**Final Answer**\n\n```json\n{TEXT}\n```\n",
+    ],
+)
+def test_what_stands_in_reasoning_is_never_the_answer(text: str) -> None:
+    assert parsed(text, Proposal) == DOG
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (f"{TEXT}\n{CAT}", "2 objects that differ"),
+        (f'{TEXT}\n{{"action": "abstain"}}', "2 objects that differ"),
+        (f"[{CAT}, {TEXT}]", "2 objects that differ"),
+        (f"```json\n{CAT}\n```\nNo:\n```json\n{TEXT}\n```", "2 objects that differ"),
+        (f"Final answer: {CAT}. Wait.\nFinal answer: {TEXT}", "2 objects that differ"),
+        (f"Final answer: {CAT}\nNo, {TEXT}", "2 objects that differ"),
+        (f"Final answer: {CAT} came first, then {TEXT} was final.", "2 objects that differ"),
+        (f"I considered {CAT} but nothing fits.", "within a sentence"),
+        (f"<think>{CAT}", "within its reasoning"),
+        (f"<think>a <think>b</think> {CAT}", "within its reasoning"),
+        (f"{TEXT}<think>but {CAT}", "within its reasoning"),
+        (f"<|channel|>analysis<|message|>{CAT}<|end|>", "within its reasoning"),
+        (f"analysisWe might say {CAT}", "within its reasoning"),
+        (f"<think>{CAT}</think>", "nothing stands after its reasoning"),
+        (f"{CAT}</think>\n", "nothing stands after its reasoning"),
+        (f"<think>{CAT}</think>I give up.", "not JSON"),
+        (f'{CAT}\nRather:\n{{"action": "label", "label": "a "dog""}}', "not JSON"),
+        (f"{CAT}\nRather:\n{{'action': 'abstain'}}", "not JSON"),
+        (f"{CAT}\nRather:\n{{action: abstain}}", "not JSON"),
+        (f'{CAT}\nRather:\n{{"action": "label", "label": "dog", "confidence": null}}', "confidence"),
+        (f'{CAT}\nRather:\n{{"action": "lab', "not JSON"),
+        (f'{{"draft": {CAT}, "final": {TEXT}}}', "Field required"),
+        ('{"action": "abstain", "action": "label"}', "twice"),
+    ],
+)
+def test_where_nothing_tells_which_is_meant_the_answer_is_unusable(text: str, told: str) -> None:
+    assert told in why(text)
+
+
+@pytest.mark.parametrize(
+    "label", ["</think>", "<think> tags", "[THINK]", "<|channel|>final", "assistantfinal", "a {brace"]
+)
+def test_a_label_may_be_about_the_marks_themselves(label: str) -> None:
+    about = DOG.model_copy(update={"label": label})
+    assert parsed(about.model_dump_json(), Proposal) == about
+    assert parsed(f"<think>{CAT}</think>```json\n{about.model_dump_json()}\n```", Proposal) == about
+
+
 def test_null_stands_for_the_default_at_any_depth() -> None:
-    asked = '{"action": "probe", "label": null, "confidence": null, "evidence": null, "settings": {"pca": null}}'
+    asked = '{"action": "probe", "label": null, "reason": null, "evidence": null, "settings": {"pca": null}}'
     assert parsed(asked, Proposal) == Proposal(action="probe", settings=SettingsChange())
     assert "action" in why('{"action": null}')
 
@@ -68,7 +158,7 @@ def test_any_schema_will_do() -> None:
     [
         ("", "the answer is empty"),
         (" \n\t ", "the answer is empty"),
-        ("<think>{}</think>", "the answer is empty"),
+        ("<think>{}</think>", "the answer is empty: nothing stands after its reasoning"),
         ("I would rather not.", "the answer is not JSON"),
         (TEXT[:-5], "the answer is not JSON"),
         ('{"action": "probe", "settings": {"scale": 1.5}', "the answer is not JSON"),
@@ -81,6 +171,13 @@ def test_any_schema_will_do() -> None:
         ('{"action": "label", "label": 7}', "label: Input should be a valid string"),
         ('{"action": "label", "label": ["dog"]}', "label: Input should be a valid string"),
         ('{"action": "label", "confidence": "high"}', "confidence: Input should be a valid number"),
+        ('{"action": "label", "confidence": "0.5"}', "confidence: Input should be a valid number"),
+        ('{"action": "label", "confidence": true}', "confidence: Input should be a valid number"),
+        ('{"action": "abstain", "confidence": false}', "confidence: Input should be a valid number"),
+        ('{"action": "label", "label": "dog"}', "a label needs its confidence"),
+        ('{"action": "label", "label": "dog", "confidence": null}', "a label needs its confidence"),
+        ('{"action": "probe", "settings": {"scale": true}}', "settings.scale: Input should be a valid number"),
+        ('{"action": "probe", "settings": {"centroid": 1}}', "settings.centroid: Input should be a valid boolean"),
         ('{"action": "label", "confidence": 7}', "confidence: Input should be less than or equal to 1"),
         ('{"action": "label", "confidence": NaN}', "NaN is no number of JSON"),
         ('{"action": "label", "confidence": -Infinity}', "-Infinity is no number of JSON"),
@@ -102,7 +199,47 @@ def test_names_from_the_answer_are_made_short_and_printable() -> None:
 
 
 def test_an_unescaped_line_break_in_a_string_is_forgiven() -> None:
-    assert parsed('{"action": "label", "label": "a\ndog"}', Proposal).label == "a\ndog"
+    assert parsed(TEXT.replace('"dog"', '"a\ndog"'), Proposal).label == "a\ndog"
+
+
+@pytest.mark.parametrize(
+    "label",
+    ["", " \n", "\u200b\u200b", "\u00ad", "\u202e", "\x07", "\u0301\u20dd", "\ufe0f", "\u3164", "\u2800", "\ue000"],
+)
+def test_a_label_that_nobody_can_see_is_none(label: str) -> None:
+    assert "can be seen" in why(json.dumps({"action": "label", "label": label, "confidence": 0.5}))
+    assert "can be seen" in why(json.dumps({"label": label}), OneShot)
+    assert parsed(json.dumps({"action": "abstain", "label": label}), Proposal).confidence is None
+
+
+@pytest.mark.parametrize("label", [",", "e\u0301", "\u200bdog", "𝛼", "🐕", "犬", "¬"])
+def test_a_label_of_any_script_can_be_seen(label: str) -> None:
+    assert parsed(json.dumps({"label": label}), OneShot).label == label
+
+
+@pytest.mark.parametrize(
+    ("schema", "data"),
+    [
+        (Verdicts, {"answers": [{"number": True, "fits": True}]}),
+        (Verdicts, {"answers": [{"number": 1, "fits": 1}]}),
+        (Verdicts, {"answers": [{"number": "1", "fits": True}]}),
+        (Verdicts, {"answers": [{"number": 1, "fits": "yes"}]}),
+        (Choices, {"answers": [{"number": 1, "text": True}]}),
+        (Chosen, {"list": True}),
+        (Simulated, {"activations": [0, True]}),
+        (Simulated, {"activations": [0, "1"]}),
+        (Written, {"firing": ["a", 1], "silent": []}),
+    ],
+)
+def test_nothing_in_a_judges_answer_is_taken_for_another_type(schema: type[Value], data: dict[str, object]) -> None:
+    assert "Input should be a valid" in why(json.dumps(data), schema)
+
+
+def test_a_judges_draft_is_no_answer_either() -> None:
+    draft, final = (f'{{"answers": [{{"number": 1, "fits": {fits}}}]}}' for fits in ("true", "false"))
+    for text in (f"<think>{draft}</think>{final}", f"{draft}</think>{final}", f"Final answer: {final}"):
+        assert parsed(text, Verdicts).answers == (Verdict(number=1, fits=False),)
+    assert "differ" in why(f"{draft}\n{final}", Verdicts)
 
 
 @pytest.mark.parametrize(
@@ -118,6 +255,11 @@ def test_an_unescaped_line_break_in_a_string_is_forgiven() -> None:
         50_000 * "{}",
         MOST_CHARS * '"',
         14_000 * "<think>",
+        14_000 * "</think>",
+        25_000 * "<| / ",
+        12_000 * "{a: 1, ",
+        3_000 * "[think-think_think.think:think ",
+        16_000 * "final ",
     ],
     ids=lambda text: text[:12],
 )

@@ -1,9 +1,12 @@
 """The real SDKs against a loopback server that speaks both protocols: every form, every fault, one request each."""
 
 import asyncio
+import gzip
 import json
 import threading
+import tracemalloc
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -15,6 +18,7 @@ from agent.llm import make_explainer
 from agent.llm.base import Answer, Bound, Explainer, Fault, Form, Request, Usage
 from agent.llm.faults import pause_s, retry_after_s
 from agent.llm.models import DEFAULTS, deprecated_models
+from agent.llm.wire import MOST_BYTES
 from agent.schema import Proposal
 from probes.settings import Value
 from tests.fakes import in_loop
@@ -342,6 +346,18 @@ def test_whatever_breaks_on_the_way_may_pass(server: LLMServer, provider: str, r
     assert told in exchange.error
 
 
+def test_how_long_an_answer_is_waited_for_hangs_on_where_the_server_is(server: LLMServer, provider: str) -> None:
+    assert vars(make_explainer(provider))["timeout_s"] == 120
+    elsewhere = make_explainer(f"{provider}:model-a", server.base_url(provider))
+    assert vars(elsewhere)["timeout_s"] == 600
+    assert vars(make_explainer(provider, timeout_s=7))["timeout_s"] == 7
+    late = Reply(DOG.model_dump_json(), delay_s=0.5)
+    exchange = ask(server, provider, late, timeout_s=0.2).exchange
+    assert exchange.timed_out
+    assert ask(server, provider, late, request=replace(REQUEST, patience=20.0), timeout_s=0.2).value == DOG
+    assert not ask(server, provider, Reply("oops", 500)).exchange.timed_out
+
+
 def test_what_there_is_of_a_broken_answer_is_kept(server: LLMServer, provider: str) -> None:
     whole = ask(server, provider, GOOD).exchange.response
     broken = ask(server, provider, replace(GOOD, cut=300)).exchange
@@ -402,6 +418,68 @@ def test_answers_that_are_none(server: LLMServer, provider: str, text: str, told
     exchange = ask(server, provider, Reply(text)).exchange
     assert exchange.fault is Fault.UNUSABLE
     assert told in str(exchange.error)
+
+
+BOMB = gzip.compress(bytes(200_000_000), 9)
+"""200 kB on the wire."""
+
+
+@pytest.mark.parametrize("status", [200, 302, 400])
+def test_no_body_is_read_beyond_its_bound_whatever_its_status(server: LLMServer, provider: str, status: int) -> None:
+    bomb = Reply(status=status, raw=BOMB, headers={"Content-Encoding": "gzip"})
+    tracemalloc.start()
+    try:
+        exchange = ask(server, provider, bomb).exchange
+        server.listing = replace(bomb, status=status)
+        with suppress(ExplainerError):
+            checked(server, provider)
+        with pytest.raises(ExplainerError):
+            make_explainer(provider, server.base_url(provider))
+        assert tracemalloc.get_traced_memory()[1] < 100_000_000
+    finally:
+        tracemalloc.stop()
+    assert exchange.error is not None
+    assert len(exchange.response) <= MOST_BYTES
+    if status == 200:
+        assert "longer than 4,000,000 bytes" in exchange.error
+    else:
+        assert f"HTTP {status}" in exchange.error
+
+
+def test_reasoning_that_a_server_keeps_apart_is_no_answer(server: LLMServer) -> None:
+    draft = json.dumps({"action": "abstain"})
+    beside = {"reasoning_content": draft, "reasoning": draft, "thinking": draft, "content": DOG.model_dump_json()}
+    assert ask(server, "openai", Reply(body=json.dumps({"choices": [{"message": beside}]}))).value == DOG
+    alone = {"reasoning_content": DOG.model_dump_json(), "content": ""}
+    assert "empty" in str(
+        ask(server, "openai", Reply(body=json.dumps({"choices": [{"message": alone}]}))).exchange.error
+    )
+    for kind in ("thinking", "reasoning"):
+        parts = [
+            {"type": "text", "text": draft},
+            {"type": kind, kind: [{"type": "text", "text": draft}], "text": draft},
+            {"type": "text", "text": DOG.model_dump_json()},
+        ]
+        assert (
+            ask(server, "openai", Reply(body=json.dumps({"choices": [{"message": {"content": parts}}]}))).value == DOG
+        )
+        assert ask(server, "anthropic", Reply(body=json.dumps({"content": parts}))).value == DOG
+
+
+def test_what_a_model_says_keeps_its_words(server: LLMServer, provider: str) -> None:
+    label = DOG.model_copy(update={"label": "key=value assignments", "explanation": "As in sk_learn_pipeline."})
+    answer = ask(server, provider, Reply(label.model_dump_json()))
+    assert answer.value == label
+    assert "sk_learn_pipeline" in answer.exchange.response
+    server.models = ["hf_model-of-mine"]
+    assert checked(server, provider, "hf_model-of-mine") == ""
+    error = ask(server, provider, Reply("bad key sk-abcdefghijkl", 500)).exchange
+    assert "abcdefghijkl" not in repr(error)
+
+
+def test_a_server_that_calls_its_text_something_else_is_read_as_utf_8(server: LLMServer, provider: str) -> None:
+    reply = Reply("dög", 500, headers={"Content-Type": "application/json; charset=punycode"})
+    assert ask(server, provider, reply).exchange.error == "HTTP 500: dög"
 
 
 def test_content_in_parts_and_reasoning_before_the_answer_are_read(server: LLMServer) -> None:

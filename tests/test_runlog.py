@@ -319,7 +319,7 @@ class TestCalls:
 
     def test_a_label_with_control_characters_comes_back(self, log: RunLog) -> None:
         run_id = begun(log)
-        nasty = Proposal(action="label", label="a\0b\x1b[31m␛", explanation="\u202e")
+        nasty = Proposal(action="label", label="a\0b\x1b[31m␛", explanation="\u202e", confidence=0.5)
         add_call(log, run_id, request(), dataclasses.replace(answer(), value=nasty))
         log.add_label(run_id, outcome(5, label=nasty.label)).result()
         assert Proposal.model_validate(log.calls_of(run_id, 5)[0].answer) == nasty

@@ -81,8 +81,8 @@ def test_constant_norm_rescale(tmp_path: Path) -> None:
 
 def test_layer_norm(tmp_path: Path) -> None:
     sae = read(tmp_path, sae_config(normalize_activations="layer_norm"))
-    mean, std = X.mean(dim=1, keepdim=True), X.std(dim=1, keepdim=True) + 1e-5
-    torch.testing.assert_close(sae.encode(X), pre((X - mean) / std).clamp(min=0))
+    mean, std = X.mean(dim=1, keepdim=True), X.std(dim=1, keepdim=True)
+    torch.testing.assert_close(sae.encode(X), pre((X - mean) / (std + 1e-5)).clamp(min=0))
     torch.testing.assert_close(sae.reconstruct(X), (sae.encode(X) @ T["W_dec"] + T["b_dec"]) * std + mean)
 
 

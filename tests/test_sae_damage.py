@@ -136,6 +136,24 @@ def test_json_that_is_none_is_said(tmp_path: Path, content: str) -> None:
     assert "cannot be read as JSON" in refusal(read)
 
 
+@pytest.mark.parametrize("name", ["saelens", "dictionary_learning", "sparsify", "llama_scope"])
+def test_a_pipe_in_place_of_a_configuration_is_not_waited_for(tmp_path: Path, name: str) -> None:
+    read = ONE_OF_EACH[name].write(tmp_path / "sae")
+    config = next(read.glob("*.json"))
+    config.unlink()
+    os.mkfifo(config)
+    assert "is no ordinary file" in refusal(read) or f"but no {config.name}" in refusal(read)
+
+
+@pytest.mark.parametrize("number", ["9" * 5000, "9" * 20, "1_0"])
+def test_a_hook_whose_layer_no_model_has_is_said_in_short(tmp_path: Path, number: str) -> None:
+    read = ONE_OF_EACH["saelens"].write(tmp_path / "sae")
+    rewritten(read, metadata={"hook_name": f"blocks.{number}.hook_resid_post"})
+    said = refusal(read)
+    assert "is not supported; known are blocks.L.hook_resid_pre" in said
+    assert len(said) < 1000
+
+
 def test_a_batch_top_k_sae_without_a_threshold_is_refused(tmp_path: Path) -> None:
     trainer = {"dict_class": "BatchTopKSAE", "activation_dim": D, "dict_size": N, "layer": 1}
     biases = {"encoder.bias": BE, "b_dec": BD, "threshold": torch.tensor(-1.0)}

@@ -16,7 +16,10 @@ from agent.evidence.digest import CHARS_PER_TOKEN
 from agent.llm.base import Answer, Bound, Exchange, Fault, Request
 from agent.runlog import RunLog, ScoreRow
 from agent.schema import Proposal
+from agent.store.overview import score_kinds
+from agent.terminal.display import VARIANT_WORDS
 from eval.collect.split import ALIKE, peak_word, split_of, without_duplicates
+from eval.review.figures import histogram
 from eval.scorers import SCORERS
 from eval.scoring import judge as judging
 from eval.scoring import report, score_run
@@ -146,7 +149,7 @@ def _bare(text: str) -> str:
 def test_the_first_label_of_a_run_with_feedback_is_scored_of_every_feature(log: RunLog) -> None:
     planted, judge = plant(log, {0: "dog", 1: "fruit"}), RuleExplainer()
     for feature, words in ((0, "puppy"), (1, " fruit ")):
-        proposal = Proposal(action="label", label=words, explanation="")
+        proposal = Proposal(action="label", label=words, explanation="", confidence=0.5)
         add_call(log, planted.run_id, request(feature), Answer(proposal, Exchange("fake", "rules", "")))
     plain = scoring(planted, judge)
     asyncio.run(plain.score(planted.rows, 4, Told()))
@@ -287,6 +290,25 @@ class TestUnscored:
         chances = {line.scorer: line.chance for line in found if line.part == "held_out"}
         expected = {"detection": 0.5, "embedding": 0.5, "simulation": 0, "discrimination": 0.25}
         assert chances == {**expected, "output": pytest.approx(1 / 3)}
+
+    def test_pages_give_the_very_interval_that_the_terminal_gives(self, log: RunLog) -> None:
+        planted = plant(log)
+        scores = score(planted, RuleExplainer(), ["detection", "embedding", "simulation"])
+        lines = [line for line in report.lines(scores, SEED) if line.part == "held_out"]
+        told = {(line.scorer, VARIANT_WORDS[line.variant]): line.mean for line in lines}
+        kinds = log.ask(score_kinds, planted.run_id)
+        drawn = [(kind.key.scorer, histogram(log, kind)) for kind in kinds]
+        means = [(scorer, mean) for scorer, found in drawn if found is not None for mean in found.means]
+        assert {(scorer, mean.variant): mean.estimate for scorer, mean in means} == told
+        assert any(mean.low is not None for mean in told.values())
+
+    def test_no_label_is_judged_with_more_than_its_own_words(self, log: RunLog) -> None:
+        judge = RuleExplainer()
+        names = [name for name in SCORERS if "judge" in SCORERS[name].needs]
+        score(plant(log), judge, names)
+        judged = [request for request in judge.requests if request.purpose != "one_shot"]
+        assert {request.purpose.partition("/")[2] for request in judged} > {"", "shuffled", "tokens", "known"}
+        assert not [request for request in judged if "xplanation" in request.prompt]
 
     def test_without_a_judge_there_is_no_one_shot_label(self, log: RunLog) -> None:
         scores = score(plant(log), None, ["embedding"])

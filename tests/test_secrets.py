@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from agent.secrets import without_secrets
+from agent.secrets import without_held_secrets, without_secrets
 
 KEY = "planted-Zq7/x+9_secret"
 
@@ -41,6 +41,27 @@ def test_what_looks_like_a_secret_is_blanked(typed: str, kept: str) -> None:
 )
 def test_ordinary_text_is_left_alone(text: str) -> None:
     assert without_secrets(text) == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "key=value assignments",
+        "sk_learn_pipeline and hf_hub_download",
+        "token=abc, password=hunter2",
+        "Bearer abc123def456",
+        "http://user:pass@host/",
+        "--api-key abc123",
+        '{"api_key": "x"}',
+        "a basic key",
+    ],
+)
+def test_what_a_model_says_is_left_alone_but_for_secrets_that_are_held(
+    text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SOME_API_KEY", KEY)
+    assert without_held_secrets(text) == text
+    assert without_held_secrets(f"{text} {KEY}") == f"{text} ***"
 
 
 @pytest.mark.parametrize("name", ["ANTHROPIC_API_KEY", "HF_TOKEN", "MY_SECRET", "DB_PASSWORD", "SOME_KEY_2", "apikey"])

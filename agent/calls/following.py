@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from agent.calls.admission import Admission
-from agent.calls.sending import checked
 from agent.errors import BatchWaitError, ExplainerError
 from agent.llm.base import Answer, Exchange, Fault, Form, Request
 from agent.llm.batching import Batch, BatchExplainer, Batching, BrokenResultsError, Line, results_of
@@ -224,7 +223,7 @@ class Follower:
         if not batch.ended:
             return None
         try:
-            async for line in results_of(self.batching, batch):
+            async for line in results_of(self.batching, batch, row.n_calls):
                 return _call_id(line, row) is not None
         except BrokenResultsError:
             return None
@@ -252,13 +251,13 @@ class Follower:
     ) -> bool:
         found: list[tuple[int, Answer]] = []
         try:
-            async for line in results_of(self.batching, batch):
+            async for line in results_of(self.batching, batch, row.n_calls):
                 call_id = _call_id(line, row)
                 if call_id not in left:
                     continue
                 one = joined.get(call_id)
                 schema = one.request.schema if one else None
-                found.append((call_id, checked(self.explainer.answer_to(line, schema, left.pop(call_id)))))
+                found.append((call_id, self.explainer.answer_to(line, schema, left.pop(call_id))))
                 if len(found) >= _AT_A_TIME:
                     await self._settle(joined, found)
                     found = []

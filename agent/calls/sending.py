@@ -5,12 +5,11 @@ Here one by one; `agent.calls.gathering` sends many together.
 
 import asyncio
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Protocol
 
-from agent.llm.base import Answer, Explainer, Fault, Request
+from agent.llm.base import Answer, Explainer, Request
 from agent.runlog import Dispatch, RunLog
-from agent.schema import Proposal
 
 
 class Sender(Protocol):
@@ -40,15 +39,6 @@ class OneByOne:
     async def send(self, request: Request, dispatch: Dispatch) -> Answer:
         """By one request on the wire."""
         call_id = await asyncio.wrap_future(self.log.begin_call(self.run_id, request, dispatch))
-        answer = checked(await self.explainer.answer(request, dispatch.form))
+        answer = await self.explainer.answer(request, dispatch.form)
         await asyncio.wrap_future(self.log.end_call(call_id, answer))
         return answer
-
-
-def checked(answer: Answer) -> Answer:
-    """`answer`, made unusable if its label is empty: logged as good, it would come back on every resume."""
-    value = answer.value
-    if not isinstance(value, Proposal) or value.action != "label" or value.label.strip():
-        return answer
-    error = "the explainer settled on an empty label"
-    return Answer(None, replace(answer.exchange, error=error, fault=Fault.UNUSABLE))

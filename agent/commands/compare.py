@@ -17,7 +17,7 @@ from agent.comparisons import COMPARE
 from agent.config import RunConfig
 from agent.errors import LogError
 from agent.evidence.wording import tree_words
-from agent.maxima import Maxima
+from agent.maxima import Maxima, maxima_of
 from agent.runlog import CorpusRow, RunIdentity, RunLog
 from agent.terminal.bars import bar, duration
 from agent.terminal.display import console, facts
@@ -74,7 +74,7 @@ def _compared(screen: Console, config: RunConfig, asked: Asked) -> Compared | No
         raise no_examples(config.log, features)
     with RunLog.open(config.log) as log:
         corpus = corpus_of(log, subject.card, features)
-        maxima = _maxima(config, Maxima(log, corpus.corpus_id), features)
+        maxima = _maxima(config, maxima_of(log, corpus), features)
         features = features if maxima is None else [*maxima]
         read_tokens(screen, subject, [setting.vector.weights for setting in settings])
         comparing = _comparing(config, log, subject, corpus, maxima or {})

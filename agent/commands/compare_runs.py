@@ -18,6 +18,7 @@ from agent.terminal.display import console, facts
 from eval.compare.report import Values, Versus, against
 from eval.compare.verdict import versus_words
 from probes.errors import SettingsError
+from probes.given import shown, whole_number
 
 Rows = Sequence[ScoreRow]
 
@@ -62,12 +63,12 @@ def compare_runs(config: RunConfig, wanted: str, output: Output) -> int:
 
 
 def _two(wanted: str) -> tuple[int, int]:
-    parts = [part.strip() for part in wanted.split(",")]
-    if len(parts) != 2 or not all(part.isascii() and part.isdigit() for part in parts) or parts[0] == parts[1]:
+    first, second = [*map(whole_number, map(str.strip, wanted.split(","))), None, None][:2]
+    if wanted.count(",") != 1 or first is None or second is None or first == second:
         raise SettingsError(
-            f"--runs {wanted!r} does not name two runs; write --runs 3,4, as interpret log numbers them."
+            f"--runs {shown(wanted)} does not name two runs; write --runs 3,4, as interpret log numbers them."
         )
-    return int(parts[0]), int(parts[1])
+    return first, second
 
 
 def _check_subjects(first: RunSummary, second: RunSummary) -> None:

@@ -14,8 +14,6 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import httpx2
-
 from agent.config import RunConfig
 from probes.errors import InterpretError
 from probes.presets import PerLayer, SubjectCard
@@ -92,6 +90,7 @@ def _hub() -> Iterator[Finding]:
 
 def _hub_access(endpoint: str, offline: bool) -> str:
     """Whether the hub answers, asked once and not for long."""
+    import httpx2
     from huggingface_hub import get_session
 
     if offline:
@@ -172,12 +171,14 @@ def _subject(config: RunConfig) -> Iterator[Finding]:
 def _first_token(subject: "Subject") -> str:
     """What stands in front of what the SAE reads and of base prompts: models differ, and so do SAEs of one model."""
     from probes.prompt import leading_ids
-    from probes.special_tokens import first_ids
+    from probes.special_tokens import first_ids, ids_before_lone_tokens
 
     def words(ids: list[int]) -> str:
         return " ".join(subject.tokenizer.convert_ids_to_tokens(ids)) or "nothing"
 
-    return f"texts begin with {words(first_ids(subject))}, base prompts with {words(leading_ids(subject.tokenizer))}"
+    texts, alone = first_ids(subject), ids_before_lone_tokens(subject)
+    told = f"texts begin with {words(texts)}, base prompts with {words(leading_ids(subject.tokenizer))}"
+    return told if texts == alone != [] else f"{told}; in front of a token read alone stands {words(alone)}"
 
 
 def _second_table(subject: "Subject") -> str:
@@ -220,7 +221,8 @@ def _sae(subject: "Subject") -> str:
 def subject_words(card: SubjectCard) -> str:
     """The subject in one line."""
     scaled = f", SAE input times {card.sae_input_scale:g}" if card.sae_input_scale != 1 else ""
+    begins = {None: "", True: ", a BOS in front", False: ", no BOS in front"}[card.bos]
     return (
         f"{card.name}: {card.n_features:,} features at {card.hook}, d_model {card.d_model}, "
-        f"vocabulary {card.vocab:,}, {card.dtype} on {card.device}{scaled}"
+        f"vocabulary {card.vocab:,}, {card.dtype} on {card.device}{scaled}{begins}"
     )

@@ -13,10 +13,11 @@ from rich.console import Console
 from rich.text import Text
 
 from agent.commands.doctor import subject_words
-from agent.commands.examples_screen import Advance, Watch, bars, fault_lines, pass_lines, reading_lines
+from agent.commands.examples_screen import Advance, Watch, bars, fault_lines, pass_lines, reading_lines, unit_lines
 from agent.commands.exit_status import GOES_ON, Interrupted
 from agent.commands.stopping import stoppable
 from agent.config import RunConfig
+from agent.maxima import UNIT
 from agent.runlog import CorpusIdentity, RunLog
 from agent.terminal.display import console, facts
 from eval.collect.content import content_of
@@ -24,10 +25,11 @@ from eval.collect.corpora import Faults, content, documents
 from eval.collect.corpus_pass import Collection, CollectSettings
 from eval.collect.examples import Harvested, harvest, imported
 from eval.collect.similar import Embed
+from eval.collect.units import in_own_unit
 from eval.embedders import SentenceEmbedder, recorded
 from eval.errors import ExamplesError
 from eval.readers import Reading, read_examples
-from eval.readers.base import Vocabulary
+from eval.readers.base import Unit, Vocabulary
 from eval.readers.files import files_in
 from eval.readers.neuronpedia_api import BASE_URL, fetch_record
 from probes.features import parse_features
@@ -123,7 +125,7 @@ def _from_neuronpedia(
             f"{name} names no source; write neuronpedia:MODEL/SOURCE, as neuronpedia:gemma-2b/6-res-jb."
         )
     _check_source(subject, name)
-    identity = _identity(config, subject, name, {"path": name})
+    identity = _identity(config, subject, name, {"path": name} | _unit("length"))
     there = _in_log(log, identity)
     todo = [feature for feature in features if feature not in there]
     if not todo:
@@ -214,11 +216,18 @@ def _keep(
     how: dict[str, object],
 ) -> None:
     """Stores what was read, and tells of it."""
-    identity = _identity(config, subject, reading.source, how)
-    found = imported(subject, reading.features, config.seed, _embed(config))
+    identity = _identity(config, subject, reading.source, how | _unit(reading.unit))
+    own, unit = in_own_unit(subject, reading.features, reading.unit)
+    found = imported(subject, own, config.seed, _embed(config))
     _store(screen, log, lambda: log.begin_corpus(identity), found, len(reading.features))
-    screen.print(facts([*reading_lines(reading, len(features)), *fault_lines(reading.faults, len(reading.faults))]))
+    said = [*reading_lines(reading, len(features)), *unit_lines(unit)]
+    screen.print(facts([*said, *fault_lines(reading.faults, len(reading.faults))]))
     screen.print(Text(_next_step(config)))
+
+
+def _unit(custom: Unit) -> dict[str, object]:
+    """That activations are kept in the SAE's own unit, where they mostly come in another and were once kept so."""
+    return {} if custom == "sae" else {UNIT: "sae"}
 
 
 def _check_source(subject: Subject, source: str) -> None:

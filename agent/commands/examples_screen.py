@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from math import log
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -9,9 +10,12 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from agent.terminal.display import facts
 from eval.collect.corpus_pass import Collection, PassWatch
 from eval.collect.self_check import SelfCheck
+from eval.collect.units import FoundUnit
 from eval.readers import Reading
 
 TOLD_FAULTS = 5
+_SAME = log(1.05)
+"""Lengths of decoder rows that are nearer to 1 make no difference."""
 
 
 @contextmanager
@@ -90,6 +94,18 @@ def reading_lines(reading: Reading, n_features: int) -> Iterator[tuple[str, str]
     n_examples = sum(len(item.examples) for item in reading.features.values())
     yield "source", f"{reading.source}, {reading.n_records:,} records"
     yield "features", f"{len(reading.features):,} of the {n_features:,} asked for, {n_examples:,} examples"
+
+
+def unit_lines(found: FoundUnit) -> Iterator[tuple[str, str]]:
+    """In which unit activations came; nothing where both are nearly the same."""
+    if abs(log(found.longest)) < _SAME:
+        return
+    of = {"sae": "the SAE's own", "length": "the SAE's own times the length of decoder rows, divided by it"}[found.unit]
+    by = found.agreeing
+    if by.value is None:
+        yield "unit", f"{of}: as this format mostly has it, since only {by.n:,} peaks tell or they disagree"
+    else:
+        yield "unit", f"{of}: {by.value:.2f} [{by.low:.2f}, {by.high:.2f}] of {by.n:,} peaks agree with that"
 
 
 def fault_lines(sentences: Sequence[str], n: int) -> Iterator[tuple[str, str]]:

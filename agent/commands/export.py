@@ -36,8 +36,6 @@ def export_run(log_path: Path, run_id: int | None, path: Path, form: str | None,
     form = form_of(path, form)
     if form != "neuronpedia":
         _check_plain(form, wanted)
-    if not path.parent.is_dir():
-        raise ExportError(f"Nothing can be written to {path}: there is no folder {path.parent}.")
     with RunLog.open(log_path, read_only=True) as log:
         run = log.run(run_id)
         labels = log.labels(run.run_id, status=wanted.status, features=_features(wanted.features, run))

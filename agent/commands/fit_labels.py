@@ -18,8 +18,10 @@ from eval.scoring.known import known_concepts
 from eval.scoring.score_run import HELD_OUT
 from probes.errors import InterpretError, SettingsError
 from probes.features import check_feature
+from probes.given import fault_of, finite_number, shown, whole_number
 from probes.label_loss import Pair
 from probes.presets import SubjectCard
+from probes.text_files import read_text
 
 DEMO_KNOWN = "demo-known"
 LONGEST = 200
@@ -37,10 +39,10 @@ class LeastScore:
     def parse(cls, text: str) -> Self:
         """`SCORER:X`. Raises SettingsError."""
         scorer, _, value = text.rpartition(":")
-        try:
-            return cls(scorer or text, float(value))
-        except ValueError:
-            raise SettingsError(f"--least-score {text} is not usable; write SCORER:X, as detection:0.8.") from None
+        least = finite_number(value)
+        if least is None or not scorer:
+            raise SettingsError(f"--least-score {shown(text)} is not usable; write SCORER:X, as detection:0.8.")
+        return cls(scorer, least)
 
 
 @dataclass(frozen=True)
@@ -56,13 +58,13 @@ def labelled(name: str, config: RunConfig, card: SubjectCard, least: LeastScore 
 
     Raises InterpretError.
     """
-    is_run = name.isascii() and name.isdigit()
-    if least is not None and not is_run:
+    run_id = whole_number(name)
+    if least is not None and run_id is None:
         raise SettingsError("--least-score chooses among the labels of a run; name a run with --labels.")
     if name == DEMO_KNOWN:
         return Labelled(_known(config), "known concepts of the demo")
-    if is_run:
-        return _of_run(config, int(name), card, least)
+    if run_id is not None:
+        return _of_run(config, run_id, card, least)
     return Labelled([*_in_file(Path(name), card.n_features)], name)
 
 
@@ -110,12 +112,8 @@ def _key(score: Any) -> tuple[str, str, str]:
 
 def _in_file(path: Path, n_features: int) -> Iterator[Pair]:
     """A pair for each line of JSONL that has a label; other keys than `feature` and `label` are let be."""
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, ValueError) as error:
-        raise SettingsError(f"Labels {path} cannot be read: {error}.") from None
     seen: set[int] = set()
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(read_text(path, "Labels", SettingsError).split("\n"), start=1):
         try:
             pair = _pair(line, n_features) if line.strip() else None
             if pair is not None and pair.feature in seen:
@@ -127,6 +125,10 @@ def _in_file(path: Path, n_features: int) -> Iterator[Pair]:
             yield pair
 
 
+def _is_no_text(label: str | None) -> bool:
+    return label is not None and bool(label.strip()) and fault_of(label) is not None
+
+
 def _pair(line: str, n_features: int) -> Pair | None:
     """None for a feature without label, as exports have them."""
     try:
@@ -134,7 +136,7 @@ def _pair(line: str, n_features: int) -> Pair | None:
     except (ValueError, RecursionError):
         raise SettingsError("it is not JSON") from None
     feature, label = (found.get("feature"), found.get("label")) if isinstance(found, dict) else (None, None)
-    if type(feature) is not int or not (label is None or isinstance(label, str)):
+    if type(feature) is not int or not (label is None or isinstance(label, str)) or _is_no_text(label):
         raise SettingsError('it is not like {"feature": 121, "label": "dogs"}')
     check_feature(feature, n_features)
     if len(label or "") > LONGEST:

@@ -23,6 +23,7 @@ from agent.terminal.sweep import sweep_table
 from probes.errors import FeatureError, SettingsError
 from probes.evidence import Evidence, ProbeRequest, Rank, Sweep, TokenList, Tree, sweep_json, tokens_json, tree_json
 from probes.features import parse_features
+from probes.outputs import written
 from probes.probe import run_probes
 from probes.settings import AUTO, ProbeKind, ProbeSettings
 from probes.subject import Subject, load_subject
@@ -53,9 +54,6 @@ class TreeOutput:
 
 def show_tree(config: RunConfig, feature: str, output: TreeOutput) -> None:
     """Prints or writes the definition tree of one feature. Raises InterpretError."""
-    for file in (output.svg_file, output.png_file):
-        if file is not None:
-            _writable(file)
     if output.rank == "lift" and (config.probe.tree.contrast is None or config.probe.steering.on):
         raise SettingsError(
             "A tree that is not compared with random directions, as with --contrast off or --steer, has no lift to be "
@@ -143,14 +141,7 @@ def print_json(data: Any) -> None:
         sys.setrecursionlimit(limit)
 
 
-def _writable(path: Path) -> None:
-    if not path.parent.is_dir():
-        raise SettingsError(f"The picture cannot be written to {path}: there is no folder {path.parent}.")
-
-
 def _write(path: Path, picture: bytes) -> None:
-    try:
-        path.write_bytes(picture)
-    except OSError as error:
-        raise SettingsError(f"The picture cannot be written to {path}: {error.strerror}.") from None
+    with written(path) as file:
+        file.write(picture)
     click.echo(f"Wrote {path}.")

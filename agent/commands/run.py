@@ -16,7 +16,7 @@ from agent.commands.doctor import keys_seen, subject_words
 from agent.commands.estimate import batch_words, budget_words, check_budget, estimate
 from agent.commands.exit_status import GOES_ON, Interrupted, exit_status, finishing
 from agent.commands.recommended import taken_up
-from agent.commands.shown_texts import maxima_of, shown_texts
+from agent.commands.shown_texts import maxima_for, shown_texts
 from agent.commands.token_pass import read_tokens
 from agent.config import RunConfig
 from agent.evidence.printable import printable
@@ -87,7 +87,7 @@ def label_features(config: RunConfig, spec: str, new: bool, dry: bool = False) -
     """
     screen = console()
     explainer = make_explainer(
-        config.llm, config.base_url or "", config.answer_tokens, config.effort, batch=config.batch
+        config.llm, config.base_url or "", config.answer_tokens, config.effort, config.timeout, config.batch
     )
     note = explainer.check()
     with ExitStack() as stack:
@@ -100,7 +100,7 @@ def label_features(config: RunConfig, spec: str, new: bool, dry: bool = False) -
             find_prompts(screen, subject)
         texts = shown_texts(config, explainer, subject, log, features, new)
         material = texts.shown
-        maxima = maxima_of(config, subject, log, material, features)
+        maxima = maxima_for(config, subject, log, material, features)
         plain = identity_of(config, subject, explainer, material, maxima)
 
         def is_begun() -> bool:

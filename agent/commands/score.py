@@ -69,7 +69,7 @@ def score_labels(
         _check_subject(run, subject)
         rows = _rows(log, run, subject, config, spec)
         explainer = make_explainer(
-            config.llm, config.base_url or "", config.answer_tokens, config.effort, batch=config.batch
+            config.llm, config.base_url or "", config.answer_tokens, config.effort, config.timeout, config.batch
         )
         note = explainer.check()
         check_budget(config, explainer)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from agent.config import RunConfig
 from agent.errors import LogError
 from agent.llm.base import Explainer
-from agent.maxima import Maxima, latest_maxima
+from agent.maxima import Maxima, latest_maxima, maxima_of
 from agent.run import identity_of
 from agent.runlog import RunLog
 from agent.store.reading import find_run
@@ -61,12 +61,12 @@ def shown_texts(
     return Found(ShownTexts(log, corpus.corpus_id), (("texts", words + by_default),))
 
 
-def maxima_of(
+def maxima_for(
     config: RunConfig, subject: Subject, log: RunLog | None, material: ShownTexts | None, features: Sequence[int]
 ) -> Maxima | None:
     """The features' maximum activations, where there are texts or a run steers by them. Raises LogError for none."""
     if material is not None:
-        return Maxima(material.log, material.corpus_id)
+        return maxima_of(material.log, next(c for c in material.log.corpora() if c.corpus_id == material.corpus_id))
     steering = config.probe.steering
     needed = steering.on and steering.maximum is None
     return latest_maxima(log, config.log, subject.card.fingerprint, features) if needed else None
@@ -75,5 +75,5 @@ def maxima_of(
 def _is_begun_without(
     config: RunConfig, explainer: Explainer, subject: Subject, log: RunLog, features: Sequence[int]
 ) -> bool:
-    maxima = maxima_of(config, subject, log, None, features)
+    maxima = maxima_for(config, subject, log, None, features)
     return log.ask(find_run, identity_of(config, subject, explainer, None, maxima)) is not None

@@ -18,7 +18,8 @@ class LLMSettings:
     """The most that one answer may have, thinking included."""
     effort: str | None = None
     """How much a model should think, in the provider's own word."""
-    timeout_s: float = 120.0
+    timeout_s: float | None = None
+    """How long an answer is waited for, at first; None: by where the server is."""
     batch: bool = False
     """Whether it is asked in the provider's batches."""
 
@@ -60,7 +61,7 @@ def make_explainer(
     base_url: str = "",
     answer_tokens: int = 4096,
     effort: str | None = None,
-    timeout_s: float = 120.0,
+    timeout_s: float | None = None,
     batch: bool = False,
 ) -> Explainer:
     """The explainer that `PROVIDER` or `PROVIDER:MODEL` names.

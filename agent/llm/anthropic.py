@@ -9,10 +9,10 @@ import anthropic
 from agent.llm.anthropic_batches import AnthropicBatches
 from agent.llm.base import Fault, Form, Request, Usage
 from agent.llm.batching import Batching
-from agent.llm.bodies import at, items_at, printable, text_at, tokens_at
+from agent.llm.bodies import at, printable, text_at, texts_at, tokens_at
 from agent.llm.faults import Failure
 from agent.llm.hosted import CHECK_S, Hosted, Reading, worded
-from agent.llm.wire import LIMITS, RawResponse, Response, timeout
+from agent.llm.wire import CLIENT, Response, timeout
 from probes.settings import Value
 
 _LISTED = 1000
@@ -37,19 +37,11 @@ class Anthropic(Hosted):
 
     def batching(self) -> Batching:
         """By its Message Batches."""
-        return AnthropicBatches(self.open_client, self.parameters, self.sdk_error)
+        return AnthropicBatches(self._sdk, self.parameters, self)
 
-    def _opened(self, request: Request, form: Form) -> AbstractAsyncContextManager[Response]:
-        return self.open_client().messages.with_streaming_response.create(**self.parameters(request, form))
-
-    def open_client(self) -> anthropic.AsyncAnthropic:
-        """The SDK's client, made when it is first needed."""
-        if self._client is None:
-            http = anthropic.DefaultAsyncHttpxClient(limits=LIMITS, follow_redirects=False)
-            self._client = anthropic.AsyncAnthropic(
-                **self._access(), max_retries=0, timeout=timeout(self.timeout_s), http_client=http
-            )
-        return self._client
+    def _opened(self, request: Request, form: Form, timeout_s: float) -> AbstractAsyncContextManager[Response]:
+        asked = self.parameters(request, form)
+        return self._sdk().messages.with_streaming_response.create(**asked, timeout=timeout(timeout_s))
 
     def parameters(self, request: Request, form: Form) -> dict[str, Any]:
         """What the messages API is asked."""
@@ -71,10 +63,10 @@ class Anthropic(Hosted):
         return _strict(schema)
 
     def _read(self, body: dict[str, Any]) -> Reading:
-        # Blocks of thinking stand beside those of text and are no answer.
-        texts = [text_at(block, "text") for block in items_at(body, "content") if at(block, "type") == "text"]
         model = printable(text_at(body, "model"), 200) or None
-        return Reading("".join(texts), _usage(at(body, "usage")), model, at(body, "error"), self._failure(body))
+        return Reading(
+            texts_at(body, "content"), _usage(at(body, "usage")), model, at(body, "error"), self._failure(body)
+        )
 
     def _failure(self, body: dict[str, Any]) -> Failure | None:
         match at(body, "stop_reason"):
@@ -90,16 +82,17 @@ class Anthropic(Hosted):
             return Failure(Fault.TRANSIENT, "the server's response has no content")
         return None
 
-    def _list_raw(self) -> RawResponse:
-        with self._short_client() as client:
-            return client.models.with_raw_response.list(limit=_LISTED)
+    def _models(self, model: str | None) -> AbstractAsyncContextManager[Response]:
+        models = self._sdk().models.with_streaming_response
+        if model is None:
+            return models.list(limit=_LISTED, timeout=timeout(CHECK_S))
+        return models.retrieve(model, timeout=timeout(CHECK_S))
 
-    def _model_raw(self, model: str) -> RawResponse:
-        with self._short_client() as client:
-            return client.models.with_raw_response.retrieve(model)
-
-    def _short_client(self) -> anthropic.Anthropic:
-        return anthropic.Anthropic(**self._access(), max_retries=0, timeout=timeout(CHECK_S))
+    def _sdk(self) -> anthropic.AsyncAnthropic:
+        if self._client is None:
+            http = anthropic.DefaultAsyncHttpxClient(**CLIENT)
+            self._client = anthropic.AsyncAnthropic(**self._access(), max_retries=0, http_client=http)
+        return self._client
 
     def _access(self) -> dict[str, Any]:
         """Key and address, as the SDK's clients take them."""

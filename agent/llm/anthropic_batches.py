@@ -8,9 +8,9 @@ from typing import Any
 import anthropic
 
 from agent.llm.base import Form, Request
-from agent.llm.batching import STEP_S, Batch, BatchLimits, Line
+from agent.llm.batching import LOOK_S, SEND_S, STEP_S, Batch, BatchLimits, Line, Transport
 from agent.llm.bodies import at, text_at, tokens_at
-from agent.llm.wire import Reply, Response, heard, timeout
+from agent.llm.wire import Reply, Response, timeout
 
 _LISTED = 100
 _STATUS = {
@@ -39,11 +39,11 @@ class AnthropicBatches:
         self,
         client: Callable[[], anthropic.AsyncAnthropic],
         parameters: Callable[[Request, Form], dict[str, Any]],
-        sdk_error: type[Exception],
+        transport: Transport,
     ) -> None:
         self._client = client
         self._parameters = parameters
-        self.sdk_error = sdk_error
+        self.transport = transport
 
     def encoded(self, custom_id: str, request: Request, form: Form) -> bytes:
         """With what the messages API is asked as its parameters."""
@@ -52,18 +52,20 @@ class AnthropicBatches:
     async def create(self, token: str, encoded: Sequence[bytes]) -> Reply:  # noqa: ARG002, it is in their ids
         """In one request that holds them all."""
         requests: Any = [json.loads(one) for one in encoded]
-        made = self._batches().with_raw_response.create(requests=requests, timeout=timeout(STEP_S))
-        return await heard(made, STEP_S, self.sdk_error)
+        made = self._batches().with_streaming_response.create(requests=requests, timeout=timeout(STEP_S))
+        return await self.transport.heard(made, SEND_S)
 
     async def look(self, provider_id: str) -> Reply:
         """By its id."""
-        return await heard(self._batches().with_raw_response.retrieve(provider_id), STEP_S, self.sdk_error)
+        found = self._batches().with_streaming_response.retrieve(provider_id, timeout=timeout(LOOK_S))
+        return await self.transport.heard(found, LOOK_S)
 
     async def page(self, after: str | None) -> Reply:
         """A hundred at most."""
         after_id = anthropic.omit if after is None else after
-        listed: Any = self._batches().with_raw_response.list(limit=_LISTED, after_id=after_id)
-        return await heard(listed, STEP_S, self.sdk_error)
+        batches = self._batches().with_streaming_response
+        listed = batches.list(limit=_LISTED, after_id=after_id, timeout=timeout(LOOK_S))
+        return await self.transport.heard(listed, LOOK_S)
 
     def read(self, body: Mapping[str, Any]) -> Batch:
         """The counts stay 0 until all has ended; results that were archived cannot be fetched."""

@@ -64,6 +64,8 @@ class Request:
     """What the answer is parsed into."""
     scoring_id: int | None = None
     """The scoring that asks; None where a loop does."""
+    patience: float = 1.0
+    """How long the answer is waited for, as a multiple of the explainer's own time."""
 
 
 @dataclass(frozen=True)
@@ -103,6 +105,8 @@ class Exchange:
     """How long no request at all should be sent, by the server's account of what is left of a rate limit."""
     status: int | None = None
     """HTTP status; None where none was seen."""
+    timed_out: bool = False
+    """Whether the answer did not come in time."""
     batch: bool = False
     """Whether it went in a batch: no limit on what is in flight was met by it."""
 

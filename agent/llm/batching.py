@@ -12,17 +12,19 @@ from typing import Any, Protocol, runtime_checkable
 from agent.llm.base import Answer, Explainer, Fault, Form, Request
 from agent.llm.bodies import json_of
 from agent.llm.faults import Failure
-from agent.llm.wire import WIRE_FAULTS, Reply, Response, reply_of
+from agent.llm.wire import MOST_BYTES, Reply, Response, chunks_of
 from probes.settings import Value
 
 BATCH_PRICE = 0.5
 """What a request costs in a batch, as a share of its price: both providers' own figure, for all of their models."""
 UNREAD = Failure(Fault.WAITING, "answered in a batch, and not read yet")
 """In the place of what is wrong with an answer that nobody has read."""
-LONGEST_LINE = 8_000_000
-"""Bytes; longer lines of results are not read."""
+LOOK_S = 120.0
+"""Most seconds for a request that asks about batches, from its first byte to its last."""
 STEP_S = 600.0
 """Most seconds for each step of a request that sends or fetches a whole batch."""
+SEND_S = 3600.0
+"""Most seconds for all of one that sends: for 256 MB that is half a megabit a second."""
 
 
 @dataclass(frozen=True)
@@ -64,11 +66,23 @@ class Batch:
     """Whether too much is queued at the provider: that is not the requests' fault."""
 
 
+class Transport(Protocol):
+    """How requests about batches go over the wire. What it says holds no secrets."""
+
+    async def heard(self, opened: AbstractAsyncContextManager[Response], timeout_s: float) -> Reply:
+        """What comes back of a request that is sent by entering `opened`, all within `timeout_s`."""
+        ...
+
+    def instead(self, error: Exception, timeout_s: float) -> Reply:
+        """What came in the place of a whole response."""
+        ...
+
+
 class Batching(Protocol):
     """How a provider takes requests together. Every request here is one on the wire, never tried again."""
 
     limits: BatchLimits
-    sdk_error: type[Exception]
+    transport: Transport
 
     def encoded(self, custom_id: str, request: Request, form: Form) -> bytes:
         """A request as it stands in a batch."""
@@ -99,18 +113,26 @@ class Batching(Protocol):
         ...
 
 
-async def lines_of(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """The lines of a response; only a line feed ends one, since answers may hold every other line break."""
+async def lines_of(chunks: AsyncIterator[bytes], most: int) -> AsyncIterator[bytes]:
+    """The lines of a response, less those longer than `MOST_BYTES`. Raises BrokenResultsError after `most` bytes.
+
+    Only a line feed ends one, since answers may hold every other line break.
+    """
     rest = bytearray()
+    n = 0
     async for chunk in chunks:
+        n += len(chunk)
+        if n > most:
+            raise BrokenResultsError(Reply(failure=Failure(Fault.UNUSABLE, f"results longer than {most:,} bytes")))
         rest += chunk
         if b"\n" in chunk:
             *whole, last = bytes(rest).split(b"\n")
             rest = bytearray(last)
             for line in whole:
-                yield line
-        if len(rest) > LONGEST_LINE:
-            rest = bytearray(rest[:1])  # no JSON any more, so that it is skipped
+                if len(line) <= MOST_BYTES:
+                    yield line
+        if len(rest) > MOST_BYTES:
+            rest = bytearray(b"?")  # no JSON any more, so that it is skipped
     if rest:
         yield bytes(rest)
 
@@ -136,14 +158,19 @@ class BrokenResultsError(Exception):
         self.status = reply.status
 
 
-async def results_of(batching: Batching, batch: Batch) -> AsyncIterator[Line]:
-    """All lines of a batch's results, in whatever order they come. Raises BrokenResultsError."""
+async def results_of(batching: Batching, batch: Batch, n_requests: int) -> AsyncIterator[Line]:
+    """All lines of the results of a batch of so many requests, in whatever order. Raises BrokenResultsError.
+
+    No line is kept here. One place holds at most `MOST_BYTES` for each request, as a request alone would be answered.
+    """
     for place in batch.results:
         try:
             async with batching.opened(batch, place) as response:
-                async for text in lines_of(response.iter_bytes()):
+                async for text in lines_of(chunks_of(response), n_requests * MOST_BYTES):
                     line = batching.line(json_of(text.decode("utf-8", "replace")))
                     if line is not None:
                         yield line
-        except (batching.sdk_error, *WIRE_FAULTS) as error:
-            raise BrokenResultsError(reply_of(error, STEP_S)) from error
+        except BrokenResultsError:
+            raise
+        except Exception as error:  # whatever an SDK, a codec or a server does ends here
+            raise BrokenResultsError(batching.transport.instead(error, STEP_S)) from error

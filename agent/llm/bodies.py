@@ -4,7 +4,7 @@ from typing import Any
 
 from pydantic_core import from_json
 
-from agent.secrets import without_secrets
+from agent.secrets import without_held_secrets, without_secrets
 
 _MOST_TOKENS = 10**12
 """A server that counts more is not believed."""
@@ -51,7 +51,30 @@ def tokens_at(data: Any, *path: str | int) -> int | None:
 
 
 def printable(text: str, most: int = 300) -> str:
-    """`text` in one line, at most `most` characters of it, unprintable ones escaped, keys blanked before the cut."""
-    line = " ".join(without_secrets(text[: 4 * most]).split())
+    """What a model or a list says: one line, at most `most` characters of it, unprintable ones escaped.
+
+    The secrets that this process holds are blanked before the cut.
+    """
+    return _short(without_held_secrets(text[: 4 * most]), most)
+
+
+def printable_error(text: str, most: int = 300) -> str:
+    """An error's text, likewise, all that looks like a key blanked too."""
+    return _short(without_secrets(text[: 4 * most]), most)
+
+
+def texts_at(data: Any, *path: str | int) -> str:
+    """The text of the blocks at `path` after the last that is of another kind: what stands before was reasoning."""
+    texts: list[str] = []
+    for block in items_at(data, *path):
+        if at(block, "type") in (None, "text", "output_text"):
+            texts.append(text_at(block, "text"))
+        else:
+            texts = []
+    return "".join(texts)
+
+
+def _short(text: str, most: int) -> str:
+    line = " ".join(text.split())
     short = line if len(line) <= most else f"{line[:most]}…"
     return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in short)

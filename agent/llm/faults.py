@@ -13,7 +13,7 @@ from typing import Any
 import httpx2
 
 from agent.llm.base import Fault, Form, Usage
-from agent.llm.bodies import at, json_of, printable, text_at
+from agent.llm.bodies import at, json_of, printable_error, text_at
 
 MOST_WAIT_S = 24 * 3600.0
 """A server that asks for a longer wait is not believed."""
@@ -61,6 +61,8 @@ class Failure:
 
     fault: Fault
     sentence: str
+    timed_out: bool = False
+    """Whether the answer did not come in time."""
 
 
 def from_status(status: int, body: str, form: Form) -> Failure:
@@ -94,7 +96,7 @@ def _words(error: Any) -> str:
 
 
 def _message(error: Any) -> str:
-    return printable(error if isinstance(error, str) else text_at(error, "message") or text_at(error, "type"))
+    return printable_error(error if isinstance(error, str) else text_at(error, "message") or text_at(error, "type"))
 
 
 def _fault(status: int, words: str, form: Form) -> Fault:
@@ -114,9 +116,11 @@ def _fault(status: int, words: str, form: Form) -> Fault:
 def from_exception(error: Exception, timeout_s: float) -> Failure:
     """What it means that no whole response came."""
     cause = error if isinstance(error, httpx2.HTTPError | TimeoutError) else error.__cause__ or error
+    if isinstance(cause, httpx2.ConnectTimeout | httpx2.PoolTimeout):
+        return Failure(Fault.TRANSIENT, "no connection in time")
     if isinstance(cause, TimeoutError | httpx2.TimeoutException):
-        return Failure(Fault.TRANSIENT, f"no answer within {timeout_s:g} s")
-    told = f"{type(cause).__name__}: {printable(str(cause))}".removesuffix(": ")
+        return Failure(Fault.TRANSIENT, f"no answer within {timeout_s:g} s", timed_out=True)
+    told = f"{type(cause).__name__}: {printable_error(str(cause))}".removesuffix(": ")
     if isinstance(cause, httpx2.LocalProtocolError | httpx2.UnsupportedProtocol | httpx2.InvalidURL):
         return Failure(Fault.FATAL, f"the request cannot be sent ({told})")
     if isinstance(cause, httpx2.ConnectError):

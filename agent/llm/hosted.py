@@ -3,6 +3,7 @@
 A provider says how its requests and answers look, by the methods at the end; nothing here knows one of them.
 """
 
+import asyncio
 import json
 import os
 import time
@@ -20,13 +21,16 @@ from agent.llm.faults import Failure, from_error, from_line, pause_s, retry_afte
 from agent.llm.models import DEFAULTS, deprecated_models, nearest_models
 from agent.llm.parsing import UnusableAnswer, parsed
 from agent.llm.prices import cost_usd, highest_cost_usd
-from agent.llm.wire import RawResponse, Reply, Response, address_of, credentials_in, looked_up, received
-from agent.secrets import BLANK, without_secrets
+from agent.llm.wire import Reply, Response, address_of, credentials_in, received, reply_to
+from agent.secrets import BLANK, without_held_secrets, without_secrets
 from probes.settings import Value
 
 ADDED_TOKENS = 2000
 """The most that a provider adds to a request of its own: wrapping of messages, instructions for a schema."""
 CHECK_S = 10.0
+TIMEOUT_S = 120.0
+SLOW_TIMEOUT_S = 600.0
+"""At other addresses, where a model may run on slow hardware of the user's own."""
 SCHEMA = "\n\nAnswer with one JSON object of this schema:\n\n"
 """Stands between a system prompt and the schema where the form does not hold the model to it."""
 JSON_ALONE = "\n\nAnswer with the JSON object alone: no other text, no code fence."
@@ -88,12 +92,13 @@ class Hosted(ABC):
         base_url: str = "",
         answer_tokens: int = 4096,
         effort: str | None = None,
-        timeout_s: float = 120.0,
+        timeout_s: float | None = None,
         batch: bool = False,
     ) -> None:
         """`model` may be empty: the provider's default, or at another address what `model_of_server` finds.
 
-        With `batch`, bounds and prices are those of batches.
+        `timeout_s` None: `TIMEOUT_S` where the provider itself answers, else `SLOW_TIMEOUT_S`. With `batch`, bounds and
+        prices are those of batches.
         """
         self.base_url = base_url or os.environ.get(self.base_variable) or self.own_address
         shown = address_of(self.base_url)
@@ -102,7 +107,7 @@ class Hosted(ABC):
         self.model = model or ("" if self.address else DEFAULTS[self.provider])
         self.answer_tokens = answer_tokens
         self.effort = effort
-        self.timeout_s = timeout_s
+        self.timeout_s = timeout_s or (SLOW_TIMEOUT_S if self.address else TIMEOUT_S)
         self.batch = batch
         self._require_key()
 
@@ -110,7 +115,8 @@ class Hosted(ABC):
         """The answer to `request`, by one request on the wire; faults are in it."""
         form = form or self.forms[0]
         started = time.perf_counter()
-        reply = await received(self._opened(request, form), form, self.timeout_s, self.sdk_error)
+        timeout_s = self.timeout_s * request.patience
+        reply = await received(self._opened(request, form, timeout_s), form, timeout_s, self.sdk_error)
         duration_ms = 1000 * (time.perf_counter() - started)
         return self._answer(reply, self._reading(reply, form), request.schema, form, duration_ms)
 
@@ -122,6 +128,18 @@ class Hosted(ABC):
         if schema is None and reading.failure is None:
             reading = replace(reading, failure=UNREAD)
         return self._answer(reply, reading, schema or Value, form, None, batch=True)
+
+    async def heard(self, opened: AbstractAsyncContextManager[Response], timeout_s: float) -> Reply:
+        """What comes back of a request that asks no question, without secrets."""
+        return self._clean(await received(opened, Form.TEXT, timeout_s, self.sdk_error))
+
+    def instead(self, error: Exception, timeout_s: float) -> Reply:
+        """What came in the place of a whole response, without secrets."""
+        return self._clean(reply_to(error, Form.TEXT, timeout_s, self.sdk_error))
+
+    def _clean(self, reply: Reply) -> Reply:
+        failure = reply.failure and replace(reply.failure, sentence=self._blanked(reply.failure.sentence))
+        return replace(reply, text=self._blanked(reply.text), failure=failure)
 
     def _answer(
         self,
@@ -136,7 +154,7 @@ class Hosted(ABC):
         exchange = Exchange(
             provider=self.provider,
             model=self.model,
-            response=self._blanked(reply.text),
+            response=self._told_by(reply, reading),
             usage=reading.usage,
             cost_usd=self._price(reading.usage, reading.model, batch),
             duration_ms=duration_ms,
@@ -145,6 +163,7 @@ class Hosted(ABC):
             form=form,
             resolved_model=None if reading.model is None else self._blanked(reading.model),
             status=reply.status,
+            timed_out=failure is not None and failure.timed_out,
             retry_after_s=None if failure is None else retry_after_s(reply.headers),
             pause_s=pause_s(reply.headers, reading.usage),
             batch=batch,
@@ -174,7 +193,7 @@ class Hosted(ABC):
         """A note on the model, by a free request. Raises ExplainerError where no question would be answered."""
         if self.address:
             return self._note_on_list(self._listed())
-        reply = looked_up(lambda: self._model_raw(self.model), CHECK_S, self.sdk_error)
+        reply = self._looked_up(self.model)
         if reply.status == 404:
             like = ", ".join(nearest_models(self.provider, self.model))
             raise ExplainerError(f"{self.provider} has no model {self.model!r}; known ones with like names: {like}.")
@@ -206,10 +225,21 @@ class Hosted(ABC):
 
     def _listed(self) -> list[str]:
         """The names of the server's models; none where it keeps no list. Raises ExplainerError."""
-        reply = looked_up(self._list_raw, CHECK_S, self.sdk_error)
+        reply = self._looked_up(None)
         self._require_service(reply)
         entries = items_at(json_of(reply.text), "data") if reply.failure is None else []
         return [self._blanked(printable(name, _NAME_CHARS)) for entry in entries if (name := text_at(entry, "id"))]
+
+    def _looked_up(self, model: str | None) -> Reply:
+        """What the server says of a model, or its list of models; with a connection of its own."""
+
+        async def reply() -> Reply:
+            try:
+                return await received(self._models(model), Form.TEXT, CHECK_S, self.sdk_error)
+            finally:
+                await self.close()
+
+        return asyncio.run(reply())
 
     def _note_on_list(self, listed: list[str]) -> str:
         if not listed and not urlsplit(self.base_url).path.endswith(self.usual_path):
@@ -263,22 +293,30 @@ class Hosted(ABC):
             return None, reading.failure
         try:
             value = parsed(self._blanked(reading.text), schema)
-            return parsed(self._blanked(value.model_dump_json()), schema), None  # JSON may have escaped them before
+            said = value.model_dump_json()
+            blanked = self._blanked(said)  # JSON may have escaped them before
+            return (value if blanked == said else parsed(blanked, schema)), None
         except UnusableAnswer as error:
             return None, Failure(Fault.UNUSABLE, str(error))
 
+    def _told_by(self, reply: Reply, reading: Reading) -> str:
+        """The body as it is kept: a model's words less the secrets held, an error less all that looks like a key."""
+        is_error = reading.error or reply.status is None or reply.status >= 300
+        text = self._blanked(reply.text)
+        return without_secrets(text) if is_error else text
+
     def _blanked(self, text: str) -> str:
-        """`text` without keys, and without what the base URL holds of them."""
+        """`text` without the secrets that this process holds, and without what the base URL has of them."""
         for secret in self._credentials:
             text = text.replace(secret, BLANK)
-        return without_secrets(text)
+        return without_held_secrets(text)
 
     @abstractmethod
     def batching(self) -> Batching:
         """How this provider takes requests together."""
 
     @abstractmethod
-    def _opened(self, request: Request, form: Form) -> AbstractAsyncContextManager[Response]:
+    def _opened(self, request: Request, form: Form, timeout_s: float) -> AbstractAsyncContextManager[Response]:
         """The request, ready to be sent."""
 
     @abstractmethod
@@ -290,12 +328,8 @@ class Hosted(ABC):
         """What a body of this provider says."""
 
     @abstractmethod
-    def _list_raw(self) -> RawResponse:
-        """Asks for the list of models."""
-
-    @abstractmethod
-    def _model_raw(self, model: str) -> RawResponse:
-        """Asks whether there is a model of that name."""
+    def _models(self, model: str | None) -> AbstractAsyncContextManager[Response]:
+        """Asks about a model, or for the list of all, ready to be sent; within `CHECK_S`."""
 
     @abstractmethod
     async def close(self) -> None:

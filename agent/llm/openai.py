@@ -9,11 +9,11 @@ import openai
 
 from agent.llm.base import Fault, Form, Request, Usage
 from agent.llm.batching import Batching
-from agent.llm.bodies import at, printable, text_at, tokens_at
+from agent.llm.bodies import at, printable, text_at, texts_at, tokens_at
 from agent.llm.faults import Failure
 from agent.llm.hosted import CHECK_S, Hosted, Reading, worded
 from agent.llm.openai_batches import OpenAIBatches
-from agent.llm.wire import LIMITS, RawResponse, Response, timeout
+from agent.llm.wire import CLIENT, Response, timeout
 from probes.settings import Value
 
 _DROPPED = frozenset({"default", "title", "minLength", "maxLength", "minimum", "maximum"})
@@ -40,22 +40,14 @@ class OpenAI(Hosted):
 
     def batching(self) -> Batching:
         """By its Batch API."""
-        return OpenAIBatches(self.open_client, self.parameters, self.sdk_error)
+        return OpenAIBatches(self._sdk, self.parameters, self)
 
-    def _opened(self, request: Request, form: Form) -> AbstractAsyncContextManager[Response]:
+    def _opened(self, request: Request, form: Form, timeout_s: float) -> AbstractAsyncContextManager[Response]:
         asked = self.parameters(request, form)
         # beside the SDK's own parameters, which it walks field by field at each call: a sixth of a call's work
         beside = {"response_format": asked.pop("response_format")} if form is Form.SCHEMA else None
-        return self.open_client().chat.completions.with_streaming_response.create(**asked, extra_body=beside)
-
-    def open_client(self) -> openai.AsyncOpenAI:
-        """The SDK's client, made when it is first needed."""
-        if self._client is None:
-            http = openai.DefaultAsyncHttpxClient(limits=LIMITS, follow_redirects=False)
-            self._client = openai.AsyncOpenAI(
-                **self._access(), max_retries=0, timeout=timeout(self.timeout_s), http_client=http
-            )
-        return self._client
+        create = self._sdk().chat.completions.with_streaming_response.create
+        return create(**asked, extra_body=beside, timeout=timeout(timeout_s))
 
     def parameters(self, request: Request, form: Form) -> dict[str, Any]:
         """What chat completions are asked."""
@@ -89,8 +81,7 @@ class OpenAI(Hosted):
     def _read(self, body: dict[str, Any]) -> Reading:
         choice = at(body, "choices", 0)
         content = at(choice, "message", "content")
-        parts = content if isinstance(content, list) else [{"text": content}]
-        text = "".join(text_at(part, "text") for part in parts)
+        text = content if isinstance(content, str) else texts_at(content)
         model = printable(text_at(body, "model"), 200) or None
         error = at(body, "error") or at(choice, "error")
         return Reading(text, _usage(at(body, "usage")), model, error, self._failure(choice))
@@ -109,16 +100,17 @@ class OpenAI(Hosted):
                 return Failure(Fault.FINAL, "the provider's content filter withheld the answer")
         return None
 
-    def _list_raw(self) -> RawResponse:
-        with self._short_client() as client:
-            return client.models.with_raw_response.list()
+    def _models(self, model: str | None) -> AbstractAsyncContextManager[Response]:
+        models = self._sdk().models.with_streaming_response
+        if model is None:
+            return models.list(timeout=timeout(CHECK_S))
+        return models.retrieve(model, timeout=timeout(CHECK_S))
 
-    def _model_raw(self, model: str) -> RawResponse:
-        with self._short_client() as client:
-            return client.models.with_raw_response.retrieve(model)
-
-    def _short_client(self) -> openai.OpenAI:
-        return openai.OpenAI(**self._access(), max_retries=0, timeout=timeout(CHECK_S))
+    def _sdk(self) -> openai.AsyncOpenAI:
+        if self._client is None:
+            http = openai.DefaultAsyncHttpxClient(**CLIENT)
+            self._client = openai.AsyncOpenAI(**self._access(), max_retries=0, http_client=http)
+        return self._client
 
     def _access(self) -> dict[str, Any]:
         """Key and address, as the SDK's clients take them."""

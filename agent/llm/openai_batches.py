@@ -8,10 +8,10 @@ from typing import Any
 import openai
 
 from agent.llm.base import Form, Request
-from agent.llm.batching import STEP_S, Batch, BatchLimits, Line
+from agent.llm.batching import LOOK_S, SEND_S, STEP_S, Batch, BatchLimits, Line, Transport
 from agent.llm.bodies import at, items_at, json_of, printable, text_at, tokens_at
 from agent.llm.faults import Failure, from_line
-from agent.llm.wire import Reply, Response, heard, timeout
+from agent.llm.wire import Reply, Response, timeout
 
 _ENDPOINT: Any = "/v1/chat/completions"
 _MARK = "interpret_batch"
@@ -33,11 +33,11 @@ class OpenAIBatches:
         self,
         client: Callable[[], openai.AsyncOpenAI],
         parameters: Callable[[Request, Form], dict[str, Any]],
-        sdk_error: type[Exception],
+        transport: Transport,
     ) -> None:
         self._client = client
         self._parameters = parameters
-        self.sdk_error = sdk_error
+        self.transport = transport
 
     def encoded(self, custom_id: str, request: Request, form: Form) -> bytes:
         """A line of the file."""
@@ -48,30 +48,31 @@ class OpenAIBatches:
     async def create(self, token: str, encoded: Sequence[bytes]) -> Reply:
         """A file and a batch of it. A file that no batch was made of costs nothing."""
         file = (f"interpret-{token}.jsonl", b"\n".join(encoded) + b"\n", "application/jsonl")
-        sent = self._client().files.with_raw_response.create(file=file, purpose="batch", timeout=timeout(STEP_S))
-        reply = await heard(sent, STEP_S, self.sdk_error)
+        sent = self._client().files.with_streaming_response.create(file=file, purpose="batch", timeout=timeout(STEP_S))
+        reply = await self.transport.heard(sent, SEND_S)
         file_id = text_at(json_of(reply.text), "id")
         if reply.failure is not None or not file_id:
             return reply
-        made = self._client().batches.with_raw_response.create(
+        made = self._client().batches.with_streaming_response.create(
             input_file_id=file_id,
             endpoint=_ENDPOINT,
             completion_window="24h",
             metadata={_MARK: token},
-            timeout=timeout(STEP_S),
+            timeout=timeout(LOOK_S),
         )
-        return await heard(made, STEP_S, self.sdk_error)
+        return await self.transport.heard(made, LOOK_S)
 
     async def look(self, provider_id: str) -> Reply:
         """By its id."""
-        return await heard(self._client().batches.with_raw_response.retrieve(provider_id), STEP_S, self.sdk_error)
+        found = self._client().batches.with_streaming_response.retrieve(provider_id, timeout=timeout(LOOK_S))
+        return await self.transport.heard(found, LOOK_S)
 
     async def page(self, after: str | None) -> Reply:
         """A hundred at most."""
-        listed: Any = self._client().batches.with_raw_response.list(
-            limit=_LISTED, after=openai.omit if after is None else after
+        listed = self._client().batches.with_streaming_response.list(
+            limit=_LISTED, after=openai.omit if after is None else after, timeout=timeout(LOOK_S)
         )
-        return await heard(listed, STEP_S, self.sdk_error)
+        return await self.transport.heard(listed, LOOK_S)
 
     def read(self, body: Mapping[str, Any]) -> Batch:
         """One that failed was refused when it was validated, after it had been made."""

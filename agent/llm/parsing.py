@@ -1,25 +1,36 @@
-"""An explainer's text made into a value, by bounded work on whatever it holds. Knows no provider and no prompt."""
+"""An explainer's text made into a value, by bounded work on whatever it holds. Knows no provider and no prompt.
+
+The answer is the JSON object that stands after the model's reasoning. Nothing is chosen among objects that differ, and
+nothing that is broken is passed over: a draft that the model rejected must never become its answer, and to be asked
+again costs little. So an answer is unusable, too, where an object after it is broken or does not fit the schema.
+"""
 
 import json
 import re
-from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any, NoReturn, TypeVar, get_args
 
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
+from agent.llm.reasoning import PATTERN, depth_after, mark_of
 from probes.settings import Value
 
 MOST_CHARS = 100_000
 """Longer answers are not read."""
-_MOST_STARTS = 200
-"""Most places in a text at which an object is looked for; with the length, it bounds the work on hostile text."""
+_MOST_BROKEN = 200
+"""Most braces in a text that may turn out to begin no object; with the length, it bounds the work on hostile text."""
 _NAMED_FAULTS = 3
 _NAME_CHARS = 60
 
-_REASONING = re.compile(r"\A\s*<(think|thinking|reasoning)>.*?</\1>", re.DOTALL)
-"""What some servers leave of a model's reasoning before its answer."""
-_START = re.compile(r'\{\s*["}]')
+_TOKEN = re.compile(rf"(?P<brace>\{{(?=\s*[\"'“‘}}\w])) | {PATTERN}", re.VERBOSE | re.IGNORECASE)
+"""What an answer is read by: where an object may begin, and the marks of reasoning."""
+_KEY = re.compile(r"""\{\s*(?:["'“‘][^"'”’\n]{0,60}["'”’]|(?P<bare>\w{1,60}))\s*:""")
+"""How an object begins that has anything in it, however badly it is written."""
+_TAG = re.compile(r"<[^<>]{0,40}>|&lt;[^<>&]{0,40}&gt;")
+"""What ends a turn or an answer (<|return|>, </answer>): no words."""
+_WORD = re.compile(r"[^\W_]")
+_ANNOUNCED = re.compile(r"\bfinal answer\b(?:\s+is\b)?[\W_]*(?:json)?\s*\Z", re.IGNORECASE)
 
 V = TypeVar("V", bound=Value)
 
@@ -28,51 +39,115 @@ class UnusableAnswer(Exception):  # noqa: N818
     """An answer came, and it is no value; the message says why, for the model itself."""
 
 
-def parsed(text: str, schema: type[V]) -> V:
-    """The value that `text` holds: all of it, a fenced block, or the first object within prose that fits `schema`.
+@dataclass(frozen=True)
+class _Found:
+    """A JSON object of the answer, and where it stands in the text."""
 
-    Raises UnusableAnswer.
+    data: dict[str, Any]
+    start: int
+    end: int
+
+
+def parsed(text: str, schema: type[V]) -> V:
+    """The value that `text` holds after its reasoning: one object that fits `schema`, alone, fenced or within prose.
+
+    Raises UnusableAnswer where there is none, where one is broken or does not fit, and where several that fit differ
+    and none of them ends the text as the "final answer".
     """
     if len(text) > MOST_CHARS:
         raise UnusableAnswer(f"the answer is {len(text):,} characters long, at most {MOST_CHARS:,} are read")
-    text = _REASONING.sub("", text).strip()
-    if not text:
+    if not text.strip():
         raise UnusableAnswer("the answer is empty")
-    fault = ""
-    for found in _objects(text):
-        try:
-            return schema.model_validate(_without_nulls(found, schema))
-        except ValidationError as error:
-            fault = _told(error)
-    raise UnusableAnswer(_why_not_json(text, prose=bool(fault)) or fault or "the answer is JSON, but not an object")
+    found = _objects(text, schema)
+    meant = [one for one in found if one.data.keys() & schema.model_fields.keys()] or found[:1]
+    if not meant:
+        raise UnusableAnswer(_why_no_object(text))
+    if _is_announced(text, meant[-1]):
+        return _value(meant[-1].data, schema)
+    values = [_value(one.data, schema) for one in meant]
+    if any(value != values[0] for value in values):
+        raise UnusableAnswer(f"the answer holds {len(values)} objects that differ: give the final one alone")
+    if all(_is_mention(text, one) for one in meant):
+        raise UnusableAnswer("the object stands within a sentence: give it alone")
+    return values[0]
 
 
-def _objects(text: str) -> Iterator[Any]:
-    """The JSON objects in `text` that are not inside another, in their order."""
-    position = 0
-    for _ in range(_MOST_STARTS):
-        start = _START.search(text, position)
-        if start is None:
-            return
+def _objects(text: str, schema: type[Value]) -> list[_Found]:
+    """The JSON objects after the reasoning that are not inside another, in their order."""
+    found: list[_Found] = []
+    position = depth = n_broken = 0
+    broken = ""
+    while token := _TOKEN.search(text, position):
+        if token["brace"] is None:
+            depth, position = depth_after(mark_of(token), depth), token.end()
+            found, broken = [], ""
+            continue
         try:
-            found, position = _DECODER.raw_decode(text, start.start())
-        except (ValueError, RecursionError):
-            position = start.start() + 1
+            data, position = _DECODER.raw_decode(text, token.start())
+        except (ValueError, RecursionError) as error:
+            position = token.end()
+            n_broken += 1
+            broken = broken or (_why_broken(error) if _is_attempt(text, token.start(), schema) else "")
+            if n_broken > _MOST_BROKEN:
+                raise UnusableAnswer(broken or "the answer is not JSON: it has too many braces") from None
         else:
-            yield found
+            found.append(_Found(data, token.start(), position))
+    if depth:
+        raise UnusableAnswer("the answer ends within its reasoning")
+    if not found and position and not text[position:].strip():
+        raise UnusableAnswer(broken or "the answer is empty: nothing stands after its reasoning")
+    if broken:
+        raise UnusableAnswer(broken)
+    return found
+
+
+def _is_attempt(text: str, start: int, schema: type[Value]) -> bool:
+    """Whether what is no JSON was meant as an object: a brace in prose or code is none."""
+    key = _KEY.match(text, start)
+    return key is not None and (key["bare"] is None or key["bare"] in schema.model_fields)
+
+
+def _is_mention(text: str, one: _Found) -> bool:
+    """Whether a sentence goes on after the object, on the same line."""
+    rest = text[one.end :].partition("\n")[0]
+    return _WORD.search(_TAG.sub("", rest)) is not None
+
+
+def _is_announced(text: str, last: _Found) -> bool:
+    """Whether the last object is called the final answer, the only thing that is, and nothing comes after it."""
+    before, after = text[: last.start], _TAG.sub("", text[last.end :])
+    once = len(re.findall(r"final\s+answer", text, re.IGNORECASE)) == 1
+    return once and _ANNOUNCED.search(before) is not None and _WORD.search(after) is None
+
+
+def _value(data: dict[str, Any], schema: type[V]) -> V:
+    """An object as a value; nothing is taken for another type than it is. Raises UnusableAnswer."""
+    try:
+        return schema.model_validate(_plain(data, schema), strict=True)
+    except ValidationError as error:
+        raise UnusableAnswer(_told(error)) from None
 
 
 def _refuse(constant: str) -> NoReturn:
     raise ValueError(f"{constant} is no number of JSON")
 
 
-_DECODER = json.JSONDecoder(parse_constant=_refuse, strict=False)  # small models leave line breaks in their strings
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object, unless it says a thing twice."""
+    data = dict(pairs)
+    if len(data) != len(pairs):
+        raise ValueError("an object has one of its keys twice")
+    return data
 
 
-def _without_nulls(data: Any, schema: type[Value]) -> Any:
-    """`data` less the fields whose null stands for their default."""
+# small models leave line breaks in their strings
+_DECODER = json.JSONDecoder(parse_constant=_refuse, object_pairs_hook=_once, strict=False)
+
+
+def _plain(data: Any, schema: type[Value]) -> Any:
+    """`data` with its arrays as tuples, less the fields whose null stands for their default."""
     if isinstance(data, list):
-        return [_without_nulls(item, schema) for item in data]
+        return tuple(_plain(item, schema) for item in data)
     if not isinstance(data, dict):
         return data
     kept = {}
@@ -80,8 +155,7 @@ def _without_nulls(data: Any, schema: type[Value]) -> Any:
         field = schema.model_fields.get(name)
         if value is None and field is not None and not field.is_required():
             continue
-        inner = _schema_of(field)
-        kept[name] = value if inner is None else _without_nulls(value, inner)
+        kept[name] = _plain(value, _schema_of(field) or Value)
     return kept
 
 
@@ -94,26 +168,28 @@ def _schema_of(field: FieldInfo | None) -> type[Value] | None:
 def _told(error: ValidationError) -> str:
     """What is wrong with an object, field by field."""
     faults = error.errors(include_url=False, include_input=False, include_context=False)
-    told = [f"{_name(fault['loc'])}: {fault['msg'].removeprefix('Value error, ')}" for fault in faults[:_NAMED_FAULTS]]
+    told = [_name(fault["loc"]) + fault["msg"].removeprefix("Value error, ") for fault in faults[:_NAMED_FAULTS]]
     more = len(faults) - len(told)
     return "; ".join(told) + (f"; and {more} more faults" if more else "")
 
 
 def _name(location: tuple[int | str, ...]) -> str:
-    """Where a fault is; names come from the answer itself, so they are made short and printable."""
-    name = ".".join(map(str, location)) or "the object"
+    """Where a fault is, and a colon; names come from the answer itself, so they are made short and printable."""
+    name = ".".join(map(str, location))
     short = name if len(name) <= _NAME_CHARS else f"{name[:_NAME_CHARS]}…"
-    return short if short.isprintable() else ascii(short)[1:-1]
+    return f"{short if short.isprintable() else ascii(short)[1:-1]}: " if name else ""
 
 
-def _why_not_json(text: str, prose: bool) -> str:
-    """Why `text` is not JSON, or nothing. With `prose`, only a text that begins as an object is judged."""
-    if prose and not text.startswith("{"):
-        return ""
+def _why_no_object(text: str) -> str:
+    """Why there is no object in a text."""
     try:
-        _DECODER.raw_decode(text)
-    except RecursionError:
+        json.loads(text)
+    except (ValueError, RecursionError) as error:
+        return _why_broken(error)
+    return "the answer is JSON, but not an object"
+
+
+def _why_broken(error: Exception) -> str:
+    if isinstance(error, RecursionError):
         return "the answer is not JSON: it is nested too deep"
-    except ValueError as error:
-        return f"the answer is not JSON: {str(error).partition(';')[0]}"
-    return ""
+    return f"the answer is not JSON: {str(error).partition(';')[0]}"

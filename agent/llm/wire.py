@@ -7,25 +7,24 @@ classes, but wrap the same HTTP library, so that what happened is read from that
 import asyncio
 import base64
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import AbstractAsyncContextManager, aclosing
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 from urllib.parse import unquote, urlsplit
 
 import httpx2
 
 from agent.errors import ExplainerError
 from agent.llm.base import Fault, Form
-from agent.llm.bodies import printable
+from agent.llm.bodies import printable_error
 from agent.llm.faults import Failure, from_exception, from_status
 
 MOST_BYTES = 4_000_000
-"""No more of a response is read."""
-LIMITS = httpx2.Limits(max_connections=1000, max_keepalive_connections=1000)
+"""No more of a response is read, whatever its status and however small it is on the wire."""
 CONNECT_S = 10.0
-WIRE_FAULTS = (httpx2.HTTPError, httpx2.InvalidURL, httpx2.StreamError, TimeoutError)
-"""What the HTTP library raises, beside the errors of an SDK."""
+_WHOLE = "whole"
+"""The name under which a response keeps its reading without a bound."""
 _LEAST_CHARS = 8
 """Shorter credentials stand in ordinary text too often to be looked for."""
 
@@ -51,19 +50,49 @@ class Response(Protocol):
     @property
     def status_code(self) -> int: ...
 
-    def iter_bytes(self) -> AsyncIterator[bytes]: ...
-
-
-class RawResponse(Protocol):
-    """What both SDKs make of a response that was read, but not understood."""
-
     @property
     def http_response(self) -> httpx2.Response: ...
+
+    def iter_bytes(self) -> AsyncIterator[bytes]: ...
 
 
 def timeout(seconds: float) -> httpx2.Timeout:
     """For each step of a request; `received` bounds the whole."""
     return httpx2.Timeout(seconds, connect=min(CONNECT_S, seconds))
+
+
+async def bounded(response: httpx2.Response) -> None:
+    """A hook of the HTTP client: of a body no more is read than `MOST_BYTES` and the chunk in which they end.
+
+    Everything that reads a body does so by `aiter_bytes`, the SDKs' reading of error bodies included, and a small gzip
+    may be gigabytes.
+    """
+    whole = response.extensions[_WHOLE] = response.aiter_bytes
+
+    async def begun(chunk_size: int | None = None) -> AsyncGenerator[bytes, None]:
+        n = 0
+        async with aclosing(whole(chunk_size)) as chunks:
+            async for chunk in chunks:
+                yield chunk
+                n += len(chunk)
+                if n > MOST_BYTES:
+                    return
+
+    response.aiter_bytes = begun  # type: ignore[method-assign]
+
+
+def chunks_of(response: Response) -> AsyncIterator[bytes]:
+    """The body of a response as it comes, without a bound: for whoever keeps little of it and counts."""
+    chunks: AsyncIterator[bytes] = response.http_response.extensions[_WHOLE]()
+    return chunks
+
+
+CLIENT: Mapping[str, Any] = {
+    "limits": httpx2.Limits(max_connections=1000, max_keepalive_connections=1000),
+    "follow_redirects": False,
+    "event_hooks": {"response": [bounded]},
+}
+"""What the HTTP client of every provider is made with."""
 
 
 async def received(
@@ -79,49 +108,28 @@ async def received(
             headers, status = response.headers, response.status_code
             async for chunk in response.iter_bytes():
                 body += chunk
-                if len(body) > MOST_BYTES:
-                    failure = Failure(Fault.UNUSABLE, f"the answer is longer than {MOST_BYTES:,} bytes")
-                    break
-    except (sdk_error, *WIRE_FAULTS) as error:
-        refused = _refused(error, form)
-        if refused is not None:
-            return refused
-        failure = from_exception(error, timeout_s)
-    return Reply(body.decode("utf-8", "replace"), headers, failure, status)
+        if len(body) > MOST_BYTES:
+            failure = Failure(Fault.UNUSABLE, f"the answer is longer than {MOST_BYTES:,} bytes")
+    except Exception as error:  # whatever an SDK, a codec or a server does ends here
+        instead = reply_to(error, form, timeout_s, sdk_error)
+        if instead.status is not None:
+            return instead
+        failure = instead.failure
+    return Reply(_text(body), headers, failure, status)
 
 
-async def heard(
-    asked: Awaitable[RawResponse], timeout_s: float, sdk_error: type[Exception], form: Form = Form.TEXT
-) -> Reply:
-    """What comes back of a short request that is sent by awaiting `asked`."""
-    try:
-        response = (await asked).http_response
-    except (sdk_error, *WIRE_FAULTS) as error:
-        return reply_of(error, timeout_s, form)
-    return Reply(response.text, response.headers, status=response.status_code)
-
-
-def looked_up(ask: Callable[[], RawResponse], timeout_s: float, sdk_error: type[Exception]) -> Reply:
-    """What comes back of a short request that is sent by calling `ask`."""
-    try:
-        response = ask().http_response
-    except (sdk_error, httpx2.HTTPError, httpx2.InvalidURL) as error:
-        return _refused(error, Form.TEXT) or Reply(failure=from_exception(error, timeout_s))
-    return Reply(response.text, response.headers, status=response.status_code)
-
-
-def reply_of(error: Exception, timeout_s: float, form: Form = Form.TEXT) -> Reply:
-    """What came in the place of a whole response."""
-    return _refused(error, form) or Reply(failure=from_exception(error, timeout_s))
-
-
-def _refused(error: Exception, form: Form) -> Reply | None:
-    """What a status other than success came with; None where no status came."""
-    response = getattr(error, "response", None)
+def reply_to(error: Exception, form: Form, timeout_s: float, sdk_error: type[Exception]) -> Reply:
+    """What came in the place of a whole response: a status other than success, and what came with it, or none."""
+    response = getattr(error, "response", None) if isinstance(error, sdk_error) else None
     if not isinstance(response, httpx2.Response):
-        return None
-    text = response.text[:MOST_BYTES]
+        return Reply(failure=from_exception(error, timeout_s))
+    text = _text(response.content)
     return Reply(text, response.headers, from_status(response.status_code, text, form), response.status_code)
+
+
+def _text(body: bytes | bytearray) -> str:
+    """As UTF-8, whatever the server calls it: JSON is nothing else, and some of Python's codecs take hours."""
+    return body[:MOST_BYTES].decode("utf-8", "replace")
 
 
 def address_of(base_url: str) -> str:
@@ -133,7 +141,7 @@ def address_of(base_url: str) -> str:
         parts = urlsplit("")
         port = ""
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        shown = printable(base_url.rpartition("@")[2], 100)
+        shown = printable_error(base_url.rpartition("@")[2], 100)
         raise ExplainerError(f"Base URL '{shown}' is not usable; write it like http://localhost:8000/v1.")
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
     return f"{parts.scheme}://{host}{port}{parts.path.rstrip('/')}"

@@ -48,7 +48,7 @@ class LabelFilter(Value):
     reviewer: str | None = None
     """Whose reviews the search and `reviewed` mean; everybody's where that is None."""
     class_name: str | None = None
-    """The kind of its feature, or the probe that captures it: one of `agent.store.classes.CLASSES`."""
+    """The kind of its feature, or the probe that captures it: one of `agent.schema.CLASSES`."""
     min_confidence: float | None = Field(default=None, ge=0, le=1)
     max_confidence: float | None = Field(default=None, ge=0, le=1)
     score: ScoreKey | None = None

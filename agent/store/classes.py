@@ -2,17 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
 
 from sqlite_utils import Database
 
 from agent.store.provenance import now
 from agent.store.table import insert, rows
-
-Kind = Literal["dead", "positional", "single token", "concept", "other", "unknown"]
-Capture = Literal["both", "list only", "tree only", "neither"]
-CLASSES: tuple[str, ...] = (*get_args(Kind), *get_args(Capture))
-"""The words that a feature's class is asked for by."""
 
 CLASSES_TABLE = """
 CREATE TABLE classes (                  -- of features, as `interpret taxonomy` sorted them; the latest one counts

@@ -52,6 +52,13 @@ def open_readable(path: Path) -> Database:
         return db
 
 
+def check_writable(path: Path) -> None:
+    """Raises `LogError` where `open_writable` would, as far as that is known before anything is written."""
+    with log_errors(path):
+        _check_place(path)
+        _check_ours(path)
+
+
 @contextmanager
 def one_transaction(path: Path, wait_s: float) -> Iterator[Database]:
     """A connection of its own to an up-to-date log for one short write, also while a run is writing.

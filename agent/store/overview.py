@@ -6,7 +6,6 @@ Counting is left to SQLite and its indexes. Rows in, values out; knows no page.
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from sqlite_utils import Database
 
@@ -18,10 +17,9 @@ from probes.settings import ProbeKind, ProbeSettings
 BINS = 20
 
 _SPREAD = """
-    SELECT variant, min(max(CAST((value - :low) * :bins / (1.0 - :low) AS INTEGER), 0), :bins - 1) AS bin,
-        count(*) AS n, sum(value) AS total, sum(value * value) AS squares
-    FROM scores WHERE scoring_id = :scoring_id AND scorer = :scorer AND part = 'held_out' AND value IS NOT NULL
-    GROUP BY variant, bin
+    SELECT variant, value FROM scores JOIN labels ON labels.id = scores.label_id
+    WHERE scoring_id = :scoring_id AND scorer = :scorer AND part = 'held_out' AND value IS NOT NULL
+    ORDER BY labels.feature, scores.id
 """
 _SCORERS = "SELECT scorer FROM scores WHERE scoring_id = :scoring_id GROUP BY scorer ORDER BY min(id)"
 _METRIC = """
@@ -71,6 +69,8 @@ class ScoreKind:
     key: ScoreKey
     metric: str
     judge: str
+    seed: int
+    """Of the scoring."""
 
 
 @dataclass(frozen=True)
@@ -80,13 +80,12 @@ class Spread:
     variant: str
     bins: Sequence[int]
     """Counts of equal bins over the score's range."""
-    total: float
-    squares: float
-    """Sum of the squared values."""
+    values: Sequence[float]
+    """By feature."""
 
     @property
     def n(self) -> int:
-        return sum(self.bins)
+        return len(self.values)
 
 
 @dataclass(frozen=True)
@@ -156,7 +155,7 @@ def score_kinds(db: Database, run_id: int) -> list[ScoreKind]:
             key = ScoreKey(scoring_id=scoring.scoring_id, scorer=scorer)
             metric = next(rows(db, _METRIC, key.model_dump()), None)
             if metric is not None:
-                found.append(ScoreKind(key, metric["metric"], scoring.judge))
+                found.append(ScoreKind(key, metric["metric"], scoring.judge, scoring.settings.get("seed", 0)))
     return found
 
 
@@ -166,10 +165,10 @@ def spreads(db: Database, key: ScoreKey) -> Spreads:
     sql = """SELECT min(value) AS low FROM scores WHERE scoring_id = :scoring_id AND scorer = :scorer
         AND part = 'held_out'"""
     low = -1.0 if (next(rows(db, sql, names))["low"] or 0) < 0 else 0.0
-    found: dict[str, list[dict[str, Any]]] = {}
-    for row in rows(db, _SPREAD, names | {"low": low, "bins": BINS}):
-        found.setdefault(row["variant"], []).append(row)
-    return Spreads(low, [_spread(variant, bins) for variant, bins in found.items()])
+    found: dict[str, list[float]] = {}
+    for row in rows(db, _SPREAD, names):
+        found.setdefault(row["variant"], []).append(row["value"])
+    return Spreads(low, [Spread(variant, _bins(values, low), values) for variant, values in found.items()])
 
 
 def faults(db: Database, run_id: int) -> list[Fault]:
@@ -227,8 +226,8 @@ def command_of(db: Database, run_id: int) -> str | None:
     return next((str(row["command"]) for row in rows(db, sql, {"run_id": run_id})), None)
 
 
-def _spread(variant: str, bins: Sequence[dict[str, Any]]) -> Spread:
+def _bins(values: Sequence[float], low: float) -> list[int]:
     counts = [0] * BINS
-    for row in bins:
-        counts[row["bin"]] = row["n"]
-    return Spread(variant, counts, sum(row["total"] for row in bins), sum(row["squares"] for row in bins))
+    for value in values:
+        counts[min(max(int((value - low) * BINS / (1.0 - low)), 0), BINS - 1)] += 1
+    return counts

@@ -18,6 +18,8 @@ from eval.readers.base import RecordError
 from eval.readers.json_stream import decoded
 from probes.demo.text import Writer
 from probes.demo.world import load_world
+from probes.doors import brief, door
+from probes.given import shortened
 
 DEMO_SEED = 6
 """The first seed of demo texts that no training, choice or measurement of the embedded subject has used: see the seeds
@@ -81,10 +83,11 @@ def documents(source: str, faults: Faults, text_key: str = "text", seed: int = 0
     where a source does not exist, or where what it needs is not installed.
     """
     n = 0
-    for document in _read(source, faults, text_key, seed):
-        if document.text.strip():
-            n += 1
-            yield document
+    with door(ExamplesError, f"Corpus {shortened(source)} cannot be read: {{cause}}."):
+        for document in _read(source, faults, text_key, seed):
+            if document.text.strip():
+                n += 1
+                yield document
     if n == 0:
         why = f" ({faults.n:,} faults, the first: {faults.sentences[0].rstrip('.')})" if faults.n else ""
         raise ExamplesError(f"Corpus {source} holds no text{why}; give --corpus one that has some under --text-key.")
@@ -95,22 +98,22 @@ def content(source: str) -> str:
 
     Raises ExamplesError where a file cannot be read.
     """
-    path = Path(source).expanduser()
-    files = _files(path) if path.is_dir() else [path] if path.is_file() and source != "demo" else []
-    try:
+    with door(ExamplesError, f"Corpus {shortened(source)} cannot be read: {{cause}}."):
+        path = Path(source).expanduser()
+        files = _files(path) if path.is_dir() else [path] if path.is_file() and source != "demo" else []
         return content_of(files, FRONT_BYTES) if files else ""
-    except OSError as error:
-        raise ExamplesError(f"Corpus {source} cannot be read: {error.strerror or error}.") from error
 
 
 def _read(source: str, faults: Faults, text_key: str, seed: int) -> Iterator[Document]:
-    path = Path(source).expanduser()
     if source == "demo":
         return _demo(seed)
+    path = Path(source).expanduser()
     if path.is_dir():
         return _folder(path, faults, text_key)
     if path.is_file():
         return _file(path, faults, text_key)
+    if path.exists():
+        raise ExamplesError(f"Corpus {source} is a device, a pipe or a socket; name a file or a folder with --corpus.")
     if path.suffix in _FORMATS or source.startswith((".", "/", "~")):
         raise ExamplesError(
             f"Corpus {source} does not exist; give --corpus a file or folder of {_ENDINGS}, the name of a Hugging Face "
@@ -144,10 +147,8 @@ def _file(path: Path, faults: Faults, text_key: str) -> Iterator[Document]:
     if path.suffix not in _FORMATS:
         packed = "unpack it first" if path.suffix in _PACKED else "convert it to one of them"
         raise ExamplesError(f"Corpus {path} is none of {_ENDINGS}; {packed}.")
-    try:
+    with door(ExamplesError, f"Corpus {path} cannot be read: {{cause}}."):
         yield from _FORMATS[path.suffix](path, faults, text_key)
-    except OSError as error:
-        raise ExamplesError(f"Corpus {path} cannot be read: {error.strerror or error}.") from error
 
 
 @dataclass(frozen=True)
@@ -210,21 +211,21 @@ def _json_lines(path: Path, faults: Faults, text_key: str) -> Iterator[Document]
 
 def _parquet(path: Path, faults: Faults, text_key: str) -> Iterator[Document]:
     parquet = _extra("pyarrow.parquet", "parquet", f"Corpus {path}")
-    arrow = _extra("pyarrow", "parquet", f"Corpus {path}")
-    try:
+    with door(ExamplesError, f"Corpus {path} cannot be read as parquet: {{cause}}."):
         file = parquet.ParquetFile(path)
-        if text_key not in file.schema_arrow.names:
-            have = ", ".join(file.schema_arrow.names)
-            raise ExamplesError(
-                f"Corpus {path} has no column {text_key!r}, only {have}; name the one with the text by --text-key."
-            )
-        number = 0
-        for batch in file.iter_batches(batch_size=256, columns=[text_key]):
-            for value in batch.column(0).to_pylist():
-                number += 1
-                yield from _value(f"{path.name}:{number}", f"{path.name}, row {number:,}", value, faults)
-    except arrow.ArrowException as error:
-        raise ExamplesError(f"Corpus {path} cannot be read as parquet: {_first_line(error)}.") from error
+        have = shortened(", ".join(file.schema_arrow.names))
+    if text_key not in file.schema_arrow.names:
+        raise ExamplesError(
+            f"Corpus {path} has no column {text_key!r}, only {have}; name the one with the text by --text-key."
+        )
+    number = 0
+    for batch in file.iter_batches(batch_size=256, columns=[text_key]):
+        for item in batch.column(0):
+            number += 1
+            where = f"{path.name}, row {number:,}"
+            with door(ExamplesError, f"Corpus {path} is damaged, row {number:,} cannot be read: {{cause}}."):
+                value = item.as_py()
+            yield from _value(f"{path.name}:{number}", where, value, faults)
 
 
 def _dataset(source: str, faults: Faults, text_key: str) -> Iterator[Document]:
@@ -235,10 +236,9 @@ def _dataset(source: str, faults: Faults, text_key: str) -> Iterator[Document]:
         for row in library.load_dataset(name, config, split=split, streaming=True):
             number += 1
             yield from _value(f"{source}:{number}", f"{source}, row {number:,}", row.get(text_key), faults)
-    except Exception as error:  # the library raises many kinds, its dependencies' own among them
+    except Exception as error:  # told here, unlike other failures of this door, with how many rows there were
         where = f" after {number:,} rows" if number else ""
-        reason = _first_line(error)
-        raise ExamplesError(f"Hugging Face dataset {source} cannot be read{where}: {reason}.") from error
+        raise ExamplesError(f"Hugging Face dataset {source} cannot be read{where}: {brief(error)}.") from error
 
 
 def _parts(library: Any, source: str) -> tuple[str, str | None, str]:
@@ -283,10 +283,6 @@ def _extra(module: str, extra: str, who: str) -> Any:
         raise ExamplesError(
             f"{who} needs the package {package}, which is not installed; install sae-interpret[{extra}]."
         ) from None
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__).rstrip(". ")
 
 
 _FORMATS: dict[str, Callable[[Path, Faults, str], Iterator[Document]]] = {

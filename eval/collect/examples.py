@@ -14,7 +14,6 @@ import numpy as np
 from eval.collect.corpora import Document
 from eval.collect.corpus_pass import SILENT, Collection, CollectSettings, PassWatch, Pool, PoolWindow, collect
 from eval.collect.negatives import N_PER_NEIGHBOUR, Negatives, PoolFirings, nearest, pool_firings
-from eval.collect.own_texts import check_own
 from eval.collect.similar import Embed
 from eval.collect.split import split_of, without_duplicates
 from eval.collect.token_text import Spelling
@@ -78,9 +77,8 @@ def imported(
     subject: Subject, found: Mapping[int, Collected], seed: int, embed: Embed | None = None
 ) -> Iterator[Harvested]:
     """Each feature of other tools' files, which hold few texts on which it is silent: those of the other features are
-    read by the subject, and where the feature does not fire on one, that is a negative. Raises ExamplesError where they
-    are of another subject."""
-    check_own(subject, found)
+    read by the subject, and where the feature does not fire on one, that is a negative. Activations are to be in the
+    SAE's own unit: see `in_own_unit`."""
     windows = _windows(subject, [example for item in found.values() for example in item.examples], seed)
     if not windows:
         return (harvested(item, seed) for item in found.values())

@@ -29,12 +29,38 @@ class _Claim:
     window: PoolWindow
     n_tokens: int
     """At its end, that the token with the peak has become."""
+    peak: float
+    """The activation there."""
 
 
-def check_own(subject: Subject, found: Mapping[int, Collected]) -> None:
-    """Raises ExamplesError where most features are silent at the peaks of all their strongest texts."""
+@dataclass(frozen=True)
+class Peak:
+    """A feature's highest activation in a text of another tool's."""
+
+    feature: int
+    claimed: float
+    """As the tool has it."""
+    own: float
+    """As the subject has it, at the same token."""
+
+
+def read_peaks(subject: Subject, found: Mapping[int, Collected]) -> list[Peak]:
+    """The strongest texts of some features, read by the subject up to their peaks."""
     claims = [*_claims(subject, found)]
-    fired = _fired(subject, claims)
+    if not claims:
+        return []
+    firings = pool_firings(subject, [claim.window for claim in claims], {claim.feature for claim in claims})
+    return [
+        Peak(claim.feature, claim.peak, max(firings.activations(place, claim.feature)[-claim.n_tokens :]))
+        for place, claim in enumerate(claims)
+    ]
+
+
+def check_own(subject: Subject, peaks: Sequence[Peak]) -> None:
+    """Raises ExamplesError where most features are silent at the peaks of all their strongest texts."""
+    fired: dict[int, list[bool]] = {}
+    for peak in peaks:
+        fired.setdefault(peak.feature, []).append(peak.own > 0)
     silent = [feature for feature, times in fired.items() if not any(times)]
     if 2 * len(silent) > len(fired):
         n_texts = len(fired[silent[0]])
@@ -43,18 +69,6 @@ def check_own(subject: Subject, found: Mapping[int, Collected]) -> None:
             f"0 of its {n_texts:,} strongest texts ({len(silent):,} of {len(fired):,} features fire on none of theirs)"
             "; name the subject that they are of with --subject, or with --model and --sae."
         )
-
-
-def _fired(subject: Subject, claims: Sequence[_Claim]) -> dict[int, list[bool]]:
-    """Of each feature, whether it fires where it is said to, text by text."""
-    if not claims:
-        return {}
-    firings = pool_firings(subject, [claim.window for claim in claims], {claim.feature for claim in claims})
-    fired: dict[int, list[bool]] = {}
-    for place, claim in enumerate(claims):
-        there = firings.activations(place, claim.feature)[-claim.n_tokens :]
-        fired.setdefault(claim.feature, []).append(max(there) > 0)
-    return fired
 
 
 def _claims(subject: Subject, found: Mapping[int, Collected]) -> Iterator[_Claim]:
@@ -75,7 +89,7 @@ def _claim(subject: Subject, spelling: Spelling, example: Example) -> _Claim:
     while n_chars < len(example.tokens[peak]) and n_tokens < len(texts):
         n_tokens += 1
         n_chars += len(texts[-n_tokens])
-    return _Claim(example.feature, PoolWindow(example.document, example.start, ids, texts), n_tokens)
+    return _Claim(example.feature, PoolWindow(example.document, example.start, ids, texts), n_tokens, example.peak)
 
 
 def _encoded(subject: Subject, tokens: Sequence[str]) -> list[int]:

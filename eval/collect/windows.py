@@ -35,18 +35,18 @@ class Window:
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Windows beside each other, the longest first; each begins with the subject's BOS where its SAE was trained so."""
+    """Windows beside each other, the longest first; each begins with what `first_ids` puts in front of texts."""
 
     documents: Sequence[str]
     starts: Int[np.ndarray, " batch"]
-    """Place of each window's first token, BOS left out, in its document."""
+    """Place of each window's first token, what stands in front left out, in its document."""
     lengths: Int[np.ndarray, " batch"]
-    """Tokens of each window, BOS left out."""
+    """Tokens of each window, what stands in front left out."""
     lead: int
-    """Tokens in front of every window: 1 with a BOS, else 0."""
+    """Tokens in front of every window: 1 for a BOS, 0 for nothing."""
     ids: Int[np.ndarray, "batch pos"]
     counted: Bool[np.ndarray, "batch pos"]
-    """Neither BOS nor another special token nor padding."""
+    """Neither what stands in front nor another special token nor padding."""
 
     @property
     def n_tokens(self) -> int:
@@ -70,7 +70,7 @@ class Windows:
     """Cuts documents into windows for one subject, counting what it has read."""
 
     def __init__(self, subject: Subject, context: int, batch_tokens: int) -> None:
-        """`context` tokens in a window, BOS with them. Raises ExamplesError where the model takes fewer."""
+        """`context` tokens in a window, those in front with them. Raises ExamplesError where the model takes fewer."""
         longest = getattr(subject.model.config.get_text_config(decoder=True), "max_position_embeddings", None)
         if longest is not None and context > longest:
             raise ExamplesError(

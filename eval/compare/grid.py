@@ -3,7 +3,6 @@
 Knows no subject but its default scale, no feature and no measure.
 """
 
-import json
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,7 +12,7 @@ from typing import Any
 
 from agent.evidence.wording import vector_words
 from probes.errors import SettingsError
-from probes.settings import ProbeKind, ProbeSettings, Value
+from probes.settings import ProbeSettings
 
 MOST_SETTINGS = 1000
 """In one grid: what each is ahead by is compared, and so many comparisons say nothing any more."""
@@ -124,11 +123,3 @@ def _vector_name(setting: ProbeSettings, among: Sequence[ProbeSettings]) -> str:
     plain = {"scale": None, "centroid": True, "pca": (), "adapter": None}
     update = {name: value for name, value in plain.items() if len({getattr(s.vector, name) for s in among}) == 1}
     return vector_words(setting.vector.model_copy(update=update))
-
-
-def essence_of(kind: ProbeKind, settings: ProbeSettings) -> str:
-    """What a tree or a list hangs on: settings of equal essence give a feature the same one."""
-    parts: list[Value] = [settings.vector, settings.tree if kind == "tree" else settings.tokens]
-    if kind == "tree" and settings.steering.on:
-        parts.append(settings.steering)
-    return json.dumps([kind, *(part.model_dump(mode="json") for part in parts)], sort_keys=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import get_args
 
 from agent.comparisons import FitRow
-from agent.store.classes import Capture
+from agent.schema import Capture
 from eval.compare.kinds import KINDS
 from eval.compare.report import Choice, Measured, choice
 from eval.metrics import Estimate, share

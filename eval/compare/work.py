@@ -13,10 +13,10 @@ from agent.comparisons import ComparisonIdentity, FitRow
 from agent.runlog import RunIdentity, RunLog
 from agent.store.reading import find_run
 from eval.compare.fit import Shown, Tools, by_itself, on_texts, shown
-from eval.compare.grid import essence_of
 from eval.compare.texts import NOT_COLLECTED, Texts, texts_of
 from eval.metrics import Estimate
 from eval.scorers.base import Embedder
+from probes.essence import essence_of
 from probes.evidence import Evidence, ProbeRequest, Tree
 from probes.examples import ExampleKind
 from probes.null_directions import null_weights

@@ -3,16 +3,12 @@
 Knows no file and no form. Texts are as the log has them: hostile, and each form's own to make safe.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import BinaryIO
 
 from agent.comparisons import ClassRow
 from agent.runlog import LabelRow, RunSummary, ScoreRow, ScoringRow
 from agent.store.reviews import VERDICTS, ReviewRow
-from eval.errors import ExportError
 from probes.evidence import Evidence
 from probes.examples import Collected
 
@@ -91,18 +87,3 @@ class Neuronpedia:
     source: str
     method_name: str
     model_name: str
-
-
-@contextmanager
-def written(path: Path) -> Iterator[BinaryIO]:
-    """A file that appears at `path` when it is complete, and not at all where that fails. Raises ExportError."""
-    part = path.with_name(f"{path.name}.part")
-    try:
-        try:
-            with part.open("wb") as file:
-                yield file
-            part.replace(path)
-        finally:
-            part.unlink(missing_ok=True)
-    except OSError as error:
-        raise ExportError(f"Nothing can be written to {path}: {error.strerror or error}.") from error

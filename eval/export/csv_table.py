@@ -9,15 +9,16 @@ from io import TextIOWrapper
 from pathlib import Path
 
 from agent.evidence.printable import printable
-from eval.export.base import Exported, written
+from eval.export.base import Exported
 from eval.export.columns import Cell, table
+from probes.outputs import written
 
 _FORMULA = ("=", "+", "-", "@", "＝", "＋", "－", "＠")
 """The wide signs count in spreadsheets of East Asian languages. Tab and carriage return are escaped before."""
 
 
 def write(exported: Exported, path: Path) -> None:
-    """Raises ExportError."""
+    """Raises OutputError."""
     found = table(exported)
     with written(path) as file:
         text = TextIOWrapper(file, encoding="utf-8", newline="", write_through=True)

@@ -19,13 +19,14 @@ from agent.evidence.branches import Trim
 from agent.runlog import RunSummary
 from agent.terminal.display import VARIANT_WORDS
 from agent.terminal.drawing import tree_svg
-from eval.export.base import Exported, Record, written
+from eval.export.base import Exported, Record
 from eval.export.card import Card, card, cut
 from eval.export.columns import latest_scorings
 from eval.export.dots import Dots, dot_plot
 from eval.pictures import score_figure
 from eval.plots import image
 from probes.evidence import Evidence, Tree
+from probes.outputs import written
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _WORDS_CHARS = 300
@@ -54,7 +55,7 @@ class _Part:
 
 
 def write(exported: Exported, path: Path) -> None:
-    """Raises ExportError."""
+    """Raises OutputError."""
     run = exported.run
     latest = latest_scorings(exported)
     script = (_TEMPLATES / "report.js").read_text("utf-8")

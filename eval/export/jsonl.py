@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from agent.store.reviews import ReviewRow
-from eval.export.base import Exported, Record, Scored, written
+from eval.export.base import Exported, Record, Scored
+from probes.outputs import written
 
 
 def write(exported: Exported, path: Path) -> None:
-    """Raises ExportError."""
+    """Raises OutputError."""
     with written(path) as file:
         for record in exported.records:
             file.write(json.dumps(_line(record, exported.reviewed)).encode("ascii") + b"\n")

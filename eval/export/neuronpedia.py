@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from eval.errors import ExportError
-from eval.export.base import Exported, Neuronpedia, Record, Scored, written
+from eval.export.base import Exported, Neuronpedia, Record, Scored
 from probes.evidence import Projection, ScoredToken
 from probes.examples import Activity, Collected, Example
+from probes.outputs import written
 
 MOST_FEATURES = 128
 """In one request."""
@@ -28,7 +29,7 @@ _STRATA = 10
 
 
 def write(exported: Exported, path: Path) -> None:
-    """Fills the folder `path`, made if there is none. Raises ExportError, also where it holds batches already."""
+    """Fills the folder `path`, made if there is none. Raises ExportError where it has some already, OutputError."""
     about = exported.neuronpedia
     if about is None:
         raise ExportError(f"{path} cannot be written: model, source, method and model name at Neuronpedia are needed.")

@@ -6,15 +6,16 @@ from pathlib import Path
 from typing import Any
 
 from eval.errors import ExportError
-from eval.export.base import Exported, written
+from eval.export.base import Exported
 from eval.export.columns import Cell, table
+from probes.outputs import written
 
 _ROWS = 10_000
 """At a time."""
 
 
 def write(exported: Exported, path: Path) -> None:
-    """Raises ExportError, also where pyarrow is not installed."""
+    """Raises OutputError, and ExportError where pyarrow is not installed."""
     arrow, parquet = _pyarrow(path)
     types = {"text": arrow.string(), "whole": arrow.int64(), "real": arrow.float64()}
     found = table(exported)

@@ -7,6 +7,8 @@ from eval.errors import ExamplesError
 from eval.readers import delphi, jsonl, neuronpedia, saedashboard
 from eval.readers.base import Reader, Reading, Vocabulary, Wanted
 from eval.readers.files import files_in
+from probes.doors import door
+from probes.given import shown
 
 __all__ = ["READERS", "Reading", "Vocabulary", "format_of", "read_examples"]
 
@@ -33,10 +35,12 @@ def read_examples(
     `vocabulary` is the subject's, needed for formats that hold token ids. Raises ExamplesError where nothing can be
     read, the format is unknown, or the files are of another subject.
     """
-    name = format or format_of(path)
-    if name not in READERS:
-        raise ExamplesError(f"Format {name!r} is unknown; choose among: {', '.join(READERS)}.")
-    return READERS[name].read(path, Wanted(None if features is None else frozenset(features), vocabulary, seed))
+    wanted = Wanted(None if features is None else frozenset(features), vocabulary, seed)
+    with door(ExamplesError, f"Examples {path} cannot be read: {{cause}}."):
+        name = format or format_of(path)
+        if name not in READERS:
+            raise ExamplesError(f"Format {shown(name)} is unknown; choose among: {', '.join(READERS)}.")
+        return READERS[name].read(path, wanted)
 
 
 def format_of(path: Path) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 from probes.examples import Collected
 
@@ -40,6 +40,11 @@ class Wanted:
         return self.features is None or feature in self.features
 
 
+Unit = Literal["sae", "length"]
+"""Of activations: the SAE's own as its files have it, or that times the length of the feature's decoder row, which is
+what an SAE gives whose decoder rows were brought to length 1."""
+
+
 @dataclass(frozen=True)
 class Reading:
     """What could be read."""
@@ -47,10 +52,13 @@ class Reading:
     source: str
     """A short name for the log: the format, and which model and SAE by the files' own account."""
     features: dict[int, Collected]
+    """Activations as the files have them."""
     n_records: int
     """Records read, those of features that were not asked for among them."""
     faults: tuple[str, ...] = ()
     """One sentence for each line, record or file that could not be read: where, and why. The rest is kept."""
+    unit: Unit = "sae"
+    """Of the activations, as those who write the format mostly have it; `eval.collect.units` finds out."""
 
 
 class Reader(Protocol):

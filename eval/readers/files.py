@@ -15,7 +15,7 @@ from typing import Any
 
 from eval.errors import ExamplesError
 from eval.readers.base import Faults, RecordError
-from eval.readers.json_stream import LONGEST_RECORD, JsonStream, decoded
+from eval.readers.json_stream import LONGEST_RECORD, JsonStream, check_whole, decoded
 
 _GZIP = b"\x1f\x8b"
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -106,7 +106,9 @@ def _lines(stream: io.BufferedIOBase, name: str, faults: Faults, _: str) -> Iter
             if too_long:
                 raise RecordError(f"the line is longer than {LONGEST_RECORD >> 20} MiB")
             if (text := _text(line.removeprefix(_BYTE_ORDER_MARK) if number == 1 else line)).strip():
-                yield Entry(where, decoded(text))
+                value = decoded(text)
+                check_whole(text, value)
+                yield Entry(where, value)
 
 
 def _skip_line(stream: io.BufferedIOBase) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from eval.errors import ExamplesError
-from eval.readers.base import Faults, Reading, RecordError, Wanted
+from eval.readers.base import Faults, Reading, RecordError, Unit, Wanted
 from eval.readers.checks import named_by_text
 from probes.examples import Activity, Baseline, Collected, Example, ExampleKind
 
@@ -76,14 +76,15 @@ class Gathered:
         """How a feature fires."""
         self._activities[activity.feature] = activity
 
-    def reading(self, source: str, faults: Faults) -> Reading:
+    def reading(self, source: str, faults: Faults, unit: Unit = "sae") -> Reading:
         """All of it, features in order. Raises ExamplesError where no record at all could be read."""
         sentences = faults.sentences
         if not self.n_records:
             why = f" The first fault: {sentences[0]}" if sentences else ""
             raise ExamplesError(f"No example could be read as {source}.{why}")
         features = sorted(self._examples.keys() | self._baselines.keys() | self._activities.keys())
-        return Reading(source, {feature: self._collected(feature) for feature in features}, self.n_records, sentences)
+        found = {feature: self._collected(feature) for feature in features}
+        return Reading(source, found, self.n_records, sentences, unit)
 
     def _collected(self, feature: int) -> Collected:
         examples, activity = self._examples.get(feature, []), self._activities.get(feature)

@@ -20,6 +20,8 @@ _PIECE_BYTES = 1 << 20
 _NUMBER_S_TAIL = len("e+5")
 """With less text than this behind it, a number may have more digits, a fraction or an exponent to come."""
 _SPACE = re.compile(r"[ \t\n\r]*")
+_HALF = re.compile(r"\\u[dD][89a-fA-F]")
+"""How JSON spells half of a character, alone or as part of a pair."""
 _BAD_BYTE = re.compile("[\udc80-\udcff]")
 """How a byte that is not UTF-8 shows in text decoded with `surrogateescape`."""
 
@@ -35,12 +37,36 @@ class Piece:
     """Where it begins, from 1."""
 
 
+def check_whole(text: str, value: Any) -> None:
+    """Raises RecordError where `value`, which `text` is the JSON of, holds halves of characters.
+
+    JSON can spell them, and byte-level tokenizers do; neither a tokenizer nor a log can take them.
+    """
+    if _HALF.search(text):
+        try:
+            json.dumps(value, ensure_ascii=False).encode("utf-8")
+        except UnicodeEncodeError as error:
+            half = ascii(error.object[error.start])
+            raise RecordError(f"it holds half of a character ({half}), which is no text") from error
+
+
 def decoded(text: str) -> Any:
     """The one value that `text` is. Raises RecordError."""
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
         raise RecordError(_reason(error)) from error
+
+
+def _checked(text: str, value: Any) -> Any:
+    """`value`, which `text` is the JSON of, or the RecordError that says why it cannot be used."""
+    if _BAD_BYTE.search(text):
+        return RecordError("it is not UTF-8")
+    try:
+        check_whole(text, value)
+    except RecordError as fault:
+        return fault
+    return value
 
 
 def _reason(error: Exception) -> str:
@@ -107,9 +133,9 @@ class JsonStream:
         self._peek()
         line = self.line
         value, end = self._decoded_here()
-        bad = _BAD_BYTE.search(self._text, self._at, end)
+        text = self._text[self._at : end]
         self._move(end)
-        return Piece(RecordError("it is not UTF-8") if bad else value, member, line)
+        return Piece(_checked(text, value), member, line)
 
     def _decoded_here(self) -> tuple[Any, int]:
         """The value that begins here, and where it ends; reads on as long as it is incomplete."""

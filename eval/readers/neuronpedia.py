@@ -2,6 +2,7 @@
 
 The export is `{features,activations,explanations}/batch-N.jsonl.gz`; any of the three may be missing, and every record
 tells by its fields which of them it is. An API record is a feature with its activations and explanations inside.
+Activations are mostly SAEDashboard's, times the length of the feature's decoder row.
 """
 
 from collections.abc import Mapping
@@ -124,7 +125,8 @@ class _Reader:
             known = activity(feature, histogram, n_tokens)
             if known and self.gathered.wanted.wants(feature):
                 self.gathered.set_activity(known)
-        return self.gathered.reading(f"neuronpedia:{self.source}" if self.source else "neuronpedia", self.faults)
+        called = f"neuronpedia:{self.source}" if self.source else "neuronpedia"
+        return self.gathered.reading(called, self.faults, "length")
 
 
 def _is_named_records(record: Any) -> bool:

@@ -1,5 +1,6 @@
 """One feature's record from Neuronpedia's API. Knows the address, and nothing of what a record holds."""
 
+from contextlib import closing
 from urllib.parse import quote
 
 import httpx2
@@ -9,6 +10,7 @@ from eval.readers.json_stream import LONGEST_RECORD
 
 BASE_URL = "https://neuronpedia.org"
 _TIMEOUT_S = 30.0
+_REDIRECTS = 5
 
 
 def fetch_record(model: str, source: str, index: int, base_url: str = BASE_URL) -> bytes:
@@ -19,10 +21,8 @@ def fetch_record(model: str, source: str, index: int, base_url: str = BASE_URL) 
     name = f"{model}/{source}/{index}"
     url = f"{base_url.rstrip('/')}/api/feature/{quote(model, safe='')}/{quote(source, safe='')}/{index}"
     try:
-        with httpx2.stream("GET", url, timeout=_TIMEOUT_S, follow_redirects=True) as response:
-            if not response.is_success:
-                raise ExamplesError(_refused(name, response))
-            body = _bounded(response)
+        with httpx2.Client(timeout=_TIMEOUT_S) as client:
+            body = _fetched(client, client.build_request("GET", url), name)
     except (httpx2.HTTPError, httpx2.InvalidURL) as error:
         raise ExamplesError(
             f"{name} cannot be fetched, no answer from {base_url} ({str(error) or type(error).__name__}); "
@@ -31,6 +31,19 @@ def fetch_record(model: str, source: str, index: int, base_url: str = BASE_URL) 
     if not body.lstrip().startswith(b"{"):
         raise ExamplesError(f"{base_url} has no record of {name}: check model, source and feature.")
     return body
+
+
+def _fetched(client: httpx2.Client, request: httpx2.Request, name: str) -> bytes:
+    """The body that a request ends with. Of what redirects nothing is read, which the client itself would do."""
+    for _ in range(_REDIRECTS):
+        response = client.send(request, stream=True)
+        with closing(response):
+            if response.is_success:
+                return _bounded(response)
+            if response.next_request is None:
+                raise ExamplesError(_refused(name, response))
+            request = response.next_request
+    raise ExamplesError(f"{request.url.host} sends from one address to another without end for {name}.")
 
 
 def _bounded(response: httpx2.Response) -> bytes:

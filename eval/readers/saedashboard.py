@@ -1,4 +1,7 @@
-"""SAEDashboard's `batch-N.json`: one object with the model's name and a list of features, each with its texts."""
+"""SAEDashboard's `batch-N.json`: one object with the model's name and a list of features, each with its texts.
+
+It calls SAELens' `fold_W_dec_norm` first, so activations are times the length of the feature's decoder row.
+"""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -41,7 +44,7 @@ def read(path: Path, wanted: Wanted) -> Reading:
         if wanted.wants(feature) and (known := activity(feature, histogram, n_tokens)):
             gathered.set_activity(known)
     of = "/".join(named[name] for name in _NAMING if name in named)
-    return gathered.reading(f"saedashboard:{of}" if of else "saedashboard", faults)
+    return gathered.reading(f"saedashboard:{of}" if of else "saedashboard", faults, "length")
 
 
 def _take(gathered: Gathered, faults: Faults, histograms: dict[int, Histogram], value: Any, where: str) -> None:

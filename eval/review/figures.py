@@ -3,19 +3,15 @@
 Lengths are in the units of the view box that the template draws. Knows no template.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from scipy.stats import t
-
 from agent.runlog import RunLog
-from agent.store.browsing import ScoreKey
 from agent.store.overview import BINS, ScoreKind, Spread, spreads
 from agent.terminal.display import VARIANT_WORDS
 from eval.metrics import Estimate
 from eval.review.axis import Axis, axis_over
-from eval.scoring.report import VARIANTS, chance_of
+from eval.scoring.report import VARIANTS, chance_of, mean_of
 
 WIDTH, HEIGHT = 480, 110
 _CONTROL = "shuffled"
@@ -69,9 +65,9 @@ class Histogram:
         return next((mean for mean in self.means if mean.variant == self.control), None)
 
 
-def histogram(log: RunLog, key: ScoreKey, metric: str) -> Histogram | None:
+def histogram(log: RunLog, kind: ScoreKind) -> Histogram | None:
     """The labels' scores with their controls; None where there is none on held-out texts."""
-    found = log.ask(spreads, key)
+    found = log.ask(spreads, kind.key)
     order = {variant: place for place, variant in enumerate(VARIANTS)}
     ranked = sorted(found.variants, key=lambda spread: order.get(spread.variant, len(order)))
     if not ranked:
@@ -80,38 +76,27 @@ def histogram(log: RunLog, key: ScoreKey, metric: str) -> Histogram | None:
     by_variant = {spread.variant: spread for spread in ranked}
     label, control = by_variant.get("label"), by_variant.get(_CONTROL)
     tallest = max(max(spread.bins) / spread.n for spread in (label, control) if spread is not None and spread.n)
-    chance = chance_of(metric)
+    chance = chance_of(kind.metric)
     return Histogram(
         bars=[] if label is None else _bars(label, tallest, found.low),
         outline="" if control is None else _outline(control, tallest),
         control=_words(_CONTROL),
         axis=axis,
         chance=None if chance is None else axis.at(chance),
-        means=[_mean(spread, axis) for spread in ranked],
+        means=[_mean(spread, kind, axis) for spread in ranked],
     )
 
 
 def first_histogram(log: RunLog, kinds: Sequence[ScoreKind]) -> tuple[ScoreKind, Histogram] | None:
     """Of the first scorer that has scores."""
     for kind in kinds:
-        if (drawn := histogram(log, kind.key, kind.metric)) is not None:
+        if (drawn := histogram(log, kind)) is not None:
             return kind, drawn
     return None
 
 
-def mean_of(spread: Spread) -> Estimate:
-    """The mean over features with Student's interval: with many features a bootstrap of it takes its time."""
-    n = spread.n
-    mean = spread.total / n
-    if n < 2:
-        return Estimate(mean, None, None, n)
-    variance = max(spread.squares - n * mean**2, 0.0) / (n - 1)
-    half = float(t.ppf(0.975, n - 1)) * math.sqrt(variance / n)
-    return Estimate(mean, mean - half, mean + half, n)
-
-
-def _mean(spread: Spread, axis: Axis) -> Mean:
-    found = mean_of(spread)
+def _mean(spread: Spread, kind: ScoreKind, axis: Axis) -> Mean:
+    found = mean_of(kind.metric, spread.values, kind.seed)
     low, high = (None if end is None else axis.at(end) for end in (found.low, found.high))
     return Mean(_words(spread.variant), spread.variant == "label", found, axis.at(found.value or 0.0), low, high)
 

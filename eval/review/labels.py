@@ -12,8 +12,9 @@ from starlette.routing import Route
 
 from agent.evidence.printable import printable
 from agent.runlog import RunLog, RunSummary
+from agent.schema import CLASSES
 from agent.store.browsing import BrowsedLabel, LabelFilter, count_labels, label_of_table, label_page, place_of
-from agent.store.classes import CLASSES, classes
+from agent.store.classes import classes
 from agent.store.overview import ScoreKind, score_kinds
 from agent.store.reviews import Verdict, latest_verdict, latest_wording, standing
 from eval.review.asked import SIZES, Asked, asked_of, is_blind, run_of

@@ -169,7 +169,7 @@ def _show_kept(request: Request, run: RunSummary) -> Response:
 
 def _scorers(log: RunLog, run_id: int) -> list[tuple[store.ScoreKind, Histogram]]:
     kinds = log.ask(store.score_kinds, run_id)
-    found = [(kind, histogram(log, kind.key, kind.metric)) for kind in kinds]
+    found = [(kind, histogram(log, kind)) for kind in kinds]
     return [(kind, drawn) for kind, drawn in found if drawn is not None]
 
 

@@ -32,7 +32,6 @@ AGAIN = 10_000
 BECAUSE = "most often because "
 """In a score's reason, before that of its unscored texts."""
 LABEL_CHARS = 200
-EXPLANATION_CHARS = 2000
 
 V = TypeVar("V", bound=Value)
 R = TypeVar("R")
@@ -94,12 +93,14 @@ class Embedder(Protocol):
 
 @dataclass(frozen=True)
 class Task:
-    """A label to be scored, and the examples to score it on."""
+    """A label to be scored, and the examples to score it on.
+
+    A label is judged by its own words alone, without its explanation: most of what it is compared with (top tokens, the
+    name of a concept, a baseline) has none, so that with one it would be ahead for another reason than its words.
+    """
 
     feature: int
     label: str
-    explanation: str
-    """Shown to the judge beside the label; empty where the label shall stand alone."""
     variant: Variant
     activating: Sequence[Example]
     negatives: Sequence[Example]
@@ -113,11 +114,8 @@ class Task:
     def question(self, scorer: str, item: int, schema: type[V], **context: Any) -> Question[V]:
         """A scorer's question about this label; the scorer's template has its name."""
         purpose = scorer if self.variant == "label" else f"{scorer}/{self.variant}"
-        claim = {
-            "label": escaped(self.label, LABEL_CHARS),
-            "explanation": escaped(self.explanation, EXPLANATION_CHARS),
-        }
-        return Question(purpose, self.feature, item, scorer, {**claim, **context}, schema)
+        label = escaped(self.label, LABEL_CHARS)
+        return Question(purpose, self.feature, item, scorer, {"label": label, **context}, schema)
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pydantic import Field
 
 from agent.evidence.excerpts import cut, exhibit
+from agent.schema import LabelText
 from eval.scorers.base import Question
 from probes.examples import Example
 from probes.settings import Value
@@ -23,7 +24,7 @@ ONE_SHOT_EXAMPLES = 20
 class OneShot(Value):
     """A label made from texts alone."""
 
-    label: str = Field(min_length=1, max_length=200)
+    label: LabelText
     """At most six words."""
     explanation: str = Field(default="", max_length=2000)
     """One sentence."""

@@ -67,12 +67,17 @@ def lines(scores: Sequence[ScoreRow], seed: int) -> list[Line]:
         chance = _chance(metric, mine)
         for variant, values in by_variant.items():
             if any(value is not None for value in values.values()):
-                low, high = _RANGE.get(metric, (-math.inf, math.inf))
-                over = _within(mean([*values.values()], seed), low, high)
+                low, high = _range(metric)
+                over = mean_of(metric, [*values.values()], seed)
                 ahead = _ahead(by_variant, variant, seed)
                 ahead = ahead and _within(ahead, low - high, high - low)
                 found.append(Line(scorer, metric, part, variant, over, ahead, chance))
     return found
+
+
+def mean_of(metric: str, values: Sequence[float | None], seed: int) -> Estimate:
+    """The mean of a score over features, wherever it is told: its interval goes no further than the metric does."""
+    return _within(mean(values, seed), *_range(metric))
 
 
 def unscored(scores: Sequence[ScoreRow], scorers: Iterable[str], n_features: int) -> list[Unscored]:
@@ -107,6 +112,10 @@ def chance_of(metric: str) -> float | None:
 
 def _values(scores: Iterable[ScoreRow], variant: str) -> dict[int, float | None]:
     return {score.feature: score.value for score in scores if score.variant == variant}
+
+
+def _range(metric: str) -> tuple[float, float]:
+    return _RANGE.get(metric, (-math.inf, math.inf))
 
 
 def _within(estimate: Estimate, lowest: float, highest: float) -> Estimate:

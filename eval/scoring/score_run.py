@@ -84,10 +84,9 @@ class Scoring:
 
     def _donors(self) -> dict[int, Claim]:
         """Another feature's label for each of the run's, whichever of them are scored now."""
-        labelled = {row.feature: row for row in self.log.labels(self.run.run_id, status="labelled")}
-        labels = {feature: row.label for feature, row in labelled.items()}
+        labels = {row.feature: row.label for row in self.log.labels(self.run.run_id, status="labelled")}
         pairs = shuffled(labels, self.concepts, self.seed)
-        return {here: Claim(labelled[there].label, labelled[there].explanation) for here, there in pairs.items()}
+        return {here: Claim(labels[there]) for here, there in pairs.items()}
 
     async def _feature(self, row: LabelRow, donors: Mapping[int, Claim], done: Collection[Scored]) -> None:
         found = None if self.corpus_id is None else self.log.collected(self.corpus_id, row.feature)
@@ -102,7 +101,7 @@ class Scoring:
             if isinstance(claim, str):
                 await self._keep([_missing(scorer, row, variant, "", claim) for scorer in able])
                 continue
-            if variant == "first" and claim == Claim(row.label, row.explanation):
+            if variant == "first" and claim.label == row.label:
                 await self._keep(self._as_first(row))
                 continue
             for scorer in able:
@@ -127,7 +126,7 @@ class Scoring:
         self, row: LabelRow, found: Collected, sides: Sides, donors: Mapping[int, Claim]
     ) -> AsyncIterator[tuple[Variant, Claim | str]]:
         """What is scored of a feature; in the place of a control that there should be, why there is none."""
-        yield "label", Claim(row.label, row.explanation)
+        yield "label", Claim(row.label)
         first = _first_proposed(self.log.calls_of(row.run_id, row.feature))
         if first is not None and self.run.settings.get("feedback"):
             yield "first", first
@@ -145,7 +144,7 @@ class Scoring:
         if not sides.shown:
             return _NOTHING_SHOWN
         reply = await judge.ask(one_shot_question(feature, sides.shown))
-        return Claim(reply.value.label, reply.value.explanation) if reply.value else reply.reason or "no answer"
+        return Claim(reply.value.label) if reply.value else reply.reason or "no answer"
 
     async def _scored(
         self, scorer: Scorer, row: LabelRow, variant: Variant, claim: Claim, found: Collected, sides: Sides
@@ -167,8 +166,7 @@ def _first_proposed(calls: Sequence[CallRow]) -> Claim | None:
     """The first label that the explainer proposed, before it knew how that did."""
     answers = (call.answer for call in calls if call.purpose == PURPOSE and call.scoring_id is None)
     labels = (answer for answer in answers if answer is not None and answer.get("action") == "label")
-    words = ((" ".join(answer["label"].split()), answer.get("explanation", "")) for answer in labels)
-    return next((Claim(*pair) for pair in words), None)
+    return next((Claim(" ".join(answer["label"].split())) for answer in labels), None)
 
 
 def why_not(row: LabelRow, found: Collected | None, reads_texts: bool = True) -> str | None:

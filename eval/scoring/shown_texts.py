@@ -72,7 +72,6 @@ class Tryout:
         task = Task(
             feature=feature,
             label=proposal.label,
-            explanation=proposal.explanation,
             variant="label",
             activating=drawn(activating, TRIED_TEXTS, rng),
             negatives=drawn(silent, TRIED_TEXTS, rng),
@@ -82,6 +81,7 @@ class Tryout:
         wrong = [item for item in score.items if item.prediction is not None and item.prediction != item.truth]
         return Check(
             value=score.value,
+            low=score.low,
             n=score.n,
             missed=_told(item for item in wrong if item.truth),
             mistaken=_told(item for item in wrong if not item.truth),

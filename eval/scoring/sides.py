@@ -17,7 +17,6 @@ class Claim:
     """Words that are scored as if they were the feature's label."""
 
     label: str
-    explanation: str = ""
 
 
 @dataclass(frozen=True)
@@ -69,7 +68,6 @@ class Sides:
         return Task(
             feature=feature,
             label=claim.label,
-            explanation=claim.explanation,
             variant=variant,
             activating=self.activating,
             negatives=self.negatives,

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from probes.doors import door
 from probes.errors import SubjectError
 from probes.sae import SAE
 from probes.sae_formats import (
@@ -59,9 +60,10 @@ def read_stored(path: Path) -> StoredSAE:
     Raises SubjectError where none is found, or a file or tensor is missing, damaged, of another shape than the rest
     says, or of a kind of SAE that is not supported.
     """
-    place = Place(path.parent, path.name) if path.is_file() else Place(path)
-    name, files = _found(place)
-    return StoredSAE(FORMATS[name].read(files), name, {name: files.folder / name for name in files.names})
+    with door(SubjectError, f"The SAE in {path} cannot be read: {{cause}}; check or download its files."):
+        place = Place(path.parent, path.name) if path.is_file() else Place(path)
+        name, files = _found(place)
+        return StoredSAE(FORMATS[name].read(files), name, {name: files.folder / name for name in files.names})
 
 
 def _found(place: Place) -> tuple[str, Files]:

@@ -9,12 +9,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
+from probes.doors import door, shown
 from probes.errors import SubjectError
 from probes.sae import SAE
 from probes.sae_config import Hook, find_hook
 from probes.sae_formats.weights import Weights, open_weights
 
 PICKLES = (".pt", ".pth")
+_MOST_SAID = 600
 
 
 @dataclass(frozen=True)
@@ -78,15 +80,19 @@ def explained(path: Path) -> Iterator[None]:
     try:
         yield
     except SubjectError as error:
-        raise SubjectError(f"SAE configuration {path}: {error}") from None
+        if str(path) in str(error):
+            raise
+        # which may show a value of any length
+        said = shown(str(error).removesuffix("."), _MOST_SAID)
+        raise SubjectError(f"SAE configuration {path}: {said}.") from None
 
 
 def read_json(path: Path) -> dict[str, Any]:
     """An object in a JSON file. Raises SubjectError."""
-    try:
+    with door(SubjectError, f"SAE configuration {path} cannot be read as JSON: {{cause}}; download it again."):
+        if path.exists() and not path.is_file():  # a pipe would be waited for
+            raise SubjectError(f"SAE configuration {path} is no ordinary file; put the SAE's own there.")
         data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise SubjectError(f"SAE configuration {path} cannot be read as JSON: {error}; download it again.") from error
     if not isinstance(data, dict):
         raise SubjectError(f"SAE configuration {path} cannot be read as JSON: it holds no object.")
     return data
@@ -96,7 +102,7 @@ def part(data: Mapping[str, Any], key: str) -> dict[str, Any]:
     """The object at `key`, empty where there is none. Raises SubjectError where it is something else."""
     value = data.get(key) or {}
     if not isinstance(value, dict):
-        raise SubjectError(f"{key} is {value!r} instead of an object.")
+        raise SubjectError(f"{key} is {value!r:.100} instead of an object.")
     return value
 
 
@@ -104,7 +110,7 @@ def size(data: Mapping[str, Any], key: str) -> int:
     """A positive whole number. Raises SubjectError."""
     value = data.get(key)
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise SubjectError(f"{key} is {value!r} instead of a positive whole number.")
+        raise SubjectError(f"{key} is {value!r:.100} instead of a positive whole number.")
     return value
 
 
@@ -112,15 +118,31 @@ def positive(data: Mapping[str, Any], key: str) -> float:
     """A positive number. Raises SubjectError."""
     value = data.get(key)
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
-        raise SubjectError(f"{key} is {value!r} instead of a positive number.")
+        raise SubjectError(f"{key} is {value!r:.100} instead of a positive number.")
     return float(value)
+
+
+def not_negative(data: Mapping[str, Any], key: str) -> float:
+    """A number from 0 on. Raises SubjectError."""
+    value = data.get(key)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < float("inf"):
+        raise SubjectError(f"{key} is {value!r} instead of a number from 0 on.")
+    return float(value)
+
+
+def switch(data: Mapping[str, Any], key: str, default: bool) -> bool:
+    """A switch, `default` where the file does not say. Raises SubjectError: "false" and 0 are no switches."""
+    value = data.get(key)
+    if value is not None and not isinstance(value, bool):
+        raise SubjectError(f"{key} is {value!r} instead of true or false.")
+    return default if value is None else value
 
 
 def refuse_if_set(data: Mapping[str, Any], *keys: str) -> None:
     """Raises SubjectError where one of these switches is on."""
     for key in keys:
         if data.get(key):
-            raise SubjectError(f"{key} {data[key]!r} is not supported.")
+            raise SubjectError(f"{key} {data[key]!r:.100} is not supported.")
 
 
 def names_of(files: Files) -> list[str]:

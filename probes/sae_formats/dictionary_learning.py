@@ -1,10 +1,10 @@
 """dictionary_learning: `ae.pt` with the `config.json` of its trainer, one class of dictionary each with its own names.
 
-The gated and the JumpReLU class give activations times the length of decoder rows. Batch-top-k and Matryoshka ones
-carry the threshold at which they are used. Marks, Karvonen and Mueller, dictionary_learning (2024).
+Activations are those of each class's own `encode`. `AutoEncoder` alone is given decoder rows of length 1 as it is
+loaded, which multiplies its activations by their length. Batch-top-k and Matryoshka ones carry the threshold at which
+they are used. Marks, Karvonen and Mueller, dictionary_learning (2024).
 """
 
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -13,8 +13,9 @@ import torch
 
 from probes.errors import SubjectError
 from probes.sae import SAE
-from probes.sae_config import Hook, SaeConfig, Site
+from probes.sae_config import SaeConfig
 from probes.sae_formats.base import Files, Place, explained, part, read_json, size
+from probes.sae_formats.dictionary_site import dictionary_site
 from probes.sae_formats.weights import Weights, open_weights
 
 CONFIG, WEIGHTS = "config.json", "ae.pt"
@@ -30,24 +31,22 @@ def read(files: Files) -> SAE:
     """See `Format`."""
     path = files.folder / CONFIG
     with explained(path):
-        trainer = part(read_json(path), "trainer")
+        data = read_json(path)
+        trainer = part(data, "trainer")
         name = trainer.get("dict_class")
         if not isinstance(name, str) or name not in _CLASSES:
             raise SubjectError(f"dict_class {name!r} is not supported; known are {', '.join(_CLASSES)}.")
-        shape = SaeConfig("standard", size(trainer, "activation_dim"), size(trainer, "dict_size"), _hook(trainer))
+        hook = dictionary_site(_layer(trainer), trainer.get("submodule_name"), part(data, "buffer").get("io"))
+        k = None if trainer.get("k") is None else size(trainer, "k")
+        shape = SaeConfig("standard", size(trainer, "activation_dim"), size(trainer, "dict_size"), hook, k=k)
     return _CLASSES[name](shape, open_weights(files.folder / WEIGHTS, CONFIG))
 
 
-def _hook(trainer: Mapping[str, Any]) -> Hook:
-    name = str(trainer.get("submodule_name") or "resid_post")
+def _layer(trainer: Mapping[str, Any]) -> int:
     layer = trainer.get("layer")
     if isinstance(layer, bool) or not isinstance(layer, int) or layer < 0:
         raise SubjectError(f"layer is {layer!r} instead of a layer's number.")
-    kind = re.match(r"(resid|attn|attention|mlp)", name)
-    if kind is None:
-        raise SubjectError(f"submodule_name {name!r} is not supported; known are resid..., attn... and mlp....")
-    sites: dict[str, Site] = {"resid": "post", "attn": "attn_module", "attention": "attn_module", "mlp": "mlp_module"}
-    return Hook(layer, sites[kind[1]])
+    return layer
 
 
 def _linear(shape: SaeConfig, weights: Weights, b_dec: str) -> SAE:
@@ -75,7 +74,7 @@ def _direct(shape: SaeConfig, weights: Weights) -> SAE:
 
 
 def _auto_encoder(shape: SaeConfig, weights: Weights) -> SAE:
-    return _linear(shape, weights, "bias")
+    return _linear(replace(shape, scales_by_decoder_norm=True), weights, "bias")
 
 
 def _auto_encoder_new(shape: SaeConfig, weights: Weights) -> SAE:
@@ -85,7 +84,7 @@ def _auto_encoder_new(shape: SaeConfig, weights: Weights) -> SAE:
 def _gated(shape: SaeConfig, weights: Weights) -> SAE:
     n = shape.n_features
     return replace(
-        _linear(replace(shape, architecture="gated", scales_by_decoder_norm=True), weights, "decoder_bias"),
+        _linear(replace(shape, architecture="gated"), weights, "decoder_bias"),
         b_gate=weights.vector("gate_bias", n),
         b_mag=weights.vector("mag_bias", n),
         r_mag=weights.vector("r_mag", n),
@@ -93,13 +92,19 @@ def _gated(shape: SaeConfig, weights: Weights) -> SAE:
 
 
 def _jumprelu(shape: SaeConfig, weights: Weights) -> SAE:
-    config = replace(shape, architecture="jumprelu", subtracts_b_dec=False, scales_by_decoder_norm=True)
+    config = replace(shape, architecture="jumprelu", subtracts_b_dec=False)
     return replace(_direct(config, weights), threshold=weights.vector("threshold", shape.n_features))
 
 
 def _top_k(shape: SaeConfig, weights: Weights) -> SAE:
+    return _linear(replace(shape, architecture="topk", k=_k(shape, weights)), weights, "b_dec")
+
+
+def _k(shape: SaeConfig, weights: Weights) -> int:
     k = size({"k": round(weights.scalar("k"))}, "k")
-    return _linear(replace(shape, architecture="topk", k=k), weights, "b_dec")
+    if shape.k not in (None, k):
+        raise SubjectError(f"SAE weights {weights.path}: k is {k}, but {CONFIG} has {shape.k}; take them from one run.")
+    return k
 
 
 def _batch_top_k(shape: SaeConfig, weights: Weights) -> SAE:
@@ -111,13 +116,15 @@ def _matryoshka(shape: SaeConfig, weights: Weights) -> SAE:
 
 
 def _thresholded(sae: SAE, weights: Weights) -> SAE:
+    if weights.has("k"):
+        _k(sae.config, weights)
     threshold = weights.scalar("threshold")
     if threshold < 0:
         raise SubjectError(
             f"SAE weights {weights.path}: threshold is {threshold}, so training ended before there was one; without "
             "it a batch-top-k SAE depends on what else is in the batch."
         )
-    config = replace(sae.config, architecture="jumprelu")
+    config = replace(sae.config, architecture="jumprelu", k=None)
     return replace(sae, config=config, threshold=torch.full((sae.config.n_features,), threshold))
 
 

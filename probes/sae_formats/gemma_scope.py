@@ -1,6 +1,7 @@
 """Gemma Scope (Gemma 2): `params.npz` and nothing else. What it reads stands in the names of its folders.
 
-As in google/gemma-scope-2b-pt-res/layer_12/width_16k/average_l0_82. JumpReLU; b_dec is not taken off the input.
+As in google/gemma-scope-2b-pt-res/layer_12/width_16k/average_l0_82. JumpReLU; b_dec is not taken off the input;
+trained behind a BOS.
 Lieberum et al., "Gemma Scope" (2024).
 """
 
@@ -34,7 +35,7 @@ def read(files: Files) -> SAE:
     weights = open_weights(files.folder / WEIGHTS)
     b_enc, b_dec = weights.vector("b_enc"), weights.vector("b_dec")
     n, d = len(b_enc), len(b_dec)
-    config = SaeConfig("jumprelu", d, n, role.reads, role.writes, subtracts_b_dec=False)
+    config = SaeConfig("jumprelu", d, n, role.reads, role.writes, subtracts_b_dec=False, prepends_bos=True)
     return SAE(
         config=config,
         W_enc=weights.matrix("W_enc", d, n),

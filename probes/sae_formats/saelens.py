@@ -13,7 +13,7 @@ from torch import Tensor
 from probes.errors import SubjectError
 from probes.sae import SAE
 from probes.sae_config import Architecture, Hook, Normalization, SaeConfig, parse_hook
-from probes.sae_formats.base import Files, Place, explained, part, positive, read_json, size
+from probes.sae_formats.base import Files, Place, explained, part, positive, read_json, refuse_if_set, size, switch
 from probes.sae_formats.weights import Weights, open_weights
 
 CONFIG, WEIGHTS, SCALER = "cfg.json", "sae_weights.safetensors", "activation_scaler.json"
@@ -32,6 +32,7 @@ _ARCHITECTURES: dict[str, Architecture] = {
     "jumprelu_transcoder": "jumprelu",
     "jumprelu_skip_transcoder": "jumprelu",
 }
+_FINETUNED = "finetuning_scaling_factor"
 _BY_CONSTANT, _CONSTANT = "constant_scalar_rescale", "activation_normalization_factor"
 _NORMALIZATIONS: dict[str, Normalization] = {
     "none": "none",
@@ -40,6 +41,8 @@ _NORMALIZATIONS: dict[str, Normalization] = {
     "constant_norm_rescale": "constant_norm_rescale",
     "layer_norm": "layer_norm",
 }
+_OF_TOP_K = ("topk", "batchtopk", "matryoshka_batchtopk")
+"""The architectures that know rescale_acts_by_decoder_norm; SAELens passes over it with any other."""
 _OWN: dict[Architecture, tuple[str, ...]] = {
     "standard": ("b_enc",),
     "topk": ("b_enc",),
@@ -65,16 +68,22 @@ def read(files: Files) -> SAE:
         flat = {**data, **part(data, "metadata")}
         config = _config(flat)
         d_out = size(flat, "d_out") if flat.get("d_out") is not None and config.hook_out else config.d_model
-        input_scale = _input_scale(flat, scaler)
-    return _assembled(config, d_out, open_weights(files.folder / WEIGHTS, CONFIG), input_scale)
+        input_scale, is_finetuned = _input_scale(flat, scaler), switch(flat, _FINETUNED, True)
+    return _assembled(config, d_out, open_weights(files.folder / WEIGHTS, CONFIG), input_scale, is_finetuned)
 
 
-def _assembled(config: SaeConfig, d_out: int, weights: Weights, input_scale: float) -> SAE:
+def _assembled(config: SaeConfig, d_out: int, weights: Weights, input_scale: float, is_finetuned: bool) -> SAE:
     n, d = config.n_features, config.d_model
     encoder, decoder = weights.matrix("W_enc", d, n), weights.matrix("W_dec", n, d_out)
     if weights.has("scaling_factor"):  # multiplies activations before the decoder, which is the same as longer rows
         factor = weights.vector("scaling_factor", n)
-        decoder = decoder if torch.allclose(factor, torch.ones(n)) else decoder.float() * factor[:, None]
+        changes = not torch.allclose(factor, torch.ones(n))
+        if changes and not is_finetuned:
+            raise SubjectError(
+                f"SAE weights {weights.path} have a scaling_factor, but {CONFIG} says {_FINETUNED} false; one of them "
+                "is of another SAE."
+            )
+        decoder = decoder.float() * factor[:, None] if changes else decoder
     own: dict[str, Any] = {name: weights.vector(name, n) for name in _OWN[config.architecture]}
     return SAE(
         config=config,
@@ -111,20 +120,29 @@ def _config(flat: Mapping[str, Any]) -> SaeConfig:
         hook=hook,
         hook_out=writes,
         normalization=_normalization(flat.get("normalize_activations")),
-        subtracts_b_dec=bool(flat.get("apply_b_dec_to_input", True)) and writes is None,
+        subtracts_b_dec=switch(flat, "apply_b_dec_to_input", True) and writes is None,
         k=_k(flat) if architecture == "topk" else None,
-        scales_by_decoder_norm=bool(flat.get("rescale_acts_by_decoder_norm", False)),
+        scales_by_decoder_norm=_is_of_top_k(flat) and switch(flat, "rescale_acts_by_decoder_norm", False),
         centres_input=bool(centred) and hook.is_residual,
         lacks_input_scale=flat.get("normalize_activations") == "constant_scalar_rescale"
         and flat.get(_CONSTANT) is None,
-        prepends_bos=bool(flat.get("prepend_bos", True)),
+        prepends_bos=_prepends_bos(flat),
         neuronpedia=flat.get("neuronpedia_id"),
     )
 
 
+def _prepends_bos(flat: Mapping[str, Any]) -> bool | None:
+    """As the file says; the flat files of older versions mean that it does where they do not say."""
+    return switch(flat, "prepend_bos", True) if "metadata" not in flat or flat.get("prepend_bos") is not None else None
+
+
+def _is_of_top_k(flat: Mapping[str, Any]) -> bool:
+    return flat.get("architecture") in _OF_TOP_K or _architecture(flat) == "topk"
+
+
 def _hook(flat: Mapping[str, Any]) -> Hook:
     hook = parse_hook(flat.get("hook_name", flat.get("hook_point")))
-    if flat.get("hook_head_index", flat.get("hook_point_head_index")) is not None:
+    if any(flat.get(key) is not None for key in ("hook_head_index", "hook_point_head_index", "hook_head_index_out")):
         raise SubjectError("SAEs of single attention heads are not supported; take one of all heads or of the stream.")
     if flat.get("reshape_activations") not in (None, "none", "hook_z" if hook.side == "z" else "none"):
         raise SubjectError(f"reshape_activations {flat['reshape_activations']!r} is not supported at {hook}.")
@@ -143,9 +161,9 @@ def _written(flat: Mapping[str, Any]) -> Hook | None:
 def _architecture(flat: Mapping[str, Any]) -> Architecture:
     name = flat.get("architecture") or "standard"
     activation = flat.get("activation_fn_str", flat.get("activation_fn")) or "relu"
-    if name == "standard" and activation == "topk":
+    if name in ("standard", "topk") and activation == "topk":
         return "topk"
-    if not isinstance(name, str) or name not in _ARCHITECTURES or activation not in ("relu", "topk"):
+    if not isinstance(name, str) or name not in _ARCHITECTURES or activation != "relu":
         known = ", ".join(_ARCHITECTURES)
         raise SubjectError(f"architecture {name!r} with activation {activation!r} is not supported; known are {known}.")
     return _ARCHITECTURES[name]
@@ -176,4 +194,6 @@ def _input_scale(flat: Mapping[str, Any], scaler: Mapping[str, Any]) -> float:
 
 
 def _k(flat: Mapping[str, Any]) -> int:
-    return size({"k": flat.get("k") or part(flat, "activation_fn_kwargs").get("k")}, "k")
+    how = part(flat, "activation_fn_kwargs")
+    refuse_if_set(how, *(key for key in how if key != "k"))
+    return size({"k": flat.get("k") or how.get("k")}, "k")

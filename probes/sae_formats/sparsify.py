@@ -13,7 +13,17 @@ import torch
 from probes.errors import SubjectError
 from probes.sae import SAE
 from probes.sae_config import Hook, SaeConfig
-from probes.sae_formats.base import Files, Place, explained, names_of, read_json, refuse_if_set, size, unnamed
+from probes.sae_formats.base import (
+    Files,
+    Place,
+    explained,
+    names_of,
+    read_json,
+    refuse_if_set,
+    size,
+    switch,
+    unnamed,
+)
 from probes.sae_formats.weights import open_weights
 
 CONFIG, WEIGHTS = "cfg.json", "sae.safetensors"
@@ -33,7 +43,8 @@ def read(files: Files) -> SAE:
     path = files.folder / CONFIG
     data = read_json(path)
     with explained(path):
-        config = _config(data, *_hooks(files, bool(data.get("transcode"))))
+        config = _config(data, *_hooks(files, switch(data, "transcode", False)))
+        skips = switch(data, "skip_connection", False)
     weights = open_weights(files.folder / WEIGHTS, CONFIG)
     n, d = config.n_features, config.d_model
     return SAE(
@@ -42,7 +53,7 @@ def read(files: Files) -> SAE:
         W_dec=weights.matrix("W_dec", n, d),
         b_dec=weights.vector("b_dec", d),
         b_enc=weights.vector("encoder.bias", n) if weights.has("encoder.bias") else torch.zeros(n),
-        W_skip=weights.small("W_skip", d, d, turned=True) if data.get("skip_connection") else None,
+        W_skip=weights.small("W_skip", d, d, turned=True) if skips else None,
     )
 
 

@@ -11,10 +11,10 @@ from typing import Any
 
 import torch
 from jaxtyping import Float
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from probes.doors import door, shown
 from probes.errors import SubjectError
 from probes.sae_formats import copies
 
@@ -80,7 +80,7 @@ class Weights:
     def _tensor(self, name: str) -> Tensor:
         if name not in self.tensors:
             there = ", ".join(sorted(self.tensors)) or "none"
-            raise SubjectError(f"SAE weights {self.path} have no tensor {name}, only {there}.")
+            raise SubjectError(f"SAE weights {self.path} have no tensor {name}, only {shown(there)}.")
         return self.tensors[name]
 
     def _floats(self, name: str) -> Tensor:
@@ -103,10 +103,6 @@ def open_weights(path: Path, basis: str = "the rest of the file") -> Weights:
             f"SAE folder {path.parent} has no {path.name}, to which its configuration belongs; put it there."
         )
     safe, values = (path, {}) if path.suffix == ".safetensors" else copies.safetensors_of(path)
-    try:
+    with door(SubjectError, f"SAE weights {path} cannot be read: {{cause}}; download the file again."):
         tensors = load_file(safe)
-    except (OSError, SafetensorError) as error:
-        raise SubjectError(
-            f"SAE weights {path} cannot be read: {str(error).rstrip('.')}; download the file again."
-        ) from error
     return Weights(path, copies.upright(safe, tensors) if safe != path else tensors, values, basis)

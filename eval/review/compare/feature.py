@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from agent.comparisons import ComparisonRow
 from agent.evidence.wording import list_words, vector_words
 from agent.runlog import RunLog
-from eval.compare.grid import essence_of
 from eval.compare.measures import REPORTED, UNITS
 from eval.compare.verdict import figure
 from eval.review.compare.comparison import Comparison
 from eval.review.explore.controls import query_of
 from eval.review.feature.evidence import ListPiece, list_bars, tree_caption
 from eval.review.trees import Outline, outline, readout
+from probes.essence import essence_of
 from probes.evidence import Evidence, TokenList, Tree
 from probes.settings import ProbeKind, ProbeSettings
 

@@ -1,0 +1,44 @@
+"""Ends a run whose features all fail by one and the same fault of ours, instead of failing each of thousands by it.
+
+Bookkeeping only; knows no loop and no log.
+"""
+
+import re
+from dataclasses import dataclass, field
+
+from agent.errors import BrokenError
+from agent.schema import Outcome
+
+ALIKE = 5
+"""So many failures in a row, with nothing before them, say that the next feature will fail as well."""
+INTERNAL = "internal error, "
+"""How the reason of a fault of ours begins."""
+
+_DETAIL = re.compile(r"\d+(\.\d+)?|'[^']{0,80}'|\"[^\"]{0,80}\"")
+"""What differs from feature to feature in what one fault says."""
+
+
+@dataclass
+class Breaker:
+    """Counts a run's first outcomes."""
+
+    alike: int = ALIKE
+    _reasons: list[str] = field(default_factory=list)
+    _closed: bool = False
+    """Whether any feature ended otherwise, so that the fault is not everyone's."""
+
+    def count(self, outcome: Outcome) -> BrokenError | None:
+        """Why the run is to end, once `alike` features have failed alike and none has ended in another way."""
+        if outcome.status != "failed" or not outcome.reason.startswith(INTERNAL):
+            self._closed = True
+        if self._closed:
+            return None
+        self._reasons.append(_DETAIL.sub("…", outcome.reason))
+        if len({*self._reasons}) > 1:
+            self._closed = True
+        if self._closed or len(self._reasons) < self.alike:
+            return None
+        return BrokenError(
+            f"The first {len(self._reasons)} features all failed alike: {outcome.reason.rstrip('.')}. The program or "
+            "its installation is at fault; once that is mended, the same command goes on from here."
+        )

@@ -1,0 +1,46 @@
+"""What a command that loads a subject finds out, and says, before it imports PyTorch, which takes seconds."""
+
+import sys
+from collections.abc import Sequence
+
+import click
+
+from agent.config import RunConfig
+from agent.evidence.printable import printable
+from probes.features import check_features
+from probes.presets import SubjectSource
+
+_COLUMN = len("base prompt  ")
+"""Of the table of facts that follows."""
+
+
+def begin(
+    configs: Sequence[RunConfig],
+    features: str | None = None,
+    writes_log: bool = False,
+    asks_explainer: bool = False,
+    apart: bool = False,
+) -> None:
+    """Raises InterpretError where the command cannot be done as it stands; else says which subjects are loaded now.
+
+    That is said `apart` from what is printed where that is evidence, which programs read too: on the terminal alone.
+    """
+    from agent.llm import make_explainer  # here, since `--help` would wait for it, as for SQL
+    from agent.store.database import check_writable
+
+    if features is not None:
+        check_features(features)
+    for config in configs:
+        if writes_log:
+            check_writable(config.log)
+        if asks_explainer and (config.base_url is None or ":" in config.llm):  # else its server is asked for models
+            make_explainer(
+                config.llm, config.base_url or "", config.answer_tokens, config.effort, config.timeout, config.batch
+            )
+    if not apart or sys.stderr.isatty():
+        names = dict.fromkeys(_name(config.subject) for config in configs)
+        click.echo(printable(f"{'loading':<{_COLUMN}}{', '.join(names)}"), err=apart)
+
+
+def _name(source: SubjectSource) -> str:
+    return source.name or f"{source.model} + {source.sae}"

@@ -1,0 +1,69 @@
+"""Finds where a model's reasoning begins and ends in its text, by the marks that models and servers leave there.
+
+Each family of models writes its own: <think> and its like in any brackets (DeepSeek, Qwen, Seed, Magistral, Kimi),
+channels (gpt-oss, Gemma), tokens (MedGemma), sentences (Granite). Knows nothing of answers.
+"""
+
+import re
+from enum import StrEnum
+
+
+class Mark(StrEnum):
+    """What a mark does."""
+
+    OPENS = "opens"
+    """Reasoning begins, perhaps within reasoning."""
+    CLOSES = "closes"
+    """It ends; alone, everything before was reasoning."""
+    PASSES = "passes"
+    """It begins and ends at once."""
+    REASONS = "reasons"
+    """A channel of reasoning begins, whatever was open before."""
+    ANSWERS = "answers"
+    """The channel of the answer begins, whatever was open before."""
+
+
+PATTERN = r"""
+    (?P<left>[<\[◁＜]|&lt;) \s* [|｜]? \s* (?P<slash>/?) \s*                                   # <think>, </think>
+        (?P<name> (?: [\w.:▁-]{0,24}[_.:▁-] | ant )?                                           # <seed:think>
+            (?: think(?:ing)? | thoughts? | reason(?:ing)? | reflect(?:ion|ing)? | analysis | rationale | cot
+              | scratch[_-]?pad | monologue | inner[_-](?:prefix|suffix) | deliberation )
+            (?: [_.:▁-][\w.:▁-]{0,24} )? )                                                     # <|think_end|>
+        (?: (?<=\w) \s [^<>\[\]]{0,60} )? (?P<itself>/?) \s* [|｜]? \s* (?:[>\]▷＞]|&gt;)        # attributes
+    | <\|channel\|?> \s* (?P<channel>\w*)                                                      # <|channel|>final
+    | (?P<channel_end><channel\|>)
+    | (?-i: \A\s*(?P<first>analysis|commentary)(?=[A-Z])                                       # tokens stripped off
+        | assistant(?P<next>final|analysis|commentary)(?=[^a-z]|\Z) )
+    | <unused(?P<unused>94|95)>
+    | here(?:['’]s|\ is)\ my\ (?P<said>thought\ process|response)\ ?:
+"""
+"""Verbose, whatever the case."""
+
+_ENDS = re.compile(r"(?:\A|[_.:▁-])(?:end|suffix|stop|close)(?:\Z|[_.:▁-])", re.IGNORECASE)
+_ANSWER = frozenset({"final", "response", "95"})
+"""Channels, sentences and tokens behind which the answer stands."""
+
+
+def mark_of(match: re.Match[str]) -> Mark:
+    """What a match of `PATTERN` does."""
+    if match["channel_end"]:
+        return Mark.CLOSES
+    if match["name"] is None:
+        channels = (match[group] for group in ("channel", "first", "next", "unused", "said"))
+        channel = next((channel for channel in channels if channel is not None), "")
+        return Mark.ANSWERS if channel.lower() in _ANSWER else Mark.REASONS
+    if match["itself"]:
+        return Mark.PASSES
+    return Mark.CLOSES if match["slash"] or _ENDS.search(match["name"]) else Mark.OPENS
+
+
+def depth_after(mark: Mark, depth: int) -> int:
+    """In how many reasonings one stands after a mark, having stood in `depth` before it."""
+    match mark:
+        case Mark.OPENS:
+            return depth + 1
+        case Mark.CLOSES:
+            return max(depth - 1, 0)
+        case Mark.PASSES:
+            return depth
+    return int(mark is Mark.REASONS)

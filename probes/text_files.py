@@ -1,0 +1,28 @@
+"""Small text files that users write: settings, lists of features, labels. Read whole, each failure one sentence."""
+
+import stat
+from pathlib import Path
+
+from probes.doors import door
+from probes.errors import InterpretError
+
+MOST_BYTES = 1 << 28
+"""256 MiB: more than any of these files has a use for."""
+
+
+def read_text(path: Path, what: str, error: type[InterpretError]) -> str:
+    """What a UTF-8 file says, without a byte order mark; `what` begins the sentence where that cannot be had.
+
+    Anything but a file is refused: opening a named pipe would wait for ever.
+    """
+    with door(error, f"{what} {path} cannot be read: {{cause}}."):
+        found = path.stat()
+        if not stat.S_ISREG(found.st_mode):
+            raise error(f"{what} {path} is not a file; name one.")
+        if found.st_size > MOST_BYTES:
+            raise error(f"{what} {path} is larger than {MOST_BYTES >> 20} MiB; name a smaller one.")
+        content = path.read_bytes()
+        try:
+            return content.decode("utf-8-sig")
+        except UnicodeDecodeError as cause:
+            raise error(f"{what} {path} is not UTF-8, from byte {cause.start + 1} on; save it as that.") from cause
