@@ -5,13 +5,14 @@ import os
 import signal
 import sqlite3
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from agent.errors import BatchWaitError, ExplainerError, InterruptError
 from agent.llm.anthropic_batches import AnthropicBatches
-from agent.llm.base import Fault, Form, Usage
+from agent.llm.base import Exchange, Fault, Form, Usage
 from agent.llm.batching import BatchLimits
 from agent.llm.models import DEFAULTS
 from agent.llm.openai_batches import OpenAIBatches
@@ -98,8 +99,10 @@ def test_a_batch_that_openai_refuses_after_it_was_made_is_made_anew(case: str, p
     with BatchServer(REFUSED[case]) as server:
         ran = run_in_batches(server, "openai", path)
         check_whole(server, ran, "openai")
-    faults = Counter(call.fault for call in ran.calls if call.batch_id == 1 and call.fault is not None)
-    assert faults == ({} if case == "for its queue" else {Fault.FORM: 1, Fault.TRANSIENT: 5})
+        second_line = server.batches[0].requests[1]["custom_id"]
+    faults = {call.call_id: call.fault for call in ran.calls if call.batch_id == 1 and call.fault is not None}
+    assert Counter(faults.values()) == ({} if case == "for its queue" else {Fault.FORM: 1, Fault.TRANSIENT: 5})
+    assert all((fault is Fault.FORM) == second_line.endswith(f"-{call_id}") for call_id, fault in faults.items())
 
 
 def _at_first(lot: str) -> BatchFaults:
@@ -191,6 +194,12 @@ def test_answers_come_to_features_that_are_asked_for_later(provider: str, path: 
         some = run_in_batches(server, provider, path, features=[0, 1])
         assert some.ends == {0: "labelled", 1: "labelled"}
         check_whole(server, run_in_batches(server, provider, path), provider)
+
+
+@pytest.mark.parametrize("status", [429, 529])
+def test_a_line_that_found_the_provider_busy_is_no_reason_to_ask_less(status: int) -> None:
+    busy = Exchange("a provider", "a model", "", error="busy", fault=Fault.TRANSIENT, status=status)
+    assert (busy.throttled, replace(busy, batch=True).throttled) == (True, False)
 
 
 @both

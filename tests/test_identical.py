@@ -20,6 +20,7 @@ from tests.logged import identity, request
 
 FIRST = Proposal(action="label", label="dog", confidence=0.8)
 SECOND = Proposal(action="label", label="cat", confidence=0.3)
+THIRD = Proposal(action="abstain", reason="It may be anything.")
 SAME = {"prompt": "Evidence.", "system": "Read it."}
 
 
@@ -63,18 +64,17 @@ def test_what_another_run_has_asked_is_answered_from_the_log_and_costs_nothing(l
 
 
 def test_no_run_is_given_one_answer_twice(log: RunLog) -> None:
-    desk = Desk(log, FIRST, SECOND)
+    desk = Desk(log, FIRST, SECOND, THIRD)
     first = desk.begin()
     assert [desk.ask(first, request(n, **SAME)).value for n in (1, 2)] == [FIRST, SECOND]  # its own count for none
     other = desk.begin()
     assert [desk.ask(other, request(n, **SAME)).value for n in (3, 4)] == [FIRST, SECOND]
     assert desk.n_asked == 2
-    desk.ask(other, request(5, **SAME))
-    assert desk.n_asked == 3  # there is no third draw
+    assert desk.ask(other, request(5, **SAME)).value == THIRD
+    assert desk.n_asked == 3  # there was no third draw
     third = desk.begin()
-    for n in range(3):
-        desk.ask(third, request(n, **SAME))
-    assert desk.n_asked == 3  # what was served is no draw of its own: three in all
+    assert [desk.ask(third, request(n, **SAME)).value for n in range(3)] == [FIRST, SECOND, THIRD]
+    assert desk.n_asked == 3  # what was served is no draw of its own: there are three in all
 
 
 def test_a_scoring_is_another_asker_than_its_run(log: RunLog) -> None:
