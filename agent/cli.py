@@ -20,10 +20,12 @@ from agent.evidence.printable import printable
 from agent.label_options import STATUSES, label_options
 from agent.options import (
     by_key,
+    calibrate_options,
     compare_options,
     doctor_options,
     example_options,
     fit_options,
+    graph_options,
     log_options,
     refuse,
     refuse_all_but,
@@ -53,16 +55,8 @@ _OF_FIT = ("labels", "path", "least_score", "wording", "learn", "steps", "hold_o
 _OF_RUNS = ("runs", "plot", "as_json", "scorers", "seed")
 """What of the options of `interpret compare` is about `--runs`."""
 _OF_LABELS = (
-    "scorers",
-    "texts",
-    "base_url",
-    "concurrency",
-    "budget_usd",
-    "budget_tokens",
-    "answer_tokens",
-    "effort",
-    "timeout",
-    "cache",
+    *("scorers", "texts", "base_url", "concurrency", "budget_usd", "budget_tokens", "answer_tokens", "effort"),
+    *("timeout", "cache", "rounds", "evidence", "feedback"),
 )
 """What of them is about labels."""
 _RANK = click.option(
@@ -193,6 +187,18 @@ def tokens(feature: str, as_json: bool, settings_file: Path | None, **options: A
 
 
 @interpret.command()
+@click.argument("feature")
+@click.argument("text")
+@_JSON
+@doctor_options
+def activations(feature: str, text: str, as_json: bool, settings_file: Path | None, **options: Any) -> None:
+    """Show how active one feature is at each token of TEXT; - reads the text from standard input."""
+    from agent.commands.activations import show_activations
+
+    show_activations(resolve(by_key(options), settings_file), feature, text, as_json)
+
+
+@interpret.command()
 @click.argument("run_id", metavar="[RUN]", type=ROW_ID, required=False)
 @label_options
 @_JSON
@@ -309,18 +315,22 @@ def compare(
     if with_labels:
         refuse(["as_json"], "prints what needs no labels; interpret compare --runs N,M --json prints the rest.")
     else:
-        refuse((*_OF_LABELS, "rounds"), "is about labels of each setting; add --llm PROVIDER, or leave it out.")
+        refuse(
+            _OF_LABELS,
+            "is about labels of each setting; add --llm PROVIDER, or leave it out.",
+        )
     if plot is not None and len(configs) > 1:
         raise click.UsageError("--plot draws one subject; name one, what was compared already is in the log.")
     begin(configs, features, writes_log=True, asks_explainer=with_labels, apart=as_json)
 
-    from agent.commands.compare import Asked, compare_settings
+    from agent.commands.compare import Asked, Loaded, compare_settings
     from agent.commands.compare_labels import compare_labels
     from agent.commands.compare_output import Output
 
-    status = compare_settings(configs, Asked(features or "", grid, yes, dry_run), Output(as_json, plot))
+    load = Loaded()
+    status = compare_settings(configs, Asked(features or "", grid, yes, dry_run), Output(as_json, plot), load)
     for config in configs if with_labels else ():
-        status |= compare_labels(config, features or "", grid, dry_run)
+        status |= compare_labels(config, load(config.subject), features or "", grid, dry_run)
     return status
 
 
@@ -367,6 +377,52 @@ def fit(settings_file: Path | None, **options: Any) -> None:
     from agent.commands.fit import FitRequest, fit_adapter
 
     fit_adapter(config, FitRequest(**asked))
+
+
+@interpret.command()
+@click.argument("runs", metavar="[RUN...]", type=ROW_ID, nargs=-1)
+@click.option(
+    "--truth",
+    metavar="known|reviews|SCORER",
+    help="What decides that a label is right: the demo's known concepts, verdicts, or a score above another label's.",
+)
+@click.option("--least-score", metavar="SCORER:X", help="Instead, a score of at least X.")
+@click.option("--plot", type=Path, metavar="FILE", help="Draw reliability and risk against coverage, .png or .svg.")
+@_JSON
+@calibrate_options
+def calibrate(settings_file: Path | None, **options: Any) -> None:
+    """Tell how likely labels of RUNs, or of the latest run, are right, and from then on show it beside labels."""
+    from agent.commands.calibrate import Asked
+    from agent.commands.calibrate import calibrate as calibrate_labels
+
+    asked = {name: options.pop(name) for name in Asked.__dataclass_fields__}
+    config = resolve(by_key(options), settings_file)
+    check_outputs(config, settings_file, asked["plot"])
+    calibrate_labels(config, Asked(**asked))
+
+
+@interpret.command()
+@click.argument("path", metavar="GRAPH.json", type=Path)
+@click.option("--to", "target", type=Path, metavar="OUT.json", help="Write the graph there with its labels.")
+@click.option("--top", type=Whole(1), metavar="N", help="Only the N most influential features.")
+@click.option("--overwrite", is_flag=True, help="Label what has a label in the file, too, and replace that.")
+@click.option("--new", is_flag=True, help="Start other runs where some could be resumed or are finished.")
+@click.option("--dry-run", is_flag=True, help="Say what would be labelled and what it would cost, and stop.")
+@graph_options
+def graph(
+    path: Path,
+    target: Path | None,
+    top: int | None,
+    overwrite: bool,
+    new: bool,
+    dry_run: bool,
+    settings_file: Path | None,
+    **options: Any,
+) -> int:
+    """Label the features of an attribution graph, as circuit-tracer and Neuronpedia write them."""
+    from agent.commands.graph import Asked, label_graph
+
+    return label_graph(options, settings_file, Asked(path, target, top, overwrite, new, dry_run))
 
 
 @interpret.command()

@@ -40,6 +40,9 @@ class RunSettings(Value):
     whose explainer reads them and whose log holds some, unless the run was begun without them."""
     agreement: bool = False
     """Whether small trees of other base prompts are grown too: how far they say the same is evidence of its own."""
+    tests: bool | None = None
+    """Whether an explainer may test what it thinks by texts of its own, run on the subject. None: a language model
+    may."""
     feedback: bool = False
     """Whether a label is tried out on the texts that may be shown, and asked for again where it does badly."""
     concurrency: int = Field(default=64, ge=1, le=1000)
@@ -64,9 +67,8 @@ class RunSettings(Value):
     come in time is waited for once more, twice as long."""
     effort: Literal["low", "medium", "high"] | None = None
     """How much a model that thinks is asked to think; its own default unless given."""
-    recommended: bool | None = None
-    """Whether what `interpret taxonomy` recommends for the subject stands for the settings that are not given. None:
-    where there is any, for all but the weights, and not in a run that was begun without it."""
+    recommended: bool = False
+    """Whether what `interpret taxonomy` recommends for the subject stands for the settings that are not given."""
     seed: int = Field(default=0, ge=0, le=LARGEST_SEED)
     """Of everything that is drawn at random."""
     log: Path = Path("interpret.db")

@@ -12,7 +12,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 STATUSES: tuple[Status, ...] = get_args(Status)
 _REVIEWED = ("no", "yes", "accept", "edit", "reject", "flag", "note")
-_ORDERS = ("feature", "confidence", "score")
+_ORDERS = ("feature", "confidence", "probability", "score")
 
 
 def _option(name: str, help_text: str, kind: Any = None, **kwargs: Any) -> Callable[[Any], Any]:
@@ -26,6 +26,7 @@ _OPTIONS = (
     _option("--class class_name", "Only features of this class, by interpret taxonomy.", click.Choice(CLASSES)),
     _option("--min-confidence", "Only labels that are at least so sure.", Real(), metavar="X"),
     _option("--max-confidence", "Only labels that are at most so sure.", Real(), metavar="X"),
+    _option("--min-probability", "Only labels that are at least so likely right (calibrate).", Real(), metavar="X"),
     _option("--score", "Show this score; the next three are about it.", metavar="SCORER"),
     _option("--min-score", "Only labels that score at least so.", Real(), metavar="X"),
     _option("--max-score", "Only labels that score at most so.", Real(), metavar="X"),

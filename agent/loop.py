@@ -55,6 +55,14 @@ class Material(Protocol):
         ...
 
 
+class Circuit(Protocol):
+    """An attribution graph in which features stand."""
+
+    def part(self, feature: int) -> str | None:
+        """What a prompt says of the feature's place in it; None where it has none."""
+        ...
+
+
 @dataclass(frozen=True)
 class Round:
     """A round that was not the last, and what became of what the explainer said."""
@@ -82,6 +90,7 @@ class Loop:
     """The system prompt, the same for every feature."""
     material: Material | None = None
     feedback: Feedback | None = None
+    circuit: Circuit | None = None
 
     async def label_feature(self, feature: int) -> Outcome:
         """How the feature ended; a fault of this feature alone is in the outcome, which then counts no rounds.
@@ -119,7 +128,9 @@ class Loop:
             plan = Plan()
             if proposal.action == "probe":
                 plan = self.planner.next(feature, proposal.settings, tried)
-                tried += plan.requests
+            elif proposal.action == "test":
+                plan = self.planner.test(feature, proposal.tests, tried)
+            tried += plan.requests
             past.append(Round(pieces, proposal, plan, check))
 
     async def _check(self, feature: int, number: int, proposal: Proposal | None) -> Check | None:
@@ -156,6 +167,8 @@ class Loop:
             "looks_at_texts": self.material is not None,
             "texts": None if self.material is None else self.material.texts(feature),
             "in_context": ACTIVE_SHARE,
+            "graph": None if self.circuit is None else self.circuit.part(feature),
+            "can_test": self.planner.tests and number < self.rounds,
             "history": [_history(position, round_) for position, round_ in enumerate(past, start=1)],
         }
         prompt = render("explain", context)
@@ -180,6 +193,7 @@ def system_prompt(planner: Planner, looks_at_texts: bool = False) -> str:
         "exponent_range": EXPONENT_RANGE,
         "looks_at_texts": looks_at_texts,
         "sweeps": planner.sweeps,
+        "tests": planner.tests,
         "clamp_range": CLAMP_RANGE if planner.clamps else None,
     }
     return render("system", context).text
@@ -208,6 +222,7 @@ def _history(number: int, round_: Round) -> dict[str, Any]:
         "asked": {
             name: escaped(value, OWN_WORDS_CHARS) if isinstance(value, str) else value for name, value in asked.items()
         },
+        "tested": len(round_.proposal.tests) if round_.proposal.action == "test" else 0,
         "reason": escaped(round_.proposal.reason, OWN_WORDS_CHARS),
         "notes": [escaped(note) for note in round_.plan.notes],
         "refusal": escaped(round_.plan.refusal, OWN_WORDS_CHARS),
@@ -250,7 +265,8 @@ def _outcome(feature: int, number: int, answer: Answer, ids: set[str]) -> Outcom
         reason = answer.exchange.error or "the explainer gave no answer"
         return Outcome(feature=feature, status="failed", rounds=number, reason=reason)
     if proposal.action != "label":
-        before = "still asked for other settings in the last round: " if proposal.action == "probe" else ""
+        still = {"probe": "still asked for other settings", "test": "still asked for texts to be run"}
+        before = f"{still[proposal.action]} in the last round: " if proposal.action in still else ""
         return Outcome(feature=feature, status="abstained", rounds=number, reason=before + proposal.reason)
     return _labelled(feature, proposal, number, ids)
 

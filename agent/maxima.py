@@ -1,6 +1,5 @@
 """How active features get at most, as a log's texts have it: the unit in which they are steered. Knows no subject."""
 
-from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +22,11 @@ class Maxima:
     in_own_unit: bool = True
     """Whether the corpus's activations are in the SAE's own unit, in which features are steered."""
 
+    @property
+    def corpus(self) -> str:
+        """What the corpus is by in any log."""
+        return self.log.corpus_identity(self.corpus_id)
+
     def of(self, feature: int) -> float | None:
         """The feature's highest activation; None where the corpus does not have it, or where it never fires."""
         if not self.in_own_unit:
@@ -31,27 +35,26 @@ class Maxima:
         return None if found is None or found.activity is None else found.activity.maximum or None
 
 
-def latest_maxima(log: RunLog | None, path: Path, fingerprint: str, features: Collection[int]) -> Maxima:
-    """Those of the subject's latest corpus that has any of the features. Raises LogError where there is none."""
-    corpus = log.latest_corpus(fingerprint, features) if log else None
-    if log is None or corpus is None:
-        raise LogError(
-            f"Features are steered in units of their maximum activations, and {path} has none of these features: "
-            f"collect texts with interpret examples --features ... --log {path}, or give the number with --maximum."
-        )
-    maxima = maxima_of(log, corpus)
-    if not maxima.in_own_unit:
-        raise LogError(
-            f"Features are steered in units of their maximum activations, and those of {corpus.source} in {path} were "
-            "imported by an older version, perhaps in another unit than the SAE's own: import them again, or give the "
-            "number with --maximum."
-        )
-    return maxima
-
-
 def maxima_of(log: RunLog, corpus: CorpusRow) -> Maxima:
     """Those of a corpus, none of them known where it may have them in another unit than the SAE's own."""
     return Maxima(log, corpus.corpus_id, UNIT in corpus.settings or not corpus.source.startswith(_IN_OTHERS))
+
+
+def no_maxima(path: Path) -> LogError:
+    """What is said where the log at `path` has no texts of the features that are to be steered."""
+    return LogError(
+        f"Features are steered in units of their maximum activations, and {path} has none of these features: "
+        f"collect texts with interpret examples --features ... --log {path}, or give the number with --maximum."
+    )
+
+
+def in_another_unit(path: Path, corpus: CorpusRow) -> LogError:
+    """What is said where a corpus's activations may be nothing to steer by."""
+    return LogError(
+        f"Features are steered in units of their maximum activations, and those of {corpus.source} in {path} were "
+        "imported by an older version, perhaps in another unit than the SAE's own: import them again, or give the "
+        "number with --maximum."
+    )
 
 
 def maximum_in(path: Path, fingerprint: str, feature: int) -> float | None:

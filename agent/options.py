@@ -75,6 +75,11 @@ _SUBJECTS = (
     _setting("subject", "sae", "An SAE; may be repeated, to compare layers.", metavar="PLACE", multiple=True),
     *_SUBJECT[3:],
 )
+_LAYERS = (
+    *_SUBJECT[:2],
+    _setting("subject", "sae", "Its SAE; may be repeated, for other layers.", metavar="PLACE", multiple=True),
+    *_SUBJECT[3:],
+)
 _VECTOR = (
     _setting(
         "vector",
@@ -258,6 +263,13 @@ _LOOP = (
         kind=bool,
         flag="--feedback/--no-feedback",
     ),
+    _setting(
+        "run",
+        "tests",
+        "Let the explainer run texts of its own on the model; a language model may unless told not to.",
+        kind=bool,
+        flag="--tests/--no-tests",
+    ),
 )
 _AGREEMENT = (
     _setting(
@@ -272,7 +284,7 @@ _RECOMMENDED = (
     _setting(
         "run",
         "recommended",
-        "Take all that interpret taxonomy recommends for the subject, or nothing; else all but the weights.",
+        "Take what interpret taxonomy recommends for the subject where nothing else is given.",
         kind=bool,
         flag="--recommended/--no-recommended",
     ),
@@ -326,11 +338,15 @@ def _all_of(*groups: tuple[Callable[[Any], Any], ...]) -> Callable[[Function], F
 run_options = _all_of(
     _FILE, _SUBJECT, _VECTOR, _TREE, _TOKENS, _STEERING, _LLM, _BATCH, _LOOP, _AGREEMENT, _RECOMMENDED, _SEED, _LOG
 )
+graph_options = _all_of(
+    _FILE, _LAYERS, _VECTOR, _TREE, _TOKENS, _STEERING, _LLM, _LOOP, _AGREEMENT, _RECOMMENDED, _SEED, _LOG
+)
 example_options = _all_of(_FILE, _SUBJECT, _EXAMPLES, _SEED, _LOG)
 score_options = _all_of(_FILE, _SUBJECT, _SCORE, _LLM, _BATCH, _SEED, _LOG)
-compare_options = _all_of(_FILE, _SUBJECTS, _GRID, _TREE[1:], _STEERING, _SCORE, _LLM, _LOOP[:1], _SEED, _LOG)
+compare_options = _all_of(_FILE, _SUBJECTS, _GRID, _TREE[1:], _STEERING, _SCORE, _LLM, _LOOP, _SEED, _LOG)
 fit_options = _all_of(_FILE, _SUBJECT, _VECTOR[:1], _TREE[:1], _SEED, _LOG)
 taxonomy_options = _all_of(_FILE, _SUBJECTS, _SEED, _LOG)
+calibrate_options = _all_of(_FILE, _SEED, _LOG)
 tree_options = _all_of(_FILE, _SUBJECT, _VECTOR, _TREE, _STEERING, _AGREEMENT, _LOG)
 token_options = _all_of(_FILE, _SUBJECT, _VECTOR, _TOKENS)
 doctor_options = _all_of(_FILE, _SUBJECT, _LOG)

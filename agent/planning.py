@@ -8,10 +8,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from agent.schema import SettingsChange
+from agent.schema import SettingsChange, TextTest
 from probes.errors import SettingsError
 from probes.essence import essence_of
-from probes.evidence import ProbeRequest
+from probes.evidence import ExpectedText, ProbeRequest
 from probes.settings import AUTO, PLAIN_PROMPTS, ProbeSettings, SteeringSettings
 
 SCALE_RANGE = (0.1, 10.0)
@@ -20,6 +20,10 @@ EXPONENT_RANGE = (0.1, 5.0)
 """Likewise for the token list's exponent."""
 PCA_COMPONENTS = 8
 """Most principal components an explainer may weigh."""
+TESTS, TESTS_OF_ALL = 8, 12
+"""Most texts of one hypothesis, and of all in one round."""
+TEST_CHARS = 500
+"""Most characters of a text; what is longer is cut."""
 CLAMP_RANGE = (0.0, 8.0)
 """Likewise for what a feature is clamped at, in multiples of its maximum activation."""
 
@@ -55,6 +59,8 @@ class Planner:
     """Whether the agreement of base prompts is told of vectors of which nothing is to be found, too."""
     offered_prompts: Sequence[str] = PLAIN_PROMPTS
     """Base prompts that an explainer may ask for, by name."""
+    tests: bool = False
+    """Whether an explainer may test what it thinks by texts of its own."""
 
     @property
     def clamps(self) -> bool:
@@ -87,6 +93,20 @@ class Planner:
         if not new:
             return Plan(notes=tuple(notes), refusal="these settings were tried in an earlier round")
         return Plan(tuple(new), tuple(notes))
+
+    def test(self, feature: int, tests: Sequence[TextTest], tried: Iterable[ProbeRequest]) -> Plan:
+        """The round that runs `tests`, less those that are empty, said twice, run before, or too many."""
+        if not self.tests:
+            return Plan(refusal="texts are not run in this run")
+        before = {text.text for request in tried for text in request.texts}
+        asked = [ExpectedText(test.text[:TEST_CHARS], test.expected, test.hypothesis) for test in tests]
+        fresh = [text for text in _saying_something(asked) if text.text not in before]
+        kept = _first_of_each(fresh)
+        notes = () if len(kept) == len(tests) else (f"{len(tests) - len(kept)} of {len(tests)} texts were left out",)
+        if not kept:
+            return Plan(notes=notes, refusal="there was no text that was not run before")
+        maximum = None if self.maxima is None else self.maxima.of(feature)
+        return Plan((ProbeRequest("experiment", feature, self.probe, tuple(kept), maximum),), notes)
 
     def _sides(self, feature: int, settings: ProbeSettings, weights: Iterable[str]) -> Iterable[ProbeRequest]:
         for side in weights:
@@ -127,6 +147,24 @@ class Planner:
             names = ", ".join(self.offered_prompts)
             raise SettingsError(f"Base prompt {prompt!r} is not offered; choose by name among: {names}.")
         return prompt
+
+
+def _saying_something(texts: Iterable[ExpectedText]) -> list[ExpectedText]:
+    """Texts with something to read in them, each once, the first of equals."""
+    kept: dict[str, ExpectedText] = {}
+    for text in texts:
+        if any(char.isprintable() and not char.isspace() for char in text.text):
+            kept.setdefault(text.text, text)
+    return [*kept.values()]
+
+
+def _first_of_each(texts: Iterable[ExpectedText]) -> list[ExpectedText]:
+    """The first `TESTS` of each hypothesis, and of these the first `TESTS_OF_ALL`."""
+    kept: list[ExpectedText] = []
+    for text in texts:
+        if sum(other.hypothesis == text.hypothesis for other in kept) < TESTS and len(kept) < TESTS_OF_ALL:
+            kept.append(text)
+    return kept
 
 
 def _new(requests: Iterable[ProbeRequest], tried: Iterable[ProbeRequest]) -> list[ProbeRequest]:

@@ -3,6 +3,7 @@
 What comes out must be what came out then; where it is not, this version would label otherwise from the same answers.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -20,6 +21,9 @@ from probes.evidence import Evidence, ProbeRequest
 from probes.presets import SubjectCard
 from probes.settings import PLAIN_PROMPTS, ProbeSettings
 from prompts import template_hashes
+
+_GRAPH = re.compile("<graph>.*?</graph>", re.DOTALL)
+"""Tags that nothing between them can forge: angle brackets of texts are escaped."""
 
 Verdict = Literal["identical", "different", "not asked"]
 """`not asked`: it failed before there was anything to ask, so nothing of it can be replayed."""
@@ -81,6 +85,18 @@ class _FromLog:
         return answer
 
 
+@dataclass(frozen=True)
+class _LoggedCircuit:
+    """A graph's part of prompts, out of those that were sent then."""
+
+    log: RunLog
+    run_id: int
+
+    def part(self, feature: int) -> str | None:
+        prompts = (call.prompt for call in self.log.calls_of(self.run_id, feature))
+        return next((match[0] for prompt in prompts if (match := _GRAPH.search(prompt))), None)
+
+
 async def replay(log: RunLog, run: RunSummary) -> list[Replayed]:
     """Every label of the run, worked out again. Raises LogError where the log lacks what the run went on from."""
     return [await _feature(log, run, row) for row in log.labels(run.run_id)]
@@ -103,13 +119,14 @@ async def _feature(log: RunLog, run: RunSummary, row: LabelRow) -> Replayed:
 def _loop(log: RunLog, run: RunSummary, asker: _FromLog) -> Loop:
     card = SubjectCard.model_validate(run.subject)
     probe = ProbeSettings.model_validate(run.settings["probe"])
-    corpus_id = run.settings.get("corpus_id")
+    corpus_id = _corpus(log, run, "corpus")
     material = None if corpus_id is None else ShownTexts(log, corpus_id)
-    maxima_id = run.settings.get("maxima_corpus_id")
+    maxima_id = _corpus(log, run, "maxima_corpus")
     maxima = None if maxima_id is None else Maxima(log, maxima_id)
     agreement = run.settings.get("agreement", False)
     prompts = run.settings.get("prompts", PLAIN_PROMPTS)
-    planner = Planner(probe, run.settings["weights_plan"], card.default_scale, maxima, agreement, prompts)
+    tests = run.settings.get("tests", False)
+    planner = Planner(probe, run.settings["weights_plan"], card.default_scale, maxima, agreement, prompts, tests)
     return Loop(
         run_id=run.run_id,
         card=card,
@@ -121,4 +138,14 @@ def _loop(log: RunLog, run: RunSummary, asker: _FromLog) -> Loop:
         system=system_prompt(planner, material is not None),
         material=material,
         feedback=Tryout(material, asker, run.settings["seed"]) if material and run.settings["feedback"] else None,
+        circuit=_LoggedCircuit(log, run.run_id) if "graph" in run.settings else None,
     )
+
+
+def _corpus(log: RunLog, run: RunSummary, name: str) -> int | None:
+    """The number here of a corpus that the run's settings name. Raises LogError where the log lacks it."""
+    identity = run.settings.get(name)
+    found = None if identity is None else log.find_corpus(identity)
+    if identity is not None and found is None:
+        raise LogError(f"The log lacks the texts that run {run.run_id} went on from (corpus {identity[:12]}).")
+    return found

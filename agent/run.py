@@ -21,7 +21,7 @@ from agent.calls.questions import Questions
 from agent.calls.workers import work_through
 from agent.config import RunConfig
 from agent.llm.base import Explainer
-from agent.loop import TEMPLATES, Loop, system_prompt
+from agent.loop import TEMPLATES, Circuit, Loop, system_prompt
 from agent.maxima import Maxima
 from agent.planning import Planner
 from agent.prober import Prober
@@ -56,6 +56,15 @@ class Watch(Protocol):
         ...
 
 
+class LoggedCircuit(Circuit, Protocol):
+    """A graph, and what a run's settings say of it."""
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What tells it from other graphs."""
+        ...
+
+
 @dataclass(frozen=True)
 class RunReport:
     """What one invocation did."""
@@ -83,6 +92,7 @@ async def run_features(
     material: ShownTexts | None = None,
     maxima: Maxima | None = None,
     tell: Callable[[str], None] = lambda _: None,
+    circuit: LoggedCircuit | None = None,
 ) -> RunReport:
     """Labels `features`, each of which ends labelled, abstained or failed in the log before `watch` hears of it.
 
@@ -91,7 +101,7 @@ async def run_features(
     report, and the log resumes from there. Raises LogError where the run cannot be begun.
     """
     started = time.perf_counter()
-    run = log.begin_run(identity_of(config, subject, explainer, material, maxima), features, new)
+    run = log.begin_run(identity_of(config, subject, explainer, material, maxima, circuit), features, new)
     budget = partial(_budget, config, log, run.run_id)
     admission = Admission(Gate(config.in_flight), budget())
     watch.begun(run, admission)
@@ -116,6 +126,7 @@ async def run_features(
                 system=system_prompt(planner, material is not None),
                 material=material,
                 feedback=Tryout(material, asker, config.seed) if material and config.feedback else None,
+                circuit=circuit,
             )
 
             async def label(feature: int) -> None:
@@ -140,7 +151,15 @@ async def run_features(
 def planner_of(config: RunConfig, subject: Subject, explainer: Explainer, maxima: Maxima | None = None) -> Planner:
     """What a run's features are probed with."""
     probe, prompts = all_resolved(subject, config.probe), _offered(subject, explainer)
-    return Planner(probe, config.weights_plan, subject.card.default_scale, maxima, config.agreement, prompts)
+    return Planner(
+        probe,
+        config.weights_plan,
+        subject.card.default_scale,
+        maxima,
+        config.agreement,
+        prompts,
+        _tests(config, explainer),
+    )
 
 
 def _offered(subject: Subject, explainer: Explainer) -> Sequence[str]:
@@ -154,6 +173,7 @@ def identity_of(
     explainer: Explainer,
     material: ShownTexts | None = None,
     maxima: Maxima | None = None,
+    circuit: LoggedCircuit | None = None,
 ) -> RunIdentity:
     """What makes a run this run and no other."""
     settings: dict[str, Any] = {
@@ -163,19 +183,28 @@ def identity_of(
     }
     if config.agreement:
         settings |= {"agreement": True}
+    if _tests(config, explainer):
+        settings |= {"tests": True}
     if explainer.forms:
         settings |= {"answer_tokens": config.answer_tokens, "effort": config.effort}
         settings |= {"prompts": [*_offered(subject, explainer)]}
     if maxima is not None:
-        settings |= {"maxima_corpus_id": maxima.corpus_id}
+        settings |= {"maxima_corpus": maxima.corpus}
     if material is not None:
-        settings |= {"corpus_id": material.corpus_id, "feedback": config.feedback, "seed": config.seed}
+        settings |= {"corpus": material.corpus, "feedback": config.feedback, "seed": config.seed}
+    if circuit is not None:
+        settings |= {"graph": circuit.settings}
+    more = (*(("detection", "judge") if config.feedback else ()), *(("graph",) if circuit else ()))
     return RunIdentity(
         subject=subject.card,
         settings=settings,
         explainer=explainer_name(explainer),
-        templates=template_hashes([*TEMPLATES, *(("detection", "judge") if config.feedback else ())]),
+        templates=template_hashes([*TEMPLATES, *more]),
     )
+
+
+def _tests(config: RunConfig, explainer: Explainer) -> bool:
+    return bool(explainer.forms) if config.tests is None else config.tests
 
 
 def explainer_name(explainer: Explainer) -> str:

@@ -5,7 +5,7 @@ that group what is waiting, and a write's future resolves when it would survive 
 connection of its own and never waits for a run.
 """
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack
 from pathlib import Path
@@ -19,8 +19,9 @@ from agent.comparisons import Comparisons
 from agent.errors import LogError
 from agent.llm.base import Answer, Request
 from agent.schema import Outcome, Status
-from agent.store import batches, examples, identical, merging, reading, reviews, scores, writing
+from agent.store import batches, calibrations, examples, identical, merging, reading, reviews, scores, writing
 from agent.store.batches import BatchRow, BatchStatus, Packed, Reserved
+from agent.store.calibrations import Calibration
 from agent.store.database import (
     check_readable,
     journal_note,
@@ -31,7 +32,7 @@ from agent.store.database import (
     open_writable,
 )
 from agent.store.lock import RunLock, is_held
-from agent.store.merging import Merged, Rescore
+from agent.store.merging import Merged
 from agent.store.reviews import Review, ReviewRow
 from agent.store.rows import (
     CallRow,
@@ -106,7 +107,7 @@ class RunLog:
         return cls(path, open_readable(path), Writer(db, str(path)), note)
 
     @classmethod
-    def merge(cls, path: Path, others: Sequence[Path], rescore: Rescore) -> list[Merged]:
+    def merge(cls, path: Path, others: Sequence[Path]) -> list[Merged]:
         """Brings what other logs hold into the one at `path`, made if there is none: from all of them or from none.
 
         Raises `LogError` for a log that cannot be read or is `path` itself, and where another process writes a run
@@ -118,7 +119,7 @@ class RunLog:
                     raise LogError(f"{other} is the log that would be written to; name another log to import.")
             sources = [(other, stack.enter_context(open_other(other))) for other in others]
             log = stack.enter_context(cls.open(path))
-            return log._write(log._merge, sources, rescore).result()
+            return log._write(log._merge, sources).result()
 
     def begin_run(self, identity: RunIdentity, features: Sequence[int], new: bool = False) -> RunRow:
         """Begins a run, or resumes or extends the latest one of the same identity, and holds it until `close`.
@@ -133,6 +134,13 @@ class RunLog:
         Encodes it in the calling thread, so that other writes do not wait for that.
         """
         rows = writing.evidence_rows(run_id, feature, round, evidence)
+        return self._write(writing.add_rows, "evidence", rows)
+
+    def add_rounds(self, run_id: int, rounds: Sequence[tuple[int, int, Sequence[Evidence]]]) -> Future[None]:
+        """Keeps a round of evidence of each of several features, of all of them or of none: feature, round, pieces."""
+        rows = [
+            row for feature, round, pieces in rounds for row in writing.evidence_rows(run_id, feature, round, pieces)
+        ]
         return self._write(writing.add_rows, "evidence", rows)
 
     def begin_call(self, run_id: int, request: Request, dispatch: Dispatch) -> Future[int]:
@@ -260,6 +268,12 @@ class RunLog:
         activity, rows = examples.collected_rows(corpus_id, found, splitting)
         return self._write(examples.add_collected, activity, rows)
 
+    def add_corpus(
+        self, identity: CorpusIdentity, found: Sequence[tuple[Collected, examples.Splitting]]
+    ) -> Future[int]:
+        """Keeps what was collected of several features under the corpus of that identity, all of it or nothing."""
+        return self._write(examples.add_corpus, identity, found)
+
     def corpora(self, fingerprint: str | None = None) -> list[CorpusRow]:
         """The corpora of a subject, or all, the latest first."""
         return self._read(examples.corpora, fingerprint)
@@ -267,6 +281,14 @@ class RunLog:
     def latest_corpus(self, fingerprint: str, features: Collection[int]) -> CorpusRow | None:
         """The latest of a subject's corpora that has examples of any of the features."""
         return self._read(examples.latest_corpus, fingerprint, features)
+
+    def corpus_identity(self, corpus_id: int) -> str:
+        """What the corpus of that number is by in any log. Raises `LogError` where there is none."""
+        return self._read(examples.corpus_identity, corpus_id)
+
+    def find_corpus(self, identity: str) -> int | None:
+        """The number here of the corpus of that identity, where there is one."""
+        return self._read(examples.find_corpus, identity)
 
     def collected_features(self, corpus_id: int) -> frozenset[int]:
         """The features whose examples the corpus has."""
@@ -323,6 +345,14 @@ class RunLog:
         """Everything said of a label, oldest first, also what was taken back."""
         return self._read(reviews.reviews_of, [label_id])
 
+    def add_calibration(self, found: Calibration) -> int:
+        """Keeps a calibration beside those before it; its id."""
+        return self._write(calibrations.add_calibration, found).result()
+
+    def give_probabilities(self, calibration_id: int, given: Mapping[int, float | None]) -> None:
+        """Keeps the probabilities of labels, in the place of those that they had."""
+        self._write(calibrations.give_probabilities, calibration_id, given).result()
+
     def is_held(self, run_id: int) -> bool:
         """Whether a process is writing that run now."""
         return is_held(self.path, run_id)
@@ -368,8 +398,8 @@ class RunLog:
         done = writing.add_invocation(db, run_id, features, identity.subject.device)
         return RunRow(run_id, resumed=found is not None, done=done)
 
-    def _merge(self, db: Database, sources: Sequence[tuple[Path, Database]], rescore: Rescore) -> list[Merged]:
-        return [merging.merge(db, source, other, self._hold, rescore) for other, source in sources]
+    def _merge(self, db: Database, sources: Sequence[tuple[Path, Database]]) -> list[Merged]:
+        return [merging.merge(db, source, other, self._hold) for other, source in sources]
 
     def _hold(self, run_id: int) -> None:
         if run_id not in self._locks:

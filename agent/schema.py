@@ -7,7 +7,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from probes.settings import Value
 
-Action = Literal["label", "probe", "abstain"]
+Action = Literal["label", "probe", "test", "abstain"]
 Status = Literal["labelled", "abstained", "failed"]
 Kind = Literal["dead", "positional", "single token", "concept", "other", "unknown"]
 """What a feature is, by where it fires."""
@@ -56,11 +56,22 @@ class SettingsChange(Value):
     """`ghost`, `after` or `all`: see `SteeringSettings.at`."""
 
 
+class TextTest(Value):
+    """A text on which the explainer says beforehand what the feature does."""
+
+    text: str = Field(max_length=2000)
+    expected: bool
+    """Whether the feature should activate on it."""
+    hypothesis: str = Field(default="", max_length=200)
+    """The candidate label that it speaks for or against, where there are several."""
+
+
 class Proposal(Value):
     """An explainer's answer to one round of evidence."""
 
     action: Action
-    """`label`: settled. `probe`: look again with `settings`. `abstain`: the evidence does not carry a label."""
+    """`label`: settled. `probe`: look again with `settings`. `test`: run `tests` on the model. `abstain`: the evidence
+    does not carry a label."""
     label: str = Field(default="", max_length=LABEL_CHARS)
     explanation: str = Field(default="", max_length=2000)
     confidence: float | None = Field(default=None, ge=0, le=1)
@@ -68,6 +79,7 @@ class Proposal(Value):
     evidence: tuple[str, ...] = ()
     """Ids of the evidence lines that the label rests on."""
     settings: SettingsChange | None = None
+    tests: tuple[TextTest, ...] = ()
     reason: str = Field(default="", max_length=2000)
     """Why these settings, or why it abstains."""
 

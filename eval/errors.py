@@ -9,3 +9,7 @@ class ExamplesError(InterpretError):
 
 class ExportError(InterpretError):
     """A run cannot be written in the form, or to the place, that was asked for."""
+
+
+class GraphError(InterpretError):
+    """An attribution graph cannot be read, labelled or written."""

@@ -96,6 +96,18 @@ class Curve:
     """One for each x; None where it was not measured, which is a gap."""
 
 
+@dataclass(frozen=True)
+class CurvePanel:
+    """Curves over one setting."""
+
+    title: str
+    lines: Sequence[Curve]
+    x_name: str
+    y_name: str
+    diagonal: bool = False
+    """Whether the line is drawn on which y is x."""
+
+
 @rc_context(_LOOK)
 def interval_rows(panels: Sequence[Panel], title: str = "") -> Figure:
     """A dot with its interval for every row, panel below panel, histograms beside those that have a spread."""
@@ -139,6 +151,22 @@ def curves(lines: Sequence[Curve], x_name: str, y_name: str, title: str = "") ->
     drawn = {line.name: _draw_curve(axes, line, HUES[place % len(HUES)]) for place, line in enumerate(lines)}
     _write(axes, x_name, y_name)
     _legend(axes, drawn, loc="best")
+    return figure
+
+
+@rc_context(_LOOK)
+def curve_panels(panels: Sequence[CurvePanel], title: str = "") -> Figure:
+    """Panels of curves of the same names side by side, both axes from 0 to 1."""
+    figure = _figure(_WIDTH_IN * 0.5, title)
+    for place, panel in enumerate(panels, start=1):
+        axes = figure.add_subplot(1, len(panels), place)
+        if panel.diagonal:
+            axes.plot([0, 1], [0, 1], color=_GREY, linewidth=1, linestyle=":")
+        drawn = {line.name: _draw_curve(axes, line, HUES[hue % len(HUES)]) for hue, line in enumerate(panel.lines)}
+        axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
+        _write(axes, panel.x_name, panel.y_name, panel.title)
+        if place == len(panels):
+            _legend(axes, drawn, loc="upper right")
     return figure
 
 

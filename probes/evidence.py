@@ -9,12 +9,26 @@ from probes.settings import ProbeKind, ProbeSettings, VectorSettings
 
 
 @dataclass(frozen=True)
+class ExpectedText:
+    """A text with what somebody expects of a feature on it."""
+
+    text: str
+    activates: bool
+    hypothesis: str = ""
+    """The label that it speaks for or against; empty where there is one alone."""
+
+
+@dataclass(frozen=True)
 class ProbeRequest:
     """One piece of evidence to be made."""
 
     kind: ProbeKind
     feature: int
     settings: ProbeSettings
+    texts: tuple[ExpectedText, ...] = ()
+    """Of an experiment."""
+    maximum: float | None = None
+    """The feature's highest activation in texts, where that is known: an experiment's unit."""
 
 
 @dataclass(frozen=True)
@@ -203,7 +217,49 @@ class Sweep:
         return self.points[self.chosen]
 
 
-Evidence = Tree | TokenList | Projection | Sweep
+ACTIVATES = 0.1
+"""Proportion of a feature's maximum that its largest activation on a text must exceed to count."""
+
+
+@dataclass(frozen=True)
+class TextResult:
+    """What a feature does on one text."""
+
+    asked: ExpectedText
+    tokens: tuple[str, ...]
+    activations: tuple[float, ...]
+    """One for each token; special tokens are left out."""
+
+    @property
+    def peak(self) -> float | None:
+        """The largest activation; None for a text without a token."""
+        return max(self.activations, default=None)
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """Texts that an explainer wrote to test what it thinks of a feature, run on the subject."""
+
+    feature: int
+    settings: ProbeSettings
+    results: tuple[TextResult, ...]
+    maximum: float
+    """The feature's highest activation in texts, or on single tokens where that is not known; 0 where neither is above
+    0."""
+    is_of_texts: bool
+    """Whether the maximum is of texts."""
+
+    def proportion(self, result: TextResult) -> float | None:
+        """The largest activation as a proportion of the maximum; None where there is none to measure it by."""
+        return None if result.peak is None or self.maximum <= 0 else result.peak / self.maximum
+
+    def held(self, result: TextResult) -> bool | None:
+        """Whether the feature did what was expected; None where that cannot be told."""
+        found = self.proportion(result)
+        return None if found is None else (found > ACTIVATES) == result.asked.activates
+
+
+Evidence = Tree | TokenList | Projection | Sweep | Experiment
 
 
 def tree_json(tree: Tree, by: Rank = "probability") -> dict[str, Any]:

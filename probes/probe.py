@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from probes import projection, tokens, tree
+from probes import experiment, projection, tokens, tree
 from probes.base_prompt import named
 from probes.batching import in_groups
 from probes.evidence import Evidence, ProbeRequest
@@ -19,6 +19,7 @@ PROBES: dict[ProbeKind, Probe] = {
     "tree": tree.probe,
     "tokens": tokens.probe,
     "projection": projection.probe,
+    "experiment": experiment.probe,
 }
 """A sweep is none of them: it grows trees of its own, and other requests wait for what it finds."""
 

@@ -31,7 +31,8 @@ class SAE:
 
     config: SaeConfig
     W_enc: Float[Tensor, "d_model n_features"]
-    W_dec: Float[Tensor, "n_features d_out"]
+    W_dec: Float[Tensor, "n_features *targets d_out"]
+    """A cross-layer transcoder's has a row for each layer that it writes to; what is taken of it is their sum."""
     b_dec: Float[Tensor, " d_out"]
     b_enc: Float[Tensor, " n_features"] | None = None
     threshold: Float[Tensor, " n_features"] | None = None
@@ -56,7 +57,7 @@ class SAE:
         return features
 
     def reconstruct(self, activations: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_out"]:
-        """What the SAE writes for `activations`, in the units of where it writes.
+        """What the SAE writes for `activations`, in the units of where it writes; summed over several such places.
 
         Centred over d_model where the SAE centres what it reads.
         """
@@ -90,7 +91,7 @@ class SAE:
 
     def decoder_rows(self, features: Sequence[int] | Tensor) -> Float[Tensor, "n d_out"]:
         """The decoder's rows of some features; only these are read. Raises SubjectError."""
-        return self._ready(self.W_dec[self._index(features, self.W_dec)], "W_dec")
+        return self._ready(_summed(self.W_dec[self._index(features, self.W_dec)]), "W_dec")
 
     @cached_property
     def encoder(self) -> Float[Tensor, "d_model n_features"]:
@@ -100,7 +101,17 @@ class SAE:
     @cached_property
     def decoder(self) -> Float[Tensor, "n_features d_out"]:
         """`W_dec` ready to compute with. Raises SubjectError where it holds numbers that are not finite."""
-        return self._ready(self.W_dec, "W_dec")
+        return self._ready(_summed(self.W_dec), "W_dec")
+
+    def at_target(self, layer: int) -> Self:
+        """A cross-layer transcoder's decoder for one of the layers it writes to. Raises SubjectError."""
+        first, last = self.config.hook_out, self.config.last_target
+        if first is None or last is None:
+            raise SubjectError(f"The SAE writes at one place, so no layer {layer} of its decoder can be named.")
+        if not first.layer <= layer <= last:
+            raise SubjectError(f"The transcoder has no decoder for layer {layer}, only for {first.layer} to {last}.")
+        config = replace(self.config, hook_out=replace(first, layer=layer), last_target=None)
+        return replace(self, config=config, W_dec=self.W_dec[:, layer - first.layer])
 
     @cached_property
     def decoder_lengths(self) -> Float[Tensor, " n_features"]:
@@ -149,6 +160,11 @@ class SAE:
                 scale = (activations - shift).std(-1, keepdim=True)
                 return (activations - shift) / (scale + _LAYER_NORM_EPS), scale, shift
         return (activations - shift) / scale, scale, shift
+
+
+def _summed(rows: Tensor) -> Tensor:
+    """Over the layers that are written to, where there are several; in float32, as bfloat16 forgets small parts."""
+    return rows.sum(1, dtype=torch.float32) if rows.ndim == 3 else rows
 
 
 def _standard(sae: SAE, centred: Tensor) -> Tensor:

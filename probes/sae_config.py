@@ -92,6 +92,9 @@ class SaeConfig:
     """Where it reads."""
     hook_out: Hook | None = None
     """Where it writes, if elsewhere: a transcoder."""
+    last_target: int | None = None
+    """A cross-layer transcoder's last layer: it has a decoder for `hook_out` and for the same place in each layer up to
+    this one. None where it writes at one place."""
     normalization: Normalization = "none"
     subtracts_b_dec: bool = True
     """Whether the decoder's bias is taken off the input."""
@@ -112,5 +115,8 @@ class SaeConfig:
 
     @property
     def sites(self) -> str:
-        """Where it reads, and where it writes if elsewhere."""
-        return str(self.hook) if self.hook_out is None else f"{self.hook} -> {self.hook_out}"
+        """Where it reads, and where it writes if elsewhere; of several places, that what is written is summed."""
+        if self.hook_out is None:
+            return str(self.hook)
+        summed = "" if self.last_target is None else f" to that of block {self.last_target}, decoders summed"
+        return f"{self.hook} -> {self.hook_out}{summed}"

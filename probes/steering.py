@@ -41,6 +41,11 @@ class FeatureSteering:
         Raises SubjectError where the SAE writes at a place that cannot be written to.
         """
         sae = subject.sae
+        if sae.config.last_target is not None:
+            raise SubjectError(
+                f"The transcoder writes at {sae.config.sites}, and a feature is steered at one place; name one of its "
+                "layers, as --sae PLACE@LAYER."
+            )
         self._sae, self._settings = sae, settings
         written_at = sae.config.hook_out or sae.config.hook
         self._reading = parts(subject.model, sae.config.hook)

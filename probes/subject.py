@@ -3,8 +3,9 @@
 Knows how to get and read them, and nothing of what is done with them.
 """
 
+import re
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -33,8 +34,12 @@ from probes.special_tokens import front_ids, start_id
 from probes.texts import TokenTexts
 from probes.vocabulary_fit import check_vocabulary
 
-_TELLS_OF_SAE = ("config.json", "cfg.json")
+_TELLS_OF_SAE = ("config.json", "cfg.json", "config.yaml")
 """Small files beside an SAE's that may tell what it is."""
+_HALF = re.compile(r"W_(?:enc|dec)_(\d+\.safetensors)$")
+"""One of two files that are one layer of a cross-layer transcoder."""
+_TARGET = re.compile(r"(.+)@(\d{1,4})")
+"""A place, and the layer of whose decoder is meant, of those that a cross-layer transcoder writes to."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,13 +121,20 @@ class Subject:
             yield
 
 
+def read_sae_config(source: SubjectSource) -> SaeConfig:
+    """How the SAE of `source` reads and writes; no model is loaded. Raises SubjectError."""
+    _check_embedded(source)
+    folder, target = _sae_folder(source.preset.sae)
+    return read_stored(folder.path, target).sae.config
+
+
 def load_subject(source: SubjectSource) -> Subject:
     """The subject that `source` names, from this machine or the hub. Raises SubjectError, early where it can."""
     preset = source.preset
     device = choose_device(source.device)
     _check_embedded(source)
-    sae_folder = _sae_folder(preset.sae)
-    stored = read_stored(sae_folder.path)
+    sae_folder, target = _sae_folder(preset.sae)
+    stored = read_stored(sae_folder.path, target)
     found = model_folder(preset)
     with door(SubjectError, f"Model {preset.model} and SAE {preset.sae} cannot be used together: {{cause}}."):
         return _assembled(source, device, found, sae_folder.revision, stored)
@@ -204,11 +216,22 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
-def _sae_folder(place: str) -> hub.Folder:
-    """Where the SAE lies: a release of SAELens' list, a folder or a file, here or on the hub."""
+def _sae_folder(place: str) -> tuple[hub.Folder, int | None]:
+    """Where the SAE lies, a release of SAELens' list, a folder or a file, here or on the hub; and its target layer."""
     if place.startswith(saelens_package.PREFIX):
-        return saelens_package.folder_of(place)
-    return hub.folder_of(place, "SAE", SAE_FILES, SAE_SUFFIXES, _TELLS_OF_SAE)
+        return saelens_package.folder_of(place), None
+    match = None if _is_here(place) else _TARGET.fullmatch(place)
+    base = match[1] if match else place
+    half = _HALF.search(base)
+    halves = [f"W_enc_{half[1]}", f"W_dec_{half[1]}"] if half else []
+    folder = hub.folder_of(base, "SAE", SAE_FILES, SAE_SUFFIXES, (*_TELLS_OF_SAE, *halves))
+    return folder, int(match[2]) if match else None
+
+
+def _is_here(place: str) -> bool:
+    with suppress(OSError, RuntimeError, ValueError):  # names that no file can have
+        return Path(place).expanduser().exists()
+    return False
 
 
 def _check_embedded(source: SubjectSource) -> None:
@@ -236,7 +259,10 @@ def _machine_free(place: str, name: str | None) -> str:
 
 def _own_name(place: str) -> str:
     """A place's last two names, or a hub id: explainers elsewhere are not told where things lie on this machine."""
-    path, (base, _, within) = Path(place).expanduser(), place.partition(":")
+    path, match = Path(place).expanduser(), _TARGET.fullmatch(place)
+    if not path.exists() and match and (name := _own_name(match[1])) != match[1]:
+        return f"{name}@{match[2]}"
+    base, _, within = place.partition(":")
     if not path.exists():
         path = Path(base).expanduser() / within
     return "/".join(path.resolve().parts[-2:]) if path.exists() else place
@@ -249,7 +275,7 @@ def _check_fit(config: Any, sae: SaeConfig, preset: Preset) -> None:
             f"SAE {preset.sae} reads vectors of {sae.d_model} dimensions, "
             f"but those of model {preset.model} have {text.hidden_size}."
         )
-    if max(hook.layer for hook in _hooks(sae)) >= text.num_hidden_layers:
+    if max(sae.last_target or 0, *(hook.layer for hook in _hooks(sae))) >= text.num_hidden_layers:
         raise SubjectError(
             f"SAE {preset.sae} reads at {sae.sites}, "
             f"but model {preset.model} has layers 0 to {text.num_hidden_layers - 1}."
@@ -258,7 +284,7 @@ def _check_fit(config: Any, sae: SaeConfig, preset: Preset) -> None:
 
 def _check_sites(model: PreTrainedModel, sae: SAE, preset: Preset) -> None:
     """That the model has the places where the SAE reads and writes, and that they are as wide as it is."""
-    widths = (sae.W_enc.shape[0], sae.W_dec.shape[1])
+    widths = (sae.W_enc.shape[0], sae.W_dec.shape[-1])
     for hook, width in zip(_hooks(sae.config), widths, strict=False):
         if (there := tap(model, hook).width) not in (None, width):
             raise SubjectError(

@@ -12,7 +12,7 @@ from safetensors.numpy import save_file
 from probes.columns import Columns
 from probes.sae_config import Hook
 from probes.sae_formats import read_stored
-from tests import pickled_cases, saelens_cases
+from tests import pickled_cases, saelens_cases, transcoder_cases
 from tests.sae_arrays import (
     BD,
     BE,
@@ -248,6 +248,7 @@ CASES = [
     *_llama_scope(),
     *_sparsify(),
     *pickled_cases.CASES,
+    *transcoder_cases.CASES,
 ]
 
 

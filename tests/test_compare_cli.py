@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from agent.cli import main
+from agent.commands import compare
+from agent.commands import score as score_command
 from agent.commands.compare_labels import Work
 from agent.config import resolve
 from agent.runlog import RunIdentity, RunLog, ScoringIdentity
@@ -121,13 +123,13 @@ def test_the_evidence_is_a_run_of_its_own_which_other_commands_read_and_do_not_t
     interpret(*FEATURES, *QUICK, "--rounds", "1")
     interpret("compare", *FEATURES, *QUICK, "--weights", "blend:0.5,blend:0.7")
     with RunLog.open(LOG, read_only=True) as log:
-        labelling, compare = log.runs()
-        rounds = log.evidence_rounds(compare.run_id, KNOWN[0])
+        labelling, comparing = log.runs()
+        rounds = log.evidence_rounds(comparing.run_id, KNOWN[0])
         assert log.run(None).run_id == labelling.run_id
-    assert (compare.explainer, compare.status, compare.n_asked) == ("compare", "finished", 12)
+    assert (comparing.explainer, comparing.status, comparing.n_asked) == ("compare", "finished", 12)
     assert [type(item) for item in rounds[1]] == [Tree, TokenList] * 2
     assert "compare" in interpret("log").out
-    assert "nearest tokens" in interpret("show", str(KNOWN[0]), "--run", str(compare.run_id)).out
+    assert "nearest tokens" in interpret("show", str(KNOWN[0]), "--run", str(comparing.run_id)).out
 
 
 def test_an_interrupted_comparison_goes_on_where_it_stopped(
@@ -150,8 +152,24 @@ def test_an_interrupted_comparison_goes_on_where_it_stopped(
     assert (resumed.status, to_do(resumed.out)) == (0, 48)
 
 
+def test_a_steered_run_is_found_again_by_its_command_in_whatever_log_it_comes_to(interpret: Interpret) -> None:
+    """Its maxima are of a corpus that has another number there, beside a later one of the same features."""
+    command = ("--features", f"{KNOWN[0]},{KNOWN[1]}", *QUICK, "--rounds", "1", "--steer", "clamp")
+    assert interpret(*command).status == 0
+    Path(LOG).rename("there.db")
+    for seed in ("3", "4"):
+        interpret("examples", "--features", f"{KNOWN[0]},{KNOWN[2]}", "--tokens", "6000", "--seed", seed)
+    assert interpret("import", "there.db").status == 0
+    assert interpret("import", str(LOG), "--log", "third.db").status == 0
+    for path in (str(LOG), "third.db"):
+        assert "nothing left to do" in said(interpret(*command, "--log", path).out)
+        assert "2 identical, 0 different" in said(interpret("replay", "1", "--log", path).out)
+    with RunLog.open(LOG, read_only=True) as log:
+        assert log.runs()[0].settings["maxima_corpus"] == log.corpora()[-1].identity
+
+
 class TestTaxonomy:
-    def test_kinds_captures_and_what_is_recommended_which_new_runs_take_up(self, interpret: Interpret) -> None:
+    def test_kinds_captures_and_what_is_recommended_which_runs_take_up_if_told_to(self, interpret: Interpret) -> None:
         grid = ("--weights", "encoder", "--pca", "1,0", "--no-centroid")
         assert interpret("compare", *MORE, *QUICK, *grid).status == 0
         ran = interpret("taxonomy")
@@ -160,19 +178,22 @@ class TestTaxonomy:
         assert re.search(r"^all\s+20\s+1\.000 ", ran.out, re.MULTILINE)
         assert "A probe captures a feature where its AUROC under encoder is" in said(ran.out)
         assert "pca" in ran.out[ran.out.index("Told beforehand") :]
-        assert "Recommended from now on: encoder, scale 0.9749, no centroid. New runs take it up" in said(ran.out)
-        with RunLog.open(LOG, read_only=True) as log:
-            sorted_as = log.comparisons.classes(log.run(None).subject["fingerprint"])
-        assert sorted(sorted_as) == MANY
+        assert "Nothing is recommended: the default (vocabulary, scale 0.9749) was not compared" in said(ran.out)
+        with RunLog.open(LOG) as log:
+            fingerprint = log.runs()[0].subject["fingerprint"]
+            assert sorted(log.comparisons.classes(fingerprint)) == MANY
+            assert log.comparisons.recommendation(fingerprint) is None
+            (row,) = log.comparisons.all(fingerprint)
+            origin = next(s for s in log.comparisons.settings(row.comparison_id) if s.vector.pca == ())
+            log.comparisons.recommend(fingerprint, row.comparison_id, origin, "planted")
         one = ("--features", str(KNOWN[0]), *QUICK, "--rounds", "1")
-        assert "(not used, as --no-recommended says)" in said(interpret(*one, "--no-recommended").out)
-        assert "this run was begun without it" in said(interpret(*one, "--dry-run").out)
-        assert "used where nothing else is given, with this run's own weights" in said(interpret(*one, "--new").out)
-        assert interpret(*one, "--recommended").status == 0
+        for options in ((), ("--no-recommended",), ("--new",)):
+            assert "(not used; --recommended takes it)" in said(interpret(*one, *options).out)
+        assert "(used where nothing else is given)" in said(interpret(*one, "--recommended").out)
         with RunLog.open(LOG, read_only=True) as log:
-            plain, taken, asked = (run.settings for run in log.runs() if run.explainer != "compare")
-        assert [run["probe"]["vector"]["centroid"] for run in (plain, taken, asked)] == [True, False, False]
-        assert [run["weights_plan"] for run in (taken, asked)] == [["vocabulary"], ["encoder"]]
+            runs = [run.settings for run in log.runs() if run.explainer != "compare"]
+        assert [run["probe"]["vector"]["centroid"] for run in runs] == [True, True, False]
+        assert [run["weights_plan"] for run in runs] == [["vocabulary"], ["vocabulary"], ["encoder"]]
 
     def test_where_the_default_is_best_nothing_is_recommended(self, interpret: Interpret) -> None:
         interpret("compare", *FEATURES, *QUICK, "--weights", "vocabulary", "--pca", "1,0")
@@ -214,6 +235,42 @@ class TestLabels:
         assert "0 labels to make" in said(interpret("compare", *self.TWO, "--dry-run").out)
         again = interpret(*self.TWO[:2], *QUICK, "--rounds", "1", "--weights", "encoder")
         assert "nothing left to do" in said(again.out), "it is the run that interpret makes of the setting"
+
+    def test_steered_settings_are_labelled_and_the_model_is_loaded_once(
+        self, interpret: Interpret, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        loads = []
+        for module in (compare, score_command):
+            monkeypatch.setattr(module, "load_subject", lambda source: loads.append(source) or load_subject(source))
+        ran = interpret("compare", *self.TWO, "--steer", "clamp")
+        assert ran.status == 0, ran.err
+        assert len(loads) == 1
+        with RunLog.open(LOG, read_only=True) as log:
+            _, *runs = log.runs()
+            assert [(run.n_labelled + run.n_abstained, run.n_failed) for run in runs] == [(3, 0), (3, 0)]
+            evidence = [log.evidence_of(run.run_id, feature, 1) for run in runs for feature in KNOWN[:3]]
+            trees = [piece for pieces in evidence for piece in pieces if isinstance(piece, Tree)]
+            assert {(tree.settings.steering.mode, tree.settings.steering.maximum is None) for tree in trees} == {
+                ("clamp", False)
+            }
+            assert len({tree.settings.steering.maximum for tree in trees}) == 3, "each feature's own maximum"
+        alone = interpret(*self.TWO[:2], *QUICK, "--rounds", "1", "--weights", "encoder", "--steer", "clamp")
+        assert "nothing left to do" in said(alone.out), "it is the run that interpret makes of the setting"
+
+    @pytest.mark.parametrize(
+        ("line", "sentence"),
+        [
+            ('evidence = "examples"', "Explainer offline reads no texts: --evidence examples needs a hosted one."),
+            ("feedback = true", "--feedback needs --llm anthropic or openai."),
+        ],
+    )
+    def test_evidence_and_feedback_of_a_settings_file_count(
+        self, interpret: Interpret, line: str, sentence: str
+    ) -> None:
+        Path("interpret.toml").write_text(f"[run]\n{line}\n", encoding="utf-8")
+        ran = interpret("compare", *self.TWO, "--dry-run")
+        assert ran.status == 2
+        assert sentence in said(ran.err)
 
     def test_a_budget_is_shared(self) -> None:
         config = resolve({"budget-usd": 3.0, "budget-tokens": 100})

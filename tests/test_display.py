@@ -161,7 +161,7 @@ def test_a_table_of_labels_has_evidence_and_known_concepts_beside_them() -> None
 
 def browsed(row: LabelRow) -> Any:
     """As the table of labels takes it."""
-    return SimpleNamespace(label=row, score=None, reviews=())
+    return SimpleNamespace(label=row, probability=None, score=None, reviews=())
 
 
 def test_a_label_that_is_not_there_is_explained_where_explanations_stand() -> None:

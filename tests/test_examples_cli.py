@@ -80,7 +80,7 @@ class TestDemo:
         self, interpret: Interpret, demo: Subject
     ) -> None:
         interpret("examples", *OPTIONS, *DEMO)
-        label(demo, dict.fromkeys(KNOWN, "dog"), {"corpus_id": 1})
+        label(demo, dict.fromkeys(KNOWN, "dog"), {"corpus": _identity_of(1)})
         interpret("examples", *OPTIONS, *DEMO, "--seed", "1")
         assert re.search(r"examples\s+1: demo", interpret("score").out)
         assert re.search(r"examples\s+2: demo", interpret("score", "--examples", "2").out)
@@ -389,3 +389,8 @@ class TestScoreRefuses:
         ran = interpret("score", *tiny)
         assert (ran.status, ran.err.count("\n")) == (2, 1)
         assert "Run 1 is about demo, not about" in ran.err
+
+
+def _identity_of(corpus_id: int) -> str:
+    with RunLog.open(LOG, read_only=True) as log:
+        return log.corpus_identity(corpus_id)

@@ -75,7 +75,7 @@ def test_what_is_no_tree_is_not_found(visitor: TestClient, place: str) -> None:
     ("address", "words"),
     [
         ("/runs/1/features/77", "Run 1 has nothing on feature 77; it was asked for 5,8-9."),
-        (f"/runs/1/features/{10**30}", "is no number of a feature"),
+        (f"/runs/1/features/{10**30}", "There is no such page"),
         ("/runs/9/features/5", "has no run 9"),
         (f"{PAGE}/calls/99", "Feature 5 has no such call."),
         ("/runs/1/features/8/calls/1", "Feature 8 has no such call."),

@@ -5,6 +5,7 @@ import shutil
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
+from itertools import permutations
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,15 @@ import pytest
 from sqlite_utils import Database
 
 from agent.commands.export import Wanted, export_run
-from agent.commands.import_logs import scoring_identity as rescored
+from agent.comparisons import ComparisonIdentity
 from agent.errors import LogError
 from agent.runlog import Merged, RunLog
 from agent.store import migrations
+from agent.store.browsing import LabelFilter, count_labels, latest_labelled
+from agent.store.related import labels_elsewhere
+from agent.store.reviews import verdicts
 from agent.store.schema import references, tables
-from eval.scoring.judge import TEMPLATES
-from prompts import template_hashes
+from probes.settings import ProbeSettings
 from tests.fault_runs import Interpret, commands, environment
 from tests.full_logs import fill, label, review
 from tests.logged import (
@@ -51,7 +54,7 @@ def there(tmp_path: Path) -> Path:
 
 
 def merge(target: Path, *others: Path) -> list[Merged]:
-    return RunLog.merge(target, others, rescored)
+    return RunLog.merge(target, others)
 
 
 def content(path: Path, without: set[str] = frozenset()) -> dict[str, list[Any]]:
@@ -299,47 +302,139 @@ class TestNumbers:
             assert not connection.execute("PRAGMA foreign_key_check").fetchall()
             assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
 
-    def test_a_run_that_read_texts_is_resumed_here_under_the_texts_number_here(self, taken: Path, there: Path) -> None:
+    def test_a_run_is_known_by_the_content_of_its_texts_whatever_their_number(self, taken: Path, there: Path) -> None:
+        texts = corpus_identity(seed=5)
+        who = identity(settings={"rounds": 3, "corpus": texts.hash, "maxima_corpus": texts.hash})
         with RunLog.open(there) as log:
-            assert log.begin_corpus(corpus_identity(seed=5)) == 1
-        fill(there, [3], who=identity(settings={"rounds": 3, "corpus_id": 1}), scored=False)
+            assert log.begin_corpus(texts) == 1
+        fill(there, [3], who=who, scored=False)
         [merged] = merge(taken, there)
         with RunLog.open(taken) as log:
-            corpus_id = next(corpus.corpus_id for corpus in log.corpora() if corpus.seed == 5)
-            assert corpus_id != 1
-            assert log.run(merged.runs[1]).settings["corpus_id"] == corpus_id
-            again = log.begin_run(identity(settings={"rounds": 3, "corpus_id": corpus_id}), [3])
+            assert log.find_corpus(texts.hash) not in (None, 1)
+            again = log.begin_run(who, [3])
             assert (again.run_id, again.done) == (merged.runs[1], {3})
         assert merge(taken, there)[0].added == {}
 
-    @pytest.mark.parametrize("asking", [False, True])
-    def test_a_scoring_goes_on_under_its_new_numbers(self, taken: Path, there: Path, asking: bool) -> None:
-        changes = {"templates": template_hashes(TEMPLATES if asking else [])}
+    def test_a_scoring_goes_on_under_its_new_numbers_and_is_no_other_runs(self, taken: Path, there: Path) -> None:
         fill(there, [3], scored=False)
         with RunLog.open(there) as log:
-            log.begin_scoring(scoring_identity(1, 1).model_copy(update=changes))
+            log.begin_scoring(scoring_identity(1, 1))
         [merged] = merge(taken, there)
         with RunLog.open(taken) as log:
             [scoring] = log.scorings(merged.runs[1])
-            here = scoring_identity(merged.runs[1], scoring.corpus_id).model_copy(update=changes)
-            assert log.begin_scoring(here) == scoring.scoring_id
+            here = scoring_identity(merged.runs[1], scoring.corpus_id)
+            assert log.find_scoring(here) == scoring.scoring_id
+            others = {"templates": {"judge": "of then"}, "run_id": 1, "judge": "b", "settings": {"texts": 2}}
+            for other in ({name: value} for name, value in others.items()):
+                assert log.find_scoring(here.model_copy(update=other)) != scoring.scoring_id
         before = counted(taken)
         merge(taken, there)
         assert counted(taken) == before
 
-    def test_a_scoring_by_other_prompts_is_kept_and_matches_nothing(self, taken: Path, there: Path) -> None:
-        old = {"templates": {"judge": "as it was then"}}
-        fill(there, [3], scored=False)
+
+class TestOrder:
+    """Three logs of three machines: merged in any order, twice and by way of others, they hold the same."""
+
+    @pytest.fixture
+    def machines(self, tmp_path: Path) -> list[Path]:
+        """Parts of one run that read texts, and a run of each machine's own; the corpora have other numbers in each."""
+        paths = [tmp_path / f"{name}.db" for name in "abc"]
+        texts = corpus_identity(seed=5)
+        for place, path in enumerate(paths):
+            with RunLog.open(path) as log:
+                for seed in range(place):
+                    log.begin_corpus(corpus_identity(seed=100 + 10 * place + seed))
+                log.begin_corpus(texts)
+            fill(path, [place], who=identity(explainer=f"own {place}"))
+            part = fill(path, [10 + place], who=identity(settings={"rounds": 3, "maxima_corpus": texts.hash}))
+            review(path, part, 10 + place, "accept", reviewer=f"{place}")
+        return paths
+
+    def test_in_any_order_twice_and_chained(self, machines: list[Path], tmp_path: Path) -> None:
+        unlike = OWN | TIMES | {"command", "features", "neighbour"}
+        found = []
+        for place, order in enumerate(permutations(machines)):
+            target = tmp_path / f"all{place}.db"
+            merge(target, *order)
+            merge(target, order[0])
+            chained, half = tmp_path / f"chained{place}.db", tmp_path / f"half{place}.db"
+            merge(half, order[2], order[1])
+            merge(chained, order[0], half)
+            merge(chained, target)
+            for path in (target, chained):
+                held = content(path, unlike)
+                found.append({table: rows for table, rows in held.items() if table != "invocations"})
+                with RunLog.open(path) as log:
+                    runs = {run.explainer: run.features for run in log.runs()}
+                    assert runs == {"own 0": "0", "own 1": "1", "own 2": "2", "offline": "10-12"}
+                    texts = corpus_identity(seed=5).hash
+                    joined = log.begin_run(identity(settings={"rounds": 3, "maxima_corpus": texts}), [10, 11, 12])
+                    assert (joined.resumed, joined.done) == (True, {10, 11, 12})
+        assert all(held == found[0] for held in found)
+
+
+class TestLatest:
+    """What is the latest is so by time: rows of an imported log have the higher numbers, however old they are."""
+
+    def test_an_older_run_corpus_review_and_comparison_do_not_become_the_latest(self, here: Path, there: Path) -> None:
+        fill(there, [3])
+        review(there, 1, 3, "reject", reviewer="bob")
         with RunLog.open(there) as log:
-            log.begin_scoring(scoring_identity(1, 1).model_copy(update=old))
-        [merged] = merge(taken, there)
-        with RunLog.open(taken) as log:
-            [scoring] = log.scorings(merged.runs[1])
-            now = scoring_identity(merged.runs[1], scoring.corpus_id)
-            assert log.begin_scoring(now) != scoring.scoring_id
-        before = counted(taken)
-        merge(taken, there)
-        assert counted(taken) == before
+            log.begin_corpus(corpus_identity(seed=7))
+            log.comparisons.recommend("f" * 64, _compared(log), ProbeSettings(), "the older one")
+            log.comparisons.add_classes(1, "f" * 64, [(3, "dead", None)])
+        execute(there, *(f"UPDATE {table} SET {time} = '2020-01-01T00:00:00.000Z'" for table, time in _TIMES))
+        fill(here, [3])
+        review(here, 1, 3, "accept")
+        with RunLog.open(here) as log:
+            log.comparisons.recommend("f" * 64, _compared(log), ProbeSettings(), "the newer one")
+            log.comparisons.add_classes(1, "f" * 64, [(3, "concept", None)])
+        execute(there, "UPDATE runs SET explainer = 'older', identity = 'older' WHERE explainer = 'offline'")
+        merge(here, there)
+        with RunLog.open(here) as log:
+            assert log.run(None).explainer == log.run(log.ask(latest_labelled)).explainer == "offline"
+            assert [(run.run_id, run.explainer) for run in log.runs()] == [(3, "older"), (1, "offline"), (2, "compare")]
+            assert log.corpora()[0].seed == 0
+            found = log.comparisons.recommendation("f" * 64)
+            assert found is not None
+            assert found.because == "the newer one"
+            assert log.comparisons.classes("f" * 64)[3].kind == "concept"
+            assert log.scorings(1)[0].created > "2021"
+            assert labels_elsewhere(log.ask(_itself), 99, "f" * 64, 3)[0].created > "2021"
+
+    def test_an_older_verdict_that_is_imported_last_is_not_the_latest(self, here: Path, there: Path) -> None:
+        run_id = fill(here, [3])
+        shutil.copy(here, there)
+        review(there, run_id, 3, "reject")
+        execute(there, "UPDATE reviews SET created = '2020-01-01T00:00:00.000Z'")
+        review(here, run_id, 3, "accept")
+        merge(here, there)
+        with RunLog.open(here) as log:
+            [row] = log.labels(run_id)
+            assert [said.verdict for said in log.reviews_of(row.label_id)] == ["reject", "accept"]
+            assert log.ask(verdicts, run_id) == {"ann": {row.label_id: "accept"}}
+            assert log.ask(count_labels, run_id, LabelFilter(reviewed="accept")) == 1
+            assert log.undo_review(row.label_id, "ann")
+            assert log.ask(verdicts, run_id) == {"ann": {row.label_id: "reject"}}
+        with closing(sqlite3.connect(here)) as connection:
+            assert connection.execute("SELECT verdict FROM labels_reviewed").fetchall() == [("reject",)]
+
+
+_TIMES = [
+    *((table, "created") for table in ("runs", "labels", "scorings", "scores", "corpora", "reviews", "comparisons")),
+    *((table, "created") for table in ("recommendations", "classes", "compared", "evidence", "calls")),
+    ("invocations", "started"),
+]
+
+
+def _itself(db: Database) -> Database:
+    return db
+
+
+def _compared(log: RunLog) -> int:
+    """A comparison of the log's own."""
+    run_id = log.begin_run(identity(explainer="compare"), [3]).run_id
+    return log.comparisons.begin(ComparisonIdentity(run_id=run_id, corpus_id=1, settings={}))
 
 
 class TestRefusals:

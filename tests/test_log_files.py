@@ -2,7 +2,7 @@
 
 import os
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
@@ -14,7 +14,7 @@ from sqlite_utils import Database
 
 from agent.errors import LogError
 from agent.runlog import RunLog
-from agent.store import database, filesystems
+from agent.store import database, filesystems, limits
 from agent.store.migrations import MIGRATIONS
 from tests.logged import identity, outcome, scoring_identity, token_list
 
@@ -278,3 +278,67 @@ def test_the_innermost_mount_decides(path: str, found: str | None, monkeypatch: 
     partitions = [SimpleNamespace(mountpoint=point, fstype=kind) for point, kind in table]
     monkeypatch.setattr("psutil.disk_partitions", lambda **_: partitions)
     assert filesystems.network_filesystem(Path(path)) == found
+
+
+def test_a_log_cut_off_before_it_had_a_table_is_begun_anew(tmp_path: Path) -> None:
+    path = tmp_path / "cut.db"
+    execute(path, "PRAGMA journal_mode=WAL", "PRAGMA user_version=0")
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE gone (x)")
+        connection.execute("DROP TABLE gone")
+    assert path.stat().st_size > 0
+    assert a_log(path) == 1
+
+
+@pytest.mark.parametrize(
+    ("statements", "odd"),
+    [
+        (("ALTER TABLE labels RENAME TO l0", "CREATE VIEW labels AS SELECT * FROM l0"), "the table labels"),
+        (("DROP VIEW standing_reviews", "CREATE TABLE standing_reviews (id, undoes)"), "the view standing_reviews"),
+        (("CREATE TRIGGER evil AFTER INSERT ON labels BEGIN DELETE FROM runs; END",), "the trigger evil"),
+        (("ALTER TABLE runs ADD COLUMN slow TEXT AS (zeroblob(999999999)) VIRTUAL",), "the table runs"),
+        (("DROP TABLE classes", "CREATE VIRTUAL TABLE classes USING fts5(kind)"), "the table classes"),
+        (("DROP TRIGGER labels_ai",), "the trigger labels_ai"),
+        (("DELETE FROM _sqlite_migrations WHERE name = '0003_scoring'",), "its list of migrations"),
+    ],
+)
+@pytest.mark.parametrize("read_only", [False, True], ids=["to write", "to read"])
+def test_tables_that_are_not_as_they_were_made_are_refused(
+    tmp_path: Path, statements: Sequence[str], odd: str, read_only: bool
+) -> None:
+    path = tmp_path / "other.db"
+    a_log(path)
+    execute(path, "PRAGMA legacy_alter_table=ON", *statements)
+    for use in (lambda: RunLog.open(path, read_only), lambda: RunLog.merge(tmp_path / "target.db", [path])):
+        with pytest.raises(LogError, match=f"cannot be used: {odd} is not as sae-interpret makes it"):
+            use()
+    assert not (tmp_path / "target.db").exists()
+
+
+def test_views_and_tables_of_the_users_own_are_let_be(tmp_path: Path) -> None:
+    path = tmp_path / "own.db"
+    a_log(path)
+    endless = "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c) SELECT x FROM c"
+    execute(path, f"CREATE VIEW mine AS {endless}", "CREATE TABLE notes (note)", "CREATE INDEX i ON labels (created)")
+    with RunLog.open(path) as log:
+        assert len(log.labels(1)) == 1
+    assert RunLog.merge(tmp_path / "target.db", [path])[0].added["labels"] == 1
+
+
+def test_a_statement_that_goes_on_for_too_long_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "slow.db"
+    a_log(path)
+    monkeypatch.setattr(limits, "LONGEST_S", 0.1)
+    endless = "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c) SELECT count(*) FROM c"
+    with RunLog.open(path, read_only=True) as log:
+        with pytest.raises(LogError, match="a question to it took more than"):
+            log.ask(lambda db: db.execute(endless).fetchall())
+        assert len(log.labels(1)) == 1, "each statement has its own time"
+
+
+def test_a_number_that_no_log_holds_is_a_sentence(tmp_path: Path) -> None:
+    a_log(tmp_path / "log.db")
+    with RunLog.open(tmp_path / "log.db", read_only=True) as log:
+        for ask in (lambda: log.run(10**19), lambda: log.evidence_rounds(1, 10**19)):
+            with pytest.raises(LogError, match=r"nothing under a number of 2\*\*63 or more"):
+                ask()

@@ -47,6 +47,7 @@ def context(**changes: Any) -> dict[str, Any]:
         "evidence": pieces,
         "table": table(pieces),
         "looks_at_texts": False,
+        "graph": None,
         "texts": None,
         "in_context": 0.3,
         "history": [],
@@ -67,6 +68,7 @@ def late_context() -> dict[str, Any]:
         "reason": "the tree is flat",
         "notes": ["scale 50 was brought to 10"],
         "refusal": "",
+        "tested": 0,
         "label": "",
         "check": None,
     }
@@ -77,6 +79,7 @@ def late_context() -> dict[str, Any]:
         "reason": "",
         "notes": [],
         "refusal": refusal,
+        "tested": 0,
         "label": "",
         "check": None,
     }
@@ -95,6 +98,7 @@ def texts_context() -> dict[str, Any]:
         "reason": "",
         "notes": [],
         "refusal": "",
+        "tested": 0,
         "label": "a pet",
         "check": Check(value=0.6, n=20, missed=("a wolf howls",), mistaken=("the cat purrs",)).model_dump(mode="json"),
     }

@@ -110,6 +110,8 @@ def test_files_that_decide_are_all_of_them_and_no_other(tmp_path: Path) -> None:
         "saelens": ["cfg.json", "sae_weights.safetensors"],
         "gemma_scope": ["params.npz"],
         "gemma_scope_2": ["params.safetensors"],
+        "gemma_scope_2_clt": ["params_layer_1.safetensors"],
+        "circuit_tracer": ["config.yaml", "layer_1.safetensors"],
         "llama_scope": ["checkpoints/final.safetensors", "hyperparams.json"],
         "qwen_scope": ["layer1.sae.pt"],
         "sparsify": ["cfg.json", "sae.safetensors"],

@@ -91,10 +91,38 @@ def _broken(*_: object) -> None:
 
 
 @pytest.mark.parametrize(
-    "host", ["evil.example", "evil.example:8123", "127.0.0.1.evil.example", "", "0x7f.1", "10.0.0.7"]
+    "host",
+    [
+        *("evil.example", "evil.example:8123", "127.0.0.1.evil.example", "", "0x7f.1", "10.0.0.7"),
+        *("[::1]evil", "[::1]:80evil", "[::1].evil", "[::1]@evil.example", "[::1", "::1", "[localhost]", "[::1%25lo]"),
+        *(
+            "localhost@evil.example",
+            "evil.example@localhost",
+            "a:b@localhost",
+            "localhost/x",
+            "localhost?x",
+            "localhost#x",
+        ),
+        *("localhost\\evil", "localhost:", "localhost:x", "localhost:99999", "localhost:80:80", "localhost:-1"),
+        *(
+            "localhost.",
+            ".localhost",
+            "localhost,evil",
+            "localhost evil",
+            "127.0.0.1\t",
+            "local\xadhost",
+            "127.1",
+            "127.0.0.1:8\xb2",
+        ),
+    ],
 )
 def test_a_foreign_host_is_refused(log: RunLog, host: str) -> None:
-    assert client(log).get("/", headers={"Host": host}).status_code == 403
+    assert client(log).get("/", headers={"Host": host.encode("latin-1")}).status_code == 403
+
+
+def test_a_second_host_or_origin_is_refused(log: RunLog) -> None:
+    quiet = client(log)
+    assert quiet.get("/", headers=[("Host", "localhost"), ("Host", "localhost")]).status_code == 403
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.1:9", "localhost:8123", "[::1]:8123", "LOCALHOST"])
@@ -109,6 +137,8 @@ def test_a_host_that_was_named_is_known_and_on_every_address_figures_are() -> No
     assert not known_host("evil.example", "0.0.0.0")
     assert not known_host("", "0.0.0.0")
     assert not known_host("[::1", "0.0.0.0")
+    assert not known_host("[::1]evil", "::")
+    assert known_host("[fe80::1]:80", "::")
 
 
 @pytest.mark.parametrize(

@@ -10,12 +10,13 @@ import pytest
 from agent.comparisons import ComparisonIdentity
 from agent.runlog import LabelRow, Review, RunLog
 from agent.store.browsing import BrowsedLabel, LabelFilter, ScoreKey, around, count_labels, label_page, place_of
+from agent.store.calibrations import Calibration, probabilities
 from probes.errors import SettingsError
 from tests import logged
 from tests.serving import OURS, Parsed, client, scored_log
 
 DETECTION = ScoreKey(scoring_id=1, scorer="detection")
-ORDERS = list(product(("feature", "confidence", "score"), (False, True)))
+ORDERS = list(product(("feature", "confidence", "probability", "score"), (False, True)))
 FILTERS: list[dict[str, Any]] = [
     {},
     {"search": "dog"},
@@ -23,6 +24,8 @@ FILTERS: list[dict[str, Any]] = [
     {"search": "=>"},
     {"status": "labelled", "min_confidence": 0.5},
     {"max_confidence": 0.5},
+    {"min_probability": 0.4},
+    {"search": "dog", "min_probability": 0.2, "reviewed": "no"},
     {"score": DETECTION, "min_score": 0.3, "max_score": 0.8},
     {"score": DETECTION, "min_score": 0.3, "status": "abstained"},
     *({"reviewed": reviewed} for reviewed in ("no", "yes", "accept", "edit", "reject", "flag", "note")),
@@ -45,6 +48,10 @@ def log(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunLog]:
     with RunLog.open(path) as writing:
         run = writing.begin_run(logged.identity(), range(3), new=True)
         writing.add_label(run.run_id, logged.outcome(1, label="dog of another run")).result()
+        calibration = writing.add_calibration(Calibration("offline", "", [], {}, 30, 15, {}))
+        given = {row.label_id: row.label_id * 7 % 11 / 11 for row in writing.labels(1) if row.label_id % 4}
+        [other] = writing.labels(run.run_id)
+        writing.give_probabilities(calibration, {**given, other.label_id: 1.0})
     with RunLog.open(path, read_only=True) as found:
         yield found
 
@@ -71,9 +78,13 @@ def _plain(log: RunLog, wanted: LabelFilter) -> list[int]:
         rows = [row for row in rows if (value := scores.get(row.label_id)) is not None and low <= value <= high]
     if wanted.order == "score":
         rows = [row for row in rows if row.label_id in scores]
+    probable = log.ask(probabilities, 1)
+    if wanted.order == "probability":
+        rows = [row for row in rows if row.label_id in probable]
     keys = {
         "feature": lambda row: (row.feature,),
         "confidence": lambda row: (-1 if row.confidence is None else row.confidence, row.feature),
+        "probability": lambda row: (probable[row.label_id], row.label_id),
         "score": lambda row: (-1 if scores[row.label_id] is None else scores[row.label_id], row.label_id),
     }
     return [row.feature for row in sorted(rows, key=keys[wanted.order], reverse=wanted.descending)]
@@ -89,10 +100,11 @@ def _meets(log: RunLog, row: LabelRow, wanted: LabelFilter) -> bool:
         "flag": "flag" in standing,
         "note": "note" in standing,
     }.get(wanted.reviewed, verdicts[-1:] == [wanted.reviewed])
-    confidence = row.confidence
+    confidence, probability = row.confidence, log.ask(probabilities, 1).get(row.label_id, -1)
     least, most = wanted.min_confidence, wanted.max_confidence
     return (
         reviewed
+        and (wanted.min_probability is None or probability >= wanted.min_probability)
         and (least is None or (confidence is not None and confidence >= least))
         and (most is None or (confidence is not None and confidence <= most))
     )

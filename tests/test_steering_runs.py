@@ -11,10 +11,9 @@ import pytest
 import agent.run
 from agent.cli import main
 from agent.config import RunConfig, resolve
-from agent.errors import LogError
 from agent.evidence.digest import digest
 from agent.evidence.wording import prompt_words, tree_words
-from agent.maxima import Maxima, latest_maxima, maximum_in
+from agent.maxima import Maxima, maximum_in
 from agent.planning import Plan, Planner
 from agent.replay import replay
 from agent.run import identity_of, run_features
@@ -105,17 +104,11 @@ def test_a_log_tells_the_maximum_of_the_latest_corpus_that_has_it(tmp_path: Path
     path = tmp_path / "log.db"
     fingerprint = "f" * 64
     assert maximum_in(path, fingerprint, 5) is None
-    with pytest.raises(LogError, match="interpret examples"):
-        latest_maxima(None, path, fingerprint, [5])
     with RunLog.open(path) as log:
-        with pytest.raises(LogError, match="--maximum"):
-            latest_maxima(log, path, fingerprint, [5])
         corpora = [log.begin_corpus(corpus_identity(seed=seed)) for seed in (0, 1)]
         for corpus, feature in zip(corpora, (5, 6), strict=True):
             log.add_collected(corpus, collected(feature), {"d0": "shown", "d1": "shown"}).result()
         log.begin_corpus(corpus_identity(seed=2))  # empty
-        for corpus, features in zip(corpora, ([5], [5, 6]), strict=True):
-            assert latest_maxima(log, path, fingerprint, features) == Maxima(log, corpus)
         assert [Maxima(log, corpora[1]).of(feature) for feature in (5, 6)] == [None, 2.5]
     assert maximum_in(path, fingerprint, 5) == 2.5
     assert maximum_in(path, "0" * 64, 5) is None

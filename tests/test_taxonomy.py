@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -236,9 +237,9 @@ class TestRecommended:
         log.comparisons.recommend(card().fingerprint, id, self.SETTINGS, "because")
         return log
 
-    def taken(self, log: RunLog, begun: bool = False, **given: Any) -> TakenUp:
+    def taken(self, log: RunLog, **given: Any) -> TakenUp:
         with log:
-            return taken_up(resolve(given), log, card(), lambda: begun)
+            return taken_up(resolve(given), log, card())
 
     def test_what_is_not_given_is_taken_from_the_latest_recommendation(self, log: RunLog) -> None:
         config = self.taken(log, recommended=True).config
@@ -251,32 +252,32 @@ class TestRecommended:
         assert (config.probe.vector.scale, config.probe.vector.pca) == (1.5, (0.1,))
         assert config.weights_plan == ("blend:0.5",)
 
-    def test_a_new_run_takes_it_up_but_for_the_weights_and_says_so(self, log: RunLog) -> None:
-        found = self.taken(log)
-        assert (found.config.probe.vector.scale, found.config.probe.vector.pca) == (2.0, (0.1,))
-        assert found.config.weights_plan == ("vocabulary",)
+    @pytest.mark.parametrize("given", [{}, {"recommended": False}])
+    def test_unless_it_is_asked_for_it_changes_nothing_and_is_told(self, log: RunLog, given: dict[str, Any]) -> None:
+        found = self.taken(log, **given)
+        assert found.config == resolve(given)
         ((name, words),) = found.advice
         assert name == "advice"
         assert words.startswith("decoder, scale 2, pca 0.1, by taxonomy of 20")
-        assert words.endswith("with this run's own weights; --no-recommended leaves it)")
-
-    @pytest.mark.parametrize(
-        ("begun", "given", "why"),
-        [
-            (True, {}, "this run was begun without it; --recommended takes it in another"),
-            (False, {"recommended": False}, "as --no-recommended says"),
-        ],
-    )
-    def test_a_run_that_was_begun_and_a_user_who_says_no_are_left_alone(
-        self, log: RunLog, begun: bool, given: dict[str, Any], why: str
-    ) -> None:
-        found = self.taken(log, begun, **given)
-        assert found.config == resolve(given)
-        assert why in found.advice[0][1]
+        assert words.endswith("(not used; --recommended takes it)")
 
     def test_another_subject_has_none(self, log: RunLog) -> None:
         with log:
             other = card(fingerprint="e" * 64)
-            assert taken_up(resolve({}), log, other, lambda: False) == TakenUp(resolve({}), [])
+            assert taken_up(resolve({}), log, other) == TakenUp(resolve({}), [])
             with pytest.raises(LogError, match="holds no recommendation for tiny"):
-                taken_up(resolve({"recommended": True}), log, other, lambda: False)
+                taken_up(resolve({"recommended": True}), log, other)
+
+    def test_the_same_said_again_is_one_recommendation(self, tmp_path: Path) -> None:
+        with RunLog.open(tmp_path / "log.db") as log:
+            run_id = log.begin_run(identity(explainer="compare"), [1]).run_id
+            corpus_id = log.begin_corpus(corpus_identity())
+            id = log.comparisons.begin(ComparisonIdentity(run_id=run_id, corpus_id=corpus_id, settings={}))
+            for because in ("first", "first", "second", "first"):
+                log.comparisons.recommend(card().fingerprint, id, A, because)
+            said = "SELECT because FROM recommendations ORDER BY id"
+            assert [because for (because,) in log.ask(lambda db: db.execute(said).fetchall())] == [
+                "first",
+                "second",
+                "first",
+            ]

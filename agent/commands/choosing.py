@@ -2,13 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
 
 from agent.comparisons import ClassRow
 from agent.errors import LogError
 from agent.runlog import RunLog, RunSummary
 from agent.schema import Status
 from agent.store.browsing import BrowsedLabel, LabelFilter, Order, Reviewed, ScoreKey, label_page
+from agent.store.calibrations import probabilities
 from agent.store.overview import score_kinds
 
 _ALL = -1
@@ -25,17 +25,23 @@ class Wanted:
     class_name: str | None = None
     min_confidence: float | None = None
     max_confidence: float | None = None
+    min_probability: float | None = None
     score: str | None = None
     """The scorer that the next two and the order are about."""
     min_score: float | None = None
     max_score: float | None = None
-    sort: Literal["feature", "confidence", "score"] = "feature"
+    sort: Order = "feature"
     descending: bool = False
 
     @property
     def is_everything(self) -> bool:
         """Whether no label is left out."""
         return self == Wanted(score=self.score, sort=self.sort, descending=self.descending)
+
+    @property
+    def asks_for_probability(self) -> bool:
+        """Whether the probability that labels are right decides which labels, or their order."""
+        return self.sort == "probability" or self.min_probability is not None
 
     @property
     def asks_for_score(self) -> bool:
@@ -60,7 +66,6 @@ class Chosen:
 def choose(log: RunLog, run: RunSummary, wanted: Wanted) -> Chosen:
     """The labels in their order. Raises SettingsError for bad limits, LogError for a score that there is not."""
     key = _score(log, run, wanted)
-    order: Order = wanted.sort
     found = LabelFilter.parse(
         {
             "search": wanted.search or "",
@@ -69,10 +74,11 @@ def choose(log: RunLog, run: RunSummary, wanted: Wanted) -> Chosen:
             "class_name": wanted.class_name,
             "min_confidence": wanted.min_confidence,
             "max_confidence": wanted.max_confidence,
+            "min_probability": wanted.min_probability,
             "score": key,
             "min_score": wanted.min_score,
             "max_score": wanted.max_score,
-            "order": order,
+            "order": wanted.sort,
             "descending": wanted.descending,
         }
     )
@@ -80,6 +86,11 @@ def choose(log: RunLog, run: RunSummary, wanted: Wanted) -> Chosen:
     if wanted.class_name is not None and not classes:
         name = run.subject["name"]
         raise LogError(f"{log.path} has no classes of {name}'s features for --class; interpret taxonomy makes them.")
+    if wanted.asks_for_probability and not log.ask(probabilities, run.run_id):
+        raise LogError(
+            f"No label of run {run.run_id} has a probability of being right; interpret calibrate gives them to labels "
+            f"of {run.explainer}."
+        )
     return Chosen(log.ask(label_page, run.run_id, found, 0, _ALL), None if key is None else key.scorer, classes)
 
 

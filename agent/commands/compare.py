@@ -29,7 +29,7 @@ from eval.compare.work import Comparing, Trial
 from eval.embedders import SentenceEmbedder, SubjectEmbedder, recorded
 from probes.errors import SettingsError
 from probes.features import parse_features
-from probes.presets import SubjectCard
+from probes.presets import SubjectCard, SubjectSource
 from probes.settings import ProbeSettings
 from probes.subject import Subject, load_subject
 
@@ -51,7 +51,21 @@ class Asked:
     """Whether it is only said what would be done."""
 
 
-def compare_settings(configs: Sequence[RunConfig], asked: Asked, output: Output) -> int:
+class Loaded:
+    """Loads subjects and keeps the last one until another is asked for: they are large, and take long to load."""
+
+    def __init__(self) -> None:
+        self._kept: tuple[SubjectSource, Subject] | None = None
+
+    def __call__(self, source: SubjectSource) -> Subject:
+        """The subject. Raises SubjectError."""
+        if self._kept is None or self._kept[0] != source:
+            self._kept = None  # before the next one takes its place in memory
+            self._kept = source, load_subject(source)
+        return self._kept[1]
+
+
+def compare_settings(configs: Sequence[RunConfig], asked: Asked, output: Output, load: Loaded) -> int:
     """Compares on every subject, prints, and returns the exit status, 0. Raises InterpretError."""
     asked.grid.check_size()
     if output.plot is not None:
@@ -59,20 +73,19 @@ def compare_settings(configs: Sequence[RunConfig], asked: Asked, output: Output)
 
         check_picture(output.plot)
     screen = console() if not output.as_json else Console(stderr=True, highlight=False, markup=False, emoji=False)
-    found = [_compared(screen, config, asked) for config in configs]
+    found = [_compared(screen, config, asked, load(config.subject)) for config in configs]
     if not asked.dry:
         show(screen, [item for item in found if item is not None], output, configs[0].seed)
     return 0
 
 
-def _compared(screen: Console, config: RunConfig, asked: Asked) -> Compared | None:
+def _compared(screen: Console, config: RunConfig, asked: Asked, subject: Subject) -> Compared | None:
     """What came of one subject; None where it was only to be said what would be done."""
-    subject = load_subject(config.subject)
     features = parse_features(asked.spec, subject.card.n_features, config.seed)
     settings = all_named(screen, subject, asked.grid.settings(config.probe, subject.card.default_scale))
     if not config.log.exists():
         raise no_examples(config.log, features)
-    with RunLog.open(config.log) as log:
+    with RunLog.open(config.log, read_only=asked.dry) as log:
         corpus = corpus_of(log, subject.card, features)
         maxima = _maxima(config, maxima_of(log, corpus), features)
         features = features if maxima is None else [*maxima]

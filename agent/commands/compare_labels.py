@@ -16,11 +16,11 @@ from agent.commands.compare_runs import found_between, show_found
 from agent.commands.estimate import check_budget, estimate
 from agent.commands.exit_status import exit_status
 from agent.commands.run import RunScreen
+from agent.commands.run_texts import RunTexts, run_texts
 from agent.commands.score import score_labels
 from agent.config import RunConfig
 from agent.llm import make_explainer
 from agent.llm.base import Explainer
-from agent.loop import system_prompt
 from agent.run import explainer_name, identity_of, planner_of, run_features
 from agent.runlog import RunIdentity, RunLog
 from agent.terminal.display import console, facts
@@ -28,7 +28,7 @@ from eval.compare.grid import Grid, names_of
 from probes.errors import SettingsError
 from probes.features import parse_features
 from probes.settings import ProbeSettings
-from probes.subject import Subject, load_subject
+from probes.subject import Subject
 
 
 @dataclass(frozen=True)
@@ -47,25 +47,25 @@ class Work:
             "probe": setting,
             "weights_plan": (setting.vector.weights,),
             "recommended": False,
+            "evidence": self.config.evidence or "weights",  # texts that all settings share would hide what is compared
             "budget_usd": None if usd is None else usd / n,
             "budget_tokens": None if tokens is None else tokens // n,
         }
         return self.config.model_copy(update=update)
 
 
-def compare_labels(config: RunConfig, spec: str, grid: Grid, dry: bool) -> int:
+def compare_labels(config: RunConfig, subject: Subject, spec: str, grid: Grid, dry: bool) -> int:
     """Labels, scores and compares; the exit status, 1 where a budget ended it. Raises InterpretError.
 
     `dry` stops after it was said what is to be asked.
     """
     screen = console()
-    subject = load_subject(config.subject)
     features = parse_features(spec, subject.card.n_features, config.seed)
     names = names_of(all_named(screen, subject, grid.settings(config.probe, subject.card.default_scale)))
     if len(names) < 2:
         raise SettingsError("One setting alone has no labels to compare with; name another with --weights or --scale.")
     work = Work(config, subject, features, names)
-    with RunLog.open(config.log) as log:
+    with RunLog.open(config.log, read_only=dry) as log:
         screen.print()
         screen.print(facts(_opening(log, work)))
         if dry:
@@ -74,7 +74,7 @@ def compare_labels(config: RunConfig, spec: str, grid: Grid, dry: bool) -> int:
     status = max(status for _, status in made.values())
     for setting, (run_id, _) in made.items():
         screen.print(Text(f"\nLabels of {names[setting]}", style="bold"))
-        status |= score_labels(_for_scoring(work, setting, run_id), run_id, spec)
+        status |= score_labels(_for_scoring(work, setting, run_id), run_id, spec, subject=subject)
     _compare(screen, work, {setting: run_id for setting, (run_id, _) in made.items()})
     return status
 
@@ -82,14 +82,16 @@ def compare_labels(config: RunConfig, spec: str, grid: Grid, dry: bool) -> int:
 def _opening(log: RunLog, work: Work) -> Iterator[tuple[str, str]]:
     explainer = _explainer(work.config)
     check_budget(work.config, explainer)
-    todo = sum(len({*work.features} - log.done(_identity(work, setting, explainer))) for setting in work.names)
+    texts = {setting: _texts(log, work, setting, explainer) for setting in work.names}
+    todo = sum(len({*work.features} - log.done(_identity(work, s, explainer, texts[s]))) for s in work.names)
     yield "explainer", explainer_name(explainer)
     yield "labels", f"{len(work.names):,} runs, one for each setting, of {len(work.features):,} features"
     if not explainer.forms:
         yield "expected", f"{todo:,} labels to make, by rules, at no cost"
         return
-    planner = planner_of(work.config, work.subject, explainer)
-    expected = estimate(explainer, system_prompt(planner), todo, work.config.rounds)
+    first = next(iter(texts.values()))
+    planner = planner_of(work.config, work.subject, explainer, first.maxima)
+    expected = estimate(work.config, explainer, planner, todo, first.material is not None)
     yield "expected", f"{todo:,} labels to make: {expected}; what scorers ask comes on top"
     if work.config.budget_usd is not None or work.config.budget_tokens is not None:
         yield "budget", f"a share of 1/{len(work.names)} for labels and scores of each setting"
@@ -103,8 +105,12 @@ def _explainer(config: RunConfig) -> Explainer:
     return explainer
 
 
-def _identity(work: Work, setting: ProbeSettings, explainer: Explainer) -> RunIdentity:
-    return identity_of(work.config_of(setting), work.subject, explainer)
+def _texts(log: RunLog, work: Work, setting: ProbeSettings, explainer: Explainer) -> RunTexts:
+    return run_texts(work.config_of(setting), explainer, work.subject, log, work.features, new=False)
+
+
+def _identity(work: Work, setting: ProbeSettings, explainer: Explainer, texts: RunTexts) -> RunIdentity:
+    return identity_of(work.config_of(setting), work.subject, explainer, texts.material, texts.maxima)
 
 
 def _labelled(screen: Console, log: RunLog, work: Work, setting: ProbeSettings) -> tuple[int, int]:
@@ -112,7 +118,18 @@ def _labelled(screen: Console, log: RunLog, work: Work, setting: ProbeSettings) 
     screen.print(Text(f"\n{work.names[setting]}", style="bold"))
     with RunScreen(screen, work.features) as watch:
         config, explainer = work.config_of(setting), _explainer(work.config)
-        run = run_features(config, work.subject, explainer, log, work.features, new=False, watch=watch)
+        texts = _texts(log, work, setting, explainer)
+        run = run_features(
+            config,
+            work.subject,
+            explainer,
+            log,
+            work.features,
+            new=False,
+            watch=watch,
+            material=texts.material,
+            maxima=texts.maxima,
+        )
         report = asyncio.run(run)
     return report.run_id, exit_status(screen, report.stopped)
 

@@ -11,6 +11,7 @@ import click
 from rich.text import Text
 
 from agent.commands.compare_output import Output
+from agent.commands.read_log import read_log
 from agent.config import RunConfig
 from agent.errors import LogError
 from agent.runlog import RunLog, RunSummary, ScoreRow, ScoringRow
@@ -46,7 +47,7 @@ def compare_runs(config: RunConfig, wanted: str, output: Output) -> int:
         from eval.plots import check_picture
 
         check_picture(output.plot)
-    with RunLog.open(config.log, read_only=True) as log:
+    with read_log(config.log) as log:
         first, second = log.run(first_id), log.run(second_id)
         _check_subjects(first, second)
         found = found_between(log, first, second, config.score.scorers, config.seed)

@@ -9,6 +9,9 @@ from agent.config import RunConfig
 from agent.errors import ExplainerError
 from agent.evidence.digest import CHARS_PER_TOKEN, EVIDENCE_TOKENS
 from agent.llm.base import Explainer, Usage
+from agent.loop import system_prompt
+from agent.planning import Planner
+from eval.scoring.shown_texts import TRYOUT_QUESTIONS
 
 FRAME_TOKENS = 200
 """What a prompt holds besides its evidence, about: headings, the history of earlier rounds."""
@@ -32,15 +35,19 @@ class Estimate:
         return f"{_range('{:,}', self.calls)} calls, about {_range('{:,}', self.tokens)} tokens, {dollars}"
 
 
-def estimate(explainer: Explainer, system: str, n_features: int, rounds: int, questions_per_round: int = 1) -> Estimate:
-    """What `n_features` features will need that are each asked about in 1 to `rounds` rounds.
+def estimate(
+    config: RunConfig, explainer: Explainer, planner: Planner, n_features: int, looks_at_texts: bool
+) -> Estimate:
+    """What `n_features` features will need that are each asked about in 1 to as many rounds as the config has.
 
-    A round takes so many questions; those beside its own are taken to be as long.
+    With feedback a round takes further questions; these are taken to be as long as its own.
     """
+    system = system_prompt(planner, looks_at_texts)
+    questions = 1 + TRYOUT_QUESTIONS * config.feedback
     usage = Usage(len(system) // CHARS_PER_TOKEN + EVIDENCE_TOKENS + FRAME_TOKENS, ANSWER_TOKENS)
     tokens = (usage.input_tokens or 0) + (usage.output_tokens or 0)
     price = explainer.cost_usd(usage)
-    fewest, most = n_features * questions_per_round, n_features * rounds * questions_per_round
+    fewest, most = n_features * questions, n_features * config.rounds * questions
     return Estimate(
         calls=(fewest, most),
         tokens=(fewest * tokens, most * tokens),

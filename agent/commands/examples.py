@@ -72,14 +72,13 @@ def _from_corpus(screen: Console, config: RunConfig, log: RunLog, subject: Subje
     wanted = config.examples
     how = {**wanted.model_dump(mode="json"), "content": content(wanted.corpus), **_similarity(config)}
     identity = _identity(config, subject, wanted.corpus, how)
-    there = _in_log(log, identity)
-    todo = [feature for feature in features if feature not in there]
+    todo = _todo(log, identity, features)
     screen.print(facts([("corpus", f"{wanted.corpus}, up to {wanted.tokens:,} tokens"), ("log", str(config.log))]))
     if not todo:
         screen.print(Text(f"Nothing left to do: examples of all {len(features):,} features are in the log."))
         return
     faults = Faults()
-    collection, found, cut_off = _pass(screen, config, subject, todo, faults)
+    collection, found, cut_off = _pass(screen, config, subject, features, faults)
     if cut_off:  # a corpus of its own: the same command is to read all that it asks for
         identity = _identity(config, subject, wanted.corpus, {**how, "stopped_after": collection.n_tokens})
     check = collection.check
@@ -89,8 +88,10 @@ def _from_corpus(screen: Console, config: RunConfig, log: RunLog, subject: Subje
         log.note_pass(corpus_id, collection.n_tokens, check.l0, check.explained_variance)
         return corpus_id
 
-    _store(screen, log, begin, found, len(todo))
-    screen.print(facts([*pass_lines(collection), *fault_lines(faults.sentences, faults.n)]))
+    stored = features if cut_off else todo
+    _store(screen, log, begin, found, stored)
+    told = replace(collection, features={feature: collection.features[feature] for feature in stored})
+    screen.print(facts([*pass_lines(told), *fault_lines(faults.sentences, faults.n)]))
     if cut_off:
         raise Interrupted(
             f"Stopped after {collection.n_tokens:,} of {wanted.tokens:,} tokens. What they gave is in the log, as a "
@@ -100,16 +101,20 @@ def _from_corpus(screen: Console, config: RunConfig, log: RunLog, subject: Subje
 
 
 def _pass(
-    screen: Console, config: RunConfig, subject: Subject, todo: Sequence[int], faults: Faults
+    screen: Console, config: RunConfig, subject: Subject, features: Sequence[int], faults: Faults
 ) -> tuple[Collection, Iterator[Harvested], bool]:
-    """What a pass over the corpus finds, and whether Ctrl-C cut it off."""
+    """What a pass over the corpus finds, and whether Ctrl-C cut it off.
+
+    It reads for all features that were asked for, those that the log has from an earlier command too: texts on which a
+    feature is silent are chosen beside the others, and are to be the same whether the command was cut off or not.
+    """
     wanted = config.examples
     settings = CollectSettings(n_tokens=wanted.tokens, context=wanted.context, seed=config.seed)
     embed = _embed(config)
     texts = documents(wanted.corpus, faults, wanted.text_key, config.seed)
     with stoppable(lambda: screen.print(Text(_STOPPING))) as stops, bars(screen) as progress:
         watch = Watch(screen, progress, wanted.tokens, stops)
-        collection, found = harvest(subject, texts, todo, settings, watch, embed)
+        collection, found = harvest(subject, texts, features, settings, watch, embed)
         if stops() and not collection.n_tokens:
             raise Interrupted(_NOTHING_KEPT)
         return collection, found, stops()
@@ -126,8 +131,7 @@ def _from_neuronpedia(
         )
     _check_source(subject, name)
     identity = _identity(config, subject, name, {"path": name} | _unit("length"))
-    there = _in_log(log, identity)
-    todo = [feature for feature in features if feature not in there]
+    todo = _todo(log, identity, features)
     if not todo:
         screen.print(Text(f"Nothing left to do: examples of all {len(features):,} features are in the log."))
         return
@@ -168,11 +172,11 @@ def _fetch(screen: Console, folder: Path, model: str, source: str, features: Seq
     return False
 
 
-def _in_log(log: RunLog, identity: CorpusIdentity) -> frozenset[int]:
-    """The features that the log has from there already."""
-    mine = (identity.source, identity.settings, identity.seed)
-    there = [c for c in log.corpora(identity.subject.fingerprint) if (c.source, c.settings, c.seed) == mine]
-    return log.collected_features(there[0].corpus_id) if there else frozenset()
+def _todo(log: RunLog, identity: CorpusIdentity, features: Sequence[int]) -> list[int]:
+    """The features that the log does not have from there already."""
+    corpus_id = log.find_corpus(identity.hash)
+    there = frozenset() if corpus_id is None else log.collected_features(corpus_id)
+    return [feature for feature in features if feature not in there]
 
 
 def _from_files(
@@ -215,11 +219,21 @@ def _keep(
     reading: Reading,
     how: dict[str, object],
 ) -> None:
-    """Stores what was read, and tells of it."""
+    """Stores what was read, all of it or nothing, and tells of it.
+
+    Texts on which a feature is silent are chosen among those of the others: stored one by one, a command that is cut
+    off and run again could choose among fewer.
+    """
     identity = _identity(config, subject, reading.source, how | _unit(reading.unit))
     own, unit = in_own_unit(subject, reading.features, reading.unit)
     found = imported(subject, own, config.seed, _embed(config))
-    _store(screen, log, lambda: log.begin_corpus(identity), found, len(reading.features))
+    with bars(screen) as progress:
+        advance = Advance(progress, "read", len(reading.features))
+        kept = []
+        for item in found:
+            kept.append((item.found, item.splitting))
+            advance(1)
+    log.add_corpus(identity, kept).result()
     said = [*reading_lines(reading, len(features)), *unit_lines(unit)]
     screen.print(facts([*said, *fault_lines(reading.faults, len(reading.faults))]))
     screen.print(Text(_next_step(config)))
@@ -253,23 +267,27 @@ def _identity(config: RunConfig, subject: Subject, source: str, settings: dict[s
     return CorpusIdentity(subject=subject.card, source=source, settings=settings, seed=config.seed)
 
 
-def _store(screen: Console, log: RunLog, begin: Callable[[], int], found: Iterable[Harvested], n_features: int) -> None:
-    """Writes feature after feature; memory holds one of them at a time.
+def _store(
+    screen: Console, log: RunLog, begin: Callable[[], int], found: Iterable[Harvested], todo: Sequence[int]
+) -> None:
+    """Writes feature after feature, those `todo` alone; memory holds one of them at a time.
 
     The corpus is begun with the first: an empty one would pass for the latest that a run can use.
     """
-    corpus_id, n = None, 0
+    corpus_id, n, wanted = None, 0, frozenset(todo)
     try:
         with bars(screen) as progress:
-            advance = Advance(progress, "stored", n_features)
+            advance = Advance(progress, "stored", len(wanted))
             for item in found:
+                if item.found.feature not in wanted:
+                    continue
                 corpus_id = begin() if corpus_id is None else corpus_id
                 log.add_collected(corpus_id, item.found, item.splitting).result()
                 advance(1)
                 n += 1
     except KeyboardInterrupt:
         raise Interrupted(
-            f"Stopped: examples of {n:,} of {n_features:,} features are in the log; the same command goes on with the "
+            f"Stopped: examples of {n:,} of {len(wanted):,} features are in the log; the same command goes on with the "
             "others."
         ) from None
 

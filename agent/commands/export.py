@@ -6,10 +6,12 @@ from pathlib import Path
 
 import click
 
+from agent.commands.read_log import read_log
 from agent.comparisons import ClassRow
 from agent.errors import LogError
 from agent.runlog import LabelRow, RunLog, RunSummary, ScoringRow
 from agent.schema import Status
+from agent.store.calibrations import probabilities
 from eval.errors import ExportError
 from eval.export import FORMS, form_of
 from eval.export.base import Exported, Neuronpedia, Record, Scored
@@ -36,7 +38,7 @@ def export_run(log_path: Path, run_id: int | None, path: Path, form: str | None,
     form = form_of(path, form)
     if form != "neuronpedia":
         _check_plain(form, wanted)
-    with RunLog.open(log_path, read_only=True) as log:
+    with read_log(log_path) as log:
         run = log.run(run_id)
         labels = log.labels(run.run_id, status=wanted.status, features=_features(wanted.features, run))
         if not labels:
@@ -50,12 +52,14 @@ def export_run(log_path: Path, run_id: int | None, path: Path, form: str | None,
 
 def exported(log: RunLog, run: RunSummary, labels: Sequence[LabelRow]) -> Exported:
     """These labels of a run with ways to what lies behind them, for as long as the log is open."""
-    scorings = log.scorings(run.run_id)
+    scorings, classes = log.scorings(run.run_id), log.comparisons.classes(run.subject["fingerprint"])
+    right = log.ask(probabilities, run.run_id)
     return Exported(
         run=run,
-        records=_Records(log, run, labels, scorings, log.comparisons.classes(run.subject["fingerprint"])),
+        records=_Records(log, run, labels, scorings, classes, right),
         evidence=lambda feature: _evidence(log, run, feature),
         collected=_Texts(log, run, scorings),
+        calibrated=bool(right),
     )
 
 
@@ -68,6 +72,7 @@ class _Records:
     labels: Sequence[LabelRow]
     scorings: Sequence[ScoringRow]
     classes: Mapping[int, ClassRow]
+    probabilities: Mapping[int, float]
 
     def __iter__(self) -> Iterator[Record]:
         for label in self.labels:
@@ -77,7 +82,8 @@ class _Records:
                 for score in self.log.scores(scoring.scoring_id, label.label_id)
             ]
             reviews = self.log.reviews_of(label.label_id)
-            yield Record(self.run, label, reviews, scores, self.classes.get(label.feature))
+            probability = self.probabilities.get(label.label_id)
+            yield Record(self.run, label, reviews, scores, self.classes.get(label.feature), probability)
 
 
 class _Texts:

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any, Self
 
 from agent.commands.export import exported
+from agent.commands.read_log import read_log
 from agent.config import RunConfig
 from agent.errors import LogError
-from agent.runlog import RunLog
 from eval.export.base import Record
 from eval.scoring.known import known_concepts
 from eval.scoring.score_run import HELD_OUT
@@ -76,7 +76,7 @@ def _known(config: RunConfig) -> list[Pair]:
 
 
 def _of_run(config: RunConfig, run_id: int, card: SubjectCard, least: LeastScore | None) -> Labelled:
-    with RunLog.open(config.log, read_only=True) as log:
+    with read_log(config.log) as log:
         run = log.run(run_id)
         if run.subject["fingerprint"] != card.fingerprint:
             raise LogError(

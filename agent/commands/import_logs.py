@@ -1,43 +1,23 @@
 """`interpret import`: other logs, of runs on other machines, into this one. Loads no subject and asks nothing."""
 
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
-from agent.runlog import Merged, RunLog, ScoringIdentity
+from agent.runlog import Merged, RunLog
 from agent.terminal.display import console, facts
-from eval.scoring.judge import TEMPLATES
-from prompts import template_hashes
+from eval.calibration.giving import give_probabilities
 
 
 def import_logs(target: Path, others: Sequence[Path]) -> None:
-    """Merges them, prints what came of each. Raises LogError; nothing is imported then."""
-    screen = console()
-    for merged in RunLog.merge(target, others, scoring_identity):
-        screen.print(facts(_said(merged, target)))
+    """Merges them, prints what came of each, and gives labels the probability that they are right.
 
-
-def scoring_identity(there: Mapping[str, Any], here: Mapping[str, Any]) -> str:
-    """The identity of a scoring under the numbers that its run and corpus have here.
-
-    A scoring is known again by `interpret score` if the prompts that its judge was asked are still the same; else the
-    identity is made of the old one, and matches none but its own.
+    Raises LogError; nothing is imported then.
     """
-    for names in ((), TEMPLATES):
-        if _identity(there, template_hashes(names)).hash == there["identity"]:
-            return _identity(here, template_hashes(names)).hash
-    return _identity(here, {"as it was": there["identity"]}).hash
-
-
-def _identity(row: Mapping[str, Any], templates: dict[str, str]) -> ScoringIdentity:
-    return ScoringIdentity(
-        run_id=row["run_id"],
-        corpus_id=row["corpus_id"],
-        judge=row["judge"],
-        settings=json.loads(row["settings"]),
-        templates=templates,
-    )
+    screen = console()
+    for merged in RunLog.merge(target, others):
+        screen.print(facts(_said(merged, target)))
+    with RunLog.open(target) as log:
+        give_probabilities(log, log.runs())
 
 
 def _said(merged: Merged, target: Path) -> Iterator[tuple[str, str]]:

@@ -1,8 +1,8 @@
 """What `interpret log` and `interpret show` print: a log read back, by people or as JSON. Loads no subject."""
 
 import json
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,12 +11,14 @@ from rich.console import Console
 from rich.text import Text
 
 from agent.commands.choosing import Wanted, choose
+from agent.commands.read_log import read_log
 from agent.comparisons import ClassRow
 from agent.errors import LogError
 from agent.evidence.branches import Trim
 from agent.evidence.digest import digest
-from agent.runlog import LabelRow, RunLog, RunSummary
+from agent.runlog import CallRow, LabelRow, RunLog, RunSummary, ScoreRow, ScoringRow
 from agent.store.browsing import BrowsedLabel
+from agent.store.calibrations import Given, given_to
 from agent.store.reviews import ReviewRow, latest_verdict, verdicts
 from agent.terminal.basis import cited_lines
 from agent.terminal.batches import batches_table
@@ -29,10 +31,11 @@ from agent.terminal.display import (
     runs_table,
     token_line,
 )
+from agent.terminal.experiment import experiment_table
 from agent.terminal.labels import browsed_table
 from agent.terminal.outline import tree_outline
 from agent.terminal.sweep import sweep_table
-from probes.evidence import Evidence, Projection, Rank, Sweep, TokenList, Tree
+from probes.evidence import Evidence, Experiment, Projection, Rank, Sweep, TokenList, Tree
 
 if TYPE_CHECKING:
     from eval.review.agreement import Agreement
@@ -42,38 +45,40 @@ _TREE_NODES = 40
 
 def show_runs(path: Path, as_json: bool) -> None:
     """Every run of the log, and the batches that their questions went in. Raises LogError."""
-    with RunLog.open(path, read_only=True) as log:
+    with read_log(path) as log:
         runs, batches = log.runs(), log.batches()
-    if as_json:
-        of_run = {run.run_id: [asdict(row) for row in batches if row.run_id == run.run_id] for run in runs}
-        click.echo(json.dumps([asdict(run) | {"batches": of_run[run.run_id]} for run in runs]))
-        return
-    screen = console()
-    screen.print(runs_table(runs) if runs else Text(f"{path} holds no run yet."))
-    if batches:
-        screen.print()
-        screen.print(batches_table(batches))
+        if as_json:
+            of_run = {run.run_id: [asdict(row) for row in batches if row.run_id == run.run_id] for run in runs}
+            click.echo(json.dumps([asdict(run) | {"batches": of_run[run.run_id]} for run in runs]))
+            return
+        screen = console()
+        screen.print(runs_table(runs) if runs else Text(f"{path} holds no run yet."))
+        if batches:
+            screen.print()
+            screen.print(batches_table(batches))
 
 
 def show_labels(path: Path, run_id: int, wanted: Wanted, as_json: bool) -> None:
     """The labels of one run that were asked for, and how far its reviewers agree. Raises LogError, SettingsError."""
-    with RunLog.open(path, read_only=True) as log:
+    with read_log(path) as log:
         run = log.run(run_id)
         found = choose(log, run, wanted)
-        agreed = [] if as_json else [*agreement_lines(log, run.run_id)]
-    if as_json:
-        click.echo(json.dumps([_json(item, found.classes.get(item.label.feature)) for item in found.labels]))
-    elif found.labels:
-        console().print(browsed_table(found.labels, found.scorer, found.classes))
-    else:
-        console().print(Text("No label yet." if wanted.is_everything else "No label of this run meets that."))
-    for line in agreed:
-        console().print(Text(line))
+        if as_json:
+            click.echo(json.dumps([_json(item, found.classes.get(item.label.feature)) for item in found.labels]))
+            return
+        agreed = [*agreement_lines(log, run.run_id)]
+        if found.labels:
+            console().print(browsed_table(found.labels, found.scorer, found.classes))
+        else:
+            console().print(Text("No label yet." if wanted.is_everything else "No label of this run meets that."))
+        for line in agreed:
+            console().print(Text(line))
 
 
 def _json(item: BrowsedLabel, found: ClassRow | None) -> dict[str, Any]:
     return {
         **asdict(item.label),
+        "probability": item.probability,
         "score": item.score,
         "verdict": latest_verdict(item.reviews),
         "kind": found and found.kind,
@@ -108,7 +113,7 @@ def show_feature(path: Path, feature: int, run_id: int | None, rank: Rank) -> No
 
     The phrases of its trees are ordered by `rank`.
     """
-    with RunLog.open(path, read_only=True) as log:
+    with read_log(path) as log:
         run = log.run(run_id)
         rows = log.labels(run.run_id, features=[feature])
         rounds = log.evidence_rounds(run.run_id, feature)
@@ -116,23 +121,55 @@ def show_feature(path: Path, feature: int, run_id: int | None, rank: Rank) -> No
         scored = log.latest_scores(run.run_id, rows[0].label_id) if rows else None
         sorted_as = log.comparisons.classes(run.subject["fingerprint"]).get(feature)
         reviews = log.reviews_of(rows[0].label_id) if rows else []
+        given = log.ask(given_to, rows[0].label_id) if rows else None
+        _print_feature(path, run, feature, Known(rows, rounds, calls, scored, sorted_as, reviews, given), rank)
+
+
+@dataclass(frozen=True)
+class Known:
+    """What a log has on one feature of a run."""
+
+    rows: Sequence[LabelRow]
+    """Its label, where there is one."""
+    rounds: Mapping[int, Sequence[Evidence]]
+    calls: Sequence[CallRow]
+    """Of the loop; none of scorers."""
+    scored: tuple[ScoringRow, list[ScoreRow]] | None
+    sorted_as: ClassRow | None
+    reviews: Sequence[ReviewRow]
+    given: Given | None
+    """How likely the label is right."""
+
+
+def _print_feature(path: Path, run: RunSummary, feature: int, known: Known, rank: Rank) -> None:
+    rows, rounds = known.rows, known.rounds
     if not rows and not rounds:
         raise LogError(
             f"Run {run.run_id} in {path} has nothing on feature {feature}; it was asked for {run.features or 'none'}; "
             "name another run with --run, which interpret log lists."
         )
     screen = console()
-    screen.print(facts([*_where(run, feature), *_verdict(rows), *_class_line(sorted_as), *map(_review_line, reviews)]))
+    screen.print(
+        facts(
+            [
+                *_where(run, feature),
+                *_verdict(rows),
+                *_given_line(known.given),
+                *_class_line(known.sorted_as),
+                *map(_review_line, known.reviews),
+            ]
+        )
+    )
     everything = [item for evidence in rounds.values() for item in evidence]
     _print_citations(screen, rows, everything, float(run.subject["default_scale"]))
     for number, evidence in rounds.items():
         _rule(screen, f"round {number}")
         _print_evidence(screen, evidence, rank)
-    if calls:
+    if known.calls:
         _rule(screen, "calls")
-        screen.print(calls_table(calls))
-    if scored is not None:
-        scoring, scores = scored
+        screen.print(calls_table(known.calls))
+    if known.scored is not None:
+        scoring, scores = known.scored
         _rule(screen, f"scores, judge {scoring.judge}")
         screen.print(feature_scores_table(scores))
 
@@ -159,6 +196,10 @@ def _verdict(rows: Sequence[LabelRow]) -> list[tuple[str, str]]:
         "reason": row.reason,
     }
     return [(name, text) for name, text in said.items() if text]
+
+
+def _given_line(given: Given | None) -> list[tuple[str, str]]:
+    return [] if given is None else [("probability", f"of being right: {given}")]
 
 
 def _class_line(found: ClassRow | None) -> list[tuple[str, str]]:
@@ -195,6 +236,8 @@ def _print_evidence(screen: Console, evidence: Sequence[Evidence], rank: Rank) -
                 screen.print(projection_lines(item))
             case Sweep():
                 screen.print(sweep_table(item))
+            case Experiment():
+                screen.print(experiment_table(item, screen.color_system is not None and not screen.no_color))
         screen.print()
 
 

@@ -1,11 +1,8 @@
-"""What `interpret taxonomy` recommended for a subject, told before a run and taken up by it.
+"""What `interpret taxonomy` recommended for a subject, told before a run and taken up by it where that is asked for.
 
-A setting that is given in a file or on the command line stands, and so does a run that was begun otherwise. Unless told
-to take everything, a run keeps its own weights: what fits texts best need not tell an explainer most. What a run's
-settings were is stored with it as always.
+A setting that is given in a file or on the command line stands. What a run's settings were is stored with it as always.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from agent.comparisons import Recommendation
@@ -28,27 +25,19 @@ class TakenUp:
     """A line of the opening, where there is a recommendation."""
 
 
-def taken_up(config: RunConfig, log: RunLog | None, card: SubjectCard, is_begun: Callable[[], bool]) -> TakenUp:
-    """The config with what is recommended in the place of what it does not give.
+def taken_up(config: RunConfig, log: RunLog | None, card: SubjectCard) -> TakenUp:
+    """The config; where it says so, with what is recommended in the place of what it does not give.
 
-    `is_begun`: whether the log has a run of the config as it is. Raises LogError where a recommendation is asked for
-    and there is none.
+    Raises LogError where a recommendation is asked for and there is none.
     """
     found = log.comparisons.recommendation(card.fingerprint) if log else None
     if found is None:
         if config.recommended:
             raise _none(config, card)
         return TakenUp(config, [])
-    if config.recommended:
-        return _told(_with(config, found, weights=True), found, "used where nothing else is given")
-    if config.recommended is False:
-        return _told(config, found, "not used, as --no-recommended says")
-    if config.probe.vector.adapter is not None or found.settings.vector.adapter is not None:
-        return _told(config, found, "not used, since an adapter stands instead; --recommended takes it")
-    if is_begun():
-        return _told(config, found, "not used, since this run was begun without it; --recommended takes it in another")
-    how = "used where nothing else is given, with this run's own weights; --no-recommended leaves it"
-    return _told(_with(config, found, weights=False), found, how)
+    if not config.recommended:
+        return _told(config, found, "not used; --recommended takes it")
+    return _told(_with(config, found), found, "used where nothing else is given")
 
 
 def _none(config: RunConfig, card: SubjectCard) -> LogError:
@@ -63,12 +52,12 @@ def _told(config: RunConfig, found: Recommendation, use: str) -> TakenUp:
     return TakenUp(config, [("advice", f"{name}, by taxonomy of {found.created[:10]} ({use})")])
 
 
-def _with(config: RunConfig, found: Recommendation, weights: bool) -> RunConfig:
+def _with(config: RunConfig, found: Recommendation) -> RunConfig:
     parts = {}
     for group, names in _TAKEN.items():
         ours, theirs = getattr(config.probe, group), getattr(found.settings, group)
         update = {name: getattr(theirs, name) for name in names if name not in ours.model_fields_set}
         parts[group] = ours.model_copy(update=update)
-    takes_weights = weights and "weights" not in config.probe.vector.model_fields_set
+    takes_weights = "weights" not in config.probe.vector.model_fields_set
     plan = (found.settings.vector.weights,) if takes_weights else config.weights_plan
     return config.model_copy(update={"probe": config.probe.model_copy(update=parts), "weights_plan": plan})

@@ -8,18 +8,19 @@ from typing import get_args
 
 from rich.text import Text
 
+from agent.commands.read_log import read_log
 from agent.errors import LogError
 from agent.evidence.printable import printable
 from agent.replay import Verdict, changed_templates, replay
-from agent.runlog import RunLog
 from agent.terminal.display import console, facts
 
 
 def replay_run(path: Path, run_id: int) -> int:
     """Works a run out again from its log; the exit status: 1 where a label comes out otherwise. Raises LogError."""
-    with RunLog.open(path, read_only=True) as log:
+    with read_log(path) as log:
         run = log.run(run_id)
         replayed = asyncio.run(replay(log, run))
+        changed = changed_templates(run)
     if not replayed:
         raise LogError(f"Run {run_id} has no label to work out again; interpret log lists the runs that have.")
     screen = console()
@@ -31,7 +32,7 @@ def replay_run(path: Path, run_id: int) -> int:
                 ("run", f"{run.run_id}, {run.status}, explainer {run.explainer}"),
                 ("calls", f"{sum(item.calls for item in replayed):,} answers taken from the log, none asked"),
                 ("labels", ", ".join(f"{counts[verdict]:,} {verdict}" for verdict in get_args(Verdict))),
-                ("prompts", _prompts_words(unlike, changed_templates(run))),
+                ("prompts", _prompts_words(unlike, changed)),
             ]
         )
     )

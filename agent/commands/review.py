@@ -12,10 +12,12 @@ from rich.console import Console
 from rich.text import Text
 
 from agent.commands.choosing import EVERYTHING, Wanted, choose
+from agent.commands.read_log import read_log
 from agent.commands.reviewer import reviewer_name
 from agent.errors import LogError, ServeError
 from agent.evidence.digest import digest
 from agent.runlog import LabelRow, Review, RunLog, RunSummary
+from agent.store.calibrations import given_to
 from agent.store.reviews import verdicts
 from agent.terminal.basis import basis_of, cited_lines
 from agent.terminal.display import console, facts, feature_scores_table
@@ -96,6 +98,7 @@ class _Session:
             ("feature", f"{row.feature}, {place}"),
             ("label", row.label if row.status == "labelled" else f"({row.status}) {row.reason}"),
             ("explanation", row.explanation),
+            ("probability", "" if self.blind else str(self.log.ask(given_to, row.label_id) or "")),
             ("confidence", "" if self.blind or row.confidence is None else f"{row.confidence:.2f}"),
             *(
                 ("rests on" if not index else "", f"{line['text']}  {line['value']:.3g}")
@@ -134,7 +137,7 @@ def review_labels(
     reviewer = reviewer_name(name)
     if path.is_file():
         RunLog.open(path).close()  # one of an older version is brought up to date
-    with RunLog.open(path, read_only=True) as log:
+    with read_log(path) as log:
         run = log.run(run_id)
         judged = {} if again else log.ask(verdicts, run.run_id).get(reviewer, {})
         chosen = [item.label for item in choose(log, run, wanted).labels if item.label.status != "failed"]

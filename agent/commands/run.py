@@ -6,6 +6,7 @@ Knows the order of things; the work is in `agent.run`, the words and tables in `
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 
 from rich.console import Console
 from rich.text import Text
@@ -13,27 +14,26 @@ from rich.text import Text
 from agent.calls.admission import Admission
 from agent.commands.base_prompt import find_prompts, prompt_lines
 from agent.commands.doctor import keys_seen, subject_words
+from agent.commands.dry_run import log_of
 from agent.commands.estimate import batch_words, budget_words, check_budget, estimate
 from agent.commands.exit_status import GOES_ON, Interrupted, exit_status, finishing
 from agent.commands.recommended import taken_up
-from agent.commands.shown_texts import maxima_for, shown_texts
+from agent.commands.run_texts import RunTexts, run_texts
 from agent.commands.token_pass import read_tokens
 from agent.config import RunConfig
 from agent.evidence.printable import printable
 from agent.llm import EXPLAINERS, make_explainer
 from agent.llm.base import Explainer
-from agent.loop import system_prompt
-from agent.maxima import Maxima
 from agent.planning import Planner
-from agent.run import RunReport, identity_of, planner_of, run_features
+from agent.run import LoggedCircuit, RunReport, identity_of, planner_of, run_features
 from agent.runlog import LabelRow, RunLog, RunRow, Spent
 from agent.schema import Outcome
-from agent.store.reading import find_run
+from agent.store.calibrations import probabilities
 from agent.terminal.basis import basis_of
 from agent.terminal.display import console, facts, labels_table, spread
 from agent.terminal.progress import progress
+from eval.calibration.giving import give_probabilities
 from eval.scoring.known import agreement, known_concepts
-from eval.scoring.shown_texts import TRYOUT_QUESTIONS, ShownTexts
 from probes.adapter import read_adapter
 from probes.errors import InterpretError
 from probes.evidence import Evidence
@@ -80,35 +80,52 @@ class RunScreen:
         self._stack.close()
 
 
+@dataclass(frozen=True)
+class Labelled:
+    """What came of it."""
+
+    status: int
+    """The exit status: 1 where some of the features failed, else 0."""
+    run_id: int | None = None
+    """None where nothing was run."""
+    ended_early: bool = False
+    """Whether its budget did not suffice."""
+
+
 def label_features(config: RunConfig, spec: str, new: bool, dry: bool = False) -> int:
-    """Runs, prints, and returns the exit status: 1 where some of the features failed, else 0. Raises InterpretError.
+    """Runs, prints, and returns the exit status. Raises InterpretError.
 
     `dry` stops after the opening lines: nothing is probed, asked or logged.
     """
+    return labelled(config, spec, new, dry).status
+
+
+def labelled(
+    config: RunConfig,
+    spec: str,
+    new: bool,
+    dry: bool = False,
+    named: Sequence[int] | None = None,
+    circuit: LoggedCircuit | None = None,
+) -> Labelled:
+    """The same, with the run; the features are those `named`, or what `spec` says; `circuit`, a graph they stand in."""
     screen = console()
     explainer = make_explainer(
         config.llm, config.base_url or "", config.answer_tokens, config.effort, config.timeout, config.batch
     )
     note = explainer.check()
     with ExitStack() as stack:
-        log = None if dry and not config.log.exists() else stack.enter_context(RunLog.open(config.log))
+        log = stack.enter_context(log_of(config.log, dry))
         subject = load_subject(config.subject)
-        features = parse_features(spec, subject.card.n_features, config.seed)
+        features = named or parse_features(spec, subject.card.n_features, config.seed)
         if config.probe.vector.adapter is not None:
             read_adapter(config.probe.vector.adapter, subject.card)  # refused now, not feature by feature
         if config.probe.tree.prompt == AUTO or explainer.forms:
             find_prompts(screen, subject)
-        texts = shown_texts(config, explainer, subject, log, features, new)
-        material = texts.shown
-        maxima = maxima_for(config, subject, log, material, features)
-        plain = identity_of(config, subject, explainer, material, maxima)
-
-        def is_begun() -> bool:
-            return log is not None and not new and log.ask(find_run, plain) is not None
-
-        taken = taken_up(config, log, subject.card, is_begun)
+        taken = taken_up(config, log, subject.card)
         config = taken.config
-        identity = identity_of(config, subject, explainer, material, maxima)
+        texts = run_texts(config, explainer, subject, log, features, new, circuit)
+        identity = identity_of(config, subject, explainer, texts.material, texts.maxima, circuit)
         done = log.done(identity) if log and not new else frozenset()
         todo = [feature for feature in features if feature not in done]
         lines = [
@@ -118,14 +135,14 @@ def label_features(config: RunConfig, spec: str, new: bool, dry: bool = False) -
             *_explainer_lines(explainer, note),
             ("features", f"{len(features):,} of {subject.card.n_features:,} ({spec})"),
             *texts.lines,
-            *_expected_lines(config, explainer, len(todo), planner_of(config, subject, explainer, maxima), material),
-            ("log", "; ".join(filter(None, (str(config.log), log.journal_note if log else None)))),
+            *_expected_lines(config, explainer, len(todo), planner_of(config, subject, explainer, texts.maxima), texts),
+            ("log", "; ".join(filter(None, (str(config.log), log.journal_note if log else "which is not there yet")))),
         ]
         check_budget(config, explainer)
         screen.print(facts(lines))
-        return (
-            0 if dry or log is None else _run(screen, config, subject, explainer, log, features, new, material, maxima)
-        )
+        if dry or log is None:
+            return Labelled(0)
+        return _run(screen, config, subject, explainer, log, features, new, texts, circuit)
 
 
 def _run(
@@ -136,23 +153,36 @@ def _run(
     log: RunLog,
     features: Sequence[int],
     new: bool,
-    material: ShownTexts | None,
-    maxima: Maxima | None,
-) -> int:
+    texts: RunTexts,
+    circuit: LoggedCircuit | None,
+) -> Labelled:
     read_tokens(screen, subject, config.weights_plan)
     with RunScreen(screen, features) as watch:
         try:
-            run = run_features(
-                config, subject, explainer, log, features, new, watch, material=material, maxima=maxima, tell=watch.tell
+            report = asyncio.run(
+                run_features(
+                    config,
+                    subject,
+                    explainer,
+                    log,
+                    features,
+                    new,
+                    watch,
+                    material=texts.material,
+                    maxima=texts.maxima,
+                    tell=watch.tell,
+                    circuit=circuit,
+                )
             )
-            report = asyncio.run(run)
         except KeyboardInterrupt:  # where the event loop handles no signals
             raise Interrupted(GOES_ON) from None
     rows = log.labels(report.run_id, features=features)
     if rows:
+        give_probabilities(log, [log.run(report.run_id)])
         _print_labels(screen, config, log, rows, subject.card.default_scale)
         screen.print(Text(_closing(config, report, rows, log.spent(report.run_id), len(features))))
-    return exit_status(screen, report.stopped) or int(any(row.status == "failed" for row in rows))
+    status = exit_status(screen, report.stopped) or int(any(row.status == "failed" for row in rows))
+    return Labelled(status, report.run_id, report.stopped is not None)
 
 
 def _explainer_lines(explainer: Explainer, note: str) -> Iterator[tuple[str, str]]:
@@ -164,14 +194,12 @@ def _explainer_lines(explainer: Explainer, note: str) -> Iterator[tuple[str, str
 
 
 def _expected_lines(
-    config: RunConfig, explainer: Explainer, n_features: int, planner: Planner, material: ShownTexts | None
+    config: RunConfig, explainer: Explainer, n_features: int, planner: Planner, texts: RunTexts
 ) -> Iterator[tuple[str, str]]:
     """Calls, tokens and dollars, where there is a server that will charge for them."""
     if explainer.forms:
-        system = system_prompt(planner, material is not None)
-        questions = 1 + TRYOUT_QUESTIONS * config.feedback
-        expected = estimate(explainer, system, n_features, config.rounds, questions)
-        yield "expected", f"{expected}{batch_words(config)}{budget_words(config)}"
+        words = estimate(config, explainer, planner, n_features, texts.material is not None)
+        yield "expected", f"{words}{batch_words(config)}{budget_words(config)}"
 
 
 def _explainer_words(explainer: Explainer) -> str:
@@ -200,7 +228,7 @@ def _print_labels(
     shown = spread(rows, _ROWS)
     basis = {row.feature: basis_of(row.evidence, _evidence(log, row), default_scale) for row in shown}
     screen.print()
-    screen.print(labels_table(shown, basis, concepts))
+    screen.print(labels_table(shown, basis, concepts, log.ask(probabilities, rows[0].run_id)))
     screen.print()
     if len(shown) < len(rows):
         screen.print(

@@ -55,17 +55,20 @@ def score_labels(
     corpus_id: int | None = None,
     plot: Path | None = None,
     dry: bool = False,
+    subject: Subject | None = None,
 ) -> int:
     """Scores, prints and plots; the exit status: 1 where a budget ended it, else 0. Raises InterpretError.
 
-    `dry` stops after the opening lines: nothing is asked or logged.
+    `dry` stops after the opening lines: nothing is asked or logged. `subject` is the config's, where it is loaded.
     """
     screen = console()
     if plot is not None:
         check_picture(plot)
-    with RunLog.open(config.log) as log, ExitStack() as stack:
+    if not config.log.exists():  # which is not made in vain
+        raise LogError(f"{config.log} holds no run yet; interpret --features 0-20 makes one.")
+    with RunLog.open(config.log, read_only=dry) as log, ExitStack() as stack:
         run = log.run(run_id)
-        subject = load_subject(config.subject)
+        subject = subject or load_subject(config.subject)
         _check_subject(run, subject)
         rows = _rows(log, run, subject, config, spec)
         explainer = make_explainer(
@@ -178,7 +181,7 @@ def _corpus(
     """
     wanted = {row.feature for row in rows}
     corpora = log.corpora(subject.card.fingerprint)
-    corpora.sort(key=lambda corpus: corpus.corpus_id != run.settings.get("corpus_id"))
+    corpora.sort(key=lambda corpus: corpus.identity != run.settings.get("corpus"))
     if corpus_id is not None and corpus_id not in {corpus.corpus_id for corpus in corpora}:
         known = ", ".join(f"{corpus.corpus_id} ({corpus.source})" for corpus in corpora) or "none"
         raise LogError(f"{log.path} has no texts {corpus_id} of this subject; it has {known}.")

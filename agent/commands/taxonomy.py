@@ -10,6 +10,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
+from agent.commands.base_prompt import all_named
 from agent.commands.doctor import subject_words
 from agent.comparisons import ComparisonRow, FitRow
 from agent.config import RunConfig
@@ -29,6 +30,7 @@ from probes.features import parse_features
 from probes.settings import ProbeSettings
 from probes.special_tokens import first_ids
 from probes.subject import Subject, load_subject
+from probes.vectors import resolved
 
 _SIDES: tuple[Split, Split] = ("shown", "held_out")
 
@@ -46,6 +48,8 @@ class Stored:
     """Settings that were measured on fewer of the features."""
     baseline: ProbeSettings
     """The one that is probed where nothing is said, where it is among them; else the first."""
+    default: ProbeSettings
+    """The one that is probed where nothing is said, compared or not: nothing is recommended but against it."""
     choice: Choice | None
 
     @property
@@ -71,7 +75,8 @@ def _classified(screen: Console, log: RunLog, config: RunConfig, spec: str | Non
     """Sorts the features of one subject; what its settings may be told from."""
     subject = load_subject(config.subject)
     asked = None if spec is None else parse_features(spec, subject.card.n_features, config.seed)
-    stored = _stored(log, subject, asked, config.seed)
+    [default] = all_named(screen, subject, [resolved(subject, ProbeSettings())])
+    stored = _stored(log, subject, default, asked, config.seed)
     corpus = next(c for c in log.corpora() if c.corpus_id == stored.row.corpus_id)
     screen.print(facts(_opening(config, subject, corpus, stored)))
     screen.print()
@@ -84,7 +89,7 @@ def _classified(screen: Console, log: RunLog, config: RunConfig, spec: str | Non
     return source
 
 
-def _stored(log: RunLog, subject: Subject, asked: Sequence[int] | None, seed: int) -> Stored:
+def _stored(log: RunLog, subject: Subject, default: ProbeSettings, asked: Sequence[int] | None, seed: int) -> Stored:
     """The settings of the latest comparison that are measured on all features asked for; where none are named, on the
     features of the setting that has most. Raises LogError."""
     rows = log.comparisons.all(subject.card.fingerprint)
@@ -99,8 +104,7 @@ def _stored(log: RunLog, subject: Subject, asked: Sequence[int] | None, seed: in
     if not complete:
         raise LogError(f"No setting was compared on all {len(features):,} features; interpret compare does that.")
     values = {setting: measured(fits[setting], features) for setting in complete}
-    default = ProbeSettings().vector.model_copy(update={"scale": subject.card.default_scale})
-    baseline = next((setting for setting in complete if setting.vector == default), complete[0])
+    baseline = next((setting for setting in complete if _is_like(setting, default)), complete[0])
     return Stored(
         row=rows[0],
         features=features,
@@ -109,8 +113,18 @@ def _stored(log: RunLog, subject: Subject, asked: Sequence[int] | None, seed: in
         names=names_of(complete),
         n_left_out=len(fits) - len(complete),
         baseline=baseline,
+        default=default,
         choice=choice(values, baseline, seed),
     )
+
+
+def _is_like(setting: ProbeSettings, default: ProbeSettings) -> bool:
+    """Whether a setting shows what the default shows; how far its tree is grown is a matter of time, not of truth."""
+    return _shown(setting) == _shown(default)
+
+
+def _shown(setting: ProbeSettings) -> tuple[object, ...]:
+    return setting.vector, setting.tree.prompt, setting.tokens.exponent, setting.steering
 
 
 def _no_comparison(path: Path, name: str) -> LogError:
@@ -191,12 +205,17 @@ def _recommend(log: RunLog, subject: Subject, stored: Stored) -> str:
     if found is None:
         return "Nothing is recommended: there are not two settings to choose between."
     words = choice_words(found, stored.names.__getitem__)
+    if not _is_like(stored.baseline, stored.default):
+        (name,) = names_of([stored.default]).values()
+        return (
+            f"{words} Nothing is recommended: the default ({name}) was not compared with them, and nothing is known to "
+            "be better than it; interpret compare with it in the grid tells."
+        )
     versus = found.pair.versus if found.pair else None
     if versus is None or not versus.is_shown or (versus.difference.value or 0.0) < 0:
         return f"{words} Nothing else than {stored.names[stored.baseline]} is recommended."
     log.comparisons.recommend(subject.card.fingerprint, stored.row.comparison_id, found.setting, words)
     (name,) = names_of([found.setting]).values()
     return (
-        f"{words} Recommended from now on: {name}. New runs take it up, with their own weights; --recommended "
-        "takes its weights too."
+        f"{words} Recommended: {name}. It changes no run by itself; interpret --features ... --recommended takes it up."
     )

@@ -13,7 +13,7 @@ from agent.evidence.heads import beginning
 from agent.evidence.nouns import nouns, null_nouns
 from agent.evidence.printable import printable
 from agent.evidence.wording import place_words, spellings, tree_words
-from probes.evidence import Evidence, Projection, ScoredToken, Sweep, TokenList, Tree
+from probes.evidence import ACTIVATES, Evidence, Experiment, Projection, ScoredToken, Sweep, TextResult, TokenList, Tree
 from probes.settings import VOCABULARY, ProbeKind, VectorSettings
 
 CHARS_PER_TOKEN = 4
@@ -29,6 +29,8 @@ TOKENS = 12
 RAISED, LOWERED = 8, 4
 DEFINITION_CHARS = 100
 TOKEN_CHARS = 40
+TEXT_CHARS = 400
+ACTIVE_TOKENS = 3
 
 
 class Line(TypedDict):
@@ -53,6 +55,28 @@ class TokenLine(Line):
     spellings: int
     """Tokens of the list that differ from it in case and outer spaces alone, itself among them."""
     z: float | None
+
+
+class TestLine(Line):
+    """A text that the explainer had run; its value is the largest activation as a proportion of the maximum."""
+
+    hypothesis: str
+    expected: bool
+    """Whether it should activate the feature."""
+    held: bool | None
+    """Whether it did as expected; None where that cannot be told."""
+    where: list[str]
+    """Tokens on which it activates, the strongest first."""
+
+
+class Hypothesis(TypedDict):
+    """How the texts of one candidate label did: how many activate of those that should and that should not."""
+
+    name: str
+    n_expected: int
+    n_activating: int
+    n_others: int
+    n_others_activating: int
 
 
 class Readout(TypedDict):
@@ -84,6 +108,11 @@ class Piece(TypedDict):
     threshold: float | None
     """What a token's score must exceed for the feature to activate."""
     note: str
+    tests: list[TestLine]
+    """An experiment's texts."""
+    hypotheses: list[Hypothesis]
+    is_of_texts: bool
+    """Whether the maximum that tests are measured by is of texts, not of single tokens."""
     readout: Readout | None
     sweep: Candidates | None
 
@@ -95,7 +124,7 @@ def digest(evidence: Sequence[Evidence], default_scale: float, first: int = 1) -
 
 def citable(piece: Piece) -> list[Line]:
     """All lines of a piece that have an id."""
-    return [*piece["nouns"], *piece["lines"], *piece["lowered"], *piece["tokens"]]
+    return [*piece["nouns"], *piece["lines"], *piece["lowered"], *piece["tokens"], *piece["tests"]]
 
 
 def escaped(text: str, limit: int | None = None) -> str:
@@ -125,6 +154,8 @@ def _piece(evidence: Evidence, name: str, default_scale: float) -> Piece:
             return projected | {"lines": lines[: len(raised)], "lowered": lines[len(raised) :]}
         case Sweep():
             return piece | {"kind": "sweep", "sweep": candidates(evidence)}
+        case Experiment():
+            return _experiment(evidence, name)
 
 
 def _empty(name: str, kind: ProbeKind, side: str, settings: str) -> Piece:
@@ -140,6 +171,9 @@ def _empty(name: str, kind: ProbeKind, side: str, settings: str) -> Piece:
         "tokens": [],
         "threshold": None,
         "note": "",
+        "tests": [],
+        "hypotheses": [],
+        "is_of_texts": False,
         "readout": None,
         "sweep": None,
     }
@@ -190,6 +224,44 @@ def _token_list(listed: TokenList, piece: Piece) -> Piece:
         "threshold": listed.threshold,
         "note": escaped(listed.note, TOKEN_CHARS),
         "readout": None if listed.p_value is None else _readout(listed.p_value, listed.n_random),
+    }
+
+
+def _experiment(experiment: Experiment, name: str) -> Piece:
+    tests: list[TestLine] = [
+        {
+            "id": f"{name}.{number}",
+            "text": escaped(result.asked.text, TEXT_CHARS),
+            "value": experiment.proportion(result) or 0.0,
+            "hypothesis": escaped(result.asked.hypothesis, DEFINITION_CHARS),
+            "expected": result.asked.activates,
+            "held": experiment.held(result),
+            "where": _where(experiment, result),
+        }
+        for number, result in enumerate(experiment.results, start=1)
+    ]
+    names = dict.fromkeys(test["hypothesis"] for test in tests)
+    found = [_hypothesis(one, [test for test in tests if test["hypothesis"] == one]) for one in names]
+    piece = _empty(name, "experiment", "", "")
+    return piece | {"tests": tests, "hypotheses": found, "is_of_texts": experiment.is_of_texts}
+
+
+def _where(experiment: Experiment, result: TextResult) -> list[str]:
+    bar = ACTIVATES * experiment.maximum
+    lines = sorted(zip(result.activations, result.tokens, strict=True), key=lambda line: -line[0])
+    active = dict.fromkeys(token for value, token in lines if bar > 0 and value > bar)
+    return [escaped(token, TOKEN_CHARS) for token in list(active)[:ACTIVE_TOKENS]]
+
+
+def _hypothesis(name: str, tests: Sequence[TestLine]) -> Hypothesis:
+    told = [test for test in tests if test["held"] is not None]
+    expected, others = ([test for test in told if test["expected"] is should] for should in (True, False))
+    return {
+        "name": name,
+        "n_expected": len(expected),
+        "n_activating": sum(test["held"] is True for test in expected),
+        "n_others": len(others),
+        "n_others_activating": sum(test["held"] is False for test in others),
     }
 
 

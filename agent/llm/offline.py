@@ -6,7 +6,8 @@ knows no subject, no lexicon and no truth, and says in every explanation what it
 How it decides: where the list of tokens that activate a feature differs from those of random directions, the strongest
 noun of the tree made of them is the label, at once where it is strong, else after a few other settings. Elsewhere only
 trees of other sides that differ count, and unless they differ very clearly another side or a list must say the noun
-too. The rules of strength, and all figures, are in agent.llm.reading.
+too. Where texts may be run, it runs the label's own words in plain sentences first, and drops a label that no such text
+bears out. The rules of strength, and all figures, are in agent.llm.reading.
 """
 
 import time
@@ -15,10 +16,13 @@ from typing import Any
 
 from agent.evidence.digest import citable
 from agent.llm.base import Answer, Bound, Exchange, Form, Request, Usage
+from agent.llm.carriers import texts_for
 from agent.llm.reading import (
     HOPELESS,
     SETTLED,
     Reading,
+    any_activates,
+    experiments,
     is_sure,
     names,
     p_values,
@@ -30,6 +34,7 @@ from agent.llm.reading import (
 from agent.schema import Proposal, SettingsChange
 
 MODEL = "rules-2"
+PREFIX = "Rule-based baseline: "
 
 CITED = 8
 """Most evidence lines named."""
@@ -86,15 +91,20 @@ def propose(context: Mapping[str, Any]) -> Proposal:
         (read([*pieces, *(one for one in lists if one not in pieces)]) for pieces in rounds),
         key=lambda reading: reading.strength,
     )
-    change = None if context["last"] else _next_change(context["history"])
+    tested = experiments(seen)
+    change = None if context["last"] or tested else _next_change(context["history"])
     if best.strength < SETTLED and not best.listed and change is not None:
-        return Proposal(action="probe", settings=change, reason=f"Rule-based baseline: {_doubt(best)}.")
+        return Proposal(action="probe", settings=change, reason=f"{PREFIX}{_doubt(best)}.")
     if not best.carries:
         return _abstained(_doubt(best))
     p_value = verdict(best, seen)
     if not is_sure(best, p_value, seen):
         told = "what there is" if p_value is None else f"p {p_value:.2f}"
         return _abstained(f'nothing else says "{best.label}", and {told} is too little for one side alone')
+    if context.get("can_test") and not tested:
+        return Proposal(action="test", tests=tuple(texts_for(best.label)), reason=f"{PREFIX}{_doubt(best)}.")
+    if tested and not any_activates(tested):
+        return _abstained(f'no text with "{best.label}" in it activates the feature')
     return Proposal(
         action="label",
         label=best.label,
@@ -105,7 +115,7 @@ def propose(context: Mapping[str, Any]) -> Proposal:
 
 
 def _abstained(reason: str) -> Proposal:
-    return Proposal(action="abstain", reason=f"Rule-based baseline: {reason}.")
+    return Proposal(action="abstain", reason=f"{PREFIX}{reason}.")
 
 
 def _next_change(history: Sequence[Mapping[str, Any]]) -> SettingsChange | None:
@@ -122,10 +132,10 @@ def _doubt(best: Reading) -> str:
 
 def _explanation(best: Reading) -> str:
     if best.listed:
-        return f'Rule-based baseline: forms of "{best.listed}" are {best.strength:.0%} of the first listed tokens.'
+        return f'{PREFIX}forms of "{best.listed}" are {best.strength:.0%} of the first listed tokens.'
     shares = " and ".join(f"{share:.0%}" for share in best.shares)
     after = f'; next is "{best.second}"' if best.second else ""
-    return f'Rule-based baseline: "{best.best}" heads the definitions with {shares} of the probability{after}.'
+    return f'{PREFIX}"{best.best}" heads the definitions with {shares} of the probability{after}.'
 
 
 def _cited(best: Reading) -> Iterator[str]:

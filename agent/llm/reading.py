@@ -139,7 +139,7 @@ def is_sure(reading: Reading, p_value: float | None, pieces: Sequence[Piece]) ->
 
 
 def family(pieces: Sequence[Piece]) -> tuple[str, float]:
-    """The shortest of the tokens at the top of a vocabulary list that are forms of one word, and their part of them.
+    """The commonest of the tokens at the top of a vocabulary list that are forms of one word, and their part of them.
 
     Nothing where they are too few, or where random directions have such lists too.
     """
@@ -148,7 +148,7 @@ def family(pieces: Sequence[Piece]) -> tuple[str, float]:
         words = (group for group in groups if next(iter(group)).isalpha())
         kin = max(words, key=lambda group: sum(group.values()), default={})
         if sum(kin.values()) >= FAMILY:
-            return min(kin, key=len), sum(kin.values()) / total
+            return _name(kin), sum(kin.values()) / total
     return "", 0.0
 
 
@@ -160,8 +160,13 @@ def first_words(pieces: Sequence[Piece]) -> tuple[str, float]:
     for piece in _lists_up_to(ALONE, pieces):
         groups, total = _groups(piece)
         named = groups[:NAMED]
-        return ", ".join(min(kin, key=len) for kin in named), sum(sum(kin.values()) for kin in named) / total
+        return ", ".join(map(_name, named)), sum(sum(kin.values()) for kin in named) / total
     return "", 0.0
+
+
+def _name(kin: Mapping[str, int]) -> str:
+    """The form with most spellings, the shortest of equals: a mere part of a word has few of them."""
+    return max(kin, key=lambda word: (kin[word], -len(word)))
 
 
 def _groups(piece: Piece) -> tuple[list[dict[str, int]], int]:
@@ -255,3 +260,13 @@ def _is_generic(noun: str, pieces: Sequence[Piece]) -> bool:
     lifts = [line["lift"] for piece in pieces for line in piece["nouns"] if line["text"] == noun]
     known = [lift for lift in lifts if lift is not None]
     return noun in BROAD or bool(known and max(known) < GENERIC_LIFT)
+
+
+def experiments(pieces: Iterable[Piece]) -> list[Piece]:
+    """The texts that were run, in their order."""
+    return [piece for piece in pieces if piece["kind"] == "experiment"]
+
+
+def any_activates(tested: Iterable[Piece]) -> bool:
+    """Whether any text that should activate the feature does."""
+    return any(line["held"] for piece in tested for line in piece["tests"] if line["expected"])

@@ -10,6 +10,7 @@ from agent.llm.base import Fault, Form, Request
 from agent.store.provenance import now
 from agent.store.rows import Dispatch
 from agent.store.table import insert, rows, update
+from agent.store.values import made
 from agent.store.writing import begin_call
 
 BatchStatus = Literal["reserved", "sent", "ended", "unmade", "lost"]
@@ -141,4 +142,4 @@ def _only(db: Database, batch_id: int) -> BatchRow:
 
 
 def _batches(db: Database, where: str, **values: Any) -> list[BatchRow]:
-    return [BatchRow(**row) for row in rows(db, f"{_BATCHES} WHERE {where} ORDER BY id", values)]
+    return [made(BatchRow, row) for row in rows(db, f"{_BATCHES} WHERE {where} ORDER BY id", values)]

@@ -17,13 +17,24 @@ from agent.store.classes import OF_CLASS
 from agent.store.reading import label_row, matching, search_words
 from agent.store.reviews import VERDICTS, ReviewRow, reviews_of
 from agent.store.rows import LabelRow
-from agent.store.table import rows
+from agent.store.table import LATEST, rows
+from agent.store.values import made
 from probes.settings import Value
 
-Order = Literal["feature", "confidence", "score"]
+Order = Literal["feature", "confidence", "probability", "score"]
 Reviewed = Literal["no", "yes", "accept", "edit", "reject", "flag", "note"]
 
 _SCORED = "scoring_id = :scoring_id AND scorer = :scorer AND part = 'held_out' AND variant = 'label'"
+_LIMITS = (
+    "status",
+    "reviewer",
+    "class_name",
+    "min_confidence",
+    "max_confidence",
+    "min_probability",
+    "min_score",
+    "max_score",
+)
 _WORDS = """
     SELECT labels.id, summary, min(round * 1000 + item) FROM labels
     JOIN evidence ON evidence.run_id = labels.run_id AND evidence.feature = labels.feature
@@ -51,6 +62,8 @@ class LabelFilter(Value):
     """The kind of its feature, or the probe that captures it: one of `agent.schema.CLASSES`."""
     min_confidence: float | None = Field(default=None, ge=0, le=1)
     max_confidence: float | None = Field(default=None, ge=0, le=1)
+    min_probability: float | None = Field(default=None, ge=0, le=1)
+    """Of being right; this, and sorting by it, leaves out labels that have none."""
     score: ScoreKey | None = None
     """The score that the next two and the order mean; sorting by it leaves out what it has not looked at."""
     min_score: float | None = None
@@ -70,6 +83,8 @@ class BrowsedLabel:
     """A row of the table."""
 
     label: LabelRow
+    probability: float | None
+    """That it is right, by `interpret calibrate`; None where nothing was calibrated for it."""
     score: float | None
     control: float | None
     """The same scorer's score of another feature's label on this one's texts."""
@@ -151,7 +166,7 @@ def label_of_table(db: Database, run_id: int, wanted: LabelFilter, feature: int)
 
 def _here(db: Database, query: _Query, wanted: LabelFilter, feature: int) -> dict[str, Any] | None:
     """A feature's place in the order, as the values of its columns."""
-    table = "scores" if wanted.order == "score" else "labels"
+    table = {"score": "scores", "probability": "probabilities"}.get(wanted.order, "labels")
     scored = f"{_SCORED} AND " if wanted.order == "score" else ""
     sql = f"""SELECT {query.key} AS key, {query.tie} AS tie FROM {table}
         WHERE {scored}{query.id} = (SELECT id FROM labels WHERE run_id = :run_id AND feature = :feature)"""
@@ -166,9 +181,11 @@ def _next(db: Database, query: _Query, here: dict[str, Any], falling: bool) -> i
 
 
 def latest_labelled(db: Database) -> int | None:
-    """The latest run that has labels."""
-    latest: int | None = db.execute("SELECT max(run_id) FROM labels").fetchone()[0]
-    return latest
+    """The run that a command began or resumed last of those that have labels."""
+    sql = """SELECT run_id FROM invocations WHERE EXISTS (SELECT 1 FROM labels WHERE run_id = invocations.run_id)
+        ORDER BY started DESC, id DESC LIMIT 1"""
+    found = db.execute(sql).fetchone()
+    return None if found is None else int(found[0])
 
 
 def version(db: Database) -> int:
@@ -178,7 +195,7 @@ def version(db: Database) -> int:
 
 def _query(run_id: int, wanted: LabelFilter) -> _Query:
     values: dict[str, Any] = {"run_id": run_id, "verdict": wanted.reviewed, "search": search_words(wanted.search)}
-    for name in ("status", "reviewer", "class_name", "min_confidence", "max_confidence", "min_score", "max_score"):
+    for name in _LIMITS:
         values[name] = getattr(wanted, name)
     if wanted.score is not None:
         values |= wanted.score.model_dump()
@@ -187,6 +204,9 @@ def _query(run_id: int, wanted: LabelFilter) -> _Query:
         return _Query("scores.label_id", "scores.value", "scores.label_id", _scored_source(wanted, conditions), values)
     if limits := _limits(wanted):
         conditions.append(f"labels.id IN (SELECT label_id FROM scores WHERE {' AND '.join([_SCORED, *limits])})")
+    if wanted.order == "probability":
+        source = _probable_source(wanted, conditions)
+        return _Query("probabilities.label_id", "probabilities.probability", "probabilities.label_id", source, values)
     where = " AND ".join(["labels.run_id = :run_id", *conditions, *_reviewed("labels.id", wanted)])
     return _Query("labels.id", f"labels.{wanted.order}", "labels.feature", f"FROM labels WHERE {where}", values)
 
@@ -202,6 +222,13 @@ def _scored_source(wanted: LabelFilter, conditions: Sequence[str]) -> str:
     return f"FROM scores WHERE {' AND '.join(where)}"
 
 
+def _probable_source(wanted: LabelFilter, conditions: Sequence[str]) -> str:
+    """By probability it is the index of probabilities that is read, as by score that of scores."""
+    labels = " AND ".join(["labels.run_id = :run_id", *conditions])
+    of_run = f"+probabilities.label_id IN (SELECT labels.id FROM labels WHERE {labels})"
+    return f"FROM probabilities WHERE {' AND '.join([of_run, *_reviewed('+probabilities.label_id', wanted)])}"
+
+
 def _label_conditions(wanted: LabelFilter) -> Iterator[str]:
     if wanted.search.strip():
         yield matching(wanted.search, wanted.reviewer)
@@ -211,6 +238,8 @@ def _label_conditions(wanted: LabelFilter) -> Iterator[str]:
         yield "labels.confidence >= :min_confidence"
     if wanted.max_confidence is not None:
         yield "labels.confidence <= :max_confidence"
+    if wanted.min_probability is not None:
+        yield "labels.id IN (SELECT label_id FROM probabilities WHERE probability >= :min_probability)"
     if wanted.class_name is not None:
         yield f"labels.feature IN ({OF_CLASS})"
 
@@ -227,7 +256,7 @@ def _reviewed(label_id: str, wanted: LabelFilter) -> Iterator[str]:
     if wanted.reviewed in ("yes", "no"):
         yield f"{label_id} {'NOT ' if wanted.reviewed == 'no' else ''}IN (SELECT label_id {some})"
     elif wanted.reviewed in VERDICTS:
-        latest = f"SELECT max(id), label_id, verdict {some} GROUP BY label_id"
+        latest = f"SELECT {LATEST}, label_id, verdict {some} GROUP BY label_id"
         yield f"{label_id} IN (SELECT label_id FROM ({latest}) WHERE verdict = :verdict)"
     elif wanted.reviewed is not None:
         yield f"{label_id} IN (SELECT label_id FROM standing_reviews WHERE verdict = :verdict{only})"
@@ -239,16 +268,22 @@ def _browsed(db: Database, ids: Sequence[int], score: ScoreKey | None) -> list[B
     labels = {row["id"]: row for row in rows(db, f"SELECT * FROM labels WHERE id IN {some}", key)}
     scores = {} if score is None else _scores(db, key, score)
     words = {row["id"]: row["summary"] for row in rows(db, _WORDS, key)}
+    probable = f"SELECT label_id, probability FROM probabilities WHERE label_id IN {some}"
+    probabilities = {row["label_id"]: row["probability"] for row in rows(db, probable, key)}
     reviews: dict[int, list[ReviewRow]] = {id: [] for id in ids}
     for review in reviews_of(db, ids):
         reviews[review.label_id].append(review)
     return [
-        BrowsedLabel(
-            label_row(labels[id]),
-            scores.get((id, "label")),
-            scores.get((id, "shuffled")),
-            words.get(id, ""),
-            tuple(reviews[id]),
+        made(
+            BrowsedLabel,
+            {
+                "label": label_row(labels[id]),
+                "probability": probabilities.get(id),
+                "score": scores.get((id, "label")),
+                "control": scores.get((id, "shuffled")),
+                "words": words.get(id, ""),
+                "reviews": tuple(reviews[id]),
+            },
         )
         for id in ids
     ]

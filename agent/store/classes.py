@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from sqlite_utils import Database
 
 from agent.store.provenance import now
-from agent.store.table import insert, rows
+from agent.store.table import LATEST, insert, rows
+from agent.store.values import made
 
 CLASSES_TABLE = """
 CREATE TABLE classes (                  -- of features, as `interpret taxonomy` sorted them; the latest one counts
@@ -22,11 +23,13 @@ CREATE TABLE classes (                  -- of features, as `interpret taxonomy` 
 CREATE INDEX classes_feature ON classes (fingerprint, feature);
 """
 _LATEST = """
-    SELECT max(id), feature, kind, captured, comparison_id, created FROM classes
+    SELECT {latest}, feature, kind, captured, comparison_id, created FROM classes
     WHERE fingerprint = {fingerprint} GROUP BY feature
 """
 _OF_RUN = "(SELECT json_extract(subject, '$.fingerprint') FROM runs WHERE id = :run_id)"
-OF_CLASS = f"SELECT feature FROM ({_LATEST.format(fingerprint=_OF_RUN)}) WHERE :class_name IN (kind, captured)"
+OF_CLASS = (
+    f"SELECT feature FROM ({_LATEST.format(fingerprint=_OF_RUN, latest=LATEST)}) WHERE :class_name IN (kind, captured)"
+)
 """The features of the subject of `:run_id` whose latest class `:class_name` is a word for."""
 
 
@@ -58,8 +61,7 @@ def add_classes(
 
 def classes(db: Database, fingerprint: str) -> dict[int, ClassRow]:
     """The latest class of each of a subject's features that has one."""
-    found = rows(db, _LATEST.format(fingerprint=":fingerprint"), {"fingerprint": fingerprint})
+    found = rows(db, _LATEST.format(fingerprint=":fingerprint", latest=LATEST), {"fingerprint": fingerprint})
     return {
-        row["feature"]: ClassRow(row["feature"], row["kind"], row["captured"], row["comparison_id"], row["created"])
-        for row in found
+        row["feature"]: made(ClassRow, {name: row[name] for name in ClassRow.__dataclass_fields__}) for row in found
     }

@@ -12,7 +12,20 @@ from dataclasses import asdict, dataclass
 from itertools import accumulate, pairwise
 from typing import Any
 
-from probes.evidence import Contrast, Evidence, Projection, ScoredToken, Sweep, SweepPoint, TokenList, Tree
+from agent.store.values import made, unpacked
+from probes.evidence import (
+    Contrast,
+    Evidence,
+    ExpectedText,
+    Experiment,
+    Projection,
+    ScoredToken,
+    Sweep,
+    SweepPoint,
+    TextResult,
+    TokenList,
+    Tree,
+)
 from probes.settings import ProbeKind, ProbeSettings, VectorSettings
 
 Columns = Mapping[str, Any]
@@ -44,7 +57,7 @@ def encode(evidence: Evidence) -> bytes:
 
 def decode(kind: ProbeKind, feature: int, settings: ProbeSettings, payload: bytes) -> Evidence:
     """The evidence that `encode` was given."""
-    return FORMS[kind].value(feature, settings, json.loads(zlib.decompress(payload)))
+    return FORMS[kind].value(feature, settings, json.loads(unpacked(payload)))
 
 
 def kind_of(evidence: Evidence) -> ProbeKind:
@@ -81,19 +94,33 @@ def _tree_columns(tree: Tree) -> Columns:
 
 def _tree_value(feature: int, settings: ProbeSettings, columns: Columns) -> Tree:
     token_ids, parents = columns["token_ids"], tuple(accumulate(columns["parents"]))
-    return Tree(
-        feature=feature,
-        settings=settings,
-        prompt=columns["prompt"],
-        prompt_ids=tuple(columns["prompt_ids"]),
-        ghost_position=columns["ghost_position"],
-        placeholder_id=columns["placeholder_id"],
-        parents=parents,
-        token_ids=tuple(token_ids[place] for place in columns["tokens"]),
-        probabilities=_probabilities(parents, columns["surprisals"]),
-        texts={token_id: text for token_id, text in zip(token_ids, columns["texts"], strict=True) if text is not None},
-        contrast=_contrast_value(columns["contrast"]) if "contrast" in columns else None,
+    texts = {token_id: text for token_id, text in zip(token_ids, columns["texts"], strict=True) if text is not None}
+    tree = made(
+        Tree,
+        {
+            "feature": feature,
+            "settings": settings,
+            **{name: columns[name] for name in ("prompt", "ghost_position", "placeholder_id")},
+            "prompt_ids": tuple(columns["prompt_ids"]),
+            "parents": parents,
+            "token_ids": tuple(token_ids[place] for place in columns["tokens"]),
+            "probabilities": _probabilities(parents, columns["surprisals"]),
+            "texts": texts,
+            "contrast": _contrast_value(columns["contrast"]) if "contrast" in columns else None,
+        },
     )
+    _check_tree(tree)
+    return tree
+
+
+def _check_tree(tree: Tree) -> None:
+    """Raises ValueError unless every node but the root hangs on an earlier one and has a text."""
+    n = tree.n_nodes
+    placed = all(0 <= parent < node for node, parent in enumerate(tree.parents[1:], start=1))
+    told = all(token_id in tree.texts for token_id in tree.token_ids[1:])
+    sized = len(tree.token_ids) == n and (tree.contrast is None or len(tree.contrast.null) == n)
+    if not (n and tree.parents[0] == -1 and placed and told and sized):
+        raise ValueError(f"a tree of {n} nodes is none: a node without a parent, a text or a number")
 
 
 def _contrast_columns(contrast: Contrast) -> Columns:
@@ -115,7 +142,10 @@ def _contrast_value(columns: Columns) -> Contrast:
         for name in ("null", "centroid")
     )
     every = range(columns["n_nodes"])
-    return Contrast(tuple(map(null.get, every)), tuple(map(centroid.get, every)), *columns["readout"])
+    names = ("divergence", "p_value", "n_random", "n_candidates")
+    readout = dict(zip(names, columns["readout"], strict=False))
+    pair = {"null": tuple(map(null.get, every)), "centroid": tuple(map(centroid.get, every))}
+    return made(Contrast, pair | readout)
 
 
 def _chosen_among(contrast: Contrast) -> list[int]:
@@ -162,7 +192,9 @@ def _token_columns(tokens: Iterable[ScoredToken]) -> Columns:
 
 
 def _token_values(columns: Columns) -> tuple[ScoredToken, ...]:
-    return tuple(map(ScoredToken, columns["token_ids"], columns["tokens"], columns["scores"]))
+    names = ("token_id", "token", "score")
+    rows = zip(columns["token_ids"], columns["tokens"], columns["scores"], strict=True)
+    return tuple(made(ScoredToken, dict(zip(names, row, strict=True))) for row in rows)
 
 
 def _list_columns(listed: TokenList) -> Columns:
@@ -175,7 +207,11 @@ def _list_columns(listed: TokenList) -> Columns:
 
 def _list_value(feature: int, settings: ProbeSettings, columns: Columns) -> TokenList:
     own = {name: value for name, value in columns.items() if name not in ("token_ids", "tokens", "scores", "z")}
-    return TokenList(feature, settings, _token_values(columns), z=tuple(columns.get("z", ())), **own)
+    values = {"tokens": _token_values(columns), "z": tuple(columns.get("z", ()))}
+    listed = made(TokenList, {"feature": feature, "settings": settings, **own, **values})
+    if listed.p_value is not None and len(listed.z) != len(listed.tokens):
+        raise ValueError(f"a list has {len(listed.tokens)} tokens and {len(listed.z)} z")
+    return listed
 
 
 def _projection_value(feature: int, settings: ProbeSettings, columns: Columns) -> Projection:
@@ -194,9 +230,14 @@ def _sweep_columns(sweep: Sweep) -> Columns:
 
 
 def _sweep_value(feature: int, settings: ProbeSettings, columns: Columns) -> Sweep:
-    points = (SweepPoint(**point | {"vector": VectorSettings.parse(point["vector"])}) for point in columns["points"])
+    points = (
+        made(SweepPoint, point | {"vector": VectorSettings.parse(point["vector"])}) for point in columns["points"]
+    )
     lists = {"points": tuple(points), "prompts": tuple(columns["prompts"])}
-    return Sweep(feature=feature, settings=settings, **{**columns, **lists})
+    sweep = made(Sweep, {"feature": feature, "settings": settings, **columns, **lists})
+    if not 0 <= sweep.chosen < len(sweep.points):
+        raise ValueError(f"a sweep of {len(sweep.points)} candidates chose number {sweep.chosen}")
+    return sweep
 
 
 def _chosen(sweep: Sweep) -> list[tuple[str, float]]:
@@ -204,6 +245,28 @@ def _chosen(sweep: Sweep) -> list[tuple[str, float]]:
     best = sweep.best
     scored = [] if best.score is None else [best.score]
     return [(f"{best.vector.weights} at {best.vector.distance:.4g}", score) for score in scored]
+
+
+def _experiment_columns(experiment: Experiment) -> Columns:
+    results = experiment.results
+    return {
+        "texts": [result.asked.text for result in results],
+        "expected": [result.asked.activates for result in results],
+        "hypotheses": [result.asked.hypothesis for result in results],
+        "tokens": [result.tokens for result in results],
+        "activations": [[float(f"{value:.5g}") for value in result.activations] for result in results],
+        "maximum": [float(f"{experiment.maximum:.7g}"), experiment.is_of_texts],
+    }
+
+
+def _experiment_value(feature: int, settings: ProbeSettings, columns: Columns) -> Experiment:
+    asked = map(ExpectedText, columns["texts"], columns["expected"], columns["hypotheses"])
+    lines = zip(asked, map(tuple, columns["tokens"]), map(tuple, columns["activations"]), strict=True)
+    return Experiment(feature, settings, tuple(TextResult(*line) for line in lines), *columns["maximum"])
+
+
+def _peaks(experiment: Experiment) -> list[tuple[str, float]]:
+    return [(result.asked.text, result.peak or 0.0) for result in experiment.results]
 
 
 def _numbered(tokens: Iterable[ScoredToken]) -> list[tuple[str, float]]:
@@ -225,6 +288,9 @@ FORMS: dict[ProbeKind, Form] = {
         _projection_value,
         lambda projected: len(projected.top) + len(projected.bottom),
         lambda projected: _numbered(projected.top),
+    ),
+    "experiment": Form(
+        Experiment, _experiment_columns, _experiment_value, lambda experiment: len(experiment.results), _peaks
     ),
     "sweep": Form(Sweep, _sweep_columns, _sweep_value, lambda sweep: len(sweep.points), _chosen),
 }

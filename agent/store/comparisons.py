@@ -14,6 +14,7 @@ from agent.schema import Status
 from agent.store import codec
 from agent.store.provenance import now
 from agent.store.table import insert, rows
+from agent.store.values import made
 from probes.evidence import Evidence
 from probes.presets import SubjectCard
 from probes.settings import ProbeKind, ProbeSettings, Value
@@ -92,7 +93,8 @@ class Labelled:
 
 
 _LABELLED = """
-    SELECT feature, max(run_id) AS run_id, labels.status, label FROM labels JOIN runs ON runs.id = run_id
+    SELECT max(labels.created || printf(' %020d', labels.id)), feature, run_id, labels.status, label
+    FROM labels JOIN runs ON runs.id = run_id
     WHERE explainer NOT IN (SELECT value FROM json_each(:apart))
     AND json_extract(subject, '$.fingerprint') = :fingerprint
     AND feature IN (SELECT value FROM json_each(:features)) GROUP BY feature
@@ -100,7 +102,7 @@ _LABELLED = """
 _COMPARISONS = """
     SELECT comparisons.*, runs.subject FROM comparisons JOIN runs ON runs.id = comparisons.run_id
     WHERE :fingerprint IS NULL OR json_extract(runs.subject, '$.fingerprint') = :fingerprint
-    ORDER BY comparisons.id DESC
+    ORDER BY comparisons.created DESC, comparisons.id DESC
 """
 _FITS = """
     SELECT feature, measure, texts_of, value, reason, low, high, n FROM fits
@@ -136,7 +138,7 @@ def comparisons(db: Database, fingerprint: str | None = None) -> list[Comparison
 
 def compared(db: Database, comparison_id: int) -> list[ProbeSettings]:
     """The settings that a comparison has, the first compared first."""
-    sql = "SELECT settings FROM compared WHERE comparison_id = :comparison_id ORDER BY id"
+    sql = "SELECT settings FROM compared WHERE comparison_id = :comparison_id ORDER BY created, id"
     return [
         ProbeSettings.model_validate_json(row["settings"]) for row in rows(db, sql, {"comparison_id": comparison_id})
     ]
@@ -145,7 +147,7 @@ def compared(db: Database, comparison_id: int) -> list[ProbeSettings]:
 def fits(db: Database, comparison_id: int, setting: ProbeSettings) -> list[FitRow]:
     """What a comparison has of a setting."""
     values = {"comparison_id": comparison_id, "settings": _text(setting)}
-    return [FitRow(**row) for row in rows(db, _FITS, values)]
+    return [made(FitRow, row) for row in rows(db, _FITS, values)]
 
 
 def newest_fit(db: Database) -> int:
@@ -156,7 +158,7 @@ def newest_fit(db: Database) -> int:
 def labelled(db: Database, fingerprint: str, features: Collection[int], apart: Collection[str]) -> list[Labelled]:
     """The latest labels of some of a subject's features; runs of explainers that stand `apart` are left out."""
     values = {"fingerprint": fingerprint, "features": json.dumps([*features]), "apart": json.dumps([*apart])}
-    return [Labelled(**row) for row in rows(db, _LABELLED, values)]
+    return [Labelled(row["feature"], row["run_id"], row["status"], row["label"]) for row in rows(db, _LABELLED, values)]
 
 
 def evidence_keys(db: Database, run_ids: Sequence[int], features: Collection[int]) -> list[EvidenceKey]:
@@ -169,7 +171,8 @@ def evidence_keys(db: Database, run_ids: Sequence[int], features: Collection[int
         if text not in known:
             known[text] = _if_complete(text)
         if (settings := known[text]) is not None:
-            found.append(EvidenceKey(row["id"], row["feature"], row["kind"], settings))
+            key = {"evidence_id": row["id"], "feature": row["feature"], "kind": row["kind"], "settings": settings}
+            found.append(made(EvidenceKey, key))
     return found
 
 
@@ -187,17 +190,19 @@ def evidence_by_id(db: Database, ids: Collection[int]) -> dict[int, Evidence]:
 def add_recommendation(
     db: Database, fingerprint: str, comparison_id: int, settings: ProbeSettings, because: str
 ) -> None:
-    """What is recommended for a subject from here on; what was before stays in the log."""
+    """What is recommended for a subject from here on, once however often it is said; what was before stays."""
     row = {"fingerprint": fingerprint, "comparison_id": comparison_id, "settings": _text(settings), "because": because}
-    insert(db, "recommendations", {**row, "created": now()})
+    found = recommendation(db, fingerprint)
+    if found is None or (found.comparison_id, found.settings, found.because) != (comparison_id, settings, because):
+        insert(db, "recommendations", {**row, "created": now()})
 
 
 def recommendation(db: Database, fingerprint: str) -> Recommendation | None:
     """The latest one for a subject."""
-    sql = "SELECT * FROM recommendations WHERE fingerprint = :fingerprint ORDER BY id DESC LIMIT 1"
+    sql = "SELECT * FROM recommendations WHERE fingerprint = :fingerprint ORDER BY created DESC, id DESC LIMIT 1"
     for row in rows(db, sql, {"fingerprint": fingerprint}):
         del row["id"]
-        return Recommendation(**row | {"settings": ProbeSettings.model_validate_json(row["settings"])})
+        return made(Recommendation, row | {"settings": ProbeSettings.model_validate_json(row["settings"])})
     return None
 
 
@@ -214,14 +219,9 @@ def _if_complete(text: str) -> ProbeSettings | None:
 
 
 def _comparison(row: dict[str, Any]) -> ComparisonRow:
-    return ComparisonRow(
-        comparison_id=row["id"],
-        run_id=row["run_id"],
-        corpus_id=row["corpus_id"],
-        settings=json.loads(row["settings"]),
-        subject=SubjectCard.model_validate_json(row["subject"]),
-        created=row["created"],
-    )
+    values = {"settings": json.loads(row["settings"]), "subject": SubjectCard.model_validate_json(row["subject"])}
+    del row["title"]  # for whoever browses the file
+    return made(ComparisonRow, {"comparison_id": row.pop("id"), **row | values})
 
 
 def _text(settings: ProbeSettings) -> str:

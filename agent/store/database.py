@@ -16,7 +16,11 @@ from sqlite_utils import Database
 
 from agent.errors import LogError
 from agent.store.filesystems import network_filesystem
+from agent.store.limits import LONGEST_S, limit_statements
 from agent.store.migrations import MIGRATIONS, NAMES
+from agent.store.shape import in_order, is_unread, shape_of, strange
+from probes.doors import brief
+from probes.errors import InterpretError
 
 _BUSY_S = 60.0
 """How long a writer waits for another run's transaction, which takes a fraction of a second."""
@@ -49,6 +53,7 @@ def open_readable(path: Path) -> Database:
     with log_errors(path):
         db = _connect(path, "ro&immutable=1" if sealed else "rw")
         db.execute("PRAGMA query_only=ON")
+        limit_statements(db.conn)
         return db
 
 
@@ -141,11 +146,25 @@ def immediate(db: Database) -> Iterator[None]:
 
 @contextmanager
 def log_errors(path: Path) -> Iterator[None]:
-    """Turns what SQLite, the file system and damaged payloads raise into the one sentence that the user needs."""
+    """The log's door: whatever fails in reading it becomes the one sentence that the user needs."""
     try:
         yield
+    except InterpretError:
+        raise
     except (sqlite3.Error, OSError, zlib.error) as error:
         raise as_log_error(error, str(path)) from error
+    except OverflowError as error:  # of the question, or of what is made of the answer
+        raise LogError(f"The log {path} has nothing under a number of 2**63 or more: {brief(error)}.") from error
+    except Exception as error:  # what is made of a row, by whatever raises where a value is none
+        raise damaged(path, error) from error
+
+
+def damaged(path: Path, error: Exception) -> LogError:
+    """`error` in a sentence about a value of the log at `path`."""
+    return LogError(
+        f"The log {path} cannot be used: a value in it is damaged ({type(error).__name__}: {brief(error)}); restore it "
+        "from a copy, or choose another file with --log."
+    )
 
 
 def as_log_error(error: Exception, name: str) -> LogError:
@@ -159,8 +178,11 @@ def as_log_error(error: Exception, name: str) -> LogError:
         "SQLITE_BUSY": "another process holds it; try again when that has ended",
         "SQLITE_READONLY": "it is read-only; choose another file with --log",
         "SQLITE_CANTOPEN": "it cannot be opened here; choose another file with --log",
+        "SQLITE_INTERRUPT": f"a question to it took more than {LONGEST_S:.0f} s; it is damaged, or not as it was made",
     }
-    name_of_code = "SQLITE_CORRUPT" if isinstance(error, zlib.error) else getattr(error, "sqlite_errorname", "")
+    no_text = isinstance(error, sqlite3.OperationalError) and "decode to UTF-8" in str(error)
+    is_damage = isinstance(error, zlib.error) or no_text
+    name_of_code = "SQLITE_CORRUPT" if is_damage else getattr(error, "sqlite_errorname", "")
     code = "_".join(name_of_code.split("_")[:2])  # extended codes append to the plain one
     return LogError(f"The log {name} cannot be used: {advice.get(code) or f'{type(error).__name__}, {error}'}.")
 
@@ -171,14 +193,20 @@ def _check_ours(path: Path) -> None:
         return
     # What another program has not yet moved from its write-ahead log into its database stays there.
     with closing(_connect(path, "ro") if _write_ahead(path).exists() else open_readable(path)) as db:
-        tables = set(db.table_names())
-        applied = {migration.name for migration in MIGRATIONS.applied(db)}
-    if tables and not applied:
+        shape = shape_of(db)
+        applied = set() if is_unread(shape) else {migration.name for migration in MIGRATIONS.applied(db)}
+    if shape and not applied:
         raise LogError(f"{path} is a database of another program; choose another file with --log.")
-    if unknown := applied - NAMES:
+    if unknown := applied.difference(NAMES):
         raise LogError(
             f"The log {path} was written by a newer version of sae-interpret (it has {min(unknown)}); "
             "update sae-interpret, or choose another file with --log."
+        )
+    odd = strange(shape, applied) if in_order(applied) else "its list of migrations"
+    if shape and odd:  # else it was cut off before it had a table
+        raise LogError(
+            f"The log {path} cannot be used: {odd} is not as sae-interpret makes it; restore it from a copy, or choose "
+            "another file with --log."
         )
 
 

@@ -8,9 +8,11 @@ from typing import Any
 
 from sqlite_utils import Database
 
+from agent.errors import LogError
 from agent.store.provenance import now
 from agent.store.rows import CorpusIdentity, CorpusRow
 from agent.store.table import Row, insert, rows
+from agent.store.values import made, unpacked
 from probes.examples import Activity, Baseline, Collected, Example, ExampleKind, Split
 
 Splitting = Mapping[str, Split]
@@ -19,9 +21,8 @@ Splitting = Mapping[str, Split]
 
 def begin_corpus(db: Database, identity: CorpusIdentity) -> int:
     """The corpus of that identity, made if there is none."""
-    found = db.execute("SELECT id FROM corpora WHERE identity = ?", [identity.hash]).fetchone()
-    if found is not None:
-        return int(found[0])
+    if (found := find_corpus(db, identity.hash)) is not None:
+        return found
     subject = identity.subject
     return insert(
         db,
@@ -68,13 +69,35 @@ def add_collected(db: Database, activity: Row, examples: Iterable[Row]) -> None:
         insert(db, "examples", row)
 
 
+def add_corpus(db: Database, identity: CorpusIdentity, found: Sequence[tuple[Collected, Splitting]]) -> int:
+    """Several features' activity and examples, under the corpus of that identity, made if there is none; its id."""
+    corpus_id = begin_corpus(db, identity)
+    for one, splitting in found:
+        add_collected(db, *collected_rows(corpus_id, one, splitting))
+    return corpus_id
+
+
 def corpora(db: Database, fingerprint: str | None = None) -> list[CorpusRow]:
     """The corpora of a subject, or all, the latest first."""
     sql = """
         SELECT corpora.*, (SELECT count(*) FROM activity WHERE corpus_id = corpora.id) AS n_features FROM corpora
-        WHERE :fingerprint IS NULL OR fingerprint = :fingerprint ORDER BY id DESC
+        WHERE :fingerprint IS NULL OR fingerprint = :fingerprint ORDER BY created DESC, id DESC
     """
     return [_corpus(row) for row in rows(db, sql, {"fingerprint": fingerprint})]
+
+
+def corpus_identity(db: Database, corpus_id: int) -> str:
+    """What the corpus of that number is by in any log."""
+    found = db.execute("SELECT identity FROM corpora WHERE id = ?", [corpus_id]).fetchone()
+    if found is None:
+        raise LogError(f"The log has no texts {corpus_id}; interpret examples collects some.")
+    return str(found[0])
+
+
+def find_corpus(db: Database, identity: str) -> int | None:
+    """The number here of the corpus of that identity."""
+    found = db.execute("SELECT id FROM corpora WHERE identity = ?", [identity]).fetchone()
+    return None if found is None else int(found[0])
 
 
 def latest_corpus(db: Database, fingerprint: str, features: Iterable[int]) -> CorpusRow | None:
@@ -111,7 +134,7 @@ def collected(
         feature=feature,
         activity=_activity(activity),
         examples=[_example(row) for row in rows(db, sql, wanted)],
-        baselines=[Baseline(**baseline) for baseline in json.loads(activity["baselines"])],
+        baselines=[made(Baseline, baseline) for baseline in json.loads(activity["baselines"])],
     )
 
 
@@ -150,37 +173,34 @@ def _short(activations: Sequence[float]) -> list[float]:
 
 
 def _example(row: dict[str, Any]) -> Example:
-    columns = json.loads(zlib.decompress(row["payload"]))
+    columns = json.loads(unpacked(row["payload"]))
     ids = columns["ids"]
-    return Example(
-        feature=row["feature"],
-        kind=row["kind"],
-        document=row["document"],
-        tokens=tuple(columns["tokens"]),
-        activations=tuple(columns["activations"]),
-        token_ids=None if ids is None else tuple(ids),
-        start=row["start"],
-        neighbour=row["neighbour"],
-        quantile=row["quantile"],
-    )
+    values = {
+        "tokens": tuple(columns["tokens"]),
+        "activations": tuple(columns["activations"]),
+        "token_ids": None if ids is None else tuple(ids),
+    }
+    names = ("feature", "kind", "document", "start", "neighbour", "quantile")
+    example = made(Example, values | {name: row[name] for name in names})
+    if not example.tokens or len(example.tokens) != len(example.activations):
+        raise ValueError(f"an example has {len(example.tokens)} tokens and {len(example.activations)} activations")
+    return example
 
 
 def _activity(row: dict[str, Any]) -> Activity | None:
     if row["n_active"] is None:
         return None
     histogram = json.loads(row["histogram"])
-    return Activity(
-        feature=row["feature"],
-        n_tokens=row["n_tokens"],
-        n_active=row["n_active"],
-        maximum=row["maximum"],
-        edges=tuple(histogram["edges"]),
-        counts=tuple(histogram["counts"]),
-    )
+    values = {"edges": tuple(histogram["edges"]), "counts": tuple(histogram["counts"])}
+    names = ("feature", "n_tokens", "n_active", "maximum")
+    activity = made(Activity, values | {name: row[name] for name in names})
+    if activity.n_tokens < 1 or len(activity.edges) != len(activity.counts) + 1:
+        raise ValueError(f"a histogram has {len(activity.edges)} edges and {len(activity.counts)} counts")
+    return activity
 
 
 def _corpus(row: dict[str, Any]) -> CorpusRow:
     row["corpus_id"] = row.pop("id")
     row["settings"] = json.loads(row["settings"])
-    del row["identity"], row["title"]
-    return CorpusRow(**row)
+    del row["title"]
+    return made(CorpusRow, row)

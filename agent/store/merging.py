@@ -5,7 +5,6 @@ log had under a key before the merge stands. Which runs are one is decided in `a
 as they are stored. Knows no file and no lock.
 """
 
-import json
 import sqlite3
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,16 +15,13 @@ from typing import Any
 from sqlite_utils import Database
 
 from agent.errors import LogError
+from agent.store.checking import check_row, declared
 from agent.store.database import log_errors
 from agent.store.pairing import FINAL, labels_of, pair_runs
 from agent.store.ranges import as_ranges, from_ranges
-from agent.store.rows import RunIdentity
 from agent.store.schema import columns, natural_key, references, tables
-from probes.presets import SubjectCard
 
 Row = dict[str, Any]
-Rescore = Callable[[Row, Row], str]
-"""The identity of a scoring whose run or corpus has another number here, from the row as it was and as it is."""
 
 _KEYS: Mapping[str, Sequence[str]] = {
     "texts": ("sha256",),
@@ -36,17 +32,21 @@ _KEYS: Mapping[str, Sequence[str]] = {
     "examples": ("corpus_id", "feature"),
     "labels": ("run_id", "feature"),
     "evidence": ("run_id", "feature", "round", "item"),
-    "scorings": ("run_id", "corpus_id", "judge", "created"),
+    "scorings": ("run_id", "identity"),
     "batches": ("token",),
     "calls": ("run_id", "scoring_id", "feature", "round", "purpose", "item", "form", "created"),
     "scores": ("scoring_id", "label_id", "scorer"),
     "reviews": ("label_id", "reviewer", "verdict", "created"),
 }
 """In an order in which references point backwards; tables that are not named here follow, by their own constraints."""
-_UNIQUE = {"scorings": "identity", "reviews": "undoes"}
+_UNIQUE = {"reviews": "undoes"}
 """What may not be here twice either, under whatever key."""
 _QUESTION = ("run_id", "scoring_id", "feature", "round", "purpose", "item")
 """What attempts are numbered within."""
+
+
+_AT_A_TIME = 200
+"""Rows of another log that are read by one statement, which may not take for ever."""
 
 
 @dataclass(frozen=True)
@@ -66,13 +66,13 @@ class Merged:
     """Labels that read otherwise here, and stand: the other wording stayed behind, with its scores and reviews."""
 
 
-def merge(target: Database, source: Database, path: Path, hold: Callable[[int], None], rescore: Rescore) -> Merged:
+def merge(target: Database, source: Database, path: Path, hold: Callable[[int], None]) -> Merged:
     """Everything that `source`, the log at `path`, has and `target` lacks; part of a transaction that it does not end.
 
     `hold` is called with each run of `target` that is joined, before it is. Raises `LogError` where `hold` does, and
     where `source` contradicts itself.
     """
-    return _Merging(target, source, path, rescore).merged(hold)
+    return _Merging(target, source, path).merged(hold)
 
 
 @dataclass
@@ -80,12 +80,13 @@ class _Merging:
     target: Database
     source: Database
     path: Path
-    rescore: Rescore
     ids: defaultdict[str, dict[int, int | None]] = field(default_factory=lambda: defaultdict(dict))
     """By table: the id here of each row there; None for one that stays behind."""
     joined: dict[int, int] = field(default_factory=dict)
     concluded: set[tuple[int, int]] = field(default_factory=set)
     """Run and feature here: what joined runs had already concluded."""
+    rounds: set[tuple[int, int, int]] = field(default_factory=set)
+    """Run, feature and round here: of which joined runs have evidence."""
     put_back: list[Row] = field(default_factory=list)
     """Calls of here that go behind those of there, since the first good answer is the one that counts."""
     added: Counter[str] = field(default_factory=Counter)
@@ -94,13 +95,14 @@ class _Merging:
     def merged(self, hold: Callable[[int], None]) -> Merged:
         self._copy("texts")
         self._copy("corpora")
-        runs = [self._moved_run(row) for row in self._rows("runs")]
+        runs = [*self._rows("runs")]
         self.joined = pair_runs(self.target, self.source, runs)
         for here in self.joined.values():
             hold(here)
         self._runs(runs)
         for there, here in self.joined.items():
             self._make_way(here, there)
+            self.rounds |= self._rounds_of(here)
         there_are = tables(self.target)
         for table in dict.fromkeys([*_KEYS, *there_are]):
             if table in there_are and table not in self.ids:
@@ -125,13 +127,11 @@ class _Merging:
             if moved is not None and table == "labels" and here is not None:
                 here = self._one_label(here, moved)
             elif moved is not None and here is None and not self._superseded(table, moved):
-                here = self._add(table, row, moved, keep_id=not known)
+                here = self._add(table, moved, keep_id=not known)
             if "id" in row:
                 ids[row["id"]] = here
 
-    def _add(self, table: str, row: Row, moved: Row, keep_id: bool) -> int:
-        if table == "scorings" and (row["run_id"], row["corpus_id"]) != (moved["run_id"], moved["corpus_id"]):
-            moved["identity"] = self.rescore(row, moved)
+    def _add(self, table: str, moved: Row, keep_id: bool) -> int:
         unique = _UNIQUE.get(table)
         here = self._find(table, moved, (unique,)) if unique and moved[unique] is not None else None
         if here is not None:
@@ -141,8 +141,12 @@ class _Merging:
         return self._insert(table, moved, keep_id)
 
     def _superseded(self, table: str, moved: Row) -> bool:
-        """Whether it is evidence on a feature that this log has concluded from evidence of its own."""
-        return table == "evidence" and (moved["run_id"], moved["feature"]) in self.concluded
+        """Whether it is evidence on a feature that this log has concluded from evidence of its own, or of a round that
+        it has evidence of: a round is looked at as a whole."""
+        if table != "evidence":
+            return False
+        place = moved["run_id"], moved["feature"]
+        return place in self.concluded or (*place, moved["round"]) in self.rounds
 
     def _one_label(self, here: int, moved: Row) -> int | None:
         """The label here that the other one is, or replaces: a feature that failed here is retried there."""
@@ -160,6 +164,10 @@ class _Merging:
         self._update("labels", here, changes)
         self.added["labels"] += 1
         return here
+
+    def _rounds_of(self, here: int) -> set[tuple[int, int, int]]:
+        sql = "SELECT DISTINCT run_id, feature, round FROM evidence WHERE run_id = ?"
+        return {tuple(place) for place in self.target.execute(sql, [here])}
 
     def _make_way(self, here: int, there: int) -> None:
         """What a joined run had begun on features that the other part has concluded gives way to how it did so."""
@@ -195,21 +203,6 @@ class _Merging:
         self._update("runs", here, changes)
         return here
 
-    def _moved_run(self, row: Row) -> Row:
-        """A run whose settings name its corpus by the number here, which is part of the run's identity."""
-        settings = json.loads(row["settings"])
-        there = settings.get("corpus_id")
-        here = self._here("runs", row, "corpora", there)
-        if here == there:
-            return row
-        identity = RunIdentity(
-            subject=SubjectCard.model_validate_json(row["subject"]),
-            settings=settings | {"corpus_id": here},
-            explainer=row["explainer"],
-            templates=json.loads(row["templates"]),
-        )
-        return row | {"settings": json.dumps(identity.settings), "identity": identity.hash}
-
     def _moved(self, table: str, row: Row) -> Row | None:
         """The row with references to rows here; None where one of them stayed behind."""
         moved = dict(row)
@@ -238,8 +231,18 @@ class _Merging:
 
     def _rows(self, table: str) -> Iterator[Row]:
         """The other log's rows as they are stored, oldest first."""
-        with log_errors(self.path):
-            yield from self.source.query(f"SELECT {', '.join(columns(self.source, table))} FROM {table} ORDER BY rowid")
+        names = ", ".join(columns(self.source, table))
+        sql = f"SELECT rowid AS place, {names} FROM {table} WHERE rowid > ? ORDER BY rowid LIMIT {_AT_A_TIME}"
+        types, last = declared(self.source, table), -(2**63)
+        while True:
+            with log_errors(self.path):
+                found = list(self.source.query(sql, [last]))
+                for row in found:
+                    last = row.pop("place")
+                    check_row(table, types, row)
+            if not found:
+                return
+            yield from found
 
     def _known(self, table: str, key: Sequence[str]) -> dict[tuple[Any, ...], int]:
         """The rows here by their key."""

@@ -6,6 +6,8 @@ Knows nothing of how rows are made. Texts are written through `escape`; times ar
 from sqlite_utils import Database, Migrations
 
 from agent.store.batches import BATCHES_TABLE
+from agent.store.by_content import by_content
+from agent.store.calibrations import CALIBRATION_TABLES
 from agent.store.classes import CLASSES_TABLE
 from agent.store.datasette import TITLES_AND_VIEWS
 from agent.store.identical import QUESTIONS_COLUMNS
@@ -412,6 +414,10 @@ def _classes(db: Database) -> None:
     db.executescript(CLASSES_TABLE)
 
 
+def _calibrations(db: Database) -> None:
+    db.executescript(CALIBRATION_TABLES)
+
+
 def _batches(db: Database) -> None:
     db.executescript(BATCHES_TABLE)
 
@@ -430,12 +436,14 @@ _STEPS = {
     "0007_search_of_reviews": _search_of_reviews,
     "0008_scorings_without_a_corpus": _scorings_without_a_corpus,
     "0008_classes": _classes,
-    "0009_batches": _batches,
-    "0009_questions": _questions,
+    "0009_calibrations": _calibrations,
+    "0010_by_content": by_content,
+    "0011_batches": _batches,
+    "0012_questions": _questions,
 }
 
-NAMES = frozenset(_STEPS)
-"""Every migration that this version knows; a log that has had another one is newer."""
+NAMES = tuple(_STEPS)
+"""Every migration that this version knows, in order; a log that has had another one is newer."""
 
 MIGRATIONS = Migrations("sae-interpret")
 for _name, _step in _STEPS.items():

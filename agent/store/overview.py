@@ -12,6 +12,7 @@ from sqlite_utils import Database
 from agent.store.browsing import ScoreKey
 from agent.store.scores import scorings
 from agent.store.table import rows
+from agent.store.values import made
 from probes.settings import ProbeKind, ProbeSettings
 
 BINS = 20
@@ -27,7 +28,7 @@ _METRIC = """
     AND variant = 'label' ORDER BY value DESC LIMIT 1
 """
 _FAULTS = """
-    SELECT fault, count(*) AS n, max(id) AS latest FROM calls
+    SELECT fault, count(*) AS n, error, max(created || printf(' %020d', id)) FROM calls
     WHERE run_id = :run_id AND fault IS NOT NULL GROUP BY fault ORDER BY n DESC
 """
 _REASONS = """
@@ -36,7 +37,7 @@ _REASONS = """
 """
 _KEPT = """
     SELECT feature, round, settings, created FROM evidence WHERE run_id = :run_id AND item = 0
-    ORDER BY id DESC LIMIT :most
+    ORDER BY created DESC, id DESC LIMIT :most
 """
 _COMPARED = """
     SELECT count(DISTINCT feature) AS n FROM fits
@@ -54,9 +55,9 @@ _EVIDENCE = """
 """
 _LAST_WRITTEN = """
     SELECT max(created) AS last FROM (
-        SELECT created FROM labels WHERE id = (SELECT max(id) FROM labels WHERE run_id = :run_id)
-        UNION ALL SELECT created FROM evidence WHERE id = (SELECT max(id) FROM evidence WHERE run_id = :run_id)
-        UNION ALL SELECT created FROM calls WHERE id = (SELECT max(id) FROM calls WHERE run_id = :run_id)
+        SELECT max(created) AS created FROM labels WHERE run_id = :run_id
+        UNION ALL SELECT max(created) FROM evidence WHERE run_id = :run_id
+        UNION ALL SELECT max(created) FROM calls WHERE run_id = :run_id
         UNION ALL SELECT started FROM invocations WHERE run_id = :run_id
     )
 """
@@ -173,22 +174,18 @@ def spreads(db: Database, key: ScoreKey) -> Spreads:
 
 def faults(db: Database, run_id: int) -> list[Fault]:
     """What went wrong with a run's calls, the most frequent first."""
-    said = "SELECT error FROM calls WHERE id = :id"
-    return [
-        Fault(row["fault"], row["n"], next(rows(db, said, {"id": row["latest"]}))["error"] or "")
-        for row in rows(db, _FAULTS, {"run_id": run_id})
-    ]
+    return [Fault(row["fault"], row["n"], row["error"] or "") for row in rows(db, _FAULTS, {"run_id": run_id})]
 
 
 def reasons(db: Database, run_id: int) -> list[Reason]:
     """Why features have no label."""
-    return [Reason(**row) for row in rows(db, _REASONS, {"run_id": run_id})]
+    return [made(Reason, row) for row in rows(db, _REASONS, {"run_id": run_id})]
 
 
 def kept_views(db: Database, run_id: int, most: int) -> list[KeptView]:
     """What a run of exploring holds, the latest first."""
     found = rows(db, _KEPT, {"run_id": run_id, "most": most})
-    return [KeptView(**row | {"settings": ProbeSettings.model_validate_json(row["settings"])}) for row in found]
+    return [made(KeptView, row | {"settings": ProbeSettings.model_validate_json(row["settings"])}) for row in found]
 
 
 def n_compared(db: Database, comparison_id: int) -> int:
@@ -222,7 +219,7 @@ def last_written(db: Database, run_id: int) -> str | None:
 
 def command_of(db: Database, run_id: int) -> str | None:
     """The command that last began or resumed a run, as typed."""
-    sql = "SELECT command FROM invocations WHERE run_id = :run_id ORDER BY id DESC LIMIT 1"
+    sql = "SELECT command FROM invocations WHERE run_id = :run_id ORDER BY started DESC, id DESC LIMIT 1"
     return next((str(row["command"]) for row in rows(db, sql, {"run_id": run_id})), None)
 
 

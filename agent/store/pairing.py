@@ -23,7 +23,7 @@ def pair_runs(target: Database, source: Database, theirs: Sequence[Row]) -> dict
 
     `theirs` are rows of `source` with the identity that they would have in `target`.
     """
-    ours = [dict(row) for row in target.query("SELECT id, identity, created FROM runs ORDER BY id DESC")]
+    ours = [dict(row) for row in target.query("SELECT id, identity, created FROM runs ORDER BY created DESC, id DESC")]
     begun = {(run["identity"], run["created"]): run["id"] for run in ours}
     pairs = {
         run["id"]: begun[run["identity"], run["created"]]

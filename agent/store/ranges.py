@@ -3,6 +3,8 @@
 from collections.abc import Iterable
 from itertools import groupby
 
+MOST_FEATURES = 1 << 26
+
 
 def as_ranges(features: Iterable[int]) -> str:
     """`features` in rising order, each once, runs of neighbours as `first-last`."""
@@ -13,6 +15,9 @@ def as_ranges(features: Iterable[int]) -> str:
 
 
 def from_ranges(text: str) -> frozenset[int]:
-    """The set that `as_ranges` was given."""
-    spans = (span.partition("-") for span in text.split(",") if span)
-    return frozenset(feature for first, _, last in spans for feature in range(int(first), int(last or first) + 1))
+    """The set that `as_ranges` was given. Raises ValueError for another text."""
+    spans = [span.partition("-") for span in text.split(",") if span]
+    ranges = [range(int(first), int(last or first) + 1) for first, _, last in spans]
+    if sum(map(len, ranges)) > MOST_FEATURES:
+        raise ValueError(f"features={text!r:.80} are more than any SAE has")
+    return frozenset(feature for some in ranges for feature in some)

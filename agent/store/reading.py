@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Collection
+from dataclasses import dataclass
 from typing import Any
 
 from sqlite_utils import Database
@@ -14,6 +15,7 @@ from agent.store.escape import escape
 from agent.store.ranges import from_ranges
 from agent.store.rows import CallRow, LabelRow, RunIdentity, RunSummary, Spent
 from agent.store.table import rows
+from agent.store.values import made
 from probes.evidence import Evidence
 from probes.settings import ProbeSettings
 
@@ -24,7 +26,7 @@ _RUNS = """
         (SELECT count(*) FROM labels WHERE run_id = runs.id AND status = 'failed') AS n_failed,
         (SELECT count(*) FROM calls WHERE run_id = runs.id) AS n_calls,
         (SELECT sum(cost_usd) FROM calls WHERE run_id = runs.id) AS cost_usd
-    FROM runs WHERE :run_id IS NULL OR id = :run_id ORDER BY id
+    FROM runs WHERE :run_id IS NULL OR id = :run_id ORDER BY created, id
 """
 _CALLS = """
     SELECT calls.*, texts.text AS system FROM calls JOIN texts ON texts.id = calls.system_id
@@ -45,14 +47,14 @@ def runs(db: Database, run_id: int | None = None) -> list[RunSummary]:
 
 def run_ids(db: Database) -> list[int]:
     """The number of every run, oldest first."""
-    return [int(row["id"]) for row in rows(db, "SELECT id FROM runs ORDER BY id", {})]
+    return [int(row["id"]) for row in rows(db, "SELECT id FROM runs ORDER BY created, id", {})]
 
 
 def latest_run(db: Database) -> int | None:
     """The run that a command began or resumed last; one that labels nothing only where there is no other."""
     sql = """
         SELECT run_id FROM invocations JOIN runs ON runs.id = run_id
-        ORDER BY runs.explainer IN ('compare', 'explore'), invocations.id DESC LIMIT 1
+        ORDER BY runs.explainer IN ('compare', 'explore'), started DESC, invocations.id DESC LIMIT 1
     """
     found = db.execute(sql).fetchone()
     return None if found is None else int(found[0])
@@ -98,7 +100,7 @@ def attempts_of(db: Database, run_id: int, request: Request) -> list[CallRow]:
 
 def spent(db: Database, run_id: int, scoring_id: int | None) -> Spent:
     """What the run's calls have used so far: those of its loops, or those of a scoring."""
-    return Spent(**next(rows(db, _SPENT, {"run_id": run_id, "scoring_id": scoring_id})))
+    return made(Spent, next(rows(db, _SPENT, {"run_id": run_id, "scoring_id": scoring_id})))
 
 
 def evidence_rounds(db: Database, run_id: int, feature: int) -> dict[int, list[Evidence]]:
@@ -124,8 +126,9 @@ def done(db: Database, identity: RunIdentity) -> frozenset[int]:
 
 def find_run(db: Database, identity: RunIdentity) -> int | None:
     """The latest run of that identity."""
-    found = db.execute("SELECT max(id) FROM runs WHERE identity = ?", [identity.hash]).fetchone()[0]
-    return None if found is None else int(found)
+    sql = "SELECT id FROM runs WHERE identity = ? ORDER BY created DESC, id DESC LIMIT 1"
+    found = db.execute(sql, [identity.hash]).fetchone()
+    return None if found is None else int(found[0])
 
 
 def done_in(db: Database, run_id: int) -> frozenset[int]:
@@ -168,18 +171,40 @@ def _words_of(search: str) -> str:
 
 def _run(row: dict[str, Any]) -> RunSummary:
     changed = {
-        "subject": json.loads(row["subject"]),
+        "subject": _card(row["subject"]),
         "settings": json.loads(row["settings"]),
         "templates": json.loads(row["templates"]),
         "n_asked": len(from_ranges(row["features"])),
     }
-    return RunSummary(run_id=row.pop("id"), **row | changed)
+    return made(RunSummary, {"run_id": row.pop("id"), **row | changed})
+
+
+def _card(text: str) -> dict[str, Any]:
+    """A subject's card as it was stored, with all that is told of it. Raises ValueError."""
+    card = json.loads(text)
+    if not isinstance(card, dict):
+        raise ValueError(f"subject={text!r:.80} is no card")
+    made(_Told, {name: card.get(name) for name in _Told.__dataclass_fields__})
+    found: dict[str, Any] = card
+    return found
+
+
+@dataclass(frozen=True)
+class _Told:
+    """What is told of a run's subject."""
+
+    name: str
+    hook: str
+    fingerprint: str
+    n_features: int
+    default_scale: float
+    neuronpedia: str | None
 
 
 def label_row(row: dict[str, Any]) -> LabelRow:
     """A row of `labels` as a value."""
     del row["title"]  # for whoever browses the file
-    return LabelRow(label_id=row.pop("id"), **row | {"evidence": tuple(json.loads(row["evidence"]))})
+    return made(LabelRow, {"label_id": row.pop("id"), **row, "evidence": tuple(json.loads(row["evidence"]))})
 
 
 def _call(row: dict[str, Any]) -> CallRow:
@@ -190,7 +215,7 @@ def _call(row: dict[str, Any]) -> CallRow:
         "fault": row["fault"] and Fault(row["fault"]),
         "cached": bool(row["cached"]),
     }
-    return CallRow(call_id=row.pop("id"), **row | changed)
+    return made(CallRow, {"call_id": row.pop("id"), **row | changed})
 
 
 def _evidence(row: dict[str, Any]) -> Evidence:

@@ -21,7 +21,8 @@ _SHARING = """
 """
 _ELSEWHERE = """
     SELECT run_id FROM runs JOIN labels ON labels.run_id = runs.id AND labels.feature = :feature
-    WHERE json_extract(subject, '$.fingerprint') = :fingerprint AND run_id != :run_id ORDER BY run_id DESC
+    WHERE json_extract(subject, '$.fingerprint') = :fingerprint AND run_id != :run_id
+    ORDER BY runs.created DESC, run_id DESC
 """
 
 

@@ -15,6 +15,7 @@ from sqlite_utils import Database
 from agent.errors import LogError
 from agent.store.provenance import now
 from agent.store.table import insert, rows
+from agent.store.values import made
 from probes.settings import Value
 
 Verdict = Literal["accept", "edit", "reject"]
@@ -25,15 +26,16 @@ _REVIEWS = """
     SELECT reviews.*, later.id IS NOT NULL AS undone
     FROM reviews LEFT JOIN reviews AS later ON later.undoes = reviews.id
     WHERE reviews.label_id IN (SELECT value FROM json_each(:label_ids)) AND reviews.verdict != 'undo'
-    ORDER BY reviews.id
+    ORDER BY reviews.created, reviews.id
 """
 _VERDICTS = """
-    SELECT max(standing_reviews.id), label_id, reviewer, verdict FROM standing_reviews
-    JOIN labels ON labels.id = label_id WHERE run_id = :run_id AND verdict IN ('accept', 'edit', 'reject')
-    AND blind >= :blind GROUP BY label_id, reviewer
+    SELECT max(standing_reviews.created || printf(' %020d', standing_reviews.id)), label_id, reviewer, verdict
+    FROM standing_reviews JOIN labels ON labels.id = label_id
+    WHERE run_id = :run_id AND verdict IN ('accept', 'edit', 'reject') AND blind >= :blind GROUP BY label_id, reviewer
 """
 _LAST = """
-    SELECT id FROM standing_reviews WHERE label_id = :label_id AND reviewer = :reviewer ORDER BY id DESC LIMIT 1
+    SELECT id FROM standing_reviews WHERE label_id = :label_id AND reviewer = :reviewer
+    ORDER BY created DESC, id DESC LIMIT 1
 """
 
 
@@ -132,4 +134,4 @@ def verdicts(db: Database, run_id: int, blind: bool = False) -> dict[str, dict[i
 def _review(row: dict[str, Any]) -> ReviewRow:
     del row["undoes"]
     changed = {"blind": bool(row["blind"]), "undone": bool(row["undone"])}
-    return ReviewRow(review_id=row.pop("id"), **row | changed)
+    return made(ReviewRow, {"review_id": row.pop("id"), **row | changed})

@@ -25,7 +25,7 @@ class RunIdentity(Value):
     @property
     def hash(self) -> str:
         """sha256 of the canonical JSON. The device is left out: the same run may go on elsewhere."""
-        return _hash(self.model_dump(mode="json", exclude={"subject": {"device"}}))
+        return hash_of(self.model_dump(mode="json", exclude={"subject": {"device"}}))
 
 
 class CorpusIdentity(Value):
@@ -40,11 +40,11 @@ class CorpusIdentity(Value):
     @property
     def hash(self) -> str:
         """sha256 of the canonical JSON, less the device."""
-        return _hash(self.model_dump(mode="json", exclude={"subject": {"device"}}))
+        return hash_of(self.model_dump(mode="json", exclude={"subject": {"device"}}))
 
 
 class ScoringIdentity(Value):
-    """Everything that decides how a run's labels are scored."""
+    """Everything that decides how a run's labels are scored. Its run and corpus go by their numbers in one log."""
 
     run_id: int
     corpus_id: int | None
@@ -54,13 +54,14 @@ class ScoringIdentity(Value):
     templates: dict[str, str]
     """Those behind every scorer; each scorer's own stands beside its scores."""
 
-    @property
-    def hash(self) -> str:
-        """sha256 of the canonical JSON."""
-        return _hash(self.model_dump(mode="json"))
+    def hash(self, corpus: str | None) -> str:
+        """sha256 of the canonical JSON, the corpus by its identity: what one log numbers 1 another numbers 7."""
+        how = self.model_dump(mode="json", exclude={"run_id", "corpus_id"})
+        return hash_of({**how, "corpus": corpus})
 
 
-def _hash(value: Mapping[str, Any]) -> str:
+def hash_of(value: Mapping[str, Any]) -> str:
+    """sha256 of the canonical JSON."""
     canonical = json.dumps(value, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode("ascii")).hexdigest()
 
@@ -70,6 +71,8 @@ class CorpusRow:
     """A corpus that examples came from."""
 
     corpus_id: int
+    identity: str
+    """What it is by in any log."""
     subject_name: str
     fingerprint: str
     source: str

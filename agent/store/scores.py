@@ -6,9 +6,11 @@ from typing import Any
 
 from sqlite_utils import Database
 
+from agent.store.examples import corpus_identity
 from agent.store.provenance import now
 from agent.store.rows import ScoreRow, ScoringIdentity, ScoringRow
 from agent.store.table import insert, rows
+from agent.store.values import made
 
 _SCORES = """
     SELECT scores.*, labels.feature FROM scores JOIN labels ON labels.id = scores.label_id
@@ -18,7 +20,8 @@ _SCORES = """
 
 def find_scoring(db: Database, identity: ScoringIdentity) -> int | None:
     """The scoring of that identity."""
-    found = db.execute("SELECT id FROM scorings WHERE identity = ?", [identity.hash]).fetchone()
+    key = [identity.run_id, _hash(db, identity)]
+    found = db.execute("SELECT id FROM scorings WHERE run_id = ? AND identity = ?", key).fetchone()
     return None if found is None else int(found[0])
 
 
@@ -28,7 +31,7 @@ def begin_scoring(db: Database, identity: ScoringIdentity) -> int:
         db,
         "scorings",
         {
-            "identity": identity.hash,
+            "identity": _hash(db, identity),
             "run_id": identity.run_id,
             "corpus_id": identity.corpus_id,
             "judge": identity.judge,
@@ -36,6 +39,10 @@ def begin_scoring(db: Database, identity: ScoringIdentity) -> int:
             "created": now(),
         },
     )
+
+
+def _hash(db: Database, identity: ScoringIdentity) -> str:
+    return identity.hash(None if identity.corpus_id is None else corpus_identity(db, identity.corpus_id))
 
 
 def add_scores(db: Database, scoring_id: int, scores: Sequence[ScoreRow]) -> None:
@@ -49,9 +56,18 @@ def add_scores(db: Database, scoring_id: int, scores: Sequence[ScoreRow]) -> Non
 
 def scorings(db: Database, run_id: int) -> list[ScoringRow]:
     """How a run's labels were scored, the latest way first."""
-    found = rows(db, "SELECT * FROM scorings WHERE run_id = :run_id ORDER BY id DESC", {"run_id": run_id})
+    found = rows(db, "SELECT * FROM scorings WHERE run_id = :run_id ORDER BY created DESC, id DESC", {"run_id": run_id})
     return [
-        ScoringRow(row["id"], row["corpus_id"], row["judge"], json.loads(row["settings"]), row["created"])
+        made(
+            ScoringRow,
+            {
+                "scoring_id": row["id"],
+                "corpus_id": row["corpus_id"],
+                "judge": row["judge"],
+                "settings": json.loads(row["settings"]),
+                "created": row["created"],
+            },
+        )
         for row in found
     ]
 
@@ -96,4 +112,4 @@ def _insert(db: Database, scoring_id: int, score: ScoreRow) -> None:
 def _score(row: dict[str, Any]) -> ScoreRow:
     for unused in ("id", "scoring_id", "created"):
         del row[unused]
-    return ScoreRow(**row | {"extra": json.loads(row["extra"]), "items": json.loads(row["items"])})
+    return made(ScoreRow, row | {"extra": json.loads(row["extra"]), "items": json.loads(row["items"])})

@@ -9,6 +9,11 @@ from agent.store.escape import escape, unescape
 
 Row = Mapping[str, Any]
 
+LATEST = "max(created || printf(' %020d', id))"
+"""In a query that groups: SQLite takes the other columns from the latest row, of one millisecond the one written last.
+
+Never by number alone: rows of an imported log are numbered behind those of here, however old they are."""
+
 
 # Plain statements rather than sqlite-utils' insert, which asks the schema about each row: this is the hot path.
 def insert(db: Database, table: str, row: Row) -> int:

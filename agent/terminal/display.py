@@ -79,9 +79,16 @@ def spread(rows: Sequence[LabelRow], most: int) -> list[LabelRow]:
     return [rows[round(place * (len(rows) - 1) / (most - 1))] for place in range(most)]
 
 
-def labels_table(rows: Sequence[LabelRow], basis: Mapping[int, Basis], concepts: Mapping[int, str]) -> Table:
-    """Labels with the evidence behind them; `concepts`, where there are any, are what the features are known to be."""
-    table = _table("feature", "label", "conf.", "a definition in its tree", "prob.", "tokens")
+def labels_table(
+    rows: Sequence[LabelRow],
+    basis: Mapping[int, Basis],
+    concepts: Mapping[int, str],
+    probabilities: Mapping[int, float] | None = None,
+) -> Table:
+    """Labels with the evidence behind them; `concepts`, where there are any, are what the features are known to be, and
+    `probabilities`, by label, that the labels are right."""
+    right = ["right"] if probabilities else []
+    table = _table("feature", "label", "conf.", *right, "a definition in its tree", "prob.", "tokens")
     if concepts:
         table.add_column("known concept")
     for row in rows:
@@ -90,6 +97,7 @@ def labels_table(rows: Sequence[LabelRow], basis: Mapping[int, Basis], concepts:
             Text(str(row.feature)),
             label_text(row),
             Text("" if row.confidence is None else f"{row.confidence:.2f}"),
+            *(Text(_rounded((probabilities or {}).get(row.label_id))) for _ in right),
             Text(found.definition),
             Text("" if found.probability is None else percent(found.probability)),
             Text(", ".join(found.tokens)),

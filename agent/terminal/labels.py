@@ -14,9 +14,10 @@ from agent.terminal.tables import plain_table
 
 
 def browsed_table(rows: Sequence[BrowsedLabel], scorer: str | None, classes: Mapping[int, ClassRow]) -> Table:
-    """Labels with their explanations, and with what is known of them: a score, a verdict, a class."""
+    """Labels with their explanations, and with what is known of them: how likely right, a score, a verdict, a class."""
     reviewed = any(row.reviews for row in rows)
-    asked = {printable(scorer or ""): scorer is not None, "review": reviewed, "class": bool(classes)}
+    probable = any(row.probability is not None for row in rows)
+    asked = {"right": probable, printable(scorer or ""): scorer is not None, "review": reviewed, "class": bool(classes)}
     table = plain_table(
         "feature",
         "label",
@@ -27,7 +28,12 @@ def browsed_table(rows: Sequence[BrowsedLabel], scorer: str | None, classes: Map
     )
     for row in rows:
         label = row.label
-        cells = (_figure(row.score), latest_verdict(row.reviews) or "", str(classes.get(label.feature, "")))
+        cells = (
+            _figure(row.probability),
+            _figure(row.score),
+            latest_verdict(row.reviews) or "",
+            str(classes.get(label.feature, "")),
+        )
         table.add_row(
             str(label.feature),
             label_text(label),

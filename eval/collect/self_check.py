@@ -35,7 +35,8 @@ class SelfCheck:
     l0: float
     """Features that fire per token."""
     explained_variance: float | None
-    """1 - |x - x'|^2 / |x - mean x|^2, both summed over tokens; None where all x are the same."""
+    """1 - |x - x'|^2 / |x - mean x|^2, both summed over tokens; None where all x are the same, and of a cross-layer
+    transcoder, of which one layer alone explains nothing."""
     n_tokens: int
 
     @property
@@ -84,7 +85,7 @@ def _measured(subject: Subject, batch: Batch, hook: Hook, scale: float = 1.0) ->
     error = float((sae.reconstruct(x) - y).square().sum())
     return SelfCheck(
         l0=float((sae.encode(x) > 0).sum(-1).float().mean()),
-        explained_variance=1 - error / variance if variance else None,
+        explained_variance=1 - error / variance if variance and sae.config.last_target is None else None,
         n_tokens=len(x),
     )
 

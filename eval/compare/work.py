@@ -45,7 +45,7 @@ class Plan:
 
     settings: Sequence[ProbeSettings]
     features: Sequence[int]
-    """Those of which something is still to be measured."""
+    """All that were asked for: which of them come next to each other decides the controls, done before or not."""
     lacking: Mapping[ProbeSettings, frozenset[int]]
     """The features not yet measured under each of the settings."""
     known: Mapping[Key, int]
@@ -107,12 +107,11 @@ class Comparing:
         """What the log lacks of the settings on the features, in that order. Writes nothing, as `tried`."""
         id = self._comparison_id()
         lacking = {setting: frozenset(features) - self._measured(id, setting) for setting in settings}
-        todo = [feature for feature in features if any(feature in some for some in lacking.values())]
-        keys = self.log.comparisons.evidence_keys(self._runs_of_subject(), todo)
+        keys = self.log.comparisons.evidence_keys(self._runs_of_subject(), frozenset().union(*lacking.values()))
         known = {
             (key.feature, essence_of(key.kind, key.settings)): key.evidence_id for key in keys if key.kind in _KINDS
         }
-        return Plan(settings, todo, lacking, known)
+        return Plan(settings, features, lacking, known)
 
     def tried(self, plan: Plan) -> Trial | None:
         """How long the plan will take; None for a small one. What is made for that is thrown away.
@@ -154,6 +153,8 @@ class Comparing:
         step = max(2, min(FEATURES, REQUESTS // (len(_KINDS) * len(plan.settings))))
         for start in range(0, len(plan.features), step):
             some = plan.features[start : start + step]
+            if not any(plan.lacking[setting].intersection(some) for setting in plan.settings):
+                continue
             requests = plan.lacking_evidence(some)
             evidence = self._probed(requests, place.run_id) | self._kept(plan, some)
             self._measure(plan, place.comparison_id, some, evidence)
@@ -175,14 +176,19 @@ class Comparing:
         return [run.run_id for run in runs if all(run.subject.get(name) == value for name, value in card.items())]
 
     def _probed(self, requests: Mapping[Key, ProbeRequest], run_id: int) -> dict[Key, Evidence]:
-        """New evidence, in the log as each feature's next round."""
+        """New evidence, in the log as each feature's next round: all of it or none, and as the log has it, so that
+        what is measured is the same whether a comparison was cut off or not."""
         made = run_probes(self.tools.subject, [self._measured_by(request) for request in requests.values()])
-        found = dict(zip(requests, made, strict=True))
-        for feature in dict.fromkeys(feature for feature, _ in requests):
-            mine = [evidence for key, evidence in found.items() if key[0] == feature]
-            number = next(n for n in count(1) if not self.log.has_evidence(run_id, feature, n))
-            self.log.add_evidence(run_id, feature, number, mine).result()
-        return found
+        rounds: dict[int, list[Evidence]] = {}
+        for (feature, _), evidence in zip(requests, made, strict=True):
+            rounds.setdefault(feature, []).append(evidence)
+        places = {feature: self._next_round(run_id, feature) for feature in rounds}
+        self.log.add_rounds(run_id, [(feature, places[feature], mine) for feature, mine in rounds.items()]).result()
+        kept = {feature: iter(self.log.evidence_of(run_id, feature, number)) for feature, number in places.items()}
+        return {key: next(kept[key[0]]) for key in requests}
+
+    def _next_round(self, run_id: int, feature: int) -> int:
+        return next(n for n in count(1) if not self.log.has_evidence(run_id, feature, n))
 
     def _measured_by(self, request: ProbeRequest) -> ProbeRequest:
         """The request with its feature's own maximum, where it is steered by that."""
@@ -194,7 +200,11 @@ class Comparing:
 
     def _kept(self, plan: Plan, features: Sequence[int]) -> dict[Key, Evidence]:
         """The trees that the log had; of lists the settings say all that is measured."""
-        trees = {(feature, essence_of("tree", setting)) for setting in plan.settings for feature in features}
+        trees = {
+            (feature, essence_of("tree", setting))
+            for setting in plan.settings
+            for feature in plan.lacking[setting].intersection(features)
+        }
         ids = {key: plan.known[key] for key in trees & plan.known.keys()}
         stored = self.log.comparisons.evidence_by_id(ids.values())
         return {key: stored[id] for key, id in ids.items()}

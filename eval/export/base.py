@@ -34,6 +34,8 @@ class Record:
     """The latest scoring first."""
     sorted_as: ClassRow | None = None
     """Its class, where `interpret taxonomy` has sorted it."""
+    probability: float | None = None
+    """That the label is right, where `interpret calibrate` has told it."""
 
     @property
     def review(self) -> ReviewRow | None:
@@ -68,6 +70,8 @@ class Exported:
     """Of a feature, round after round."""
     collected: Callable[[int], Collected | None]
     """How and where a feature fires; None where no texts were collected."""
+    calibrated: bool = False
+    """Whether any label of the run has a probability of being right."""
     reviewed: bool = False
     """Whether reviewed labels take the place of the machine's."""
     neuronpedia: "Neuronpedia | None" = None

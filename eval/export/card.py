@@ -82,7 +82,10 @@ class Card:
     machine_label: str
     """Where a reviewer put another in its place, else empty."""
     explanation: str
+    probability: str
+    """That the label is right, as calibrated; empty where nothing was calibrated for it."""
     confidence: str
+    """As the explainer stated it."""
     rounds: int
     verdict: str
     notes: Sequence[str]
@@ -103,6 +106,7 @@ def card(record: Record, label: str | None, evidence: Sequence[Evidence], collec
         label=cut(label or "", _LABEL_CHARS),
         machine_label=cut(row.label, _LABEL_CHARS) if replaced else "",
         explanation=cut(row.explanation or row.reason, _TEXT_CHARS),
+        probability="" if record.probability is None else f"{record.probability:.2f}",
         confidence="" if row.confidence is None else f"{row.confidence:.2f}",
         rounds=row.rounds,
         verdict="" if review is None else cut(f"{review.verdict} by {review.reviewer}", _LABEL_CHARS),

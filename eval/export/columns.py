@@ -82,6 +82,7 @@ def _about_labels(reviewed: bool) -> list[Column]:
         Column("label", "text", lambda row: row.record.label.label),
         Column("explanation", "text", lambda row: row.record.label.explanation),
         Column("confidence", "real", lambda row: row.record.label.confidence),
+        Column("probability", "real", lambda row: row.record.probability),
         Column("reason", "text", lambda row: row.record.label.reason),
         Column("rounds", "whole", lambda row: row.record.label.rounds),
         Column("explainer", "text", lambda row: row.record.run.explainer),

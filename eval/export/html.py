@@ -66,7 +66,13 @@ def write(exported: Exported, path: Path) -> None:
             title=f"Labels of {cut(str(run.subject['name']), 100)}, run {run.run_id}",
             facts=[*_facts(run)],
             picture=_picture(exported),
-            heads=["confidence", *(cut(scorer, 60) for scorer in latest), "class", "review"],
+            heads=[
+                *(["probability"] if exported.calibrated else []),
+                "confidence",
+                *(cut(scorer, 60) for scorer in latest),
+                "class",
+                "review",
+            ],
             rows=_rows(exported, latest),
             parts=_parts(exported, latest),
             script=Markup(script),  # our own
@@ -119,6 +125,7 @@ def _rows(exported: Exported, latest: Mapping[str, int]) -> Iterator[_Row]:
         label, row = exported.label_of(record), record.label
         scores = {dots.scorer: dots.own.value for dots in _dots(record, latest)}
         cells = [
+            *([_figure(record.probability)] if exported.calibrated else []),
             _figure(row.confidence),
             *(_figure(scores.get(scorer)) for scorer in latest),
             "" if record.sorted_as is None else str(record.sorted_as),

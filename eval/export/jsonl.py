@@ -29,6 +29,7 @@ def _line(record: Record, reviewed: bool) -> Mapping[str, Any]:
         **({"reviewed_label": record.reviewed_label} if reviewed else {}),
         "explanation": label.explanation,
         "confidence": label.confidence,
+        "probability": record.probability,
         "reason": label.reason,
         "rounds": label.rounds,
         "evidence": label.evidence,

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
 
+from starlette.convertors import Convertor, register_url_convertor
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
@@ -20,8 +21,35 @@ from eval.review.site import site_of
 SIZES = (50, 100, 200, 500)
 BLIND_COOKIE = "interpret_blind"
 
-_PLAIN = ("search", "status", "class_name", "reviewed", "min_confidence", "max_confidence", "min_score", "max_score")
+_PLAIN = (
+    "search",
+    "status",
+    "class_name",
+    "reviewed",
+    "min_confidence",
+    "max_confidence",
+    "min_probability",
+    "min_score",
+    "max_score",
+)
 _SCORE = re.compile(r"(?P<scoring_id>\d{1,18})-(?P<scorer>\w{1,100})")
+
+
+class RowConvertor(Convertor[int]):
+    """Numbers in the addresses of pages, `{run_id:row}`: of 18 digits at most, since SQLite's end at 2**63."""
+
+    regex = "[0-9]{1,18}"
+
+    def convert(self, value: str) -> int:
+        """Called by starlette."""
+        return int(value)
+
+    def to_string(self, value: int) -> str:
+        """Called by starlette."""
+        return str(value)
+
+
+register_url_convertor("row", RowConvertor())
 
 
 @dataclass(frozen=True)
@@ -46,7 +74,7 @@ class Asked:
 
 def run_of(request: Request) -> RunSummary:
     """The run that the address names. Raises HTTPException, not found."""
-    run_id = _small(request, "run_id")
+    run_id = request.path_params["run_id"]
     log = site_of(request).log
     found = log.ask(runs, run_id)
     if not found:
@@ -56,7 +84,7 @@ def run_of(request: Request) -> RunSummary:
 
 def label_of(request: Request, run: RunSummary) -> LabelRow | None:
     """The label of the feature that the address names; None where the run has not concluded on it."""
-    found = site_of(request).log.labels(run.run_id, features=[_small(request, "feature")])
+    found = site_of(request).log.labels(run.run_id, features=[request.path_params["feature"]])
     return found[0] if found else None
 
 
@@ -83,11 +111,3 @@ def asked_of(request: Request) -> Asked:
 def is_blind(request: Request) -> bool:
     """Whether scores, confidence and others' verdicts are to be hidden until a verdict is given."""
     return request.cookies.get(BLIND_COOKIE) == "1"
-
-
-def _small(request: Request, name: str) -> int:
-    """A number of the address; SQLite holds those below 2**63. Raises HTTPException, not found."""
-    number = int(request.path_params[name])
-    if number >= 2**63:
-        raise HTTPException(404, f"{number} is no number of a {name.removesuffix('_id')}.")
-    return number

@@ -15,6 +15,7 @@ from probes.presets import SubjectCard
 from probes.settings import ProbeKind, ProbeSettings, TreeSettings
 
 if TYPE_CHECKING:  # the server imports torch with a subject only
+    from eval.collect.typed import TypedText
     from probes.subject import Subject
 
 T = TypeVar("T")
@@ -74,6 +75,10 @@ class Device:
         """The `k` features of most similar decoder direction, the nearest first."""
         return await self._on_thread(lambda: _nearest(self._subject, feature, k))
 
+    async def read(self, feature: int, text: str) -> "TypedText":
+        """The feature's activations on a text. Raises FeatureError and ExamplesError."""
+        return await self._on_thread(lambda: _read(self._subject, feature, text))
+
     async def _grown(self, feature: int, settings: ProbeSettings) -> AsyncIterator[Evidence]:
         if settings.vector.is_auto:
             swept = await self._probe(ProbeRequest("sweep", feature, settings))
@@ -109,6 +114,12 @@ def _nearest(subject: "Subject", feature: int, k: int) -> list[int]:
     from eval.collect.negatives import nearest
 
     return nearest(subject.sae, [feature], k)[feature]
+
+
+def _read(subject: "Subject", feature: int, text: str) -> "TypedText":
+    from eval.collect.typed import read_typed
+
+    return read_typed(subject, feature, text)
 
 
 @cache

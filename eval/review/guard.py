@@ -6,12 +6,13 @@ page sent. Knows no page.
 """
 
 import hashlib
+import re
 import secrets
 import socket
 from html import escape
 from http.cookies import CookieError, SimpleCookie
 from ipaddress import ip_address
-from urllib.parse import parse_qsl, urlencode, urlsplit
+from urllib.parse import parse_qsl, urlencode
 
 from starlette.datastructures import URL, Headers, MutableHeaders
 from starlette.requests import Request
@@ -34,6 +35,11 @@ SECURITY_HEADERS = {
 _READING = ("GET", "HEAD")
 _LOCAL_NAMES = ("localhost", "127.0.0.1", "::1")
 _EVERYWHERE = ("0.0.0.0", "::", "")
+_HOST = re.compile(
+    r"(?:\[(?P<address>[0-9A-Fa-f:.]+)\]|(?P<name>[0-9A-Za-z](?:[0-9A-Za-z_.-]*[0-9A-Za-z])?))(?::(?P<port>[0-9]{1,5}))?"
+)
+"""RFC 9110's `uri-host [ ":" port ]`, of names that machines have."""
+_LAST_PORT = 65535
 _ONWARD = (
     '<!doctype html><title>interpret</title><meta http-equiv="refresh" content="0;url={0}"><a href="{0}">Go on</a>'
 )
@@ -59,7 +65,8 @@ class Guard:
 
     def _refusal(self, scope: Scope) -> Response | None:
         headers = Headers(scope=scope)
-        if not known_host(headers.get("host", ""), self._host):
+        hosts = headers.getlist("host")
+        if len(hosts) != 1 or not known_host(hosts[0], self._host):
             return PlainTextResponse("This server does not answer to that host name.", 403)
         if scope["method"] in _READING:
             return None
@@ -97,17 +104,26 @@ def known_host(header: str, bound: str) -> bool:
     A server that listens on every address also answers to the machine's own names and to addresses in figures: a name
     is needed to lure a browser here.
     """
-    name = _host_name(header)
-    if name in (*_LOCAL_NAMES, bound.lower()) and name:
+    name = host_name(header)
+    if name is None:
+        return False
+    if name in (*_LOCAL_NAMES, bound.lower()):
         return True
-    return bound in _EVERYWHERE and (_is_address(name) or name in (socket.gethostname(), socket.getfqdn()))
+    own = (socket.gethostname().lower(), socket.getfqdn().lower())
+    return bound in _EVERYWHERE and (_is_address(name) or name in own)
 
 
-def _host_name(header: str) -> str:
-    try:
-        return (urlsplit(f"//{header}").hostname or "").lower()
-    except ValueError:
-        return ""
+def host_name(header: str) -> str | None:
+    """The name in lower case, or the address without brackets; None unless the header is a name and at most a port.
+
+    Read to the last character: what is left over (`[::1]evil`, `me@localhost`, `localhost/x`) is somebody's trick.
+    """
+    found = _HOST.fullmatch(header)
+    if found is None or int(found["port"] or 0) > _LAST_PORT:
+        return None
+    if found["address"] is None:
+        return found["name"].lower()
+    return found["address"].lower() if _is_address(found["address"]) else None
 
 
 def _is_address(name: str) -> bool:
@@ -121,7 +137,7 @@ def _is_address(name: str) -> bool:
 def _own_page(headers: Headers, scope: Scope) -> bool:
     """Whether a browser says that a page of this very server sent it; one that says nothing is not believed."""
     site, origin = headers.get("sec-fetch-site"), headers.get("origin")
-    if site is None and origin is None:
+    if (site is None and origin is None) or len(headers.getlist("origin")) > 1:
         return False
     ours = f"{scope['scheme']}://{headers.get('host', '')}"
     return site in (None, "same-origin") and origin in (None, ours)

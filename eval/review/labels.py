@@ -4,6 +4,7 @@ import ast
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -14,6 +15,7 @@ from agent.evidence.printable import printable
 from agent.runlog import RunLog, RunSummary
 from agent.schema import CLASSES
 from agent.store.browsing import BrowsedLabel, LabelFilter, count_labels, label_of_table, label_page, place_of
+from agent.store.calibrations import probabilities
 from agent.store.classes import classes
 from agent.store.overview import ScoreKind, score_kinds
 from agent.store.reviews import Verdict, latest_verdict, latest_wording, standing
@@ -72,6 +74,7 @@ def show_labels(request: Request) -> Response:
         n_pages=n_pages,
         first=first,
         sizes=SIZES,
+        calibrated=site.cache(is_calibrated, run.run_id),
         classes=site.cache(_classes, run.subject["fingerprint"]),
         filtered=asked.filter.model_copy(
             update={"order": "feature", "descending": False, "score": None, "reviewer": None}
@@ -87,7 +90,12 @@ def row_page(request: Request, run: RunSummary, feature: int) -> Response:
     found = site.log.ask(label_of_table, run.run_id, wanted, feature)
     if found is None:
         raise HTTPException(404, f"Run {run.run_id} has no label of feature {feature} yet.")
-    return page(request, "label_row.html.j2", run=run, asked=asked, kind=kind, row=_row(request, found, kind), at=None)
+    context: dict[str, Any] = {
+        "kind": kind,
+        "row": _row(request, found, kind),
+        "calibrated": site.cache(is_calibrated, run.run_id),
+    }
+    return page(request, "label_row.html.j2", run=run, asked=asked, at=None, **context)
 
 
 def _feature(request: Request) -> int | None:
@@ -98,6 +106,11 @@ def _feature(request: Request) -> int | None:
 
 def _kinds(log: RunLog, run_id: int) -> list[ScoreKind]:
     return log.ask(score_kinds, run_id)
+
+
+def is_calibrated(log: RunLog, run_id: int) -> bool:
+    """Whether any label of the run has a probability of being right."""
+    return bool(log.ask(probabilities, run_id))
 
 
 def _classes(log: RunLog, fingerprint: str) -> Sequence[str]:
@@ -145,4 +158,4 @@ def _at(value: float | None, least: float) -> float | None:
     return None if value is None else round(100 * min(max((value - least) / (1 - least), 0.0), 1.0), 1)
 
 
-routes = [Route("/runs/{run_id:int}/labels", show_labels, name="labels")]
+routes = [Route("/runs/{run_id:row}/labels", show_labels, name="labels")]

@@ -228,6 +228,6 @@ def _progress(site: Site, run: RunSummary) -> dict[str, str | int | float | bool
 
 routes = [
     Route("/", show_runs, name="runs"),
-    Route("/runs/{run_id:int}", show_run, name="overview"),
-    Route("/runs/{run_id:int}/progress", tell_progress, name="progress"),
+    Route("/runs/{run_id:row}", show_run, name="overview"),
+    Route("/runs/{run_id:row}/progress", tell_progress, name="progress"),
 ]

@@ -120,6 +120,6 @@ def _path(given: str) -> str:
 
 
 routes = [
-    Route("/runs/{run_id:int}/features/{feature:int}/review", write_review, methods=["POST"]),
+    Route("/runs/{run_id:row}/features/{feature:row}/review", write_review, methods=["POST"]),
     Route("/blind", toggle_blind, methods=["POST"]),
 ]

@@ -48,7 +48,8 @@ class Prompted:
     def of(cls, log: RunLog, run: RunSummary, feature: int) -> "Prompted":
         """By the log's calls about the feature, those of scorers left out."""
         prompts = Prompts(call.prompt for call in log.calls_of(run.run_id, feature) if call.scoring_id is None)
-        corpus_id = run.settings.get("corpus_id")
+        corpus = run.settings.get("corpus")
+        corpus_id = None if corpus is None else log.find_corpus(corpus)
         found = None if corpus_id is None else log.collected(corpus_id, feature, "shown")
         examples = [] if found is None else [*found.examples]
         documents = frozenset(example.document for example in examples if prompts.hold(example))

@@ -38,6 +38,11 @@ class ShownTexts:
     log: RunLog
     corpus_id: int
 
+    @property
+    def corpus(self) -> str:
+        """What the corpus is by in any log."""
+        return self.log.corpus_identity(self.corpus_id)
+
     def texts(self, feature: int) -> Shown | None:
         """For a prompt; None where the feature was not looked at."""
         found = self.log.collected(self.corpus_id, feature, "shown", ["activating"])

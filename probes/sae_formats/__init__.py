@@ -8,9 +8,11 @@ from probes.doors import door
 from probes.errors import SubjectError
 from probes.sae import SAE
 from probes.sae_formats import (
+    circuit_tracer,
     dictionary_learning,
     gemma_scope,
     gemma_scope_2,
+    gemma_scope_2_clt,
     goodfire,
     llama_scope,
     openai,
@@ -25,6 +27,8 @@ FORMATS: dict[str, Format] = {
     "saelens": saelens,
     "gemma_scope": gemma_scope,
     "gemma_scope_2": gemma_scope_2,
+    "gemma_scope_2_clt": gemma_scope_2_clt,
+    "circuit_tracer": circuit_tracer,
     "llama_scope": llama_scope,
     "dictionary_learning": dictionary_learning,
     "qwen_scope": qwen_scope,
@@ -54,8 +58,9 @@ def read_sae(path: Path) -> SAE:
     return read_stored(path).sae
 
 
-def read_stored(path: Path) -> StoredSAE:
-    """The SAE in a folder, or a file, in whichever format of `FORMATS` it is.
+def read_stored(path: Path, target: int | None = None) -> StoredSAE:
+    """The SAE in a folder, or a file, in whichever format of `FORMATS` it is; with `target`, a cross-layer transcoder's
+    decoder for that layer alone.
 
     Raises SubjectError where none is found, or a file or tensor is missing, damaged, of another shape than the rest
     says, or of a kind of SAE that is not supported.
@@ -63,7 +68,10 @@ def read_stored(path: Path) -> StoredSAE:
     with door(SubjectError, f"The SAE in {path} cannot be read: {{cause}}; check or download its files."):
         place = Place(path.parent, path.name) if path.is_file() else Place(path)
         name, files = _found(place)
-        return StoredSAE(FORMATS[name].read(files), name, {name: files.folder / name for name in files.names})
+        sae, ending = FORMATS[name].read(files), ""
+        if target is not None:
+            sae, ending = sae.at_target(target), f"@{target}"
+        return StoredSAE(sae, name, {name + ending: files.folder / name for name in files.names})
 
 
 def _found(place: Place) -> tuple[str, Files]:

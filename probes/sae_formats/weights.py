@@ -54,6 +54,20 @@ class Weights:
         lies_turned = turned if rows == columns else tuple(tensor.shape) == (columns, rows)
         return tensor.T if lies_turned else tensor
 
+    def flat(self, name: str, n: int) -> Float[Tensor, " n"]:
+        """A vector that some write as a matrix of one row; float32."""
+        tensor = self._floats(name)
+        if tensor.numel() != n:
+            raise SubjectError(self._misshapen(name, [n]))
+        return self.finite(name, tensor.reshape(n).float())
+
+    def stack(self, name: str, n: int, d: int) -> Float[Tensor, "n targets d"]:
+        """Several vectors for each feature, as a view of the file."""
+        tensor = self._floats(name)
+        if tensor.ndim != 3 or (tensor.shape[0], tensor.shape[2]) != (n, d) or not tensor.shape[1]:
+            raise SubjectError(self._misshapen(name, [n, "any", d]))
+        return tensor
+
     def small(self, name: str, rows: int, columns: int, turned: bool = False) -> Float[Tensor, "rows columns"]:
         """A matrix without features, read at once; float32."""
         return self.finite(name, self.matrix(name, rows, columns, turned).float())

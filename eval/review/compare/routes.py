@@ -18,7 +18,6 @@ from eval.review.pages import as_json, page
 from eval.review.site import site_of
 from eval.review.trees import drawing
 
-_BEYOND = 2**63
 """SQLite holds numbers below it."""
 
 
@@ -72,7 +71,7 @@ def show_comparison(request: Request) -> Response:
 def show_feature(request: Request) -> Response:
     """One feature under two settings: what they show of it, and how well that fits its texts."""
     row, found, across, up = _asked(request)
-    feature = _feature(request)
+    feature = request.path_params["feature"]
     site = site_of(request)
     seen: Sides = sides(site.log, row, found, feature, (across, up))
     if not any(side.measured for side in seen.sides):
@@ -95,7 +94,7 @@ def show_feature(request: Request) -> Response:
 def tell_tree(request: Request) -> Response:
     """The tree that a setting shows of a feature, for the script that draws it."""
     row, found, place, _ = _asked(request)
-    tree = tree_at(site_of(request).log, row, found.settings[place], _feature(request))
+    tree = tree_at(site_of(request).log, row, found.settings[place], request.path_params["feature"])
     if tree is None:
         raise HTTPException(404, "There is no such tree.")
     return as_json(drawing(tree))
@@ -146,14 +145,7 @@ def _one_of(request: Request, name: str, known: list[str], usual: str) -> str:
     return asked
 
 
-def _feature(request: Request) -> int:
-    feature = int(request.path_params["feature"])
-    if feature >= _BEYOND:
-        raise HTTPException(404, f"{feature} is no number of a feature.")
-    return feature
-
-
-_AT = "/compare/{comparison:int}/features/{feature:int}"
+_AT = "/compare/{comparison:row}/features/{feature:row}"
 
 routes: list[BaseRoute] = [
     Route("/compare", show_comparison),

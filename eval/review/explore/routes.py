@@ -26,7 +26,7 @@ from eval.review.pages import as_json, page
 from eval.review.site import site_of
 from eval.review.trees import drawing
 from probes.errors import InterpretError
-from probes.evidence import Evidence, Projection, Sweep, TokenList, Tree
+from probes.evidence import Evidence, Experiment, Projection, Sweep, TokenList, Tree
 from probes.settings import AUTO, PROMPTS, ProbeSettings
 
 FORMS = ("svg", "png")
@@ -153,6 +153,8 @@ def _piece(found: Evidence, settings: ProbeSettings) -> Mapping[str, Any]:
             return {"raised": [asdict(row) for row in top], "lowered": [asdict(row) for row in bottom]}
         case Sweep():
             return {"swept": [asdict(row) for row in sweep_bars(found)]}
+        case Experiment():
+            raise AssertionError("The explore page asks for no experiment.")
 
 
 def _device(request: Request) -> Device:

@@ -19,8 +19,18 @@ from agent.evidence.wording import (
     vector_words,
 )
 from agent.terminal.basis import cited_lines
+from eval.review.feature.experiments import Tested, tested
 from eval.review.trees import Outline, outline, readout
-from probes.evidence import Evidence, Projection, ScoredToken, Sweep, SweepPoint, TokenList, Tree
+from probes.evidence import (
+    Evidence,
+    Experiment,
+    Projection,
+    ScoredToken,
+    Sweep,
+    SweepPoint,
+    TokenList,
+    Tree,
+)
 
 LISTED = 100
 """Most rows of a list on a page."""
@@ -101,6 +111,7 @@ class Shown:
     sides: tuple[Side, ...]
     writes: tuple[Writes, ...]
     sweeps: tuple[Swept, ...]
+    experiments: tuple[Tested, ...]
     names: Mapping[int, tuple[str, ...]]
     """Round to what the explainer saw in it, with the settings."""
 
@@ -117,6 +128,7 @@ def shown(rounds: Mapping[int, Sequence[Evidence]]) -> Shown:
     sides: dict[tuple[int, str], list[TreePiece | ListPiece]] = {}
     writes: list[Writes] = []
     sweeps: list[Swept] = []
+    experiments: list[Tested] = []
     names: dict[int, tuple[str, ...]] = {}
     number = 0
     for round, pieces in rounds.items():
@@ -141,10 +153,12 @@ def shown(rounds: Mapping[int, Sequence[Evidence]]) -> Shown:
                     sweeps.append(_swept(evidence, name))
                     alone = len(evidence.points) == 1
                     said.append(f"{name} {'agreement of base prompts' if alone else 'sweep, which chose'}, {vector}")
+                case Experiment():
+                    experiments.append(tested(evidence, name, round))
+                    said.append(f"{name} tests of {len(evidence.results)} texts")
         names[round] = tuple(said)
-    return Shown(
-        tuple(_side(*key, pieces) for key, pieces in sides.items() if pieces), tuple(writes), tuple(sweeps), names
-    )
+    found = tuple(_side(*key, pieces) for key, pieces in sides.items() if pieces)
+    return Shown(found, tuple(writes), tuple(sweeps), tuple(experiments), names)
 
 
 def citations(cited: Sequence[str], rounds: Mapping[int, Sequence[Evidence]], default_scale: float) -> list[Line]:

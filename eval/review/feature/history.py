@@ -36,6 +36,8 @@ class Round:
     """`label`, `probe`, `abstain`, or empty where there was no usable answer."""
     label: str
     confidence: str
+    n_tests: int
+    """Texts that it had run."""
     asked: str
     """The settings that it asked for."""
     reason: str
@@ -83,6 +85,7 @@ def _round(number: int, saw: tuple[str, ...], calls: Sequence[CallRow]) -> Round
         action=str(said.get("action") or ""),
         label=printable(str(said.get("label") or "")),
         confidence=f"{confidence:.2f}" if isinstance(confidence, float) and said.get("action") == "label" else "",
+        n_tests=len(tests) if isinstance(tests := said.get("tests"), list) else 0,
         asked=_settings_words(said.get("settings")),
         reason=printable(str(said.get("reason") or said.get("explanation") or "")),
         calls=tuple(map(_line, calls)),

@@ -1,6 +1,7 @@
 """Requests for a feature's page, for its trees, and for its calls. Knows what to answer, not how it looks."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
@@ -13,25 +14,41 @@ from eval.review.asked import label_of, run_of
 from eval.review.device import device_of
 from eval.review.feature import history
 from eval.review.feature.nearest import MOST
+from eval.review.feature.texts import Shaded, shaded
 from eval.review.feature.view import feature_view
 from eval.review.pages import as_json, page
 from eval.review.reviewing import review_context
 from eval.review.site import Site, site_of
 from eval.review.trees import drawing
+from probes.errors import InterpretError
 from probes.evidence import Tree
+
+MOST_CHARS = 4000
+"""Of a text in the box; addresses are not made for more."""
+
+
+@dataclass(frozen=True)
+class Typed:
+    """A text that was typed into the page's box, and what the feature does on it."""
+
+    text: str
+    tokens: tuple[Shaded, ...] = ()
+    peak: float = 0.0
+    fault: str = ""
 
 
 async def show(request: Request) -> Response:
     """Everything about one feature in one run; for a blind reviewer without scores and what others said."""
     run = await run_in_threadpool(run_of, request)
     neighbours = await _neighbours(site_of(request), _feature(request), str(run.subject["fingerprint"]))
-    return await run_in_threadpool(_shown, request, run, neighbours)
+    typed = await _typed(request, str(run.subject["fingerprint"]))
+    return await run_in_threadpool(_shown, request, run, neighbours, typed)
 
 
 def tree(request: Request) -> Response:
     """One tree, for the script that draws it."""
     run, place = run_of(request), request.path_params
-    evidence = site_of(request).log.evidence_rounds(run.run_id, _feature(request)).get(place["round"], [])
+    evidence = site_of(request).log.evidence_rounds(run.run_id, request.path_params["feature"]).get(place["round"], [])
     found = evidence[place["item"]] if place["item"] < len(evidence) else None
     if not isinstance(found, Tree):
         raise HTTPException(404, "There is no such tree.")
@@ -40,7 +57,7 @@ def tree(request: Request) -> Response:
 
 def call(request: Request) -> Response:
     """One call as it went out and as it came back."""
-    run, feature = run_of(request), _feature(request)
+    run, feature = run_of(request), request.path_params["feature"]
     calls = site_of(request).log.calls_of(run.run_id, feature)
     found = next((call for call in calls if call.call_id == request.path_params["call"]), None)
     if found is None:
@@ -51,7 +68,7 @@ def call(request: Request) -> Response:
     return page(request, "feature_call.html.j2", here="labels", **context)
 
 
-def _shown(request: Request, run: RunSummary, neighbours: Sequence[int]) -> Response:
+def _shown(request: Request, run: RunSummary, neighbours: Sequence[int], typed: Typed) -> Response:
     feature = _feature(request)
     view = feature_view(site_of(request).log, run, feature, neighbours)
     if view is None:
@@ -59,7 +76,7 @@ def _shown(request: Request, run: RunSummary, neighbours: Sequence[int]) -> Resp
         raise HTTPException(404, f"Run {run.run_id} has nothing on feature {feature}; it was asked for {asked}.")
     review = review_context(request, run, view.row, feature)
     explorable = _has_subject(site_of(request), str(run.subject["fingerprint"]))
-    return page(request, "feature.html.j2", here="labels", view=view, explorable=explorable, **review)
+    return page(request, "feature.html.j2", here="labels", view=view, explorable=explorable, typed=typed, **review)
 
 
 def _feature(request: Request) -> int:
@@ -68,6 +85,18 @@ def _feature(request: Request) -> int:
     if feature >= 2**63:
         raise HTTPException(404, f"{feature} is no number of a feature.")
     return feature
+
+
+async def _typed(request: Request, fingerprint: str) -> Typed:
+    """What the loaded subject makes of the text in the address, if it is the one that the run was about."""
+    site, text = site_of(request), request.query_params.get("text", "")
+    if not text or site.subject is None or not _has_subject(site, fingerprint):
+        return Typed(text)
+    try:
+        found = await device_of(site.subject).read(_feature(request), text[:MOST_CHARS])
+    except InterpretError as error:
+        return Typed(text, fault=str(error))
+    return Typed(text, shaded(found.tokens, found.activations), found.peak)
 
 
 async def _neighbours(site: Site, feature: int, fingerprint: str) -> list[int]:
@@ -81,10 +110,10 @@ def _has_subject(site: Site, fingerprint: str) -> bool:
     return site.subject is not None and site.subject.card.fingerprint == fingerprint
 
 
-_AT = "/runs/{run_id:int}/features/{feature:int}"
+_AT = "/runs/{run_id:row}/features/{feature:row}"
 
 routes = [
     Route(_AT, show, name="feature"),
-    Route(_AT + "/trees/{round:int}/{item:int}.json", tree, name="tree"),
-    Route(_AT + "/calls/{call:int}", call, name="call"),
+    Route(_AT + "/trees/{round:row}/{item:row}.json", tree, name="tree"),
+    Route(_AT + "/calls/{call:row}", call, name="call"),
 ]

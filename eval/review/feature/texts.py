@@ -75,6 +75,12 @@ def silent_mistaken(examples: Mapping[Split, Sequence[Example]], mistakes: Mista
     return [_text(example, split, 0.0, mistakes) for example, split in found if mistakes.of(example)]
 
 
+def shaded(tokens: Sequence[str], activations: Sequence[float]) -> tuple[Shaded, ...]:
+    """A text's tokens, shaded by its own peak."""
+    top = max(activations)
+    return tuple(shaded_token(token, activation, top) for token, activation in zip(tokens, activations, strict=True))
+
+
 def fires_on(examples: Iterable[Example]) -> tuple[str, ...]:
     """The tokens on which the feature fires most in its texts, each once."""
     texts = [example for example in examples if example.kind == "activating"]
@@ -122,7 +128,7 @@ def _text(example: Example, split: Split, top: float, mistakes: Mistakes) -> Tex
     excerpt = cut(example)
     pairs = zip(excerpt.tokens, excerpt.activations, strict=True)
     return Text(
-        tokens=tuple(_shaded(token, activation, top) for token, activation in pairs),
+        tokens=tuple(shaded_token(token, activation, top) for token, activation in pairs),
         at=max(range(len(excerpt.activations)), key=excerpt.activations.__getitem__, default=0),
         peak=example.peak,
         split=split,
@@ -134,7 +140,8 @@ def _text(example: Example, split: Split, top: float, mistakes: Mistakes) -> Tex
     )
 
 
-def _shaded(token: str, activation: float, top: float) -> Shaded:
+def shaded_token(token: str, activation: float, top: float) -> Shaded:
+    """A token, shaded by its activation as a share of `top`."""
     short = token if len(token) <= TOKEN_CHARS else f"{token[:TOKEN_CHARS]}… ({len(token):,} characters)"
     words = _LINE_END.join(map(printable, short.split("\n")))
     if activation <= 0 or top <= 0:

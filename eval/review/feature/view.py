@@ -11,6 +11,7 @@ from itertools import chain
 from agent.evidence.digest import Line
 from agent.evidence.printable import printable
 from agent.runlog import CorpusRow, LabelRow, RunLog, RunSummary, ScoreRow, ScoringRow
+from agent.store.calibrations import Given, given_to
 from agent.store.related import labels_elsewhere
 from eval.review.feature import history, texts
 from eval.review.feature.evidence import Shown, citations, shown
@@ -53,6 +54,8 @@ class FeatureView:
     run: RunSummary
     feature: int
     row: LabelRow | None
+    given: Given | None
+    """The probability that its label is right; None where nothing was calibrated for it."""
     cited: list[Line]
     leading: frozenset[str]
     """Names of the pieces of evidence that are shown at once: those of the first round, and what the label rests on."""
@@ -85,6 +88,7 @@ def feature_view(log: RunLog, run: RunSummary, feature: int, neighbours: Sequenc
         run=run,
         feature=feature,
         row=row,
+        given=log.ask(given_to, row.label_id) if row else None,
         cited=citations(rests_on, rounds, float(run.subject["default_scale"])),
         leading=evidence.first_round | {line.partition(".")[0] for line in rests_on},
         rounds=history.rounds_of(evidence.names, calls),

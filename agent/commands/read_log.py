@@ -1,0 +1,25 @@
+"""The log as commands that only read one open it: what fails in making anything of its values is said to be damage."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+
+from agent.runlog import RunLog
+from agent.store.database import damaged
+from probes.errors import InterpretError
+
+_NOT_THE_LOGS = (InterpretError, OSError, click.ClickException, click.Abort, click.exceptions.Exit)
+
+
+@contextmanager
+def read_log(path: Path) -> Iterator[RunLog]:
+    """The log, open for reading. Raises LogError, also where a value turns out to be none only when it is used."""
+    with RunLog.open(path, read_only=True) as log:
+        try:
+            yield log
+        except _NOT_THE_LOGS:
+            raise
+        except Exception as error:
+            raise damaged(path, error) from error

@@ -1,0 +1,112 @@
+"""What a run takes from the log's texts: those that its explainer may see, and the unit of steering."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from agent.config import RunConfig
+from agent.errors import LogError
+from agent.llm.base import Explainer
+from agent.maxima import Maxima, in_another_unit, maxima_of, no_maxima
+from agent.run import LoggedCircuit, identity_of
+from agent.runlog import CorpusRow, RunLog
+from agent.store.reading import find_run
+from eval.scoring.shown_texts import ShownTexts
+from probes.errors import SettingsError
+from probes.subject import Subject
+
+_LEFT_OUT = (("texts", "not shown, since this run was begun without them; --evidence examples does"),)
+
+
+@dataclass(frozen=True)
+class RunTexts:
+    """Both are of one corpus."""
+
+    material: ShownTexts | None = None
+    """The texts that the explainer may see, where it is to see any."""
+    maxima: Maxima | None = None
+    """The features' maximum activations, where there are texts or a run steers by them."""
+    lines: tuple[tuple[str, str], ...] = ()
+    """What a run's opening lines say of them."""
+
+
+def run_texts(
+    config: RunConfig,
+    explainer: Explainer,
+    subject: Subject,
+    log: RunLog | None,
+    features: Sequence[int],
+    new: bool,
+    circuit: LoggedCircuit | None = None,
+) -> RunTexts:
+    """Of the corpus that a run of this config was begun with; without one, or for a `new` run, of the latest.
+
+    So the same command goes on with its run, whatever texts came into the log since. Where the settings do not say
+    whether texts are shown, they are if the explainer reads them and the log holds some of these features, unless the
+    run was begun without. Raises SettingsError, LogError.
+    """
+    asked = config.evidence == "examples" or config.feedback
+    shows = asked or (config.evidence is None and bool(explainer.forms))
+    steers = config.probe.steering.on and config.probe.steering.maximum is None
+    _check_explainer(config, explainer, asked)
+    if not (shows or steers):
+        return RunTexts()
+    corpora = [] if log is None else _corpora(log, subject, features)
+    if log is None or not corpora:
+        if asked or steers:
+            raise _no_texts(config) if asked else no_maxima(config.log)
+        return RunTexts()
+
+    def is_begun(texts: RunTexts) -> bool:
+        return (
+            log.ask(find_run, identity_of(config, subject, explainer, texts.material, texts.maxima, circuit))
+            is not None
+        )
+
+    shown = [_shown(log, corpus, features, asked) for corpus in corpora] if shows else []
+    plain = [RunTexts(maxima=maxima_of(log, corpus)) for corpus in corpora] if steers else [RunTexts()]
+    if not shows:
+        return _checked(config, corpora[0], _first(plain, is_begun, new))
+    begun = next(filter(is_begun, shown), None)
+    if not asked and not new and begun is None and any(map(is_begun, plain)):
+        found = _first(plain, is_begun, new)
+        return RunTexts(maxima=found.maxima, lines=_LEFT_OUT)
+    return shown[0] if new or begun is None else begun
+
+
+def _corpora(log: RunLog, subject: Subject, features: Sequence[int]) -> list[CorpusRow]:
+    wanted = frozenset(features)
+    corpora = log.corpora(subject.card.fingerprint)
+    return [corpus for corpus in corpora if wanted & log.collected_features(corpus.corpus_id)]
+
+
+def _shown(log: RunLog, corpus: CorpusRow, features: Sequence[int], asked: bool) -> RunTexts:
+    n = len(log.collected_features(corpus.corpus_id).intersection(features))
+    words = f"corpus {corpus.corpus_id}, which has examples of {n:,} of these features"
+    by_default = "" if asked else "; shown beside the weights, --evidence weights leaves them out"
+    return RunTexts(ShownTexts(log, corpus.corpus_id), maxima_of(log, corpus), (("texts", words + by_default),))
+
+
+def _first(found: Sequence[RunTexts], is_begun: Callable[[RunTexts], bool], new: bool) -> RunTexts:
+    """The one that a run was begun with; the first where none was, or another run is to begin."""
+    begun: Iterator[RunTexts] = iter(()) if new else filter(is_begun, found)
+    return next(begun, found[0])
+
+
+def _checked(config: RunConfig, corpus: CorpusRow, found: RunTexts) -> RunTexts:
+    if found.maxima is not None and not found.maxima.in_own_unit:
+        raise in_another_unit(config.log, corpus)
+    return found
+
+
+def _check_explainer(config: RunConfig, explainer: Explainer, asked: bool) -> None:
+    if asked and not explainer.forms and config.feedback:
+        raise SettingsError("Labels are tried out by a language model: --feedback needs --llm anthropic or openai.")
+    if asked and not explainer.forms:
+        raise SettingsError(f"Explainer {explainer.provider} reads no texts: --evidence examples needs a hosted one.")
+
+
+def _no_texts(config: RunConfig) -> LogError:
+    return LogError(
+        f"{config.log} holds no texts of these features; interpret examples --features ... --log {config.log} "
+        "collects some, then --evidence examples and --feedback can use them."
+    )
