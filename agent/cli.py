@@ -277,6 +277,7 @@ def score(
 
 
 @interpret.command()
+@click.argument("pair", metavar="[FEATURE FEATURE]", type=int, nargs=-1)
 @click.option("--features", metavar="SPEC", help="0-500 (inclusive), 7, 1,5,9-12, all, random:50, @FILE.")
 @click.option("--runs", metavar="N,M", help="Instead, the scores of two scored runs, feature by feature.")
 @click.option("--yes", is_flag=True, help="Make however many trees and lists the grid asks for.")
@@ -285,6 +286,7 @@ def score(
 @_JSON
 @compare_options
 def compare(
+    pair: tuple[int, ...],
     features: str | None,
     runs: str | None,
     yes: bool,
@@ -297,6 +299,13 @@ def compare(
     """Compare settings: under which of them do tree and token list fit a feature's texts better, and labels score?"""
     from agent.commands.compare_grid import grid_of, subjects_of
 
+    if pair:
+        from agent.commands.compare_features import compare_features
+
+        if len(set(pair)) != 2 or len(pair) != 2:
+            raise click.UsageError("Two features are shown side by side: interpret compare 121 5077.")
+        refuse_all_but(("pair",), "is about settings or runs, and two features are shown as the log has them.")
+        return compare_features(resolve({"log": options["log"]}, settings_file).log, pair)
     if (features is None) == (runs is None):
         raise click.UsageError("Give either --features, to compare settings, or --runs, to compare two scored runs.")
     with_labels = options["llm"] is not None

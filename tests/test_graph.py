@@ -4,6 +4,7 @@ import json
 import tracemalloc
 from io import BytesIO
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -87,6 +88,7 @@ def test_a_feature_number_of_any_version_agrees_with_its_id(tmp_path: Path, numb
     [
         {"feature": pair(12, 345) + 1},
         {"feature": 345 + 12 * 500},
+        {"feature": 345 + 12},
         {"feature": "345"},
         {"feature": True},
         {"layer": "11"},
@@ -147,6 +149,39 @@ def test_other_files_are_one_sentence(tmp_path: Path) -> None:
         read_graph(tmp_path / "g.gz")
     with pytest.raises(GraphError, match="it has no nodes"):
         read_graph(write(tmp_path / "other.json", {"metadata": {}}))
+
+
+_ANY = (
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | st.just({"a": []}) | st.just(["x"])
+)
+_MEMBERS = (*feature_node(0, 1, 2), "more")
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.lists(st.tuples(st.sampled_from(_MEMBERS), _ANY | st.integers(10**400, 10**401)), max_size=4),
+    st.dictionaries(st.sampled_from(["prompt", "prompt_tokens", "scan", "schema_version", "slug"]), _ANY),
+    st.lists(_ANY, max_size=2),
+    st.fixed_dictionaries({}, optional=dict.fromkeys(("source", "target", "weight"), _ANY)),
+)
+def test_whatever_stands_in_a_graph_it_is_read_told_and_kept(
+    changes: list[tuple[str, Any]], metadata: dict[str, Any], strange: list[Any], odd_link: dict[str, Any]
+) -> None:
+    good, changed = feature_node(0, 1, 2, 0.4), feature_node(3, 4, 5, 0.5) | dict(changes)
+    data = document([changed, good, *strange], [odd_link, link(good, changed, 1.0) | odd_link], **metadata)
+    with TemporaryDirectory() as folder:
+        path, out = write(Path(folder) / "g.json", data), Path(folder) / "out.json"
+        graph = read_graph(path)
+        for feature in graph.features:
+            assert _block(graph, feature, {}).count("</graph>") == 1
+        labels = dict.fromkeys(graph.features, "new")
+        write_labels(path, out, labels, overwrite=True)
+        again = json.loads(out.read_text())
+    assert again["nodes"][1]["clerp"] == "new"
+    for before, after in zip(data["nodes"], again["nodes"], strict=True):
+        kept = [{k: v for k, v in n.items() if k != "clerp"} if isinstance(n, dict) else n for n in (before, after)]
+        assert json.dumps(kept[0]) == json.dumps(kept[1])
+    assert json.dumps(data | {"nodes": 0}) == json.dumps(again | {"nodes": 0})
 
 
 # --- what is written ----------------------------------------------------------------------------------------------

@@ -221,10 +221,10 @@ def test_two_saes_of_one_layer_are_refused(interpret: Interpret, subject: list[s
 
 
 def test_hostile_prompts_and_labels_are_printed_as_escapes(interpret: Interpret, subject: list[str]) -> None:
-    tokens = ["\x1b[31m", "\u202eevil", *TOKENS]
+    tokens = ["\x1b[31m", "\u202eevil", "\ud83d", *TOKENS]
     write(GRAPH, document([feature_node(1, 7, 1, 0.5, clerp="")], tokens=tokens))
     ran = interpret(*COMMAND, *subject)
-    assert ran.status == 0
+    assert ran.status == 0, ran.err
     assert "\\x1b[31m\\u202eevil" in ran.out
     assert "\x1b" not in ran.out
     assert "\u202e" not in ran.out

@@ -36,7 +36,7 @@ def test_of_a_hub_s_pickles_the_named_one_alone_is_fetched(tmp_path: Path, monke
     source = {"model": str(tmp_path / "model"), "device": "cpu"}
     subject = load_subject(SubjectSource.parse({**source, "sae": "Qwen/scope:layer1.sae.pt"}))
     assert (subject.sae.config.k, subject.card.n_features) == (K, N)
-    assert asked == [["layer1.sae.pt", "config.json", "cfg.json"]]
+    assert asked == [["layer1.sae.pt", "config.json", "cfg.json", "config.yaml"]]
     local = f"{tmp_path}/SAE-Res-Qwen3-8B-Base-W64K-L0_{K}:layer1.sae.pt"
     assert load_subject(SubjectSource.parse({**source, "sae": local})).card.fingerprint == subject.card.fingerprint
     with pytest.raises(SubjectError, match=r"on the hub has no file 'layer2\.sae\.pt'"):

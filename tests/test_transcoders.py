@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import huggingface_hub
 import numpy as np
 import pytest
 import torch
@@ -146,3 +147,24 @@ def test_a_model_without_the_last_layer_written_to_does_not_fit(places: tuple[st
     model = write_model(tmp_path / "model", "llama", num_hidden_layers=2)
     with pytest.raises(SubjectError, match="has layers 0 to 1"):
         load_subject(SubjectSource.parse({"model": str(model), "sae": places[1]}))
+
+
+def test_of_a_hub_s_transcoder_only_the_named_layer_is_fetched(
+    places: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def snapshot_download(_repo: str, *, allow_patterns: list[str], **_more: object) -> str:
+        asked.extend(allow_patterns)
+        return str(tmp_path)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
+    (tmp_path / "sub").symlink_to(Path(places[1].partition(":")[0]))
+    place = "mntss/clt:sub/W_enc_1.safetensors@2"
+    subject = load_subject(SubjectSource.parse({"model": places[0], "sae": place}))
+    assert subject.card.hook == "blocks.1.hook_resid_mid -> blocks.2.hook_mlp_out"
+    assert subject.card.name.endswith(place)
+    assert set(asked) == {
+        f"sub/{name}"
+        for name in ("config.json", "cfg.json", "config.yaml", "W_enc_1.safetensors", "W_dec_1.safetensors")
+    }

@@ -138,6 +138,12 @@ def test_the_box_shades_the_text_by_the_loaded_subject(visitor: TestClient, subj
     assert "silent on all of it" in read(visitor.get(PAGE, params={"text": TEXT}).text).text
 
 
+def test_line_ends_are_read_as_they_were_typed(visitor: TestClient) -> None:
+    page = visitor.get(PAGE, params={"text": "the cat\r\nran"}).text
+    assert "the cat↵ran" in read(page).text
+    assert "\\r" not in page
+
+
 def test_what_the_box_cannot_read_is_said_in_it(visitor: TestClient) -> None:
     page = visitor.get(PAGE, params={"text": "x" * 600})
     assert page.status_code == 200

@@ -15,6 +15,7 @@ from rich.text import Text
 
 from agent.commands.run import labelled
 from agent.config import SETTINGS_FILE, RunConfig, read_settings, resolve
+from agent.evidence.printable import printable
 from agent.llm import make_explainer
 from agent.options import by_key
 from agent.runlog import RunLog
@@ -65,7 +66,7 @@ class Circuit:
     @cached_property
     def settings(self) -> dict[str, Any]:
         """What tells it from other graphs."""
-        prompt = self.graph.prompt[:_PROMPT_CHARS]
+        prompt = printable(self.graph.prompt[:_PROMPT_CHARS])
         return {"prompt": prompt, "digest": self.graph.digest, "layer": self.layer, "sweep": self.sweep}
 
     def part(self, feature: int) -> str | None:

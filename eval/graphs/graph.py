@@ -164,11 +164,11 @@ def _means(number: object, layer: int, index: int) -> bool:
     if not isinstance(number, int):
         return False
     pair = (layer + index) * (layer + index + 1) // 2 + index
-    return number in (pair, index) or (layer > 0 and _is_power_of_ten((number - index) / layer))
+    return number in (pair, index) or (layer > 0 and _is_power_of_ten(*divmod(number - index, layer)))
 
 
-def _is_power_of_ten(number: float) -> bool:
-    return number >= 1 and number in (10**digits for digits in range(16))
+def _is_power_of_ten(number: int, rest: int) -> bool:
+    return not rest and number in (10**digits for digits in range(1, 16))
 
 
 def _whole(value: object) -> int | None:

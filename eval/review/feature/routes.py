@@ -89,7 +89,7 @@ def _feature(request: Request) -> int:
 
 async def _typed(request: Request, fingerprint: str) -> Typed:
     """What the loaded subject makes of the text in the address, if it is the one that the run was about."""
-    site, text = site_of(request), request.query_params.get("text", "")
+    site, text = site_of(request), request.query_params.get("text", "").replace("\r\n", "\n")  # as forms send it
     if not text or site.subject is None or not _has_subject(site, fingerprint):
         return Typed(text)
     try:

@@ -1,0 +1,60 @@
+"""Two features side by side, from the log alone."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from agent.runlog import RunLog
+from tests.fault_runs import Interpret
+from tests.feature_log import side, write_log
+
+pytestmark = pytest.mark.usefixtures("own_folder")
+LOG = ("--log", "l.db")
+
+
+def both(words: str = "") -> None:
+    """A log whose first run has looked at feature 9 too, and saw what it saw of feature 5."""
+    write_log(Path("l.db"), words)
+    with RunLog.open(Path("l.db")) as log:
+        log.add_evidence(1, 9, 1, [replace(piece, feature=9) for piece in side("encoder", words)]).result()
+
+
+def test_two_features_stand_side_by_side(interpret: Interpret) -> None:
+    both()
+    ran = interpret("compare", "5", "9", *LOG)
+    assert ran.status == 0, ran.err
+    rows = {line.split("  ")[0]: line for line in ran.out.splitlines() if line}
+    assert rows["feature"].split() == ["feature", "5", "9"]
+    assert rows["label"].split()[1:] == ["dogs"]
+    assert rows["status"].split()[1:] == ["labelled", "failed"]
+    assert rows["run"].split()[1] == "1,"  # the later run has looked at one of them alone
+    [shared] = [line for line in ran.out.splitlines() if line.startswith("In the first token lists of both: ")]
+    words = rows["tokens"].removeprefix("tokens").split()
+    assert words[: len(words) // 2] == words[len(words) // 2 :]
+    assert shared.split(": ")[1] == " ".join(words[: len(words) // 2]) + "."
+
+
+def test_texts_from_outside_are_printed_as_escapes(interpret: Interpret) -> None:
+    both("\x1b[2J\u202e")
+    ran = interpret("compare", "5", "9", *LOG)
+    assert ran.status == 0, ran.err
+    assert "\\x1b[2J\\u202e" in ran.out
+    assert not {"\x1b", "\u202e"} & {*ran.out}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("5",), "Two features are shown side by side"),
+        (("5", "5"), "Two features are shown side by side"),
+        (("5", "6", "7"), "Two features are shown side by side"),
+        (("5", "77"), "has looked at both 5 and 77"),
+        (("5", "8", "--features", "1"), "--features is about settings or runs"),
+        (("5", "x"), "x"),
+    ],
+)
+def test_bad_input_is_one_sentence(interpret: Interpret, arguments: tuple[str, ...], sentence: str) -> None:
+    write_log(Path("l.db"))
+    ran = interpret("compare", *arguments, *LOG)
+    assert (ran.status, sentence in " ".join(ran.err.split())) == (2, True), ran.err
