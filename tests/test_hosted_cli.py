@@ -13,6 +13,8 @@ from agent.llm.base import Usage
 from agent.llm.models import DEFAULTS
 from agent.llm.openai import OpenAI
 from agent.llm.prices import cost_usd
+from agent.runlog import RunLog
+from agent.store.calibrations import Calibration
 from tests.fault_cases import PROVIDERS, always, on
 from tests.fault_runs import Interpret, subject_options
 from tests.llm_script import Reply
@@ -62,6 +64,21 @@ def test_a_run_opens_with_what_it_will_do_and_ends_with_what_it_used(
     assert "3 features: 3 labelled, 0 abstained, 0 failed" in closing
     assert f"4 calls so far: {sum(server.tokens):,} tokens, cost unknown" in closing
     assert {row[0] for row in _rows("SELECT cost_usd FROM calls")} == {None}
+
+
+def test_labels_of_a_calibrated_explainer_get_their_probability_as_the_run_ends(
+    interpret: Interpret, subject: list[str], server: LLMServer
+) -> None:
+    command = [*subject, *_asking(server)]
+    assert " right " not in interpret("--features", "0", *command).out
+    with RunLog.open(Path("interpret.db")) as log:
+        rate = {"method": "logistic", "intercept": 2.0, "terms": []}
+        log.add_calibration(Calibration(log.run(1).explainer, "labels of long ago", [], rate, 30, 26, {}))
+    ran = interpret("--features", "0-2", *command)
+    head, *lines = (line.split() for line in ran.out.partition("\n\n")[2].splitlines()[:4])
+    assert head[:4] == ["feature", "label", "conf.", "right"]
+    assert all("0.88" in line for line in lines)
+    assert _rows("SELECT round(probability, 2) FROM probabilities") == [(0.88,)] * 3
 
 
 @pytest.mark.parametrize("provider", PROVIDERS)

@@ -8,7 +8,7 @@ from agent.errors import LogError
 from agent.runlog import RunLog, RunSummary
 from agent.schema import Status
 from agent.store.browsing import BrowsedLabel, LabelFilter, Order, Reviewed, ScoreKey, label_page
-from agent.store.calibrations import probabilities
+from agent.store.calibrations import is_calibrated
 from agent.store.overview import score_kinds
 
 _ALL = -1
@@ -86,7 +86,7 @@ def choose(log: RunLog, run: RunSummary, wanted: Wanted) -> Chosen:
     if wanted.class_name is not None and not classes:
         name = run.subject["name"]
         raise LogError(f"{log.path} has no classes of {name}'s features for --class; interpret taxonomy makes them.")
-    if wanted.asks_for_probability and not log.ask(probabilities, run.run_id):
+    if wanted.asks_for_probability and not log.ask(is_calibrated, run.run_id):
         raise LogError(
             f"No label of run {run.run_id} has a probability of being right; interpret calibrate gives them to labels "
             f"of {run.explainer}."

@@ -107,6 +107,11 @@ def probabilities(db: Database, run_id: int) -> dict[int, float]:
     return {row["label_id"]: row["probability"] for row in rows(db, _OF_RUN, {"run_id": run_id})}
 
 
+def is_calibrated(db: Database, run_id: int) -> bool:
+    """Whether any label of a run has a probability."""
+    return next(rows(db, f"{_OF_RUN} LIMIT 1", {"run_id": run_id}), None) is not None
+
+
 def calibrated_labels(db: Database, run_id: int, calibration_id: int) -> frozenset[int]:
     """The labels of a run whose probability is from that calibration."""
     sql = f"{_OF_RUN} AND calibration_id = :calibration_id"

@@ -15,7 +15,7 @@ from agent.evidence.printable import printable
 from agent.runlog import RunLog, RunSummary
 from agent.schema import CLASSES
 from agent.store.browsing import BrowsedLabel, LabelFilter, count_labels, label_of_table, label_page, place_of
-from agent.store.calibrations import probabilities
+from agent.store.calibrations import is_calibrated
 from agent.store.classes import classes
 from agent.store.overview import ScoreKind, score_kinds
 from agent.store.reviews import Verdict, latest_verdict, latest_wording, standing
@@ -74,7 +74,7 @@ def show_labels(request: Request) -> Response:
         n_pages=n_pages,
         first=first,
         sizes=SIZES,
-        calibrated=site.cache(is_calibrated, run.run_id),
+        calibrated=site.cache(_is_calibrated, run.run_id),
         classes=site.cache(_classes, run.subject["fingerprint"]),
         filtered=asked.filter.model_copy(
             update={"order": "feature", "descending": False, "score": None, "reviewer": None}
@@ -93,7 +93,7 @@ def row_page(request: Request, run: RunSummary, feature: int) -> Response:
     context: dict[str, Any] = {
         "kind": kind,
         "row": _row(request, found, kind),
-        "calibrated": site.cache(is_calibrated, run.run_id),
+        "calibrated": site.cache(_is_calibrated, run.run_id),
     }
     return page(request, "label_row.html.j2", run=run, asked=asked, at=None, **context)
 
@@ -108,9 +108,8 @@ def _kinds(log: RunLog, run_id: int) -> list[ScoreKind]:
     return log.ask(score_kinds, run_id)
 
 
-def is_calibrated(log: RunLog, run_id: int) -> bool:
-    """Whether any label of the run has a probability of being right."""
-    return bool(log.ask(probabilities, run_id))
+def _is_calibrated(log: RunLog, run_id: int) -> bool:
+    return log.ask(is_calibrated, run_id)
 
 
 def _classes(log: RunLog, fingerprint: str) -> Sequence[str]:
