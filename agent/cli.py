@@ -1,7 +1,8 @@
 """The command line: one function per command, errors turned into one sentence and an exit status.
 
-Exit status: 0 done, 1 some features failed, 2 bad usage or input, 130 interrupted. What needs torch is imported inside
-the commands that need it, so that `--help` and `log` answer at once.
+Exit status: 0 done, 1 some features failed or are left (a budget, batches on their way), 2 bad usage or input,
+130 interrupted. What needs torch is imported inside the commands that need it, so that `--help` and `log` answer at
+once.
 """
 
 import sys
@@ -14,7 +15,7 @@ import click
 from agent.click_types import DEBUG, ROW_ID, Commands, Real, Whole
 from agent.commands.opening import begin
 from agent.commands.outputs import check_outputs
-from agent.config import resolve
+from agent.config import RunConfig, resolve
 from agent.evidence.printable import printable
 from agent.label_options import STATUSES, label_options
 from agent.options import (
@@ -55,7 +56,7 @@ _OF_RUNS = ("runs", "plot", "as_json", "scorers", "seed")
 """What of the options of `interpret compare` is about `--runs`."""
 _OF_LABELS = (
     *("scorers", "texts", "base_url", "concurrency", "budget_usd", "budget_tokens", "answer_tokens", "effort"),
-    *("timeout", "rounds", "evidence", "feedback"),
+    *("timeout", "cache", "rounds", "evidence", "feedback"),
 )
 """What of them is about labels."""
 _RANK = click.option(
@@ -127,7 +128,7 @@ def interpret() -> None:
 @run_options
 def run(features: str, new: bool, dry_run: bool, settings_file: Path | None, **options: Any) -> int:
     """Label features; the same command resumes a run that was cut off."""
-    config = resolve(by_key(options), settings_file)
+    config = _batched(resolve(by_key(options), settings_file))
     begin([config], features, writes_log=True, asks_explainer=True)
 
     from agent.commands.run import label_features
@@ -266,7 +267,7 @@ def score(
     **options: Any,
 ) -> int:
     """Measure the labels of RUN, or of the latest run, on held-out texts and beside controls."""
-    config = resolve(by_key(options), settings_file)
+    config = _batched(resolve(by_key(options), settings_file))
     check_outputs(config, settings_file, plot)
     begin([config], features, writes_log=True, asks_explainer=True)
 
@@ -546,6 +547,13 @@ def _unforeseen(error: BaseException) -> str:
         f"something went wrong that has no sentence of its own ({type(error).__name__}: {brief(error)}); "
         "the same command with --debug tells where, please report it."
     )
+
+
+def _batched(config: RunConfig) -> RunConfig:
+    """`config`, refused where an option is about batches and there are none."""
+    if not config.batch:
+        refuse(("batch_size", "wait"), "is about --batch; add that, or leave this out.")
+    return config
 
 
 def _told(message: str, status: int) -> int:

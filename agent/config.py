@@ -47,6 +47,14 @@ class RunSettings(Value):
     """Whether a label is tried out on the texts that may be shown, and asked for again where it does badly."""
     concurrency: int = Field(default=64, ge=1, le=1000)
     """Calls in flight at once, at most; features in progress where there is no server."""
+    batch: bool = False
+    """Whether questions go in the provider's batches: half the price, and hours instead of seconds."""
+    batch_size: int = Field(default=10_000, ge=1, le=100_000)
+    """Questions in a batch at most, and so features in progress at once."""
+    wait: float | None = Field(default=None, ge=0, le=2_592_000)
+    """Most seconds that a batch is waited for before the command ends, and another may go on. None: to its end."""
+    cache: bool = True
+    """Whether a question that another run has asked in the same words is answered from the log."""
     budget_usd: float | None = Field(default=None, ge=0, le=1e9)
     """The most that a run may cost altogether, every invocation of it."""
     budget_tokens: int | None = Field(default=None, ge=0, le=10**15)
@@ -65,6 +73,11 @@ class RunSettings(Value):
     """Of everything that is drawn at random."""
     log: Path = Path("interpret.db")
     """The SQLite file that holds everything a run did."""
+
+    @property
+    def in_flight(self) -> int:
+        """Most questions that wait for an answer at once."""
+        return self.batch_size if self.batch else self.concurrency
 
 
 class CorpusSettings(Value):

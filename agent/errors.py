@@ -19,6 +19,10 @@ class InterruptError(InterpretError):
     """The user asked the run to stop."""
 
 
+class BatchWaitError(InterpretError):
+    """Batches are still on their way, and were waited for as long as was asked."""
+
+
 class BudgetError(InterpretError):
     """The budget has no room for another call."""
 

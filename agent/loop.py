@@ -117,8 +117,7 @@ class Loop:
         while True:
             number = len(past) + 1
             if plan.requests:
-                evidence = await self._evidence(feature, number, plan.requests)
-                pieces = digest(evidence, self.card.default_scale, first=_next_id(pieces))
+                pieces = await self._pieces(feature, number, plan.requests, first=_next_id(pieces))
                 ids.update(line["id"] for piece in pieces for line in citable(piece))
             answer = await self.asker.ask(self._request(feature, pieces, past))
             proposal = answer.proposal
@@ -138,6 +137,10 @@ class Loop:
         if self.feedback is None or proposal is None or proposal.action != "label":
             return None
         return await self.feedback.check(feature, number, proposal)
+
+    async def _pieces(self, feature: int, number: int, requests: Sequence[ProbeRequest], first: int) -> list[Piece]:
+        """What the round's evidence comes to. The evidence itself goes: thousands of features may wait with theirs."""
+        return digest(await self._evidence(feature, number, requests), self.card.default_scale, first=first)
 
     async def _evidence(self, feature: int, number: int, requests: Sequence[ProbeRequest]) -> list[Evidence]:
         """The round's evidence as logged, probed first if need be.

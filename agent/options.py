@@ -234,6 +234,24 @@ _LLM = (
         metavar="SECONDS",
     ),
     _setting("run", "effort", "How much a model that thinks is to think: low, medium, high.", metavar="EFFORT"),
+    _setting(
+        "run",
+        "cache",
+        "Answer from the log what another run has asked in the same words, or ask again.",
+        kind=bool,
+        flag="--cache/--no-cache",
+    ),
+)
+_BATCH = (
+    _setting("run", "batch", "Ask in the provider's batches: half the price, hours to wait.", is_flag=True, kind=bool),
+    _setting("run", "batch_size", "With --batch, most questions in a batch.", Whole(), metavar="N"),
+    _setting(
+        "run",
+        "wait",
+        "With --batch, seconds to wait; 0: send and leave, the same command goes on.",
+        Real(),
+        metavar="SECONDS",
+    ),
 )
 _LOOP = (
     _setting("run", "rounds", "Most rounds of evidence and answer per feature.", Whole(), metavar="N"),
@@ -318,13 +336,13 @@ def _all_of(*groups: tuple[Callable[[Any], Any], ...]) -> Callable[[Function], F
 
 
 run_options = _all_of(
-    _FILE, _SUBJECT, _VECTOR, _TREE, _TOKENS, _STEERING, _LLM, _LOOP, _AGREEMENT, _RECOMMENDED, _SEED, _LOG
+    _FILE, _SUBJECT, _VECTOR, _TREE, _TOKENS, _STEERING, _LLM, _BATCH, _LOOP, _AGREEMENT, _RECOMMENDED, _SEED, _LOG
 )
 graph_options = _all_of(
     _FILE, _LAYERS, _VECTOR, _TREE, _TOKENS, _STEERING, _LLM, _LOOP, _AGREEMENT, _RECOMMENDED, _SEED, _LOG
 )
 example_options = _all_of(_FILE, _SUBJECT, _EXAMPLES, _SEED, _LOG)
-score_options = _all_of(_FILE, _SUBJECT, _SCORE, _LLM, _SEED, _LOG)
+score_options = _all_of(_FILE, _SUBJECT, _SCORE, _LLM, _BATCH, _SEED, _LOG)
 compare_options = _all_of(_FILE, _SUBJECTS, _GRID, _TREE[1:], _STEERING, _SCORE, _LLM, _LOOP, _SEED, _LOG)
 fit_options = _all_of(_FILE, _SUBJECT, _VECTOR[:1], _TREE[:1], _SEED, _LOG)
 taxonomy_options = _all_of(_FILE, _SUBJECTS, _SEED, _LOG)

@@ -6,7 +6,7 @@ Memory does not grow with the number of features. Knows no command line and prin
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
@@ -14,8 +14,10 @@ from typing import Any, Protocol
 from agent.breaker import Breaker
 from agent.calls.admission import Admission
 from agent.calls.asking import PATIENCE, Asker, Patience
+from agent.calls.batches import Batches
 from agent.calls.budget import Budget, Limits
 from agent.calls.gate import Gate
+from agent.calls.questions import Questions
 from agent.calls.workers import work_through
 from agent.config import RunConfig
 from agent.llm.base import Explainer
@@ -89,25 +91,29 @@ async def run_features(
     patience: Patience = PATIENCE,
     material: ShownTexts | None = None,
     maxima: Maxima | None = None,
+    tell: Callable[[str], None] = lambda _: None,
     circuit: LoggedCircuit | None = None,
 ) -> RunReport:
     """Labels `features`, each of which ends labelled, abstained or failed in the log before `watch` hears of it.
 
     A run of the same identity is resumed unless `new`. Whatever ends a run early (a spent budget, a refused key, a
-    fault of the log, Ctrl-C) lets the calls in flight end first and is in the report; the log resumes from there.
-    Raises LogError where the run cannot be begun.
+    fault of the log, Ctrl-C) lets the calls in flight end first, but for batches, of which `tell` hears; it is in the
+    report, and the log resumes from there. Raises LogError where the run cannot be begun.
     """
     started = time.perf_counter()
     run = log.begin_run(identity_of(config, subject, explainer, material, maxima, circuit), features, new)
-    admission = _admission(config, log, run.run_id)
+    budget = partial(_budget, config, log, run.run_id)
+    admission = Admission(Gate(config.in_flight), budget())
     watch.begun(run, admission)
     todo = [feature for feature in features if feature not in run.done]
     outcomes: Counter[Status] = Counter()
     breaker = Breaker()
 
+    batches = Batches(config, explainer, log, admission, run.run_id, None, budget, tell)
     try:
-        async with Prober(partial(run_probes, subject), admission.check) as prober:
-            asker = Asker(explainer, log, run.run_id, admission, patience)
+        async with batches, Prober(partial(run_probes, subject), admission.check) as prober:
+            questions = questions_to(explainer, config)
+            asker = Asker(explainer, log, run.run_id, admission, patience, batches.sender, questions)
             planner = planner_of(config, subject, explainer, maxima)
             loop = Loop(
                 run_id=run.run_id,
@@ -132,7 +138,8 @@ async def run_features(
                 if broken is not None:
                     raise broken
 
-            await work_through(todo, _crew_size(config, explainer), label, admission, watch.stopping)
+            size = _crew_size(config, explainer)
+            await work_through(todo, size, batches.at_work(label), admission, watch.stopping)
     finally:
         await explainer.close()
     if admission.reason is None:
@@ -206,14 +213,23 @@ def explainer_name(explainer: Explainer) -> str:
     return f"{name} at {explainer.address}" if explainer.address else name
 
 
-def _admission(config: RunConfig, log: RunLog, run_id: int) -> Admission:
-    """The door of a run, which remembers what earlier invocations of the run have spent."""
+def questions_to(explainer: Explainer, config: RunConfig) -> Questions | None:
+    """When two questions to it are one; None for rules, whose answers cost nothing."""
+    if not explainer.forms:
+        return None
+    settings = {"answer_tokens": config.answer_tokens, "effort": config.effort, "seed": config.seed}
+    return Questions.to(explainer, config.cache, **settings)
+
+
+def _budget(config: RunConfig, log: RunLog, run_id: int) -> Budget:
+    """What a run may spend, less what earlier invocations of the run have spent."""
     spent = log.spent(run_id)
     limits = Limits(tokens=config.budget_tokens, usd=config.budget_usd)
-    budget = Budget(limits, tokens=spent.most_tokens, usd=spent.most_usd, known_usd=spent.cost_usd or 0.0)
-    return Admission(Gate(config.concurrency), budget)
+    return Budget(limits, tokens=spent.most_tokens, usd=spent.most_usd, known_usd=spent.cost_usd or 0.0)
 
 
 def _crew_size(config: RunConfig, explainer: Explainer) -> int:
     """Features in progress at once. Without a server nothing waits for answers, so nothing need be made ahead."""
+    if config.batch:
+        return config.in_flight
     return config.concurrency + min(config.concurrency, LOOKAHEAD) if explainer.forms else config.concurrency

@@ -19,7 +19,8 @@ from agent.comparisons import Comparisons
 from agent.errors import LogError
 from agent.llm.base import Answer, Request
 from agent.schema import Outcome, Status
-from agent.store import calibrations, examples, merging, reading, reviews, scores, writing
+from agent.store import batches, calibrations, examples, identical, merging, reading, reviews, scores, writing
+from agent.store.batches import BatchRow, BatchStatus, Packed, Reserved
 from agent.store.calibrations import Calibration
 from agent.store.database import (
     check_readable,
@@ -89,6 +90,7 @@ class RunLog:
         self._reading = Lock()
         self._writer = writer
         self._locks: dict[int, RunLock] = {}
+        self._scoring_locks: dict[int, RunLock] = {}
 
     @classmethod
     def open(cls, path: Path, read_only: bool = False) -> Self:
@@ -144,6 +146,41 @@ class RunLog:
     def begin_call(self, run_id: int, request: Request, dispatch: Dispatch) -> Future[int]:
         """Keeps a request that is about to be sent; should nothing follow, it stands as lost. The call's id."""
         return self._write(writing.begin_call, run_id, request, dispatch)
+
+    def begin_batch(
+        self, run_id: int, scoring_id: int | None, provider: str, token: str, calls: Sequence[Packed]
+    ) -> Future[Reserved]:
+        """Keeps calls that are about to be sent together; should nothing follow, they are looked for."""
+        return self._write(batches.begin_batch, run_id, scoring_id, provider, token, calls)
+
+    def note_batch_sent(self, batch_id: int, provider_id: str) -> Future[None]:
+        """Keeps what the provider calls a batch."""
+        return self._write(batches.note_sent, batch_id, provider_id)
+
+    def end_batch(self, batch_id: int, status: BatchStatus, note: str | None = None) -> Future[None]:
+        """Keeps that nothing more is to be expected of a batch."""
+        return self._write(batches.end_batch, batch_id, status, note)
+
+    def open_batches(self, run_id: int, scoring_id: int | None = None) -> list[BatchRow]:
+        """The batches whose answers are not in the log: of a run's loops, or of a scoring."""
+        return self._read(batches.open_batches, run_id, scoring_id)
+
+    def batches(self, run_id: int | None = None) -> list[BatchRow]:
+        """The batches of a run, or all of them."""
+        return self._read(batches.batches, run_id)
+
+    def has_draw(self, run_id: int, request: Request, question: str) -> bool:
+        """Whether another run or scoring has an answer to that question that this one was not given yet."""
+        return self._read(identical.has_draw, run_id, request, question)
+
+    def take_draw(self, run_id: int, request: Request, dispatch: Dispatch) -> Future[bool]:
+        """Keeps such an answer as this request's own; false where there is none any more."""
+        return self._write(identical.take_draw, run_id, request, dispatch)
+
+    def hold_scoring(self, scoring_id: int) -> None:
+        """Holds a scoring until `close`. Raises `LogError` if another process does."""
+        if scoring_id not in self._scoring_locks:
+            self._scoring_locks[scoring_id] = RunLock(self.path, scoring_id, "scoring")
 
     def end_call(self, call_id: int, answer: Answer) -> Future[None]:
         """Keeps what came of a request, good or not."""
@@ -335,7 +372,7 @@ class RunLog:
             self._reader.close()  # before the writer: the last to leave clears the journal away, and a reader cannot
         if self._writer is not None:
             self._writer.close()
-        for lock in self._locks.values():
+        for lock in (*self._locks.values(), *self._scoring_locks.values()):
             lock.release()
         if self._writer is not None:
             self._writer.raise_fault()

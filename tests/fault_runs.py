@@ -109,13 +109,13 @@ def work(case: Case, provider: str, path: Path) -> Worked:
         if case.leaves_after is not None:
             port = int(server.url.rpartition(":")[2])
             server = stack.enter_context(LeavingServer(labelling, port=port))
-        return Worked(struck, _visit(server, Desk(labelling), provider, path), _replayed(path))
+        return Worked(struck, _visit(server, Desk(labelling), provider, path), replayed(path))
 
 
-def _replayed(path: Path) -> list[Verdict]:
+def replayed(path: Path, run_id: int = 1) -> list[Verdict]:
+    """How each label of a run comes out of its log."""
     with RunLog.open(path, read_only=True) as log:
-        (run,) = log.runs()
-        return [feature.verdict for feature in asyncio.run(replay(log, run))]
+        return [feature.verdict for feature in asyncio.run(replay(log, log.run(run_id)))]
 
 
 def _visit(server: LLMServer, desk: Desk, provider: str, path: Path, timeout_s: float = 60.0) -> Visit:

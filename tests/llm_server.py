@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from http import HTTPStatus
@@ -31,6 +31,8 @@ _FORMS = {"json_schema": Form.SCHEMA, "json_object": Form.JSON}
 
 class LLMServer:
     """Serves on the loopback interface from `with` to its end."""
+
+    handler: "type[Handler]"
 
     def __init__(
         self,
@@ -52,7 +54,7 @@ class LLMServer:
         self._lock = threading.Condition()
         self._begun = 0
         self.stopping = threading.Event()
-        self._http = _Server(("127.0.0.1", port), _Handler)
+        self._http = _Server(("127.0.0.1", port), self.handler)
         self._http.owner = self
         self.url = f"http://127.0.0.1:{self._http.server_address[1]}"
 
@@ -111,7 +113,7 @@ class _Server(ThreadingHTTPServer):
             super().handle_error(request, client_address)
 
 
-class _Handler(BaseHTTPRequestHandler):
+class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
     server: _Server
@@ -156,26 +158,8 @@ class _Handler(BaseHTTPRequestHandler):
         owner.add(Served(asked, reply.status, *tokens, whole, started_s, time.time()))
 
     def _asked(self, body: dict[str, Any]) -> Asked:
-        provider = _PATHS.get(self.path, "")
-        messages = body.get("messages", [])
-        system = _text(body.get("system")) or "".join(_text(m["content"]) for m in messages if m["role"] == "system")
-        user = "".join(_text(m["content"]) for m in messages if m["role"] == "user")
-        wanted = body.get("output_config", {}).get("format") or body.get("response_format") or {}
-        found = _ROUND.search(user)
-        feature, round_ = (int(found["feature"]), int(found["round"])) if found else (None, None)
-        return Asked(
-            provider,
-            self.path,
-            body.get("model", ""),
-            _FORMS.get(wanted.get("type", ""), Form.TEXT),
-            system,
-            user,
-            feature,
-            round_,
-            self.server.owner.times_asked(feature, round_) if body else 0,
-            {name.lower(): value for name, value in self.headers.items()},
-            body,
-        )
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        return asked_in(body, self.path, headers, self.server.owner)
 
     def _send(self, reply: Reply, body: str) -> bool:
         """Whether the whole response went to a client that was still there."""
@@ -207,6 +191,24 @@ class _Handler(BaseHTTPRequestHandler):
         except OSError:
             return False
         return True
+
+
+LLMServer.handler = Handler
+
+
+def asked_in(body: dict[str, Any], path: str, headers: Mapping[str, str], owner: LLMServer) -> Asked:
+    """The question that a request to that path puts."""
+    messages = body.get("messages", [])
+    system = _text(body.get("system")) or "".join(_text(m["content"]) for m in messages if m["role"] == "system")
+    user = "".join(_text(m["content"]) for m in messages if m["role"] == "user")
+    wanted = body.get("output_config", {}).get("format") or body.get("response_format") or {}
+    found = _ROUND.search(user)
+    feature, round_ = (int(found["feature"]), int(found["round"])) if found else (None, None)
+    before = owner.times_asked(feature, round_) if body else 0
+    form = _FORMS.get(wanted.get("type", ""), Form.TEXT)
+    return Asked(
+        _PATHS.get(path, ""), path, body.get("model", ""), form, system, user, feature, round_, before, headers, body
+    )
 
 
 def _text(content: Any) -> str:

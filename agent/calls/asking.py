@@ -14,9 +14,12 @@ from pydantic import ValidationError
 from tenacity import AsyncRetrying, RetryCallState, retry_if_result, stop_after_attempt, wait_random_exponential
 
 from agent.calls.admission import Admission
+from agent.calls.questions import Questions
+from agent.calls.sending import OneByOne, Sender
 from agent.errors import ExplainerError
 from agent.evidence.digest import escaped
 from agent.llm.base import Answer, Exchange, Explainer, Fault, Form, Request, Usage
+from agent.llm.batching import BatchExplainer, Line
 from agent.runlog import CallRow, Dispatch, RunLog
 
 ASK_AGAIN = (
@@ -83,10 +86,16 @@ class Asker:
     run_id: int
     admission: Admission
     patience: Patience = PATIENCE
+    sender: Sender | None = None
+    """Each request is sent alone unless given."""
+    questions: Questions | None = None
+    """When two questions are one; without it the log answers none but its own."""
     _learned: _Learned = field(init=False)
+    _sender: Sender = field(init=False)
 
     def __post_init__(self) -> None:
         self._learned = _Learned(self.explainer.forms or (None,))
+        self._sender = self.sender or OneByOne(self.explainer, self.log, self.run_id)
 
     async def ask(self, request: Request) -> Answer:
         """The good answer logged for the request, else a new one, logged.
@@ -94,12 +103,19 @@ class Asker:
         An answer that could not be used is asked for once more, with what was wrong. Raises LogError, StoppedError,
         BudgetError, and ExplainerError where no question would be answered any more.
         """
-        attempts = self.log.attempts_of(self.run_id, request)
+        with self._sender.asking():
+            return await self._answered(request)
+
+    async def _answered(self, request: Request) -> Answer:
+        attempts = await self._attempts(request)
         good = good_answer(attempts, request)
         if good is not None:
             return good
         error = _to_be_told(attempts, request)
         if error is None:
+            drawn = await self._drawn(request)
+            if drawn is not None:
+                return drawn
             answer = await self._patiently(request)
             if answer.exchange.fault is not Fault.UNUSABLE:
                 return answer
@@ -107,6 +123,34 @@ class Asker:
         answer = await self._patiently(asked_again(request, error))
         self._count_useless(answer.exchange)
         return answer
+
+    async def _attempts(self, request: Request) -> Sequence[CallRow]:
+        """Every attempt at the question so far, answers of a batch that nobody was there for read first."""
+        attempts = self.log.attempts_of(self.run_id, request)
+        unread = [call for call in attempts if call.fault is Fault.WAITING and call.response]
+        if not unread or not isinstance(self.explainer, BatchExplainer):
+            return attempts
+        for call in unread:
+            line = Line("", 200, call.response)
+            answer = self.explainer.answer_to(line, request.schema, call.form or Form.TEXT)
+            await asyncio.wrap_future(self.log.end_call(call.call_id, answer))
+        return self.log.attempts_of(self.run_id, request)
+
+    async def _drawn(self, request: Request) -> Answer | None:
+        """The answer that another run or scoring was given to the same question, logged as this one's; None without."""
+        questions = self.questions
+        if questions is None or not questions.from_log:
+            return None
+        dispatch = self._dispatch(request, None)
+        if not self.log.has_draw(self.run_id, request, dispatch.question or ""):
+            return None
+        if not await asyncio.wrap_future(self.log.take_draw(self.run_id, request, dispatch)):
+            return None
+        return good_answer(self.log.attempts_of(self.run_id, request), request)
+
+    def _dispatch(self, request: Request, form: Form | None) -> Dispatch:
+        question = None if self.questions is None else self.questions.key(request)
+        return Dispatch(self.explainer.provider, self.explainer.model, form, self.explainer.bound(request), question)
 
     async def _patiently(self, request: Request) -> Answer:
         """An answer, tried again after faults that pass; after a time-out once, with more time."""
@@ -146,12 +190,9 @@ class Asker:
 
     async def _attempt(self, request: Request, form: Form | None) -> Answer:
         """One request, in the log before it is sent and when it has been answered."""
-        bound = self.explainer.bound(request)
-        dispatch = Dispatch(self.explainer.provider, self.explainer.model, form, bound)
-        async with self.admission.admitted(bound) as place:
-            call_id = await asyncio.wrap_future(self.log.begin_call(self.run_id, request, dispatch))
-            answer = await self.explainer.answer(request, form)
-            await asyncio.wrap_future(self.log.end_call(call_id, answer))
+        dispatch = self._dispatch(request, form)
+        async with self.admission.admitted(dispatch.bound) as place:
+            answer = await self._sender.send(request, dispatch)
             place.exchange = answer.exchange
         self._stop_where_hopeless(answer.exchange)
         return answer

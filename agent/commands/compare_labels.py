@@ -98,7 +98,9 @@ def _opening(log: RunLog, work: Work) -> Iterator[tuple[str, str]]:
 
 
 def _explainer(config: RunConfig) -> Explainer:
-    explainer = make_explainer(config.llm, config.base_url or "", config.answer_tokens, config.effort, config.timeout)
+    explainer = make_explainer(
+        config.llm, config.base_url or "", config.answer_tokens, config.effort, config.timeout, config.batch
+    )
     explainer.check()
     return explainer
 

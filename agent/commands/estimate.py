@@ -71,6 +71,11 @@ def check_budget(config: RunConfig, explainer: Explainer) -> None:
         )
 
 
+def batch_words(config: RunConfig) -> str:
+    """What is said of the price of batches; nothing where there are none."""
+    return ", at half price in batches" if config.batch else ""
+
+
 def budget_words(config: RunConfig) -> str:
     """What is said of its limits after what is expected; nothing where there are none."""
     limits = []

@@ -4,7 +4,7 @@ import click
 from rich.console import Console
 from rich.text import Text
 
-from agent.errors import BudgetError, InterruptError
+from agent.errors import BatchWaitError, BudgetError, InterruptError
 from probes.errors import InterpretError
 
 GOES_ON = "Stopped; what is done is in the log, the same command goes on from there."
@@ -23,12 +23,12 @@ def finishing(reason: InterpretError) -> Text:
 
 
 def exit_status(screen: Console, reason: InterpretError | None) -> int:
-    """0 where nothing ended it early, 1 for a budget, which is told; any other reason is raised, and so is Ctrl-C."""
+    """0 where nothing ended it early, 1 for a budget or batches on their way, which is told; else it is raised."""
     if reason is None:
         return 0
     if isinstance(reason, InterruptError):
         raise Interrupted(GOES_ON)
-    if isinstance(reason, BudgetError):
+    if isinstance(reason, BudgetError | BatchWaitError):
         screen.print(Text(str(reason), style="bold"))
         return 1
     raise reason

@@ -21,6 +21,7 @@ from agent.store.browsing import BrowsedLabel
 from agent.store.calibrations import Given, given_to
 from agent.store.reviews import ReviewRow, latest_verdict, verdicts
 from agent.terminal.basis import cited_lines
+from agent.terminal.batches import batches_table
 from agent.terminal.display import (
     calls_table,
     console,
@@ -43,15 +44,18 @@ _TREE_NODES = 40
 
 
 def show_runs(path: Path, as_json: bool) -> None:
-    """Every run of the log. Raises LogError."""
+    """Every run of the log, and the batches that their questions went in. Raises LogError."""
     with read_log(path) as log:
-        runs = log.runs()
+        runs, batches = log.runs(), log.batches()
         if as_json:
-            click.echo(json.dumps([asdict(run) for run in runs]))
-        elif runs:
-            console().print(runs_table(runs))
-        else:
-            console().print(Text(f"{path} holds no run yet."))
+            of_run = {run.run_id: [asdict(row) for row in batches if row.run_id == run.run_id] for run in runs}
+            click.echo(json.dumps([asdict(run) | {"batches": of_run[run.run_id]} for run in runs]))
+            return
+        screen = console()
+        screen.print(runs_table(runs) if runs else Text(f"{path} holds no run yet."))
+        if batches:
+            screen.print()
+            screen.print(batches_table(batches))
 
 
 def show_labels(path: Path, run_id: int, wanted: Wanted, as_json: bool) -> None:

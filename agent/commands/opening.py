@@ -34,7 +34,9 @@ def begin(
         if writes_log:
             check_writable(config.log)
         if asks_explainer and (config.base_url is None or ":" in config.llm):  # else its server is asked for models
-            make_explainer(config.llm, config.base_url or "", config.answer_tokens, config.effort)
+            make_explainer(
+                config.llm, config.base_url or "", config.answer_tokens, config.effort, config.timeout, config.batch
+            )
     if not apart or sys.stderr.isatty():
         names = dict.fromkeys(_name(config.subject) for config in configs)
         click.echo(printable(f"{'loading':<{_COLUMN}}{', '.join(names)}"), err=apart)

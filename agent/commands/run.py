@@ -15,12 +15,13 @@ from agent.calls.admission import Admission
 from agent.commands.base_prompt import find_prompts, prompt_lines
 from agent.commands.doctor import keys_seen, subject_words
 from agent.commands.dry_run import log_of
-from agent.commands.estimate import budget_words, check_budget, estimate
+from agent.commands.estimate import batch_words, budget_words, check_budget, estimate
 from agent.commands.exit_status import GOES_ON, Interrupted, exit_status, finishing
 from agent.commands.recommended import taken_up
 from agent.commands.run_texts import RunTexts, run_texts
 from agent.commands.token_pass import read_tokens
 from agent.config import RunConfig
+from agent.evidence.printable import printable
 from agent.llm import EXPLAINERS, make_explainer
 from agent.llm.base import Explainer
 from agent.planning import Planner
@@ -64,6 +65,10 @@ class RunScreen:
         """One more feature."""
         self._tell(outcome)
 
+    def tell(self, sentence: str) -> None:
+        """What became of a batch."""
+        self._console.print(Text(printable(sentence)))
+
     def stopping(self, reason: InterpretError) -> None:
         """What is in flight will be finished."""
         self._console.print(finishing(reason))
@@ -105,7 +110,9 @@ def labelled(
 ) -> Labelled:
     """The same, with the run; the features are those `named`, or what `spec` says; `circuit`, a graph they stand in."""
     screen = console()
-    explainer = make_explainer(config.llm, config.base_url or "", config.answer_tokens, config.effort, config.timeout)
+    explainer = make_explainer(
+        config.llm, config.base_url or "", config.answer_tokens, config.effort, config.timeout, config.batch
+    )
     note = explainer.check()
     with ExitStack() as stack:
         log = stack.enter_context(log_of(config.log, dry))
@@ -163,6 +170,7 @@ def _run(
                     watch,
                     material=texts.material,
                     maxima=texts.maxima,
+                    tell=watch.tell,
                     circuit=circuit,
                 )
             )
@@ -191,7 +199,7 @@ def _expected_lines(
     """Calls, tokens and dollars, where there is a server that will charge for them."""
     if explainer.forms:
         words = estimate(config, explainer, planner, n_features, texts.material is not None)
-        yield "expected", f"{words}{budget_words(config)}"
+        yield "expected", f"{words}{batch_words(config)}{budget_words(config)}"
 
 
 def _explainer_words(explainer: Explainer) -> str:

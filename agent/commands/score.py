@@ -6,6 +6,7 @@ Knows the order of things and what is said of them; the work is in `eval`.
 import asyncio
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -14,16 +15,17 @@ from rich.text import Text
 
 from agent.calls.admission import Admission
 from agent.calls.asking import Asker
+from agent.calls.batches import Batches
 from agent.calls.budget import Budget, Limits
 from agent.calls.gate import Gate
-from agent.commands.estimate import budget_words, check_budget, estimate_of
+from agent.commands.estimate import batch_words, budget_words, check_budget, estimate_of
 from agent.commands.exit_status import exit_status, finishing
 from agent.config import RunConfig, ScoreSettings
 from agent.errors import LogError
 from agent.evidence.printable import printable
 from agent.llm import make_explainer
 from agent.llm.base import Explainer
-from agent.run import explainer_name
+from agent.run import explainer_name, questions_to
 from agent.runlog import CorpusRow, LabelRow, RunLog, RunSummary, ScoringIdentity
 from agent.terminal.display import VARIANT_WORDS, console, facts, scores_table
 from eval.embedders import SentenceEmbedder, SubjectEmbedder, recorded
@@ -70,7 +72,7 @@ def score_labels(
         _check_subject(run, subject)
         rows = _rows(log, run, subject, config, spec)
         explainer = make_explainer(
-            config.llm, config.base_url or "", config.answer_tokens, config.effort, config.timeout
+            config.llm, config.base_url or "", config.answer_tokens, config.effort, config.timeout, config.batch
         )
         note = explainer.check()
         check_budget(config, explainer)
@@ -80,8 +82,16 @@ def score_labels(
         embedder = _embedder(config, subject)
         identity = _identity(run, corpus, config, settings, explainer)
         scoring_id = log.find_scoring(identity) or NOT_BEGUN if dry else log.begin_scoring(identity)
-        admission = _admission(config, log, run.run_id, scoring_id)
-        judge = LoggedJudge(Asker(explainer, log, run.run_id, admission), scoring_id) if explainer.forms else None
+        budget = partial(_budget, config, log, run.run_id, scoring_id)
+
+        def tell(sentence: str) -> None:
+            screen.print(Text(printable(sentence)))
+
+        admission = Admission(Gate(config.in_flight), budget())
+        batches = Batches(config, explainer, log, admission, run.run_id, scoring_id, budget, tell)
+        questions = questions_to(explainer, config)
+        asker = Asker(explainer, log, run.run_id, admission, sender=batches.sender, questions=questions)
+        judge = LoggedJudge(asker, scoring_id) if explainer.forms else None
         tools = Tools(judge, stack.enter_context(SubjectRunner(subject)), embedder)
         scoring = Scoring(
             log=log,
@@ -98,7 +108,9 @@ def score_labels(
         screen.print(facts(_opening(scoring, corpus, explainer, note, rows, config)))
         if dry:
             return 0
-        _measure(screen, scoring, explainer, rows, config.concurrency)
+        if config.batch or log.open_batches(run.run_id, scoring_id):
+            log.hold_scoring(scoring_id)  # of two processes, one would ask for what the other's batch will bring
+        _measure(screen, scoring, explainer, rows, batches)
         _print(screen, log, scoring_id, rows, settings.scorers or (), config.seed)
         if plot is not None:
             _plot(screen, log, scoring_id, rows, config.seed, plot)
@@ -106,14 +118,15 @@ def score_labels(
 
 
 def _measure(
-    screen: Console, scoring: Scoring, explainer: Explainer, rows: Sequence[LabelRow], concurrency: int
+    screen: Console, scoring: Scoring, explainer: Explainer, rows: Sequence[LabelRow], batches: Batches
 ) -> None:
     """Scores all rows, until something ends it."""
 
     async def measured() -> None:
         with _bar(screen, len(rows)) as bar:
             try:
-                await scoring.score(rows, concurrency, _Progress(screen, bar))
+                async with batches:
+                    await scoring.score(rows, batches.config.in_flight, _Progress(screen, bar), batches.at_work)
             finally:
                 await explainer.close()
 
@@ -220,7 +233,7 @@ def _opening(
     yield "scorers", ", ".join(scorer.name for scorer in scoring.scorers)
     if explainer.forms:
         yield "judge", explainer_name(explainer)
-        yield "expected", f"{_expected_words(scoring, explainer, rows)}{budget_words(config)}"
+        yield "expected", f"{_expected_words(scoring, explainer, rows)}{batch_words(config)}{budget_words(config)}"
     if note:
         yield "note", note
     yield "log", str(config.log)
@@ -239,11 +252,10 @@ def _corpus_words(corpus: CorpusRow | None) -> str:
     return f"{corpus.corpus_id}: {corpus.source}{tokens}, collected {corpus.created[:10]}"
 
 
-def _admission(config: RunConfig, log: RunLog, run_id: int, scoring_id: int) -> Admission:
+def _budget(config: RunConfig, log: RunLog, run_id: int, scoring_id: int) -> Budget:
     spent = log.spent(run_id, scoring_id)
     limits = Limits(tokens=config.budget_tokens, usd=config.budget_usd)
-    budget = Budget(limits, tokens=spent.most_tokens, usd=spent.most_usd, known_usd=spent.cost_usd or 0.0)
-    return Admission(Gate(config.concurrency), budget)
+    return Budget(limits, tokens=spent.most_tokens, usd=spent.most_usd, known_usd=spent.cost_usd or 0.0)
 
 
 def _embedder(config: RunConfig, subject: Subject) -> Embedder:

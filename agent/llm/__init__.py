@@ -20,6 +20,8 @@ class LLMSettings:
     """How much a model should think, in the provider's own word."""
     timeout_s: float | None = None
     """How long an answer is waited for, at first; None: by where the server is."""
+    batch: bool = False
+    """Whether it is asked in the provider's batches."""
 
 
 def _offline(settings: LLMSettings) -> Explainer:
@@ -29,6 +31,8 @@ def _offline(settings: LLMSettings) -> Explainer:
         raise ExplainerError(f"The offline explainer has no model {settings.model!r}; write `offline` alone.")
     if settings.base_url:
         raise ExplainerError("The offline explainer has no server, so that a base URL does not go with it.")
+    if settings.batch:
+        raise ExplainerError("The offline explainer has no batches; name another with --llm, or leave --batch out.")
     return Offline()
 
 
@@ -53,7 +57,12 @@ EXPLAINERS: dict[str, Callable[[LLMSettings], Explainer]] = {
 
 
 def make_explainer(
-    llm: str, base_url: str = "", answer_tokens: int = 4096, effort: str | None = None, timeout_s: float | None = None
+    llm: str,
+    base_url: str = "",
+    answer_tokens: int = 4096,
+    effort: str | None = None,
+    timeout_s: float | None = None,
+    batch: bool = False,
 ) -> Explainer:
     """The explainer that `PROVIDER` or `PROVIDER:MODEL` names.
 
@@ -66,4 +75,4 @@ def make_explainer(
         like = difflib.get_close_matches(provider, EXPLAINERS, n=1)
         hint = f"did you mean {like[0]}? There are" if like else "there are"
         raise ExplainerError(f"Explainer {llm!r} is unknown; {hint}: {', '.join(EXPLAINERS)}.")
-    return load(LLMSettings(model, base_url, answer_tokens, effort, timeout_s))
+    return load(LLMSettings(model, base_url, answer_tokens, effort, timeout_s, batch))

@@ -6,7 +6,9 @@ from typing import Any
 
 import anthropic
 
+from agent.llm.anthropic_batches import AnthropicBatches
 from agent.llm.base import Fault, Form, Request, Usage
+from agent.llm.batching import Batching
 from agent.llm.bodies import at, printable, text_at, texts_at, tokens_at
 from agent.llm.faults import Failure
 from agent.llm.hosted import CHECK_S, Hosted, Reading, worded
@@ -33,21 +35,29 @@ class Anthropic(Hosted):
         if client is not None:
             await client.close()
 
+    def batching(self) -> Batching:
+        """By its Message Batches."""
+        return AnthropicBatches(self._sdk, self.parameters, self)
+
     def _opened(self, request: Request, form: Form, timeout_s: float) -> AbstractAsyncContextManager[Response]:
+        asked = self.parameters(request, form)
+        return self._sdk().messages.with_streaming_response.create(**asked, timeout=timeout(timeout_s))
+
+    def parameters(self, request: Request, form: Form) -> dict[str, Any]:
+        """What the messages API is asked."""
         output: Any = {}
         if form is Form.SCHEMA:
             output["format"] = {"type": "json_schema", "schema": self._schema(request.schema)}
         if self.effort is not None:
             output["effort"] = self.effort
         system, prompt = worded(request, form)
-        return self._sdk().messages.with_streaming_response.create(
-            model=self.model,
-            max_tokens=self.answer_tokens,
-            system=[{"type": "text", "text": system, "cache_control": {"type": "ephemeral"}}],
-            messages=[{"role": "user", "content": prompt}],
-            output_config=output or anthropic.omit,
-            timeout=timeout(timeout_s),
-        )
+        asked = {
+            "model": self.model,
+            "max_tokens": self.answer_tokens,
+            "system": [{"type": "text", "text": system, "cache_control": {"type": "ephemeral"}}],
+            "messages": [{"role": "user", "content": prompt}],
+        }
+        return asked | ({"output_config": output} if output else {})
 
     def _schema(self, schema: type[Value]) -> dict[str, Any]:
         return _strict(schema)

@@ -39,6 +39,8 @@ class Fault(StrEnum):
     """No question will be answered: a wrong key, no permission, no credit, no such model."""
     LOST = "lost"
     """Sent, and nothing is known of it since: the run was cut off while it waited."""
+    WAITING = "waiting"
+    """In a batch that has not ended, or whose answer has come and was not read yet."""
 
 
 @dataclass(frozen=True)
@@ -105,6 +107,8 @@ class Exchange:
     """HTTP status; None where none was seen."""
     timed_out: bool = False
     """Whether the answer did not come in time."""
+    batch: bool = False
+    """Whether it went in a batch: no limit on what is in flight was met by it."""
 
     @property
     def charged(self) -> bool:
@@ -114,7 +118,7 @@ class Exchange:
     @property
     def throttled(self) -> bool:
         """Whether the server has been asked too much."""
-        return self.status in (429, 503, 529)
+        return not self.batch and self.status in (429, 503, 529)
 
 
 @dataclass(frozen=True)

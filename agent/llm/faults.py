@@ -81,6 +81,12 @@ def from_error(error: Any, form: Form) -> Failure:
     return Failure(_fault(status, _words(error), form), f"an error instead of an answer: {_message(error)}")
 
 
+def from_line(status: int, body: str, form: Form) -> Failure:
+    """What the error in a line of a batch's results means; `status` is what it would have come with alone."""
+    error = at(json_of(body), "error")
+    return Failure(_fault(status, _words(error), form), f"not answered in its batch: {_message(error)}")
+
+
 def _words(error: Any) -> str:
     """All that an error says, to look for words in."""
     if not isinstance(error, dict):

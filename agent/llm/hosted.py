@@ -15,12 +15,13 @@ from urllib.parse import urlsplit
 
 from agent.errors import ExplainerError
 from agent.llm.base import Answer, Bound, Exchange, Fault, Form, Request, Usage
+from agent.llm.batching import BATCH_PRICE, UNREAD, Batching, Line
 from agent.llm.bodies import items_at, json_of, printable, text_at
-from agent.llm.faults import Failure, from_error, pause_s, retry_after_s
+from agent.llm.faults import Failure, from_error, from_line, pause_s, retry_after_s
 from agent.llm.models import DEFAULTS, deprecated_models, nearest_models
 from agent.llm.parsing import UnusableAnswer, parsed
 from agent.llm.prices import cost_usd, highest_cost_usd
-from agent.llm.wire import Reply, Response, address_of, credentials_in, received
+from agent.llm.wire import Reply, Response, address_of, credentials_in, received, reply_to
 from agent.secrets import BLANK, without_held_secrets, without_secrets
 from probes.settings import Value
 
@@ -92,10 +93,12 @@ class Hosted(ABC):
         answer_tokens: int = 4096,
         effort: str | None = None,
         timeout_s: float | None = None,
+        batch: bool = False,
     ) -> None:
         """`model` may be empty: the provider's default, or at another address what `model_of_server` finds.
 
-        `timeout_s` None: `TIMEOUT_S` where the provider itself answers, else `SLOW_TIMEOUT_S`.
+        `timeout_s` None: `TIMEOUT_S` where the provider itself answers, else `SLOW_TIMEOUT_S`. With `batch`, bounds and
+        prices are those of batches.
         """
         self.base_url = base_url or os.environ.get(self.base_variable) or self.own_address
         shown = address_of(self.base_url)
@@ -105,6 +108,7 @@ class Hosted(ABC):
         self.answer_tokens = answer_tokens
         self.effort = effort
         self.timeout_s = timeout_s or (SLOW_TIMEOUT_S if self.address else TIMEOUT_S)
+        self.batch = batch
         self._require_key()
 
     async def answer(self, request: Request, form: Form | None = None) -> Answer:
@@ -114,14 +118,45 @@ class Hosted(ABC):
         timeout_s = self.timeout_s * request.patience
         reply = await received(self._opened(request, form, timeout_s), form, timeout_s, self.sdk_error)
         duration_ms = 1000 * (time.perf_counter() - started)
+        return self._answer(reply, self._reading(reply, form), request.schema, form, duration_ms)
+
+    def answer_to(self, line: Line, schema: type[Value] | None, form: Form) -> Answer:
+        """What a line of a batch's results answers; without a schema it is kept to be read later."""
+        failure = None if line.status < 400 else from_line(line.status, line.body, form)
+        reply = Reply(line.body, failure=failure, status=line.status)
         reading = self._reading(reply, form)
-        value, failure = self._value(reading, request.schema)
+        if schema is None and reading.failure is None:
+            reading = replace(reading, failure=UNREAD)
+        return self._answer(reply, reading, schema or Value, form, None, batch=True)
+
+    async def heard(self, opened: AbstractAsyncContextManager[Response], timeout_s: float) -> Reply:
+        """What comes back of a request that asks no question, without secrets."""
+        return self._clean(await received(opened, Form.TEXT, timeout_s, self.sdk_error))
+
+    def instead(self, error: Exception, timeout_s: float) -> Reply:
+        """What came in the place of a whole response, without secrets."""
+        return self._clean(reply_to(error, Form.TEXT, timeout_s, self.sdk_error))
+
+    def _clean(self, reply: Reply) -> Reply:
+        failure = reply.failure and replace(reply.failure, sentence=self._blanked(reply.failure.sentence))
+        return replace(reply, text=self._blanked(reply.text), failure=failure)
+
+    def _answer(
+        self,
+        reply: Reply,
+        reading: Reading,
+        schema: type[Value],
+        form: Form,
+        duration_ms: float | None,
+        batch: bool = False,
+    ) -> Answer:
+        value, failure = self._value(reading, schema)
         exchange = Exchange(
             provider=self.provider,
             model=self.model,
             response=self._told_by(reply, reading),
             usage=reading.usage,
-            cost_usd=self.cost_usd(reading.usage, reading.model),
+            cost_usd=self._price(reading.usage, reading.model, batch),
             duration_ms=duration_ms,
             error=None if failure is None else self._blanked(failure.sentence),
             fault=None if failure is None else failure.fault,
@@ -131,6 +166,7 @@ class Hosted(ABC):
             timed_out=failure is not None and failure.timed_out,
             retry_after_s=None if failure is None else retry_after_s(reply.headers),
             pause_s=pause_s(reply.headers, reading.usage),
+            batch=batch,
         )
         return Answer(value, exchange)
 
@@ -139,12 +175,19 @@ class Hosted(ABC):
         sent = "".join(worded(request, Form.TEXT)) + json.dumps(self._schema(request.schema))
         input_tokens = len(sent.encode("utf-8", "replace")) + ADDED_TOKENS
         cost = highest_cost_usd(self.provider, self.address, self.model, input_tokens, self.answer_tokens)
-        return Bound(input_tokens + self.answer_tokens, cost)
+        return Bound(input_tokens + self.answer_tokens, None if cost is None else cost * self._share(self.batch))
 
-    def cost_usd(self, usage: Usage, answered: str | None = None) -> float | None:
+    def cost_usd(self, usage: Usage) -> float | None:
+        """What such an exchange costs, in a batch where this explainer asks in batches."""
+        return self._price(usage, None, self.batch)
+
+    def _price(self, usage: Usage, answered: str | None, batch: bool) -> float | None:
         """By the model that `answered`; where that has no price, by the one asked for."""
         costs = (cost_usd(self.provider, self.address, model, usage) for model in (answered, self.model) if model)
-        return next((cost for cost in costs if cost is not None), None)
+        return next((cost * self._share(batch) for cost in costs if cost is not None), None)
+
+    def _share(self, batch: bool) -> float:
+        return BATCH_PRICE if batch else 1.0
 
     def check(self) -> str:
         """A note on the model, by a free request. Raises ExplainerError where no question would be answered."""
@@ -267,6 +310,10 @@ class Hosted(ABC):
         for secret in self._credentials:
             text = text.replace(secret, BLANK)
         return without_held_secrets(text)
+
+    @abstractmethod
+    def batching(self) -> Batching:
+        """How this provider takes requests together."""
 
     @abstractmethod
     def _opened(self, request: Request, form: Form, timeout_s: float) -> AbstractAsyncContextManager[Response]:

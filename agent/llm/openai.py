@@ -8,9 +8,11 @@ from urllib.parse import urlsplit
 import openai
 
 from agent.llm.base import Fault, Form, Request, Usage
+from agent.llm.batching import Batching
 from agent.llm.bodies import at, printable, text_at, texts_at, tokens_at
 from agent.llm.faults import Failure
 from agent.llm.hosted import CHECK_S, Hosted, Reading, worded
+from agent.llm.openai_batches import OpenAIBatches
 from agent.llm.wire import CLIENT, Response, timeout
 from probes.settings import Value
 
@@ -36,22 +38,29 @@ class OpenAI(Hosted):
         if client is not None:
             await client.close()
 
+    def batching(self) -> Batching:
+        """By its Batch API."""
+        return OpenAIBatches(self._sdk, self.parameters, self)
+
     def _opened(self, request: Request, form: Form, timeout_s: float) -> AbstractAsyncContextManager[Response]:
+        asked = self.parameters(request, form)
+        # beside the SDK's own parameters, which it walks field by field at each call: a sixth of a call's work
+        beside = {"response_format": asked.pop("response_format")} if form is Form.SCHEMA else None
+        create = self._sdk().chat.completions.with_streaming_response.create
+        return create(**asked, extra_body=beside, timeout=timeout(timeout_s))
+
+    def parameters(self, request: Request, form: Form) -> dict[str, Any]:
+        """What chat completions are asked."""
         system, prompt = worded(request, form)
-        return self._sdk().chat.completions.with_streaming_response.create(
-            model=self.model,
-            messages=[{"role": "system", "content": system}, {"role": "user", "content": prompt}],
-            timeout=timeout(timeout_s),
-            **self._options(request, form),
-        )
+        messages = [{"role": "system", "content": system}, {"role": "user", "content": prompt}]
+        return {"model": self.model, "messages": messages, **self._options(request, form)}
 
     def _options(self, request: Request, form: Form) -> dict[str, Any]:
         """What differs by form and by server: others than OpenAI's know neither its cache nor its newer names."""
         options: dict[str, Any] = {}
         if form is Form.SCHEMA:
             schema = {"name": request.schema.__name__, "strict": True, "schema": self._schema(request.schema)}
-            # beside the SDK's own parameters, which it walks field by field at each call: a sixth of a call's work
-            options["extra_body"] = {"response_format": {"type": "json_schema", "json_schema": schema}}
+            options["response_format"] = {"type": "json_schema", "json_schema": schema}
         elif form is Form.JSON:
             options["response_format"] = {"type": "json_object"}
         if self.effort is not None:

@@ -23,6 +23,8 @@ from agent.llm.faults import Failure, from_exception, from_status
 MOST_BYTES = 4_000_000
 """No more of a response is read, whatever its status and however small it is on the wire."""
 CONNECT_S = 10.0
+_WHOLE = "whole"
+"""The name under which a response keeps its reading without a bound."""
 _LEAST_CHARS = 8
 """Shorter credentials stand in ordinary text too often to be looked for."""
 
@@ -48,6 +50,9 @@ class Response(Protocol):
     @property
     def status_code(self) -> int: ...
 
+    @property
+    def http_response(self) -> httpx2.Response: ...
+
     def iter_bytes(self) -> AsyncIterator[bytes]: ...
 
 
@@ -62,7 +67,7 @@ async def bounded(response: httpx2.Response) -> None:
     Everything that reads a body does so by `aiter_bytes`, the SDKs' reading of error bodies included, and a small gzip
     may be gigabytes.
     """
-    whole = response.aiter_bytes
+    whole = response.extensions[_WHOLE] = response.aiter_bytes
 
     async def begun(chunk_size: int | None = None) -> AsyncGenerator[bytes, None]:
         n = 0
@@ -74,6 +79,12 @@ async def bounded(response: httpx2.Response) -> None:
                     return
 
     response.aiter_bytes = begun  # type: ignore[method-assign]
+
+
+def chunks_of(response: Response) -> AsyncIterator[bytes]:
+    """The body of a response as it comes, without a bound: for whoever keeps little of it and counts."""
+    chunks: AsyncIterator[bytes] = response.http_response.extensions[_WHOLE]()
+    return chunks
 
 
 CLIENT: Mapping[str, Any] = {
@@ -100,18 +111,18 @@ async def received(
         if len(body) > MOST_BYTES:
             failure = Failure(Fault.UNUSABLE, f"the answer is longer than {MOST_BYTES:,} bytes")
     except Exception as error:  # whatever an SDK, a codec or a server does ends here
-        refused = _refused(error, form) if isinstance(error, sdk_error) else None
-        if refused is not None:
-            return refused
-        failure = from_exception(error, timeout_s)
+        instead = reply_to(error, form, timeout_s, sdk_error)
+        if instead.status is not None:
+            return instead
+        failure = instead.failure
     return Reply(_text(body), headers, failure, status)
 
 
-def _refused(error: Exception, form: Form) -> Reply | None:
-    """What a status other than success came with; None where no status came."""
-    response = getattr(error, "response", None)
+def reply_to(error: Exception, form: Form, timeout_s: float, sdk_error: type[Exception]) -> Reply:
+    """What came in the place of a whole response: a status other than success, and what came with it, or none."""
+    response = getattr(error, "response", None) if isinstance(error, sdk_error) else None
     if not isinstance(response, httpx2.Response):
-        return None
+        return Reply(failure=from_exception(error, timeout_s))
     text = _text(response.content)
     return Reply(text, response.headers, from_status(response.status_code, text, form), response.status_code)
 

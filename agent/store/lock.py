@@ -14,22 +14,24 @@ _PATIENCE_S = 0.2
 
 
 class RunLock:
-    """Holds one run of one log until `release`, or until the process ends however it ends."""
+    """Holds one run, or scoring, of one log until `release`, or until the process ends however it ends."""
 
-    def __init__(self, log: Path, run_id: int) -> None:
-        """Raises `LogError` at once if the run is held elsewhere, or if no file can be made beside the log."""
+    def __init__(self, log: Path, number: int, what: str = "run") -> None:
+        """Raises `LogError` at once if it is held elsewhere, or if no file can be made beside the log."""
         log = log.resolve()  # one lock, whatever link the log was opened by
-        self._lock = FileLock(_place(log, run_id), thread_local=False)
+        self._lock = FileLock(_place(log, number, what), thread_local=False)
         try:
             self._lock.acquire(timeout=_PATIENCE_S)
         except Timeout:
+            instead = ", or start a run of its own with --new" if what == "run" else ""
             raise LogError(
-                f"Run {run_id} of {log} is being written by another process; wait for it to end, "
-                "or start a run of its own with --new."
+                f"{what.capitalize()} {number} of {log} is being written by another process; wait for it to end"
+                f"{instead}."
             ) from None
         except OSError as error:
             raise LogError(
-                f"Run {run_id} of {log} cannot be locked ({error.strerror}); choose another place with --log."
+                f"{what.capitalize()} {number} of {log} cannot be locked ({error.strerror}); "
+                "choose another place with --log."
             ) from error
 
     def release(self) -> None:
@@ -52,5 +54,5 @@ def is_held(log: Path, run_id: int) -> bool:
         return False
 
 
-def _place(log: Path, run_id: int) -> Path:
-    return log.with_name(f"{log.name}.run{run_id}.lock")
+def _place(log: Path, number: int, what: str = "run") -> Path:
+    return log.with_name(f"{log.name}.{what}{number}.lock")

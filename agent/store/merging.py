@@ -33,6 +33,7 @@ _KEYS: Mapping[str, Sequence[str]] = {
     "labels": ("run_id", "feature"),
     "evidence": ("run_id", "feature", "round", "item"),
     "scorings": ("run_id", "identity"),
+    "batches": ("token",),
     "calls": ("run_id", "scoring_id", "feature", "round", "purpose", "item", "form", "created"),
     "scores": ("scoring_id", "label_id", "scorer"),
     "reviews": ("label_id", "reviewer", "verdict", "created"),

@@ -5,10 +5,12 @@ Knows nothing of how rows are made. Texts are written through `escape`; times ar
 
 from sqlite_utils import Database, Migrations
 
+from agent.store.batches import BATCHES_TABLE
 from agent.store.by_content import by_content
 from agent.store.calibrations import CALIBRATION_TABLES
 from agent.store.classes import CLASSES_TABLE
 from agent.store.datasette import TITLES_AND_VIEWS
+from agent.store.identical import QUESTIONS_COLUMNS
 
 _TABLES = """
 CREATE TABLE runs (
@@ -416,6 +418,14 @@ def _calibrations(db: Database) -> None:
     db.executescript(CALIBRATION_TABLES)
 
 
+def _batches(db: Database) -> None:
+    db.executescript(BATCHES_TABLE)
+
+
+def _questions(db: Database) -> None:
+    db.executescript(QUESTIONS_COLUMNS)
+
+
 _STEPS = {
     "0001_first_tables": _first_tables,
     "0002_hosted_calls": _hosted_calls,
@@ -428,6 +438,8 @@ _STEPS = {
     "0008_classes": _classes,
     "0009_calibrations": _calibrations,
     "0010_by_content": by_content,
+    "0011_batches": _batches,
+    "0012_questions": _questions,
 }
 
 NAMES = tuple(_STEPS)

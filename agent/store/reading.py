@@ -208,11 +208,12 @@ def label_row(row: dict[str, Any]) -> LabelRow:
 
 
 def _call(row: dict[str, Any]) -> CallRow:
-    del row["run_id"], row["system_id"]
+    del row["run_id"], row["system_id"], row["question"]
     changed = {
         "answer": row["answer"] and json.loads(row["answer"]),
         "form": row["form"] and Form(row["form"]),
         "fault": row["fault"] and Fault(row["fault"]),
+        "cached": bool(row["cached"]),
     }
     return made(CallRow, {"call_id": row.pop("id"), **row | changed})
 

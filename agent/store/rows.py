@@ -182,6 +182,8 @@ class Dispatch:
     model: str
     form: Form | None
     bound: Bound
+    question: str | None = None
+    """sha256 of all that decides the answer; None where that is not kept."""
 
 
 @dataclass(frozen=True)
@@ -232,3 +234,7 @@ class CallRow:
     error: str | None
     created: str
     scoring_id: int | None
+    batch_id: int | None = None
+    """The batch it was sent in."""
+    cached: bool = False
+    """Whether an earlier call's answer to the same question answered it, at no cost."""

@@ -90,7 +90,18 @@ def add_rows(db: Database, table: str, rows: Iterable[Row]) -> None:
         insert(db, table, row)
 
 
-def begin_call(db: Database, run_id: int, request: Request, dispatch: Dispatch) -> int:
+_ON_ITS_WAY = "the run was stopped while this was on its way; no answer was seen"
+
+
+def begin_call(
+    db: Database,
+    run_id: int,
+    request: Request,
+    dispatch: Dispatch,
+    fault: Fault | None = Fault.LOST,
+    error: str | None = _ON_ITS_WAY,
+    batch_id: int | None = None,
+) -> int:
     """A request that is about to be sent, as it stands should nothing be heard of it again; returns its id."""
     key = {
         "run_id": run_id,
@@ -118,8 +129,10 @@ def begin_call(db: Database, run_id: int, request: Request, dispatch: Dispatch) 
             "response": "",
             "reserved_tokens": dispatch.bound.tokens,
             "reserved_usd": dispatch.bound.cost_usd,
-            "fault": Fault.LOST,
-            "error": "the run was stopped while this was on its way; no answer was seen",
+            "fault": fault,
+            "error": error,
+            "batch_id": batch_id,
+            "question": dispatch.question,
             "created": now(),
         },
     )

@@ -146,7 +146,7 @@ def calls_table(calls: Sequence[CallRow]) -> Table:
             str(call.round),
             call.purpose,
             str(call.attempt),
-            f"{call.provider}:{call.model}",
+            f"{call.provider}:{call.model}{_how(call)}",
             _cut(proposed, 80),
             *map(_figure, (call.input_tokens, call.output_tokens, call.cost_usd, call.duration_ms)),
             call.error or "",
@@ -244,6 +244,11 @@ def _table(*columns: str) -> Table:
     for column in columns:
         table.add_column(column, overflow="fold")
     return table
+
+
+def _how(call: CallRow) -> str:
+    """How it was answered, where that was not by a request of its own."""
+    return ", from the log" if call.cached else f", batch {call.batch_id}" if call.batch_id is not None else ""
 
 
 def _figure(number: float | None) -> str:

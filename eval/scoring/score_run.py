@@ -4,12 +4,12 @@ What cannot be scored has a row that says why. Knows no provider and no command 
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
 from agent.calls.admission import Admission
-from agent.calls.workers import work_through
+from agent.calls.workers import Handle, work_through
 from agent.config import ScoreSettings
 from agent.loop import PURPOSE
 from agent.runlog import CallRow, LabelRow, RunLog, RunSummary, ScoreRow
@@ -67,6 +67,7 @@ class Scoring:
         rows: Sequence[LabelRow],
         concurrency: int,
         watch: ScoreWatch,
+        at_work: Callable[[Handle[LabelRow]], Handle[LabelRow]] = lambda handle: handle,
     ) -> None:
         """Scores what has no score yet, or only one of some of its texts; what was answered about these is in the log.
 
@@ -79,7 +80,7 @@ class Scoring:
             await self._feature(row, donors, done)
             watch.told(row)
 
-        await work_through(rows, concurrency, score, self.admission, watch.stopping)
+        await work_through(rows, concurrency, at_work(score), self.admission, watch.stopping)
 
     def _donors(self) -> dict[int, Claim]:
         """Another feature's label for each of the run's, whichever of them are scored now."""

@@ -1,0 +1,374 @@
+"""Batches at their provider: found again, looked at until they end, and read line by line into the log.
+
+What is here goes on from the log alone, in whatever process. Knows not who waits for the answers.
+"""
+
+import asyncio
+from asyncio import Future
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+from agent.calls.admission import Admission
+from agent.errors import BatchWaitError, ExplainerError
+from agent.llm.base import Answer, Exchange, Fault, Form, Request
+from agent.llm.batching import Batch, BatchExplainer, Batching, BrokenResultsError, Line, results_of
+from agent.llm.bodies import at, items_at, json_of, text_at
+from agent.llm.faults import Failure
+from agent.llm.wire import Reply
+from agent.runlog import RunLog
+from agent.store.batches import BatchRow, known_ids, unanswered
+
+GOES_ON = "the same command goes on from here"
+NOT_MADE = 400
+"""The status of calls that no provider has worked on: nobody charges for them."""
+_GONE = (404, 410)
+_AT_A_TIME = 200
+"""Lines that are written before their calls go on."""
+_MOST_PAGES = 50
+_KEPT = timedelta(days=29)
+"""How long results can be fetched, by the provider that keeps them less long."""
+_CLOCKS_S = 300.0
+"""Most seconds by which a provider's clock may be behind ours."""
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How long what takes time at a provider is waited for."""
+
+    gather_s: float = 1.0
+    """So long without a new question, and what there is is sent."""
+    first_look_s: float = 5.0
+    """Before a batch is looked at again; half as long again each time."""
+    longest_look_s: float = 60.0
+    unseen_s: float = 600.0
+    """How long a batch that was made may be unknown to its provider."""
+    unlisted_s: float = 60.0
+    """How long one that was made may be missing from the list of all."""
+    outage_s: float = 3600.0
+    """How long a provider may not answer before the run stops."""
+
+    def looks(self) -> Iterator[float]:
+        """Waits, each longer than the last."""
+        wait_s = self.first_look_s
+        while True:
+            yield wait_s
+            wait_s = min(1.5 * wait_s, self.longest_look_s)
+
+
+PACE = Pace()
+
+
+class FullError(Exception):
+    """Too much is queued at the provider: the batch was not taken."""
+
+
+class _LostError(Exception):
+    """The provider has the results no longer."""
+
+
+@dataclass
+class Waiting:
+    """A call whose answer somebody waits for."""
+
+    request: Request
+    form: Form
+    answered: Future[Answer]
+
+
+Joined = Mapping[int, Waiting]
+"""By the call's id."""
+
+
+@dataclass
+class Follower:
+    """Follows the batches of one run or scoring."""
+
+    explainer: BatchExplainer
+    log: RunLog
+    admission: Admission
+    wait_s: float | None = None
+    """How long a batch is waited for; None until it ends."""
+    tell: Callable[[str], None] = lambda _: None
+    pace: Pace = PACE
+    batching: Batching = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.batching = self.explainer.batching()
+
+    async def take_up(self, rows: Iterable[BatchRow]) -> None:
+        """What earlier processes have sent, to its end. Raises what ends a run."""
+        tasks = [asyncio.create_task(self._taken_up(row)) for row in rows]
+        try:
+            await asyncio.gather(*tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _taken_up(self, row: BatchRow) -> None:
+        provider_id = row.provider_id or await self.find(row)
+        if provider_id is None:
+            await self.close(row, "it never reached the provider")
+            return
+        await asyncio.wrap_future(self.log.note_batch_sent(row.batch_id, provider_id))
+        try:
+            await self.follow(row, provider_id, {})
+        except FullError:
+            await self.close(row, "the provider had too much queued")
+
+    async def follow(self, row: BatchRow, provider_id: str, joined: Joined) -> None:
+        """Until every call of the batch has its outcome in the log, and whoever waits for it."""
+        left = self.log.ask(unanswered, row.batch_id)
+        began_s, looks = _now_s(), self.pace.looks()
+        outage = _Outage(self.pace.outage_s)
+        while True:
+            try:
+                batch = await self._looked(row, provider_id, outage)
+                if batch is not None and batch.ended and await self._read(batch, row, left, joined, outage):
+                    return
+            except _LostError:
+                why = "the provider keeps results of a batch for 29 days, and this one is older"
+                await self.give_back(row, left, joined, Failure(Fault.TRANSIENT, why), None)
+                await asyncio.wrap_future(self.log.end_batch(row.batch_id, "lost", why))
+                return
+            self.check_wait(row, provider_id, began_s)
+            await self.admission.sleep(next(looks))
+
+    async def find(self, row: BatchRow) -> str | None:
+        """The id of a batch of which we never heard whether it was made; None where it was not."""
+        began_s, looks = _now_s(), self.pace.looks()
+        outage = _Outage(self.pace.outage_s)
+        others: set[str] = {*self.log.ask(known_ids)}
+        while True:
+            unclear = False
+            for batch in await self._listed(row, others, outage):
+                mine = await self._is_ours(batch, row)
+                if mine:
+                    return batch.provider_id
+                unclear |= mine is None
+                others |= {batch.provider_id} if mine is False else set()
+            if unclear:
+                self.check_wait(row, None, began_s)
+            elif not outage.goes_on and _now_s() - began_s >= self.pace.unlisted_s:
+                return None
+            await self.admission.sleep(next(looks))
+
+    async def close(self, row: BatchRow, why: str) -> None:
+        """A batch that was not made: its calls are free to be asked again."""
+        await self.give_back(row, self.log.ask(unanswered, row.batch_id), {}, Failure(Fault.TRANSIENT, why))
+        await asyncio.wrap_future(self.log.end_batch(row.batch_id, "unmade", why))
+
+    async def give_back(
+        self, row: BatchRow, calls: Iterable[int], joined: Joined, failure: Failure, status: int | None = NOT_MADE
+    ) -> None:
+        """One outcome for many calls, of which nothing came."""
+        await self._settle(joined, [(call_id, self._failed(row, failure, status)) for call_id in calls])
+
+    def check_wait(self, row: BatchRow, provider_id: str | None, began_s: float) -> None:
+        """Stops the run where a batch was waited for long enough. Raises StoppedError."""
+        if self.wait_s is not None and _now_s() - began_s >= self.wait_s:
+            what = f"Batch {provider_id}" if provider_id else "A batch whose sending was cut off"
+            self.admission.stop(
+                BatchWaitError(
+                    f"{what} is on its way at {row.provider} ({row.n_calls:,} questions, {row.created[:16]} UTC); the "
+                    "same command goes on when it has ended."
+                )
+            )
+        self.admission.check()
+
+    async def _looked(self, row: BatchRow, provider_id: str, outage: "_Outage") -> Batch | None:
+        """The batch as it is now; None where that cannot be told now."""
+        reply = await self.batching.look(provider_id)
+        body = json_of(reply.text)
+        if reply.failure is None and text_at(body, "id") == provider_id:
+            outage.over()
+            return self.batching.read(body)
+        if reply.status in _GONE and _age_s(row) < self.pace.unseen_s:
+            return None
+        if reply.status in _GONE and _age_s(row) > _KEPT.total_seconds():
+            raise _LostError
+        if reply.status in _GONE:
+            raise ExplainerError(
+                f"{row.provider} knows no batch {provider_id} of {row.created[:16]} UTC ({_told(reply)}); with the key "
+                "that it was sent with the same command goes on, and 29 days after it was sent without it."
+            )
+        outage.check(reply, f"batch {provider_id}")
+        return None
+
+    async def _listed(self, row: BatchRow, others: set[str], outage: "_Outage") -> Sequence[Batch]:
+        """The batches that may be this one, as far back as it can be."""
+        found: list[Batch] = []
+        after: str | None = None
+        for _ in range(_MOST_PAGES):
+            reply = await self.batching.page(after)
+            if reply.failure is not None:
+                outage.check(reply, "the list of batches")
+                return found
+            outage.over()
+            body = json_of(reply.text)
+            entries = items_at(body, "data")
+            recent = [entry for entry in entries if (_created_s(entry) or 0.0) >= _begun_s(row) - _CLOCKS_S]
+            batches = [self.batching.read(entry) for entry in recent]
+            found += [one for one in batches if one.provider_id not in others and _may_be(one, row)]
+            if not at(body, "has_more") or not recent or len(recent) < len(entries):
+                return found
+            after = batches[-1].provider_id
+        return found
+
+    async def _is_ours(self, batch: Batch, row: BatchRow) -> bool | None:
+        """By its mark, else by the ids of its requests, which can be seen only when it has ended."""
+        if batch.token is not None:
+            return batch.token == row.token
+        if not batch.ended:
+            return None
+        try:
+            async for line in results_of(self.batching, batch, row.n_calls):
+                return _call_id(line, row) is not None
+        except BrokenResultsError:
+            return None
+        return False
+
+    async def _read(
+        self, batch: Batch, row: BatchRow, left: dict[int, Form], joined: Joined, outage: "_Outage"
+    ) -> bool:
+        """Whether the results were read to their end; each line is in the log before its call goes on."""
+        if batch.is_full:
+            raise FullError
+        if batch.refusal is not None:
+            await self._refused(batch, row, left, joined)
+        elif not await self._read_lines(batch, row, left, joined, outage):
+            return False
+        if left:
+            silent = Failure(Fault.TRANSIENT, "its batch ended without a word of it")
+            await self.give_back(row, left, joined, silent, None)
+        await asyncio.wrap_future(self.log.end_batch(row.batch_id, "ended"))
+        self.tell(f"batch {row.batch_id} has ended: {batch.provider_id}, {row.n_calls:,} questions")
+        return True
+
+    async def _read_lines(
+        self, batch: Batch, row: BatchRow, left: dict[int, Form], joined: Joined, outage: "_Outage"
+    ) -> bool:
+        found: list[tuple[int, Answer]] = []
+        try:
+            async for line in results_of(self.batching, batch, row.n_calls):
+                call_id = _call_id(line, row)
+                if call_id not in left:
+                    continue
+                one = joined.get(call_id)
+                schema = one.request.schema if one else None
+                found.append((call_id, self.explainer.answer_to(line, schema, left.pop(call_id))))
+                if len(found) >= _AT_A_TIME:
+                    await self._settle(joined, found)
+                    found = []
+        except BrokenResultsError as error:
+            if error.status in _GONE and _age_s(row) > _KEPT.total_seconds():
+                raise _LostError from error
+            outage.note(str(error))
+            return False
+        finally:
+            await self._settle(joined, found)
+        return True
+
+    async def _refused(self, batch: Batch, row: BatchRow, left: dict[int, Form], joined: Joined) -> None:
+        """What was found wrong with requests when the whole batch was looked through: the others are asked again."""
+        assert batch.refusal is not None
+        other = Failure(Fault.TRANSIENT, f"{batch.refusal.sentence}, for another question's sake")
+        spared = other if batch.refused_lines else batch.refusal
+        calls = sorted(left)
+        failures = {call_id: batch.refused_lines.get(place, spared) for place, call_id in enumerate(calls)}
+        await self._settle(joined, [(call_id, self._failed(row, failures[call_id], NOT_MADE)) for call_id in calls])
+        left.clear()
+
+    async def _settle(self, joined: Joined, answers: Sequence[tuple[int, Answer]]) -> None:
+        """In the log first, then to whoever waits."""
+        kept = [asyncio.wrap_future(self.log.end_call(call_id, answer)) for call_id, answer in answers]
+        await asyncio.gather(*kept)
+        for call_id, answer in answers:
+            one = joined.get(call_id)
+            if one is not None and not one.answered.done():
+                one.answered.set_result(answer)
+
+    def _failed(self, row: BatchRow, failure: Failure, status: int | None) -> Answer:
+        exchange = Exchange(
+            provider=row.provider,
+            model=self.explainer.model,
+            response="",
+            error=failure.sentence,
+            fault=failure.fault,
+            status=status,
+            batch=True,
+        )
+        return Answer(None, exchange)
+
+
+@dataclass
+class _Outage:
+    """How long a provider has not answered."""
+
+    longest_s: float
+    began_s: float | None = None
+
+    @property
+    def goes_on(self) -> bool:
+        return self.began_s is not None
+
+    def over(self) -> None:
+        self.began_s = None
+
+    def check(self, reply: Reply, what: str) -> None:
+        """Raises ExplainerError where waiting is in vain."""
+        if reply.failure is not None and reply.failure.fault is Fault.FATAL:
+            raise ExplainerError(f"The provider was asked for {what}: {_told(reply)}; {GOES_ON}.")
+        self.note(f"{what}: {_told(reply)}")
+
+    def note(self, told: str) -> None:
+        """Raises ExplainerError where it has lasted too long."""
+        self.began_s = _now_s() if self.began_s is None else self.began_s
+        if _now_s() - self.began_s > self.longest_s:
+            raise ExplainerError(f"The provider has not answered for {self.longest_s:.0f} s ({told}); {GOES_ON}.")
+
+
+def custom_id(row: BatchRow, call_id: int) -> str:
+    """A request's own id in a batch: of letters, digits and hyphens, 64 at most."""
+    return f"{row.token}-{call_id}"
+
+
+def _call_id(line: Line, row: BatchRow) -> int | None:
+    token, _, number = line.custom_id.rpartition("-")
+    return int(number) if token == row.token and number.isascii() and number.isdigit() else None
+
+
+def _may_be(batch: Batch, row: BatchRow) -> bool:
+    """Whether nothing that is told of it says otherwise."""
+    if batch.token is not None:
+        return batch.token == row.token
+    return batch.n_requests == row.n_calls
+
+
+def _created_s(entry: object) -> float | None:
+    """When a batch was made, as either provider writes it."""
+    told = at(entry, "created_at")
+    if isinstance(told, int | float):
+        return float(told)
+    try:
+        return datetime.fromisoformat(str(told)).timestamp()
+    except ValueError:
+        return None
+
+
+def _begun_s(row: BatchRow) -> float:
+    begun = datetime.fromisoformat(row.created)
+    return (begun if begun.tzinfo else begun.replace(tzinfo=UTC)).timestamp()
+
+
+def _age_s(row: BatchRow) -> float:
+    return datetime.now(UTC).timestamp() - _begun_s(row)
+
+
+def _told(reply: Reply) -> str:
+    return reply.failure.sentence.rstrip(".") if reply.failure else "a response that is no batch"
+
+
+def _now_s() -> float:
+    return asyncio.get_running_loop().time()
