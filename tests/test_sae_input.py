@@ -107,7 +107,8 @@ def test_activations_without_a_size_are_said_to_be(loaded: Loaded, monkeypatch: 
 @pytest.mark.parametrize("scale", [0, -1, "twice", True, float("inf")])
 def test_what_is_no_factor_is_refused(scale: object) -> None:
     with pytest.raises(
-        SettingsError, match=r"input_scale=.* is not usable: an input scale is a number above 0, or auto"
+        SettingsError,
+        match=r"input_scale=.* is not usable: an input scale is a number above 0 and at most 1,000,000,000, or auto",
     ):
         SubjectSource.parse({"input_scale": scale})
 
