@@ -19,7 +19,7 @@ from tests.planted_labels import TRUE, Told, plant, scoring
 TRUE_LABELS = {feature: TRUE[feature] for feature in range(3)}
 ASKING = ("detection", "fuzzing", "simulation", "discrimination", "clarity")
 BATCHED = ("detection", "fuzzing", "discrimination")
-_TIMEOUT_S = 2.0
+_TIMEOUT_S = 1.0
 
 
 @dataclass(frozen=True)
