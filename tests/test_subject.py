@@ -252,19 +252,25 @@ def test_weights_that_lack_a_tensor_are_refused(model_folder: Path, sae_folder: 
         load_subject(source(copy, sae_folder))
 
 
-@pytest.mark.parametrize("place", ["x" * 5000, "~nobody-of-this-name/model", "a\0b"])
+@pytest.mark.parametrize("place", ["", "~nobody-of-this-name/model"])
+def test_a_place_that_is_none_is_refused_before_anything_is_looked_for(
+    model_folder: Path, sae_folder: Path, place: str
+) -> None:
+    with pytest.raises(SettingsError, match=r"is not usable"):
+        source(place, sae_folder)
+    with pytest.raises(SettingsError, match=r"is not usable"):
+        source(model_folder, place)
+
+
+@pytest.mark.parametrize("place", ["x" * 5000, "a\0b"])
 def test_a_place_that_no_system_can_look_for_is_said(model_folder: Path, sae_folder: Path, place: str) -> None:
     for asked in (source(place, sae_folder), source(model_folder, place)):
         with pytest.raises(SubjectError, match=r"cannot be looked for on this machine|is not a folder on this machine"):
             load_subject(asked)
 
 
-@pytest.mark.parametrize("place", ["./nowhere", "/no/such/folder", "a/b/c", "", "x y"])
+@pytest.mark.parametrize("place", ["./nowhere", "/no/such/folder", "a/b/c", "x y"])
 def test_a_place_that_is_neither_folder_nor_hub_id_is_said(model_folder: Path, place: str) -> None:
-    if not place:
-        with pytest.raises(SettingsError, match="comes without an SAE; name one by --sae"):
-            source(model_folder, place)
-        return
     with pytest.raises(SubjectError, match="is not a folder on this machine"):
         load_subject(source(model_folder, place))
 

@@ -27,7 +27,8 @@ CREATE TABLE batches (                  -- calls sent together, one row per batc
     n_calls INTEGER NOT NULL,
     created TEXT NOT NULL,
     ended TEXT,                         -- when its answers were in the log
-    note TEXT                           -- why it was not made, or is lost
+    note TEXT,                          -- why it was not made, or is lost
+    title TEXT GENERATED ALWAYS AS (provider || ', ' || n_calls || ' calls, ' || substr(created, 1, 10)) VIRTUAL
 );
 CREATE INDEX batches_run ON batches (run_id, scoring_id, status);
 ALTER TABLE calls ADD COLUMN batch_id INTEGER REFERENCES batches (id);
