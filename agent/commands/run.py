@@ -92,7 +92,7 @@ class Labelled:
 def label_features(config: RunConfig, spec: str, new: bool, dry: bool = False, shard: Shard | None = None) -> int:
     """Runs, prints, and returns the exit status. Raises InterpretError.
 
-    `dry` stops after the opening lines: nothing is probed, asked or logged. Of a `shard` only its own features are meant.
+    `dry` stops after the opening lines: nothing is probed, asked or logged. A `shard` has features of its own.
     """
     return labelled(config, spec, new, dry, shard=shard).status
 
