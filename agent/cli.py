@@ -311,6 +311,8 @@ def compare(
     if (features is None) == (runs is None):
         raise click.UsageError("Give either --features, to compare settings, or --runs, to compare two scored runs.")
     with_labels = options["llm"] is not None
+    if options["llm"] == "none":
+        raise SettingsError("With --llm none there are no labels to compare; name an explainer, or leave it out.")
     grid, options = grid_of(options)
     configs = [resolve(by_key(one), settings_file) for one in subjects_of(options)]
     for config in configs:
