@@ -37,6 +37,7 @@ from agent.options import (
     tree_options,
 )
 from agent.secrets import blank_output, without_secrets
+from agent.shards import parse_shard
 from agent.streams import Outlet, is_reader_gone, outlive
 from probes.doors import brief
 from probes.errors import InterpretError, SettingsError
@@ -125,15 +126,17 @@ def interpret() -> None:
 @_FEATURES
 @click.option("--new", is_flag=True, help="Start another run where one could be resumed or is finished.")
 @click.option("--dry-run", is_flag=True, help="Say what the run would do and cost, and stop.")
+@click.option("--shard", metavar="I/N", help="Every Nth of the features from the Ith (from 0), or slurm.")
 @run_options
-def run(features: str, new: bool, dry_run: bool, settings_file: Path | None, **options: Any) -> int:
+def run(features: str, new: bool, dry_run: bool, shard: str | None, settings_file: Path | None, **options: Any) -> int:
     """Label features; the same command resumes a run that was cut off."""
+    share = None if shard is None else parse_shard(shard)
     config = _batched(resolve(by_key(options), settings_file))
     begin([config], features, writes_log=True, asks_explainer=True)
 
     from agent.commands.run import label_features
 
-    return label_features(config, features, new, dry_run)
+    return label_features(config, features, new, dry_run, share)
 
 
 @interpret.command()
@@ -309,6 +312,8 @@ def compare(
     if (features is None) == (runs is None):
         raise click.UsageError("Give either --features, to compare settings, or --runs, to compare two scored runs.")
     with_labels = options["llm"] is not None
+    if options["llm"] == "none":
+        raise SettingsError("With --llm none there are no labels to compare; name an explainer, or leave it out.")
     grid, options = grid_of(options)
     configs = [resolve(by_key(one), settings_file) for one in subjects_of(options)]
     for config in configs:

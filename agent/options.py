@@ -219,7 +219,7 @@ _STEERING = (
 )
 _LLM = (
     _setting(
-        "run", "llm", "The explainer: offline (a rule-based baseline), anthropic, openai.", metavar="PROVIDER[:MODEL]"
+        "run", "llm", "The explainer: offline (rules), anthropic, openai; none: probe only.", metavar="PROVIDER[:MODEL]"
     ),
     _setting("run", "base_url", "A server that speaks the provider's protocol; the provider's own.", metavar="URL"),
     _setting("run", "concurrency", "Most calls in flight at once.", Whole(), metavar="N"),

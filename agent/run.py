@@ -20,13 +20,15 @@ from agent.calls.gate import Gate
 from agent.calls.questions import Questions
 from agent.calls.workers import work_through
 from agent.config import RunConfig
+from agent.known_evidence import KnownEvidence
 from agent.llm.base import Explainer
+from agent.llm.none import NONE
 from agent.loop import TEMPLATES, Circuit, Loop, system_prompt
 from agent.maxima import Maxima
 from agent.planning import Planner
 from agent.prober import Prober
 from agent.runlog import RunIdentity, RunLog, RunRow
-from agent.schema import Outcome, Status
+from agent.schema import Ending, Outcome
 from eval.scoring.shown_texts import ShownTexts, Tryout
 from probes.base_prompt import all_resolved, offered_prompts
 from probes.errors import InterpretError
@@ -73,8 +75,10 @@ class RunReport:
     resumed: bool
     n_done_before: int
     """Features that were asked for and already had their label or abstention."""
-    outcomes: Mapping[Status, int]
+    outcomes: Mapping[Ending, int]
     """How this invocation's features ended."""
+    n_known: int
+    """Pieces of evidence that it took from other runs of the log."""
     seconds: float
     stopped: InterpretError | None
     """Why it ended before all features were done."""
@@ -96,36 +100,45 @@ async def run_features(
 ) -> RunReport:
     """Labels `features`, each of which ends labelled, abstained or failed in the log before `watch` hears of it.
 
+    Where the explainer is nobody, each ends with its evidence in the log, or failed. What other runs of the log have
+    probed is taken from there.
+
     A run of the same identity is resumed unless `new`. Whatever ends a run early (a spent budget, a refused key, a
     fault of the log, Ctrl-C) lets the calls in flight end first, but for batches, of which `tell` hears; it is in the
     report, and the log resumes from there. Raises LogError where the run cannot be begun.
     """
     started = time.perf_counter()
-    run = log.begin_run(identity_of(config, subject, explainer, material, maxima, circuit), features, new)
+    identity = identity_of(config, subject, explainer, material, maxima, circuit)
+    run = log.begin_run(identity, features, new)
     budget = partial(_budget, config, log, run.run_id)
     admission = Admission(Gate(config.in_flight), budget())
     watch.begun(run, admission)
     todo = [feature for feature in features if feature not in run.done]
-    outcomes: Counter[Status] = Counter()
+    outcomes: Counter[Ending] = Counter()
     breaker = Breaker()
 
     batches = Batches(config, explainer, log, admission, run.run_id, None, budget, tell)
     try:
         async with batches, Prober(partial(run_probes, subject), admission.check) as prober:
             questions = questions_to(explainer, config)
-            asker = Asker(explainer, log, run.run_id, admission, patience, batches.sender, questions)
+            asker = (
+                None
+                if explainer.provider == NONE
+                else Asker(explainer, log, run.run_id, admission, patience, batches.sender, questions)
+            )
             planner = planner_of(config, subject, explainer, maxima)
+            known = KnownEvidence.of(log, prober, planner, run.run_id, identity)
             loop = Loop(
                 run_id=run.run_id,
                 card=subject.card,
                 planner=planner,
                 rounds=config.rounds,
-                prober=prober,
+                prober=known,
                 asker=asker,
                 log=log,
                 system=system_prompt(planner, material is not None),
                 material=material,
-                feedback=Tryout(material, asker, config.seed) if material and config.feedback else None,
+                feedback=Tryout(material, asker, config.seed) if asker and material and config.feedback else None,
                 circuit=circuit,
             )
 
@@ -145,7 +158,8 @@ async def run_features(
     if admission.reason is None:
         log.finish_run(run.run_id)
     seconds = time.perf_counter() - started
-    return RunReport(run.run_id, run.resumed, len(features) - len(todo), outcomes, seconds, admission.reason)
+    n_before = len(features) - len(todo)
+    return RunReport(run.run_id, run.resumed, n_before, outcomes, known.n_taken, seconds, admission.reason)
 
 
 def planner_of(config: RunConfig, subject: Subject, explainer: Explainer, maxima: Maxima | None = None) -> Planner:
@@ -179,7 +193,7 @@ def identity_of(
     settings: dict[str, Any] = {
         "probe": all_resolved(subject, config.probe).model_dump(mode="json"),
         "weights_plan": [*config.weights_plan],
-        "rounds": config.rounds,
+        "rounds": 1 if explainer.provider == NONE else config.rounds,
     }
     if config.agreement:
         settings |= {"agreement": True}
@@ -199,7 +213,7 @@ def identity_of(
         subject=subject.card,
         settings=settings,
         explainer=explainer_name(explainer),
-        templates=template_hashes([*TEMPLATES, *more]),
+        templates={} if explainer.provider == NONE else template_hashes([*TEMPLATES, *more]),
     )
 
 
@@ -208,8 +222,8 @@ def _tests(config: RunConfig, explainer: Explainer) -> bool:
 
 
 def explainer_name(explainer: Explainer) -> str:
-    """`PROVIDER:MODEL`, and where it is if that is not the provider's own address."""
-    name = f"{explainer.provider}:{explainer.model}"
+    """`PROVIDER:MODEL`, and where it is if that is not the provider's own address; nobody has no model."""
+    name = f"{explainer.provider}:{explainer.model}" if explainer.model else explainer.provider
     return f"{name} at {explainer.address}" if explainer.address else name
 
 

@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from threading import Lock
 from types import TracebackType
-from typing import Concatenate, ParamSpec, Self, TypeVar
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 from sqlite_utils import Database
 
@@ -51,6 +51,7 @@ from agent.store.rows import (
 from agent.store.writer import Writer
 from probes.evidence import Evidence
 from probes.examples import Collected, ExampleKind, Split
+from probes.presets import SubjectCard
 
 __all__ = [
     "CallRow",
@@ -187,7 +188,8 @@ class RunLog:
         return self._write(writing.end_call, call_id, answer)
 
     def add_label(self, run_id: int, outcome: Outcome) -> Future[None]:
-        """Keeps a feature's outcome; in place of a failed one, never of another."""
+        """Keeps a feature's outcome; in place of a failed one, never of another. Of a probed one nothing is left to
+        keep."""
         return self._write(writing.add_label, run_id, outcome)
 
     def finish_run(self, run_id: int) -> None:
@@ -210,8 +212,12 @@ class RunLog:
         """Every attempt at that question, in order; a good one is not asked again, so that nothing is paid twice."""
         return self._read(reading.attempts_of, run_id, request)
 
+    def runs_of(self, subject: SubjectCard) -> dict[int, dict[str, Any]]:
+        """The settings of every run of that very subject, on whatever device, by the run's number, latest first."""
+        return self._read(reading.runs_of, subject)
+
     def done(self, identity: RunIdentity) -> frozenset[int]:
-        """The features that the latest run of that identity has labelled or abstained on; empty if there is none."""
+        """The features that the latest run of that identity is done with; empty if there is none."""
         return self._read(reading.done, identity)
 
     def spent(self, run_id: int, scoring_id: int | None = None) -> Spent:

@@ -9,6 +9,8 @@ from probes.settings import Value
 
 Action = Literal["label", "probe", "test", "abstain"]
 Status = Literal["labelled", "abstained", "failed"]
+Ending = Status | Literal["probed"]
+"""How the work on a feature ends: with a label's status, or, where nobody is asked, with its evidence alone."""
 Kind = Literal["dead", "positional", "single token", "concept", "other", "unknown"]
 """What a feature is, by where it fires."""
 Capture = Literal["both", "list only", "tree only", "neither"]
@@ -110,7 +112,7 @@ class Outcome(Value):
     """What the loop of one feature ended with."""
 
     feature: int
-    status: Status
+    status: Ending
     label: str = ""
     explanation: str = ""
     confidence: float | None = None

@@ -16,6 +16,7 @@ from agent.comparisons import ClassRow
 from agent.errors import LogError
 from agent.evidence.branches import Trim
 from agent.evidence.digest import digest
+from agent.llm.none import NONE
 from agent.runlog import CallRow, LabelRow, RunLog, RunSummary, ScoreRow, ScoringRow
 from agent.store.browsing import BrowsedLabel
 from agent.store.calibrations import Given, given_to
@@ -70,9 +71,20 @@ def show_labels(path: Path, run_id: int, wanted: Wanted, as_json: bool) -> None:
         if found.labels:
             console().print(browsed_table(found.labels, found.scorer, found.classes))
         else:
-            console().print(Text("No label yet." if wanted.is_everything else "No label of this run meets that."))
+            console().print(
+                Text(_none_words(path, run) if wanted.is_everything else "No label of this run meets that.")
+            )
         for line in agreed:
             console().print(Text(line))
+
+
+def _none_words(path: Path, run: RunSummary) -> str:
+    if run.explainer != NONE:
+        return "No label yet."
+    return (
+        f"Run {run.run_id} asked nobody and has no label: the evidence of {run.n_probed:,} features is in {path}; its "
+        "command with another --llm labels from it."
+    )
 
 
 def _json(item: BrowsedLabel, found: ClassRow | None) -> dict[str, Any]:

@@ -24,10 +24,12 @@ from agent.config import RunConfig
 from agent.evidence.printable import printable
 from agent.llm import EXPLAINERS, make_explainer
 from agent.llm.base import Explainer
+from agent.llm.none import NONE
 from agent.planning import Planner
 from agent.run import LoggedCircuit, RunReport, identity_of, planner_of, run_features
-from agent.runlog import LabelRow, RunLog, RunRow, Spent
+from agent.runlog import LabelRow, RunLog, RunRow, RunSummary, Spent
 from agent.schema import Outcome
+from agent.shards import Shard
 from agent.store.calibrations import probabilities
 from agent.terminal.basis import basis_of
 from agent.terminal.display import console, facts, labels_table, spread
@@ -92,12 +94,12 @@ class Labelled:
     """Whether its budget did not suffice."""
 
 
-def label_features(config: RunConfig, spec: str, new: bool, dry: bool = False) -> int:
+def label_features(config: RunConfig, spec: str, new: bool, dry: bool = False, shard: Shard | None = None) -> int:
     """Runs, prints, and returns the exit status. Raises InterpretError.
 
-    `dry` stops after the opening lines: nothing is probed, asked or logged.
+    `dry` stops after the opening lines: nothing is probed, asked or logged. A `shard` has features of its own.
     """
-    return labelled(config, spec, new, dry).status
+    return labelled(config, spec, new, dry, shard=shard).status
 
 
 def labelled(
@@ -107,6 +109,7 @@ def labelled(
     dry: bool = False,
     named: Sequence[int] | None = None,
     circuit: LoggedCircuit | None = None,
+    shard: Shard | None = None,
 ) -> Labelled:
     """The same, with the run; the features are those `named`, or what `spec` says; `circuit`, a graph they stand in."""
     screen = console()
@@ -118,6 +121,11 @@ def labelled(
         log = stack.enter_context(log_of(config.log, dry))
         subject = load_subject(config.subject)
         features = named or parse_features(spec, subject.card.n_features, config.seed)
+        if shard is not None:
+            features, spec = shard.of(features), f"{spec}, shard {shard}"
+        if not features:
+            screen.print(Text(f"There is no feature in {spec}, so there is nothing to do."))
+            return Labelled(0)
         if config.probe.vector.adapter is not None:
             read_adapter(config.probe.vector.adapter, subject.card)  # refused now, not feature by feature
         if config.probe.tree.prompt == AUTO or explainer.forms:
@@ -177,7 +185,9 @@ def _run(
         except KeyboardInterrupt:  # where the event loop handles no signals
             raise Interrupted(GOES_ON) from None
     rows = log.labels(report.run_id, features=features)
-    if rows:
+    if explainer.provider == NONE:
+        screen.print(Text(_probed_words(config, log.run(report.run_id), report, rows)))
+    elif rows:
         give_probabilities(log, [log.run(report.run_id)])
         _print_labels(screen, config, log, rows, subject.card.default_scale)
         screen.print(Text(_closing(config, report, rows, log.spent(report.run_id), len(features))))
@@ -204,9 +214,11 @@ def _expected_lines(
 
 def _explainer_words(explainer: Explainer) -> str:
     name = f"{explainer.provider}:{explainer.model}"
+    if explainer.provider == NONE:
+        return "none: features are probed and nothing is asked; later runs on this log label from the evidence"
     if explainer.forms:
         return name
-    add = " or ".join(f"--llm {provider}" for provider in EXPLAINERS if provider != explainer.provider)
+    add = " or ".join(f"--llm {provider}" for provider in EXPLAINERS if provider not in (explainer.provider, NONE))
     seen = ", ".join(keys_seen())
     keys = f"{seen} is set but not used: add {add}" if seen else f"for one, set a key and add {add}"
     return f"{name}, a rule-based baseline and no language model ({keys})"
@@ -244,13 +256,27 @@ def _evidence(log: RunLog, row: LabelRow) -> list[Evidence]:
     return [item for evidence in rounds.values() for item in evidence]
 
 
+def _probed_words(config: RunConfig, run: RunSummary, report: RunReport, rows: Sequence[LabelRow]) -> str:
+    failed = [row for row in rows if row.status == "failed"]
+    why = f", the first: {failed[0].reason.rstrip('.')}" if failed else ""
+    return (
+        f"{report.outcomes['probed']:,} features probed, {len(failed):,} failed{why}, in {report.seconds:.1f} s"
+        f"{_known_words(report)}. The evidence of {run.n_probed:,} is in {config.log}; the same command with another "
+        "--llm labels from it."
+    )
+
+
+def _known_words(report: RunReport) -> str:
+    return f", {report.n_known:,} pieces of evidence taken from other runs" if report.n_known else ""
+
+
 def _closing(config: RunConfig, report: RunReport, rows: Sequence[LabelRow], spent: Spent, n_features: int) -> str:
     counts = ", ".join(f"{sum(row.status == s for row in rows):,} {s}" for s in ("labelled", "abstained", "failed"))
     left = f", {n_features - len(rows):,} are left" if len(rows) < n_features else ""
     cost = "" if not spent.tokens and not spent.cost_usd else f" {_spent_words(spent)}"
     return (
-        f"{len(rows):,} features: {counts}{left}, in {report.seconds:.1f} s.{cost} Everything is in {config.log}; "
-        f"for one feature: interpret show {rows[0].feature} --run {report.run_id} --log {config.log}"
+        f"{len(rows):,} features: {counts}{left}, in {report.seconds:.1f} s{_known_words(report)}.{cost} Everything is "
+        f"in {config.log}; for one feature: interpret show {rows[0].feature} --run {report.run_id} --log {config.log}"
     )
 
 

@@ -48,10 +48,19 @@ def _openai(settings: LLMSettings) -> Explainer:
     return OpenAI(**vars(settings)).resolved()
 
 
+def _none(settings: LLMSettings) -> Explainer:
+    from agent.llm.none import NONE, NoExplainer
+
+    if settings.model or settings.base_url:
+        raise ExplainerError(f"--llm {NONE} asks nobody, so that neither a model nor a base URL goes with it.")
+    return NoExplainer()
+
+
 EXPLAINERS: dict[str, Callable[[LLMSettings], Explainer]] = {
     "offline": _offline,
     "anthropic": _anthropic,
     "openai": _openai,
+    "none": _none,
 }
 """Loaders by provider."""
 

@@ -17,8 +17,9 @@ from sqlite_utils import Database
 from agent.errors import LogError
 from agent.store.checking import check_row, declared
 from agent.store.database import log_errors
-from agent.store.pairing import FINAL, labels_of, pair_runs
+from agent.store.pairing import FINAL, pair_runs
 from agent.store.ranges import as_ranges, from_ranges
+from agent.store.reading import done_in
 from agent.store.schema import columns, natural_key, references, tables
 
 Row = dict[str, Any]
@@ -171,10 +172,9 @@ class _Merging:
 
     def _make_way(self, here: int, there: int) -> None:
         """What a joined run had begun on features that the other part has concluded gives way to how it did so."""
-        ours, theirs = labels_of(self.target, here), labels_of(self.source, there)
-        self.concluded |= {(here, feature) for feature, (status, *_) in ours.items() if status in FINAL}
-        for feature, (status, *_) in theirs.items():
-            if status in FINAL and (here, feature) not in self.concluded:
+        self.concluded |= {(here, feature) for feature in done_in(self.target, here)}
+        for feature in sorted(done_in(self.source, there)):
+            if (here, feature) not in self.concluded:
                 where, key = "run_id = ? AND feature = ?", [here, feature]
                 self.target.execute(f"DELETE FROM evidence WHERE {where}", key)
                 self.target.execute(f"DELETE FROM scores WHERE label_id IN (SELECT id FROM labels WHERE {where})", key)
@@ -191,10 +191,9 @@ class _Merging:
         """Notes in the run here what was asked of the other part."""
         ours = next(self.target.query("SELECT features, status, finished FROM runs WHERE id = ?", [here]))
         asked = from_ranges(ours["features"]) | from_ranges(row["features"])
-        parts = [labels_of(self.target, here), labels_of(self.source, row["id"])]
-        concluded = {feature for labels in parts for feature, (status, *_) in labels.items() if status in FINAL}
+        concluded = done_in(self.target, here) | done_in(self.source, row["id"])
         ends = [end for end in (ours["finished"], row["finished"]) if end]
-        done = bool(ends) and (len(ends) == len(parts) or asked <= concluded)
+        done = bool(ends) and (len(ends) == 2 or asked <= concluded)
         changes = {
             "features": as_ranges(asked),
             "status": "finished" if done else "unfinished",

@@ -10,6 +10,8 @@ from typing import Any
 
 from sqlite_utils import Database
 
+from agent.store.reading import done_in, probed_in
+
 Row = Mapping[str, Any]
 Wording = tuple[str, str, str]
 """Status, label and explanation."""
@@ -45,16 +47,11 @@ def labels_of(db: Database, run_id: int) -> dict[int, Wording]:
     return {feature: (status, label, explanation) for feature, status, label, explanation in found.fetchall()}
 
 
-def begun_on(db: Database, run_id: int) -> set[int]:
-    """The features that a run has evidence on."""
-    return {feature for (feature,) in db.execute("SELECT DISTINCT feature FROM evidence WHERE run_id = ?", [run_id])}
-
-
 def _contradict(target: Database, here: int, source: Database, there: int) -> bool:
     """Whether a feature has two final wordings, or was begun by both and concluded by neither."""
     ours, theirs = labels_of(target, here), labels_of(source, there)
-    concluded = {feature for labels in (ours, theirs) for feature, (status, *_) in labels.items() if status in FINAL}
-    if any(begun_on(target, here) & begun_on(source, there) - concluded):
+    concluded = done_in(target, here) | done_in(source, there)
+    if any(probed_in(target, here) & probed_in(source, there) - concluded):
         return True
     both = ours.keys() & theirs.keys()
     return any({ours[f][0], theirs[f][0]} <= FINAL and ours[f] != theirs[f] for f in both)

@@ -9,6 +9,7 @@ from typing import Any
 from sqlite_utils import Database
 
 from agent.llm.base import Fault, Form, Request
+from agent.llm.none import NONE
 from agent.schema import Status
 from agent.store import codec
 from agent.store.escape import escape
@@ -17,6 +18,7 @@ from agent.store.rows import CallRow, LabelRow, RunIdentity, RunSummary, Spent
 from agent.store.table import rows
 from agent.store.values import made
 from probes.evidence import Evidence
+from probes.presets import SubjectCard
 from probes.settings import ProbeSettings
 
 _RUNS = """
@@ -24,6 +26,8 @@ _RUNS = """
         (SELECT count(*) FROM labels WHERE run_id = runs.id AND status = 'labelled') AS n_labelled,
         (SELECT count(*) FROM labels WHERE run_id = runs.id AND status = 'abstained') AS n_abstained,
         (SELECT count(*) FROM labels WHERE run_id = runs.id AND status = 'failed') AS n_failed,
+        CASE explainer WHEN 'none' THEN
+            (SELECT count(DISTINCT feature) FROM evidence WHERE run_id = runs.id) ELSE 0 END AS n_probed,
         (SELECT count(*) FROM calls WHERE run_id = runs.id) AS n_calls,
         (SELECT sum(cost_usd) FROM calls WHERE run_id = runs.id) AS cost_usd
     FROM runs WHERE :run_id IS NULL OR id = :run_id ORDER BY created, id
@@ -54,7 +58,7 @@ def latest_run(db: Database) -> int | None:
     """The run that a command began or resumed last; one that labels nothing only where there is no other."""
     sql = """
         SELECT run_id FROM invocations JOIN runs ON runs.id = run_id
-        ORDER BY runs.explainer IN ('compare', 'explore'), started DESC, invocations.id DESC LIMIT 1
+        ORDER BY runs.explainer IN ('compare', 'explore', 'none'), started DESC, invocations.id DESC LIMIT 1
     """
     found = db.execute(sql).fetchone()
     return None if found is None else int(found[0])
@@ -132,9 +136,30 @@ def find_run(db: Database, identity: RunIdentity) -> int | None:
 
 
 def done_in(db: Database, run_id: int) -> frozenset[int]:
-    """The run's features that were labelled or abstained on."""
+    """The run's features that were labelled or abstained on; those with evidence where the run asks nobody."""
     rows = db.execute("SELECT feature FROM labels WHERE run_id = ? AND status != 'failed'", [run_id])
+    concluded = frozenset(feature for (feature,) in rows.fetchall())
+    return concluded | probed_in(db, run_id) if asks_nobody(db, run_id) else concluded
+
+
+def asks_nobody(db: Database, run_id: int) -> bool:
+    """Whether the run only probes."""
+    return db.execute("SELECT 1 FROM runs WHERE id = ? AND explainer = ?", [run_id, NONE]).fetchone() is not None
+
+
+def probed_in(db: Database, run_id: int) -> frozenset[int]:
+    """The features that the run has evidence on."""
+    rows = db.execute("SELECT DISTINCT feature FROM evidence WHERE run_id = ?", [run_id])
     return frozenset(feature for (feature,) in rows.fetchall())
+
+
+def runs_of(db: Database, subject: SubjectCard) -> dict[int, dict[str, Any]]:
+    """The settings of every run of that very subject, on whatever device, by the run's number, latest first."""
+    card = subject.model_dump(mode="json", exclude={"device"})
+    sql = """SELECT id, subject, settings FROM runs WHERE json_extract(subject, '$.fingerprint') = :fingerprint
+        ORDER BY created DESC, id DESC"""
+    found = ((row, json.loads(row["subject"])) for row in rows(db, sql, {"fingerprint": subject.fingerprint}))
+    return {row["id"]: dict(json.loads(row["settings"])) for row, other in found if card.items() <= other.items()}
 
 
 def has_evidence(db: Database, run_id: int, feature: int, round: int) -> bool:

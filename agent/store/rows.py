@@ -127,7 +127,8 @@ class RunRow:
     run_id: int
     resumed: bool
     done: frozenset[int]
-    """Every feature of the run, asked for this time or not, that was labelled or abstained on."""
+    """Every feature of the run, asked for this time or not, that was labelled or abstained on, or probed by a run that
+    asks nobody."""
 
 
 @dataclass(frozen=True)
@@ -155,6 +156,8 @@ class RunSummary:
     n_calls: int
     cost_usd: float | None
     """Sum of the known costs; None where none is known."""
+    n_probed: int = 0
+    """Features that a run which asks nobody has evidence on; 0 for any other run."""
 
 
 @dataclass(frozen=True)

@@ -157,7 +157,13 @@ def end_call(db: Database, call_id: int, answer: Answer) -> None:
 
 
 def add_label(db: Database, run_id: int, outcome: Outcome) -> None:
-    """A feature's outcome. A failed one is replaced and keeps its id; any other one stands (sqlite3.IntegrityError)."""
+    """A feature's outcome. A failed one is replaced and keeps its id; any other one stands (sqlite3.IntegrityError).
+
+    One that was probed and nothing else has its evidence to show for it and no label; what failed before is dropped.
+    """
+    if outcome.status == "probed":
+        _drop_failure(db, run_id, outcome.feature)
+        return
     row = {
         **outcome.model_dump(exclude={"feature", "evidence"}),
         "evidence": json.dumps(outcome.evidence),
@@ -166,6 +172,13 @@ def add_label(db: Database, run_id: int, outcome: Outcome) -> None:
     key = {"run_id": run_id, "feature": outcome.feature}
     if update(db, "labels", row, {**key, "status": "failed"}) == 0:
         insert(db, "labels", {**key, **row})
+
+
+def _drop_failure(db: Database, run_id: int, feature: int) -> None:
+    """The row that says a feature failed, unless somebody has said something of it."""
+    said = "(SELECT label_id FROM reviews UNION SELECT label_id FROM scores)"
+    where = f"run_id = ? AND feature = ? AND status = 'failed' AND id NOT IN {said}"
+    db.execute(f"DELETE FROM labels WHERE {where}", [run_id, feature])
 
 
 def _shared_text(db: Database, text: str) -> int:

@@ -115,8 +115,9 @@ def label_text(row: LabelRow) -> Text:
 
 
 def runs_table(runs: Sequence[RunSummary]) -> Table:
-    """The runs of a log, one per line."""
-    table = _table(*_RUN_COLUMNS)
+    """The runs of a log, one per line; what was only probed has a column where a run asked nobody."""
+    probes = any(run.n_probed for run in runs)
+    table = _table(*_RUN_COLUMNS, *(["probed only"] if probes else []))
     for run in runs:
         table.add_row(
             *(
@@ -131,6 +132,7 @@ def runs_table(runs: Sequence[RunSummary]) -> Table:
                     f"{run.n_labelled:,}",
                     f"{run.n_abstained:,}",
                     f"{run.n_failed:,}",
+                    *([f"{run.n_probed:,}" if run.n_probed else ""] if probes else []),
                 )
             )
         )

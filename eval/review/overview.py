@@ -211,7 +211,7 @@ def tell_progress(request: Request) -> Response:
 
 def _progress(site: Site, run: RunSummary) -> dict[str, str | int | float | bool | None]:
     """What changes while a run goes on."""
-    n_done = run.n_labelled + run.n_abstained + run.n_failed
+    n_done = run.n_labelled + run.n_abstained + run.n_failed + run.n_probed
     return {
         "status": run.status,
         "live": run.status == "unfinished" and site.log.is_held(run.run_id),

@@ -1,0 +1,93 @@
+"""Answers probe requests with evidence that other runs of the log have of the same subject, and probes the rest.
+
+So a run labels from what `--llm none`, another explainer or a comparison has probed. What is taken is what probing
+would have given, under the request's own settings; the caller keeps it as its run's own, as it keeps what was probed.
+"""
+
+import asyncio
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+
+from agent.planning import Planner
+from agent.prober import Probing
+from agent.runlog import RunIdentity, RunLog
+from probes.essence import essence_of
+from probes.evidence import Evidence, ProbeRequest, Tree
+from probes.settings import AUTO, ProbeKind, ProbeSettings
+
+_KINDS: frozenset[ProbeKind] = frozenset({"tree", "tokens", "projection"})
+"""Those that hang on their settings alone; an experiment hangs on its texts, a sweep on what was left to be found."""
+
+
+@dataclass
+class KnownEvidence:
+    """Stands before a prober; as one, it gives evidence for requests of one feature."""
+
+    log: RunLog
+    prober: Probing
+    planner: Planner
+    others: Collection[int]
+    """Other runs of the same subject, from any of which evidence is taken piece by piece."""
+    alike: Sequence[int]
+    """Those among them whose first rounds ask for the very same, whatever is left to be found in their settings."""
+    n_taken: int = field(default=0, init=False)
+    """Pieces that were not probed."""
+
+    @classmethod
+    def of(cls, log: RunLog, prober: Probing, planner: Planner, run_id: int, identity: RunIdentity) -> "KnownEvidence":
+        """For the run of that number and identity. Raises LogError."""
+        others = {number: settings for number, settings in log.runs_of(identity.subject).items() if number != run_id}
+        mine = {name: identity.settings.get(name) for name in _decisive(planner)}
+        alike = [n for n, settings in others.items() if {name: settings.get(name) for name in mine} == mine]
+        return cls(log, prober, planner, others.keys(), alike)
+
+    async def probe(self, requests: Sequence[ProbeRequest]) -> list[Evidence]:
+        """The evidence for `requests`, in their order. Raises what probing them raises."""
+        known = await asyncio.to_thread(self._known, requests) if self.others else {}
+        self.n_taken += len(known)
+        left = [place for place in range(len(requests)) if place not in known]
+        probed = await self.prober.probe([requests[place] for place in left]) if left else []
+        found = known | dict(zip(left, probed, strict=True))
+        return [found[place] for place in range(len(requests))]
+
+    def _known(self, requests: Sequence[ProbeRequest]) -> dict[int, Evidence]:
+        """What the log has, by the place of the request."""
+        feature = requests[0].feature
+        if self.alike and tuple(requests) == self.planner.first(feature).requests:
+            for run_id in self.alike:
+                round_1 = self.log.evidence_of(run_id, feature, 1)
+                if len(round_1) == len(requests):
+                    return dict(enumerate(round_1))
+        return dict(self._pieces(feature, requests))
+
+    def _pieces(self, feature: int, requests: Sequence[ProbeRequest]) -> Iterator[tuple[int, Evidence]]:
+        stored = self.log.comparisons.evidence_keys([*self.others], [feature])
+        ids = {essence_of(key.kind, key.settings): key.evidence_id for key in stored if key.kind in _KINDS}
+        wanted = {
+            place: ids[essence]
+            for place, request in enumerate(requests)
+            if request.kind in _KINDS and not _is_open(request.settings)
+            if (essence := essence_of(request.kind, request.settings)) in ids
+        }
+        pieces = self.log.comparisons.evidence_by_id(wanted.values())
+        for place, id in wanted.items():
+            if not _was_chosen(pieces[id]):
+                yield place, replace(pieces[id], settings=requests[place].settings)
+
+
+def _decisive(planner: Planner) -> Sequence[str]:
+    """The settings of a run that decide what its first rounds ask for; of texts only where features are steered by
+    them."""
+    steering = planner.probe.steering
+    by_texts = steering.on and steering.maximum is None
+    return ("probe", "weights_plan", "agreement", *(("maxima_corpus",) if by_texts else ()))
+
+
+def _is_open(settings: ProbeSettings) -> bool:
+    """Whether something is left to be found, so that what is stored has other settings than were asked for."""
+    return settings.vector.is_auto or settings.tree.prompt == AUTO
+
+
+def _was_chosen(piece: Evidence) -> bool:
+    """Whether its vector was the best of several, which its p-value is about: it says less than the vector's own."""
+    return isinstance(piece, Tree) and piece.contrast is not None and piece.contrast.n_candidates > 1
