@@ -21,13 +21,13 @@ _LEAST_CHARS = 8
 _PATTERNS = re.compile(
     r"""(?P<before>
         ://(?:[^\s/@:]*:)?(?=[^\s/@:'"\\]+@)                               # a password in a URL, or a token alone
-        | (?<![\w-])--[\w-]{0,40}(?:key|token|secret|password)[=\s]\s*       # the value of an option
+        | (?<![\w-])--(?!text-key\b)[\w-]{0,40}(?:key|token|secret|password)[=\s]\s*       # the value of an option
         | (?:key|token|secret|password)=                                    # an assignment
         | (?:api|access|auth|secret)[-_]?(?:key|token)["']?\s*:\s*["']?     # a header, or a field of JSON
         | \bauthorization["']?\s*:\s*["']?(?:\w+\s+)?
         | \bbearer\s+(?=\S{8})(?=\S*\d)
     )(?P<secret>[^\s@'"\\,;]+)
-    | \b(?:sk|hf|pk|gsk|xai)[-_][\w*-]{8,}                                  # the forms that providers' keys have
+    | \b(?:sk|hf|pk|gsk|xai)[-_](?=[\w*-]*[\d*])[\w*-]{8,}                  # the forms that providers' keys have
     """,
     re.VERBOSE | re.IGNORECASE,
 )
