@@ -11,8 +11,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from agent.commands.run_texts import run_texts
+from agent.config import resolve
 from agent.errors import LogError
-from agent.maxima import Maxima, latest_maxima, maxima_of, maximum_in
+from agent.llm import make_explainer
+from agent.maxima import Maxima, maxima_of, maximum_in
 from agent.runlog import RunLog
 from eval.collect.corpora import Document
 from eval.collect.corpus_pass import CollectSettings
@@ -169,7 +172,7 @@ def test_the_maximum_is_the_subjects_own(
             assert max(example.peak for example in kept.examples) == pytest.approx(max(own), rel=1e-4)
 
 
-def test_what_an_older_version_imported_is_not_steered_by(tmp_path: Path) -> None:
+def test_what_an_older_version_imported_is_not_steered_by(subject: Subject, tmp_path: Path) -> None:
     path = tmp_path / "log.db"
     text = Example(5, "activating", "d0", ("a", " cat"), (0.0, 2.5))
     found = Collected(5, Activity(5, 100, 1, 2.5, (0.0, 2.5), (1,)), (text,))
@@ -190,7 +193,9 @@ def test_what_an_older_version_imported_is_not_steered_by(tmp_path: Path) -> Non
     with RunLog.open(old) as log:
         corpus_id = log.begin_corpus(corpus_identity().model_copy(update={"source": "neuronpedia:m/6-res-jb"}))
         log.add_collected(corpus_id, found, {"d0": "shown"}).result()
+        steered = resolve({"steer": "clamp", "evidence": "weights", "log": old})
+        card = subject.card.model_copy(update={"fingerprint": fingerprint})
         with pytest.raises(LogError, match="import them again, or give the number with --maximum"):
-            latest_maxima(log, old, fingerprint, [5])
+            run_texts(steered, make_explainer("offline"), replace(subject, card=card), log, [5], new=True)
         assert Maxima(log, corpus_id).of(5) == 2.5  # a run of then is replayed as it was
     assert maximum_in(old, fingerprint, 5) is None
