@@ -27,7 +27,7 @@ _PATTERNS = re.compile(
         | \bauthorization["']?\s*:\s*["']?(?:\w+\s+)?
         | \bbearer\s+(?=\S{8})(?=\S*\d)
     )(?P<secret>[^\s@'"\\,;]+)
-    | \b(?:sk|hf|pk|gsk|xai)(?:-|_(?=[\w*-]*[\d*]))[\w*-]{8,}               # the forms that providers' keys have
+    | \b(?:sk|hf|pk|gsk|xai)(?:-|_(?=[\w*-]*[\d*]|[a-z]{16}\b))[\w*-]{8,}   # the forms that providers' keys have
     """,
     re.VERBOSE | re.IGNORECASE,
 )
