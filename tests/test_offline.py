@@ -290,3 +290,15 @@ def test_the_table_of_explainers_imports_no_sdk_and_no_torch() -> None:
     code = f"import sys, agent.llm, agent.llm.offline; print(sorted({heavy} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_first_words_of_a_list_are_a_stopgap_unless_the_trees_say_nothing() -> None:
+    listed = vocabulary_list(" tanker", " ferry", " canoe", " raft", p_value=0.01)
+    hardly, not_at_all = side(GENERIC, "vocabulary", 0.2), side(GENERIC, "vocabulary", 0.5)
+    assert propose(context(hardly, listed)).action == "probe"
+    assert propose(context(hardly, listed, last=True)).label == "tanker, ferry, canoe"
+    assert propose(context(not_at_all, listed)).label == "tanker, ferry, canoe"
+    noun_later = context(side(DOGS, "vocabulary", 0.01), history=(past({}, hardly, listed),))
+    assert propose(noun_later).label == "dog"
+    doubtful = vocabulary_list(" tanker", " ferry", " canoe", " raft", p_value=0.04)
+    assert propose(context(not_at_all, doubtful, last=True)).action == "abstain"

@@ -89,11 +89,11 @@ def propose(context: Mapping[str, Any]) -> Proposal:
     lists = vocabulary_lists(seen)  # probed once, however often trees are grown anew
     best = max(
         (read([*pieces, *(one for one in lists if one not in pieces)]) for pieces in rounds),
-        key=lambda reading: reading.strength,
+        key=lambda reading: (not reading.listed or reading.may_settle, reading.strength),
     )
     tested = experiments(seen)
     change = None if context["last"] or tested else _next_change(context["history"])
-    if best.strength < SETTLED and not best.listed and change is not None:
+    if best.strength < SETTLED and not best.may_settle and change is not None:
         return Proposal(action="probe", settings=change, reason=f"{PREFIX}{_doubt(best)}.")
     if not best.carries:
         return _abstained(_doubt(best))

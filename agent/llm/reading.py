@@ -65,6 +65,8 @@ class Reading:
     """Whether it rests on the vocabulary's side."""
     listed: str = ""
     """What a vocabulary list says where no noun does: what its first tokens are forms of, or its first words."""
+    may_settle: bool = False
+    """Whether that is no mere stopgap: a family, or beside trees that say nothing at all."""
 
     @property
     def label(self) -> str:
@@ -110,10 +112,11 @@ def read(pieces: Sequence[Piece]) -> Reading:
     (best, strength), (second, second_strength) = (*ranked, ("", 0.0), ("", 0.0))[:2]
     shares = tuple(tree[best] for tree in trees) if best else ()
     listed, part = family(pieces)
+    may_settle = bool(listed) or _says_nothing(pieces)
     if not listed and strength < ENOUGH:
         listed, part = first_words(pieces)
     if listed and (strength < ENOUGH or _is_generic(best, pieces)):
-        return Reading(pieces, best, part, second, 0.0, shares, True, listed)
+        return Reading(pieces, best, part, second, 0.0, shares, True, listed, may_settle)
     if _is_generic(best, pieces) and not any(_differs(piece) for piece in counting):
         strength = 0.0  # a noun that comes up for anything, in a tree like any
     return Reading(pieces, best, strength, second, second_strength, shares, of_vocabulary)
@@ -167,6 +170,12 @@ def first_words(pieces: Sequence[Piece]) -> tuple[str, float]:
 def _name(kin: Mapping[str, int]) -> str:
     """The form with most spellings, the shortest of equals: a mere part of a word has few of them."""
     return max(kin, key=lambda word: (kin[word], -len(word)))
+
+
+def _says_nothing(pieces: Sequence[Piece]) -> bool:
+    """Whether every tree is like those of random directions."""
+    found = p_values(piece for piece in pieces if piece["kind"] == "tree")
+    return bool(found) and min(found) > HOPELESS
 
 
 def _groups(piece: Piece) -> tuple[list[dict[str, int]], int]:
