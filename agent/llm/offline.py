@@ -89,11 +89,11 @@ def propose(context: Mapping[str, Any]) -> Proposal:
     lists = vocabulary_lists(seen)  # probed once, however often trees are grown anew
     best = max(
         (read([*pieces, *(one for one in lists if one not in pieces)]) for pieces in rounds),
-        key=lambda reading: (not reading.listed or reading.may_settle, reading.strength),
+        key=lambda reading: (not reading.is_stopgap, reading.strength),
     )
     tested = experiments(seen)
     change = None if context["last"] or tested else _next_change(context["history"])
-    if best.strength < SETTLED and not best.may_settle and change is not None:
+    if (best.is_stopgap or (best.strength < SETTLED and not best.listed)) and change is not None:
         return Proposal(action="probe", settings=change, reason=f"{PREFIX}{_doubt(best)}.")
     if not best.carries:
         return _abstained(_doubt(best))
@@ -132,7 +132,7 @@ def _doubt(best: Reading) -> str:
 
 def _explanation(best: Reading) -> str:
     if best.listed:
-        return f'{PREFIX}forms of "{best.listed}" are {best.strength:.0%} of the first listed tokens.'
+        return f'{PREFIX}"{best.listed}" and their forms are {best.strength:.0%} of the first listed tokens.'
     shares = " and ".join(f"{share:.0%}" for share in best.shares)
     after = f'; next is "{best.second}"' if best.second else ""
     return f'{PREFIX}"{best.best}" heads the definitions with {shares} of the probability{after}.'

@@ -65,8 +65,8 @@ class Reading:
     """Whether it rests on the vocabulary's side."""
     listed: str = ""
     """What a vocabulary list says where no noun does: what its first tokens are forms of, or its first words."""
-    may_settle: bool = False
-    """Whether that is no mere stopgap: a family, or beside trees that say nothing at all."""
+    is_stopgap: bool = False
+    """Whether that is its first words alone, and trees may yet say a noun."""
 
     @property
     def label(self) -> str:
@@ -112,11 +112,11 @@ def read(pieces: Sequence[Piece]) -> Reading:
     (best, strength), (second, second_strength) = (*ranked, ("", 0.0), ("", 0.0))[:2]
     shares = tuple(tree[best] for tree in trees) if best else ()
     listed, part = family(pieces)
-    may_settle = bool(listed) or _says_nothing(pieces)
+    is_stopgap = not listed and not _says_nothing(pieces)
     if not listed and strength < ENOUGH:
         listed, part = first_words(pieces)
     if listed and (strength < ENOUGH or _is_generic(best, pieces)):
-        return Reading(pieces, best, part, second, 0.0, shares, True, listed, may_settle)
+        return Reading(pieces, best, part, second, 0.0, shares, True, listed, is_stopgap)
     if _is_generic(best, pieces) and not any(_differs(piece) for piece in counting):
         strength = 0.0  # a noun that comes up for anything, in a tree like any
     return Reading(pieces, best, strength, second, second_strength, shares, of_vocabulary)
