@@ -145,7 +145,18 @@ def test_a_setting_is_called_by_its_option_or_its_key_in_a_file(key: str, value:
             resolve({})
 
 
-OF_COMMANDS = {"features", "new", "dry-run", "imported", "form", "run-id", "corpus-id", "settings-file", "plot", "shard"}
+OF_COMMANDS = {
+    "features",
+    "new",
+    "dry-run",
+    "imported",
+    "form",
+    "run-id",
+    "corpus-id",
+    "settings-file",
+    "plot",
+    "shard",
+}
 """What stands on the command line alone."""
 
 
