@@ -8,18 +8,12 @@ from functools import lru_cache, partial
 from types import TracebackType
 from typing import Self
 
-import torch
-
-from probes.activations import feature_activations
-from probes.columns import Columns
 from probes.raised import raised_beside_others
-from probes.special_tokens import first_ids, special_ids
 from probes.subject import Subject
+from probes.text_activations import text_activations
 
 KEPT = 1024
 """Features whose raised tokens are kept: those that are being scored at once."""
-MOST_TOKENS = 256
-"""Of a text, what is longer is cut."""
 
 
 class SubjectRunner:
@@ -27,8 +21,6 @@ class SubjectRunner:
 
     def __init__(self, subject: Subject) -> None:
         self._subject = subject
-        self._front = first_ids(subject)
-        self._special = special_ids(subject.tokenizer)
         self._raised = lru_cache(KEPT)(partial(raised_beside_others, subject))
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="subject")
 
@@ -50,14 +42,5 @@ class SubjectRunner:
         self._thread.shutdown(cancel_futures=True)
 
     def _peaks(self, feature: int, texts: Sequence[str]) -> list[float]:
-        columns = Columns(self._subject.sae, [feature])
-        return [self._peak(columns, text) for text in texts]
-
-    def _peak(self, columns: Columns, text: str) -> float:
-        # tokens of turns and ends that a text spells out stay text
-        ids = self._subject.tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True)[:MOST_TOKENS]
-        if not ids:
-            return math.nan
-        found = feature_activations(self._subject, columns, torch.tensor([[*self._front, *ids]]))
-        counted = [found[0, len(self._front) + place, 0] for place, i in enumerate(ids) if i not in self._special]
-        return float(torch.stack(counted).max()) if counted else math.nan
+        found = text_activations(self._subject, [feature] * len(texts), texts)
+        return [max(one.activations, default=math.nan) for one in found]
