@@ -57,7 +57,7 @@ _OF_RUNS = ("runs", "plot", "as_json", "scorers", "seed")
 """What of the options of `interpret compare` is about `--runs`."""
 _OF_LABELS = (
     *("scorers", "texts", "base_url", "concurrency", "budget_usd", "budget_tokens", "answer_tokens", "effort"),
-    *("timeout", "cache", "rounds", "evidence", "feedback"),
+    *("timeout", "cache", "rounds", "evidence", "feedback", "tests"),
 )
 """What of them is about labels."""
 _RANK = click.option(
@@ -196,9 +196,12 @@ def tokens(feature: str, as_json: bool, settings_file: Path | None, **options: A
 @doctor_options
 def activations(feature: str, text: str, as_json: bool, settings_file: Path | None, **options: Any) -> None:
     """Show how active one feature is at each token of TEXT; - reads the text from standard input."""
+    config = resolve(by_key(options), settings_file)
+    begin([config], feature, apart=True)
+
     from agent.commands.activations import show_activations
 
-    show_activations(resolve(by_key(options), settings_file), feature, text, as_json)
+    show_activations(config, feature, text, as_json)
 
 
 @interpret.command()
@@ -280,7 +283,7 @@ def score(
 
 
 @interpret.command()
-@click.argument("pair", metavar="[FEATURE FEATURE]", type=int, nargs=-1)
+@click.argument("pair", metavar="[FEATURE FEATURE]", type=Whole(0), nargs=-1)
 @click.option("--features", metavar="SPEC", help="0-500 (inclusive), 7, 1,5,9-12, all, random:50, @FILE.")
 @click.option("--runs", metavar="N,M", help="Instead, the scores of two scored runs, feature by feature.")
 @click.option("--yes", is_flag=True, help="Make however many trees and lists the grid asks for.")

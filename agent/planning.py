@@ -4,7 +4,7 @@ Knows no explainer and no log. An explainer's wishes are clamped where a number 
 nothing to clamp to, and refused where they were tried before.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -22,8 +22,8 @@ PCA_COMPONENTS = 8
 """Most principal components an explainer may weigh."""
 TESTS, TESTS_OF_ALL = 8, 12
 """Most texts of one hypothesis, and of all in one round."""
-TEST_CHARS = 500
-"""Most characters of a text; what is longer is cut."""
+TEST_CHARS, HYPOTHESIS_CHARS = 500, 200
+"""Most characters of a text, and of the label it speaks for; what is longer is cut."""
 CLAMP_RANGE = (0.0, 8.0)
 """Likewise for what a feature is clamped at, in multiples of its maximum activation."""
 
@@ -99,10 +99,10 @@ class Planner:
         if not self.tests:
             return Plan(refusal="texts are not run in this run")
         before = {text.text for request in tried for text in request.texts}
-        asked = [ExpectedText(test.text[:TEST_CHARS], test.expected, test.hypothesis) for test in tests]
+        asked = [ExpectedText(t.text[:TEST_CHARS], t.expected, t.hypothesis[:HYPOTHESIS_CHARS]) for t in tests]
         fresh = [text for text in _saying_something(asked) if text.text not in before]
         kept = _first_of_each(fresh)
-        notes = () if len(kept) == len(tests) else (f"{len(tests) - len(kept)} of {len(tests)} texts were left out",)
+        notes = tuple(_left_out(tests, kept))
         if not kept:
             return Plan(notes=notes, refusal="there was no text that was not run before")
         maximum = None if self.maxima is None else self.maxima.of(feature)
@@ -156,6 +156,16 @@ def _saying_something(texts: Iterable[ExpectedText]) -> list[ExpectedText]:
         if any(char.isprintable() and not char.isspace() for char in text.text):
             kept.setdefault(text.text, text)
     return [*kept.values()]
+
+
+def _left_out(tests: Sequence[TextTest], kept: Sequence[ExpectedText]) -> Iterator[str]:
+    """What an explainer is told of texts that are not run, or not as they stand."""
+    if len(kept) < len(tests):
+        why = f"empty, said twice, run before, or beyond {TESTS} of one hypothesis and {TESTS_OF_ALL} in all"
+        yield f"{len(tests) - len(kept)} of {len(tests)} texts were left out ({why})"
+    n_cut = sum(len(test.text) > TEST_CHARS for test in tests)
+    if n_cut:
+        yield f"texts that were cut to {TEST_CHARS} characters: {n_cut}"
 
 
 def _first_of_each(texts: Iterable[ExpectedText]) -> list[ExpectedText]:

@@ -218,7 +218,8 @@ def identity_of(
 
 
 def _tests(config: RunConfig, explainer: Explainer) -> bool:
-    return bool(explainer.forms) if config.tests is None else config.tests
+    """Whether the explainer may test: a language model, unless told otherwise, and rules if told so; never nobody."""
+    return explainer.provider != NONE and (bool(explainer.forms) if config.tests is None else config.tests)
 
 
 def explainer_name(explainer: Explainer) -> str:

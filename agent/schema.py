@@ -61,10 +61,10 @@ class SettingsChange(Value):
 class TextTest(Value):
     """A text on which the explainer says beforehand what the feature does."""
 
-    text: str = Field(max_length=2000)
+    text: str
     expected: bool
     """Whether the feature should activate on it."""
-    hypothesis: str = Field(default="", max_length=200)
+    hypothesis: str = ""
     """The candidate label that it speaks for or against, where there are several."""
 
 

@@ -12,7 +12,7 @@ from agent.calls.asking import Asker
 from agent.evidence.digest import digest
 from agent.llm.offline import propose
 from agent.loop import Loop, system_prompt
-from agent.planning import TEST_CHARS, TESTS, TESTS_OF_ALL, Planner
+from agent.planning import HYPOTHESIS_CHARS, TEST_CHARS, TESTS, TESTS_OF_ALL, Planner
 from agent.prober import Prober
 from agent.runlog import RunIdentity, RunLog
 from agent.schema import Outcome, Proposal, TextTest
@@ -99,7 +99,9 @@ def test_empty_repeated_and_surplus_texts_are_left_out_and_that_is_said() -> Non
     plan = PLANNER.test(7, several("a", "", " \n", "\u200b\u200b", "a", "b" * 3 * TEST_CHARS), [])
     (request,) = plan.requests
     assert [text.text for text in request.texts] == ["a", "b" * TEST_CHARS]
-    assert plan.notes == ("4 of 6 texts were left out",)
+    left_out, cut = plan.notes
+    assert left_out.startswith("4 of 6 texts were left out")
+    assert cut == f"texts that were cut to {TEST_CHARS} characters: 1"
     many = PLANNER.test(7, several(*map(str, range(50))), []).requests[0]
     assert len(many.texts) == TESTS
     candidates = [test for name in "abc" for test in several(*(f"{name}{n}" for n in range(6)), hypothesis=name)]
@@ -176,3 +178,10 @@ def test_offline_tests_its_label_where_it_may_and_drops_what_no_text_bears_out()
     assert then(9.0, 0.0, 0.0, 0.0, 0.0).label == "dog"
     assert then(0.0, 0.0, 0.0, 0.0, 9.0).action == "abstain"
     assert not math.isnan(then(9.0).confidence)
+
+
+def test_a_huge_text_costs_no_round() -> None:
+    answer = {"action": "test", "tests": [{"text": "x" * 100_000, "expected": True, "hypothesis": "y" * 5000}]}
+    (request,) = PLANNER.test(7, Proposal.model_validate(answer).tests, []).requests
+    (text,) = request.texts
+    assert (len(text.text), len(text.hypothesis)) == (TEST_CHARS, HYPOTHESIS_CHARS)

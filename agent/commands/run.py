@@ -120,7 +120,7 @@ def labelled(
     with ExitStack() as stack:
         log = stack.enter_context(log_of(config.log, dry))
         subject = load_subject(config.subject)
-        features = named or parse_features(spec, subject.card.n_features, config.seed)
+        features = parse_features(spec, subject.card.n_features, config.seed) if named is None else named
         if shard is not None:
             features, spec = shard.of(features), f"{spec}, shard {shard}"
         if not features:

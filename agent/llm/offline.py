@@ -15,8 +15,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from agent.evidence.digest import citable
-from agent.llm.base import Answer, Bound, Exchange, Form, Request, Usage
+from agent.llm.base import Answer, Exchange, Form, Request
 from agent.llm.carriers import texts_for
+from agent.llm.free import Free
 from agent.llm.reading import (
     HOPELESS,
     SETTLED,
@@ -47,25 +48,11 @@ CHANGES = (
 """What it asks for, in this order, less what was asked before."""
 
 
-class Offline:
+class Offline(Free):
     """The rule-based reader as an explainer."""
 
     provider = "offline"
     model = MODEL
-    address = ""
-    forms: tuple[Form, ...] = ()
-
-    def check(self) -> str:
-        """Nothing can be wrong with it."""
-        return ""
-
-    def bound(self, request: Request) -> Bound:  # noqa: ARG002
-        """It uses no tokens and costs nothing."""
-        return Bound()
-
-    def cost_usd(self, usage: Usage) -> float | None:  # noqa: ARG002
-        """Nothing."""
-        return 0.0
 
     async def answer(self, request: Request, form: Form | None = None) -> Answer:  # noqa: ARG002
         """A proposal by rules from the request's context; there is no exchange, so its response is the proposal."""
@@ -75,9 +62,6 @@ class Offline:
         response = proposal.model_dump_json(exclude_defaults=True)
         exchange = Exchange(self.provider, self.model, response, cost_usd=0.0, duration_ms=duration_ms)
         return Answer(value=proposal, exchange=exchange)
-
-    async def close(self) -> None:
-        """There is nothing to give back."""
 
 
 def propose(context: Mapping[str, Any]) -> Proposal:

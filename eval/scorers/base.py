@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Float
 
 from agent.evidence.digest import escaped
+from agent.schema import LABEL_CHARS
 from eval.metrics import Estimate
 from probes.examples import Example
 from probes.settings import Value
@@ -31,7 +32,6 @@ AGAIN = 10_000
 """Added to the item of a question that is asked once more, so that it has a key of its own."""
 BECAUSE = "most often because "
 """In a score's reason, before that of its unscored texts."""
-LABEL_CHARS = 200
 
 V = TypeVar("V", bound=Value)
 R = TypeVar("R")
