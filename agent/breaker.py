@@ -27,18 +27,17 @@ class Breaker:
     _closed: bool = False
     """Whether any feature ended otherwise, so that the fault is not everyone's."""
 
-    def count(self, outcome: Outcome) -> BrokenError | None:
-        """Why the run is to end, once `alike` features have failed alike and none has ended in another way."""
-        if outcome.status != "failed" or not outcome.reason.startswith(INTERNAL):
-            self._closed = True
+    def count(self, outcome: Outcome) -> None:
+        """Raises BrokenError once `alike` features have failed alike and none has ended in another way."""
+        reason = _DETAIL.sub("…", outcome.reason)
+        is_ours = outcome.status == "failed" and outcome.reason.startswith(INTERNAL)
+        self._closed |= not is_ours or any(earlier != reason for earlier in self._reasons)
         if self._closed:
-            return None
-        self._reasons.append(_DETAIL.sub("…", outcome.reason))
-        if len({*self._reasons}) > 1:
-            self._closed = True
-        if self._closed or len(self._reasons) < self.alike:
-            return None
-        return BrokenError(
+            return
+        self._reasons.append(reason)
+        if len(self._reasons) < self.alike:
+            return
+        raise BrokenError(
             f"The first {len(self._reasons)} features all failed alike: {outcome.reason.rstrip('.')}. The program or "
             "its installation is at fault; once that is mended, the same command goes on from here."
         )

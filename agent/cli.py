@@ -1,11 +1,8 @@
-"""The command line: one function per command, errors turned into one sentence and an exit status.
+"""The command line: one function per command.
 
-Exit status: 0 done, 1 some features failed or are left (a budget, batches on their way), 2 bad usage or input,
-130 interrupted. What needs torch is imported inside the commands that need it, so that `--help` and `log` answer at
-once.
+What needs torch is imported inside the commands that need it, so that `--help` and `log` answer at once.
 """
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -16,7 +13,6 @@ from agent.click_types import DEBUG, ROW_ID, Commands, Real, Whole
 from agent.commands.opening import begin
 from agent.commands.outputs import check_outputs
 from agent.config import RunConfig, resolve
-from agent.evidence.printable import printable
 from agent.label_options import STATUSES, label_options
 from agent.options import (
     by_key,
@@ -36,17 +32,11 @@ from agent.options import (
     token_options,
     tree_options,
 )
-from agent.secrets import blank_output, without_secrets
+from agent.process import run_as_process
 from agent.shards import parse_shard
-from agent.streams import Outlet, is_reader_gone, outlive
-from probes.doors import brief
-from probes.errors import InterpretError, SettingsError
+from probes.errors import SettingsError
 from probes.evidence import RANKS, Rank
 
-_LONGEST = 4000
-"""Characters of an error's message."""
-_PIPE_CLOSED = 141
-"""128 + SIGPIPE."""
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 _FEATURES = click.option(
     "--features", required=True, metavar="SPEC", help="0-500 (inclusive), 7, 1,5,9-12, all, random:50, @FILE."
@@ -71,44 +61,7 @@ _RANK = click.option(
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Runs one command and exits; `arguments` are those of the process unless given."""
-    blank_output()
-    outlets = outlive()
-    status = _status(arguments)
-    sys.exit(status if outlets is None else _status_told(status, outlets[0]))
-
-
-def _status(arguments: Sequence[str] | None) -> int:
-    """Runs one command; its exit status. Whatever it raises becomes one sentence."""
-    state = {"debug": False}
-    try:
-        status = interpret.main(args=arguments, prog_name="interpret", standalone_mode=False, obj=state)
-    except click.exceptions.NoArgsIsHelpError as error:
-        print(error.format_message())
-        return 0
-    except click.ClickException as error:
-        return _told(error.format_message(), error.exit_code)
-    except (click.Abort, KeyboardInterrupt):
-        return _told("Interrupted.", 130)
-    except (SystemExit, GeneratorExit):
-        raise
-    except BaseException as error:  # wide, since panics of libraries written in Rust are no Exception
-        if state["debug"]:
-            sys.excepthook(type(error), error, error.__traceback__)  # which blanks secrets
-        return _told(str(error) if isinstance(error, InterpretError) else _unforeseen(error), 2)
-    return status or 0
-
-
-def _status_told(status: int, output: Outlet) -> int:
-    """The exit status after all is written, or could not be: 2 with a sentence, unless the command has failed anyway.
-
-    Where the reader of a pipe has gone, as `head` does, it is what the shell gives for that, and nothing is said.
-    """
-    sys.stdout.flush()
-    if output.failure is None:
-        return status
-    if is_reader_gone(output.failure):
-        return status or _PIPE_CLOSED
-    return _told(f"What was to be printed could not be written: {brief(output.failure)}.", status or 2)
+    run_as_process(interpret, arguments)
 
 
 @click.group(cls=Commands, params=[DEBUG], context_settings={"help_option_names": ["-h", "--help"]})
@@ -550,26 +503,11 @@ def _names_subject(options: dict[str, Any]) -> bool:
     return any(options[name] is not None for name in ("subject", "model", "sae"))
 
 
-def _unforeseen(error: BaseException) -> str:
-    return (
-        f"something went wrong that has no sentence of its own ({type(error).__name__}: {brief(error)}); "
-        "the same command with --debug tells where, please report it."
-    )
-
-
 def _batched(config: RunConfig) -> RunConfig:
     """`config`, refused where an option is about batches and there are none."""
     if not config.batch:
         refuse(("batch_size", "wait"), "is about --batch; add that, or leave this out.")
     return config
-
-
-def _told(message: str, status: int) -> int:
-    """The status, after its reason was said; of a long one the two ends."""
-    if len(message) > _LONGEST:
-        message = f"{message[: _LONGEST // 2]} ... {message[-_LONGEST // 2 :]}"
-    print(f"interpret: {printable(without_secrets(message))}", file=sys.stderr, flush=True)
-    return status
 
 
 if __name__ == "__main__":

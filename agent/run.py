@@ -120,12 +120,10 @@ async def run_features(
     batches = Batches(config, explainer, log, admission, run.run_id, None, budget, tell)
     try:
         async with batches, Prober(partial(run_probes, subject), admission.check) as prober:
-            questions = questions_to(explainer, config)
-            asker = (
-                None
-                if explainer.provider == NONE
-                else Asker(explainer, log, run.run_id, admission, patience, batches.sender, questions)
-            )
+            asker = None
+            if explainer.provider != NONE:
+                questions = questions_to(explainer, config)
+                asker = Asker(explainer, log, run.run_id, admission, patience, batches.sender, questions)
             planner = planner_of(config, subject, explainer, maxima)
             known = KnownEvidence.of(log, prober, planner, run.run_id, identity)
             loop = Loop(
@@ -147,9 +145,7 @@ async def run_features(
                 await asyncio.wrap_future(log.add_label(run.run_id, outcome))
                 outcomes[outcome.status] += 1
                 watch.told(outcome)
-                broken = breaker.count(outcome)
-                if broken is not None:
-                    raise broken
+                breaker.count(outcome)
 
             size = _crew_size(config, explainer)
             await work_through(todo, size, batches.at_work(label), admission, watch.stopping)
@@ -157,9 +153,15 @@ async def run_features(
         await explainer.close()
     if admission.reason is None:
         log.finish_run(run.run_id)
-    seconds = time.perf_counter() - started
-    n_before = len(features) - len(todo)
-    return RunReport(run.run_id, run.resumed, n_before, outcomes, known.n_taken, seconds, admission.reason)
+    return RunReport(
+        run.run_id,
+        run.resumed,
+        len(features) - len(todo),
+        outcomes,
+        known.n_taken,
+        time.perf_counter() - started,
+        admission.reason,
+    )
 
 
 def planner_of(config: RunConfig, subject: Subject, explainer: Explainer, maxima: Maxima | None = None) -> Planner:
