@@ -20,7 +20,7 @@ from tests.batch_server import BatchServer
 from tests.fakes import SUBJECT, FakeProbes, Notes, config
 from tests.fault_runs import QUICK, environment
 
-PACE = Pace(gather_s=0.03, first_look_s=0.01, longest_look_s=0.02, unseen_s=5.0, unlisted_s=0.2, outage_s=5.0)
+PACE = Pace(gather_s=0.03, first_look_s=0.01, longest_look_s=0.02, unseen_s=5.0, unlisted_s=2.0, outage_s=5.0)
 FEATURES = range(6)
 QUESTIONS = 9
 """Odd features have two rounds."""

@@ -1,14 +1,14 @@
 """Anthropic's Message Batches, by its SDK: how they are made, looked at, listed and read. Knows no other provider."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 import anthropic
 
 from agent.llm.base import Form, Request
-from agent.llm.batching import LOOK_S, SEND_S, STEP_S, Batch, BatchLimits, Line, Transport
+from agent.llm.batching import LOOK_S, SEND_S, STEP_S, Batch, BatchLimits, Line, SdkBatches
 from agent.llm.bodies import at, text_at, tokens_at
 from agent.llm.wire import Reply, Response, timeout
 
@@ -30,20 +30,10 @@ _UNPROCESSED = 408
 """For a request that the batch left undone."""
 
 
-class AnthropicBatches:
+class AnthropicBatches(SdkBatches[anthropic.AsyncAnthropic]):
     """Batches of the messages API; they have no place for a mark of ours but the requests' own ids."""
 
     limits = BatchLimits(requests=100_000, bytes=256_000_000)
-
-    def __init__(
-        self,
-        client: Callable[[], anthropic.AsyncAnthropic],
-        parameters: Callable[[Request, Form], dict[str, Any]],
-        transport: Transport,
-    ) -> None:
-        self._client = client
-        self._parameters = parameters
-        self.transport = transport
 
     def encoded(self, custom_id: str, request: Request, form: Form) -> bytes:
         """With what the messages API is asked as its parameters."""

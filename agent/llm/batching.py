@@ -4,10 +4,10 @@ What is one request on the wire comes back as it is, faults and all; when to loo
 what is logged are for whoever asks. Knows no provider.
 """
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
 from agent.llm.base import Answer, Explainer, Fault, Form, Request
 from agent.llm.bodies import json_of
@@ -76,6 +76,21 @@ class Transport(Protocol):
     def instead(self, error: Exception, timeout_s: float) -> Reply:
         """What came in the place of a whole response."""
         ...
+
+
+Client = TypeVar("Client")
+
+
+class SdkBatches(Generic[Client]):
+    """What batches through an SDK work with."""
+
+    def __init__(
+        self, client: Callable[[], Client], parameters: Callable[[Request, Form], dict[str, Any]], transport: Transport
+    ) -> None:
+        """`client` gives the SDK's client, `parameters` what a request alone is asked with."""
+        self._client = client
+        self._parameters = parameters
+        self.transport = transport
 
 
 class Batching(Protocol):

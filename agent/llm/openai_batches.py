@@ -1,14 +1,14 @@
 """OpenAI's Batch API, by its SDK: how batches are made, looked at, listed and read. Knows no other provider."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 import openai
 
 from agent.llm.base import Form, Request
-from agent.llm.batching import LOOK_S, SEND_S, STEP_S, Batch, BatchLimits, Line, Transport
+from agent.llm.batching import LOOK_S, SEND_S, STEP_S, Batch, BatchLimits, Line, SdkBatches
 from agent.llm.bodies import at, items_at, json_of, printable, text_at, tokens_at
 from agent.llm.faults import Failure, from_line
 from agent.llm.wire import Reply, Response, timeout
@@ -24,20 +24,10 @@ _STATUS = {"batch_expired": 408, "batch_cancelled": 408, "rate_limit_exceeded": 
 """What an error without a response counts as, by its code."""
 
 
-class OpenAIBatches:
+class OpenAIBatches(SdkBatches[openai.AsyncOpenAI]):
     """Batches of chat completions: a file of requests goes up, a file of answers and one of errors come down."""
 
     limits = BatchLimits(requests=50_000, bytes=200_000_000)
-
-    def __init__(
-        self,
-        client: Callable[[], openai.AsyncOpenAI],
-        parameters: Callable[[Request, Form], dict[str, Any]],
-        transport: Transport,
-    ) -> None:
-        self._client = client
-        self._parameters = parameters
-        self.transport = transport
 
     def encoded(self, custom_id: str, request: Request, form: Form) -> bytes:
         """A line of the file."""

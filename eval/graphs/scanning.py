@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 from eval.errors import GraphError
+from eval.readers.json_stream import Brackets
 
 LONGEST_VALUE = 64 << 20
 """Bytes of one value: a node, a link, all metadata."""
@@ -56,7 +57,7 @@ class Item:
         return found
 
 
-class Scanner:
+class Scanner(Brackets):
     """The members of the one object that a file is."""
 
     def __init__(self, file: BinaryIO) -> None:
@@ -74,26 +75,16 @@ class Scanner:
         """
         self._more()
         self._at = len(_BOM) if self._text.startswith(_BOM) else 0
-        for _ in self._separated("{", "}"):
+        for _ in self.separated("{", "}"):
             name = self._value("").value
             self._take(":")
             if name in streamed and self._peek() == "[":
-                for _ in self._separated("[", "]"):
+                for _ in self.separated("[", "]"):
                     yield self._value(str(name))
             else:
                 yield self._value(str(name))
         if self._peek():
             raise GraphError(f"more follows after its object, at byte {self._base + self._at:,}")
-
-    def _separated(self, opening: str, closing: str) -> Iterator[None]:
-        """Stops before each thing between the brackets; whoever is told so must read it."""
-        self._take(opening)
-        if self._peek() != closing:
-            yield
-            while self._peek() == ",":
-                self._take(",")
-                yield
-        self._take(closing)
 
     def _value(self, member: str) -> Item:
         self._peek()

@@ -7,6 +7,7 @@ be long.
 import codecs
 import json
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -79,7 +80,29 @@ def _reason(error: Exception) -> str:
             return f"its JSON cannot be read ({error})"
 
 
-class JsonStream:
+class Brackets(ABC):
+    """What readers of JSON share that see it piece by piece."""
+
+    @abstractmethod
+    def _peek(self) -> str:
+        """The next character that is no space; empty at the end."""
+
+    @abstractmethod
+    def _take(self, character: str) -> None:
+        """Goes past that character; raises where another one stands there."""
+
+    def separated(self, opening: str, closing: str) -> Iterator[None]:
+        """Stops before each thing between the brackets; whoever is told so must read it."""
+        self._take(opening)
+        if self._peek() != closing:
+            yield
+            while self._peek() == ",":
+                self._take(",")
+                yield
+        self._take(closing)
+
+
+class JsonStream(Brackets):
     """JSON values out of a stream of bytes, in order. Raises RecordError where what follows is no JSON."""
 
     def __init__(self, read: Callable[[int], bytes]) -> None:
@@ -106,7 +129,7 @@ class JsonStream:
                 yield self._piece("")
 
     def _fields(self, streamed: str) -> Iterator[Piece]:
-        for _ in self._separated("{", "}"):
+        for _ in self.separated("{", "}"):
             name = str(self._piece("").value)
             self._take(":")
             if name == streamed and self._peek() == "[":
@@ -115,18 +138,8 @@ class JsonStream:
                 yield self._piece(name)
 
     def _items(self, member: str) -> Iterator[Piece]:
-        for _ in self._separated("[", "]"):
+        for _ in self.separated("[", "]"):
             yield self._piece(member)
-
-    def _separated(self, opening: str, closing: str) -> Iterator[None]:
-        """Stops before each thing between the brackets; whoever is told so must read it."""
-        self._take(opening)
-        if self._peek() != closing:
-            yield
-            while self._peek() == ",":
-                self._take(",")
-                yield
-        self._take(closing)
 
     def _piece(self, member: str) -> Piece:
         """The value that comes next; a RecordError as value where it holds a byte that is not UTF-8."""
