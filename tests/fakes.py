@@ -15,7 +15,17 @@ from agent.llm.base import Answer, Bound, Exchange, Fault, Form, Request, Usage
 from agent.runlog import RunRow
 from agent.schema import Outcome, Proposal
 from probes.errors import FeatureError, InterpretError
-from probes.evidence import Contrast, Evidence, ProbeRequest, Projection, ScoredToken, TokenList, Tree
+from probes.evidence import (
+    Contrast,
+    Evidence,
+    Experiment,
+    ProbeRequest,
+    Projection,
+    ScoredToken,
+    TextResult,
+    TokenList,
+    Tree,
+)
 from probes.presets import SubjectCard
 from probes.settings import ProbeSettings
 
@@ -166,6 +176,9 @@ class FakeProbes:
                 p_value = 0.1 if feature in self.unclear else 0.01
                 return replace(vocabulary_list(*self.tokens, p_value=p_value), feature=feature, settings=settings)
             return TokenList(feature, settings, scored(*self.tokens))
+        if request.kind == "experiment":
+            results = (TextResult(text, (text.text,), (9.0 * ("dog" in text.text),)) for text in request.texts)
+            return Experiment(feature, settings, tuple(results), 10.0, True)
         if request.kind == "projection":
             return Projection(feature, settings, scored(" bark"), scored(" meow"))
         definitions = self.definitions.get(feature, {}).get(settings.vector.weights, self.default)

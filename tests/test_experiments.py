@@ -17,6 +17,7 @@ from agent.prober import Prober
 from agent.runlog import RunIdentity, RunLog
 from agent.schema import Outcome, Proposal, TextTest
 from agent.store import codec
+from probes import text_activations
 from probes.activations import residual
 from probes.evidence import ExpectedText, Experiment, ProbeRequest, TextResult
 from probes.probe import run_probes
@@ -185,3 +186,13 @@ def test_a_huge_text_costs_no_round() -> None:
     (request,) = PLANNER.test(7, Proposal.model_validate(answer).tests, []).requests
     (text,) = request.texts
     assert (len(text.text), len(text.hypothesis)) == (TEST_CHARS, HYPOTHESIS_CHARS)
+
+
+def test_special_tokens_are_left_out(subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
+    (cat,) = subject.tokenizer.encode("cat", add_special_tokens=False)
+    (whole,) = text_activations.text_activations(subject, [3], ["cat the cat sat"])
+    monkeypatch.setattr(text_activations, "special_ids", lambda _: {cat})
+    (found,) = text_activations.text_activations(subject, [3], ["cat the cat sat"])
+    assert whole.tokens[0] == "cat"
+    kept = [pair for pair in zip(whole.tokens, whole.activations, strict=True) if pair[0] != "cat"]
+    assert [*zip(found.tokens, found.activations, strict=True)] == kept

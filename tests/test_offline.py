@@ -300,5 +300,12 @@ def test_first_words_of_a_list_are_a_stopgap_unless_the_trees_say_nothing() -> N
     assert propose(context(not_at_all, listed)).label == "tanker, ferry, canoe"
     noun_later = context(side(DOGS, "vocabulary", 0.01), history=(past({}, hardly, listed),))
     assert propose(noun_later).label == "dog"
+    weaker_later = context(side(MIXED, "vocabulary", 0.01), last=True, history=(past({}, hardly, listed),))
+    assert propose(weaker_later).label == "fruit"  # though it is less of its tree than the words are of their list
     doubtful = vocabulary_list(" tanker", " ferry", " canoe", " raft", p_value=0.04)
     assert propose(context(not_at_all, doubtful, last=True)).action == "abstain"
+
+
+def test_a_family_is_named_by_its_commonest_form() -> None:
+    listed = vocabulary_list(" ordering", " order", "Order", " ORDER", "ord", " court")
+    assert propose(context(side(PEOPLE, "vocabulary"), listed)).label == "order"

@@ -12,7 +12,7 @@ from agent.llm.base import Explainer
 from agent.llm.none import NoExplainer
 from agent.llm.offline import Offline
 from agent.replay import replay
-from agent.run import RunReport, run_features
+from agent.run import RunReport, identity_of, run_features
 from agent.runlog import RunLog
 from agent.schema import Outcome
 from probes.evidence import Evidence, ProbeRequest
@@ -207,3 +207,8 @@ class TestCommands:
         ran = interpret(*arguments, *tiny)
         assert (ran.status, ran.err.count("\n")) == (2, 1)
         assert words in ran.err
+
+
+def test_nobody_tests_anything_so_that_is_no_setting_of_such_a_run() -> None:
+    runs = [identity_of(config(llm="none", tests=tests), SUBJECT, NoExplainer()) for tests in (None, True, False)]
+    assert runs[0] == runs[1] == runs[2]

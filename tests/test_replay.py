@@ -114,3 +114,16 @@ def test_offline_runs_replay_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     with RunLog.open(tmp_path / "log.db") as log:
         asyncio.run(run_features(config(), SUBJECT, Offline(), log, range(6), False, Notes()))
     assert {item.verdict for item in replayed(tmp_path / "log.db")} == {"identical"}
+
+
+def test_a_run_whose_explainer_tested_its_labels_comes_out_as_it_did(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(agent.run, "run_probes", FakeProbes())
+    with RunLog.open(tmp_path / "log.db") as log:
+        asyncio.run(run_features(config(tests=True), SUBJECT, Offline(), log, range(2), False, Notes()))
+        kinds = [[type(piece).__name__ for piece in round_] for round_ in log.evidence_rounds(1, 0).values()]
+    assert kinds[1:] == [["Experiment"]]
+    assert [(item.verdict, item.calls, item.prompts_alike) for item in replayed(tmp_path / "log.db")] == [
+        ("identical", 2, True)
+    ] * 2
