@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from agent.calls import following
 from agent.llm import batching, make_explainer, wire
 from agent.llm.base import Fault, Form
-from agent.llm.batching import Batch, BatchExplainer, BrokenResultsError, results_of
+from agent.llm.batching import Batch, BatchExplainer, BrokenResultsError, Line, results_of
+from agent.store.batches import BatchRow
 from tests.batch_runs import FEATURES, quick, run_in_batches
 from tests.batch_server import BatchFaults, BatchServer
 from tests.fakes import in_loop
@@ -116,3 +118,11 @@ async def test_what_refuses_a_batch_is_told_without_the_secrets_of_its_address(p
             assert "sesame" not in repr(reply)
             assert "abcdefghijkl" not in reply.failure.sentence
         await explainer.close()
+
+
+@pytest.mark.parametrize("number", ["9" * 5000, "", "-1", "1x", "١"])
+def test_a_line_of_no_call_of_ours_is_passed_over(number: str) -> None:
+    row = BatchRow(1, 1, None, "token", "openai", None, "sent", 1, "2026-11-28T00:00:00", None, None, 0, None)
+    assert following._call_id(Line(f"token-{number}", 200, "{}"), row) is None
+    assert following._call_id(Line("other-7", 200, "{}"), row) is None
+    assert following._call_id(Line("token-7", 200, "{}"), row) == 7

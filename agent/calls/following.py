@@ -18,6 +18,7 @@ from agent.llm.faults import Failure
 from agent.llm.wire import Reply
 from agent.runlog import RunLog
 from agent.store.batches import BatchRow, known_ids, unanswered
+from probes.given import whole_number
 
 GOES_ON = "the same command goes on from here"
 NOT_MADE = 400
@@ -336,7 +337,7 @@ def custom_id(row: BatchRow, call_id: int) -> str:
 
 def _call_id(line: Line, row: BatchRow) -> int | None:
     token, _, number = line.custom_id.rpartition("-")
-    return int(number) if token == row.token and number.isascii() and number.isdigit() else None
+    return whole_number(number) if token == row.token else None
 
 
 def _may_be(batch: Batch, row: BatchRow) -> bool:
