@@ -12,11 +12,11 @@ from typing import Any, Literal
 from pydantic import Field
 
 from probes.doors import door
+from probes.doors.given import fault_of, shortened
+from probes.doors.text_files import read_text
 from probes.errors import SettingsError
-from probes.given import fault_of, shortened
 from probes.presets import SubjectSource
 from probes.settings import ProbeSettings, SteeringSettings, TokenSettings, TreeSettings, Value, VectorSettings
-from probes.text_files import read_text
 
 SETTINGS_FILE = Path("interpret.toml")
 """Read from the working folder when it exists and no other file is named."""

@@ -50,8 +50,17 @@ class Feedback(Protocol):
 class Material(Protocol):
     """Texts on which features fire."""
 
+    @property
+    def corpus(self) -> str:
+        """The identity of the corpus they are from, in any log."""
+        ...
+
     def texts(self, feature: int) -> Shown | None:
         """Those that an explainer may see; None where the feature was not looked at."""
+        ...
+
+    def feedback(self, asker: Asking, seed: int) -> Feedback:
+        """Tries labels out on such texts by asking `asker`."""
         ...
 
 

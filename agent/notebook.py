@@ -17,15 +17,15 @@ from typing import Any
 
 from markupsafe import Markup
 
-from agent.commands.export import exported
+from agent.cli.commands.export import exported
 from agent.config import GROUPS
+from agent.drawing.svg import tree_svg
 from agent.errors import LogError
 from agent.evidence.branches import Trim
 from agent.evidence.wording import folded, list_words, token_words
+from agent.export.card import Card, card
+from agent.export.html import environment
 from agent.runlog import RunLog
-from agent.terminal.drawing import tree_svg
-from eval.export.card import Card, card
-from eval.export.html import environment
 from probes.errors import SettingsError
 from probes.evidence import Evidence, ProbeRequest, TokenList, Tree
 from probes.presets import SubjectSource

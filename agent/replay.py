@@ -4,19 +4,18 @@ What comes out must be what came out then; where it is not, this version would l
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from agent.calls.asking import asked_again, last_answer
 from agent.errors import LogError
 from agent.llm.base import Answer, Request
-from agent.loop import Loop, system_prompt
+from agent.loop import Loop, Material, system_prompt
 from agent.maxima import Maxima
 from agent.planning import Planner
 from agent.runlog import LabelRow, RunLog, RunSummary
 from agent.schema import Outcome
-from eval.scoring.shown_texts import ShownTexts, Tryout
 from probes.evidence import Evidence, ProbeRequest
 from probes.presets import SubjectCard
 from probes.settings import PLAIN_PROMPTS, ProbeSettings
@@ -25,6 +24,8 @@ from prompts import template_hashes
 _GRAPH = re.compile("<graph>.*?</graph>", re.DOTALL)
 """Tags that nothing between them can forge: angle brackets of texts are escaped."""
 
+MaterialOf = Callable[[RunLog, int], Material]
+"""Makes what a run may show out of the log and the number of a corpus there."""
 Verdict = Literal["identical", "different", "not asked"]
 """`not asked`: it failed before there was anything to ask, so nothing of it can be replayed."""
 
@@ -97,9 +98,9 @@ class _LoggedCircuit:
         return next((match[0] for prompt in prompts if (match := _GRAPH.search(prompt))), None)
 
 
-async def replay(log: RunLog, run: RunSummary) -> list[Replayed]:
-    """Every label of the run, worked out again. Raises LogError where the log lacks what the run went on from."""
-    return [await _feature(log, run, row) for row in log.labels(run.run_id)]
+async def replay(log: RunLog, run: RunSummary, material_of: MaterialOf) -> list[Replayed]:
+    """Works every label of the run out again. Raises LogError where the log lacks what the run went on from."""
+    return [await _feature(log, run, row, material_of) for row in log.labels(run.run_id)]
 
 
 def changed_templates(run: RunSummary) -> list[str]:
@@ -108,19 +109,19 @@ def changed_templates(run: RunSummary) -> list[str]:
     return [name for name, then in run.templates.items() if then != now[name]]
 
 
-async def _feature(log: RunLog, run: RunSummary, row: LabelRow) -> Replayed:
+async def _feature(log: RunLog, run: RunSummary, row: LabelRow, material_of: MaterialOf) -> Replayed:
     if not log.calls_of(run.run_id, row.feature):
         return Replayed(row, None, 0, True)
     asker = _FromLog(log, run.run_id)
-    outcome = await _loop(log, run, asker).label_feature(row.feature)
+    outcome = await _loop(log, run, asker, material_of).label_feature(row.feature)
     return Replayed(row, outcome, asker.calls, asker.prompts_alike)
 
 
-def _loop(log: RunLog, run: RunSummary, asker: _FromLog) -> Loop:
+def _loop(log: RunLog, run: RunSummary, asker: _FromLog, material_of: MaterialOf) -> Loop:
     card = SubjectCard.model_validate(run.subject)
     probe = ProbeSettings.model_validate(run.settings["probe"])
     corpus_id = _corpus(log, run, "corpus")
-    material = None if corpus_id is None else ShownTexts(log, corpus_id)
+    material = None if corpus_id is None else material_of(log, corpus_id)
     maxima_id = _corpus(log, run, "maxima_corpus")
     maxima = None if maxima_id is None else Maxima(log, maxima_id)
     agreement = run.settings.get("agreement", False)
@@ -137,7 +138,7 @@ def _loop(log: RunLog, run: RunSummary, asker: _FromLog) -> Loop:
         log=log,
         system=system_prompt(planner, material is not None),
         material=material,
-        feedback=Tryout(material, asker, run.settings["seed"]) if material and run.settings["feedback"] else None,
+        feedback=material.feedback(asker, run.settings["seed"]) if material and run.settings["feedback"] else None,
         circuit=_LoggedCircuit(log, run.run_id) if "graph" in run.settings else None,
     )
 

@@ -23,15 +23,14 @@ from agent.config import RunConfig
 from agent.known_evidence import KnownEvidence
 from agent.llm.base import Explainer
 from agent.llm.none import NONE
-from agent.loop import TEMPLATES, Circuit, Loop, system_prompt
+from agent.loop import TEMPLATES, Circuit, Loop, Material, system_prompt
 from agent.maxima import Maxima
 from agent.planning import Planner
 from agent.prober import Prober
 from agent.runlog import RunIdentity, RunLog, RunRow
 from agent.schema import Ending, Outcome
-from eval.scoring.shown_texts import ShownTexts, Tryout
-from probes.base_prompt import all_resolved, offered_prompts
 from probes.errors import InterpretError
+from probes.ghost.base_prompt import all_resolved, offered_prompts
 from probes.probe import run_probes
 from probes.settings import PLAIN_PROMPTS
 from probes.subject import Subject
@@ -93,7 +92,7 @@ async def run_features(
     new: bool,
     watch: Watch,
     patience: Patience = PATIENCE,
-    material: ShownTexts | None = None,
+    material: Material | None = None,
     maxima: Maxima | None = None,
     tell: Callable[[str], None] = lambda _: None,
     circuit: LoggedCircuit | None = None,
@@ -136,7 +135,7 @@ async def run_features(
                 log=log,
                 system=system_prompt(planner, material is not None),
                 material=material,
-                feedback=Tryout(material, asker, config.seed) if asker and material and config.feedback else None,
+                feedback=material.feedback(asker, config.seed) if asker and material and config.feedback else None,
                 circuit=circuit,
             )
 
@@ -187,7 +186,7 @@ def identity_of(
     config: RunConfig,
     subject: Subject,
     explainer: Explainer,
-    material: ShownTexts | None = None,
+    material: Material | None = None,
     maxima: Maxima | None = None,
     circuit: LoggedCircuit | None = None,
 ) -> RunIdentity:

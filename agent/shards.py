@@ -8,8 +8,8 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from probes.doors.given import shown, whole_number
 from probes.errors import SettingsError
-from probes.given import shown, whole_number
 
 SLURM = "slurm"
 """Stands for the task of a SLURM job array that the command runs in."""

@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from probes import wheels
 from probes.errors import SettingsError, SubjectError
-from probes.loading import quiet
+from probes.model import wheels
+from probes.model.loading import quiet
 from probes.subject import Subject
 
 MINILM = "minilm"

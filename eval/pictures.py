@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from matplotlib.figure import Figure
 
 from agent.runlog import ScoreRow
-from agent.terminal.display import VARIANT_WORDS
 from eval.plots import Panel, Point, Row, Values, interval_rows
 from eval.scoring.report import Line, chance_of, lines
+from eval.scoring.variants import variant_words
 
 _TEXTS = {"held_out": "held-out texts", "new_words": "new words"}
 _SPREAD = ("label", "shuffled")
@@ -48,4 +48,4 @@ def _values(scores: Sequence[ScoreRow], line: Line, variant: str) -> list[float]
 
 
 def _words(variant: str) -> str:
-    return VARIANT_WORDS.get(variant, variant)
+    return variant_words(variant)

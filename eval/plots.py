@@ -18,8 +18,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from agent.evidence.glyphs import spelt
+from probes.doors.outputs import written
 from probes.errors import SettingsError
-from probes.outputs import written
 
 ENDINGS = (".png", ".svg")
 HUES = ("#2f6f9f", "#b3572b", "#4a7d3c", "#7b4f9d", "#a3384f", "#3b7f7a")

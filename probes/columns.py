@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from probes.products import linear
+from probes.model.products import linear
 from probes.sae import SAE
 
 _ELEMENTS = 1 << 24

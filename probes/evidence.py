@@ -158,7 +158,7 @@ class TokenList:
     z: tuple[float, ...] = ()
     """Per token, how many standard deviations above the mean over the vocabulary its pre-activation is."""
     p_value: float | None = None
-    """(1 + random directions whose lists are as far out) / (1 + random directions): see `probes.vocabulary`."""
+    """(1 + random directions whose lists are as far out) / (1 + random directions): see `probes.ghost.vocabulary`."""
     n_random: int = 0
     """Directions that the p-value rests on."""
     note: str = ""
@@ -206,7 +206,7 @@ class Sweep:
     prompts: tuple[str, ...]
     """Base prompts of which the chosen vector's trees were compared; the first is that of the points."""
     agreement: float | None
-    """From 0 to 1, how far they say the same: see `probes.agreement`; None where fewer than two say anything."""
+    """From 0 to 1, how far they say the same: see `probes.null.agreement`; None where fewer than two say anything."""
     p_value: float | None = None
     """(1 + random features whose own best candidate scores at least as much) / (1 + random features), of the best
     score; None where nothing was chosen or nothing could be scored."""

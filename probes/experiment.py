@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 
 from probes.evidence import Evidence, Experiment, ProbeRequest, TextResult
+from probes.ghost.vocabulary import token_lists
+from probes.hooks.text_activations import text_activations
 from probes.subject import Subject
-from probes.text_activations import text_activations
-from probes.vocabulary import token_lists
 
 
 def probe(subject: Subject, requests: Sequence[ProbeRequest]) -> list[Evidence]:

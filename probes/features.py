@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from probes.doors.given import shortened, shown, whole_number
+from probes.doors.text_files import read_text
 from probes.errors import FeatureError
-from probes.given import shortened, shown, whole_number
-from probes.text_files import read_text
 
 _RANGE = re.compile(r"([0-9]+)-([0-9]+)")
 _RANDOM = re.compile(r"random:([0-9]+)")

@@ -23,7 +23,7 @@ TokenId = Annotated[int, Field(ge=0, le=2**31 - 1)]
 Quantise = Literal["8bit", "4bit"]
 """Whole numbers that a model's matrices become."""
 InputScale = float | Auto
-"""What activations are multiplied by before an SAE reads them, above 0; `auto` is found: see `probes.sae_input`."""
+"""What activations are multiplied by before an SAE reads them, above 0; `auto`: see `probes.hooks.sae_input`."""
 
 _LARGEST_SCALE = 1e9
 _DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d{1,4})?")

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from probes.evidence import Evidence, ProbeRequest, Projection, ScoredToken
-from probes.structure import final_norm_of
+from probes.ghost.vectors import has_direction, resolved
+from probes.model.structure import final_norm_of
 from probes.subject import Subject
-from probes.vectors import has_direction, resolved
 
 SHOWN = 20
 """Tokens at each end."""

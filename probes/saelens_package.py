@@ -14,7 +14,7 @@ from typing import Any
 from safetensors.torch import save_file
 
 from probes.errors import SubjectError
-from probes.hub import Folder
+from probes.model.hub import Folder
 from probes.sae_formats import copies, saelens
 
 PREFIX = "saelens:"

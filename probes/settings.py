@@ -23,8 +23,8 @@ from pydantic import (
     model_validator,
 )
 
+from probes.doors.given import shortened, shown
 from probes.errors import SettingsError
-from probes.given import shortened, shown
 
 GHOST = "{ghost}"
 
@@ -42,7 +42,7 @@ PROMPTS: dict[str, str] = {
 """Base prompts by name: plain text with exactly one `{ghost}`, never rendered as a template.
 
 Of those for instruction-tuned models the first line is what a user says and the second how the answer begins; what
-stands around them is the model's own: see `probes.prompt`.
+stands around them is the model's own: see `probes.ghost.prompt`.
 """
 CHATS = frozenset(name for name, text in PROMPTS.items() if "\n" in text)
 """Base prompts that need a chat template."""
@@ -51,11 +51,11 @@ PLAIN_PROMPTS = tuple(name for name in PROMPTS if name not in CHATS)
 
 Auto = Literal["auto"]
 AUTO: Auto = "auto"
-"""Instead of a setting: what a sweep finds best, feature by feature (`probes.sweep`); of a base prompt, what reads
-the subject's own words best (`probes.base_prompt`)."""
+"""Instead of a setting: what a sweep finds best, feature by feature (`probes.null.sweep`); of a base prompt, what reads
+the subject's own words best (`probes.ghost.base_prompt`)."""
 
 VOCABULARY = "vocabulary"
-"""Weights that are read off tokens: see `probes.vocabulary`."""
+"""Weights that are read off tokens: see `probes.ghost.vocabulary`."""
 
 GHOST_TOKENS = 4
 """Most tokens that stand behind such weights."""
@@ -110,7 +110,7 @@ def _takes_bool(value: type[Value], field: str) -> bool:
 
 
 class AdapterFile(Value):
-    """A fitted adapter (`probes.adapter`) by what is in its file: another content is another setting."""
+    """A fitted adapter (`probes.ghost.adapter`) by what is in its file: another content is another setting."""
 
     path: str
     sha256: str = Field(pattern="^[0-9a-f]{64}$")

@@ -17,9 +17,9 @@ from transformers import PreTrainedTokenizerBase
 
 from probes.columns import Columns
 from probes.errors import SettingsError, SubjectError
+from probes.hooks.sites import Tap, parts, written_tap
 from probes.sae import SAE
 from probes.settings import PRONOUNS, SteeringSettings
-from probes.sites import Tap, parts, written_tap
 from probes.subject import Subject
 
 Change = Callable[[Tensor], Tensor]
@@ -27,7 +27,7 @@ Change = Callable[[Tensor], Tensor]
 
 
 class FeatureSteering:
-    """Steers sequence i of a forward by the feature it belongs to; what the engine asks for is `probes.growth`'s."""
+    """Steers sequence i of a forward by the feature it belongs to; `probes.growing.growth` asks for it."""
 
     def __init__(
         self,

@@ -16,23 +16,25 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from probes import hub, sae_input, saelens_package
+from probes import saelens_package
 from probes.doors import door
-from probes.embedding import EmbeddingTable
 from probes.errors import SubjectError
-from probes.fingerprint import fingerprint
-from probes.ghost import ghosts_at, input_scale, other_tables, rows_at
-from probes.loading import devices_of, load_config, load_model, load_tokenizer, stored_rows
-from probes.model_folder import ModelFolder, model_folder
-from probes.placeholder import choose_placeholder, pinned_beside
+from probes.ghost.embedding import EmbeddingTable
+from probes.ghost.substitution import ghosts_at, input_scale, other_tables, rows_at
+from probes.hooks import sae_input
+from probes.hooks.sites import Carry, into_stream, tap
+from probes.model import hub
+from probes.model.fingerprint import fingerprint
+from probes.model.folder import ModelFolder, model_folder
+from probes.model.loading import devices_of, load_config, load_model, load_tokenizer, stored_rows
+from probes.model.placeholder import choose_placeholder, pinned_beside
+from probes.model.special_tokens import front_ids, start_id
+from probes.model.token_text import TokenTexts
+from probes.model.vocabulary_fit import check_vocabulary
 from probes.presets import NEURONPEDIA, PerLayer, Preset, SubjectCard, SubjectSource, is_embedded
 from probes.sae import SAE
 from probes.sae_config import Hook, SaeConfig
 from probes.sae_formats import SAE_FILES, SAE_SUFFIXES, StoredSAE, read_stored
-from probes.sites import Carry, into_stream, tap
-from probes.special_tokens import front_ids, start_id
-from probes.texts import TokenTexts
-from probes.vocabulary_fit import check_vocabulary
 
 _TELLS_OF_SAE = ("config.json", "cfg.json", "config.yaml")
 """Small files beside an SAE's that may tell what it is."""

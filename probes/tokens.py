@@ -2,7 +2,7 @@
 
 score(t) = (1 - cos(v, E_t)) ** m / (1 - cos(c, E_t)), smallest first: what is near to everything is divided away. After
 M. Watkins, "SAE Feature Interpretability Tool". Rows of zeros are left out. What activates a feature: see
-`probes.vocabulary`. Matrix products for many features at once, blocks of the vocabulary at a time.
+`probes.ghost.vocabulary`. Matrix products for many features at once, blocks of the vocabulary at a time.
 """
 
 import math
@@ -13,13 +13,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from probes.batching import in_groups
-from probes.embedding import EmbeddingTable
 from probes.evidence import IN_CONTEXT, Evidence, ProbeRequest, ScoredToken, TokenList
-from probes.products import linear
+from probes.ghost.embedding import EmbeddingTable
+from probes.ghost.vectors import has_direction, request_vectors, resolved
+from probes.ghost.vocabulary import N_RANDOM, alone, token_lists
+from probes.model.products import linear
 from probes.settings import TokenSettings
 from probes.subject import Subject
-from probes.vectors import has_direction, request_vectors, resolved
-from probes.vocabulary import N_RANDOM, alone, token_lists
 
 BLOCK_BYTES = 64 * 2**20
 """Memory for one block of scores, about."""

@@ -2,7 +2,7 @@
 
 From a node, the next-token distribution (the placeholder masked before the softmax) and its top k tokens; a child stays
 if its cumulative probability, its parent's times its own, reaches the cutoff. After M. Watkins, "SAE Feature
-Interpretability Tool". Knows neither how trees grow (`probes.growth`) nor other probes.
+Interpretability Tool". Knows neither how trees grow (`probes.growing.growth`) nor other probes.
 """
 
 from collections import defaultdict
@@ -13,17 +13,17 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from probes.batching import in_groups
-from probes.contrast import contrasts
 from probes.errors import SettingsError
 from probes.evidence import Contrast, Evidence, ProbeRequest, Tree
-from probes.grown import Columns
-from probes.growth import Grower
-from probes.null_directions import null_weights
-from probes.prompt import PromptIds, prompt_ids, prompt_text
+from probes.ghost.prompt import PromptIds, prompt_ids, prompt_text
+from probes.ghost.vectors import has_direction, request_vectors, resolved
+from probes.growing.grown import Columns
+from probes.growing.growth import Grower
+from probes.null.contrast import contrasts
+from probes.null.directions import null_weights
 from probes.settings import ProbeSettings, SteeringSettings, TreeSettings, VectorSettings
 from probes.steering import FeatureSteering, pronoun_id, pronoun_of
 from probes.subject import Subject
-from probes.vectors import has_direction, request_vectors, resolved
 
 
 def probe(subject: Subject, requests: Sequence[ProbeRequest]) -> list[Evidence]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from probes import cached_json
+from probes.doors import cached_json
 from probes.sae_formats import copies
 from probes.subject import Subject
 from tests.fault_runs import Interpret, commands, environment

@@ -7,8 +7,8 @@ import torch
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
+from probes.model.structure import final_norm_of
 from probes.presets import SubjectSource
-from probes.structure import final_norm_of
 from probes.subject import Subject, load_subject
 from tests.family_table import Family
 from tests.subjects import LOGIT_STD, tokenizer, write_sae

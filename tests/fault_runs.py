@@ -12,14 +12,15 @@ from unittest import mock
 
 import pytest
 
-import agent.commands.run
+import agent.cli.commands.run
 import agent.run
 from agent.calls.asking import Patience
-from agent.cli import main
+from agent.cli.main import main
 from agent.llm import make_explainer
 from agent.replay import Verdict, replay
 from agent.run import RunReport, run_features
 from agent.runlog import CallRow, LabelRow, RunLog
+from eval.scoring.shown_texts import ShownTexts
 from tests.fakes import SUBJECT, FakeProbes, Notes, config
 from tests.fault_cases import ATTEMPTS, FEATURES, Case
 from tests.llm_script import Asked, Reply, Script, Served, labelling
@@ -115,7 +116,7 @@ def work(case: Case, provider: str, path: Path) -> Worked:
 def replayed(path: Path, run_id: int = 1) -> list[Verdict]:
     """How each label of a run comes out of its log."""
     with RunLog.open(path, read_only=True) as log:
-        return [feature.verdict for feature in asyncio.run(replay(log, log.run(run_id)))]
+        return [feature.verdict for feature in asyncio.run(replay(log, log.run(run_id), ShownTexts))]
 
 
 def _visit(server: LLMServer, desk: Desk, provider: str, path: Path, timeout_s: float = 60.0) -> Visit:
@@ -158,7 +159,7 @@ def commands(capture: pytest.CaptureFixture[str]) -> Interpret:
     def interpret(*arguments: str) -> Ran:
         capture.readouterr()
         quick = partial(run_features, patience=QUICK)
-        with mock.patch.object(agent.commands.run, "run_features", quick), pytest.raises(SystemExit) as ended:
+        with mock.patch.object(agent.cli.commands.run, "run_features", quick), pytest.raises(SystemExit) as ended:
             main(arguments)
         printed = capture.readouterr()
         return Ran(int(ended.value.code or 0), printed.out, printed.err)

@@ -12,7 +12,7 @@ from starlette.testclient import TestClient
 from agent.llm.base import Usage
 from agent.runlog import RunLog
 from agent.schema import Proposal, SettingsChange
-from eval.review.server import make_app
+from agent.web.server import make_app
 from probes.evidence import Contrast, Evidence, Projection, ScoredToken, TokenList, Tree
 from probes.examples import Activity, Baseline, Collected, Example
 from probes.settings import ProbeSettings, VectorSettings

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from eval.collect.corpora import Document
-from probes.activations import residual
+from probes.hooks.activations import residual
 from probes.sae import SAE
 from probes.sae_config import SaeConfig
 from probes.subject import Subject

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from sqlite_utils import Database
 from starlette.testclient import TestClient
 
-from agent.cli import main
+from agent.cli.main import main
 from agent.runlog import RunLog
 from agent.store.schema import columns, tables
-from eval.review.server import make_app
+from agent.web.server import make_app
 from tests.serving import ORIGIN, TOKEN
 
 NOT_FORESEEN = "no sentence of its own"

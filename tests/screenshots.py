@@ -14,7 +14,7 @@ import click
 from playwright.sync_api import Browser, Page
 
 from agent.runlog import RunLog
-from eval.review.server import make_app
+from agent.web.server import make_app
 from probes.presets import SubjectSource
 from probes.subject import load_subject
 from tests.browser import TOKEN, Scheme, install, launched, opened, served

@@ -12,7 +12,7 @@ from starlette.testclient import TestClient
 from agent.runlog import RunLog
 from agent.store.database import open_writable
 from agent.store.migrations import MIGRATIONS
-from eval.review.server import make_app
+from agent.web.server import make_app
 from tests import logged
 
 TOKEN = "a-token"

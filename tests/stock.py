@@ -4,7 +4,7 @@ import copy
 
 from transformers import PreTrainedModel
 
-from probes import products
+from probes.model import products
 
 
 def stock(model: PreTrainedModel) -> PreTrainedModel:

@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from probes.activations import cut_at, feature_activations, residual
 from probes.columns import Columns
+from probes.hooks.activations import cut_at, feature_activations, residual
+from probes.model.structure import final_norm_of, layers_of
 from probes.sae import SAE
 from probes.sae_config import Hook
 from probes.sae_formats import read_sae
-from probes.structure import final_norm_of, layers_of
 from probes.subject import Subject
 from tests.subjects import D_MODEL, LAYERS, N_FEATURES, VOCAB, sae_config, write_sae
 

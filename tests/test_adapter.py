@@ -11,15 +11,15 @@ from safetensors.torch import save
 from agent.evidence.wording import vector_words
 from agent.planning import Planner
 from agent.schema import SettingsChange
-from probes import contrast
-from probes.adapter import Adapter, FitRecord, FitSettings, PartRecord, read_adapter, write_adapter
 from probes.errors import OutputError, SettingsError
 from probes.evidence import ProbeRequest, Tree
+from probes.ghost.adapter import Adapter, FitRecord, FitSettings, PartRecord, read_adapter, write_adapter
+from probes.ghost.vectors import directions, feature_vectors, origin, placed, resolved
+from probes.null import contrast
+from probes.null.random_directions import random_directions
 from probes.probe import run_probes
-from probes.random_directions import random_directions
 from probes.settings import AdapterFile, ProbeSettings, TreeSettings, VectorSettings
 from probes.subject import Subject
-from probes.vectors import directions, feature_vectors, origin, placed, resolved
 from tests.subjects import N_FEATURES
 
 EMPTY = PartRecord(features=(), start=(), end=())

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from probes.agreement import agreement
 from probes.evidence import Contrast, Tree
+from probes.null.agreement import agreement
 from tests.trees import tree_of
 
 

@@ -10,16 +10,17 @@ from pathlib import Path
 import pytest
 import torch
 
-from probes import base_prompt, cached_json
-from probes.base_prompt import PromptFigure, all_resolved, offered_prompts, own_prompt, prompt_figures
+from probes.doors import cached_json
 from probes.errors import SettingsError
 from probes.evidence import ProbeRequest, Sweep, TokenList, Tree
-from probes.grown import Columns
+from probes.ghost import base_prompt
+from probes.ghost.base_prompt import PromptFigure, all_resolved, offered_prompts, own_prompt, prompt_figures
+from probes.ghost.word_reading import CHANCE, LEAST_WORDS, identified, said, words_of
+from probes.growing.grown import Columns
 from probes.presets import SubjectSource
 from probes.probe import run_probes
 from probes.settings import CHATS, PLAIN_PROMPTS, ProbeSettings, TreeSettings
 from probes.subject import Subject, load_subject
-from probes.word_reading import CHANCE, LEAST_WORDS, identified, said, words_of
 from tests.subjects import VOCAB
 from tests.test_base_prompts import TEMPLATE, chatting
 

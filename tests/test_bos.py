@@ -15,13 +15,13 @@ from eval.collect.corpus_pass import PoolWindow
 from eval.collect.negatives import pool_firings
 from eval.collect.windows import Windows
 from eval.scoring.subject_runner import SubjectRunner
-from probes import sae_input
-from probes.activations import residual
 from probes.errors import SubjectError
+from probes.ghost.token_states import token_states
+from probes.hooks import sae_input
+from probes.hooks.activations import residual
+from probes.model.special_tokens import first_ids
 from probes.presets import SubjectCard, SubjectSource
-from probes.special_tokens import first_ids
 from probes.subject import Subject, load_subject
-from probes.token_states import token_states
 from tests.subjects import D_MODEL, N_FEATURES, VOCAB, model, sae_config, sae_tensors, tokenizer, write_sae
 
 Loaded = Callable[..., Subject]

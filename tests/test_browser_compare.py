@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Browser, expect
 
 from agent.runlog import RunLog
-from eval.review.server import make_app
+from agent.web.server import make_app
 from tests import logged
 from tests.browser import TOKEN, Scheme, findings, launched, opened, served
 from tests.test_compare_page import N, compared

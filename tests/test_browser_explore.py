@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Browser, Page, Route, expect
 
 from agent.runlog import RunLog
-from eval.review.server import make_app
+from agent.web.server import make_app
 from probes.subject import Subject
 from tests.browser import TOKEN, Scheme, findings, launched, opened, served
 from tests.feature_log import write_log

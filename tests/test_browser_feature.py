@@ -11,8 +11,8 @@ from playwright.sync_api import Browser, Page, Route, expect
 from agent.evidence.branches import Trim, drawn
 from agent.evidence.wording import phrase_words
 from agent.runlog import RunLog
-from eval.review.server import make_app
-from eval.review.trees import drawing
+from agent.web.server import make_app
+from agent.web.trees import drawing
 from tests import logged
 from tests.browser import TOKEN, Scheme, findings, launched, opened, served
 from tests.feature_log import FEATURE, PAGE, side, write_log

@@ -7,7 +7,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from agent.runlog import RunLog
-from eval.review.server import make_app
+from agent.web.server import make_app
 from tests.browser import TOKEN, launched, opened, served
 from tests.feature_log import FEATURE, PAGE, write_log
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from agent.commands.export import Wanted, export_run
+from agent.cli.commands.export import Wanted, export_run
 from tests.browser import findings, launched
 from tests.full_logs import fill
 from tests.logged import outcome

@@ -5,9 +5,9 @@ import time
 
 import pytest
 
-from probes.chat_template import TemplateFailedError, rendered
 from probes.errors import SettingsError
-from probes.prompt import prompt_text
+from probes.ghost.prompt import prompt_text
+from probes.model.chat_template import TemplateFailedError, rendered
 from probes.settings import CHATS, TreeSettings
 from tests.subjects import tokenizer
 

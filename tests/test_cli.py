@@ -17,8 +17,8 @@ from safetensors.torch import save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import GemmaConfig, GemmaForCausalLM, PreTrainedTokenizerFast
 
-from agent.cli import interpret, main
-from agent.commands.doctor import KEYS
+from agent.cli.commands.doctor import KEYS
+from agent.cli.main import interpret, main
 from tests.fakes import FakeExplainer
 from tests.trees import tree_of
 
@@ -207,7 +207,7 @@ def test_vector_options_change_what_is_made(run: Interpret, subject: list[str]) 
 
 
 def test_the_deepest_tree_there_can_be_is_printed_as_json(capsys: pytest.CaptureFixture[str]) -> None:
-    from agent.commands.probe import print_json
+    from agent.cli.commands.probe import print_json
     from probes.evidence import tree_json
 
     print_json(tree_json(tree_of([(["a"] * 1000, 0.5)])))
@@ -323,7 +323,7 @@ def test_hostile_arguments_come_back_as_plain_text(run: Interpret, subject: list
 
 
 def test_failed_features_give_status_1(run: Interpret, subject: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("agent.commands.run.make_explainer", lambda *_: FakeExplainer([None]))
+    monkeypatch.setattr("agent.cli.commands.run.make_explainer", lambda *_: FakeExplainer([None]))
     ran = run("--features", "0-2", *subject, *SMALL)
     assert ran.status == 1
     assert "(failed: not JSON)" in ran.out
@@ -343,7 +343,7 @@ def test_ctrl_c_says_how_to_go_on_and_the_run_does(
             return await super().answer(request, form)
 
     with monkeypatch.context() as patch:
-        patch.setattr("agent.commands.run.make_explainer", lambda *_: Interrupting())
+        patch.setattr("agent.cli.commands.run.make_explainer", lambda *_: Interrupting())
         ran = run("--features", "0-5", *subject, *SMALL, "--concurrency", "1")
     assert ran.status == 130
     assert "goes on from there" in ran.err

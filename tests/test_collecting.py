@@ -18,8 +18,8 @@ from eval.collect.corpora import Document, Faults, documents
 from eval.collect.corpus_pass import Collection, CollectSettings, PassWatch, collect
 from eval.collect.self_check import SelfCheck
 from eval.errors import ExamplesError
-from probes.activations import residual
 from probes.examples import Collected, Example
+from probes.hooks.activations import residual
 from probes.presets import SubjectSource
 from probes.sae_config import Hook
 from probes.subject import Subject, load_subject

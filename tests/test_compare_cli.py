@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from agent.cli import main
-from agent.commands import compare
-from agent.commands import score as score_command
-from agent.commands.compare_labels import Work
+from agent.cli.commands import compare
+from agent.cli.commands import score as score_command
+from agent.cli.commands.compare_labels import Work
+from agent.cli.main import main
 from agent.config import resolve
 from agent.runlog import RunIdentity, RunLog, ScoringIdentity
 from probes.demo.shipped import load_truth
@@ -313,10 +313,10 @@ class TestRefusals:
     def test_too_many_probes_are_counted_and_timed_before_anything_is_written(
         self, interpret: Interpret, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        import agent.commands.compare
+        import agent.cli.commands.compare
         import eval.compare.work as work
 
-        monkeypatch.setattr(agent.commands.compare, "MOST_PROBES", 20)
+        monkeypatch.setattr(agent.cli.commands.compare, "MOST_PROBES", 20)
         monkeypatch.setattr(work, "WORTH_TRYING", 20)
         refused = interpret("compare", *FEATURES, *QUICK)
         assert refused.status == 2

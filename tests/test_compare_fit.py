@@ -14,11 +14,11 @@ from eval.compare.texts import Texts
 from eval.compare.words import WordVectors
 from eval.embedders import SubjectEmbedder
 from probes.evidence import Contrast, ProbeRequest, Tree
+from probes.ghost.vectors import feature_vectors
+from probes.ghost.vocabulary import alone
 from probes.probe import run_probes
 from probes.settings import ProbeSettings, TreeSettings, VectorSettings
 from probes.subject import Subject
-from probes.vectors import feature_vectors
-from probes.vocabulary import alone
 from tests.subjects import N_FEATURES
 
 SETTING = ProbeSettings(vector=VectorSettings(weights="decoder", scale=1.2), tree=TreeSettings(cutoff=0.01))

@@ -13,12 +13,12 @@ import pytest
 from agent.comparisons import ComparisonIdentity, FitRow
 from agent.runlog import RunLog
 from agent.store.comparisons import newest_fit
+from agent.web.cache import Cache
+from agent.web.compare.comparison import Comparison
+from agent.web.compare.pair import FURTHEST, MOST_POINTS, scatter, verdicts
+from agent.web.compare.scales import scales
+from agent.web.compare.table import chosen, table
 from eval.compare.measures import REPORTED
-from eval.review.cache import Cache
-from eval.review.compare.comparison import Comparison
-from eval.review.compare.pair import FURTHEST, MOST_POINTS, scatter, verdicts
-from eval.review.compare.scales import scales
-from eval.review.compare.table import chosen, table
 from probes.settings import ProbeSettings, TreeSettings, VectorSettings
 from tests import logged
 from tests.serving import Parsed, client
@@ -263,5 +263,5 @@ def test_hostile_prompts_are_shown_as_text(tmp_path: Path, text: str) -> None:
 
 
 def test_the_page_needs_no_torch() -> None:
-    code = "import sys, eval.review.compare; sys.exit('torch' in sys.modules)"
+    code = "import sys, agent.web.compare; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -5,9 +5,9 @@ from pathlib import Path
 import click
 import pytest
 
-from agent.cli import interpret
+from agent.cli.main import interpret
+from agent.cli.options import by_key
 from agent.config import GROUPS, RunConfig, key_of, read_settings, resolve
-from agent.options import by_key
 from eval.scorers import SCORERS
 from probes.errors import SettingsError
 from probes.settings import ProbeSettings

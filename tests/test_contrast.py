@@ -13,21 +13,21 @@ from hypothesis import strategies as st
 
 from agent.evidence.definitions import defining_part, distinct
 from agent.store.codec import decode, encode
-from probes import contrast, null_file
-from probes.choosing import Trie
-from probes.contrast import N_NULL, N_RANDOM, SEED
 from probes.errors import SubjectError
 from probes.evidence import Contrast, ProbeRequest, Tree, tree_json
-from probes.grown import Columns
-from probes.growth import Grower
+from probes.ghost.prompt import PromptIds
+from probes.ghost.vectors import feature_vectors, placed
+from probes.growing.choosing import Trie
+from probes.growing.grown import Columns
+from probes.growing.growth import Grower
+from probes.growing.readout import Readout
+from probes.growing.rows import Lineage, Rows
+from probes.null import contrast, null_file
+from probes.null.contrast import N_NULL, N_RANDOM, SEED
+from probes.null.random_directions import random_directions
 from probes.probe import run_probes
-from probes.prompt import PromptIds
-from probes.random_directions import random_directions
-from probes.readout import Readout
-from probes.rows import Lineage, Rows
 from probes.settings import ProbeSettings, TreeSettings, VectorSettings
 from probes.subject import Subject
-from probes.vectors import feature_vectors, placed
 from tests.plain import _next_probabilities as next_probabilities
 from tests.trees import DOG
 

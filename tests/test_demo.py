@@ -9,11 +9,11 @@ from probes.demo.ladder import definitions, named_concept, word_rows
 from probes.demo.shipped import FOLDER, load_truth
 from probes.demo.tokens import CorpusMaker
 from probes.demo.world import World, load_world
+from probes.ghost.vectors import feature_vectors
 from probes.presets import SubjectSource
 from probes.settings import VectorSettings
 from probes.subject import Subject, load_subject
 from probes.training.measures import measure, residuals
-from probes.vectors import feature_vectors
 
 CARD = json.loads((FOLDER / "card.json").read_text("utf-8"))
 

@@ -10,13 +10,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from agent.commands.doctor import Finding
-from agent.evidence.branches import Trim
-from agent.evidence.digest import Line, digest
-from agent.runlog import CallRow, LabelRow, RunSummary
-from agent.schema import Outcome
-from agent.terminal.basis import Basis, basis_of, cited_lines
-from agent.terminal.display import (
+from agent.cli.commands.doctor import Finding
+from agent.cli.terminal.display import (
     calls_table,
     facts,
     finding,
@@ -27,9 +22,14 @@ from agent.terminal.display import (
     token_line,
     token_list,
 )
-from agent.terminal.labels import browsed_table
-from agent.terminal.outline import bar, tree_outline
-from agent.terminal.progress import progress
+from agent.cli.terminal.labels import browsed_table
+from agent.cli.terminal.outline import bar, tree_outline
+from agent.cli.terminal.progress import progress
+from agent.evidence.basis import Basis, basis_of, cited_lines
+from agent.evidence.branches import Trim
+from agent.evidence.digest import Line, digest
+from agent.runlog import CallRow, LabelRow, RunSummary
+from agent.schema import Outcome
 from probes.evidence import Evidence, Projection, ScoredToken, TokenList
 from probes.settings import ProbeSettings, VectorSettings
 from tests.fakes import open_door
@@ -227,7 +227,7 @@ def test_a_terminal_gets_a_bar_with_what_is_done_and_failed() -> None:
 
 def test_a_file_gets_a_plain_line_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter(range(0, 1000, 4))
-    monkeypatch.setattr("agent.terminal.progress.time.monotonic", lambda: float(next(clock)))
+    monkeypatch.setattr("agent.cli.terminal.progress.time.monotonic", lambda: float(next(clock)))
     screen = Console(file=io.StringIO(), width=120)
     with progress(screen, 8, open_door()) as told:
         for outcome in outcomes(1, 7):

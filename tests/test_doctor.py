@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 import torch
 
-from agent.commands.doctor import Finding, examine
+from agent.cli.commands.doctor import Finding, examine
 from agent.config import RunConfig
-from probes import wheels
+from probes.model import wheels
 from probes.presets import SubjectSource
 from probes.settings import PLAIN_PROMPTS
 from tests.family_models import family_source

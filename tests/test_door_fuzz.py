@@ -14,13 +14,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from agent.cli import interpret
+from agent.cli.main import interpret
 from agent.config import GROUPS, key_of, resolve
 from eval.collect.corpora import Faults, content, documents
 from eval.readers import READERS, read_examples
+from probes.doors.outputs import check_output, written
 from probes.errors import InterpretError
 from probes.features import parse_features
-from probes.outputs import check_output, written
 
 N_EXAMPLES = int(os.environ.get("DOOR_EXAMPLES", "40"))
 fuzzed = settings(

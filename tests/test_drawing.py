@@ -12,14 +12,14 @@ import matplotlib.image as mpimg
 import numpy as np
 import pytest
 
+from agent.drawing.layout import MOST_GAIN, gain_hue
+from agent.drawing.raster import tree_png
+from agent.drawing.svg import tree_dot, tree_svg
 from agent.evidence.branches import Branch, Trim, drawn
 from agent.evidence.closing import until_quote
 from agent.evidence.glyphs import spelt
 from agent.evidence.printable import printable
 from agent.evidence.wording import percent, phrase_words, token_words
-from agent.terminal.drawing import tree_dot, tree_svg
-from agent.terminal.layout import MOST_GAIN, gain_hue
-from agent.terminal.raster import tree_png
 from probes.evidence import Contrast, Tree, tree_json
 from tests.fault_runs import commands, environment
 from tests.score_commands import tiny_options

@@ -11,9 +11,9 @@ import pytest
 
 from eval.embedders import MINILM, SentenceEmbedder, SubjectEmbedder, recorded
 from eval.scorers import Tools, make_scorers
-from probes import wheels
 from probes.errors import SettingsError
 from probes.examples import Example
+from probes.model import wheels
 from probes.subject import Subject
 from tests.judging import task
 

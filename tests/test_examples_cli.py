@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from agent.commands import examples_screen
+from agent.cli.commands import examples_screen
 from agent.runlog import RunLog
 from eval.collect import corpus_pass, windows
 from eval.collect.corpus_pass import PassWatch

@@ -17,12 +17,12 @@ from agent.prober import Prober
 from agent.runlog import RunIdentity, RunLog
 from agent.schema import Outcome, Proposal, TextTest
 from agent.store import codec
-from probes import text_activations
-from probes.activations import residual
 from probes.evidence import ExpectedText, Experiment, ProbeRequest, TextResult
+from probes.hooks import text_activations
+from probes.hooks.activations import residual
+from probes.model.special_tokens import first_ids
 from probes.probe import run_probes
 from probes.settings import ProbeSettings
-from probes.special_tokens import first_ids
 from probes.subject import Subject
 from tests.fakes import CARD, DOGS, FakeExplainer, contrasted, open_door, tree, vocabulary_list
 

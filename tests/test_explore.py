@@ -12,12 +12,12 @@ import pytest
 from starlette.testclient import TestClient
 
 from agent.runlog import RunLog
-from eval.review import device as devices
-from eval.review.device import COARSE_CUTOFF, LEVELS, Device, device_of
-from eval.review.explore import controls as made
-from eval.review.explore.controls import Asked, Question, asked, controls, groups, query_of
-from eval.review.explore.keeping import EXPLORE, keep
-from eval.review.trees import drawing
+from agent.web import device as devices
+from agent.web.device import COARSE_CUTOFF, LEVELS, Device, device_of
+from agent.web.explore import controls as made
+from agent.web.explore.controls import Asked, Question, asked, controls, groups, query_of
+from agent.web.explore.keeping import EXPLORE, keep
+from agent.web.trees import drawing
 from probes import probe
 from probes.evidence import ProbeRequest, Tree
 from probes.examples import Activity, Collected, Example

@@ -15,12 +15,12 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from agent.commands.export import Wanted, export_run
+from agent.cli.commands.export import Wanted, export_run
 from agent.comparisons import ComparisonIdentity
 from agent.evidence.printable import printable
+from agent.export.csv_table import harmless
 from agent.runlog import RunLog
 from eval.errors import ExportError
-from eval.export.csv_table import harmless
 from probes.errors import InterpretError, OutputError
 from probes.examples import Activity, Collected, Example
 from tests.fakes import DOGS, tree

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from probes.errors import SettingsError, SubjectError
+from probes.model.structure import final_norm_of, layers_of
 from probes.presets import SubjectSource
-from probes.structure import final_norm_of, layers_of
 from tests.families import main
 from tests.family_checks import FEATURES, SITES, Measured, fed, grown, identity_logits, logits_of, measure, refusal
 from tests.family_models import family_source, family_subject, random_model

@@ -8,10 +8,10 @@ from starlette.testclient import TestClient
 
 from agent.evidence.printable import printable
 from agent.runlog import Review, RunLog
-from eval.review.feature.figures import headline, histogram, score_blocks
-from eval.review.feature.texts import Mistakes, activating, mistakes_of
-from eval.review.feature.view import neuronpedia_page
-from eval.review.trees import drawing, outline
+from agent.web.feature.figures import headline, histogram, score_blocks
+from agent.web.feature.texts import Mistakes, activating, mistakes_of
+from agent.web.feature.view import neuronpedia_page
+from agent.web.trees import drawing, outline
 from probes.examples import Activity, Example
 from tests import logged
 from tests.feature_log import FEATURE, PAGE, client, read, side, with_contrast, write_log

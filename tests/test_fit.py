@@ -6,17 +6,17 @@ from dataclasses import replace
 import pytest
 import torch
 
-from probes.adapter import FitSettings
 from probes.demo.ladder import definitions, named_concept, word_rows
 from probes.demo.world import load_world
 from probes.errors import SettingsError
-from probes.fitting import Parts, fit, split
-from probes.label_loss import LabelLoss, Pair, Rows, wording
+from probes.ghost.adapter import FitSettings
+from probes.ghost.fitting import Parts, fit, split
+from probes.ghost.label_loss import LabelLoss, Pair, Rows, wording
+from probes.ghost.prompt import prompt_ids
+from probes.ghost.vectors import directions
 from probes.presets import SubjectSource
-from probes.prompt import prompt_ids
 from probes.settings import PROMPTS
 from probes.subject import Subject, load_subject
-from probes.vectors import directions
 from tests.subjects import N_FEATURES
 
 WORDS = ("cat", "mat", "dog", "ball", "old", "house", "small", "garden", "of", "the")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from agent.runlog import Review, RunLog, ScoreRow, ScoringIdentity
-from probes.adapter import Adapter, read_adapter
+from probes.ghost.adapter import Adapter, read_adapter
 from probes.settings import AdapterFile
 from probes.subject import Subject
 from tests.fault_runs import Interpret

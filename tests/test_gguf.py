@@ -17,13 +17,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from probes import gguf_models
 from probes.errors import SubjectError
-from probes.fingerprint import fingerprint
-from probes.gguf_header import GgufHeader, read_header
-from probes.gguf_models import folder_of
-from probes.loading import load_model, load_tokenizer
-from probes.model_folder import model_folder
+from probes.model import gguf_models
+from probes.model.fingerprint import fingerprint
+from probes.model.folder import model_folder
+from probes.model.gguf_header import GgufHeader, read_header
+from probes.model.gguf_models import folder_of
+from probes.model.loading import load_model, load_tokenizer
 from probes.presets import Preset, SubjectSource
 from probes.subject import load_subject
 from tests.family_checks import identity_logits

@@ -6,9 +6,9 @@ from torch import Tensor, nn
 
 from probes.errors import SubjectError
 from probes.evidence import ProbeRequest
-from probes.ghost import ghosts_at, input_scale, other_tables, rows_at
+from probes.ghost.prompt import prompt_ids
+from probes.ghost.substitution import ghosts_at, input_scale, other_tables, rows_at
 from probes.probe import run_probes
-from probes.prompt import prompt_ids
 from probes.settings import PROMPTS, ProbeSettings, TreeSettings
 from probes.subject import Subject
 from tests.family_models import random_model

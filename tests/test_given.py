@@ -6,11 +6,11 @@ from pathlib import Path
 import click
 import pytest
 
-from agent.cli import interpret as commands_of
+from agent.cli.main import interpret as commands_of
 from agent.config import GROUPS, key_of, read_settings, resolve, settings_in_use
+from probes.doors.given import fault_of, finite_number, shown, whole_number
 from probes.errors import FeatureError, SettingsError
 from probes.features import check_features, parse_features
-from probes.given import fault_of, finite_number, shown, whole_number
 from tests.fault_runs import Interpret
 
 LONG = "9" * 5000

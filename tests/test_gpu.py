@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from probes.evidence import ProbeRequest, TokenList
-from probes.memory import free_bytes, peak_bytes
+from probes.growing.memory import free_bytes, peak_bytes
+from probes.growing.transfer import Fetched, sent
 from probes.probe import run_probes
 from probes.settings import ProbeSettings
 from probes.subject import Subject
-from probes.transfer import Fetched, sent
 from tests.subjects import tiny_subject
 from tests.test_tree import NEAR, SETTINGS, assert_same, grow, reference
 

@@ -13,8 +13,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from agent.commands import examples
-from agent.commands.examples import BASE_URL_VARIABLE
+from agent.cli.commands import examples
+from agent.cli.commands.examples import BASE_URL_VARIABLE
 from agent.runlog import RunLog
 from tests.example_files import SAE, api_record, lines, np_text, plain, write
 from tests.fault_runs import Interpret

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from sqlite_utils import Database
 
-from agent.commands.export import Wanted, export_run
+from agent.cli.commands.export import Wanted, export_run
 from agent.comparisons import ComparisonIdentity
 from agent.errors import LogError
 from agent.runlog import Merged, RunLog

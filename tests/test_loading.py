@@ -11,9 +11,9 @@ import pytest
 import torch
 from torch import nn
 
-from probes import loading
 from probes.errors import SettingsError, SubjectError
-from probes.loading import devices_of, load_model, stored_rows
+from probes.model import loading
+from probes.model.loading import devices_of, load_model, stored_rows
 from probes.presets import SubjectSource
 from probes.subject import load_subject
 from tests.family_checks import agreement, grown, identity_logits, lens_difference, logits_of, stream_difference

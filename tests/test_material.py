@@ -219,7 +219,7 @@ def test_a_feature_without_texts_is_labelled_without_being_tried_out(log: RunLog
 
 def test_a_run_with_feedback_replays_from_its_log(log: RunLog) -> None:
     run(log, Reader([label("cats"), label("either"), label("dogs")], WORDS), range(5), feedback=True)
-    again = asyncio.run(replay(log, log.runs()[0]))
+    again = asyncio.run(replay(log, log.runs()[0], ShownTexts))
     assert {item.verdict for item in again} == {"identical"}
     assert all(item.prompts_alike for item in again)
 

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from probes import memory
-from probes.memory import MIB, ON_ACCELERATOR, ON_CPU, Budget, budget_of
-from probes.transfer import Fetched, sent
+from probes.growing import memory
+from probes.growing.memory import MIB, ON_ACCELERATOR, ON_CPU, Budget, budget_of
+from probes.growing.transfer import Fetched, sent
 
 CUDA = torch.device("cuda", 0)
 

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from probes.errors import SubjectError
-from probes.model_files import files_of, view_of
+from probes.model.files import files_of, view_of
 from probes.presets import SubjectSource
 from probes.subject import load_subject
 from tests.subjects import D_MODEL, VOCAB, tokenizer, write_model, write_sae

@@ -23,9 +23,9 @@ from eval.collect.negatives import (
     pool_firings,
 )
 from eval.collect.similar import Texts
-from probes.activations import residual
 from probes.examples import Example
-from probes.special_tokens import first_ids, special_ids
+from probes.hooks.activations import residual
+from probes.model.special_tokens import first_ids, special_ids
 from probes.subject import Subject
 from tests.fitting import N_FEATURES, fitting, texts
 

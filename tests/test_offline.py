@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from agent.commands.doctor import KEYS
+from agent.cli.commands.doctor import KEYS
 from agent.errors import ExplainerError
 from agent.evidence.digest import digest
 from agent.evidence.heads import head_of

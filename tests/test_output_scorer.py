@@ -14,8 +14,8 @@ from eval.scorers.base import Score
 from eval.scorers.output import RIVALS, TRIALS
 from eval.scoring.subject_runner import SubjectRunner
 from probes import raised as raising
+from probes.model.structure import layers_of
 from probes.raised import NEUTRAL, SHOWN, STRENGTH, raised, raised_beside_others
-from probes.structure import layers_of
 from probes.subject import Subject
 from tests.judging import CONCEPTS, PEAK, WORLD, PlantedEmbedder, PlantedRunner, RuleJudge, numbered, score, task
 from tests.subjects import N_FEATURES

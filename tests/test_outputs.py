@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from probes.doors.outputs import check_output, written
 from probes.errors import OutputError
-from probes.outputs import check_output, written
 from tests.fault_runs import Interpret
 from tests.full_logs import fill
 

@@ -18,7 +18,7 @@ from urllib.parse import quote
 
 import pytest
 
-import agent.commands.run
+import agent.cli.commands.run
 import agent.loop
 from tests.fault_cases import PROVIDERS
 from tests.fault_runs import Interpret, Ran, commands, environment, subject_options
@@ -198,14 +198,14 @@ def _once_then(broken: Callable[..., None]) -> Callable[..., object]:
 
 CRASH = """
 import os, sys
-import agent.commands.run
+import agent.cli.commands.run
 from agent.cli import main
 
 def crash(*_):
     key = os.environ["OPENAI_API_KEY"]
     raise RuntimeError(f"crashed with {key}")
 
-agent.commands.run.make_explainer = crash
+agent.cli.commands.run.make_explainer = crash
 main(sys.argv[1:])
 """
 

@@ -8,9 +8,9 @@ from torch import nn
 from torch.nn import functional
 from torch.profiler import ProfilerActivity, profile
 
-from probes import products
-from probes.loading import load_model
-from probes.products import linear, use_onednn
+from probes.model import products
+from probes.model.loading import load_model
+from probes.model.products import linear, use_onednn
 from tests.stock import stock
 from tests.subjects import write_model
 

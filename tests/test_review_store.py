@@ -14,7 +14,7 @@ import agent.runlog
 from agent.errors import LogError
 from agent.runlog import Review, RunLog
 from agent.store.reviews import latest_verdict, verdicts
-from eval.review.agreement import agreements, kappa
+from agent.web.agreement import agreements, kappa
 from probes.errors import SettingsError
 from tests import logged
 from tests.serving import older_log

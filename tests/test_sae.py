@@ -9,12 +9,12 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from probes.activations import residual
 from probes.errors import SubjectError
+from probes.hooks.activations import residual
+from probes.model.structure import layers_of
 from probes.sae import SAE
 from probes.sae_config import Hook
 from probes.sae_formats import read_sae
-from probes.structure import layers_of
 from probes.subject import Subject
 from tests.subjects import D_MODEL, LAYERS, N_FEATURES, sae_config, sae_tensors, write_sae
 

@@ -14,10 +14,10 @@ from eval.collect.corpora import Faults, documents
 from eval.collect.self_check import self_check
 from eval.collect.windows import Windows
 from eval.errors import ExamplesError
-from probes.activations import residual
 from probes.errors import SettingsError, SubjectError
+from probes.hooks.activations import residual
+from probes.hooks.sae_input import PASSAGE
 from probes.presets import SubjectSource
-from probes.sae_input import PASSAGE
 from probes.subject import Subject, load_subject
 from tests.subjects import D_MODEL, sae_config, write_model, write_sae
 
@@ -99,7 +99,7 @@ def test_an_sae_that_brings_its_input_to_one_size_itself_takes_none(loaded: Load
 
 
 def test_activations_without_a_size_are_said_to_be(loaded: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("probes.sae_input.residual", lambda *_: torch.full((1, 9, D_MODEL), torch.inf))
+    monkeypatch.setattr("probes.hooks.sae_input.residual", lambda *_: torch.full((1, 9, D_MODEL), torch.inf))
     with pytest.raises(SubjectError, match=r"mean length of activations at blocks\.1\.hook_resid_post is (inf|nan)"):
         loaded(input_scale="auto")
 

@@ -17,14 +17,14 @@ from agent.llm.base import Answer, Bound, Exchange, Fault, Request
 from agent.runlog import RunLog, ScoreRow
 from agent.schema import Proposal
 from agent.store.overview import score_kinds
-from agent.terminal.display import VARIANT_WORDS
+from agent.web.figures import histogram
 from eval.collect.split import ALIKE, peak_word, split_of, without_duplicates
-from eval.review.figures import histogram
 from eval.scorers import SCORERS
 from eval.scoring import judge as judging
 from eval.scoring import report, score_run
 from eval.scoring.expected import expected
 from eval.scoring.sides import Sides
+from eval.scoring.variants import variant_words
 from probes.examples import Activity, Baseline, Collected, Example
 from tests.fakes import faulty, open_door
 from tests.judging import CONCEPTS, texts
@@ -295,7 +295,7 @@ class TestUnscored:
         planted = plant(log)
         scores = score(planted, RuleExplainer(), ["detection", "embedding", "simulation"])
         lines = [line for line in report.lines(scores, SEED) if line.part == "held_out"]
-        told = {(line.scorer, VARIANT_WORDS[line.variant]): line.mean for line in lines}
+        told = {(line.scorer, variant_words(line.variant)): line.mean for line in lines}
         kinds = log.ask(score_kinds, planted.run_id)
         drawn = [(kind.key.scorer, histogram(log, kind)) for kind in kinds]
         means = [(scorer, mean) for scorer, found in drawn if found is not None for mean in found.means]

@@ -14,9 +14,9 @@ from pathlib import Path
 import httpx2
 import pytest
 
-import agent.commands.serve
-from agent.cli import main
-from agent.commands.reviewer import reviewer_name
+import agent.cli.commands.serve
+from agent.cli.commands.reviewer import reviewer_name
+from agent.cli.main import main
 from agent.runlog import RunLog
 from tests.serving import older_log, scored_log
 
@@ -35,7 +35,7 @@ def refused(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch)
     """The one sentence with which the command refuses; it must not get as far as serving."""
 
     def run(*options: str) -> str:
-        monkeypatch.setattr(agent.commands.serve.uvicorn.Server, "run", None)
+        monkeypatch.setattr(agent.cli.commands.serve.uvicorn.Server, "run", None)
         with pytest.raises(SystemExit) as ended:
             main(["serve", "--no-open", *options])
         assert ended.value.code == 2
@@ -64,7 +64,7 @@ def test_it_prints_an_address_that_works_and_stops_at_ctrl_c(path: Path) -> None
 
 def test_without_a_subject_torch_is_not_loaded() -> None:
     """Nor by `interpret review`."""
-    modules = "sys, agent.commands.serve, agent.commands.review"
+    modules = "sys, agent.cli.commands.serve, agent.cli.commands.review"
     script = f"import {modules}; sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
 
@@ -106,14 +106,14 @@ def test_a_log_that_cannot_be_written_can_be_looked_at(
 ) -> None:
     monkeypatch.setattr(os, "access", lambda _path, mode: mode != os.W_OK)  # root may write anywhere
     assert "add --read-only to look at it" in refused("--log", str(sealed))
-    with agent.commands.serve._open(sealed, read_only=True) as log:
+    with agent.cli.commands.serve._open(sealed, read_only=True) as log:
         assert len(log.labels(1)) == 4
 
 
 def test_others_are_warned_about(
     path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(agent.commands.serve.uvicorn.Server, "run", lambda *_, **__: None)
+    monkeypatch.setattr(agent.cli.commands.serve.uvicorn.Server, "run", lambda *_, **__: None)
     for host, warned in (("0.0.0.0", True), ("127.0.0.1", False), ("localhost", False)):
         with pytest.raises(SystemExit):
             main(["serve", "--no-open", "--log", str(path), "--host", host])
@@ -129,8 +129,8 @@ def test_a_browser_is_opened_by_a_private_file_where_there_is_a_display(
         file = Path(address.removeprefix("file://"))
         opened.append((file.stat().st_mode & 0o777, file.read_text()))
 
-    monkeypatch.setattr(agent.commands.serve.uvicorn.Server, "run", lambda *_, **__: None)
-    monkeypatch.setattr(agent.commands.serve.webbrowser, "open", look)
+    monkeypatch.setattr(agent.cli.commands.serve.uvicorn.Server, "run", lambda *_, **__: None)
+    monkeypatch.setattr(agent.cli.commands.serve.webbrowser, "open", look)
     monkeypatch.setattr(sys, "platform", "linux")
     for name, options in (("", []), (":0", ["--no-open"]), (":0", [])):
         monkeypatch.setenv("DISPLAY", name)
@@ -147,7 +147,7 @@ def test_a_log_of_an_older_version_is_brought_up_to_date_unless_it_may_only_be_r
 ) -> None:
     older_log(tmp_path / "old.db")
     assert "older version" in refused("--log", str(tmp_path / "old.db"), "--read-only")
-    with agent.commands.serve._open(tmp_path / "old.db", read_only=False) as log:
+    with agent.cli.commands.serve._open(tmp_path / "old.db", read_only=False) as log:
         assert log.runs() == []
 
 

@@ -7,7 +7,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from agent.runlog import RunLog
-from eval.review.guard import known_host
+from agent.web.guard import known_host
 from tests.serving import ORIGIN, OURS, TOKEN, client, scored_log
 
 REVIEW = "/runs/1/features/0/review"

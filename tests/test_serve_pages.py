@@ -18,10 +18,10 @@ from agent.runlog import Review, RunLog
 from agent.store.escape import escape
 from agent.store.overview import Reason
 from agent.store.reviews import verdicts
-from eval.review.agreement import agreements
-from eval.review.cache import Cache
-from eval.review.explore.keeping import keep
-from eval.review.overview import _scorers, grouped
+from agent.web.agreement import agreements
+from agent.web.cache import Cache
+from agent.web.explore.keeping import keep
+from agent.web.overview import _scorers, grouped
 from probes.settings import ProbeSettings, VectorSettings
 from tests import logged
 from tests.serving import OURS, Parsed, client

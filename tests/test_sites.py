@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from probes.activations import residual
 from probes.errors import SubjectError
+from probes.hooks.activations import residual
+from probes.hooks.sites import into_stream, tap
+from probes.model.structure import layers_of
 from probes.sae_config import Hook, Site, parse_hook
-from probes.sites import into_stream, tap
-from probes.structure import layers_of
 from probes.subject import Subject
 from tests.subjects import D_MODEL, FAMILIES, LAYERS, model
 

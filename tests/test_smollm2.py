@@ -8,14 +8,14 @@ import pytest
 import torch
 from filelock import FileLock
 
-from probes import gguf_models
 from probes.errors import SubjectError
-from probes.model_folder import model_folder
-from probes.placeholder import choose_placeholder
+from probes.ghost.prompt import leading_ids, prompt_ids, prompt_text
+from probes.model import gguf_models
+from probes.model.folder import model_folder
+from probes.model.placeholder import choose_placeholder
+from probes.model.special_tokens import first_ids
 from probes.presets import PRESETS, SubjectSource
-from probes.prompt import leading_ids, prompt_ids, prompt_text
 from probes.settings import TreeSettings
-from probes.special_tokens import first_ids
 from probes.subject import Subject, load_subject
 from tests.family_checks import identity_logits
 from tests.subjects import sae_config, sae_tensors, write_sae

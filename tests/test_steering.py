@@ -10,17 +10,17 @@ import pytest
 import torch
 from torch import Tensor
 
-from probes import memory
-from probes.activations import residual
 from probes.columns import Columns
 from probes.errors import SettingsError
 from probes.evidence import ProbeRequest, Tree
+from probes.ghost.vectors import feature_vectors
+from probes.growing import memory
+from probes.hooks.activations import residual
+from probes.model.structure import layers_of
 from probes.probe import run_probes
 from probes.settings import ProbeSettings, SteeringSettings, TreeSettings, VectorSettings
 from probes.steering import FeatureSteering
-from probes.structure import layers_of
 from probes.subject import Subject
-from probes.vectors import feature_vectors
 from tests.plain import plain_tree
 from tests.subjects import D_MODEL, N_FEATURES, sae_tensors
 from tests.test_activations import RULES, n_hooks, sae_of

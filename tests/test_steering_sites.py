@@ -11,13 +11,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from probes.activations import residual
 from probes.errors import SubjectError
+from probes.hooks.activations import residual
+from probes.model.structure import layers_of
 from probes.presets import SubjectSource
 from probes.sae import SAE
 from probes.sae_config import Hook, SaeConfig, Site
 from probes.steering import FeatureSteering
-from probes.structure import layers_of
 from probes.subject import Subject, load_subject
 from tests.subjects import D_MODEL, N_FEATURES, sae_config, sae_tensors, write_model, write_sae
 from tests.test_sites import NAMES, PROJECTIONS, ROPE_ENDS

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from agent.cli.streams import Outlet
 from agent.runlog import RunLog
-from agent.streams import Outlet
 from tests.full_logs import fill
 
 LOST = "interpret: What was to be printed could not be written: "

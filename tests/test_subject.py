@@ -21,10 +21,10 @@ from huggingface_hub.errors import (
 )
 from safetensors.torch import save_file
 
-from probes import fingerprint as fingerprints
 from probes.errors import SettingsError, SubjectError
 from probes.evidence import ProbeRequest, Tree
-from probes.fingerprint import fingerprint
+from probes.model import fingerprint as fingerprints
+from probes.model.fingerprint import fingerprint
 from probes.presets import PRESETS, SubjectSource
 from probes.probe import run_probes
 from probes.settings import ProbeSettings, TreeSettings

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import torch
 
-from agent.commands.recommended import TakenUp, taken_up
+from agent.cli.commands.recommended import TakenUp, taken_up
+from agent.cli.terminal.classes import prediction_words
 from agent.comparisons import ComparisonIdentity, FitRow
 from agent.config import RunConfig, resolve
 from agent.errors import LogError
 from agent.runlog import RunLog
-from agent.terminal.classes import prediction_words
 from eval.compare.grid import Grid, axes_of, names_of
 from eval.compare.kinds import KINDS, LEAST_TOKENS, kind_of
 from eval.compare.measures import CHOSEN_BY

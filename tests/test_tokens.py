@@ -8,16 +8,16 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from probes import tokens
-from probes.embedding import EmbeddingTable
 from probes.errors import FeatureError
 from probes.evidence import ProbeRequest, Projection, TokenList
+from probes.ghost.embedding import EmbeddingTable
+from probes.ghost.vectors import feature_vectors
+from probes.model.structure import final_norm_of
 from probes.probe import run_probes
 from probes.projection import SHOWN, project
 from probes.settings import ProbeSettings, TokenSettings, VectorSettings
-from probes.structure import final_norm_of
 from probes.subject import Subject
 from probes.tokens import nearest
-from probes.vectors import feature_vectors
 from tests.subjects import N_FEATURES
 
 ENCODER = VectorSettings(weights="encoder")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from probes.activations import residual
+from probes.hooks.activations import residual
 from probes.sae_config import Hook
 from probes.subject import Subject
 from probes.training.rows import activations_at, read_documents, rows_of

@@ -7,17 +7,17 @@ import pytest
 import torch
 from accelerate import dispatch_model
 
-from probes import choosing, memory
-from probes.choosing import top_ids
 from probes.errors import SettingsError, SubjectError
 from probes.evidence import ProbeRequest, Tree
-from probes.memory import Budget
-from probes.path_cache import PathCache, _Store
+from probes.ghost.vectors import feature_vectors
+from probes.growing import choosing, memory
+from probes.growing.choosing import top_ids
+from probes.growing.memory import Budget
+from probes.growing.path_cache import PathCache, _Store
+from probes.growing.readout import Readout
 from probes.probe import run_probes
-from probes.readout import Readout
 from probes.settings import ProbeSettings, TreeSettings, VectorSettings
 from probes.subject import Subject
-from probes.vectors import feature_vectors
 from tests.plain import Node, plain_tree
 from tests.subjects import N_FEATURES
 

@@ -10,13 +10,13 @@ import torch
 from rich.console import Console
 from starlette.testclient import TestClient
 
-from agent.commands.activations import peak_words
-from agent.terminal.heat import active_tokens, shaded
+from agent.cli.commands.activations import peak_words
+from agent.cli.terminal.heat import active_tokens, shaded
 from eval.collect import typed
 from eval.collect.typed import TypedText, read_typed
 from eval.errors import ExamplesError
-from probes.activations import residual
 from probes.errors import FeatureError
+from probes.hooks.activations import residual
 from probes.subject import Subject
 from tests.fault_runs import Interpret
 from tests.feature_log import FEATURE, PAGE, client, read, write_log

@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from agent.commands.run_texts import run_texts
+from agent.cli.commands.run_texts import run_texts
 from agent.config import resolve
 from agent.errors import LogError
 from agent.llm import make_explainer

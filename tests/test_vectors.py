@@ -6,9 +6,9 @@ import torch
 from numpy.typing import NDArray
 
 from probes.errors import SettingsError
+from probes.ghost.vectors import feature_vectors, has_direction, resolved
 from probes.settings import ProbeSettings, VectorSettings
 from probes.subject import Subject
-from probes.vectors import feature_vectors, has_direction, resolved
 from tests.subjects import N_FEATURES
 
 Array = NDArray[np.float64]

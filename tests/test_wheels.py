@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from probes.errors import SubjectError
-from probes.model_folder import path_in_package
+from probes.model.folder import path_in_package
+from probes.model.wheels import path_of, requirement
 from probes.presets import PRESETS
-from probes.wheels import path_of, requirement
 
 PLACE = "pypi:tiny-model==1.2:tiny_model/model.gguf"
 

@@ -18,7 +18,7 @@ from agent.llm.faults import Failure
 from agent.llm.wire import Reply
 from agent.runlog import RunLog
 from agent.store.batches import BatchRow, known_ids, unanswered
-from probes.given import whole_number
+from probes.doors.given import whole_number
 
 GOES_ON = "the same command goes on from here"
 NOT_MADE = 400

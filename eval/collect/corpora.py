@@ -19,7 +19,7 @@ from eval.readers.json_stream import decoded
 from probes.demo.text import Writer
 from probes.demo.world import load_world
 from probes.doors import brief, door
-from probes.given import shortened
+from probes.doors.given import shortened
 
 DEMO_SEED = 6
 """The first seed of demo texts that no training, choice or measurement of the embedded subject has used: see the seeds

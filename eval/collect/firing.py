@@ -18,8 +18,8 @@ from torch import Tensor
 from eval.collect.tally import Fired
 from eval.collect.windows import Batch
 from eval.errors import ExamplesError
-from probes.activations import Stream, cut_at
 from probes.columns import Columns
+from probes.hooks.activations import Stream, cut_at
 from probes.subject import Subject
 
 _Item = TypeVar("_Item")

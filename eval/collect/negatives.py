@@ -14,11 +14,11 @@ from scipy.sparse import csr_matrix
 
 from eval.collect.corpus_pass import Pool, PoolWindow
 from eval.collect.similar import Embed, Embedded, Similarity, Texts
-from probes.activations import feature_activations
 from probes.columns import Columns
 from probes.examples import Example, ExampleKind
+from probes.hooks.activations import feature_activations
+from probes.model.special_tokens import first_ids, special_ids
 from probes.sae import SAE
-from probes.special_tokens import first_ids, special_ids
 from probes.subject import Subject
 
 N_RANDOM = 40

@@ -9,9 +9,9 @@ from torch import Tensor
 
 from eval.collect.windows import Batch
 from eval.errors import ExamplesError
-from probes.activations import residual
+from probes.hooks.activations import residual
+from probes.model.structure import n_layers
 from probes.sae_config import Hook
-from probes.structure import n_layers
 from probes.subject import Subject
 
 MIN_EXPLAINED = 0.2

@@ -7,10 +7,10 @@ import torch
 
 from eval.collect.token_text import Spelling
 from eval.errors import ExamplesError
-from probes.activations import feature_activations
 from probes.columns import Columns
 from probes.features import check_feature
-from probes.special_tokens import first_ids
+from probes.hooks.activations import feature_activations
+from probes.model.special_tokens import first_ids
 from probes.subject import Subject
 
 MOST_TOKENS = 2048

@@ -14,7 +14,7 @@ from jaxtyping import Bool, Int
 
 from eval.collect.corpora import Document
 from eval.errors import ExamplesError
-from probes.special_tokens import first_ids, special_ids
+from probes.model.special_tokens import first_ids, special_ids
 from probes.subject import Subject
 
 _SORTED = 4096

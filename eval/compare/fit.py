@@ -17,10 +17,10 @@ from eval.compare.texts import Texts
 from eval.compare.words import WordVectors, tree_words
 from eval.metrics import Estimate, auroc
 from probes.evidence import ProbeRequest, Tree
+from probes.ghost.vectors import has_direction, request_vectors
 from probes.settings import ProbeSettings
 from probes.subject import Subject
 from probes.tokens import all_scores
-from probes.vectors import has_direction, request_vectors
 
 AGREEING_WORDS = 20
 """Of a tree, the heaviest, looked for in the token list."""

@@ -19,7 +19,7 @@ from eval.scorers.base import Embedder
 from probes.essence import essence_of
 from probes.evidence import Evidence, ProbeRequest, Tree
 from probes.examples import ExampleKind
-from probes.null_directions import null_weights
+from probes.null.directions import null_weights
 from probes.probe import run_probes
 from probes.settings import ProbeKind, ProbeSettings, TreeSettings, VectorSettings
 

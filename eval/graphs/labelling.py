@@ -8,7 +8,7 @@ from typing import BinaryIO
 
 from eval.graphs.graph import Feature, node_of, scanned
 from eval.graphs.scanning import Item, Span
-from probes.outputs import written
+from probes.doors.outputs import written
 
 _PIECE = 1 << 20
 CLERP = "clerp"

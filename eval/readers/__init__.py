@@ -8,7 +8,7 @@ from eval.readers import delphi, jsonl, neuronpedia, saedashboard
 from eval.readers.base import Reader, Reading, Vocabulary, Wanted
 from eval.readers.files import files_in
 from probes.doors import door
-from probes.given import shown
+from probes.doors.given import shown
 
 __all__ = ["READERS", "Reading", "Vocabulary", "format_of", "read_examples"]
 

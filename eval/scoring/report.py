@@ -14,6 +14,7 @@ from typing import TypeVar
 from agent.runlog import ScoreRow
 from eval.metrics import Estimate, mean, paired_difference
 from eval.scorers.base import BECAUSE
+from eval.scoring.variants import VARIANTS
 
 T = TypeVar("T")
 
@@ -21,8 +22,6 @@ NOT_REACHED = "not reached"
 _CHANCE = {"balanced_accuracy": 0.5, "auroc": 0.5, "correlation": 0.0}
 """Of the metrics whose chance is the same for every feature."""
 _RANGE = {"balanced_accuracy": (0, 1), "auroc": (0, 1), "accuracy": (0, 1), "correlation": (-1, 1)}
-VARIANTS = ("label", "first", "known", "one_shot", "baseline", "tokens", "shuffled")
-"""In the order of a report."""
 
 
 @dataclass(frozen=True)

@@ -43,6 +43,10 @@ class ShownTexts:
         """What the corpus is by in any log."""
         return self.log.corpus_identity(self.corpus_id)
 
+    def feedback(self, asker: Asking, seed: int) -> "LabelCheck":
+        """Tries labels out on these texts by asking `asker`."""
+        return LabelCheck(self, asker, seed)
+
     def texts(self, feature: int) -> Shown | None:
         """For a prompt; None where the feature was not looked at."""
         found = self.log.collected(self.corpus_id, feature, "shown", ["activating"])
@@ -59,7 +63,7 @@ class ShownTexts:
 
 
 @dataclass(frozen=True)
-class Tryout:
+class LabelCheck:
     """Detection (Paulo et al. 2024) of a proposed label on shown texts, by the explainer itself.
 
     The same texts for every label of a feature, so that its labels compare; some of them are those that it was shown,

@@ -23,7 +23,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from probes.cached_json import cache_folder
+from probes.doors.cached_json import cache_folder
 from probes.errors import SubjectError
 
 _LAYOUT = "1"

@@ -18,12 +18,12 @@ import click
 import torch
 from safetensors.torch import load_file, save_file
 
-from probes.activations import residual
-from probes.loading import load_model, load_tokenizer
-from probes.model_folder import model_folder
+from probes.hooks.activations import residual
+from probes.model.folder import model_folder
+from probes.model.loading import load_model, load_tokenizer
+from probes.model.special_tokens import start_id
 from probes.presets import PRESETS, SMOLLM2, SubjectSource
 from probes.sae_config import Hook
-from probes.special_tokens import start_id
 from probes.subject import Subject, load_subject
 from probes.training.measures import Measures, measure
 from probes.training.rows import activations_at, read_documents, rows_of

@@ -8,10 +8,10 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from probes.activations import residual
 from probes.demo.model import next_token_loss
+from probes.hooks.activations import residual
+from probes.model.structure import layers_of
 from probes.sae_config import Hook
-from probes.structure import layers_of
 from probes.subject import Subject
 
 _ROWS = 64

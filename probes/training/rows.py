@@ -18,9 +18,9 @@ from rich.progress import track
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from probes.activations import cut_at
+from probes.hooks.activations import cut_at
+from probes.hooks.sites import tap
 from probes.sae_config import Hook
-from probes.sites import tap
 
 BATCH_TOKENS = 8192
 """Tokens in one forward, about."""

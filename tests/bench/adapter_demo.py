@@ -20,15 +20,15 @@ from rich.table import Table
 
 from agent.store.provenance import now, versions
 from eval.metrics import Estimate, mean, paired_difference
-from probes.adapter import FitSettings
 from probes.demo.ladder import SCALES, definitions, named_concept
 from probes.demo.shipped import load_truth
 from probes.demo.world import World, load_world
-from probes.fitting import fit, split
-from probes.label_loss import Pair
+from probes.ghost.adapter import FitSettings
+from probes.ghost.fitting import fit, split
+from probes.ghost.label_loss import Pair
+from probes.ghost.vectors import directions
 from probes.presets import SubjectSource
 from probes.subject import Subject, load_subject
-from probes.vectors import directions
 
 HOLD_OUT = 0.2
 DEFAULT, BEST = "centroid + default scale", "centroid + best scale"

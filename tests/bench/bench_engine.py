@@ -26,13 +26,13 @@ import transformers
 from torch import Tensor
 from transformers import GemmaForCausalLM
 
-from probes.embedding import EmbeddingTable
-from probes.ghost import ghosts_at
-from probes.grown import Columns
-from probes.growth import Grower
-from probes.memory import MIB, free_bytes, peak_bytes
-from probes.products import linear, use_onednn
-from probes.prompt import PromptIds
+from probes.ghost.embedding import EmbeddingTable
+from probes.ghost.prompt import PromptIds
+from probes.ghost.substitution import ghosts_at
+from probes.growing.grown import Columns
+from probes.growing.growth import Grower
+from probes.growing.memory import MIB, free_bytes, peak_bytes
+from probes.model.products import linear, use_onednn
 from probes.settings import TokenSettings, TreeSettings
 from probes.tokens import nearest
 from tests.bench.random_models import SIZES, Size, random_gemma

@@ -33,11 +33,11 @@ from eval.collect.corpus_pass import (
 )
 from eval.collect.tally import Sizes, Tally
 from eval.collect.windows import Batch, Windows
-from probes.activations import cut_at
 from probes.columns import Columns
-from probes.embedding import EmbeddingTable
+from probes.ghost.embedding import EmbeddingTable
+from probes.hooks.activations import cut_at
+from probes.model.products import use_onednn
 from probes.presets import SubjectSource
-from probes.products import use_onednn
 from probes.sae import SAE
 from probes.sae_config import Hook, SaeConfig
 from probes.subject import Subject, load_subject

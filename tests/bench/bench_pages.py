@@ -23,7 +23,7 @@ from starlette.testclient import TestClient
 from agent.runlog import RunLog
 from agent.store.provenance import now
 from agent.store.writing import evidence_rows
-from eval.review.server import make_app
+from agent.web.server import make_app
 from probes.presets import SubjectSource
 from probes.settings import ProbeSettings
 from probes.subject import load_subject

@@ -14,12 +14,12 @@ import psutil
 import torch
 
 from agent.store.provenance import now, versions
-from probes.activations import cut_at
+from probes.ghost.token_states import _made, readable_ids, token_states
+from probes.ghost.vocabulary import alone, leading_tokens
+from probes.hooks.activations import cut_at
+from probes.model.special_tokens import start_id
 from probes.presets import SubjectSource
-from probes.special_tokens import start_id
 from probes.subject import Subject, load_subject
-from probes.token_states import _made, readable_ids, token_states
-from probes.vocabulary import alone, leading_tokens
 
 TOP = 100
 PLAIN = 20

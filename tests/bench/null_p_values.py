@@ -16,11 +16,11 @@ from scipy.stats import ks_2samp
 
 from agent.store.provenance import now, versions
 from eval.metrics import share
-from probes.contrast import N_RANDOM
 from probes.evidence import ProbeRequest, Sweep, TokenList, Tree
+from probes.null.contrast import N_RANDOM
+from probes.null.random_directions import random_directions
 from probes.presets import SubjectSource
 from probes.probe import run_probes
-from probes.random_directions import random_directions
 from probes.settings import ProbeSettings
 from probes.subject import Subject, load_subject
 from tests.bench.probe_table import figure

@@ -25,17 +25,17 @@ from agent.store.provenance import now, versions
 from eval.collect.corpora import Faults, documents
 from eval.metrics import Estimate, paired_difference, share
 from eval.scoring.known import known_concepts
-from probes.activations import feature_activations
-from probes.adapter import Adapter, FitRecord, FitSettings, PartRecord, write_adapter
 from probes.columns import Columns as SaeColumns
 from probes.demo.shipped import KnownConcept, ShippedTruth
 from probes.evidence import ProbeRequest, Tree
-from probes.fitting import Losses, fit, split
-from probes.label_loss import Pair
+from probes.ghost.adapter import Adapter, FitRecord, FitSettings, PartRecord, write_adapter
+from probes.ghost.fitting import Losses, fit, split
+from probes.ghost.label_loss import Pair
+from probes.hooks.activations import feature_activations
+from probes.model.special_tokens import first_ids
 from probes.presets import SubjectSource
 from probes.probe import run_probes
 from probes.settings import ProbeSettings
-from probes.special_tokens import first_ids
 from probes.subject import Subject, load_subject
 
 SIDES = ("encoder", "decoder", "blend:0.5")

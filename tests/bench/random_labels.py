@@ -21,8 +21,8 @@ from agent.llm.offline import propose
 from agent.planning import Plan, Planner
 from agent.schema import Proposal
 from eval.metrics import share
-from probes.base_prompt import all_resolved
 from probes.evidence import ProbeRequest
+from probes.ghost.base_prompt import all_resolved
 from probes.presets import SubjectSource
 from probes.probe import run_probes
 from probes.settings import ProbeSettings

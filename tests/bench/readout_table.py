@@ -14,16 +14,16 @@ import torch
 from agent.store.provenance import now, versions
 from eval.metrics import share
 from eval.scoring.known import known_concepts
-from probes.base_prompt import all_resolved
-from probes.contrast import contrasts
 from probes.demo.shipped import ShippedTruth
 from probes.evidence import FAILED_ABOVE, Contrast
-from probes.growth import Grower
+from probes.ghost.base_prompt import all_resolved
+from probes.ghost.prompt import prompt_ids
+from probes.ghost.vectors import placed
+from probes.growing.growth import Grower
+from probes.null.contrast import contrasts
+from probes.null.random_directions import random_directions
 from probes.presets import SubjectSource
-from probes.prompt import prompt_ids
-from probes.random_directions import random_directions
 from probes.subject import Subject, load_subject
-from probes.vectors import placed
 from tests.bench.probe_table import SIDES, figure, grown, names, settings_of
 
 N_DRAWN = 400

@@ -22,9 +22,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from agent.commands.examples import gather_examples
-from agent.commands.run import label_features
-from agent.commands.score import score_labels
+from agent.cli.commands.examples import gather_examples
+from agent.cli.commands.run import label_features
+from agent.cli.commands.score import score_labels
 from agent.config import RunConfig, resolve
 from agent.evidence.excerpts import cut, key_of
 from agent.runlog import RunIdentity, RunLog, ScoreRow

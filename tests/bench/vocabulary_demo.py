@@ -14,10 +14,10 @@ from eval.scoring.known import known_concepts
 from probes.demo.ladder import definitions, named_concept
 from probes.demo.shipped import ShippedTruth
 from probes.demo.world import load_world
+from probes.ghost.vectors import feature_vectors
 from probes.presets import SubjectSource
 from probes.settings import VectorSettings
 from probes.subject import Subject, load_subject
-from probes.vectors import feature_vectors
 
 TOKENS = (2, 4, 8, 16, 64)
 

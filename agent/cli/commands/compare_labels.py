@@ -1,0 +1,158 @@
+"""`interpret compare --llm ...`: each setting's own run, its labels scored, and the scores compared feature by feature.
+
+A setting's run is the run that `interpret` makes of it: what the log has is not asked again. Of a budget each setting
+has an equal share, so that one does not leave the others without.
+"""
+
+import asyncio
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from rich.console import Console
+from rich.text import Text
+
+from agent.cli.commands.base_prompt import all_named
+from agent.cli.commands.compare_runs import found_between, show_found
+from agent.cli.commands.estimate import check_budget, estimate
+from agent.cli.commands.exit_status import exit_status
+from agent.cli.commands.run import RunScreen
+from agent.cli.commands.run_texts import RunTexts, run_texts
+from agent.cli.commands.score import score_labels
+from agent.cli.terminal.display import console, facts
+from agent.config import RunConfig
+from agent.llm import make_explainer
+from agent.llm.base import Explainer
+from agent.run import explainer_name, identity_of, planner_of, run_features
+from agent.runlog import RunIdentity, RunLog
+from eval.compare.grid import Grid, names_of
+from probes.errors import SettingsError
+from probes.features import parse_features
+from probes.settings import ProbeSettings
+from probes.subject import Subject
+
+
+@dataclass(frozen=True)
+class Work:
+    """One grid on one subject; the first setting is the baseline."""
+
+    config: RunConfig
+    subject: Subject
+    features: Sequence[int]
+    names: dict[ProbeSettings, str]
+
+    def config_of(self, setting: ProbeSettings) -> RunConfig:
+        """What `interpret` would be told to label under that setting alone, for its share of the budget."""
+        usd, tokens, n = self.config.budget_usd, self.config.budget_tokens, len(self.names)
+        update = {
+            "probe": setting,
+            "weights_plan": (setting.vector.weights,),
+            "recommended": False,
+            "evidence": self.config.evidence or "weights",  # texts that all settings share would hide what is compared
+            "budget_usd": None if usd is None else usd / n,
+            "budget_tokens": None if tokens is None else tokens // n,
+        }
+        return self.config.model_copy(update=update)
+
+
+def compare_labels(config: RunConfig, subject: Subject, spec: str, grid: Grid, dry: bool) -> int:
+    """Labels, scores and compares; the exit status, 1 where a budget ended it. Raises InterpretError.
+
+    `dry` stops after it was said what is to be asked.
+    """
+    screen = console()
+    features = parse_features(spec, subject.card.n_features, config.seed)
+    names = names_of(all_named(screen, subject, grid.settings(config.probe, subject.card.default_scale)))
+    if len(names) < 2:
+        raise SettingsError("One setting alone has no labels to compare with; name another with --weights or --scale.")
+    work = Work(config, subject, features, names)
+    with RunLog.open(config.log, read_only=dry) as log:
+        screen.print()
+        screen.print(facts(_opening(log, work)))
+        if dry:
+            return 0
+        made = {setting: _labelled(screen, log, work, setting) for setting in names}
+    status = max(status for _, status in made.values())
+    for setting, (run_id, _) in made.items():
+        screen.print(Text(f"\nLabels of {names[setting]}", style="bold"))
+        status |= score_labels(_for_scoring(work, setting, run_id), run_id, spec, subject=subject)
+    _compare(screen, work, {setting: run_id for setting, (run_id, _) in made.items()})
+    return status
+
+
+def _opening(log: RunLog, work: Work) -> Iterator[tuple[str, str]]:
+    explainer = _explainer(work.config)
+    check_budget(work.config, explainer)
+    texts = {setting: _texts(log, work, setting, explainer) for setting in work.names}
+    todo = sum(len({*work.features} - log.done(_identity(work, s, explainer, texts[s]))) for s in work.names)
+    yield "explainer", explainer_name(explainer)
+    yield "labels", f"{len(work.names):,} runs, one for each setting, of {len(work.features):,} features"
+    if not explainer.forms:
+        yield "expected", f"{todo:,} labels to make, by rules, at no cost"
+        return
+    first = next(iter(texts.values()))
+    planner = planner_of(work.config, work.subject, explainer, first.maxima)
+    expected = estimate(work.config, explainer, planner, todo, first.material is not None)
+    yield "expected", f"{todo:,} labels to make: {expected}; what scorers ask comes on top"
+    if work.config.budget_usd is not None or work.config.budget_tokens is not None:
+        yield "budget", f"a share of 1/{len(work.names)} for labels and scores of each setting"
+
+
+def _explainer(config: RunConfig) -> Explainer:
+    explainer = make_explainer(
+        config.llm, config.base_url or "", config.answer_tokens, config.effort, config.timeout, config.batch
+    )
+    explainer.check()
+    return explainer
+
+
+def _texts(log: RunLog, work: Work, setting: ProbeSettings, explainer: Explainer) -> RunTexts:
+    return run_texts(work.config_of(setting), explainer, work.subject, log, work.features, new=False)
+
+
+def _identity(work: Work, setting: ProbeSettings, explainer: Explainer, texts: RunTexts) -> RunIdentity:
+    return identity_of(work.config_of(setting), work.subject, explainer, texts.material, texts.maxima)
+
+
+def _labelled(screen: Console, log: RunLog, work: Work, setting: ProbeSettings) -> tuple[int, int]:
+    """The run that has the labels of a setting, made or gone on with, and its exit status."""
+    screen.print(Text(f"\n{work.names[setting]}", style="bold"))
+    with RunScreen(screen, work.features) as watch:
+        config, explainer = work.config_of(setting), _explainer(work.config)
+        texts = _texts(log, work, setting, explainer)
+        run = run_features(
+            config,
+            work.subject,
+            explainer,
+            log,
+            work.features,
+            new=False,
+            watch=watch,
+            material=texts.material,
+            maxima=texts.maxima,
+        )
+        report = asyncio.run(run)
+    return report.run_id, exit_status(screen, report.stopped)
+
+
+def _for_scoring(work: Work, setting: ProbeSettings, run_id: int) -> RunConfig:
+    """The config to score under, with what the setting's labels have left of its share."""
+    config = work.config_of(setting)
+    with RunLog.open(config.log, read_only=True) as log:
+        spent = log.spent(run_id)
+    usd, tokens = config.budget_usd, config.budget_tokens
+    update = {
+        "budget_usd": None if usd is None else max(usd - spent.most_usd, 0.0),
+        "budget_tokens": None if tokens is None else max(tokens - spent.most_tokens, 0),
+    }
+    return config.model_copy(update=update)
+
+
+def _compare(screen: Console, work: Work, runs: Mapping[ProbeSettings, int]) -> None:
+    """Every setting's run against that of the first."""
+    (baseline, first_id), *others = runs.items()
+    with RunLog.open(work.config.log, read_only=True) as log:
+        first = log.run(first_id)
+        for setting, run_id in others:
+            other = log.run(run_id)
+            screen.print(Text(f"\nLabels of {work.names[setting]} against {work.names[baseline]}", style="bold"))
+            show_found(found_between(log, first, other, work.config.score.scorers, work.config.seed), first, other)

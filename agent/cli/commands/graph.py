@@ -1,0 +1,247 @@
+"""`interpret graph`: the features of an attribution graph labelled as any others, and the labels written into it.
+
+One run for each layer that an SAE is given for. Language models are shown a feature's links with the labels known so
+far, so layers are labelled from outputs to inputs, and once more from inputs to outputs where there are several.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.text import Text
+
+from agent.cli.commands.run import labelled
+from agent.cli.options import by_key
+from agent.cli.terminal.display import console, facts
+from agent.config import SETTINGS_FILE, RunConfig, read_settings, resolve
+from agent.evidence.printable import printable
+from agent.llm import make_explainer
+from agent.runlog import RunLog
+from eval.errors import GraphError
+from eval.graphs.graph import Feature, Graph, Node, read_graph
+from eval.graphs.labelling import write_labels
+from eval.graphs.telling import told
+from probes.doors.outputs import check_output
+from probes.presets import PRESETS
+from probes.subject import read_sae_config
+from prompts import render
+
+_PROMPT_CHARS = 120
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is to become of a graph."""
+
+    path: Path
+    target: Path | None
+    """Where it is written with its labels; None where they are for the log alone."""
+    top: int | None
+    overwrite: bool
+    new: bool
+    dry: bool
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The features to be labelled, by layer, and how many are not, by why."""
+
+    features: Mapping[int, Sequence[int]]
+    left: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class Circuit:
+    """A graph as the run of one layer knows it."""
+
+    graph: Graph
+    layer: int
+    sweep: int
+    labels: Mapping[Feature, str]
+    """Those known when the run was begun or resumed: all of other layers."""
+
+    @cached_property
+    def settings(self) -> dict[str, Any]:
+        """What tells it from other graphs."""
+        prompt = printable(self.graph.prompt[:_PROMPT_CHARS])
+        return {"prompt": prompt, "digest": self.graph.digest, "layer": self.layer, "sweep": self.sweep}
+
+    def part(self, feature: int) -> str | None:
+        """What a prompt says of the feature."""
+        place = Feature(self.layer, feature)
+        return render("graph", told(self.graph, place, self.labels)).text if place in self.graph.features else None
+
+
+def label_graph(options: Mapping[str, Any], settings_file: Path | None, asked: Asked) -> int:
+    """Labels, writes and tells; the exit status. `options` are the command's, with any number of SAEs.
+
+    Raises InterpretError, and UsageError where no subject is named.
+    """
+    screen = console()
+    graph = read_graph(asked.path)
+    configs = _configs(options, settings_file, graph)
+    if asked.target is not None:
+        check_output(asked.target, [configs[0].log])
+    saes = _by_layer(configs)
+    chosen = choose(graph, {layer: n_features for layer, (_, n_features) in saes.items()}, asked)
+    screen.print(facts(_opening(graph, chosen)))
+    labels: dict[Feature, str] = {}
+    status, run_ids = 0, list[int]()
+    for sweep, layer in _order(chosen, bool(_explainer_reads(configs[0]))):
+        circuit = Circuit(graph, layer, sweep, {f: label for f, label in labels.items() if f.layer != layer})
+        spec = f"of layer {layer} in {asked.path.name}"
+        config = _with_what_is_left(saes[layer][0], run_ids)
+        run = labelled(config, spec, asked.new, asked.dry, chosen.features[layer], circuit)
+        status = max(status, run.status)
+        if run.run_id is not None:
+            run_ids.append(run.run_id)
+            _take_up(labels, config.log, layer, run.run_id)
+        if run.ended_early:
+            break
+    if not asked.dry:
+        for sentence in _closing(graph, chosen, labels, asked, configs[0].log, run_ids):
+            screen.print(Text(sentence))
+    return status
+
+
+def _configs(options: Mapping[str, Any], settings_file: Path | None, graph: Graph) -> list[RunConfig]:
+    """One for each SAE; of the subject that the graph names where no other is. Raises UsageError."""
+    file = settings_file or (SETTINGS_FILE if SETTINGS_FILE.exists() else None)
+    in_file = read_settings(file) if file else {}
+    if any(options[name] or name in in_file for name in ("subject", "model", "sae")):
+        return [resolve(by_key({**options, "sae": sae}), settings_file) for sae in options["sae"] or [None]]
+    if graph.scan in PRESETS:
+        return [resolve(by_key({**options, "subject": graph.scan, "sae": None}), settings_file)]
+    raise click.UsageError(
+        f"The graph's metadata name {graph.scan or 'nothing'!r}, which is no subject known here; name its model and "
+        "transcoders by --subject NAME, or by --model MODEL and --sae PLACE, once for each layer."
+    )
+
+
+def choose(graph: Graph, n_features: Mapping[int, int], asked: Asked) -> Chosen:
+    """Which features are labelled, given how many the SAE of each layer has, the most influential first."""
+    wanted: dict[int, list[int]] = {}
+    left: dict[str, int] = {}
+    n_chosen = 0
+    for feature, nodes in graph.features.items():
+        why = _why_not(feature, nodes, n_features, asked.overwrite)
+        if why is None and (asked.top is None or n_chosen < asked.top):
+            wanted.setdefault(feature.layer, []).append(feature.number)
+            n_chosen += 1
+        else:
+            why = why or f"beyond the {asked.top:,} most influential (--top)"
+            left[why] = left.get(why, 0) + 1
+    return Chosen(wanted, left)
+
+
+def _why_not(feature: Feature, nodes: Sequence[Node], n_features: Mapping[int, int], overwrite: bool) -> str | None:
+    if feature.layer not in n_features:
+        return "of layers without an SAE here (--sae may be repeated)"
+    if feature.number >= n_features[feature.layer]:
+        return "that the SAE does not have"
+    if not overwrite and all(node.clerp.strip() for node in nodes):
+        return "labelled in the file already (--overwrite replaces labels)"
+    return None
+
+
+def _by_layer(configs: Sequence[RunConfig]) -> dict[int, tuple[RunConfig, int]]:
+    """Each config with its SAE's number of features, by the layer that the SAE reads at."""
+    found: dict[int, tuple[RunConfig, int]] = {}
+    for config in configs:
+        sae = read_sae_config(config.subject)
+        if sae.hook.layer in found:
+            raise GraphError(
+                f"Two SAEs are given for layer {sae.hook.layer}, and a node has one; leave one of them out: "
+                f"{found[sae.hook.layer][0].subject.sae} or {config.subject.sae}."
+            )
+        found[sae.hook.layer] = config, sae.n_features
+    return found
+
+
+def _explainer_reads(config: RunConfig) -> bool:
+    """Whether what a graph says is read: rules read none of it."""
+    return bool(make_explainer(config.llm, config.base_url or "", config.answer_tokens, config.effort).forms)
+
+
+def _order(chosen: Chosen, reads: bool) -> Iterator[tuple[int, int]]:
+    """Sweep and layer: from outputs to inputs, by what is done; then from inputs to outputs, by all that is known."""
+    layers = sorted(chosen.features)
+    yield from ((1, layer) for layer in reversed(layers))
+    if reads and len(layers) > 1:
+        yield from ((2, layer) for layer in layers)
+
+
+def _with_what_is_left(config: RunConfig, run_ids: Sequence[int]) -> RunConfig:
+    """The config with the budget less what the graph's runs so far have used: it is for all of them together."""
+    if not run_ids or config.budget_tokens is config.budget_usd is None:
+        return config
+    with RunLog.open(config.log, read_only=True) as log:
+        spent = [log.spent(run_id) for run_id in run_ids]
+    left = {
+        "budget_tokens": (config.budget_tokens, sum(one.most_tokens for one in spent)),
+        "budget_usd": (config.budget_usd, sum(one.most_usd for one in spent)),
+    }
+    return config.model_copy(
+        update={name: None if asked is None else max(asked - used, 0) for name, (asked, used) in left.items()}
+    )
+
+
+def _take_up(labels: dict[Feature, str], log: Path, layer: int, run_id: int) -> None:
+    """Adds what the run has found; where it abstained, knowing more than a run before it, that label goes."""
+    with RunLog.open(log, read_only=True) as opened:
+        rows = opened.labels(run_id)
+    for row in rows:
+        labels.pop(Feature(layer, row.feature), None)
+        if row.status == "labelled":
+            labels[Feature(layer, row.feature)] = row.label
+
+
+def _opening(graph: Graph, chosen: Chosen) -> Iterator[tuple[str, str]]:
+    layers = sorted({feature.layer for feature in graph.features})
+    where = f" in layers {layers[0]} to {layers[-1]}" if layers else ""
+    yield (
+        "graph",
+        (f"{graph.path}: {len(graph.nodes):,} nodes, {len(graph.features):,} features{where}, {graph.n_links:,} links"),
+    )
+    yield "its prompt", graph.prompt if len(graph.prompt) <= _PROMPT_CHARS else f"{graph.prompt[:_PROMPT_CHARS]}…"
+    n_chosen = sum(map(len, chosen.features.values()))
+    yield "to label", f"{_features(n_chosen)}, {_share(graph, chosen):.0%} of the influence of all nodes"
+    for why, number in chosen.left.items():
+        yield "not labelled", f"{_features(number)} {why}"
+    for why, number in graph.left.items():
+        yield "kept as it was", f"{number:,} {why}"
+    for note in graph.notes:
+        yield "note", note
+
+
+def _features(number: int) -> str:
+    return "1 feature" if number == 1 else f"{number:,} features"
+
+
+def _share(graph: Graph, chosen: Chosen) -> float:
+    return sum(graph.influence[Feature(layer, index)] for layer, some in chosen.features.items() for index in some)
+
+
+def _closing(
+    graph: Graph, chosen: Chosen, labels: Mapping[Feature, str], asked: Asked, log: Path, run_ids: Sequence[int]
+) -> Iterator[str]:
+    asked_for = {Feature(layer, index) for layer, some in chosen.features.items() for index in some}
+    found = {feature: label for feature, label in labels.items() if feature in asked_for}
+    before = {f for f, nodes in graph.features.items() if f not in asked_for and any(n.clerp.strip() for n in nodes)}
+    share = sum(graph.influence[feature] for feature in {*found, *before})
+    yield (
+        f"{len(found):,} features got a label, {len(before):,} had one: together {share:.0%} of the influence of all "
+        f"nodes of the graph, which has {_features(len(graph.features))}."
+    )
+    if without := len(asked_for) - len(found):
+        were = f"{_features(without)} {'was looked at and has' if without == 1 else 'were looked at and have'} no label"
+        ways = ", ".join(f"interpret log {run_id} --status abstained --log {log}" for run_id in run_ids)
+        yield f"{were}: {ways} says why."
+    if asked.target is None:
+        yield "The labels are in the log alone; --to OUT.json writes them into a copy of the graph."
+        return
+    n_nodes = write_labels(asked.path, asked.target, found, asked.overwrite)
+    yield f"Wrote {asked.target}: labels at {n_nodes:,} nodes, all else as it was."

@@ -1,0 +1,59 @@
+"""`interpret import`: other logs, of runs on other machines, into this one. Loads no subject and asks nothing."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from agent.cli.terminal.display import console, facts
+from agent.llm.none import NONE
+from agent.runlog import Merged, RunLog, RunSummary
+from agent.store.differences import difference_words, nearest
+from agent.web.explore.keeping import APART
+from eval.calibration.giving import give_probabilities
+
+
+def import_logs(target: Path, others: Sequence[Path]) -> None:
+    """Merges them, prints what came of each, and gives labels the probability that they are right.
+
+    Raises LogError; nothing is imported then.
+    """
+    screen = console()
+    merges = RunLog.merge(target, others)
+    with RunLog.open(target) as log:
+        runs = log.runs()
+        for merged in merges:
+            screen.print(facts(_said(merged, target, runs)))
+        give_probabilities(log, runs)
+
+
+def _said(merged: Merged, target: Path, runs: Sequence[RunSummary]) -> Iterator[tuple[str, str]]:
+    yield "from", str(merged.path)
+    yield "runs", ", ".join(_run_words(there, here, merged) for there, here in merged.runs.items()) or "none"
+    for run in runs:
+        if run.run_id in merged.runs.values() and run.run_id not in merged.joined:
+            yield from (("apart", words) for words in _apart_words(run, runs, merged))
+    rows = ", ".join(f"{n:,} {table}" for table, n in merged.added.items() if table != "texts")
+    yield "added", f"{rows or 'nothing: all of it was here already'}"
+    if merged.n_same:
+        yield "known", f"{merged.n_same:,} labels were in {target} already"
+    if merged.n_kept:
+        yield "kept", f"{merged.n_kept:,} labels read otherwise in {target} and stand; the others' wording was left out"
+
+
+def _apart_words(run: RunSummary, runs: Sequence[RunSummary], merged: Merged) -> Iterator[str]:
+    """Why the run is none of those that were there before it came: what tells it from the nearest of its kind."""
+    came = min(here for here in merged.runs.values() if here not in merged.joined)
+    before = [other for other in runs if other.run_id < came and _kind(other) == _kind(run)]
+    if not before or run.explainer in APART:
+        return
+    other, unlike = nearest(run, before)
+    why = f"it differs in {difference_words(unlike)}" if unlike else "of the same features they tell different things"
+    yield f"{run.run_id} is not one with {other.run_id}: {why}"
+
+
+def _kind(run: RunSummary) -> str:
+    """What is never one with anything of another kind: runs that label, that only probe, that are compared."""
+    return run.explainer if run.explainer in (NONE, *APART) else ""
+
+
+def _run_words(there: int, here: int, merged: Merged) -> str:
+    return f"{there} as {here}, joined to it" if here in merged.joined else f"{there} as {here}"

@@ -1,0 +1,258 @@
+"""What `interpret log` and `interpret show` print: a log read back, by people or as JSON. Loads no subject."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from rich.console import Console
+from rich.text import Text
+
+from agent.cli.commands.choosing import Wanted, choose
+from agent.cli.commands.read_log import read_log
+from agent.cli.terminal.batches import batches_table
+from agent.cli.terminal.display import (
+    calls_table,
+    console,
+    facts,
+    feature_scores_table,
+    projection_lines,
+    runs_table,
+    token_line,
+)
+from agent.cli.terminal.experiment import experiment_table
+from agent.cli.terminal.labels import browsed_table
+from agent.cli.terminal.outline import tree_outline
+from agent.cli.terminal.sweep import sweep_table
+from agent.comparisons import ClassRow
+from agent.errors import LogError
+from agent.evidence.basis import cited_lines
+from agent.evidence.branches import Trim
+from agent.evidence.digest import digest
+from agent.llm.none import NONE
+from agent.runlog import CallRow, LabelRow, RunLog, RunSummary, ScoreRow, ScoringRow
+from agent.store.browsing import BrowsedLabel
+from agent.store.calibrations import Given, given_to
+from agent.store.reviews import ReviewRow, latest_verdict, verdicts
+from probes.evidence import Evidence, Experiment, Projection, Rank, Sweep, TokenList, Tree
+
+if TYPE_CHECKING:
+    from agent.web.agreement import Agreement
+
+_TREE_NODES = 40
+
+
+def show_runs(path: Path, as_json: bool) -> None:
+    """Every run of the log, and the batches that their questions went in. Raises LogError."""
+    with read_log(path) as log:
+        runs, batches = log.runs(), log.batches()
+        if as_json:
+            of_run = {run.run_id: [asdict(row) for row in batches if row.run_id == run.run_id] for run in runs}
+            click.echo(json.dumps([asdict(run) | {"batches": of_run[run.run_id]} for run in runs]))
+            return
+        screen = console()
+        screen.print(runs_table(runs) if runs else Text(f"{path} holds no run yet."))
+        if batches:
+            screen.print()
+            screen.print(batches_table(batches))
+
+
+def show_labels(path: Path, run_id: int, wanted: Wanted, as_json: bool) -> None:
+    """The labels of one run that were asked for, and how far its reviewers agree. Raises LogError, SettingsError."""
+    with read_log(path) as log:
+        run = log.run(run_id)
+        found = choose(log, run, wanted)
+        if as_json:
+            click.echo(json.dumps([_json(item, found.classes.get(item.label.feature)) for item in found.labels]))
+            return
+        agreed = [*agreement_lines(log, run.run_id)]
+        if found.labels:
+            console().print(browsed_table(found.labels, found.scorer, found.classes))
+        else:
+            console().print(
+                Text(_none_words(path, run) if wanted.is_everything else "No label of this run meets that.")
+            )
+        for line in agreed:
+            console().print(Text(line))
+
+
+def _none_words(path: Path, run: RunSummary) -> str:
+    if run.explainer != NONE:
+        return "No label yet."
+    return (
+        f"Run {run.run_id} asked nobody and has no label: the evidence of {run.n_probed:,} features is in {path}; its "
+        "command with another --llm labels from it."
+    )
+
+
+def _json(item: BrowsedLabel, found: ClassRow | None) -> dict[str, Any]:
+    return {
+        **asdict(item.label),
+        "probability": item.probability,
+        "score": item.score,
+        "verdict": latest_verdict(item.reviews),
+        "kind": found and found.kind,
+        "captured_by": found and found.captured,
+    }
+
+
+def agreement_lines(log: RunLog, run_id: int) -> Iterator[str]:
+    """How far each two reviewers of a run agree, on all that both judged and on what both judged blind."""
+    given = log.ask(verdicts, run_id)
+    if len(given) < 2:
+        return
+    from agent.web.agreement import agreements  # with scipy, which nothing else here waits for
+
+    for blind in (False, True):
+        for pair in agreements(log.ask(verdicts, run_id, blind=blind), seed=0):
+            how = "blind" if blind else "in all"
+            yield f"{pair.one} and {pair.other}, {how}: {_kappa_words(pair)}"
+
+
+def _kappa_words(pair: "Agreement") -> str:
+    kappa = pair.kappa
+    same = f"the same on {pair.n_agreed:,} of {kappa.n:,} labels"
+    if kappa.value is None:
+        return f"{same}; no kappa: {kappa.reason}."
+    interval = "" if kappa.low is None or kappa.high is None else f" [{kappa.low:.2f}, {kappa.high:.2f}]"
+    return f"{same}, Cohen's kappa {kappa.value:.2f}{interval}."
+
+
+def show_feature(path: Path, feature: int, run_id: int | None, rank: Rank) -> None:
+    """Everything about one feature in one run: label, then round after round, then the calls. Raises LogError.
+
+    The phrases of its trees are ordered by `rank`.
+    """
+    with read_log(path) as log:
+        run = log.run(run_id)
+        rows = log.labels(run.run_id, features=[feature])
+        rounds = log.evidence_rounds(run.run_id, feature)
+        calls = [call for call in log.calls_of(run.run_id, feature) if call.scoring_id is None]
+        scored = log.latest_scores(run.run_id, rows[0].label_id) if rows else None
+        sorted_as = log.comparisons.classes(run.subject["fingerprint"]).get(feature)
+        reviews = log.reviews_of(rows[0].label_id) if rows else []
+        given = log.ask(given_to, rows[0].label_id) if rows else None
+        _print_feature(path, run, feature, Known(rows, rounds, calls, scored, sorted_as, reviews, given), rank)
+
+
+@dataclass(frozen=True)
+class Known:
+    """What a log has on one feature of a run."""
+
+    rows: Sequence[LabelRow]
+    """Its label, where there is one."""
+    rounds: Mapping[int, Sequence[Evidence]]
+    calls: Sequence[CallRow]
+    """Of the loop; none of scorers."""
+    scored: tuple[ScoringRow, list[ScoreRow]] | None
+    sorted_as: ClassRow | None
+    reviews: Sequence[ReviewRow]
+    given: Given | None
+    """How likely the label is right."""
+
+
+def _print_feature(path: Path, run: RunSummary, feature: int, known: Known, rank: Rank) -> None:
+    rows, rounds = known.rows, known.rounds
+    if not rows and not rounds:
+        raise LogError(
+            f"Run {run.run_id} in {path} has nothing on feature {feature}; it was asked for {run.features or 'none'}; "
+            "name another run with --run, which interpret log lists."
+        )
+    screen = console()
+    screen.print(
+        facts(
+            [
+                *_where(run, feature),
+                *_verdict(rows),
+                *_given_line(known.given),
+                *_class_line(known.sorted_as),
+                *map(_review_line, known.reviews),
+            ]
+        )
+    )
+    everything = [item for evidence in rounds.values() for item in evidence]
+    _print_citations(screen, rows, everything, float(run.subject["default_scale"]))
+    for number, evidence in rounds.items():
+        _rule(screen, f"round {number}")
+        _print_evidence(screen, evidence, rank)
+    if known.calls:
+        _rule(screen, "calls")
+        screen.print(calls_table(known.calls))
+    if known.scored is not None:
+        scoring, scores = known.scored
+        _rule(screen, f"scores, judge {scoring.judge}")
+        screen.print(feature_scores_table(scores))
+
+
+def _where(run: RunSummary, feature: int) -> list[tuple[str, str]]:
+    page = run.subject.get("neuronpedia")
+    lines = [
+        ("feature", f"{feature} of {run.subject['name']}, {run.subject['hook']}"),
+        ("run", f"{run.run_id}, {run.created[:16].replace('T', ' ')} UTC, explainer {run.explainer}"),
+    ]
+    return [*lines, ("page", f"{page}/{feature}")] if page else lines
+
+
+def _verdict(rows: Sequence[LabelRow]) -> list[tuple[str, str]]:
+    if not rows:
+        return [("status", "no label yet")]
+    row = rows[0]
+    said = {
+        "status": row.status,
+        "label": row.label,
+        "explanation": row.explanation,
+        "confidence": "" if row.confidence is None else f"{row.confidence:.2f}",
+        "rounds": str(row.rounds),
+        "reason": row.reason,
+    }
+    return [(name, text) for name, text in said.items() if text]
+
+
+def _given_line(given: Given | None) -> list[tuple[str, str]]:
+    return [] if given is None else [("probability", f"of being right: {given}")]
+
+
+def _class_line(found: ClassRow | None) -> list[tuple[str, str]]:
+    if found is None:
+        return []
+    return [("class", f"{found}, by the taxonomy of comparison {found.comparison_id}, {found.created[:10]}")]
+
+
+def _review_line(review: ReviewRow) -> tuple[str, str]:
+    words = ", ".join(word for word in (review.verdict, review.label, review.note) if word)
+    how = " (blind)" * review.blind + " (taken back)" * review.undone
+    return "review", f"{words}{how}, by {review.reviewer}, {review.created[:10]}"
+
+
+def _print_citations(screen: Console, rows: Sequence[LabelRow], evidence: Sequence[Evidence], scale: float) -> None:
+    lines = cited_lines(rows[0].evidence, digest(evidence, scale)) if rows else []
+    if lines:
+        screen.print(
+            facts(
+                ("rests on" if place == 0 else "", f"{line['id']}  {line['text']}  {line['value']:.3g}")
+                for place, line in enumerate(lines)
+            )
+        )
+
+
+def _print_evidence(screen: Console, evidence: Sequence[Evidence], rank: Rank) -> None:
+    for item in evidence:
+        match item:
+            case Tree():
+                screen.print(tree_outline(item, Trim(_TREE_NODES, rank=rank)))
+            case TokenList():
+                screen.print(token_line(item))
+            case Projection():
+                screen.print(projection_lines(item))
+            case Sweep():
+                screen.print(sweep_table(item))
+            case Experiment():
+                screen.print(experiment_table(item, screen.color_system is not None and not screen.no_color))
+        screen.print()
+
+
+def _rule(screen: Console, title: str) -> None:
+    screen.print()
+    screen.print(Text(title, style="bold underline"))

@@ -1,0 +1,171 @@
+"""`interpret review`: labels judged one by one in the terminal, by keys. Loads no subject.
+
+What is kept, and how it is taken back, is the same as in the browser.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.text import Text
+
+from agent.cli.commands.choosing import EVERYTHING, Wanted, choose
+from agent.cli.commands.read_log import read_log
+from agent.cli.commands.reviewer import reviewer_name
+from agent.cli.terminal.display import console, facts, feature_scores_table
+from agent.errors import LogError, ServeError
+from agent.evidence.basis import basis_of, cited_lines
+from agent.evidence.digest import digest
+from agent.runlog import LabelRow, Review, RunLog, RunSummary
+from agent.store.calibrations import given_to
+from agent.store.reviews import verdicts
+from probes.errors import InterpretError
+
+_DEFINITIONS = 5
+_HELP = "a accept   e edit   r reject   f flag   n note   u undo   j next   k back   q quit"
+_VERDICTS = {"a": "accept", "r": "reject", "f": "flag"}
+
+
+@dataclass
+class _Session:
+    """One reviewer at one run."""
+
+    log: RunLog
+    run: RunSummary
+    reviewer: str
+    blind: bool
+    screen: Console = field(default_factory=console)
+    n_kept: int = 0
+
+    def go(self, queue: Sequence[LabelRow]) -> None:
+        """From label to label until the last one or `q`."""
+        place = 0
+        while place < len(queue):
+            self._show(queue[place], f"{place + 1} of {len(queue)}")
+            step = self._answered(queue[place])
+            if step is None:
+                break
+            place = max(place + step, 0)
+
+    def _answered(self, row: LabelRow) -> int | None:
+        """Reads keys until one of them leaves the label: how far to go on, None to quit."""
+        while True:
+            key = _key()
+            if key in ("q", "\x03", "\x04", "\x1b"):
+                return None
+            if key in ("j", " ", "\r", "\n", "k"):
+                return -1 if key == "k" else 1
+            try:
+                if self._done(key, row):
+                    return 1
+            except InterpretError as error:  # locked, too long: said, and the label stays
+                self._say(str(error))
+
+    def _done(self, key: str, row: LabelRow) -> bool:
+        """Does what a key asks for; whether that was a verdict."""
+        if key == "u":
+            undone = self.log.undo_review(row.label_id, self.reviewer)
+            self.n_kept = max(0, self.n_kept - bool(undone))  # what an earlier session kept was not counted
+            self._say("Taken back." if undone else "There is no review of yours to take back.")
+        elif key in _VERDICTS:
+            self._keep(row, {"verdict": _VERDICTS[key]})
+        elif key == "e" and (wording := _line("a better label")):
+            self._keep(row, {"verdict": "edit", "label": wording})
+        elif key == "n" and (note := _line("note")):
+            self._keep(row, {"verdict": "note", "note": note})
+        elif key not in "en":
+            self._say(_HELP)
+        else:
+            return False
+        return key in "ar" or (key == "e" and bool(wording))
+
+    def _keep(self, row: LabelRow, said: dict[str, str]) -> None:
+        self.log.review(row.label_id, self.reviewer, Review.parse(said | {"blind": self.blind}))
+        self.n_kept += 1
+        self._say(f"Kept: {said['verdict']}.")
+
+    def _say(self, sentence: str) -> None:
+        self.screen.print(facts([("", sentence)]))
+
+    def _show(self, row: LabelRow, place: str) -> None:
+        evidence = [piece for pieces in self.log.evidence_rounds(row.run_id, row.feature).values() for piece in pieces]
+        scale = float(self.run.subject["default_scale"])
+        basis = basis_of(row.evidence, evidence, scale)
+        lines = cited_lines(row.evidence, digest(evidence, scale))[:_DEFINITIONS]
+        said = [
+            ("feature", f"{row.feature}, {place}"),
+            ("label", row.label if row.status == "labelled" else f"({row.status}) {row.reason}"),
+            ("explanation", row.explanation),
+            ("probability", "" if self.blind else str(self.log.ask(given_to, row.label_id) or "")),
+            ("confidence", "" if self.blind or row.confidence is None else f"{row.confidence:.2f}"),
+            *(
+                ("rests on" if not index else "", f"{line['text']}  {line['value']:.3g}")
+                for index, line in enumerate(lines)
+            ),
+            ("definition", "" if lines else basis.definition),
+            ("tokens", ", ".join(basis.tokens)),
+            ("reviewed", self._reviewed(row)),
+        ]
+        self.screen.print()
+        self.screen.print(facts((name, text) for name, text in said if text))
+        self._show_scores(row)
+        self.screen.print(Text(_HELP, style="dim"))
+
+    def _reviewed(self, row: LabelRow) -> str:
+        reviews = [
+            review
+            for review in self.log.reviews_of(row.label_id)
+            if not review.undone and (review.reviewer == self.reviewer or not self.blind)
+        ]
+        return "; ".join(f"{review.verdict} by {review.reviewer}" for review in reviews)
+
+    def _show_scores(self, row: LabelRow) -> None:
+        scored = self.log.latest_scores(row.run_id, row.label_id)
+        if scored is not None and not self.blind:
+            self.screen.print(feature_scores_table(scored[1]))
+
+
+def review_labels(
+    path: Path, run_id: int | None, name: str | None, blind: bool, again: bool, wanted: Wanted = EVERYTHING
+) -> int:
+    """Goes through the labels of a run that are wanted, those that the reviewer has judged left out unless `again`.
+
+    Raises LogError, SettingsError.
+    """
+    reviewer = reviewer_name(name)
+    if path.is_file():
+        RunLog.open(path).close()  # one of an older version is brought up to date
+    with read_log(path) as log:
+        run = log.run(run_id)
+        judged = {} if again else log.ask(verdicts, run.run_id).get(reviewer, {})
+        chosen = [item.label for item in choose(log, run, wanted).labels if item.label.status != "failed"]
+        queue = [row for row in chosen if row.label_id not in judged]
+        session = _Session(log, run, reviewer, blind)
+        if queue:
+            session.go(queue)
+        elif chosen:
+            which = "" if wanted.is_everything else " that meets that"
+            words = f"{reviewer} has judged every label of run {run.run_id}{which}; --again goes through them."
+            session.screen.print(Text(words))
+        else:
+            which = "to review yet" if wanted.is_everything else "to review that meets that; name fewer conditions"
+            raise LogError(f"Run {run.run_id} has no label {which}.")
+        session.screen.print(Text(f"{session.n_kept} reviews kept as {reviewer}."))
+    return 0
+
+
+def _key() -> str:
+    try:
+        return click.getchar()
+    except OSError:
+        raise ServeError("interpret review reads keys: run it in a terminal, or review with interpret serve.") from None
+
+
+def _line(what: str) -> str:
+    """A line that was typed; empty where it was left empty or given up."""
+    try:
+        return str(click.prompt(what, default="", show_default=False)).strip()
+    except click.Abort:
+        return ""

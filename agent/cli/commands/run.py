@@ -1,0 +1,285 @@
+"""One run as its user sees it: what is about to happen, how far it is, and the labels with what they rest on.
+
+Knows the order of things; the work is in `agent.run`, the words and tables in `agent.cli.terminal`.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+from rich.console import Console
+from rich.text import Text
+
+from agent.calls.admission import Admission
+from agent.cli.commands.base_prompt import find_prompts, prompt_lines
+from agent.cli.commands.doctor import keys_seen, subject_words
+from agent.cli.commands.dry_run import log_of
+from agent.cli.commands.estimate import batch_words, budget_words, check_budget, estimate
+from agent.cli.commands.exit_status import GOES_ON, Interrupted, exit_status, finishing
+from agent.cli.commands.recommended import taken_up
+from agent.cli.commands.run_texts import RunTexts, run_texts
+from agent.cli.commands.token_pass import read_tokens
+from agent.cli.terminal.display import console, facts, labels_table, spread
+from agent.cli.terminal.progress import progress
+from agent.config import RunConfig
+from agent.evidence.basis import basis_of
+from agent.evidence.printable import printable
+from agent.llm import EXPLAINERS, make_explainer
+from agent.llm.base import Explainer
+from agent.llm.none import NONE
+from agent.planning import Planner
+from agent.run import LoggedCircuit, RunReport, identity_of, planner_of, run_features
+from agent.runlog import LabelRow, RunLog, RunRow, RunSummary, Spent
+from agent.schema import Outcome
+from agent.shards import Shard
+from agent.store.calibrations import probabilities
+from eval.calibration.giving import give_probabilities
+from eval.scoring.known import agreement, known_concepts
+from probes.errors import InterpretError
+from probes.evidence import Evidence
+from probes.features import parse_features
+from probes.ghost.adapter import read_adapter
+from probes.settings import AUTO
+from probes.subject import Subject, load_subject
+
+_ROWS = 40
+
+
+class RunScreen:
+    """Tells how a run goes; a context, so that the bar is gone whatever happens."""
+
+    def __init__(self, console: Console, features: Sequence[int]) -> None:
+        self._console = console
+        self._features = features
+        self._stack = ExitStack()
+        self._tell: Callable[[Outcome], None]
+
+    def begun(self, run: RunRow, admission: Admission) -> None:
+        """The run's number, then its progress."""
+        n_done = len(run.done.intersection(self._features))
+        self._console.print(facts([("run", _begun(run, len(self._features), n_done))]))
+        n_left = len(self._features) - n_done
+        if n_left:
+            self._tell = self._stack.enter_context(progress(self._console, n_left, admission))
+
+    def told(self, outcome: Outcome) -> None:
+        """One more feature."""
+        self._tell(outcome)
+
+    def tell(self, sentence: str) -> None:
+        """What became of a batch."""
+        self._console.print(Text(printable(sentence)))
+
+    def stopping(self, reason: InterpretError) -> None:
+        """What is in flight will be finished."""
+        self._console.print(finishing(reason))
+
+    def __enter__(self) -> "RunScreen":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """What came of it."""
+
+    status: int
+    """The exit status: 1 where some of the features failed, else 0."""
+    run_id: int | None = None
+    """None where nothing was run."""
+    ended_early: bool = False
+    """Whether its budget did not suffice."""
+
+
+def label_features(config: RunConfig, spec: str, new: bool, dry: bool = False, shard: Shard | None = None) -> int:
+    """Runs, prints, and returns the exit status. Raises InterpretError.
+
+    `dry` stops after the opening lines: nothing is probed, asked or logged. A `shard` has features of its own.
+    """
+    return labelled(config, spec, new, dry, shard=shard).status
+
+
+def labelled(
+    config: RunConfig,
+    spec: str,
+    new: bool,
+    dry: bool = False,
+    named: Sequence[int] | None = None,
+    circuit: LoggedCircuit | None = None,
+    shard: Shard | None = None,
+) -> Labelled:
+    """The same, with the run; the features are those `named`, or what `spec` says; `circuit`, a graph they stand in."""
+    screen = console()
+    explainer = make_explainer(
+        config.llm, config.base_url or "", config.answer_tokens, config.effort, config.timeout, config.batch
+    )
+    note = explainer.check()
+    with ExitStack() as stack:
+        log = stack.enter_context(log_of(config.log, dry))
+        subject = load_subject(config.subject)
+        features = parse_features(spec, subject.card.n_features, config.seed) if named is None else named
+        if shard is not None:
+            features, spec = shard.of(features), f"{spec}, shard {shard}"
+        if not features:
+            screen.print(Text(f"There is no feature in {spec}, so there is nothing to do."))
+            return Labelled(0)
+        if config.probe.vector.adapter is not None:
+            read_adapter(config.probe.vector.adapter, subject.card)  # refused now, not feature by feature
+        if config.probe.tree.prompt == AUTO or explainer.forms:
+            find_prompts(screen, subject)
+        taken = taken_up(config, log, subject.card)
+        config = taken.config
+        texts = run_texts(config, explainer, subject, log, features, new, circuit)
+        identity = identity_of(config, subject, explainer, texts.material, texts.maxima, circuit)
+        done = log.done(identity) if log and not new else frozenset()
+        todo = [feature for feature in features if feature not in done]
+        lines = [
+            ("subject", subject_words(subject.card)),
+            *taken.advice,
+            *prompt_lines(config, subject),
+            *_explainer_lines(explainer, note),
+            ("features", f"{len(features):,} of {subject.card.n_features:,} ({spec})"),
+            *texts.lines,
+            *_expected_lines(config, explainer, len(todo), planner_of(config, subject, explainer, texts.maxima), texts),
+            ("log", "; ".join(filter(None, (str(config.log), log.journal_note if log else "which is not there yet")))),
+        ]
+        check_budget(config, explainer)
+        screen.print(facts(lines))
+        if dry or log is None:
+            return Labelled(0)
+        return _run(screen, config, subject, explainer, log, features, new, texts, circuit)
+
+
+def _run(
+    screen: Console,
+    config: RunConfig,
+    subject: Subject,
+    explainer: Explainer,
+    log: RunLog,
+    features: Sequence[int],
+    new: bool,
+    texts: RunTexts,
+    circuit: LoggedCircuit | None,
+) -> Labelled:
+    read_tokens(screen, subject, config.weights_plan)
+    with RunScreen(screen, features) as watch:
+        try:
+            report = asyncio.run(
+                run_features(
+                    config,
+                    subject,
+                    explainer,
+                    log,
+                    features,
+                    new,
+                    watch,
+                    material=texts.material,
+                    maxima=texts.maxima,
+                    tell=watch.tell,
+                    circuit=circuit,
+                )
+            )
+        except KeyboardInterrupt:  # where the event loop handles no signals
+            raise Interrupted(GOES_ON) from None
+    rows = log.labels(report.run_id, features=features)
+    if explainer.provider == NONE:
+        screen.print(Text(_probed_words(config, log.run(report.run_id), report, rows)))
+    elif rows:
+        give_probabilities(log, [log.run(report.run_id)])
+        _print_labels(screen, config, log, rows, subject.card.default_scale)
+        screen.print(Text(_closing(config, report, rows, log.spent(report.run_id), len(features))))
+    status = exit_status(screen, report.stopped) or int(any(row.status == "failed" for row in rows))
+    return Labelled(status, report.run_id, report.stopped is not None)
+
+
+def _explainer_lines(explainer: Explainer, note: str) -> Iterator[tuple[str, str]]:
+    yield "explainer", _explainer_words(explainer)
+    if explainer.forms:
+        yield "server", explainer.address or "the provider's own"
+    if note:
+        yield "note", note
+
+
+def _expected_lines(
+    config: RunConfig, explainer: Explainer, n_features: int, planner: Planner, texts: RunTexts
+) -> Iterator[tuple[str, str]]:
+    """Calls, tokens and dollars, where there is a server that will charge for them."""
+    if explainer.forms:
+        words = estimate(config, explainer, planner, n_features, texts.material is not None)
+        yield "expected", f"{words}{batch_words(config)}{budget_words(config)}"
+
+
+def _explainer_words(explainer: Explainer) -> str:
+    name = f"{explainer.provider}:{explainer.model}"
+    if explainer.provider == NONE:
+        return "none: features are probed and nothing is asked; later runs on this log label from the evidence"
+    if explainer.forms:
+        return name
+    add = " or ".join(f"--llm {provider}" for provider in EXPLAINERS if provider not in (explainer.provider, NONE))
+    seen = ", ".join(keys_seen())
+    keys = f"{seen} is set but not used: add {add}" if seen else f"for one, set a key and add {add}"
+    return f"{name}, a rule-based baseline and no language model ({keys})"
+
+
+def _begun(row: RunRow, n_features: int, n_done: int) -> str:
+    if not row.resumed:
+        return f"{row.run_id}, new"
+    if n_done == n_features:
+        return f"{row.run_id}, nothing left to do: all {n_features:,} features are done; --new starts another run"
+    return f"{row.run_id}, resumed: {n_done:,} of {n_features:,} features were done before"
+
+
+def _print_labels(
+    screen: Console, config: RunConfig, log: RunLog, rows: Sequence[LabelRow], default_scale: float
+) -> None:
+    truth = known_concepts(config.subject)
+    concepts = {feature: known.name for feature, known in truth.features.items()} if truth else {}
+    shown = spread(rows, _ROWS)
+    basis = {row.feature: basis_of(row.evidence, _evidence(log, row), default_scale) for row in shown}
+    screen.print()
+    screen.print(labels_table(shown, basis, concepts, log.ask(probabilities, rows[0].run_id)))
+    screen.print()
+    if len(shown) < len(rows):
+        screen.print(
+            Text(f"{len(shown)} of {len(rows):,} rows; all of them: interpret log {rows[0].run_id} --log {config.log}")
+        )
+    found = agreement({row.feature: row.label or None for row in rows}, truth, config.seed) if truth else None
+    if found:
+        screen.print(Text(found.sentence()))
+
+
+def _evidence(log: RunLog, row: LabelRow) -> list[Evidence]:
+    rounds = log.evidence_rounds(row.run_id, row.feature)
+    return [item for evidence in rounds.values() for item in evidence]
+
+
+def _probed_words(config: RunConfig, run: RunSummary, report: RunReport, rows: Sequence[LabelRow]) -> str:
+    failed = [row for row in rows if row.status == "failed"]
+    why = f", the first: {failed[0].reason.rstrip('.')}" if failed else ""
+    return (
+        f"{report.outcomes['probed']:,} features probed, {len(failed):,} failed{why}, in {report.seconds:.1f} s"
+        f"{_known_words(report)}. The evidence of {run.n_probed:,} is in {config.log}; the same command with another "
+        "--llm labels from it."
+    )
+
+
+def _known_words(report: RunReport) -> str:
+    return f", {report.n_known:,} pieces of evidence taken from other runs" if report.n_known else ""
+
+
+def _closing(config: RunConfig, report: RunReport, rows: Sequence[LabelRow], spent: Spent, n_features: int) -> str:
+    counts = ", ".join(f"{sum(row.status == s for row in rows):,} {s}" for s in ("labelled", "abstained", "failed"))
+    left = f", {n_features - len(rows):,} are left" if len(rows) < n_features else ""
+    cost = "" if not spent.tokens and not spent.cost_usd else f" {_spent_words(spent)}"
+    return (
+        f"{len(rows):,} features: {counts}{left}, in {report.seconds:.1f} s{_known_words(report)}.{cost} Everything is "
+        f"in {config.log}; for one feature: interpret show {rows[0].feature} --run {report.run_id} --log {config.log}"
+    )
+
+
+def _spent_words(spent: Spent) -> str:
+    dollars = "cost unknown" if spent.cost_usd is None else f"${spent.cost_usd:,.4f}"
+    return f"The run has made {spent.calls:,} calls so far: {spent.tokens:,} tokens, {dollars}."

@@ -1,0 +1,319 @@
+"""`interpret score`: a run's labels measured on held-out texts, beside their controls. Nothing is probed again.
+
+Knows the order of things and what is said of them; the work is in `eval`.
+"""
+
+import asyncio
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.text import Text
+
+from agent.calls.admission import Admission
+from agent.calls.asking import Asker
+from agent.calls.batches import Batches
+from agent.calls.budget import Budget, Limits
+from agent.calls.gate import Gate
+from agent.cli.commands.estimate import batch_words, budget_words, check_budget, estimate_of
+from agent.cli.commands.exit_status import exit_status, finishing
+from agent.cli.terminal.display import console, facts, scores_table
+from agent.config import RunConfig, ScoreSettings
+from agent.errors import LogError
+from agent.evidence.printable import printable
+from agent.llm import make_explainer
+from agent.llm.base import Explainer
+from agent.run import explainer_name, questions_to
+from agent.runlog import CorpusRow, LabelRow, RunLog, RunSummary, ScoringIdentity
+from eval.embedders import SentenceEmbedder, SubjectEmbedder, recorded
+from eval.pictures import score_figure
+from eval.plots import check_picture, save
+from eval.scorers import SCORERS, Tools, check_scorers, make_scorers
+from eval.scorers.base import Embedder, needs_texts
+from eval.scoring import report
+from eval.scoring.expected import NOT_BEGUN, expected
+from eval.scoring.judge import TEMPLATES, LoggedJudge
+from eval.scoring.known import known_concepts
+from eval.scoring.score_run import Scoring
+from eval.scoring.subject_runner import SubjectRunner
+from eval.scoring.variants import variant_words
+from probes.errors import InterpretError
+from probes.features import parse_features
+from probes.subject import Subject, load_subject
+from prompts import template_hashes
+
+_FREE = ("embedding",)
+_ASKING = ("detection", "fuzzing")
+
+
+def score_labels(
+    config: RunConfig,
+    run_id: int | None,
+    spec: str | None,
+    corpus_id: int | None = None,
+    plot: Path | None = None,
+    dry: bool = False,
+    subject: Subject | None = None,
+) -> int:
+    """Scores, prints and plots; the exit status: 1 where a budget ended it, else 0. Raises InterpretError.
+
+    `dry` stops after the opening lines: nothing is asked or logged. `subject` is the config's, where it is loaded.
+    """
+    screen = console()
+    if plot is not None:
+        check_picture(plot)
+    if not config.log.exists():  # which is not made in vain
+        raise LogError(f"{config.log} holds no run yet; interpret --features 0-20 makes one.")
+    with RunLog.open(config.log, read_only=dry) as log, ExitStack() as stack:
+        run = log.run(run_id)
+        subject = subject or load_subject(config.subject)
+        _check_subject(run, subject)
+        rows = _rows(log, run, subject, config, spec)
+        explainer = make_explainer(
+            config.llm, config.base_url or "", config.answer_tokens, config.effort, config.timeout, config.batch
+        )
+        note = explainer.check()
+        check_budget(config, explainer)
+        settings = _settings(config, explainer)
+        check_scorers(settings.scorers or (), ("runner", "embedder", *(("judge",) if explainer.forms else ())))
+        corpus = _corpus(log, run, subject, rows, corpus_id, settings.scorers or ())
+        embedder = _embedder(config, subject)
+        identity = _identity(run, corpus, config, settings, explainer)
+        scoring_id = log.find_scoring(identity) or NOT_BEGUN if dry else log.begin_scoring(identity)
+        budget = partial(_budget, config, log, run.run_id, scoring_id)
+
+        def tell(sentence: str) -> None:
+            screen.print(Text(printable(sentence)))
+
+        admission = Admission(Gate(config.in_flight), budget())
+        batches = Batches(config, explainer, log, admission, run.run_id, scoring_id, budget, tell)
+        questions = questions_to(explainer, config)
+        asker = Asker(explainer, log, run.run_id, admission, sender=batches.sender, questions=questions)
+        judge = LoggedJudge(asker, scoring_id) if explainer.forms else None
+        tools = Tools(judge, stack.enter_context(SubjectRunner(subject)), embedder)
+        scoring = Scoring(
+            log=log,
+            run=run,
+            scoring_id=scoring_id,
+            corpus_id=None if corpus is None else corpus.corpus_id,
+            scorers=make_scorers(settings.scorers or (), tools),
+            judge=judge,
+            settings=settings,
+            seed=config.seed,
+            admission=admission,
+            concepts=_concepts(config),
+        )
+        screen.print(facts(_opening(scoring, corpus, explainer, note, rows, config)))
+        if dry:
+            return 0
+        if config.batch or log.open_batches(run.run_id, scoring_id):
+            log.hold_scoring(scoring_id)  # of two processes, one would ask for what the other's batch will bring
+        _measure(screen, scoring, explainer, rows, batches)
+        _print(screen, log, scoring_id, rows, settings.scorers or (), config.seed)
+        if plot is not None:
+            _plot(screen, log, scoring_id, rows, config.seed, plot)
+        return exit_status(screen, admission.reason)
+
+
+def _measure(
+    screen: Console, scoring: Scoring, explainer: Explainer, rows: Sequence[LabelRow], batches: Batches
+) -> None:
+    """Scores all rows, until something ends it."""
+
+    async def measured() -> None:
+        with _bar(screen, len(rows)) as bar:
+            try:
+                async with batches:
+                    await scoring.score(rows, batches.config.in_flight, _Progress(screen, bar), batches.at_work)
+            finally:
+                await explainer.close()
+
+    asyncio.run(measured())
+
+
+class _Progress:
+    """Tells how a scoring goes."""
+
+    def __init__(self, screen: Console, bar: Progress) -> None:
+        self._screen = screen
+        self._bar = bar
+
+    def told(self, _row: LabelRow) -> None:
+        """One more feature."""
+        self._bar.advance(self._bar.tasks[0].id)
+
+    def stopping(self, reason: InterpretError) -> None:
+        """What is in flight will be finished."""
+        self._screen.print(finishing(reason))
+
+
+def _check_subject(run: RunSummary, subject: Subject) -> None:
+    if run.subject["fingerprint"] != subject.card.fingerprint:
+        raise LogError(
+            f"Run {run.run_id} is about {run.subject['name']}, not about {subject.card.name}; name its subject with "
+            "--subject, or with --model and --sae."
+        )
+
+
+def _rows(log: RunLog, run: RunSummary, subject: Subject, config: RunConfig, spec: str | None) -> list[LabelRow]:
+    features = None if spec is None else parse_features(spec, subject.card.n_features, config.seed)
+    rows = log.labels(run.run_id, features=features)
+    if not rows:
+        raise LogError(
+            f"Run {run.run_id} has no label of these features; interpret log {run.run_id} lists what it has."
+        )
+    return rows
+
+
+def _corpus(
+    log: RunLog,
+    run: RunSummary,
+    subject: Subject,
+    rows: Sequence[LabelRow],
+    corpus_id: int | None,
+    scorers: Iterable[str],
+) -> CorpusRow | None:
+    """That corpus, or the one whose texts the run has shown, or the latest that has examples of any of the features.
+
+    None where there is none and no scorer needs one. Raises LogError.
+    """
+    wanted = {row.feature for row in rows}
+    corpora = log.corpora(subject.card.fingerprint)
+    corpora.sort(key=lambda corpus: corpus.identity != run.settings.get("corpus"))
+    if corpus_id is not None and corpus_id not in {corpus.corpus_id for corpus in corpora}:
+        known = ", ".join(f"{corpus.corpus_id} ({corpus.source})" for corpus in corpora) or "none"
+        raise LogError(f"{log.path} has no texts {corpus_id} of this subject; it has {known}.")
+    for corpus in corpora:
+        if corpus_id in (None, corpus.corpus_id) and wanted & log.collected_features(corpus.corpus_id):
+            return corpus
+    if corpus_id is None and not any(needs_texts(SCORERS[name]) for name in scorers):
+        return None
+    first, last = min(wanted), max(wanted)
+    raise LogError(
+        f"{log.path} holds no examples of these features; "
+        f"interpret examples --features {first}-{last} --log {log.path} collects some."
+    )
+
+
+def _settings(config: RunConfig, explainer: Explainer) -> ScoreSettings:
+    scorers = config.score.scorers or (_FREE + _ASKING if explainer.forms else _FREE)
+    return config.score.model_copy(update={"scorers": tuple(dict.fromkeys(scorers))})
+
+
+def _identity(
+    run: RunSummary, corpus: CorpusRow | None, config: RunConfig, settings: ScoreSettings, explainer: Explainer
+) -> ScoringIdentity:
+    embedder = recorded(settings.embedder)
+    resolved = {**settings.model_dump(mode="json", exclude={"scorers"}), "embedder": embedder, "seed": config.seed}
+    if explainer.forms:
+        resolved |= {"answer_tokens": config.answer_tokens, "effort": config.effort}
+    return ScoringIdentity(
+        run_id=run.run_id,
+        corpus_id=None if corpus is None else corpus.corpus_id,
+        judge=explainer_name(explainer),
+        settings=resolved,
+        templates=template_hashes(TEMPLATES if explainer.forms else []),
+    )
+
+
+def _opening(
+    scoring: Scoring,
+    corpus: CorpusRow | None,
+    explainer: Explainer,
+    note: str,
+    rows: Sequence[LabelRow],
+    config: RunConfig,
+) -> Iterator[tuple[str, str]]:
+    run = scoring.run
+    n_labelled = sum(row.status == "labelled" for row in rows)
+    yield "run", f"{run.run_id}, {n_labelled:,} labels of {len(rows):,} features, explainer {run.explainer}"
+    yield "examples", _corpus_words(corpus)
+    yield "scorers", ", ".join(scorer.name for scorer in scoring.scorers)
+    if explainer.forms:
+        yield "judge", explainer_name(explainer)
+        yield "expected", f"{_expected_words(scoring, explainer, rows)}{batch_words(config)}{budget_words(config)}"
+    if note:
+        yield "note", note
+    yield "log", str(config.log)
+
+
+def _expected_words(scoring: Scoring, explainer: Explainer, rows: Sequence[LabelRow]) -> str:
+    """Calls, tokens and dollars of what is not answered yet."""
+    asked = asyncio.run(expected(scoring, rows))
+    return f"{'' if asked.exact else 'about '}{estimate_of(explainer, asked.calls, asked.prompt_tokens)}"
+
+
+def _corpus_words(corpus: CorpusRow | None) -> str:
+    if corpus is None:
+        return "none, and none are needed"
+    tokens = "" if corpus.n_tokens is None else f", {corpus.n_tokens:,} tokens"
+    return f"{corpus.corpus_id}: {corpus.source}{tokens}, collected {corpus.created[:10]}"
+
+
+def _budget(config: RunConfig, log: RunLog, run_id: int, scoring_id: int) -> Budget:
+    spent = log.spent(run_id, scoring_id)
+    limits = Limits(tokens=config.budget_tokens, usd=config.budget_usd)
+    return Budget(limits, tokens=spent.most_tokens, usd=spent.most_usd, known_usd=spent.cost_usd or 0.0)
+
+
+def _embedder(config: RunConfig, subject: Subject) -> Embedder:
+    return SentenceEmbedder(config.score.embedder) if config.score.embedder else SubjectEmbedder(subject)
+
+
+def _concepts(config: RunConfig) -> dict[int, str]:
+    truth = known_concepts(config.subject)
+    return {feature: known.name for feature, known in truth.features.items()} if truth else {}
+
+
+def _bar(screen: Console, n_features: int) -> Progress:
+    columns = (
+        TextColumn("features"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    bar = Progress(*columns, console=screen, disable=not screen.is_terminal)
+    bar.add_task("", total=n_features)
+    return bar
+
+
+def _plot(screen: Console, log: RunLog, scoring_id: int, rows: Sequence[LabelRow], seed: int, path: Path) -> None:
+    features = {row.feature for row in rows}
+    scores = [score for score in log.scores(scoring_id) if score.feature in features]
+    save(score_figure(scores, seed, f"Run {rows[0].run_id}: labels on held-out texts, beside controls"), path)
+    screen.print(Text(f"Wrote {path}."))
+
+
+def _lack_words(lack: report.Unscored) -> Iterator[str]:
+    of_what = "" if lack.variant == "label" else f", {variant_words(lack.variant)}"
+    if lack.n:
+        yield f"{lack.scorer}{of_what}: {lack.n:,} of {lack.of:,} features unscored: {_reasons(lack.reasons)}"
+    if lack.n_texts:
+        texts = f"{lack.n_texts:,} of {lack.of_texts:,} texts left out of scores"
+        yield f"{lack.scorer}{of_what}: {texts}: {_reasons(lack.text_reasons)}"
+
+
+def _reasons(counted: Sequence[tuple[str, int]]) -> str:
+    return "; ".join(f"{n:,} {reason}" for reason, n in counted[:4])
+
+
+def _print(
+    screen: Console, log: RunLog, scoring_id: int, rows: Sequence[LabelRow], scorers: Iterable[str], seed: int
+) -> None:
+    features = {row.feature for row in rows}
+    scores = [score for score in log.scores(scoring_id) if score.feature in features]
+    spent = log.spent(rows[0].run_id, scoring_id)
+    screen.print()
+    screen.print(scores_table(report.lines(scores, seed)))
+    screen.print()
+    for lack in report.unscored(scores, scorers, len(features)):
+        for sentence in _lack_words(lack):
+            screen.print(Text(printable(sentence)))
+    if spent.calls:
+        dollars = "cost unknown" if spent.cost_usd is None else f"${spent.cost_usd:,.4f}"
+        screen.print(Text(f"{spent.calls:,} calls, {spent.tokens:,} tokens, {dollars}."))

@@ -1,0 +1,221 @@
+"""`interpret taxonomy`: kinds of features, which probe captures them, and which settings work for each.
+
+Works on what `interpret compare` has stored; nothing is probed. Knows the order of things and what is said of them.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.text import Text
+
+from agent.cli.commands.base_prompt import all_named
+from agent.cli.commands.doctor import subject_words
+from agent.cli.terminal.classes import classes_table, prediction_words, predictions_table
+from agent.cli.terminal.display import console, facts
+from agent.comparisons import ComparisonRow, FitRow
+from agent.config import RunConfig
+from agent.errors import LogError
+from agent.runlog import CorpusRow, RunLog
+from eval.compare.grid import axes_of, names_of
+from eval.compare.kinds import KINDS, kind_of
+from eval.compare.measures import CHOSEN_BY
+from eval.compare.predicting import Source, columns_of, is_installed, known_beforehand, predictions
+from eval.compare.report import Choice, Measured, choice, measured
+from eval.compare.taxonomy import CAPTURED, Captured, captured, classes, each_captured
+from eval.compare.verdict import choice_words, estimate_words
+from probes.examples import Example, Split
+from probes.features import parse_features
+from probes.ghost.vectors import resolved
+from probes.model.special_tokens import first_ids
+from probes.settings import ProbeSettings
+from probes.subject import Subject, load_subject
+
+_SIDES: tuple[Split, Split] = ("shown", "held_out")
+
+
+@dataclass(frozen=True)
+class Stored:
+    """What a comparison has of settings that were all measured on the same features."""
+
+    row: ComparisonRow
+    features: Sequence[int]
+    fits: Mapping[ProbeSettings, Sequence[FitRow]]
+    values: Mapping[ProbeSettings, Measured]
+    names: Mapping[ProbeSettings, str]
+    n_left_out: int
+    """Settings that were measured on fewer of the features."""
+    baseline: ProbeSettings
+    """The one that is probed where nothing is said, where it is among them; else the first."""
+    default: ProbeSettings
+    """The one that is probed where nothing is said, compared or not: nothing is recommended but against it."""
+    choice: Choice | None
+
+    @property
+    def setting(self) -> ProbeSettings:
+        """The one that did best on half of the features."""
+        return self.baseline if self.choice is None else self.choice.setting
+
+
+def classify(configs: Sequence[RunConfig], spec: str | None) -> int:
+    """Sorts, prints, keeps what is recommended; the exit status, 0. Raises InterpretError."""
+    screen, config = console(), configs[0]
+    if not config.log.exists():
+        raise _no_comparison(config.log, "any subject")
+    with RunLog.open(config.log) as log:
+        sources = [_classified(screen, log, config, spec) for config in configs]
+        if len(sources) > 1:
+            screen.print(Text(f"\n{len(sources)} subjects together", style="bold"))
+            _print_predictions(screen, sources, config.seed)
+    return 0
+
+
+def _classified(screen: Console, log: RunLog, config: RunConfig, spec: str | None) -> Source:
+    """Sorts the features of one subject; what its settings may be told from."""
+    subject = load_subject(config.subject)
+    asked = None if spec is None else parse_features(spec, subject.card.n_features, config.seed)
+    [default] = all_named(screen, subject, [resolved(subject, ProbeSettings())])
+    stored = _stored(log, subject, default, asked, config.seed)
+    corpus = next(c for c in log.corpora() if c.corpus_id == stored.row.corpus_id)
+    screen.print(facts(_opening(config, subject, corpus, stored)))
+    screen.print()
+    _sort(screen, log, subject, corpus, stored, config.seed)
+    screen.print()
+    source = _source(log, subject, corpus, stored)
+    _print_predictions(screen, [source], config.seed)
+    screen.print()
+    screen.print(Text(_recommend(log, subject, stored)))
+    return source
+
+
+def _stored(log: RunLog, subject: Subject, default: ProbeSettings, asked: Sequence[int] | None, seed: int) -> Stored:
+    """The settings of the latest comparison that are measured on all features asked for; where none are named, on the
+    features of the setting that has most. Raises LogError."""
+    rows = log.comparisons.all(subject.card.fingerprint)
+    if not rows:
+        raise _no_comparison(log.path, subject.card.name)
+    id = rows[0].comparison_id
+    fits = {setting: log.comparisons.fits(id, setting) for setting in log.comparisons.settings(id)}
+    covered = {setting: frozenset(fit.feature for fit in found) for setting, found in fits.items()}
+    widest = max(covered.values(), key=len)
+    features = sorted(widest) if asked is None else [*asked]
+    complete = [setting for setting, some in covered.items() if some.issuperset(features)]
+    if not complete:
+        raise LogError(f"No setting was compared on all {len(features):,} features; interpret compare does that.")
+    values = {setting: measured(fits[setting], features) for setting in complete}
+    baseline = next((setting for setting in complete if _is_like(setting, default)), complete[0])
+    return Stored(
+        row=rows[0],
+        features=features,
+        fits=fits,
+        values=values,
+        names=names_of(complete),
+        n_left_out=len(fits) - len(complete),
+        baseline=baseline,
+        default=default,
+        choice=choice(values, baseline, seed),
+    )
+
+
+def _is_like(setting: ProbeSettings, default: ProbeSettings) -> bool:
+    """Whether a setting shows what the default shows; how far its tree is grown is a matter of time, not of truth."""
+    return _shown(setting) == _shown(default)
+
+
+def _shown(setting: ProbeSettings) -> tuple[object, ...]:
+    return setting.vector, setting.tree.prompt, setting.tokens.exponent, setting.steering
+
+
+def _no_comparison(path: Path, name: str) -> LogError:
+    return LogError(f"{path} holds no comparison of {name}; interpret compare --features ... makes one.")
+
+
+def _opening(config: RunConfig, subject: Subject, corpus: CorpusRow, stored: Stored) -> Iterator[tuple[str, str]]:
+    left_out = f"; {stored.n_left_out:,} others were measured on fewer features" if stored.n_left_out else ""
+    yield "subject", subject_words(subject.card)
+    yield "examples", f"{corpus.corpus_id}: {corpus.source}, collected {corpus.created[:10]}"
+    yield "features", f"{len(stored.features):,}"
+    yield "settings", f"{len(stored.values):,} that were measured on all of them{left_out}"
+    yield "log", str(config.log)
+
+
+def _sort(screen: Console, log: RunLog, subject: Subject, corpus: CorpusRow, stored: Stored, seed: int) -> None:
+    """Keeps the class of each feature, and prints the classes."""
+    kinds = {feature: _kind(log, corpus, subject, feature) for feature in stored.features}
+    by_list, by_tree = (captured(stored.fits[stored.setting], measure) for measure in ("list", "tree"))
+    captures = each_captured(kinds, by_list.own, by_tree.own)
+    log.comparisons.add_classes(
+        stored.row.comparison_id,
+        subject.card.fingerprint,
+        [(feature, kind, captures.get(feature)) for feature, kind in kinds.items()],
+    )
+    found = classes(kinds, by_list.own, by_tree.own, stored.values, stored.baseline, seed)
+    screen.print(classes_table(found, stored.names))
+    screen.print()
+    for item in found:
+        if item.kind in KINDS:
+            screen.print(Text(f"{item.kind}: {KINDS[item.kind]}."))
+    screen.print(Text(_capture_words(by_list, by_tree, stored.names[stored.setting])))
+
+
+def _kind(log: RunLog, corpus: CorpusRow, subject: Subject, feature: int) -> str:
+    found = {side: log.collected(corpus.corpus_id, feature, side, ["activating"]) for side in _SIDES}
+    halves: dict[Split, Sequence[Example]] = {
+        side: [] if some is None else [*some.examples] for side, some in found.items()
+    }
+    context = corpus.settings.get("context")
+    window = context - len(first_ids(subject)) if context else 0
+    return kind_of(found["shown"], halves, subject.table, window)
+
+
+def _capture_words(by_list: Captured, by_tree: Captured, name: str) -> str:
+    return (
+        f"A probe captures a feature where its AUROC under {name} is {CAPTURED:g} or more and the interval above .5. "
+        f"On other features' texts that is so for {estimate_words(by_list.by_chance)} of the lists and "
+        f"{estimate_words(by_tree.by_chance)} of the trees."
+    )
+
+
+def _source(log: RunLog, subject: Subject, corpus: CorpusRow, stored: Stored) -> Source:
+    activities = {f: log.collected(corpus.corpus_id, f, None, []) for f in stored.features}
+    frequencies = {f: a.activity.frequency for f, a in activities.items() if a is not None and a.activity}
+    known = known_beforehand(subject, stored.features, frequencies)
+    return Source(subject.card.layer, stored.values, axes_of([*stored.values]), known)
+
+
+def _print_predictions(screen: Console, sources: Sequence[Source], seed: int) -> None:
+    if not all(source.axes for source in sources):
+        screen.print(Text("One setting alone was compared, so there is nothing to predict."))
+    elif not is_installed():
+        screen.print(Text("Whether settings can be predicted is told with pip install 'sae-interpret[taxonomy]'."))
+    else:
+        found = predictions(sources, CHOSEN_BY, seed)
+        screen.print(Text(f"Told beforehand, from {', '.join(columns_of(sources))}", style="bold"))
+        screen.print(predictions_table(found))
+        for sentence in map(prediction_words, found):
+            screen.print(Text(sentence))
+        if not found:
+            screen.print(Text("The subjects were compared under no two settings in common."))
+
+
+def _recommend(log: RunLog, subject: Subject, stored: Stored) -> str:
+    """Keeps the chosen setting where it is shown to be better than the default; the sentence about it."""
+    found = stored.choice
+    if found is None:
+        return "Nothing is recommended: there are not two settings to choose between."
+    words = choice_words(found, stored.names.__getitem__)
+    if not _is_like(stored.baseline, stored.default):
+        (name,) = names_of([stored.default]).values()
+        return (
+            f"{words} Nothing is recommended: the default ({name}) was not compared with them, and nothing is known to "
+            "be better than it; interpret compare with it in the grid tells."
+        )
+    versus = found.pair.versus if found.pair else None
+    if versus is None or not versus.is_shown or (versus.difference.value or 0.0) < 0:
+        return f"{words} Nothing else than {stored.names[stored.baseline]} is recommended."
+    log.comparisons.recommend(subject.card.fingerprint, stored.row.comparison_id, found.setting, words)
+    (name,) = names_of([found.setting]).values()
+    return (
+        f"{words} Recommended: {name}. It changes no run by itself; interpret --features ... --recommended takes it up."
+    )

@@ -1,0 +1,374 @@
+"""The options that commands share, in the groups of a settings file.
+
+Every setting's option defaults to None, "not said": its default lives beside its field, from where the help takes it.
+"""
+
+from collections.abc import Callable, Collection
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+from click.core import ParameterSource
+
+from agent.cli.types import AUTO_CENTROID, GroupedOption, Names, Numbers, Real, Scale, Scales, Shares, Switch, Whole
+from agent.config import GROUPS, SETTINGS_FILE, key_of, option_of
+from probes.settings import AUTO, PROMPTS
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def _setting(group: str, field: str, help_text: str, kind: Any = str, **kwargs: Any) -> Callable[[Function], Function]:
+    """The option of one field, under its group's heading, its default in the help."""
+    default = GROUPS[group].model_fields[field].default
+    said = ",".join(default) if isinstance(default, tuple) else field if default is True else default
+    is_said = default is not None and default is not False and default != ()  # 0 is a default like any other
+    shown = f"  [default: {said}]" if is_said else ""
+    kwargs.setdefault("metavar", None)
+    return click.option(
+        kwargs.pop("flag", option_of(field)),
+        key_of(field).replace("-", "_"),
+        cls=GroupedOption,
+        heading=group.capitalize(),
+        type=kind,
+        default=None,
+        help=help_text + shown,
+        **kwargs,
+    )
+
+
+_SUBJECT = (
+    _setting("subject", "name", "demo, smollm2, or another preset such as gemma-2b/6-res-jb.", metavar="NAME"),
+    _setting("subject", "model", "A folder, hub id or [REPO:]FILE.gguf instead; needs --sae.", metavar="PATH_OR_ID"),
+    _setting("subject", "sae", "Its SAE: a folder, a file, REPO:SUBFOLDER or saelens:RELEASE/ID.", metavar="PLACE"),
+    _setting("subject", "device", "auto, cpu, cuda, cuda:N or mps.", metavar="DEVICE"),
+    _setting(
+        "subject", "device_map", "auto, balanced or sequential: spread the model over all GPUs instead.", metavar="HOW"
+    ),
+    _setting("subject", "dtype", "Of the model's weights: auto, float32, bfloat16 or float16.", metavar="DTYPE"),
+    _setting(
+        "subject", "quantise", "8bit or 4bit: make the model smaller as it is loaded (bitsandbytes).", metavar="BITS"
+    ),
+    _setting(
+        "subject",
+        "per_layer",
+        "What Gemma 3n's and 4's second table finds for a ghost: placeholder (its row), zeros, or a token's id.",
+        metavar="WHAT",
+    ),
+    _setting(
+        "subject",
+        "input_scale",
+        "What the SAE's input is multiplied by; auto: to the length of training; the preset's own or 1 unless given.",
+        Scale(),
+        metavar="X",
+    ),
+    _setting(
+        "subject",
+        "bos",
+        "Begin what the SAE reads with a BOS, or not; as its files or else the tokenizer say unless given.",
+        bool,
+        flag="--bos/--no-bos",
+    ),
+)
+_SUBJECTS = (
+    _setting("subject", "name", "A subject by name; may be repeated.", metavar="NAME", multiple=True),
+    _SUBJECT[1],
+    _setting("subject", "sae", "An SAE; may be repeated, to compare layers.", metavar="PLACE", multiple=True),
+    *_SUBJECT[3:],
+)
+_LAYERS = (
+    *_SUBJECT[:2],
+    _setting("subject", "sae", "Its SAE; may be repeated, for other layers.", metavar="PLACE", multiple=True),
+    *_SUBJECT[3:],
+)
+_VECTOR = (
+    _setting(
+        "vector",
+        "weights",
+        "vocabulary, encoder, decoder, blend:0.3 or auto: what the vector is made of.",
+        metavar="W",
+    ),
+    _setting(
+        "vector",
+        "scale",
+        "Distance from the centroid, or auto: the best of several; the subject's own unless given.",
+        Scale(),
+        metavar="X",
+    ),
+    _setting(
+        "vector",
+        "centroid",
+        "Start from the mean embedding row, or the origin; --centroid auto: what is best.",
+        Switch(),
+        flag="--centroid/--no-centroid",
+    ),
+    click.option(AUTO_CENTROID, "centroid", is_flag=True, flag_value=AUTO, type=Switch(), default=None, hidden=True),
+    _setting(
+        "vector", "pca", "Weight of each leading principal component, or auto.", Numbers(AUTO), metavar="W[,W2,...]"
+    ),
+    _setting(
+        "vector",
+        "ghost_tokens",
+        "Most tokens that a vector of vocabulary weights is made of.",
+        Whole(),
+        metavar="K",
+    ),
+    _setting("vector", "adapter", "A scale and bias that interpret fit has fitted, instead of these.", metavar="FILE"),
+)
+_GRID = (
+    click.option(
+        "--weights",
+        type=Names(),
+        default="vocabulary,encoder,decoder",
+        show_default=True,
+        metavar="W[,W2,...]",
+        cls=GroupedOption,
+        heading="Grid",
+        help="Sides or blends, as encoder,decoder,blend:0.5; auto is each feature's.",
+    ),
+    click.option(
+        "--scale",
+        type=Scales(),
+        metavar="X[,X2,...]",
+        cls=GroupedOption,
+        heading="Grid",
+        help="Distances from the centroid; default is the subject's own, auto each feature's.",
+    ),
+    click.option(
+        "--centroid",
+        "with_centroid",
+        is_flag=True,
+        cls=GroupedOption,
+        heading="Grid",
+        help="Start from the mean embedding row; with --no-centroid too, both.",
+    ),
+    click.option(
+        "--no-centroid",
+        "without_centroid",
+        is_flag=True,
+        cls=GroupedOption,
+        heading="Grid",
+        help="Start from the origin.",
+    ),
+    click.option(
+        "--pca",
+        type=Shares(),
+        metavar="W[,W2,...]",
+        cls=GroupedOption,
+        heading="Grid",
+        help="Weights of the leading component; 0.1+0.05 weighs two.",
+    ),
+    click.option(
+        "--adapter",
+        "adapters",
+        multiple=True,
+        metavar="FILE",
+        cls=GroupedOption,
+        heading="Grid",
+        help="A fitted adapter, or none; may be repeated.",
+    ),
+    click.option(
+        "--prompt",
+        "prompts",
+        multiple=True,
+        metavar="TEXT",
+        cls=GroupedOption,
+        heading="Grid",
+        help="A base prompt by name, or a text with one {ghost}; may be repeated.",
+    ),
+    click.option(
+        "--exponent",
+        type=Numbers(),
+        metavar="M[,M2,...]",
+        cls=GroupedOption,
+        heading="Grid",
+        help="Exponents of the token list.",
+    ),
+)
+_TREE = (
+    _setting(
+        "tree", "prompt", f"A base prompt: {', '.join(PROMPTS)}, a text with one {{ghost}}, or auto.", metavar="TEXT"
+    ),
+    _setting("tree", "cutoff", "Least cumulative probability of a node.", Real(), metavar="P"),
+    _setting("tree", "top_k", "Most children of a node.", Whole(), metavar="K"),
+    _setting(
+        "tree",
+        "contrast",
+        "Least probability of a node that is compared with random directions; 0 for all, off for none.",
+        metavar="P",
+    ),
+    _setting("tree", "max_depth", "Most tokens from root to leaf.", Whole(), metavar="D"),
+)
+_TOKENS = (
+    _setting("tokens", "exponent", "Exponent of the distance from the feature's vector.", Real(), metavar="M"),
+    _setting("tokens", "top_n", "Tokens in the list.", Whole(), metavar="N"),
+)
+_STEERING = (
+    _setting(
+        "steering",
+        "mode",
+        "While the tree grows, add the feature's decoder row where its SAE writes, or clamp the feature: add, clamp.",
+        metavar="HOW",
+    ),
+    _setting("steering", "strength", "How much, in units of its maximum activation.", Real(), metavar="X"),
+    _setting("steering", "maximum", "That activation; the log's texts tell it unless given.", Real(), metavar="A"),
+    _setting("steering", "at", "ghost: there alone; after: where the definition is written; all.", metavar="WHERE"),
+    _setting(
+        "steering", "ghost", "Beside a ghost, or with a pronoun in its place.", kind=bool, flag="--ghost/--no-ghost"
+    ),
+    _setting("steering", "pronoun", "Which one; it, this or that unless given.", metavar="WORD"),
+)
+_LLM = (
+    _setting(
+        "run", "llm", "The explainer: offline (rules), anthropic, openai; none: probe only.", metavar="PROVIDER[:MODEL]"
+    ),
+    _setting("run", "base_url", "A server that speaks the provider's protocol; the provider's own.", metavar="URL"),
+    _setting("run", "concurrency", "Most calls in flight at once.", Whole(), metavar="N"),
+    _setting("run", "budget_usd", "The most that the run may cost, resumed or not.", Real(), metavar="X"),
+    _setting("run", "budget_tokens", "The most tokens that the run may use, resumed or not.", Whole(), metavar="N"),
+    _setting("run", "answer_tokens", "Most tokens of one answer, thinking included.", Whole(), metavar="N"),
+    _setting(
+        "run",
+        "timeout",
+        "Seconds to wait for an answer; once more, twice as long. 120, or 600 at a --base-url, unless given.",
+        Real(),
+        metavar="SECONDS",
+    ),
+    _setting("run", "effort", "How much a model that thinks is to think: low, medium, high.", metavar="EFFORT"),
+    _setting(
+        "run",
+        "cache",
+        "Answer from the log what another run has asked in the same words, or ask again.",
+        kind=bool,
+        flag="--cache/--no-cache",
+    ),
+)
+_BATCH = (
+    _setting("run", "batch", "Ask in the provider's batches: half the price, hours to wait.", is_flag=True, kind=bool),
+    _setting("run", "batch_size", "With --batch, most questions in a batch.", Whole(), metavar="N"),
+    _setting(
+        "run",
+        "wait",
+        "With --batch, seconds to wait; 0: send and leave, the same command goes on.",
+        Real(),
+        metavar="SECONDS",
+    ),
+)
+_LOOP = (
+    _setting("run", "rounds", "Most rounds of evidence and answer per feature.", Whole(), metavar="N"),
+    _setting("run", "evidence", "weights, or examples: activating texts too, the default with any.", metavar="KIND"),
+    _setting(
+        "run",
+        "feedback",
+        "Try labels out on such texts and ask again where they do badly; implies --evidence examples, needs --llm.",
+        kind=bool,
+        flag="--feedback/--no-feedback",
+    ),
+    _setting(
+        "run",
+        "tests",
+        "Let the explainer run texts of its own on the model; a language model may unless told not to.",
+        kind=bool,
+        flag="--tests/--no-tests",
+    ),
+)
+_AGREEMENT = (
+    _setting(
+        "run",
+        "agreement",
+        "Grow small trees of other base prompts too, and tell how far they say the same.",
+        kind=bool,
+        flag="--agreement/--no-agreement",
+    ),
+)
+_RECOMMENDED = (
+    _setting(
+        "run",
+        "recommended",
+        "Take what interpret taxonomy recommends for the subject where nothing else is given.",
+        kind=bool,
+        flag="--recommended/--no-recommended",
+    ),
+)
+_SEED = (_setting("run", "seed", "Of everything drawn at random.", Whole(), metavar="N"),)
+_EXAMPLES = (
+    _setting(
+        "examples",
+        "corpus",
+        "demo, a file or folder (.txt, .jsonl, .parquet), or a dataset: NAME[:CONFIG][:SPLIT].",
+        metavar="SOURCE",
+    ),
+    _setting("examples", "text_key", "The key or column that holds a text.", metavar="KEY"),
+    _setting("examples", "tokens", "Most tokens to read.", Whole(), metavar="N"),
+    _setting("examples", "context", "Tokens that the model reads at a time.", Whole(), metavar="N"),
+    _setting("score", "embedder", "A sentence-transformers model, or minilm, for similar texts.", metavar="MODEL"),
+)
+_SCORE = (
+    _setting(
+        "score",
+        "scorers",
+        "Any of detection, fuzzing, simulation, embedding, clarity, discrimination, output, output_similarity.",
+        Names(),
+        metavar="NAME[,NAME...]",
+    ),
+    _setting("score", "negatives", "Any of random, similar, neighbour.", Names(), metavar="KIND[,KIND...]"),
+    _setting("score", "texts", "Most texts that fire a feature, and as many others.", Whole(), metavar="N"),
+    _setting("score", "embedder", "minilm, or a model's name or folder; else the subject's rows.", metavar="MODEL"),
+)
+_LOG = (_setting("run", "log", "The SQLite file that holds everything.", Path, metavar="FILE"),)
+_FILE = (
+    click.option(
+        "--settings",
+        "settings_file",
+        type=Path,
+        metavar="FILE",
+        help=f"Settings you do not want to repeat.  [default: {SETTINGS_FILE}, if there is one]",
+    ),
+)
+
+
+def _all_of(*groups: tuple[Callable[[Any], Any], ...]) -> Callable[[Function], Function]:
+    def decorate(function: Function) -> Function:
+        for option in reversed([option for group in groups for option in group]):
+            function = option(function)
+        return function
+
+    return decorate
+
+
+run_options = _all_of(
+    _FILE, _SUBJECT, _VECTOR, _TREE, _TOKENS, _STEERING, _LLM, _BATCH, _LOOP, _AGREEMENT, _RECOMMENDED, _SEED, _LOG
+)
+graph_options = _all_of(
+    _FILE, _LAYERS, _VECTOR, _TREE, _TOKENS, _STEERING, _LLM, _LOOP, _AGREEMENT, _RECOMMENDED, _SEED, _LOG
+)
+example_options = _all_of(_FILE, _SUBJECT, _EXAMPLES, _SEED, _LOG)
+score_options = _all_of(_FILE, _SUBJECT, _SCORE, _LLM, _BATCH, _SEED, _LOG)
+compare_options = _all_of(_FILE, _SUBJECTS, _GRID, _TREE[1:], _STEERING, _SCORE, _LLM, _LOOP, _SEED, _LOG)
+fit_options = _all_of(_FILE, _SUBJECT, _VECTOR[:1], _TREE[:1], _SEED, _LOG)
+taxonomy_options = _all_of(_FILE, _SUBJECTS, _SEED, _LOG)
+calibrate_options = _all_of(_FILE, _SEED, _LOG)
+tree_options = _all_of(_FILE, _SUBJECT, _VECTOR, _TREE, _STEERING, _AGREEMENT, _LOG)
+token_options = _all_of(_FILE, _SUBJECT, _VECTOR, _TOKENS)
+doctor_options = _all_of(_FILE, _SUBJECT, _LOG)
+serve_options = doctor_options
+log_options = _all_of(_FILE, _LOG)
+
+
+def refuse(names: Collection[str], why: str) -> None:
+    """Raises UsageError where one of these parameters of the command was given to it, which would do nothing."""
+    context = click.get_current_context()
+    for parameter in context.command.params:
+        source = context.get_parameter_source(parameter.name or "")
+        if parameter.name in names and source is ParameterSource.COMMANDLINE:
+            raise click.UsageError(f"{parameter.opts[0]} {why}")
+
+
+def refuse_all_but(names: Collection[str], why: str) -> None:
+    """`refuse` with all parameters of the command but these, `--settings` and `--log`."""
+    kept = {*names, "settings_file", "log"}
+    refuse({parameter.name or "" for parameter in click.get_current_context().command.params} - kept, why)
+
+
+def by_key(options: dict[str, Any]) -> dict[str, Any]:
+    """click's keyword arguments by the keys of a settings file."""
+    return {name.replace("_", "-"): value for name, value in options.items()}

@@ -1,0 +1,79 @@
+"""A command as a process: its streams, whatever it raises as one sentence, its exit status. Knows no command.
+
+Exit status: 0 done, 1 some features failed or are left (a budget, batches on their way), 2 bad usage or input,
+130 interrupted, 141 the reader of a pipe has gone.
+"""
+
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+import click
+
+from agent.cli.streams import Outlet, is_reader_gone, outlive
+from agent.evidence.printable import printable
+from agent.secrets import blank_output, without_secrets
+from probes.doors import brief
+from probes.errors import InterpretError
+
+_LONGEST = 4000
+"""Characters of an error's message."""
+_PIPE_CLOSED = 141
+"""128 + SIGPIPE."""
+
+
+def run_as_process(command: click.Command, arguments: Sequence[str] | None) -> NoReturn:
+    """Runs the command and exits; `arguments` are those of the process unless given."""
+    blank_output()
+    outlets = outlive()
+    status = _status(command, arguments)
+    sys.exit(status if outlets is None else _status_told(status, outlets[0]))
+
+
+def _status(command: click.Command, arguments: Sequence[str] | None) -> int:
+    """Runs one command; its exit status. Whatever it raises becomes one sentence."""
+    state = {"debug": False}
+    try:
+        status = command.main(args=arguments, prog_name="interpret", standalone_mode=False, obj=state)
+    except click.exceptions.NoArgsIsHelpError as error:
+        print(error.format_message())
+        return 0
+    except click.ClickException as error:
+        return _told(error.format_message(), error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        return _told("Interrupted.", 130)
+    except (SystemExit, GeneratorExit):
+        raise
+    except BaseException as error:  # wide, since panics of libraries written in Rust are no Exception
+        if state["debug"]:
+            sys.excepthook(type(error), error, error.__traceback__)  # which blanks secrets
+        return _told(str(error) if isinstance(error, InterpretError) else _unforeseen(error), 2)
+    return status or 0
+
+
+def _status_told(status: int, output: Outlet) -> int:
+    """The exit status after all is written, or could not be: 2 with a sentence, unless the command has failed anyway.
+
+    Where the reader of a pipe has gone, as `head` does, it is what the shell gives for that, and nothing is said.
+    """
+    sys.stdout.flush()
+    if output.failure is None:
+        return status
+    if is_reader_gone(output.failure):
+        return status or _PIPE_CLOSED
+    return _told(f"What was to be printed could not be written: {brief(output.failure)}.", status or 2)
+
+
+def _unforeseen(error: BaseException) -> str:
+    return (
+        f"something went wrong that has no sentence of its own ({type(error).__name__}: {brief(error)}); "
+        "the same command with --debug tells where, please report it."
+    )
+
+
+def _told(message: str, status: int) -> int:
+    """The status, after its reason was said; of a long one the two ends."""
+    if len(message) > _LONGEST:
+        message = f"{message[: _LONGEST // 2]} ... {message[-_LONGEST // 2 :]}"
+    print(f"interpret: {printable(without_secrets(message))}", file=sys.stderr, flush=True)
+    return status

@@ -1,0 +1,36 @@
+"""The generated parts of docs/reference.md: help texts and the log's schema, taken from the code itself.
+
+Called by cog (`make docs`); `make lint` fails where the reference no longer says what these do.
+"""
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import sqlite_utils
+from click.testing import CliRunner
+
+from agent.cli.main import interpret
+from agent.runlog import RunLog
+
+
+def help_text(*command: str) -> str:
+    """What `interpret COMMAND --help` prints, as a block of markdown."""
+    printed = CliRunner().invoke(interpret, [*command, "--help"], prog_name="interpret", terminal_width=100).output
+    return f"```\n{printed.rstrip()}\n```"
+
+
+def command_names() -> list[str]:
+    """All commands but the default one, whose options `interpret --help` prints."""
+    return sorted(name for name in interpret.commands if name != "run")
+
+
+def log_schema() -> str:
+    """The tables that an empty log has, without those that the full-text search keeps for itself."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "empty.db"
+        RunLog.open(path).close()
+        database = sqlite_utils.Database(path)
+        tables = [t for t in database.tables if not t.name.startswith(("_", "labels_fts", "sqlite_"))]
+        schema = "\n".join(table.schema.rstrip(";") + ";" for table in tables)
+        database.close()
+    return f"```sql\n{schema}\n```"

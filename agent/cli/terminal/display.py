@@ -1,0 +1,253 @@
+"""What the terminal shows: tables and pages made of the log's rows. Returns things to print; prints nothing.
+
+Every text from outside goes through `printable` into a rich `Text`: it can neither be markup nor move the cursor. Knows
+no torch and makes no query.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from agent.cli.commands.doctor import Finding
+from agent.evidence.basis import Basis
+from agent.evidence.printable import printable
+from agent.evidence.wording import folded, percent, standing_words, token_words
+from agent.runlog import CallRow, LabelRow, RunSummary, ScoreRow
+from eval.scoring.variants import variant_words
+from probes.evidence import Projection, ScoredToken, TokenList
+
+if TYPE_CHECKING:  # types alone: statistics take their time to be imported, and a list of labels needs none
+    from eval.metrics import Estimate
+    from eval.scoring.report import Line
+
+_PLAIN_WIDTH = 150
+"""Columns where nobody's window sets them: files, pipes, logs of other programs."""
+_RUN_COLUMNS = (
+    "run",
+    "begun (UTC)",
+    "status",
+    "subject",
+    "explainer",
+    "features",
+    "labelled",
+    "abstained",
+    "failed",
+)
+_STATUS_STYLE = {"labelled": "", "abstained": "dim", "failed": "red"}
+
+
+def console() -> Console:
+    """The screen, without any of rich's guesses about what text means."""
+    fixed = None if sys.stdout.isatty() or "COLUMNS" in os.environ else _PLAIN_WIDTH
+    return Console(highlight=False, markup=False, emoji=False, width=fixed)
+
+
+def facts(lines: Iterable[tuple[str, str]]) -> Table:
+    """Names in bold with what there is to say about them."""
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(style="bold", no_wrap=True)
+    grid.add_column(overflow="fold")
+    for name, text in lines:
+        grid.add_row(name, Text(printable(text)))
+    return grid
+
+
+def finding(found: Finding) -> Text:
+    """One line of the doctor's report."""
+    style = "" if found.good else "red"
+    return Text.assemble((f"{found.topic:<24}", "bold"), (printable(found.text), style))
+
+
+def spread(rows: Sequence[LabelRow], most: int) -> list[LabelRow]:
+    """At most `most` of the rows at equal distances, the first and the last among them."""
+    if len(rows) <= most:
+        return list(rows)
+    return [rows[round(place * (len(rows) - 1) / (most - 1))] for place in range(most)]
+
+
+def labels_table(
+    rows: Sequence[LabelRow],
+    basis: Mapping[int, Basis],
+    concepts: Mapping[int, str],
+    probabilities: Mapping[int, float] | None = None,
+) -> Table:
+    """Labels with the evidence behind them; `concepts`, where there are any, are what the features are known to be, and
+    `probabilities`, by label, that the labels are right."""
+    right = ["right"] if probabilities else []
+    table = _table("feature", "label", "conf.", *right, "a definition in its tree", "prob.", "tokens")
+    if concepts:
+        table.add_column("known concept")
+    for row in rows:
+        found = basis.get(row.feature, Basis())
+        cells = [
+            Text(str(row.feature)),
+            label_text(row),
+            Text("" if row.confidence is None else f"{row.confidence:.2f}"),
+            *(Text(_rounded((probabilities or {}).get(row.label_id))) for _ in right),
+            Text(found.definition),
+            Text("" if found.probability is None else percent(found.probability)),
+            Text(", ".join(found.tokens)),
+        ]
+        known = [Text(printable(concepts.get(row.feature, "")))] if concepts else []
+        table.add_row(*cells, *known)
+    return table
+
+
+def label_text(row: LabelRow) -> Text:
+    """The label, or in its place what became of the feature; a fault's reason too."""
+    reason = f": {_cut(row.reason, 80)}" if row.status == "failed" else ""
+    words = row.label if row.status == "labelled" else f"({row.status}{reason})"
+    return Text(printable(words), style=_STATUS_STYLE[row.status])
+
+
+def runs_table(runs: Sequence[RunSummary]) -> Table:
+    """The runs of a log, one per line; what was only probed has a column where a run asked nobody."""
+    probes = any(run.n_probed for run in runs)
+    table = _table(*_RUN_COLUMNS, *(["probed only"] if probes else []))
+    for run in runs:
+        table.add_row(
+            *(
+                Text(printable(cell))
+                for cell in (
+                    str(run.run_id),
+                    run.created[:16].replace("T", " "),
+                    run.status,
+                    str(run.subject["name"]),
+                    run.explainer,
+                    f"{run.n_asked:,}: {_cut(run.features, 24)}",
+                    f"{run.n_labelled:,}",
+                    f"{run.n_abstained:,}",
+                    f"{run.n_failed:,}",
+                    *([f"{run.n_probed:,}" if run.n_probed else ""] if probes else []),
+                )
+            )
+        )
+    return table
+
+
+def calls_table(calls: Sequence[CallRow]) -> Table:
+    """The questions asked about a feature and what they cost."""
+    table = _table("round", "for", "attempt", "model", "answer", "tokens in", "out", "cost $", "ms", "error")
+    for call in calls:
+        proposed = _answer_words(call)
+        cells = (
+            str(call.round),
+            call.purpose,
+            str(call.attempt),
+            f"{call.provider}:{call.model}{_how(call)}",
+            _cut(proposed, 80),
+            *map(_figure, (call.input_tokens, call.output_tokens, call.cost_usd, call.duration_ms)),
+            call.error or "",
+        )
+        table.add_row(*(Text(printable(cell)) for cell in cells))
+    return table
+
+
+def scores_table(lines: Sequence["Line"]) -> Table:
+    """Means over features with 95 % intervals, controls beside them with how far the label is ahead of each, on the
+    features (`of`) that have both."""
+    heads = ("scorer", "texts", "label scored", "mean", "95 % interval", "features", "chance", "label ahead by", "of")
+    table = _table(*heads)
+    for line in lines:
+        mean = line.mean
+        table.add_row(
+            f"{line.scorer} ({line.metric})",
+            line.part.replace("_", " "),
+            variant_words(line.variant),
+            _rounded(mean.value),
+            _interval(mean),
+            str(mean.n),
+            _rounded(line.chance),
+            "" if line.ahead is None else f"{_rounded(line.ahead.value)} {_interval(line.ahead)}",
+            "" if line.ahead is None else str(line.ahead.n),
+        )
+    return table
+
+
+def feature_scores_table(scores: Sequence[ScoreRow]) -> Table:
+    """How one feature's label and its controls did."""
+    table = _table("scorer", "texts", "label scored", "value", "95 % interval", "n", "unscored because")
+    for score in scores:
+        table.add_row(
+            f"{score.scorer} ({score.metric})" if score.metric else score.scorer,
+            score.part.replace("_", " "),
+            Text(printable(f"{variant_words(score.variant)}: {score.label}")),
+            _rounded(score.value),
+            "" if score.low is None or score.high is None else f"[{score.low:.2f}, {score.high:.2f}]",
+            str(score.n),
+            Text(printable(score.reason or "")),
+        )
+    return table
+
+
+def _rounded(value: float | None) -> str:
+    return "" if value is None else f"{value:.2f}"
+
+
+def _interval(estimate: "Estimate") -> str:
+    return "" if estimate.low is None or estimate.high is None else f"[{estimate.low:.2f}, {estimate.high:.2f}]"
+
+
+def _answer_words(call: CallRow) -> str:
+    """A proposal in few words; any other answer as it stands."""
+    answer = call.answer or {}
+    if "action" in answer:
+        return f"{answer['action']}: {answer.get('label') or answer.get('reason') or ''}"
+    return json.dumps(call.answer) if call.answer else ""
+
+
+def token_list(found: TokenList) -> Table:
+    """The tokens of a list with their scores and ids; of vocabulary weights a word's spellings once, and their z."""
+    if not found.z:
+        table = _table("rank", "token", "score", "id")
+        for rank, token in enumerate(found.tokens, start=1):
+            table.add_row(str(rank), Text(token_words(token.token)), f"{token.score:.4g}", str(token.token_id))
+        return table
+    table = _table("rank", "token", "pre-activation", "z", "id")
+    z = dict(zip(found.tokens, found.z, strict=True))
+    for rank, token in enumerate(folded(found.tokens), start=1):
+        words, score = Text(token_words(token.token)), f"{token.score:.4g}"
+        table.add_row(str(rank), words, score, f"{z[token]:.1f}", str(token.token_id))
+    return table
+
+
+def token_line(found: TokenList, most: int = 40) -> RenderableType:
+    """The first tokens of a list in running text; of vocabulary weights, how far they can be relied on below."""
+    if not found.z:
+        return _running("nearest tokens", found.tokens[:most])
+    return Group(_running("activated most by", folded(found.tokens)[:most]), Text(f"({standing_words(found)})"))
+
+
+def projection_lines(found: Projection) -> RenderableType:
+    """What the decoder row raises and lowers, in running text."""
+    return Group(_running("raises", found.top), _running("lowers", found.bottom))
+
+
+def _running(name: str, tokens: Sequence[ScoredToken]) -> Text:
+    return Text.assemble((f"{name}: ", "bold"), "  ".join(token_words(token.token) for token in tokens))
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table
+
+
+def _how(call: CallRow) -> str:
+    """How it was answered, where that was not by a request of its own."""
+    return ", from the log" if call.cached else f", batch {call.batch_id}" if call.batch_id is not None else ""
+
+
+def _figure(number: float | None) -> str:
+    return "" if number is None else f"{number:.4g}" if isinstance(number, float) else str(number)
+
+
+def _cut(text: str, most: int) -> str:
+    return text if len(text) <= most else text[: most - 1] + "…"

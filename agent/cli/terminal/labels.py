@@ -1,0 +1,49 @@
+"""A run's labels as a table for reading through them. Makes no query."""
+
+from collections.abc import Mapping, Sequence
+
+from rich.table import Table
+from rich.text import Text
+
+from agent.cli.terminal.display import label_text
+from agent.cli.terminal.tables import plain_table
+from agent.comparisons import ClassRow
+from agent.evidence.printable import printable
+from agent.store.browsing import BrowsedLabel
+from agent.store.reviews import latest_verdict
+
+
+def browsed_table(rows: Sequence[BrowsedLabel], scorer: str | None, classes: Mapping[int, ClassRow]) -> Table:
+    """Labels with their explanations, and with what is known of them: how likely right, a score, a verdict, a class."""
+    reviewed = any(row.reviews for row in rows)
+    probable = any(row.probability is not None for row in rows)
+    asked = {"right": probable, printable(scorer or ""): scorer is not None, "review": reviewed, "class": bool(classes)}
+    table = plain_table(
+        "feature",
+        "label",
+        "conf.",
+        *(name for name, is_asked in asked.items() if is_asked),
+        "rounds",
+        "explanation, or why there is no label",
+    )
+    for row in rows:
+        label = row.label
+        cells = (
+            _figure(row.probability),
+            _figure(row.score),
+            latest_verdict(row.reviews) or "",
+            str(classes.get(label.feature, "")),
+        )
+        table.add_row(
+            str(label.feature),
+            label_text(label),
+            _figure(label.confidence),
+            *(cell for cell, is_asked in zip(cells, asked.values(), strict=True) if is_asked),
+            str(label.rounds),
+            Text(printable(label.explanation or label.reason)),
+        )
+    return table
+
+
+def _figure(value: float | None) -> str:
+    return "" if value is None else f"{value:.2f}"

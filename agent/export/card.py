@@ -1,0 +1,190 @@
+"""One feature as a page shows it: its label, what the probes said, where it fires, how the label did.
+
+Every text it returns is printable and of bounded length; templates escape it for HTML. Knows no log and no template.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from agent.evidence.definitions import defining_part, endings
+from agent.evidence.printable import printable
+from agent.evidence.wording import folded, percent, phrase_words, token_words, tree_words
+from agent.export.base import Record, Scored
+from eval.scoring.variants import variant_words
+from probes.evidence import Evidence, Projection, ScoredToken, TokenList, Tree
+from probes.examples import Collected, Example
+
+E = TypeVar("E", Tree, TokenList, Projection)
+
+_DEFINITIONS = 4
+_TREES = 4
+_TOKENS = 12
+_TEXTS = 3
+_WINDOW = 36
+"""Tokens of a text, around its highest activation."""
+_SHADES = 4
+_TOKEN_CHARS = 24
+_LABEL_CHARS = 300
+_TEXT_CHARS = 1200
+
+
+@dataclass(frozen=True)
+class Definitions:
+    """What one tree says."""
+
+    settings: str
+    lines: Sequence[tuple[str, str]]
+    """Definitions with their probabilities, the most probable first."""
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """A list of tokens under a name."""
+
+    name: str
+    tokens: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Neighbouring tokens of one shade, from 0 for silent ones to 4."""
+
+    text: str
+    shade: int
+
+
+@dataclass(frozen=True)
+class Text:
+    """A stretch of a text on which the feature fires."""
+
+    pieces: Sequence[Piece]
+    peak: float
+
+
+@dataclass(frozen=True)
+class ScoreLine:
+    """A score in words."""
+
+    scorer: str
+    variant: str
+    value: str
+    n: int
+
+
+@dataclass(frozen=True)
+class Card:
+    """A feature in few words."""
+
+    feature: int
+    status: str
+    label: str
+    machine_label: str
+    """Where a reviewer put another in its place, else empty."""
+    explanation: str
+    probability: str
+    """That the label is right, as calibrated; empty where nothing was calibrated for it."""
+    confidence: str
+    """As the explainer stated it."""
+    rounds: int
+    verdict: str
+    notes: Sequence[str]
+    definitions: Sequence[Definitions]
+    tokens: Sequence[Tokens]
+    texts: Sequence[Text]
+    frequency: str
+    scores: Sequence[ScoreLine]
+
+
+def card(record: Record, label: str | None, evidence: Sequence[Evidence], collected: Collected | None) -> Card:
+    """The card of a feature that is shown under `label`, None for none."""
+    row, review = record.label, record.review
+    replaced = label is not None and label != row.label
+    return Card(
+        feature=row.feature,
+        status=row.status,
+        label=cut(label or "", _LABEL_CHARS),
+        machine_label=cut(row.label, _LABEL_CHARS) if replaced else "",
+        explanation=cut(row.explanation or row.reason, _TEXT_CHARS),
+        probability="" if record.probability is None else f"{record.probability:.2f}",
+        confidence="" if row.confidence is None else f"{row.confidence:.2f}",
+        rounds=row.rounds,
+        verdict="" if review is None else cut(f"{review.verdict} by {review.reviewer}", _LABEL_CHARS),
+        notes=[cut(said.note, _TEXT_CHARS) for said in record.reviews if said.note and not said.undone],
+        definitions=[_definitions(tree) for tree in _first(evidence, Tree, _TREES)],
+        tokens=[*_tokens(evidence)],
+        texts=_texts(collected),
+        frequency=_frequency(collected),
+        scores=[*_scores(record.scores)],
+    )
+
+
+def cut(text: str, most: int) -> str:
+    """`text`, printable and at most `most` characters of it."""
+    return printable(text) if len(text) <= most else printable(text[: most - 1]) + "…"
+
+
+def _definitions(tree: Tree) -> Definitions:
+    found = endings(defining_part(tree))[:_DEFINITIONS]
+    lines = [(phrase_words(end.text, 120) + ("" if end.closed else " …"), percent(end.probability)) for end in found]
+    return Definitions(cut(tree_words(tree.settings), _LABEL_CHARS), lines)
+
+
+def _tokens(evidence: Sequence[Evidence]) -> Iterator[Tokens]:
+    for found in _first(evidence, TokenList, 2):
+        is_read = found.settings.vector.is_vocabulary
+        name = "activated by" if is_read else f"nearest to the {found.settings.vector.weights}"
+        yield Tokens(name, _words(folded(found.tokens) if is_read else found.tokens))
+    for projection in _first(evidence, Projection, 1):
+        yield Tokens("raises", _words(projection.top))
+        yield Tokens("lowers", _words(projection.bottom))
+
+
+def _words(tokens: Sequence[ScoredToken]) -> list[str]:
+    return [_token(token.token) for token in tokens[:_TOKENS]]
+
+
+def _token(token: str) -> str:
+    return token_words(token if len(token) <= _TOKEN_CHARS else token[: _TOKEN_CHARS - 1] + "…")
+
+
+def _texts(collected: Collected | None) -> list[Text]:
+    firing = [example for example in (collected.examples if collected else ()) if example.kind == "activating"]
+    highest = sorted(firing, key=lambda example: -example.peak)[:_TEXTS]
+    most = max((example.peak for example in highest), default=0.0)
+    return [Text([*_pieces(example, most)], example.peak) for example in highest]
+
+
+def _pieces(example: Example, most: float) -> Iterator[Piece]:
+    at = example.activations.index(example.peak)
+    start = max(at - _WINDOW // 2, 0)
+    text, shade = "", 0
+    for token, activation in list(zip(example.tokens, example.activations, strict=True))[start : start + _WINDOW]:
+        here = 0 if activation <= 0 or most <= 0 else min(_SHADES, 1 + int(activation / most * (_SHADES - 0.01)))
+        if here != shade and text:
+            yield Piece(text, shade)
+            text = ""
+        text, shade = text + cut(token, _TOKEN_CHARS), here
+    if text:
+        yield Piece(text, shade)
+
+
+def _frequency(collected: Collected | None) -> str:
+    activity = collected.activity if collected else None
+    if activity is None:
+        return ""
+    return f"fires on {percent(activity.frequency)} of {activity.n_tokens:,} tokens, at most {activity.maximum:.3g}"
+
+
+def _scores(scores: Iterable[Scored]) -> Iterator[ScoreLine]:
+    for scored in scores:
+        score = scored.score
+        interval = "" if score.low is None or score.high is None else f" [{score.low:.2f}, {score.high:.2f}]"
+        value = cut(score.reason or "", _LABEL_CHARS) if score.value is None else f"{score.value:.2f}{interval}"
+        scorer = f"{score.scorer} ({score.metric})" if score.metric else score.scorer
+        if score.part == "held_out":
+            yield ScoreLine(cut(scorer, 60), cut(variant_words(score.variant), 60), value, score.n)
+
+
+def _first(evidence: Sequence[Evidence], kind: type[E], most: int) -> list[E]:
+    return [item for item in evidence if isinstance(item, kind)][:most]

@@ -1,0 +1,149 @@
+"""A run as a table: one row for each feature, its scores and their controls side by side.
+
+Of each scorer the latest scoring that used it is taken; the others stand in JSONL alone. Knows no file.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from agent.export.base import Exported, Record, Scored
+from agent.runlog import ReviewRow, ScoreRow
+from eval.scoring.variants import VARIANTS
+
+Kind = Literal["text", "whole", "real"]
+Cell = str | int | float | None
+_Key = tuple[str, str, str]
+"""Scorer, part, variant."""
+
+_FIGURES: Mapping[str, Kind] = {"value": "real", "low": "real", "high": "real", "n": "whole", "reason": "text"}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One feature, its scores at hand."""
+
+    record: Record
+    scores: Mapping[_Key, ScoreRow]
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column with what stands in it."""
+
+    name: str
+    kind: Kind
+    cell: Callable[[Row], Cell]
+
+
+@dataclass(frozen=True)
+class Table:
+    """A run's columns, and its rows one after the other."""
+
+    columns: Sequence[Column]
+    exported: Exported
+    latest: Mapping[str, int]
+    """Of each scorer the scoring that is shown."""
+
+    def rows(self) -> Iterator[list[Cell]]:
+        """The cells of each feature."""
+        for record in self.exported.records:
+            row = Row(record, {_key(item.score): item.score for item in record.scores if self._is_shown(item)})
+            yield [column.cell(row) for column in self.columns]
+
+    def _is_shown(self, item: Scored) -> bool:
+        return self.latest[item.score.scorer] == item.scoring.scoring_id
+
+
+def table(exported: Exported) -> Table:
+    """The run as a table; which scores it has is found by reading it first."""
+    latest = latest_scorings(exported)
+    keys = {_key(scored.score) for record in exported.records for scored in record.scores}
+    about = [*_about_labels(exported.reviewed), *_about_reviews(), *_about_scores(sorted(keys, key=_order))]
+    return Table(about, exported, latest)
+
+
+def latest_scorings(exported: Exported) -> dict[str, int]:
+    """Of each scorer, by name, the scoring that used it last."""
+    latest: dict[str, int] = {}
+    for record in exported.records:
+        for scored in record.scores:
+            scorer, number = scored.score.scorer, scored.scoring.scoring_id
+            latest[scorer] = max(latest.get(scorer, number), number)
+    return dict(sorted(latest.items()))
+
+
+def _about_labels(reviewed: bool) -> list[Column]:
+    found = [
+        Column("run", "whole", lambda row: row.record.run.run_id),
+        Column("subject", "text", lambda row: str(row.record.run.subject["name"])),
+        Column("feature", "whole", lambda row: row.record.label.feature),
+        Column("status", "text", lambda row: row.record.label.status),
+        Column("label", "text", lambda row: row.record.label.label),
+        Column("explanation", "text", lambda row: row.record.label.explanation),
+        Column("confidence", "real", lambda row: row.record.label.confidence),
+        Column("probability", "real", lambda row: row.record.probability),
+        Column("reason", "text", lambda row: row.record.label.reason),
+        Column("rounds", "whole", lambda row: row.record.label.rounds),
+        Column("explainer", "text", lambda row: row.record.run.explainer),
+        Column("kind", "text", lambda row: getattr(row.record.sorted_as, "kind", None)),
+        Column("captured_by", "text", lambda row: getattr(row.record.sorted_as, "captured", None)),
+    ]
+    if reviewed:
+        found.insert(5, Column("reviewed_label", "text", lambda row: row.record.reviewed_label))
+    return found
+
+
+def _about_reviews() -> Iterator[Column]:
+    """The verdict that stands, then what everybody said beside it."""
+    fields = {"verdict": "verdict", "reviewer": "reviewer", "reviewer_label": "label"}
+    for name, field in fields.items():
+        yield Column(name, "text", _of_review(field))
+    yield Column(
+        "flags", "text", lambda row: _joined(said.reviewer for said in _standing(row) if said.verdict == "flag")
+    )
+    yield Column(
+        "notes", "text", lambda row: _joined(f"{said.reviewer}: {said.note}" for said in _standing(row) if said.note)
+    )
+
+
+def _about_scores(keys: Iterable[_Key]) -> Iterator[Column]:
+    for key in keys:
+        for figure, kind in _FIGURES.items():
+            yield Column(_name(key, figure), kind, _of_score(key, figure))
+
+
+def _standing(row: Row) -> list[ReviewRow]:
+    """What was said and not taken back, oldest first."""
+    return [said for said in row.record.reviews if not said.undone]
+
+
+def _joined(texts: Iterable[str]) -> str | None:
+    """Each once; None for none."""
+    return " | ".join(dict.fromkeys(texts)) or None
+
+
+def _of_review(field: str) -> Callable[[Row], Cell]:
+    return lambda row: getattr(row.record.review, field, None)
+
+
+def _of_score(key: _Key, figure: str) -> Callable[[Row], Cell]:
+    return lambda row: getattr(row.scores.get(key), figure, None)
+
+
+def _key(score: ScoreRow) -> _Key:
+    return score.scorer, score.part, score.variant
+
+
+def _name(key: _Key, figure: str) -> str:
+    """`embedding_label`, `embedding_label_low`; of a part that is not the whole, `embedding_new_words_label`."""
+    scorer, part, variant = key
+    parts = [scorer, part if part != "held_out" else "", variant, figure if figure != "value" else ""]
+    return "_".join(filter(None, parts))
+
+
+def _order(key: _Key) -> tuple[str, bool, str, int, str]:
+    """Labels before controls, whole before parts."""
+    scorer, part, variant = key
+    place = [*VARIANTS].index(variant) if variant in VARIANTS else len(VARIANTS)
+    return scorer, part != "held_out", part, place, variant

@@ -1,0 +1,36 @@
+"""CSV for spreadsheets: one line for each feature, everything in it harmless to open.
+
+Text is on one line and printable, as in the terminal, and what a spreadsheet would take for a formula gets an
+apostrophe in front, as OWASP advises ("CSV Injection"). That changes text; who needs it unchanged takes JSONL.
+"""
+
+import csv
+from io import TextIOWrapper
+from pathlib import Path
+
+from agent.evidence.printable import printable
+from agent.export.base import Exported
+from agent.export.columns import Cell, table
+from probes.doors.outputs import written
+
+_FORMULA = ("=", "+", "-", "@", "＝", "＋", "－", "＠")
+"""The wide signs count in spreadsheets of East Asian languages. Tab and carriage return are escaped before."""
+
+
+def write(exported: Exported, path: Path) -> None:
+    """Raises OutputError."""
+    found = table(exported)
+    with written(path) as file:
+        text = TextIOWrapper(file, encoding="utf-8", newline="", write_through=True)
+        lines = csv.writer(text, lineterminator="\n")
+        lines.writerow([harmless(column.name) for column in found.columns])
+        lines.writerows([harmless(cell) for cell in row] for row in found.rows())
+        text.detach()
+
+
+def harmless(cell: Cell) -> Cell:
+    """A cell that is read as what it is: numbers as they are, text as text."""
+    if not isinstance(cell, str):
+        return cell
+    text = printable(cell)
+    return f"'{text}" if text.lstrip().startswith(_FORMULA) else text

@@ -1,0 +1,173 @@
+"""One HTML file that can be mailed: summary, scores as a picture, a table of labels to search and sort, and features,
+each with its best tree, its scores beside their controls, and its card.
+
+It needs no network and no second file. Texts are printable and escaped; a policy in the page allows its own script, by
+its hash, and nothing else that could run.
+"""
+
+from base64 import b64encode
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from hashlib import sha256
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from agent.drawing.svg import tree_svg
+from agent.evidence.branches import Trim
+from agent.export.base import Exported, Record
+from agent.export.card import Card, card, cut
+from agent.export.columns import latest_scorings
+from agent.export.dots import Dots, dot_plot
+from agent.runlog import RunSummary
+from eval.pictures import score_figure
+from eval.plots import image
+from eval.scoring.variants import variant_words
+from probes.doors.outputs import written
+from probes.evidence import Evidence, Tree
+
+_TEMPLATES = Path(__file__).parent / "templates"
+_WORDS_CHARS = 300
+_TREE_NODES = 24
+"""Of a tree that is drawn: some 7 kB for each feature."""
+
+
+@dataclass(frozen=True)
+class _Row:
+    """A line of the table of labels."""
+
+    feature: int
+    label: str
+    status: str
+    cells: Sequence[str]
+    """Under the heads beyond feature and label."""
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A feature below the table."""
+
+    card: Card
+    tree: Markup | None
+    scores: Markup | None
+
+
+def write(exported: Exported, path: Path) -> None:
+    """Raises OutputError."""
+    run = exported.run
+    latest = latest_scorings(exported)
+    script = (_TEMPLATES / "report.js").read_text("utf-8")
+    page = (
+        environment()
+        .get_template("report.html.j2")
+        .stream(
+            title=f"Labels of {cut(str(run.subject['name']), 100)}, run {run.run_id}",
+            facts=[*_facts(run)],
+            picture=_picture(exported),
+            heads=[
+                *(["probability"] if exported.calibrated else []),
+                "confidence",
+                *(cut(scorer, 60) for scorer in latest),
+                "class",
+                "review",
+            ],
+            rows=_rows(exported, latest),
+            parts=_parts(exported, latest),
+            script=Markup(script),  # our own
+            script_hash=b64encode(sha256(script.encode("utf-8")).digest()).decode("ascii"),
+        )
+    )
+    with written(path) as file:
+        for piece in page:
+            file.write(piece.encode("utf-8"))
+
+
+@cache
+def environment() -> Environment:
+    """Templates for HTML: everything escaped, nothing undefined."""
+    return Environment(
+        loader=FileSystemLoader(_TEMPLATES, encoding="utf-8"),
+        undefined=StrictUndefined,
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+def _facts(run: RunSummary) -> Iterator[tuple[str, str]]:
+    subject = run.subject
+    place = f"{subject['name']}: {subject['model']}, SAE {subject['sae']} at {subject['hook']}"
+    counts = f"{run.n_labelled:,} labelled, {run.n_abstained:,} abstained, {run.n_failed:,} failed"
+    yield "subject", cut(place, _WORDS_CHARS)
+    yield "explainer", cut(run.explainer, _WORDS_CHARS)
+    yield "begun", f"{run.created[:16].replace('T', ' ')} UTC, {run.status}"
+    yield "features", f"{run.n_asked:,}: {counts}"
+    if run.n_calls:
+        cost = "cost unknown" if run.cost_usd is None else f"${run.cost_usd:,.4f}"
+        yield "calls", f"{run.n_calls:,}, {cost}"
+
+
+def _picture(exported: Exported) -> Markup | None:
+    """The latest scoring beside its controls; None where nothing was scored."""
+    scores = [scored for record in exported.records for scored in record.scores]
+    if not scores:
+        return None
+    latest = max(scored.scoring.scoring_id for scored in scores)
+    figure = score_figure([scored.score for scored in scores if scored.scoring.scoring_id == latest], seed=0)
+    svg = image(figure, "svg").decode("utf-8")
+    return Markup(svg[svg.index("<svg") :])  # matplotlib's own, its texts escaped
+
+
+def _rows(exported: Exported, latest: Mapping[str, int]) -> Iterator[_Row]:
+    for record in exported.records:
+        label, row = exported.label_of(record), record.label
+        scores = {dots.scorer: dots.own.value for dots in _dots(record, latest)}
+        cells = [
+            *([_figure(record.probability)] if exported.calibrated else []),
+            _figure(row.confidence),
+            *(_figure(scores.get(scorer)) for scorer in latest),
+            "" if record.sorted_as is None else str(record.sorted_as),
+            "" if record.review is None else record.review.verdict,
+        ]
+        yield _Row(row.feature, cut(label or "", _WORDS_CHARS), row.status, cells)
+
+
+def _figure(value: float | None) -> str:
+    return "" if value is None else f"{value:.2f}"
+
+
+def _parts(exported: Exported, latest: Mapping[str, int]) -> Iterator[_Part]:
+    for record in exported.records:
+        feature = record.label.feature
+        evidence = exported.evidence(feature)
+        yield _Part(
+            card(record, exported.label_of(record), evidence, exported.collected(feature)),
+            _best_tree(evidence),
+            dot_plot([*_dots(record, latest)]),
+        )
+
+
+def _best_tree(evidence: Sequence[Evidence]) -> Markup | None:
+    """The tree that is furthest from what random directions give; the first where none was compared with them."""
+    trees = [item for item in evidence if isinstance(item, Tree)]
+    if not trees:
+        return None
+    best = max(trees, key=lambda tree: -1.0 if tree.contrast is None else tree.contrast.divergence)
+    return Markup(tree_svg(best, Trim(_TREE_NODES)))  # its texts are escaped there
+
+
+def _dots(record: Record, latest: Mapping[str, int]) -> Iterator[Dots]:
+    """Each scorer's latest score of the label on all held-out texts, with the controls of the same scoring."""
+    for scorer, scoring_id in latest.items():
+        mine = [
+            scored.score
+            for scored in record.scores
+            if (scored.score.scorer, scored.scoring.scoring_id, scored.score.part) == (scorer, scoring_id, "held_out")
+        ]
+        own = next((score for score in mine if score.variant == "label"), None)
+        if own is not None:
+            names = {score.variant: cut(variant_words(score.variant), 60) for score in mine}
+            others = [(names[s.variant], s.value) for s in mine if s.variant != "label" and s.value is not None]
+            yield Dots(cut(scorer, 60), own, others)

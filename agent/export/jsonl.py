@@ -1,0 +1,67 @@
+"""JSONL: a line for each feature, everything nested, nothing lost: any text of a log survives in it."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from agent.export.base import Exported, Record, Scored
+from agent.store.reviews import ReviewRow
+from probes.doors.outputs import written
+
+
+def write(exported: Exported, path: Path) -> None:
+    """Raises OutputError."""
+    with written(path) as file:
+        for record in exported.records:
+            file.write(json.dumps(_line(record, exported.reviewed)).encode("ascii") + b"\n")
+
+
+def _line(record: Record, reviewed: bool) -> Mapping[str, Any]:
+    label = record.label
+    return {
+        "run": record.run.run_id,
+        "subject": record.run.subject["name"],
+        "feature": label.feature,
+        "status": label.status,
+        "label": label.label,
+        **({"reviewed_label": record.reviewed_label} if reviewed else {}),
+        "explanation": label.explanation,
+        "confidence": label.confidence,
+        "probability": record.probability,
+        "reason": label.reason,
+        "rounds": label.rounds,
+        "evidence": label.evidence,
+        "explainer": record.run.explainer,
+        "created": label.created,
+        "kind": record.sorted_as and record.sorted_as.kind,
+        "captured_by": record.sorted_as and record.sorted_as.captured,
+        "verdict": record.review and record.review.verdict,
+        "reviews": [_review(said) for said in record.reviews],
+        "scores": [_score(scored) for scored in record.scores],
+    }
+
+
+def _review(said: ReviewRow) -> Mapping[str, Any]:
+    """Without the ids, which are the log's own."""
+    return {name: value for name, value in asdict(said).items() if name not in ("review_id", "label_id")}
+
+
+def _score(scored: Scored) -> Mapping[str, Any]:
+    score, scoring = scored.score, scored.scoring
+    return {
+        "scoring": scoring.scoring_id,
+        "judge": scoring.judge,
+        "scorer": score.scorer,
+        "part": score.part,
+        "variant": score.variant,
+        "label": score.label,
+        "metric": score.metric,
+        "value": score.value,
+        "low": score.low,
+        "high": score.high,
+        "n": score.n,
+        "reason": score.reason,
+        "extra": dict(score.extra),
+    }

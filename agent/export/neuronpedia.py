@@ -1,0 +1,129 @@
+"""Batches for Neuronpedia's upload, `POST /api/feature/upload-batch`: a folder of `batch-N.json`, one request each.
+
+After the published form of that request (docs of neuronpedia.org, 2026): features with density, logits, explanations
+and activations. Scores stand in each explanation in the form in which the API gives them out. No server was at hand.
+"""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from itertools import islice, pairwise
+from pathlib import Path
+from typing import Any
+
+from agent.export.base import Exported, Neuronpedia, Record, Scored
+from eval.errors import ExportError
+from probes.doors.outputs import written
+from probes.evidence import Projection, ScoredToken
+from probes.examples import Activity, Collected, Example
+
+MOST_FEATURES = 128
+"""In one request."""
+MOST_CHARS = 512
+"""Of an explanation."""
+_TEXTS = 20
+"""Most of a feature: a request of 128 then has a few megabytes."""
+_NO_TEXT = re.compile("[\0\ud800-\udfff]")
+_STRATA = 10
+"""Parts of a feature's range, by which its texts are told apart."""
+
+
+def write(exported: Exported, path: Path) -> None:
+    """Fills the folder `path`, made if there is none. Raises ExportError where it has some already, OutputError."""
+    about = exported.neuronpedia
+    if about is None:
+        raise ExportError(f"{path} cannot be written: model, source, method and model name at Neuronpedia are needed.")
+    _make_folder(path)
+    records = iter(exported.records)
+    number = 0
+    while some := list(islice(records, MOST_FEATURES)):
+        features = [_feature(exported, about, record) for record in some]
+        batch = {"modelId": about.model, "source": about.source, "features": features}
+        with written(path / f"batch-{number}.json") as file:
+            file.write(json.dumps(batch).encode("ascii"))
+        number += 1
+
+
+def _make_folder(path: Path) -> None:
+    try:
+        path.mkdir(exist_ok=True)
+    except OSError as error:
+        raise ExportError(f"No folder can be made at {path}: {error.strerror or error}.") from error
+    if any(path.glob("batch-*.json")):
+        raise ExportError(f"{path} holds batches already, which would be uploaded with these; name another folder.")
+
+
+def _feature(exported: Exported, about: Neuronpedia, record: Record) -> Mapping[str, Any]:
+    feature = record.label.feature
+    collected = exported.collected(feature)
+    label = exported.label_of(record)
+    projection = next((item for item in exported.evidence(feature) if isinstance(item, Projection)), None)
+    return {
+        "index": feature,
+        **_density(collected),
+        **({} if projection is None else _logits(projection)),
+        "explanations": [] if label is None else [_explanation(label, about, record.scores)],
+        "activations": [] if collected is None else _activations(collected),
+    }
+
+
+def _density(collected: Collected | None) -> Mapping[str, float]:
+    activity = collected.activity if collected else None
+    return {"density": activity.frequency} if activity and activity.n_tokens else {}
+
+
+def _logits(projection: Projection) -> Mapping[str, Any]:
+    return {"topLogits": _tokens(projection.top), "bottomLogits": _tokens(projection.bottom)}
+
+
+def _tokens(tokens: Sequence[ScoredToken]) -> list[Mapping[str, Any]]:
+    return [{"token": whole(token.token), "value": token.score} for token in tokens]
+
+
+def _explanation(label: str, about: Neuronpedia, scores: Sequence[Scored]) -> Mapping[str, Any]:
+    text = whole(label)
+    return {
+        "text": text if len(text) <= MOST_CHARS else text[: MOST_CHARS - 1] + "…",
+        "methodName": about.method_name,
+        "modelName": about.model_name,
+        "scores": [_score(scored) for scored in scores if _is_of(scored, label)],
+    }
+
+
+def _is_of(scored: Scored, label: str) -> bool:
+    """Whether it measures these very words: a reviewer's own were not scored."""
+    score = scored.score
+    return score.variant == "label" and score.part == "held_out" and score.label == label and score.value is not None
+
+
+def _score(scored: Scored) -> Mapping[str, Any]:
+    score = scored.score
+    return {
+        "value": score.value,
+        "explanationScoreTypeName": f"sae-interpret_{score.scorer}",
+        "explanationScoreModelName": scored.scoring.judge,
+        "jsonDetails": json.dumps({"metric": score.metric, "low": score.low, "high": score.high, "n": score.n}),
+    }
+
+
+def _activations(collected: Collected) -> list[Mapping[str, Any]]:
+    """The texts on which the feature fires most, the strongest first."""
+    firing = [example for example in collected.examples if example.kind == "activating"]
+    strongest = sorted(firing, key=lambda example: -example.peak)[:_TEXTS]
+    return [_activation(example, collected.activity) for example in strongest]
+
+
+def _activation(example: Example, activity: Activity | None) -> Mapping[str, Any]:
+    shown = {"tokens": [whole(token) for token in example.tokens], "values": [*example.activations]}
+    if activity is None or example.quantile is None or not activity.n_active:
+        return shown
+    low = activity.maximum * (_STRATA - 1 - example.quantile) / _STRATA
+    high = activity.maximum * (_STRATA - example.quantile) / _STRATA
+    middles = [(left + right) / 2 for left, right in pairwise(activity.edges)]
+    inside = sum(n for middle, n in zip(middles, activity.counts, strict=True) if low < middle <= high)
+    return {**shown, "quantileMin": low, "quantileMax": high, "quantileFraction": inside / activity.n_active}
+
+
+def whole(text: str) -> str:
+    """`text` with U+FFFD for lone surrogates and NULs, which no database behind a server takes."""
+    return _NO_TEXT.sub("\ufffd", text)

@@ -1,0 +1,96 @@
+"""One feature under two settings: trees, token lists and what was measured of them. Knows no request."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from agent.comparisons import ComparisonRow
+from agent.evidence.wording import list_words, vector_words
+from agent.runlog import RunLog
+from agent.web.compare.comparison import Comparison
+from agent.web.explore.controls import query_of
+from agent.web.feature.evidence import ListPiece, list_bars, tree_caption
+from agent.web.trees import Outline, outline, readout
+from eval.compare.measures import REPORTED, UNITS
+from eval.compare.verdict import figure
+from probes.essence import essence_of
+from probes.evidence import Evidence, TokenList, Tree
+from probes.settings import ProbeKind, ProbeSettings
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A tree, as the template of trees wants it."""
+
+    name: str
+    caption: str
+    readout: str
+    outline: Outline
+
+
+@dataclass(frozen=True)
+class Side:
+    """What one setting shows of the feature."""
+
+    place: int
+    name: str
+    measured: Mapping[str, str]
+    """By measure."""
+    tree: Piece | None
+    tokens: ListPiece | None
+    explored: str | None
+    """The settings as the explore page's address has them; None where no control says them."""
+
+
+@dataclass(frozen=True)
+class Sides:
+    """Two settings, with the measures that any of them has a value of."""
+
+    sides: Sequence[Side]
+    measures: Mapping[str, str]
+
+
+def sides(log: RunLog, row: ComparisonRow, found: Comparison, feature: int, places: Sequence[int]) -> Sides:
+    """The feature under the settings at these places."""
+    evidence = _evidence(log, row, feature, [found.settings[place] for place in places])
+    made = [_side(found, row, place, feature, evidence) for place in places]
+    return Sides(made, {name: UNITS[name] for name in REPORTED if any(name in side.measured for side in made)})
+
+
+def tree_at(log: RunLog, row: ComparisonRow, setting: ProbeSettings, feature: int) -> Tree | None:
+    """What was kept of the feature's tree under a setting."""
+    found = _evidence(log, row, feature, [setting], ("tree",)).get(essence_of("tree", setting))
+    return found if isinstance(found, Tree) else None
+
+
+def _side(found: Comparison, row: ComparisonRow, place: int, feature: int, evidence: Mapping[str, Evidence]) -> Side:
+    setting = found.settings[place]
+    tree, tokens = (evidence.get(essence_of(kind, setting)) for kind in _KINDS)
+    values = {name: own[feature] for name, own in found.values[setting].own.items() if feature in own}
+    return Side(
+        place=place,
+        name=found.names[place] or vector_words(setting.vector),
+        measured={name: figure(value) for name, value in values.items()},
+        tree=Piece("tree", tree_caption(tree), readout(tree), outline(tree)) if isinstance(tree, Tree) else None,
+        tokens=ListPiece("tokens", list_words(tokens), list_bars(tokens)) if isinstance(tokens, TokenList) else None,
+        explored=query_of(setting, row.subject),
+    )
+
+
+_KINDS: tuple[ProbeKind, ...] = ("tree", "tokens")
+
+
+def _evidence(
+    log: RunLog,
+    row: ComparisonRow,
+    feature: int,
+    settings: Sequence[ProbeSettings],
+    kinds: Sequence[ProbeKind] = _KINDS,
+) -> dict[str, Evidence]:
+    """By essence what any run about the subject has kept of the feature under these settings."""
+    wanted = {essence_of(kind, setting) for setting in settings for kind in kinds}
+    runs = [run.run_id for run in log.runs() if run.subject.get("fingerprint") == row.subject.fingerprint]
+    keys = log.comparisons.evidence_keys(runs, [feature])
+    ids = {essence_of(key.kind, key.settings): key.evidence_id for key in keys if key.kind in kinds}
+    ids = {essence: id for essence, id in ids.items() if essence in wanted}
+    stored = log.comparisons.evidence_by_id(ids.values())
+    return {essence: stored[id] for essence, id in ids.items()}

@@ -1,0 +1,75 @@
+"""The same two settings on the other subjects of a log, each compared on features of its own. Knows no request."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from agent.comparisons import ComparisonRow
+from agent.web.axis import Axis, axis_over
+from agent.web.compare.comparison import SEED, Comparison, subject_words
+from agent.web.compare.pair import Drawn, drawn
+from eval.compare.report import Versus, against
+from eval.compare.verdict import estimate_words
+
+WIDTH = 320
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One subject."""
+
+    comparison_id: int
+    across: int
+    up: int
+    name: str
+    versus: Versus
+    words: str
+    drawn: Drawn | None
+
+
+@dataclass(frozen=True)
+class Layers:
+    """The earliest layer first."""
+
+    lines: Sequence[Layer]
+    axis: Axis
+
+
+def beside(
+    rows: Sequence[ComparisonRow],
+    row: ComparisonRow,
+    found: Comparison,
+    across: int,
+    up: int,
+    measure: str,
+    load: Callable[[ComparisonRow], Comparison],
+) -> Layers | None:
+    """The pair wherever settings of the same names were compared; None where that is here alone.
+
+    Settings are known again by name: what the default scale is differs from subject to subject. Of a subject that was
+    compared several times it is the latest comparison.
+    """
+    latest = {other.subject.fingerprint: other for other in reversed(rows)} | {row.subject.fingerprint: row}
+    if len(latest) < 2:
+        return None
+    names = found.names[across], found.names[up]
+    made: list[tuple[ComparisonRow, int, int, Versus]] = []
+    for other in latest.values():
+        its = load(other)
+        if not set(names) <= {*its.names}:
+            continue
+        places = its.names.index(names[0]), its.names.index(names[1])
+        versus = against(its.own(places[1], measure, False), its.own(places[0], measure, False), SEED)
+        if versus.difference.n:
+            made.append((other, *places, versus))
+    if len(made) < 2:
+        return None
+    made.sort(key=lambda one: (one[0].subject.layer, one[0].subject.name))
+    ends = [e for *_, v in made for e in (v.difference.value, v.difference.low, v.difference.high) if e is not None]
+    axis = axis_over([0.0, *ends], WIDTH)
+    lines = [
+        Layer(
+            other.comparison_id, a, b, subject_words(other), v, estimate_words(v.difference), drawn(v.difference, axis)
+        )
+        for other, a, b, v in made
+    ]
+    return Layers(lines, axis)

@@ -1,0 +1,151 @@
+"""Every setting of a comparison by one measure, sorted; the one that is chosen on a part of the features.
+
+Knows no log and no request; loads no torch.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from agent.web.axis import Axis, axis_over
+from agent.web.compare.comparison import SEED, Comparison
+from agent.web.compare.pair import Drawn, drawn
+from eval.compare.measures import CHOSEN_BY, JOINT
+from eval.compare.report import Choice, Versus, against, best_of, choice, halves, in_order
+from eval.compare.verdict import choice_words, estimate_words, figure, interval
+from eval.metrics import Estimate, mean
+
+WIDTH = 300
+"""Of the axis of means."""
+HALVINGS = 100
+"""Ways of halving the features in which it is looked at what is chosen."""
+SORTS = {"mean": "mean", "difference": "difference", "order": "order of the grid"}
+
+
+@dataclass(frozen=True)
+class Row:
+    """A setting by the chosen measure."""
+
+    place: int
+    name: str
+    mean: Estimate
+    words: str
+    drawn: Drawn | None
+    control: str
+    control_at: float | None
+    """Where the mean on other features' texts stands."""
+    ahead: Versus | None
+    """Of the setting along the bottom; None for that setting itself."""
+    ahead_words: str
+    is_through: bool
+    """Whether it was measured about as far as the others."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """All settings, sorted."""
+
+    rows: Sequence[Row]
+    axis: Axis
+    reference: float | None
+    """Where chance stands, if it is on the axis."""
+    n_common: int | None
+    """Features that the means are over, where they are the same for all."""
+
+    @property
+    def has_control(self) -> bool:
+        """Whether the measure hangs on texts, so that there are those of other features."""
+        return any(row.control for row in self.rows)
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The setting chosen on a development half, and how it does on the other; and how often other halves choose it."""
+
+    place: int
+    sentence: str
+    reported: Drawn | None
+    axis: Axis
+    choice: Choice
+    often: Sequence[tuple[str, int]]
+    """Settings by how many of the halvings choose them, the most frequent first."""
+
+
+def table(found: Comparison, across: int, measure: str, common: bool, sort: str) -> Table:
+    """Every setting, those that were measured through first."""
+    through = found.through
+    means = [found.mean(place, measure, common) for place in range(len(found.settings))]
+    controls = [mean(in_order(found.control(place, measure, common)), SEED) for place in range(len(means))]
+    ends = [end for one in means for end in (one.value, one.low, one.high) if end is not None]
+    ends += [one.value for one in controls if one.value is not None]
+    chance = chance_of(measure)
+    axis = axis_over([*ends, *([] if chance is None or not _is_near(chance, ends) else [chance])], WIDTH, 5)
+    rows = [
+        _row(found, place, across, measure, common, means[place], controls[place], axis) for place in range(len(means))
+    ]
+    reference = None if chance is None or not axis.low <= chance <= axis.high else axis.at(chance)
+    shared = found.common(measure) if common else None
+    ranked = sorted(rows, key=lambda row: (row.place not in through, *_rank(row, sort)))
+    return Table(ranked, axis, reference, None if shared is None else len(shared))
+
+
+def chosen(found: Comparison, across: int, measure: str) -> Chosen | None:
+    """Among the settings that were measured through; None where there is none to choose."""
+    values = {found.settings[place]: found.values[found.settings[place]] for place in {across, *found.through}}
+    baseline = found.settings[across]
+    made = choice(values, baseline, SEED, measure)
+    if made is None:
+        return None
+    names = dict(zip(found.settings, found.names, strict=True))
+    common = found.common(measure) or frozenset()
+    picked = Counter(names[best_of(values, baseline, measure, halves(common, seed)[0])] for seed in range(HALVINGS))
+    shown = made.reported if made.pair is None else made.pair.versus.difference
+    ends = [end for end in (shown.value, shown.low, shown.high) if end is not None]
+    axis = axis_over([0.0, *ends], WIDTH, 5)
+    place = found.settings.index(made.setting)
+    sentence = choice_words(made, names.__getitem__)
+    return Chosen(place, sentence, drawn(shown, axis), axis, made, picked.most_common())
+
+
+def chance_of(measure: str) -> float | None:
+    """What guessing gives."""
+    return {CHOSEN_BY: 0.0, JOINT: 0.5, "list": 0.5, "tree": 0.5, "agreement": 0.5}.get(measure)
+
+
+def _row(
+    found: Comparison, place: int, across: int, measure: str, common: bool, own: Estimate, control: Estimate, axis: Axis
+) -> Row:
+    versus = None
+    if place != across:
+        versus = against(found.own(place, measure, common), found.own(across, measure, common), SEED)
+    return Row(
+        place=place,
+        name=found.names[place],
+        mean=own,
+        words=estimate_words(own),
+        drawn=drawn(own, axis),
+        control="" if control.value is None else figure(control.value),
+        control_at=None if control.value is None else axis.at(control.value),
+        ahead=versus,
+        ahead_words="" if versus is None else _difference_words(versus.difference),
+        is_through=place in found.through,
+    )
+
+
+def _rank(row: Row, sort: str) -> tuple[float, int]:
+    if sort == "order":
+        return 0.0, row.place
+    value = row.mean.value if sort == "mean" else row.ahead.difference.value if row.ahead else 0.0
+    return (float("inf") if value is None else -value), row.place
+
+
+def _difference_words(difference: Estimate) -> str:
+    if difference.value is None:
+        return ""
+    sign = "+" if difference.value > 0 else ""
+    return f"{sign}{figure(difference.value)} {interval(difference)}".strip()
+
+
+def _is_near(chance: float, ends: Sequence[float]) -> bool:
+    """Whether chance can stand on the axis without pressing all else into a corner."""
+    return bool(ends) and min(abs(chance - end) for end in ends) <= max(ends) - min(ends)

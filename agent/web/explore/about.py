@@ -1,0 +1,59 @@
+"""What the log knows of a feature that is being explored: its label, the texts on which it fires, where else it is.
+
+Knows no torch and no requests; every text it returns is safe to print.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from agent.runlog import RunLog
+from agent.store.comparisons import Labelled, labelled
+from agent.web.explore.keeping import APART
+from agent.web.feature.texts import Mistakes, Text, activating, fires_on
+from agent.web.feature.view import neuronpedia_page
+from probes.examples import Activity, Collected, Split
+from probes.presets import SubjectCard
+
+MOST_TEXTS = 6
+_SPLITS: tuple[Split, ...] = ("shown", "held_out")
+
+
+@dataclass(frozen=True)
+class About:
+    """One feature. Empty where the log knows nothing of it."""
+
+    feature: int
+    label: Labelled | None
+    """Of the latest run that concluded on it."""
+    activity: Activity | None
+    fires_on: tuple[str, ...]
+    texts: Sequence[Text]
+    """The strongest ones."""
+    n_texts: int
+    neuronpedia: str | None
+
+
+def about(log: RunLog, card: SubjectCard, feature: int) -> About:
+    """The feature of that subject."""
+    found = log.ask(labelled, card.fingerprint, [feature], APART)
+    collected = _collected(log, card.fingerprint, feature)
+    examples = {split: side.examples for split, side in collected.items()}
+    texts = activating(examples, Mistakes())
+    return About(
+        feature=feature,
+        label=found[0] if found else None,
+        activity=next((side.activity for side in collected.values()), None),
+        fires_on=fires_on([example for some in examples.values() for example in some]),
+        texts=texts[:MOST_TEXTS],
+        n_texts=len(texts),
+        neuronpedia=neuronpedia_page(card.neuronpedia, feature),
+    )
+
+
+def _collected(log: RunLog, fingerprint: str, feature: int) -> dict[Split, Collected]:
+    """From the latest corpus that has looked at the feature."""
+    for corpus in log.corpora(fingerprint):
+        found = {split: log.collected(corpus.corpus_id, feature, split, ["activating"]) for split in _SPLITS}
+        if any(found.values()):
+            return {split: side for split, side in found.items() if side is not None}
+    return {}

@@ -1,0 +1,236 @@
+"""A feature's evidence as its page lays it out: a column for each vector, with its tree and its token list.
+
+Pieces have the names by which explainers cite them. Knows no requests and no log; what it returns is safe to print.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import zip_longest
+
+from agent.evidence.basis import cited_lines
+from agent.evidence.digest import Line, digest
+from agent.evidence.wording import (
+    agreement_words,
+    folded,
+    list_words,
+    percent,
+    prompt_words,
+    sweep_words,
+    token_words,
+    vector_words,
+)
+from agent.web.feature.experiments import Tested, tested
+from agent.web.trees import Outline, outline, readout
+from probes.evidence import (
+    Evidence,
+    Experiment,
+    Projection,
+    ScoredToken,
+    Sweep,
+    SweepPoint,
+    TokenList,
+    Tree,
+)
+
+LISTED = 100
+"""Most rows of a list on a page."""
+TOKEN_CHARS = 60
+
+
+@dataclass(frozen=True)
+class TokenBar:
+    """A row of a token list or of a projection."""
+
+    token: str
+    score: str
+    bar: float
+    """0 to 100."""
+
+
+@dataclass(frozen=True)
+class TreePiece:
+    """A tree; `round` and `item` are its place in the log."""
+
+    name: str
+    round: int
+    item: int
+    caption: str
+    readout: str
+    outline: Outline
+
+
+@dataclass(frozen=True)
+class ListPiece:
+    name: str
+    caption: str
+    rows: tuple[TokenBar, ...]
+
+
+@dataclass(frozen=True)
+class Side:
+    """What one vector brought to light in one round."""
+
+    round: int
+    vector: str
+    trees: tuple[TreePiece, ...]
+    lists: tuple[ListPiece, ...]
+
+    @property
+    def names(self) -> list[str]:
+        """Of its pieces."""
+        return [tree.name for tree in self.trees] + [listed.name for listed in self.lists]
+
+
+@dataclass(frozen=True)
+class Writes:
+    """A projection: what the decoder row raises and lowers."""
+
+    name: str
+    raised: tuple[TokenBar, ...]
+    lowered: tuple[TokenBar, ...]
+
+    @property
+    def pairs(self) -> list[tuple[TokenBar | None, TokenBar | None]]:
+        """Lowered beside raised, the strongest first."""
+        return list(zip_longest(self.lowered, self.raised))
+
+
+@dataclass(frozen=True)
+class Swept:
+    """The candidates for settings that were to be found, the chosen one marked."""
+
+    name: str
+    caption: str
+    rows: tuple[TokenBar, ...]
+
+
+@dataclass(frozen=True)
+class Shown:
+    """All of a feature's evidence, in the order in which it came to light."""
+
+    sides: tuple[Side, ...]
+    writes: tuple[Writes, ...]
+    sweeps: tuple[Swept, ...]
+    experiments: tuple[Tested, ...]
+    names: Mapping[int, tuple[str, ...]]
+    """Round to what the explainer saw in it, with the settings."""
+
+    @property
+    def first_round(self) -> frozenset[str]:
+        """Names of the pieces that the feature was first looked at with."""
+        first = min((side.round for side in self.sides), default=0)
+        sides = [side for side in self.sides if side.round == first]
+        return frozenset(name for side in sides for name in side.names)
+
+
+def shown(rounds: Mapping[int, Sequence[Evidence]]) -> Shown:
+    """The evidence of all rounds, by vector."""
+    sides: dict[tuple[int, str], list[TreePiece | ListPiece]] = {}
+    writes: list[Writes] = []
+    sweeps: list[Swept] = []
+    experiments: list[Tested] = []
+    names: dict[int, tuple[str, ...]] = {}
+    number = 0
+    for round, pieces in rounds.items():
+        said = []
+        for item, evidence in enumerate(pieces):
+            number += 1
+            name = f"E{number}"
+            vector = vector_words(evidence.settings.vector)
+            here = sides.setdefault((round, vector), [])
+            match evidence:
+                case Tree():
+                    here.append(_tree(evidence, name, round, item))
+                    said.append(f"{name} tree, {vector}")
+                case TokenList():
+                    here.append(_list(evidence, name))
+                    own = evidence.settings.vector.is_vocabulary  # such a list hangs on nothing of the vector
+                    said.append(f"{name} vocabulary list" if own else f"{name} token list, {vector}")
+                case Projection():
+                    writes.append(Writes(name, token_bars(evidence.top), token_bars(evidence.bottom)))
+                    said.append(f"{name} projection of the decoder row")
+                case Sweep():
+                    sweeps.append(_swept(evidence, name))
+                    alone = len(evidence.points) == 1
+                    said.append(f"{name} {'agreement of base prompts' if alone else 'sweep, which chose'}, {vector}")
+                case Experiment():
+                    experiments.append(tested(evidence, name, round))
+                    said.append(f"{name} tests of {len(evidence.results)} texts")
+        names[round] = tuple(said)
+    found = tuple(_side(*key, pieces) for key, pieces in sides.items() if pieces)
+    return Shown(found, tuple(writes), tuple(sweeps), tuple(experiments), names)
+
+
+def citations(cited: Sequence[str], rounds: Mapping[int, Sequence[Evidence]], default_scale: float) -> list[Line]:
+    """The lines of evidence that a label rests on, escaped as the explainer saw them."""
+    return cited_lines(cited, digest([item for pieces in rounds.values() for item in pieces], default_scale))
+
+
+def list_bars(listed: TokenList) -> tuple[TokenBar, ...]:
+    """A token list's rows. Bars tell how much nearer a token is than the last one, the nearest fills its track.
+
+    Of vocabulary weights they are shares of the largest pre-activation, and a word's spellings have one row.
+    """
+    scores = [token.score for token in listed.tokens]
+    high, low = max(scores, default=0.0), min(scores, default=0.0)
+    if listed.z:
+        tokens = folded(listed.tokens)[:LISTED]
+        return tuple(_bar(token, max(token.score, 0.0) / high if high > 0 else 0.0, ".2f") for token in tokens)
+    return tuple(
+        _bar(token, (high - token.score) / (high - low) if high > low else 0.0, ".3f")
+        for token in listed.tokens[:LISTED]
+    )
+
+
+def token_bars(tokens: Sequence[ScoredToken]) -> tuple[TokenBar, ...]:
+    """A projection's rows; bars are shares of its largest logit."""
+    most = max((abs(token.score) for token in tokens), default=0.0)
+    return tuple(_bar(token, abs(token.score) / most if most > 0 else 0.0, "+.2f") for token in tokens[:LISTED])
+
+
+def _swept(sweep: Sweep, name: str) -> Swept:
+    agreement = agreement_words(sweep)
+    if len(sweep.points) == 1:
+        return Swept(name, f"{vector_words(sweep.settings.vector)}: {agreement}", ())
+    return Swept(name, f"{sweep_words(sweep)}; {agreement}", sweep_bars(sweep))
+
+
+def sweep_bars(sweep: Sweep) -> tuple[TokenBar, ...]:
+    """A sweep's candidates; bars tell where a score is between the lowest and the highest."""
+    scores = [point.score for point in sweep.points if point.score is not None]
+    low, high = min(scores, default=0.0), max(scores, default=0.0)
+    return tuple(_candidate(point, place == sweep.chosen, low, high) for place, point in enumerate(sweep.points))
+
+
+def tree_caption(tree: Tree) -> str:
+    """The prompt of a tree and how it was cut off, in words."""
+    settings = tree.settings.tree
+    return f"{prompt_words(tree)} … cutoff {percent(settings.cutoff)}, top {settings.top_k}"
+
+
+def _tree(tree: Tree, name: str, round: int, item: int) -> TreePiece:
+    return TreePiece(name, round, item, tree_caption(tree), readout(tree), outline(tree))
+
+
+def _list(listed: TokenList, name: str) -> ListPiece:
+    return ListPiece(name, list_words(listed), list_bars(listed))
+
+
+def _candidate(point: SweepPoint, chosen: bool, low: float, high: float) -> TokenBar:
+    words = f"{'→ ' if chosen else ''}{vector_words(point.vector)}"
+    if point.score is None:
+        return TokenBar(words, "no tree", 0.0)
+    share = (point.score - low) / (high - low) if high > low else 1.0
+    return TokenBar(words, f"{point.score:.3f}", round(100 * share, 1))
+
+
+def _side(round: int, vector: str, pieces: Iterable[TreePiece | ListPiece]) -> Side:
+    pieces = tuple(pieces)
+    trees = tuple(piece for piece in pieces if isinstance(piece, TreePiece))
+    return Side(round, vector, trees, tuple(piece for piece in pieces if isinstance(piece, ListPiece)))
+
+
+def _bar(token: ScoredToken, share: float, form: str) -> TokenBar:
+    words, length = token_words(token.token[:TOKEN_CHARS]), len(token.token)
+    short = words if length <= TOKEN_CHARS else f"{words}… ({length:,} characters)"
+    return TokenBar(short, f"{token.score:{form}}", round(100 * share, 1))

@@ -1,0 +1,119 @@
+"""Requests for a feature's page, for its trees, and for its calls. Knows what to answer, not how it looks."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from agent.runlog import RunSummary
+from agent.web.asked import label_of, run_of
+from agent.web.device import device_of
+from agent.web.feature import history
+from agent.web.feature.nearest import MOST
+from agent.web.feature.texts import Shaded, shaded
+from agent.web.feature.view import feature_view
+from agent.web.pages import as_json, page
+from agent.web.reviewing import review_context
+from agent.web.site import Site, site_of
+from agent.web.trees import drawing
+from probes.errors import InterpretError
+from probes.evidence import Tree
+
+MOST_CHARS = 4000
+"""Of a text in the box; addresses are not made for more."""
+
+
+@dataclass(frozen=True)
+class Typed:
+    """A text that was typed into the page's box, and what the feature does on it."""
+
+    text: str
+    tokens: tuple[Shaded, ...] = ()
+    peak: float = 0.0
+    fault: str = ""
+
+
+async def show(request: Request) -> Response:
+    """Everything about one feature in one run; for a blind reviewer without scores and what others said."""
+    run = await run_in_threadpool(run_of, request)
+    neighbours = await _neighbours(site_of(request), _feature(request), str(run.subject["fingerprint"]))
+    typed = await _typed(request, str(run.subject["fingerprint"]))
+    return await run_in_threadpool(_shown, request, run, neighbours, typed)
+
+
+def tree(request: Request) -> Response:
+    """One tree, for the script that draws it."""
+    run, place = run_of(request), request.path_params
+    evidence = site_of(request).log.evidence_rounds(run.run_id, request.path_params["feature"]).get(place["round"], [])
+    found = evidence[place["item"]] if place["item"] < len(evidence) else None
+    if not isinstance(found, Tree):
+        raise HTTPException(404, "There is no such tree.")
+    return as_json(drawing(found))
+
+
+def call(request: Request) -> Response:
+    """One call as it went out and as it came back."""
+    run, feature = run_of(request), request.path_params["feature"]
+    calls = site_of(request).log.calls_of(run.run_id, feature)
+    found = next((call for call in calls if call.call_id == request.path_params["call"]), None)
+    if found is None:
+        raise HTTPException(404, f"Feature {feature} has no such call.")
+    figures = [history.token_words(found), history.cost_words(found), history.time_words(found)]
+    hidden = review_context(request, run, label_of(request, run), feature)["hidden"]
+    context = {"run": run, "feature": feature, "call": found, "figures": figures, "hidden": hidden}
+    return page(request, "feature_call.html.j2", here="labels", **context)
+
+
+def _shown(request: Request, run: RunSummary, neighbours: Sequence[int], typed: Typed) -> Response:
+    feature = _feature(request)
+    view = feature_view(site_of(request).log, run, feature, neighbours)
+    if view is None:
+        asked = run.features or "none"
+        raise HTTPException(404, f"Run {run.run_id} has nothing on feature {feature}; it was asked for {asked}.")
+    review = review_context(request, run, view.row, feature)
+    explorable = _has_subject(site_of(request), str(run.subject["fingerprint"]))
+    return page(request, "feature.html.j2", here="labels", view=view, explorable=explorable, typed=typed, **review)
+
+
+def _feature(request: Request) -> int:
+    """The feature in the address; SQLite holds numbers below 2**63."""
+    feature = int(request.path_params["feature"])
+    if feature >= 2**63:
+        raise HTTPException(404, f"{feature} is no number of a feature.")
+    return feature
+
+
+async def _typed(request: Request, fingerprint: str) -> Typed:
+    """What the loaded subject makes of the text in the address, if it is the one that the run was about."""
+    site, text = site_of(request), request.query_params.get("text", "").replace("\r\n", "\n")  # as forms send it
+    if not text or site.subject is None or not _has_subject(site, fingerprint):
+        return Typed(text)
+    try:
+        found = await device_of(site.subject).read(_feature(request), text[:MOST_CHARS])
+    except InterpretError as error:
+        return Typed(text, fault=str(error))
+    return Typed(text, shaded(found.tokens, found.activations), found.peak)
+
+
+async def _neighbours(site: Site, feature: int, fingerprint: str) -> list[int]:
+    """By the loaded subject's decoder, if it is the one that the run was about."""
+    if site.subject is None or not _has_subject(site, fingerprint):
+        return []
+    return await device_of(site.subject).nearest(feature, MOST)
+
+
+def _has_subject(site: Site, fingerprint: str) -> bool:
+    return site.subject is not None and site.subject.card.fingerprint == fingerprint
+
+
+_AT = "/runs/{run_id:row}/features/{feature:row}"
+
+routes = [
+    Route(_AT, show, name="feature"),
+    Route(_AT + "/trees/{round:row}/{item:row}.json", tree, name="tree"),
+    Route(_AT + "/calls/{call:row}", call, name="call"),
+]

@@ -1,0 +1,147 @@
+"""All that the page of one feature shows, read from the log in one go.
+
+Knows no requests and no HTML.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
+
+from agent.evidence.digest import Line
+from agent.evidence.printable import printable
+from agent.runlog import CorpusRow, LabelRow, RunLog, RunSummary, ScoreRow, ScoringRow
+from agent.store.calibrations import Given, given_to
+from agent.store.related import labels_elsewhere
+from agent.web.feature import history, texts
+from agent.web.feature.evidence import Shown, citations, shown
+from agent.web.feature.figures import Column, Headline, ScoreBlock, headline, histogram, score_blocks
+from agent.web.feature.nearest import Nearest, nearest_labels
+from probes.examples import Activity, Baseline, Collected, Split
+
+SPLITS: tuple[Split, ...] = ("shown", "held_out")
+_NEURONPEDIA = re.compile(r"https://(www\.)?neuronpedia\.org/[\w.~/-]+")
+
+
+@dataclass(frozen=True)
+class Texts:
+    """What a corpus has of the feature."""
+
+    source: str
+    activity: Activity | None
+    columns: tuple[Column, ...]
+    """The histogram's."""
+    activating: list[texts.Text]
+    mistaken: list[texts.Text]
+    """Texts on which it is silent and about which a scorer was wrong."""
+    fires_on: tuple[str, ...]
+    baselines: Sequence[Baseline]
+
+
+@dataclass(frozen=True)
+class Scored:
+    """How the label did, by one way of scoring."""
+
+    judge: str
+    blocks: list[ScoreBlock]
+    main: Headline | None
+
+
+@dataclass(frozen=True)
+class FeatureView:
+    """`row` is None while the feature has no label, `texts` where none were collected."""
+
+    run: RunSummary
+    feature: int
+    row: LabelRow | None
+    given: Given | None
+    """The probability that its label is right; None where nothing was calibrated for it."""
+    cited: list[Line]
+    leading: frozenset[str]
+    """Names of the pieces of evidence that are shown at once: those of the first round, and what the label rests on."""
+    rounds: list[history.Round]
+    judged: list[history.CallLine]
+    evidence: Shown
+    texts: Texts | None
+    scored: Scored | None
+    nearest: Nearest
+    elsewhere: list[LabelRow]
+    neuronpedia: str | None
+    """Address of the feature's page there."""
+
+
+def feature_view(log: RunLog, run: RunSummary, feature: int, neighbours: Sequence[int]) -> FeatureView | None:
+    """None where the run has nothing on the feature. `neighbours`: by a loaded subject's decoder, empty without one."""
+    row = next(iter(log.labels(run.run_id, features=[feature])), None)
+    rounds = log.evidence_rounds(run.run_id, feature)
+    if row is None and not rounds:
+        return None
+    fingerprint = str(run.subject["fingerprint"])
+    calls = log.calls_of(run.run_id, feature)
+    evidence = shown(rounds)
+    scoring, scores = _scores(log, run.run_id, row)
+    corpus = _corpus(log, fingerprint, feature, scoring)
+    found = {} if corpus is None else _by_split(log, corpus.corpus_id, feature)
+    examples = {split: side.examples for split, side in found.items()}
+    rests_on = row.evidence if row else ()
+    return FeatureView(
+        run=run,
+        feature=feature,
+        row=row,
+        given=log.ask(given_to, row.label_id) if row else None,
+        cited=citations(rests_on, rounds, float(run.subject["default_scale"])),
+        leading=evidence.first_round | {line.partition(".")[0] for line in rests_on},
+        rounds=history.rounds_of(evidence.names, calls),
+        judged=history.judging_calls(calls),
+        evidence=evidence,
+        texts=_texts(corpus.source, found, texts.mistakes_of(scores)) if corpus and found else None,
+        scored=_scored(scoring.judge, scores) if scoring else None,
+        nearest=nearest_labels(log, row, run.run_id, feature, chain(*examples.values()), neighbours),
+        elsewhere=log.ask(labels_elsewhere, run.run_id, fingerprint, feature),
+        neuronpedia=neuronpedia_page(run.subject.get("neuronpedia"), feature),
+    )
+
+
+def neuronpedia_page(page: object, feature: int) -> str | None:
+    """The feature's address there; None for anything but an address of that site, which a log may well hold."""
+    return f"{page}/{feature}" if isinstance(page, str) and _NEURONPEDIA.fullmatch(page) else None
+
+
+def _scores(log: RunLog, run_id: int, row: LabelRow | None) -> tuple[ScoringRow | None, list[ScoreRow]]:
+    """The latest scoring that has scores of the label, and these."""
+    scored = log.latest_scores(run_id, row.label_id) if row else None
+    return scored or (None, [])
+
+
+def _scored(judge: str, scores: Sequence[ScoreRow]) -> Scored:
+    blocks = score_blocks(scores)
+    return Scored(judge, blocks, headline(blocks))
+
+
+def _corpus(log: RunLog, fingerprint: str, feature: int, scoring: ScoringRow | None) -> CorpusRow | None:
+    """The corpus that scores rest on, else the latest that has texts of the feature."""
+    corpora = log.corpora(fingerprint)
+    if scoring is not None:
+        return next((corpus for corpus in corpora if corpus.corpus_id == scoring.corpus_id), None)
+    return next(
+        (corpus for corpus in corpora if log.collected(corpus.corpus_id, feature, "shown", []) is not None), None
+    )
+
+
+def _by_split(log: RunLog, corpus_id: int, feature: int) -> dict[Split, Collected]:
+    found = {split: log.collected(corpus_id, feature, split) for split in SPLITS}
+    return {split: side for split, side in found.items() if side is not None}
+
+
+def _texts(source: str, found: Mapping[Split, Collected], mistakes: texts.Mistakes) -> Texts:
+    examples = {split: side.examples for split, side in found.items()}
+    first = next(iter(found.values()))
+    return Texts(
+        source=printable(source),
+        activity=first.activity,
+        columns=histogram(first.activity) if first.activity else (),
+        activating=texts.activating(examples, mistakes),
+        mistaken=texts.silent_mistaken(examples, mistakes),
+        fires_on=texts.fires_on(chain(*examples.values())),
+        baselines=first.baselines,
+    )

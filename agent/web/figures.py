@@ -1,0 +1,125 @@
+"""How scores spread over features, as numbers for SVG: the labels' over those of their main control, and every mean.
+
+Lengths are in the units of the view box that the template draws. Knows no template.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from agent.runlog import RunLog
+from agent.store.overview import BINS, ScoreKind, Spread, spreads
+from agent.web.axis import Axis, axis_over
+from eval.metrics import Estimate
+from eval.scoring.report import chance_of, mean_of
+from eval.scoring.variants import VARIANTS, variant_words
+
+WIDTH, HEIGHT = 480, 110
+_CONTROL = "shuffled"
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A bin of the labels' scores."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+    words: str
+
+
+@dataclass(frozen=True)
+class Mean:
+    """One variant of the labels, over features."""
+
+    variant: str
+    is_label: bool
+    estimate: Estimate
+    at: float
+    low: float | None
+    high: float | None
+    """Where it stands, and its interval."""
+
+
+@dataclass(frozen=True)
+class Histogram:
+    """One scorer. Heights are shares of the features scored, so that variants of different n can be laid over."""
+
+    bars: Sequence[Bar]
+    outline: str
+    """The main control, a path of steps; empty where it was not scored."""
+    control: str
+    axis: Axis
+    chance: float | None
+    """Where guessing stands."""
+    means: Sequence[Mean]
+
+    @property
+    def label(self) -> Mean | None:
+        """The labels' own mean."""
+        return next((mean for mean in self.means if mean.is_label), None)
+
+    @property
+    def against(self) -> Mean | None:
+        """The main control's."""
+        return next((mean for mean in self.means if mean.variant == self.control), None)
+
+
+def histogram(log: RunLog, kind: ScoreKind) -> Histogram | None:
+    """The labels' scores with their controls; None where there is none on held-out texts."""
+    found = log.ask(spreads, kind.key)
+    order = {variant: place for place, variant in enumerate(VARIANTS)}
+    ranked = sorted(found.variants, key=lambda spread: order.get(spread.variant, len(order)))
+    if not ranked:
+        return None
+    axis = axis_over([found.low, 1.0], WIDTH)
+    by_variant = {spread.variant: spread for spread in ranked}
+    label, control = by_variant.get("label"), by_variant.get(_CONTROL)
+    tallest = max(max(spread.bins) / spread.n for spread in (label, control) if spread is not None and spread.n)
+    chance = chance_of(kind.metric)
+    return Histogram(
+        bars=[] if label is None else _bars(label, tallest, found.low),
+        outline="" if control is None else _outline(control, tallest),
+        control=_words(_CONTROL),
+        axis=axis,
+        chance=None if chance is None else axis.at(chance),
+        means=[_mean(spread, kind, axis) for spread in ranked],
+    )
+
+
+def first_histogram(log: RunLog, kinds: Sequence[ScoreKind]) -> tuple[ScoreKind, Histogram] | None:
+    """Of the first scorer that has scores."""
+    for kind in kinds:
+        if (drawn := histogram(log, kind)) is not None:
+            return kind, drawn
+    return None
+
+
+def _mean(spread: Spread, kind: ScoreKind, axis: Axis) -> Mean:
+    found = mean_of(kind.metric, spread.values, kind.seed)
+    low, high = (None if end is None else axis.at(end) for end in (found.low, found.high))
+    return Mean(_words(spread.variant), spread.variant == "label", found, axis.at(found.value or 0.0), low, high)
+
+
+def _words(variant: str) -> str:
+    return variant_words(variant)
+
+
+def _bars(spread: Spread, tallest: float, low: float) -> list[Bar]:
+    width, step = WIDTH / BINS, (1 - low) / BINS
+    bars = []
+    for place, count in enumerate(spread.bins):
+        height = round(HEIGHT * count / spread.n / tallest, 1)
+        words = f"{low + place * step:.2f} to {low + (place + 1) * step:.2f}: {count:,}"
+        if count:
+            bars.append(Bar(round(place * width + 1, 1), round(HEIGHT - height, 1), round(width - 2, 1), height, words))
+    return bars
+
+
+def _outline(spread: Spread, tallest: float) -> str:
+    """Steps from the left end to the right one."""
+    width = WIDTH / BINS
+    path = f"M0 {HEIGHT}"
+    for place, count in enumerate(spread.bins):
+        path += f"V{HEIGHT - HEIGHT * count / spread.n / tallest:.1f}H{(place + 1) * width:g}"
+    return f"{path}V{HEIGHT}"

@@ -1,0 +1,233 @@
+"""The list of runs, and one run at a glance: how far it is, what it cost, how its labels score, what they rest on."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import Route
+
+from agent.comparisons import COMPARE
+from agent.evidence.wording import vector_words
+from agent.runlog import RunLog, RunSummary, Spent
+from agent.store import overview as store
+from agent.store.comparisons import labelled, newest_fit
+from agent.store.reviews import verdicts
+from agent.web.agreement import Agreement, agreements
+from agent.web.asked import is_blind, run_of
+from agent.web.explore.controls import query_of
+from agent.web.explore.keeping import APART, EXPLORE
+from agent.web.figures import HEIGHT, WIDTH, Histogram, first_histogram, histogram
+from agent.web.pages import as_json, page
+from agent.web.site import Site, site_of
+from agent.web.winning import Winning, winning_settings
+from eval.compare.grid import names_of
+
+_SEED = 0
+_REASONS = 12
+_NAMED = 3
+"""Settings of a comparison that its card names."""
+_MOST_KEPT = 500
+_DETAIL = re.compile(r'"[^"]{0,80}"|\d+(\.\d+)?')
+_SAMPLED = 1000
+"""Labels whose evidence is looked at for the settings that won."""
+
+
+@dataclass(frozen=True)
+class RunCard:
+    """A run that labels."""
+
+    run: RunSummary
+    live: bool
+    scores: tuple[store.ScoreKind, Histogram] | None
+
+
+@dataclass(frozen=True)
+class ComparisonCard:
+    """Settings that were compared."""
+
+    comparison_id: int
+    subject: str
+    created: str
+    n_settings: int
+    names: Sequence[str]
+    """Of the first few."""
+    n_features: int
+
+
+def show_runs(request: Request) -> Response:
+    """Every run of the log that labels; apart from them what was compared and what was kept."""
+    site = site_of(request)
+    runs = site.log.runs()[::-1]
+    return page(
+        request,
+        "runs.html.j2",
+        here="runs",
+        runs=[_card(site, run) for run in runs if run.explainer not in APART],
+        comparisons=site.cache.until(newest_fit, _comparisons),
+        kept=[run for run in runs if run.explainer == EXPLORE],
+        log=site.log,
+        size=(WIDTH, HEIGHT),
+    )
+
+
+def _card(site: Site, run: RunSummary) -> RunCard:
+    live = run.status == "unfinished" and site.log.is_held(run.run_id)
+    return RunCard(run, live, site.cache.until(store.newest_score, _first_scores, run.run_id))
+
+
+def _first_scores(log: RunLog, run_id: int) -> tuple[store.ScoreKind, Histogram] | None:
+    return first_histogram(log, log.ask(store.score_kinds, run_id))
+
+
+def _comparisons(log: RunLog) -> list[ComparisonCard]:
+    found = []
+    for row in log.comparisons.all():
+        settings = log.comparisons.settings(row.comparison_id)
+        if settings:
+            names = [*names_of(settings).values()][:_NAMED]
+            subject, n = f"{row.subject.name}, {row.subject.hook}", log.ask(store.n_compared, row.comparison_id)
+            found.append(ComparisonCard(row.comparison_id, subject, row.created, len(settings), names, n))
+    return found
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What is counted over a whole run; kept until the log changes."""
+
+    spent: Sequence[tuple[str, Spent]]
+    """The calls of the labelling and of each scoring, where there were any."""
+    faults: Sequence[store.Fault]
+    reasons: Sequence[store.Reason]
+    winning: Winning
+    agreements: Sequence[Agreement]
+    blind_agreements: Sequence[Agreement]
+    """Of verdicts alone that were given without seeing scores or others' verdicts."""
+
+
+def show_run(request: Request) -> Response:
+    """One run; of one that labels nothing what it holds."""
+    site, run = site_of(request), run_of(request)
+    if run.explainer == EXPLORE:
+        return _show_kept(request, run)
+    if run.explainer == COMPARE:
+        return _to_comparison(request, run)
+    return page(
+        request,
+        "overview.html.j2",
+        run=run,
+        here="overview",
+        progress=_progress(site, run),
+        command=site.log.ask(store.command_of, run.run_id),
+        scorers=site.cache.until(store.newest_score, _scorers, run.run_id),
+        figures=site.cache(_figures, run.run_id, run.n_labelled),
+        hidden=is_blind(request),
+        size=(WIDTH, HEIGHT),
+    )
+
+
+def _to_comparison(request: Request, run: RunSummary) -> Response:
+    log = site_of(request).log
+    made = next((row for row in log.comparisons.all() if row.run_id == run.run_id), None)
+    return RedirectResponse("/compare" if made is None else f"/compare?of={made.comparison_id}", 303)
+
+
+@dataclass(frozen=True)
+class KeptView:
+    """Settings under which a feature was looked at and kept."""
+
+    feature: int
+    round: int
+    words: str
+    created: str
+    label: str
+    explored: str | None
+    """The settings as the explore page's address has them, where that page can show them."""
+
+
+def _show_kept(request: Request, run: RunSummary) -> Response:
+    site = site_of(request)
+    found = site.log.ask(store.kept_views, run.run_id, _MOST_KEPT)
+    fingerprint = str(run.subject["fingerprint"])
+    labels = site.log.ask(labelled, fingerprint, {view.feature for view in found}, APART)
+    by_feature = {one.feature: one.label or one.status for one in labels}
+    card = site.subject.card if site.subject is not None and site.subject.card.fingerprint == fingerprint else None
+    views = [
+        KeptView(
+            feature=view.feature,
+            round=view.round,
+            words=vector_words(view.settings.vector),
+            created=view.created,
+            label=by_feature.get(view.feature, ""),
+            explored=None if card is None else query_of(view.settings, card),
+        )
+        for view in found
+    ]
+    return page(request, "kept.html.j2", here="runs", kept=run, views=views)
+
+
+def _scorers(log: RunLog, run_id: int) -> list[tuple[store.ScoreKind, Histogram]]:
+    kinds = log.ask(store.score_kinds, run_id)
+    found = [(kind, histogram(log, kind)) for kind in kinds]
+    return [(kind, drawn) for kind, drawn in found if drawn is not None]
+
+
+def _figures(log: RunLog, run_id: int, n_labelled: int) -> Figures:
+    spent = [("labels", log.spent(run_id))]
+    spent += [
+        (f"scoring {scoring.scoring_id}, {scoring.judge}", log.spent(run_id, scoring.scoring_id))
+        for scoring in log.scorings(run_id)
+    ]
+    return Figures(
+        spent=[(name, what) for name, what in spent if what.calls],
+        faults=log.ask(store.faults, run_id),
+        reasons=grouped(log.ask(store.reasons, run_id))[:_REASONS],
+        winning=winning_settings(log, run_id, n_labelled, _SAMPLED),
+        agreements=agreements(log.ask(verdicts, run_id), _SEED),
+        blind_agreements=agreements(log.ask(verdicts, run_id, blind=True), _SEED),
+    )
+
+
+def grouped(reasons: Sequence[store.Reason]) -> list[store.Reason]:
+    """The most frequent first, those counted together that differ in quoted words and figures only.
+
+    Each is told by the words of one feature, the first that has the most frequent of them.
+    """
+    alike: dict[tuple[str, str], list[store.Reason]] = {}
+    for one in reasons:
+        alike.setdefault((one.status, _DETAIL.sub("…", one.reason)), []).append(one)
+    found = []
+    for same in alike.values():
+        example = min(same, key=lambda one: (-one.n, one.example))
+        found.append(store.Reason(example.status, example.reason, sum(one.n for one in same), example.example))
+    return sorted(found, key=lambda one: -one.n)
+
+
+def tell_progress(request: Request) -> Response:
+    """How far a run is, as JSON, for the script that asks every two seconds."""
+    return as_json(_progress(site_of(request), run_of(request)))
+
+
+def _progress(site: Site, run: RunSummary) -> dict[str, str | int | float | bool | None]:
+    """What changes while a run goes on."""
+    n_done = run.n_labelled + run.n_abstained + run.n_failed + run.n_probed
+    return {
+        "status": run.status,
+        "live": run.status == "unfinished" and site.log.is_held(run.run_id),
+        "asked": run.n_asked,
+        "done": n_done,
+        "labelled": run.n_labelled,
+        "abstained": run.n_abstained,
+        "failed": run.n_failed,
+        "calls": run.n_calls,
+        "cost": run.cost_usd,
+        "written": site.log.ask(store.last_written, run.run_id),
+    }
+
+
+routes = [
+    Route("/", show_runs, name="runs"),
+    Route("/runs/{run_id:row}", show_run, name="overview"),
+    Route("/runs/{run_id:row}/progress", tell_progress, name="progress"),
+]

@@ -1,0 +1,90 @@
+"""Templates into pages, values into JSON: the one way out, on which every text from outside becomes plain text.
+
+Whatever a template prints goes through `printable` (nothing hidden, nothing reordered), then through HTML escaping.
+Knows no page.
+"""
+
+import json
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Undefined
+from markupsafe import Markup, escape
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+
+from agent.evidence.printable import printable
+from agent.runlog import RunLog
+from agent.store.browsing import latest_labelled
+from agent.web.asked import is_blind
+from agent.web.site import Site, site_of
+
+_FOLDER = Path(__file__).parent / "templates"
+
+
+def page(request: Request, template: str, status: int = 200, **context: Any) -> HTMLResponse:
+    """Template `template`, such as `labels.html.j2`, filled with `context` and with what `base.html.j2` needs.
+
+    A page about one run gives it as `run`; any page may name its place in the navigation as `here`.
+    """
+    site = site_of(request)
+    common = {"run": None, "here": "", "site": site, "path": request.url.path, "blind": is_blind(request)}
+    filled = common | context
+    filled["nav_run_id"] = filled["run"].run_id if filled["run"] else _latest_run_id(site, filled["here"])
+    return HTMLResponse(environment().get_template(template).render(filled), status_code=status)
+
+
+def _latest_run_id(site: Site, here: str) -> int | None:
+    """The run that pages about none lead to; those that only say what went wrong do not ask the log."""
+    return site.cache(_latest_labelled) if here else None
+
+
+def _latest_labelled(log: RunLog) -> int | None:
+    return log.ask(latest_labelled)
+
+
+def as_json(value: Mapping[str, Any], status: int = 200) -> Response:
+    """`value` as JSON in ASCII, which can hold any text, lone surrogates too."""
+    return Response(json.dumps(value, allow_nan=False), status_code=status, media_type="application/json")
+
+
+@cache
+def environment() -> Environment:
+    """Where templates live. `text | lines` keeps line ends (for `pre` and `textarea`); all else is put on one line."""
+    found = Environment(
+        loader=FileSystemLoader(_FOLDER, encoding="utf-8"),
+        undefined=StrictUndefined,
+        autoescape=True,
+        finalize=_finalized,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        auto_reload=False,
+    )
+    found.filters |= {"lines": _lines, "cut": cut, "rounded": _rounded, "count": _count}
+    return found
+
+
+def cut(text: str, most: int) -> str:
+    """`text`, or its beginning with an ellipsis."""
+    return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def _finalized(value: Any) -> Any:
+    """What a template prints, made safe to read; called by Jinja before escaping."""
+    if isinstance(value, Markup | Undefined | int | float):
+        return value
+    return printable(str(value))
+
+
+def _lines(text: str) -> Markup:
+    return Markup("\n").join(escape(printable(line)) for line in text.split("\n"))
+
+
+def _rounded(value: float | None, digits: int = 2) -> str:
+    return "" if value is None else f"{value:.{digits}f}"
+
+
+def _count(number: int | None) -> str:
+    return "" if number is None else f"{number:,}"

@@ -1,0 +1,69 @@
+"""The pages put together into one application, behind the guard. Knows neither ports nor processes."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Mount
+from starlette.staticfiles import StaticFiles
+
+from agent.errors import LogError
+from agent.runlog import RunLog
+from agent.web import compare, explore, feature, labels, overview, reviewing
+from agent.web.cache import Cache
+from agent.web.guard import SECURITY_HEADERS, Guard
+from agent.web.pages import page
+from agent.web.site import Site
+from probes.errors import InterpretError
+
+if TYPE_CHECKING:  # a type alone: torch is loaded only where a subject is
+    from probes.subject import Subject
+
+_STATIC = Path(__file__).parent / "static"
+
+
+def make_app(
+    log: RunLog,
+    token: str,
+    *,
+    read_only: bool = False,
+    subject: "Subject | None" = None,
+    reviewer: str = "reviewer",
+    host: str = "127.0.0.1",
+) -> Starlette:
+    """The pages over `log`, open for reading, for whoever has `token`; `host` is what the server listens on."""
+    pages = (overview, labels, reviewing, feature, explore, compare)
+    app = Starlette(
+        routes=[
+            *(route for module in pages for route in module.routes),
+            Mount("/static", StaticFiles(directory=_STATIC), name="static"),
+        ],
+        middleware=[Middleware(Guard, token=token, host=host, read_only=read_only)],
+        exception_handlers={HTTPException: _refused, InterpretError: _failed, Exception: _broken},
+    )
+    app.state.site = Site(log, read_only, reviewer, subject, Cache(log))
+    return app
+
+
+def _refused(request: Request, error: Exception) -> Response:
+    """A page that is not there, a value that cannot be used."""
+    assert isinstance(error, HTTPException)
+    sentence = "There is no such page." if error.detail == "Not Found" else error.detail
+    return page(request, "error.html.j2", error.status_code, sentence=sentence)
+
+
+def _failed(request: Request, error: Exception) -> Response:
+    """The log cannot be read or written just now, or what was asked for is not in it."""
+    return page(request, "error.html.j2", 503 if isinstance(error, LogError) else 400, sentence=str(error))
+
+
+def _broken(request: Request, error: Exception) -> Response:
+    """A fault of ours; the server's own output has its traceback. Beyond the guard, so it secures itself."""
+    sentence = f"This page failed ({type(error).__name__}); the terminal that runs interpret serve has the details."
+    response = page(request, "error.html.j2", 500, sentence=sentence)
+    response.headers.update(SECURITY_HEADERS)
+    return response

@@ -1,0 +1,36 @@
+"""What every page of one server shares: the open log, who reviews, and what may be done.
+
+Knows no route and no template.
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from starlette.requests import Request
+
+from agent.runlog import RunLog
+from agent.web.cache import Cache
+
+if TYPE_CHECKING:  # a type alone: torch is loaded only where a subject is
+    from probes.subject import Subject
+
+
+@dataclass(frozen=True)
+class Site:
+    """The state of a server that does not change while it runs."""
+
+    log: RunLog
+    """Open for reading."""
+    read_only: bool
+    reviewer: str
+    """Whose reviews are written."""
+    subject: "Subject | None"
+    """Loaded for the explore page, or None."""
+    cache: Cache
+    """Of what is counted over a whole run."""
+
+
+def site_of(request: Request) -> Site:
+    """The site that a request came to."""
+    site: Site = request.app.state.site
+    return site

@@ -1,1 +1,0 @@
-"""The local web pages of `interpret serve`: one module for each page, put together in `eval.review.server`."""

@@ -1,5 +1,0 @@
-"""The comparison page: settings against each other, feature by feature, and one feature under two of them."""
-
-from eval.review.compare.routes import routes
-
-__all__ = ["routes"]

@@ -1,5 +1,0 @@
-"""The explore page: a loaded subject probed live, with every setting under a control."""
-
-from eval.review.explore.routes import routes
-
-__all__ = ["routes"]

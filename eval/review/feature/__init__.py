@@ -1,5 +1,0 @@
-"""The page of one feature, the trees that it draws, and its calls one by one."""
-
-from eval.review.feature.routes import routes
-
-__all__ = ["routes"]

@@ -1,0 +1,17 @@
+"""The labels that a scoring measures: the run's own, and those it must beat, in the order of a report."""
+
+VARIANTS = {
+    "label": "the run's label",
+    "first": "the first proposed, before feedback",
+    "known": "known concept's name",
+    "one_shot": "one shot over top texts",
+    "baseline": "the source's label",
+    "tokens": "top tokens only",
+    "shuffled": "another feature's",
+}
+"""By the names that the log has, what tables and pages call them."""
+
+
+def variant_words(variant: str) -> str:
+    """Returns what people read for a variant; a log's own name where it is none of ours."""
+    return VARIANTS.get(variant, variant)

@@ -1,0 +1,1 @@
+"""The engine that grows many definition trees at once."""

@@ -1,0 +1,1 @@
+"""The language model: where it lies, whether it is what it says, and how it is loaded."""

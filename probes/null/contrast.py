@@ -1,0 +1,200 @@
+"""What a tree says beyond what the model writes after any ghost: its nodes' probability after ghosts that say nothing.
+
+The null is the mean over seeded random directions, put where the feature's direction was: same scale, same centroid,
+same components. How far a tree diverges from it is compared with the trees of other random directions, which do not
+read out as anything: a feature's that diverges no further has told nothing. Knows neither SAEs nor prompts.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from weakref import WeakKeyDictionary
+
+import torch
+from jaxtyping import Bool, Float, Float64, Int
+from torch import Tensor
+
+from probes.evidence import Contrast
+from probes.ghost.prompt import prompt_ids, prompt_text
+from probes.ghost.vectors import origin, placed
+from probes.growing.choosing import Trie
+from probes.growing.grown import Columns, entropy_bits
+from probes.growing.growth import Grower
+from probes.null.directions import null_directions, null_weights
+from probes.null.null_file import NullFigures, file_of, keep, kept
+from probes.settings import TreeSettings, VectorSettings
+from probes.subject import Subject
+
+N_NULL = 16
+"""Random directions whose mean is the null."""
+N_RANDOM = 99
+"""Other random features, whose divergences a feature's is compared with. The more, the less hangs on which they are:
+how many others pass at p = .05: of two draws of 400, .07 and .09 with 48, .04 and .07 with 99."""
+SEED = 20240
+
+
+@dataclass(frozen=True)
+class NullDistribution:
+    """What trees of one kind of vector and one kind of tree are compared with."""
+
+    ghosts: Float[Tensor, "n_ghosts d_model"]
+    """The bare centroid, then the null's; scaled as the embedding's output is."""
+    figures: NullFigures
+    """Of the trees of other random directions."""
+
+
+_MADE: WeakKeyDictionary[Subject, dict[tuple[VectorSettings, TreeSettings], NullDistribution]] = WeakKeyDictionary()
+
+
+def contrasts(
+    subject: Subject, grower: Grower, trees: Sequence[Columns], vector: VectorSettings
+) -> Sequence[Contrast | None]:
+    """The contrast of every tree, all of vectors made by `vector` or by weights of the same null; None if unwanted."""
+    least = grower.settings.contrast
+    if least is None:
+        return [None] * len(trees)
+    alone = vector.model_copy(update={"weights": null_weights(vector.weights)})
+    null = _null_distribution(subject, grower, alone)
+    return [_contrast(found, null) for found in _follow(grower, trees, null.ghosts, least)]
+
+
+def null_figures(subject: Subject, settings: TreeSettings, vectors: Sequence[VectorSettings]) -> Iterator[NullFigures]:
+    """For each kind of vector, what the trees of the same N_RANDOM random features are like.
+
+    They are grown one kind after the other, each once for all processes.
+    """
+    prompt = prompt_ids(subject.tokenizer, prompt_text(subject.tokenizer, settings), subject.card.placeholder_id)
+    grower = Grower(subject, prompt, settings)
+    return (_null_distribution(subject, grower, vector).figures for vector in vectors)
+
+
+def _null_distribution(subject: Subject, grower: Grower, vector: VectorSettings) -> NullDistribution:
+    made, of = _MADE.setdefault(subject, {}), grower.settings
+    least = max(of.cutoff, of.contrast or 0.0)  # what lies below is not looked at
+    settings = of.model_copy(update={"cutoff": least})
+    if (vector, settings) not in made:
+        made[vector, settings] = _made(subject, grower, vector, settings)
+    return made[vector, settings]
+
+
+def _made(subject: Subject, grower: Grower, vector: VectorSettings, settings: TreeSettings) -> NullDistribution:
+    """From the user's cache, or measured and put there."""
+
+    def ghosts_of(weights: str) -> Float[Tensor, "n d_model"]:
+        drawn = null_directions(subject, weights, vector.ghost_tokens, N_NULL + N_RANDOM, SEED)
+        return placed(subject, drawn, vector) * subject.input_scale
+
+    bare = origin(subject, vector)[None] * subject.input_scale
+    ghosts = torch.cat([bare, ghosts_of(null_weights(vector.weights))[:N_NULL]])
+    file = file_of(subject.card, vector, settings, {"null": N_NULL, "random": N_RANDOM, "seed": SEED})
+    figures = kept(file, N_RANDOM)
+    if figures is None:
+        figures = _measured(grower, ghosts_of(vector.weights)[N_NULL:], ghosts)
+        keep(file, figures)
+    return NullDistribution(ghosts, figures)
+
+
+def _measured(
+    grower: Grower, vectors: Float[Tensor, "n d_model"], ghosts: Float[Tensor, "n_ghosts d_model"]
+) -> NullFigures:
+    """Grows the trees of random directions, and follows them after the null's."""
+    least = grower.settings.contrast
+    assert least is not None
+    trees = [*grower.grow(vectors, least)]
+    return NullFigures(
+        divergences=tuple(found.divergence for found in _follow(grower, trees, ghosts, least)),
+        entropies_bits=tuple(entropy_bits(tree) if len(tree.parents) > 1 else None for tree in trees),
+    )
+
+
+@dataclass(frozen=True)
+class _Part:
+    """The nodes of a tree that are looked at; a node's parent is always among them."""
+
+    looked_at: Bool[Tensor, " n_nodes"]
+    parents: Int[Tensor, " n"]
+    """Places among those looked at."""
+    token_ids: Int[Tensor, " n"]
+    probabilities: Float64[Tensor, " n"]
+
+
+@dataclass(frozen=True)
+class _Followed:
+    """Such a part, and what ghosts that say nothing make of it."""
+
+    part: _Part
+    centroid: Float64[Tensor, " n"]
+    null: Float64[Tensor, " n"]
+
+    @property
+    def divergence(self) -> float:
+        """Jensen-Shannon divergence of what a tree tells apart: all that begins as a node does and then leaves it.
+
+        That is a partition of all definitions, so it is never more than the divergence of the full distributions.
+        """
+        p, null = (_own(self.part.parents, of) for of in (self.part.probabilities, self.null))
+        middle = ((p + null) / 2).clamp(min=_LEAST)
+        return max(0.0, float(sum(torch.xlogy(of, of / middle).sum() for of in (p, null)) / 2))
+
+
+_LEAST = 1e-12
+"""Below what rounding leaves of a probability of nothing."""
+
+
+def _follow(
+    grower: Grower, trees: Sequence[Columns], ghosts: Float[Tensor, "n_ghosts d_model"], least: float
+) -> list[_Followed]:
+    """All trees at once: a path that several of them share is followed once."""
+    parts = [_part(tree, least) for tree in trees]
+    trie, marks = _trie(parts)
+    probabilities = grower.follow(ghosts, trie)
+    centroid, null = probabilities[0], probabilities[1:].mean(dim=0)
+    return [_Followed(part, centroid[mark], null[mark]) for part, mark in zip(parts, marks, strict=True)]
+
+
+def _part(tree: Columns, least: float) -> _Part:
+    probabilities, parents = torch.tensor(tree.probabilities, dtype=torch.float64), torch.tensor(tree.parents)
+    looked_at = probabilities >= least
+    place = looked_at.cumsum(0) - 1
+    above = torch.where(parents < 0, -1, place[parents])[looked_at]
+    return _Part(looked_at, above, torch.tensor(tree.token_ids)[looked_at], probabilities[looked_at])
+
+
+def _trie(parts: Sequence[_Part]) -> tuple[Trie, list[Int[Tensor, " n"]]]:
+    """The paths of all trees, and where each tree's nodes are among them."""
+    places: dict[tuple[int, int], int] = {}
+    marks = []
+    for part in parts:
+        mark: list[int] = []
+        for parent, token in zip(part.parents.tolist(), part.token_ids.tolist(), strict=True):
+            above = mark[parent] if parent >= 0 else -1
+            mark.append(places.setdefault((above, token), len(places)))
+        marks.append(torch.tensor(mark))
+    columns = torch.tensor(list(places))
+    return Trie(columns[:, 0], columns[:, 1]), marks
+
+
+def _own(parents: Int[Tensor, " n"], probabilities: Float64[Tensor, " n"]) -> Float64[Tensor, " n"]:
+    """What is left of each node's probability once its children's are taken off."""
+    below = torch.zeros_like(probabilities).index_add_(0, parents[1:], probabilities[1:])
+    return (probabilities - below).clamp(min=0)
+
+
+def _contrast(found: _Followed, null: NullDistribution) -> Contrast:
+    divergences = null.figures.divergences
+    return Contrast(
+        null=_spread(found.null, found.part.looked_at),
+        centroid=_spread(found.centroid, found.part.looked_at),
+        divergence=found.divergence,
+        p_value=p_value(found.divergence, divergences),
+        n_random=len(divergences),
+    )
+
+
+def p_value(statistic: float, null: Sequence[float]) -> float:
+    """(1 + those of the null that are at least as large) / (1 + all of the null)."""
+    return (1 + sum(other >= statistic for other in null)) / (1 + len(null))
+
+
+def _spread(values: Float64[Tensor, " n"], looked_at: Bool[Tensor, " n_nodes"]) -> tuple[float | None, ...]:
+    found = iter(values.tolist())
+    return tuple(next(found) if seen else None for seen in looked_at.tolist())
