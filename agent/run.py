@@ -174,6 +174,7 @@ def planner_of(config: RunConfig, subject: Subject, explainer: Explainer, maxima
         config.agreement,
         prompts,
         _tests(config, explainer),
+        config.candidates,
     )
 
 
@@ -200,6 +201,8 @@ def identity_of(
         settings |= {"agreement": True}
     if _tests(config, explainer):
         settings |= {"tests": True}
+    if config.candidates > 1 and explainer.provider != NONE:
+        settings |= {"candidates": config.candidates}
     if explainer.forms:
         settings |= {"answer_tokens": config.answer_tokens, "effort": config.effort}
         settings |= {"prompts": [*_offered(subject, explainer)]}

@@ -59,8 +59,8 @@ class Case:
 
 
 def needs_sweep(request: ProbeRequest) -> bool:
-    """Whether it asks for a sweep, or cannot be answered without one; a projection hangs on no vector."""
-    return request.kind == "sweep" or (request.kind != "projection" and request.settings.vector.is_auto)
+    """Whether it asks for a sweep, or cannot be answered without one; only trees and lists hang on a vector."""
+    return request.kind == "sweep" or (request.kind in ("tree", "tokens") and request.settings.vector.is_auto)
 
 
 def swept(subject: Subject, cases: Iterable[Case]) -> dict[Case, Sweep]:
