@@ -15,7 +15,7 @@ import pytest
 import agent.cli.commands.run
 import agent.run
 from agent.calls.asking import Patience
-from agent.cli.main import main
+from agent.cli import main
 from agent.llm import make_explainer
 from agent.replay import Verdict, replay
 from agent.run import RunReport, run_features

@@ -18,7 +18,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import GemmaConfig, GemmaForCausalLM, PreTrainedTokenizerFast
 
 from agent.cli.commands.doctor import KEYS
-from agent.cli.main import interpret, main
+from agent.cli.interpret import interpret, main
 from tests.fakes import FakeExplainer
 from tests.trees import tree_of
 
@@ -377,7 +377,7 @@ def test_every_command_has_help(run: Interpret, name: str | None) -> None:
 @pytest.mark.parametrize("arguments", [["--help"], ["log", "--help"], ["log"], ["show", "1"]], ids=" ".join)
 def test_what_needs_no_subject_loads_no_torch(arguments: list[str]) -> None:
     code = (
-        "import sys\nfrom agent.cli.main import main\n"
+        "import sys\nfrom agent.cli import main\n"
         "try:\n    main(sys.argv[1:])\nexcept SystemExit:\n    pass\n"
         "print(sorted({'torch', 'transformers', 'huggingface_hub'} & set(sys.modules)))"
     )

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from agent.cli.main import interpret
+from agent.cli.interpret import interpret
 from agent.config import GROUPS, key_of, resolve
 from eval.collect.corpora import Faults, content, documents
 from eval.readers import READERS, read_examples

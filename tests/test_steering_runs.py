@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import agent.run
-from agent.cli.main import main
+from agent.cli import main
 from agent.config import RunConfig, resolve
 from agent.evidence.digest import digest
 from agent.evidence.wording import prompt_words, tree_words

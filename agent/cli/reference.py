@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 import sqlite_utils
 from click.testing import CliRunner
 
-from agent.cli.main import interpret
+from agent.cli.interpret import interpret
 from agent.runlog import RunLog
 
 
