@@ -8,9 +8,9 @@ from probes.batching import in_groups
 from probes.evidence import Evidence, ProbeRequest
 from probes.features import check_feature
 from probes.ghost.base_prompt import named
-from probes.null.sweep import Case, as_selected, needs_sweep, settled, swept
 from probes.settings import ProbeKind
 from probes.subject import Subject
+from probes.sweep import Case, as_selected, needs_sweep, settled, swept
 
 Probe = Callable[[Subject, Sequence[ProbeRequest]], list[Evidence]]
 """Evidence for requests of its kind, in their order; what shares settings is computed together."""

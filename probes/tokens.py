@@ -14,9 +14,9 @@ from torch import Tensor
 
 from probes.batching import in_groups
 from probes.evidence import IN_CONTEXT, Evidence, ProbeRequest, ScoredToken, TokenList
-from probes.ghost.embedding import EmbeddingTable
 from probes.ghost.vectors import has_direction, request_vectors, resolved
 from probes.ghost.vocabulary import N_RANDOM, alone, token_lists
+from probes.model.embedding import EmbeddingTable
 from probes.model.products import linear
 from probes.settings import TokenSettings
 from probes.subject import Subject

@@ -15,7 +15,6 @@ from torch import Tensor
 from probes.batching import in_groups
 from probes.errors import SettingsError
 from probes.evidence import Contrast, Evidence, ProbeRequest, Tree
-from probes.ghost.prompt import PromptIds, prompt_ids, prompt_text
 from probes.ghost.vectors import has_direction, request_vectors, resolved
 from probes.growing.grown import Columns
 from probes.growing.growth import Grower
@@ -24,6 +23,7 @@ from probes.null.directions import null_weights
 from probes.settings import ProbeSettings, SteeringSettings, TreeSettings, VectorSettings
 from probes.steering import FeatureSteering, pronoun_id, pronoun_of
 from probes.subject import Subject
+from probes.tokenizer.prompt import PromptIds, prompt_ids, prompt_text
 
 
 def probe(subject: Subject, requests: Sequence[ProbeRequest]) -> list[Evidence]:

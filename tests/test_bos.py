@@ -19,9 +19,8 @@ from probes.errors import SubjectError
 from probes.ghost.token_states import token_states
 from probes.hooks import sae_input
 from probes.hooks.activations import residual
-from probes.model.special_tokens import first_ids
 from probes.presets import SubjectCard, SubjectSource
-from probes.subject import Subject, load_subject
+from probes.subject import Subject, first_ids, load_subject
 from tests.subjects import D_MODEL, N_FEATURES, VOCAB, model, sae_config, sae_tensors, tokenizer, write_sae
 
 Loaded = Callable[..., Subject]

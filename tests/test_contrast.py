@@ -15,7 +15,7 @@ from agent.evidence.definitions import defining_part, distinct
 from agent.store.codec import decode, encode
 from probes.errors import SubjectError
 from probes.evidence import Contrast, ProbeRequest, Tree, tree_json
-from probes.ghost.prompt import PromptIds
+from probes.ghost.random_directions import random_directions
 from probes.ghost.vectors import feature_vectors, placed
 from probes.growing.choosing import Trie
 from probes.growing.grown import Columns
@@ -24,10 +24,10 @@ from probes.growing.readout import Readout
 from probes.growing.rows import Lineage, Rows
 from probes.null import contrast, null_file
 from probes.null.contrast import N_NULL, N_RANDOM, SEED
-from probes.null.random_directions import random_directions
 from probes.probe import run_probes
 from probes.settings import ProbeSettings, TreeSettings, VectorSettings
 from probes.subject import Subject
+from probes.tokenizer.prompt import PromptIds
 from tests.plain import _next_probabilities as next_probabilities
 from tests.trees import DOG
 

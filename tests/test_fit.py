@@ -12,11 +12,11 @@ from probes.errors import SettingsError
 from probes.ghost.adapter import FitSettings
 from probes.ghost.fitting import Parts, fit, split
 from probes.ghost.label_loss import LabelLoss, Pair, Rows, wording
-from probes.ghost.prompt import prompt_ids
 from probes.ghost.vectors import directions
 from probes.presets import SubjectSource
 from probes.settings import PROMPTS
 from probes.subject import Subject, load_subject
+from probes.tokenizer.prompt import prompt_ids
 from tests.subjects import N_FEATURES
 
 WORDS = ("cat", "mat", "dog", "ball", "old", "house", "small", "garden", "of", "the")

@@ -131,7 +131,7 @@ class TestTheCache:
 
     def test_may_be_filled_by_two_processes_at_once(self, tiny: Path, tmp_path: Path) -> None:
         code = (
-            "import sys; from pathlib import Path; from probes import gguf_models\n"
+            "import sys; from pathlib import Path; from probes.model import gguf_models\n"
             "gguf_models.cache = lambda: Path(sys.argv[2])\n"
             "print(gguf_models.folder_of(Path(sys.argv[1])))"
         )

@@ -13,11 +13,10 @@ from eval.collect.corpus_pass import Collection, CollectSettings
 from eval.collect.examples import Harvested, _with_neighbours, harvest, harvested, imported
 from eval.collect.negatives import nearest
 from eval.collect.split import SHOWN_SHARE, split_of, without_duplicates
+from probes.activations import feature_activations
 from probes.columns import Columns
 from probes.examples import Baseline, Collected, Example, ExampleKind
-from probes.hooks.activations import feature_activations
-from probes.model.special_tokens import first_ids
-from probes.subject import Subject
+from probes.subject import Subject, first_ids
 from tests.fitting import fitting, texts
 from tests.logged import corpus_identity
 from tests.planted_labels import of_feature

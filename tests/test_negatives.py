@@ -25,8 +25,8 @@ from eval.collect.negatives import (
 from eval.collect.similar import Texts
 from probes.examples import Example
 from probes.hooks.activations import residual
-from probes.model.special_tokens import first_ids, special_ids
-from probes.subject import Subject
+from probes.subject import Subject, first_ids
+from probes.tokenizer.special_tokens import special_ids
 from tests.fitting import N_FEATURES, fitting, texts
 
 FEATURES = range(N_FEATURES)

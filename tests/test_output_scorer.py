@@ -13,10 +13,10 @@ from eval.scorers import Tools, make_scorers
 from eval.scorers.base import Score
 from eval.scorers.output import RIVALS, TRIALS
 from eval.scoring.subject_runner import SubjectRunner
-from probes import raised as raising
+from probes import token_change
 from probes.model.structure import layers_of
-from probes.raised import NEUTRAL, SHOWN, STRENGTH, raised, raised_beside_others
 from probes.subject import Subject
+from probes.token_change import NEUTRAL, SHOWN, STRENGTH, raised, raised_beside_others
 from tests.judging import CONCEPTS, PEAK, WORLD, PlantedEmbedder, PlantedRunner, RuleJudge, numbered, score, task
 from tests.subjects import N_FEATURES
 
@@ -144,7 +144,7 @@ def test_others_are_moved_as_far_and_none_is_dead_or_the_feature(
         asked.update(features=features, amounts=amounts)
         return []
 
-    monkeypatch.setattr(raising, "raised", note)
+    monkeypatch.setattr(token_change, "raised", note)
     raised_beside_others(subject, 3, maximum=1.5, n_others=8, seed=0)
     features, amounts = asked["features"], asked["amounts"]
     assert (features[0], len({*features}), len(features)) == (3, 9, 9)

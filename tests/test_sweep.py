@@ -27,16 +27,16 @@ from agent.store import codec
 from eval.scoring.shown_texts import ShownTexts
 from probes.errors import SettingsError
 from probes.evidence import Evidence, ProbeRequest, Sweep, TokenList, Tree, sweep_json
+from probes.ghost.random_directions import random_directions
 from probes.ghost.vectors import feature_vectors
 from probes.null import contrast, sweep
 from probes.null.agreement import agreement
 from probes.null.directions import null_directions
 from probes.null.null_file import NullFigures
-from probes.null.random_directions import random_directions
-from probes.null.sweep import CENTROIDS, CHEAP, ENTROPY_WEIGHT, PCAS, SCALES, WEIGHTS
 from probes.probe import PROBES, run_probes
 from probes.settings import ProbeSettings, TreeSettings, VectorSettings
 from probes.subject import Subject
+from probes.sweep import CENTROIDS, CHEAP, ENTROPY_WEIGHT, PCAS, SCALES, WEIGHTS
 from prompts import render
 from tests.fakes import FakeExplainer, Notes
 from tests.fault_runs import Interpret

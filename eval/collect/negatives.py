@@ -14,12 +14,12 @@ from scipy.sparse import csr_matrix
 
 from eval.collect.corpus_pass import Pool, PoolWindow
 from eval.collect.similar import Embed, Embedded, Similarity, Texts
+from probes.activations import feature_activations
 from probes.columns import Columns
 from probes.examples import Example, ExampleKind
-from probes.hooks.activations import feature_activations
-from probes.model.special_tokens import first_ids, special_ids
 from probes.sae import SAE
-from probes.subject import Subject
+from probes.subject import Subject, first_ids
+from probes.tokenizer.special_tokens import special_ids
 
 N_RANDOM = 40
 N_SIMILAR = 20

@@ -7,11 +7,10 @@ import torch
 
 from eval.collect.token_text import Spelling
 from eval.errors import ExamplesError
+from probes.activations import feature_activations
 from probes.columns import Columns
 from probes.features import check_feature
-from probes.hooks.activations import feature_activations
-from probes.model.special_tokens import first_ids
-from probes.subject import Subject
+from probes.subject import Subject, first_ids
 
 MOST_TOKENS = 2048
 """That are read at once, where the model takes so many."""

@@ -14,8 +14,8 @@ from jaxtyping import Bool, Int
 
 from eval.collect.corpora import Document
 from eval.errors import ExamplesError
-from probes.model.special_tokens import first_ids, special_ids
-from probes.subject import Subject
+from probes.subject import Subject, first_ids
+from probes.tokenizer.special_tokens import special_ids
 
 _SORTED = 4096
 """Windows that are sorted by length at a time."""

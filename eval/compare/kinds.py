@@ -14,7 +14,7 @@ from torch import Tensor
 
 from eval.metrics import auroc
 from probes.examples import Collected, Example, Split
-from probes.ghost.embedding import EmbeddingTable
+from probes.model.embedding import EmbeddingTable
 
 POSITIONAL_SHARE = 0.5
 """Of the tokens a feature fires on, at one place of what the model reads at a time."""

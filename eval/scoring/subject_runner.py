@@ -8,9 +8,9 @@ from functools import lru_cache, partial
 from types import TracebackType
 from typing import Self
 
-from probes.hooks.text_activations import text_activations
-from probes.raised import raised_beside_others
+from probes.activations import text_activations
 from probes.subject import Subject
+from probes.token_change import raised_beside_others
 
 KEPT = 1024
 """Features whose raised tokens are kept: those that are being scored at once."""

@@ -15,12 +15,12 @@ from torch import Tensor
 
 from probes.demo.truth import FeatureTruth
 from probes.demo.world import Sense, World
-from probes.ghost.prompt import prompt_ids
 from probes.ghost.vectors import feature_vectors
 from probes.growing.growth import Grower
 from probes.settings import TreeSettings, VectorSettings
 from probes.share import Share
 from probes.subject import Subject
+from probes.tokenizer.prompt import prompt_ids
 
 GREEDY = TreeSettings(prompt="definition", top_k=1, cutoff=1e-200, max_depth=12)
 """A tree of one branch: the most probable next token, twelve times."""

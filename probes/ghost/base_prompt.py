@@ -17,12 +17,12 @@ from torch import Tensor
 
 from probes.doors.cached_json import cache_folder, file_name, read_json, write_json
 from probes.errors import SettingsError
-from probes.ghost.prompt import PromptIds, prompt_ids, prompt_text
 from probes.ghost.vectors import placed, resolved
 from probes.ghost.word_reading import CHANCE, Words, identified, said, words_of
 from probes.growing.growth import Grower
 from probes.settings import AUTO, PROMPTS, ProbeSettings, TreeSettings, VectorSettings
 from probes.subject import Subject
+from probes.tokenizer.prompt import PromptIds, prompt_ids, prompt_text
 
 ORDINARY = "definition"
 """The one where nothing can be measured, or nothing reads better by more than chance."""

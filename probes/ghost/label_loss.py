@@ -14,10 +14,10 @@ from transformers import PreTrainedTokenizerBase
 
 from probes.errors import SettingsError
 from probes.ghost.adapter import LABEL, FitSettings
-from probes.ghost.prompt import prompt_ids, prompt_text
 from probes.ghost.vectors import directions, has_direction
 from probes.settings import TreeSettings
 from probes.subject import Subject
+from probes.tokenizer.prompt import prompt_ids, prompt_text
 
 
 @dataclass(frozen=True)

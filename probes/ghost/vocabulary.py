@@ -16,9 +16,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from probes.columns import Columns, pre_activations
+from probes.ghost.random_directions import random_directions
 from probes.ghost.token_states import TokenStates, token_states
 from probes.model.products import linear
-from probes.null.random_directions import random_directions
 from probes.subject import Subject
 
 CUT = 2.0

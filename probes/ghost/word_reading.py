@@ -15,8 +15,8 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from probes.growing.grown import Columns
-from probes.model.token_text import TokenTexts
 from probes.subject import Subject
+from probes.tokenizer.token_text import TokenTexts
 
 N_WORDS = 96
 """The standard error of a mean over so many is about .03."""

@@ -18,7 +18,6 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import PreTrainedModel
 
 from probes.errors import SubjectError
-from probes.ghost.prompt import PromptIds
 from probes.growing.choosing import Choice, Given, Likeliest, Nodes, Trie
 from probes.growing.frontier import Frontier, Queue
 from probes.growing.grown import Columns, columns_of
@@ -28,6 +27,7 @@ from probes.growing.readout import Readout
 from probes.growing.rows import Lineage, Rows
 from probes.growing.transfer import Fetched, sent
 from probes.settings import TreeSettings
+from probes.tokenizer.prompt import PromptIds
 
 
 class Ground(Protocol):

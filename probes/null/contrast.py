@@ -14,7 +14,6 @@ from jaxtyping import Bool, Float, Float64, Int
 from torch import Tensor
 
 from probes.evidence import Contrast
-from probes.ghost.prompt import prompt_ids, prompt_text
 from probes.ghost.vectors import origin, placed
 from probes.growing.choosing import Trie
 from probes.growing.grown import Columns, entropy_bits
@@ -23,6 +22,7 @@ from probes.null.directions import null_directions, null_weights
 from probes.null.null_file import NullFigures, file_of, keep, kept
 from probes.settings import TreeSettings, VectorSettings
 from probes.subject import Subject
+from probes.tokenizer.prompt import prompt_ids, prompt_text
 
 N_NULL = 16
 """Random directions whose mean is the null."""

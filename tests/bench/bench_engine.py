@@ -26,14 +26,14 @@ import transformers
 from torch import Tensor
 from transformers import GemmaForCausalLM
 
-from probes.ghost.embedding import EmbeddingTable
-from probes.ghost.prompt import PromptIds
-from probes.ghost.substitution import ghosts_at
 from probes.growing.grown import Columns
 from probes.growing.growth import Grower
 from probes.growing.memory import MIB, free_bytes, peak_bytes
+from probes.model.embedding import EmbeddingTable
 from probes.model.products import linear, use_onednn
+from probes.model.substitution import ghosts_at
 from probes.settings import TokenSettings, TreeSettings
+from probes.tokenizer.prompt import PromptIds
 from probes.tokens import nearest
 from tests.bench.random_models import SIZES, Size, random_gemma
 from tests.stock import stock

@@ -34,8 +34,8 @@ from eval.collect.corpus_pass import (
 from eval.collect.tally import Sizes, Tally
 from eval.collect.windows import Batch, Windows
 from probes.columns import Columns
-from probes.ghost.embedding import EmbeddingTable
 from probes.hooks.activations import cut_at
+from probes.model.embedding import EmbeddingTable
 from probes.model.products import use_onednn
 from probes.presets import SubjectSource
 from probes.sae import SAE

@@ -17,8 +17,8 @@ from scipy.stats import ks_2samp
 from agent.store.provenance import now, versions
 from eval.metrics import share
 from probes.evidence import ProbeRequest, Sweep, TokenList, Tree
+from probes.ghost.random_directions import random_directions
 from probes.null.contrast import N_RANDOM
-from probes.null.random_directions import random_directions
 from probes.presets import SubjectSource
 from probes.probe import run_probes
 from probes.settings import ProbeSettings

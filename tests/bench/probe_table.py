@@ -25,18 +25,17 @@ from agent.store.provenance import now, versions
 from eval.collect.corpora import Faults, documents
 from eval.metrics import Estimate, paired_difference, share
 from eval.scoring.known import known_concepts
+from probes.activations import feature_activations
 from probes.columns import Columns as SaeColumns
 from probes.demo.shipped import KnownConcept, ShippedTruth
 from probes.evidence import ProbeRequest, Tree
 from probes.ghost.adapter import Adapter, FitRecord, FitSettings, PartRecord, write_adapter
 from probes.ghost.fitting import Losses, fit, split
 from probes.ghost.label_loss import Pair
-from probes.hooks.activations import feature_activations
-from probes.model.special_tokens import first_ids
 from probes.presets import SubjectSource
 from probes.probe import run_probes
 from probes.settings import ProbeSettings
-from probes.subject import Subject, load_subject
+from probes.subject import Subject, first_ids, load_subject
 
 SIDES = ("encoder", "decoder", "blend:0.5")
 SCALES = (0.5, 0.7, 0.85, 1.0, 1.2, 1.5, 2.0)

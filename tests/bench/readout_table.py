@@ -17,13 +17,13 @@ from eval.scoring.known import known_concepts
 from probes.demo.shipped import ShippedTruth
 from probes.evidence import FAILED_ABOVE, Contrast
 from probes.ghost.base_prompt import all_resolved
-from probes.ghost.prompt import prompt_ids
+from probes.ghost.random_directions import random_directions
 from probes.ghost.vectors import placed
 from probes.growing.growth import Grower
 from probes.null.contrast import contrasts
-from probes.null.random_directions import random_directions
 from probes.presets import SubjectSource
 from probes.subject import Subject, load_subject
+from probes.tokenizer.prompt import prompt_ids
 from tests.bench.probe_table import SIDES, figure, grown, names, settings_of
 
 N_DRAWN = 400

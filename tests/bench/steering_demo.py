@@ -17,11 +17,11 @@ from eval.collect.corpora import Faults, documents
 from eval.collect.windows import Windows
 from eval.metrics import Estimate, paired_difference
 from eval.scoring.known import known_concepts
+from probes.activations import feature_activations
 from probes.columns import Columns
 from probes.demo.ladder import GREEDY, named_concept
 from probes.demo.shipped import ShippedTruth
 from probes.evidence import ProbeRequest, Tree
-from probes.hooks.activations import feature_activations
 from probes.presets import SubjectSource
 from probes.probe import run_probes
 from probes.settings import ProbeSettings, SteeringSettings, VectorSettings

@@ -19,12 +19,12 @@ from probes.evidence import ProbeRequest, Tree
 from probes.ghost.vectors import feature_vectors
 from probes.growing.grown import entropy_bits
 from probes.null.agreement import agreement
-from probes.null.sweep import CENTROIDS, CHEAP, ENTROPY_WEIGHT, OTHER_PROMPTS, PCAS, SCALES, WEIGHTS
 from probes.presets import SubjectSource
 from probes.probe import run_probes
 from probes.settings import ProbeSettings, VectorSettings
 from probes.share import Share
 from probes.subject import Subject, load_subject
+from probes.sweep import CENTROIDS, CHEAP, ENTROPY_WEIGHT, OTHER_PROMPTS, PCAS, SCALES, WEIGHTS
 
 SEED = 0
 FIXED = "fixed: own scale"

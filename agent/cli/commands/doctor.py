@@ -170,8 +170,8 @@ def _subject(config: RunConfig) -> Iterator[Finding]:
 
 def _first_token(subject: "Subject") -> str:
     """What stands in front of what the SAE reads and of base prompts: models differ, and so do SAEs of one model."""
-    from probes.ghost.prompt import leading_ids
-    from probes.model.special_tokens import first_ids, ids_before_lone_tokens
+    from probes.subject import first_ids, ids_before_lone_tokens
+    from probes.tokenizer.prompt import leading_ids
 
     def words(ids: list[int]) -> str:
         return " ".join(subject.tokenizer.convert_ids_to_tokens(ids)) or "nothing"

@@ -33,8 +33,8 @@ from eval.readers.base import Unit, Vocabulary
 from eval.readers.files import files_in
 from eval.readers.neuronpedia_api import BASE_URL, fetch_record
 from probes.features import parse_features
-from probes.model.special_tokens import special_ids
 from probes.subject import Subject, load_subject
+from probes.tokenizer.special_tokens import special_ids
 
 BASE_URL_VARIABLE = "NEURONPEDIA_BASE_URL"
 """Names the address of Neuronpedia's API, where it is not the site's own."""

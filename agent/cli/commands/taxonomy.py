@@ -28,9 +28,8 @@ from eval.compare.verdict import choice_words, estimate_words
 from probes.examples import Example, Split
 from probes.features import parse_features
 from probes.ghost.vectors import resolved
-from probes.model.special_tokens import first_ids
 from probes.settings import ProbeSettings
-from probes.subject import Subject, load_subject
+from probes.subject import Subject, first_ids, load_subject
 
 _SIDES: tuple[Split, Split] = ("shown", "held_out")
 

@@ -11,11 +11,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from probes.ghost.prompt import leading_ids
 from probes.ghost.vectors import has_direction
 from probes.settings import SteeringSettings
 from probes.steering import FeatureSteering, written_rows
 from probes.subject import Subject
+from probes.tokenizer.prompt import leading_ids
 
 NEUTRAL = (
     "The",
