@@ -199,7 +199,7 @@ def _once_then(broken: Callable[..., None]) -> Callable[..., object]:
 CRASH = """
 import os, sys
 import agent.cli.commands.run
-from agent.cli import main
+from agent.cli.main import main
 
 def crash(*_):
     key = os.environ["OPENAI_API_KEY"]

@@ -46,7 +46,7 @@ sys.stdout = sys.stderr = Watched(real)
 if "--on-a-terminal" in sys.argv:
     sys.argv.remove("--on-a-terminal")
     Watched.isatty = lambda self: True
-from agent.cli import main
+from agent.cli.main import main
 main(sys.argv[1:])
 """
 """Prints what is imported when the first word is to be printed, and ends there."""

@@ -489,14 +489,19 @@ def review(
 
 @interpret.command()
 @doctor_options
-def doctor(settings_file: Path | None, **options: Any) -> None:
-    """Tell what is installed and found: device, keys, hub, log; and load the subject if one is named."""
+def doctor(settings_file: Path | None, **options: Any) -> int:
+    """Tell what is installed and found: device, keys, hub, log; and load the subject if one is named.
+
+    The exit status is 2 where something that was asked for will not work as it stands.
+    """
     from agent.cli.commands.doctor import examine
     from agent.cli.terminal.display import console, finding
 
-    screen = console()
+    screen, status = console(), 0
     for found in examine(resolve(by_key(options), settings_file), _names_subject(options)):
         screen.print(finding(found))
+        status = status if found.good else 2
+    return status
 
 
 def _names_subject(options: dict[str, Any]) -> bool:
