@@ -23,7 +23,7 @@ from probes.subject import Subject
 
 BLOCK_BYTES = 64 * 2**20
 """Memory for one block of scores, about."""
-MOST_FEATURES = 512
+MAX_FEATURES = 512
 """Most features in one product."""
 
 
@@ -73,7 +73,7 @@ def nearest(
     table: EmbeddingTable, vectors: Float[Tensor, "n d_model"], settings: TokenSettings
 ) -> tuple[Float[Tensor, "n top_n"], Tensor]:
     """Scores in rising order and their token ids; infinite where there are no more tokens."""
-    pieces = [_nearest(table, piece, settings) for piece in torch.split(vectors, MOST_FEATURES)]
+    pieces = [_nearest(table, piece, settings) for piece in torch.split(vectors, MAX_FEATURES)]
     return torch.cat([piece[0] for piece in pieces]), torch.cat([piece[1] for piece in pieces])
 
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 import torch
 
 from agent.store.provenance import now, versions
-from eval.metrics import share
+from eval.metrics import proportion
 from eval.scoring.known import known_concepts
 from probes.demo.shipped import ShippedTruth
 from probes.evidence import FAILED_ABOVE, Contrast
@@ -57,8 +57,8 @@ def readouts(subject: Subject, truth: ShippedTruth, seed: int) -> Iterator[str]:
 
 def _readout_words(name: str, found: Sequence[Contrast | None], right: Sequence[bool] = ()) -> str:
     p_values = [1.0 if one is None else one.p_value for one in found]
-    shares = [share(sum(p > most for p in p_values), len(p_values)) for most in (FAILED_ABOVE, 0.3)]
-    named = figure(share(sum(right), len(right))) if right else ""
+    shares = [proportion(sum(p > most for p in p_values), len(p_values)) for most in (FAILED_ABOVE, 0.3)]
+    named = figure(proportion(sum(right), len(right))) if right else ""
     return f"{name:28} {' '.join(f'{figure(one):26}' for one in shares)} {named}".rstrip()
 
 
