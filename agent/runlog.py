@@ -50,7 +50,7 @@ from agent.store.rows import (
 )
 from agent.store.writer import Writer
 from probes.evidence import Evidence
-from probes.examples import Collected, ExampleKind, Split
+from probes.examples import FeatureExamples, ExampleKind, Split
 from probes.presets import SubjectCard
 
 __all__ = [
@@ -269,13 +269,13 @@ class RunLog:
         """Keeps what the pass over a corpus found out about it."""
         self._write(examples.note_pass, corpus_id, n_tokens, l0, explained).result()
 
-    def add_collected(self, corpus_id: int, found: Collected, splitting: examples.Splitting) -> Future[None]:
+    def add_collected(self, corpus_id: int, found: FeatureExamples, splitting: examples.Splitting) -> Future[None]:
         """Keeps a feature's activity and examples, each on the side of its document."""
         activity, rows = examples.collected_rows(corpus_id, found, splitting)
         return self._write(examples.add_collected, activity, rows)
 
     def add_corpus(
-        self, identity: CorpusIdentity, found: Sequence[tuple[Collected, examples.Splitting]]
+        self, identity: CorpusIdentity, found: Sequence[tuple[FeatureExamples, examples.Splitting]]
     ) -> Future[int]:
         """Keeps what was collected of several features under the corpus of that identity, all of it or nothing."""
         return self._write(examples.add_corpus, identity, found)
@@ -306,7 +306,7 @@ class RunLog:
         feature: int,
         split: Split | None = None,
         kinds: Collection[ExampleKind] | None = None,
-    ) -> Collected | None:
+    ) -> FeatureExamples | None:
         """What a corpus has of a feature, of one side and some kinds or all; None where it was not looked at."""
         return self._read(examples.collected, corpus_id, feature, split, kinds)
 

@@ -77,7 +77,7 @@ class Baseline:
 
 
 @dataclass(frozen=True)
-class Collected:
+class FeatureExamples:
     """What one feature brought home from a source."""
 
     feature: int

@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
+from probes.activations import text_activations
 from probes.evidence import Evidence, Experiment, ProbeRequest, TextResult
 from probes.ghost.vocabulary import token_lists
-from probes.hooks.text_activations import text_activations
 from probes.subject import Subject
 
 

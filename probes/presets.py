@@ -6,8 +6,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationError, ValidatorFunctionWrapHandler, field_validator, model_validator
 
+from probes.doors.trained_on import trained_on
 from probes.settings import AUTO, Auto, Value
-from probes.trained_on import trained_on
 
 _HERE = Path(__file__).parent
 DEMO = _HERE / "demo" / "subject"

@@ -42,7 +42,7 @@ PROMPTS: dict[str, str] = {
 """Base prompts by name: plain text with exactly one `{ghost}`, never rendered as a template.
 
 Of those for instruction-tuned models the first line is what a user says and the second how the answer begins; what
-stands around them is the model's own: see `probes.ghost.prompt`.
+stands around them is the model's own: see `probes.tokenizer.prompt`.
 """
 CHATS = frozenset(name for name, text in PROMPTS.items() if "\n" in text)
 """Base prompts that need a chat template."""
@@ -51,7 +51,7 @@ PLAIN_PROMPTS = tuple(name for name in PROMPTS if name not in CHATS)
 
 Auto = Literal["auto"]
 AUTO: Auto = "auto"
-"""Instead of a setting: what a sweep finds best, feature by feature (`probes.null.sweep`); of a base prompt, what reads
+"""Instead of a setting: what a sweep finds best, feature by feature (`probes.sweep`); of a base prompt, what reads
 the subject's own words best (`probes.ghost.base_prompt`)."""
 
 VOCABULARY = "vocabulary"

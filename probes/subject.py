@@ -16,25 +16,24 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from probes import saelens_package
 from probes.doors import door
 from probes.errors import SubjectError
-from probes.ghost.embedding import EmbeddingTable
-from probes.ghost.substitution import ghosts_at, input_scale, other_tables, rows_at
 from probes.hooks import sae_input
 from probes.hooks.sites import Carry, into_stream, tap
 from probes.model import hub
+from probes.model.embedding import EmbeddingTable
 from probes.model.fingerprint import fingerprint
 from probes.model.folder import ModelFolder, model_folder
 from probes.model.loading import devices_of, load_config, load_model, load_tokenizer, stored_rows
-from probes.model.placeholder import choose_placeholder, pinned_beside
-from probes.model.special_tokens import front_ids, start_id
-from probes.model.token_text import TokenTexts
-from probes.model.vocabulary_fit import check_vocabulary
+from probes.model.substitution import ghosts_at, input_scale, other_tables, rows_at
 from probes.presets import NEURONPEDIA, PerLayer, Preset, SubjectCard, SubjectSource, is_embedded
 from probes.sae import SAE
 from probes.sae_config import Hook, SaeConfig
-from probes.sae_formats import SAE_FILES, SAE_SUFFIXES, StoredSAE, read_stored
+from probes.sae_formats import SAE_FILES, SAE_SUFFIXES, StoredSAE, read_stored, saelens_package
+from probes.tokenizer.placeholder import choose_placeholder, pinned_beside
+from probes.tokenizer.special_tokens import front_ids, start_id
+from probes.tokenizer.token_text import TokenTexts
+from probes.tokenizer.vocabulary_fit import check_vocabulary
 
 _TELLS_OF_SAE = ("config.json", "cfg.json", "config.yaml")
 """Small files beside an SAE's that may tell what it is."""
@@ -121,6 +120,23 @@ class Subject:
             rows_at(position, tables, fed if isinstance(fed, int) else None),
         ):
             yield
+
+
+def first_ids(subject: Subject) -> list[int]:
+    """What stands in front of every text that the SAE reads.
+
+    As the user says, else the SAE's files; where neither does, what the tokenizer itself puts there, which is what
+    those who train SAEs get without asking for it.
+    """
+    return front_ids(subject.tokenizer, subject.sae.config.prepends_bos)
+
+
+def ids_before_lone_tokens(subject: Subject) -> list[int]:
+    """What stands in front of a token that is read alone: `start_id`, and nothing where the user wants no BOS.
+
+    A model's first position is unlike all others, so something is to stand there even where texts begin with nothing.
+    """
+    return front_ids(subject.tokenizer, subject.card.bos is not False)
 
 
 def read_sae_config(source: SubjectSource) -> SaeConfig:

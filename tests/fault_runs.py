@@ -20,7 +20,7 @@ from agent.llm import make_explainer
 from agent.replay import Verdict, replay
 from agent.run import RunReport, run_features
 from agent.runlog import CallRow, LabelRow, RunLog
-from eval.scoring.shown_texts import ShownTexts
+from eval.scoring.shown_examples import ShownExamples
 from tests.fakes import SUBJECT, FakeProbes, Notes, config
 from tests.fault_cases import ATTEMPTS, FEATURES, Case
 from tests.llm_script import Asked, Reply, Script, Served, labelling
@@ -116,7 +116,7 @@ def work(case: Case, provider: str, path: Path) -> Worked:
 def replayed(path: Path, run_id: int = 1) -> list[Verdict]:
     """How each label of a run comes out of its log."""
     with RunLog.open(path, read_only=True) as log:
-        return [feature.verdict for feature in asyncio.run(replay(log, log.run(run_id), ShownTexts))]
+        return [feature.verdict for feature in asyncio.run(replay(log, log.run(run_id), ShownExamples))]
 
 
 def _visit(server: LLMServer, desk: Desk, provider: str, path: Path, timeout_s: float = 60.0) -> Visit:

@@ -18,11 +18,11 @@ from agent.llm.base import Answer, Bound, Exchange, Explainer, Fault, Form, Requ
 from agent.runlog import LabelRow, RunLog, ScoreRow, ScoringIdentity
 from agent.schema import Status
 from eval.collect.split import split_of
-from eval.scorers import Tools, make_scorers
+from eval.scorers import ScorerTools, make_scorers
 from eval.scoring.judge import LoggedJudge
 from eval.scoring.score_run import Scoring
 from probes.errors import InterpretError
-from probes.examples import Activity, Collected, Example, Split
+from probes.examples import Activity, FeatureExamples, Example, Split
 from tests.fakes import faulty, open_door
 from tests.judging import CONCEPTS, PEAK, WORLD, PlantedEmbedder, PlantedRunner, answer, neighbour_texts, texts
 from tests.logged import corpus_identity, identity, outcome
@@ -50,7 +50,7 @@ class Planted:
         return self.log.labels(self.run_id)
 
 
-def of_feature(feature: int, n: int = 40) -> Collected:
+def of_feature(feature: int, n: int = 40) -> FeatureExamples:
     """n texts that fire the feature, n that do not, and n of each neighbour, split and scored as real ones are."""
     hard = [
         replace(example, feature=feature, kind="neighbour", neighbour=other % len(CONCEPTS))
@@ -58,7 +58,7 @@ def of_feature(feature: int, n: int = 40) -> Collected:
         for example in neighbour_texts(other % len(CONCEPTS), n, feature)
     ]
     activity = Activity(feature, 10_000, n, PEAK, (0.0, PEAK), (n,))
-    return Collected(feature, activity, [*texts(feature, "activating", n), *texts(feature, "random", n), *hard])
+    return FeatureExamples(feature, activity, [*texts(feature, "activating", n), *texts(feature, "random", n), *hard])
 
 
 def sides(examples: Sequence[Example], seed: int = SEED) -> dict[str, Split]:
@@ -69,7 +69,7 @@ def sides(examples: Sequence[Example], seed: int = SEED) -> dict[str, Split]:
 def plant(
     log: RunLog,
     labels: Mapping[int, str] = TRUE,
-    examples: Callable[[int], Collected | None] = of_feature,
+    examples: Callable[[int], FeatureExamples | None] = of_feature,
     statuses: Mapping[int, Status] | None = None,
 ) -> Planted:
     """A run with these labels, and what `examples` gives of their features."""
@@ -168,7 +168,7 @@ def scoring(
         run=planted.log.run(planted.run_id),
         scoring_id=scoring_id,
         corpus_id=planted.corpus_id,
-        scorers=make_scorers(names, Tools(judge, PlantedRunner(), PlantedEmbedder())),
+        scorers=make_scorers(names, ScorerTools(judge, PlantedRunner(), PlantedEmbedder())),
         judge=judge,
         settings=chosen,
         seed=SEED,

@@ -18,9 +18,9 @@ from agent.llm import make_explainer
 from agent.llm.base import Answer, Fault, Form, Request
 from agent.llm.parsing import UnusableAnswer, parsed
 from agent.schema import Proposal, is_visible
-from eval.scorers.simulation import Simulated
-from eval.scorers.verdicts import Verdicts
-from eval.scoring.controls import OneShot
+from eval.scorers.simulation import PredictedActivations
+from eval.scorers.verdicts import TextVerdicts
+from eval.scoring.controls import OneShotLabel
 from probes.settings import Value
 from tests.llm_script import Reply
 from tests.llm_server import LLMServer
@@ -88,9 +88,9 @@ anything = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=12), inner, max_size=4),
     max_leaves=12,
 )
-names = st.sampled_from([*Proposal.model_fields, *Verdicts.model_fields, "number", "fits", "activations"])
+names = st.sampled_from([*Proposal.model_fields, *TextVerdicts.model_fields, "number", "fits", "activations"])
 shaped = st.dictionaries(names, anything | st.sampled_from(["label", "abstain", "probe"]), max_size=7).map(json.dumps)
-schemas = st.sampled_from([Proposal, Verdicts, Simulated, OneShot])
+schemas = st.sampled_from([Proposal, TextVerdicts, PredictedActivations, OneShotLabel])
 
 
 @quick

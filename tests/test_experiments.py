@@ -20,10 +20,9 @@ from agent.store import codec
 from probes.evidence import ExpectedText, Experiment, ProbeRequest, TextResult
 from probes.hooks import text_activations
 from probes.hooks.activations import residual
-from probes.model.special_tokens import first_ids
 from probes.probe import run_probes
 from probes.settings import ProbeSettings
-from probes.subject import Subject
+from probes.subject import Subject, first_ids
 from tests.fakes import CARD, DOGS, FakeExplainer, contrasted, open_door, tree, vocabulary_list
 
 SETTINGS = ProbeSettings.parse({"vector": {"scale": CARD.default_scale}, "tree": {"prompt": "definition"}})

@@ -20,7 +20,7 @@ from agent.web.explore.keeping import EXPLORE, keep
 from agent.web.trees import drawing
 from probes import probe
 from probes.evidence import ProbeRequest, Tree
-from probes.examples import Activity, Collected, Example
+from probes.examples import Activity, FeatureExamples, Example
 from probes.probe import run_probes
 from probes.settings import ProbeSettings, Value
 from probes.subject import Subject
@@ -225,7 +225,7 @@ def test_what_the_log_knows_of_a_feature_stands_beside_it(tmp_path: Path, subjec
         log.add_label(run_id, logged.outcome(3, label="dogs & <b>wolves</b>")).result()
         corpus_id = log.begin_corpus(logged.corpus_identity(subject=subject.card))
         text = Example(3, "activating", "doc", ("see", " hound", " run"), (0.0, 4.0, 1.0), quantile=0)
-        found = Collected(3, Activity(3, 1000, 10, 4.0, (0.0, 1.0, 4.0), (0, 7)), [text], [])
+        found = FeatureExamples(3, Activity(3, 1000, 10, 4.0, (0.0, 1.0, 4.0), (0, 7)), [text], [])
         log.add_collected(corpus_id, found, {"doc": "shown"}).result()
     with client(path, subject=subject) as visitor:
         known = read(visitor.get("/explore/about?feature=3").text)

@@ -22,7 +22,7 @@ from agent.export.csv_table import harmless
 from agent.runlog import RunLog
 from eval.errors import ExportError
 from probes.errors import InterpretError, OutputError
-from probes.examples import Activity, Collected, Example
+from probes.examples import Activity, FeatureExamples, Example
 from tests.fakes import DOGS, tree
 from tests.fault_runs import Interpret, commands, environment
 from tests.full_logs import fill, review, scores_of
@@ -282,7 +282,7 @@ class TestHtml:
             log.add_evidence(run_id, 0, 2, [token_list(*HOSTILE, feature=0)]).result()
             tokens = tuple(HOSTILE)
             fires = Example(0, "activating", "d0", tokens, tuple([1.0] * len(tokens)))
-            found = Collected(0, Activity(0, 1000, 10, 1.0, (0.0, 1.0), (10,)), [fires])
+            found = FeatureExamples(0, Activity(0, 1000, 10, 1.0, (0.0, 1.0), (10,)), [fires])
             log.add_collected(1, found, {"d0": "shown"}).result()
         review(path, run_id, 1, "edit", label="</bdi><script>", note="<!-- ")
         file = exported(path, "out.html")

@@ -16,7 +16,7 @@ from agent.replay import Replayed, changed_templates, replay
 from agent.run import run_features
 from agent.runlog import RunLog
 from agent.schema import Proposal, SettingsChange
-from eval.scoring.shown_texts import ShownTexts
+from eval.scoring.shown_examples import ShownExamples
 from tests.fakes import GENERIC, MIXED, SUBJECT, FakeExplainer, FakeProbes, Notes, config, faulty
 
 LABEL = Proposal(action="label", label="dog", explanation="Dogs.", confidence=0.8, evidence=("E1.1", "E6.1"))
@@ -54,7 +54,7 @@ def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def replayed(path: Path) -> list[Replayed]:
     with RunLog.open(path, read_only=True) as log:
-        return asyncio.run(replay(log, log.runs()[-1], ShownTexts))
+        return asyncio.run(replay(log, log.runs()[-1], ShownExamples))
 
 
 def tamper(path: Path, sql: str) -> None:

@@ -20,7 +20,7 @@ from agent.run import identity_of, run_features
 from agent.runlog import RunLog
 from agent.schema import Proposal, SettingsChange
 from agent.store.codec import decode, encode
-from eval.scoring.shown_texts import ShownTexts
+from eval.scoring.shown_examples import ShownExamples
 from probes.errors import SettingsError
 from probes.essence import essence_of
 from probes.evidence import Tree
@@ -127,7 +127,7 @@ def test_a_run_in_which_an_explainer_clamps_is_replayed(tmp_path: Path, monkeypa
         steered = [r.settings.steering for batch in probes.batches for r in batch if r.settings.steering.on]
         assert {(s.mode, s.strength, s.at, s.maximum) for s in steered} == {("clamp", 3.0, "all", 2.5)}
         assert "`clamp_at`" in explainer.requests[0].system
-        found = asyncio.run(replay(log, log.runs()[-1], ShownTexts))
+        found = asyncio.run(replay(log, log.runs()[-1], ShownExamples))
         assert [(item.verdict, item.prompts_alike) for item in found] == [("identical", True)]
         identities = {identity_of(config(), SUBJECT, explainer, None, m).hash for m in (None, maxima)}
         assert len(identities) == 2

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from probes.doors.given import MOST_DIGITS, fault_of, finite_number, shown, whole_number
+from probes.doors.given import MAX_DIGITS, fault_of, finite_number, shown, whole_number
 from probes.settings import AUTO
 
 
@@ -107,7 +107,7 @@ class Whole(click.ParamType[int]):
 
     name = "n"
 
-    def __init__(self, least: int = -(10**MOST_DIGITS) + 1, most: int = 10**MOST_DIGITS - 1) -> None:
+    def __init__(self, least: int = -(10**MAX_DIGITS) + 1, most: int = 10**MAX_DIGITS - 1) -> None:
         self._least, self._most = least, most
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:

@@ -10,7 +10,7 @@ from agent.comparisons import ClassRow
 from agent.runlog import LabelRow, RunSummary, ScoreRow, ScoringRow
 from agent.store.reviews import VERDICTS, ReviewRow
 from probes.evidence import Evidence
-from probes.examples import Collected
+from probes.examples import FeatureExamples
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class Exported:
     """By feature; read anew each time, so that a long run need not be held at once."""
     evidence: Callable[[int], Sequence[Evidence]]
     """Of a feature, round after round."""
-    collected: Callable[[int], Collected | None]
+    collected: Callable[[int], FeatureExamples | None]
     """How and where a feature fires; None where no texts were collected."""
     calibrated: bool = False
     """Whether any label of the run has a probability of being right."""

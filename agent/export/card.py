@@ -13,7 +13,7 @@ from agent.evidence.wording import folded, percent, phrase_words, token_words, t
 from agent.export.base import Record, Scored
 from eval.scoring.variants import variant_words
 from probes.evidence import Evidence, Projection, ScoredToken, TokenList, Tree
-from probes.examples import Collected, Example
+from probes.examples import FeatureExamples, Example
 
 E = TypeVar("E", Tree, TokenList, Projection)
 
@@ -96,7 +96,7 @@ class Card:
     scores: Sequence[ScoreLine]
 
 
-def card(record: Record, label: str | None, evidence: Sequence[Evidence], collected: Collected | None) -> Card:
+def card(record: Record, label: str | None, evidence: Sequence[Evidence], collected: FeatureExamples | None) -> Card:
     """The card of a feature that is shown under `label`, None for none."""
     row, review = record.label, record.review
     replaced = label is not None and label != row.label
@@ -148,7 +148,7 @@ def _token(token: str) -> str:
     return token_words(token if len(token) <= _TOKEN_CHARS else token[: _TOKEN_CHARS - 1] + "…")
 
 
-def _texts(collected: Collected | None) -> list[Text]:
+def _texts(collected: FeatureExamples | None) -> list[Text]:
     firing = [example for example in (collected.examples if collected else ()) if example.kind == "activating"]
     highest = sorted(firing, key=lambda example: -example.peak)[:_TEXTS]
     most = max((example.peak for example in highest), default=0.0)
@@ -169,7 +169,7 @@ def _pieces(example: Example, most: float) -> Iterator[Piece]:
         yield Piece(text, shade)
 
 
-def _frequency(collected: Collected | None) -> str:
+def _frequency(collected: FeatureExamples | None) -> str:
     activity = collected.activity if collected else None
     if activity is None:
         return ""

@@ -15,7 +15,7 @@ from agent.export.base import Exported, Neuronpedia, Record, Scored
 from eval.errors import ExportError
 from probes.doors.outputs import written
 from probes.evidence import Projection, ScoredToken
-from probes.examples import Activity, Collected, Example
+from probes.examples import Activity, FeatureExamples, Example
 
 MOST_FEATURES = 128
 """In one request."""
@@ -67,7 +67,7 @@ def _feature(exported: Exported, about: Neuronpedia, record: Record) -> Mapping[
     }
 
 
-def _density(collected: Collected | None) -> Mapping[str, float]:
+def _density(collected: FeatureExamples | None) -> Mapping[str, float]:
     activity = collected.activity if collected else None
     return {"density": activity.frequency} if activity and activity.n_tokens else {}
 
@@ -106,7 +106,7 @@ def _score(scored: Scored) -> Mapping[str, Any]:
     }
 
 
-def _activations(collected: Collected) -> list[Mapping[str, Any]]:
+def _activations(collected: FeatureExamples) -> list[Mapping[str, Any]]:
     """The texts on which the feature fires most, the strongest first."""
     firing = [example for example in collected.examples if example.kind == "activating"]
     strongest = sorted(firing, key=lambda example: -example.peak)[:_TEXTS]

@@ -13,7 +13,7 @@ from agent.store.provenance import now
 from agent.store.rows import CorpusIdentity, CorpusRow
 from agent.store.table import Row, insert, rows
 from agent.store.values import made, unpacked
-from probes.examples import Activity, Baseline, Collected, Example, ExampleKind, Split
+from probes.examples import Activity, Baseline, FeatureExamples, Example, ExampleKind, Split
 
 Splitting = Mapping[str, Split]
 """Document to the side it is on."""
@@ -47,7 +47,7 @@ def note_pass(db: Database, corpus_id: int, n_tokens: int | None, l0: float | No
     )
 
 
-def collected_rows(corpus_id: int, found: Collected, splitting: Splitting) -> tuple[Row, list[Row]]:
+def collected_rows(corpus_id: int, found: FeatureExamples, splitting: Splitting) -> tuple[Row, list[Row]]:
     """A feature's row of activity and its rows of examples, ready to be stored."""
     row = {
         "corpus_id": corpus_id,
@@ -69,7 +69,7 @@ def add_collected(db: Database, activity: Row, examples: Iterable[Row]) -> None:
         insert(db, "examples", row)
 
 
-def add_corpus(db: Database, identity: CorpusIdentity, found: Sequence[tuple[Collected, Splitting]]) -> int:
+def add_corpus(db: Database, identity: CorpusIdentity, found: Sequence[tuple[FeatureExamples, Splitting]]) -> int:
     """Several features' activity and examples, under the corpus of that identity, made if there is none; its id."""
     corpus_id = begin_corpus(db, identity)
     for one, splitting in found:
@@ -118,7 +118,7 @@ def collected(
     feature: int,
     split: Split | None = None,
     kinds: Collection[ExampleKind] | None = None,
-) -> Collected | None:
+) -> FeatureExamples | None:
     """What the corpus has of a feature, as it was collected; None where it was not looked at."""
     key = {"corpus_id": corpus_id, "feature": feature}
     activity = next(rows(db, "SELECT * FROM activity WHERE corpus_id = :corpus_id AND feature = :feature", key), None)
@@ -130,7 +130,7 @@ def collected(
         ORDER BY id
     """
     wanted = {**key, "split": split, "kinds": None if kinds is None else json.dumps([*kinds])}
-    return Collected(
+    return FeatureExamples(
         feature=feature,
         activity=_activity(activity),
         examples=[_example(row) for row in rows(db, sql, wanted)],

@@ -10,7 +10,7 @@ from agent.evidence.wording import tree_words, vector_words
 from agent.runlog import RunLog
 from agent.store.overview import LoggedPiece, Rested, rested
 from probes.settings import ProbeSettings
-from probes.share import Share
+from probes.proportion import Proportion
 
 _CITED = re.compile(r"E(\d{1,6})\.")
 _MOST = 12
@@ -22,7 +22,7 @@ class Winner:
 
     kind: str
     words: str
-    share: Share
+    share: Proportion
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ def winning_settings(log: RunLog, run_id: int, n_labels: int, most: int) -> Winn
     """
     found = log.ask(rested, run_id, n_labels, most)
     counts = Counter(settings for label in found for settings in _settings_of(label))
-    winners = [Winner(kind, words, Share(k, len(found))) for (kind, words), k in counts.most_common(_MOST)]
+    winners = [Winner(kind, words, Proportion(k, len(found))) for (kind, words), k in counts.most_common(_MOST)]
     return Winning(len(found), winners)
 
 

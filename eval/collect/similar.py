@@ -26,7 +26,7 @@ class Similarity(Protocol):
         ...
 
 
-class Embedded:
+class EmbeddingSimilarity:
     """Texts by the vectors of a model that was made to compare them."""
 
     def __init__(self, embed: Embed, texts: Sequence[str]) -> None:
@@ -48,7 +48,7 @@ def _unit(vectors: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n d"]:
     return np.asarray(vectors / np.where(lengths > 0, lengths, 1))
 
 
-class Texts:
+class TfIdfSimilarity:
     """Token ids by tf-idf: tf as 1 + log count, idf as log((1 + n) / (1 + texts with it)) (Salton and Buckley 1988)."""
 
     def __init__(self, texts: Sequence[Sequence[int]]) -> None:

@@ -14,7 +14,7 @@ from agent.evidence.wording import vector_words
 from probes.errors import SettingsError
 from probes.settings import ProbeSettings
 
-MOST_SETTINGS = 1000
+MAX_SETTINGS = 1000
 """In one grid: what each is ahead by is compared, and so many comparisons say nothing any more."""
 
 _GROUP = {
@@ -40,11 +40,11 @@ class Grid:
     def check_size(self) -> None:
         """Raises SettingsError for too many combinations."""
         size = math.prod(len(values) for values in self.axes.values())
-        if size > MOST_SETTINGS:
+        if size > MAX_SETTINGS:
             axes = ", ".join(f"{len(values):,} of {axis}" for axis, values in self.axes.items() if len(values) > 1)
             raise SettingsError(
                 f"A grid of {size:,} combinations ({axes}) is too large to compare, each with a tree and a list for "
-                f"every feature; {MOST_SETTINGS:,} are the most; name fewer values."
+                f"every feature; {MAX_SETTINGS:,} are the most; name fewer values."
             )
 
     def settings(self, base: ProbeSettings, default_scale: float) -> list[ProbeSettings]:

@@ -10,8 +10,8 @@ from typing import get_args
 from agent.comparisons import FitRow
 from agent.schema import Capture
 from eval.compare.kinds import KINDS
-from eval.compare.report import Choice, Measured, choice
-from eval.metrics import Estimate, share
+from eval.compare.report import SettingChoice, SettingMeasures, choice
+from eval.metrics import Estimate, proportion
 from probes.settings import ProbeSettings
 
 CAPTURED = 0.7
@@ -24,7 +24,7 @@ Verdicts = Mapping[int, bool]
 
 
 @dataclass(frozen=True)
-class Captured:
+class CaptureResult:
     """What one probe captures under a setting."""
 
     measure: str
@@ -34,43 +34,43 @@ class Captured:
 
 
 @dataclass(frozen=True)
-class Class:
+class FeatureClass:
     """The features of one kind."""
 
     kind: str
     n: int
-    share: Estimate
+    proportion: Estimate
     """Of all features."""
     captures: Mapping[str, int]
     """How many are captured by which probe; those measured by both alone."""
-    choice: Choice | None
+    choice: SettingChoice | None
     """The setting that works for them; None where too few have values."""
 
 
-def captured(fits: Iterable[FitRow], measure: str) -> Captured:
+def capture_result(fits: Iterable[FitRow], measure: str) -> CaptureResult:
     """What a probe, by its measure, captures under the setting that the fits are of."""
     rows = [fit for fit in fits if fit.measure == measure and fit.value is not None]
     others = [_is_captured(fit) for fit in rows if not fit.is_own]
     own = {fit.feature: _is_captured(fit) for fit in rows if fit.is_own}
-    return Captured(measure, own, share(sum(others), len(others)))
+    return CaptureResult(measure, own, proportion(sum(others), len(others)))
 
 
 def classes(
     kinds: Mapping[int, str],
     by_list: Verdicts,
     by_tree: Verdicts,
-    values: Mapping[ProbeSettings, Measured],
+    values: Mapping[ProbeSettings, SettingMeasures],
     baseline: ProbeSettings,
     seed: int,
-) -> list[Class]:
+) -> list[FeatureClass]:
     """Every kind that has a feature, in the order of the rules, and all of them together as `all`."""
     groups = {kind: [feature for feature, its in kinds.items() if its == kind] for kind in KINDS}
     groups = {kind: features for kind, features in groups.items() if features} | {"all": [*kinds]}
     return [
-        Class(
+        FeatureClass(
             kind,
             len(features),
-            share(len(features), len(kinds)),
+            proportion(len(features), len(kinds)),
             captures(features, by_list, by_tree),
             choice(values, baseline, seed, among=features),
         )

@@ -6,19 +6,19 @@ Knows no log; sentences name settings as they are told to.
 from collections.abc import Callable
 
 from eval.compare.measures import UNITS
-from eval.compare.report import Choice, Pair, Versus
+from eval.compare.report import SettingChoice, SettingPair, PairedComparison
 from eval.metrics import Estimate
 from probes.settings import ProbeSettings
 
 Names = Callable[[ProbeSettings], str]
 
 
-def verdict(pair: Pair, names: Names) -> str:
+def verdict(pair: SettingPair, names: Names) -> str:
     """One setting against another."""
     return versus_words(names(pair.setting), names(pair.baseline), pair.versus, UNITS[pair.measure])
 
 
-def versus_words(ours: str, theirs: str, versus: Versus, unit: str) -> str:
+def versus_words(ours: str, theirs: str, versus: PairedComparison, unit: str) -> str:
     """The sentence for two sides of any name and a measure in any unit."""
     d = versus.difference
     n = f"{d.n:,} features"
@@ -53,7 +53,7 @@ def _odds(wins: int, ties: int, losses: int, n: str) -> str:
     return f"better on {percent(wins, total)} of {n}, worse on {percent(losses, total)}{equal}"
 
 
-def choice_words(choice: Choice, names: Names) -> str:
+def choice_words(choice: SettingChoice, names: Names) -> str:
     """What was chosen, and what became of it on features that it was not chosen on."""
     unit = UNITS[choice.measure]
     chosen = f"Chosen by {unit} on {choice.n_development:,} features: {names(choice.setting)}."

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
-from probes.examples import Collected
+from probes.examples import FeatureExamples
 
 _MOST_FAULTS = 100
 
@@ -25,7 +25,7 @@ class Vocabulary:
 
 
 @dataclass(frozen=True)
-class Wanted:
+class ReadRequest:
     """What a caller asks of a reader."""
 
     features: Collection[int] | None = None
@@ -46,12 +46,12 @@ what an SAE gives whose decoder rows were brought to length 1."""
 
 
 @dataclass(frozen=True)
-class Reading:
+class ReadResult:
     """What could be read."""
 
     source: str
     """A short name for the log: the format, and which model and SAE by the files' own account."""
-    features: dict[int, Collected]
+    features: dict[int, FeatureExamples]
     """Activations as the files have them."""
     n_records: int
     """Records read, those of features that were not asked for among them."""
@@ -68,7 +68,7 @@ class Reader(Protocol):
         """Whether this one file looks like the format; never raises for what it holds."""
         ...
 
-    def read(self, path: Path, wanted: Wanted) -> Reading:
+    def read(self, path: Path, wanted: ReadRequest) -> ReadResult:
         """What `path`, a file or folder of the format, holds. Raises ExamplesError where nothing at all can be read."""
         ...
 
@@ -77,7 +77,7 @@ class RecordError(Exception):
     """One record cannot be used; `str` says why, without saying where. Never leaves a reader."""
 
 
-class Faults:
+class RecordFaults:
     """Sentences on what could not be read, the first hundred; later ones are counted."""
 
     def __init__(self) -> None:

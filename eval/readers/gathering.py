@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from eval.errors import ExamplesError
-from eval.readers.base import Faults, Reading, RecordError, Unit, Wanted
+from eval.readers.base import RecordFaults, ReadResult, RecordError, Unit, ReadRequest
 from eval.readers.checks import named_by_text
-from probes.examples import Activity, Baseline, Collected, Example, ExampleKind
+from probes.examples import Activity, Baseline, FeatureExamples, Example, ExampleKind
 
 N_STRATA = 10
 _START_TOKENS = frozenset({"<bos>", "<s>", "<|endoftext|>", "<|begin_of_text|>"})
@@ -19,10 +19,10 @@ def stratum(peak: float, maximum: float) -> int:
     return min(N_STRATA - 1, int(N_STRATA * (1 - peak / maximum)))
 
 
-class Gathered:
+class ExampleGatherer:
     """Examples, activity and baselines by feature."""
 
-    def __init__(self, wanted: Wanted) -> None:
+    def __init__(self, wanted: ReadRequest) -> None:
         self.wanted = wanted
         self.n_records = 0
         """Records read so far; a reader counts those of unwanted features too."""
@@ -76,7 +76,7 @@ class Gathered:
         """How a feature fires."""
         self._activities[activity.feature] = activity
 
-    def reading(self, source: str, faults: Faults, unit: Unit = "sae") -> Reading:
+    def reading(self, source: str, faults: RecordFaults, unit: Unit = "sae") -> ReadResult:
         """All of it, features in order. Raises ExamplesError where no record at all could be read."""
         sentences = faults.sentences
         if not self.n_records:
@@ -84,12 +84,12 @@ class Gathered:
             raise ExamplesError(f"No example could be read as {source}.{why}")
         features = sorted(self._examples.keys() | self._baselines.keys() | self._activities.keys())
         found = {feature: self._collected(feature) for feature in features}
-        return Reading(source, found, self.n_records, sentences, unit)
+        return ReadResult(source, found, self.n_records, sentences, unit)
 
-    def _collected(self, feature: int) -> Collected:
+    def _collected(self, feature: int) -> FeatureExamples:
         examples, activity = self._examples.get(feature, []), self._activities.get(feature)
         maximum = max([activity.maximum if activity else 0.0, *(example.peak for example in examples)])
-        return Collected(
+        return FeatureExamples(
             feature=feature,
             activity=activity,
             examples=tuple(_in_stratum(example, maximum) for example in examples),

@@ -53,7 +53,7 @@ class Question(Generic[V]):
 
 
 @dataclass(frozen=True)
-class Reply(Generic[V]):
+class JudgeReply(Generic[V]):
     """`value` is None exactly where `reason` says why."""
 
     value: V | None
@@ -63,7 +63,7 @@ class Reply(Generic[V]):
 class Judge(Protocol):
     """A language model that answers questions."""
 
-    async def ask(self, question: Question[V]) -> Reply[V]:
+    async def ask(self, question: Question[V]) -> JudgeReply[V]:
         """Its answer; None with a reason where there was no usable one after all retries. Raises what ends a run."""
         ...
 
@@ -92,7 +92,7 @@ class Embedder(Protocol):
 
 
 @dataclass(frozen=True)
-class Task:
+class ScoringTask:
     """A label to be scored, and the examples to score it on.
 
     A label is judged by its own words alone, without its explanation: most of what it is compared with (top tokens, the
@@ -119,7 +119,7 @@ class Task:
 
 
 @dataclass(frozen=True)
-class Item:
+class ScoredItem:
     """What was found about one text."""
 
     key: str
@@ -145,7 +145,7 @@ class Score:
     """Scored items that the value rests on."""
     extra: Mapping[str, float | None] = field(default_factory=dict)
     """Further figures by name."""
-    items: Sequence[Item] = ()
+    items: Sequence[ScoredItem] = ()
 
 
 class Scorer(Protocol):
@@ -154,11 +154,11 @@ class Scorer(Protocol):
     name: ClassVar[str]
     needs: ClassVar[frozenset[Need]]
 
-    async def score(self, task: Task) -> Score:
+    async def score(self, task: ScoringTask) -> Score:
         """The score; a fault of single answers is in it. Raises what ends a run."""
         ...
 
-    def of_items(self, items: Sequence[Item], task: Task) -> Score:
+    def of_items(self, items: Sequence[ScoredItem], task: ScoringTask) -> Score:
         """The score that some of the items found for a task give by themselves; nothing is asked again."""
         ...
 
@@ -169,7 +169,7 @@ def needs_texts(scorer: Scorer | type[Scorer]) -> bool:
 
 
 def scored(
-    scorer: str, metric: str, estimate: Estimate, items: Sequence[Item], extra: Mapping[str, float | None] | None = None
+    scorer: str, metric: str, estimate: Estimate, items: Sequence[ScoredItem], extra: Mapping[str, float | None] | None = None
 ) -> Score:
     """The score with this estimate as its value; where there is none, the reason tells of unscored items too."""
     e = estimate
@@ -182,7 +182,7 @@ def unscored(scorer: str, metric: str, reason: str) -> Score:
     return Score(scorer, metric, None, reason, None, None, 0)
 
 
-def lacking(task: Task) -> str | None:
+def lacking(task: ScoringTask) -> str | None:
     """Why a task cannot tell firing from not firing."""
     if not task.activating:
         return "no held-out text on which the feature fires"
@@ -211,7 +211,7 @@ async def together(calls: Iterable[Coroutine[Any, Any, R]]) -> list[R]:
     return [result for result in found if not isinstance(result, BaseException)]
 
 
-def _faults(items: Sequence[Item]) -> str:
+def _faults(items: Sequence[ScoredItem]) -> str:
     reasons = Counter(item.reason for item in items if item.reason is not None)
     if not reasons:
         return ""

@@ -21,7 +21,7 @@ ONE_SHOT_EXAMPLES = 20
 """Most texts that a one-shot label is made from."""
 
 
-class OneShot(Value):
+class OneShotLabel(Value):
     """A label made from texts alone."""
 
     label: LabelText
@@ -76,7 +76,7 @@ def top_tokens_label(tokens: Iterable[str]) -> str:
     return ", ".join([*words.values()][:TOP_TOKENS])
 
 
-def one_shot_question(feature: int, shown: Sequence[Example]) -> Question[OneShot]:
+def one_shot_question(feature: int, shown: Sequence[Example]) -> Question[OneShotLabel]:
     """Asks for a label from the strongest of the texts that may be shown, as delphi's default explainer does.
 
     After Paulo et al. 2024 (arXiv 2410.13928); the prompt is our own.
@@ -85,7 +85,7 @@ def one_shot_question(feature: int, shown: Sequence[Example]) -> Question[OneSho
     strongest = sorted(firing, key=lambda example: -example.peak)[:ONE_SHOT_EXAMPLES]
     top = max((example.peak for example in strongest), default=0.0)
     texts = [exhibit(example, top) for example in strongest]
-    return Question("one_shot", feature, 0, "one_shot", {"texts": texts}, OneShot)
+    return Question("one_shot", feature, 0, "one_shot", {"texts": texts}, OneShotLabel)
 
 
 def _place(seed: int, feature: int) -> bytes:

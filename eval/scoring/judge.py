@@ -5,7 +5,7 @@ from typing import TypeVar, cast
 
 from agent.calls.asking import Asking
 from agent.llm.base import Request
-from eval.scorers.base import Question, Reply, system_prompt
+from eval.scorers.base import Question, JudgeReply, system_prompt
 from probes.settings import Value
 from prompts import render
 
@@ -23,7 +23,7 @@ class LoggedJudge:
     scoring_id: int | None
     round: int = 0
 
-    async def ask(self, question: Question[V]) -> Reply[V]:
+    async def ask(self, question: Question[V]) -> JudgeReply[V]:
         """Its answer, from the log where it stands there. Raises what ends a run."""
         rendered = render(question.template, question.context)
         request = Request(
@@ -40,4 +40,4 @@ class LoggedJudge:
             scoring_id=self.scoring_id,
         )
         answer = await self.asker.ask(request)
-        return Reply(cast(V | None, answer.value), answer.exchange.error)
+        return JudgeReply(cast(V | None, answer.value), answer.exchange.error)

@@ -12,15 +12,15 @@ import numpy as np
 
 from probes.demo.shipped import KnownConcept, ShippedTruth, load_truth
 from probes.presets import SubjectSource
-from probes.share import Share
+from probes.proportion import Proportion
 
 
 @dataclass(frozen=True)
-class Agreement:
+class ConceptAgreement:
     """Labels against known concepts, over all features that have one, unlabelled ones counting as wrong."""
 
-    right: Share
-    shuffled: Share
+    right: Proportion
+    shuffled: Proportion
     """The same labels, each given to another feature."""
 
     def sentence(self) -> str:
@@ -36,7 +36,7 @@ def known_concepts(source: SubjectSource) -> ShippedTruth | None:
     return load_truth() if source.name == "demo" else None
 
 
-def agreement(labels: Mapping[int, str | None], truth: ShippedTruth, seed: int = 0) -> Agreement | None:
+def agreement(labels: Mapping[int, str | None], truth: ShippedTruth, seed: int = 0) -> ConceptAgreement | None:
     """How many of the labels name their feature's known concept; None where fewer than two have one.
 
     `labels` holds every feature of the run, None for one without a label. The control is a seeded derangement: every
@@ -47,7 +47,7 @@ def agreement(labels: Mapping[int, str | None], truth: ShippedTruth, seed: int =
         return None
     given = [labels[f] for f in features]
     concepts = [truth.features[f] for f in features]
-    return Agreement(_share(given, concepts, truth), _share(_deranged(given, seed), concepts, truth))
+    return ConceptAgreement(_share(given, concepts, truth), _share(_deranged(given, seed), concepts, truth))
 
 
 def names_concept(label: str | None, concept: KnownConcept, truth: ShippedTruth) -> bool:
@@ -57,9 +57,9 @@ def names_concept(label: str | None, concept: KnownConcept, truth: ShippedTruth)
     return concept.name in named and named <= set(concept.lineage)
 
 
-def _share(labels: Sequence[str | None], concepts: Sequence[KnownConcept], truth: ShippedTruth) -> Share:
+def _share(labels: Sequence[str | None], concepts: Sequence[KnownConcept], truth: ShippedTruth) -> Proportion:
     right = [names_concept(label, concept, truth) for label, concept in zip(labels, concepts, strict=True)]
-    return Share(sum(right), len(right))
+    return Proportion(sum(right), len(right))
 
 
 def _deranged(labels: Sequence[str | None], seed: int) -> list[str | None]:

@@ -16,7 +16,7 @@ from probes.examples import Example
 _UNMARKED = str.maketrans("", "", OPENING + CLOSING)
 
 
-class Prompts:
+class PromptLines:
     """The lines of prompts, each of which holds one text at most."""
 
     def __init__(self, prompts: Iterable[str]) -> None:
@@ -34,10 +34,10 @@ class Prompts:
 
 
 @dataclass(frozen=True)
-class Prompted:
+class PromptedExamples:
     """What an explainer has seen of a feature."""
 
-    prompts: Prompts
+    prompts: PromptLines
     """In which labels were proposed and tried out."""
     examples: Sequence[Example]
     """Activating ones that the run's own corpus let it see."""
@@ -45,9 +45,9 @@ class Prompted:
     """Of which a text stood in the prompts, by their names in that corpus: the rest of them is no news either."""
 
     @classmethod
-    def of(cls, log: RunLog, run: RunSummary, feature: int) -> "Prompted":
+    def of(cls, log: RunLog, run: RunSummary, feature: int) -> "PromptedExamples":
         """By the log's calls about the feature, those of scorers left out."""
-        prompts = Prompts(call.prompt for call in log.calls_of(run.run_id, feature) if call.scoring_id is None)
+        prompts = PromptLines(call.prompt for call in log.calls_of(run.run_id, feature) if call.scoring_id is None)
         corpus = run.settings.get("corpus")
         corpus_id = None if corpus is None else log.find_corpus(corpus)
         found = None if corpus_id is None else log.collected(corpus_id, feature, "shown")

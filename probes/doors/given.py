@@ -5,7 +5,7 @@ Knows no setting: what a value means is checked where it is used.
 
 import math
 
-MOST_DIGITS = 18
+MAX_DIGITS = 18
 """Of a whole number that is typed: more would not fit where a log keeps numbers."""
 _SHOWN = 80
 
@@ -30,7 +30,7 @@ def fault_of(value: object) -> str | None:
 
 def whole_number(text: str) -> int | None:
     """The number that 1 to 18 decimal digits are; None for any other text."""
-    is_one = text.isascii() and text.isdigit() and len(text) <= MOST_DIGITS
+    is_one = text.isascii() and text.isdigit() and len(text) <= MAX_DIGITS
     return int(text) if is_one else None
 
 

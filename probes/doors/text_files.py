@@ -6,7 +6,7 @@ from pathlib import Path
 from probes.doors import door
 from probes.errors import InterpretError
 
-MOST_BYTES = 1 << 28
+MAX_BYTES = 1 << 28
 """256 MiB: more than any of these files has a use for."""
 
 
@@ -19,8 +19,8 @@ def read_text(path: Path, what: str, error: type[InterpretError]) -> str:
         found = path.stat()
         if not stat.S_ISREG(found.st_mode):
             raise error(f"{what} {path} is not a file; name one.")
-        if found.st_size > MOST_BYTES:
-            raise error(f"{what} {path} is larger than {MOST_BYTES >> 20} MiB; name a smaller one.")
+        if found.st_size > MAX_BYTES:
+            raise error(f"{what} {path} is larger than {MAX_BYTES >> 20} MiB; name a smaller one.")
         content = path.read_bytes()
         try:
             return content.decode("utf-8-sig")

@@ -17,12 +17,12 @@ from torch import Tensor
 
 from probes.doors.cached_json import cache_folder, file_name, read_json, write_json
 from probes.errors import SettingsError
-from probes.ghost.prompt import PromptIds, prompt_ids, prompt_text
 from probes.ghost.vectors import placed, resolved
-from probes.ghost.word_reading import CHANCE, Words, identified, said, words_of
+from probes.ghost.word_reading import CHANCE, WordGhosts, identified, definition_tokens, words_of
 from probes.growing.growth import Grower
 from probes.settings import AUTO, PROMPTS, ProbeSettings, TreeSettings, VectorSettings
 from probes.subject import Subject
+from probes.tokenizer.prompt import PromptIds, prompt_ids, prompt_text
 
 ORDINARY = "definition"
 """The one where nothing can be measured, or nothing reads better by more than chance."""
@@ -36,7 +36,7 @@ _HALF = 0.5
 _SAMPLE = 64
 """Numbers of each of a model's weights that tell it from another model."""
 
-Watch = Callable[[Sequence[str]], Iterable[str]]
+PromptObserver = Callable[[Sequence[str]], Iterable[str]]
 """Gives the names of base prompts on, one by one, and sees thereby how far measuring is."""
 
 
@@ -69,7 +69,7 @@ def standard_error(values: Sequence[float]) -> float:
     return math.sqrt(sum((value - mean) ** 2 for value in values) / (len(values) - 1) / len(values))
 
 
-def prompt_figures(subject: Subject, watch: Watch = iter) -> tuple[PromptFigure, ...]:
+def prompt_figures(subject: Subject, watch: PromptObserver = iter) -> tuple[PromptFigure, ...]:
     """The figure of every base prompt that the model can be given, measured if they are not known.
 
     None at all where its vocabulary has too few words. `watch` is called only where something is measured.
@@ -130,7 +130,7 @@ def usable_prompts(subject: Subject) -> dict[str, PromptIds]:
     return found
 
 
-def _found(subject: Subject, watch: Watch) -> tuple[PromptFigure, ...]:
+def _found(subject: Subject, watch: PromptObserver) -> tuple[PromptFigure, ...]:
     """From the user's cache, or measured and put there."""
     words = words_of(subject)
     if words is None:
@@ -144,16 +144,16 @@ def _found(subject: Subject, watch: Watch) -> tuple[PromptFigure, ...]:
     return tuple(PromptFigure(name, tuple(shares[name])) for name in prompts)
 
 
-def _shares(subject: Subject, words: Words, prompt: PromptIds) -> tuple[float, ...]:
+def _shares(subject: Subject, words: WordGhosts, prompt: PromptIds) -> tuple[float, ...]:
     ghosts = placed(subject, words.units, VectorSettings()) * subject.input_scale
     trees = Grower(subject, prompt, CHEAP).grow(ghosts)
     definitions = [
-        said(tree, subject.text_of(word), subject.text_of) for tree, word in zip(trees, words.token_ids, strict=True)
+        definition_tokens(tree, subject.text_of(word), subject.text_of) for tree, word in zip(trees, words.token_ids, strict=True)
     ]
     return identified(definitions, words.units, subject)
 
 
-def _file(subject: Subject, words: Words, prompts: Mapping[str, PromptIds]) -> Path:
+def _file(subject: Subject, words: WordGhosts, prompts: Mapping[str, PromptIds]) -> Path:
     """The file of that model, whichever SAE it was loaded with."""
     card = subject.card.model_dump(mode="json", include={"dtype", "default_scale", "placeholder_id", "per_layer"})
     hangs_on = {

@@ -6,11 +6,11 @@ from dataclasses import replace
 import torch
 from torch.nn.functional import kl_div
 
-from probes.ghost.prompt import prompt_ids
 from probes.ghost.vectors import feature_vectors
 from probes.presets import PerLayer
 from probes.settings import PROMPTS, VectorSettings
 from probes.subject import Subject
+from probes.tokenizer.prompt import prompt_ids
 
 N_FEATURES = 16
 """Whose ghosts are looked at: the first of the SAE."""

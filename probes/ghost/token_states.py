@@ -26,9 +26,9 @@ from torch import Tensor
 from probes.doors.cached_json import cache_folder, file_name
 from probes.errors import SubjectError
 from probes.hooks.activations import cut_at
-from probes.model.placeholder import RESERVED
-from probes.model.special_tokens import ids_before_lone_tokens, special_ids
-from probes.subject import Subject
+from probes.subject import Subject, ids_before_lone_tokens
+from probes.tokenizer.placeholder import RESERVED
+from probes.tokenizer.special_tokens import special_ids
 
 _LAYOUT = 1
 """Of the files; to be raised when states come out otherwise, so that they are made anew."""

@@ -37,7 +37,7 @@ class Nodes:
 
 
 @dataclass(frozen=True)
-class Kids:
+class Children:
     """Children, by their parents' places among the nodes that were asked about."""
 
     place: Int[Tensor, " n"]
@@ -48,20 +48,20 @@ class Kids:
     """Whether they may have children themselves."""
 
 
-class Choice(Protocol):
+class ChildChoice(Protocol):
     """How children are chosen."""
 
     def read(self, logits: Float[Tensor, "n vocab"], marks: Int[Tensor, " n"]) -> tuple[Tensor, ...]:
         """What is to be known of these logits, in columns that can be joined."""
         ...
 
-    def keep(self, nodes: Nodes, depth: int, read: tuple[Tensor, ...]) -> Kids:
+    def keep(self, nodes: Nodes, depth: int, read: tuple[Tensor, ...]) -> Children:
         """The children of `nodes`, which are `depth` tokens deep, in their order."""
         ...
 
 
 @dataclass(frozen=True)
-class Likeliest:
+class LikeliestChildren:
     """The top k tokens, as far as their cumulative probability reaches the cutoff."""
 
     cutoff: float
@@ -73,13 +73,13 @@ class Likeliest:
         tokens = top_ids(logits, min(self.top_k, logits.shape[1]))
         return tokens, softmax(logits).gather(1, tokens)
 
-    def keep(self, nodes: Nodes, depth: int, read: tuple[Tensor, ...]) -> Kids:
+    def keep(self, nodes: Nodes, depth: int, read: tuple[Tensor, ...]) -> Children:
         """Those that reach the cutoff."""
         tokens, share = read
         probability = nodes.probability[:, None] * share.double()
         place, rank = (probability >= self.cutoff).nonzero(as_tuple=True)
         still_open = torch.full_like(place, depth + 1 < self.max_depth, dtype=torch.bool)
-        return Kids(place, tokens[place, rank], probability[place, rank], torch.zeros_like(place), still_open)
+        return Children(place, tokens[place, rank], probability[place, rank], torch.zeros_like(place), still_open)
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ class Trie:
         return len(self.parents)
 
 
-class Given:
+class TrieChildren:
     """The children that a trie has; a node's mark is its place there."""
 
     def __init__(self, trie: Trie) -> None:
@@ -110,11 +110,11 @@ class Given:
         share = softmax(logits)[at].float()
         return (share.clamp(min=torch.finfo(torch.float32).tiny),)  # its logarithm is wanted
 
-    def keep(self, nodes: Nodes, depth: int, read: tuple[Tensor, ...]) -> Kids:  # noqa: ARG002
+    def keep(self, nodes: Nodes, depth: int, read: tuple[Tensor, ...]) -> Children:  # noqa: ARG002
         """All of them."""
         place, kids = self._below(nodes.mark)
         probability = nodes.probability[place] * read[0].double()
-        return Kids(place, self._token[kids], probability, kids, self._count[kids] > 0)
+        return Children(place, self._token[kids], probability, kids, self._count[kids] > 0)
 
     def _below(self, marks: Int[Tensor, " n"]) -> tuple[Tensor, Tensor]:
         """For every child of `marks`: which of them it belongs to, and its own place in the trie."""

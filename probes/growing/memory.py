@@ -12,7 +12,7 @@ from probes.model.products import ROWS, even
 
 
 @dataclass(frozen=True)
-class Budget:
+class MemoryBudget:
     """What one batch of trees may take."""
 
     nodes: int
@@ -30,12 +30,12 @@ class Budget:
 
 
 MIB = 2**20
-ON_CPU = Budget(nodes=1536, trees=1024, cache_bytes=256 * MIB, logits_bytes=16 * MIB)
+ON_CPU = MemoryBudget(nodes=1536, trees=1024, cache_bytes=256 * MIB, logits_bytes=16 * MIB)
 """Logits that stay within a CPU's caches: more at a time are slower there."""
-ON_ACCELERATOR = Budget(nodes=4096, trees=4096, cache_bytes=4096 * MIB, logits_bytes=512 * MIB)
+ON_ACCELERATOR = MemoryBudget(nodes=4096, trees=4096, cache_bytes=4096 * MIB, logits_bytes=512 * MIB)
 
 
-def budget_of(device: torch.device, node_bytes: Callable[[], int]) -> Budget:
+def budget_of(device: torch.device, node_bytes: Callable[[], int]) -> MemoryBudget:
     """What is the most on this device; of a GPU's free memory at most a quarter for the cache, half for a forward.
 
     `node_bytes` measures what a node takes while its forward runs; it is called for GPUs only.
@@ -45,7 +45,7 @@ def budget_of(device: torch.device, node_bytes: Callable[[], int]) -> Budget:
     if device.type != "cuda":
         return ON_ACCELERATOR
     most, free = ON_ACCELERATOR, free_bytes(device)
-    return Budget(
+    return MemoryBudget(
         nodes=max(1, min(most.nodes, free // 2 // node_bytes())),
         trees=most.trees,
         cache_bytes=min(most.cache_bytes, free // 4),

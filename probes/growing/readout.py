@@ -58,7 +58,7 @@ class Readout:
         return halves.shape == whole.shape and torch.allclose(halves, whole, rtol=1e-3, atol=1e-3)
 
 
-class _Given(nn.Module):
+class _FixedStates(nn.Module):
     """Stands where a model's layers do, and returns the states it is given."""
 
     def forward(self, inputs_embeds: Tensor, **_kwargs: Any) -> BaseModelOutputWithPast:
@@ -70,5 +70,5 @@ def _head_of(model: PreTrainedModel) -> PreTrainedModel:
     head = copy.copy(model)
     for patch in ("forward", "_old_forward", "_hf_hook"):  # accelerate's, which would run the whole model's layers
         head.__dict__.pop(patch, None)
-    head._modules = {**model._modules, model.base_model_prefix: _Given()}
+    head._modules = {**model._modules, model.base_model_prefix: _FixedStates()}
     return head

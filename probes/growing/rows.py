@@ -8,7 +8,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 
-class Rows:
+class RowStock:
     """A stock of `capacity` rows, lowest first."""
 
     def __init__(self, capacity: int) -> None:
@@ -29,7 +29,7 @@ class Rows:
 class Lineage:
     """Every node's parent, its row, and how many nodes right below it are not done with."""
 
-    def __init__(self, stock: Rows) -> None:
+    def __init__(self, stock: RowStock) -> None:
         self._stock = stock
         self._table = torch.empty(3, 1024, dtype=torch.long)
         self._prompts: dict[int, Tensor] = {}

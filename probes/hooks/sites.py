@@ -15,7 +15,7 @@ from transformers import PreTrainedModel
 
 from probes.errors import SubjectError
 from probes.hooks.norms import Norm, norm_of
-from probes.hooks.watching import IDS, Call, watched
+from probes.hooks.watching import IDS, ModuleCall, watched
 from probes.model.structure import layers_of
 from probes.sae_config import Hook
 
@@ -43,14 +43,14 @@ class Tap:
 class _Half:
     """The attention or the MLP of a block."""
 
-    call: Call
-    norm_before: Call | None
-    norm_after: Call | None
-    projection: Call | None
+    call: ModuleCall
+    norm_before: ModuleCall | None
+    norm_after: ModuleCall | None
+    projection: ModuleCall | None
     """The last module with a matrix inside it."""
 
     @property
-    def last(self) -> Call:
+    def last(self) -> ModuleCall:
         """What gives what is added to the stream."""
         return self.norm_after or self.call
 
@@ -180,17 +180,17 @@ class _Block:
         after = self._half.norm_after
         return self._norm(after).forth(rows) if after else rows
 
-    def _norm(self, call: Call) -> Norm:
+    def _norm(self, call: ModuleCall) -> Norm:
         """How a norm acts, checked against what it gave."""
         norm = norm_of(call.module, call.read)
         if not _adds_up(call.gave, norm.bare(call.read) * norm.gain, norm.shift):
             raise self._refusal("has an unknown kind of norm there")
         return norm.to(self._device)
 
-    def _before(self, call: Call, at_hook: Callable[[Tensor], Tensor] = _as_it_is) -> Tap:
+    def _before(self, call: ModuleCall, at_hook: Callable[[Tensor], Tensor] = _as_it_is) -> Tap:
         return Tap(call.module, "in", at_hook, self._width(call.read))
 
-    def _behind(self, call: Call) -> Tap:
+    def _behind(self, call: ModuleCall) -> Tap:
         return Tap(call.module, "out", width=self._width(call.gave))
 
     def _width(self, states: Tensor) -> int:
@@ -198,19 +198,19 @@ class _Block:
             raise self._refusal("does not keep its tokens apart there")
         return states.shape[-1]
 
-    def _projection(self) -> Call:
+    def _projection(self) -> ModuleCall:
         half = self._half
         last = half.projection
         if last is None or last.read.shape[:-1] != half.call.gave.shape[:-1]:
             raise self._refusal("has no single output projection there")
         return last
 
-    def _norm_before(self) -> Call:
+    def _norm_before(self) -> ModuleCall:
         if self._half.norm_before is None:
             raise self._refusal("has no norm directly before its MLP")
         return self._half.norm_before
 
-    def _middle(self) -> Call:
+    def _middle(self) -> ModuleCall:
         """What reads the stream after the attention: the norm before the MLP, or the MLP itself where there is none."""
         attention, reader = self._find(_ATTENTION), self._half.norm_before or self._half.call
         if not _adds_up(reader.read, self._whole.read, attention.last.gave):

@@ -23,7 +23,7 @@ _MORE = re.compile(r"\w*intermediate_size|n_(inner|positions|ctx)|max_position_e
 _CODE = ("attn_implementation", "_attn_implementation", "experts_implementation", "_experts_implementation")
 """What may name code on the hub, as OWNER/NAME."""
 _DTYPES = ("dtype", "torch_dtype")
-_MOST_COUNTED = 1024
+_MAX_COUNTED = 1024
 """Layers or experts that any model may declare; with more it must hold as many tensors."""
 _LARGEST_SIZE = 2**24
 """Likewise of sizes and numbers."""
@@ -99,7 +99,7 @@ def check_kinds(model: PreTrainedModel, stored: StoredWeights) -> None:
 
 def _limit(key: str, n_tensors: int, n_numbers: int) -> float:
     if _COUNT.fullmatch(key):
-        return max(_MOST_COUNTED, n_tensors)
+        return max(_MAX_COUNTED, n_tensors)
     return max(_LARGEST_SIZE, n_numbers) if _SIZE.fullmatch(key) or _MORE.fullmatch(key) else float("inf")
 
 

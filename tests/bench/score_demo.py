@@ -125,7 +125,7 @@ def _scores(log: RunLog, run_id: int) -> Scores:
 
 def _rows(log: RunLog, config: RunConfig, offline: Scores, named: Scores) -> Iterator[Row]:
     for part in (HELD_OUT, NEW_WORDS):
-        for line in report.lines(offline.scores, config.seed):
+        for line in report.score_summaries(offline.scores, config.seed):
             if line.part == part:
                 ahead = WORDS["label"] if line.ahead else ""
                 negated = None if line.ahead is None else _negated(line.ahead)

@@ -30,10 +30,10 @@ from agent.errors import LogError
 from agent.runlog import RunLog, RunSummary
 from agent.store.calibrations import Calibration
 from eval.calibration.fitting import check_installed
-from eval.calibration.giving import give_probabilities, known_of
+from eval.calibration.applying import give_probabilities, known_of
 from eval.calibration.picture import calibration_figure
-from eval.calibration.report import Report, report
-from eval.calibration.truth import Truth, default_truth, judged
+from eval.calibration.report import CalibrationReport, report
+from eval.calibration.truth import Truth, default_truth, judged_labels
 from eval.plots import check_picture, save
 from probes.errors import SettingsError
 
@@ -56,7 +56,7 @@ class _Made:
 
     runs: Sequence[RunSummary]
     truth: Truth
-    report: Report
+    report: CalibrationReport
 
     @property
     def explainer(self) -> str:
@@ -117,7 +117,7 @@ def _made(log: RunLog, asked: Asked, seed: int) -> _Made:
             "runs of one explainer."
         )
     truth = _truth(asked, runs)
-    found = judged(log, runs, truth)
+    found = judged_labels(log, runs, truth)
     return _Made(runs, truth, report(found, [known_of(log, one.label) for one in found], truth.words, seed))
 
 

@@ -21,11 +21,11 @@ from agent.errors import LogError
 from agent.evidence.wording import tree_words
 from agent.maxima import Maxima, maxima_of
 from agent.runlog import CorpusRow, RunIdentity, RunLog
-from eval.compare.fit import Tools
+from eval.compare.fit import FitTools
 from eval.compare.grid import Grid, names_of
-from eval.compare.report import measured
+from eval.compare.report import setting_measures
 from eval.compare.words import WordVectors
-from eval.compare.work import Comparing, Trial
+from eval.compare.work import ComparisonWork, TimingTrial
 from eval.embedders import SentenceEmbedder, SubjectEmbedder, recorded
 from probes.errors import SettingsError
 from probes.features import parse_features
@@ -103,7 +103,7 @@ def _compared(screen: Console, config: RunConfig, asked: Asked, subject: Subject
                 advance(n)
         log.finish_run(place.run_id)
         fits = {setting: log.comparisons.fits(place.comparison_id, setting) for setting in settings}
-    return compared(subject.card, {setting: measured(rows, features) for setting, rows in fits.items()}, config.seed)
+    return compared(subject.card, {setting: setting_measures(rows, features) for setting, rows in fits.items()}, config.seed)
 
 
 def corpus_of(log: RunLog, card: SubjectCard, features: Sequence[int]) -> CorpusRow:
@@ -134,12 +134,12 @@ def _maxima(config: RunConfig, maxima: Maxima, features: Sequence[int]) -> dict[
 
 def _comparing(
     config: RunConfig, log: RunLog, subject: Subject, corpus: CorpusRow, maxima: Mapping[int, float]
-) -> Comparing:
+) -> ComparisonWork:
     score = config.score
     embedder = SentenceEmbedder(score.embedder) if score.embedder else SubjectEmbedder(subject)
-    return Comparing(
+    return ComparisonWork(
         log=log,
-        tools=Tools(subject, WordVectors(embedder)),
+        tools=FitTools(subject, WordVectors(embedder)),
         embedder=embedder,
         negatives=score.negatives,
         run=RunIdentity(subject=subject.card, settings={}, explainer=COMPARE, templates={}),
@@ -149,7 +149,7 @@ def _comparing(
     )
 
 
-def _todo_words(n: int, trial: Trial | None) -> str:
+def _todo_words(n: int, trial: TimingTrial | None) -> str:
     how = f", about {duration(trial.expected_s)} by {trial.n:,} trees tried for {trial.seconds:.1f} s" if trial else ""
     return f"{n:,} trees and lists{how}"
 

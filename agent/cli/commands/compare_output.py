@@ -16,7 +16,7 @@ from rich.text import Text
 from agent.cli.terminal.comparison import layers_table, lines_table, pairs_table, unmeasured
 from eval.compare.grid import names_of
 from eval.compare.layers import layers
-from eval.compare.report import Choice, Line, Measured, Pair, choice, lines, pairs
+from eval.compare.report import SettingChoice, MeasureSummary, SettingMeasures, SettingPair, choice, measure_summaries, pairs
 from eval.compare.verdict import choice_words, verdict
 from probes.presets import SubjectCard
 from probes.settings import ProbeSettings
@@ -36,10 +36,10 @@ class Compared:
 
     card: SubjectCard
     names: Mapping[ProbeSettings, str]
-    values: Mapping[ProbeSettings, Measured]
-    lines: Sequence[Line]
-    pairs: Sequence[Pair]
-    choice: Choice | None
+    values: Mapping[ProbeSettings, SettingMeasures]
+    measure_summaries: Sequence[MeasureSummary]
+    pairs: Sequence[SettingPair]
+    choice: SettingChoice | None
 
     @property
     def baseline(self) -> ProbeSettings:
@@ -53,14 +53,14 @@ class Compared:
         return said + ([] if self.choice is None else [choice_words(self.choice, self.names.__getitem__)])
 
 
-def compared(card: SubjectCard, values: Mapping[ProbeSettings, Measured], seed: int) -> Compared:
+def compared(card: SubjectCard, values: Mapping[ProbeSettings, SettingMeasures], seed: int) -> Compared:
     """What is said of some settings, the first of which is the baseline."""
     baseline = next(iter(values))
     return Compared(
         card=card,
         names=names_of([*values]),
         values=values,
-        lines=lines(values, seed),
+        lines=measure_summaries(values, seed),
         pairs=pairs(values, baseline, seed),
         choice=choice(values, baseline, seed),
     )
@@ -123,6 +123,6 @@ def _json(found: Compared) -> dict[str, Any]:
     }
 
 
-def _pair_json(pair: Pair, names: Mapping[ProbeSettings, str]) -> dict[str, Any]:
+def _pair_json(pair: SettingPair, names: Mapping[ProbeSettings, str]) -> dict[str, Any]:
     versus = {**asdict(pair.versus), "win_rate": asdict(pair.versus.win_rate)}
     return {"setting": names[pair.setting], "baseline": names[pair.baseline], "measure": pair.measure, **versus}

@@ -16,7 +16,7 @@ from agent.cli.terminal.display import console, facts
 from agent.config import RunConfig
 from agent.errors import LogError
 from agent.runlog import RunLog, RunSummary, ScoreRow, ScoringRow
-from eval.compare.report import Values, Versus, against
+from eval.compare.report import Values, PairedComparison, against
 from eval.compare.verdict import versus_words
 from probes.doors.given import shown, whole_number
 from probes.errors import SettingsError
@@ -36,7 +36,7 @@ class Found:
     """Pairs of scorings by which both could be compared too."""
     scored: tuple[Values, Values]
     """By feature."""
-    versus: Versus
+    versus: PairedComparison
     """The second against the first."""
 
 

@@ -170,8 +170,8 @@ def _subject(config: RunConfig) -> Iterator[Finding]:
 
 def _first_token(subject: "Subject") -> str:
     """What stands in front of what the SAE reads and of base prompts: models differ, and so do SAEs of one model."""
-    from probes.ghost.prompt import leading_ids
-    from probes.model.special_tokens import first_ids, ids_before_lone_tokens
+    from probes.subject import first_ids, ids_before_lone_tokens
+    from probes.tokenizer.prompt import leading_ids
 
     def words(ids: list[int]) -> str:
         return " ".join(subject.tokenizer.convert_ids_to_tokens(ids)) or "nothing"
@@ -201,14 +201,14 @@ def _row(choice: int | str | None) -> str:
 
 def _sae(subject: "Subject") -> str:
     """How the SAE reads a little text. Raises ExamplesError, with the likely cause, where it does not fit it."""
-    from eval.collect.corpora import Document, Faults, documents
+    from eval.collect.corpora import Document, CorpusFaults, documents
     from eval.collect.self_check import self_check
-    from eval.collect.windows import Windows
+    from eval.collect.windows import WindowCutter
     from probes.hooks.sae_input import PASSAGE
 
     is_demo = subject.card.name == "demo"
-    texts = islice(documents("demo", Faults()), _DEMO_TEXTS) if is_demo else [Document("passage", PASSAGE)]
-    check = self_check(subject, next(Windows(subject, _CONTEXT, _BATCH).batches(texts, _BATCH)))
+    texts = islice(documents("demo", CorpusFaults()), _DEMO_TEXTS) if is_demo else [Document("passage", PASSAGE)]
+    check = self_check(subject, next(WindowCutter(subject, _CONTEXT, _BATCH).batches(texts, _BATCH)))
     explained = "-" if check.explained_variance is None else f"{check.explained_variance:.2f}"
     figures = (
         f"L0 {check.l0:,.1f} features per token, explained variance {explained}, over {check.n_tokens:,} tokens of"

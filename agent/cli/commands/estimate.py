@@ -11,7 +11,7 @@ from agent.evidence.digest import CHARS_PER_TOKEN, EVIDENCE_TOKENS
 from agent.llm.base import Explainer, Usage
 from agent.loop import system_prompt
 from agent.planning import Planner
-from eval.scoring.shown_texts import TRYOUT_QUESTIONS
+from eval.scoring.shown_examples import CHECK_QUESTIONS
 
 FRAME_TOKENS = 200
 """What a prompt holds besides its evidence, about: headings, the history of earlier rounds."""
@@ -43,7 +43,7 @@ def estimate(
     With feedback a round takes further questions; these are taken to be as long as its own.
     """
     system = system_prompt(planner, looks_at_texts)
-    questions = 1 + TRYOUT_QUESTIONS * config.feedback
+    questions = 1 + CHECK_QUESTIONS * config.feedback
     usage = Usage(len(system) // CHARS_PER_TOKEN + EVIDENCE_TOKENS + FRAME_TOKENS, ANSWER_TOKENS)
     tokens = (usage.input_tokens or 0) + (usage.output_tokens or 0)
     price = explainer.cost_usd(usage)

@@ -21,9 +21,9 @@ from agent.config import RunConfig
 from agent.maxima import UNIT
 from agent.runlog import CorpusIdentity, RunLog
 from eval.collect.content import content_of
-from eval.collect.corpora import Faults, content, documents
+from eval.collect.corpora import CorpusFaults, content, documents
 from eval.collect.corpus_pass import Collection, CollectSettings
-from eval.collect.examples import Harvested, harvest, imported
+from eval.collect.examples import FeatureHarvest, harvest, imported
 from eval.collect.similar import Embed
 from eval.collect.units import in_own_unit
 from eval.embedders import SentenceEmbedder, recorded
@@ -33,8 +33,8 @@ from eval.readers.base import Unit, Vocabulary
 from eval.readers.files import files_in
 from eval.readers.neuronpedia_api import BASE_URL, fetch_record
 from probes.features import parse_features
-from probes.model.special_tokens import special_ids
 from probes.subject import Subject, load_subject
+from probes.tokenizer.special_tokens import special_ids
 
 BASE_URL_VARIABLE = "NEURONPEDIA_BASE_URL"
 """Names the address of Neuronpedia's API, where it is not the site's own."""
@@ -77,7 +77,7 @@ def _from_corpus(screen: Console, config: RunConfig, log: RunLog, subject: Subje
     if not todo:
         screen.print(Text(f"Nothing left to do: examples of all {len(features):,} features are in the log."))
         return
-    faults = Faults()
+    faults = CorpusFaults()
     collection, found, cut_off = _pass(screen, config, subject, features, faults)
     if cut_off:  # a corpus of its own: the same command is to read all that it asks for
         identity = _identity(config, subject, wanted.corpus, {**how, "stopped_after": collection.n_tokens})
@@ -101,8 +101,8 @@ def _from_corpus(screen: Console, config: RunConfig, log: RunLog, subject: Subje
 
 
 def _pass(
-    screen: Console, config: RunConfig, subject: Subject, features: Sequence[int], faults: Faults
-) -> tuple[Collection, Iterator[Harvested], bool]:
+    screen: Console, config: RunConfig, subject: Subject, features: Sequence[int], faults: CorpusFaults
+) -> tuple[Collection, Iterator[FeatureHarvest], bool]:
     """What a pass over the corpus finds, and whether Ctrl-C cut it off.
 
     It reads for all features that were asked for, those that the log has from an earlier command too: texts on which a
@@ -268,7 +268,7 @@ def _identity(config: RunConfig, subject: Subject, source: str, settings: dict[s
 
 
 def _store(
-    screen: Console, log: RunLog, begin: Callable[[], int], found: Iterable[Harvested], todo: Sequence[int]
+    screen: Console, log: RunLog, begin: Callable[[], int], found: Iterable[FeatureHarvest], todo: Sequence[int]
 ) -> None:
     """Writes feature after feature, those `todo` alone; memory holds one of them at a time.
 

@@ -8,9 +8,9 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from agent.cli.terminal.display import facts
-from eval.collect.corpus_pass import Collection, PassWatch
+from eval.collect.corpus_pass import Collection, PassObserver
 from eval.collect.self_check import SelfCheck
-from eval.collect.units import FoundUnit
+from eval.collect.units import ActivationUnit
 from eval.readers import Reading
 
 TOLD_FAULTS = 5
@@ -49,7 +49,7 @@ class Advance:
         self._progress.update(self._task, advance=n, rate=rate)
 
 
-class Watch(PassWatch):
+class Watch(PassObserver):
     """Tells how a pass goes, and ends it where Ctrl-C was pressed."""
 
     def __init__(self, screen: Console, progress: Progress, n_tokens: int, pressed: Callable[[], bool]) -> None:
@@ -96,7 +96,7 @@ def reading_lines(reading: Reading, n_features: int) -> Iterator[tuple[str, str]
     yield "features", f"{len(reading.features):,} of the {n_features:,} asked for, {n_examples:,} examples"
 
 
-def unit_lines(found: FoundUnit) -> Iterator[tuple[str, str]]:
+def unit_lines(found: ActivationUnit) -> Iterator[tuple[str, str]]:
     """In which unit activations came; nothing where both are nearly the same."""
     if abs(log(found.longest)) < _SAME:
         return

@@ -16,7 +16,7 @@ from agent.schema import Status
 from agent.store.calibrations import probabilities
 from eval.errors import ExportError
 from probes.evidence import Evidence
-from probes.examples import Collected
+from probes.examples import FeatureExamples
 from probes.features import parse_features
 
 
@@ -94,7 +94,7 @@ class _Texts:
         self._log = log
         self._corpora = [*dict.fromkeys([*(scoring.corpus_id for scoring in scorings if scoring.corpus_id), *latest])]
 
-    def __call__(self, feature: int) -> Collected | None:
+    def __call__(self, feature: int) -> FeatureExamples | None:
         found = (self._log.collected(corpus_id, feature, kinds=["activating"]) for corpus_id in self._corpora)
         return next((collected for collected in found if collected is not None), None)
 

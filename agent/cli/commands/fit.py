@@ -19,8 +19,8 @@ from agent.store.provenance import now, versions
 from eval.metrics import Estimate, paired_difference
 from probes.errors import SettingsError
 from probes.ghost.adapter import Adapter, FitRecord, FitSettings, Learn, PartRecord, check_free, write_adapter
-from probes.ghost.fitting import Fitted, Losses, Parts, fit, split
-from probes.ghost.label_loss import Pair
+from probes.ghost.fitting import AdapterFit, Losses, Parts, fit, split
+from probes.ghost.label_loss import LabelPair
 from probes.subject import Subject, load_subject
 
 
@@ -70,7 +70,7 @@ def _settings(config: RunConfig, request: FitRequest) -> FitSettings:
     return FitSettings.parse(asked | ({"wording": request.wording} if request.wording else {}))
 
 
-def _record(subject: Subject, found: Labelled, parts: Parts, settings: FitSettings, fitted: Fitted) -> FitRecord:
+def _record(subject: Subject, found: Labelled, parts: Parts, settings: FitSettings, fitted: AdapterFit) -> FitRecord:
     return FitRecord(
         subject=subject.card.name,
         fingerprint=subject.card.fingerprint,
@@ -86,7 +86,7 @@ def _record(subject: Subject, found: Labelled, parts: Parts, settings: FitSettin
     )
 
 
-def _part(pairs: Sequence[Pair], losses: Losses) -> PartRecord:
+def _part(pairs: Sequence[LabelPair], losses: Losses) -> PartRecord:
     return PartRecord(features=tuple(pair.feature for pair in pairs), start=tuple(losses.start), end=tuple(losses.end))
 
 
@@ -104,7 +104,7 @@ def _opening(subject: Subject, found: Labelled, parts: Parts, settings: FitSetti
     yield "wording", settings.wording
 
 
-def _outcome(subject: Subject, fitted: Fitted, settings: FitSettings) -> Iterator[tuple[str, str]]:
+def _outcome(subject: Subject, fitted: AdapterFit, settings: FitSettings) -> Iterator[tuple[str, str]]:
     yield "steps", f"{fitted.steps:,} of at most {settings.steps:,}"
     moved = float((fitted.bias - subject.centroid).norm())
     yield "scale", f"{fitted.scale:.4g}, from {subject.card.default_scale:.4g}"
@@ -126,7 +126,7 @@ def _estimate(found: Estimate) -> str:
     return f"{found.value:+.2f}{interval}"
 
 
-def _closing(fitted: Fitted, path: str, settings: FitSettings) -> str:
+def _closing(fitted: AdapterFit, path: str, settings: FitSettings) -> str:
     use = f"interpret tree 0 --adapter {path} --weights {settings.weights}"
     if not fitted.steps:
         return (

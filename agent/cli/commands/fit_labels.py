@@ -20,7 +20,7 @@ from probes.doors.given import fault_of, finite_number, shown, whole_number
 from probes.doors.text_files import read_text
 from probes.errors import InterpretError, SettingsError
 from probes.features import check_feature
-from probes.ghost.label_loss import Pair
+from probes.ghost.label_loss import LabelPair
 from probes.presets import SubjectCard
 
 DEMO_KNOWN = "demo-known"
@@ -49,7 +49,7 @@ class LeastScore:
 class Labelled:
     """Labels, each of another feature."""
 
-    pairs: Sequence[Pair]
+    pairs: Sequence[LabelPair]
     source: str
 
 
@@ -68,11 +68,11 @@ def labelled(name: str, config: RunConfig, card: SubjectCard, least: LeastScore 
     return Labelled([*_in_file(Path(name), card.n_features)], name)
 
 
-def _known(config: RunConfig) -> list[Pair]:
+def _known(config: RunConfig) -> list[LabelPair]:
     truth = known_concepts(config.subject)
     if truth is None:
         raise SettingsError(f"--labels {DEMO_KNOWN} is about --subject demo alone; name a run or a file of labels.")
-    return [Pair(feature, concept.name) for feature, concept in sorted(truth.features.items())]
+    return [LabelPair(feature, concept.name) for feature, concept in sorted(truth.features.items())]
 
 
 def _of_run(config: RunConfig, run_id: int, card: SubjectCard, least: LeastScore | None) -> Labelled:
@@ -84,7 +84,7 @@ def _of_run(config: RunConfig, run_id: int, card: SubjectCard, least: LeastScore
                 "or with --model and --sae."
             )
         records = exported(log, run, log.labels(run_id)).records
-        found = [Pair(record.label.feature, label) for record in records if (label := _good(record, least))]
+        found = [LabelPair(record.label.feature, label) for record in records if (label := _good(record, least))]
     how = "accepted or edited" + (f", or {least.scorer} of at least {least.value:g}" if least else "")
     if not found:
         raise LogError(
@@ -110,7 +110,7 @@ def _key(score: Any) -> tuple[str, str, str]:
     return score.scorer, score.variant, score.part
 
 
-def _in_file(path: Path, n_features: int) -> Iterator[Pair]:
+def _in_file(path: Path, n_features: int) -> Iterator[LabelPair]:
     """A pair for each line of JSONL that has a label; other keys than `feature` and `label` are let be."""
     seen: set[int] = set()
     for number, line in enumerate(read_text(path, "Labels", SettingsError).split("\n"), start=1):
@@ -129,7 +129,7 @@ def _is_no_text(label: str | None) -> bool:
     return label is not None and bool(label.strip()) and fault_of(label) is not None
 
 
-def _pair(line: str, n_features: int) -> Pair | None:
+def _pair(line: str, n_features: int) -> LabelPair | None:
     """None for a feature without label, as exports have them."""
     try:
         found = json.loads(line)
@@ -141,4 +141,4 @@ def _pair(line: str, n_features: int) -> Pair | None:
     check_feature(feature, n_features)
     if len(label or "") > LONGEST:
         raise SettingsError(f"its label is longer than {LONGEST} characters")
-    return Pair(feature, label.strip()) if label and label.strip() else None
+    return LabelPair(feature, label.strip()) if label and label.strip() else None

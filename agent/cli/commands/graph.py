@@ -21,9 +21,9 @@ from agent.evidence.printable import printable
 from agent.llm import make_explainer
 from agent.runlog import RunLog
 from eval.errors import GraphError
-from eval.graphs.graph import Feature, Graph, Node, read_graph
+from eval.graphs.graph import GraphFeature, Graph, Node, read_graph
 from eval.graphs.labelling import write_labels
-from eval.graphs.telling import told
+from eval.graphs.graph_context import graph_context
 from probes.doors.outputs import check_output
 from probes.presets import PRESETS
 from probes.subject import read_sae_config
@@ -60,7 +60,7 @@ class Circuit:
     graph: Graph
     layer: int
     sweep: int
-    labels: Mapping[Feature, str]
+    labels: Mapping[GraphFeature, str]
     """Those known when the run was begun or resumed: all of other layers."""
 
     @cached_property
@@ -71,8 +71,8 @@ class Circuit:
 
     def part(self, feature: int) -> str | None:
         """What a prompt says of the feature."""
-        place = Feature(self.layer, feature)
-        return render("graph", told(self.graph, place, self.labels)).text if place in self.graph.features else None
+        place = GraphFeature(self.layer, feature)
+        return render("graph", graph_context(self.graph, place, self.labels)).text if place in self.graph.features else None
 
 
 def label_graph(options: Mapping[str, Any], settings_file: Path | None, asked: Asked) -> int:
@@ -88,7 +88,7 @@ def label_graph(options: Mapping[str, Any], settings_file: Path | None, asked: A
     saes = _by_layer(configs)
     chosen = choose(graph, {layer: n_features for layer, (_, n_features) in saes.items()}, asked)
     screen.print(facts(_opening(graph, chosen)))
-    labels: dict[Feature, str] = {}
+    labels: dict[GraphFeature, str] = {}
     status, run_ids = 0, list[int]()
     for sweep, layer in _order(chosen, bool(_explainer_reads(configs[0]))):
         circuit = Circuit(graph, layer, sweep, {f: label for f, label in labels.items() if f.layer != layer})
@@ -137,7 +137,7 @@ def choose(graph: Graph, n_features: Mapping[int, int], asked: Asked) -> Chosen:
     return Chosen(wanted, left)
 
 
-def _why_not(feature: Feature, nodes: Sequence[Node], n_features: Mapping[int, int], overwrite: bool) -> str | None:
+def _why_not(feature: GraphFeature, nodes: Sequence[Node], n_features: Mapping[int, int], overwrite: bool) -> str | None:
     if feature.layer not in n_features:
         return "of layers without an SAE here (--sae may be repeated)"
     if feature.number >= n_features[feature.layer]:
@@ -189,14 +189,14 @@ def _with_what_is_left(config: RunConfig, run_ids: Sequence[int]) -> RunConfig:
     )
 
 
-def _take_up(labels: dict[Feature, str], log: Path, layer: int, run_id: int) -> None:
+def _take_up(labels: dict[GraphFeature, str], log: Path, layer: int, run_id: int) -> None:
     """Adds what the run has found; where it abstained, knowing more than a run before it, that label goes."""
     with RunLog.open(log, read_only=True) as opened:
         rows = opened.labels(run_id)
     for row in rows:
-        labels.pop(Feature(layer, row.feature), None)
+        labels.pop(GraphFeature(layer, row.feature), None)
         if row.status == "labelled":
-            labels[Feature(layer, row.feature)] = row.label
+            labels[GraphFeature(layer, row.feature)] = row.label
 
 
 def _opening(graph: Graph, chosen: Chosen) -> Iterator[tuple[str, str]]:
@@ -222,13 +222,13 @@ def _features(number: int) -> str:
 
 
 def _share(graph: Graph, chosen: Chosen) -> float:
-    return sum(graph.influence[Feature(layer, index)] for layer, some in chosen.features.items() for index in some)
+    return sum(graph.influence[GraphFeature(layer, index)] for layer, some in chosen.features.items() for index in some)
 
 
 def _closing(
-    graph: Graph, chosen: Chosen, labels: Mapping[Feature, str], asked: Asked, log: Path, run_ids: Sequence[int]
+    graph: Graph, chosen: Chosen, labels: Mapping[GraphFeature, str], asked: Asked, log: Path, run_ids: Sequence[int]
 ) -> Iterator[str]:
-    asked_for = {Feature(layer, index) for layer, some in chosen.features.items() for index in some}
+    asked_for = {GraphFeature(layer, index) for layer, some in chosen.features.items() for index in some}
     found = {feature: label for feature, label in labels.items() if feature in asked_for}
     before = {f for f, nodes in graph.features.items() if f not in asked_for and any(n.clerp.strip() for n in nodes)}
     share = sum(graph.influence[feature] for feature in {*found, *before})

@@ -8,7 +8,7 @@ from agent.llm.none import NONE
 from agent.runlog import Merged, RunLog, RunSummary
 from agent.store.differences import difference_words, nearest
 from agent.web.explore.keeping import APART
-from eval.calibration.giving import give_probabilities
+from eval.calibration.applying import give_probabilities
 
 
 def import_logs(target: Path, others: Sequence[Path]) -> None:

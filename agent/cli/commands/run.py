@@ -34,7 +34,7 @@ from agent.runlog import LabelRow, RunLog, RunRow, RunSummary, Spent
 from agent.schema import Outcome
 from agent.shards import Shard
 from agent.store.calibrations import probabilities
-from eval.calibration.giving import give_probabilities
+from eval.calibration.applying import give_probabilities
 from eval.scoring.known import agreement, known_concepts
 from probes.errors import InterpretError
 from probes.evidence import Evidence

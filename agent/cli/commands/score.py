@@ -31,10 +31,10 @@ from agent.runlog import CorpusRow, LabelRow, RunLog, RunSummary, ScoringIdentit
 from eval.embedders import SentenceEmbedder, SubjectEmbedder, recorded
 from eval.pictures import score_figure
 from eval.plots import check_picture, save
-from eval.scorers import SCORERS, Tools, check_scorers, make_scorers
+from eval.scorers import SCORERS, ScorerTools, check_scorers, make_scorers
 from eval.scorers.base import Embedder, needs_texts
 from eval.scoring import report
-from eval.scoring.expected import NOT_BEGUN, expected
+from eval.scoring.expected import NOT_BEGUN, expected_questions
 from eval.scoring.judge import TEMPLATES, LoggedJudge
 from eval.scoring.known import known_concepts
 from eval.scoring.score_run import Scoring
@@ -93,7 +93,7 @@ def score_labels(
         questions = questions_to(explainer, config)
         asker = Asker(explainer, log, run.run_id, admission, sender=batches.sender, questions=questions)
         judge = LoggedJudge(asker, scoring_id) if explainer.forms else None
-        tools = Tools(judge, stack.enter_context(SubjectRunner(subject)), embedder)
+        tools = ScorerTools(judge, stack.enter_context(SubjectRunner(subject)), embedder)
         scoring = Scoring(
             log=log,
             run=run,
@@ -242,7 +242,7 @@ def _opening(
 
 def _expected_words(scoring: Scoring, explainer: Explainer, rows: Sequence[LabelRow]) -> str:
     """Calls, tokens and dollars of what is not answered yet."""
-    asked = asyncio.run(expected(scoring, rows))
+    asked = asyncio.run(expected_questions(scoring, rows))
     return f"{'' if asked.exact else 'about '}{estimate_of(explainer, asked.calls, asked.prompt_tokens)}"
 
 
@@ -289,7 +289,7 @@ def _plot(screen: Console, log: RunLog, scoring_id: int, rows: Sequence[LabelRow
     screen.print(Text(f"Wrote {path}."))
 
 
-def _lack_words(lack: report.Unscored) -> Iterator[str]:
+def _lack_words(lack: report.UnscoredGroup) -> Iterator[str]:
     of_what = "" if lack.variant == "label" else f", {variant_words(lack.variant)}"
     if lack.n:
         yield f"{lack.scorer}{of_what}: {lack.n:,} of {lack.of:,} features unscored: {_reasons(lack.reasons)}"
@@ -309,7 +309,7 @@ def _print(
     scores = [score for score in log.scores(scoring_id) if score.feature in features]
     spent = log.spent(rows[0].run_id, scoring_id)
     screen.print()
-    screen.print(scores_table(report.lines(scores, seed)))
+    screen.print(scores_table(report.score_summaries(scores, seed)))
     screen.print()
     for lack in report.unscored(scores, scorers, len(features)):
         for sentence in _lack_words(lack):

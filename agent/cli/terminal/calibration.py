@@ -12,11 +12,11 @@ from eval.calibration.columns import COLUMNS
 from eval.calibration.figures import BINS, at_coverages
 from eval.calibration.maps import Isotonic
 from eval.calibration.picture import NAMES
-from eval.calibration.report import FEW, Report
+from eval.calibration.report import FEW, CalibrationReport
 from eval.metrics import Estimate
 
 
-def opening(explainer: str, fitted_on: str, found: Report) -> Iterator[tuple[str, str]]:
+def opening(explainer: str, fitted_on: str, found: CalibrationReport) -> Iterator[tuple[str, str]]:
     """What it was fitted on."""
     table = found.table
     yield "explainer", explainer
@@ -27,7 +27,7 @@ def opening(explainer: str, fitted_on: str, found: Report) -> Iterator[tuple[str
         yield "left out", f"{found.n_left_out:,} labels of which one of these columns is not known"
 
 
-def candidates_table(found: Report) -> Table:
+def candidates_table(found: CalibrationReport) -> Table:
     """The maps that were tried, by cross-validated log loss: the simplest within one standard error of the best is
     taken."""
     fitted = found.fitted
@@ -40,7 +40,7 @@ def candidates_table(found: Report) -> Table:
     return table
 
 
-def measures_table(found: Report) -> Table:
+def measures_table(found: CalibrationReport) -> Table:
     """What the stated confidence and the calibrated probability are worth, on labels that were not fitted to."""
     table = plain_table("measure", *NAMES.values(), "after less before", "n")
     for one in found.measures:
@@ -49,7 +49,7 @@ def measures_table(found: Report) -> Table:
     return table
 
 
-def reliability_table(found: Report) -> Table:
+def reliability_table(found: CalibrationReport) -> Table:
     """What was said against what is so."""
     table = plain_table("said", *(f"{name}: right" for name in NAMES.values()))
     by_low = {when: {one.low: one for one in some} for when, some in found.bins.items()}
@@ -61,7 +61,7 @@ def reliability_table(found: Report) -> Table:
     return table
 
 
-def risk_table(found: Report) -> Table:
+def risk_table(found: CalibrationReport) -> Table:
     """Risk against coverage."""
     table = plain_table("labels kept", *(f"{name}: wrong" for name in NAMES.values()))
     rows = zip(*(at_coverages(some) for some in found.risks.values()), strict=True)
@@ -71,7 +71,7 @@ def risk_table(found: Report) -> Table:
     return table
 
 
-def remarks(found: Report) -> Iterator[Text]:
+def remarks(found: CalibrationReport) -> Iterator[Text]:
     """What the figures say, and what they do not."""
     error, fitted = found.measures[0], found.fitted
     yield Text(
@@ -89,7 +89,7 @@ def remarks(found: Report) -> Iterator[Text]:
         )
 
 
-def map_words(found: Report) -> Iterator[tuple[str, str]]:
+def map_words(found: CalibrationReport) -> Iterator[tuple[str, str]]:
     """The map itself."""
     fitted = found.fitted.map
     yield "map", found.fitted.chosen

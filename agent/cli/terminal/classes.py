@@ -8,13 +8,13 @@ from rich.text import Text
 from agent.cli.terminal.tables import plain_table
 from agent.evidence.printable import printable
 from eval.compare.predicting import Prediction
-from eval.compare.taxonomy import CAPTURES, Class
+from eval.compare.taxonomy import CAPTURES, FeatureClass
 from eval.compare.verdict import estimate_words
 from eval.metrics import Estimate
 from probes.settings import ProbeSettings
 
 
-def classes_table(classes: Sequence[Class], names: Mapping[ProbeSettings, str]) -> Table:
+def classes_table(classes: Sequence[FeatureClass], names: Mapping[ProbeSettings, str]) -> Table:
     """How many features each kind has, which probe captures them, and the setting that works for them."""
     chosen = ("setting (chosen on half)", "ahead by on the other half")
     table = plain_table("kind", "features", "share", *CAPTURES, *chosen)

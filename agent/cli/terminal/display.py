@@ -24,7 +24,7 @@ from probes.evidence import Projection, ScoredToken, TokenList
 
 if TYPE_CHECKING:  # types alone: statistics take their time to be imported, and a list of labels needs none
     from eval.metrics import Estimate
-    from eval.scoring.report import Line
+    from eval.scoring.report import ScoreSummary
 
 _PLAIN_WIDTH = 150
 """Columns where nobody's window sets them: files, pipes, logs of other programs."""
@@ -149,7 +149,7 @@ def calls_table(calls: Sequence[CallRow]) -> Table:
     return table
 
 
-def scores_table(lines: Sequence["Line"]) -> Table:
+def scores_table(lines: Sequence["ScoreSummary"]) -> Table:
     """Means over features with 95 % intervals, controls beside them with how far the label is ahead of each, on the
     features (`of`) that have both."""
     heads = ("scorer", "texts", "label scored", "mean", "95 % interval", "features", "chance", "label ahead by", "of")

@@ -7,7 +7,7 @@ from agent.comparisons import ComparisonRow
 from agent.web.axis import Axis, axis_over
 from agent.web.compare.comparison import SEED, Comparison, subject_words
 from agent.web.compare.pair import Drawn, drawn
-from eval.compare.report import Versus, against
+from eval.compare.report import PairedComparison, against
 from eval.compare.verdict import estimate_words
 
 WIDTH = 320
@@ -21,7 +21,7 @@ class Layer:
     across: int
     up: int
     name: str
-    versus: Versus
+    versus: PairedComparison
     words: str
     drawn: Drawn | None
 
@@ -52,7 +52,7 @@ def beside(
     if len(latest) < 2:
         return None
     names = found.names[across], found.names[up]
-    made: list[tuple[ComparisonRow, int, int, Versus]] = []
+    made: list[tuple[ComparisonRow, int, int, PairedComparison]] = []
     for other in latest.values():
         its = load(other)
         if not set(names) <= {*its.names}:

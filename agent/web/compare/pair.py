@@ -12,7 +12,7 @@ import numpy as np
 from agent.web.axis import Axis, axis_over
 from agent.web.compare.comparison import SEED, Comparison
 from eval.compare.measures import REPORTED, UNITS
-from eval.compare.report import TIE, Values, Versus, against, in_order
+from eval.compare.report import TIE, Values, PairedComparison, against, in_order
 from eval.compare.verdict import estimate_words, figure, interval, versus_words
 from eval.metrics import Estimate, mean
 
@@ -44,7 +44,7 @@ class Verdict:
 
     measure: str
     unit: str
-    versus: Versus
+    versus: PairedComparison
     difference: str
     sentence: str
     side: Side | None
@@ -195,7 +195,7 @@ def _side(difference: float) -> Side:
     return "equal" if abs(difference) <= TIE else "ahead" if difference > 0 else "behind"
 
 
-def _side_of(versus: Versus) -> Side | None:
+def _side_of(versus: PairedComparison) -> Side | None:
     if not versus.is_enough:
         return None
     return _side(versus.difference.value or 0.0) if versus.is_shown else "equal"

@@ -11,7 +11,7 @@ from agent.web.axis import Axis, axis_over
 from agent.web.compare.comparison import SEED, Comparison
 from agent.web.compare.pair import Drawn, drawn
 from eval.compare.measures import CHOSEN_BY, JOINT
-from eval.compare.report import Choice, Versus, against, best_of, choice, halves, in_order
+from eval.compare.report import SettingChoice, PairedComparison, against, best_of, choice, halves, in_order
 from eval.compare.verdict import choice_words, estimate_words, figure, interval
 from eval.metrics import Estimate, mean
 
@@ -34,7 +34,7 @@ class Row:
     control: str
     control_at: float | None
     """Where the mean on other features' texts stands."""
-    ahead: Versus | None
+    ahead: PairedComparison | None
     """Of the setting along the bottom; None for that setting itself."""
     ahead_words: str
     is_through: bool
@@ -66,7 +66,7 @@ class Chosen:
     sentence: str
     reported: Drawn | None
     axis: Axis
-    choice: Choice
+    choice: SettingChoice
     often: Sequence[tuple[str, int]]
     """Settings by how many of the halvings choose them, the most frequent first."""
 

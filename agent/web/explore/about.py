@@ -11,7 +11,7 @@ from agent.store.comparisons import Labelled, labelled
 from agent.web.explore.keeping import APART
 from agent.web.feature.texts import Mistakes, Text, activating, fires_on
 from agent.web.feature.view import neuronpedia_page
-from probes.examples import Activity, Collected, Split
+from probes.examples import Activity, FeatureExamples, Split
 from probes.presets import SubjectCard
 
 MOST_TEXTS = 6
@@ -50,7 +50,7 @@ def about(log: RunLog, card: SubjectCard, feature: int) -> About:
     )
 
 
-def _collected(log: RunLog, fingerprint: str, feature: int) -> dict[Split, Collected]:
+def _collected(log: RunLog, fingerprint: str, feature: int) -> dict[Split, FeatureExamples]:
     """From the latest corpus that has looked at the feature."""
     for corpus in log.corpora(fingerprint):
         found = {split: log.collected(corpus.corpus_id, feature, split, ["activating"]) for split in _SPLITS}

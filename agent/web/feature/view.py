@@ -17,7 +17,7 @@ from agent.web.feature import history, texts
 from agent.web.feature.evidence import Shown, citations, shown
 from agent.web.feature.figures import Column, Headline, ScoreBlock, headline, histogram, score_blocks
 from agent.web.feature.nearest import Nearest, nearest_labels
-from probes.examples import Activity, Baseline, Collected, Split
+from probes.examples import Activity, Baseline, FeatureExamples, Split
 
 SPLITS: tuple[Split, ...] = ("shown", "held_out")
 _NEURONPEDIA = re.compile(r"https://(www\.)?neuronpedia\.org/[\w.~/-]+")
@@ -128,12 +128,12 @@ def _corpus(log: RunLog, fingerprint: str, feature: int, scoring: ScoringRow | N
     )
 
 
-def _by_split(log: RunLog, corpus_id: int, feature: int) -> dict[Split, Collected]:
+def _by_split(log: RunLog, corpus_id: int, feature: int) -> dict[Split, FeatureExamples]:
     found = {split: log.collected(corpus_id, feature, split) for split in SPLITS}
     return {split: side for split, side in found.items() if side is not None}
 
 
-def _texts(source: str, found: Mapping[Split, Collected], mistakes: texts.Mistakes) -> Texts:
+def _texts(source: str, found: Mapping[Split, FeatureExamples], mistakes: texts.Mistakes) -> Texts:
     examples = {split: side.examples for split, side in found.items()}
     first = next(iter(found.values()))
     return Texts(

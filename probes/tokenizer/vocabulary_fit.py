@@ -8,7 +8,7 @@ from probes.doors import door
 from probes.errors import SubjectError
 
 _SAMPLE = "The house by the river"
-_LEAST_SHARE = 0.5
+_MIN_SHARE = 0.5
 """Of a model's embedding rows that its tokenizer has tokens for; matrices are padded, by less than that."""
 
 
@@ -28,7 +28,7 @@ def check_vocabulary(tokenizer: PreTrainedTokenizerBase, rows: int, folder: Path
                 f"The tokenizer in {folder} has a token {highest}, but the model has {rows} embeddings; use the "
                 "model's own tokenizer."
             )
-        if len(ids) < rows * _LEAST_SHARE:
+        if len(ids) < rows * _MIN_SHARE:
             raise SubjectError(
                 f"The tokenizer in {folder} has {len(ids)} tokens, but the model {rows} embeddings; use the model's "
                 "own tokenizer."

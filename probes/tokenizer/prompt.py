@@ -7,8 +7,8 @@ from transformers import PreTrainedTokenizerBase
 
 from probes.doors import door
 from probes.errors import SettingsError
-from probes.model.chat_template import rendered
 from probes.settings import CHATS, GHOST, TreeSettings
+from probes.tokenizer.chat_template import rendered
 
 _SWITCHES = {"enable_thinking": False, "date_string": "26 Jul 2024"}
 """For chat templates: answer at once, and the same every day, as far as a template knows these words."""

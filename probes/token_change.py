@@ -11,11 +11,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from probes.ghost.prompt import leading_ids
 from probes.ghost.vectors import has_direction
 from probes.settings import SteeringSettings
 from probes.steering import FeatureSteering, written_rows
 from probes.subject import Subject
+from probes.tokenizer.prompt import leading_ids
 
 NEUTRAL = (
     "The",
@@ -36,7 +36,7 @@ SHOWN = 15
 _CLAMP = SteeringSettings(mode="clamp", at="all")
 
 
-def raised_beside_others(
+def token_changes_with_controls(
     subject: Subject, feature: int, maximum: float, n_others: int, seed: int
 ) -> list[tuple[str, ...]]:
     """What the feature raises, then the same of random others, drawn by the seed.
@@ -48,10 +48,10 @@ def raised_beside_others(
     lengths = written_rows(subject.sae, [feature, *others]).norm(dim=-1)
     if not lengths[0]:
         return []
-    return raised(subject, [feature, *others], (STRENGTH * maximum * lengths[0] / lengths).tolist())
+    return token_changes(subject, [feature, *others], (STRENGTH * maximum * lengths[0] / lengths).tolist())
 
 
-def raised(subject: Subject, features: Sequence[int], amounts: Sequence[float]) -> list[tuple[str, ...]]:
+def token_changes(subject: Subject, features: Sequence[int], amounts: Sequence[float]) -> list[tuple[str, ...]]:
     """The tokens that each of the features raises, clamped at its amount, the most raised first."""
     steering = FeatureSteering(subject, features, amounts, _CLAMP)
     rise = _rise(subject, steering, len(features))

@@ -8,19 +8,19 @@ import numpy as np
 from agent.config import ScoreSettings
 from agent.evidence.excerpts import cut, key_of
 from eval.collect.split import on_new_words, without_duplicates
-from eval.scorers.base import Score, Scorer, Task, Variant, drawn, unscored
-from probes.examples import Collected, Example
+from eval.scorers.base import Score, Scorer, ScoringTask, Variant, drawn, unscored
+from probes.examples import FeatureExamples, Example
 
 
 @dataclass(frozen=True)
-class Claim:
+class CandidateLabel:
     """Words that are scored as if they were the feature's label."""
 
     label: str
 
 
 @dataclass(frozen=True)
-class Sides:
+class ScoringExamples:
     """A feature's texts, as they are scored on."""
 
     shown: Sequence[Example]
@@ -41,7 +41,7 @@ class Sides:
         settings: ScoreSettings,
         seed: int,
         elsewhere: Sequence[Example] = (),
-    ) -> "Sides":
+    ) -> "ScoringExamples":
         """Near-duplicates of shown texts, and of each other, are left out; the rest is drawn by the seed.
 
         `elsewhere`: activating texts of another corpus that an explainer may have seen.
@@ -57,15 +57,15 @@ class Sides:
         return cls(
             shown=shown,
             activating=activating,
-            negatives=[_silenced(example) for example in drawn(silent, settings.texts, rng)],
+            negatives=[_without_activations(example) for example in drawn(silent, settings.texts, rng)],
             neighbours={n: [e for e in neighbours if e.neighbour == n] for n in _neighbours(neighbours)},
             on_old_words=frozenset(key_of(cut(example)) for example in activating) - new,
             on_new_words=new,
         )
 
-    def task(self, feature: int, variant: Variant, claim: Claim, found: Collected, seed: int) -> Task:
+    def task(self, feature: int, variant: Variant, claim: CandidateLabel, found: FeatureExamples, seed: int) -> ScoringTask:
         """What a scorer is given."""
-        return Task(
+        return ScoringTask(
             feature=feature,
             label=claim.label,
             variant=variant,
@@ -76,7 +76,7 @@ class Sides:
             seed=seed,
         )
 
-    def on_new(self, scorer: Scorer, score: Score, task: Task) -> Score | None:
+    def on_new(self, scorer: Scorer, score: Score, task: ScoringTask) -> Score | None:
         """What of a score rests on new words; None where it does not rest on these texts at all."""
         found = {_example_key(item.key) for item in score.items}
         if found.isdisjoint(self.on_old_words | self.on_new_words):
@@ -86,7 +86,7 @@ class Sides:
         return scorer.of_items([item for item in score.items if _example_key(item.key) not in self.on_old_words], task)
 
 
-def _silenced(example: Example) -> Example:
+def _without_activations(example: Example) -> Example:
     """The example with this feature's own activations: none."""
     return replace(example, activations=(0.0,) * len(example.tokens))
 

@@ -14,25 +14,25 @@ from agent.evidence.digest import escaped
 from agent.evidence.excerpts import Shown, exhibits
 from agent.runlog import RunLog
 from agent.schema import Check, Proposal
-from eval.scorers.base import Item, Task, drawn
+from eval.scorers.base import ScoredItem, ScoringTask, drawn
 from eval.scorers.detection import Detection
 from eval.scorers.verdicts import BATCH
 from eval.scoring.judge import LoggedJudge
 from probes.examples import Example
 
-SHOWN_TEXTS = 10
+SHOWN_EXAMPLES = 10
 """In a prompt."""
-TRIED_TEXTS = 10
+CHECK_EXAMPLES = 10
 """That fire the feature, and as many that do not, on which a label is tried out."""
-TRYOUT_QUESTIONS = 2 * TRIED_TEXTS // BATCH
+CHECK_QUESTIONS = 2 * CHECK_EXAMPLES // BATCH
 """That trying a label out takes."""
-TOLD_TEXTS = 4
+TOLD_EXAMPLES = 4
 """Of those that it got wrong, of either kind, that the explainer is told."""
 TEXT_CHARS = 400
 
 
 @dataclass(frozen=True)
-class ShownTexts:
+class ShownExamples:
     """The texts of a corpus that an explainer may see."""
 
     log: RunLog
@@ -53,7 +53,7 @@ class ShownTexts:
         if found is None:
             return None
         density, maximum = (None, None) if (a := found.activity) is None else (a.frequency, a.maximum or None)
-        return {"texts": exhibits(list(found.examples), SHOWN_TEXTS), "density": density, "maximum": maximum}
+        return {"texts": exhibits(list(found.examples), SHOWN_EXAMPLES), "density": density, "maximum": maximum}
 
     def examples(self, feature: int) -> tuple[list[Example], list[Example]]:
         """Those that fire the feature, and random ones that do not."""
@@ -70,7 +70,7 @@ class LabelCheck:
     so that the figure is for choosing among labels and no measure of them.
     """
 
-    shown: ShownTexts
+    shown: ShownExamples
     asker: Asking
     seed: int
 
@@ -78,12 +78,12 @@ class LabelCheck:
         """How the label does, and on which texts it failed."""
         activating, silent = self.shown.examples(feature)
         rng = np.random.default_rng([self.seed, feature])
-        task = Task(
+        task = ScoringTask(
             feature=feature,
             label=proposal.label,
             variant="label",
-            activating=drawn(activating, TRIED_TEXTS, rng),
-            negatives=drawn(silent, TRIED_TEXTS, rng),
+            activating=drawn(activating, CHECK_EXAMPLES, rng),
+            negatives=drawn(silent, CHECK_EXAMPLES, rng),
             seed=self.seed,
         )
         score = await Detection(LoggedJudge(self.asker, None, round)).score(task)
@@ -97,5 +97,5 @@ class LabelCheck:
         )
 
 
-def _told(items: Iterable[Item]) -> tuple[str, ...]:
-    return tuple(escaped(item.text, TEXT_CHARS) for item in islice(items, TOLD_TEXTS))
+def _told(items: Iterable[ScoredItem]) -> tuple[str, ...]:
+    return tuple(escaped(item.text, TEXT_CHARS) for item in islice(items, TOLD_EXAMPLES))

@@ -8,7 +8,7 @@ from typing import TypedDict
 
 from agent.evidence.digest import escaped
 from agent.evidence.excerpts import TOKEN_CHARS, cut, marked
-from eval.graphs.graph import Feature, Graph, Link, Node
+from eval.graphs.graph import GraphFeature, Graph, Link, Node
 from probes.examples import Example
 
 LINKS = 6
@@ -26,7 +26,7 @@ class LinkLine(TypedDict):
     """Its label so far; empty where it has none."""
 
 
-class Told(TypedDict):
+class GraphContext(TypedDict):
     prompt: str
     """Tokens where the feature is active are «marked»."""
     share: float
@@ -35,7 +35,7 @@ class Told(TypedDict):
     outgoing: list[LinkLine]
 
 
-def told(graph: Graph, feature: Feature, labels: Mapping[Feature, str]) -> Told:
+def graph_context(graph: Graph, feature: GraphFeature, labels: Mapping[GraphFeature, str]) -> GraphContext:
     """What the graph says of a feature; `labels` are those known so far."""
     nodes = graph.features[feature]
     return {
@@ -57,7 +57,7 @@ def _prompt(graph: Graph, nodes: Sequence[Node]) -> str:
 
 
 def _lines(
-    graph: Graph, nodes: Sequence[Node], links: Mapping[str, Sequence[Link]], labels: Mapping[Feature, str]
+    graph: Graph, nodes: Sequence[Node], links: Mapping[str, Sequence[Link]], labels: Mapping[GraphFeature, str]
 ) -> list[LinkLine]:
     found = [(node, link) for node in nodes for link in links.get(node.node_id, ()) if link.other in graph.nodes]
     found.sort(key=lambda pair: -abs(pair[1].weight))
@@ -88,7 +88,7 @@ def _words(graph: Graph, node: Node) -> str:
             return f"a node of type {escaped(kind, 40)}"
 
 
-def _label(node: Node, labels: Mapping[Feature, str]) -> str:
+def _label(node: Node, labels: Mapping[GraphFeature, str]) -> str:
     known = labels.get(node.feature, "") if node.feature is not None else ""
     return known or (node.clerp if node.kind != "embedding" else "")
 
