@@ -14,7 +14,7 @@ import pytest
 
 import agent.cli.commands.run
 import agent.run
-from agent.calls.asking import Patience
+from agent.calls.asking import RetryPolicy
 from agent.cli.main import main
 from agent.llm import make_explainer
 from agent.replay import Verdict, replay
@@ -27,7 +27,7 @@ from tests.llm_script import Asked, Reply, Script, Served, labelling
 from tests.llm_server import LLMServer
 from tests.subjects import write_model, write_sae
 
-QUICK = Patience(attempts=ATTEMPTS, first_wait_s=0.001, longest_wait_s=0.002, questions=2)
+QUICK = RetryPolicy(attempts=ATTEMPTS, first_wait_s=0.001, max_wait_s=0.002, max_unanswered=2)
 CONCURRENCY = 3
 VARIABLES = ("API_KEY", "AUTH_TOKEN", "BASE_URL", "LOG", "CUSTOM_HEADERS")
 _DEADLINE_S = 20.0
@@ -158,7 +158,7 @@ def commands(capture: pytest.CaptureFixture[str]) -> Interpret:
 
     def interpret(*arguments: str) -> Ran:
         capture.readouterr()
-        quick = partial(run_features, patience=QUICK)
+        quick = partial(run_features, retry_policy=QUICK)
         with mock.patch.object(agent.cli.commands.run, "run_features", quick), pytest.raises(SystemExit) as ended:
             main(arguments)
         printed = capture.readouterr()

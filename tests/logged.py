@@ -3,7 +3,7 @@
 import random
 from typing import Any
 
-from agent.llm.base import Answer, Bound, Exchange, Fault, Request
+from agent.llm.base import Answer, Bound, CallFault, Exchange, Request
 from agent.runlog import CorpusIdentity, Dispatch, RunIdentity, RunLog, ScoreRow, ScoringIdentity
 from agent.schema import Outcome, Proposal
 from probes.evidence import Projection, ScoredToken, TokenList, Tree
@@ -61,7 +61,7 @@ def answer(response: str = "a dog", **changes: Any) -> Answer:
     return Answer(proposal, Exchange("offline", "rules-1", response, **changes))
 
 
-def failure(error: str = "HTTP 529: overloaded", fault: Fault = Fault.TRANSIENT, **changes: Any) -> Answer:
+def failure(error: str = "HTTP 529: overloaded", fault: CallFault = CallFault.TRANSIENT, **changes: Any) -> Answer:
     return Answer(None, Exchange("offline", "rules-1", "", error=error, fault=fault, **changes))
 
 

@@ -15,7 +15,7 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from agent.cli.commands.export import Wanted, export_run
+from agent.cli.commands.export import ExportRequest, export_run
 from agent.comparisons import ComparisonIdentity
 from agent.evidence.printable import printable
 from agent.export.csv_table import harmless
@@ -68,7 +68,7 @@ def log(path: Path) -> Path:
 
 def exported(log: Path, name: str, form: str | None = None, **wanted: Any) -> Path:
     target = log.parent / name
-    export_run(log, None, target, form, Wanted(**wanted))
+    export_run(log, None, target, form, ExportRequest(**wanted))
     return target
 
 
@@ -416,7 +416,7 @@ class TestChoosing:
     def test_the_latest_run_unless_one_is_named(self, log: Path) -> None:
         fill(log, [8], who=identity(explainer="another"))
         assert [line["run"] for line in lines(exported(log, "out.jsonl"))] == [2]
-        export_run(log, 1, log.with_name("first.jsonl"), None, Wanted())
+        export_run(log, 1, log.with_name("first.jsonl"), None, ExportRequest())
         assert {line["run"] for line in lines(log.with_name("first.jsonl"))} == {1}
 
 

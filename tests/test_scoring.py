@@ -13,7 +13,7 @@ import pytest
 from agent.calls.budget import Limits
 from agent.errors import BudgetError, ExplainerError
 from agent.evidence.digest import CHARS_PER_TOKEN
-from agent.llm.base import Answer, Bound, Exchange, Fault, Request
+from agent.llm.base import Answer, Bound, CallFault, Exchange, Request
 from agent.runlog import RunLog, ScoreRow
 from agent.schema import Proposal
 from agent.store.overview import score_kinds
@@ -316,7 +316,7 @@ class TestUnscored:
 
 
 def refusal(_request: Request, _right: dict[str, Any]) -> Exchange:
-    return faulty(Fault.FINAL, "the model refused to answer")
+    return faulty(CallFault.FINAL, "the model refused to answer")
 
 
 def shy(request: Request, right: dict[str, Any]) -> dict[str, Any] | Exchange:
@@ -334,7 +334,7 @@ class TestAgain:
 
     def test_what_was_cut_off_goes_on_where_it_stopped(self, log: RunLog) -> None:
         def dying(_: Request, right: dict[str, Any]) -> dict[str, Any] | Exchange:
-            return right if len(ill.requests) <= 30 else faulty(Fault.FATAL, "HTTP 401: no key")
+            return right if len(ill.requests) <= 30 else faulty(CallFault.FATAL, "HTTP 401: no key")
 
         planted, ill, well = plant(log), RuleExplainer(dying), RuleExplainer()
         with pytest.raises(ExplainerError, match=r"HTTP 401: no key\. The same command goes on from here"):

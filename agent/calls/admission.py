@@ -9,15 +9,15 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from agent.calls.budget import Budget
+from agent.calls.budget import SpendingBudget
 from agent.calls.gate import Gate
 from agent.errors import StoppedError
-from agent.llm.base import Bound, Exchange, Fault
+from agent.llm.base import Bound, CallFault, Exchange
 from probes.errors import InterpretError
 
 
 @dataclass
-class Place:
+class Slot:
     """A call's place among those in flight."""
 
     epoch: int
@@ -28,7 +28,7 @@ class Place:
 class Admission:
     """The one door that all calls of a run go through. For one event loop."""
 
-    def __init__(self, gate: Gate, budget: Budget) -> None:
+    def __init__(self, gate: Gate, budget: SpendingBudget) -> None:
         self.gate = gate
         self.budget = budget
         self.reason: InterpretError | None = None
@@ -64,21 +64,21 @@ class Admission:
         self.check()
 
     @asynccontextmanager
-    async def admitted(self, bound: Bound) -> AsyncIterator[Place]:
+    async def admitted(self, bound: Bound) -> AsyncIterator[Slot]:
         """A place in flight for a call of at most that size, as soon as there is one.
 
         Raises `StoppedError`, and `BudgetError` where the call would not fit even with nothing in flight.
         """
         await self._until_free(bound)
         self.budget.reserve(bound)
-        place = Place(self.gate.enter())
+        slot = Slot(self.gate.enter())
         try:
-            yield place
+            yield slot
         finally:
             self.gate.leave()
-            self.budget.settle(bound, place.exchange)
-            if place.exchange is not None:
-                self._learn(place.epoch, place.exchange)
+            self.budget.settle(bound, slot.exchange)
+            if slot.exchange is not None:
+                self._learn(slot.epoch, slot.exchange)
             self._wake()
 
     async def _until_free(self, bound: Bound) -> None:
@@ -121,7 +121,7 @@ class Admission:
             self._close(exchange.pause_s)
         if exchange.fault is None:
             self.gate.widen()
-        elif exchange.throttled and exchange.fault is Fault.TRANSIENT:
+        elif exchange.throttled and exchange.fault is CallFault.TRANSIENT:
             self.gate.narrow(epoch)
             if exchange.retry_after_s is not None:
                 self._close(exchange.retry_after_s)

@@ -18,8 +18,8 @@ from agent.calls.questions import Questions
 from agent.calls.sending import OneByOne, Sender
 from agent.errors import ExplainerError
 from agent.evidence.digest import escaped
-from agent.llm.base import Answer, Exchange, Explainer, Fault, Form, Request, Usage
-from agent.llm.batching import BatchExplainer, Line
+from agent.llm.base import Answer, AnswerForm, CallFault, Exchange, Explainer, Request, Usage
+from agent.llm.batching import BatchExplainer, ResultLine
 from agent.runlog import CallRow, Dispatch, RunLog
 
 ASK_AGAIN = (
@@ -34,7 +34,7 @@ ERROR_CHARS = 400
 """Most characters of what was wrong with it: the sentence may quote the answer."""
 
 
-class Asking(Protocol):
+class AnswerSource(Protocol):
     """How a loop asks."""
 
     async def ask(self, request: Request) -> Answer:
@@ -43,31 +43,31 @@ class Asking(Protocol):
 
 
 @dataclass(frozen=True)
-class Patience:
+class RetryPolicy:
     """How long a question is tried."""
 
     attempts: int = 7
     first_wait_s: float = 1.0
     """At most, at random; doubled from one attempt to the next."""
-    longer: float = 2.0
+    timeout_growth: float = 2.0
     """How many times as long an answer is waited for that did not come in time; the second time is the last."""
-    longest_wait_s: float = 60.0
-    longest_retry_after_s: float = 300.0
+    max_wait_s: float = 60.0
+    max_retry_after_s: float = 300.0
     """A server that asks for a longer wait than this stops the run."""
-    questions: int = 5
+    max_unanswered: int = 5
     """So many questions in a row that nobody answered stop the run."""
-    useless: int = 20
+    max_unusable: int = 20
     """And so many whose answers could not be used, when none was good before: this model cannot do it."""
 
 
-PATIENCE = Patience()
+RETRY_POLICY = RetryPolicy()
 
 
 @dataclass
-class _Learned:
+class _ServerHistory:
     """What the answers so far have taught about the server."""
 
-    forms: Sequence[Form | None]
+    forms: Sequence[AnswerForm | None]
     """Those it may know, the strictest first."""
     unanswered: int = 0
     """Questions given up since the last answer."""
@@ -85,16 +85,16 @@ class Asker:
     log: RunLog
     run_id: int
     admission: Admission
-    patience: Patience = PATIENCE
+    retry_policy: RetryPolicy = RETRY_POLICY
     sender: Sender | None = None
     """Each request is sent alone unless given."""
     questions: Questions | None = None
     """When two questions are one; without it the log answers none but its own."""
-    _learned: _Learned = field(init=False)
+    _learned: _ServerHistory = field(init=False)
     _sender: Sender = field(init=False)
 
     def __post_init__(self) -> None:
-        self._learned = _Learned(self.explainer.forms or (None,))
+        self._learned = _ServerHistory(self.explainer.forms or (None,))
         self._sender = self.sender or OneByOne(self.explainer, self.log, self.run_id)
 
     async def ask(self, request: Request) -> Answer:
@@ -117,7 +117,7 @@ class Asker:
             if drawn is not None:
                 return drawn
             answer = await self._patiently(request)
-            if answer.exchange.fault is not Fault.UNUSABLE:
+            if answer.exchange.fault is not CallFault.UNUSABLE:
                 return answer
             error = answer.exchange.error or ""
         answer = await self._patiently(asked_again(request, error))
@@ -127,12 +127,12 @@ class Asker:
     async def _attempts(self, request: Request) -> Sequence[CallRow]:
         """Every attempt at the question so far, answers of a batch that nobody was there for read first."""
         attempts = self.log.attempts_of(self.run_id, request)
-        unread = [call for call in attempts if call.fault is Fault.WAITING and call.response]
+        unread = [call for call in attempts if call.fault is CallFault.WAITING and call.response]
         if not unread or not isinstance(self.explainer, BatchExplainer):
             return attempts
         for call in unread:
-            line = Line("", 200, call.response)
-            answer = self.explainer.answer_to(line, request.schema, call.form or Form.TEXT)
+            line = ResultLine("", 200, call.response)
+            answer = self.explainer.answer_to(line, request.schema, call.form or AnswerForm.TEXT)
             await asyncio.wrap_future(self.log.end_call(call.call_id, answer))
         return self.log.attempts_of(self.run_id, request)
 
@@ -148,28 +148,30 @@ class Asker:
             return None
         return good_answer(self.log.attempts_of(self.run_id, request), request)
 
-    def _dispatch(self, request: Request, form: Form | None) -> Dispatch:
+    def _dispatch(self, request: Request, form: AnswerForm | None) -> Dispatch:
         question = None if self.questions is None else self.questions.key(request)
         return Dispatch(self.explainer.provider, self.explainer.model, form, self.explainer.bound(request), question)
 
     async def _patiently(self, request: Request) -> Answer:
         """An answer, tried again after faults that pass; after a time-out once, with more time."""
         times_out = 0
-        wait = wait_random_exponential(multiplier=self.patience.first_wait_s, max=self.patience.longest_wait_s)
+        wait = wait_random_exponential(multiplier=self.retry_policy.first_wait_s, max=self.retry_policy.max_wait_s)
 
         def wait_s(state: RetryCallState) -> float:
             return max(wait(state), _exchange(state).retry_after_s or 0.0)
 
         async def attempt() -> Answer:
             nonlocal times_out
-            answer = await self._in_some_form(replace(request, patience=self.patience.longer if times_out else 1.0))
+            answer = await self._in_some_form(
+                replace(request, timeout_factor=self.retry_policy.timeout_growth if times_out else 1.0)
+            )
             times_out += answer.exchange.timed_out
             return answer
 
         retrying = AsyncRetrying(
-            retry=retry_if_result(lambda answer: answer.exchange.fault is Fault.TRANSIENT and times_out < 2),
+            retry=retry_if_result(lambda answer: answer.exchange.fault is CallFault.TRANSIENT and times_out < 2),
             wait=wait_s,
-            stop=stop_after_attempt(self.patience.attempts),
+            stop=stop_after_attempt(self.retry_policy.attempts),
             sleep=self.admission.sleep,
             retry_error_callback=_answer,
         )
@@ -181,27 +183,27 @@ class Asker:
         """An answer in the strictest form that the server knows."""
         stricter, *looser = self._learned.forms
         answer = await self._attempt(request, stricter)
-        while answer.exchange.fault is Fault.FORM and looser:
+        while answer.exchange.fault is CallFault.FORM and looser:
             form, *looser = looser
             answer = await self._attempt(request, form)
-            if answer.exchange.fault in (None, Fault.UNUSABLE):
+            if answer.exchange.fault in (None, CallFault.UNUSABLE):
                 self._learned.forms = (form, *looser)
         return answer
 
-    async def _attempt(self, request: Request, form: Form | None) -> Answer:
+    async def _attempt(self, request: Request, form: AnswerForm | None) -> Answer:
         """One request, in the log before it is sent and when it has been answered."""
         dispatch = self._dispatch(request, form)
-        async with self.admission.admitted(dispatch.bound) as place:
+        async with self.admission.admitted(dispatch.bound) as slot:
             answer = await self._sender.send(request, dispatch)
-            place.exchange = answer.exchange
+            slot.exchange = answer.exchange
         self._stop_where_hopeless(answer.exchange)
         return answer
 
     def _stop_where_hopeless(self, exchange: Exchange) -> None:
-        if exchange.fault is Fault.FATAL:
+        if exchange.fault is CallFault.FATAL:
             raise ExplainerError(f"{(exchange.error or '').rstrip('.')}. The same command goes on from here.")
         asked_s = exchange.retry_after_s or 0.0
-        if exchange.fault is Fault.TRANSIENT and asked_s > self.patience.longest_retry_after_s:
+        if exchange.fault is CallFault.TRANSIENT and asked_s > self.retry_policy.max_retry_after_s:
             raise ExplainerError(
                 f"The server asks to be left alone for {asked_s:.0f} s ({exchange.error}); "
                 "the same command goes on from here when that is over."
@@ -210,11 +212,11 @@ class Asker:
     def _count(self, exchange: Exchange) -> None:
         """Stops the run where question after question is turned down: the fault is then not the questions'."""
         self._learned.good |= exchange.fault is None
-        if exchange.fault is not Fault.TRANSIENT and exchange.charged:
+        if exchange.fault is not CallFault.TRANSIENT and exchange.charged:
             self._learned.unanswered = 0
             return
         self._learned.unanswered += 1
-        if self._learned.unanswered >= self.patience.questions:
+        if self._learned.unanswered >= self.retry_policy.max_unanswered:
             self.admission.stop(
                 ExplainerError(
                     f"The last {self._learned.unanswered} questions were not answered, however often they were asked "
@@ -224,8 +226,8 @@ class Asker:
 
     def _count_useless(self, exchange: Exchange) -> None:
         """Stops the run of a model that has never given a usable answer, each asked for twice."""
-        self._learned.useless += exchange.fault is Fault.UNUSABLE
-        if self._learned.useless >= self.patience.useless and not self._learned.good:
+        self._learned.useless += exchange.fault is CallFault.UNUSABLE
+        if self._learned.useless >= self.retry_policy.max_unusable and not self._learned.good:
             self.admission.stop(
                 ExplainerError(
                     f"None of {self._learned.useless} questions got an answer that can be used ({exchange.error}); "
@@ -290,8 +292,8 @@ def _as_logged(call: CallRow, request: Request) -> Answer:
 
 def _to_be_told(attempts: Sequence[CallRow], request: Request) -> str | None:
     """What was wrong with the last answer, where the run was cut off before it could ask again."""
-    answered = [call for call in attempts if call.fault in (Fault.UNUSABLE, Fault.FINAL)]
-    if answered and answered[-1].fault is Fault.UNUSABLE and answered[-1].prompt == request.prompt:
+    answered = [call for call in attempts if call.fault in (CallFault.UNUSABLE, CallFault.FINAL)]
+    if answered and answered[-1].fault is CallFault.UNUSABLE and answered[-1].prompt == request.prompt:
         return answered[-1].error
     return None
 

@@ -8,9 +8,9 @@ from typing import Self, TypeVar
 
 from agent.calls import following
 from agent.calls.admission import Admission
-from agent.calls.budget import Budget
+from agent.calls.budget import SpendingBudget
 from agent.calls.following import Follower
-from agent.calls.gathering import Gathering
+from agent.calls.gathering import BatchSender
 from agent.calls.interrupt import interruptible
 from agent.config import RunConfig
 from agent.errors import InterruptError, StoppedError
@@ -34,10 +34,10 @@ class Batches:
     admission: Admission
     run_id: int
     scoring_id: int | None
-    budget: Callable[[], Budget]
+    budget: Callable[[], SpendingBudget]
     """What has been spent, by the log."""
     tell: Callable[[str], None]
-    sender: Gathering | None = field(init=False, default=None)
+    sender: BatchSender | None = field(init=False, default=None)
     """How questions are sent; None where they go one by one."""
     _follower: Follower | None = field(init=False, default=None)
     _stack: AsyncExitStack = field(init=False, default_factory=AsyncExitStack)
@@ -48,7 +48,7 @@ class Batches:
         wait_s, pace = self.config.wait, following.PACE
         self._follower = Follower(self.explainer, self.log, self.admission, wait_s, self.tell, pace)
         if self.config.batch:
-            self.sender = Gathering(self._follower, self.run_id, self.scoring_id, self.config.batch_size)
+            self.sender = BatchSender(self._follower, self.run_id, self.scoring_id, self.config.batch_size)
 
     def at_work(self, handle: Handle[T]) -> Handle[T]:
         """`handle`, with every item in hand counted where a batch waits for all of them."""

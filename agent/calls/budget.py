@@ -19,7 +19,7 @@ class Limits:
 
 
 @dataclass
-class Budget:
+class SpendingBudget:
     """Spending against its limits."""
 
     limits: Limits = Limits()

@@ -11,11 +11,11 @@ from datetime import UTC, datetime, timedelta
 
 from agent.calls.admission import Admission
 from agent.errors import BatchWaitError, ExplainerError
-from agent.llm.base import Answer, Exchange, Fault, Form, Request
-from agent.llm.batching import Batch, BatchExplainer, Batching, BrokenResultsError, Line, results_of
+from agent.llm.base import Answer, AnswerForm, CallFault, Exchange, Request
+from agent.llm.batching import BatchApi, BatchExplainer, BrokenResultsError, ProviderBatch, ResultLine, results_of
 from agent.llm.bodies import at, items_at, json_of, text_at
 from agent.llm.faults import Failure
-from agent.llm.wire import Reply
+from agent.llm.wire import WireReply
 from agent.runlog import RunLog
 from agent.store.batches import BatchRow, known_ids, unanswered
 from probes.doors.given import whole_number
@@ -26,7 +26,7 @@ NOT_MADE = 400
 _GONE = (404, 410)
 _AT_A_TIME = 200
 """Lines that are written before their calls go on."""
-_MOST_PAGES = 50
+_MAX_PAGES = 50
 _KEPT = timedelta(days=29)
 """How long results can be fetched, by the provider that keeps them less long."""
 _CLOCKS_S = 300.0
@@ -60,7 +60,7 @@ class Pace:
 PACE = Pace()
 
 
-class FullError(Exception):
+class QueueFullError(Exception):
     """Too much is queued at the provider: the batch was not taken."""
 
 
@@ -69,15 +69,15 @@ class _LostError(Exception):
 
 
 @dataclass
-class Waiting:
+class PendingCall:
     """A call whose answer somebody waits for."""
 
     request: Request
-    form: Form
+    form: AnswerForm
     answered: Future[Answer]
 
 
-Joined = Mapping[int, Waiting]
+Joined = Mapping[int, PendingCall]
 """By the call's id."""
 
 
@@ -92,7 +92,7 @@ class Follower:
     """How long a batch is waited for; None until it ends."""
     tell: Callable[[str], None] = lambda _: None
     pace: Pace = PACE
-    batching: Batching = field(init=False)
+    batching: BatchApi = field(init=False)
 
     def __post_init__(self) -> None:
         self.batching = self.explainer.batching()
@@ -115,7 +115,7 @@ class Follower:
         await asyncio.wrap_future(self.log.note_batch_sent(row.batch_id, provider_id))
         try:
             await self.follow(row, provider_id, {})
-        except FullError:
+        except QueueFullError:
             await self.close(row, "the provider had too much queued")
 
     async def follow(self, row: BatchRow, provider_id: str, joined: Joined) -> None:
@@ -130,7 +130,7 @@ class Follower:
                     return
             except _LostError:
                 why = "the provider keeps results of a batch for 29 days, and this one is older"
-                await self.give_back(row, left, joined, Failure(Fault.TRANSIENT, why), None)
+                await self.give_back(row, left, joined, Failure(CallFault.TRANSIENT, why), None)
                 await asyncio.wrap_future(self.log.end_batch(row.batch_id, "lost", why))
                 return
             self.check_wait(row, provider_id, began_s)
@@ -157,7 +157,7 @@ class Follower:
 
     async def close(self, row: BatchRow, why: str) -> None:
         """A batch that was not made: its calls are free to be asked again."""
-        await self.give_back(row, self.log.ask(unanswered, row.batch_id), {}, Failure(Fault.TRANSIENT, why))
+        await self.give_back(row, self.log.ask(unanswered, row.batch_id), {}, Failure(CallFault.TRANSIENT, why))
         await asyncio.wrap_future(self.log.end_batch(row.batch_id, "unmade", why))
 
     async def give_back(
@@ -178,7 +178,7 @@ class Follower:
             )
         self.admission.check()
 
-    async def _looked(self, row: BatchRow, provider_id: str, outage: "_Outage") -> Batch | None:
+    async def _looked(self, row: BatchRow, provider_id: str, outage: "_Outage") -> ProviderBatch | None:
         """The batch as it is now; None where that cannot be told now."""
         reply = await self.batching.look(provider_id)
         body = json_of(reply.text)
@@ -197,11 +197,11 @@ class Follower:
         outage.check(reply, f"batch {provider_id}")
         return None
 
-    async def _listed(self, row: BatchRow, others: set[str], outage: "_Outage") -> Sequence[Batch]:
+    async def _listed(self, row: BatchRow, others: set[str], outage: "_Outage") -> Sequence[ProviderBatch]:
         """The batches that may be this one, as far back as it can be."""
-        found: list[Batch] = []
+        found: list[ProviderBatch] = []
         after: str | None = None
-        for _ in range(_MOST_PAGES):
+        for _ in range(_MAX_PAGES):
             reply = await self.batching.page(after)
             if reply.failure is not None:
                 outage.check(reply, "the list of batches")
@@ -217,7 +217,7 @@ class Follower:
             after = batches[-1].provider_id
         return found
 
-    async def _is_ours(self, batch: Batch, row: BatchRow) -> bool | None:
+    async def _is_ours(self, batch: ProviderBatch, row: BatchRow) -> bool | None:
         """By its mark, else by the ids of its requests, which can be seen only when it has ended."""
         if batch.token is not None:
             return batch.token == row.token
@@ -231,24 +231,24 @@ class Follower:
         return False
 
     async def _read(
-        self, batch: Batch, row: BatchRow, left: dict[int, Form], joined: Joined, outage: "_Outage"
+        self, batch: ProviderBatch, row: BatchRow, left: dict[int, AnswerForm], joined: Joined, outage: "_Outage"
     ) -> bool:
         """Whether the results were read to their end; each line is in the log before its call goes on."""
         if batch.is_full:
-            raise FullError
+            raise QueueFullError
         if batch.refusal is not None:
             await self._refused(batch, row, left, joined)
         elif not await self._read_lines(batch, row, left, joined, outage):
             return False
         if left:
-            silent = Failure(Fault.TRANSIENT, "its batch ended without a word of it")
+            silent = Failure(CallFault.TRANSIENT, "its batch ended without a word of it")
             await self.give_back(row, left, joined, silent, None)
         await asyncio.wrap_future(self.log.end_batch(row.batch_id, "ended"))
         self.tell(f"batch {row.batch_id} has ended: {batch.provider_id}, {row.n_calls:,} questions")
         return True
 
     async def _read_lines(
-        self, batch: Batch, row: BatchRow, left: dict[int, Form], joined: Joined, outage: "_Outage"
+        self, batch: ProviderBatch, row: BatchRow, left: dict[int, AnswerForm], joined: Joined, outage: "_Outage"
     ) -> bool:
         found: list[tuple[int, Answer]] = []
         try:
@@ -271,10 +271,10 @@ class Follower:
             await self._settle(joined, found)
         return True
 
-    async def _refused(self, batch: Batch, row: BatchRow, left: dict[int, Form], joined: Joined) -> None:
+    async def _refused(self, batch: ProviderBatch, row: BatchRow, left: dict[int, AnswerForm], joined: Joined) -> None:
         """What was found wrong with requests when the whole batch was looked through: the others are asked again."""
         assert batch.refusal is not None
-        other = Failure(Fault.TRANSIENT, f"{batch.refusal.sentence}, for another question's sake")
+        other = Failure(CallFault.TRANSIENT, f"{batch.refusal.sentence}, for another question's sake")
         spared = other if batch.refused_lines else batch.refusal
         calls = sorted(left)
         failures = {call_id: batch.refused_lines.get(place, spared) for place, call_id in enumerate(calls)}
@@ -317,9 +317,9 @@ class _Outage:
     def over(self) -> None:
         self.began_s = None
 
-    def check(self, reply: Reply, what: str) -> None:
+    def check(self, reply: WireReply, what: str) -> None:
         """Raises ExplainerError where waiting is in vain."""
-        if reply.failure is not None and reply.failure.fault is Fault.FATAL:
+        if reply.failure is not None and reply.failure.fault is CallFault.FATAL:
             raise ExplainerError(f"The provider was asked for {what}: {_told(reply)}; {GOES_ON}.")
         self.note(f"{what}: {_told(reply)}")
 
@@ -335,12 +335,12 @@ def custom_id(row: BatchRow, call_id: int) -> str:
     return f"{row.token}-{call_id}"
 
 
-def _call_id(line: Line, row: BatchRow) -> int | None:
+def _call_id(line: ResultLine, row: BatchRow) -> int | None:
     token, _, number = line.custom_id.rpartition("-")
     return whole_number(number) if token == row.token else None
 
 
-def _may_be(batch: Batch, row: BatchRow) -> bool:
+def _may_be(batch: ProviderBatch, row: BatchRow) -> bool:
     """Whether nothing that is told of it says otherwise."""
     if batch.token is not None:
         return batch.token == row.token
@@ -367,7 +367,7 @@ def _age_s(row: BatchRow) -> float:
     return datetime.now(UTC).timestamp() - _begun_s(row)
 
 
-def _told(reply: Reply) -> str:
+def _told(reply: WireReply) -> str:
     return reply.failure.sentence.rstrip(".") if reply.failure else "a response that is no batch"
 
 

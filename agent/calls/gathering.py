@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from typing import Self, TypeVar
 
 from agent.calls.crew import Crew
-from agent.calls.following import GOES_ON, NOT_MADE, Follower, FullError, Waiting, custom_id
+from agent.calls.following import GOES_ON, NOT_MADE, Follower, PendingCall, QueueFullError, custom_id
 from agent.errors import ExplainerError, StoppedError
-from agent.llm.base import Answer, Form, Request
+from agent.llm.base import Answer, AnswerForm, Request
 from agent.llm.bodies import json_of
 from agent.llm.faults import Failure
 from agent.runlog import Dispatch
@@ -27,12 +27,12 @@ T = TypeVar("T")
 _CUSTOM_ID_BYTES = 40
 _UNCERTAIN = (None, 408, 409)
 """Statuses, beside those from 500 on, that do not tell whether a batch was made."""
-_LONGEST_S = 600.0
+_MAX_WAIT_S = 600.0
 """Most seconds before a batch is tried again that its provider had no room for."""
 
 
 @dataclass
-class _Queued(Waiting):
+class _QueueEntry(PendingCall):
     """A question that is to go into a batch."""
 
     dispatch: Dispatch
@@ -42,7 +42,7 @@ class _Queued(Waiting):
     """Where it was in a batch that was not made."""
 
 
-class Gathering:
+class BatchSender:
     """Sends an asker's requests in batches; a context, which ends when no batch of it is being followed any more."""
 
     def __init__(self, follower: Follower, run_id: int, scoring_id: int | None, most: int) -> None:
@@ -53,7 +53,7 @@ class Gathering:
         self._limits = follower.batching.limits
         self._largest = self._most = min(most, self._limits.requests)
         self._crew = Crew()
-        self._queue: deque[_Queued] = deque()
+        self._queue: deque[_QueueEntry] = deque()
         self._asked = 0
         """Questions so far."""
         self._under_way: set[asyncio.Task[None]] = set()
@@ -76,10 +76,10 @@ class Gathering:
     async def send(self, request: Request, dispatch: Dispatch) -> Answer:
         """What came of it in the batch that it went in. Raises what ends a run."""
         self._follower.admission.check()
-        form = dispatch.form or Form.TEXT
+        form = dispatch.form or AnswerForm.TEXT
         size = len(self._follower.batching.encoded("", request, form)) + _CUSTOM_ID_BYTES
         answered: Future[Answer] = asyncio.get_running_loop().create_future()
-        self._queue.append(_Queued(request, form, answered, dispatch, size))
+        self._queue.append(_QueueEntry(request, form, answered, dispatch, size))
         self._asked += 1
         try:
             return await answered
@@ -119,7 +119,7 @@ class Gathering:
         """Whether what has been asked so far fills a batch."""
         return len(self._queue) >= self._most or sum(one.size for one in self._queue) >= self._limits.bytes
 
-    def _taken(self) -> list[_Queued]:
+    def _taken(self) -> list[_QueueEntry]:
         """As many questions from the head of the queue as a batch may hold, one at least."""
         taken = [self._queue.popleft()]
         size = taken[0].size
@@ -128,18 +128,18 @@ class Gathering:
             size += taken[-1].size
         return taken
 
-    def _start(self, some: Sequence[_Queued]) -> None:
+    def _start(self, some: Sequence[_QueueEntry]) -> None:
         task = asyncio.create_task(self._conduct(some))
         self._under_way.add(task)
         task.add_done_callback(self._under_way.discard)
 
-    async def _conduct(self, some: Sequence[_Queued]) -> None:
+    async def _conduct(self, some: Sequence[_QueueEntry]) -> None:
         """One batch, from its reservation to its last answer."""
         try:
             row, packed = await self._reserved(some)
             try:
                 await self._made_and_followed(row, packed)
-            except FullError:
+            except QueueFullError:
                 await asyncio.wrap_future(self._follower.log.end_batch(row.batch_id, "unmade", "too much was queued"))
                 self._make_room(packed)
             else:
@@ -147,7 +147,7 @@ class Gathering:
         except Exception as error:
             _fail(some, error)
 
-    async def _reserved(self, some: Sequence[_Queued]) -> tuple[BatchRow, dict[int, _Queued]]:
+    async def _reserved(self, some: Sequence[_QueueEntry]) -> tuple[BatchRow, dict[int, _QueueEntry]]:
         """The batch in the log, and its questions by the ids of their calls, in the order in which they are sent."""
         calls = [Packed(one.request, one.dispatch, one.call_id) for one in some]
         log, provider = self._follower.log, self._follower.explainer.provider
@@ -159,7 +159,7 @@ class Gathering:
             one.call_id = call_id
         return reserved.row, packed
 
-    async def _made_and_followed(self, row: BatchRow, packed: dict[int, _Queued]) -> None:
+    async def _made_and_followed(self, row: BatchRow, packed: dict[int, _QueueEntry]) -> None:
         provider_id = await self._made(row, packed)
         if provider_id is None:
             return
@@ -168,7 +168,7 @@ class Gathering:
         self._follower.tell(f"batch {row.batch_id} is sent: {provider_id}, {row.n_calls:,} questions")
         await self._follower.follow(row, provider_id, packed)
 
-    async def _made(self, row: BatchRow, packed: dict[int, _Queued]) -> str | None:
+    async def _made(self, row: BatchRow, packed: dict[int, _QueueEntry]) -> str | None:
         """The id of the batch at its provider; None where it was turned down, which its questions are told."""
         batching = self._follower.batching
 
@@ -183,7 +183,7 @@ class Gathering:
             if reply.failure is None and isinstance(body, dict) and (found := batching.read(body).provider_id):
                 return found
             if reply.status == 429 or (reply.status == 413 and len(packed) > 1):
-                raise FullError
+                raise QueueFullError
             if reply.failure is not None and not _is_uncertain(reply.status):
                 await self._turned_down(row, packed, reply.failure)
                 return None
@@ -196,11 +196,11 @@ class Gathering:
             await self._follower.admission.sleep(wait_s)
         raise AssertionError("waits never end")
 
-    async def _turned_down(self, row: BatchRow, packed: dict[int, _Queued], failure: Failure) -> None:
+    async def _turned_down(self, row: BatchRow, packed: dict[int, _QueueEntry], failure: Failure) -> None:
         await self._follower.give_back(row, packed, packed, failure, NOT_MADE)
         await asyncio.wrap_future(self._follower.log.end_batch(row.batch_id, "unmade", failure.sentence))
 
-    def _make_room(self, packed: dict[int, _Queued]) -> None:
+    def _make_room(self, packed: dict[int, _QueueEntry]) -> None:
         """Puts questions back to the head of the queue, to be sent when what is under way has ended.
 
         Where nothing else of ours was, in smaller batches and later.
@@ -208,7 +208,7 @@ class Gathering:
         if len(self._under_way) == 1:
             self._most = max(1, min(self._most, len(packed)) // 2)
             self._holds_until_s = _now_s() + self._wait_s
-            self._wait_s = min(2 * self._wait_s, _LONGEST_S)
+            self._wait_s = min(2 * self._wait_s, _MAX_WAIT_S)
         self._crowded = True
         self._queue.extendleft(reversed(packed.values()))
 
@@ -224,7 +224,7 @@ def _is_uncertain(status: int | None) -> bool:
     return status in _UNCERTAIN or (status is not None and (status >= 500 or status < 400))
 
 
-def _fail(some: Iterable[_Queued], error: Exception) -> None:
+def _fail(some: Iterable[_QueueEntry], error: Exception) -> None:
     for one in some:
         if not one.answered.done():
             one.answered.set_exception(error)

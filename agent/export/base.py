@@ -14,7 +14,7 @@ from probes.examples import Collected
 
 
 @dataclass(frozen=True)
-class Scored:
+class ExportedScore:
     """A score with the scoring it is from."""
 
     scoring: ScoringRow
@@ -30,7 +30,7 @@ class Record:
     label: LabelRow
     reviews: Sequence[ReviewRow]
     """Oldest first, those that were taken back among them."""
-    scores: Sequence[Scored]
+    scores: Sequence[ExportedScore]
     """The latest scoring first."""
     sorted_as: ClassRow | None = None
     """Its class, where `interpret taxonomy` has sorted it."""
@@ -60,7 +60,7 @@ class Record:
 
 
 @dataclass(frozen=True)
-class Exported:
+class ExportedRun:
     """A run as it is exported."""
 
     run: RunSummary

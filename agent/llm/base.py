@@ -13,7 +13,7 @@ from agent.schema import Proposal
 from probes.settings import Value
 
 
-class Form(StrEnum):
+class AnswerForm(StrEnum):
     """How an answer is made to be JSON, the strictest first; what a server cannot do, the next one replaces."""
 
     SCHEMA = "schema"
@@ -24,7 +24,7 @@ class Form(StrEnum):
     """Nothing is enforced; the schema stands in the prompt."""
 
 
-class Fault(StrEnum):
+class CallFault(StrEnum):
     """What went wrong in an exchange, by what can be done about it."""
 
     TRANSIENT = "transient"
@@ -64,7 +64,7 @@ class Request:
     """What the answer is parsed into."""
     scoring_id: int | None = None
     """The scoring that asks; None where a loop does."""
-    patience: float = 1.0
+    timeout_factor: float = 1.0
     """How long the answer is waited for, as a multiple of the explainer's own time."""
 
 
@@ -93,9 +93,9 @@ class Exchange:
     duration_ms: float | None = None
     error: str | None = None
     """One sentence, keys blanked."""
-    fault: Fault | None = None
+    fault: CallFault | None = None
     """Set exactly where `error` is."""
-    form: Form | None = None
+    form: AnswerForm | None = None
     """None where there is no server."""
     resolved_model: str | None = None
     """The model that answered, by its own account."""
@@ -151,7 +151,7 @@ class Explainer(Protocol):
     model: str
     address: str
     """Base URL where it is not the provider's own, without credentials; else empty."""
-    forms: tuple[Form, ...]
+    forms: tuple[AnswerForm, ...]
     """The forms it can ask in, in the order to try them; empty where there is no server."""
 
     def check(self) -> str:
@@ -169,7 +169,7 @@ class Explainer(Protocol):
         """What such an exchange costs; None where no price is known."""
         ...
 
-    async def answer(self, request: Request, form: Form | None = None) -> Answer:
+    async def answer(self, request: Request, form: AnswerForm | None = None) -> Answer:
         """The answer to `request`, by exactly one request on the wire; faults are in the answer, not raised."""
         ...
 

@@ -9,15 +9,15 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
-from agent.llm.base import Answer, Explainer, Fault, Form, Request
+from agent.llm.base import Answer, AnswerForm, CallFault, Explainer, Request
 from agent.llm.bodies import json_of
 from agent.llm.faults import Failure
-from agent.llm.wire import MOST_BYTES, Reply, Response, chunks_of
+from agent.llm.wire import MAX_BYTES, Response, WireReply, chunks_of
 from probes.settings import Value
 
 BATCH_PRICE = 0.5
 """What a request costs in a batch, as a share of its price: both providers' own figure, for all of their models."""
-UNREAD = Failure(Fault.WAITING, "answered in a batch, and not read yet")
+UNREAD = Failure(CallFault.WAITING, "answered in a batch, and not read yet")
 """In the place of what is wrong with an answer that nobody has read."""
 LOOK_S = 120.0
 """Most seconds for a request that asks about batches, from its first byte to its last."""
@@ -36,7 +36,7 @@ class BatchLimits:
 
 
 @dataclass(frozen=True)
-class Line:
+class ResultLine:
     """What the results of a batch say of one of its requests."""
 
     custom_id: str
@@ -47,7 +47,7 @@ class Line:
 
 
 @dataclass(frozen=True)
-class Batch:
+class ProviderBatch:
     """A batch as its provider describes it."""
 
     provider_id: str
@@ -69,11 +69,11 @@ class Batch:
 class Transport(Protocol):
     """How requests about batches go over the wire. What it says holds no secrets."""
 
-    async def heard(self, opened: AbstractAsyncContextManager[Response], timeout_s: float) -> Reply:
+    async def heard(self, opened: AbstractAsyncContextManager[Response], timeout_s: float) -> WireReply:
         """What comes back of a request that is sent by entering `opened`, all within `timeout_s`."""
         ...
 
-    def instead(self, error: Exception, timeout_s: float) -> Reply:
+    def instead(self, error: Exception, timeout_s: float) -> WireReply:
         """What came in the place of a whole response."""
         ...
 
@@ -85,7 +85,10 @@ class SdkBatches(Generic[Client]):
     """What batches through an SDK work with."""
 
     def __init__(
-        self, client: Callable[[], Client], parameters: Callable[[Request, Form], dict[str, Any]], transport: Transport
+        self,
+        client: Callable[[], Client],
+        parameters: Callable[[Request, AnswerForm], dict[str, Any]],
+        transport: Transport,
     ) -> None:
         """`client` gives the SDK's client, `parameters` what a request alone is asked with."""
         self._client = client
@@ -93,43 +96,43 @@ class SdkBatches(Generic[Client]):
         self.transport = transport
 
 
-class Batching(Protocol):
+class BatchApi(Protocol):
     """How a provider takes requests together. Every request here is one on the wire, never tried again."""
 
     limits: BatchLimits
     transport: Transport
 
-    def encoded(self, custom_id: str, request: Request, form: Form) -> bytes:
+    def encoded(self, custom_id: str, request: Request, form: AnswerForm) -> bytes:
         """A request as it stands in a batch."""
         ...
 
-    async def create(self, token: str, encoded: Sequence[bytes]) -> Reply:
+    async def create(self, token: str, encoded: Sequence[bytes]) -> WireReply:
         """Makes a batch of requests; `token` marks it where the provider has a place for that."""
         ...
 
-    async def look(self, provider_id: str) -> Reply:
+    async def look(self, provider_id: str) -> WireReply:
         """Asks how it is with a batch."""
         ...
 
-    async def page(self, after: str | None) -> Reply:
+    async def page(self, after: str | None) -> WireReply:
         """A page of the batches that there are, the latest first."""
         ...
 
-    def read(self, body: Mapping[str, Any]) -> Batch:
+    def read(self, body: Mapping[str, Any]) -> ProviderBatch:
         """What a response says of a batch."""
         ...
 
-    def opened(self, batch: Batch, place: str) -> AbstractAsyncContextManager[Response]:
+    def opened(self, batch: ProviderBatch, place: str) -> AbstractAsyncContextManager[Response]:
         """One of the places with its results, to be read line by line."""
         ...
 
-    def line(self, data: Any) -> Line | None:
+    def line(self, data: Any) -> ResultLine | None:
         """What a line of results says; None where it is none."""
         ...
 
 
 async def lines_of(chunks: AsyncIterator[bytes], most: int) -> AsyncIterator[bytes]:
-    """The lines of a response, less those longer than `MOST_BYTES`. Raises BrokenResultsError after `most` bytes.
+    """The lines of a response, less those longer than `MAX_BYTES`. Raises BrokenResultsError after `most` bytes.
 
     Only a line feed ends one, since answers may hold every other line break.
     """
@@ -138,15 +141,17 @@ async def lines_of(chunks: AsyncIterator[bytes], most: int) -> AsyncIterator[byt
     async for chunk in chunks:
         n += len(chunk)
         if n > most:
-            raise BrokenResultsError(Reply(failure=Failure(Fault.UNUSABLE, f"results longer than {most:,} bytes")))
+            raise BrokenResultsError(
+                WireReply(failure=Failure(CallFault.UNUSABLE, f"results longer than {most:,} bytes"))
+            )
         rest += chunk
         if b"\n" in chunk:
             *whole, last = bytes(rest).split(b"\n")
             rest = bytearray(last)
             for line in whole:
-                if len(line) <= MOST_BYTES:
+                if len(line) <= MAX_BYTES:
                     yield line
-        if len(rest) > MOST_BYTES:
+        if len(rest) > MAX_BYTES:
             rest = bytearray(b"?")  # no JSON any more, so that it is skipped
     if rest:
         yield bytes(rest)
@@ -156,11 +161,11 @@ async def lines_of(chunks: AsyncIterator[bytes], most: int) -> AsyncIterator[byt
 class BatchExplainer(Explainer, Protocol):
     """An explainer whose provider takes batches."""
 
-    def batching(self) -> Batching:
+    def batching(self) -> BatchApi:
         """How its provider takes requests together."""
         ...
 
-    def answer_to(self, line: Line, schema: type[Value] | None, form: Form) -> Answer:
+    def answer_to(self, line: ResultLine, schema: type[Value] | None, form: AnswerForm) -> Answer:
         """What a line of a batch's results answers; without a schema it is kept to be read later."""
         ...
 
@@ -168,20 +173,20 @@ class BatchExplainer(Explainer, Protocol):
 class BrokenResultsError(Exception):
     """Results were not read to their end."""
 
-    def __init__(self, reply: Reply) -> None:
+    def __init__(self, reply: WireReply) -> None:
         super().__init__(reply.failure.sentence if reply.failure else "")
         self.status = reply.status
 
 
-async def results_of(batching: Batching, batch: Batch, n_requests: int) -> AsyncIterator[Line]:
+async def results_of(batching: BatchApi, batch: ProviderBatch, n_requests: int) -> AsyncIterator[ResultLine]:
     """All lines of the results of a batch of so many requests, in whatever order. Raises BrokenResultsError.
 
-    No line is kept here. One place holds at most `MOST_BYTES` for each request, as a request alone would be answered.
+    No line is kept here. One place holds at most `MAX_BYTES` for each request, as a request alone would be answered.
     """
     for place in batch.results:
         try:
             async with batching.opened(batch, place) as response:
-                async for text in lines_of(chunks_of(response), n_requests * MOST_BYTES):
+                async for text in lines_of(chunks_of(response), n_requests * MAX_BYTES):
                     line = batching.line(json_of(text.decode("utf-8", "replace")))
                     if line is not None:
                         yield line

@@ -6,7 +6,7 @@ from pydantic_core import from_json
 
 from agent.secrets import without_held_secrets, without_secrets
 
-_MOST_TOKENS = 10**12
+_MAX_TOKENS = 10**12
 """A server that counts more is not believed."""
 
 
@@ -47,7 +47,7 @@ def tokens_at(data: Any, *path: str | int) -> int | None:
     found = at(data, *path)
     if isinstance(found, bool) or not isinstance(found, int):
         return None
-    return found if 0 <= found <= _MOST_TOKENS else None
+    return found if 0 <= found <= _MAX_TOKENS else None
 
 
 def printable(text: str, most: int = 300) -> str:

@@ -12,10 +12,10 @@ from typing import Any
 
 import httpx2
 
-from agent.llm.base import Fault, Form, Usage
+from agent.llm.base import AnswerForm, CallFault, Usage
 from agent.llm.bodies import at, json_of, printable_error, text_at
 
-MOST_WAIT_S = 24 * 3600.0
+MAX_WAIT_S = 24 * 3600.0
 """A server that asks for a longer wait is not believed."""
 
 _NO_CREDIT = (
@@ -59,29 +59,31 @@ _FORM = frozenset({400, 415, 422, 501})
 class Failure:
     """Why there is no answer."""
 
-    fault: Fault
+    fault: CallFault
     sentence: str
     timed_out: bool = False
     """Whether the answer did not come in time."""
 
 
-def from_status(status: int, body: str, form: Form) -> Failure:
+def from_status(status: int, body: str, form: AnswerForm) -> Failure:
     """What an HTTP status that is no success means to a question that was asked in `form`."""
     if status < 400:
-        return Failure(Fault.FATAL, f"HTTP {status}: the server sends elsewhere; give the address it is at as base URL")
+        return Failure(
+            CallFault.FATAL, f"HTTP {status}: the server sends elsewhere; give the address it is at as base URL"
+        )
     data = json_of(body)
     error = next((found for key in ("error", "detail", "message") if (found := at(data, key))), None)
     return Failure(_fault(status, _words(error), form), ": ".join(filter(None, (f"HTTP {status}", _message(error)))))
 
 
-def from_error(error: Any, form: Form) -> Failure:
+def from_error(error: Any, form: AnswerForm) -> Failure:
     """What an error in the body of a response with a status of success means; its code may be the status meant."""
     code = at(error, "code")
     status = code if isinstance(code, int) and 400 <= code < 600 else 500
     return Failure(_fault(status, _words(error), form), f"an error instead of an answer: {_message(error)}")
 
 
-def from_line(status: int, body: str, form: Form) -> Failure:
+def from_line(status: int, body: str, form: AnswerForm) -> Failure:
     """What the error in a line of a batch's results means; `status` is what it would have come with alone."""
     error = at(json_of(body), "error")
     return Failure(_fault(status, _words(error), form), f"not answered in its batch: {_message(error)}")
@@ -99,35 +101,35 @@ def _message(error: Any) -> str:
     return printable_error(error if isinstance(error, str) else text_at(error, "message") or text_at(error, "type"))
 
 
-def _fault(status: int, words: str, form: Form) -> Fault:
+def _fault(status: int, words: str, form: AnswerForm) -> CallFault:
     if _holds(words, (*_NO_CREDIT, *_NO_MODEL)):
-        return Fault.FATAL
+        return CallFault.FATAL
     if 400 <= status < 500 and status not in _PASSING and _holds(words, _REFUSED):
-        return Fault.FINAL
+        return CallFault.FINAL
     if status in _VAIN:
-        return Fault.FATAL
-    if form is not Form.TEXT and (status in _FORM or (status >= 500 and _holds(words, _FORM_WORDS))):
-        return Fault.FORM
+        return CallFault.FATAL
+    if form is not AnswerForm.TEXT and (status in _FORM or (status >= 500 and _holds(words, _FORM_WORDS))):
+        return CallFault.FORM
     if status in _PASSING or (status >= 500 and status != 501):
-        return Fault.TRANSIENT
-    return Fault.FINAL
+        return CallFault.TRANSIENT
+    return CallFault.FINAL
 
 
 def from_exception(error: Exception, timeout_s: float) -> Failure:
     """What it means that no whole response came."""
     cause = error if isinstance(error, httpx2.HTTPError | TimeoutError) else error.__cause__ or error
     if isinstance(cause, httpx2.ConnectTimeout | httpx2.PoolTimeout):
-        return Failure(Fault.TRANSIENT, "no connection in time")
+        return Failure(CallFault.TRANSIENT, "no connection in time")
     if isinstance(cause, TimeoutError | httpx2.TimeoutException):
-        return Failure(Fault.TRANSIENT, f"no answer within {timeout_s:g} s", timed_out=True)
+        return Failure(CallFault.TRANSIENT, f"no answer within {timeout_s:g} s", timed_out=True)
     told = f"{type(cause).__name__}: {printable_error(str(cause))}".removesuffix(": ")
     if isinstance(cause, httpx2.LocalProtocolError | httpx2.UnsupportedProtocol | httpx2.InvalidURL):
-        return Failure(Fault.FATAL, f"the request cannot be sent ({told})")
+        return Failure(CallFault.FATAL, f"the request cannot be sent ({told})")
     if isinstance(cause, httpx2.ConnectError):
-        return Failure(Fault.TRANSIENT, f"no connection ({told})")
+        return Failure(CallFault.TRANSIENT, f"no connection ({told})")
     if isinstance(cause, httpx2.HTTPError):
-        return Failure(Fault.TRANSIENT, f"the connection broke ({told})")
-    return Failure(Fault.FATAL, f"the request cannot be sent ({told})")
+        return Failure(CallFault.TRANSIENT, f"the connection broke ({told})")
+    return Failure(CallFault.FATAL, f"the request cannot be sent ({told})")
 
 
 def retry_after_s(headers: Mapping[str, str]) -> float | None:
@@ -169,7 +171,7 @@ def _holds(words: str, any_of: tuple[str, ...]) -> bool:
 
 
 def _believed(wait_s: float | None) -> float | None:
-    return wait_s if wait_s is not None and 0 <= wait_s <= MOST_WAIT_S else None
+    return wait_s if wait_s is not None and 0 <= wait_s <= MAX_WAIT_S else None
 
 
 def _number(text: str) -> float | None:

@@ -1,13 +1,13 @@
 """What explainers without a server have in common: nothing to check, to pay or to close."""
 
-from agent.llm.base import Bound, Form, Request, Usage
+from agent.llm.base import AnswerForm, Bound, Request, Usage
 
 
 class Free:
     """Uses no tokens and costs nothing."""
 
     address = ""
-    forms: tuple[Form, ...] = ()
+    forms: tuple[AnswerForm, ...] = ()
 
     def check(self) -> str:
         """Nothing can be wrong with it."""

@@ -14,14 +14,14 @@ from typing import Any, NamedTuple, Self
 from urllib.parse import urlsplit
 
 from agent.errors import ExplainerError
-from agent.llm.base import Answer, Bound, Exchange, Fault, Form, Request, Usage
-from agent.llm.batching import BATCH_PRICE, UNREAD, Batching, Line
+from agent.llm.base import Answer, AnswerForm, Bound, CallFault, Exchange, Request, Usage
+from agent.llm.batching import BATCH_PRICE, UNREAD, BatchApi, ResultLine
 from agent.llm.bodies import items_at, json_of, printable, text_at
 from agent.llm.faults import Failure, from_error, from_line, pause_s, retry_after_s
 from agent.llm.models import DEFAULTS, deprecated_models, nearest_models
 from agent.llm.parsing import UnusableAnswer, parsed
 from agent.llm.prices import cost_usd, highest_cost_usd
-from agent.llm.wire import Reply, Response, address_of, credentials_in, received, reply_to
+from agent.llm.wire import Response, WireReply, address_of, credentials_in, received, reply_to
 from agent.secrets import BLANK, without_held_secrets, without_secrets
 from probes.settings import Value
 
@@ -39,26 +39,26 @@ _NAMED_MODELS = 5
 _NAME_CHARS = 200
 
 
-class Wording(NamedTuple):
+class RequestText(NamedTuple):
     """A request as it is sent."""
 
     system: str
     prompt: str
 
 
-def worded(request: Request, form: Form) -> Wording:
+def worded(request: Request, form: AnswerForm) -> RequestText:
     """The request's texts, and the schema of its answer where the form does not give that to the server apart.
 
     The schema goes behind the system prompt, which many requests share, so that a provider's cache can keep both.
     """
-    if form is Form.SCHEMA:
-        return Wording(request.system, request.prompt)
+    if form is AnswerForm.SCHEMA:
+        return RequestText(request.system, request.prompt)
     schema = json.dumps(request.schema.model_json_schema(), separators=(",", ":"))
-    return Wording(request.system + SCHEMA + schema, request.prompt + JSON_ALONE)
+    return RequestText(request.system + SCHEMA + schema, request.prompt + JSON_ALONE)
 
 
 @dataclass(frozen=True)
-class Reading:
+class ResponseContent:
     """What a provider finds in the body of a response."""
 
     text: str = ""
@@ -75,7 +75,7 @@ class Hosted(ABC):
     """An explainer behind HTTP."""
 
     provider: str
-    forms: tuple[Form, ...]
+    forms: tuple[AnswerForm, ...]
     own_address: str
     """Where the provider itself answers."""
     usual_path: str
@@ -111,42 +111,42 @@ class Hosted(ABC):
         self.batch = batch
         self._require_key()
 
-    async def answer(self, request: Request, form: Form | None = None) -> Answer:
+    async def answer(self, request: Request, form: AnswerForm | None = None) -> Answer:
         """The answer to `request`, by one request on the wire; faults are in it."""
         form = form or self.forms[0]
         started = time.perf_counter()
-        timeout_s = self.timeout_s * request.patience
+        timeout_s = self.timeout_s * request.timeout_factor
         reply = await received(self._opened(request, form, timeout_s), form, timeout_s, self.sdk_error)
         duration_ms = 1000 * (time.perf_counter() - started)
         return self._answer(reply, self._reading(reply, form), request.schema, form, duration_ms)
 
-    def answer_to(self, line: Line, schema: type[Value] | None, form: Form) -> Answer:
+    def answer_to(self, line: ResultLine, schema: type[Value] | None, form: AnswerForm) -> Answer:
         """What a line of a batch's results answers; without a schema it is kept to be read later."""
         failure = None if line.status < 400 else from_line(line.status, line.body, form)
-        reply = Reply(line.body, failure=failure, status=line.status)
+        reply = WireReply(line.body, failure=failure, status=line.status)
         reading = self._reading(reply, form)
         if schema is None and reading.failure is None:
             reading = replace(reading, failure=UNREAD)
         return self._answer(reply, reading, schema or Value, form, None, batch=True)
 
-    async def heard(self, opened: AbstractAsyncContextManager[Response], timeout_s: float) -> Reply:
+    async def heard(self, opened: AbstractAsyncContextManager[Response], timeout_s: float) -> WireReply:
         """What comes back of a request that asks no question, without secrets."""
-        return self._clean(await received(opened, Form.TEXT, timeout_s, self.sdk_error))
+        return self._clean(await received(opened, AnswerForm.TEXT, timeout_s, self.sdk_error))
 
-    def instead(self, error: Exception, timeout_s: float) -> Reply:
+    def instead(self, error: Exception, timeout_s: float) -> WireReply:
         """What came in the place of a whole response, without secrets."""
-        return self._clean(reply_to(error, Form.TEXT, timeout_s, self.sdk_error))
+        return self._clean(reply_to(error, AnswerForm.TEXT, timeout_s, self.sdk_error))
 
-    def _clean(self, reply: Reply) -> Reply:
+    def _clean(self, reply: WireReply) -> WireReply:
         failure = reply.failure and replace(reply.failure, sentence=self._blanked(reply.failure.sentence))
         return replace(reply, text=self._blanked(reply.text), failure=failure)
 
     def _answer(
         self,
-        reply: Reply,
-        reading: Reading,
+        reply: WireReply,
+        reading: ResponseContent,
         schema: type[Value],
-        form: Form,
+        form: AnswerForm,
         duration_ms: float | None,
         batch: bool = False,
     ) -> Answer:
@@ -172,7 +172,7 @@ class Hosted(ABC):
 
     def bound(self, request: Request) -> Bound:
         """A token is at least one byte, so that what is sent has no more tokens than bytes."""
-        sent = "".join(worded(request, Form.TEXT)) + json.dumps(self._schema(request.schema))
+        sent = "".join(worded(request, AnswerForm.TEXT)) + json.dumps(self._schema(request.schema))
         input_tokens = len(sent.encode("utf-8", "replace")) + ADDED_TOKENS
         cost = highest_cost_usd(self.provider, self.address, self.model, input_tokens, self.answer_tokens)
         return Bound(input_tokens + self.answer_tokens, None if cost is None else cost * self._share(self.batch))
@@ -230,12 +230,12 @@ class Hosted(ABC):
         entries = items_at(json_of(reply.text), "data") if reply.failure is None else []
         return [self._blanked(printable(name, _NAME_CHARS)) for entry in entries if (name := text_at(entry, "id"))]
 
-    def _looked_up(self, model: str | None) -> Reply:
+    def _looked_up(self, model: str | None) -> WireReply:
         """What the server says of a model, or its list of models; with a connection of its own."""
 
-        async def reply() -> Reply:
+        async def reply() -> WireReply:
             try:
-                return await received(self._models(model), Form.TEXT, CHECK_S, self.sdk_error)
+                return await received(self._models(model), AnswerForm.TEXT, CHECK_S, self.sdk_error)
             finally:
                 await self.close()
 
@@ -248,7 +248,7 @@ class Hosted(ABC):
             return ""
         return f"the server at {self.address} lists no model {self.model!r}; it has {_some(listed)}"
 
-    def _require_service(self, reply: Reply) -> None:
+    def _require_service(self, reply: WireReply) -> None:
         """Raises ExplainerError where the server is not there, or refuses whoever asks."""
         where = self.address or self.own_address
         if reply.failure is None:
@@ -260,7 +260,7 @@ class Hosted(ABC):
                 f"{where} refuses the key in {' or '.join(self.key_variables)}: {self._told(reply).rstrip('.')}."
             )
 
-    def _told(self, reply: Reply) -> str:
+    def _told(self, reply: WireReply) -> str:
         return self._blanked(reply.failure.sentence) if reply.failure else ""
 
     def _require_key(self) -> None:
@@ -278,16 +278,16 @@ class Hosted(ABC):
         held = ((name, os.environ.get(name, "").strip()) for name in self.key_variables)
         return next(((name, key) for name, key in held if key), ("", ""))
 
-    def _reading(self, reply: Reply, form: Form) -> Reading:
+    def _reading(self, reply: WireReply, form: AnswerForm) -> ResponseContent:
         if reply.failure is not None:
-            return Reading(failure=reply.failure)
+            return ResponseContent(failure=reply.failure)
         body = json_of(reply.text)
         if not isinstance(body, dict):
-            return Reading(failure=Failure(Fault.TRANSIENT, "the server's response is no JSON object"))
+            return ResponseContent(failure=Failure(CallFault.TRANSIENT, "the server's response is no JSON object"))
         reading = self._read(body)
         return replace(reading, failure=from_error(reading.error, form)) if reading.error else reading
 
-    def _value(self, reading: Reading, schema: type[Value]) -> tuple[Value | None, Failure | None]:
+    def _value(self, reading: ResponseContent, schema: type[Value]) -> tuple[Value | None, Failure | None]:
         """The value in the model's words, or why there is none. Keys that a server echoes are blanked."""
         if reading.failure is not None:
             return None, reading.failure
@@ -297,9 +297,9 @@ class Hosted(ABC):
             blanked = self._blanked(said)  # JSON may have escaped them before
             return (value if blanked == said else parsed(blanked, schema)), None
         except UnusableAnswer as error:
-            return None, Failure(Fault.UNUSABLE, str(error))
+            return None, Failure(CallFault.UNUSABLE, str(error))
 
-    def _told_by(self, reply: Reply, reading: Reading) -> str:
+    def _told_by(self, reply: WireReply, reading: ResponseContent) -> str:
         """The body as it is kept: a model's words less the secrets held, an error less all that looks like a key."""
         is_error = reading.error or reply.status is None or reply.status >= 300
         text = self._blanked(reply.text)
@@ -312,11 +312,11 @@ class Hosted(ABC):
         return without_held_secrets(text)
 
     @abstractmethod
-    def batching(self) -> Batching:
+    def batching(self) -> BatchApi:
         """How this provider takes requests together."""
 
     @abstractmethod
-    def _opened(self, request: Request, form: Form, timeout_s: float) -> AbstractAsyncContextManager[Response]:
+    def _opened(self, request: Request, form: AnswerForm, timeout_s: float) -> AbstractAsyncContextManager[Response]:
         """The request, ready to be sent."""
 
     @abstractmethod
@@ -324,7 +324,7 @@ class Hosted(ABC):
         """The schema of the answers as this provider takes it."""
 
     @abstractmethod
-    def _read(self, body: dict[str, Any]) -> Reading:
+    def _read(self, body: dict[str, Any]) -> ResponseContent:
         """What a body of this provider says."""
 
     @abstractmethod

@@ -4,7 +4,7 @@ Any later run of the same settings labels from that evidence (agent/known_eviden
 """
 
 from agent.errors import ExplainerError
-from agent.llm.base import Answer, Form, Request
+from agent.llm.base import Answer, AnswerForm, Request
 from agent.llm.free import Free
 
 NONE = "none"
@@ -17,6 +17,6 @@ class NoExplainer(Free):
     provider = NONE
     model = ""
 
-    async def answer(self, request: Request, form: Form | None = None) -> Answer:  # noqa: ARG002
+    async def answer(self, request: Request, form: AnswerForm | None = None) -> Answer:  # noqa: ARG002
         """Raises ExplainerError: whoever asks has not seen that there is nobody."""
         raise ExplainerError(f"--llm {NONE} asks nobody, so there is no answer about feature {request.feature}.")

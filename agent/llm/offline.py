@@ -15,13 +15,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from agent.evidence.digest import citable
-from agent.llm.base import Answer, Exchange, Form, Request
+from agent.llm.base import Answer, AnswerForm, Exchange, Request
 from agent.llm.carriers import texts_for
 from agent.llm.free import Free
 from agent.llm.reading import (
     HOPELESS,
     SETTLED,
-    Reading,
+    EvidenceReading,
     any_activates,
     experiments,
     is_sure,
@@ -54,7 +54,7 @@ class Offline(Free):
     provider = "offline"
     model = MODEL
 
-    async def answer(self, request: Request, form: Form | None = None) -> Answer:  # noqa: ARG002
+    async def answer(self, request: Request, form: AnswerForm | None = None) -> Answer:  # noqa: ARG002
         """A proposal by rules from the request's context; there is no exchange, so its response is the proposal."""
         started = time.perf_counter()
         proposal = propose(request.context)
@@ -107,14 +107,14 @@ def _next_change(history: Sequence[Mapping[str, Any]]) -> SettingsChange | None:
     return next((change for change in CHANGES if change.model_dump(exclude_none=True) not in asked), None)
 
 
-def _doubt(best: Reading) -> str:
+def _doubt(best: EvidenceReading) -> str:
     if not best.best:
         return "no definition of a tree that differs has a head noun"
     ahead = f'the strongest head noun, "{best.best}", has strength {best.strength:.2f}'
     return f'{ahead}; the next, "{best.second}", {best.second_strength:.2f}' if best.second else ahead
 
 
-def _explanation(best: Reading) -> str:
+def _explanation(best: EvidenceReading) -> str:
     if best.listed:
         return f'{PREFIX}"{best.listed}" and their forms are {best.strength:.0%} of the first listed tokens.'
     shares = " and ".join(f"{share:.0%}" for share in best.shares)
@@ -122,7 +122,7 @@ def _explanation(best: Reading) -> str:
     return f'{PREFIX}"{best.best}" heads the definitions with {shares} of the probability{after}.'
 
 
-def _cited(best: Reading) -> Iterator[str]:
+def _cited(best: EvidenceReading) -> Iterator[str]:
     """Ids of the lines that name the label, trees first."""
     yield from [line["id"] for piece in best.pieces for line in citable(piece) if names(piece, line, best.label)][
         :CITED

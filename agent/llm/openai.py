@@ -7,11 +7,11 @@ from urllib.parse import urlsplit
 
 import openai
 
-from agent.llm.base import Fault, Form, Request, Usage
-from agent.llm.batching import Batching
+from agent.llm.base import AnswerForm, CallFault, Request, Usage
+from agent.llm.batching import BatchApi
 from agent.llm.bodies import at, printable, text_at, texts_at, tokens_at
 from agent.llm.faults import Failure
-from agent.llm.hosted import CHECK_S, Hosted, Reading, worded
+from agent.llm.hosted import CHECK_S, Hosted, ResponseContent, worded
 from agent.llm.openai_batches import OpenAIBatches
 from agent.llm.wire import CLIENT, Response, timeout
 from probes.settings import Value
@@ -25,7 +25,7 @@ class OpenAI(Hosted):
     """Asks by chat completions, the one protocol that compatible servers speak."""
 
     provider = "openai"
-    forms: tuple[Form, ...] = (Form.SCHEMA, Form.JSON, Form.TEXT)
+    forms: tuple[AnswerForm, ...] = (AnswerForm.SCHEMA, AnswerForm.JSON, AnswerForm.TEXT)
     own_address = "https://api.openai.com/v1"
     usual_path = "/v1"
     base_variable = "OPENAI_BASE_URL"
@@ -38,30 +38,30 @@ class OpenAI(Hosted):
         if client is not None:
             await client.close()
 
-    def batching(self) -> Batching:
+    def batching(self) -> BatchApi:
         """By its Batch API."""
         return OpenAIBatches(self._sdk, self.parameters, self)
 
-    def _opened(self, request: Request, form: Form, timeout_s: float) -> AbstractAsyncContextManager[Response]:
+    def _opened(self, request: Request, form: AnswerForm, timeout_s: float) -> AbstractAsyncContextManager[Response]:
         asked = self.parameters(request, form)
         # beside the SDK's own parameters, which it walks field by field at each call: a sixth of a call's work
-        beside = {"response_format": asked.pop("response_format")} if form is Form.SCHEMA else None
+        beside = {"response_format": asked.pop("response_format")} if form is AnswerForm.SCHEMA else None
         create = self._sdk().chat.completions.with_streaming_response.create
         return create(**asked, extra_body=beside, timeout=timeout(timeout_s))
 
-    def parameters(self, request: Request, form: Form) -> dict[str, Any]:
+    def parameters(self, request: Request, form: AnswerForm) -> dict[str, Any]:
         """What chat completions are asked."""
         system, prompt = worded(request, form)
         messages = [{"role": "system", "content": system}, {"role": "user", "content": prompt}]
         return {"model": self.model, "messages": messages, **self._options(request, form)}
 
-    def _options(self, request: Request, form: Form) -> dict[str, Any]:
+    def _options(self, request: Request, form: AnswerForm) -> dict[str, Any]:
         """What differs by form and by server: others than OpenAI's know neither its cache nor its newer names."""
         options: dict[str, Any] = {}
-        if form is Form.SCHEMA:
+        if form is AnswerForm.SCHEMA:
             schema = {"name": request.schema.__name__, "strict": True, "schema": self._schema(request.schema)}
             options["response_format"] = {"type": "json_schema", "json_schema": schema}
-        elif form is Form.JSON:
+        elif form is AnswerForm.JSON:
             options["response_format"] = {"type": "json_object"}
         if self.effort is not None:
             options["reasoning_effort"] = self.effort
@@ -78,26 +78,26 @@ class OpenAI(Hosted):
     def _schema(self, schema: type[Value]) -> dict[str, Any]:
         return _strict(schema)
 
-    def _read(self, body: dict[str, Any]) -> Reading:
+    def _read(self, body: dict[str, Any]) -> ResponseContent:
         choice = at(body, "choices", 0)
         content = at(choice, "message", "content")
         text = content if isinstance(content, str) else texts_at(content)
         model = printable(text_at(body, "model"), 200) or None
         error = at(body, "error") or at(choice, "error")
-        return Reading(text, _usage(at(body, "usage")), model, error, self._failure(choice))
+        return ResponseContent(text, _usage(at(body, "usage")), model, error, self._failure(choice))
 
     def _failure(self, choice: Any) -> Failure | None:
         if not isinstance(choice, dict):
-            return Failure(Fault.TRANSIENT, "the server's response has no choices")
+            return Failure(CallFault.TRANSIENT, "the server's response has no choices")
         refusal = text_at(choice, "message", "refusal")
         if refusal:
-            return Failure(Fault.FINAL, f"the model refused to answer: {printable(refusal)}")
+            return Failure(CallFault.FINAL, f"the model refused to answer: {printable(refusal)}")
         match choice.get("finish_reason"):
             case "length":
                 cut = f"the answer was cut off by its length limit of {self.answer_tokens} tokens"
-                return Failure(Fault.UNUSABLE, cut)
+                return Failure(CallFault.UNUSABLE, cut)
             case "content_filter":
-                return Failure(Fault.FINAL, "the provider's content filter withheld the answer")
+                return Failure(CallFault.FINAL, "the provider's content filter withheld the answer")
         return None
 
     def _models(self, model: str | None) -> AbstractAsyncContextManager[Response]:

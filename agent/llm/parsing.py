@@ -16,9 +16,9 @@ from pydantic.fields import FieldInfo
 from agent.llm.reasoning import PATTERN, depth_after, mark_of
 from probes.settings import Value
 
-MOST_CHARS = 100_000
+MAX_CHARS = 100_000
 """Longer answers are not read."""
-_MOST_BROKEN = 200
+_MAX_BROKEN = 200
 """Most braces in a text that may turn out to begin no object; with the length, it bounds the work on hostile text."""
 _NAMED_FAULTS = 3
 _NAME_CHARS = 60
@@ -40,7 +40,7 @@ class UnusableAnswer(Exception):  # noqa: N818
 
 
 @dataclass(frozen=True)
-class _Found:
+class _JsonObject:
     """A JSON object of the answer, and where it stands in the text."""
 
     data: dict[str, Any]
@@ -54,8 +54,8 @@ def parsed(text: str, schema: type[V]) -> V:
     Raises UnusableAnswer where there is none, where one is broken or does not fit, and where several that fit differ
     and none of them ends the text as the "final answer".
     """
-    if len(text) > MOST_CHARS:
-        raise UnusableAnswer(f"the answer is {len(text):,} characters long, at most {MOST_CHARS:,} are read")
+    if len(text) > MAX_CHARS:
+        raise UnusableAnswer(f"the answer is {len(text):,} characters long, at most {MAX_CHARS:,} are read")
     if not text.strip():
         raise UnusableAnswer("the answer is empty")
     found = _objects(text, schema)
@@ -72,9 +72,9 @@ def parsed(text: str, schema: type[V]) -> V:
     return values[0]
 
 
-def _objects(text: str, schema: type[Value]) -> list[_Found]:
+def _objects(text: str, schema: type[Value]) -> list[_JsonObject]:
     """The JSON objects after the reasoning that are not inside another, in their order."""
-    found: list[_Found] = []
+    found: list[_JsonObject] = []
     position = depth = n_broken = 0
     broken = ""
     while token := _TOKEN.search(text, position):
@@ -88,10 +88,10 @@ def _objects(text: str, schema: type[Value]) -> list[_Found]:
             position = token.end()
             n_broken += 1
             broken = broken or (_why_broken(error) if _is_attempt(text, token.start(), schema) else "")
-            if n_broken > _MOST_BROKEN:
+            if n_broken > _MAX_BROKEN:
                 raise UnusableAnswer(broken or "the answer is not JSON: it has too many braces") from None
         else:
-            found.append(_Found(data, token.start(), position))
+            found.append(_JsonObject(data, token.start(), position))
     if depth:
         raise UnusableAnswer("the answer ends within its reasoning")
     if not found and position and not text[position:].strip():
@@ -107,13 +107,13 @@ def _is_attempt(text: str, start: int, schema: type[Value]) -> bool:
     return key is not None and (key["bare"] is None or key["bare"] in schema.model_fields)
 
 
-def _is_mention(text: str, one: _Found) -> bool:
+def _is_mention(text: str, one: _JsonObject) -> bool:
     """Whether a sentence goes on after the object, on the same line."""
     rest = text[one.end :].partition("\n")[0]
     return _WORD.search(_TAG.sub("", rest)) is not None
 
 
-def _is_announced(text: str, last: _Found) -> bool:
+def _is_announced(text: str, last: _JsonObject) -> bool:
     """Whether the last object is called the final answer, the only thing that is, and nothing comes after it."""
     before, after = text[: last.start], _TAG.sub("", text[last.end :])
     once = len(re.findall(r"final\s+answer", text, re.IGNORECASE)) == 1

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from agent.evidence.digest import Line, Piece
+from agent.evidence.digest import EvidenceLine, EvidencePiece
 from agent.evidence.grades import Grade, grade
 from agent.evidence.heads import head_of
 from probes.settings import VOCABULARY
@@ -50,10 +50,10 @@ STEM_SHARE = 0.6
 
 
 @dataclass(frozen=True)
-class Reading:
+class EvidenceReading:
     """What one round of evidence says."""
 
-    pieces: Sequence[Piece] = ()
+    pieces: Sequence[EvidencePiece] = ()
     best: str = ""
     """The strongest noun; empty where no definition has one."""
     strength: float = 0.0
@@ -84,7 +84,7 @@ class Reading:
         return bool(self.listed) or (self.strength >= ENOUGH and self.strength - self.second_strength >= LEAD)
 
 
-def verdict(reading: Reading, pieces: Sequence[Piece]) -> float | None:
+def verdict(reading: EvidenceReading, pieces: Sequence[EvidencePiece]) -> float | None:
     """The p-value of what a reading was found among, of all that was looked at; None where nothing was compared.
 
     What rests on the vocabulary has its list's, which is one however often its tree is grown anew, and tells features
@@ -101,7 +101,7 @@ def trust(p_value: float | None) -> float:
     return TRUST[None if p_value is None else grade(p_value)]
 
 
-def read(pieces: Sequence[Piece]) -> Reading:
+def read(pieces: Sequence[EvidencePiece]) -> EvidenceReading:
     """The strongest nouns of the trees that count, and what the vocabulary list is a list of."""
     counting = _counting(pieces)
     trees = [_shares(piece) for piece in counting]
@@ -116,20 +116,20 @@ def read(pieces: Sequence[Piece]) -> Reading:
     if not listed and strength < ENOUGH:
         listed, part = first_words(pieces)
     if listed and (strength < ENOUGH or _is_generic(best, pieces)):
-        return Reading(pieces, best, part, second, 0.0, shares, True, listed, is_stopgap)
+        return EvidenceReading(pieces, best, part, second, 0.0, shares, True, listed, is_stopgap)
     if _is_generic(best, pieces) and not any(_differs(piece) for piece in counting):
         strength = 0.0  # a noun that comes up for anything, in a tree like any
-    return Reading(pieces, best, strength, second, second_strength, shares, of_vocabulary)
+    return EvidenceReading(pieces, best, strength, second, second_strength, shares, of_vocabulary)
 
 
-def is_backed(reading: Reading, pieces: Sequence[Piece]) -> bool:
+def is_backed(reading: EvidenceReading, pieces: Sequence[EvidencePiece]) -> bool:
     """Whether two sides say the label, or a list does; a blend is no side of its own."""
     trees = [piece for piece in pieces if piece["kind"] == "tree" and not piece["side"].startswith("blend")]
     sides = {tree["side"] for tree in trees if reading.label in {line["text"] for line in tree["nouns"][:BACKING]}}
     return len(sides) > 1 or any(akin(reading.label, word) for word in _listed(pieces))
 
 
-def is_sure(reading: Reading, p_value: float | None, pieces: Sequence[Piece]) -> bool:
+def is_sure(reading: EvidenceReading, p_value: float | None, pieces: Sequence[EvidencePiece]) -> bool:
     """Whether a reading of that verdict may be a label.
 
     A vocabulary tree is not backed by its own list, of which it is made.
@@ -141,7 +141,7 @@ def is_sure(reading: Reading, p_value: float | None, pieces: Sequence[Piece]) ->
     return p_value <= ALONE or is_backed(reading, pieces)
 
 
-def family(pieces: Sequence[Piece]) -> tuple[str, float]:
+def family(pieces: Sequence[EvidencePiece]) -> tuple[str, float]:
     """The commonest of the tokens at the top of a vocabulary list that are forms of one word, and their part of them.
 
     Nothing where they are too few, or where random directions have such lists too.
@@ -155,7 +155,7 @@ def family(pieces: Sequence[Piece]) -> tuple[str, float]:
     return "", 0.0
 
 
-def first_words(pieces: Sequence[Piece]) -> tuple[str, float]:
+def first_words(pieces: Sequence[EvidencePiece]) -> tuple[str, float]:
     """The first words of a vocabulary list, forms of one word once, and their part of the first tokens.
 
     Nothing unless the list differs as clearly as must what stands alone.
@@ -172,13 +172,13 @@ def _name(kin: Mapping[str, int]) -> str:
     return max(kin, key=lambda word: (kin[word], -len(word)))
 
 
-def _says_nothing(pieces: Sequence[Piece]) -> bool:
+def _says_nothing(pieces: Sequence[EvidencePiece]) -> bool:
     """Whether every tree is like those of random directions."""
     found = p_values(piece for piece in pieces if piece["kind"] == "tree")
     return bool(found) and min(found) > HOPELESS
 
 
-def _groups(piece: Piece) -> tuple[list[dict[str, int]], int]:
+def _groups(piece: EvidencePiece) -> tuple[list[dict[str, int]], int]:
     """The first tokens of a list, those akin to an earlier one with it; how many spellings each has, and all have."""
     groups: list[dict[str, int]] = []
     for line in piece["tokens"][:FAMILY_AMONG]:
@@ -197,12 +197,12 @@ def akin(one: str, other: str) -> bool:
     return alike >= STEM_CHARS and alike >= STEM_SHARE * shorter
 
 
-def p_values(pieces: Iterable[Piece]) -> list[float]:
+def p_values(pieces: Iterable[EvidencePiece]) -> list[float]:
     """Of the pieces that were compared with random directions."""
     return [piece["readout"]["p_value"] for piece in pieces if piece["readout"] is not None]
 
 
-def names(piece: Piece, line: Line, word: str) -> bool:
+def names(piece: EvidencePiece, line: EvidenceLine, word: str) -> bool:
     """Whether a line of evidence says `word`."""
     if piece["kind"] != "tree":
         return plain(line["text"]) == word
@@ -218,7 +218,7 @@ def plain(token: str) -> str:
     return token.strip().lower()
 
 
-def _counting(pieces: Sequence[Piece]) -> list[Piece]:
+def _counting(pieces: Sequence[EvidencePiece]) -> list[EvidencePiece]:
     """The trees that a label may rest on: the vocabulary's where its list differs, else others that differ."""
     trees = [piece for piece in pieces if piece["kind"] == "tree"]
     of_vocabulary = [piece for piece in trees if piece["side"] == VOCABULARY]
@@ -230,30 +230,30 @@ def _counting(pieces: Sequence[Piece]) -> list[Piece]:
     return [piece for piece in differing if piece["side"] == VOCABULARY] or differing
 
 
-def _differs(piece: Piece) -> bool:
+def _differs(piece: EvidencePiece) -> bool:
     """Whether random directions hardly ever go as far; what was not compared is given the benefit of the doubt."""
     return piece["readout"] is None or piece["readout"]["p_value"] <= SIGNIFICANT
 
 
-def vocabulary_lists(pieces: Sequence[Piece]) -> list[Piece]:
+def vocabulary_lists(pieces: Sequence[EvidencePiece]) -> list[EvidencePiece]:
     """The lists of tokens that activate the feature."""
     return [piece for piece in pieces if piece["kind"] == "tokens" and piece["side"] == VOCABULARY]
 
 
-def _lists_up_to(p_value: float, pieces: Sequence[Piece]) -> list[Piece]:
+def _lists_up_to(p_value: float, pieces: Sequence[EvidencePiece]) -> list[EvidencePiece]:
     lists = vocabulary_lists(pieces)
     return [piece for piece in lists if piece["readout"] is not None and piece["readout"]["p_value"] <= p_value]
 
 
-def _shares(tree: Piece) -> Counter[str]:
+def _shares(tree: EvidencePiece) -> Counter[str]:
     return Counter({line["text"]: line["value"] for line in tree["nouns"]})
 
 
-def _listed(pieces: Sequence[Piece]) -> set[str]:
+def _listed(pieces: Sequence[EvidencePiece]) -> set[str]:
     return {plain(line["text"]) for piece in pieces for line in [*piece["tokens"], *_raised(piece)]}
 
 
-def _raised(piece: Piece) -> Sequence[Line]:
+def _raised(piece: EvidencePiece) -> Sequence[EvidenceLine]:
     return piece["lines"] if piece["kind"] == "projection" else ()
 
 
@@ -265,17 +265,17 @@ def _strength(noun: str, trees: Sequence[Mapping[str, float]], listed: set[str])
     return strength * BROAD_DISCOUNT if noun in BROAD else strength
 
 
-def _is_generic(noun: str, pieces: Sequence[Piece]) -> bool:
+def _is_generic(noun: str, pieces: Sequence[EvidencePiece]) -> bool:
     lifts = [line["lift"] for piece in pieces for line in piece["nouns"] if line["text"] == noun]
     known = [lift for lift in lifts if lift is not None]
     return noun in BROAD or bool(known and max(known) < GENERIC_LIFT)
 
 
-def experiments(pieces: Iterable[Piece]) -> list[Piece]:
+def experiments(pieces: Iterable[EvidencePiece]) -> list[EvidencePiece]:
     """The texts that were run, in their order."""
     return [piece for piece in pieces if piece["kind"] == "experiment"]
 
 
-def any_activates(tested: Iterable[Piece]) -> bool:
+def any_activates(tested: Iterable[EvidencePiece]) -> bool:
     """Whether any text that should activate the feature does."""
     return any(line["held"] for piece in tested for line in piece["tests"] if line["expected"])

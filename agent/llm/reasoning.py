@@ -8,7 +8,7 @@ import re
 from enum import StrEnum
 
 
-class Mark(StrEnum):
+class ReasoningMark(StrEnum):
     """What a mark does."""
 
     OPENS = "opens"
@@ -44,26 +44,26 @@ _ANSWER = frozenset({"final", "response", "95"})
 """Channels, sentences and tokens behind which the answer stands."""
 
 
-def mark_of(match: re.Match[str]) -> Mark:
+def mark_of(match: re.Match[str]) -> ReasoningMark:
     """What a match of `PATTERN` does."""
     if match["channel_end"]:
-        return Mark.CLOSES
+        return ReasoningMark.CLOSES
     if match["name"] is None:
         channels = (match[group] for group in ("channel", "first", "next", "unused", "said"))
         channel = next((channel for channel in channels if channel is not None), "")
-        return Mark.ANSWERS if channel.lower() in _ANSWER else Mark.REASONS
+        return ReasoningMark.ANSWERS if channel.lower() in _ANSWER else ReasoningMark.REASONS
     if match["itself"]:
-        return Mark.PASSES
-    return Mark.CLOSES if match["slash"] or _ENDS.search(match["name"]) else Mark.OPENS
+        return ReasoningMark.PASSES
+    return ReasoningMark.CLOSES if match["slash"] or _ENDS.search(match["name"]) else ReasoningMark.OPENS
 
 
-def depth_after(mark: Mark, depth: int) -> int:
+def depth_after(mark: ReasoningMark, depth: int) -> int:
     """In how many reasonings one stands after a mark, having stood in `depth` before it."""
     match mark:
-        case Mark.OPENS:
+        case ReasoningMark.OPENS:
             return depth + 1
-        case Mark.CLOSES:
+        case ReasoningMark.CLOSES:
             return max(depth - 1, 0)
-        case Mark.PASSES:
+        case ReasoningMark.PASSES:
             return depth
-    return int(mark is Mark.REASONS)
+    return int(mark is ReasoningMark.REASONS)

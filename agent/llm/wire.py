@@ -16,21 +16,21 @@ from urllib.parse import unquote, urlsplit
 import httpx2
 
 from agent.errors import ExplainerError
-from agent.llm.base import Fault, Form
+from agent.llm.base import AnswerForm, CallFault
 from agent.llm.bodies import printable_error
 from agent.llm.faults import Failure, from_exception, from_status
 
-MOST_BYTES = 4_000_000
+MAX_BYTES = 4_000_000
 """No more of a response is read, whatever its status and however small it is on the wire."""
 CONNECT_S = 10.0
 _WHOLE = "whole"
 """The name under which a response keeps its reading without a bound."""
-_LEAST_CHARS = 8
+_MIN_CHARS = 8
 """Shorter credentials stand in ordinary text too often to be looked for."""
 
 
 @dataclass(frozen=True)
-class Reply:
+class WireReply:
     """What came back of one request."""
 
     text: str = ""
@@ -62,7 +62,7 @@ def timeout(seconds: float) -> httpx2.Timeout:
 
 
 async def bounded(response: httpx2.Response) -> None:
-    """A hook of the HTTP client: of a body no more is read than `MOST_BYTES` and the chunk in which they end.
+    """A hook of the HTTP client: of a body no more is read than `MAX_BYTES` and the chunk in which they end.
 
     Everything that reads a body does so by `aiter_bytes`, the SDKs' reading of error bodies included, and a small gzip
     may be gigabytes.
@@ -75,7 +75,7 @@ async def bounded(response: httpx2.Response) -> None:
             async for chunk in chunks:
                 yield chunk
                 n += len(chunk)
-                if n > MOST_BYTES:
+                if n > MAX_BYTES:
                     return
 
     response.aiter_bytes = begun  # type: ignore[method-assign]
@@ -96,8 +96,8 @@ CLIENT: Mapping[str, Any] = {
 
 
 async def received(
-    opened: AbstractAsyncContextManager[Response], form: Form, timeout_s: float, sdk_error: type[Exception]
-) -> Reply:
+    opened: AbstractAsyncContextManager[Response], form: AnswerForm, timeout_s: float, sdk_error: type[Exception]
+) -> WireReply:
     """What comes back of a request that is sent by entering `opened`, within `timeout_s` from first to last byte."""
     body = bytearray()
     headers: Mapping[str, str] = {}
@@ -108,28 +108,28 @@ async def received(
             headers, status = response.headers, response.status_code
             async for chunk in response.iter_bytes():
                 body += chunk
-        if len(body) > MOST_BYTES:
-            failure = Failure(Fault.UNUSABLE, f"the answer is longer than {MOST_BYTES:,} bytes")
+        if len(body) > MAX_BYTES:
+            failure = Failure(CallFault.UNUSABLE, f"the answer is longer than {MAX_BYTES:,} bytes")
     except Exception as error:  # whatever an SDK, a codec or a server does ends here
         instead = reply_to(error, form, timeout_s, sdk_error)
         if instead.status is not None:
             return instead
         failure = instead.failure
-    return Reply(_text(body), headers, failure, status)
+    return WireReply(_text(body), headers, failure, status)
 
 
-def reply_to(error: Exception, form: Form, timeout_s: float, sdk_error: type[Exception]) -> Reply:
+def reply_to(error: Exception, form: AnswerForm, timeout_s: float, sdk_error: type[Exception]) -> WireReply:
     """What came in the place of a whole response: a status other than success, and what came with it, or none."""
     response = getattr(error, "response", None) if isinstance(error, sdk_error) else None
     if not isinstance(response, httpx2.Response):
-        return Reply(failure=from_exception(error, timeout_s))
+        return WireReply(failure=from_exception(error, timeout_s))
     text = _text(response.content)
-    return Reply(text, response.headers, from_status(response.status_code, text, form), response.status_code)
+    return WireReply(text, response.headers, from_status(response.status_code, text, form), response.status_code)
 
 
 def _text(body: bytes | bytearray) -> str:
     """As UTF-8, whatever the server calls it: JSON is nothing else, and some of Python's codecs take hours."""
-    return body[:MOST_BYTES].decode("utf-8", "replace")
+    return body[:MAX_BYTES].decode("utf-8", "replace")
 
 
 def address_of(base_url: str) -> str:
@@ -155,4 +155,4 @@ def credentials_in(base_url: str) -> list[str]:
         return []
     sent = f"{unquote(parts.username or '')}:{unquote(parts.password or '')}"
     forms = {written, unquote(written), json.dumps(unquote(written))[1:-1], base64.b64encode(sent.encode()).decode()}
-    return sorted((form for form in forms if len(form) >= _LEAST_CHARS), key=len, reverse=True)
+    return sorted((form for form in forms if len(form) >= _MIN_CHARS), key=len, reverse=True)

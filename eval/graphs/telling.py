@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TypedDict
 
 from agent.evidence.digest import escaped
-from agent.evidence.excerpts import TOKEN_CHARS, cut, marked
+from agent.evidence.shown_examples import TOKEN_CHARS, cut, marked
 from eval.graphs.graph import Feature, Graph, Link, Node
 from probes.examples import Example
 

@@ -11,7 +11,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from agent.evidence.excerpts import cut, key_of, shown
+from agent.evidence.shown_examples import cut, key_of, shown
 from eval.scorers.base import Item, Judge, Need, Score, Task, drawn, lacking, unscored
 from eval.scorers.verdicts import METRIC, Candidate, classified, judged
 from probes.examples import Example, ExampleKind

@@ -12,7 +12,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from agent.evidence.excerpts import active_places, cut, key_of, marked
+from agent.evidence.shown_examples import active_places, cut, key_of, marked
 from eval.metrics import share
 from eval.scorers.base import Item, Judge, Need, Score, Task, drawn, scored, unscored
 from eval.scorers.numbered import Missed, ask_in_batches

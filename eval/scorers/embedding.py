@@ -12,7 +12,7 @@ from typing import ClassVar
 import numpy as np
 from jaxtyping import Float
 
-from agent.evidence.excerpts import cut, key_of
+from agent.evidence.shown_examples import cut, key_of
 from eval.metrics import auroc
 from eval.scorers.base import Embedder, Item, Need, Score, Task, lacking, scored, unscored
 from probes.examples import Example

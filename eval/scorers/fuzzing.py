@@ -12,7 +12,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from agent.evidence.excerpts import active_places, cut, key_of, marked
+from agent.evidence.shown_examples import active_places, cut, key_of, marked
 from eval.scorers.base import Item, Judge, Need, Score, Task, drawn, unscored
 from eval.scorers.verdicts import BATCH, METRIC, Candidate, classified, judged
 from probes.examples import Example

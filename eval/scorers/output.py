@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Float
 
 from agent.evidence.digest import escaped
-from agent.evidence.excerpts import TOKEN_CHARS
+from agent.evidence.shown_examples import TOKEN_CHARS
 from eval.metrics import share
 from eval.scorers.base import Embedder, Item, Judge, Need, Runner, Score, Task, scored, together, unscored
 from probes.settings import Value

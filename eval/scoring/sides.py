@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from agent.config import ScoreSettings
-from agent.evidence.excerpts import cut, key_of
+from agent.evidence.shown_examples import cut, key_of
 from eval.collect.split import on_new_words, without_duplicates
 from eval.scorers.base import Score, Scorer, Task, Variant, drawn, unscored
 from probes.examples import Collected, Example

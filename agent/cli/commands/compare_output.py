@@ -23,7 +23,7 @@ from probes.settings import ProbeSettings
 
 
 @dataclass(frozen=True)
-class Output:
+class ComparisonOutput:
     """In which form a comparison is wanted."""
 
     as_json: bool
@@ -31,7 +31,7 @@ class Output:
 
 
 @dataclass(frozen=True)
-class Compared:
+class ComparisonReport:
     """What came of one subject."""
 
     card: SubjectCard
@@ -53,10 +53,10 @@ class Compared:
         return said + ([] if self.choice is None else [choice_words(self.choice, self.names.__getitem__)])
 
 
-def compared(card: SubjectCard, values: Mapping[ProbeSettings, Measured], seed: int) -> Compared:
+def compared(card: SubjectCard, values: Mapping[ProbeSettings, Measured], seed: int) -> ComparisonReport:
     """What is said of some settings, the first of which is the baseline."""
     baseline = next(iter(values))
-    return Compared(
+    return ComparisonReport(
         card=card,
         names=names_of([*values]),
         values=values,
@@ -66,7 +66,7 @@ def compared(card: SubjectCard, values: Mapping[ProbeSettings, Measured], seed: 
     )
 
 
-def show(screen: Console, found: Sequence[Compared], output: Output, seed: int) -> None:
+def show(screen: Console, found: Sequence[ComparisonReport], output: ComparisonOutput, seed: int) -> None:
     """Prints what came of each subject, and draws the first; `screen` is for people, also where JSON is wanted."""
     if output.as_json:
         click.echo(json.dumps([_json(item) for item in found]))
@@ -79,7 +79,7 @@ def show(screen: Console, found: Sequence[Compared], output: Output, seed: int) 
         _draw(screen, output.plot, found[0], seed)
 
 
-def _draw(screen: Console, path: Path, found: Compared, seed: int) -> None:
+def _draw(screen: Console, path: Path, found: ComparisonReport, seed: int) -> None:
     from eval.compare.pictures import picture
     from eval.plots import save
 
@@ -87,7 +87,7 @@ def _draw(screen: Console, path: Path, found: Compared, seed: int) -> None:
     screen.print(Text(f"Wrote {path}."))
 
 
-def _print(screen: Console, found: Compared) -> None:
+def _print(screen: Console, found: ComparisonReport) -> None:
     screen.print()
     screen.print(lines_table(found.lines, found.names))
     screen.print()
@@ -104,7 +104,7 @@ def _print(screen: Console, found: Compared) -> None:
         screen.print(Text(f"{len(found.pairs)} intervals of 95 % each: one in twenty misses by chance.", style="dim"))
 
 
-def _json(found: Compared) -> dict[str, Any]:
+def _json(found: ComparisonReport) -> dict[str, Any]:
     name = found.names.__getitem__
     return {
         "subject": found.card.model_dump(mode="json"),

@@ -49,7 +49,7 @@ class Advance:
         self._progress.update(self._task, advance=n, rate=rate)
 
 
-class Watch(PassWatch):
+class ExamplesScreen(PassWatch):
     """Tells how a pass goes, and ends it where Ctrl-C was pressed."""
 
     def __init__(self, screen: Console, progress: Progress, n_tokens: int, pressed: Callable[[], bool]) -> None:

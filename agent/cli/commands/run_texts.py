@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from agent.config import RunConfig
 from agent.errors import LogError
 from agent.llm.base import Explainer
-from agent.maxima import Maxima, in_another_unit, maxima_of, no_maxima
+from agent.maxima import CorpusMaxima, in_another_unit, maxima_of, no_maxima
 from agent.run import LoggedCircuit, identity_of
 from agent.runlog import CorpusRow, RunLog
 from agent.store.reading import find_run
@@ -23,7 +23,7 @@ class RunTexts:
 
     material: ShownTexts | None = None
     """The texts that the explainer may see, where it is to see any."""
-    maxima: Maxima | None = None
+    maxima: CorpusMaxima | None = None
     """The features' maximum activations, where there are texts or a run steers by them."""
     lines: tuple[tuple[str, str], ...] = ()
     """What a run's opening lines say of them."""
