@@ -1,7 +1,6 @@
 """The loop of one feature: evidence, question, answer, and either a label or other settings to look again with.
 
-Whatever cost time or money is in the log before it is used, and is taken from there when a run resumes. Knows no SQL,
-no torch and no provider.
+Whatever cost time or money is in the log before it is used, and is taken from there when a run resumes.
 """
 
 import asyncio

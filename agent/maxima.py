@@ -1,4 +1,4 @@
-"""How active features get at most, as a log's texts have it: the unit in which they are steered. Knows no subject."""
+"""How active features get at most, as a log's texts have it: the unit in which they are steered."""
 
 from dataclasses import dataclass
 from pathlib import Path

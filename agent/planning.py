@@ -1,6 +1,6 @@
 """What each round probes: the first by the run's settings, later ones by what the explainer asked for.
 
-Knows no explainer and no log. An explainer's wishes are clamped where a number is out of range, refused where there is
+An explainer's wishes are clamped where a number is out of range, refused where there is
 nothing to clamp to, and refused where they were tried before.
 """
 

@@ -1,6 +1,6 @@
 """One device thread that owns torch, fed by a bounded queue that gathers many features' requests into one batch.
 
-Knows neither explainers nor the log. Nothing of torch runs on the event loop, and only one batch runs at a time.
+Nothing of torch runs on the event loop, and only one batch runs at a time.
 """
 
 import asyncio

@@ -1,6 +1,6 @@
 """A run over many features: a bounded crew works through them, and the log decides what is still to do.
 
-Memory does not grow with the number of features. Knows no command line and prints nothing.
+Memory does not grow with the number of features.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""Blanks keys and passwords in whatever is about to be stored or printed. Knows no provider.
+"""Blanks keys and passwords in whatever is about to be stored or printed.
 
 What looks like a key is blanked in error texts and commands alone. What a model says is about anything, assignments and
 identifiers included: there only the secrets that this process itself holds are blanked.

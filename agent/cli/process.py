@@ -1,4 +1,4 @@
-"""A command as a process: its streams, whatever it raises as one sentence, its exit status. Knows no command.
+"""A command as a process: its streams, whatever it raises as one sentence, its exit status.
 
 Exit status: 0 done, 1 some features failed or are left (a budget, batches on their way), 2 bad usage or input,
 130 interrupted, 141 the reader of a pipe has gone.

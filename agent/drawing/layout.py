@@ -1,6 +1,6 @@
 """Where everything of a drawn definition tree stands, how wide its edges are and in which colour.
 
-Knows nothing of SVG, DOT or pixels of a raster; all of them draw what this returns.
+SVG, DOT and PNG all draw this layout.
 """
 
 import math

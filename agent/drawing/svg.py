@@ -1,6 +1,6 @@
 """A definition tree as text that is a picture: SVG, or DOT for graphviz.
 
-Knows nothing of terminals, files or the log; what stands where is decided in `agent.drawing.layout`.
+Positions are decided in `agent.drawing.layout`.
 """
 
 from collections.abc import Iterator

@@ -1,7 +1,4 @@
-"""What a label rests on, short enough for a row of a table: one definition and some tokens.
-
-Knows the evidence and the ids its lines have; nothing of tables.
-"""
+"""What a label rests on, short enough for a row of a table: one definition and some tokens."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

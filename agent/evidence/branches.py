@@ -1,6 +1,6 @@
 """A definition tree as it is drawn: trimmed to what matters, chains of tokens joined into phrases.
 
-Knows nothing of terminals, SVG or DOT; they all draw what this returns.
+Terminal, SVG and DOT all draw this tree.
 """
 
 from collections.abc import Iterator

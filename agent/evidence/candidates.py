@@ -1,7 +1,4 @@
-"""A sweep as an explainer and a terminal read it: what was chosen, by what, and how the other candidates did.
-
-Knows no template and no terminal.
-"""
+"""A sweep as an explainer and a terminal read it: what was chosen, by what, and how the other candidates did."""
 
 from typing import TypedDict
 

@@ -1,6 +1,6 @@
 """A definition tree as a reader takes it: paths joined to text, up to the closing quote.
 
-Knows the columns of a `Tree` and nothing of prompts, explainers or English. Texts are raw, as the tokenizer gave them.
+Texts are raw, as the tokenizer gave them.
 Trees have thousands of nodes: texts are joined for those alone that may be shown.
 """
 

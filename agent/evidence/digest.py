@@ -1,6 +1,6 @@
 """Evidence -> the compact JSON-safe context that templates are rendered from and the offline explainer reads.
 
-Every text here comes from a tokenizer and is hostile until `escaped`. Knows no template, no explainer and no log.
+Every text here comes from a tokenizer and is hostile until `escaped`.
 """
 
 from collections.abc import Sequence

@@ -1,6 +1,6 @@
 """The head nouns of a definition tree: how much of its probability each has, beside what the null gives it.
 
-"A kind of dog", "a dog that" and "a breed of dog" say the same thing: their probability is summed. Knows no prompt.
+"A kind of dog", "a dog that" and "a breed of dog" say the same thing: their probability is summed.
 """
 
 import math

@@ -1,6 +1,6 @@
 """What a language model sees of an example: a short stretch around its peak, escaped, some of its tokens marked.
 
-Texts and tokens are hostile until they went through here. Knows no template and no scorer.
+Texts and tokens are hostile until they went through here.
 """
 
 import unicodedata

@@ -1,7 +1,4 @@
-"""The definition trees of one round beside each other: a row for each head noun, a column for each tree.
-
-Knows pieces of evidence alone.
-"""
+"""The definition trees of one round beside each other: a row for each head noun, a column for each tree."""
 
 from collections.abc import Sequence
 from typing import TypedDict

@@ -1,6 +1,6 @@
 """What every form of export starts from: a run's labels with their reviews and scores, and ways to what lies behind.
 
-Knows no file and no form. Texts are as the log has them: hostile, and each form's own to make safe.
+Texts are as the log has them: hostile, and each form's own to make safe.
 """
 
 from collections.abc import Callable, Iterable, Sequence

@@ -1,6 +1,6 @@
 """One feature as a page shows it: its label, what the probes said, where it fires, how the label did.
 
-Every text it returns is printable and of bounded length; templates escape it for HTML. Knows no log and no template.
+Every text it returns is printable and of bounded length; templates escape it for HTML.
 """
 
 from collections.abc import Iterable, Iterator, Sequence

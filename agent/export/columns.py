@@ -1,6 +1,6 @@
 """A run as a table: one row for each feature, its scores and their controls side by side.
 
-Of each scorer the latest scoring that used it is taken; the others stand in JSONL alone. Knows no file.
+Of each scorer the latest scoring that used it is taken; the others stand in JSONL alone.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence

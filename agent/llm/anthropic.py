@@ -1,4 +1,4 @@
-"""Anthropic's models, by its SDK's messages; and any server that speaks the same protocol. Knows no other provider."""
+"""Anthropic's models, by its SDK's messages; and any server that speaks the same protocol."""
 
 from contextlib import AbstractAsyncContextManager
 from functools import cache
@@ -36,7 +36,7 @@ class Anthropic(Hosted):
             await client.close()
 
     def batching(self) -> BatchApi:
-        """By its Message Batches."""
+        """Returns the API of its Message Batches."""
         return AnthropicBatches(self._sdk, self.parameters, self)
 
     def _opened(self, request: Request, form: AnswerForm, timeout_s: float) -> AbstractAsyncContextManager[Response]:
@@ -44,7 +44,7 @@ class Anthropic(Hosted):
         return self._sdk().messages.with_streaming_response.create(**asked, timeout=timeout(timeout_s))
 
     def parameters(self, request: Request, form: AnswerForm) -> dict[str, Any]:
-        """What the messages API is asked."""
+        """Builds the parameters of a request to the messages API."""
         output: Any = {}
         if form is AnswerForm.SCHEMA:
             output["format"] = {"type": "json_schema", "schema": self._schema(request.schema)}
@@ -99,7 +99,7 @@ class Anthropic(Hosted):
         return self._client
 
     def _access(self) -> dict[str, Any]:
-        """Key and address, as the SDK's clients take them."""
+        """Returns key and address as the SDK's clients take them."""
         variable, key = self._key()
         name = "auth_token" if variable == "ANTHROPIC_AUTH_TOKEN" else "api_key"
         return {name: key or "none", "base_url": self.base_url}
@@ -111,7 +111,7 @@ def _strict(schema: type[Value]) -> dict[str, Any]:
 
 
 def _usage(usage: Any) -> Usage:
-    """Anthropic counts cached tokens apart from the input; here they are among it."""
+    """Converts token counts: Anthropic counts cached tokens apart from the input, `Usage` includes them."""
     fresh, out = tokens_at(usage, "input_tokens"), tokens_at(usage, "output_tokens")
     read, written = tokens_at(usage, "cache_read_input_tokens"), tokens_at(usage, "cache_creation_input_tokens")
     total = None if fresh is None else fresh + (read or 0) + (written or 0)

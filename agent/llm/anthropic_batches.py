@@ -1,4 +1,4 @@
-"""Anthropic's Message Batches, by its SDK: how they are made, looked at, listed and read. Knows no other provider."""
+"""Anthropic's Message Batches, by its SDK: how they are made, looked at, listed and read."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -25,40 +25,40 @@ _STATUS = {
     "timeout_error": 504,
     "overloaded_error": 529,
 }
-"""What each type of error comes with where a request is sent alone."""
+"""HTTP status of each type of error if the request had been sent alone."""
 _UNPROCESSED = 408
-"""For a request that the batch left undone."""
+"""Status of a request that the batch did not process."""
 
 
 class AnthropicBatches(SdkBatches[anthropic.AsyncAnthropic]):
-    """Batches of the messages API; they have no place for a mark of ours but the requests' own ids."""
+    """Batches of the messages API; the only place for a token of ours is the requests' own ids."""
 
     limits = BatchLimits(requests=100_000, bytes=256_000_000)
 
     def encoded(self, custom_id: str, request: Request, form: AnswerForm) -> bytes:
-        """With what the messages API is asked as its parameters."""
+        """Encodes a request with the parameters of the messages API."""
         return json.dumps({"custom_id": custom_id, "params": self._parameters(request, form)}).encode()
 
     async def create(self, token: str, encoded: Sequence[bytes]) -> WireReply:  # noqa: ARG002, it is in their ids
-        """In one request that holds them all."""
+        """Creates a batch with one HTTP request that holds all of its requests."""
         requests: Any = [json.loads(one) for one in encoded]
         made = self._batches().with_streaming_response.create(requests=requests, timeout=timeout(STEP_S))
         return await self.transport.heard(made, SEND_S)
 
     async def look(self, provider_id: str) -> WireReply:
-        """By its id."""
+        """Fetches a batch by its id."""
         found = self._batches().with_streaming_response.retrieve(provider_id, timeout=timeout(LOOK_S))
         return await self.transport.heard(found, LOOK_S)
 
     async def page(self, after: str | None) -> WireReply:
-        """A hundred at most."""
+        """Lists up to a hundred batches."""
         after_id = anthropic.omit if after is None else after
         batches = self._batches().with_streaming_response
         listed = batches.list(limit=_LISTED, after_id=after_id, timeout=timeout(LOOK_S))
         return await self.transport.heard(listed, LOOK_S)
 
     def read(self, body: Mapping[str, Any]) -> ProviderBatch:
-        """The counts stay 0 until all has ended; results that were archived cannot be fetched."""
+        """Parses a batch; its counts stay 0 until it has ended, and archived results cannot be fetched."""
         counts = [tokens_at(body, "request_counts", name) for name in ("succeeded", "errored", "canceled", "expired")]
         done = sum(count or 0 for count in counts)
         waiting = tokens_at(body, "request_counts", "processing")
@@ -70,11 +70,11 @@ class AnthropicBatches(SdkBatches[anthropic.AsyncAnthropic]):
         )
 
     def opened(self, batch: ProviderBatch, place: str) -> AbstractAsyncContextManager[Response]:  # noqa: ARG002, there is one
-        """The SDK asks where they are, and then for them."""
+        """Opens the results; the SDK first asks for their address."""
         return self._batches().with_streaming_response.results(batch.provider_id, timeout=timeout(STEP_S))
 
     def line(self, data: Any) -> ResultLine | None:
-        """A message, an error, or no word but that it expired or was cancelled."""
+        """Parses a result: a message, an error, or a note that it expired or was cancelled."""
         custom_id, kind = text_at(data, "custom_id"), text_at(data, "result", "type")
         if not custom_id or not kind:
             return None

@@ -38,14 +38,14 @@ MODEL = "rules-2"
 PREFIX = "Rule-based baseline: "
 
 CITED = 8
-"""Most evidence lines named."""
+"""Maximum number of evidence lines cited."""
 
 CHANGES = (
     SettingsChange(scale=1.5),
     SettingsChange(weights="decoder"),
     SettingsChange(scale=0.6),
 )
-"""What it asks for, in this order, less what was asked before."""
+"""Settings it asks for, in this order, less those asked for before."""
 
 
 class Offline(Free):
@@ -55,7 +55,7 @@ class Offline(Free):
     model = MODEL
 
     async def answer(self, request: Request, form: AnswerForm | None = None) -> Answer:  # noqa: ARG002
-        """A proposal by rules from the request's context; there is no exchange, so its response is the proposal."""
+        """Makes a proposal by rules from the request's context; the logged response is the proposal itself."""
         started = time.perf_counter()
         proposal = propose(request.context)
         duration_ms = 1000 * (time.perf_counter() - started)
@@ -65,7 +65,7 @@ class Offline(Free):
 
 
 def propose(context: Mapping[str, Any]) -> Proposal:
-    """Label, look again or abstain, by the strongest noun of what differs, over all rounds in `context`."""
+    """Labels, looks again or abstains, by the strongest noun in evidence that differs, over all rounds in `context`."""
     rounds = [*(past["evidence"] for past in context["history"] if past["evidence"]), context["evidence"]]
     seen = [piece for pieces in rounds for piece in pieces]
     if min(p_values(rounds[0]), default=0.0) > HOPELESS:
@@ -123,7 +123,7 @@ def _explanation(best: EvidenceReading) -> str:
 
 
 def _cited(best: EvidenceReading) -> Iterator[str]:
-    """Ids of the lines that name the label, trees first."""
+    """Yields the ids of the lines that name the label, trees first."""
     yield from [line["id"] for piece in best.pieces for line in citable(piece) if names(piece, line, best.label)][
         :CITED
     ]

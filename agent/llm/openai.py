@@ -1,4 +1,4 @@
-"""OpenAI's models, by its SDK's chat completions; and every server that speaks them. Knows no other provider."""
+"""OpenAI's models, by its SDK's chat completions; and every server that speaks them."""
 
 from contextlib import AbstractAsyncContextManager
 from functools import cache
@@ -17,7 +17,7 @@ from agent.llm.wire import CLIENT, Response, timeout
 from probes.settings import Value
 
 _DROPPED = frozenset({"default", "title", "minLength", "maxLength", "minimum", "maximum"})
-"""Keywords of JSON Schema that strict mode or small servers refuse; the parser holds answers to them."""
+"""JSON Schema keywords that strict mode or small servers reject; the parser enforces them."""
 _CACHE_KEY_CHARS = 32
 
 
@@ -39,7 +39,7 @@ class OpenAI(Hosted):
             await client.close()
 
     def batching(self) -> BatchApi:
-        """By its Batch API."""
+        """Returns its Batch API."""
         return OpenAIBatches(self._sdk, self.parameters, self)
 
     def _opened(self, request: Request, form: AnswerForm, timeout_s: float) -> AbstractAsyncContextManager[Response]:
@@ -50,13 +50,13 @@ class OpenAI(Hosted):
         return create(**asked, extra_body=beside, timeout=timeout(timeout_s))
 
     def parameters(self, request: Request, form: AnswerForm) -> dict[str, Any]:
-        """What chat completions are asked."""
+        """Builds the parameters of a chat completion."""
         system, prompt = worded(request, form)
         messages = [{"role": "system", "content": system}, {"role": "user", "content": prompt}]
         return {"model": self.model, "messages": messages, **self._options(request, form)}
 
     def _options(self, request: Request, form: AnswerForm) -> dict[str, Any]:
-        """What differs by form and by server: others than OpenAI's know neither its cache nor its newer names."""
+        """Returns the parameters that differ by form and by server: other servers lack OpenAI's cache and newer names."""
         options: dict[str, Any] = {}
         if form is AnswerForm.SCHEMA:
             schema = {"name": request.schema.__name__, "strict": True, "schema": self._schema(request.schema)}
@@ -113,20 +113,20 @@ class OpenAI(Hosted):
         return self._client
 
     def _access(self) -> dict[str, Any]:
-        """Key and address, as the SDK's clients take them."""
+        """Returns key and address as the SDK's clients take them."""
         return {"api_key": self._key()[1] or "none", "base_url": self.base_url}
 
 
 @cache
 def _strict(schema: type[Value]) -> dict[str, Any]:
-    """The schema as the SDK makes it strict, less what is refused."""
+    """Returns the schema as the SDK makes it strict, less the rejected keywords."""
     strict = openai.pydantic_function_tool(schema)["function"]["parameters"]
     plain: dict[str, Any] = _plain(strict)
     return plain
 
 
 def _plain(part: Any) -> Any:
-    """A part of a schema without the dropped keywords; the names of fields and definitions are no keywords."""
+    """Removes the dropped keywords from a part of a schema; names of fields and definitions are not keywords."""
     if isinstance(part, list):
         return [_plain(item) for item in part]
     if not isinstance(part, dict):
@@ -141,7 +141,7 @@ def _plain(part: Any) -> Any:
 
 
 def _usage(usage: Any) -> Usage:
-    """Some servers leave reasoning out of the completion's tokens, but not out of the total."""
+    """Converts token counts: some servers leave reasoning out of the completion's tokens, but not out of the total."""
     tokens_in, out = tokens_at(usage, "prompt_tokens"), tokens_at(usage, "completion_tokens")
     total = tokens_at(usage, "total_tokens")
     if tokens_in is not None and out is not None and total is not None:

@@ -1,4 +1,4 @@
-"""OpenAI's Batch API, by its SDK: how batches are made, looked at, listed and read. Knows no other provider."""
+"""OpenAI's Batch API, by its SDK: how batches are made, looked at, listed and read."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -21,7 +21,7 @@ _ENDED = ("completed", "expired", "cancelled", "failed")
 _FULL = "token_limit_exceeded"
 """The code of the error where too many tokens are queued for a model."""
 _STATUS = {"batch_expired": 408, "batch_cancelled": 408, "rate_limit_exceeded": 429, "server_error": 500}
-"""What an error without a response counts as, by its code."""
+"""HTTP status for an error without a response, by its code."""
 
 
 class OpenAIBatches(SdkBatches[openai.AsyncOpenAI]):
@@ -30,13 +30,13 @@ class OpenAIBatches(SdkBatches[openai.AsyncOpenAI]):
     limits = BatchLimits(requests=50_000, bytes=200_000_000)
 
     def encoded(self, custom_id: str, request: Request, form: AnswerForm) -> bytes:
-        """A line of the file."""
+        """Encodes a request as a line of the file."""
         body = self._parameters(request, form)
         line = {"custom_id": custom_id, "method": "POST", "url": _ENDPOINT, "body": body}
         return json.dumps(line).encode()
 
     async def create(self, token: str, encoded: Sequence[bytes]) -> WireReply:
-        """A file and a batch of it. A file that no batch was made of costs nothing."""
+        """Uploads a file and creates a batch of it. A file without a batch costs nothing."""
         file = (f"interpret-{token}.jsonl", b"\n".join(encoded) + b"\n", "application/jsonl")
         sent = self._client().files.with_streaming_response.create(file=file, purpose="batch", timeout=timeout(STEP_S))
         reply = await self.transport.heard(sent, SEND_S)
@@ -53,19 +53,19 @@ class OpenAIBatches(SdkBatches[openai.AsyncOpenAI]):
         return await self.transport.heard(made, LOOK_S)
 
     async def look(self, provider_id: str) -> WireReply:
-        """By its id."""
+        """Fetches a batch by its id."""
         found = self._client().batches.with_streaming_response.retrieve(provider_id, timeout=timeout(LOOK_S))
         return await self.transport.heard(found, LOOK_S)
 
     async def page(self, after: str | None) -> WireReply:
-        """A hundred at most."""
+        """Lists up to a hundred batches."""
         listed = self._client().batches.with_streaming_response.list(
             limit=_LISTED, after=openai.omit if after is None else after, timeout=timeout(LOOK_S)
         )
         return await self.transport.heard(listed, LOOK_S)
 
     def read(self, body: Mapping[str, Any]) -> ProviderBatch:
-        """One that failed was refused when it was validated, after it had been made."""
+        """Parses a batch; status `failed` means rejected by validation after it was created."""
         status = text_at(body, "status")
         files = tuple(file for file in (text_at(body, "output_file_id"), text_at(body, "error_file_id")) if file)
         errors = items_at(body, "errors", "data") if status == "failed" else []
@@ -82,11 +82,11 @@ class OpenAIBatches(SdkBatches[openai.AsyncOpenAI]):
         )
 
     def opened(self, batch: ProviderBatch, place: str) -> AbstractAsyncContextManager[Response]:  # noqa: ARG002, a file's id
-        """The content of a file."""
+        """Opens the content of a file."""
         return self._client().files.with_streaming_response.content(place, timeout=timeout(STEP_S))
 
     def line(self, data: Any) -> ResultLine | None:
-        """A response as it would have come alone, or an error that stands for none."""
+        """Parses a result: a response as if sent alone, or an error in place of one."""
         custom_id, status = text_at(data, "custom_id"), tokens_at(data, "response", "status_code")
         if not custom_id:
             return None

@@ -1,7 +1,7 @@
 """Finds where a model's reasoning begins and ends in its text, by the marks that models and servers leave there.
 
 Each family of models writes its own: <think> and its like in any brackets (DeepSeek, Qwen, Seed, Magistral, Kimi),
-channels (gpt-oss, Gemma), tokens (MedGemma), sentences (Granite). Knows nothing of answers.
+channels (gpt-oss, Gemma), tokens (MedGemma), sentences (Granite).
 """
 
 import re
@@ -9,7 +9,7 @@ from enum import StrEnum
 
 
 class ReasoningMark(StrEnum):
-    """What a mark does."""
+    """Effect of a mark on the reasoning."""
 
     OPENS = "opens"
     """Reasoning begins, perhaps within reasoning."""
@@ -37,15 +37,15 @@ PATTERN = r"""
     | <unused(?P<unused>94|95)>
     | here(?:['’]s|\ is)\ my\ (?P<said>thought\ process|response)\ ?:
 """
-"""Verbose, whatever the case."""
+"""A verbose, case-insensitive pattern of all marks."""
 
 _ENDS = re.compile(r"(?:\A|[_.:▁-])(?:end|suffix|stop|close)(?:\Z|[_.:▁-])", re.IGNORECASE)
 _ANSWER = frozenset({"final", "response", "95"})
-"""Channels, sentences and tokens behind which the answer stands."""
+"""Channels, sentences and tokens that introduce the answer."""
 
 
 def mark_of(match: re.Match[str]) -> ReasoningMark:
-    """What a match of `PATTERN` does."""
+    """Returns the effect of a match of `PATTERN`."""
     if match["channel_end"]:
         return ReasoningMark.CLOSES
     if match["name"] is None:
@@ -58,7 +58,7 @@ def mark_of(match: re.Match[str]) -> ReasoningMark:
 
 
 def depth_after(mark: ReasoningMark, depth: int) -> int:
-    """In how many reasonings one stands after a mark, having stood in `depth` before it."""
+    """Returns the nesting depth of reasoning after a mark, from the depth before it."""
     match mark:
         case ReasoningMark.OPENS:
             return depth + 1

@@ -1,7 +1,4 @@
-"""What a request's address asks for: a run, a filter of labels, a place in its pages; and the same as an address again.
-
-Knows no template.
-"""
+"""What a request's address asks for: a run, a filter of labels, a place in its pages; and the same as an address again."""
 
 import re
 from collections.abc import Mapping

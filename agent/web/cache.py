@@ -1,4 +1,4 @@
-"""What takes a while to count, kept until what it was counted from changes. Knows no page."""
+"""What takes a while to count, kept until what it was counted from changes."""
 
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field

@@ -1,6 +1,6 @@
 """How scores spread over features, as numbers for SVG: the labels' over those of their main control, and every mean.
 
-Lengths are in the units of the view box that the template draws. Knows no template.
+Lengths are in the units of the view box that the template draws.
 """
 
 from collections.abc import Sequence

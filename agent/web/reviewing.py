@@ -1,4 +1,4 @@
-"""Reviews: the box that every feature's page includes, and what its buttons send. Knows no layout of pages."""
+"""Reviews: the box that every feature's page includes, and what its buttons send."""
 
 from typing import Any
 from urllib.parse import parse_qs

@@ -1,6 +1,6 @@
 """`interpret calibrate`: how likely labels are right, told from what is known of them before they are scored.
 
-Works on what a log holds; nothing is probed and nothing asked. Knows the order of things and what is said of them.
+Works on what a log holds; nothing is probed and nothing asked.
 """
 
 import json

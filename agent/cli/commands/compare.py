@@ -1,6 +1,6 @@
 """`interpret compare`: settings probed on many features, and which of them fits the features' texts better.
 
-Knows the order of things and what is asked for; the work is in `eval.compare`, what is told in `compare_output`.
+The comparison is in `eval.compare`, its output in `compare_output`.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

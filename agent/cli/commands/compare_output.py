@@ -1,7 +1,4 @@
-"""What `interpret compare` tells of settings that were compared: tables and sentences, JSON, a picture.
-
-Makes no query and loads no subject.
-"""
+"""What `interpret compare` tells of settings that were compared: tables and sentences, JSON, a picture."""
 
 import json
 from collections.abc import Mapping, Sequence

@@ -1,6 +1,6 @@
 """What this machine offers: packages, device, keys, the hub's login and cache, the log. Looks, changes nothing.
 
-Of a key it tells whether it is set, never its value. Knows nothing of how findings are printed.
+Of a key it tells whether it is set, never its value.
 """
 
 import os

@@ -1,6 +1,6 @@
 """`interpret examples`: texts on which features fire, from a corpus, another tool's files or Neuronpedia, into the log.
 
-Knows the order of things and what is said of them; the work is in `eval`.
+The work is in `eval`.
 """
 
 import os

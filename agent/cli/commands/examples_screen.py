@@ -1,4 +1,4 @@
-"""What is said while `interpret examples` works, and of what it found. Decides nothing."""
+"""What is said while `interpret examples` works, and of what it found."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager

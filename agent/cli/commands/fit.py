@@ -1,6 +1,6 @@
 """`interpret fit`: an adapter fitted to labels, judged on labels held out, and kept in a file with its record.
 
-Knows the order of things and what is said of them; the work is in `probes.ghost.fitting`.
+The fitting is in `probes.ghost.fitting`.
 """
 
 from collections.abc import Iterator, Sequence

@@ -1,7 +1,4 @@
-"""Features with the labels that an adapter is fitted to: from a run in the log, from a file, or the demo's own.
-
-Knows nothing of fitting.
-"""
+"""Features with the labels that an adapter is fitted to: from a run in the log, from a file, or the demo's own."""
 
 import json
 from collections.abc import Iterator, Sequence

@@ -1,6 +1,6 @@
 """One run as its user sees it: what is about to happen, how far it is, and the labels with what they rest on.
 
-Knows the order of things; the work is in `agent.run`, the words and tables in `agent.cli.terminal`.
+The work is in `agent.run`, the words and tables are in `agent.cli.terminal`.
 """
 
 import asyncio

@@ -1,6 +1,6 @@
 """`interpret score`: a run's labels measured on held-out texts, beside their controls. Nothing is probed again.
 
-Knows the order of things and what is said of them; the work is in `eval`.
+The work is in `eval`.
 """
 
 import asyncio

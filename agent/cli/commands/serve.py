@@ -1,6 +1,6 @@
 """`interpret serve`: the pages over one log, on a port of this machine, until Ctrl-C.
 
-Knows sockets and browsers; the pages are in `agent.web`. Loads torch only where a subject is asked for.
+The pages are in `agent.web`; torch is imported only if a subject is named.
 """
 
 import errno

@@ -1,6 +1,6 @@
 """`interpret taxonomy`: kinds of features, which probe captures them, and which settings work for each.
 
-Works on what `interpret compare` has stored; nothing is probed. Knows the order of things and what is said of them.
+Works on what `interpret compare` has stored; nothing is probed.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

@@ -1,7 +1,4 @@
-"""Settings compared, as tables: what each reaches, how far it is ahead, what could not be measured.
-
-Makes no query and loads no subject.
-"""
+"""Settings compared, as tables: what each reaches, how far it is ahead, what could not be measured."""
 
 from collections.abc import Iterator, Mapping, Sequence
 

@@ -1,4 +1,4 @@
-"""A text in the terminal, each token shaded by a feature's activation there. Knows no subject and makes no query."""
+"""A text in the terminal, each token shaded by a feature's activation there."""
 
 from collections.abc import Sequence
 

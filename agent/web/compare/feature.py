@@ -1,4 +1,4 @@
-"""One feature under two settings: trees, token lists and what was measured of them. Knows no request."""
+"""One feature under two settings: trees, token lists and what was measured of them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

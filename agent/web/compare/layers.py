@@ -1,4 +1,4 @@
-"""The same two settings on the other subjects of a log, each compared on features of its own. Knows no request."""
+"""The same two settings on the other subjects of a log, each compared on features of its own."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

@@ -1,6 +1,6 @@
 """Two settings against each other: a verdict by every measure, and a scatter of their features.
 
-Lengths are in the units of the view boxes that the template draws. Knows no log and no request; loads no torch.
+Lengths are in the units of the view boxes that the template draws.
 """
 
 from collections.abc import Sequence

@@ -1,6 +1,6 @@
 """A measure over the scale: a panel for each combination of the other settings, all on the same two axes.
 
-Lengths are in the units of the view box that the template draws. Knows no log and no request; loads no torch.
+Lengths are in the units of the view box that the template draws.
 """
 
 import math

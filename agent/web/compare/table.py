@@ -1,7 +1,4 @@
-"""Every setting of a comparison by one measure, sorted; the one that is chosen on a part of the features.
-
-Knows no log and no request; loads no torch.
-"""
+"""Every setting of a comparison by one measure, sorted; the one that is chosen on a part of the features."""
 
 from collections import Counter
 from collections.abc import Sequence

@@ -1,6 +1,6 @@
 """What the log knows of a feature that is being explored: its label, the texts on which it fires, where else it is.
 
-Knows no torch and no requests; every text it returns is safe to print.
+Every text returned is safe to print.
 """
 
 from collections.abc import Sequence

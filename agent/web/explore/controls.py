@@ -1,7 +1,7 @@
 """The explore page's controls, one for each field of a probe's settings, and the settings that they stand for.
 
 Made from the fields themselves, so that a setting that is new in `probes.settings` has a control too. Keys are those of
-the command line. Knows neither requests nor a subject's weights.
+the command line.
 """
 
 import types

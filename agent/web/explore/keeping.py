@@ -1,7 +1,4 @@
-"""What is kept while exploring: evidence of a run whose explainer is `explore`, one such run for each subject.
-
-Knows the log and values; no torch and no requests.
-"""
+"""What is kept while exploring: evidence of a run whose explainer is `explore`, one such run for each subject."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

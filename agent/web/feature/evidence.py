@@ -1,6 +1,6 @@
 """A feature's evidence as its page lays it out: a column for each vector, with its tree and its token list.
 
-Pieces have the names by which explainers cite them. Knows no requests and no log; what it returns is safe to print.
+Pieces have the names by which explainers cite them. Everything returned is safe to print.
 """
 
 from collections.abc import Iterable, Mapping, Sequence

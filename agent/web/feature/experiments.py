@@ -1,6 +1,6 @@
 """What an explainer tested: its texts, shaded by the feature's activations, beside what it expected of each.
 
-Knows values only; every text it returns is safe to print.
+Every text returned is safe to print.
 """
 
 from dataclasses import dataclass

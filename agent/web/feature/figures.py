@@ -1,6 +1,6 @@
 """Figures of a feature's page as numbers for SVG: the histogram of its activations, its scores beside their controls.
 
-Knows no template; lengths are in the units of the view boxes that the templates draw.
+Lengths are in the units of the view boxes that the templates draw.
 """
 
 import math

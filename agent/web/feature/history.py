@@ -1,6 +1,6 @@
 """How a feature's label came about: round after round what the explainer saw, said and changed, and its calls.
 
-Knows the log's rows and nothing of requests; what it returns is safe to print.
+Everything returned is safe to print.
 """
 
 from collections.abc import Mapping, Sequence

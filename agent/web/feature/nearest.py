@@ -1,7 +1,7 @@
 """The features nearest to one, with their labels, and by which measure they are near.
 
 By decoder cosine where a subject is loaded or the log has it, from the texts that neighbours fire on; else by the words
-that labels share. Knows no torch: whoever has a subject gives the neighbours.
+that labels share. A caller with a loaded subject passes the neighbours in.
 """
 
 from collections.abc import Iterable, Sequence

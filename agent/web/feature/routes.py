@@ -1,4 +1,4 @@
-"""Requests for a feature's page, for its trees, and for its calls. Knows what to answer, not how it looks."""
+"""Requests for a feature's page, for its trees, and for its calls."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

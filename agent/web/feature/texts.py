@@ -1,6 +1,6 @@
 """Texts with a feature's activation at each token, shaded; beside each what scorers got wrong about it.
 
-Knows values only; every text it returns is safe to print.
+Every text returned is safe to print.
 """
 
 from collections import defaultdict

@@ -1,7 +1,4 @@
-"""All that the page of one feature shows, read from the log in one go.
-
-Knows no requests and no HTML.
-"""
+"""All that the page of one feature shows, read from the log in one go."""
 
 import re
 from collections.abc import Mapping, Sequence
