@@ -1,6 +1,6 @@
 """What a run is asked to do: defaults, then a settings file, then the command line; the later one wins.
 
-Defaults live beside the fields (here and in `probes.settings`). Knows nothing of click, torch or the log.
+Defaults live beside the fields (here and in `probes.settings`).
 """
 
 import tomllib

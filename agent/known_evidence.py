@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from agent.planning import Planner
-from agent.prober import Probing
+from agent.prober import EvidenceSource
 from agent.runlog import RunIdentity, RunLog
 from probes.essence import essence_of
 from probes.evidence import Evidence, ProbeRequest, Tree
@@ -24,7 +24,7 @@ class KnownEvidence:
     """Stands before a prober; as one, it gives evidence for requests of one feature."""
 
     log: RunLog
-    prober: Probing
+    prober: EvidenceSource
     planner: Planner
     others: Collection[int]
     """Other runs of the same subject, from any of which evidence is taken piece by piece."""
@@ -34,7 +34,9 @@ class KnownEvidence:
     """Pieces that were not probed."""
 
     @classmethod
-    def of(cls, log: RunLog, prober: Probing, planner: Planner, run_id: int, identity: RunIdentity) -> "KnownEvidence":
+    def of(
+        cls, log: RunLog, prober: EvidenceSource, planner: Planner, run_id: int, identity: RunIdentity
+    ) -> "KnownEvidence":
         """For the run of that number and identity. Raises LogError."""
         others = {number: settings for number, settings in log.runs_of(identity.subject).items() if number != run_id}
         mine = {name: identity.settings.get(name) for name in _decisive(planner)}

@@ -1,7 +1,6 @@
 """The loop of one feature: evidence, question, answer, and either a label or other settings to look again with.
 
-Whatever cost time or money is in the log before it is used, and is taken from there when a run resumes. Knows no SQL,
-no torch and no provider.
+Whatever cost time or money is in the log before it is used, and is taken from there when a run resumes.
 """
 
 import asyncio
@@ -11,13 +10,13 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from agent.breaker import INTERNAL
-from agent.calls.asking import Asking
-from agent.evidence.digest import Piece, citable, digest, escaped
-from agent.evidence.excerpts import ACTIVE_SHARE, Shown
+from agent.calls.asking import AnswerSource
+from agent.evidence.digest import EvidencePiece, citable, digest, escaped
+from agent.evidence.shown_examples import ACTIVE_SHARE, ShownExamples
 from agent.evidence.table import table
 from agent.llm.base import Answer, Request
-from agent.planning import CLAMP_RANGE, EXPONENT_RANGE, SCALE_RANGE, Plan, Planner
-from agent.prober import Probing
+from agent.planning import CLAMP_RANGE, EXPONENT_RANGE, SCALE_RANGE, Planner, RoundPlan
+from agent.prober import EvidenceSource
 from agent.runlog import RunLog
 from agent.schema import Check, Outcome, Proposal
 from agent.secrets import without_secrets
@@ -55,11 +54,11 @@ class Material(Protocol):
         """The identity of the corpus they are from, in any log."""
         ...
 
-    def texts(self, feature: int) -> Shown | None:
+    def texts(self, feature: int) -> ShownExamples | None:
         """Those that an explainer may see; None where the feature was not looked at."""
         ...
 
-    def feedback(self, asker: Asking, seed: int) -> Feedback:
+    def feedback(self, asker: AnswerSource, seed: int) -> Feedback:
         """Tries labels out on such texts by asking `asker`."""
         ...
 
@@ -73,12 +72,12 @@ class Circuit(Protocol):
 
 
 @dataclass(frozen=True)
-class Round:
+class EarlierRound:
     """A round that was not the last, and what became of what the explainer said."""
 
-    pieces: list[Piece]
+    pieces: list[EvidencePiece]
     proposal: Proposal
-    plan: Plan
+    plan: RoundPlan
     """Of the round after it."""
     check: Check | None = None
     """Of the label, where one was proposed."""
@@ -92,8 +91,8 @@ class Loop:
     card: SubjectCard
     planner: Planner
     rounds: int
-    prober: Probing
-    asker: Asking | None
+    prober: EvidenceSource
+    asker: AnswerSource | None
     """None: nothing is asked, and a feature ends with the evidence of its first round."""
     log: RunLog
     system: str
@@ -124,8 +123,8 @@ class Loop:
             await self._evidence(feature, 1, plan.requests)
             return Outcome(feature=feature, status="probed", rounds=1)
         tried = [*plan.requests]
-        past: list[Round] = []
-        pieces: list[Piece] = []
+        past: list[EarlierRound] = []
+        pieces: list[EvidencePiece] = []
         ids: set[str] = set()
         while True:
             number = len(past) + 1
@@ -138,20 +137,22 @@ class Loop:
             last = number == self.rounds or proposal is None or proposal.action == "abstain"
             if proposal is None or last or (proposal.action == "label" and _is_good(check)):
                 return _best(feature, past, proposal, check, ids) or _outcome(feature, number, answer, ids)
-            plan = Plan()
+            plan = RoundPlan()
             if proposal.action == "probe":
                 plan = self.planner.next(feature, proposal.settings, tried)
             elif proposal.action == "test":
                 plan = self.planner.test(feature, proposal.tests, tried)
             tried += plan.requests
-            past.append(Round(pieces, proposal, plan, check))
+            past.append(EarlierRound(pieces, proposal, plan, check))
 
     async def _check(self, feature: int, number: int, proposal: Proposal | None) -> Check | None:
         if self.feedback is None or proposal is None or proposal.action != "label":
             return None
         return await self.feedback.check(feature, number, proposal)
 
-    async def _pieces(self, feature: int, number: int, requests: Sequence[ProbeRequest], first: int) -> list[Piece]:
+    async def _pieces(
+        self, feature: int, number: int, requests: Sequence[ProbeRequest], first: int
+    ) -> list[EvidencePiece]:
         """What the round's evidence comes to. The evidence itself goes: thousands of features may wait with theirs."""
         return digest(await self._evidence(feature, number, requests), self.card.default_scale, first=first)
 
@@ -167,7 +168,7 @@ class Loop:
             await asyncio.wrap_future(kept)
         return self.log.evidence_of(self.run_id, feature, number)
 
-    def _request(self, feature: int, pieces: Sequence[Piece], past: Sequence[Round]) -> Request:
+    def _request(self, feature: int, pieces: Sequence[EvidencePiece], past: Sequence[EarlierRound]) -> Request:
         number = len(past) + 1
         context = {
             "feature": feature,
@@ -212,7 +213,7 @@ def system_prompt(planner: Planner, looks_at_texts: bool = False) -> str:
     return render("system", context).text
 
 
-def _next_id(pieces: Sequence[Piece]) -> int:
+def _next_id(pieces: Sequence[EvidencePiece]) -> int:
     """The number of the piece of evidence after `pieces`; ids are unique among a feature's rounds."""
     return int(pieces[-1]["id"].removeprefix("E")) + 1 if pieces else 1
 
@@ -226,7 +227,7 @@ def _subject(card: SubjectCard) -> dict[str, Any]:
     }
 
 
-def _history(number: int, round_: Round) -> dict[str, Any]:
+def _history(number: int, round_: EarlierRound) -> dict[str, Any]:
     change = round_.proposal.settings
     asked = {} if change is None else change.model_dump(mode="json", exclude_none=True)
     return {
@@ -250,7 +251,7 @@ def _is_good(check: Check | None) -> bool:
 
 
 def _best(
-    feature: int, past: Sequence[Round], proposal: Proposal | None, check: Check | None, ids: set[str]
+    feature: int, past: Sequence[EarlierRound], proposal: Proposal | None, check: Check | None, ids: set[str]
 ) -> Outcome | None:
     """The label that did best on the texts shown, the first of equals; None where no label may stand.
 

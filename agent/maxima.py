@@ -1,4 +1,4 @@
-"""How active features get at most, as a log's texts have it: the unit in which they are steered. Knows no subject."""
+"""How active features get at most, as a log's texts have it: the unit in which they are steered."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +14,7 @@ _IN_OTHERS = ("neuronpedia", "saedashboard")
 
 
 @dataclass(frozen=True)
-class Maxima:
+class CorpusMaxima:
     """Of one corpus, so that whatever is asked again gets the same answer."""
 
     log: RunLog
@@ -35,9 +35,9 @@ class Maxima:
         return None if found is None or found.activity is None else found.activity.maximum or None
 
 
-def maxima_of(log: RunLog, corpus: CorpusRow) -> Maxima:
+def maxima_of(log: RunLog, corpus: CorpusRow) -> CorpusMaxima:
     """Those of a corpus, none of them known where it may have them in another unit than the SAE's own."""
-    return Maxima(log, corpus.corpus_id, UNIT in corpus.settings or not corpus.source.startswith(_IN_OTHERS))
+    return CorpusMaxima(log, corpus.corpus_id, UNIT in corpus.settings or not corpus.source.startswith(_IN_OTHERS))
 
 
 def no_maxima(path: Path) -> LogError:

@@ -23,7 +23,7 @@ from agent.drawing.svg import tree_svg
 from agent.errors import LogError
 from agent.evidence.branches import Trim
 from agent.evidence.wording import folded, list_words, token_words
-from agent.export.card import Card, card
+from agent.export.card import FeatureCard, card
 from agent.export.html import environment
 from agent.runlog import RunLog
 from probes.errors import SettingsError
@@ -77,7 +77,7 @@ class TokensView:
 class FeatureView:
     """What a run knows about one feature, as a card with its trees."""
 
-    card: Card
+    card: FeatureCard
     evidence: Sequence[Evidence]
     """Round after round."""
 

@@ -1,6 +1,6 @@
 """What each round probes: the first by the run's settings, later ones by what the explainer asked for.
 
-Knows no explainer and no log. An explainer's wishes are clamped where a number is out of range, refused where there is
+An explainer's wishes are clamped where a number is out of range, refused where there is
 nothing to clamp to, and refused where they were tried before.
 """
 
@@ -29,7 +29,7 @@ CLAMP_RANGE = (0.0, 8.0)
 
 
 @dataclass(frozen=True)
-class Plan:
+class RoundPlan:
     """What a round probes; when it is nothing new, `refusal` says why."""
 
     requests: tuple[ProbeRequest, ...] = ()
@@ -38,7 +38,7 @@ class Plan:
     refusal: str = ""
 
 
-class Maxima(Protocol):
+class FeatureMaxima(Protocol):
     """How active features get at most."""
 
     def of(self, feature: int) -> float | None:
@@ -53,7 +53,7 @@ class Planner:
     probe: ProbeSettings
     weights_plan: Sequence[str]
     default_scale: float
-    maxima: Maxima | None = None
+    maxima: FeatureMaxima | None = None
     """Without them only a maximum that the settings themselves name is known."""
     agreement: bool = False
     """Whether the agreement of base prompts is told of vectors of which nothing is to be found, too."""
@@ -72,41 +72,41 @@ class Planner:
         """Whether evidence may hold a sweep."""
         return self.agreement or self.probe.vector.is_auto or AUTO in self.weights_plan
 
-    def first(self, feature: int) -> Plan:
+    def first(self, feature: int) -> RoundPlan:
         """Round 1: a tree and a list for each side, after a sweep where it is auto or asked for; the projection."""
         settings = self._measured(feature, self.probe)
         requests = _new(self._sides(feature, settings, self.weights_plan), ())
-        return Plan((*requests, ProbeRequest("projection", feature, self.probe)))
+        return RoundPlan((*requests, ProbeRequest("projection", feature, self.probe)))
 
-    def next(self, feature: int, change: SettingsChange | None, tried: Iterable[ProbeRequest]) -> Plan:
+    def next(self, feature: int, change: SettingsChange | None, tried: Iterable[ProbeRequest]) -> RoundPlan:
         """The round that `change` asks for: whatever of its trees and lists was not among the `tried`."""
         asked = {} if change is None else change.model_dump(exclude_none=True)
         if not asked:
-            return Plan(refusal="no other settings were named")
+            return RoundPlan(refusal="no other settings were named")
         notes: list[str] = []
         try:
             settings = self._measured(feature, self._changed(asked, notes))
         except SettingsError as error:
-            return Plan(refusal=str(error))
+            return RoundPlan(refusal=str(error))
         weights = [asked["weights"]] if "weights" in asked else self.weights_plan
         new = _new(self._sides(feature, settings, weights), tried)
         if not new:
-            return Plan(notes=tuple(notes), refusal="these settings were tried in an earlier round")
-        return Plan(tuple(new), tuple(notes))
+            return RoundPlan(notes=tuple(notes), refusal="these settings were tried in an earlier round")
+        return RoundPlan(tuple(new), tuple(notes))
 
-    def test(self, feature: int, tests: Sequence[TextTest], tried: Iterable[ProbeRequest]) -> Plan:
+    def test(self, feature: int, tests: Sequence[TextTest], tried: Iterable[ProbeRequest]) -> RoundPlan:
         """The round that runs `tests`, less those that are empty, said twice, run before, or too many."""
         if not self.tests:
-            return Plan(refusal="texts are not run in this run")
+            return RoundPlan(refusal="texts are not run in this run")
         before = {text.text for request in tried for text in request.texts}
         asked = [ExpectedText(t.text[:TEST_CHARS], t.expected, t.hypothesis[:HYPOTHESIS_CHARS]) for t in tests]
         fresh = [text for text in _saying_something(asked) if text.text not in before]
         kept = _first_of_each(fresh)
         notes = tuple(_left_out(tests, kept))
         if not kept:
-            return Plan(notes=notes, refusal="there was no text that was not run before")
+            return RoundPlan(notes=notes, refusal="there was no text that was not run before")
         maximum = None if self.maxima is None else self.maxima.of(feature)
-        return Plan((ProbeRequest("experiment", feature, self.probe, tuple(kept), maximum),), notes)
+        return RoundPlan((ProbeRequest("experiment", feature, self.probe, tuple(kept), maximum),), notes)
 
     def _sides(self, feature: int, settings: ProbeSettings, weights: Iterable[str]) -> Iterable[ProbeRequest]:
         for side in weights:

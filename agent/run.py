@@ -1,6 +1,6 @@
 """A run over many features: a bounded crew works through them, and the log decides what is still to do.
 
-Memory does not grow with the number of features. Knows no command line and prints nothing.
+Memory does not grow with the number of features.
 """
 
 import asyncio
@@ -13,9 +13,9 @@ from typing import Any, Protocol
 
 from agent.breaker import Breaker
 from agent.calls.admission import Admission
-from agent.calls.asking import PATIENCE, Asker, Patience
+from agent.calls.asking import RETRY_POLICY, Asker, RetryPolicy
 from agent.calls.batches import Batches
-from agent.calls.budget import Budget, Limits
+from agent.calls.budget import Limits, SpendingBudget
 from agent.calls.gate import Gate
 from agent.calls.questions import Questions
 from agent.calls.workers import work_through
@@ -24,7 +24,7 @@ from agent.known_evidence import KnownEvidence
 from agent.llm.base import Explainer
 from agent.llm.none import NONE
 from agent.loop import TEMPLATES, Circuit, Loop, Material, system_prompt
-from agent.maxima import Maxima
+from agent.maxima import CorpusMaxima
 from agent.planning import Planner
 from agent.prober import Prober
 from agent.runlog import RunIdentity, RunLog, RunRow
@@ -41,7 +41,7 @@ LOOKAHEAD = 64
 that even where all answers come at once there is something to ask next."""
 
 
-class Watch(Protocol):
+class RunObserver(Protocol):
     """Who is told how a run goes, on the event loop: it must not take long."""
 
     def begun(self, run: RunRow, admission: Admission) -> None:
@@ -90,14 +90,14 @@ async def run_features(
     log: RunLog,
     features: Sequence[int],
     new: bool,
-    watch: Watch,
-    patience: Patience = PATIENCE,
+    observer: RunObserver,
+    retry_policy: RetryPolicy = RETRY_POLICY,
     material: Material | None = None,
-    maxima: Maxima | None = None,
+    maxima: CorpusMaxima | None = None,
     tell: Callable[[str], None] = lambda _: None,
     circuit: LoggedCircuit | None = None,
 ) -> RunReport:
-    """Labels `features`, each of which ends labelled, abstained or failed in the log before `watch` hears of it.
+    """Labels `features`, each of which ends labelled, abstained or failed in the log before `observer` hears of it.
 
     Where the explainer is nobody, each ends with its evidence in the log, or failed. What other runs of the log have
     probed is taken from there.
@@ -111,7 +111,7 @@ async def run_features(
     run = log.begin_run(identity, features, new)
     budget = partial(_budget, config, log, run.run_id)
     admission = Admission(Gate(config.in_flight), budget())
-    watch.begun(run, admission)
+    observer.begun(run, admission)
     todo = [feature for feature in features if feature not in run.done]
     outcomes: Counter[Ending] = Counter()
     breaker = Breaker()
@@ -122,7 +122,7 @@ async def run_features(
             asker = None
             if explainer.provider != NONE:
                 questions = questions_to(explainer, config)
-                asker = Asker(explainer, log, run.run_id, admission, patience, batches.sender, questions)
+                asker = Asker(explainer, log, run.run_id, admission, retry_policy, batches.sender, questions)
             planner = planner_of(config, subject, explainer, maxima)
             known = KnownEvidence.of(log, prober, planner, run.run_id, identity)
             loop = Loop(
@@ -143,11 +143,11 @@ async def run_features(
                 outcome = await loop.label_feature(feature)
                 await asyncio.wrap_future(log.add_label(run.run_id, outcome))
                 outcomes[outcome.status] += 1
-                watch.told(outcome)
+                observer.told(outcome)
                 breaker.count(outcome)
 
             size = _crew_size(config, explainer)
-            await work_through(todo, size, batches.at_work(label), admission, watch.stopping)
+            await work_through(todo, size, batches.at_work(label), admission, observer.stopping)
     finally:
         await explainer.close()
     if admission.reason is None:
@@ -163,7 +163,9 @@ async def run_features(
     )
 
 
-def planner_of(config: RunConfig, subject: Subject, explainer: Explainer, maxima: Maxima | None = None) -> Planner:
+def planner_of(
+    config: RunConfig, subject: Subject, explainer: Explainer, maxima: CorpusMaxima | None = None
+) -> Planner:
     """What a run's features are probed with."""
     probe, prompts = all_resolved(subject, config.probe), _offered(subject, explainer)
     return Planner(
@@ -187,7 +189,7 @@ def identity_of(
     subject: Subject,
     explainer: Explainer,
     material: Material | None = None,
-    maxima: Maxima | None = None,
+    maxima: CorpusMaxima | None = None,
     circuit: LoggedCircuit | None = None,
 ) -> RunIdentity:
     """What makes a run this run and no other."""
@@ -237,11 +239,11 @@ def questions_to(explainer: Explainer, config: RunConfig) -> Questions | None:
     return Questions.to(explainer, config.cache, **settings)
 
 
-def _budget(config: RunConfig, log: RunLog, run_id: int) -> Budget:
+def _budget(config: RunConfig, log: RunLog, run_id: int) -> SpendingBudget:
     """What a run may spend, less what earlier invocations of the run have spent."""
     spent = log.spent(run_id)
     limits = Limits(tokens=config.budget_tokens, usd=config.budget_usd)
-    return Budget(limits, tokens=spent.most_tokens, usd=spent.most_usd, known_usd=spent.cost_usd or 0.0)
+    return SpendingBudget(limits, tokens=spent.most_tokens, usd=spent.most_usd, known_usd=spent.cost_usd or 0.0)
 
 
 def _crew_size(config: RunConfig, explainer: Explainer) -> int:

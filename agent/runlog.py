@@ -50,7 +50,7 @@ from agent.store.rows import (
 )
 from agent.store.writer import Writer
 from probes.evidence import Evidence
-from probes.examples import FeatureExamples, ExampleKind, Split
+from probes.examples import ExampleKind, FeatureExamples, Split
 from probes.presets import SubjectCard
 
 __all__ = [

@@ -28,7 +28,9 @@ def _panel(scores: Sequence[ScoreRow], mine: Sequence[ScoreSummary]) -> Interval
         title=f"{first.scorer}, {_TEXTS.get(first.part, first.part)}: mean {first.metric}",
         rows=[_row(line) for line in mine],
         reference=chance_of(first.metric),
-        spread=[PlotValues(_words(variant), values) for variant in _SPREAD if (values := _values(scores, first, variant))],
+        spread=[
+            PlotValues(_words(variant), values) for variant in _SPREAD if (values := _values(scores, first, variant))
+        ],
     )
 
 

@@ -16,8 +16,8 @@ from probes.batching import in_groups
 from probes.errors import SettingsError
 from probes.evidence import Contrast, Evidence, ProbeRequest, Tree
 from probes.ghost.vectors import has_direction, request_vectors, resolved
-from probes.growing.tree_columns import TreeColumns
 from probes.growing.growth import Grower
+from probes.growing.tree_columns import TreeColumns
 from probes.null.contrast import contrasts
 from probes.null.directions import null_weights
 from probes.settings import ProbeSettings, SteeringSettings, TreeSettings, VectorSettings

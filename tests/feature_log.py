@@ -14,7 +14,7 @@ from agent.runlog import RunLog
 from agent.schema import Proposal, SettingsChange
 from agent.web.server import make_app
 from probes.evidence import Contrast, Evidence, Projection, ScoredToken, TokenList, Tree
-from probes.examples import Activity, Baseline, FeatureExamples, Example
+from probes.examples import Activity, Baseline, Example, FeatureExamples
 from probes.settings import ProbeSettings, VectorSettings
 from tests import logged
 from tests.trees import DOG

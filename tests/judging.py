@@ -15,7 +15,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from eval.scorers import ScorerTools, make_scorers
-from eval.scorers.base import Question, JudgeReply, Score, ScoringTask, V, Variant
+from eval.scorers.base import JudgeReply, Question, Score, ScoringTask, V, Variant
 from probes.examples import Example, ExampleKind
 from prompts import render
 

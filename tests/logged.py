@@ -3,11 +3,11 @@
 import random
 from typing import Any
 
-from agent.llm.base import Answer, Bound, Exchange, Fault, Request
+from agent.llm.base import Answer, Bound, CallFault, Exchange, Request
 from agent.runlog import CorpusIdentity, Dispatch, RunIdentity, RunLog, ScoreRow, ScoringIdentity
 from agent.schema import Outcome, Proposal
 from probes.evidence import Projection, ScoredToken, TokenList, Tree
-from probes.examples import Activity, Baseline, FeatureExamples, Example
+from probes.examples import Activity, Baseline, Example, FeatureExamples
 from probes.presets import SubjectCard
 from probes.settings import ProbeSettings, VectorSettings
 
@@ -61,7 +61,7 @@ def answer(response: str = "a dog", **changes: Any) -> Answer:
     return Answer(proposal, Exchange("offline", "rules-1", response, **changes))
 
 
-def failure(error: str = "HTTP 529: overloaded", fault: Fault = Fault.TRANSIENT, **changes: Any) -> Answer:
+def failure(error: str = "HTTP 529: overloaded", fault: CallFault = CallFault.TRANSIENT, **changes: Any) -> Answer:
     return Answer(None, Exchange("offline", "rules-1", "", error=error, fault=fault, **changes))
 
 

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from agent.llm import make_explainer
-from agent.llm.base import Answer, Fault, Form, Request
+from agent.llm.base import Answer, AnswerForm, CallFault, Request
 from agent.llm.parsing import UnusableAnswer, parsed
 from agent.schema import Proposal, is_visible
 from eval.scorers.simulation import PredictedActivations
@@ -131,7 +131,7 @@ class Desk:
 
     def asked(self, reply: Reply) -> Answer:
         self.server.script = lambda _: reply
-        answer = self.runner.run(self.explainer.answer(REQUEST, Form.TEXT))
+        answer = self.runner.run(self.explainer.answer(REQUEST, AnswerForm.TEXT))
         assert (answer.value is None) == (answer.exchange.fault is not None) == (answer.exchange.error is not None)
         return answer
 
@@ -184,7 +184,7 @@ def bodies(draw: st.DrawFn) -> Reply:
 @given(reply=bodies())
 def test_whatever_a_server_sends_is_an_answer_or_a_fault(desks: dict[str, Desk], provider: str, reply: Reply) -> None:
     exchange = desks[provider].asked(reply).exchange
-    assert exchange.fault is None or exchange.fault in [*Fault]
+    assert exchange.fault is None or exchange.fault in [*CallFault]
 
 
 @pytest.mark.parametrize("provider", PROVIDERS)

@@ -15,7 +15,7 @@ from probes.errors import SettingsError
 from probes.evidence import ProbeRequest, Sweep, TokenList, Tree
 from probes.ghost import base_prompt
 from probes.ghost.base_prompt import PromptFigure, all_resolved, offered_prompts, own_prompt, prompt_figures
-from probes.ghost.word_reading import CHANCE, MIN_WORDS, identified, definition_tokens, words_of
+from probes.ghost.word_reading import CHANCE, MIN_WORDS, definition_tokens, identified, words_of
 from probes.growing.tree_columns import TreeColumns
 from probes.presets import SubjectSource
 from probes.probe import run_probes

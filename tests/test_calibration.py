@@ -12,6 +12,7 @@ from sklearn.linear_model import LogisticRegression
 
 from agent.errors import LogError
 from agent.store.calibrations import CalibrationRow
+from eval.calibration.applying import calibration_for
 from eval.calibration.columns import COLUMNS, LabelWithEvidence, values_of
 from eval.calibration.figures import (
     StatedProbabilities,
@@ -23,9 +24,17 @@ from eval.calibration.figures import (
     measures,
     reliability,
 )
-from eval.calibration.fitting import CalibrationTable, candidates, fit, isotonic, log_losses, logistic, predicted, simplest_good
+from eval.calibration.fitting import (
+    CalibrationTable,
+    candidates,
+    fit,
+    isotonic,
+    log_losses,
+    logistic,
+    predicted,
+    simplest_good,
+)
 from eval.calibration.folds import folds
-from eval.calibration.applying import calibration_for
 from eval.calibration.maps import Isotonic, Logistic, Term, map_of
 from probes.evidence import TokenList
 from tests.fakes import DOGS, tree
@@ -279,7 +288,9 @@ class TestColumns:
         def read() -> Any:
             raise AssertionError("read")
 
-        assert values_of(LabelWithEvidence(label(5, confidence=0.6), read), ["confidence", "rounds"])["confidence"] == 0.6
+        assert (
+            values_of(LabelWithEvidence(label(5, confidence=0.6), read), ["confidence", "rounds"])["confidence"] == 0.6
+        )
 
 
 def test_the_latest_calibration_of_the_own_subject_comes_before_later_ones_of_others() -> None:

@@ -14,11 +14,11 @@ import torch
 
 from eval.collect import corpus_pass
 from eval.collect import windows as windows_module
-from eval.collect.corpora import Document, CorpusFaults, documents
+from eval.collect.corpora import CorpusFaults, Document, documents
 from eval.collect.corpus_pass import Collection, CollectSettings, PassObserver, collect
 from eval.collect.self_check import SelfCheck
 from eval.errors import ExamplesError
-from probes.examples import FeatureExamples, Example
+from probes.examples import Example, FeatureExamples
 from probes.hooks.activations import residual
 from probes.presets import SubjectSource
 from probes.sae_config import Hook

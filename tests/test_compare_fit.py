@@ -8,9 +8,18 @@ import numpy as np
 import pytest
 import torch
 
-from eval.compare.fit import FeatureReadout, FitTools, agreement, by_itself, list_fit, on_texts, feature_readouts, tree_fit
-from eval.compare.measures import MEASURES
+from eval.compare.fit import (
+    FeatureReadout,
+    FitTools,
+    agreement,
+    by_itself,
+    feature_readouts,
+    list_fit,
+    on_texts,
+    tree_fit,
+)
 from eval.compare.held_out_examples import HeldOutExamples
+from eval.compare.measures import MEASURES
 from eval.compare.words import WordVectors
 from eval.embedders import SubjectEmbedder
 from probes.evidence import Contrast, ProbeRequest, Tree

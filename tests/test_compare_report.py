@@ -9,15 +9,15 @@ from agent.comparisons import FitRow
 from eval.compare.measures import CHOSEN_BY, JOINT
 from eval.compare.pictures import drawn_measure, picture
 from eval.compare.report import (
-    SettingMeasures,
     PairedComparison,
+    SettingMeasures,
     against,
     choice,
     halves,
     measure_summaries,
-    setting_measures,
     pair,
     pairs,
+    setting_measures,
 )
 from eval.compare.verdict import choice_words, figure, verdict, versus_words
 from eval.metrics import Estimate
@@ -120,7 +120,10 @@ def test_identical_settings_do_not_differ_at_all() -> None:
 def test_settings_that_differ_by_noise_alone_are_seldom_told_apart() -> None:
     shown = 0
     for seed in range(60):
-        values = {A: setting_measures(fits(0.6, seed=2 * seed), range(N)), B: setting_measures(fits(0.6, seed=2 * seed + 1), range(N))}
+        values = {
+            A: setting_measures(fits(0.6, seed=2 * seed), range(N)),
+            B: setting_measures(fits(0.6, seed=2 * seed + 1), range(N)),
+        }
         shown += pair(values, B, A, JOINT, seed).versus.is_shown
     assert shown <= 9  # 3 are expected; more than 9 of 60 would happen once in 1,500 times
 
@@ -156,7 +159,9 @@ def test_the_best_of_many_equal_settings_is_reported_without_the_luck_it_was_cho
     settings = [ProbeSettings(vector=VectorSettings(scale=1.0 + n)) for n in range(30)]
     ahead = []
     for seed in range(20):
-        values = {s: setting_measures(fits(0.6, seed=100 * seed + place, n=60), range(60)) for place, s in enumerate(settings)}
+        values = {
+            s: setting_measures(fits(0.6, seed=100 * seed + place, n=60), range(60)) for place, s in enumerate(settings)
+        }
         best = choice(values, settings[0], seed)
         assert best is not None
         if best.pair is not None:
@@ -233,7 +238,8 @@ class TestPictures:
 
     def test_where_no_feature_has_a_value_of_it_the_next_measure_is_drawn(self) -> None:
         alone = {
-            s: setting_measures([FitRow(1, m, 1, 0.7, None, None, None, 9) for m in ("list", "tree")], [1]) for s in (A, B)
+            s: setting_measures([FitRow(1, m, 1, 0.7, None, None, None, 9) for m in ("list", "tree")], [1])
+            for s in (A, B)
         }
         assert drawn_measure(alone) == JOINT
         assert np.asarray(picture(alone, NAMES, 0).axes[0].collections[0].get_offsets()).tolist() == [[0.7, 0.7]]

@@ -18,10 +18,10 @@ from probes.evidence import Contrast, ProbeRequest, Tree, tree_json
 from probes.ghost.random_directions import random_directions
 from probes.ghost.vectors import feature_vectors, placed
 from probes.growing.choosing import Trie
-from probes.growing.tree_columns import TreeColumns
 from probes.growing.growth import Grower
 from probes.growing.readout import Readout
 from probes.growing.rows import Lineage, RowStock
+from probes.growing.tree_columns import TreeColumns
 from probes.null import contrast, null_file
 from probes.null.contrast import N_NULL, N_RANDOM, SEED
 from probes.probe import run_probes

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from eval.collect import corpora
-from eval.collect.corpora import DEMO_CHARS, DEMO_SEED, Document, CorpusFaults, documents
+from eval.collect.corpora import DEMO_CHARS, DEMO_SEED, CorpusFaults, Document, documents
 from eval.errors import ExamplesError
 from probes.demo import build
 from probes.demo.model import ModelRecipe

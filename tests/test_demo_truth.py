@@ -6,7 +6,7 @@ import torch
 
 from probes.demo.shipped import load_truth
 from probes.demo.tokens import Corpus
-from probes.demo.truth import FeatureTruth, PositiveActivations, MarkedActivations, feature_truths, half, mark
+from probes.demo.truth import FeatureTruth, MarkedActivations, PositiveActivations, feature_truths, half, mark
 from probes.demo.world import World, load_world
 
 LINEAGES = (("dog", "animal"), ("fish", "animal"), ("fruit",))

@@ -5,7 +5,7 @@ from itertools import islice
 
 import pytest
 
-from probes.demo.text import UNSPACED_SHARE, MarkedText, DocumentWriter
+from probes.demo.text import UNSPACED_SHARE, DocumentWriter, MarkedText
 from probes.demo.world import World, load_world
 
 
@@ -35,7 +35,9 @@ def test_every_name_and_synonym_stands_for_one_concept_only(world: World) -> Non
     assert max(names.values()) == 1
 
 
-def test_undefined_words_are_never_defined_nor_listed_under_their_concept(world: World, texts: list[MarkedText]) -> None:
+def test_undefined_words_are_never_defined_nor_listed_under_their_concept(
+    world: World, texts: list[MarkedText]
+) -> None:
     undefined = world.undefined_words()
     assert len(undefined) >= 0.15 * len(world.concepts_of_word)
     openings = ('A typical definition of "{}"', '"{}" means', "define {}:", "what does {} mean", 'the word "{}" stands')

@@ -327,7 +327,7 @@ def _press_after(times: int, monkeypatch: pytest.MonkeyPatch) -> None:
         while presses:
             signal.raise_signal(presses.pop())
 
-    monkeypatch.setattr(examples_screen.Watch, "read", press)
+    monkeypatch.setattr(examples_screen.ExamplesScreen, "read", press)
 
 
 class TestScoreRefuses:

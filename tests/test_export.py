@@ -15,14 +15,14 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from agent.cli.commands.export import Wanted, export_run
+from agent.cli.commands.export import ExportRequest, export_run
 from agent.comparisons import ComparisonIdentity
 from agent.evidence.printable import printable
 from agent.export.csv_table import harmless
 from agent.runlog import RunLog
 from eval.errors import ExportError
 from probes.errors import InterpretError, OutputError
-from probes.examples import Activity, FeatureExamples, Example
+from probes.examples import Activity, Example, FeatureExamples
 from tests.fakes import DOGS, tree
 from tests.fault_runs import Interpret, commands, environment
 from tests.full_logs import fill, review, scores_of
@@ -68,7 +68,7 @@ def log(path: Path) -> Path:
 
 def exported(log: Path, name: str, form: str | None = None, **wanted: Any) -> Path:
     target = log.parent / name
-    export_run(log, None, target, form, Wanted(**wanted))
+    export_run(log, None, target, form, ExportRequest(**wanted))
     return target
 
 
@@ -416,7 +416,7 @@ class TestChoosing:
     def test_the_latest_run_unless_one_is_named(self, log: Path) -> None:
         fill(log, [8], who=identity(explainer="another"))
         assert [line["run"] for line in lines(exported(log, "out.jsonl"))] == [2]
-        export_run(log, 1, log.with_name("first.jsonl"), None, Wanted())
+        export_run(log, 1, log.with_name("first.jsonl"), None, ExportRequest())
         assert {line["run"] for line in lines(log.with_name("first.jsonl"))} == {1}
 
 

@@ -53,7 +53,9 @@ class TestLoss:
 
     def test_a_feature_without_weights_is_refused(self, subject: Subject) -> None:
         with pytest.raises(SettingsError, match=f"Feature {N_FEATURES - 1} has no direction by encoder weights to"):
-            LabelLoss(subject, FitSettings(weights="encoder")).rows([LabelPair(0, "cat"), LabelPair(N_FEATURES - 1, "dog")])
+            LabelLoss(subject, FitSettings(weights="encoder")).rows(
+                [LabelPair(0, "cat"), LabelPair(N_FEATURES - 1, "dog")]
+            )
 
     def test_a_label_beyond_the_model_s_positions_is_refused(self, subject: Subject) -> None:
         with pytest.raises(SettingsError, match="128 positions"):
@@ -147,7 +149,9 @@ class TestFit:
 
 class TestSplit:
     def test_every_pair_is_in_one_part_and_no_label_in_two(self) -> None:
-        pairs = [LabelPair(feature, f"{'Label ' if feature % 2 else ' label  '}{feature % 15}") for feature in range(60)]
+        pairs = [
+            LabelPair(feature, f"{'Label ' if feature % 2 else ' label  '}{feature % 15}") for feature in range(60)
+        ]
         for seed in range(20):
             found = split(pairs, 0.3, seed)
             parts = (found.train, found.validation, found.held_out)

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from eval.errors import GraphError
 from eval.graphs import scanning
 from eval.graphs.graph import GraphFeature, read_graph
+from eval.graphs.graph_context import graph_context
 from eval.graphs.influence import shares
 from eval.graphs.labelling import write_labels
 from eval.graphs.scanning import Scanner
-from eval.graphs.graph_context import graph_context
 from prompts import render
 from tests.graph_files import TOKENS, document, feature_node, link, other_node, pair, write
 

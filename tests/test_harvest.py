@@ -10,12 +10,12 @@ import torch
 from agent.runlog import RunLog
 from eval.collect import examples
 from eval.collect.corpus_pass import Collection, CollectSettings
-from eval.collect.examples import FeatureHarvest, _with_neighbours, harvest, feature_harvest, imported
+from eval.collect.examples import FeatureHarvest, _with_neighbours, feature_harvest, harvest, imported
 from eval.collect.negatives import nearest
 from eval.collect.split import SHOWN_SHARE, split_of, without_duplicates
 from probes.activations import feature_activations
 from probes.columns import Columns
-from probes.examples import Baseline, FeatureExamples, Example, ExampleKind
+from probes.examples import Baseline, Example, ExampleKind, FeatureExamples
 from probes.subject import Subject, first_ids
 from tests.fitting import fitting, texts
 from tests.logged import corpus_identity

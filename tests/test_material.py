@@ -10,9 +10,9 @@ import pytest
 
 import agent.loop
 import agent.run
-from agent.llm.base import Answer, Exchange, Fault, Form, Request
-from agent.loop import Round, _best
-from agent.planning import Plan
+from agent.llm.base import Answer, AnswerForm, CallFault, Exchange, Request
+from agent.loop import EarlierRound, _best
+from agent.planning import RoundPlan
 from agent.replay import replay
 from agent.run import RunReport, run_features
 from agent.runlog import RunLog
@@ -20,8 +20,8 @@ from agent.schema import Check, Proposal, SettingsChange
 from eval.collect.examples import feature_harvest
 from eval.scorers.verdicts import TextVerdict, TextVerdicts
 from eval.scoring.prompted import PromptedExamples
-from eval.scoring.shown_examples import ShownExamples
-from probes.examples import Activity, FeatureExamples, Example
+from eval.scoring.shown_examples import CorpusExamples
+from probes.examples import Activity, Example, FeatureExamples
 from probes.settings import Value
 from tests.fakes import CARD, SUBJECT, FakeExplainer, FakeProbes, Notes, config, faulty
 from tests.logged import corpus_identity
@@ -55,15 +55,15 @@ class Reader(FakeExplainer):
     """Labels with the labels it is given, one per round; as a judge it knows which texts a label fits by a word."""
 
     def __init__(self, labels: Sequence[Proposal | None], words: dict[str, str]) -> None:
-        super().__init__([], forms=(Form.SCHEMA,))
+        super().__init__([], forms=(AnswerForm.SCHEMA,))
         self.labels, self.words = labels, words
 
-    async def answer(self, request: Request, form: Form | None = None) -> Answer:
+    async def answer(self, request: Request, form: AnswerForm | None = None) -> Answer:
         self.requests.append(request)
         if request.purpose == "explain":
             value: Value | None = self.labels[min(request.round, len(self.labels)) - 1]
             if value is None:
-                return Answer(None, faulty(Fault.UNUSABLE, "not JSON"))
+                return Answer(None, faulty(CallFault.UNUSABLE, "not JSON"))
         else:
             label = request.context["label"]
             fits = [self.words.get(label, "nothing") in text for text in request.context["texts"]]
@@ -80,7 +80,9 @@ WORDS = {"dogs": "dog", "cats": "cat", "either": "The"}
 
 def run(log: RunLog, explainer: Reader, features: range = range(3), **changes: object) -> RunReport:
     settings = config(seed=SEED, **changes)
-    coroutine = run_features(settings, SUBJECT, explainer, log, features, False, Notes(), material=ShownExamples(log, 1))
+    coroutine = run_features(
+        settings, SUBJECT, explainer, log, features, False, Notes(), material=CorpusExamples(log, 1)
+    )
     return asyncio.run(coroutine)
 
 
@@ -197,7 +199,7 @@ def test_a_label_at_chance_does_not_override_the_explainer(log: RunLog, last: Pr
 
 @pytest.mark.parametrize(("value", "low", "kept"), [(0.7, 0.499, False), (0.75, 0.533, True), (0.6, None, False)])
 def test_beating_chance_takes_the_whole_interval(value: float, low: float | None, kept: bool) -> None:
-    past = [Round([], label("dogs"), Plan(), Check(value=value, low=low, n=20))]
+    past = [EarlierRound([], label("dogs"), RoundPlan(), Check(value=value, low=low, n=20))]
     assert (_best(7, past, GIVES_UP, None, set()) is not None) == kept
     insists = _best(7, past, label("cats"), Check(value=0.55, low=0.35, n=20), set())
     assert insists is not None
@@ -219,7 +221,7 @@ def test_a_feature_without_texts_is_labelled_without_being_tried_out(log: RunLog
 
 def test_a_run_with_feedback_replays_from_its_log(log: RunLog) -> None:
     run(log, Reader([label("cats"), label("either"), label("dogs")], WORDS), range(5), feedback=True)
-    again = asyncio.run(replay(log, log.runs()[0], ShownExamples))
+    again = asyncio.run(replay(log, log.runs()[0], CorpusExamples))
     assert {item.verdict for item in again} == {"identical"}
     assert all(item.prompts_alike for item in again)
 

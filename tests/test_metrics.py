@@ -19,8 +19,8 @@ from eval.metrics import (
     mean,
     paired_difference,
     precision,
-    recall,
     proportion,
+    recall,
 )
 from probes.proportion import Proportion
 

@@ -242,7 +242,9 @@ class TestSimilar:
             strange = [place for place in alone if "".join(found.pool.windows[place].tokens) not in texts]
             assert of_kind["similar"] == everything.most_similar(own, strange)[:N_SIMILAR]
 
-    def test_an_embedder_ranks_texts_by_what_it_makes_of_them(self, found: Collection, firings: PoolActivations) -> None:
+    def test_an_embedder_ranks_texts_by_what_it_makes_of_them(
+        self, found: Collection, firings: PoolActivations
+    ) -> None:
         """Its vectors are lengths of texts, in two ways: the texts about as long as the feature's own are nearest."""
 
         def embed(texts: Sequence[str]) -> np.ndarray:

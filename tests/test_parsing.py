@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.llm.parsing import MOST_CHARS, UnusableAnswer, parsed
+from agent.llm.parsing import MAX_CHARS, UnusableAnswer, parsed
 from agent.schema import Proposal, SettingsChange
 from eval.scorers.clarity import ClarityTexts
 from eval.scorers.discrimination import SetChoices
@@ -254,7 +254,7 @@ def test_a_judges_draft_is_no_answer_either() -> None:
         300 * '{"a":' + '"' + 90_000 * "x",
         20_000 * '{"":0',
         50_000 * "{}",
-        MOST_CHARS * '"',
+        MAX_CHARS * '"',
         14_000 * "<think>",
         14_000 * "</think>",
         25_000 * "<| / ",

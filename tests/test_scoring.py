@@ -13,7 +13,7 @@ import pytest
 from agent.calls.budget import Limits
 from agent.errors import BudgetError, ExplainerError
 from agent.evidence.digest import CHARS_PER_TOKEN
-from agent.llm.base import Answer, Bound, Exchange, Fault, Request
+from agent.llm.base import Answer, Bound, CallFault, Exchange, Request
 from agent.runlog import RunLog, ScoreRow
 from agent.schema import Proposal
 from agent.store.overview import score_kinds
@@ -25,7 +25,7 @@ from eval.scoring import report, score_run
 from eval.scoring.expected import expected_questions
 from eval.scoring.scoring_examples import ScoringExamples
 from eval.scoring.variants import variant_words
-from probes.examples import Activity, Baseline, FeatureExamples, Example
+from probes.examples import Activity, Baseline, Example, FeatureExamples
 from tests.fakes import faulty, open_door
 from tests.judging import CONCEPTS, texts
 from tests.logged import add_call, identity, outcome, request
@@ -240,7 +240,9 @@ class TestUnscored:
             6: "no label: the explainer abstained",
             7: "no label: the feature failed",
         }
-        assert reasons == {(name, f): reason for name in ("detection", "embedding") for f, reason in expected_questions.items()}
+        assert reasons == {
+            (name, f): reason for name in ("detection", "embedding") for f, reason in expected_questions.items()
+        }
 
     def test_the_report_counts_them_with_their_reasons(self, log: RunLog) -> None:
         found = {0: of_feature(0), 1: FeatureExamples(1, DEAD), 2: None}
@@ -316,7 +318,7 @@ class TestUnscored:
 
 
 def refusal(_request: Request, _right: dict[str, Any]) -> Exchange:
-    return faulty(Fault.FINAL, "the model refused to answer")
+    return faulty(CallFault.FINAL, "the model refused to answer")
 
 
 def shy(request: Request, right: dict[str, Any]) -> dict[str, Any] | Exchange:
@@ -334,7 +336,7 @@ class TestAgain:
 
     def test_what_was_cut_off_goes_on_where_it_stopped(self, log: RunLog) -> None:
         def dying(_: Request, right: dict[str, Any]) -> dict[str, Any] | Exchange:
-            return right if len(ill.requests) <= 30 else faulty(Fault.FATAL, "HTTP 401: no key")
+            return right if len(ill.requests) <= 30 else faulty(CallFault.FATAL, "HTTP 401: no key")
 
         planted, ill, well = plant(log), RuleExplainer(dying), RuleExplainer()
         with pytest.raises(ExplainerError, match=r"HTTP 401: no key\. The same command goes on from here"):

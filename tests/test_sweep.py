@@ -24,7 +24,7 @@ from agent.run import identity_of, run_features
 from agent.runlog import RunLog
 from agent.schema import Proposal, SettingsChange
 from agent.store import codec
-from eval.scoring.shown_examples import ShownExamples
+from eval.scoring.shown_examples import CorpusExamples
 from probes.errors import SettingsError
 from probes.evidence import Evidence, ProbeRequest, Sweep, TokenList, Tree, sweep_json
 from probes.ghost.random_directions import random_directions
@@ -376,7 +376,7 @@ def test_a_run_finds_its_scales_resumes_and_replays(subject: Subject, config: Ru
         assert isinstance(tokens, TokenList)
         assert encoder.best.vector == tree.settings.vector == tokens.settings.vector
         assert not any(item.settings.vector.is_auto for item in evidence)
-        again = asyncio.run(replay(log, summary, ShownExamples))
+        again = asyncio.run(replay(log, summary, CorpusExamples))
     assert [(item.verdict, item.prompts_alike) for item in again] == [("identical", True)] * 3
 
 

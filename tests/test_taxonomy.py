@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from agent.cli.commands.recommended import TakenUp, taken_up
+from agent.cli.commands.recommended import RecommendedConfig, taken_up
 from agent.cli.terminal.classes import prediction_words
 from agent.comparisons import ComparisonIdentity, FitRow
 from agent.config import RunConfig, resolve
@@ -23,7 +23,7 @@ from eval.compare.report import SettingMeasures, setting_measures
 from eval.compare.taxonomy import capture_result, captures, classes
 from probes.errors import SettingsError
 from probes.essence import essence_of
-from probes.examples import Activity, FeatureExamples, Example, Split
+from probes.examples import Activity, Example, FeatureExamples, Split
 from probes.settings import ProbeSettings, VectorSettings
 from probes.subject import Subject
 from tests.logged import card, corpus_identity, identity
@@ -237,7 +237,7 @@ class TestRecommended:
         log.comparisons.recommend(card().fingerprint, id, self.SETTINGS, "because")
         return log
 
-    def taken(self, log: RunLog, **given: Any) -> TakenUp:
+    def taken(self, log: RunLog, **given: Any) -> RecommendedConfig:
         with log:
             return taken_up(resolve(given), log, card())
 
@@ -264,7 +264,7 @@ class TestRecommended:
     def test_another_subject_has_none(self, log: RunLog) -> None:
         with log:
             other = card(fingerprint="e" * 64)
-            assert taken_up(resolve({}), log, other) == TakenUp(resolve({}), [])
+            assert taken_up(resolve({}), log, other) == RecommendedConfig(resolve({}), [])
             with pytest.raises(LogError, match="holds no recommendation for tiny"):
                 taken_up(resolve({"recommended": True}), log, other)
 

@@ -15,14 +15,14 @@ from agent.cli.commands.run_texts import run_texts
 from agent.config import resolve
 from agent.errors import LogError
 from agent.llm import make_explainer
-from agent.maxima import Maxima, maxima_of, maximum_in
+from agent.maxima import CorpusMaxima, maxima_of, maximum_in
 from agent.runlog import RunLog
 from eval.collect.corpora import Document
 from eval.collect.corpus_pass import CollectSettings
 from eval.collect.examples import harvest
 from eval.collect.own_texts import Peak
 from eval.collect.units import folded_lengths, in_own_unit, unit_of
-from probes.examples import Activity, FeatureExamples, Example
+from probes.examples import Activity, Example, FeatureExamples
 from probes.subject import Subject
 from tests.example_files import SAE, lines, write
 from tests.fault_runs import Interpret
@@ -197,5 +197,5 @@ def test_what_an_older_version_imported_is_not_steered_by(subject: Subject, tmp_
         card = subject.card.model_copy(update={"fingerprint": fingerprint})
         with pytest.raises(LogError, match="import them again, or give the number with --maximum"):
             run_texts(steered, make_explainer("offline"), replace(subject, card=card), log, [5], new=True)
-        assert Maxima(log, corpus_id).of(5) == 2.5  # a run of then is replayed as it was
+        assert CorpusMaxima(log, corpus_id).of(5) == 2.5  # a run of then is replayed as it was
     assert maximum_in(old, fingerprint, 5) is None

@@ -203,7 +203,7 @@ class Shares(click.ParamType[tuple[tuple[float, ...], ...]]):
         return tuple(() if part == (0.0,) else part for part in parts if part is not None)
 
 
-class Scales(click.ParamType[tuple[float | str | None, ...]]):
+class ScaleList(click.ParamType[tuple[float | str | None, ...]]):
     """Scales to be compared; `default` is the subject's own, `auto` each feature's."""
 
     name = "x[,x2,...]"

@@ -1,12 +1,12 @@
 """Evidence -> the compact JSON-safe context that templates are rendered from and the offline explainer reads.
 
-Every text here comes from a tokenizer and is hostile until `escaped`. Knows no template, no explainer and no log.
+Every text here comes from a tokenizer and is hostile until `escaped`.
 """
 
 from collections.abc import Sequence
 from typing import TypedDict
 
-from agent.evidence.candidates import Candidates, candidates
+from agent.evidence.candidates import SweepSummary, candidates
 from agent.evidence.definitions import defining_part, endings
 from agent.evidence.grades import Grade, grade
 from agent.evidence.heads import beginning
@@ -33,7 +33,7 @@ TEXT_CHARS = 400
 ACTIVE_TOKENS = 3
 
 
-class Line(TypedDict):
+class EvidenceLine(TypedDict):
     """One line of evidence, to be cited by its id."""
 
     id: str
@@ -42,14 +42,14 @@ class Line(TypedDict):
     """A tree's probability, a list's score, a projection's logit."""
 
 
-class NounLine(Line):
+class NounLine(EvidenceLine):
     """A head noun; its value is its share of the tree."""
 
     wordings: int
     lift: float | None
 
 
-class TokenLine(Line):
+class TokenLine(EvidenceLine):
     """A token, under its first spelling in the list."""
 
     spellings: int
@@ -57,7 +57,7 @@ class TokenLine(Line):
     z: float | None
 
 
-class TestLine(Line):
+class TestLine(EvidenceLine):
     """A text that the explainer had run; its value is the largest activation as a proportion of the maximum."""
 
     hypothesis: str
@@ -79,7 +79,7 @@ class Hypothesis(TypedDict):
     n_others_activating: int
 
 
-class Readout(TypedDict):
+class NullComparison(TypedDict):
     """Whether evidence says more than a random direction's would."""
 
     grade: Grade
@@ -87,7 +87,7 @@ class Readout(TypedDict):
     n_random: int
 
 
-class Piece(TypedDict):
+class EvidencePiece(TypedDict):
     """One piece of evidence. What its kind does not have is empty."""
 
     id: str
@@ -100,9 +100,9 @@ class Piece(TypedDict):
     """A tree's head nouns, largest share first."""
     null: dict[str, float]
     """What random directions make of a tree: the shares of their head nouns."""
-    lines: list[Line]
+    lines: list[EvidenceLine]
     """A tree's definitions, each up to a few words after its head noun; a projection's raised tokens."""
-    lowered: list[Line]
+    lowered: list[EvidenceLine]
     """A projection's other end."""
     tokens: list[TokenLine]
     threshold: float | None
@@ -113,16 +113,16 @@ class Piece(TypedDict):
     hypotheses: list[Hypothesis]
     is_of_texts: bool
     """Whether the maximum that tests are measured by is of texts, not of single tokens."""
-    readout: Readout | None
-    sweep: Candidates | None
+    readout: NullComparison | None
+    sweep: SweepSummary | None
 
 
-def digest(evidence: Sequence[Evidence], default_scale: float, first: int = 1) -> list[Piece]:
+def digest(evidence: Sequence[Evidence], default_scale: float, first: int = 1) -> list[EvidencePiece]:
     """One piece per evidence, with ids from `E{first}` on."""
     return [_piece(item, f"E{first + index}", default_scale) for index, item in enumerate(evidence)]
 
 
-def citable(piece: Piece) -> list[Line]:
+def citable(piece: EvidencePiece) -> list[EvidenceLine]:
     """All lines of a piece that have an id."""
     return [*piece["nouns"], *piece["lines"], *piece["lowered"], *piece["tokens"], *piece["tests"]]
 
@@ -140,7 +140,7 @@ def escaped(text: str, limit: int | None = None) -> str:
     return safe if cut == text else f"{safe}… ({len(text)} characters)"
 
 
-def _piece(evidence: Evidence, name: str, default_scale: float) -> Piece:
+def _piece(evidence: Evidence, name: str, default_scale: float) -> EvidencePiece:
     piece = _empty(name, "tree", evidence.settings.vector.weights, _place(evidence.settings.vector, default_scale))
     match evidence:
         case Tree():
@@ -158,7 +158,7 @@ def _piece(evidence: Evidence, name: str, default_scale: float) -> Piece:
             return _experiment(evidence, name)
 
 
-def _empty(name: str, kind: ProbeKind, side: str, settings: str) -> Piece:
+def _empty(name: str, kind: ProbeKind, side: str, settings: str) -> EvidencePiece:
     return {
         "id": name,
         "kind": kind,
@@ -179,7 +179,7 @@ def _empty(name: str, kind: ProbeKind, side: str, settings: str) -> Piece:
     }
 
 
-def _tree(tree: Tree, piece: Piece) -> Piece:
+def _tree(tree: Tree, piece: EvidencePiece) -> EvidencePiece:
     part = defining_part(tree)
     found = nouns(part)[:NOUNS]
     heads: list[NounLine] = [
@@ -209,7 +209,7 @@ def _definitions(part: Tree) -> list[tuple[str, float]]:
     return sorted(shares.items(), key=lambda item: -item[1])[:DEFINITIONS]
 
 
-def _token_list(listed: TokenList, piece: Piece) -> Piece:
+def _token_list(listed: TokenList, piece: EvidencePiece) -> EvidencePiece:
     places = spellings(listed.tokens)[:TOKENS]
     lines = _lines(piece["id"], _scored([listed.tokens[same[0]] for same in places]))
     tokens: list[TokenLine] = [
@@ -227,7 +227,7 @@ def _token_list(listed: TokenList, piece: Piece) -> Piece:
     }
 
 
-def _experiment(experiment: Experiment, name: str) -> Piece:
+def _experiment(experiment: Experiment, name: str) -> EvidencePiece:
     tests: list[TestLine] = [
         {
             "id": f"{name}.{number}",
@@ -265,7 +265,7 @@ def _hypothesis(name: str, tests: Sequence[TestLine]) -> Hypothesis:
     }
 
 
-def _readout(p_value: float, n_random: int) -> Readout:
+def _readout(p_value: float, n_random: int) -> NullComparison:
     return {"grade": grade(p_value), "p_value": p_value, "n_random": n_random}
 
 
@@ -280,7 +280,7 @@ def _scored(tokens: Sequence[ScoredToken]) -> list[tuple[str, float]]:
     return [(escaped(token.token, TOKEN_CHARS), token.score) for token in tokens]
 
 
-def _lines(name: str, offered: Sequence[tuple[str, float]], first: int = 1) -> list[Line]:
+def _lines(name: str, offered: Sequence[tuple[str, float]], first: int = 1) -> list[EvidenceLine]:
     """The `offered` with ids from `first` on."""
     return [
         {"id": f"{name}.{number}", "text": text, "value": value}

@@ -1,6 +1,6 @@
 """The head noun of a definition, by rules of general English: "a breed of dog that barks" -> "dog".
 
-Knows function words and light nouns only: no subject, no lexicon, no explainer.
+The rules use function words and light nouns only, so they hold for any subject.
 """
 
 import re

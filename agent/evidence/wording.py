@@ -1,6 +1,6 @@
 """Numbers, tokens and settings in the few words that tables and pictures have room for.
 
-Knows nothing of terminals, SVG or DOT. Everything it returns is already safe to print.
+Everything returned is safe to print.
 """
 
 from collections.abc import Sequence

@@ -1,6 +1,6 @@
 """What every form of export starts from: a run's labels with their reviews and scores, and ways to what lies behind.
 
-Knows no file and no form. Texts are as the log has them: hostile, and each form's own to make safe.
+Texts are as the log has them: hostile, and each form's own to make safe.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -14,7 +14,7 @@ from probes.examples import FeatureExamples
 
 
 @dataclass(frozen=True)
-class Scored:
+class ExportedScore:
     """A score with the scoring it is from."""
 
     scoring: ScoringRow
@@ -30,7 +30,7 @@ class Record:
     label: LabelRow
     reviews: Sequence[ReviewRow]
     """Oldest first, those that were taken back among them."""
-    scores: Sequence[Scored]
+    scores: Sequence[ExportedScore]
     """The latest scoring first."""
     sorted_as: ClassRow | None = None
     """Its class, where `interpret taxonomy` has sorted it."""
@@ -60,7 +60,7 @@ class Record:
 
 
 @dataclass(frozen=True)
-class Exported:
+class ExportedRun:
     """A run as it is exported."""
 
     run: RunSummary

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from sqlite_utils import Database
 
-from agent.llm.base import Fault, Form, Request
+from agent.llm.base import AnswerForm, CallFault, Request
 from agent.store.provenance import now
 from agent.store.rows import Dispatch
 from agent.store.table import insert, rows, update
@@ -117,11 +117,11 @@ def batches(db: Database, run_id: int | None = None) -> list[BatchRow]:
     return _batches(db, ":run_id IS NULL OR run_id = :run_id", run_id=run_id)
 
 
-def unanswered(db: Database, batch_id: int) -> dict[int, Form]:
+def unanswered(db: Database, batch_id: int) -> dict[int, AnswerForm]:
     """The calls of a batch of which nothing has come, with the form each was asked in."""
     sql = "SELECT id, form FROM calls WHERE batch_id = :batch_id AND fault = :fault AND response = ''"
-    found = rows(db, sql, {"batch_id": batch_id, "fault": Fault.WAITING})
-    return {int(row["id"]): Form(row["form"]) for row in found}
+    found = rows(db, sql, {"batch_id": batch_id, "fault": CallFault.WAITING})
+    return {int(row["id"]): AnswerForm(row["form"]) for row in found}
 
 
 def known_ids(db: Database) -> frozenset[str]:
@@ -132,7 +132,7 @@ def known_ids(db: Database) -> frozenset[str]:
 
 def _placed(db: Database, run_id: int, batch_id: int, call: Packed) -> int:
     if call.call_id is None:
-        return begin_call(db, run_id, call.request, call.dispatch, Fault.WAITING, _WAITING, batch_id)
+        return begin_call(db, run_id, call.request, call.dispatch, CallFault.WAITING, _WAITING, batch_id)
     update(db, "calls", {"batch_id": batch_id}, {"id": call.call_id})
     return call.call_id
 

@@ -13,7 +13,7 @@ from agent.store.provenance import now
 from agent.store.rows import CorpusIdentity, CorpusRow
 from agent.store.table import Row, insert, rows
 from agent.store.values import made, unpacked
-from probes.examples import Activity, Baseline, FeatureExamples, Example, ExampleKind, Split
+from probes.examples import Activity, Baseline, Example, ExampleKind, FeatureExamples, Split
 
 Splitting = Mapping[str, Split]
 """Document to the side it is on."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlite_utils import Database
 
-from agent.llm.base import Fault, Form, Request
+from agent.llm.base import AnswerForm, CallFault, Request
 from agent.llm.none import NONE
 from agent.schema import Status
 from agent.store import codec
@@ -236,8 +236,8 @@ def _call(row: dict[str, Any]) -> CallRow:
     del row["run_id"], row["system_id"], row["question"]
     changed = {
         "answer": row["answer"] and json.loads(row["answer"]),
-        "form": row["form"] and Form(row["form"]),
-        "fault": row["fault"] and Fault(row["fault"]),
+        "form": row["form"] and AnswerForm(row["form"]),
+        "fault": row["fault"] and CallFault(row["fault"]),
         "cached": bool(row["cached"]),
     }
     return made(CallRow, {"call_id": row.pop("id"), **row | changed})

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from agent.llm.base import Bound, Fault, Form
+from agent.llm.base import AnswerForm, Bound, CallFault
 from agent.schema import Status
 from probes.presets import SubjectCard
 from probes.settings import Value
@@ -183,7 +183,7 @@ class Dispatch:
 
     provider: str
     model: str
-    form: Form | None
+    form: AnswerForm | None
     bound: Bound
     question: str | None = None
     """sha256 of all that decides the answer; None where that is not kept."""
@@ -216,7 +216,7 @@ class CallRow:
     attempt: int
     provider: str
     model: str
-    form: Form | None
+    form: AnswerForm | None
     system: str
     prompt: str
     template: str
@@ -233,7 +233,7 @@ class CallRow:
     reserved_tokens: int
     reserved_usd: float | None
     duration_ms: float | None
-    fault: Fault | None
+    fault: CallFault | None
     error: str | None
     created: str
     scoring_id: int | None

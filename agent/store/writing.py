@@ -7,7 +7,7 @@ from dataclasses import asdict
 
 from sqlite_utils import Database
 
-from agent.llm.base import Answer, Fault, Request
+from agent.llm.base import Answer, CallFault, Request
 from agent.schema import Outcome
 from agent.store import codec
 from agent.store.escape import escape
@@ -98,7 +98,7 @@ def begin_call(
     run_id: int,
     request: Request,
     dispatch: Dispatch,
-    fault: Fault | None = Fault.LOST,
+    fault: CallFault | None = CallFault.LOST,
     error: str | None = _ON_ITS_WAY,
     batch_id: int | None = None,
 ) -> int:

@@ -1,4 +1,4 @@
-"""An axis for SVG: from values to places in a view box, with round figures at its ticks. Knows no page."""
+"""An axis for SVG: from values to places in a view box, with round figures at its ticks."""
 
 import math
 from collections.abc import Iterable, Sequence

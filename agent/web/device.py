@@ -1,7 +1,4 @@
-"""One thread that owns the loaded subject: nothing of torch runs on the event loop, and one thing at a time.
-
-Knows no requests, no log and no page.
-"""
+"""One thread that owns the loaded subject: nothing of torch runs on the event loop, and one thing at a time."""
 
 import asyncio
 from collections import OrderedDict

@@ -2,7 +2,7 @@
 
 A random token in the address that was printed sets a cookie; without it there is nothing but a refusal, since others
 may be logged in on the same machine. A foreign `Host` is refused (DNS rebinding), and so is a write that another site's
-page sent. Knows no page.
+page sent.
 """
 
 import hashlib

@@ -1,7 +1,6 @@
 """Templates into pages, values into JSON: the one way out, on which every text from outside becomes plain text.
 
 Whatever a template prints goes through `printable` (nothing hidden, nothing reordered), then through HTML escaping.
-Knows no page.
 """
 
 import json

@@ -1,7 +1,4 @@
-"""What every page of one server shares: the open log, who reviews, and what may be done.
-
-Knows no route and no template.
-"""
+"""What every page of one server shares: the open log, who reviews, and what may be done."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING

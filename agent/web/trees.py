@@ -1,6 +1,6 @@
 """A definition tree as pages need it: columns for the script that draws it, nested lists for readers without one.
 
-Knows the evidence and nothing of requests. Every text it returns is safe to print.
+Every text it returns is safe to print.
 """
 
 from collections.abc import Mapping

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from agent.evidence.digest import Piece, citable, digest
+from agent.evidence.digest import EvidencePiece, citable, digest
 from agent.llm.reading import akin, plain
 from agent.runlog import LabelRow
 from probes.evidence import Evidence, TokenList, Tree
@@ -33,7 +33,7 @@ class LabelWithEvidence:
         return self.read()
 
     @cached_property
-    def pieces(self) -> list[Piece]:
+    def pieces(self) -> list[EvidencePiece]:
         """The evidence as the explainer read it."""
         return digest(self.evidence, _ANY_SCALE)
 

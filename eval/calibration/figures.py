@@ -93,7 +93,9 @@ def reliability(said: StatedProbabilities) -> list[ReliabilityBin]:
     """What was said against what is so, bin by bin, those without a label left out."""
     p, y, place = np.asarray(said.probabilities), np.asarray(said.truth), _bins(said.probabilities)
     return [
-        ReliabilityBin(b / BINS, (b + 1) / BINS, float(p[place == b].mean()), proportion(int(y[place == b].sum()), int(n)))
+        ReliabilityBin(
+            b / BINS, (b + 1) / BINS, float(p[place == b].mean()), proportion(int(y[place == b].sum()), int(n))
+        )
         for b in range(BINS)
         if (n := (place == b).sum())
     ]
@@ -113,7 +115,9 @@ def even_bins(said: StatedProbabilities) -> list[ReliabilityBin]:
         cuts = [*(cuts[:-1] or [0]), len(p)]
     places = [order[start:end] for start, end in pairwise(cuts)]
     return [
-        ReliabilityBin(float(p[at].min()), float(p[at].max()), float(p[at].mean()), proportion(int(y[at].sum()), len(at)))
+        ReliabilityBin(
+            float(p[at].min()), float(p[at].max()), float(p[at].mean()), proportion(int(y[at].sum()), len(at))
+        )
         for at in places
     ]
 
@@ -135,7 +139,11 @@ def _coverage_point(threshold: float, right: Array, n: int) -> CoveragePoint:
 
 
 def _measure(
-    name: str, of: Callable[[StatedProbabilities, Array], Array], before: StatedProbabilities, after: StatedProbabilities, weights: Float[Array, "k n"]
+    name: str,
+    of: Callable[[StatedProbabilities, Array], Array],
+    before: StatedProbabilities,
+    after: StatedProbabilities,
+    weights: Float[Array, "k n"],
 ) -> CalibrationMeasure:
     """`of` takes labels by their weights: once as they are, then as they were drawn."""
     as_is = np.ones((1, len(after.truth)))

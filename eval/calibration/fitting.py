@@ -46,7 +46,9 @@ class CalibrationTable:
     def rows(self, places: Sequence[int]) -> "CalibrationTable":
         """Some of the labels."""
         truth = tuple(self.truth[place] for place in places)
-        return CalibrationTable(self.names, self.values[[*places]], truth, tuple(self.groups[place] for place in places))
+        return CalibrationTable(
+            self.names, self.values[[*places]], truth, tuple(self.groups[place] for place in places)
+        )
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from matplotlib.figure import Figure
 
-from eval.calibration.figures import ReliabilityBin, CoveragePoint, even_bins
+from eval.calibration.figures import CoveragePoint, ReliabilityBin, even_bins
 from eval.calibration.report import CalibrationReport
 from eval.metrics import Estimate
 from eval.plots import Curve, CurvePanel, PlotPoint, curve_panels

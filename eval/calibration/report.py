@@ -10,7 +10,16 @@ from typing import Any
 import numpy as np
 
 from eval.calibration.columns import COLUMNS, STATED, LabelWithEvidence, values_of
-from eval.calibration.figures import ReliabilityBin, CoveragePoint, CalibrationMeasure, StatedProbabilities, coverage_points, error_by_chance, measures, reliability
+from eval.calibration.figures import (
+    CalibrationMeasure,
+    CoveragePoint,
+    ReliabilityBin,
+    StatedProbabilities,
+    coverage_points,
+    error_by_chance,
+    measures,
+    reliability,
+)
 from eval.calibration.fitting import CalibrationFit, CalibrationTable, fit
 from eval.calibration.truth import JudgedLabel
 from eval.metrics import Estimate, proportion

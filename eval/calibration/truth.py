@@ -107,4 +107,7 @@ def _words(label: LabelRow) -> str:
     return " ".join(label.label.casefold().split())
 
 
-_KINDS: dict[str, Callable[[RunLog, RunSummary, Truth], Iterator[JudgedLabel]]] = {KNOWN: _by_concept, REVIEWS: _by_review}
+_KINDS: dict[str, Callable[[RunLog, RunSummary, Truth], Iterator[JudgedLabel]]] = {
+    KNOWN: _by_concept,
+    REVIEWS: _by_review,
+}

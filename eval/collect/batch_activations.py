@@ -27,7 +27,9 @@ _Result = TypeVar("_Result")
 
 
 @contextmanager
-def batch_activations(subject: Subject, columns: Columns, forward_tokens: int) -> Iterator[Callable[[WindowBatch], BatchActivations]]:
+def batch_activations(
+    subject: Subject, columns: Columns, forward_tokens: int
+) -> Iterator[Callable[[WindowBatch], BatchActivations]]:
     """While it lasts, the value tells where the features of `columns` fire in a batch; for several threads at once.
 
     `forward_tokens` go through the model at a time. Raises ExamplesError, from within the value, where an activation is

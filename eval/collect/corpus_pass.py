@@ -14,15 +14,15 @@ import torch
 from jaxtyping import Float
 from pydantic import Field
 
-from eval.collect.corpora import Document
 from eval.collect.batch_activations import ahead, batch_activations
+from eval.collect.corpora import Document
 from eval.collect.self_check import SelfCheck, self_check
-from eval.collect.tally import TallySizes, Tally, stratum
+from eval.collect.tally import Tally, TallySizes, stratum
 from eval.collect.token_text import Spelling
 from eval.collect.windows import WindowBatch, WindowCutter
 from eval.errors import ExamplesError
 from probes.columns import Columns
-from probes.examples import FeatureExamples, Example
+from probes.examples import Example, FeatureExamples
 from probes.settings import Value
 from probes.subject import Subject
 

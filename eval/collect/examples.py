@@ -17,7 +17,7 @@ from eval.collect.negatives import N_PER_NEIGHBOUR, Negatives, PoolActivations, 
 from eval.collect.similar import Embed
 from eval.collect.split import split_of, without_duplicates
 from eval.collect.token_text import Spelling
-from probes.examples import FeatureExamples, Example, Split
+from probes.examples import Example, FeatureExamples, Split
 from probes.subject import Subject
 
 COLUMNS = 500
@@ -43,7 +43,9 @@ def feature_harvest(found: FeatureExamples, seed: int) -> FeatureHarvest:
     """
     examples = tuple(without_duplicates(sorted(found.examples, key=lambda example: example.kind != "activating")))
     documents = {example.document for example in examples}
-    return FeatureHarvest(replace(found, examples=examples), {document: split_of(document, seed) for document in documents})
+    return FeatureHarvest(
+        replace(found, examples=examples), {document: split_of(document, seed) for document in documents}
+    )
 
 
 def harvest(
@@ -131,7 +133,9 @@ def _strongest(found: FeatureExamples) -> Iterator[PoolWindow]:
 def _firings(
     subject: Subject, windows: Sequence[PoolWindow], features: Iterable[int], neighbours: Mapping[int, Sequence[int]]
 ) -> PoolActivations:
-    return pool_activations(subject, windows, {*features, *(other for others in neighbours.values() for other in others)})
+    return pool_activations(
+        subject, windows, {*features, *(other for others in neighbours.values() for other in others)}
+    )
 
 
 def _each(

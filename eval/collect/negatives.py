@@ -86,7 +86,9 @@ class Negatives:
         self._joined = ["".join(window.tokens) for window in firings.windows]
         texts = self._joined[: len(pool.windows)]
         self._similarity: Similarity = (
-            TfIdfSimilarity([window.token_ids for window in pool.windows]) if embed is None else EmbeddingSimilarity(embed, texts)
+            TfIdfSimilarity([window.token_ids for window in pool.windows])
+            if embed is None
+            else EmbeddingSimilarity(embed, texts)
         )
         self._seed = seed
 

@@ -11,7 +11,7 @@ from eval.collect.corpus_pass import PoolWindow
 from eval.collect.negatives import pool_activations
 from eval.collect.token_text import Spelling
 from eval.errors import ExamplesError
-from probes.examples import FeatureExamples, Example
+from probes.examples import Example, FeatureExamples
 from probes.subject import Subject
 
 N_FEATURES = 50
@@ -89,7 +89,9 @@ def _reported_peak(subject: Subject, spelling: Spelling, example: Example) -> _R
     while n_chars < len(example.tokens[peak]) and n_tokens < len(texts):
         n_tokens += 1
         n_chars += len(texts[-n_tokens])
-    return _ReportedPeak(example.feature, PoolWindow(example.document, example.start, ids, texts), n_tokens, example.peak)
+    return _ReportedPeak(
+        example.feature, PoolWindow(example.document, example.start, ids, texts), n_tokens, example.peak
+    )
 
 
 def _encoded(subject: Subject, tokens: Sequence[str]) -> list[int]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt64
 
-from eval.collect.bottom_k import GroupEntries, StructuredArray, BottomK
+from eval.collect.bottom_k import BottomK, GroupEntries, StructuredArray
 from eval.collect.histogram import Histograms
 from eval.collect.windows import WindowBatch
 
@@ -35,7 +35,9 @@ class BatchActivations:
 
     def some(self, there: Bool[np.ndarray, "m"]) -> "BatchActivations":
         """Some of the firings."""
-        return BatchActivations(self.batch, self.rows[there], self.places[there], self.columns[there], self.values[there])
+        return BatchActivations(
+            self.batch, self.rows[there], self.places[there], self.columns[there], self.values[there]
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,7 +73,9 @@ class _Pairs:
 def _pairs(fired: BatchActivations, n_features: int) -> _Pairs:
     pair = fired.rows * n_features + fired.columns
     order = np.argsort(pair)
-    ordered = BatchActivations(fired.batch, fired.rows[order], fired.places[order], fired.columns[order], fired.values[order])
+    ordered = BatchActivations(
+        fired.batch, fired.rows[order], fired.places[order], fired.columns[order], fired.values[order]
+    )
     firsts = np.flatnonzero(np.diff(pair[order], prepend=-1))
     counts = np.diff(firsts, append=len(order))
     peaks = np.maximum.reduceat(ordered.values, firsts) if len(firsts) else ordered.values
@@ -171,7 +175,9 @@ class Tally:
         groups = columns * STRATA + stratum(peaks, self.histograms.maximum[columns])
         self._strata.put(groups, kept.keys, kept.names, lambda places: kept.rows[places])
 
-    def _offer(self, shelves: BottomK, pairs: _Pairs, groups: StructuredArray, keys: StructuredArray, names: StructuredArray) -> None:
+    def _offer(
+        self, shelves: BottomK, pairs: _Pairs, groups: StructuredArray, keys: StructuredArray, names: StructuredArray
+    ) -> None:
         """Puts on the shelves what they admit of the pairs."""
         good = shelves.admits(groups, keys).nonzero()[0]
         shelves.put(groups[good], keys[good], names[good], lambda kept: _stretches(pairs, good[kept]))
@@ -182,7 +188,9 @@ class Tally:
         there = np.arange(batch.ids.shape[1]) < batch.lead + batch.lengths[:, None]
         return mixed(((batch.ids.astype(np.uint64) + np.uint64(1)) * multipliers * there).sum(axis=1))
 
-    def _add_to_pool(self, fired: BatchActivations, names: UInt64[np.ndarray, "batch"], rows: Int[np.ndarray, "n"]) -> None:
+    def _add_to_pool(
+        self, fired: BatchActivations, names: UInt64[np.ndarray, "batch"], rows: Int[np.ndarray, "n"]
+    ) -> None:
         """Offers some of the batch's windows to the pool."""
         keys = _uniform(names ^ self._salts[-1])
         places = mixed(names ^ self._salts[-2])
@@ -192,7 +200,9 @@ class Tally:
             groups[good], keys[good], names[good], lambda kept: self._pool_rows(fired, good[kept], places[good[kept]])
         )
 
-    def _pool_rows(self, fired: BatchActivations, rows: Int[np.ndarray, "n"], where: UInt64[np.ndarray, "n"]) -> StructuredArray:
+    def _pool_rows(
+        self, fired: BatchActivations, rows: Int[np.ndarray, "n"], where: UInt64[np.ndarray, "n"]
+    ) -> StructuredArray:
         """Stretches of the windows `rows`, each at a random place, and the peaks within them."""
         room = np.maximum(0, fired.batch.lengths[rows] - LONGEST)
         firsts = (where % (room + 1).astype(np.uint64)).astype(np.int64)

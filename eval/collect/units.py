@@ -16,7 +16,7 @@ import torch
 from eval.collect.own_texts import Peak, check_own, read_peaks
 from eval.metrics import Estimate, proportion
 from eval.readers.base import Unit
-from probes.examples import Activity, FeatureExamples, Example
+from probes.examples import Activity, Example, FeatureExamples
 from probes.sae import SAE
 from probes.steering import written_rows
 from probes.subject import Subject

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from eval.metrics import auroc
-from probes.examples import FeatureExamples, Example, Split
+from probes.examples import Example, FeatureExamples, Split
 from probes.model.embedding import EmbeddingTable
 
 POSITIONAL_SHARE = 0.5

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from eval.compare.measures import CHOSEN_BY, JOINT
-from eval.compare.report import SettingPair, PairedComparison
+from eval.compare.report import PairedComparison, SettingPair
 from probes.presets import SubjectCard
 from probes.settings import ProbeSettings
 
@@ -24,7 +24,9 @@ class LayerComparison:
     versus: PairedComparison
 
 
-def layers(found: Iterable[tuple[SubjectCard, Mapping[ProbeSettings, str], Iterable[SettingPair]]]) -> list[LayerComparison]:
+def layers(
+    found: Iterable[tuple[SubjectCard, Mapping[ProbeSettings, str], Iterable[SettingPair]]],
+) -> list[LayerComparison]:
     """By measure and setting, so that the layers of each stand below one another."""
     rows = [
         LayerComparison(card, names[pair.setting], pair.measure, pair.versus)

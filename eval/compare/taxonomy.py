@@ -39,7 +39,7 @@ class FeatureClass:
 
     kind: str
     n: int
-    proportion: Estimate
+    share: Estimate
     """Of all features."""
     captures: Mapping[str, int]
     """How many are captured by which probe; those measured by both alone."""

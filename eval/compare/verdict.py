@@ -6,7 +6,7 @@ Knows no log; sentences name settings as they are told to.
 from collections.abc import Callable
 
 from eval.compare.measures import UNITS
-from eval.compare.report import SettingChoice, SettingPair, PairedComparison
+from eval.compare.report import PairedComparison, SettingChoice, SettingPair
 from eval.metrics import Estimate
 from probes.settings import ProbeSettings
 

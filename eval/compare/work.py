@@ -12,7 +12,7 @@ from typing import Any
 from agent.comparisons import ComparisonIdentity, FitRow
 from agent.runlog import RunIdentity, RunLog
 from agent.store.reading import find_run
-from eval.compare.fit import FeatureReadout, FitTools, by_itself, on_texts, feature_readouts
+from eval.compare.fit import FeatureReadout, FitTools, by_itself, feature_readouts, on_texts
 from eval.compare.held_out_examples import NOT_COLLECTED, HeldOutExamples, held_out_examples
 from eval.metrics import Estimate
 from eval.scorers.base import Embedder
@@ -213,7 +213,9 @@ class ComparisonWork:
         self, plan: ComparisonPlan, comparison_id: int, features: Sequence[int], evidence: Mapping[Key, Evidence]
     ) -> None:
         """Each setting on the features' own texts, and as a control on those of the features that come next."""
-        texts = [held_out_examples(self.log, self.corpus_id, feature, self.negatives, self.embedder) for feature in features]
+        texts = [
+            held_out_examples(self.log, self.corpus_id, feature, self.negatives, self.embedder) for feature in features
+        ]
         for setting in plan.settings:
             places = [place for place, feature in enumerate(features) if feature in plan.lacking[setting]]
             trees = [_tree(evidence[features[place], essence_of("tree", setting)]) for place in places]

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import TypedDict
 
 from agent.evidence.digest import escaped
-from agent.evidence.excerpts import TOKEN_CHARS, cut, marked
-from eval.graphs.graph import GraphFeature, Graph, Link, Node
+from agent.evidence.shown_examples import TOKEN_CHARS, cut, marked
+from eval.graphs.graph import Graph, GraphFeature, Link, Node
 from probes.examples import Example
 
 LINKS = 6

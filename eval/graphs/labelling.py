@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from eval.graphs.graph import GraphFeature, node_of, scanned
-from eval.graphs.scanning import FileItem, ByteSpan
+from eval.graphs.scanning import ByteSpan, FileItem
 from probes.doors.outputs import written
 
 _PIECE = 1 << 20

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from eval.errors import ExamplesError
 from eval.readers import delphi, jsonl, neuronpedia, saedashboard
-from eval.readers.base import Reader, ReadResult, Vocabulary, ReadRequest
+from eval.readers.base import Reader, ReadRequest, ReadResult, Vocabulary
 from eval.readers.files import files_in
 from probes.doors import door
 from probes.doors.given import shown

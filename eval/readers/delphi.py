@@ -12,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 
 from eval.errors import ExamplesError
 from eval.readers import checks
-from eval.readers.base import RecordFaults, ReadResult, RecordError, Vocabulary, ReadRequest
+from eval.readers.base import ReadRequest, ReadResult, RecordError, RecordFaults, Vocabulary
 from eval.readers.delphi_cache import take_split
 from eval.readers.files import files_in, records
 from eval.readers.gathering import ExampleGatherer

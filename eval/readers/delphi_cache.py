@@ -16,7 +16,7 @@ from numpy import ndarray
 from safetensors import SafetensorError, safe_open
 
 from eval.errors import ExamplesError
-from eval.readers.base import RecordFaults, RecordError, Vocabulary, ReadRequest
+from eval.readers.base import ReadRequest, RecordError, RecordFaults, Vocabulary
 from eval.readers.gathering import ExampleGatherer
 from eval.readers.latents import LatentEntries, activity_of, rows_to_keep
 from probes.examples import Example

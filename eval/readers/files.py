@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from eval.errors import ExamplesError
-from eval.readers.base import RecordFaults, RecordError
+from eval.readers.base import RecordError, RecordFaults
 from eval.readers.json_stream import LONGEST_RECORD, JsonStream, check_whole, decoded
 
 _GZIP = b"\x1f\x8b"

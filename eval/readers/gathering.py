@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from eval.errors import ExamplesError
-from eval.readers.base import RecordFaults, ReadResult, RecordError, Unit, ReadRequest
+from eval.readers.base import ReadRequest, ReadResult, RecordError, RecordFaults, Unit
 from eval.readers.checks import named_by_text
-from probes.examples import Activity, Baseline, FeatureExamples, Example, ExampleKind
+from probes.examples import Activity, Baseline, Example, ExampleKind, FeatureExamples
 
 N_STRATA = 10
 _START_TOKENS = frozenset({"<bos>", "<s>", "<|endoftext|>", "<|begin_of_text|>"})

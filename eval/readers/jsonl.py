@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from eval.readers import checks
-from eval.readers.base import RecordFaults, ReadResult, RecordError, ReadRequest
+from eval.readers.base import ReadRequest, ReadResult, RecordError, RecordFaults
 from eval.readers.files import files_in, keys_near_start, records
 from eval.readers.gathering import ExampleGatherer
 from eval.readers.spelling import spelled_out

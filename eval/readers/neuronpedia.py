@@ -12,7 +12,7 @@ from typing import Any
 
 from eval.errors import ExamplesError
 from eval.readers import checks
-from eval.readers.base import RecordFaults, ReadResult, RecordError, ReadRequest
+from eval.readers.base import ReadRequest, ReadResult, RecordError, RecordFaults
 from eval.readers.files import files_in, keys_near_start, records
 from eval.readers.gathering import ExampleGatherer
 from eval.readers.histogram import NO_HISTOGRAM, ActivityHistogram, activity, histogram_of, tokens_seen

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from eval.readers import checks
-from eval.readers.base import RecordFaults, ReadResult, RecordError, ReadRequest
+from eval.readers.base import ReadRequest, ReadResult, RecordError, RecordFaults
 from eval.readers.files import files_in, keys_near_start, records
 from eval.readers.gathering import ExampleGatherer
 from eval.readers.histogram import NO_HISTOGRAM, ActivityHistogram, activity, histogram_of, tokens_seen
@@ -47,7 +47,9 @@ def read(path: Path, wanted: ReadRequest) -> ReadResult:
     return gathered.reading(f"saedashboard:{of}" if of else "saedashboard", faults, "length")
 
 
-def _take(gathered: ExampleGatherer, faults: RecordFaults, histograms: dict[int, ActivityHistogram], value: Any, where: str) -> None:
+def _take(
+    gathered: ExampleGatherer, faults: RecordFaults, histograms: dict[int, ActivityHistogram], value: Any, where: str
+) -> None:
     """One feature. Histograms of unwanted ones are taken too: together they tell how many tokens were looked at."""
     record = checks.needed(value, "feature_index", "activations")
     feature = checks.feature_index(record, "feature_index")
@@ -60,7 +62,9 @@ def _take(gathered: ExampleGatherer, faults: RecordFaults, histograms: dict[int,
         _take_texts(gathered, faults, feature, record, where)
 
 
-def _take_texts(gathered: ExampleGatherer, faults: RecordFaults, feature: int, record: Mapping[str, Any], where: str) -> None:
+def _take_texts(
+    gathered: ExampleGatherer, faults: RecordFaults, feature: int, record: Mapping[str, Any], where: str
+) -> None:
     if not isinstance(record["activations"], list):
         raise RecordError("`activations` is not a list")
     for number, item in enumerate(record["activations"], start=1):

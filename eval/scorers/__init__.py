@@ -11,7 +11,7 @@ from eval.scorers.detection import Detection
 from eval.scorers.discrimination import Discrimination
 from eval.scorers.embedding import Embedding
 from eval.scorers.fuzzing import Fuzzing
-from eval.scorers.output import OutputSuccess, OutputSimilarity
+from eval.scorers.output import OutputSimilarity, OutputSuccess
 from eval.scorers.simulation import Simulation
 from probes.errors import SettingsError
 

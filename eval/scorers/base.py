@@ -169,7 +169,11 @@ def needs_texts(scorer: Scorer | type[Scorer]) -> bool:
 
 
 def scored(
-    scorer: str, metric: str, estimate: Estimate, items: Sequence[ScoredItem], extra: Mapping[str, float | None] | None = None
+    scorer: str,
+    metric: str,
+    estimate: Estimate,
+    items: Sequence[ScoredItem],
+    extra: Mapping[str, float | None] | None = None,
 ) -> Score:
     """The score with this estimate as its value; where there is none, the reason tells of unscored items too."""
     e = estimate

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from eval.metrics import auroc, proportion
-from eval.scorers.base import ScoredItem, Judge, Need, Runner, Score, ScoringTask, scored, unscored
+from eval.scorers.base import Judge, Need, Runner, Score, ScoredItem, ScoringTask, scored, unscored
 from probes.settings import Value
 
 METRIC = "auroc"

@@ -11,8 +11,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from agent.evidence.excerpts import cut, key_of, shown
-from eval.scorers.base import ScoredItem, Judge, Need, Score, ScoringTask, drawn, lacking, unscored
+from agent.evidence.shown_examples import cut, key_of, shown
+from eval.scorers.base import Judge, Need, Score, ScoredItem, ScoringTask, drawn, lacking, unscored
 from eval.scorers.verdicts import METRIC, CandidateText, classified, judged
 from probes.examples import Example, ExampleKind
 

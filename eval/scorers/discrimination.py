@@ -12,9 +12,9 @@ from typing import ClassVar
 
 import numpy as np
 
-from agent.evidence.excerpts import active_places, cut, key_of, marked
+from agent.evidence.shown_examples import active_places, cut, key_of, marked
 from eval.metrics import proportion
-from eval.scorers.base import ScoredItem, Judge, Need, Score, ScoringTask, drawn, scored, unscored
+from eval.scorers.base import Judge, Need, Score, ScoredItem, ScoringTask, drawn, scored, unscored
 from eval.scorers.numbered import MissingAnswer, ask_in_batches
 from probes.examples import Example
 from probes.settings import Value
@@ -107,5 +107,7 @@ def _item(trial: DiscriminationTrial, choice: SetChoice | MissingAnswer) -> Scor
     if isinstance(choice, MissingAnswer):
         return ScoredItem(key, text, True, None, choice.reason)
     if not 1 <= choice.text <= len(trial.texts):
-        return ScoredItem(key, text, True, None, f"the answer chooses text {choice.text}, out of 1 to {len(trial.texts)}")
+        return ScoredItem(
+            key, text, True, None, f"the answer chooses text {choice.text}, out of 1 to {len(trial.texts)}"
+        )
     return ScoredItem(key, text, True, choice.text == trial.right)

@@ -12,9 +12,9 @@ from typing import ClassVar
 import numpy as np
 from jaxtyping import Float
 
-from agent.evidence.excerpts import cut, key_of
+from agent.evidence.shown_examples import cut, key_of
 from eval.metrics import auroc
-from eval.scorers.base import Embedder, ScoredItem, Need, Score, ScoringTask, lacking, scored, unscored
+from eval.scorers.base import Embedder, Need, Score, ScoredItem, ScoringTask, lacking, scored, unscored
 from probes.examples import Example
 
 METRIC = "auroc"

@@ -12,8 +12,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from agent.evidence.excerpts import active_places, cut, key_of, marked
-from eval.scorers.base import ScoredItem, Judge, Need, Score, ScoringTask, drawn, unscored
+from agent.evidence.shown_examples import active_places, cut, key_of, marked
+from eval.scorers.base import Judge, Need, Score, ScoredItem, ScoringTask, drawn, unscored
 from eval.scorers.verdicts import BATCH, METRIC, CandidateText, classified, judged
 from probes.examples import Example
 

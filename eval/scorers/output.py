@@ -15,9 +15,9 @@ import numpy as np
 from jaxtyping import Float
 
 from agent.evidence.digest import escaped
-from agent.evidence.excerpts import TOKEN_CHARS
+from agent.evidence.shown_examples import TOKEN_CHARS
 from eval.metrics import proportion
-from eval.scorers.base import Embedder, ScoredItem, Judge, Need, Runner, Score, ScoringTask, scored, together, unscored
+from eval.scorers.base import Embedder, Judge, Need, Runner, Score, ScoredItem, ScoringTask, scored, together, unscored
 from probes.settings import Value
 
 METRIC = "accuracy"

@@ -16,9 +16,21 @@ import numpy as np
 from pydantic import Field
 
 from agent.evidence.digest import escaped
-from agent.evidence.excerpts import TOKEN_CHARS, cut, key_of
+from agent.evidence.shown_examples import TOKEN_CHARS, cut, key_of
 from eval.metrics import Estimate, correlation
-from eval.scorers.base import AGAIN, ScoredItem, Judge, Need, Score, ScoringTask, drawn, lacking, scored, together, unscored
+from eval.scorers.base import (
+    AGAIN,
+    Judge,
+    Need,
+    Score,
+    ScoredItem,
+    ScoringTask,
+    drawn,
+    lacking,
+    scored,
+    together,
+    unscored,
+)
 from probes.examples import Example
 from probes.settings import Value
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from eval.metrics import balanced_accuracy, f1, precision, recall
-from eval.scorers.base import ScoredItem, Judge, Score, ScoringTask, scored
+from eval.scorers.base import Judge, Score, ScoredItem, ScoringTask, scored
 from eval.scorers.numbered import MissingAnswer, ask_in_batches
 from probes.settings import Value
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from pydantic import Field
 
-from agent.evidence.excerpts import cut, exhibit
+from agent.evidence.shown_examples import cut, shown_example
 from agent.schema import LabelText
 from eval.scorers.base import Question
 from probes.examples import Example
@@ -84,7 +84,7 @@ def one_shot_question(feature: int, shown: Sequence[Example]) -> Question[OneSho
     firing = [cut(example) for example in shown if example.kind == "activating"]
     strongest = sorted(firing, key=lambda example: -example.peak)[:ONE_SHOT_EXAMPLES]
     top = max((example.peak for example in strongest), default=0.0)
-    texts = [exhibit(example, top) for example in strongest]
+    texts = [shown_example(example, top) for example in strongest]
     return Question("one_shot", feature, 0, "one_shot", {"texts": texts}, OneShotLabel)
 
 

@@ -12,7 +12,7 @@ from jaxtyping import Float
 
 from agent.calls.admission import Admission
 from agent.calls.asking import good_answer
-from agent.calls.budget import Budget
+from agent.calls.budget import SpendingBudget
 from agent.calls.gate import Gate
 from agent.evidence.digest import CHARS_PER_TOKEN
 from agent.llm.base import Answer, Exchange, Request
@@ -49,7 +49,7 @@ async def expected_questions(scoring: Scoring, rows: Sequence[LabelRow]) -> Expe
     judge = LoggedJudge(counter, scoring.scoring_id)
     names = [scorer.name for scorer in scoring.scorers]
     scorers = make_scorers(names, ScorerTools(judge, _StandIn(), _StandIn()))
-    door = Admission(Gate(1), Budget())
+    door = Admission(Gate(1), SpendingBudget())
     fields = {**vars(scoring), "judge": judge, "scorers": scorers, "admission": door}
     await _Rehearsal(**fields).score(some, 1, _SilentObserver())
     if door.reason is not None:

@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from typing import TypeVar, cast
 
-from agent.calls.asking import Asking
+from agent.calls.asking import AnswerSource
 from agent.llm.base import Request
-from eval.scorers.base import Question, JudgeReply, system_prompt
+from eval.scorers.base import JudgeReply, Question, system_prompt
 from probes.settings import Value
 from prompts import render
 
@@ -19,7 +19,7 @@ V = TypeVar("V", bound=Value)
 class LoggedJudge:
     """An explainer as a judge, its calls logged under a scoring, or under a round of a loop."""
 
-    asker: Asking
+    asker: AnswerSource
     scoring_id: int | None
     round: int = 0
 

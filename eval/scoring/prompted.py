@@ -8,7 +8,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from agent.evidence.excerpts import CLOSING, OPENING, cut, shown
+from agent.evidence.shown_examples import CLOSING, OPENING, cut, shown
 from agent.runlog import RunLog, RunSummary
 from eval.collect.split import ALIKE, shingles
 from probes.examples import Example

@@ -13,7 +13,7 @@ from agent.calls.workers import Handle, work_through
 from agent.config import ScoreSettings
 from agent.loop import PURPOSE
 from agent.runlog import CallRow, LabelRow, RunLog, RunSummary, ScoreRow
-from eval.scorers.base import ScoredItem, Judge, Score, Scorer, Variant, needs_texts, unscored
+from eval.scorers.base import Judge, Score, ScoredItem, Scorer, Variant, needs_texts, unscored
 from eval.scoring.controls import one_shot_question, shuffled, top_tokens, top_tokens_label
 from eval.scoring.prompted import PromptedExamples
 from eval.scoring.scoring_examples import CandidateLabel, ScoringExamples
@@ -147,7 +147,13 @@ class Scoring:
         return CandidateLabel(reply.value.label) if reply.value else reply.reason or "no answer"
 
     async def _scored(
-        self, scorer: Scorer, row: LabelRow, variant: Variant, claim: CandidateLabel, found: FeatureExamples, sides: ScoringExamples
+        self,
+        scorer: Scorer,
+        row: LabelRow,
+        variant: Variant,
+        claim: CandidateLabel,
+        found: FeatureExamples,
+        sides: ScoringExamples,
     ) -> None:
         task = sides.task(row.feature, variant, claim, found, self.seed)
         score = await scorer.score(task)

@@ -6,10 +6,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from agent.config import ScoreSettings
-from agent.evidence.excerpts import cut, key_of
+from agent.evidence.shown_examples import cut, key_of
 from eval.collect.split import on_new_words, without_duplicates
 from eval.scorers.base import Score, Scorer, ScoringTask, Variant, drawn, unscored
-from probes.examples import FeatureExamples, Example
+from probes.examples import Example, FeatureExamples
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,9 @@ class ScoringExamples:
             on_new_words=new,
         )
 
-    def task(self, feature: int, variant: Variant, claim: CandidateLabel, found: FeatureExamples, seed: int) -> ScoringTask:
+    def task(
+        self, feature: int, variant: Variant, claim: CandidateLabel, found: FeatureExamples, seed: int
+    ) -> ScoringTask:
         """What a scorer is given."""
         return ScoringTask(
             feature=feature,

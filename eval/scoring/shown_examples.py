@@ -9,9 +9,9 @@ from itertools import islice
 
 import numpy as np
 
-from agent.calls.asking import Asking
+from agent.calls.asking import AnswerSource
 from agent.evidence.digest import escaped
-from agent.evidence.excerpts import Shown, exhibits
+from agent.evidence.shown_examples import ShownExamples, shown_examples
 from agent.runlog import RunLog
 from agent.schema import Check, Proposal
 from eval.scorers.base import ScoredItem, ScoringTask, drawn
@@ -32,7 +32,7 @@ TEXT_CHARS = 400
 
 
 @dataclass(frozen=True)
-class ShownExamples:
+class CorpusExamples:
     """The texts of a corpus that an explainer may see."""
 
     log: RunLog
@@ -43,17 +43,17 @@ class ShownExamples:
         """What the corpus is by in any log."""
         return self.log.corpus_identity(self.corpus_id)
 
-    def feedback(self, asker: Asking, seed: int) -> "LabelCheck":
+    def feedback(self, asker: AnswerSource, seed: int) -> "LabelCheck":
         """Tries labels out on these texts by asking `asker`."""
         return LabelCheck(self, asker, seed)
 
-    def texts(self, feature: int) -> Shown | None:
+    def texts(self, feature: int) -> ShownExamples | None:
         """For a prompt; None where the feature was not looked at."""
         found = self.log.collected(self.corpus_id, feature, "shown", ["activating"])
         if found is None:
             return None
         density, maximum = (None, None) if (a := found.activity) is None else (a.frequency, a.maximum or None)
-        return {"texts": exhibits(list(found.examples), SHOWN_EXAMPLES), "density": density, "maximum": maximum}
+        return {"texts": shown_examples(list(found.examples), SHOWN_EXAMPLES), "density": density, "maximum": maximum}
 
     def examples(self, feature: int) -> tuple[list[Example], list[Example]]:
         """Those that fire the feature, and random ones that do not."""
@@ -70,8 +70,8 @@ class LabelCheck:
     so that the figure is for choosing among labels and no measure of them.
     """
 
-    shown: ShownExamples
-    asker: Asking
+    shown: CorpusExamples
+    asker: AnswerSource
     seed: int
 
     async def check(self, feature: int, round: int, proposal: Proposal) -> Check:

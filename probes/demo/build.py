@@ -24,7 +24,7 @@ from probes.demo.model import ModelRecipe, train_model
 from probes.demo.shipped import FOLDER
 from probes.demo.text import DocumentWriter
 from probes.demo.tokens import PLACEHOLDER, Corpus, CorpusMaker, train_tokenizer
-from probes.demo.truth import FeatureTruth, feature_truths, positive_activations, half, mark
+from probes.demo.truth import FeatureTruth, feature_truths, half, mark, positive_activations
 from probes.demo.world import World, load_world
 from probes.presets import SubjectSource
 from probes.sae_config import Hook

@@ -17,8 +17,8 @@ from probes.demo.truth import FeatureTruth
 from probes.demo.world import Sense, World
 from probes.ghost.vectors import feature_vectors
 from probes.growing.growth import Grower
-from probes.settings import TreeSettings, VectorSettings
 from probes.proportion import Proportion
+from probes.settings import TreeSettings, VectorSettings
 from probes.subject import Subject
 from probes.tokenizer.prompt import prompt_ids
 

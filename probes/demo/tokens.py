@@ -10,7 +10,7 @@ from jaxtyping import Int
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
-from probes.demo.text import MarkedText, DocumentWriter
+from probes.demo.text import DocumentWriter, MarkedText
 from probes.demo.world import World
 
 PAD, EOS, BOS, PLACEHOLDER = "<pad>", "<eos>", "<bos>", "<unused0>"

@@ -113,10 +113,12 @@ def half(marked: MarkedActivations, which: int) -> MarkedActivations:
     """The first (0) or second (1) half of the tokens."""
     middle = len(marked.senses) // 2
     start, end = (0, middle) if which == 0 else (middle, len(marked.senses))
-    f = marked.firings
+    f = marked.positive_activations
     inside = (f.tokens >= start) & (f.tokens < end)
     return MarkedActivations(
-        firings=PositiveActivations(f.tokens[inside] - start, f.features[inside], f.values[inside], f.n_features),
+        positive_activations=PositiveActivations(
+            f.tokens[inside] - start, f.features[inside], f.values[inside], f.n_features
+        ),
         belongs=marked.belongs[start:end],
         followed_by=marked.followed_by[start:end],
         senses=marked.senses[start:end],
@@ -128,8 +130,8 @@ def feature_truths(chosen_on: MarkedActivations, reported_on: MarkedActivations,
     """The truth of every feature that fires on both halves."""
     names = list(world.concepts)
     depth = torch.tensor([len(world.lineage(name)) for name in names])
-    thresholds = _thresholds(chosen_on.firings)
-    strong = [_above(chosen_on.firings, level) for level in thresholds]
+    thresholds = _thresholds(chosen_on.positive_activations)
+    strong = [_above(chosen_on.positive_activations, level) for level in thresholds]
     counts = torch.stack([_counts(fired, chosen_on.belongs) for fired in strong])
     types = torch.stack([_word_types(chosen_on, fired) for fired in strong])
     precision, _, f1 = _scores(counts, chosen_on.belongs.sum(0))
@@ -140,7 +142,7 @@ def feature_truths(chosen_on: MarkedActivations, reported_on: MarkedActivations,
     features = torch.arange(len(best))
     threshold = thresholds[level, features]
     fits, zeros = _fits(reported_on, threshold, concept), _fits(reported_on, torch.zeros_like(threshold), concept)
-    promoted, share = _promoted(reported_on, _above(reported_on.firings, threshold))
+    promoted, share = _promoted(reported_on, _above(reported_on.positive_activations, threshold))
     return [
         FeatureTruth(
             feature=f,
@@ -175,12 +177,14 @@ def _thresholds(fired: PositiveActivations) -> Float[Tensor, "levels n_features"
 
 
 def _above(fired: PositiveActivations, threshold: Float[Tensor, "n_features"]) -> PositiveActivations:
-    """The firings above each feature's threshold."""
+    """The positive_activations above each feature's threshold."""
     strong = fired.values > threshold[fired.features]
     return PositiveActivations(fired.tokens[strong], fired.features[strong], fired.values[strong], fired.n_features)
 
 
-def _counts(fired: PositiveActivations, table: Float[Tensor, "n n_concepts"]) -> Float[Tensor, "n_features n_concepts_and_all"]:
+def _counts(
+    fired: PositiveActivations, table: Float[Tensor, "n n_concepts"]
+) -> Float[Tensor, "n_features n_concepts_and_all"]:
     """How often each feature fires where `table` is 1, per concept; the last column: how often at all."""
     total = torch.zeros(fired.n_features, table.shape[1] + 1)
     for tokens, features in zip(fired.tokens.split(_TOKENS), fired.features.split(_TOKENS), strict=True):
@@ -188,7 +192,9 @@ def _counts(fired: PositiveActivations, table: Float[Tensor, "n n_concepts"]) ->
     return total
 
 
-def _promoted(marked: MarkedActivations, fired: PositiveActivations) -> tuple[Int[Tensor, "n_features"], Float[Tensor, "n_features"]]:
+def _promoted(
+    marked: MarkedActivations, fired: PositiveActivations
+) -> tuple[Int[Tensor, "n_features"], Float[Tensor, "n_features"]]:
     """The concept whose share of the next tokens gains most where each feature fires, and that share."""
     counts = _counts(fired, marked.followed_by)
     shares = counts[:, :-1] / counts[:, -1:].clamp(min=1)
@@ -211,8 +217,10 @@ def _scores(
     return precision, recall, 2 * precision * recall / (precision + recall).clamp(min=1e-9)
 
 
-def _fits(marked: MarkedActivations, threshold: Float[Tensor, "n_features"], concept: Int[Tensor, "n_features"]) -> Sequence[ConceptFit]:
-    fired = _above(marked.firings, threshold)
+def _fits(
+    marked: MarkedActivations, threshold: Float[Tensor, "n_features"], concept: Int[Tensor, "n_features"]
+) -> Sequence[ConceptFit]:
+    fired = _above(marked.positive_activations, threshold)
     counts, types = _counts(fired, marked.belongs), _word_types(marked, fired)
     columns = [table.gather(1, concept[:, None])[:, 0] for table in (*_scores(counts, marked.belongs.sum(0)), types)]
     rows = zip(*(c.tolist() for c in columns), counts[:, -1].tolist(), strict=True)

@@ -18,7 +18,7 @@ from torch import Tensor
 from probes.doors.cached_json import cache_folder, file_name, read_json, write_json
 from probes.errors import SettingsError
 from probes.ghost.vectors import placed, resolved
-from probes.ghost.word_reading import CHANCE, WordGhosts, identified, definition_tokens, words_of
+from probes.ghost.word_reading import CHANCE, WordGhosts, definition_tokens, identified, words_of
 from probes.growing.growth import Grower
 from probes.settings import AUTO, PROMPTS, ProbeSettings, TreeSettings, VectorSettings
 from probes.subject import Subject
@@ -148,7 +148,8 @@ def _shares(subject: Subject, words: WordGhosts, prompt: PromptIds) -> tuple[flo
     ghosts = placed(subject, words.units, VectorSettings()) * subject.input_scale
     trees = Grower(subject, prompt, CHEAP).grow(ghosts)
     definitions = [
-        definition_tokens(tree, subject.text_of(word), subject.text_of) for tree, word in zip(trees, words.token_ids, strict=True)
+        definition_tokens(tree, subject.text_of(word), subject.text_of)
+        for tree, word in zip(trees, words.token_ids, strict=True)
     ]
     return identified(definitions, words.units, subject)
 

@@ -98,7 +98,9 @@ def fit(
     """
     loss = LabelLoss(subject, settings)
     train, validation, held_out = (loss.rows(part) for part in (parts.train, parts.validation, parts.held_out))
-    begin = AdapterPoint(torch.tensor(subject.card.default_scale, device=subject.centroid.device), subject.centroid.clone())
+    begin = AdapterPoint(
+        torch.tensor(subject.card.default_scale, device=subject.centroid.device), subject.centroid.clone()
+    )
     best, best_nats, best_step = begin, _mean(loss.each(validation, begin.scale, begin.bias), 0), 0
     point = AdapterPoint(begin.scale.clone(), begin.bias.clone())
     optimiser = _optimiser(point, settings, subject.card.default_scale)

@@ -18,14 +18,14 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import PreTrainedModel
 
 from probes.errors import SubjectError
-from probes.growing.choosing import ChildChoice, TrieChildren, LikeliestChildren, Nodes, Trie
+from probes.growing.choosing import ChildChoice, LikeliestChildren, Nodes, Trie, TrieChildren
 from probes.growing.frontier import Frontier, Queue
-from probes.growing.tree_columns import TreeColumns, columns_of
 from probes.growing.memory import budget_of, peak_bytes
 from probes.growing.path_cache import PathCache
 from probes.growing.readout import Readout
 from probes.growing.rows import Lineage, RowStock
 from probes.growing.transfer import PendingTensors, sent
+from probes.growing.tree_columns import TreeColumns, columns_of
 from probes.settings import TreeSettings
 from probes.tokenizer.prompt import PromptIds
 

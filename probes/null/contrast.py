@@ -16,8 +16,8 @@ from torch import Tensor
 from probes.evidence import Contrast
 from probes.ghost.vectors import origin, placed
 from probes.growing.choosing import Trie
-from probes.growing.tree_columns import TreeColumns, entropy_bits
 from probes.growing.growth import Grower
+from probes.growing.tree_columns import TreeColumns, entropy_bits
 from probes.null.directions import null_directions, null_weights
 from probes.null.null_file import NullFigures, file_of, keep, kept
 from probes.settings import TreeSettings, VectorSettings

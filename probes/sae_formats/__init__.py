@@ -20,7 +20,7 @@ from probes.sae_formats import (
     saelens,
     sparsify,
 )
-from probes.sae_formats.base import PICKLES, SaeFiles, Format, SaePlace
+from probes.sae_formats.base import PICKLES, Format, SaeFiles, SaePlace
 
 FORMATS: dict[str, Format] = {
     "sparsify": sparsify,  # before saelens: it has a cfg.json too

@@ -13,7 +13,17 @@ from torch import Tensor
 from probes.errors import SubjectError
 from probes.sae import SAE
 from probes.sae_config import Architecture, Hook, Normalization, SaeConfig, parse_hook
-from probes.sae_formats.base import SaeFiles, SaePlace, explained, part, positive, read_json, refuse_if_set, size, switch
+from probes.sae_formats.base import (
+    SaeFiles,
+    SaePlace,
+    explained,
+    part,
+    positive,
+    read_json,
+    refuse_if_set,
+    size,
+    switch,
+)
 from probes.sae_formats.weights import Weights, open_weights
 
 CONFIG, WEIGHTS, SCALER = "cfg.json", "sae_weights.safetensors", "activation_scaler.json"

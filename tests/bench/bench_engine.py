@@ -26,9 +26,9 @@ import transformers
 from torch import Tensor
 from transformers import GemmaForCausalLM
 
-from probes.growing.tree_columns import TreeColumns
 from probes.growing.growth import Grower
 from probes.growing.memory import MIB, free_bytes, peak_bytes
+from probes.growing.tree_columns import TreeColumns
 from probes.model.embedding import EmbeddingTable
 from probes.model.products import linear, use_onednn
 from probes.model.substitution import ghosts_at

@@ -21,7 +21,7 @@ import psutil
 import torch
 from transformers import GemmaConfig, GemmaForCausalLM
 
-from eval.collect.corpora import Document, CorpusFaults, documents
+from eval.collect.corpora import CorpusFaults, Document, documents
 from eval.collect.corpus_pass import (
     BATCH_TOKENS,
     CollectSettings,
@@ -31,7 +31,7 @@ from eval.collect.corpus_pass import (
     keep_freed_memory,
     scan,
 )
-from eval.collect.tally import TallySizes, Tally
+from eval.collect.tally import Tally, TallySizes
 from eval.collect.windows import WindowBatch, WindowCutter
 from probes.columns import Columns
 from probes.hooks.activations import cut_at

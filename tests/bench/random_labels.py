@@ -18,7 +18,7 @@ import torch
 
 from agent.evidence.digest import digest
 from agent.llm.offline import propose
-from agent.planning import Plan, Planner
+from agent.planning import Planner, RoundPlan
 from agent.schema import Proposal
 from eval.metrics import proportion
 from probes.evidence import ProbeRequest
@@ -56,7 +56,7 @@ def main() -> None:
 class Case:
     """A feature on its way."""
 
-    plan: Plan
+    plan: RoundPlan
     tried: Sequence[ProbeRequest] = ()
     history: Sequence[dict[str, Any]] = ()
     n_pieces: int = 0

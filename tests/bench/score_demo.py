@@ -26,7 +26,7 @@ from agent.cli.commands.examples import gather_examples
 from agent.cli.commands.run import label_features
 from agent.cli.commands.score import score_labels
 from agent.config import RunConfig, resolve
-from agent.evidence.excerpts import cut, key_of
+from agent.evidence.shown_examples import cut, key_of
 from agent.runlog import RunIdentity, RunLog, ScoreRow
 from agent.schema import Outcome
 from eval.metrics import Estimate, auroc, mean, paired_difference

@@ -24,8 +24,8 @@ from probes.demo.shipped import ShippedTruth
 from probes.evidence import ProbeRequest, Tree
 from probes.presets import SubjectSource
 from probes.probe import run_probes
-from probes.settings import ProbeSettings, SteeringSettings, VectorSettings
 from probes.proportion import Proportion
+from probes.settings import ProbeSettings, SteeringSettings, VectorSettings
 from probes.subject import Subject, load_subject
 
 TOKENS = 300_000

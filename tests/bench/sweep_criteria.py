@@ -21,8 +21,8 @@ from probes.growing.tree_columns import entropy_bits
 from probes.null.agreement import agreement
 from probes.presets import SubjectSource
 from probes.probe import run_probes
-from probes.settings import ProbeSettings, VectorSettings
 from probes.proportion import Proportion
+from probes.settings import ProbeSettings, VectorSettings
 from probes.subject import Subject, load_subject
 from probes.sweep import CENTROIDS, CHEAP, ENTROPY_WEIGHT, OTHER_PROMPTS, PCAS, SCALES, WEIGHTS
 

@@ -1,6 +1,6 @@
 """What this machine offers: packages, device, keys, the hub's login and cache, the log. Looks, changes nothing.
 
-Of a key it tells whether it is set, never its value. Knows nothing of how findings are printed.
+Of a key it tells whether it is set, never its value.
 """
 
 import os
@@ -201,7 +201,7 @@ def _row(choice: int | str | None) -> str:
 
 def _sae(subject: "Subject") -> str:
     """How the SAE reads a little text. Raises ExamplesError, with the likely cause, where it does not fit it."""
-    from eval.collect.corpora import Document, CorpusFaults, documents
+    from eval.collect.corpora import CorpusFaults, Document, documents
     from eval.collect.self_check import self_check
     from eval.collect.windows import WindowCutter
     from probes.hooks.sae_input import PASSAGE

@@ -22,7 +22,7 @@ _DOLLARS = ("${:,.2f}", "${:,.4f}")
 
 
 @dataclass(frozen=True)
-class Estimate:
+class CostEstimate:
     """From the fewest to the most, if nothing has to be asked twice."""
 
     calls: tuple[int, int]
@@ -37,7 +37,7 @@ class Estimate:
 
 def estimate(
     config: RunConfig, explainer: Explainer, planner: Planner, n_features: int, looks_at_texts: bool
-) -> Estimate:
+) -> CostEstimate:
     """What `n_features` features will need that are each asked about in 1 to as many rounds as the config has.
 
     With feedback a round takes further questions; these are taken to be as long as its own.
@@ -48,18 +48,18 @@ def estimate(
     tokens = (usage.input_tokens or 0) + (usage.output_tokens or 0)
     price = explainer.cost_usd(usage)
     fewest, most = n_features * questions, n_features * config.rounds * questions
-    return Estimate(
+    return CostEstimate(
         calls=(fewest, most),
         tokens=(fewest * tokens, most * tokens),
         cost_usd=None if price is None else (fewest * price, most * price),
     )
 
 
-def estimate_of(explainer: Explainer, calls: int, prompt_tokens: int) -> Estimate:
+def estimate_of(explainer: Explainer, calls: int, prompt_tokens: int) -> CostEstimate:
     """What so many questions will need that have so many tokens altogether."""
     usage = Usage(prompt_tokens, calls * ANSWER_TOKENS)
     tokens, price = prompt_tokens + calls * ANSWER_TOKENS, explainer.cost_usd(usage)
-    return Estimate((calls, calls), (tokens, tokens), None if price is None else (price, price))
+    return CostEstimate((calls, calls), (tokens, tokens), None if price is None else (price, price))
 
 
 def check_budget(config: RunConfig, explainer: Explainer) -> None:

@@ -1,4 +1,4 @@
-"""What is said while `interpret examples` works, and of what it found. Decides nothing."""
+"""What is said while `interpret examples` works, and of what it found."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -11,7 +11,7 @@ from agent.cli.terminal.display import facts
 from eval.collect.corpus_pass import Collection, PassObserver
 from eval.collect.self_check import SelfCheck
 from eval.collect.units import ActivationUnit
-from eval.readers import Reading
+from eval.readers import ReadResult
 
 TOLD_FAULTS = 5
 _SAME = log(1.05)
@@ -49,7 +49,7 @@ class Advance:
         self._progress.update(self._task, advance=n, rate=rate)
 
 
-class Watch(PassObserver):
+class ExamplesScreen(PassObserver):
     """Tells how a pass goes, and ends it where Ctrl-C was pressed."""
 
     def __init__(self, screen: Console, progress: Progress, n_tokens: int, pressed: Callable[[], bool]) -> None:
@@ -90,7 +90,7 @@ def check_words(check: SelfCheck) -> str:
     return words if check.tells else f"{words}: too few to tell whether the SAE fits what it reads"
 
 
-def reading_lines(reading: Reading, n_features: int) -> Iterator[tuple[str, str]]:
+def reading_lines(reading: ReadResult, n_features: int) -> Iterator[tuple[str, str]]:
     n_examples = sum(len(item.examples) for item in reading.features.values())
     yield "source", f"{reading.source}, {reading.n_records:,} records"
     yield "features", f"{len(reading.features):,} of the {n_features:,} asked for, {n_examples:,} examples"

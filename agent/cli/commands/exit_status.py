@@ -10,7 +10,7 @@ from probes.errors import InterpretError
 GOES_ON = "Stopped; what is done is in the log, the same command goes on from there."
 
 
-class Interrupted(click.ClickException):
+class CommandInterrupt(click.ClickException):
     """Ctrl-C, with what to do next."""
 
     exit_code = 130
@@ -27,7 +27,7 @@ def exit_status(screen: Console, reason: InterpretError | None) -> int:
     if reason is None:
         return 0
     if isinstance(reason, InterruptError):
-        raise Interrupted(GOES_ON)
+        raise CommandInterrupt(GOES_ON)
     if isinstance(reason, BudgetError | BatchWaitError):
         screen.print(Text(str(reason), style="bold"))
         return 1

@@ -1,6 +1,6 @@
 """`interpret fit`: an adapter fitted to labels, judged on labels held out, and kept in a file with its record.
 
-Knows the order of things and what is said of them; the work is in `probes.ghost.fitting`.
+The fitting is in `probes.ghost.fitting`.
 """
 
 from collections.abc import Iterator, Sequence
@@ -11,7 +11,7 @@ from rich.text import Text
 
 from agent.cli.commands.base_prompt import all_named
 from agent.cli.commands.doctor import subject_words
-from agent.cli.commands.fit_labels import Labelled, LeastScore, labelled
+from agent.cli.commands.fit_labels import LabelPairs, MinScore, labelled
 from agent.cli.terminal.bars import bar
 from agent.cli.terminal.display import console, facts
 from agent.config import RunConfig
@@ -42,7 +42,7 @@ def fit_adapter(config: RunConfig, request: FitRequest) -> None:
     screen = console()
     settings = _settings(config, request)
     check_free(request.path)
-    least = LeastScore.parse(request.least_score) if request.least_score else None
+    least = MinScore.parse(request.least_score) if request.least_score else None
     subject = load_subject(config.subject)
     [probe] = all_named(screen, subject, [config.probe])
     settings = settings.model_copy(update={"prompt": probe.tree.prompt})
@@ -70,7 +70,7 @@ def _settings(config: RunConfig, request: FitRequest) -> FitSettings:
     return FitSettings.parse(asked | ({"wording": request.wording} if request.wording else {}))
 
 
-def _record(subject: Subject, found: Labelled, parts: Parts, settings: FitSettings, fitted: AdapterFit) -> FitRecord:
+def _record(subject: Subject, found: LabelPairs, parts: Parts, settings: FitSettings, fitted: AdapterFit) -> FitRecord:
     return FitRecord(
         subject=subject.card.name,
         fingerprint=subject.card.fingerprint,
@@ -90,7 +90,7 @@ def _part(pairs: Sequence[LabelPair], losses: Losses) -> PartRecord:
     return PartRecord(features=tuple(pair.feature for pair in pairs), start=tuple(losses.start), end=tuple(losses.end))
 
 
-def _opening(subject: Subject, found: Labelled, parts: Parts, settings: FitSettings) -> Iterator[tuple[str, str]]:
+def _opening(subject: Subject, found: LabelPairs, parts: Parts, settings: FitSettings) -> Iterator[tuple[str, str]]:
     n_labels = len({pair.label for pair in found.pairs})
     yield "subject", subject_words(subject.card)
     yield "labels", f"{len(found.pairs):,} features, {n_labels:,} labels, from {found.source}"

@@ -21,9 +21,9 @@ from agent.evidence.printable import printable
 from agent.llm import make_explainer
 from agent.runlog import RunLog
 from eval.errors import GraphError
-from eval.graphs.graph import GraphFeature, Graph, Node, read_graph
-from eval.graphs.labelling import write_labels
+from eval.graphs.graph import Graph, GraphFeature, Node, read_graph
 from eval.graphs.graph_context import graph_context
+from eval.graphs.labelling import write_labels
 from probes.doors.outputs import check_output
 from probes.presets import PRESETS
 from probes.subject import read_sae_config
@@ -33,7 +33,7 @@ _PROMPT_CHARS = 120
 
 
 @dataclass(frozen=True)
-class Asked:
+class GraphRequest:
     """What is to become of a graph."""
 
     path: Path
@@ -46,7 +46,7 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class Chosen:
+class FeatureChoice:
     """The features to be labelled, by layer, and how many are not, by why."""
 
     features: Mapping[int, Sequence[int]]
@@ -54,7 +54,7 @@ class Chosen:
 
 
 @dataclass(frozen=True)
-class Circuit:
+class LayerCircuit:
     """A graph as the run of one layer knows it."""
 
     graph: Graph
@@ -72,10 +72,14 @@ class Circuit:
     def part(self, feature: int) -> str | None:
         """What a prompt says of the feature."""
         place = GraphFeature(self.layer, feature)
-        return render("graph", graph_context(self.graph, place, self.labels)).text if place in self.graph.features else None
+        return (
+            render("graph", graph_context(self.graph, place, self.labels)).text
+            if place in self.graph.features
+            else None
+        )
 
 
-def label_graph(options: Mapping[str, Any], settings_file: Path | None, asked: Asked) -> int:
+def label_graph(options: Mapping[str, Any], settings_file: Path | None, asked: GraphRequest) -> int:
     """Labels, writes and tells; the exit status. `options` are the command's, with any number of SAEs.
 
     Raises InterpretError, and UsageError where no subject is named.
@@ -91,7 +95,7 @@ def label_graph(options: Mapping[str, Any], settings_file: Path | None, asked: A
     labels: dict[GraphFeature, str] = {}
     status, run_ids = 0, list[int]()
     for sweep, layer in _order(chosen, bool(_explainer_reads(configs[0]))):
-        circuit = Circuit(graph, layer, sweep, {f: label for f, label in labels.items() if f.layer != layer})
+        circuit = LayerCircuit(graph, layer, sweep, {f: label for f, label in labels.items() if f.layer != layer})
         spec = f"of layer {layer} in {asked.path.name}"
         config = _with_what_is_left(saes[layer][0], run_ids)
         run = labelled(config, spec, asked.new, asked.dry, chosen.features[layer], circuit)
@@ -121,7 +125,7 @@ def _configs(options: Mapping[str, Any], settings_file: Path | None, graph: Grap
     )
 
 
-def choose(graph: Graph, n_features: Mapping[int, int], asked: Asked) -> Chosen:
+def choose(graph: Graph, n_features: Mapping[int, int], asked: GraphRequest) -> FeatureChoice:
     """Which features are labelled, given how many the SAE of each layer has, the most influential first."""
     wanted: dict[int, list[int]] = {}
     left: dict[str, int] = {}
@@ -134,10 +138,12 @@ def choose(graph: Graph, n_features: Mapping[int, int], asked: Asked) -> Chosen:
         else:
             why = why or f"beyond the {asked.top:,} most influential (--top)"
             left[why] = left.get(why, 0) + 1
-    return Chosen(wanted, left)
+    return FeatureChoice(wanted, left)
 
 
-def _why_not(feature: GraphFeature, nodes: Sequence[Node], n_features: Mapping[int, int], overwrite: bool) -> str | None:
+def _why_not(
+    feature: GraphFeature, nodes: Sequence[Node], n_features: Mapping[int, int], overwrite: bool
+) -> str | None:
     if feature.layer not in n_features:
         return "of layers without an SAE here (--sae may be repeated)"
     if feature.number >= n_features[feature.layer]:
@@ -166,7 +172,7 @@ def _explainer_reads(config: RunConfig) -> bool:
     return bool(make_explainer(config.llm, config.base_url or "", config.answer_tokens, config.effort).forms)
 
 
-def _order(chosen: Chosen, reads: bool) -> Iterator[tuple[int, int]]:
+def _order(chosen: FeatureChoice, reads: bool) -> Iterator[tuple[int, int]]:
     """Sweep and layer: from outputs to inputs, by what is done; then from inputs to outputs, by all that is known."""
     layers = sorted(chosen.features)
     yield from ((1, layer) for layer in reversed(layers))
@@ -199,7 +205,7 @@ def _take_up(labels: dict[GraphFeature, str], log: Path, layer: int, run_id: int
             labels[GraphFeature(layer, row.feature)] = row.label
 
 
-def _opening(graph: Graph, chosen: Chosen) -> Iterator[tuple[str, str]]:
+def _opening(graph: Graph, chosen: FeatureChoice) -> Iterator[tuple[str, str]]:
     layers = sorted({feature.layer for feature in graph.features})
     where = f" in layers {layers[0]} to {layers[-1]}" if layers else ""
     yield (
@@ -221,12 +227,17 @@ def _features(number: int) -> str:
     return "1 feature" if number == 1 else f"{number:,} features"
 
 
-def _share(graph: Graph, chosen: Chosen) -> float:
+def _share(graph: Graph, chosen: FeatureChoice) -> float:
     return sum(graph.influence[GraphFeature(layer, index)] for layer, some in chosen.features.items() for index in some)
 
 
 def _closing(
-    graph: Graph, chosen: Chosen, labels: Mapping[GraphFeature, str], asked: Asked, log: Path, run_ids: Sequence[int]
+    graph: Graph,
+    chosen: FeatureChoice,
+    labels: Mapping[GraphFeature, str],
+    asked: GraphRequest,
+    log: Path,
+    run_ids: Sequence[int],
 ) -> Iterator[str]:
     asked_for = {GraphFeature(layer, index) for layer, some in chosen.features.items() for index in some}
     found = {feature: label for feature, label in labels.items() if feature in asked_for}

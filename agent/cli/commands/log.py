@@ -10,7 +10,7 @@ import click
 from rich.console import Console
 from rich.text import Text
 
-from agent.cli.commands.choosing import Wanted, choose
+from agent.cli.commands.choosing import LabelCriteria, choose
 from agent.cli.commands.read_log import read_log
 from agent.cli.terminal.batches import batches_table
 from agent.cli.terminal.display import (
@@ -39,7 +39,7 @@ from agent.store.reviews import ReviewRow, latest_verdict, verdicts
 from probes.evidence import Evidence, Experiment, Projection, Rank, Sweep, TokenList, Tree
 
 if TYPE_CHECKING:
-    from agent.web.agreement import Agreement
+    from agent.web.agreement import ReviewerAgreement
 
 _TREE_NODES = 40
 
@@ -59,7 +59,7 @@ def show_runs(path: Path, as_json: bool) -> None:
             screen.print(batches_table(batches))
 
 
-def show_labels(path: Path, run_id: int, wanted: Wanted, as_json: bool) -> None:
+def show_labels(path: Path, run_id: int, wanted: LabelCriteria, as_json: bool) -> None:
     """The labels of one run that were asked for, and how far its reviewers agree. Raises LogError, SettingsError."""
     with read_log(path) as log:
         run = log.run(run_id)
@@ -111,7 +111,7 @@ def agreement_lines(log: RunLog, run_id: int) -> Iterator[str]:
             yield f"{pair.one} and {pair.other}, {how}: {_kappa_words(pair)}"
 
 
-def _kappa_words(pair: "Agreement") -> str:
+def _kappa_words(pair: "ReviewerAgreement") -> str:
     kappa = pair.kappa
     same = f"the same on {pair.n_agreed:,} of {kappa.n:,} labels"
     if kappa.value is None:
@@ -134,11 +134,11 @@ def show_feature(path: Path, feature: int, run_id: int | None, rank: Rank) -> No
         sorted_as = log.comparisons.classes(run.subject["fingerprint"]).get(feature)
         reviews = log.reviews_of(rows[0].label_id) if rows else []
         given = log.ask(given_to, rows[0].label_id) if rows else None
-        _print_feature(path, run, feature, Known(rows, rounds, calls, scored, sorted_as, reviews, given), rank)
+        _print_feature(path, run, feature, LoggedFeature(rows, rounds, calls, scored, sorted_as, reviews, given), rank)
 
 
 @dataclass(frozen=True)
-class Known:
+class LoggedFeature:
     """What a log has on one feature of a run."""
 
     rows: Sequence[LabelRow]
@@ -153,7 +153,7 @@ class Known:
     """How likely the label is right."""
 
 
-def _print_feature(path: Path, run: RunSummary, feature: int, known: Known, rank: Rank) -> None:
+def _print_feature(path: Path, run: RunSummary, feature: int, known: LoggedFeature, rank: Rank) -> None:
     rows, rounds = known.rows, known.rounds
     if not rows and not rounds:
         raise LogError(

@@ -1,6 +1,6 @@
 """`interpret score`: a run's labels measured on held-out texts, beside their controls. Nothing is probed again.
 
-Knows the order of things and what is said of them; the work is in `eval`.
+The work is in `eval`.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ from rich.text import Text
 from agent.calls.admission import Admission
 from agent.calls.asking import Asker
 from agent.calls.batches import Batches
-from agent.calls.budget import Budget, Limits
+from agent.calls.budget import Limits, SpendingBudget
 from agent.calls.gate import Gate
 from agent.cli.commands.estimate import batch_words, budget_words, check_budget, estimate_of
 from agent.cli.commands.exit_status import exit_status, finishing
@@ -253,10 +253,10 @@ def _corpus_words(corpus: CorpusRow | None) -> str:
     return f"{corpus.corpus_id}: {corpus.source}{tokens}, collected {corpus.created[:10]}"
 
 
-def _budget(config: RunConfig, log: RunLog, run_id: int, scoring_id: int) -> Budget:
+def _budget(config: RunConfig, log: RunLog, run_id: int, scoring_id: int) -> SpendingBudget:
     spent = log.spent(run_id, scoring_id)
     limits = Limits(tokens=config.budget_tokens, usd=config.budget_usd)
-    return Budget(limits, tokens=spent.most_tokens, usd=spent.most_usd, known_usd=spent.cost_usd or 0.0)
+    return SpendingBudget(limits, tokens=spent.most_tokens, usd=spent.most_usd, known_usd=spent.cost_usd or 0.0)
 
 
 def _embedder(config: RunConfig, subject: Subject) -> Embedder:

@@ -1,6 +1,6 @@
 """`interpret taxonomy`: kinds of features, which probe captures them, and which settings work for each.
 
-Works on what `interpret compare` has stored; nothing is probed. Knows the order of things and what is said of them.
+Works on what `interpret compare` has stored; nothing is probed.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -35,7 +35,7 @@ _SIDES: tuple[Split, Split] = ("shown", "held_out")
 
 
 @dataclass(frozen=True)
-class Stored:
+class StoredComparison:
     """What a comparison has of settings that were all measured on the same features."""
 
     row: ComparisonRow
@@ -88,7 +88,9 @@ def _classified(screen: Console, log: RunLog, config: RunConfig, spec: str | Non
     return source
 
 
-def _stored(log: RunLog, subject: Subject, default: ProbeSettings, asked: Sequence[int] | None, seed: int) -> Stored:
+def _stored(
+    log: RunLog, subject: Subject, default: ProbeSettings, asked: Sequence[int] | None, seed: int
+) -> StoredComparison:
     """The settings of the latest comparison that are measured on all features asked for; where none are named, on the
     features of the setting that has most. Raises LogError."""
     rows = log.comparisons.all(subject.card.fingerprint)
@@ -104,7 +106,7 @@ def _stored(log: RunLog, subject: Subject, default: ProbeSettings, asked: Sequen
         raise LogError(f"No setting was compared on all {len(features):,} features; interpret compare does that.")
     values = {setting: setting_measures(fits[setting], features) for setting in complete}
     baseline = next((setting for setting in complete if _is_like(setting, default)), complete[0])
-    return Stored(
+    return StoredComparison(
         row=rows[0],
         features=features,
         fits=fits,
@@ -130,7 +132,9 @@ def _no_comparison(path: Path, name: str) -> LogError:
     return LogError(f"{path} holds no comparison of {name}; interpret compare --features ... makes one.")
 
 
-def _opening(config: RunConfig, subject: Subject, corpus: CorpusRow, stored: Stored) -> Iterator[tuple[str, str]]:
+def _opening(
+    config: RunConfig, subject: Subject, corpus: CorpusRow, stored: StoredComparison
+) -> Iterator[tuple[str, str]]:
     left_out = f"; {stored.n_left_out:,} others were measured on fewer features" if stored.n_left_out else ""
     yield "subject", subject_words(subject.card)
     yield "examples", f"{corpus.corpus_id}: {corpus.source}, collected {corpus.created[:10]}"
@@ -139,7 +143,9 @@ def _opening(config: RunConfig, subject: Subject, corpus: CorpusRow, stored: Sto
     yield "log", str(config.log)
 
 
-def _sort(screen: Console, log: RunLog, subject: Subject, corpus: CorpusRow, stored: Stored, seed: int) -> None:
+def _sort(
+    screen: Console, log: RunLog, subject: Subject, corpus: CorpusRow, stored: StoredComparison, seed: int
+) -> None:
     """Keeps the class of each feature, and prints the classes."""
     kinds = {feature: _kind(log, corpus, subject, feature) for feature in stored.features}
     by_list, by_tree = (capture_result(stored.fits[stored.setting], measure) for measure in ("list", "tree"))
@@ -176,7 +182,7 @@ def _capture_words(by_list: CaptureResult, by_tree: CaptureResult, name: str) ->
     )
 
 
-def _source(log: RunLog, subject: Subject, corpus: CorpusRow, stored: Stored) -> PredictionSource:
+def _source(log: RunLog, subject: Subject, corpus: CorpusRow, stored: StoredComparison) -> PredictionSource:
     activities = {f: log.collected(corpus.corpus_id, f, None, []) for f in stored.features}
     frequencies = {f: a.activity.frequency for f, a in activities.items() if a is not None and a.activity}
     known = known_beforehand(subject, stored.features, frequencies)
@@ -198,7 +204,7 @@ def _print_predictions(screen: Console, sources: Sequence[PredictionSource], see
             screen.print(Text("The subjects were compared under no two settings in common."))
 
 
-def _recommend(log: RunLog, subject: Subject, stored: Stored) -> str:
+def _recommend(log: RunLog, subject: Subject, stored: StoredComparison) -> str:
     """Keeps the chosen setting where it is shown to be better than the default; the sentence about it."""
     found = stored.choice
     if found is None:

@@ -1,4 +1,4 @@
-"""A calibration as tables and sentences. Makes no query."""
+"""A calibration as tables and sentences."""
 
 from collections.abc import Iterator
 

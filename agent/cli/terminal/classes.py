@@ -1,4 +1,4 @@
-"""Kinds of features and predictions of settings, as tables. Makes no query and loads no subject."""
+"""Kinds of features and predictions of settings, as tables."""
 
 from collections.abc import Mapping, Sequence
 

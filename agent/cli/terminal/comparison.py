@@ -1,7 +1,4 @@
-"""Settings compared, as tables: what each reaches, how far it is ahead, what could not be measured.
-
-Makes no query and loads no subject.
-"""
+"""Settings compared, as tables: what each reaches, how far it is ahead, what could not be measured."""
 
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -12,7 +9,7 @@ from agent.cli.terminal.tables import plain_table
 from agent.evidence.printable import printable
 from eval.compare.layers import LayerComparison
 from eval.compare.measures import REPORTED
-from eval.compare.report import MeasureSummary, SettingPair, PairedComparison
+from eval.compare.report import MeasureSummary, PairedComparison, SettingPair
 from eval.compare.verdict import estimate_words, figure, interval, percent
 from eval.metrics import Estimate
 from probes.settings import ProbeSettings

@@ -1,7 +1,6 @@
 """What the terminal shows: tables and pages made of the log's rows. Returns things to print; prints nothing.
 
-Every text from outside goes through `printable` into a rich `Text`: it can neither be markup nor move the cursor. Knows
-no torch and makes no query.
+Every text from outside goes through `printable` into a rich `Text`: it can neither be markup nor move the cursor.
 """
 
 import json

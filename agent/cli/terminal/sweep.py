@@ -1,7 +1,4 @@
-"""A sweep drawn with letters: one candidate per line, its statistics as numbers and its score as a bar.
-
-Knows nothing of files or the log.
-"""
+"""A sweep drawn with letters: one candidate per line, its statistics as numbers and its score as a bar."""
 
 from rich.console import Group
 from rich.table import Table

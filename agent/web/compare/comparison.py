@@ -1,4 +1,4 @@
-"""A comparison as read from the log, with what has been counted from it since. Knows no page and loads no torch."""
+"""A comparison as read from the log, with what has been counted from it since."""
 
 from collections.abc import Callable, Collection, Hashable, Sequence
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar

@@ -19,7 +19,7 @@ from agent.evidence.wording import list_words
 from agent.maxima import maximum_in
 from agent.web.device import Device, device_of
 from agent.web.explore.about import about
-from agent.web.explore.controls import Question, asked, controls
+from agent.web.explore.controls import ProbeQuery, asked, controls
 from agent.web.explore.keeping import keep
 from agent.web.feature.evidence import list_bars, sweep_bars, token_bars
 from agent.web.pages import as_json, page
@@ -30,7 +30,7 @@ from probes.evidence import Evidence, Experiment, Projection, Sweep, TokenList, 
 from probes.settings import AUTO, PROMPTS, ProbeSettings
 
 FORMS = ("svg", "png")
-MOST_DRAWN = 400
+MAX_DRAWN = 400
 """Nodes of a file, where it is not said how improbable they may be."""
 USUAL_GROUPS = ("vector", "tree", "tokens")
 """Those of the original notebook; what goes beyond it is folded away until it is used."""
@@ -80,7 +80,7 @@ def _trim(request: Request) -> Trim:
         least = float(request.query_params.get("least", "0"))
     except ValueError:
         least = 0.0
-    return Trim(least=least) if 0 < least <= 1 else Trim(MOST_DRAWN)
+    return Trim(least=least) if 0 < least <= 1 else Trim(MAX_DRAWN)
 
 
 def _drawn(tree: Tree, trim: Trim, form: str) -> Response:
@@ -118,17 +118,17 @@ async def keep_it(request: Request) -> Response:
     return as_json(asdict(kept))
 
 
-def _with_maximum(request: Request, device: Device, question: Question) -> Question:
+def _with_maximum(request: Request, device: Device, question: ProbeQuery) -> ProbeQuery:
     """Where the feature is steered: in units of the highest activation that the log has of it, unless one is given."""
     steering = question.settings.steering
     if not steering.on or steering.maximum is not None:
         return question
     maximum = maximum_in(site_of(request).log.path, device.card.fingerprint, question.feature)
     known = steering.model_copy(update={"maximum": maximum})
-    return Question(question.feature, question.settings.model_copy(update={"steering": known}))
+    return ProbeQuery(question.feature, question.settings.model_copy(update={"steering": known}))
 
 
-async def _lines(device: Device, question: Question) -> AsyncIterator[bytes]:
+async def _lines(device: Device, question: ProbeQuery) -> AsyncIterator[bytes]:
     try:
         async for found in device.growing(question.feature, question.settings):
             yield _line(_piece(found, question.settings))
