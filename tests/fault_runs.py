@@ -14,6 +14,7 @@ import pytest
 
 import agent.cli.commands.run
 import agent.run
+from agent.calls.asking import RetryPolicy
 from agent.cli import main
 from agent.llm import make_explainer
 from agent.replay import Verdict, replay
