@@ -17,8 +17,8 @@ from agent.prober import Prober
 from agent.runlog import RunIdentity, RunLog
 from agent.schema import Outcome, Proposal, TextTest
 from agent.store import codec
+from probes import activations
 from probes.evidence import ExpectedText, Experiment, ProbeRequest, TextResult
-from probes.hooks import text_activations
 from probes.hooks.activations import residual
 from probes.probe import run_probes
 from probes.settings import ProbeSettings
@@ -189,9 +189,9 @@ def test_a_huge_text_costs_no_round() -> None:
 
 def test_special_tokens_are_left_out(subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
     (cat,) = subject.tokenizer.encode("cat", add_special_tokens=False)
-    (whole,) = text_activations.text_activations(subject, [3], ["cat the cat sat"])
-    monkeypatch.setattr(text_activations, "special_ids", lambda _: {cat})
-    (found,) = text_activations.text_activations(subject, [3], ["cat the cat sat"])
+    (whole,) = activations.text_activations(subject, [3], ["cat the cat sat"])
+    monkeypatch.setattr(activations, "special_ids", lambda _: {cat})
+    (found,) = activations.text_activations(subject, [3], ["cat the cat sat"])
     assert whole.tokens[0] == "cat"
     kept = [pair for pair in zip(whole.tokens, whole.activations, strict=True) if pair[0] != "cat"]
     assert [*zip(found.tokens, found.activations, strict=True)] == kept

@@ -25,11 +25,12 @@ from agent.runlog import RunLog
 from agent.schema import Proposal, SettingsChange
 from agent.store import codec
 from eval.scoring.shown_examples import CorpusExamples
+from probes import sweep
 from probes.errors import SettingsError
 from probes.evidence import Evidence, ProbeRequest, Sweep, TokenList, Tree, sweep_json
 from probes.ghost.random_directions import random_directions
 from probes.ghost.vectors import feature_vectors
-from probes.null import contrast, sweep
+from probes.null import contrast
 from probes.null.agreement import agreement
 from probes.null.directions import null_directions
 from probes.null.null_file import NullFigures
