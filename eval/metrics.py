@@ -1,6 +1,6 @@
-"""What scores are made of: how well predictions agree with the truth, each figure with its n and interval.
+"""Metrics of predictions against the truth, each figure with its n and interval.
 
-What is undefined is None with a reason, never 0. Every interval is one of 95 %. Knows no scorer, no label and no text.
+What is undefined is None with a reason, never 0. Every interval is one of 95 %.
 """
 
 import math
@@ -199,7 +199,7 @@ def _resampled_sums(rows: Float[Array, "n k"], seed: int) -> Float[Array, "resam
 
 @lru_cache(maxsize=4)
 def _times_drawn(n: int, seed: int) -> Float[Array, "resamples n"]:
-    """How often each of n rows is drawn in each resample: the same for whatever else has n rows."""
+    """Counts how often each of n rows is drawn in each resample: the same for everything else that has n rows."""
     drawn = np.random.default_rng(seed).integers(n, size=(RESAMPLES, n))
     places = (drawn + n * np.arange(RESAMPLES)[:, None]).ravel()
     return np.bincount(places, minlength=RESAMPLES * n).reshape(RESAMPLES, n).astype(np.float64)

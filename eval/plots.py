@@ -1,6 +1,4 @@
-"""Plots of plain numbers, written as PNG or SVG by the file's ending: intervals, histograms, pairs, curves.
-
-Knows no scorer, no run and no log: what a point means stands in the words it comes with. Texts are written as they are,
+"""Plots of plain numbers, written as PNG or SVG by the file's ending: intervals, histograms, pairs, curves. Texts are written as they are,
 never as markup. matplotlib's global state is left alone.
 """
 

@@ -1,7 +1,7 @@
-"""How active features are on texts that are written for them: many texts of many features in few forwards.
+"""Reads how active features are on texts that are written for them, many texts of many features in few forwards.
 
 Each row is read with its own feature's encoder column alone. Texts are data: tokens of turns and ends that they spell
-out stay text. Knows no corpus, no expectation and no label.
+out stay text.
 """
 
 from collections.abc import Iterator, Sequence

@@ -27,7 +27,7 @@ def probe(subject: Subject, requests: Sequence[ProbeRequest]) -> list[Evidence]:
 
 
 def _maxima(subject: Subject, requests: Sequence[ProbeRequest]) -> list[float]:
-    """Those that are known from texts, else the largest that a single token reaches."""
+    """Returns the maxima known from examples, else the largest activation that a single token reaches."""
     unknown = sorted({request.feature for request in requests if request.maximum is None})
     lists = token_lists(subject, unknown, 1).leading.values[:, 0].tolist() if unknown else []
     alone = dict(zip(unknown, lists, strict=True))

@@ -48,5 +48,5 @@ def run_probes(subject: Subject, requests: Sequence[ProbeRequest]) -> list[Evide
 
 
 def _grows(request: ProbeRequest) -> bool:
-    """Whether a tree is grown to answer it."""
+    """Tells whether a tree is grown to answer the request."""
     return request.kind == "tree" or needs_sweep(request)

@@ -1,4 +1,4 @@
-"""A proportion with its n and interval. Knows nothing of what was counted."""
+"""A proportion with its n and interval."""
 
 from dataclasses import dataclass
 

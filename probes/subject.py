@@ -99,7 +99,7 @@ class Subject:
 
     @cached_property
     def input_scale(self) -> float:
-        """What the embedding module multiplies its rows by; a ghost is multiplied by it too."""
+        """Returns the factor of the embedding module's rows; a ghost is multiplied by it too."""
         return input_scale(self.embedder)
 
     @cached_property
@@ -123,7 +123,7 @@ class Subject:
 
 
 def first_ids(subject: Subject) -> list[int]:
-    """What stands in front of every text that the SAE reads.
+    """Returns the ids that begin every text that the SAE reads.
 
     As the user says, else the SAE's files; where neither does, what the tokenizer itself puts there, which is what
     those who train SAEs get without asking for it.
@@ -132,7 +132,7 @@ def first_ids(subject: Subject) -> list[int]:
 
 
 def ids_before_lone_tokens(subject: Subject) -> list[int]:
-    """What stands in front of a token that is read alone: `start_id`, and nothing where the user wants no BOS.
+    """Returns the ids before a token that is read alone: `start_id`, or none if the user wants no BOS.
 
     A model's first position is unlike all others, so something is to stand there even where texts begin with nothing.
     """
@@ -140,7 +140,7 @@ def ids_before_lone_tokens(subject: Subject) -> list[int]:
 
 
 def read_sae_config(source: SubjectSource) -> SaeConfig:
-    """How the SAE of `source` reads and writes; no model is loaded. Raises SubjectError."""
+    """Reads the configuration of the SAE of `source`; no model is loaded. Raises SubjectError."""
     _check_embedded(source)
     folder, target = _sae_folder(source.preset.sae)
     return read_stored(folder.path, target).sae.config
@@ -217,7 +217,7 @@ def _check_bos(source: SubjectSource, tokenizer: PreTrainedTokenizerBase) -> Non
 
 
 def _front(tokenizer: PreTrainedTokenizerBase, stored: SaeConfig, used: SaeConfig) -> list[int] | None:
-    """What stands in front of texts, where the SAE's own files do not decide it."""
+    """Returns the ids that begin texts, if the SAE's own files do not decide them."""
     if stored.prepends_bos is not None and stored.prepends_bos == used.prepends_bos:
         return None
     return front_ids(tokenizer, used.prepends_bos)
@@ -235,7 +235,7 @@ def choose_device(name: str) -> torch.device:
 
 
 def _sae_folder(place: str) -> tuple[hub.Folder, int | None]:
-    """Where the SAE lies, a release of SAELens' list, a folder or a file, here or on the hub; and its target layer."""
+    """Finds the SAE, a release of SAELens' list, a folder or a file, here or on the hub; and its target layer."""
     if place.startswith(saelens_package.PREFIX):
         return saelens_package.folder_of(place), None
     match = None if _is_here(place) else _TARGET.fullmatch(place)
@@ -260,7 +260,7 @@ def _check_embedded(source: SubjectSource) -> None:
 
 
 def _names(source: SubjectSource, config: SaeConfig) -> dict[str, Any]:
-    """What the card calls the subject; what this package ships by names that are the same on every machine."""
+    """Returns the card's name of the subject; what this package ships has names that are the same on every machine."""
     preset = source.preset
     page = preset.neuronpedia or config.neuronpedia
     return {
@@ -301,7 +301,7 @@ def _check_fit(config: Any, sae: SaeConfig, preset: Preset) -> None:
 
 
 def _check_sites(model: PreTrainedModel, sae: SAE, preset: Preset) -> None:
-    """That the model has the places where the SAE reads and writes, and that they are as wide as it is."""
+    """Checks that the model has the places where the SAE reads and writes, as wide as it is."""
     widths = (sae.W_enc.shape[0], sae.W_dec.shape[-1])
     for hook, width in zip(_hooks(sae.config), widths, strict=False):
         if (there := tap(model, hook).width) not in (None, width):
@@ -312,7 +312,7 @@ def _check_sites(model: PreTrainedModel, sae: SAE, preset: Preset) -> None:
 
 
 def _hooks(config: SaeConfig) -> list[Hook]:
-    """Where it reads, and where it writes if elsewhere."""
+    """Returns the hook that it reads, and the hook that it writes if that is another."""
     return [config.hook, *([config.hook_out] if config.hook_out else [])]
 
 
@@ -329,7 +329,7 @@ def _placeholder(preset: Preset, model_folder: Path, tokenizer: PreTrainedTokeni
 
 
 def _per_layer(source: SubjectSource, model: PreTrainedModel) -> int | PerLayer | None:
-    """What a second table finds for a ghost; None where the model has none. Raises SubjectError for what cannot be."""
+    """Returns the row that a second table finds for a ghost; None if the model has no such table. Raises SubjectError."""
     tables = other_tables(model)
     if not tables and source.per_layer is not None:
         raise SubjectError(

@@ -5,7 +5,7 @@ For `scale=auto` the candidates are scales, for `weights=auto` sides, for `centr
 differs from feature to feature, and that the answer's entropy helps to find it, is from Kharlapenko, neverix, Nanda and
 Conmy, "Self-explaining SAE features" (2024); the divergence from ghosts that say nothing stands here in place of their
 similarity to the feature's own direction. What is best of many looks good by chance, so it is compared with the best
-that the same sweep finds for random features. Stands above trees, beside no other probe. Knows no explainer, no truth.
+that the same sweep finds for random features. Stands above trees, beside no other probe.
 """
 
 import math
@@ -40,7 +40,7 @@ OTHER_PROMPTS = ("definition", "meaning", "word")
 
 @dataclass(frozen=True)
 class SweepCase:
-    """What a sweep hangs on."""
+    """The settings and feature that a sweep depends on."""
 
     feature: int
     vector: VectorSettings
@@ -59,7 +59,7 @@ class SweepCase:
 
 
 def needs_sweep(request: ProbeRequest) -> bool:
-    """Whether it asks for a sweep, or cannot be answered without one; a projection hangs on no vector."""
+    """Tells whether the request asks for a sweep, or cannot be answered without one; a projection depends on no vector."""
     return request.kind == "sweep" or (request.kind != "projection" and request.settings.vector.is_auto)
 
 

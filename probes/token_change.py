@@ -1,7 +1,7 @@
 """The tokens that features make more probable when they are clamped up, after short prompts that say nothing.
 
 TokenChange of Gur-Arieh et al., "Enhancing Automated Interpretability with Output-Centric Feature Descriptions" (2025,
-arXiv 2501.08319), as the mean rise of log-probabilities over prompts of our own. Knows no label and no judge.
+arXiv 2501.08319), as the mean rise of log-probabilities over prompts of our own.
 """
 
 from collections.abc import Sequence
@@ -39,7 +39,7 @@ _CLAMP = SteeringSettings(mode="clamp", at="all")
 def token_changes_with_controls(
     subject: Subject, feature: int, maximum: float, n_others: int, seed: int
 ) -> list[tuple[str, ...]]:
-    """What the feature raises, then the same of random others, drawn by the seed.
+    """Returns the tokens that the feature raises, then those of random other features, drawn by the seed.
 
     How active those get is not known; each is clamped at what moves the stream as far as `feature` does. Empty where
     the feature has no decoder row.

@@ -2,7 +2,7 @@
 
 From a node, the next-token distribution (the placeholder masked before the softmax) and its top k tokens; a child stays
 if its cumulative probability, its parent's times its own, reaches the cutoff. After M. Watkins, "SAE Feature
-Interpretability Tool". Knows neither how trees grow (`probes.growing.growth`) nor other probes.
+Interpretability Tool". Trees grow in `probes.growing.growth`.
 """
 
 from collections import defaultdict
@@ -88,7 +88,7 @@ def _resolved(subject: Subject, settings: ProbeSettings) -> ProbeSettings:
 def _vectors(
     subject: Subject, requests: Sequence[ProbeRequest], held: int
 ) -> tuple[Float[Tensor, "n d_model"], Bool[Tensor, " n"]]:
-    """What stands in the ghost's place of each request, and whether its feature has anything to say there.
+    """Returns the vector in the ghost's place of each request, and whether its feature has a direction there.
 
     Without ghosts it is the row of the token that is `held`, whatever the vector's settings.
     """
@@ -108,7 +108,7 @@ def _steered(subject: Subject, requests: Sequence[ProbeRequest], steering: Steer
 def _contrasts(
     subject: Subject, grower: Grower, requests: Sequence[ProbeRequest], trees: Sequence[TreeColumns]
 ) -> list[Contrast | None]:
-    """Those of trees whose vectors have the same null are found together; a bare root has none."""
+    """Finds contrasts, together for trees whose vectors have the same null distribution; a bare root has none."""
     alike: dict[VectorSettings, list[int]] = defaultdict(list)
     for place, request in enumerate(requests):
         if len(trees[place].parents) > 1:

@@ -1,7 +1,4 @@
-"""The templates of what explainers are asked, and the one function that renders them.
-
-Knows neither torch nor providers nor where a context comes from. Whatever is untrusted in a context must come escaped.
-"""
+"""The templates of what explainers are asked, and the one function that renders them. Whatever is untrusted in a context must come escaped."""
 
 import hashlib
 from collections.abc import Mapping, Sequence

@@ -1,6 +1,6 @@
 """What can go wrong between a run and its server, as data: what the server does, and what must come of it.
 
-The runs are over `FEATURES`, of which the odd ones are asked about in two rounds when all is well. Knows no server.
+The runs are over `FEATURES`, of which the odd ones are asked about in two rounds when all is well.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""What a loopback server is asked, what it is told to reply, and how the two providers write that. Knows no HTTP."""
+"""What a loopback server is asked, what it is told to reply, and how the two providers write that."""
 
 import json
 import re

@@ -1,5 +1,5 @@
 """Labels of a planted perfect SAE, true ones and half-right ones, scored through a real SDK by a server that answers by
-rule. Knows no test."""
+rule."""
 
 import asyncio
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Batches of calls: reserved before the provider hears of them, found again by their token. Knows no provider."""
+"""Batches of calls: reserved before the provider hears of them, found again by their token."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Calibrations and the probabilities they give to labels: rows in, values out. Knows no map but as JSON."""
+"""Calibrations and the probabilities they give to labels: rows in, values out."""
 
 import json
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""The class of each feature, as `interpret taxonomy` sorted it: rows in, values out. Knows no rule and no figure."""
+"""The class of each feature, as `interpret taxonomy` sorted it: rows in, values out."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

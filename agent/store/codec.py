@@ -1,6 +1,4 @@
-"""Evidence as the bytes of one column and back: columns of JSON, compressed.
-
-Knows nothing of tables. Probabilities are kept as whole micro-nats, round(-1e6 ln p), each less its parent's: within
+"""Evidence as the bytes of one column and back: columns of JSON, compressed. Probabilities are kept as whole micro-nats, round(-1e6 ln p), each less its parent's: within
 5e-7 relative, and small. Scores keep 7 significant digits. Encoding what was decoded gives the same bytes.
 """
 

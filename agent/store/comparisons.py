@@ -1,7 +1,4 @@
-"""Settings compared, how well each fits each feature, and what is recommended for a subject: rows in, values out.
-
-Knows no measure and no statistics.
-"""
+"""Settings compared, how well each fits each feature, and what is recommended for a subject: rows in, values out."""
 
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence

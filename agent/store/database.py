@@ -1,7 +1,4 @@
-"""Opening the log's file: whose is it, can it be written, how does it survive a power cut.
-
-Knows nothing of runs. Nothing is written to a file before it is known to be a log of ours, or empty.
-"""
+"""Opening the log's file: whose is it, can it be written, how does it survive a power cut. Nothing is written to a file before it is known to be a log of ours, or empty."""
 
 import os
 import sqlite3

@@ -1,4 +1,4 @@
-"""Corpora, how features fire over them, and their examples: rows in, values out. Knows no scorer."""
+"""Corpora, how features fire over them, and their examples: rows in, values out."""
 
 import json
 import zlib

@@ -2,7 +2,7 @@
 
 Tables and references are read from the schema; a key for each table decides which rows are here already, and what this
 log had under a key before the merge stands. Which runs are one is decided in `agent.store.pairing`. Texts stay escaped
-as they are stored. Knows no file and no lock.
+as they are stored.
 """
 
 import sqlite3

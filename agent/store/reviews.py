@@ -2,7 +2,7 @@
 
 A review is taken back by a row of its own, `undo`, that names it: the log keeps who thought what and when, and two
 reviewers' logs merge by adding rows. Of one reviewer's accept, edit and reject the latest that stands is the verdict;
-flags and notes stand beside it. Knows no page.
+flags and notes stand beside it.
 """
 
 from collections.abc import Collection, Sequence

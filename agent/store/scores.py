@@ -1,4 +1,4 @@
-"""Scorings of a run and their scores: rows in, values out. Knows no scorer."""
+"""Scorings of a run and their scores: rows in, values out."""
 
 import json
 from collections.abc import Sequence

@@ -1,7 +1,4 @@
-"""Rows into values whose every field is of the type that it is declared to have: a log may come from anywhere.
-
-Knows no table.
-"""
+"""Rows into values whose every field is of the type that it is declared to have: a log may come from anywhere."""
 
 import zlib
 from collections.abc import Mapping

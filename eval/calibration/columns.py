@@ -1,4 +1,4 @@
-"""What is known of a label before it is scored, in numbers: the columns that a calibration may be fitted on.
+"""The facts known of a label before it is scored, in numbers: the columns that a calibration may be fitted on.
 
 Each is a function of a label and its evidence and returns None where it is not known. To add one, add it to `COLUMNS`.
 """
@@ -29,7 +29,7 @@ class LabelWithEvidence:
 
     @cached_property
     def evidence(self) -> Sequence[Evidence]:
-        """What its explainer was shown."""
+        """Returns the evidence that the label's explainer was shown."""
         return self.read()
 
     @cached_property

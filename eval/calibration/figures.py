@@ -1,7 +1,7 @@
-"""What stated probabilities are worth beside what turned out: calibration error, Brier score, log loss, risk.
+"""Judges stated probabilities by outcomes: calibration error, Brier score, log loss, risk against coverage.
 
 Intervals are of 95 %, by a bootstrap over groups, since labels of one group are no independent observations; shares
-have E. B. Wilson's. Knows no map and no label.
+have E. B. Wilson's.
 """
 
 import math
@@ -90,7 +90,7 @@ def error_by_chance(said: StatedProbabilities, seed: int) -> float:
 
 
 def reliability(said: StatedProbabilities) -> list[ReliabilityBin]:
-    """What was said against what is so, bin by bin, those without a label left out."""
+    """Compares stated probabilities with outcomes, bin by bin; empty bins are left out."""
     p, y, place = np.asarray(said.probabilities), np.asarray(said.truth), _bins(said.probabilities)
     return [
         ReliabilityBin(
@@ -174,7 +174,7 @@ def _centred(value: float, drawn: Array) -> tuple[float | None, float | None]:
 
 
 def _drawn(groups: Sequence[str], seed: int) -> Float[Array, "resamples n"]:
-    """How often each label is there when as many groups as there are are drawn with replacement."""
+    """Counts how often each label is drawn when as many groups as there are are drawn with replacement."""
     names, place = np.unique(np.asarray(groups), return_inverse=True)
     drawn = np.random.default_rng(seed).multinomial(len(names), np.full(len(names), 1 / len(names)), size=RESAMPLES)
     weights: Array = drawn[:, place].astype(np.float64)

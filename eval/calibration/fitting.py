@@ -137,7 +137,7 @@ def isotonic(table: CalibrationTable, name: str) -> Isotonic:
 
 
 def predicted(found: Logistic | Isotonic, table: CalibrationTable) -> Float[Array, " n"]:
-    """What a map says of each label."""
+    """Returns the probability that a map gives each label."""
     rows = (dict(zip(table.names, map(float, row), strict=True)) for row in table.values)
     return np.array([found.probability(row) for row in rows], dtype=np.float64)
 
@@ -180,7 +180,9 @@ def _parts(split: Sequence[int], fold: int) -> tuple[list[int], list[int]]:
 
 
 def _margin(table: CalibrationTable) -> float:
-    """How far a probability stays from 0 and 1, by P.-S. Laplace's rule: n labels alike make no other one sure."""
+    """Returns the distance that a probability keeps from 0 and 1 (Laplace's rule: n labels alike make no other one
+    sure).
+    """
     return 1 / (len(table) + 2)
 
 

@@ -1,7 +1,4 @@
-"""A calibration with all that is said of it: what it was fitted on, what was chosen, what it is worth out of fold.
-
-Knows no log: labels come with what is known of them.
-"""
+"""A calibration with all that is said of it: what it was fitted on, what was chosen, what it is worth out of fold."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -35,7 +32,7 @@ _MIN_KNOWN_SHARE = 0.9
 
 @dataclass(frozen=True)
 class CalibrationReport:
-    """What became of a calibration."""
+    """The outcome of a calibration, with its figures."""
 
     table: CalibrationTable
     fitted: CalibrationFit

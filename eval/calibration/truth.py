@@ -1,7 +1,4 @@
-"""Which labels of some runs are right: by known concepts, by reviewers, or by a scorer on held-out texts.
-
-Knows no map. What nothing is known of is left out.
-"""
+"""Decides which labels of some runs are right: by known concepts, by reviewers, or by a scorer on held-out examples. What nothing is known of is left out."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -30,7 +27,7 @@ class JudgedLabel:
 
 @dataclass(frozen=True)
 class Truth:
-    """What decides that a label is right."""
+    """The authority that decides whether a label is right."""
 
     name: str
     """`known`, `reviews`, or a scorer."""

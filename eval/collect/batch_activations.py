@@ -65,7 +65,9 @@ def _part(
 def _exceeding(
     scores: Float[Tensor, "n n_chosen"], threshold: Float[Tensor, " n_chosen"]
 ) -> tuple[Int[np.ndarray, "m"], Float[np.ndarray, "m"]]:
-    """Which of all scores, counted row by row, exceed their threshold, and these; NumPy is faster at it on a CPU."""
+    """Finds the scores that exceed their threshold, counted row by row, and their values; NumPy is faster at it on a
+    CPU.
+    """
     if scores.device.type == "cpu":
         numbers = scores.numpy()
         places = np.flatnonzero(numbers > threshold.numpy())

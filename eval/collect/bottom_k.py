@@ -1,7 +1,7 @@
 """The k best of many groups at once, over a stream: arrays of a fixed size, and no Python work per entry.
 
 With a random number as key it is a uniform sample (bottom-k sampling, Cohen & Kaplan 2007), with the negated value the
-top k. Knows nothing of what it keeps.
+top k.
 """
 
 from collections.abc import Callable
@@ -37,7 +37,7 @@ class BottomK:
         self._bars = np.full(n_groups, np.inf)
 
     def admits(self, groups: Int[np.ndarray, "n"], keys: Float[np.ndarray, "n"]) -> Bool[np.ndarray, "n"]:
-        """Whether a key is small enough for its group as it stands."""
+        """Tells for each key whether it is small enough for its group as it stands."""
         return np.asarray(keys < self._bars[groups])
 
     def put(
@@ -77,7 +77,7 @@ class BottomK:
         return GroupEntries(group, self._keys[group, slot], self._names[group, slot], self._rows[group, slot])
 
     def take(self, groups: Int[np.ndarray, "n_groups"]) -> GroupEntries:
-        """What `get` gives, and leaves the groups empty."""
+        """Returns what `get` returns, and leaves the groups empty."""
         kept = self.get(groups)
         self._keys[groups] = np.inf
         self._bars[groups] = np.inf

@@ -1,6 +1,6 @@
 """Sources of documents: local files, Hugging Face datasets, and the embedded subject's own generator.
 
-All are streamed, never whole in memory. Knows no model and no tokenizer.
+All are streamed, never whole in memory.
 """
 
 import hashlib
@@ -49,14 +49,14 @@ class Document:
 
     @property
     def id(self) -> str:
-        """Where it stands and a hash of what it says, `a.txt:1#09ca7e4eaa6e8ae9`; by the hash it goes to its side."""
+        """The document's place and a hash of its text, `a.txt:1#09ca7e4eaa6e8ae9`; the hash decides its side."""
         words = " ".join(self.text.split())
         return f"{self.where}#{hashlib.sha256(words.encode()).hexdigest()[:16]}"
 
 
 @dataclass
 class CorpusFaults:
-    """What could not be read; the rest was."""
+    """The documents and files of a corpus that could not be read; the rest was."""
 
     n: int = 0
     sentences: list[str] = field(default_factory=list)
@@ -94,7 +94,8 @@ def documents(source: str, faults: CorpusFaults, text_key: str = "text", seed: i
 
 
 def content(source: str) -> str:
-    """What local files hold, for telling when they change; empty for the demo and for datasets, which are their names.
+    """Fingerprints local files, to tell when they change; empty for the demo and for datasets, which their names
+    identify.
 
     Raises ExamplesError where a file cannot be read.
     """

@@ -1,6 +1,6 @@
 """Examples of chosen features from a corpus: one streaming pass of the subject, in memory that does not grow with it.
 
-Says in what order things happen; the model's part is in `firing`, what is kept in `tally`. Knows no label.
+Says in what order things happen; the model's part is in `firing`, what is kept in `tally`.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -31,7 +31,7 @@ BATCH_TOKENS = 16384
 
 
 class PassObserver:
-    """Who is told how a pass goes, and may end it. This one says nothing and lets it go on."""
+    """An observer of a pass, which may end it. This one says nothing and lets it go on."""
 
     def checked(self, check: SelfCheck) -> None:
         """The SAE fits what it reads, by its first batch."""
@@ -40,7 +40,7 @@ class PassObserver:
         """So many more tokens are read."""
 
     def stops(self) -> bool:
-        """Whether what was read so far is to be enough."""
+        """Tells whether the pass should end with what was read so far."""
         return False
 
     def spelled(self, of: int) -> None:
@@ -51,7 +51,7 @@ SILENT = PassObserver()
 
 
 class CollectSettings(Value):
-    """How much is read and kept."""
+    """Settings of a pass: how much is read and kept."""
 
     n_tokens: int = Field(default=1_000_000, ge=1)
     """Most tokens to read."""
@@ -89,7 +89,7 @@ class Pool:
 
 @dataclass(frozen=True, eq=False)
 class Collection:
-    """What a pass brings home."""
+    """The outcome of a pass over a corpus."""
 
     n_tokens: int
     """Tokens that count: special ones are left out."""
@@ -145,7 +145,7 @@ def scan(
 
 @contextmanager
 def _threads(subject: Subject) -> Iterator[int]:
-    """How many threads read; on a CPU two that share its cores, since one leaves them idle between its operations."""
+    """Returns how many threads read; on a CPU two that share its cores, since one leaves them idle at times."""
     cores = torch.get_num_threads()
     if subject.model.device.type != "cpu" or cores == 1:
         yield 1

@@ -1,7 +1,5 @@
 """Examples for the log: from a pass of the subject over a corpus, or from another tool's files, with texts on which
 features are silent beside those on which they fire.
-
-Knows no log: it yields one feature after the other, each on the side that its documents are on.
 """
 
 from collections.abc import Collection as AnyOf
@@ -120,7 +118,7 @@ def _with_negatives(
 
 
 def _rare(pool: Pool, features: AnyOf[int]) -> list[int]:
-    """Those that fire on too few windows of the pool to be a neighbour there."""
+    """Returns the features active on too few windows of the pool to be a neighbour there."""
     n_fired = dict(zip(pool.features, (pool.peaks > 0).sum(axis=0).tolist(), strict=True))
     return sorted(feature for feature in features if n_fired.get(feature, 0) < N_PER_NEIGHBOUR)
 

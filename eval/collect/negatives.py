@@ -1,7 +1,7 @@
 """Texts on which a feature does not fire: any, those that read like its own, those that fire its nearest neighbours.
 
 All come from a pool of random windows. The last kind is the hard one: without it two features that share a label look
-equally well labelled. Knows no label, no scorer and no log.
+equally well labelled.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -30,7 +30,7 @@ _BATCH = 64
 
 @dataclass(frozen=True, eq=False)
 class PoolActivations:
-    """What features do on each window of a pool, each window read on its own."""
+    """Activations of features on each window of a pool, each window read on its own."""
 
     windows: Sequence[PoolWindow]
     place: Mapping[int, int]

@@ -1,7 +1,7 @@
-"""Whether another tool's texts are this subject's own: where a feature peaks there, it fires here too.
+"""Checks that another tool's texts are this subject's own: where it says a feature peaks, the feature is active here.
 
 A text of another subject mostly has no activation at that very token; elsewhere in it one often has, which says
-nothing. Knows no format and no log.
+nothing.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

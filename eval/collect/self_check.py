@@ -1,4 +1,4 @@
-"""Whether an SAE fits what it is given to read, before a long pass is spent on it."""
+"""Checks that an SAE fits what it is given to read, before a long pass is spent on it."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ _SCALES = (0.05, 0.1, 0.2, 0.5, 2.0, 5.0, 10.0, 20.0)
 
 @dataclass(frozen=True)
 class SelfCheck:
-    """How the SAE reads the first batch; all of its features, special tokens left out."""
+    """Figures of the SAE on the first batch, over all of its features, special tokens left out."""
 
     l0: float
     """Features that fire per token."""
@@ -41,7 +41,7 @@ class SelfCheck:
 
     @property
     def tells(self) -> bool:
-        """Whether these are tokens enough to refuse an SAE by."""
+        """Tells whether there are tokens enough to refuse an SAE by."""
         return self.n_tokens >= ENOUGH
 
 
@@ -67,7 +67,7 @@ def measured(subject: Subject, batch: WindowBatch) -> SelfCheck:
 
 
 def _states(subject: Subject, batch: WindowBatch, hook: Hook) -> Float[Tensor, "n d_model"]:
-    """What the model has at the tokens that count; what is no number there is left to the pass, which tells of it."""
+    """Returns the model's states at the tokens that count; the pass reports those that are not finite."""
     ids = torch.from_numpy(batch.ids).to(subject.model.device)
     counted = torch.from_numpy(batch.counted).to(subject.model.device)
     return residual(subject.model, ids, hook)[counted][: max(_TOKENS, _ELEMENTS // subject.card.n_features)].float()

@@ -1,4 +1,4 @@
-"""What is kept of a pass over a corpus: counts, the strongest windows, a sample over each feature's range, random ones.
+"""Collects from a pass over a corpus: counts, the strongest windows, a sample over each feature's range, random ones.
 
 Its size depends on the numbers of features and of what is kept, never on the corpus. NumPy throughout; knows no model
 and no text.
@@ -24,7 +24,7 @@ _MIX = ((30, np.uint64(0xBF58476D1CE4E5B9)), (27, np.uint64(0x94D049BB133111EB))
 
 @dataclass(frozen=True, eq=False)
 class BatchActivations:
-    """Where chosen features fired in a batch, at counted tokens only: one element of each array for each firing."""
+    """Positive activations of chosen features in a batch, at counted tokens only: an element of each array for each."""
 
     batch: WindowBatch
     rows: Int[np.ndarray, "m"]
@@ -84,7 +84,7 @@ def _pairs(fired: BatchActivations, n_features: int) -> _Pairs:
 
 @dataclass(frozen=True)
 class TallySizes:
-    """How much is kept."""
+    """Sizes of what is kept."""
 
     n_features: int
     top: int
@@ -93,7 +93,7 @@ class TallySizes:
 
 
 def _rows_with(name: str, size: int) -> np.dtype:
-    """What is kept of a window, with `size` numbers called `name`."""
+    """Returns the structured type of a kept window, with `size` numbers called `name`."""
     common = [("document", "O"), ("start", "i8"), ("length", "i4"), ("ids", "i4", (LONGEST,))]
     return np.dtype([*common, (name, "f4", (size,))])
 
@@ -218,7 +218,7 @@ class Tally:
 
 
 def stratum(peaks: Float[np.ndarray, "n"], maxima: Float[np.ndarray, "n"]) -> Int[np.ndarray, "n"]:
-    """Which tenth of the range from 0 to the maximum a peak lies in; the highest is 0."""
+    """Returns the tenth of the range from 0 to the maximum that a peak lies in; the highest is 0."""
     tenths = ((1 - peaks / maxima) * STRATA).astype(np.int64)
     return np.asarray(tenths.clip(0, STRATA - 1))
 

@@ -1,4 +1,4 @@
-"""A text that somebody typed: how active a feature is at each of its tokens. Knows no corpus."""
+"""A text that somebody typed: how active a feature is at each of its tokens."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -2,8 +2,7 @@
 
 Some tools bring decoder rows to length 1 before they read texts (SAELens' `fold_W_dec_norm`): their activations are the
 SAE's own times the length of the feature's row. Files do not say, so the subject's own activations at the peaks tell,
-where rows are long or short enough; else it is taken to be as those who write the format mostly have it. Knows no
-format and no log.
+where rows are long or short enough; else it is taken to be as those who write the format mostly have it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -57,7 +56,7 @@ def in_own_unit(
 
 
 def folded_lengths(sae: SAE, features: Sequence[int]) -> dict[int, float]:
-    """What activations are multiplied by where decoder rows are brought to length 1; 1 for rows of no length.
+    """Returns the factors of activations after decoder rows are brought to length 1; 1 for rows of length 0.
 
     The factor that the SAE's input is multiplied by has been folded into its rows before that.
     """
@@ -66,7 +65,7 @@ def folded_lengths(sae: SAE, features: Sequence[int]) -> dict[int, float]:
 
 
 def _is_never_folded(sae: SAE) -> bool:
-    """Whether what is active would change with the length of rows, so that tools leave them as they are."""
+    """Tells whether tools leave an SAE's rows unfolded, because its active features would change with their length."""
     return sae.config.architecture == "topk" and not sae.config.scales_by_decoder_norm
 
 

@@ -2,7 +2,7 @@
 
 Short documents are padded on the right and never packed: a causal model's states do not depend on what follows, so no
 attention mask is needed, in any family of models, and none can be wrong. What padding would cost is saved by sorting a
-few thousand windows at a time by length. Knows no feature.
+few thousand windows at a time by length.
 """
 
 from collections.abc import Iterable, Iterator, Sequence

@@ -1,7 +1,6 @@
 """The measures: how well what one setting shows of a feature fits the feature's texts. No language model is asked.
 
 All but `divergence` lie between 0 and 1, and higher is better for all. What cannot be measured is None with a reason.
-Knows no log.
 """
 
 from collections.abc import Mapping, Sequence
@@ -31,7 +30,7 @@ _NO_WORDS = "the tree holds no word, or none that random directions do not give 
 
 @dataclass(frozen=True)
 class FitTools:
-    """What measuring needs besides texts and trees."""
+    """Tools that measuring needs besides examples and trees."""
 
     subject: Subject
     words: WordVectors
@@ -39,7 +38,7 @@ class FitTools:
 
 @dataclass(frozen=True, eq=False)
 class FeatureReadout:
-    """What a setting shows of a feature."""
+    """The evidence of a feature under one setting, as the measures read it."""
 
     scores: Float[Tensor, " vocab"]
     """Of every token, as a token list would have it: the smaller, the nearer; infinite for tokens that are in none."""
@@ -50,7 +49,7 @@ class FeatureReadout:
 
 
 def feature_readouts(subject: Subject, trees: Sequence[Tree], setting: ProbeSettings) -> list[FeatureReadout]:
-    """What the setting shows of each of the trees' features.
+    """Returns the setting's evidence of each of the trees' features.
 
     The vector is the tree's own: what the setting leaves to be found for each feature, the tree says.
     """
@@ -108,7 +107,8 @@ def tree_fit(vectors: WordVectors, words: Mapping[str, float], texts: HeldOutExa
 
 
 def agreement(subject: Subject, scores: Float[Tensor, " vocab"], words: Mapping[str, float]) -> Estimate:
-    """How much of the vocabulary stands behind the tree's heaviest words in the list, ties half; n counts words.
+    """Measures how much of the vocabulary ranks behind the tree's heaviest words in the list, ties half; n counts
+    words.
 
     The Mann-Whitney statistic of words against vocabulary, weighted as the tree weighs them; a word of several tokens
     stands where its tokens stand on average.

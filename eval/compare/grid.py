@@ -1,7 +1,4 @@
-"""Every combination of the settings asked for, as values, and the few words that tell one of them from another.
-
-Knows no subject but its default scale, no feature and no measure.
-"""
+"""Every combination of the settings asked for, as values, and the few words that tell one of them from another."""
 
 import math
 from collections import Counter
@@ -31,7 +28,7 @@ _GROUP = {
 
 @dataclass(frozen=True)
 class Grid:
-    """What is varied, by axis; an axis that is not there stays as the other settings have it."""
+    """The settings to compare, by axis; an axis that is absent stays as the other settings have it."""
 
     axes: Mapping[str, Sequence[Any]]
     """`weights`, `scale` (None: the subject's own; or `auto`), `centroid`, `pca`, `adapter`, `prompt`,
@@ -119,7 +116,7 @@ _OTHERS = {
 
 
 def _vector_name(setting: ProbeSettings, among: Sequence[ProbeSettings]) -> str:
-    """What the vector is made of: the weights always, the rest where it varies."""
+    """Names the vector's making: the weights always, the rest if it varies."""
     plain = {"scale": None, "centroid": True, "pca": (), "adapter": None}
     update = {name: value for name, value in plain.items() if len({getattr(s.vector, name) for s in among}) == 1}
     return vector_words(setting.vector.model_copy(update=update))

@@ -19,7 +19,7 @@ NOT_COLLECTED = "no examples were collected of this feature"
 
 @dataclass(frozen=True, eq=False)
 class HeldOutExamples:
-    """What a feature does on texts that nobody was shown. Where something is missing, `reason` says why."""
+    """A feature's held-out examples and their negatives. If something is missing, `reason` says why."""
 
     feature: int
     token_ids: tuple[int, ...] = ()
@@ -61,7 +61,7 @@ def held_out_examples(
 
 
 def _dead(activity: Activity | None) -> str:
-    """Why a feature without any activity has no texts."""
+    """Says why a feature without any activity has no examples."""
     if activity is None or activity.n_active:
         return ""
     return f"never fired in {activity.n_tokens:,} tokens"

@@ -1,9 +1,7 @@
 """Settings compared, in a picture: two as a scatter of pairs, several scales as curves, others as rows of intervals.
 
 What is drawn is the measure that settings are chosen by, as on the comparison page; where no feature has a value of it,
-the next one.
-
-Knows no log. Imported where a picture is wanted, since matplotlib takes its time.
+the next one. Imported where a picture is wanted, since matplotlib takes its time.
 """
 
 from collections.abc import Mapping

@@ -1,6 +1,6 @@
 """Can a feature's best setting be told beforehand? A small model, cross-validated, against always saying the same.
 
-Logistic regression on standardised columns, stratified folds (scikit-learn). Knows no log and no settings but by name.
+Logistic regression on standardised columns, stratified folds (scikit-learn).
 """
 
 from collections import Counter
@@ -47,7 +47,7 @@ class PredictionSource:
 
 @dataclass(frozen=True)
 class Prediction:
-    """How well the best value of one setting is told beforehand."""
+    """The accuracy with which the best value of one setting is predicted."""
 
     axis: str
     n_best: Mapping[str, int]
@@ -97,7 +97,7 @@ def predictions(sources: Sequence[PredictionSource], measure: str, seed: int) ->
 
 
 def columns_of(sources: Sequence[PredictionSource]) -> tuple[str, ...]:
-    """What is known of each feature."""
+    """Returns the known facts of each feature, as columns."""
     return (*COLUMNS, "layer") if len({source.layer for source in sources}) > 1 else COLUMNS
 
 
@@ -111,7 +111,7 @@ def _pooled_columns(sources: Sequence[PredictionSource]) -> dict[Key, list[float
 
 
 def _pooled(sources: Sequence[PredictionSource], axis: str, name: str, measure: str) -> dict[Key, float]:
-    """How well the features of all sources fare under one value of an axis."""
+    """Returns the features' values of all sources under one value of an axis."""
     return {
         (place, feature): value
         for place, source in enumerate(sources)
@@ -120,7 +120,7 @@ def _pooled(sources: Sequence[PredictionSource], axis: str, name: str, measure: 
 
 
 def is_installed() -> bool:
-    """Whether scikit-learn is here."""
+    """Tells whether scikit-learn is installed."""
     return find_spec("sklearn") is not None
 
 
@@ -167,7 +167,7 @@ def _prediction(
 def _out_of_fold(
     library: Any, rows: Sequence[Sequence[float]], truth: Sequence[str], seed: int
 ) -> tuple[list[str], list[str]]:
-    """What the model says of each feature that it was not trained on, and what the majority of the others would."""
+    """Returns the model's prediction for each feature that it was not trained on, and the majority's for comparison."""
     folds = min(FOLDS, min(Counter(truth).values()))
     splitter = library.StratifiedKFold(folds, shuffle=True, random_state=seed)
     model = library.make_pipeline(library.StandardScaler(), library.LogisticRegression(max_iter=1000))

@@ -1,7 +1,7 @@
 """Settings beside each other: means with intervals, paired differences, wins, and a best one chosen honestly.
 
 Intervals are bootstraps over features, seeded. A setting is chosen on one half of the features and reported on the
-other, since the best of several looks better than it is. Knows no log and no terminal.
+other, since the best of several looks better than it is.
 """
 
 from collections import Counter
@@ -67,12 +67,12 @@ class PairedComparison:
 
     @property
     def is_enough(self) -> bool:
-        """Whether there are features enough for any verdict."""
+        """Tells whether there are features enough for any verdict."""
         return self.difference.n >= MIN_FEATURES
 
     @property
     def is_shown(self) -> bool:
-        """Whether the interval of the difference leaves 0 out, and there are features enough.
+        """Tells whether the interval of the difference excludes 0, and there are features enough.
 
         A difference that does not vary has no interval: it is shown where all features are on one side, which a sign
         test tells from chance.

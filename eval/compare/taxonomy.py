@@ -25,7 +25,7 @@ Verdicts = Mapping[int, bool]
 
 @dataclass(frozen=True)
 class CaptureResult:
-    """What one probe captures under a setting."""
+    """The features that one probe captures under a setting."""
 
     measure: str
     own: Verdicts
@@ -48,7 +48,7 @@ class FeatureClass:
 
 
 def capture_result(fits: Iterable[FitRow], measure: str) -> CaptureResult:
-    """What a probe, by its measure, captures under the setting that the fits are of."""
+    """Finds the features that a probe, by its measure, captures under the setting that the fits are of."""
     rows = [fit for fit in fits if fit.measure == measure and fit.value is not None]
     others = [_is_captured(fit) for fit in rows if not fit.is_own]
     own = {fit.feature: _is_captured(fit) for fit in rows if fit.is_own}
@@ -79,7 +79,7 @@ def classes(
 
 
 def captures(features: Sequence[int], by_list: Verdicts, by_tree: Verdicts) -> dict[str, int]:
-    """How many of the features each of the probes captures."""
+    """Counts the features that each of the probes captures."""
     counts: dict[str, int] = dict.fromkeys(CAPTURES, 0)
     for capture in each_captured(features, by_list, by_tree).values():
         counts[capture] += 1

@@ -1,7 +1,4 @@
-"""What figures allow to be said, in a sentence; and that nothing could be shown, where they allow no more.
-
-Knows no log; sentences name settings as they are told to.
-"""
+"""States in a sentence what figures allow to be said, or that nothing could be shown."""
 
 from collections.abc import Callable
 
@@ -43,7 +40,7 @@ def versus_words(ours: str, theirs: str, versus: PairedComparison, unit: str) ->
 
 
 def _sized(*words: str) -> str:
-    """What is there of a unit, a figure and its interval."""
+    """Returns a figure with its unit and interval, as far as they are known."""
     return " ".join(filter(None, words))
 
 
@@ -54,7 +51,7 @@ def _odds(wins: int, ties: int, losses: int, n: str) -> str:
 
 
 def choice_words(choice: SettingChoice, names: Names) -> str:
-    """What was chosen, and what became of it on features that it was not chosen on."""
+    """Says which setting was chosen, and how it does on features that it was not chosen on."""
     unit = UNITS[choice.measure]
     chosen = f"Chosen by {unit} on {choice.n_development:,} features: {names(choice.setting)}."
     there = f"On the other half its {unit} is {estimate_words(choice.reported)} (n = {choice.reported.n:,})."

@@ -1,6 +1,6 @@
 """The words of a definition tree with the probability of each, and a vector made of them.
 
-A token is no word: `sax` and `ophone` are one. Knows no feature and no texts.
+A token is no word: `sax` and `ophone` are one.
 """
 
 import re

@@ -1,7 +1,4 @@
-"""A grid worked through: what the log lacks is probed, measured and kept, some features at a time.
-
-Knows no statistics and no terminal.
-"""
+"""A grid worked through: what the log lacks is probed, measured and kept, some features at a time."""
 
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -41,7 +38,7 @@ Key = tuple[int, str]
 
 @dataclass(frozen=True)
 class ComparisonPlan:
-    """What is to be done for a grid and some features."""
+    """The work to be done for a grid and some features."""
 
     settings: Sequence[ProbeSettings]
     features: Sequence[int]
@@ -53,11 +50,11 @@ class ComparisonPlan:
 
     @property
     def requests(self) -> dict[Key, ProbeRequest]:
-        """What is to be probed."""
+        """Returns the probe requests of a setting for a feature."""
         return self.lacking_evidence(self.features)
 
     def lacking_evidence(self, features: Collection[int]) -> dict[Key, ProbeRequest]:
-        """What is to be probed of some features, each piece once."""
+        """Returns the probe requests whose evidence the log lacks, each once."""
         return {
             (feature, essence_of(kind, setting)): ProbeRequest(kind, feature, setting)
             for setting in self.settings
@@ -70,7 +67,7 @@ class ComparisonPlan:
 
 @dataclass(frozen=True)
 class TimingTrial:
-    """How long a plan will take, as a few of its trees say."""
+    """An estimate of a plan's duration, from a few of its trees."""
 
     n: int
     """Trees tried."""
@@ -80,7 +77,7 @@ class TimingTrial:
 
 @dataclass(frozen=True)
 class ComparisonRows:
-    """Where in the log new evidence goes to, and how well it fits."""
+    """The log's rows that new evidence and fits go to."""
 
     run_id: int
     comparison_id: int
@@ -88,7 +85,7 @@ class ComparisonRows:
 
 @dataclass(frozen=True)
 class ComparisonWork:
-    """What settings are compared through."""
+    """The tools through which settings are compared."""
 
     log: RunLog
     tools: FitTools
@@ -104,7 +101,7 @@ class ComparisonWork:
     """The features' maximum activations, where settings are steered by them."""
 
     def plan(self, settings: Sequence[ProbeSettings], features: Sequence[int]) -> ComparisonPlan:
-        """What the log lacks of the settings on the features, in that order. Writes nothing, as `tried`."""
+        """Plans the work that the log lacks of the settings on the features, in that order. Writes nothing."""
         id = self._comparison_id()
         lacking = {setting: frozenset(features) - self._measured(id, setting) for setting in settings}
         keys = self.log.comparisons.evidence_keys(self._runs_of_subject(), frozenset().union(*lacking.values()))
@@ -114,7 +111,7 @@ class ComparisonWork:
         return ComparisonPlan(settings, features, lacking, known)
 
     def tried(self, plan: ComparisonPlan) -> TimingTrial | None:
-        """How long the plan will take; None for a small one. What is made for that is thrown away.
+        """Estimates the plan's duration; None for a small one. The evidence made for that is thrown away.
 
         The first tree of a kind of vector and tree also waits for what all of the kind are compared with; later ones do
         not. Lists take no time beside trees.
@@ -240,7 +237,7 @@ def _tree(evidence: Evidence) -> Tree:
 
 
 def _next(texts: Sequence[HeldOutExamples], place: int) -> list[HeldOutExamples]:
-    """Those of the next few features, the first ones following the last."""
+    """Returns the next few features, the first ones following the last."""
     n = min(N_CONTROLS, len(texts) - 1)
     return [texts[(place + step) % len(texts)] for step in range(1, n + 1)]
 

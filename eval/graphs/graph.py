@@ -51,7 +51,7 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """How strongly `other`, by its id, acts on a node, or a node on it."""
+    """A link's weight: how strongly `other`, by its id, acts on a node, or a node on it."""
 
     weight: float
     other: str
@@ -59,7 +59,7 @@ class Link:
 
 @dataclass(frozen=True)
 class Graph:
-    """What is asked of a graph."""
+    """An attribution graph: its features, links, influence and prompt."""
 
     path: Path
     prompt: str
@@ -84,7 +84,7 @@ class Graph:
 
 @dataclass
 class _Found:
-    """What was read so far."""
+    """The parts of a graph read so far."""
 
     metadata: dict[str, Any] = field(default_factory=dict)
     nodes: list[Node] = field(default_factory=list)
@@ -157,8 +157,9 @@ def _feature(value: Mapping[str, Any]) -> GraphFeature | None:
 
 
 def _means(number: object, layer: int, index: int) -> bool:
-    """Whether `feature` can mean this one: Cantor's pair of layer and index; in older files a power of ten times the
-    layer, plus the index; in others the index itself. Where there is none, the id decides alone."""
+    """Tells whether `feature` can mean this one: Cantor's pair of layer and index; in older files a power of ten times
+    the layer, plus the index; in others the index itself. If there is none, the id decides alone.
+    """
     if number is None:
         return True
     if not isinstance(number, int):

@@ -1,6 +1,6 @@
-"""What an explainer is told of a feature's place in a graph: the prompt where it is active, and its strongest links.
+"""Describes a feature's place in a graph to an explainer: the prompt where it is active, and its strongest links.
 
-Prompts, tokens and labels in a graph are hostile until they are escaped here. Knows no template.
+Prompts, tokens and labels in a graph are hostile until they are escaped here.
 """
 
 from collections.abc import Mapping, Sequence
@@ -36,7 +36,7 @@ class GraphContext(TypedDict):
 
 
 def graph_context(graph: Graph, feature: GraphFeature, labels: Mapping[GraphFeature, str]) -> GraphContext:
-    """What the graph says of a feature; `labels` are those known so far."""
+    """Returns the context of a feature in the graph; `labels` are those known so far."""
     nodes = graph.features[feature]
     return {
         "prompt": _prompt(graph, nodes),
@@ -73,7 +73,7 @@ def _lines(
 
 
 def _words(graph: Graph, node: Node) -> str:
-    """What a node is, to be read by a language model."""
+    """Describes a node in words for a language model."""
     if node.feature is not None:
         where = f" at {token}" if (token := _token(graph, node)) else ""
         return f"feature {node.feature.number} of layer {node.feature.layer}{where}"

@@ -1,7 +1,7 @@
 """A JSON file walked from value to value, each with its place in the file, in memory that the longest value fills.
 
 Bytes are looked at as Latin-1, a character for each byte, so that a place in the text is a place in the file; a value's
-own text is UTF-8 as JSON's is. Knows no graphs.
+own text is UTF-8 as JSON's is.
 """
 
 import json
@@ -44,7 +44,7 @@ class FileItem:
     """Its bytes, as Latin-1."""
 
     def members(self) -> dict[str, ByteSpan]:
-        """Where the values of its members are in the file, where it is an object; of equal names, the last."""
+        """Returns the places in the file of an object's values; of equal names, the last."""
         found: dict[str, ByteSpan] = {}
         at = _past(self.text, 1)
         while self.text[at] == '"':

@@ -22,7 +22,7 @@ _EXPLANATION = re.compile(r"(.+)_(?:latent|feature)(\d+)\.txt")
 
 
 def recognises(file: Path) -> bool:
-    """Whether it is a cache's split or an explanation."""
+    """Tells whether the file is a cache's split or an explanation."""
     if file.suffix != ".safetensors":
         return _EXPLANATION.fullmatch(file.name) is not None
     try:

@@ -85,7 +85,7 @@ def _tokens(stored: Any, file: Path, vocabulary: Vocabulary) -> Int64[ndarray, "
 
 
 def _first_feature(stored: Any, file: Path) -> int:
-    """What to add to the features of a split: its first one, unless they are counted from 0 already (older delphi)."""
+    """Returns the number to add to the features of a split: its first one, unless they count from 0 (older delphi)."""
     split = _SPLIT.fullmatch(file.stem)
     if split is None:
         return 0

@@ -1,4 +1,4 @@
-"""Files and folders on disk -> JSON records, one at a time, never a file at once. Knows no format's fields.
+"""Files and folders on disk -> JSON records, one at a time, never a file at once.
 
 A file is compressed when its bytes say so, whatever its name. Names that end in `.json` hold one JSON document (a list
 is read item by item), all others a record on each line. What cannot be read is noted, and what can be is kept.

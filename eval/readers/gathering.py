@@ -1,4 +1,4 @@
-"""What a reader finds, feature by feature, until it is a Reading. Knows no format and no file."""
+"""Gathers a reader's records feature by feature until they are a ReadResult."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ _START_TOKENS = frozenset({"<bos>", "<s>", "<|endoftext|>", "<|begin_of_text|>"}
 
 
 def stratum(peak: float, maximum: float) -> int:
-    """Which tenth of the range from 0 to `maximum` an activation lies in; 0 is the highest."""
+    """Returns the tenth of the range from 0 to `maximum` that an activation lies in; 0 is the highest."""
     return min(N_STRATA - 1, int(N_STRATA * (1 - peak / maximum)))
 
 
@@ -56,7 +56,7 @@ class ExampleGatherer:
         self.add(Example(feature, found, document, tokens, activations, start=cut + self._start(document, tokens)))
 
     def _start(self, document: str, tokens: tuple[str, ...]) -> int:
-        """Where a text begins in its document: the same for the same text, and no two texts overlap."""
+        """Returns a start for a text in its document: the same for the same text, and no two texts overlap."""
         starts = self._starts[document]
         if tokens not in starts:
             last = next(reversed(starts), ())
@@ -73,7 +73,7 @@ class ExampleGatherer:
             self._baselines[baseline.feature].append(baseline)
 
     def set_activity(self, activity: Activity) -> None:
-        """How a feature fires."""
+        """Sets a feature's activity."""
         self._activities[activity.feature] = activity
 
     def reading(self, source: str, faults: RecordFaults, unit: Unit = "sae") -> ReadResult:

@@ -1,4 +1,4 @@
-"""How often a feature fires, from the histogram that SAEDashboard makes and Neuronpedia stores.
+"""Derives a feature's density from the histogram that SAEDashboard makes and Neuronpedia stores.
 
 Bars are counts of active tokens over equally wide bins; `freq_hist_data_bar_values` are the bins' middles. How many
 tokens were looked at is not stored with them, but the share of active ones is, rounded to 1e-5.
@@ -52,7 +52,7 @@ def histogram_of(record: Mapping[str, Any]) -> ActivityHistogram | None:
 
 
 def tokens_seen(histograms: Mapping[int, ActivityHistogram]) -> int | None:
-    """How many tokens a source looked at: the same for all its features, so the most active one tells it best.
+    """Estimates how many tokens a source looked at, the same for all its features: the most active one tells it best.
 
     None where no feature fired often enough for its share not to be rounded to 0.
     """
@@ -61,7 +61,7 @@ def tokens_seen(histograms: Mapping[int, ActivityHistogram]) -> int | None:
 
 
 def activity(feature: int, histogram: ActivityHistogram, n_tokens: int | None) -> Activity | None:
-    """How the feature fired over `n_tokens`; None where that number is unknown, or the bars contradict it."""
+    """Returns the feature's activity over `n_tokens`; None if that number is unknown, or the bars contradict it."""
     if not n_tokens or histogram.n_active > n_tokens:
         return None
     return Activity(

@@ -1,4 +1,4 @@
-"""JSON read piece by piece: the items of a long list one at a time, in memory that one item fills. Knows no files.
+"""JSON read piece by piece: the items of a long list one at a time, in memory that one item fills.
 
 Python's own decoder reads each value; this only finds where values begin, and feeds it no more text than a record may
 be long.
@@ -81,7 +81,7 @@ def _reason(error: Exception) -> str:
 
 
 class BracketReader(ABC):
-    """What readers of JSON share that see it piece by piece."""
+    """The base of incremental JSON readers: follows brackets and strings piece by piece."""
 
     @abstractmethod
     def _peek(self) -> str:

@@ -18,7 +18,7 @@ _KINDS: dict[str, ExampleKind] = {kind: kind for kind in get_args(ExampleKind)}
 
 
 def recognises(file: Path) -> bool:
-    """Whether its records have a feature beside a text."""
+    """Tells whether the file's records have a feature beside a text."""
     keys = keys_near_start(file)
     return "feature" in keys and bool(keys & {"tokens", "activations", "text"})
 

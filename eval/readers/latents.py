@@ -1,4 +1,4 @@
-"""Features' firing in a corpus as sparse entries -> counts, and which windows to keep. Knows no files and no text."""
+"""Features' firing in a corpus as sparse entries -> counts, and which windows to keep."""
 
 from dataclasses import dataclass
 
@@ -16,7 +16,7 @@ _BINS = 50
 
 @dataclass(frozen=True, eq=False)
 class LatentEntries:
-    """Where features fire: one entry for each active token of each feature."""
+    """Positive activations of features: one entry for each active token of each feature."""
 
     feature: Int64[ndarray, " n"]
     row: Int64[ndarray, " n"]
@@ -36,7 +36,7 @@ class LatentEntries:
 
 
 def activity_of(entries: LatentEntries, n_tokens: int) -> Activity:
-    """How the one feature that these entries are of fires in `n_tokens` tokens."""
+    """Returns the activity of the one feature that these entries are of, in `n_tokens` tokens."""
     maximum = float(entries.value.max())
     counts, edges = np.histogram(entries.value, bins=_BINS, range=(0.0, maximum))
     return Activity(

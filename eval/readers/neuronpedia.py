@@ -25,7 +25,7 @@ _OF_A_FEATURE = frozenset({"frac_nonzero", "freq_hist_data_bar_values", "activat
 
 
 def recognises(file: Path) -> bool:
-    """Whether its records name a model and an index as Neuronpedia's do."""
+    """Tells whether the file's records name a model and an index as Neuronpedia's do."""
     return file.name.endswith(_ENDINGS) and keys_near_start(file) >= {"modelId", "layer", "index"}
 
 
@@ -119,7 +119,7 @@ class _Reader:
             self.gathered.add_baseline(Baseline(feature, text, ", ".join(filter(None, by)) or "Neuronpedia"))
 
     def reading(self) -> ReadResult:
-        """What was taken, activity worked out."""
+        """Returns the records taken, with activity computed."""
         n_tokens = tokens_seen(self.histograms)
         for feature, histogram in self.histograms.items():
             known = activity(feature, histogram, n_tokens)

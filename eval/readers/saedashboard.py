@@ -19,7 +19,7 @@ _NAMING = ("model_id", "layer", "sae_set")
 
 
 def recognises(file: Path) -> bool:
-    """Whether it is an object with a list of features, numbered SAEDashboard's way."""
+    """Tells whether the file is an object with a list of features, numbered SAEDashboard's way."""
     return file.name.endswith(_ENDINGS) and keys_near_start(file) >= {"features", "feature_index"}
 
 

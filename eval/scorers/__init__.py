@@ -30,7 +30,7 @@ SCORERS: dict[str, type[Any]] = {
 
 @dataclass(frozen=True)
 class ScorerTools:
-    """What scorers may need; None where this run has none."""
+    """Tools that scorers may need; None for those that this run lacks."""
 
     judge: Judge | None = None
     runner: Runner | None = None

@@ -1,7 +1,7 @@
 """The protocol that scorers share: a task goes in, a score comes out, both always values.
 
 A scorer asks a judge, runs texts on the subject or embeds them; who does that for it is handed to it. An answer that
-cannot be used leaves its items unscored, with the reason; it never counts as a "no". Knows no scorer and no provider.
+cannot be used leaves its items unscored, with the reason; it never counts as a "no".
 """
 
 import asyncio
@@ -39,7 +39,7 @@ R = TypeVar("R")
 
 @dataclass(frozen=True)
 class Question(Generic[V]):
-    """What a judge is asked. Purpose, feature and item are its key within a run."""
+    """A question to a judge. Purpose, feature and item are its key within a run."""
 
     purpose: str
     """The scorer, and the variant behind a slash where it is a control."""
@@ -84,7 +84,7 @@ class Runner(Protocol):
 
 
 class Embedder(Protocol):
-    """What turns texts into vectors."""
+    """The protocol of text embedders."""
 
     def encode(self, texts: Sequence[str]) -> Float[np.ndarray, "n d"]:
         """One vector for each text, zero for a text with nothing in it. Called from any thread."""
@@ -120,7 +120,7 @@ class ScoringTask:
 
 @dataclass(frozen=True)
 class ScoredItem:
-    """What was found about one text."""
+    """The outcome for one text."""
 
     key: str
     text: str
@@ -133,7 +133,7 @@ class ScoredItem:
 
 @dataclass(frozen=True)
 class Score:
-    """What a scorer found. `value` is None exactly where `reason` says why."""
+    """A scorer's result. `value` is None exactly if `reason` says why."""
 
     scorer: str
     metric: str
@@ -164,7 +164,9 @@ class Scorer(Protocol):
 
 
 def needs_texts(scorer: Scorer | type[Scorer]) -> bool:
-    """Whether it reads texts of a corpus; those that run texts on the subject, or the subject itself, need none."""
+    """Tells whether the scorer reads examples of a corpus; those that run texts on the subject, or the subject, need
+    none.
+    """
     return "runner" not in scorer.needs
 
 
@@ -187,7 +189,7 @@ def unscored(scorer: str, metric: str, reason: str) -> Score:
 
 
 def lacking(task: ScoringTask) -> str | None:
-    """Why a task cannot tell firing from not firing."""
+    """Says why a task cannot tell activating from non-activating texts."""
     if not task.activating:
         return "no held-out text on which the feature fires"
     return None if task.negatives else "no text on which the feature does not fire"
@@ -199,7 +201,7 @@ def drawn(examples: Sequence[Example], k: int, rng: np.random.Generator) -> list
 
 
 def system_prompt() -> str:
-    """What stands before every question."""
+    """Returns the system prompt of every question."""
     return render("judge", {}).text
 
 

@@ -23,7 +23,7 @@ its range. Where no maximum is known, above 0."""
 
 
 class ClarityTexts(Value):
-    """What the judge wrote."""
+    """The texts that the judge wrote."""
 
     firing: tuple[str, ...]
     """On which the feature should fire if the label is right."""

@@ -25,7 +25,7 @@ BATCH = 4
 
 
 class SetChoice(Value):
-    """Which text of one set the label describes best."""
+    """The judge's choice of the text of one set that the label describes best."""
 
     number: int
     """Of the set."""

@@ -23,7 +23,7 @@ class NumberedAnswer(Protocol):
 
     @property
     def number(self) -> int:
-        """Which thing it is about, counted from 1."""
+        """The number of the thing it is about, counted from 1."""
         ...
 
 

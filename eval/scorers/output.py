@@ -28,7 +28,7 @@ RIVALS = 2
 
 
 class ListChoice(Value):
-    """Which list the label describes best."""
+    """The judge's choice of the list that the label describes best."""
 
     list: int
     """Its number."""
@@ -43,7 +43,7 @@ class OutputTrial:
     """Place of the feature's own."""
 
     def item(self, number: int, chosen: int | None, reason: str | None = None) -> ScoredItem:
-        """What came of it; `chosen` is a place."""
+        """Returns the outcome; `chosen` is a place."""
         prediction = None if chosen is None else chosen == self.right
         return ScoredItem(f"trial {number}", _words(self.lists[self.right]), True, prediction, reason)
 

@@ -41,7 +41,7 @@ class CandidateText:
 
 
 async def judged(judge: Judge, task: ScoringTask, scorer: str, candidates: Sequence[CandidateText]) -> list[ScoredItem]:
-    """What the judge says of each candidate, in their order."""
+    """Asks the judge about each candidate, and returns the verdicts in their order."""
 
     async def ask(batch: Sequence[CandidateText], item: int) -> Sequence[TextVerdict] | MissingAnswer:
         texts = [candidate.shown for candidate in batch]

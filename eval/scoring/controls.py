@@ -1,7 +1,4 @@
-"""Labels that a good label must beat: another feature's, the feature's top tokens, and one made in one shot.
-
-Knows no scorer; it makes the labels and, for the one-shot label, the question.
-"""
+"""Labels that a good label must beat: another feature's, the feature's top tokens, and one made in one shot."""
 
 import hashlib
 from collections import defaultdict

@@ -1,7 +1,7 @@
-"""What a scoring will ask a judge, before it is asked: a rehearsal whose judge answers from the log, or counts.
+"""Foresees what a scoring will ask a judge: a rehearsal whose judge answers from the log, or counts.
 
 Exact for as many features as are rehearsed, and so long as no answer leaves something out; in proportion for more of
-them. Writes nothing, runs nothing on the subject. Knows no provider.
+them. Writes nothing, runs nothing on the subject.
 """
 
 from collections.abc import Sequence
@@ -42,7 +42,9 @@ class ExpectedQuestions:
 
 
 async def expected_questions(scoring: Scoring, rows: Sequence[LabelRow]) -> ExpectedQuestions:
-    """What scoring these labels will ask; the scoring's own judge, runner and embedder are not used."""
+    """Counts the questions that scoring these labels will ask; the scoring's own judge, runner and embedder are not
+    used.
+    """
     step = max(1, -(-len(rows) // REHEARSED))
     some = rows[::step]
     counter = _Counter(scoring.log, scoring.run.run_id)
@@ -73,7 +75,7 @@ class _Counter:
     chars: int = 0
 
     async def ask(self, request: Request) -> Answer:
-        """What the log has; else nothing, or a label in the place of one that other questions are made of."""
+        """Answers from the log; else with nothing, or with a stand-in label where other questions rest on the answer."""
         logged = good_answer(self.log.attempts_of(self.run_id, request), request)
         if logged is not None:
             return logged

@@ -1,4 +1,4 @@
-"""The judge that scorers ask, through the log: no answer is paid for twice. Knows no scorer and no provider."""
+"""The judge that scorers ask, through the log: no answer is paid for twice."""
 
 from dataclasses import dataclass
 from typing import TypeVar, cast

@@ -1,7 +1,7 @@
-"""What stood in the prompts of a run's loop: none of it is held out, whatever corpus is scored on.
+"""Finds the texts that stood in the prompts of a run's loop: none of them is held out, whatever corpus is scored on.
 
 The prompts themselves are read, so that neither another seed, nor another name of the corpus, nor examples that were
-collected anew can bring a text back that an explainer has seen. Knows no scorer.
+collected anew can bring a text back that an explainer has seen.
 """
 
 from collections import Counter, defaultdict
@@ -27,7 +27,7 @@ class PromptLines:
                 self._lines_of[shingle].append(number)
 
     def hold(self, example: Example) -> bool:
-        """Whether most of what a scorer would show of it, `ALIKE` of its shingles, stands in one line."""
+        """Tells whether one line holds most of what a scorer would show of an example, `ALIKE` of its shingles."""
         own = shingles(shown(cut(example)))
         shared = Counter(line for shingle in own for line in self._lines_of.get(shingle, ()))
         return any(n >= ALIKE * len(own) for n in shared.values())
@@ -35,7 +35,7 @@ class PromptLines:
 
 @dataclass(frozen=True)
 class PromptedExamples:
-    """What an explainer has seen of a feature."""
+    """The examples that an explainer has seen of a feature."""
 
     prompts: PromptLines
     """In which labels were proposed and tried out."""

@@ -1,7 +1,6 @@
 """A scoring in a few rows: each scorer's mean over features beside its controls, and what could not be scored.
 
-Intervals are over features; a control is compared on the features that have both, pairs kept. Knows no log
-and no terminal.
+Intervals are over features; a control is compared on the features that have both, pairs kept.
 """
 
 import math
@@ -42,7 +41,9 @@ class ScoreSummary:
 
 @dataclass(frozen=True)
 class UnscoredGroup:
-    """Why how many of the features have no score of a variant by a scorer, and what the others' scores leave out."""
+    """The number of features without a score of a variant by a scorer, why, and the texts that others' scores leave
+    out.
+    """
 
     scorer: str
     variant: str
@@ -80,7 +81,7 @@ def mean_of(metric: str, values: Sequence[float | None], seed: int) -> Estimate:
 
 
 def unscored(scores: Sequence[ScoreRow], scorers: Iterable[str], n_features: int) -> list[UnscoredGroup]:
-    """What the labels of so many features lack, by scorer, and what controls lack where that is anything.
+    """Lists what the scores lack, by scorer and variant, for so many features.
 
     A feature without a row was not reached: something ended the scoring before.
     """
@@ -105,7 +106,7 @@ def _lack(scorer: str, variant: str, mine: Sequence[ScoreRow], of: int) -> Unsco
 
 
 def chance_of(metric: str) -> float | None:
-    """What guessing gives, where it is the same for every feature; `metric` as it is stored or as it is shown."""
+    """Returns the score of guessing, if it is the same for every feature; `metric` as it is stored or as it is shown."""
     return _CHANCE.get(metric.replace(" ", "_"))
 
 

@@ -1,6 +1,6 @@
 """Scores a run's labels: each label and its controls, by each scorer, on the same held-out texts, all of it logged.
 
-What cannot be scored has a row that says why. Knows no provider and no command line.
+What cannot be scored has a row that says why.
 """
 
 import asyncio
@@ -32,7 +32,7 @@ ScoreKey = tuple[int, str, str, str, str]
 
 
 class ScoringObserver(Protocol):
-    """Who is told how a scoring goes."""
+    """An observer of a scoring."""
 
     def told(self, row: LabelRow) -> None:
         """Each feature whose scores are in the log."""
@@ -45,7 +45,7 @@ class ScoringObserver(Protocol):
 
 @dataclass(frozen=True)
 class Scoring:
-    """What all features of a scoring are scored through."""
+    """The tools and settings through which all features of a scoring are scored."""
 
     log: RunLog
     run: RunSummary
@@ -125,7 +125,7 @@ class Scoring:
     async def _claims(
         self, row: LabelRow, found: FeatureExamples, sides: ScoringExamples, donors: Mapping[int, CandidateLabel]
     ) -> AsyncIterator[tuple[Variant, CandidateLabel | str]]:
-        """What is scored of a feature; in the place of a control that there should be, why there is none."""
+        """Yields the labels to score for a feature; for a control that cannot be made, the reason."""
         yield "label", CandidateLabel(row.label)
         first = _first_proposed(self.log.calls_of(row.run_id, row.feature))
         if first is not None and self.run.settings.get("feedback"):
@@ -176,7 +176,7 @@ def _first_proposed(calls: Sequence[CallRow]) -> CandidateLabel | None:
 
 
 def why_not(row: LabelRow, found: FeatureExamples | None, reads_texts: bool = True) -> str | None:
-    """Why a feature cannot be scored at all by scorers that read texts, or by others."""
+    """Says why a feature cannot be scored at all by scorers that read examples, or by others."""
     if row.status != "labelled":
         return f"no label: the explainer {row.status}" if row.status == "abstained" else "no label: the feature failed"
     if found is None:
@@ -192,7 +192,7 @@ def _template_hash(scorer: Scorer) -> str:
 
 
 def _is_whole(score: ScoreRow) -> bool:
-    """Whether a score rests on all of its texts; that of new words follows from the one of all."""
+    """Tells whether a score rests on all of its texts; that of new words follows from the one of all."""
     measured = score.value is not None and score.part == HELD_OUT
     return measured and all(item["prediction"] is not None for item in score.items)
 

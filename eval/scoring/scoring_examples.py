@@ -1,4 +1,4 @@
-"""The texts that a feature's labels are scored on, drawn once for all of its labels. Knows no log."""
+"""The texts that a feature's labels are scored on, drawn once for all of its labels."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -66,7 +66,7 @@ class ScoringExamples:
     def task(
         self, feature: int, variant: Variant, claim: CandidateLabel, found: FeatureExamples, seed: int
     ) -> ScoringTask:
-        """What a scorer is given."""
+        """Returns the task of a scorer."""
         return ScoringTask(
             feature=feature,
             label=claim.label,
@@ -79,7 +79,7 @@ class ScoringExamples:
         )
 
     def on_new(self, scorer: Scorer, score: Score, task: ScoringTask) -> Score | None:
-        """What of a score rests on new words; None where it does not rest on these texts at all."""
+        """Returns the part of a score that rests on new words; None if it does not rest on these texts at all."""
         found = {_example_key(item.key) for item in score.items}
         if found.isdisjoint(self.on_old_words | self.on_new_words):
             return None

@@ -1,6 +1,6 @@
-"""What a loop is handed from the log's examples: texts to show, and labels tried out on such texts.
+"""Gives a loop the log's examples: those to show, and those on which labels are checked.
 
-Everything here comes from the side that may be shown; the other side is for scorers. Knows no provider.
+Everything here comes from the side that may be shown; the other side is for scorers.
 """
 
 from collections.abc import Iterable
@@ -40,7 +40,7 @@ class CorpusExamples:
 
     @property
     def corpus(self) -> str:
-        """What the corpus is by in any log."""
+        """The identity of the corpus in any log."""
         return self.log.corpus_identity(self.corpus_id)
 
     def feedback(self, asker: AnswerSource, seed: int) -> "LabelCheck":
@@ -56,7 +56,7 @@ class CorpusExamples:
         return {"texts": shown_examples(list(found.examples), SHOWN_EXAMPLES), "density": density, "maximum": maximum}
 
     def examples(self, feature: int) -> tuple[list[Example], list[Example]]:
-        """Those that fire the feature, and random ones that do not."""
+        """Returns the activating examples, and random ones that do not activate the feature."""
         found = self.log.collected(self.corpus_id, feature, "shown", ["activating", "random"])
         examples = [] if found is None else [*found.examples]
         return [e for e in examples if e.kind == "activating"], [e for e in examples if e.kind == "random"]
@@ -75,7 +75,7 @@ class LabelCheck:
     seed: int
 
     async def check(self, feature: int, round: int, proposal: Proposal) -> Check:
-        """How the label does, and on which texts it failed."""
+        """Scores the label on the shown examples, and tells which it got wrong."""
         activating, silent = self.shown.examples(feature)
         rng = np.random.default_rng([self.seed, feature])
         task = ScoringTask(

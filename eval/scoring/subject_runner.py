@@ -1,4 +1,4 @@
-"""The subject as what runs texts for a scorer: one thread owns the device. Knows no scorer and no label."""
+"""The subject as what runs texts for a scorer: one thread owns the device."""
 
 import asyncio
 import math
@@ -25,7 +25,9 @@ class SubjectRunner:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="subject")
 
     async def raised(self, feature: int, maximum: float, n_others: int, seed: int) -> Sequence[Sequence[str]]:
-        """What the feature raises, then random others; made once for all labels of a feature."""
+        """Returns the tokens that the feature raises, then random others' tokens; made once for all labels of a
+        feature.
+        """
         arguments = (feature, maximum, n_others, seed)
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._raised, *arguments)
 

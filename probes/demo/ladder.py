@@ -32,7 +32,7 @@ N_RANDOM = 1000
 
 @dataclass(frozen=True)
 class LadderReading:
-    """How one setting reads features out."""
+    """The readout of one setting: how many features its definitions name."""
 
     weights: str
     scale: float
@@ -60,7 +60,7 @@ class Ladder:
 
 
 def definitions(subject: Subject, vectors: Float[Tensor, "n d_model"]) -> list[str]:
-    """What the model writes, greedily, for each vector, up to the closing quote."""
+    """Returns what the model writes, greedily, for each vector, up to the closing quote."""
     prompt = prompt_ids(subject.tokenizer, GREEDY.prompt_text, subject.card.placeholder_id)
     grower = Grower(subject, prompt, GREEDY)
     texts = (subject.tokenizer.decode(tree.token_ids[1:]) for tree in grower.grow(vectors * subject.input_scale))

@@ -2,7 +2,7 @@
 
 Documents are definitions in the original base prompt's form, prose, lists, dialogue and code. A fifth of every word's
 occurrences stand without a space before them (after a quote, a bracket or a line's start), because byte-level BPE has
-another token for them. Knows no tokenizer and no tensor.
+another token for them.
 """
 
 import re

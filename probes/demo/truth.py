@@ -1,4 +1,4 @@
-"""What each feature of the demo's SAE really stands for, measured on text the model never saw.
+"""Finds what each feature of the demo's SAE really stands for, measured on text the model never saw.
 
 A feature fires where its activation exceeds its own threshold. Concept and threshold are chosen on one half of the text
 and reported on the other. Knows activations and marks; no readout, label or explainer reaches this file.
@@ -27,7 +27,7 @@ _TOKENS = 8192
 
 @dataclass(frozen=True)
 class ConceptFit:
-    """How well a concept describes where a feature fires."""
+    """The fit of a concept: precision and recall as a description of where a feature is active."""
 
     precision: float
     recall: float
@@ -68,7 +68,7 @@ class PositiveActivations:
 
 @dataclass(frozen=True)
 class MarkedActivations:
-    """Where features fire, on tokens of known meaning."""
+    """Positive activations of features on tokens of known meaning."""
 
     positive_activations: PositiveActivations
     belongs: Float[Tensor, "n n_concepts"]
@@ -82,7 +82,7 @@ class MarkedActivations:
 
 
 def positive_activations(sae: SAE, x: Float[Tensor, "n d_model"]) -> PositiveActivations:
-    """What fires on the residual stream `x`."""
+    """Returns the positive activations on the residual stream `x`."""
     found = []
     for start in range(0, len(x), _TOKENS):
         activations = sae.encode(x[start : start + _TOKENS])
@@ -185,7 +185,7 @@ def _above(fired: PositiveActivations, threshold: Float[Tensor, "n_features"]) -
 def _counts(
     fired: PositiveActivations, table: Float[Tensor, "n n_concepts"]
 ) -> Float[Tensor, "n_features n_concepts_and_all"]:
-    """How often each feature fires where `table` is 1, per concept; the last column: how often at all."""
+    """Counts how often each feature is active where `table` is 1, per concept; the last column: how often at all."""
     total = torch.zeros(fired.n_features, table.shape[1] + 1)
     for tokens, features in zip(fired.tokens.split(_TOKENS), fired.features.split(_TOKENS), strict=True):
         total.index_add_(0, features, torch.nn.functional.pad(table[tokens], (0, 1), value=1.0))

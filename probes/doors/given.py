@@ -1,7 +1,4 @@
-"""Values as users give them, on a command line, in a settings file or a variable: what may stand there at all.
-
-Knows no setting: what a value means is checked where it is used.
-"""
+"""Values as users give them, on a command line, in a settings file or a variable: what may stand there at all."""
 
 import math
 
@@ -11,7 +8,7 @@ _SHOWN = 80
 
 
 def fault_of(value: object) -> str | None:
-    """What is wrong with `value` whatever it is for, as `is empty`; None where nothing is.
+    """Says what is wrong with `value` whatever it is for, such as `is empty`; None if nothing is.
 
     An empty text is no way of saying nothing: it is what a shell makes of a variable that is not set.
     """

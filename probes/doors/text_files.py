@@ -11,7 +11,7 @@ MAX_BYTES = 1 << 28
 
 
 def read_text(path: Path, what: str, error: type[InterpretError]) -> str:
-    """What a UTF-8 file says, without a byte order mark; `what` begins the sentence where that cannot be had.
+    """Reads a UTF-8 file, without its byte order mark; `what` begins the sentence of the error if it cannot be read.
 
     Anything but a file is refused: opening a named pipe would wait for ever.
     """

@@ -1,7 +1,6 @@
-"""Which base prompt reads ghosts best: that hangs on the model, so it is measured on the model's own words.
+"""Finds the base prompt that reads ghosts best: it depends on the model, so it is measured on the model's own words.
 
-Once for each model: what was found is kept in the user's cache. Only what grows trees asks for it. Knows no features
-and no SAE.
+Once for each model: what was found is kept in the user's cache. Only what grows trees asks for it.
 """
 
 import hashlib
@@ -42,7 +41,7 @@ PromptObserver = Callable[[Sequence[str]], Iterable[str]]
 
 @dataclass(frozen=True)
 class PromptFigure:
-    """How well a base prompt reads a model's own words."""
+    """The figure of a base prompt: how well it reads a model's own words."""
 
     prompt: str
     shares: tuple[float, ...]

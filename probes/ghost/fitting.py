@@ -1,7 +1,7 @@
 """Fitting an adapter: scale and bias such that the model writes a feature's label when asked about its vector.
 
 Cross-entropy of the label's tokens after the base prompt, Adam, early stopping, as in arXiv 2602.10352. The gradient
-reaches the d_model + 1 numbers and nothing else: the model is frozen. Knows neither files nor where labels come from.
+reaches the d_model + 1 numbers and nothing else: the model is frozen.
 """
 
 import math
@@ -54,7 +54,7 @@ class AdapterPoint:
 
 @dataclass(frozen=True, eq=False)
 class AdapterFit:
-    """What came of it."""
+    """A fitted adapter with its losses."""
 
     scale: float
     bias: Float[Tensor, " d_model"]

@@ -1,7 +1,4 @@
-"""How surprised the model is by a feature's label when asked about the feature's vector; with a gradient to the vector.
-
-Knows nothing of how vectors are fitted.
-"""
+"""Measures how surprised the model is by a feature's label when asked about its vector, with a gradient to the vector."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What single tokens make of a feature: the tokens that activate it most when read alone, and the ghost made of them.
+"""Finds the tokens that activate a feature most when read alone, and makes the feature's ghost of them.
 
 a(t) is the feature's pre-activation at the SAE's hook when the model reads token t alone
 (`probes.ghost.token_states`), and z = (a - mean)/std over all tokens. The list is the tokens of largest a. The
@@ -147,7 +147,7 @@ def _p_values(subject: Subject, leading: LeadingTokens) -> list[float]:
 
 
 def _far_out(subject: Subject, leading: LeadingTokens) -> Float[Tensor, "n depths"]:
-    """How far out the first k tokens lie, mean z, times how far their embeddings point the same way, for every k.
+    """Returns for every k the mean z of the first k tokens times how far their embeddings point the same way.
 
     The latter is the length of their weighted sum over the sum of their lengths: 1 where they point the same way.
     """

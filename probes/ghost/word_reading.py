@@ -1,7 +1,7 @@
-"""How well a model's definitions tell words apart, for words whose meaning its own embedding rows know.
+"""Measures how well a model's definitions tell words apart, for words whose meaning its own embedding rows know.
 
 A ghost is made of a word and its nearest words, as the ghost of a feature stands between several; its definition is a
-small tree, and the words of that are compared with every ghost. Knows neither features nor which prompt is asked.
+small tree, and the words of that are compared with every ghost.
 """
 
 import math
@@ -67,7 +67,7 @@ def _common(subject: Subject) -> list[int]:
 
 
 def definition_tokens(tree: TreeColumns, word: str, text_of: TokenTexts) -> dict[int, float]:
-    """What the tree says up to its ends, less the `word` in any spelling: tokens with their summed probability."""
+    """Returns the tree's tokens up to its ends with their summed probability, less the `word` in any spelling."""
     found: dict[int, float] = defaultdict(float)
     ended: set[int] = set()
     for node in range(1, len(tree.parents)):
@@ -80,7 +80,7 @@ def definition_tokens(tree: TreeColumns, word: str, text_of: TokenTexts) -> dict
 
 
 def _spells(text: str, word: str) -> bool:
-    """Whether the text is a part of the word, or the word of it."""
+    """Tells whether the text is a part of the word, or contains it."""
     part, whole = text.strip().lower(), word.strip().lower()
     return whole in part or (len(part) > 2 and part in whole)
 

@@ -1,6 +1,6 @@
-"""Which children a tree's nodes get, from the logits after them: the likeliest ones, or given ones.
+"""Chooses the children of a tree's nodes from the logits after them: the likeliest ones, or given ones.
 
-Two peers behind one protocol. Reading happens where the logits are, keeping on the CPU. Knows no model and no cache.
+Two peers behind one protocol. Reading happens where the logits are, keeping on the CPU.
 """
 
 from dataclasses import dataclass, fields
@@ -32,7 +32,7 @@ class Nodes:
         return len(self.tree)
 
     def at(self, where: Tensor | slice) -> Self:
-        """Those at the places `where`."""
+        """Returns the entries at the places `where`."""
         return type(self)(*(getattr(self, field.name)[where] for field in fields(self)))
 
 
@@ -49,10 +49,10 @@ class Children:
 
 
 class ChildChoice(Protocol):
-    """How children are chosen."""
+    """A rule by which children are chosen."""
 
     def read(self, logits: Float[Tensor, "n vocab"], marks: Int[Tensor, " n"]) -> tuple[Tensor, ...]:
-        """What is to be known of these logits, in columns that can be joined."""
+        """Reads from these logits what the rule needs, in columns that can be joined."""
         ...
 
     def keep(self, nodes: Nodes, depth: int, read: tuple[Tensor, ...]) -> Children:
@@ -74,7 +74,7 @@ class LikeliestChildren:
         return tokens, softmax(logits).gather(1, tokens)
 
     def keep(self, nodes: Nodes, depth: int, read: tuple[Tensor, ...]) -> Children:
-        """Those that reach the cutoff."""
+        """Tells for each child whether it reaches the cutoff."""
         tokens, share = read
         probability = nodes.probability[:, None] * share.double()
         place, rank = (probability >= self.cutoff).nonzero(as_tuple=True)
@@ -130,7 +130,7 @@ def softmax(logits: Float[Tensor, "n vocab"]) -> Float[Tensor, "n vocab"]:
 
 
 def top_ids(logits: Float[Tensor, "n vocab"], k: int) -> Int[Tensor, "n k"]:
-    """Where the k largest of each row are, the largest first.
+    """Returns the places of the k largest of each row, the largest first.
 
     They lie in the k blocks with the largest maxima, so only those are searched: half the time of a search of the row.
     """

@@ -1,8 +1,8 @@
-"""How definition trees grow: many at once, over a shared prefix and one store of keys and values.
+"""Grows definition trees, many at once, over a shared prefix and one store of keys and values.
 
 A node costs one token's forward, and no Python of its own. Nodes wait by depth; the deepest depth with a full batch
 goes first, so forwards stay full while memory stays small; new trees are planted when no depth has one, and when none
-are left the shallowest goes first, which fills the depths below it. Knows neither features nor how ghosts are made.
+are left the shallowest goes first, which fills the depths below it.
 """
 
 from collections.abc import Iterator, Sequence
@@ -31,7 +31,7 @@ from probes.tokenizer.prompt import PromptIds
 
 
 class GhostModel(Protocol):
-    """Where trees grow."""
+    """The model in which trees grow, with ghosts in place of tokens."""
 
     @property
     def model(self) -> PreTrainedModel: ...
@@ -47,7 +47,7 @@ class GhostModel(Protocol):
 
 
 class Steering(Protocol):
-    """What changes a model's forward while trees grow."""
+    """A change of a model's forward while trees grow."""
 
     everywhere: bool
     """Whether it changes what stands before the ghost too, which trees then cannot share."""
@@ -125,7 +125,7 @@ class Grower:
             yield from columns_of(self._run(ghosts[first : first + together], choice, first))
 
     def follow(self, ghosts: Float[Tensor, "n d_model"], trie: Trie) -> Float64[Tensor, "n n_nodes"]:
-        """How probable every node of `trie` is after each of the ghosts, cumulative from the root."""
+        """Returns how probable every node of `trie` is after each of the ghosts, cumulative from the root."""
         probabilities = torch.ones(len(ghosts), len(trie), dtype=torch.float64)
         for _, nodes in self._run(ghosts, TrieChildren(trie)) if len(trie) > 1 else []:
             probabilities[nodes.tree, nodes.mark] = nodes.probability
@@ -243,14 +243,14 @@ class Grower:
         paths: Int[Tensor, "n pos"],
         planting: bool = False,
     ) -> Float[Tensor, "n hidden"]:
-        """What the model has at the last of each sequence's `ids`, which stand in the last rows of its path."""
+        """Returns the hidden states at the last of each sequence's `ids`, which stand in the last rows of its path."""
         growth.cache.see(sent(paths, self._model.device), ids.shape[1])
         steered = nullcontext() if self._steering is None else self._steering.over(growth.first + trees, planting)
         with steered, sdpa_kernel(_ATTENTION):
             return self._readout.states(growth.cache, ids)
 
     def _read(self, choice: ChildChoice, marks: Int[Tensor, " n"], states: Float[Tensor, "n hidden"]) -> PendingTensors:
-        """What the choice reads of the logits, a slice of them at a time."""
+        """Returns what the choice of children reads of the logits, computed a slice at a time."""
         pieces = zip(states.split(self._read_at_once), marks.split(self._read_at_once), strict=True)
         read = [choice.read(self._readout.logits(piece), marks) for piece, marks in pieces]
         return PendingTensors(torch.cat(column) for column in zip(*read, strict=True))
@@ -273,11 +273,11 @@ class Grower:
 
     @cached_property
     def _row_bytes(self) -> int:
-        """What one token takes in this model's cache, seen on one."""
+        """Measures the bytes that one token takes in this model's cache."""
         return self._tried(1).row_bytes
 
     def _node_bytes(self) -> int:
-        """What one node takes on a GPU while its forward runs, seen on some that are as deep as can be."""
+        """Measures the bytes that one node takes on a GPU during its forward, on nodes as deep as can be."""
         return peak_bytes(self._model.device, lambda: self._tried(_SAMPLE)) // _SAMPLE
 
     @torch.inference_mode()
@@ -304,7 +304,7 @@ def _no_memory() -> SubjectError:
 
 @contextmanager
 def _or_back(stock: RowStock, rows: Int[Tensor, " n"]) -> Iterator[None]:
-    """What runs within needs these rows; where memory does not suffice for it, they are free again."""
+    """Reserves these rows for what runs within; if memory does not suffice for it, they are freed again."""
     try:
         yield
     except torch.OutOfMemoryError:

@@ -1,6 +1,6 @@
-"""How much trees may take of a device's memory at once: what suits a CPU's caches, or what a GPU has free.
+"""Bounds the share of a device's memory that trees may take: what suits a CPU's caches, or what a GPU has free.
 
-More than the most given here makes nothing faster. Knows no models and no trees.
+More than the most given here makes nothing faster.
 """
 
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from probes.model.products import ROWS, even
 
 @dataclass(frozen=True)
 class MemoryBudget:
-    """What one batch of trees may take."""
+    """The memory that one batch of trees may take."""
 
     nodes: int
     """Nodes in one forward."""
@@ -25,7 +25,7 @@ class MemoryBudget:
     """Logits read at a time, in float32; a copy or two of them come and go on top."""
 
     def logits_rows(self, vocab: int) -> int:
-        """How many nodes' logits that is, of so many tokens, and as it suits products."""
+        """Returns how many nodes' logits fit, for so many tokens, in numbers that suit products."""
         return max(ROWS, even(self.logits_bytes // (4 * vocab)))
 
 
@@ -36,7 +36,7 @@ ON_ACCELERATOR = MemoryBudget(nodes=4096, trees=4096, cache_bytes=4096 * MIB, lo
 
 
 def budget_of(device: torch.device, node_bytes: Callable[[], int]) -> MemoryBudget:
-    """What is the most on this device; of a GPU's free memory at most a quarter for the cache, half for a forward.
+    """Returns the most on this device; of a GPU's free memory at most a quarter for the cache, half for a forward.
 
     `node_bytes` measures what a node takes while its forward runs; it is called for GPUs only.
     """

@@ -1,7 +1,4 @@
-"""Which rows of a store are free, and until when a node's row is needed: as long as any node below it waits.
-
-Knows no model; plain counting, on the CPU.
-"""
+"""Keeps account of a store's free rows; a node's row is needed as long as any node below it waits."""
 
 import torch
 from jaxtyping import Int
@@ -46,7 +43,7 @@ class Lineage:
         return numbers
 
     def own_prompts(self, roots: Int[Tensor, " n"], prompts: Int[Tensor, "n pos"]) -> None:
-        """What roots hold besides their own row."""
+        """Returns the rows that roots hold besides their own."""
         self._prompts |= zip(roots.tolist(), prompts, strict=True)
 
     def expand(self, numbers: Int[Tensor, " n"], rows: Int[Tensor, " n"], n_open: Int[Tensor, " n"]) -> None:

@@ -1,4 +1,4 @@
-"""Grown trees, each apart, in columns. Knows no model."""
+"""Grown trees, each apart, in columns."""
 
 import math
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""What a model has where an SAE reads it, and what chosen features make of it. Knows no corpus."""
+"""Reads a model's states at the place where an SAE reads, and the activations of chosen features there."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,7 +17,7 @@ Stream = Callable[[Int[Tensor, "batch pos"]], Float[Tensor, "batch pos d_model"]
 
 
 def residual(model: PreTrainedModel, ids: Int[Tensor, "batch pos"], hook: Hook) -> Float[Tensor, "batch pos d_model"]:
-    """What the model has at the hook: the residual stream before or after a block, or one of the sites within it.
+    """Returns the model's states at the hook: the residual stream before or after a block, or a site within it.
 
     In the model's dtype; no layer above is run. Taken at the layer itself: the last of a model's `hidden_states` has
     been through the final norm already. Raises SubjectError where the model has no such place.

@@ -1,7 +1,7 @@
-"""What an SAE's input is multiplied by, where it was trained on activations of another size than the model has.
+"""Finds the factor of an SAE's input, if it was trained on activations of another size than the model has.
 
 `auto` makes the mean length of what it reads sqrt(d_in), which is what SAELens trains on where it normalises at all
-(expected_average_only_in); not every published SAE keeps the factor. Knows no options.
+(expected_average_only_in); not every published SAE keeps the factor.
 """
 
 import torch

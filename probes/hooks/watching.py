@@ -1,4 +1,4 @@
-"""What the modules of one block read and give, seen in a short forward. Knows no sites and no SAEs."""
+"""Records the inputs and outputs of one block's modules during a short forward."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

@@ -1,4 +1,4 @@
-"""What a model's configuration declares, held against the weights that are there before anything of its size is made.
+"""Holds a model's declared sizes against the weights that are stored, before anything of its size is made.
 
 A count of layers that no file holds would be built for hours, and a width that none has fill the memory.
 """
@@ -32,7 +32,8 @@ _BUFFERS = 2**30
 
 
 def check_config(config: Mapping[str, Any], place: str, n_tensors: int, n_numbers: int) -> None:
-    """That sizes are whole numbers that the weights can bear out, and no code is asked for. Raises SubjectError.
+    """Checks that sizes are whole numbers that the weights bear out, and that no code is asked for. Raises
+    SubjectError.
 
     `config` is what config.json holds; `place` names it in messages.
     """
@@ -68,7 +69,7 @@ def declared(config: Any, folder: Path) -> PreTrainedModel:
 
 
 def check_size(model: PreTrainedModel, place: str, n_numbers: int) -> None:
-    """That a declared model is not of quite another size than its weights. Raises SubjectError.
+    """Checks that a declared model has about as many weights as its files. Raises SubjectError.
 
     Where a few are missing the model can be built, and then it can be said which.
     """
@@ -82,7 +83,7 @@ def check_size(model: PreTrainedModel, place: str, n_numbers: int) -> None:
 
 
 def check_kinds(model: PreTrainedModel, stored: StoredWeights) -> None:
-    """That what becomes a weight is stored as floating-point numbers. Raises SubjectError.
+    """Checks that all weights are stored as floating-point numbers. Raises SubjectError.
 
     What older files keep beside weights, such as masks, may be anything.
     """

@@ -1,8 +1,8 @@
-"""What a tree says beyond what the model writes after any ghost: its nodes' probability after ghosts that say nothing.
+"""Compares a tree with the null distribution: its nodes' probability after ghosts of random directions.
 
 The null is the mean over seeded random directions, put where the feature's direction was: same scale, same centroid,
 same components. How far a tree diverges from it is compared with the trees of other random directions, which do not
-read out as anything: a feature's that diverges no further has told nothing. Knows neither SAEs nor prompts.
+read out as anything: a feature's that diverges no further has told nothing.
 """
 
 from collections.abc import Iterator, Sequence
@@ -34,7 +34,7 @@ SEED = 20240
 
 @dataclass(frozen=True)
 class NullDistribution:
-    """What trees of one kind of vector and one kind of tree are compared with."""
+    """The null distribution of the trees of one kind of vector and one kind of tree."""
 
     ghosts: Float[Tensor, "n_ghosts d_model"]
     """The bare centroid, then the null's; scaled as the embedding's output is."""
@@ -174,7 +174,7 @@ def _trie(parts: Sequence[_InspectedNodes]) -> tuple[Trie, list[Int[Tensor, " n"
 
 
 def _own(parents: Int[Tensor, " n"], probabilities: Float64[Tensor, " n"]) -> Float64[Tensor, " n"]:
-    """What is left of each node's probability once its children's are taken off."""
+    """Returns what is left of each node's probability once its children's are subtracted."""
     below = torch.zeros_like(probabilities).index_add_(0, parents[1:], probabilities[1:])
     return (probabilities - below).clamp(min=0)
 

@@ -1,4 +1,4 @@
-"""What every format of SAEs has in common: where its files lie, and how a small JSON file is read. Knows no format."""
+"""The protocol of formats: the files of an SAE, and the way a small JSON file is read."""
 
 import json
 import re
@@ -36,17 +36,17 @@ class SaeFiles:
 
 @dataclass(frozen=True)
 class SaePlace:
-    """What the user has named: a folder, or a file in it."""
+    """A place that the user has named: a folder, or a file in it."""
 
     folder: Path
     file: str | None = None
 
     def has(self, *names: str) -> bool:
-        """Whether these files are there."""
+        """Tells whether these files are there."""
         return all((self.folder / name).is_file() for name in names)
 
     def asks_for(self, weights: str) -> bool:
-        """Whether these weights can be meant."""
+        """Tells whether these weights can be meant."""
         return self.file in (None, weights)
 
     @cached_property

@@ -92,7 +92,7 @@ def _explain_bare(path: Path) -> None:
 
 
 def _place(listed: Any) -> str:
-    """How a listed transcoder is named here."""
+    """Returns the place that a listed transcoder is known by here."""
     path = str(listed.get("filepath", "") if isinstance(listed, Mapping) else listed).partition("?")[0]
     owner, _, rest = path.removeprefix("hf://").partition("/")
     name, _, within = rest.partition("/")
@@ -133,7 +133,7 @@ def _of_layer(files: SaeFiles, layer: int, config: Mapping[str, Any]) -> SAE:
 
 
 def _width(weights: Weights, n: int, d_out: int) -> int:
-    """What it reads, of the encoder's two sides the one that is not `n`."""
+    """Returns the width of its input: of the encoder's two sides the one that is not `n`."""
     shape = list(weights.tensors["W_enc"].shape) if weights.has("W_enc") else []
     others = [side for side in shape if side != n]
     return others[0] if len(shape) == 2 and len(others) == 1 else d_out
@@ -177,7 +177,7 @@ def _across_layers(files: SaeFiles, layer: int, config: Mapping[str, Any]) -> SA
 
 
 def _hooks(files: SaeFiles, layer: int, config: Mapping[str, Any]) -> tuple[Hook, Hook]:
-    """Where it reads and where it writes."""
+    """Returns the hook that it reads and the hook that it writes."""
     if "feature_input_hook" not in config:
         if hook := named_hook(files):
             return hook, Hook(layer, "mlp_out")

@@ -50,7 +50,7 @@ def _layer(trainer: Mapping[str, Any]) -> int:
 
 
 def _linear(shape: SaeConfig, weights: Weights, b_dec: str) -> SAE:
-    """What is stored as two linear layers; its biases are the caller's."""
+    """Reads an SAE stored as two linear layers; its biases are the caller's."""
     n, d = shape.n_features, shape.d_model
     return SAE(
         config=shape,
@@ -62,7 +62,7 @@ def _linear(shape: SaeConfig, weights: Weights, b_dec: str) -> SAE:
 
 
 def _direct(shape: SaeConfig, weights: Weights) -> SAE:
-    """What is stored as W_enc and W_dec; its threshold is the caller's."""
+    """Reads an SAE stored as W_enc and W_dec; its threshold is the caller's."""
     n, d = shape.n_features, shape.d_model
     return SAE(
         config=shape,

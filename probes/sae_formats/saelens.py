@@ -160,7 +160,7 @@ def _hook(flat: Mapping[str, Any]) -> Hook:
 
 
 def _written(flat: Mapping[str, Any]) -> Hook | None:
-    """Where a transcoder writes."""
+    """Returns the hook that a transcoder writes."""
     if not str(flat.get("architecture")).endswith("transcoder"):
         return None
     if flat.get("hook_name_out") is None:

@@ -67,7 +67,7 @@ def _config(data: Mapping[str, Any], reads: Hook, writes: Hook | None) -> SaeCon
 
 
 def _hooks(files: SaeFiles, transcodes: bool) -> tuple[Hook, Hook | None]:
-    """Where it reads, and where it writes if elsewhere."""
+    """Returns the hook that it reads, and the hook that it writes if that is another."""
     match = next((match for name in names_of(files)[1:] if (match := _MODULE.fullmatch(name))), None)
     if match is None:
         raise unnamed(files, "which module they are of", "layers.5 or layers.5.mlp")

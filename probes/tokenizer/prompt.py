@@ -1,4 +1,4 @@
-"""A base prompt as token ids with a place for the ghost. Knows no model."""
+"""A base prompt as token ids with a place for the ghost."""
 
 import json
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ class PromptIds:
 
     @property
     def before(self) -> tuple[int, ...]:
-        """What every ghost's prompt starts with."""
+        """Returns the ids that every ghost's prompt starts with."""
         return self.ids[: self.ghost_position]
 
     @property
@@ -52,7 +52,7 @@ def prompt_text(tokenizer: PreTrainedTokenizerBase, settings: TreeSettings) -> s
 
 
 def _chat(tokenizer: PreTrainedTokenizerBase, turns: list[dict[str, str]]) -> str:
-    """What the tokenizer's chat template makes of turns, up to where an answer begins. Raises SettingsError."""
+    """Renders turns by the tokenizer's chat template, up to where an answer begins. Raises SettingsError."""
     with door(SettingsError, "The tokenizer's chat template fails on one user's turn: {cause}; use another prompt."):
         template = tokenizer.get_chat_template()
         if not isinstance(template, str):

@@ -1,4 +1,4 @@
-"""Whether a tokenizer is the model's own, as far as its ids can tell."""
+"""Checks that a tokenizer is the model's own, as far as its ids can tell."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ _MIN_SHARE = 0.5
 
 
 def check_vocabulary(tokenizer: PreTrainedTokenizerBase, rows: int, folder: Path) -> None:
-    """That the tokenizer has tokens, that text becomes such, and that the model has an embedding for each.
+    """Checks that the tokenizer has tokens, that text becomes such, and that the model has an embedding for each.
 
     Tokens added behind the vocabulary, such as those of images, may have none. Raises SubjectError.
     """

@@ -1,4 +1,4 @@
-"""How good the demo's model and SAE are as such: losses, sparsity, reconstruction. Knows no concept and no readout."""
+"""Measures the demo's model and SAE as such: losses, sparsity, reconstruction."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -76,7 +76,7 @@ def rows_of(
 def activations_at(
     model: PreTrainedModel, rows: TokenRows, hooks: Sequence[Hook], dtype: torch.dtype = torch.float16
 ) -> dict[Hook, Float[Tensor, "n d_model"]]:
-    """What the model has at each hook on every position that holds text, by one pass up to the last of them.
+    """Returns the model's states at each hook on every position that holds text, by one pass up to the last of them.
 
     The hooks are ends of blocks, in rising order.
     """
