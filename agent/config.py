@@ -1,4 +1,4 @@
-"""What a run is asked to do: defaults, then a settings file, then the command line; the later one wins.
+"""Resolves a run's config: defaults, then a settings file, then the command line; the later one wins.
 
 Defaults live beside the fields (here and in `probes.settings`).
 """
@@ -94,7 +94,7 @@ class CorpusSettings(Value):
 
 
 class ScoreSettings(Value):
-    """How labels are measured."""
+    """Settings of the scoring of labels."""
 
     scorers: tuple[str, ...] | None = Field(default=None, min_length=1)
     """None: embedding, and with a language model to ask detection and fuzzing too."""

@@ -53,7 +53,7 @@ class KnownEvidence:
         return [found[place] for place in range(len(requests))]
 
     def _known(self, requests: Sequence[ProbeRequest]) -> dict[int, Evidence]:
-        """What the log has, by the place of the request."""
+        """Returns the evidence that the log has, by the place of the request."""
         feature = requests[0].feature
         if self.alike and tuple(requests) == self.planner.first(feature).requests:
             for run_id in self.alike:
@@ -86,10 +86,10 @@ def _decisive(planner: Planner) -> Sequence[str]:
 
 
 def _is_open(settings: ProbeSettings) -> bool:
-    """Whether something is left to be found, so that what is stored has other settings than were asked for."""
+    """Tells whether something is left to be found, so that stored evidence has other settings than were asked for."""
     return settings.vector.is_auto or settings.tree.prompt == AUTO
 
 
 def _was_chosen(piece: Evidence) -> bool:
-    """Whether its vector was the best of several, which its p-value is about: it says less than the vector's own."""
+    """Tells whether the vector was the best of several: its p-value is then about the choice, not about the vector."""
     return isinstance(piece, Tree) and piece.contrast is not None and piece.contrast.n_candidates > 1

@@ -42,7 +42,7 @@ class Feedback(Protocol):
     """Tries labels out on the texts that an explainer may see."""
 
     async def check(self, feature: int, round: int, proposal: Proposal) -> Check:
-        """How the proposed label does. Raises what ends a run."""
+        """Scores the proposed label. Raises what ends a run."""
         ...
 
 
@@ -55,7 +55,7 @@ class Material(Protocol):
         ...
 
     def texts(self, feature: int) -> ShownExamples | None:
-        """Those that an explainer may see; None where the feature was not looked at."""
+        """Returns the examples that an explainer may see; None if the feature was not looked at."""
         ...
 
     def feedback(self, asker: AnswerSource, seed: int) -> Feedback:
@@ -67,7 +67,7 @@ class Circuit(Protocol):
     """An attribution graph in which features stand."""
 
     def part(self, feature: int) -> str | None:
-        """What a prompt says of the feature's place in it; None where it has none."""
+        """Returns the prompt's part about the feature's place in the graph; None if it has none."""
         ...
 
 
@@ -85,7 +85,7 @@ class EarlierRound:
 
 @dataclass(frozen=True)
 class Loop:
-    """What the loops of all features of a run work through."""
+    """The tools and settings that the loops of all features of a run share."""
 
     run_id: int
     card: SubjectCard
@@ -102,7 +102,7 @@ class Loop:
     circuit: Circuit | None = None
 
     async def label_feature(self, feature: int) -> Outcome:
-        """How the feature ended; a fault of this feature alone is in the outcome, which then counts no rounds.
+        """Labels the feature; its own faults are in the outcome, which then counts no rounds.
 
         Raises what ends the run: LogError, ExplainerError, SubjectError, BudgetError, StoppedError.
         """
@@ -153,7 +153,9 @@ class Loop:
     async def _pieces(
         self, feature: int, number: int, requests: Sequence[ProbeRequest], first: int
     ) -> list[EvidencePiece]:
-        """What the round's evidence comes to. The evidence itself goes: thousands of features may wait with theirs."""
+        """Returns the round's evidence as lines. The evidence itself is dropped: thousands of features may wait with
+        theirs.
+        """
         return digest(await self._evidence(feature, number, requests), self.card.default_scale, first=first)
 
     async def _evidence(self, feature: int, number: int, requests: Sequence[ProbeRequest]) -> list[Evidence]:
@@ -200,7 +202,7 @@ class Loop:
 
 
 def system_prompt(planner: Planner, looks_at_texts: bool = False) -> str:
-    """What every question begins with: how to read evidence, when to label, and what `planner` grants."""
+    """Renders the system prompt: how to read evidence, when to label, and the moves that `planner` grants."""
     context = {
         "prompts": [*planner.offered_prompts],
         "scale_range": SCALE_RANGE,
@@ -246,7 +248,7 @@ def _history(number: int, round_: EarlierRound) -> dict[str, Any]:
 
 
 def _is_good(check: Check | None) -> bool:
-    """Whether there is no reason to ask for a better label: it does well, or how it does cannot be told."""
+    """Tells whether there is no reason to ask for a better label: it scores well, or its score is unknown."""
     return check is None or check.value is None or check.value >= GOOD
 
 
@@ -273,7 +275,7 @@ def _beats_chance(check: Check | None) -> bool:
 
 
 def _outcome(feature: int, number: int, answer: Answer, ids: set[str]) -> Outcome:
-    """What a last answer ends a feature with. Ids that no line of evidence has are left out."""
+    """Returns the outcome that a last answer ends a feature with. Ids that no line of evidence has are left out."""
     proposal = answer.proposal
     if proposal is None:
         reason = answer.exchange.error or "the explainer gave no answer"

@@ -75,7 +75,7 @@ class TokensView:
 
 @dataclass(frozen=True)
 class FeatureView:
-    """What a run knows about one feature, as a card with its trees."""
+    """One feature of a run, as a card with its trees."""
 
     card: FeatureCard
     evidence: Sequence[Evidence]
@@ -126,7 +126,7 @@ class LogView:
     path: Path
 
     def feature(self, feature: int, run: int | None = None) -> FeatureView:
-        """What that run, or the latest one, knows about a feature. Raises LogError."""
+        """Returns a feature of that run, or of the latest one. Raises LogError."""
         with RunLog.open(self.path, read_only=True) as log:
             summary = log.run(run)
             labels = log.labels(summary.run_id, features=[feature])

@@ -1,4 +1,4 @@
-"""What each round probes: the first by the run's settings, later ones by what the explainer asked for.
+"""Plans the probes of each round: the first by the run's settings, later ones by the explainer's request.
 
 An explainer's wishes are clamped where a number is out of range, refused where there is
 nothing to clamp to, and refused where they were tried before.
@@ -30,7 +30,7 @@ CLAMP_RANGE = (0.0, 8.0)
 
 @dataclass(frozen=True)
 class RoundPlan:
-    """What a round probes; when it is nothing new, `refusal` says why."""
+    """The probes of a round; if they are nothing new, `refusal` says why."""
 
     requests: tuple[ProbeRequest, ...] = ()
     notes: tuple[str, ...] = ()
@@ -39,7 +39,7 @@ class RoundPlan:
 
 
 class FeatureMaxima(Protocol):
-    """How active features get at most."""
+    """The source of features' maximum activations."""
 
     def of(self, feature: int) -> float | None:
         """The feature's maximum activation; None where it is not known."""
@@ -64,12 +64,12 @@ class Planner:
 
     @property
     def clamps(self) -> bool:
-        """Whether a clamp can be granted: whether there is a maximum to measure it by."""
+        """Tells whether a clamp can be granted: whether there is a maximum to measure it by."""
         return self.maxima is not None or self.probe.steering.maximum is not None
 
     @property
     def sweeps(self) -> bool:
-        """Whether evidence may hold a sweep."""
+        """Tells whether evidence may hold a sweep."""
         return self.agreement or self.probe.vector.is_auto or AUTO in self.weights_plan
 
     def first(self, feature: int) -> RoundPlan:
@@ -159,7 +159,7 @@ def _saying_something(texts: Iterable[ExpectedText]) -> list[ExpectedText]:
 
 
 def _left_out(tests: Sequence[TextTest], kept: Sequence[ExpectedText]) -> Iterator[str]:
-    """What an explainer is told of texts that are not run, or not as they stand."""
+    """Returns the remark for an explainer on texts that are not run, or not as they stand."""
     if len(kept) < len(tests):
         why = f"empty, said twice, run before, or beyond {TESTS} of one hypothesis and {TESTS_OF_ALL} in all"
         yield f"{len(tests) - len(kept)} of {len(tests)} texts were left out ({why})"
@@ -178,7 +178,7 @@ def _first_of_each(texts: Iterable[ExpectedText]) -> list[ExpectedText]:
 
 
 def _new(requests: Iterable[ProbeRequest], tried: Iterable[ProbeRequest]) -> list[ProbeRequest]:
-    """Those whose evidence is not that of one that was `tried`, each once."""
+    """Returns the requests whose evidence is not that of one that was `tried`, each once."""
     seen = {essence_of(request.kind, request.settings) for request in tried}
     new: dict[str, ProbeRequest] = {}
     for request in requests:

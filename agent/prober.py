@@ -25,7 +25,7 @@ Probe = Callable[[Sequence[ProbeRequest]], list[Evidence]]
 
 
 class EvidenceSource(Protocol):
-    """How a loop probes."""
+    """A source of evidence, for loops."""
 
     async def probe(self, requests: Sequence[ProbeRequest]) -> list[Evidence]:
         """The evidence for `requests`, in their order. Raises what probing them raises."""

@@ -44,14 +44,14 @@ class ReplayedLabel:
 
     @property
     def verdict(self) -> Verdict:
-        """How the two compare."""
+        """Compares the stored label with the new one."""
         if self.again is None:
             return "not asked"
         return "different" if self.differences else "identical"
 
     @property
     def differences(self) -> dict[str, tuple[object, object]]:
-        """What is not as it was, by name: the stored value and the new one."""
+        """The fields that differ, by name: the stored value and the new one."""
         if self.again is None:
             return {}
         pairs = {name: (getattr(self.stored, name), getattr(self.again, name)) for name in Outcome.model_fields}

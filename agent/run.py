@@ -42,7 +42,7 @@ that even where all answers come at once there is something to ask next."""
 
 
 class RunObserver(Protocol):
-    """Who is told how a run goes, on the event loop: it must not take long."""
+    """An observer of a run, called on the event loop: it must not take long."""
 
     def begun(self, run: RunRow, admission: Admission) -> None:
         """Once, before any work: which run it is, and the door that its calls go through."""
@@ -62,13 +62,13 @@ class LoggedCircuit(Circuit, Protocol):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What tells it from other graphs."""
+        """The settings that tell it from other graphs."""
         ...
 
 
 @dataclass(frozen=True)
 class RunReport:
-    """What one invocation did."""
+    """The report of one invocation."""
 
     run_id: int
     resumed: bool
@@ -166,7 +166,7 @@ async def run_features(
 def planner_of(
     config: RunConfig, subject: Subject, explainer: Explainer, maxima: CorpusMaxima | None = None
 ) -> Planner:
-    """What a run's features are probed with."""
+    """Returns the planner of a run's probes."""
     probe, prompts = all_resolved(subject, config.probe), _offered(subject, explainer)
     return Planner(
         probe,
@@ -192,7 +192,7 @@ def identity_of(
     maxima: CorpusMaxima | None = None,
     circuit: LoggedCircuit | None = None,
 ) -> RunIdentity:
-    """What makes a run this run and no other."""
+    """Returns a run's identity: everything that makes two runs one."""
     settings: dict[str, Any] = {
         "probe": all_resolved(subject, config.probe).model_dump(mode="json"),
         "weights_plan": [*config.weights_plan],
@@ -221,7 +221,7 @@ def identity_of(
 
 
 def _tests(config: RunConfig, explainer: Explainer) -> bool:
-    """Whether the explainer may test: a language model, unless told otherwise, and rules if told so; never nobody."""
+    """Tells whether the explainer may test: a language model, unless told otherwise; rules if told so; nobody never."""
     return explainer.provider != NONE and (bool(explainer.forms) if config.tests is None else config.tests)
 
 
@@ -232,7 +232,7 @@ def explainer_name(explainer: Explainer) -> str:
 
 
 def questions_to(explainer: Explainer, config: RunConfig) -> Questions | None:
-    """When two questions to it are one; None for rules, whose answers cost nothing."""
+    """Returns the rule by which two questions to the explainer are one; None for rules, whose answers cost nothing."""
     if not explainer.forms:
         return None
     settings = {"answer_tokens": config.answer_tokens, "effort": config.effort, "seed": config.seed}
@@ -240,7 +240,7 @@ def questions_to(explainer: Explainer, config: RunConfig) -> Questions | None:
 
 
 def _budget(config: RunConfig, log: RunLog, run_id: int) -> SpendingBudget:
-    """What a run may spend, less what earlier invocations of the run have spent."""
+    """Returns the run's budget, less what earlier invocations of the run have spent."""
     spent = log.spent(run_id)
     limits = Limits(tokens=config.budget_tokens, usd=config.budget_usd)
     return SpendingBudget(limits, tokens=spent.most_tokens, usd=spent.most_usd, known_usd=spent.cost_usd or 0.0)

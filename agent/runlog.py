@@ -1,6 +1,8 @@
-"""The run log: one SQLite file that holds everything a run saw, asked, was told and concluded. How it is stored lies in `agent.store`: one thread writes, in transactions
-that group what is waiting, and a write's future resolves when it would survive a power cut; reading goes through a
-connection of its own and never waits for a run.
+"""The run log: one SQLite file that holds everything a run saw, asked, was told and concluded.
+
+How it is stored lies in `agent.store`: one thread writes, in transactions that group what is waiting, and a write's
+future resolves when it would survive a power cut; reading goes through a connection of its own and never waits for a
+run.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence

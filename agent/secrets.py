@@ -40,7 +40,7 @@ def without_secrets(text: str) -> str:
 
 
 def without_held_secrets(text: str) -> str:
-    """What a model says with every secret of the environment as `***`, and nothing else touched."""
+    """Returns a model's text with every secret of the environment as `***`, and nothing else touched."""
     for secret in sorted(_environment(), key=len, reverse=True):
         text = text.replace(secret, BLANK)
     return text
@@ -59,7 +59,7 @@ def _environment() -> Iterator[str]:
 
 
 class _BlankedRecord(logging.LogRecord):
-    """What is logged, without secrets in its message and its traceback."""
+    """A log record without secrets in its message and its traceback."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

@@ -1,5 +1,6 @@
-"""Plots of plain numbers, written as PNG or SVG by the file's ending: intervals, histograms, pairs, curves. Texts are written as they are,
-never as markup. matplotlib's global state is left alone.
+"""Plots of plain numbers, written as PNG or SVG by the file's ending: intervals, histograms, pairs, curves.
+
+Texts are written as they are, never as markup. matplotlib's global state is left alone.
 """
 
 from collections.abc import Mapping, Sequence

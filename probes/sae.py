@@ -1,5 +1,7 @@
-"""A sparse autoencoder as a value: its tensors, and how it reads activations. `W_enc [d_model, n_features]`, `W_dec [n_features, d_model]` always; what is
-computed is float32 always. Architectures and normalisations as SAELens defines them for inference.
+"""A sparse autoencoder as a value: its tensors, and how it reads activations.
+
+`W_enc [d_model, n_features]`, `W_dec [n_features, d_model]` always; what is computed is float32 always. Architectures
+and normalisations as SAELens defines them for inference.
 """
 
 from collections.abc import Callable, Sequence

@@ -60,7 +60,9 @@ class Hook:
 
     @property
     def is_residual(self) -> bool:
-        """Tells whether the hook holds the residual stream or is added to it, so that its directions are the stream's."""
+        """Tells whether the hook holds the residual stream or is added to it, so that its directions are the
+        stream's.
+        """
         return self.side in _RESIDUAL
 
 
@@ -115,7 +117,9 @@ class SaeConfig:
 
     @property
     def sites(self) -> str:
-        """Describes where the SAE reads, and writes if elsewhere; for several places, that what is written is summed."""
+        """Describes where the SAE reads, and writes if elsewhere; for several places, that what is written is
+        summed.
+        """
         if self.hook_out is None:
             return str(self.hook)
         summed = "" if self.last_target is None else f" to that of block {self.last_target}, decoders summed"

@@ -140,7 +140,9 @@ def adapter_bytes(path: str | Path) -> bytes:
 
 
 class VectorSettings(Value):
-    """Settings by which a feature's weights become the vector that stands where a row of the embedding matrix stands."""
+    """Settings by which a feature's weights become the vector that stands where a row of the embedding matrix
+    stands.
+    """
 
     weights: str = VOCABULARY
     """`vocabulary` = the tokens that activate the feature most when read alone; `encoder`, `decoder`, `blend:b` =

@@ -329,7 +329,10 @@ def _placeholder(preset: Preset, model_folder: Path, tokenizer: PreTrainedTokeni
 
 
 def _per_layer(source: SubjectSource, model: PreTrainedModel) -> int | PerLayer | None:
-    """Returns the row that a second table finds for a ghost; None if the model has no such table. Raises SubjectError."""
+    """Returns the row that a second table finds for a ghost; None if the model has no such table.
+
+    Raises SubjectError.
+    """
     tables = other_tables(model)
     if not tables and source.per_layer is not None:
         raise SubjectError(

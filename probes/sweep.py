@@ -59,7 +59,9 @@ class SweepCase:
 
 
 def needs_sweep(request: ProbeRequest) -> bool:
-    """Tells whether the request asks for a sweep, or cannot be answered without one; a projection depends on no vector."""
+    """Tells whether the request asks for a sweep, or cannot be answered without one; a projection depends on no
+    vector.
+    """
     return request.kind == "sweep" or (request.kind != "projection" and request.settings.vector.is_auto)
 
 

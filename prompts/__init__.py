@@ -1,4 +1,7 @@
-"""The templates of what explainers are asked, and the one function that renders them. Whatever is untrusted in a context must come escaped."""
+"""The templates of what explainers are asked, and the one function that renders them.
+
+Whatever is untrusted in a context must come escaped.
+"""
 
 import hashlib
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""What click does not have: help texts under headings, a default command, values such as lists of numbers."""
+"""Adds to click help texts under headings, a default command, and values such as lists of numbers."""
 
 from itertools import pairwise
 from typing import Any
@@ -171,7 +171,7 @@ class Switch(click.types.BoolParamType):
     def convert(  # type: ignore[override]  # the word is more than click's own has
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> bool | str | None:
-        """Whether, or the word."""
+        """Converts to a bool, or leaves the word."""
         return AUTO if value == AUTO else super().convert(value, param, ctx)
 
 

@@ -1,4 +1,4 @@
-"""Where everything of a drawn definition tree stands, how wide its edges are and in which colour.
+"""Lays out a definition tree: places of nodes and edges, widths and colours.
 
 SVG, DOT and PNG all draw this layout.
 """
@@ -68,12 +68,12 @@ class PlacedPhrase:
 
     @property
     def mark_x(self) -> float:
-        """Where the small probability stands, after the words."""
+        """Returns the x of the small probability, after the words."""
         return self.x + cell_len(self.words) * _CELL_PX + 6
 
     @property
     def right(self) -> float:
-        """Where edges leave."""
+        """Returns the x at which edges leave."""
         return self.mark_x + len(percent(self.branch.probability)) * _SMALL_CELL_PX + 7
 
 
@@ -104,7 +104,7 @@ class Layout:
     legend_y: float
 
     def start_of(self, place: PlacedPhrase) -> tuple[float, float]:
-        """Where the edge to `place` begins."""
+        """Returns the point at which the edge to `place` begins."""
         if place.parent < 0:
             return float(MARGIN_PX), self.root_y
         above = self.places[place.parent]
@@ -150,7 +150,7 @@ def gain_hue(gain: float | None) -> str:
 
 
 def _share(gain: float) -> float:
-    """Where a gain stands on the scale of colour, from -1 to 1."""
+    """Returns a gain's place on the scale of colour, from -1 to 1."""
     return math.copysign(min(abs(gain) / MAX_GAIN, 1.0) ** _BEND, gain)
 
 

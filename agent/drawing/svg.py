@@ -80,7 +80,7 @@ def _labels(picture: Layout) -> Iterator[str]:
 
 
 def _full(place: PlacedPhrase) -> str:
-    """What a pointer that rests on a phrase is told: all of its text, up to a limit, and its figures."""
+    """Returns a phrase's tooltip: all of its text, up to a limit, and its figures."""
     branch = place.branch
     text = printable(branch.text[:_TITLE_CHARS]) + ("…" if len(branch.text) > _TITLE_CHARS else "")
     lift = "" if branch.lift is None else f"   lift {branch.lift:+.2f}"

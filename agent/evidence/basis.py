@@ -1,4 +1,4 @@
-"""What a label rests on, short enough for a row of a table: one definition and some tokens."""
+"""Returns a label's basis, short enough for a row of a table: one definition and some tokens."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -34,7 +34,7 @@ def basis_of(cited: Sequence[str], evidence: Sequence[Evidence], default_scale: 
 
 
 def _rank(line: EvidenceLine, piece: EvidencePiece, cited: Sequence[str]) -> int:
-    """Where a definition stands among what is cited: itself, or the head noun that it holds."""
+    """Returns a definition's rank among the cited lines: its own, or that of the head noun that it holds."""
     names = {line["id"], *(noun["id"] for noun in piece["nouns"] if noun["text"] in line["text"].lower().split())}
     return next((place for place, name in enumerate(cited) if name in names), len(cited))
 

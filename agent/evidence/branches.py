@@ -16,7 +16,7 @@ _CHAIN_SHARE = 0.5
 
 @dataclass(frozen=True)
 class Trim:
-    """What is left out of a drawing: all but the `most` nodes of first rank, and all below the probability `least`."""
+    """The limits of a drawing: the `most` nodes of first rank, none below the probability `least`."""
 
     most: int | None = None
     least: float = 0.0

@@ -19,7 +19,7 @@ class SweepCandidate(TypedDict):
 
 
 class SweepSummary(TypedDict):
-    """What a sweep found."""
+    """The result of a sweep, for prompts and pages."""
 
     criterion: str
     prompts: list[str]

@@ -111,7 +111,7 @@ def compared(part: Tree) -> list[Opening]:
 
 
 def _own(part: Tree, nodes: Sequence[int], column: Mapping[int, float] | Sequence[float]) -> dict[int, float]:
-    """What is left of each of the `nodes`, parents first, when those below it have had theirs."""
+    """Returns what is left of each of the `nodes`, parents first, once those below it have had theirs."""
     own: dict[int, float] = {}
     for node in nodes:
         own[node] = column[node]

@@ -70,7 +70,9 @@ class TestLine(EvidenceLine):
 
 
 class Hypothesis(TypedDict):
-    """How the texts of one candidate label did: how many activate of those that should and that should not."""
+    """The outcome of one candidate label's texts: how many activate of those that should and of those that should
+    not.
+    """
 
     name: str
     n_expected: int
@@ -80,7 +82,7 @@ class Hypothesis(TypedDict):
 
 
 class NullComparison(TypedDict):
-    """Whether evidence says more than a random direction's would."""
+    """A comparison of evidence with the null distribution."""
 
     grade: Grade
     p_value: float
@@ -200,7 +202,7 @@ def _tree(tree: Tree, piece: EvidencePiece) -> EvidencePiece:
 
 
 def _definitions(part: Tree) -> list[tuple[str, float]]:
-    """How the most probable definitions begin, those that begin alike as one."""
+    """Groups the most probable definitions by their beginnings."""
     shares: dict[str, float] = {}
     for end in endings(part):
         start = beginning(end.text, MORE_WORDS)

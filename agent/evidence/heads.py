@@ -56,7 +56,7 @@ _STANDS_FOR = {"someone": "person", "somebody": "person", "anyone": "person", "s
 
 @dataclass(frozen=True)
 class Head:
-    """What a definition says its word is."""
+    """A definition's head noun with its probability."""
 
     word: str
     bounded: bool

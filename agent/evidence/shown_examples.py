@@ -1,4 +1,4 @@
-"""What a language model sees of an example: a short stretch around its peak, escaped, some of its tokens marked.
+"""Prepares an example for a language model: a short span around its peak, escaped, some of its tokens marked.
 
 Texts and tokens are hostile until they went through here.
 """
@@ -71,7 +71,9 @@ def shown_example(example: Example, top: float) -> ShownExample:
 
 
 def place_words(example: Example, place: int) -> str:
-    """Where a token stands, as far as features care: `first token of the document`, `after ","`, `inside a word`."""
+    """Describes a token's place, as far as features care: `first token of the document`, `after ","`, `inside a
+    word`.
+    """
     if place == 0:
         return "first token of the document" if example.start == 0 else ""
     before, token = example.tokens[place - 1], example.tokens[place]
@@ -104,7 +106,7 @@ def cut(example: Example) -> Example:
 
 
 def active_places(example: Example) -> list[int]:
-    """Where its activation is above `ACTIVE_SHARE` of its peak; nowhere where the feature does not fire."""
+    """Returns the places with an activation above `ACTIVE_SHARE` of the peak; none if the feature is not active."""
     bar = ACTIVE_SHARE * max(example.peak, 0.0)
     return [place for place, activation in enumerate(example.activations) if activation > bar]
 
@@ -121,7 +123,7 @@ def marked(example: Example, places: Collection[int]) -> str:
 
 
 def key_of(example: Example) -> str:
-    """Which stretch of which document."""
+    """Returns the key of an example: its document and place."""
     return f"{example.document}:{example.start}"
 
 

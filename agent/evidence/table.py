@@ -17,7 +17,7 @@ class BranchRow(TypedDict):
 
 
 class TreeTable(TypedDict):
-    """What an explainer sees of a round's trees."""
+    """The table of a round's trees, for an explainer."""
 
     trees: list[EvidencePiece]
     settings: dict[str, list[str]]

@@ -1,4 +1,4 @@
-"""What every form of export starts from: a run's labels with their reviews and scores, and ways to what lies behind.
+"""The input of every form of export: a run's labels with their reviews and scores, and access to their evidence.
 
 Texts are as the log has them: hostile, and each form's own to make safe.
 """
@@ -24,7 +24,7 @@ class ExportedScore:
 
 @dataclass(frozen=True)
 class Record:
-    """What became of one feature."""
+    """The label of one feature with its reviews and scores."""
 
     run: RunSummary
     label: LabelRow
@@ -85,7 +85,7 @@ class ExportedRun:
 
 @dataclass(frozen=True)
 class Neuronpedia:
-    """What Neuronpedia wants to know of an upload; all of it must exist there already."""
+    """The facts of an upload that Neuronpedia asks for; all of it must exist there already."""
 
     model: str
     source: str

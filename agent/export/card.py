@@ -31,7 +31,7 @@ _TEXT_CHARS = 1200
 
 @dataclass(frozen=True)
 class Definitions:
-    """What one tree says."""
+    """The definitions of one tree."""
 
     settings: str
     lines: Sequence[tuple[str, str]]

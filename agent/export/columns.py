@@ -114,7 +114,7 @@ def _about_scores(keys: Iterable[_Key]) -> Iterator[ExportColumn]:
 
 
 def _standing(row: ExportRow) -> list[ReviewRow]:
-    """What was said and not taken back, oldest first."""
+    """Returns the reviews that were not taken back, oldest first."""
     return [said for said in row.record.reviews if not said.undone]
 
 

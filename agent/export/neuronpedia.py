@@ -91,7 +91,7 @@ def _explanation(label: str, about: Neuronpedia, scores: Sequence[ExportedScore]
 
 
 def _is_of(scored: ExportedScore, label: str) -> bool:
-    """Whether it measures these very words: a reviewer's own were not scored."""
+    """Tells whether a score measures these very words: a reviewer's own were not scored."""
     score = scored.score
     return score.variant == "label" and score.part == "held_out" and score.label == label and score.value is not None
 

@@ -1,5 +1,7 @@
-"""Evidence as the bytes of one column and back: columns of JSON, compressed. Probabilities are kept as whole micro-nats, round(-1e6 ln p), each less its parent's: within
-5e-7 relative, and small. Scores keep 7 significant digits. Encoding what was decoded gives the same bytes.
+"""Evidence as the bytes of one column and back: columns of JSON, compressed.
+
+Probabilities are kept as whole micro-nats, round(-1e6 ln p), each less its parent's: within 5e-7 relative, and small.
+Scores keep 7 significant digits. Encoding what was decoded gives the same bytes.
 """
 
 import json

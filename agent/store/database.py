@@ -1,4 +1,7 @@
-"""Opening the log's file: whose is it, can it be written, how does it survive a power cut. Nothing is written to a file before it is known to be a log of ours, or empty."""
+"""Opening the log's file: whose is it, can it be written, how does it survive a power cut.
+
+Nothing is written to a file before it is known to be a log of ours, or empty.
+"""
 
 import os
 import sqlite3

@@ -1,4 +1,8 @@
-"""The log's tables. A migration that has been released is never changed: the next one is added below it. Texts are written through `escape`; times are UTC; JSON columns hold plain JSON."""
+"""The log's tables.
+
+A migration that has been released is never changed: the next one is added below it. Texts are written through `escape`;
+times are UTC; JSON columns hold plain JSON.
+"""
 
 from sqlite_utils import Database, Migrations
 

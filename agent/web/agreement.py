@@ -1,4 +1,4 @@
-"""How far two reviewers agree beyond chance: Cohen's kappa over the labels that both have judged.
+"""Measures how far two reviewers agree beyond chance: Cohen's kappa over the labels that both have judged.
 
 An accepted label and an edited one count alike: the question is whether the label can stand, in its words or in others
 close to them, or not.

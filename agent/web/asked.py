@@ -106,5 +106,5 @@ def asked_of(request: Request) -> LabelQuery:
 
 
 def is_blind(request: Request) -> bool:
-    """Whether scores, confidence and others' verdicts are to be hidden until a verdict is given."""
+    """Tells whether scores, confidence and others' verdicts are to be hidden until a verdict is given."""
     return request.cookies.get(BLIND_COOKIE) == "1"

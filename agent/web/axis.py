@@ -25,7 +25,7 @@ class Axis:
     ticks: Sequence[Tick]
 
     def at(self, value: float) -> float:
-        """Where a value stands; what lies beyond an end stands at it."""
+        """Returns a value's place on the axis; beyond an end it is at that end."""
         return round(_place(value, self.low, self.high) * self.length, 1)
 
     def up(self, value: float) -> float:

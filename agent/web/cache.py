@@ -1,4 +1,4 @@
-"""What takes a while to count, kept until what it was counted from changes."""
+"""Keeps results that take a while to compute until the log that they come from changes."""
 
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
@@ -39,7 +39,7 @@ class Cache:
         self._finding = Lock()
 
     def __call__(self, make: Callable[Concatenate[RunLog, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """What `make` returns for the log and the arguments, made anew where the log has changed since."""
+        """Returns the result of `make` for the log and the arguments, made anew if the log has changed since."""
         return self.until(version, make, *args, **kwargs)
 
     def until(

@@ -1,4 +1,4 @@
-"""How scores spread over features, as numbers for SVG: the labels' over those of their main control, and every mean.
+"""Draws how scores spread over features, as numbers for SVG: the labels' over those of their main control, and means.
 
 Lengths are in the units of the view box that the template draws.
 """

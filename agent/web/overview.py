@@ -94,7 +94,7 @@ def _comparisons(log: RunLog) -> list[ComparisonCard]:
 
 @dataclass(frozen=True)
 class Figures:
-    """What is counted over a whole run; kept until the log changes."""
+    """Figures counted over a whole run; kept until the log changes."""
 
     spent: Sequence[tuple[str, Spent]]
     """The calls of the labelling and of each scoring, where there were any."""
@@ -205,12 +205,12 @@ def grouped(reasons: Sequence[store.Reason]) -> list[store.Reason]:
 
 
 def tell_progress(request: Request) -> Response:
-    """How far a run is, as JSON, for the script that asks every two seconds."""
+    """Returns a run's progress as JSON, for the script that asks every two seconds."""
     return as_json(_progress(site_of(request), run_of(request)))
 
 
 def _progress(site: Site, run: RunSummary) -> dict[str, str | int | float | bool | None]:
-    """What changes while a run goes on."""
+    """Returns the figures that change while a run goes on."""
     n_done = run.n_labelled + run.n_abstained + run.n_failed + run.n_probed
     return {
         "status": run.status,

@@ -51,7 +51,9 @@ def as_json(value: Mapping[str, Any], status: int = 200) -> Response:
 
 @cache
 def environment() -> Environment:
-    """Where templates live. `text | lines` keeps line ends (for `pre` and `textarea`); all else is put on one line."""
+    """Returns the templates' environment. `text | lines` keeps line ends (for `pre` and `textarea`); else all is one
+    line.
+    """
     found = Environment(
         loader=FileSystemLoader(_FOLDER, encoding="utf-8"),
         undefined=StrictUndefined,
@@ -71,7 +73,7 @@ def cut(text: str, most: int) -> str:
 
 
 def _finalized(value: Any) -> Any:
-    """What a template prints, made safe to read; called by Jinja before escaping."""
+    """Makes a printed value safe to read; called by Jinja before escaping."""
     if isinstance(value, Markup | Undefined | int | float):
         return value
     return printable(str(value))

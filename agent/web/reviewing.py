@@ -25,7 +25,7 @@ _YEAR_S = 365 * 24 * 3600
 
 
 def review_context(request: Request, run: RunSummary, label: LabelRow | None, feature: int) -> dict[str, Any]:
-    """What `review_box.html.j2` needs, and `hidden` for the rest of the page.
+    """Returns the variables of `review_box.html.j2`, and `hidden` for the rest of the page.
 
     `hidden` says that the reviewer is to judge without scores, confidence and what others said: leave these out.
     """

@@ -1,4 +1,4 @@
-"""Which settings won: those behind the evidence that labels rest on."""
+"""Finds which settings won: those behind the evidence that labels rest on."""
 
 import re
 from collections import Counter

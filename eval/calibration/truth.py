@@ -1,4 +1,7 @@
-"""Decides which labels of some runs are right: by known concepts, by reviewers, or by a scorer on held-out examples. What nothing is known of is left out."""
+"""Decides which labels of some runs are right: by known concepts, by reviewers, or by a scorer on held-out examples.
+
+What nothing is known of is left out.
+"""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass

@@ -75,7 +75,9 @@ class _Counter:
     chars: int = 0
 
     async def ask(self, request: Request) -> Answer:
-        """Answers from the log; else with nothing, or with a stand-in label where other questions rest on the answer."""
+        """Answers from the log; else with nothing, or with a stand-in label where other questions rest on the
+        answer.
+        """
         logged = good_answer(self.log.attempts_of(self.run_id, request), request)
         if logged is not None:
             return logged

@@ -51,7 +51,9 @@ def agreement(labels: Mapping[int, str | None], truth: ShippedTruth, seed: int =
 
 
 def names_concept(label: str | None, concept: KnownConcept, truth: ShippedTruth) -> bool:
-    """Tells whether the label names this concept and no unrelated one; a concept that it is a kind of may be named too."""
+    """Tells whether the label names this concept and no unrelated one; a concept that it is a kind of may be named
+    too.
+    """
     words = re.findall(r"[a-z]+", (label or "").lower())
     named = {truth.concept_of_name[word] for word in words if word in truth.concept_of_name}
     return concept.name in named and named <= set(concept.lineage)

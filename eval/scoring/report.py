@@ -106,7 +106,9 @@ def _lack(scorer: str, variant: str, mine: Sequence[ScoreRow], of: int) -> Unsco
 
 
 def chance_of(metric: str) -> float | None:
-    """Returns the score of guessing, if it is the same for every feature; `metric` as it is stored or as it is shown."""
+    """Returns the score of guessing, if it is the same for every feature; `metric` as it is stored or as it is
+    shown.
+    """
     return _CHANCE.get(metric.replace(" ", "_"))
 
 

@@ -73,7 +73,9 @@ class World:
 
     @cached_property
     def members(self) -> Mapping[str, tuple[Sense, ...]]:
-        """Returns the words that may fill a slot of a concept: its own and its descendants' (not the concepts' names)."""
+        """Returns the words that may fill a slot of a concept: its own and its descendants' (not the concepts'
+        names).
+        """
         filled: dict[str, list[Sense]] = {name: [] for name in self.concepts}
         for concept in self.concepts.values():
             for ancestor in self.lineage(concept.name):

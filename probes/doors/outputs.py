@@ -1,4 +1,7 @@
-"""Files that commands write: nothing in use is written over, nothing but a plain file replaced, no half file left. `check_output` comes before any work is done, `written` when there is something to write."""
+"""Files that commands write: nothing in use is written over, nothing but a plain file replaced, no half file left.
+
+`check_output` comes before any work is done, `written` when there is something to write.
+"""
 
 import os
 import re

@@ -1,4 +1,6 @@
-"""Measures how surprised the model is by a feature's label when asked about its vector, with a gradient to the vector."""
+"""Measures how surprised the model is by a feature's label when asked about its vector, with a gradient to the
+vector.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,6 @@
-"""Measures the effect of the row that a second table finds for a ghost, in models that look ids up twice (Gemma 3n, 4)."""
+"""Measures the effect of the row that a second table finds for a ghost, in models that look ids up twice (Gemma
+3n, 4).
+"""
 
 from collections.abc import Sequence
 from dataclasses import replace

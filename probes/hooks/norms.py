@@ -32,7 +32,9 @@ class Norm:
         return x * torch.rsqrt(x.square().mean(-1, keepdim=True) + self.epsilon)
 
     def forth(self, rows: Float[Tensor, "n width"]) -> Float[Tensor, "n width"]:
-        """Returns directions of the norm's input as they leave it, but for the size of the input that they are part of."""
+        """Returns directions of the norm's input as they leave it, but for the size of the input that they are
+        part of.
+        """
         return self._centred(rows) * self.gain
 
     def answering(self, rows: Float[Tensor, "n width"]) -> Float[Tensor, "n width"]:

@@ -143,7 +143,9 @@ def _is_plain(name: str) -> bool:
 
 
 def _is_within(path: Path, folder: Path) -> bool:
-    """Tells whether the file lies in the folder itself, or in a cache of the hub, whose folders are links to its blobs."""
+    """Tells whether the file lies in the folder itself, or in a cache of the hub, whose folders are links to its
+    blobs.
+    """
     there = path.resolve()
     if there.is_relative_to(folder.resolve()):
         return True

@@ -125,7 +125,9 @@ def devices_of(model: PreTrainedModel) -> str:
 
 
 def _quantisation(quantise: Quantise | None) -> dict[str, BitsAndBytesConfig]:
-    """Returns the arguments for transformers; none if nothing is asked for, since a None would hide what a folder says."""
+    """Returns the arguments for transformers; none if nothing is asked for, since a None would hide what a folder
+    says.
+    """
     if quantise is None:
         return {}
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it tells of a cast at every product of matrices
@@ -171,7 +173,9 @@ def _require(package: str, why: str) -> None:
 
 
 def _check_places(model: PreTrainedModel, folder: Path) -> None:
-    """Checks that all weights are on a device: what accelerate keeps elsewhere until a layer runs cannot be read here."""
+    """Checks that all weights are on a device: what accelerate keeps elsewhere until a layer runs cannot be read
+    here.
+    """
     if any(weights.is_meta for weights in model.parameters()):
         raise SubjectError(f"Model {folder} does not fit the devices' memory; use more of them or a quantised copy.")
     for table in (model.get_input_embeddings(), model.get_output_embeddings()):

@@ -109,7 +109,9 @@ def _loaded(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 
 def _fault(path: Path, error: Exception) -> str:
-    """Says what is wrong with them in our words: those of the libraries tell how to read dangerous files all the same."""
+    """Says what is wrong with them in our words: those of the libraries tell how to read dangerous files all the
+    same.
+    """
     if isinstance(error, OSError) and error.strerror:
         return f"cannot be read: {error.strerror}"
     with path.open("rb") as file:

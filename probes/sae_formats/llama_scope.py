@@ -123,7 +123,9 @@ def _scale(data: Mapping[str, Any], d_model: int, side: str) -> float:
 
 
 def _thresholds(threshold: float, by_norm: bool, decoder: Tensor, weights: Weights) -> Tensor:
-    """Returns the thresholds of pre-activations; with `by_norm`, of their product with the length of the decoder's row."""
+    """Returns the thresholds of pre-activations; with `by_norm`, of their product with the length of the decoder's
+    row.
+    """
     thresholds = torch.full((len(decoder),), threshold)
     if not by_norm:
         return thresholds

@@ -15,7 +15,9 @@ def start_id(tokenizer: PreTrainedTokenizerBase) -> int | None:
 
 
 def front_ids(tokenizer: PreTrainedTokenizerBase, prepends_bos: bool | None) -> list[int]:
-    """Returns the ids that begin a text: `start_id` or none, or if that is None what the tokenizer itself puts there."""
+    """Returns the ids that begin a text: `start_id` or none, or if that is None what the tokenizer itself puts
+    there.
+    """
     if prepends_bos is None:
         return leading_ids(tokenizer)
     start = start_id(tokenizer) if prepends_bos else None

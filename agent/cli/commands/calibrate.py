@@ -40,7 +40,7 @@ from probes.errors import SettingsError
 
 @dataclass(frozen=True)
 class CalibrationRequest:
-    """What `interpret calibrate` is asked for, beside log and seed."""
+    """The options of `interpret calibrate`, beside log and seed."""
 
     runs: Sequence[int]
     """The latest run where there are none."""

@@ -1,4 +1,4 @@
-"""Which labels of a run a command is about, in which order: what the page of labels can be asked for, by options."""
+"""Chooses and sorts a run's labels by the options of a command, as the page of labels does by its form."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -35,17 +35,17 @@ class LabelCriteria:
 
     @property
     def is_everything(self) -> bool:
-        """Whether no label is left out."""
+        """Tells whether no label is left out."""
         return self == LabelCriteria(score=self.score, sort=self.sort, descending=self.descending)
 
     @property
     def asks_for_probability(self) -> bool:
-        """Whether the probability that labels are right decides which labels, or their order."""
+        """Tells whether the probability that labels are right decides which labels, or their order."""
         return self.sort == "probability" or self.min_probability is not None
 
     @property
     def asks_for_score(self) -> bool:
-        """Whether a score decides which labels, or their order."""
+        """Tells whether a score decides which labels, or their order."""
         return self.sort == "score" or (self.min_score, self.max_score) != (None, None)
 
 

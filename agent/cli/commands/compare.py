@@ -41,7 +41,7 @@ VERSION = 1
 
 @dataclass(frozen=True)
 class ComparisonRequest:
-    """Which features are compared under which settings."""
+    """The features and settings of a comparison."""
 
     spec: str
     grid: Grid
@@ -84,7 +84,7 @@ def compare_settings(
 def _compared(
     screen: Console, config: RunConfig, asked: ComparisonRequest, subject: Subject
 ) -> ComparisonReport | None:
-    """What came of one subject; None where it was only to be said what would be done."""
+    """Compares settings on one subject; None if only the work was to be announced."""
     features = parse_features(asked.spec, subject.card.n_features, config.seed)
     settings = all_named(screen, subject, asked.grid.settings(config.probe, subject.card.default_scale))
     if not config.log.exists():
@@ -120,7 +120,7 @@ def corpus_of(log: RunLog, card: SubjectCard, features: Sequence[int]) -> Corpus
 
 
 def no_examples(path: Path, features: Sequence[int]) -> LogError:
-    """What is said where the log has no texts to compare settings on."""
+    """Returns the error if the log has no examples to compare settings on."""
     return LogError(
         f"{path} holds no examples of these features to compare settings on; "
         f"interpret examples --features {min(features)}-{max(features)} --log {path} collects some."
@@ -128,7 +128,7 @@ def no_examples(path: Path, features: Sequence[int]) -> LogError:
 
 
 def _maxima(config: RunConfig, maxima: CorpusMaxima, features: Sequence[int]) -> dict[int, float] | None:
-    """Where trees are steered by them, those of the features that have one; others are left out."""
+    """Returns the maxima of the features that have one, if trees are steered by them; other features are left out."""
     steering = config.probe.steering
     if not steering.on or steering.maximum is not None:
         return None

@@ -41,7 +41,7 @@ class Work:
     names: dict[ProbeSettings, str]
 
     def config_of(self, setting: ProbeSettings) -> RunConfig:
-        """What `interpret` would be told to label under that setting alone, for its share of the budget."""
+        """Returns the config by which `interpret` would label under that setting alone, for its share of the budget."""
         usd, tokens, n = self.config.budget_usd, self.config.budget_tokens, len(self.names)
         update = {
             "probe": setting,

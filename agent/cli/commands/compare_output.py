@@ -1,4 +1,4 @@
-"""What `interpret compare` tells of settings that were compared: tables and sentences, JSON, a picture."""
+"""Prints compared settings: tables and sentences, JSON, a picture."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -37,7 +37,7 @@ class ComparisonOutput:
 
 @dataclass(frozen=True)
 class ComparisonReport:
-    """What came of one subject."""
+    """The comparison of one subject's settings."""
 
     card: SubjectCard
     names: Mapping[ProbeSettings, str]
@@ -53,13 +53,13 @@ class ComparisonReport:
 
     @property
     def verdicts(self) -> list[str]:
-        """What the figures allow to be said: of two settings by every measure, of more about the chosen one alone."""
+        """States the figures' verdicts: of two settings by every measure, of more about the chosen one alone."""
         said = [verdict(pair, self.names.__getitem__) for pair in self.pairs] if len(self.values) == 2 else []
         return said + ([] if self.choice is None else [choice_words(self.choice, self.names.__getitem__)])
 
 
 def compared(card: SubjectCard, values: Mapping[ProbeSettings, SettingMeasures], seed: int) -> ComparisonReport:
-    """What is said of some settings, the first of which is the baseline."""
+    """Compares some settings, the first of which is the baseline."""
     baseline = next(iter(values))
     return ComparisonReport(
         card=card,

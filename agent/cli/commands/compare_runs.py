@@ -120,7 +120,7 @@ def _compared(
 
 
 def _texts(settings: object) -> object:
-    """What of a scoring's settings decides on which texts it rests."""
+    """Returns those of a scoring's settings that decide which examples it rests on."""
     assert isinstance(settings, dict)
     return {name: settings.get(name) for name in ("negatives", "texts", "embedder", "seed")}
 

@@ -1,4 +1,4 @@
-"""What this machine offers: packages, device, keys, the hub's login and cache, the log. Looks, changes nothing.
+"""Examines this machine: packages, device, keys, the hub's login and cache, the log. Changes nothing.
 
 Of a key it tells whether it is set, never its value.
 """
@@ -89,7 +89,7 @@ def _hub() -> Iterator[Finding]:
 
 
 def _hub_access(endpoint: str, offline: bool) -> str:
-    """Whether the hub answers, asked once and not for long."""
+    """Asks the hub once, briefly, and tells whether it answers."""
     import httpx2
     from huggingface_hub import get_session
 
@@ -105,7 +105,7 @@ def _hub_access(endpoint: str, offline: bool) -> str:
 
 
 def _smollm2(asked: bool) -> Finding:
-    """Whether the parts of the subject of that name are here; they come from several places."""
+    """Finds the parts of the subject of that name, which come from several places."""
     from probes.model import gguf_models
     from probes.model.folder import path_in_package
     from probes.presets import PRESETS
@@ -169,7 +169,7 @@ def _subject(config: RunConfig) -> Iterator[Finding]:
 
 
 def _first_token(subject: "Subject") -> str:
-    """What stands in front of what the SAE reads and of base prompts: models differ, and so do SAEs of one model."""
+    """Describes the ids that begin the SAE's texts and base prompts: models differ, and so do SAEs of one model."""
     from probes.subject import first_ids, ids_before_lone_tokens
     from probes.tokenizer.prompt import leading_ids
 
@@ -182,7 +182,7 @@ def _first_token(subject: "Subject") -> str:
 
 
 def _second_table(subject: "Subject") -> str:
-    """What becomes of a ghost by the row that its second table finds for it."""
+    """Describes the effect on a ghost of the row that its second table finds for it."""
     from probes.ghost.per_layer import N_FEATURES, per_layer_effects
 
     now = subject.card.per_layer
@@ -200,7 +200,7 @@ def _row(choice: int | str | None) -> str:
 
 
 def _sae(subject: "Subject") -> str:
-    """How the SAE reads a little text. Raises ExamplesError, with the likely cause, where it does not fit it."""
+    """Lets the SAE read a little text. Raises ExamplesError, with the likely cause, if it does not fit."""
     from eval.collect.corpora import CorpusFaults, Document, documents
     from eval.collect.self_check import self_check
     from eval.collect.windows import WindowCutter

@@ -1,4 +1,4 @@
-"""What a run will ask for, before anything is asked: calls, tokens and dollars, from one round a feature to all.
+"""Estimates a run's calls, tokens and dollars before anything is asked, from one round per feature to all.
 
 A rough figure, and said to be one: the evidence is not made yet, so its share is what a round's usually takes.
 """
@@ -38,7 +38,7 @@ class CostEstimate:
 def estimate(
     config: RunConfig, explainer: Explainer, planner: Planner, n_features: int, looks_at_texts: bool
 ) -> CostEstimate:
-    """What `n_features` features will need that are each asked about in 1 to as many rounds as the config has.
+    """Estimates the calls for `n_features` features, each asked about in 1 to as many rounds as the config has.
 
     With feedback a round takes further questions; these are taken to be as long as its own.
     """
@@ -56,7 +56,7 @@ def estimate(
 
 
 def estimate_of(explainer: Explainer, calls: int, prompt_tokens: int) -> CostEstimate:
-    """What so many questions will need that have so many tokens altogether."""
+    """Estimates the price of so many questions of so many tokens altogether."""
     usage = Usage(prompt_tokens, calls * ANSWER_TOKENS)
     tokens, price = prompt_tokens + calls * ANSWER_TOKENS, explainer.cost_usd(usage)
     return CostEstimate((calls, calls), (tokens, tokens), None if price is None else (price, price))
@@ -72,12 +72,12 @@ def check_budget(config: RunConfig, explainer: Explainer) -> None:
 
 
 def batch_words(config: RunConfig) -> str:
-    """What is said of the price of batches; nothing where there are none."""
+    """Returns a remark on the price of batches; empty without them."""
     return ", at half price in batches" if config.batch else ""
 
 
 def budget_words(config: RunConfig) -> str:
-    """What is said of its limits after what is expected; nothing where there are none."""
+    """Returns a remark on the budget's limits; empty without them."""
     limits = []
     if config.budget_usd is not None:
         limits.append(f"${config.budget_usd:,.10g}")

@@ -111,7 +111,7 @@ def _from_corpus(screen: Console, config: RunConfig, log: RunLog, subject: Subje
 def _pass(
     screen: Console, config: RunConfig, subject: Subject, features: Sequence[int], faults: CorpusFaults
 ) -> tuple[Collection, Iterator[FeatureHarvest], bool]:
-    """What a pass over the corpus finds, and whether Ctrl-C cut it off.
+    """Passes over the corpus; returns what was collected, and whether Ctrl-C cut it off.
 
     It reads for all features that were asked for, those that the log has from an earlier command too: texts on which a
     feature is silent are chosen beside the others, and are to be the same whether the command was cut off or not.
@@ -204,7 +204,10 @@ def _from_files(
 def _read(
     config: RunConfig, subject: Subject, features: Sequence[int], path: Path, form: str | None, called: str
 ) -> ReadResult:
-    """What files hold of the features. Raises ExamplesError where that is nothing, or they are of another subject."""
+    """Reads the features' examples from files.
+
+    Raises ExamplesError if there are none, or they are of another subject.
+    """
     vocabulary = Vocabulary(subject.card.vocab, subject.text_of, special_ids(subject.tokenizer))
     reading = read_examples(path, form, frozenset(features), vocabulary, config.seed)
     _check_source(subject, reading.source)
@@ -248,7 +251,7 @@ def _keep(
 
 
 def _unit(custom: Unit) -> dict[str, object]:
-    """That activations are kept in the SAE's own unit, where they mostly come in another and were once kept so."""
+    """Returns the setting that activations are kept in the SAE's own unit, for sources that mostly have another."""
     return {} if custom == "sae" else {UNIT: "sae"}
 
 
@@ -263,7 +266,7 @@ def _check_source(subject: Subject, source: str) -> None:
 
 
 def _similarity(config: RunConfig) -> dict[str, object]:
-    """What else decides which silent texts are similar ones."""
+    """Returns the setting that decides, beside the texts, which non-activating examples are similar ones."""
     return {"embedder": recorded(config.score.embedder)} if config.score.embedder else {}
 
 

@@ -1,4 +1,4 @@
-"""What is said while `interpret examples` works, and of what it found."""
+"""Shows the progress of `interpret examples`, and its outcome."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -68,7 +68,7 @@ class ExamplesScreen(PassObserver):
         self._read(n_tokens)
 
     def stops(self) -> bool:
-        """Whether Ctrl-C was pressed."""
+        """Tells whether Ctrl-C was pressed."""
         return self._pressed()
 
     def spelled(self, of: int) -> None:

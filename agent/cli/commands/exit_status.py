@@ -1,4 +1,4 @@
-"""What a user is told when a run or a scoring ends before all is done, and the exit status that goes with it."""
+"""Tells the user why a run or a scoring ends early, with the exit status for it."""
 
 import click
 from rich.console import Console

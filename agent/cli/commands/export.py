@@ -22,7 +22,7 @@ from probes.features import parse_features
 
 @dataclass(frozen=True)
 class ExportRequest:
-    """What of a run is to be written, and how."""
+    """The run to export, and the form."""
 
     status: Status | None = None
     features: str | None = None
@@ -87,7 +87,7 @@ class _Records:
 
 
 class _Texts:
-    """Where features fire: in the texts that the run's labels were scored on last, else in the subject's latest."""
+    """The features' activating examples: those the run's labels were scored on last, else the subject's latest."""
 
     def __init__(self, log: RunLog, run: RunSummary, scorings: Sequence[ScoringRow]) -> None:
         latest = [corpus.corpus_id for corpus in log.corpora(run.subject["fingerprint"])]

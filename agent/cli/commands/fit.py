@@ -26,7 +26,7 @@ from probes.subject import Subject, load_subject
 
 @dataclass(frozen=True)
 class FitRequest:
-    """What `interpret fit` is asked for, beside subject, weights, prompt and seed."""
+    """The options of `interpret fit`, beside subject, weights, prompt and seed."""
 
     labels: str
     path: Path

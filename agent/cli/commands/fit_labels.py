@@ -27,7 +27,7 @@ MAX_CHARS = 200
 
 @dataclass(frozen=True)
 class MinScore:
-    """What a label that nobody has reviewed must reach: at least so much by one scorer."""
+    """The least score by one scorer of a label that nobody has reviewed."""
 
     scorer: str
     value: float

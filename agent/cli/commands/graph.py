@@ -34,7 +34,7 @@ _PROMPT_CHARS = 120
 
 @dataclass(frozen=True)
 class GraphRequest:
-    """What is to become of a graph."""
+    """The graph to label, and the options for it."""
 
     path: Path
     target: Path | None
@@ -65,12 +65,12 @@ class LayerCircuit:
 
     @cached_property
     def settings(self) -> dict[str, Any]:
-        """What tells it from other graphs."""
+        """Returns the settings that tell it from other graphs."""
         prompt = printable(self.graph.prompt[:_PROMPT_CHARS])
         return {"prompt": prompt, "digest": self.graph.digest, "layer": self.layer, "sweep": self.sweep}
 
     def part(self, feature: int) -> str | None:
-        """What a prompt says of the feature."""
+        """Returns the prompt's part about the feature."""
         place = GraphFeature(self.layer, feature)
         return (
             render("graph", graph_context(self.graph, place, self.labels)).text
@@ -126,7 +126,7 @@ def _configs(options: Mapping[str, Any], settings_file: Path | None, graph: Grap
 
 
 def choose(graph: Graph, n_features: Mapping[int, int], asked: GraphRequest) -> FeatureChoice:
-    """Which features are labelled, given how many the SAE of each layer has, the most influential first."""
+    """Chooses the features to label, given how many the SAE of each layer has, the most influential first."""
     wanted: dict[int, list[int]] = {}
     left: dict[str, int] = {}
     n_chosen = 0
@@ -168,7 +168,7 @@ def _by_layer(configs: Sequence[RunConfig]) -> dict[int, tuple[RunConfig, int]]:
 
 
 def _explainer_reads(config: RunConfig) -> bool:
-    """Whether what a graph says is read: rules read none of it."""
+    """Tells whether the explainer reads a graph; rules do not."""
     return bool(make_explainer(config.llm, config.base_url or "", config.answer_tokens, config.effort).forms)
 
 

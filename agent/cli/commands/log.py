@@ -1,4 +1,4 @@
-"""What `interpret log` and `interpret show` print: a log read back, by people or as JSON. Loads no subject."""
+"""Prints `interpret log` and `interpret show`: a log read back, for people or as JSON."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -99,7 +99,7 @@ def _json(item: BrowsedLabel, found: ClassRow | None) -> dict[str, Any]:
 
 
 def agreement_lines(log: RunLog, run_id: int) -> Iterator[str]:
-    """How far each two reviewers of a run agree, on all that both judged and on what both judged blind."""
+    """Yields how far each two reviewers of a run agree, on all that both judged and on what both judged blind."""
     given = log.ask(verdicts, run_id)
     if len(given) < 2:
         return
@@ -139,7 +139,7 @@ def show_feature(path: Path, feature: int, run_id: int | None, rank: Rank) -> No
 
 @dataclass(frozen=True)
 class LoggedFeature:
-    """What a log has on one feature of a run."""
+    """The log's record of one feature of a run."""
 
     rows: Sequence[LabelRow]
     """Its label, where there is one."""

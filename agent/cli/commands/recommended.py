@@ -1,4 +1,4 @@
-"""What `interpret taxonomy` recommended for a subject, told before a run and taken up by it where that is asked for.
+"""Announces the recommendation of `interpret taxonomy` for a subject before a run, which takes it up on request.
 
 A setting that is given in a file or on the command line stands. What a run's settings were is stored with it as always.
 """

@@ -1,4 +1,4 @@
-"""Whose reviews are written: the name that was given, or the system's user."""
+"""Finds the reviewer's name: the one that was given, or the system's user."""
 
 import getpass
 

@@ -68,11 +68,11 @@ class RunScreen:
         self._tell(outcome)
 
     def tell(self, sentence: str) -> None:
-        """What became of a batch."""
+        """Prints a batch's progress."""
         self._console.print(Text(printable(sentence)))
 
     def stopping(self, reason: InterpretError) -> None:
-        """What is in flight will be finished."""
+        """Prints that calls in flight will be finished."""
         self._console.print(finishing(reason))
 
     def __enter__(self) -> "RunScreen":
@@ -84,7 +84,7 @@ class RunScreen:
 
 @dataclass(frozen=True)
 class LabelResult:
-    """What came of it."""
+    """The outcome of a labelling command."""
 
     status: int
     """The exit status: 1 where some of the features failed, else 0."""

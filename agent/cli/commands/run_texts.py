@@ -1,4 +1,4 @@
-"""What a run takes from the log's texts: those that its explainer may see, and the unit of steering."""
+"""Chooses a run's examples from the log: those that its explainer may see, and the unit of steering."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass

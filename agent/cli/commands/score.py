@@ -146,7 +146,7 @@ class _Progress:
         self._bar.advance(self._bar.tasks[0].id)
 
     def stopping(self, reason: InterpretError) -> None:
-        """What is in flight will be finished."""
+        """Prints that calls in flight will be finished."""
         self._screen.print(finishing(reason))
 
 
@@ -176,7 +176,8 @@ def _corpus(
     corpus_id: int | None,
     scorers: Iterable[str],
 ) -> CorpusRow | None:
-    """That corpus, or the one whose texts the run has shown, or the latest that has examples of any of the features.
+    """Returns that corpus, or the one whose texts the run has shown, or the latest with examples of any of the
+    features.
 
     None where there is none and no scorer needs one. Raises LogError.
     """

@@ -37,7 +37,7 @@ _STOP_S = 2
 
 @dataclass(frozen=True)
 class ServerOptions:
-    """Where and for whom pages are served."""
+    """The address and the reviewer for whom pages are served."""
 
     host: str
     port: int

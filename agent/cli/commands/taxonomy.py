@@ -36,7 +36,7 @@ _SIDES: tuple[Split, Split] = ("shown", "held_out")
 
 @dataclass(frozen=True)
 class StoredComparison:
-    """What a comparison has of settings that were all measured on the same features."""
+    """A stored comparison's fits, of settings that were all measured on the same features."""
 
     row: ComparisonRow
     features: Sequence[int]
@@ -120,7 +120,9 @@ def _stored(
 
 
 def _is_like(setting: ProbeSettings, default: ProbeSettings) -> bool:
-    """Whether a setting shows what the default shows; how far its tree is grown is a matter of time, not of truth."""
+    """Tells whether a setting gives the default's evidence; how far its tree is grown is a matter of time, not of
+    truth.
+    """
     return _shown(setting) == _shown(default)
 
 

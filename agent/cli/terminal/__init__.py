@@ -1,1 +1,1 @@
-"""What the commands print: tables, trees, pictures, progress."""
+"""The commands' output: tables, trees, pictures, progress."""

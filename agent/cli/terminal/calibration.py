@@ -17,7 +17,7 @@ from eval.metrics import Estimate
 
 
 def opening(explainer: str, fitted_on: str, found: CalibrationReport) -> Iterator[tuple[str, str]]:
-    """What it was fitted on."""
+    """Yields the facts about the labels that it was fitted on."""
     table = found.table
     yield "explainer", explainer
     yield "fitted on", fitted_on
@@ -41,7 +41,7 @@ def candidates_table(found: CalibrationReport) -> Table:
 
 
 def measures_table(found: CalibrationReport) -> Table:
-    """What the stated confidence and the calibrated probability are worth, on labels that were not fitted to."""
+    """Compares the stated confidence with the calibrated probability, on labels that were not fitted to."""
     table = plain_table("measure", *NAMES.values(), "after less before", "n")
     for one in found.measures:
         row = map(_words, (one.before, one.after, one.change))
@@ -50,7 +50,7 @@ def measures_table(found: CalibrationReport) -> Table:
 
 
 def reliability_table(found: CalibrationReport) -> Table:
-    """What was said against what is so."""
+    """Compares stated probabilities with outcomes, bin by bin."""
     table = plain_table("said", *(f"{name}: right" for name in NAMES.values()))
     by_low = {when: {one.low: one for one in some} for when, some in found.bins.items()}
     for place in range(BINS):
@@ -72,7 +72,7 @@ def risk_table(found: CalibrationReport) -> Table:
 
 
 def remarks(found: CalibrationReport) -> Iterator[Text]:
-    """What the figures say, and what they do not."""
+    """Yields remarks on the figures: what they show, and what they do not."""
     error, fitted = found.measures[0], found.fitted
     yield Text(
         f"Perfect probabilities would show an expected calibration error of {found.by_chance:.2f} on so many labels, "
@@ -103,7 +103,7 @@ def map_words(found: CalibrationReport) -> Iterator[tuple[str, str]]:
 
 
 def closing(explainer: str, n_given: int, n_labels: int, n_runs: int, n_fitted: int) -> Text:
-    """What holds from now on."""
+    """Returns the closing sentence: what changes from now on."""
     lacking = "" if n_given == n_labels else f"; of {n_labels - n_given:,} something is not known that it needs"
     runs = "1 run" if n_runs == 1 else f"{n_runs:,} runs"
     return Text(

@@ -34,7 +34,7 @@ def lines_table(lines: Sequence[MeasureSummary], names: Names) -> Table:
 
 
 def pairs_table(pairs: Sequence[SettingPair], names: Names) -> Table:
-    """How far settings are ahead of the baseline."""
+    """Lists the settings' differences from the baseline."""
     table = plain_table("measure", "setting", "ahead by", "95 % interval", "better", "equal", "worse", "features")
     for pair in pairs:
         table.add_row(pair.measure, _text(names[pair.setting]), *_versus(pair.versus))
@@ -54,7 +54,7 @@ def layers_table(layers: Sequence[LayerComparison]) -> Table:
 
 
 def unmeasured(lines: Sequence[MeasureSummary], names: Names) -> Iterator[str]:
-    """Why how many features have no value; once where that is the same under every setting."""
+    """Yields how many features have no value, and why; once if that is the same under every setting."""
     for measure in REPORTED:
         mine = [line for line in lines if line.measure == measure and line.unmeasured]
         said = {tuple(line.unmeasured) for line in mine}

@@ -1,4 +1,4 @@
-"""What the terminal shows: tables and pages made of the log's rows. Returns things to print; prints nothing.
+"""Draws the log's rows as tables and pages for the terminal. Returns renderables; prints nothing.
 
 Every text from outside goes through `printable` into a rich `Text`: it can neither be markup nor move the cursor.
 """
@@ -170,7 +170,7 @@ def scores_table(lines: Sequence["ScoreSummary"]) -> Table:
 
 
 def feature_scores_table(scores: Sequence[ScoreRow]) -> Table:
-    """How one feature's label and its controls did."""
+    """Lists the scores of one feature's label and its controls."""
     table = _table("scorer", "texts", "label scored", "value", "95 % interval", "n", "unscored because")
     for score in scores:
         table.add_row(
@@ -224,7 +224,7 @@ def token_line(found: TokenList, most: int = 40) -> RenderableType:
 
 
 def projection_lines(found: Projection) -> RenderableType:
-    """What the decoder row raises and lowers, in running text."""
+    """Returns the tokens that the decoder row raises and lowers, in running text."""
     return Group(_running("raises", found.top), _running("lowers", found.bottom))
 
 
@@ -240,7 +240,7 @@ def _table(*columns: str) -> Table:
 
 
 def _how(call: CallRow) -> str:
-    """How it was answered, where that was not by a request of its own."""
+    """Says how a call was answered, if not by a request of its own."""
     return ", from the log" if call.cached else f", batch {call.batch_id}" if call.batch_id is not None else ""
 
 

@@ -35,7 +35,7 @@ def shaded(tokens: Sequence[str], activations: Sequence[float], coloured: bool, 
 
 
 def active_tokens(tokens: Sequence[str], activations: Sequence[float]) -> Table:
-    """Those at which the feature is active, in their order; the strongest where they are many."""
+    """Returns the tokens at which the feature is active, in their order; the strongest if they are many."""
     active = [place for place, activation in enumerate(activations) if activation > 0]
     kept = sorted(sorted(active, key=lambda place: -activations[place])[:_MAX_ROWS])
     table = plain_table("place", "token", "activation", "")

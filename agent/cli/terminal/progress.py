@@ -1,4 +1,4 @@
-"""How far a run is, while it runs: a bar on a terminal, a plain line now and then anywhere else."""
+"""Shows a run's progress: a bar on a terminal, a plain line now and then anywhere else."""
 
 import time
 from collections.abc import Callable, Iterator

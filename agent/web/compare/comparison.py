@@ -37,7 +37,7 @@ class Comparison:
         return cls(settings, [setting_measures(rows, {row.feature for row in rows}) for rows in found])
 
     def once(self, make: Callable[Concatenate[Self, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """What `make` returns for this comparison; counted the first time only."""
+        """Returns the result of `make` for this comparison; computed the first time only."""
         key = (make, args, tuple(kwargs.items()))
         if key not in self._counted:
             self._counted[key] = make(self, *args, **kwargs)
@@ -56,7 +56,7 @@ class Comparison:
 
     @property
     def is_uneven(self) -> bool:
-        """Whether settings were measured on different features."""
+        """Tells whether settings were measured on different features."""
         return len({_looked_at(self.values[setting]) for setting in self.settings}) > 1
 
     def own(self, place: int, measure: str, common: bool) -> Values:
@@ -95,7 +95,7 @@ def _mean(found: Comparison, place: int, measure: str, common: bool) -> Estimate
 
 
 def subject_words(row: ComparisonRow) -> str:
-    """Which subject a comparison is of."""
+    """Names the subject of a comparison."""
     return f"{row.subject.name}, {row.subject.hook}"
 
 

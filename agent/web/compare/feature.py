@@ -29,7 +29,7 @@ class ComparedTree:
 
 @dataclass(frozen=True)
 class SettingView:
-    """What one setting shows of the feature."""
+    """One setting's evidence of the feature."""
 
     place: int
     name: str
@@ -57,7 +57,7 @@ def sides(log: RunLog, row: ComparisonRow, found: Comparison, feature: int, plac
 
 
 def tree_at(log: RunLog, row: ComparisonRow, setting: ProbeSettings, feature: int) -> Tree | None:
-    """What was kept of the feature's tree under a setting."""
+    """Returns the stored tree of the feature under a setting."""
     found = _evidence(log, row, feature, [setting], ("tree",)).get(essence_of("tree", setting))
     return found if isinstance(found, Tree) else None
 

@@ -40,7 +40,7 @@ class PlottedEstimate:
 
 @dataclass(frozen=True)
 class MeasureVerdict:
-    """What one measure says of the two."""
+    """The verdict of one measure on two settings."""
 
     measure: str
     unit: str
@@ -106,7 +106,7 @@ class Scatter:
 
 @dataclass(frozen=True)
 class SettingSpecificity:
-    """Where a setting's specificity comes from: how much better a probe does than on other features' texts."""
+    """The sources of a setting's specificity: how much better a probe does than on other features' examples."""
 
     name: str
     by_list: str

@@ -51,7 +51,7 @@ class SettingTable:
 
     @property
     def has_control(self) -> bool:
-        """Whether the measure hangs on texts, so that there are those of other features."""
+        """Tells whether the measure depends on examples, so that there are those of other features."""
         return any(row.control for row in self.rows)
 
 
@@ -105,7 +105,7 @@ def chosen(found: Comparison, across: int, measure: str) -> ChosenSetting | None
 
 
 def chance_of(measure: str) -> float | None:
-    """What guessing gives."""
+    """Returns the score of guessing."""
     return {CHOSEN_BY: 0.0, JOINT: 0.5, "list": 0.5, "tree": 0.5, "agreement": 0.5}.get(measure)
 
 
@@ -144,5 +144,5 @@ def _difference_words(difference: Estimate) -> str:
 
 
 def _is_near(chance: float, ends: Sequence[float]) -> bool:
-    """Whether chance can stand on the axis without pressing all else into a corner."""
+    """Tells whether chance fits on the axis without pressing all else into a corner."""
     return bool(ends) and min(abs(chance - end) for end in ends) <= max(ends) - min(ends)

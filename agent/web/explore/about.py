@@ -1,4 +1,4 @@
-"""What the log knows of a feature that is being explored: its label, the texts on which it fires, where else it is.
+"""Describes a feature that is being explored, from the log: its label, its activating examples, other places.
 
 Every text returned is safe to print.
 """

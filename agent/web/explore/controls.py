@@ -51,7 +51,7 @@ class Control:
 
 @dataclass(frozen=True)
 class ProbeQuery:
-    """What is to be probed."""
+    """The query of a probe."""
 
     feature: int
     settings: ProbeSettings
@@ -59,7 +59,7 @@ class ProbeQuery:
 
 @dataclass(frozen=True)
 class ParsedQuery:
-    """What a query asks for. `question` is None where `errors` says what is wrong with which key."""
+    """A parsed query. `question` is None if `errors` says what is wrong with which key."""
 
     question: ProbeQuery | None
     errors: Mapping[str, str]
@@ -170,7 +170,7 @@ def _faults(part: type[Value], fields: Mapping[str, str]) -> dict[str, str]:
 
 
 def _too_much(field: str, value: Any) -> str:
-    """What a command may well do, but a page cannot show."""
+    """Says what is too much for a page, though a command may do it."""
     if field == "cutoff" and value < MIN_CUTOFF:
         return f"Setting cutoff={value:g} grows too large a tree for a page; give {MIN_CUTOFF:g} or more."
     if field == "top_n" and value > MAX_TOKENS:
@@ -207,7 +207,7 @@ def _control(group: str, field: str, annotation: Any, default: Any) -> Control:
 
 
 def _kind(annotation: Any) -> tuple[Kind, tuple[str, ...]] | None:
-    """How a field of that type is filled in; a Literal brings its choices. None for what cannot be typed in."""
+    """Returns the kind of a form's field for that type; a Literal brings its choices. None if it cannot be typed in."""
     if get_origin(annotation) in (Union, types.UnionType):
         (annotation,) = [part for part in get_args(annotation) if part is not type(None)][:1]
     if annotation is bool:

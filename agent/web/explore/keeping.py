@@ -1,4 +1,4 @@
-"""What is kept while exploring: evidence of a run whose explainer is `explore`, one such run for each subject."""
+"""Keeps evidence while exploring: in a run whose explainer is `explore`, one such run for each subject."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ APART = (COMPARE, EXPLORE)
 
 @dataclass(frozen=True)
 class KeptEvidence:
-    """Where it is in the log."""
+    """The place of kept evidence in the log."""
 
     run_id: int
     feature: int

@@ -52,7 +52,7 @@ def show(request: Request) -> Response:
 
 
 def tell_about(request: Request) -> Response:
-    """What the log knows of a feature, as a part of the page."""
+    """Renders the log's facts about a feature, as a part of the page."""
     card = _device(request).card
     wanted = asked({"feature": request.query_params.get("feature", "")}, card)
     if wanted.question is None:
@@ -119,7 +119,7 @@ async def keep_it(request: Request) -> Response:
 
 
 def _with_maximum(request: Request, device: Device, question: ProbeQuery) -> ProbeQuery:
-    """Where the feature is steered: in units of the highest activation that the log has of it, unless one is given."""
+    """Returns the settings with the unit of steering: the highest activation in the log, unless a maximum is given."""
     steering = question.settings.steering
     if not steering.on or steering.maximum is not None:
         return question

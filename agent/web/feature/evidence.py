@@ -68,7 +68,7 @@ class ListPiece:
 
 @dataclass(frozen=True)
 class VectorEvidence:
-    """What one vector brought to light in one round."""
+    """The evidence of one vector in one round."""
 
     round: int
     vector: str

@@ -1,4 +1,4 @@
-"""What an explainer tested: its texts, shaded by the feature's activations, beside what it expected of each.
+"""Shows an explainer's tests: its texts, shaded by the feature's activations, beside what it expected of each.
 
 Every text returned is safe to print.
 """

@@ -1,4 +1,4 @@
-"""How a feature's label came about: round after round what the explainer saw, said and changed, and its calls.
+"""Shows how a feature's label came about: each round's evidence, answer and changed settings, and its calls.
 
 Everything returned is safe to print.
 """
@@ -52,7 +52,7 @@ def rounds_of(saw: Mapping[int, tuple[str, ...]], calls: Sequence[CallRow]) -> l
 
 
 def judging_calls(calls: Sequence[CallRow]) -> list[CallLine]:
-    """What scorers asked about the feature's label and its controls."""
+    """Returns the calls of scorers about the feature's label and its controls."""
     return [_line(call) for call in calls if call.scoring_id is not None]
 
 
@@ -69,7 +69,7 @@ def token_words(call: CallRow) -> str:
 
 
 def time_words(call: CallRow) -> str:
-    """How long it took."""
+    """Formats a duration."""
     if call.duration_ms is None:
         return "time unknown"
     return f"{call.duration_ms:,.0f} ms" if call.duration_ms < 10_000 else f"{call.duration_ms / 1000:,.1f} s"

@@ -88,7 +88,7 @@ def _feature(request: Request) -> int:
 
 
 async def _typed(request: Request, fingerprint: str) -> TypedTextView:
-    """What the loaded subject makes of the text in the address, if it is the one that the run was about."""
+    """Reads the text in the address with the loaded subject, if it is the one that the run was about."""
     site, text = site_of(request), request.query_params.get("text", "").replace("\r\n", "\n")  # as forms send it
     if not text or site.subject is None or not _has_subject(site, fingerprint):
         return TypedTextView(text)

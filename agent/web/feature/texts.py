@@ -52,7 +52,7 @@ class ExampleView:
 
 @dataclass
 class Mistakes:
-    """What scorers got wrong, by a text's key."""
+    """The errors of scorers, by an example's key."""
 
     by_key: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
 
@@ -90,7 +90,7 @@ def fires_on(examples: Iterable[Example]) -> tuple[str, ...]:
 
 
 def mistakes_of(scores: Iterable[ScoreRow]) -> Mistakes:
-    """What was wrong about single texts when the run's own label was scored."""
+    """Returns the single texts that scorers got wrong for the run's own label."""
     found = Mistakes()
     for score in scores:
         if score.variant == "label":

@@ -22,7 +22,7 @@ _NEURONPEDIA = re.compile(r"https://(www\.)?neuronpedia\.org/[\w.~/-]+")
 
 @dataclass(frozen=True)
 class ExamplesView:
-    """What a corpus has of the feature."""
+    """The examples of the feature in a corpus."""
 
     source: str
     activity: Activity | None
@@ -37,7 +37,7 @@ class ExamplesView:
 
 @dataclass(frozen=True)
 class ScoringView:
-    """How the label did, by one way of scoring."""
+    """The label's scores, by one way of scoring."""
 
     judge: str
     blocks: list[ScoreBlock]
