@@ -171,7 +171,7 @@ class RunLog:
         return self._read(batches.batches, run_id)
 
     def has_draw(self, run_id: int, request: Request, question: str) -> bool:
-        """Whether another run or scoring has an answer to that question that this one was not given yet."""
+        """Tells whether another run or scoring has an answer to that question that this one was not given yet."""
         return self._read(identical.has_draw, run_id, request, question)
 
     def take_draw(self, run_id: int, request: Request, dispatch: Dispatch) -> Future[bool]:
@@ -197,7 +197,7 @@ class RunLog:
         self._write(writing.finish_run, run_id).result()
 
     def has_evidence(self, run_id: int, feature: int, round: int) -> bool:
-        """Whether that round was probed."""
+        """Tells whether that round was probed."""
         return self._read(reading.has_evidence, run_id, feature, round)
 
     def evidence_of(self, run_id: int, feature: int, round: int) -> list[Evidence]:
@@ -221,7 +221,9 @@ class RunLog:
         return self._read(reading.done, identity)
 
     def spent(self, run_id: int, scoring_id: int | None = None) -> Spent:
-        """What the run's calls have used so far, by every invocation: those of its loops, or those of a scoring."""
+        """Returns what the run's calls have used so far, by every invocation: those of its loops, or those of a
+        scoring.
+        """
         return self._read(reading.spent, run_id, scoring_id)
 
     def calls_of(self, run_id: int, feature: int) -> list[CallRow]:
@@ -233,7 +235,7 @@ class RunLog:
         return self._read(reading.runs)
 
     def run(self, run_id: int | None) -> RunSummary:
-        """That run, or the one that a command began or resumed last. Raises `LogError` where there is none."""
+        """Returns that run, or the one that a command began or resumed last. Raises `LogError` if there is none."""
         wanted = self.latest_run() if run_id is None else run_id
         found = self._read(reading.runs, wanted) if wanted is not None else []
         if found:
@@ -289,7 +291,7 @@ class RunLog:
         return self._read(examples.latest_corpus, fingerprint, features)
 
     def corpus_identity(self, corpus_id: int) -> str:
-        """What the corpus of that number is by in any log. Raises `LogError` where there is none."""
+        """Returns the identity, in any log, of the corpus of that number. Raises `LogError` if there is none."""
         return self._read(examples.corpus_identity, corpus_id)
 
     def find_corpus(self, identity: str) -> int | None:
@@ -307,7 +309,7 @@ class RunLog:
         split: Split | None = None,
         kinds: Collection[ExampleKind] | None = None,
     ) -> FeatureExamples | None:
-        """What a corpus has of a feature, of one side and some kinds or all; None where it was not looked at."""
+        """Returns a corpus's examples of a feature, of one side and some kinds or all; None if it was not looked at."""
         return self._read(examples.collected, corpus_id, feature, split, kinds)
 
     def find_scoring(self, identity: ScoringIdentity) -> int | None:
@@ -323,7 +325,7 @@ class RunLog:
         return self._write(scores.add_scores, scoring_id, found)
 
     def scorings(self, run_id: int) -> list[ScoringRow]:
-        """How a run's labels were scored, the latest way first."""
+        """Returns the scorings of a run's labels, the latest first."""
         return self._read(scores.scorings, run_id)
 
     def scores(self, scoring_id: int, label_id: int | None = None) -> list[ScoreRow]:
@@ -360,7 +362,7 @@ class RunLog:
         self._write(calibrations.give_probabilities, calibration_id, given).result()
 
     def is_held(self, run_id: int) -> bool:
-        """Whether a process is writing that run now."""
+        """Tells whether a process is writing that run now."""
         return is_held(self.path, run_id)
 
     def ask(self, query: Callable[Concatenate[Database, P], T], *args: P.args, **kwargs: P.kwargs) -> T:

@@ -107,13 +107,13 @@ def end_batch(db: Database, batch_id: int, status: BatchStatus, note: str | None
 
 
 def open_batches(db: Database, run_id: int, scoring_id: int | None) -> list[BatchRow]:
-    """Those whose answers are not in the log, oldest first: of a run's loops, or of a scoring."""
+    """Returns the batches whose answers are not in the log, oldest first: of a run's loops, or of a scoring."""
     where = "run_id = :run_id AND scoring_id IS :scoring_id AND status IN ('reserved', 'sent')"
     return _batches(db, where, run_id=run_id, scoring_id=scoring_id)
 
 
 def batches(db: Database, run_id: int | None = None) -> list[BatchRow]:
-    """Those of a run, or all of them, oldest first."""
+    """Returns the batches of a run, or all of them, oldest first."""
     return _batches(db, ":run_id IS NULL OR run_id = :run_id", run_id=run_id)
 
 

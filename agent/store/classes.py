@@ -35,7 +35,7 @@ OF_CLASS = (
 
 @dataclass(frozen=True)
 class ClassRow:
-    """What kind a feature is of, and which probe captures it."""
+    """A feature's kind, and the probes that capture it."""
 
     feature: int
     kind: str

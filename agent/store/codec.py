@@ -38,7 +38,7 @@ _LEVEL = 3
 
 @dataclass(frozen=True)
 class Form:
-    """How one kind of evidence is stored."""
+    """The way one kind of evidence is stored."""
 
     of: type[Evidence]
     columns: Callable[[Any], Columns]

@@ -40,7 +40,7 @@ def begin_corpus(db: Database, identity: CorpusIdentity) -> int:
 
 
 def note_pass(db: Database, corpus_id: int, n_tokens: int | None, l0: float | None, explained: float | None) -> None:
-    """What the pass over the corpus found out about it."""
+    """Stores what the pass over the corpus found out about it."""
     db.execute(
         "UPDATE corpora SET n_tokens = ?, l0 = ?, explained_variance = ? WHERE id = ?",
         [n_tokens, l0, explained, corpus_id],
@@ -87,7 +87,7 @@ def corpora(db: Database, fingerprint: str | None = None) -> list[CorpusRow]:
 
 
 def corpus_identity(db: Database, corpus_id: int) -> str:
-    """What the corpus of that number is by in any log."""
+    """Returns the identity, in any log, of the corpus of that number."""
     found = db.execute("SELECT identity FROM corpora WHERE id = ?", [corpus_id]).fetchone()
     if found is None:
         raise LogError(f"The log has no texts {corpus_id}; interpret examples collects some.")
@@ -119,7 +119,7 @@ def collected(
     split: Split | None = None,
     kinds: Collection[ExampleKind] | None = None,
 ) -> FeatureExamples | None:
-    """What the corpus has of a feature, as it was collected; None where it was not looked at."""
+    """Returns the corpus's examples of a feature, as they were collected; None if it was not looked at."""
     key = {"corpus_id": corpus_id, "feature": feature}
     activity = next(rows(db, "SELECT * FROM activity WHERE corpus_id = :corpus_id AND feature = :feature", key), None)
     if activity is None:

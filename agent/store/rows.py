@@ -1,4 +1,4 @@
-"""What goes into the log and comes out of it, as values; they know nothing of SQL."""
+"""The rows of the log as values, on the way in and out; without SQL."""
 
 import hashlib
 import json
@@ -162,7 +162,7 @@ class RunSummary:
 
 @dataclass(frozen=True)
 class LabelRow:
-    """What became of one feature in one run."""
+    """The label of one feature in one run."""
 
     label_id: int
     run_id: int

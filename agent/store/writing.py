@@ -1,4 +1,4 @@
-"""What the writer thread does, one function per kind of write; each runs inside a transaction that it does not end."""
+"""The writer thread's work, one function per kind of write; each runs inside a transaction that it does not end."""
 
 import hashlib
 import json
@@ -139,7 +139,7 @@ def begin_call(
 
 
 def end_call(db: Database, call_id: int, answer: Answer) -> None:
-    """What came of a request, good or not."""
+    """Stores the outcome of a request, good or not."""
     exchange = answer.exchange
     row = {
         "response": exchange.response,
