@@ -62,17 +62,17 @@ class Comparisons:
         return found
 
     def fits(self, comparison_id: int, setting: ProbeSettings) -> list[FitRow]:
-        """What a comparison has of a setting."""
+        """Returns a comparison's fits of a setting."""
         found: list[FitRow] = self._read(store.fits, comparison_id, setting)
         return found
 
     def evidence_keys(self, run_ids: Sequence[int], features: Collection[int]) -> list[EvidenceKey]:
-        """Which evidence these runs have of these features."""
+        """Returns the keys of the evidence that these runs have of these features."""
         found: list[EvidenceKey] = self._read(store.evidence_keys, run_ids, features)
         return found
 
     def evidence_by_id(self, ids: Collection[int]) -> dict[int, Evidence]:
-        """That evidence itself."""
+        """Returns that evidence."""
         found: dict[int, Evidence] = self._read(store.evidence_by_id, ids)
         return found
 

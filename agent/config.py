@@ -1,6 +1,6 @@
-"""What a run is asked to do: defaults, then a settings file, then the command line; the later one wins.
+"""Resolves a run's config: defaults, then a settings file, then the command line; the later one wins.
 
-Defaults live beside the fields (here and in `probes.settings`). Knows nothing of click, torch or the log.
+Defaults live beside the fields (here and in `probes.settings`).
 """
 
 import tomllib
@@ -96,7 +96,7 @@ class CorpusSettings(Value):
 
 
 class ScoreSettings(Value):
-    """How labels are measured."""
+    """Settings of the scoring of labels."""
 
     scorers: tuple[str, ...] | None = Field(default=None, min_length=1)
     """None: embedding, and with a language model to ask detection and fuzzing too."""

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from agent.planning import Planner
-from agent.prober import Probing
+from agent.prober import EvidenceSource
 from agent.runlog import RunIdentity, RunLog
 from probes.essence import essence_of
 from probes.evidence import Evidence, ProbeRequest, Tree
@@ -24,7 +24,7 @@ class KnownEvidence:
     """Stands before a prober; as one, it gives evidence for requests of one feature."""
 
     log: RunLog
-    prober: Probing
+    prober: EvidenceSource
     planner: Planner
     others: Collection[int]
     """Other runs of the same subject, from any of which evidence is taken piece by piece."""
@@ -34,7 +34,9 @@ class KnownEvidence:
     """Pieces that were not probed."""
 
     @classmethod
-    def of(cls, log: RunLog, prober: Probing, planner: Planner, run_id: int, identity: RunIdentity) -> "KnownEvidence":
+    def of(
+        cls, log: RunLog, prober: EvidenceSource, planner: Planner, run_id: int, identity: RunIdentity
+    ) -> "KnownEvidence":
         """For the run of that number and identity. Raises LogError."""
         others = {number: settings for number, settings in log.runs_of(identity.subject).items() if number != run_id}
         mine = {name: identity.settings.get(name) for name in _decisive(planner)}
@@ -51,7 +53,7 @@ class KnownEvidence:
         return [found[place] for place in range(len(requests))]
 
     def _known(self, requests: Sequence[ProbeRequest]) -> dict[int, Evidence]:
-        """What the log has, by the place of the request."""
+        """Returns the evidence that the log has, by the place of the request."""
         feature = requests[0].feature
         if self.alike and tuple(requests) == self.planner.first(feature).requests:
             for run_id in self.alike:
@@ -84,10 +86,10 @@ def _decisive(planner: Planner) -> Sequence[str]:
 
 
 def _is_open(settings: ProbeSettings) -> bool:
-    """Whether something is left to be found, so that what is stored has other settings than were asked for."""
+    """Tells whether something is left to be found, so that stored evidence has other settings than were asked for."""
     return settings.vector.is_auto or settings.tree.prompt == AUTO
 
 
 def _was_chosen(piece: Evidence) -> bool:
-    """Whether its vector was the best of several, which its p-value is about: it says less than the vector's own."""
+    """Tells whether the vector was the best of several: its p-value is then about the choice, not about the vector."""
     return isinstance(piece, Tree) and piece.contrast is not None and piece.contrast.n_candidates > 1

@@ -1,7 +1,6 @@
 """The loop of one feature: evidence, question, answer, and either a label or another move.
 
-Whatever cost time or money is in the log before it is used, and is taken from there when a run resumes. Knows no SQL,
-no torch and no provider.
+Whatever cost time or money is in the log before it is used, and is taken from there when a run resumes.
 """
 
 import asyncio
@@ -11,16 +10,16 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from agent.breaker import INTERNAL
-from agent.calls.asking import Asking
-from agent.evidence.digest import Piece, citable, digest, escaped
-from agent.evidence.excerpts import ACTIVE_SHARE, Shown
+from agent.calls.asking import AnswerSource
+from agent.evidence.digest import EvidencePiece, citable, digest, escaped
+from agent.evidence.shown_examples import ACTIVE_SHARE, ShownExamples
 from agent.evidence.table import table
 from agent.llm.base import Request
 from agent.moves.candidates import TEXTS, best_candidate
 from agent.moves.ending import Findings, Round, is_good, outcome
 from agent.moves.plans import candidates_plan, next_plan
-from agent.planning import CLAMP_RANGE, EXPONENT_RANGE, SCALE_RANGE, Plan, Planner
-from agent.prober import Probing
+from agent.planning import CLAMP_RANGE, EXPONENT_RANGE, SCALE_RANGE, Planner, RoundPlan
+from agent.prober import EvidenceSource
 from agent.runlog import RunLog
 from agent.schema import Check, Outcome, Proposal
 from agent.secrets import without_secrets
@@ -42,7 +41,7 @@ class Feedback(Protocol):
     """Tries labels out on the texts that an explainer may see."""
 
     async def check(self, feature: int, round: int, proposal: Proposal) -> Check:
-        """How the proposed label does. Raises what ends a run."""
+        """Scores the proposed label. Raises what ends a run."""
         ...
 
 
@@ -54,11 +53,11 @@ class Material(Protocol):
         """The identity of the corpus they are from, in any log."""
         ...
 
-    def texts(self, feature: int) -> Shown | None:
-        """Those that an explainer may see; None where the feature was not looked at."""
+    def texts(self, feature: int) -> ShownExamples | None:
+        """Returns the examples that an explainer may see; None if the feature was not looked at."""
         ...
 
-    def feedback(self, asker: Asking, seed: int) -> Feedback:
+    def feedback(self, asker: AnswerSource, seed: int) -> Feedback:
         """Tries labels out on such texts by asking `asker`."""
         ...
 
@@ -67,7 +66,7 @@ class Circuit(Protocol):
     """An attribution graph in which features stand."""
 
     def part(self, feature: int) -> str | None:
-        """What a prompt says of the feature's place in it; None where it has none."""
+        """Returns the prompt's part about the feature's place in the graph; None if it has none."""
         ...
 
 
@@ -76,11 +75,11 @@ class Progress:
     """The work on one feature so far."""
 
     feature: int
-    plan: Plan
+    plan: RoundPlan
     """Of the round that is next or under way."""
     past: list[Round] = field(default_factory=list)
     tried: list[ProbeRequest] = field(default_factory=list)
-    pieces: list[Piece] = field(default_factory=list)
+    pieces: list[EvidencePiece] = field(default_factory=list)
     """The evidence of the last round that probed."""
     ids: set[str] = field(default_factory=set)
     """Of all lines of evidence so far."""
@@ -101,14 +100,14 @@ class Progress:
 
 @dataclass(frozen=True)
 class Loop:
-    """What the loops of all features of a run work through."""
+    """The tools and settings that the loops of all features of a run share."""
 
     run_id: int
     card: SubjectCard
     planner: Planner
     rounds: int
-    prober: Probing
-    asker: Asking | None
+    prober: EvidenceSource
+    asker: AnswerSource | None
     """None: nothing is asked, and a feature ends with the evidence of its first round."""
     log: RunLog
     system: str
@@ -118,7 +117,7 @@ class Loop:
     circuit: Circuit | None = None
 
     async def label_feature(self, feature: int) -> Outcome:
-        """How the feature ended; a fault of this feature alone is in the outcome, which then counts no rounds.
+        """Labels the feature; its own faults are in the outcome, which then counts no rounds.
 
         Raises what ends the run: LogError, ExplainerError, SubjectError, BudgetError, StoppedError.
         """
@@ -158,14 +157,14 @@ class Loop:
         work.ids.update(line["id"] for piece in work.pieces for line in citable(piece))
         work.tried += work.plan.requests
 
-    async def _chosen(self, work: Progress, proposal: Proposal | None) -> tuple[Proposal | None, Plan]:
+    async def _chosen(self, work: Progress, proposal: Proposal | None) -> tuple[Proposal | None, RoundPlan]:
         """The answer with the best of its candidates as its label, and the plan by which that was found out.
 
         The candidates' texts are evidence of the next round, in which they are shown if there is one.
         """
-        plan = Plan() if proposal is None else candidates_plan(self.planner, work.feature, proposal, work.tried)
+        plan = RoundPlan() if proposal is None else candidates_plan(self.planner, work.feature, proposal, work.tried)
         if proposal is None or not plan.requests:
-            return proposal, Plan()
+            return proposal, RoundPlan()
         for item in await self._ran(work, work.number + 1, plan.requests):
             if isinstance(item, Experiment):
                 proposal = best_candidate(proposal, item)
@@ -227,7 +226,7 @@ class Loop:
 
 
 def system_prompt(planner: Planner, looks_at_texts: bool = False) -> str:
-    """What every question begins with: how to read evidence, when to label, and what `planner` grants."""
+    """Renders the system prompt: how to read evidence, when to label, and the moves that `planner` grants."""
     context = {
         "prompts": [*planner.offered_prompts],
         "scale_range": SCALE_RANGE,
@@ -242,7 +241,7 @@ def system_prompt(planner: Planner, looks_at_texts: bool = False) -> str:
     return render("system", context).text
 
 
-def _next_id(pieces: Sequence[Piece]) -> int:
+def _next_id(pieces: Sequence[EvidencePiece]) -> int:
     """The number of the piece of evidence after `pieces`; ids are unique among a feature's rounds."""
     return int(pieces[-1]["id"].removeprefix("E")) + 1 if pieces else 1
 

@@ -1,4 +1,4 @@
-"""How active features get at most, as a log's texts have it: the unit in which they are steered. Knows no subject."""
+"""Finds features' maximum activations in a log's examples: the unit in which they are steered."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +14,7 @@ _IN_OTHERS = ("neuronpedia", "saedashboard")
 
 
 @dataclass(frozen=True)
-class Maxima:
+class CorpusMaxima:
     """Of one corpus, so that whatever is asked again gets the same answer."""
 
     log: RunLog
@@ -24,7 +24,7 @@ class Maxima:
 
     @property
     def corpus(self) -> str:
-        """What the corpus is by in any log."""
+        """The identity of the corpus in any log."""
         return self.log.corpus_identity(self.corpus_id)
 
     def of(self, feature: int) -> float | None:
@@ -35,13 +35,13 @@ class Maxima:
         return None if found is None or found.activity is None else found.activity.maximum or None
 
 
-def maxima_of(log: RunLog, corpus: CorpusRow) -> Maxima:
-    """Those of a corpus, none of them known where it may have them in another unit than the SAE's own."""
-    return Maxima(log, corpus.corpus_id, UNIT in corpus.settings or not corpus.source.startswith(_IN_OTHERS))
+def maxima_of(log: RunLog, corpus: CorpusRow) -> CorpusMaxima:
+    """Returns the maxima of a corpus; none are known if it may have them in another unit than the SAE's own."""
+    return CorpusMaxima(log, corpus.corpus_id, UNIT in corpus.settings or not corpus.source.startswith(_IN_OTHERS))
 
 
 def no_maxima(path: Path) -> LogError:
-    """What is said where the log at `path` has no texts of the features that are to be steered."""
+    """Returns the error if the log at `path` has no examples of the features that are to be steered."""
     return LogError(
         f"Features are steered in units of their maximum activations, and {path} has none of these features: "
         f"collect texts with interpret examples --features ... --log {path}, or give the number with --maximum."
@@ -49,7 +49,7 @@ def no_maxima(path: Path) -> LogError:
 
 
 def in_another_unit(path: Path, corpus: CorpusRow) -> LogError:
-    """What is said where a corpus's activations may be nothing to steer by."""
+    """Returns the error if a corpus's activations may be in another unit."""
     return LogError(
         f"Features are steered in units of their maximum activations, and those of {corpus.source} in {path} were "
         "imported by an older version, perhaps in another unit than the SAE's own: import them again, or give the "
@@ -58,7 +58,7 @@ def in_another_unit(path: Path, corpus: CorpusRow) -> LogError:
 
 
 def maximum_in(path: Path, fingerprint: str, feature: int) -> float | None:
-    """What the log in that file has of the feature, its latest corpus first; None where it has nothing."""
+    """Returns the feature's maximum in the log in that file, its latest corpus first; None if it has none."""
     if not path.exists():
         return None
     with RunLog.open(path, read_only=True) as log:

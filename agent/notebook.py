@@ -23,7 +23,7 @@ from agent.drawing.svg import tree_svg
 from agent.errors import LogError
 from agent.evidence.branches import Trim
 from agent.evidence.wording import folded, list_words, token_words
-from agent.export.card import Card, card
+from agent.export.card import FeatureCard, card
 from agent.export.html import environment
 from agent.runlog import RunLog
 from probes.errors import SettingsError
@@ -75,9 +75,9 @@ class TokensView:
 
 @dataclass(frozen=True)
 class FeatureView:
-    """What a run knows about one feature, as a card with its trees."""
+    """One feature of a run, as a card with its trees."""
 
-    card: Card
+    card: FeatureCard
     evidence: Sequence[Evidence]
     """Round after round."""
 
@@ -126,7 +126,7 @@ class LogView:
     path: Path
 
     def feature(self, feature: int, run: int | None = None) -> FeatureView:
-        """What that run, or the latest one, knows about a feature. Raises LogError."""
+        """Returns a feature of that run, or of the latest one. Raises LogError."""
         with RunLog.open(self.path, read_only=True) as log:
             summary = log.run(run)
             labels = log.labels(summary.run_id, features=[feature])

@@ -1,6 +1,6 @@
-"""What each round probes: the first by the run's settings, later ones by what the explainer asked for.
+"""Plans the probes of each round: the first by the run's settings, later ones by the explainer's request.
 
-Knows no explainer and no log. An explainer's wishes are clamped where a number is out of range, refused where there is
+An explainer's wishes are clamped where a number is out of range, refused where there is
 nothing to clamp to, and refused where they were tried before.
 """
 
@@ -25,8 +25,8 @@ CLAMP_RANGE = (0.0, 8.0)
 
 
 @dataclass(frozen=True)
-class Plan:
-    """What a round probes; when it is nothing new, `refusal` says why."""
+class RoundPlan:
+    """The probes of a round; if they are nothing new, `refusal` says why."""
 
     requests: tuple[ProbeRequest, ...] = ()
     notes: tuple[str, ...] = ()
@@ -34,8 +34,8 @@ class Plan:
     refusal: str = ""
 
 
-class Maxima(Protocol):
-    """How active features get at most."""
+class FeatureMaxima(Protocol):
+    """The source of features' maximum activations."""
 
     def of(self, feature: int) -> float | None:
         """The feature's maximum activation; None where it is not known."""
@@ -49,7 +49,7 @@ class Planner:
     probe: ProbeSettings
     weights_plan: Sequence[str]
     default_scale: float
-    maxima: Maxima | None = None
+    maxima: FeatureMaxima | None = None
     """Without them only a maximum that the settings themselves name is known."""
     agreement: bool = False
     """Whether the agreement of base prompts is told of vectors of which nothing is to be found, too."""
@@ -62,35 +62,35 @@ class Planner:
 
     @property
     def clamps(self) -> bool:
-        """Whether a clamp can be granted: whether there is a maximum to measure it by."""
+        """Tells whether a clamp can be granted: whether there is a maximum to measure it by."""
         return self.maxima is not None or self.probe.steering.maximum is not None
 
     @property
     def sweeps(self) -> bool:
-        """Whether evidence may hold a sweep."""
+        """Tells whether evidence may hold a sweep."""
         return self.agreement or self.probe.vector.is_auto or AUTO in self.weights_plan
 
-    def first(self, feature: int) -> Plan:
+    def first(self, feature: int) -> RoundPlan:
         """Round 1: a tree and a list for each side, after a sweep where it is auto or asked for; the projection."""
         settings = self._measured(feature, self.probe)
         requests = _new(self._sides(feature, settings, self.weights_plan), ())
-        return Plan((*requests, ProbeRequest("projection", feature, self.probe)))
+        return RoundPlan((*requests, ProbeRequest("projection", feature, self.probe)))
 
-    def next(self, feature: int, change: SettingsChange | None, tried: Iterable[ProbeRequest]) -> Plan:
+    def next(self, feature: int, change: SettingsChange | None, tried: Iterable[ProbeRequest]) -> RoundPlan:
         """The round that `change` asks for: whatever of its trees and lists was not among the `tried`."""
         asked = {} if change is None else change.model_dump(exclude_none=True)
         if not asked:
-            return Plan(refusal="no other settings were named")
+            return RoundPlan(refusal="no other settings were named")
         notes: list[str] = []
         try:
             settings = self._measured(feature, self._changed(asked, notes))
         except SettingsError as error:
-            return Plan(refusal=str(error))
+            return RoundPlan(refusal=str(error))
         weights = [asked["weights"]] if "weights" in asked else self.weights_plan
         new = _new(self._sides(feature, settings, weights), tried)
         if not new:
-            return Plan(notes=tuple(notes), refusal="these settings were tried in an earlier round")
-        return Plan(tuple(new), tuple(notes))
+            return RoundPlan(notes=tuple(notes), refusal="these settings were tried in an earlier round")
+        return RoundPlan(tuple(new), tuple(notes))
 
     def maximum_of(self, feature: int) -> float | None:
         """The feature's highest activation in texts; None where it is not known."""
@@ -138,7 +138,7 @@ class Planner:
 
 
 def _new(requests: Iterable[ProbeRequest], tried: Iterable[ProbeRequest]) -> list[ProbeRequest]:
-    """Those whose evidence is not that of one that was `tried`, each once."""
+    """Returns the requests whose evidence is not that of one that was `tried`, each once."""
     seen = {essence_of(request.kind, request.settings) for request in tried}
     new: dict[str, ProbeRequest] = {}
     for request in requests:

@@ -1,6 +1,6 @@
 """One device thread that owns torch, fed by a bounded queue that gathers many features' requests into one batch.
 
-Knows neither explainers nor the log. Nothing of torch runs on the event loop, and only one batch runs at a time.
+Nothing of torch runs on the event loop, and only one batch runs at a time.
 """
 
 import asyncio
@@ -17,15 +17,15 @@ BATCH = 1024
 """Most requests in one batch, about; the probes bound their own memory within it."""
 QUEUE = 256
 """Most features waiting for the device."""
-PATIENCE = 0.05
+GATHER_SHARE = 0.05
 """Share of the last batch's time that the next one waits for company. Features that went out in one batch come back
 within milliseconds of each other, as the log's commits let them go; without it the first to come would go alone."""
 
 Probe = Callable[[Sequence[ProbeRequest]], list[Evidence]]
 
 
-class Probing(Protocol):
-    """How a loop probes."""
+class EvidenceSource(Protocol):
+    """A source of evidence, for loops."""
 
     async def probe(self, requests: Sequence[ProbeRequest]) -> list[Evidence]:
         """The evidence for `requests`, in their order. Raises what probing them raises."""
@@ -76,7 +76,7 @@ class Prober:
             jobs = await self._gather()
             started = time.perf_counter()
             await self._run(jobs)
-            self._patience_s = PATIENCE * (time.perf_counter() - started)
+            self._patience_s = GATHER_SHARE * (time.perf_counter() - started)
 
     async def _gather(self) -> list[_Job]:
         """The next batch: the first job, all that is queued, and those that come while patience lasts."""

@@ -12,7 +12,7 @@ from agent.calls.asking import asked_again, last_answer
 from agent.errors import LogError
 from agent.llm.base import Answer, Request
 from agent.loop import Loop, Material, system_prompt
-from agent.maxima import Maxima
+from agent.maxima import CorpusMaxima
 from agent.planning import Planner
 from agent.runlog import LabelRow, RunLog, RunSummary
 from agent.schema import Outcome
@@ -31,7 +31,7 @@ Verdict = Literal["identical", "different", "not asked"]
 
 
 @dataclass(frozen=True)
-class Replayed:
+class ReplayedLabel:
     """One feature's label and what its log gives when it is worked through again."""
 
     stored: LabelRow
@@ -44,14 +44,14 @@ class Replayed:
 
     @property
     def verdict(self) -> Verdict:
-        """How the two compare."""
+        """Compares the stored label with the new one."""
         if self.again is None:
             return "not asked"
         return "different" if self.differences else "identical"
 
     @property
     def differences(self) -> dict[str, tuple[object, object]]:
-        """What is not as it was, by name: the stored value and the new one."""
+        """The fields that differ, by name: the stored value and the new one."""
         if self.again is None:
             return {}
         pairs = {name: (getattr(self.stored, name), getattr(self.again, name)) for name in Outcome.model_fields}
@@ -65,7 +65,7 @@ class _NoDevice:
         raise LogError(f"The log lacks evidence on feature {requests[0].feature} that its run went on from.")
 
 
-class _FromLog:
+class _LoggedAnswers:
     """Answers with what was answered then."""
 
     def __init__(self, log: RunLog, run_id: int) -> None:
@@ -98,7 +98,7 @@ class _LoggedCircuit:
         return next((match[0] for prompt in prompts if (match := _GRAPH.search(prompt))), None)
 
 
-async def replay(log: RunLog, run: RunSummary, material_of: MaterialOf) -> list[Replayed]:
+async def replay(log: RunLog, run: RunSummary, material_of: MaterialOf) -> list[ReplayedLabel]:
     """Works every label of the run out again. Raises LogError where the log lacks what the run went on from."""
     return [await _feature(log, run, row, material_of) for row in log.labels(run.run_id)]
 
@@ -109,21 +109,21 @@ def changed_templates(run: RunSummary) -> list[str]:
     return [name for name, then in run.templates.items() if then != now[name]]
 
 
-async def _feature(log: RunLog, run: RunSummary, row: LabelRow, material_of: MaterialOf) -> Replayed:
+async def _feature(log: RunLog, run: RunSummary, row: LabelRow, material_of: MaterialOf) -> ReplayedLabel:
     if not log.calls_of(run.run_id, row.feature):
-        return Replayed(row, None, 0, True)
-    asker = _FromLog(log, run.run_id)
+        return ReplayedLabel(row, None, 0, True)
+    asker = _LoggedAnswers(log, run.run_id)
     outcome = await _loop(log, run, asker, material_of).label_feature(row.feature)
-    return Replayed(row, outcome, asker.calls, asker.prompts_alike)
+    return ReplayedLabel(row, outcome, asker.calls, asker.prompts_alike)
 
 
-def _loop(log: RunLog, run: RunSummary, asker: _FromLog, material_of: MaterialOf) -> Loop:
+def _loop(log: RunLog, run: RunSummary, asker: _LoggedAnswers, material_of: MaterialOf) -> Loop:
     card = SubjectCard.model_validate(run.subject)
     probe = ProbeSettings.model_validate(run.settings["probe"])
     corpus_id = _corpus(log, run, "corpus")
     material = None if corpus_id is None else material_of(log, corpus_id)
     maxima_id = _corpus(log, run, "maxima_corpus")
-    maxima = None if maxima_id is None else Maxima(log, maxima_id)
+    maxima = None if maxima_id is None else CorpusMaxima(log, maxima_id)
     agreement = run.settings.get("agreement", False)
     prompts = run.settings.get("prompts", PLAIN_PROMPTS)
     tests = run.settings.get("tests", False)

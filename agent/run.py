@@ -1,6 +1,6 @@
 """A run over many features: a bounded crew works through them, and the log decides what is still to do.
 
-Memory does not grow with the number of features. Knows no command line and prints nothing.
+Memory does not grow with the number of features.
 """
 
 import asyncio
@@ -13,9 +13,9 @@ from typing import Any, Protocol
 
 from agent.breaker import Breaker
 from agent.calls.admission import Admission
-from agent.calls.asking import PATIENCE, Asker, Patience
+from agent.calls.asking import RETRY_POLICY, Asker, RetryPolicy
 from agent.calls.batches import Batches
-from agent.calls.budget import Budget, Limits
+from agent.calls.budget import Limits, SpendingBudget
 from agent.calls.gate import Gate
 from agent.calls.questions import Questions
 from agent.calls.workers import work_through
@@ -24,7 +24,7 @@ from agent.known_evidence import KnownEvidence
 from agent.llm.base import Explainer
 from agent.llm.none import NONE
 from agent.loop import TEMPLATES, Circuit, Loop, Material, system_prompt
-from agent.maxima import Maxima
+from agent.maxima import CorpusMaxima
 from agent.planning import Planner
 from agent.prober import Prober
 from agent.runlog import RunIdentity, RunLog, RunRow
@@ -41,8 +41,8 @@ LOOKAHEAD = 64
 that even where all answers come at once there is something to ask next."""
 
 
-class Watch(Protocol):
-    """Who is told how a run goes, on the event loop: it must not take long."""
+class RunObserver(Protocol):
+    """An observer of a run, called on the event loop: it must not take long."""
 
     def begun(self, run: RunRow, admission: Admission) -> None:
         """Once, before any work: which run it is, and the door that its calls go through."""
@@ -62,13 +62,13 @@ class LoggedCircuit(Circuit, Protocol):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What tells it from other graphs."""
+        """The settings that tell it from other graphs."""
         ...
 
 
 @dataclass(frozen=True)
 class RunReport:
-    """What one invocation did."""
+    """The report of one invocation."""
 
     run_id: int
     resumed: bool
@@ -90,14 +90,14 @@ async def run_features(
     log: RunLog,
     features: Sequence[int],
     new: bool,
-    watch: Watch,
-    patience: Patience = PATIENCE,
+    observer: RunObserver,
+    retry_policy: RetryPolicy = RETRY_POLICY,
     material: Material | None = None,
-    maxima: Maxima | None = None,
+    maxima: CorpusMaxima | None = None,
     tell: Callable[[str], None] = lambda _: None,
     circuit: LoggedCircuit | None = None,
 ) -> RunReport:
-    """Labels `features`, each of which ends labelled, abstained or failed in the log before `watch` hears of it.
+    """Labels `features`, each of which ends labelled, abstained or failed in the log before `observer` hears of it.
 
     Where the explainer is nobody, each ends with its evidence in the log, or failed. What other runs of the log have
     probed is taken from there.
@@ -111,7 +111,7 @@ async def run_features(
     run = log.begin_run(identity, features, new)
     budget = partial(_budget, config, log, run.run_id)
     admission = Admission(Gate(config.in_flight), budget())
-    watch.begun(run, admission)
+    observer.begun(run, admission)
     todo = [feature for feature in features if feature not in run.done]
     outcomes: Counter[Ending] = Counter()
     breaker = Breaker()
@@ -122,7 +122,7 @@ async def run_features(
             asker = None
             if explainer.provider != NONE:
                 questions = questions_to(explainer, config)
-                asker = Asker(explainer, log, run.run_id, admission, patience, batches.sender, questions)
+                asker = Asker(explainer, log, run.run_id, admission, retry_policy, batches.sender, questions)
             planner = planner_of(config, subject, explainer, maxima)
             known = KnownEvidence.of(log, prober, planner, run.run_id, identity)
             loop = Loop(
@@ -143,11 +143,11 @@ async def run_features(
                 outcome = await loop.label_feature(feature)
                 await asyncio.wrap_future(log.add_label(run.run_id, outcome))
                 outcomes[outcome.status] += 1
-                watch.told(outcome)
+                observer.told(outcome)
                 breaker.count(outcome)
 
             size = _crew_size(config, explainer)
-            await work_through(todo, size, batches.at_work(label), admission, watch.stopping)
+            await work_through(todo, size, batches.at_work(label), admission, observer.stopping)
     finally:
         await explainer.close()
     if admission.reason is None:
@@ -163,8 +163,10 @@ async def run_features(
     )
 
 
-def planner_of(config: RunConfig, subject: Subject, explainer: Explainer, maxima: Maxima | None = None) -> Planner:
-    """What a run's features are probed with."""
+def planner_of(
+    config: RunConfig, subject: Subject, explainer: Explainer, maxima: CorpusMaxima | None = None
+) -> Planner:
+    """Returns the planner of a run's probes."""
     probe, prompts = all_resolved(subject, config.probe), _offered(subject, explainer)
     return Planner(
         probe,
@@ -188,10 +190,10 @@ def identity_of(
     subject: Subject,
     explainer: Explainer,
     material: Material | None = None,
-    maxima: Maxima | None = None,
+    maxima: CorpusMaxima | None = None,
     circuit: LoggedCircuit | None = None,
 ) -> RunIdentity:
-    """What makes a run this run and no other."""
+    """Returns a run's identity: everything that makes two runs one."""
     settings: dict[str, Any] = {
         "probe": all_resolved(subject, config.probe).model_dump(mode="json"),
         "weights_plan": [*config.weights_plan],
@@ -222,7 +224,7 @@ def identity_of(
 
 
 def _tests(config: RunConfig, explainer: Explainer) -> bool:
-    """Whether the explainer may test: a language model, unless told otherwise, and rules if told so; never nobody."""
+    """Tells whether the explainer may test: a language model, unless told otherwise; rules if told so; nobody never."""
     return explainer.provider != NONE and (bool(explainer.forms) if config.tests is None else config.tests)
 
 
@@ -233,18 +235,18 @@ def explainer_name(explainer: Explainer) -> str:
 
 
 def questions_to(explainer: Explainer, config: RunConfig) -> Questions | None:
-    """When two questions to it are one; None for rules, whose answers cost nothing."""
+    """Returns the rule by which two questions to the explainer are one; None for rules, whose answers cost nothing."""
     if not explainer.forms:
         return None
     settings = {"answer_tokens": config.answer_tokens, "effort": config.effort, "seed": config.seed}
     return Questions.to(explainer, config.cache, **settings)
 
 
-def _budget(config: RunConfig, log: RunLog, run_id: int) -> Budget:
-    """What a run may spend, less what earlier invocations of the run have spent."""
+def _budget(config: RunConfig, log: RunLog, run_id: int) -> SpendingBudget:
+    """Returns the run's budget, less what earlier invocations of the run have spent."""
     spent = log.spent(run_id)
     limits = Limits(tokens=config.budget_tokens, usd=config.budget_usd)
-    return Budget(limits, tokens=spent.most_tokens, usd=spent.most_usd, known_usd=spent.cost_usd or 0.0)
+    return SpendingBudget(limits, tokens=spent.most_tokens, usd=spent.most_usd, known_usd=spent.cost_usd or 0.0)
 
 
 def _crew_size(config: RunConfig, explainer: Explainer) -> int:

@@ -1,8 +1,8 @@
 """The run log: one SQLite file that holds everything a run saw, asked, was told and concluded.
 
-Knows no torch, no provider and no terminal. How it is stored lies in `agent.store`: one thread writes, in transactions
-that group what is waiting, and a write's future resolves when it would survive a power cut; reading goes through a
-connection of its own and never waits for a run.
+How it is stored lies in `agent.store`: one thread writes, in transactions that group what is waiting, and a write's
+future resolves when it would survive a power cut; reading goes through a connection of its own and never waits for a
+run.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -50,7 +50,7 @@ from agent.store.rows import (
 )
 from agent.store.writer import Writer
 from probes.evidence import Evidence
-from probes.examples import Collected, ExampleKind, Split
+from probes.examples import ExampleKind, FeatureExamples, Split
 from probes.presets import SubjectCard
 
 __all__ = [
@@ -171,7 +171,7 @@ class RunLog:
         return self._read(batches.batches, run_id)
 
     def has_draw(self, run_id: int, request: Request, question: str) -> bool:
-        """Whether another run or scoring has an answer to that question that this one was not given yet."""
+        """Tells whether another run or scoring has an answer to that question that this one was not given yet."""
         return self._read(identical.has_draw, run_id, request, question)
 
     def take_draw(self, run_id: int, request: Request, dispatch: Dispatch) -> Future[bool]:
@@ -197,7 +197,7 @@ class RunLog:
         self._write(writing.finish_run, run_id).result()
 
     def has_evidence(self, run_id: int, feature: int, round: int) -> bool:
-        """Whether that round was probed."""
+        """Tells whether that round was probed."""
         return self._read(reading.has_evidence, run_id, feature, round)
 
     def evidence_of(self, run_id: int, feature: int, round: int) -> list[Evidence]:
@@ -221,7 +221,9 @@ class RunLog:
         return self._read(reading.done, identity)
 
     def spent(self, run_id: int, scoring_id: int | None = None) -> Spent:
-        """What the run's calls have used so far, by every invocation: those of its loops, or those of a scoring."""
+        """Returns what the run's calls have used so far, by every invocation: those of its loops, or those of a
+        scoring.
+        """
         return self._read(reading.spent, run_id, scoring_id)
 
     def calls_of(self, run_id: int, feature: int) -> list[CallRow]:
@@ -233,7 +235,7 @@ class RunLog:
         return self._read(reading.runs)
 
     def run(self, run_id: int | None) -> RunSummary:
-        """That run, or the one that a command began or resumed last. Raises `LogError` where there is none."""
+        """Returns that run, or the one that a command began or resumed last. Raises `LogError` if there is none."""
         wanted = self.latest_run() if run_id is None else run_id
         found = self._read(reading.runs, wanted) if wanted is not None else []
         if found:
@@ -269,13 +271,13 @@ class RunLog:
         """Keeps what the pass over a corpus found out about it."""
         self._write(examples.note_pass, corpus_id, n_tokens, l0, explained).result()
 
-    def add_collected(self, corpus_id: int, found: Collected, splitting: examples.Splitting) -> Future[None]:
+    def add_collected(self, corpus_id: int, found: FeatureExamples, splitting: examples.Splitting) -> Future[None]:
         """Keeps a feature's activity and examples, each on the side of its document."""
         activity, rows = examples.collected_rows(corpus_id, found, splitting)
         return self._write(examples.add_collected, activity, rows)
 
     def add_corpus(
-        self, identity: CorpusIdentity, found: Sequence[tuple[Collected, examples.Splitting]]
+        self, identity: CorpusIdentity, found: Sequence[tuple[FeatureExamples, examples.Splitting]]
     ) -> Future[int]:
         """Keeps what was collected of several features under the corpus of that identity, all of it or nothing."""
         return self._write(examples.add_corpus, identity, found)
@@ -289,7 +291,7 @@ class RunLog:
         return self._read(examples.latest_corpus, fingerprint, features)
 
     def corpus_identity(self, corpus_id: int) -> str:
-        """What the corpus of that number is by in any log. Raises `LogError` where there is none."""
+        """Returns the identity, in any log, of the corpus of that number. Raises `LogError` if there is none."""
         return self._read(examples.corpus_identity, corpus_id)
 
     def find_corpus(self, identity: str) -> int | None:
@@ -306,8 +308,8 @@ class RunLog:
         feature: int,
         split: Split | None = None,
         kinds: Collection[ExampleKind] | None = None,
-    ) -> Collected | None:
-        """What a corpus has of a feature, of one side and some kinds or all; None where it was not looked at."""
+    ) -> FeatureExamples | None:
+        """Returns a corpus's examples of a feature, of one side and some kinds or all; None if it was not looked at."""
         return self._read(examples.collected, corpus_id, feature, split, kinds)
 
     def find_scoring(self, identity: ScoringIdentity) -> int | None:
@@ -323,7 +325,7 @@ class RunLog:
         return self._write(scores.add_scores, scoring_id, found)
 
     def scorings(self, run_id: int) -> list[ScoringRow]:
-        """How a run's labels were scored, the latest way first."""
+        """Returns the scorings of a run's labels, the latest first."""
         return self._read(scores.scorings, run_id)
 
     def scores(self, scoring_id: int, label_id: int | None = None) -> list[ScoreRow]:
@@ -360,7 +362,7 @@ class RunLog:
         self._write(calibrations.give_probabilities, calibration_id, given).result()
 
     def is_held(self, run_id: int) -> bool:
-        """Whether a process is writing that run now."""
+        """Tells whether a process is writing that run now."""
         return is_held(self.path, run_id)
 
     def ask(self, query: Callable[Concatenate[Database, P], T], *args: P.args, **kwargs: P.kwargs) -> T:

@@ -1,4 +1,4 @@
-"""What an explainer answers, and what becomes of it: values at the boundary to the LLM."""
+"""An explainer's answer and a feature's outcome: values at the boundary to the LLM."""
 
 import unicodedata
 from dataclasses import dataclass
@@ -28,7 +28,9 @@ _BLANK = frozenset("\u115f\u1160\u2800\u3164\uffa0\ufffc")
 
 
 def is_visible(text: str) -> bool:
-    """Whether any character shows something by itself: no space, control or format, no mark that needs another one."""
+    """Tells whether any character shows something by itself: no space, control or format, no mark that needs another
+    one.
+    """
     return any(unicodedata.category(char)[0] not in "ZCM" and char not in _BLANK for char in text)
 
 
@@ -122,7 +124,7 @@ class Proposal(Value):
 
 
 class Check(Value):
-    """How a proposed label did on texts that the explainer may see."""
+    """The score of a proposed label on examples that the explainer may see."""
 
     value: float | None
     """Balanced accuracy; None where it could not be measured."""
@@ -154,7 +156,7 @@ class SenseResult:
 
 
 class Outcome(Value):
-    """What the loop of one feature ended with."""
+    """The outcome of one feature's loop."""
 
     feature: int
     status: Ending

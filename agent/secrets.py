@@ -1,4 +1,4 @@
-"""Blanks keys and passwords in whatever is about to be stored or printed. Knows no provider.
+"""Blanks keys and passwords in whatever is about to be stored or printed.
 
 What looks like a key is blanked in error texts and commands alone. What a model says is about anything, assignments and
 identifiers included: there only the secrets that this process itself holds are blanked.
@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Any
 
 BLANK = "***"
-_LEAST_CHARS = 8
+_MIN_CHARS = 8
 """Shorter values stand in ordinary text too often to be blanked."""
 
 _PATTERNS = re.compile(
@@ -40,7 +40,7 @@ def without_secrets(text: str) -> str:
 
 
 def without_held_secrets(text: str) -> str:
-    """What a model says with every secret of the environment as `***`, and nothing else touched."""
+    """Returns a model's text with every secret of the environment as `***`, and nothing else touched."""
     for secret in sorted(_environment(), key=len, reverse=True):
         text = text.replace(secret, BLANK)
     return text
@@ -55,11 +55,11 @@ def _environment() -> Iterator[str]:
             # As it is, as JSON writes it in either way, and as an error's message quotes it.
             quoted = json.dumps(part)[1:-1]
             forms = {part, quoted, quoted.replace("/", "\\/"), repr(part)[1:-1]}
-            yield from (form for form in forms if len(form) >= _LEAST_CHARS)
+            yield from (form for form in forms if len(form) >= _MIN_CHARS)
 
 
 class _BlankedRecord(logging.LogRecord):
-    """What is logged, without secrets in its message and its traceback."""
+    """A log record without secrets in its message and its traceback."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

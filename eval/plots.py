@@ -1,7 +1,6 @@
 """Plots of plain numbers, written as PNG or SVG by the file's ending: intervals, histograms, pairs, curves.
 
-Knows no scorer, no run and no log: what a point means stands in the words it comes with. Texts are written as they are,
-never as markup. matplotlib's global state is left alone.
+Texts are written as they are, never as markup. matplotlib's global state is left alone.
 """
 
 from collections.abc import Mapping, Sequence
@@ -45,7 +44,7 @@ _LOOK: Any = {
 
 
 @dataclass(frozen=True)
-class Point:
+class PlotPoint:
     """A figure with its interval; None where it has none."""
 
     value: float
@@ -54,11 +53,11 @@ class Point:
 
 
 @dataclass(frozen=True)
-class Row:
+class PlotRow:
     """A line of an interval plot."""
 
     name: str
-    point: Point | None
+    point: PlotPoint | None
     """None where it was not measured: `note` then says why."""
     note: str = ""
     """Stands at the right, such as `n = 412`."""
@@ -67,7 +66,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Values:
+class PlotValues:
     """Some values under one name, those that were not measured left out."""
 
     name: str
@@ -75,14 +74,14 @@ class Values:
 
 
 @dataclass(frozen=True)
-class Panel:
+class IntervalPanel:
     """Rows that share an axis."""
 
     title: str
-    rows: Sequence[Row]
+    rows: Sequence[PlotRow]
     reference: float | None = None
     """Where a line is drawn, such as chance."""
-    spread: Sequence[Values] = ()
+    spread: Sequence[PlotValues] = ()
     """Drawn beside the rows as histograms with common bins: the first filled, the others as outlines."""
 
 
@@ -92,7 +91,7 @@ class Curve:
 
     name: str
     xs: Sequence[float]
-    points: Sequence[Point | None]
+    points: Sequence[PlotPoint | None]
     """One for each x; None where it was not measured, which is a gap."""
 
 
@@ -109,7 +108,7 @@ class CurvePanel:
 
 
 @rc_context(_LOOK)
-def interval_rows(panels: Sequence[Panel], title: str = "") -> Figure:
+def interval_rows(panels: Sequence[IntervalPanel], title: str = "") -> Figure:
     """A dot with its interval for every row, panel below panel, histograms beside those that have a spread."""
     heights = [max(len(panel.rows) * _ROW_IN, _LEAST_IN * bool(panel.spread)) + _FRAME_IN for panel in panels]
     has_spread = any(panel.spread for panel in panels)
@@ -198,7 +197,7 @@ def _figure(height_in: float, title: str) -> Figure:
     return figure
 
 
-def _draw_rows(axes: Axes, panel: Panel) -> None:
+def _draw_rows(axes: Axes, panel: IntervalPanel) -> None:
     names = []
     for place, row in enumerate(panel.rows):
         names.append(_short(row.name, _NAME_CHARS))
@@ -220,7 +219,7 @@ def _draw_rows(axes: Axes, panel: Panel) -> None:
     _write(axes, "", "", panel.title)
 
 
-def _draw_spread(axes: Axes, spread: Sequence[Values]) -> None:
+def _draw_spread(axes: Axes, spread: Sequence[PlotValues]) -> None:
     together = [value for group in spread for value in group.values]
     bins = np.histogram_bin_edges(together or [0.0, 1.0], _BINS)
     drawn: dict[str, Artist] = {}

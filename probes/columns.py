@@ -1,7 +1,7 @@
 """Chosen features of an SAE without the others: only their encoder columns, where the activation rule allows it.
 
 relu, jumprelu and gated look at one feature at a time, so each of theirs is an affine map and a threshold. Top-k
-compares all features of a token and needs every pre-activation. Knows no model; the plain formulas are `SAE.encode`'s.
+compares all features of a token and needs every pre-activation. The plain formulas are `SAE.encode`'s.
 """
 
 from collections.abc import Callable, Sequence
@@ -28,7 +28,9 @@ class PreActivations:
     """NaN where what a feature must exceed hangs on the other features, as in top-k."""
 
     def times(self, factor: Float[Tensor, " n_chosen"]) -> "PreActivations":
-        """Where activations are so many times as large; a factor of 0 leaves nothing that exceeds its threshold."""
+        """Returns an SAE whose activations are so many times as large; a factor of 0 leaves nothing that exceeds its
+        threshold.
+        """
         return PreActivations(self.weights * factor, self.bias * factor, self.threshold * factor)
 
 

@@ -15,12 +15,12 @@ from torch import Tensor
 from probes.behaviour import Continuation, Continuations
 from probes.errors import SubjectError
 from probes.evidence import Evidence, ProbeRequest
-from probes.ghost.prompt import leading_ids
 from probes.known_maxima import known_maxima
-from probes.raised import NEUTRAL, drawn
 from probes.settings import SteeringSettings
 from probes.steering import FeatureSteering, written_rows
 from probes.subject import Subject
+from probes.token_change import NEUTRAL, drawn
+from probes.tokenizer.prompt import leading_ids
 
 OPENINGS = NEUTRAL[:4]
 LENGTH = 16

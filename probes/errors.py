@@ -28,4 +28,4 @@ class FeatureError(InterpretError):
 
 
 class OutputError(InterpretError):
-    """What a command is to write cannot be written, or would replace what is in use."""
+    """A file that a command cannot write, or that would replace one in use."""

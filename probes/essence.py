@@ -6,7 +6,7 @@ from probes.settings import PROMPTS, ProbeKind, ProbeSettings, Value
 
 
 def essence_of(kind: ProbeKind, settings: ProbeSettings) -> str:
-    """What a feature's evidence hangs on, and nothing besides: settings of equal essence give the same one.
+    """Returns the settings that a feature's evidence depends on, and no others: equal essence gives equal evidence.
 
     A list of vocabulary weights hangs on no vector; a tree grown without a ghost on the steering alone; an adapter is
     what is in its file, wherever that lies; a base prompt is its text, whatever its name.

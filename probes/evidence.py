@@ -1,4 +1,4 @@
-"""What probes return: plain values, without torch, that survive a round trip through JSON."""
+"""The evidence that probes return: plain values, without torch, that survive a round trip through JSON."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -56,7 +56,7 @@ the encoder's, have a larger p (tests/bench/readout_table.py)."""
 
 @dataclass(frozen=True)
 class Contrast:
-    """How probable a tree's nodes are after ghosts that say nothing; one entry per node, None where not looked at."""
+    """A tree's probabilities after ghosts that mean nothing; one entry per node, None where a node was not read."""
 
     null: tuple[float | None, ...]
     """The mean over seeded random directions of the same length, cumulative from the root."""
@@ -76,12 +76,14 @@ class Contrast:
 
     @property
     def failed(self) -> bool:
-        """Whether it is flagged: the tree differs from the null no more than those of random directions may."""
+        """Tells whether the tree is flagged: it differs from the null distribution no more than random directions'
+        trees may.
+        """
         return self.p_value > FAILED_ABOVE
 
     @property
     def verdict(self) -> Verdict:
-        """How clearly it differs from the null; what does not differ is flagged."""
+        """Grades how clearly the tree differs from the null distribution; one that does not differ is flagged."""
         if not self.failed:
             return "differs"
         return "hardly differs" if self.p_value <= _HARDLY_UP_TO else "no different"
@@ -224,7 +226,7 @@ ACTIVATES = 0.1
 
 @dataclass(frozen=True)
 class TextResult:
-    """What a feature does on one text."""
+    """A feature's activations on one text."""
 
     asked: ExpectedText
     tokens: tuple[str, ...]
@@ -255,7 +257,7 @@ class Experiment:
         return None if result.peak is None or self.maximum <= 0 else result.peak / self.maximum
 
     def held(self, result: TextResult) -> bool | None:
-        """Whether the feature did what was expected; None where that cannot be told."""
+        """Tells whether the feature did what was expected; None if that cannot be told."""
         found = self.proportion(result)
         return None if found is None else (found > ACTIVATES) == result.asked.activates
 

@@ -46,7 +46,7 @@ class Example:
 
 @dataclass(frozen=True)
 class Activity:
-    """How a feature fires over a whole corpus."""
+    """A feature's activity over a whole corpus."""
 
     feature: int
     n_tokens: int
@@ -77,8 +77,8 @@ class Baseline:
 
 
 @dataclass(frozen=True)
-class Collected:
-    """What one feature brought home from a source."""
+class FeatureExamples:
+    """The examples of one feature, as a source gave them."""
 
     feature: int
     activity: Activity | None

@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
+from probes.activations import text_activations
 from probes.evidence import Evidence, Experiment, ProbeRequest, TextResult
-from probes.hooks.text_activations import text_activations
 from probes.known_maxima import known_maxima
 from probes.subject import Subject
 

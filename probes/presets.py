@@ -1,4 +1,4 @@
-"""Which subject to probe, the subjects known by name, and what is kept of a loaded one: values, no torch."""
+"""The subjects: which to probe, those known by name, and the facts kept of a loaded one; values, without torch."""
 
 import re
 from pathlib import Path
@@ -6,8 +6,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationError, ValidatorFunctionWrapHandler, field_validator, model_validator
 
+from probes.doors.trained_on import trained_on
 from probes.settings import AUTO, Auto, Value
-from probes.trained_on import trained_on
 
 _HERE = Path(__file__).parent
 DEMO = _HERE / "demo" / "subject"
@@ -30,7 +30,7 @@ _DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d{1,4})?")
 
 
 class Preset(Value):
-    """Where a subject's parts are, and what is pinned about it."""
+    """A named subject: the places of its parts, and the settings pinned for it."""
 
     model: str
     """A local folder, a hub id, a GGUF file (its path, or `:FILE` after a folder or hub id), or one in a package from
@@ -64,7 +64,7 @@ def _smollm2() -> Preset:
 
 
 def is_embedded(place: str) -> bool:
-    """Whether it is part of this package."""
+    """Tells whether the subject is part of this package."""
     return Path(place).is_relative_to(_HERE)
 
 
@@ -195,13 +195,13 @@ class SubjectSource(Value):
 
     @property
     def preset(self) -> Preset:
-        """Where its parts are, and what is pinned about it or was asked for instead."""
+        """Returns the places of its parts, and what is pinned about it or was asked for instead."""
         preset = Preset(model=self.model or "", sae=self.sae or "") if self.name is None else PRESETS[self.name]
         return preset if self.input_scale is None else preset.model_copy(update={"input_scale": self.input_scale})
 
 
 class SubjectCard(Value):
-    """What a log keeps of a loaded subject."""
+    """The facts that a log keeps of a loaded subject."""
 
     name: str
     model: str

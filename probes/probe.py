@@ -8,9 +8,9 @@ from probes.batching import in_groups
 from probes.evidence import Evidence, ProbeRequest
 from probes.features import check_feature
 from probes.ghost.base_prompt import named
-from probes.null.sweep import Case, as_selected, needs_sweep, settled, swept
 from probes.settings import ProbeKind
 from probes.subject import Subject
+from probes.sweep import SweepCase, as_selected, needs_sweep, settled, sweeps_for
 
 Probe = Callable[[Subject, Sequence[ProbeRequest]], list[Evidence]]
 """Evidence for requests of its kind, in their order; what shares settings is computed together."""
@@ -38,11 +38,11 @@ def run_probes(subject: Subject, requests: Sequence[ProbeRequest]) -> list[Evide
         replace(request, settings=named(subject, request.settings)) if _grows(request) else request
         for request in requests
     ]
-    sweeps = swept(subject, (Case.of(request) for request in requests if needs_sweep(request)))
+    sweeps = sweeps_for(subject, (SweepCase.of(request) for request in requests if needs_sweep(request)))
 
     def answer(kind: ProbeKind, alike: Sequence[ProbeRequest]) -> Sequence[Evidence]:
         if kind == "sweep":
-            return [sweeps[Case.of(request)] for request in alike]
+            return [sweeps[SweepCase.of(request)] for request in alike]
         found = PROBES[kind](subject, [settled(request, sweeps) for request in alike])
         return [as_selected(evidence, request, sweeps) for evidence, request in zip(found, alike, strict=True)]
 
@@ -50,5 +50,5 @@ def run_probes(subject: Subject, requests: Sequence[ProbeRequest]) -> list[Evide
 
 
 def _grows(request: ProbeRequest) -> bool:
-    """Whether a tree is grown to answer it."""
+    """Tells whether a tree is grown to answer the request."""
     return request.kind == "tree" or needs_sweep(request)

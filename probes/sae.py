@@ -1,7 +1,7 @@
 """A sparse autoencoder as a value: its tensors, and how it reads activations.
 
-Knows no model, no hub and no file format. `W_enc [d_model, n_features]`, `W_dec [n_features, d_model]` always; what is
-computed is float32 always. Architectures and normalisations as SAELens defines them for inference.
+`W_enc [d_model, n_features]`, `W_dec [n_features, d_model]` always; what is computed is float32 always. Architectures
+and normalisations as SAELens defines them for inference.
 """
 
 from collections.abc import Callable, Sequence
@@ -57,7 +57,7 @@ class SAE:
         return features
 
     def reconstruct(self, activations: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_out"]:
-        """What the SAE writes for `activations`, in the units of where it writes; summed over several such places.
+        """Returns the SAE's output for `activations`, in the units of where it writes; summed over several such places.
 
         Centred over d_model where the SAE centres what it reads.
         """
@@ -73,7 +73,8 @@ class SAE:
         return written if self.W_skip is None else written + activations.float() @ self.W_skip
 
     def unit(self, activations: Float[Tensor, "*batch d_model"]) -> Tensor:
-        """What a decoder row is multiplied by, per unit of activation, to be in the units of where the SAE writes.
+        """Returns the factor of a decoder row, per unit of activation, that brings it to the units of where the SAE
+        writes.
 
         `activations` are what it reads. [*batch 1] where it normalises each of them by its own size, else one number.
         """
@@ -82,7 +83,7 @@ class SAE:
         return self._normalised(activations.float())[1]
 
     def normalised(self, activations: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
-        """What the SAE sees of what the model has at the hook, before b_dec is taken off."""
+        """Returns the SAE's input made of the model's states at the hook, before b_dec is subtracted."""
         return self._normalised(activations)[0]
 
     def encoder_rows(self, features: Sequence[int] | Tensor) -> Float[Tensor, "n d_model"]:
@@ -121,7 +122,7 @@ class SAE:
 
     @property
     def device(self) -> torch.device:
-        """Where it computes."""
+        """Returns the device that it computes on."""
         return self.b_dec.device
 
     def to(self, device: torch.device | str) -> Self:

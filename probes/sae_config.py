@@ -1,4 +1,4 @@
-"""How an SAE reads and writes, as a value: where, by which rule, in which units. No tensors and no file formats."""
+"""An SAE's configuration as a value: where it reads and writes, by which rule, in which units."""
 
 import re
 from dataclasses import dataclass
@@ -60,7 +60,9 @@ class Hook:
 
     @property
     def is_residual(self) -> bool:
-        """Whether what is there is the residual stream or is added to it, so that its directions are the stream's."""
+        """Tells whether the hook holds the residual stream or is added to it, so that its directions are the
+        stream's.
+        """
         return self.side in _RESIDUAL
 
 
@@ -81,7 +83,7 @@ def find_hook(text: str) -> Hook | None:
 
 @dataclass(frozen=True)
 class SaeConfig:
-    """What there is to know about an SAE besides its tensors."""
+    """Everything about an SAE besides its tensors."""
 
     architecture: Architecture
     """The rule at inference. Batch-top-k and Matryoshka SAEs have a threshold by then, which makes them jumprelu."""
@@ -115,7 +117,9 @@ class SaeConfig:
 
     @property
     def sites(self) -> str:
-        """Where it reads, and where it writes if elsewhere; of several places, that what is written is summed."""
+        """Describes where the SAE reads, and writes if elsewhere; for several places, that what is written is
+        summed.
+        """
         if self.hook_out is None:
             return str(self.hook)
         summed = "" if self.last_target is None else f" to that of block {self.last_target}, decoders summed"

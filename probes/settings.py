@@ -1,4 +1,4 @@
-"""How a feature's vector and its evidence are made: values only, no torch.
+"""Settings of a feature's vector and evidence; values, without torch.
 
 Formulas: the original notebook's (M. Watkins, "SAE Feature Interpretability Tool") for vector, tree and token list;
 blends and several PCA components go beyond it. Defaults live here and nowhere else.
@@ -42,7 +42,7 @@ PROMPTS: dict[str, str] = {
 """Base prompts by name: plain text with exactly one `{ghost}`, never rendered as a template.
 
 Of those for instruction-tuned models the first line is what a user says and the second how the answer begins; what
-stands around them is the model's own: see `probes.ghost.prompt`.
+stands around them is the model's own: see `probes.tokenizer.prompt`.
 """
 CHATS = frozenset(name for name, text in PROMPTS.items() if "\n" in text)
 """Base prompts that need a chat template."""
@@ -51,7 +51,7 @@ PLAIN_PROMPTS = tuple(name for name in PROMPTS if name not in CHATS)
 
 Auto = Literal["auto"]
 AUTO: Auto = "auto"
-"""Instead of a setting: what a sweep finds best, feature by feature (`probes.null.sweep`); of a base prompt, what reads
+"""Instead of a setting: what a sweep finds best, feature by feature (`probes.sweep`); of a base prompt, what reads
 the subject's own words best (`probes.ghost.base_prompt`)."""
 
 VOCABULARY = "vocabulary"
@@ -101,7 +101,7 @@ class Value(BaseModel):
 
 @cache
 def _takes_bool(value: type[Value], field: str) -> bool:
-    """Whether true and false may stand in that field, alone or within a tuple."""
+    """Tells whether true and false may stand in that field, alone or within a tuple."""
 
     def takes(annotation: object) -> bool:
         return annotation in (bool, Any, object) or any(map(takes, get_args(annotation)))
@@ -130,7 +130,7 @@ LARGEST_ADAPTER = 2**26
 
 
 def adapter_bytes(path: str | Path) -> bytes:
-    """What is in an adapter's file. Raises SettingsError."""
+    """Reads an adapter's file. Raises SettingsError."""
     try:
         if not Path(path).is_file() or Path(path).stat().st_size > LARGEST_ADAPTER:
             raise SettingsError(f"Adapter {path} is not a file that interpret fit has made; name one that is there.")
@@ -140,7 +140,9 @@ def adapter_bytes(path: str | Path) -> bytes:
 
 
 class VectorSettings(Value):
-    """How a feature's weights become the vector that stands where a row of the embedding matrix stands."""
+    """Settings by which a feature's weights become the vector that stands where a row of the embedding matrix
+    stands.
+    """
 
     weights: str = VOCABULARY
     """`vocabulary` = the tokens that activate the feature most when read alone; `encoder`, `decoder`, `blend:b` =
@@ -209,7 +211,7 @@ class VectorSettings(Value):
 
     @property
     def is_auto(self) -> bool:
-        """Whether something of it is still to be found."""
+        """Tells whether something in the settings is still to be found."""
         return AUTO in (self.weights, self.scale, self.centroid, self.pca)
 
     @property
@@ -224,7 +226,7 @@ class VectorSettings(Value):
 
     @property
     def is_vocabulary(self) -> bool:
-        """Whether the vector is made of tokens that activate the feature."""
+        """Tells whether the vector is made of tokens that activate the feature."""
         return self.weights == VOCABULARY
 
     def scaled(self, default: float) -> Self:
@@ -233,7 +235,7 @@ class VectorSettings(Value):
 
 
 class TreeSettings(Value):
-    """How a definition tree is grown."""
+    """Settings of a definition tree."""
 
     prompt: str = AUTO
     """A name in `PROMPTS`, a text with exactly one `{ghost}`, or `auto`, which the subject's own words decide."""
@@ -268,14 +270,16 @@ class TreeSettings(Value):
 
 
 class TokenSettings(Value):
-    """How a token list is scored: (1 - cos(v, E_t)) ** exponent / (1 - cos(c, E_t)), smallest first."""
+    """Settings of a token list, scored by (1 - cos(v, E_t)) ** exponent / (1 - cos(c, E_t)), smallest first."""
 
     exponent: float = Field(default=1.4, gt=0, le=100)
     top_n: int = Field(default=100, ge=1, le=100_000)
 
 
 class SteeringSettings(Value):
-    """How a feature's decoder row changes what the model computes, at the feature's own hook point, as a tree grows."""
+    """Settings of steering: a feature's decoder row changes the model's states at the feature's own hook as a tree
+    grows.
+    """
 
     mode: Literal["none", "add", "clamp"] = "none"
     """`add`: so much of the decoder row is added; `clamp`: so much that the feature is exactly that active."""
@@ -311,7 +315,7 @@ class SteeringSettings(Value):
 
     @property
     def on(self) -> bool:
-        """Whether anything is steered."""
+        """Tells whether anything is steered."""
         return self.mode != "none"
 
     @property
@@ -327,7 +331,7 @@ class SteeringSettings(Value):
 
     @staticmethod
     def unknown(feature: int) -> SettingsError:
-        """What is said of a feature whose maximum is not known."""
+        """Returns the message about a feature whose maximum is not known."""
         return SettingsError(
             f"Feature {feature} is to be steered in units of its maximum activation, which is not known: collect texts "
             f"on which it fires with interpret examples --features {feature}, or give the number with --maximum."

@@ -2,7 +2,7 @@
 
 At the hook point where the SAE writes: add is x + m u W_dec[f], clamp is x + (m - a(x)) u W_dec[f], with m the amount,
 a(x) what the feature's activation is there, and u the unit that turns what the SAE writes into the model's own. Many
-sequences at once, each with its own feature and amount. Knows no trees, and of prompts only where their ghost stands.
+sequences at once, each with its own feature and amount.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -95,7 +95,7 @@ class FeatureSteering:
         return slice(-1, None) if self._settings.at == "after" else slice(None)
 
     def _change(self, activations: Float[Tensor, "n pos d_model"], trees: Int[Tensor, " n"]) -> Tensor:
-        """What is added, [n pos d_out], from what the SAE reads at these positions."""
+        """Returns the change to add, [n pos d_out], given what the SAE reads at these positions."""
         amounts = self._amounts[trees][:, None]
         if self._settings.mode == "clamp":
             amounts = amounts - self._columns.own(activations, self._places[trees])
@@ -103,7 +103,7 @@ class FeatureSteering:
 
 
 def written_rows(sae: SAE, features: Sequence[int]) -> Float[Tensor, "n d_out"]:
-    """What the SAE writes for one unit of each feature's activation, in its own units."""
+    """Returns the SAE's output for one unit of each feature's activation, in its own units."""
     rows = sae.decoder_rows(features)
     return rows / rows.norm(dim=-1, keepdim=True).clamp(min=1e-12) if sae.config.scales_by_decoder_norm else rows
 
@@ -129,7 +129,7 @@ def _ids(tokenizer: PreTrainedTokenizerBase, word: str) -> list[int]:
 
 
 def _part(place: Tap, states: Tensor) -> Tensor:
-    """What of `states` is at the hook, as a view of them."""
+    """Returns the part of `states` that is at the hook, as a view."""
     part = place.at_hook(states)
     if part.untyped_storage().data_ptr() == states.untyped_storage().data_ptr():
         return part

@@ -16,25 +16,24 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from probes import saelens_package
 from probes.doors import door
 from probes.errors import SubjectError
-from probes.ghost.embedding import EmbeddingTable
-from probes.ghost.substitution import ghosts_at, input_scale, other_tables, rows_at
 from probes.hooks import sae_input
 from probes.hooks.sites import Carry, into_stream, tap
 from probes.model import hub
+from probes.model.embedding import EmbeddingTable
 from probes.model.fingerprint import fingerprint
 from probes.model.folder import ModelFolder, model_folder
 from probes.model.loading import devices_of, load_config, load_model, load_tokenizer, stored_rows
-from probes.model.placeholder import choose_placeholder, pinned_beside
-from probes.model.special_tokens import front_ids, start_id
-from probes.model.token_text import TokenTexts
-from probes.model.vocabulary_fit import check_vocabulary
+from probes.model.substitution import ghosts_at, input_scale, other_tables, rows_at
 from probes.presets import NEURONPEDIA, PerLayer, Preset, SubjectCard, SubjectSource, is_embedded
 from probes.sae import SAE
 from probes.sae_config import Hook, SaeConfig
-from probes.sae_formats import SAE_FILES, SAE_SUFFIXES, StoredSAE, read_stored
+from probes.sae_formats import SAE_FILES, SAE_SUFFIXES, StoredSAE, read_stored, saelens_package
+from probes.tokenizer.placeholder import choose_placeholder, pinned_beside
+from probes.tokenizer.special_tokens import front_ids, start_id
+from probes.tokenizer.token_text import TokenTexts
+from probes.tokenizer.vocabulary_fit import check_vocabulary
 
 _TELLS_OF_SAE = ("config.json", "cfg.json", "config.yaml")
 """Small files beside an SAE's that may tell what it is."""
@@ -100,7 +99,7 @@ class Subject:
 
     @cached_property
     def input_scale(self) -> float:
-        """What the embedding module multiplies its rows by; a ghost is multiplied by it too."""
+        """Returns the factor of the embedding module's rows; a ghost is multiplied by it too."""
         return input_scale(self.embedder)
 
     @cached_property
@@ -123,8 +122,25 @@ class Subject:
             yield
 
 
+def first_ids(subject: Subject) -> list[int]:
+    """Returns the ids that begin every text that the SAE reads.
+
+    As the user says, else the SAE's files; where neither does, what the tokenizer itself puts there, which is what
+    those who train SAEs get without asking for it.
+    """
+    return front_ids(subject.tokenizer, subject.sae.config.prepends_bos)
+
+
+def ids_before_lone_tokens(subject: Subject) -> list[int]:
+    """Returns the ids before a token that is read alone: `start_id`, or none if the user wants no BOS.
+
+    A model's first position is unlike all others, so something is to stand there even where texts begin with nothing.
+    """
+    return front_ids(subject.tokenizer, subject.card.bos is not False)
+
+
 def read_sae_config(source: SubjectSource) -> SaeConfig:
-    """How the SAE of `source` reads and writes; no model is loaded. Raises SubjectError."""
+    """Reads the configuration of the SAE of `source`; no model is loaded. Raises SubjectError."""
     _check_embedded(source)
     folder, target = _sae_folder(source.preset.sae)
     return read_stored(folder.path, target).sae.config
@@ -201,7 +217,7 @@ def _check_bos(source: SubjectSource, tokenizer: PreTrainedTokenizerBase) -> Non
 
 
 def _front(tokenizer: PreTrainedTokenizerBase, stored: SaeConfig, used: SaeConfig) -> list[int] | None:
-    """What stands in front of texts, where the SAE's own files do not decide it."""
+    """Returns the ids that begin texts, if the SAE's own files do not decide them."""
     if stored.prepends_bos is not None and stored.prepends_bos == used.prepends_bos:
         return None
     return front_ids(tokenizer, used.prepends_bos)
@@ -219,7 +235,7 @@ def choose_device(name: str) -> torch.device:
 
 
 def _sae_folder(place: str) -> tuple[hub.Folder, int | None]:
-    """Where the SAE lies, a release of SAELens' list, a folder or a file, here or on the hub; and its target layer."""
+    """Finds the SAE, a release of SAELens' list, a folder or a file, here or on the hub; and its target layer."""
     if place.startswith(saelens_package.PREFIX):
         return saelens_package.folder_of(place), None
     match = None if _is_here(place) else _TARGET.fullmatch(place)
@@ -244,7 +260,7 @@ def _check_embedded(source: SubjectSource) -> None:
 
 
 def _names(source: SubjectSource, config: SaeConfig) -> dict[str, Any]:
-    """What the card calls the subject; what this package ships by names that are the same on every machine."""
+    """Returns the card's name of the subject; what this package ships has names that are the same on every machine."""
     preset = source.preset
     page = preset.neuronpedia or config.neuronpedia
     return {
@@ -285,7 +301,7 @@ def _check_fit(config: Any, sae: SaeConfig, preset: Preset) -> None:
 
 
 def _check_sites(model: PreTrainedModel, sae: SAE, preset: Preset) -> None:
-    """That the model has the places where the SAE reads and writes, and that they are as wide as it is."""
+    """Checks that the model has the places where the SAE reads and writes, as wide as it is."""
     widths = (sae.W_enc.shape[0], sae.W_dec.shape[-1])
     for hook, width in zip(_hooks(sae.config), widths, strict=False):
         if (there := tap(model, hook).width) not in (None, width):
@@ -296,7 +312,7 @@ def _check_sites(model: PreTrainedModel, sae: SAE, preset: Preset) -> None:
 
 
 def _hooks(config: SaeConfig) -> list[Hook]:
-    """Where it reads, and where it writes if elsewhere."""
+    """Returns the hook that it reads, and the hook that it writes if that is another."""
     return [config.hook, *([config.hook_out] if config.hook_out else [])]
 
 
@@ -313,7 +329,10 @@ def _placeholder(preset: Preset, model_folder: Path, tokenizer: PreTrainedTokeni
 
 
 def _per_layer(source: SubjectSource, model: PreTrainedModel) -> int | PerLayer | None:
-    """What a second table finds for a ghost; None where the model has none. Raises SubjectError for what cannot be."""
+    """Returns the row that a second table finds for a ghost; None if the model has no such table.
+
+    Raises SubjectError.
+    """
     tables = other_tables(model)
     if not tables and source.per_layer is not None:
         raise SubjectError(

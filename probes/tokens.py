@@ -14,16 +14,16 @@ from torch import Tensor
 
 from probes.batching import in_groups
 from probes.evidence import IN_CONTEXT, Evidence, ProbeRequest, ScoredToken, TokenList
-from probes.ghost.embedding import EmbeddingTable
 from probes.ghost.vectors import has_direction, request_vectors, resolved
 from probes.ghost.vocabulary import N_RANDOM, alone, token_lists
+from probes.model.embedding import EmbeddingTable
 from probes.model.products import linear
 from probes.settings import TokenSettings
 from probes.subject import Subject
 
 BLOCK_BYTES = 64 * 2**20
 """Memory for one block of scores, about."""
-MOST_FEATURES = 512
+MAX_FEATURES = 512
 """Most features in one product."""
 
 
@@ -73,7 +73,7 @@ def nearest(
     table: EmbeddingTable, vectors: Float[Tensor, "n d_model"], settings: TokenSettings
 ) -> tuple[Float[Tensor, "n top_n"], Tensor]:
     """Scores in rising order and their token ids; infinite where there are no more tokens."""
-    pieces = [_nearest(table, piece, settings) for piece in torch.split(vectors, MOST_FEATURES)]
+    pieces = [_nearest(table, piece, settings) for piece in torch.split(vectors, MAX_FEATURES)]
     return torch.cat([piece[0] for piece in pieces]), torch.cat([piece[1] for piece in pieces])
 
 

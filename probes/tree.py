@@ -2,7 +2,7 @@
 
 From a node, the next-token distribution (the placeholder masked before the softmax) and its top k tokens; a child stays
 if its cumulative probability, its parent's times its own, reaches the cutoff. After M. Watkins, "SAE Feature
-Interpretability Tool". Knows neither how trees grow (`probes.growing.growth`) nor other probes.
+Interpretability Tool". Trees grow in `probes.growing.growth`.
 """
 
 from collections import defaultdict
@@ -15,15 +15,15 @@ from torch import Tensor
 from probes.batching import in_groups
 from probes.errors import SettingsError
 from probes.evidence import Contrast, Evidence, ProbeRequest, Tree
-from probes.ghost.prompt import PromptIds, prompt_ids, prompt_text
 from probes.ghost.vectors import has_direction, request_vectors, resolved
-from probes.growing.grown import Columns
 from probes.growing.growth import Grower
+from probes.growing.tree_columns import TreeColumns
 from probes.null.contrast import contrasts
 from probes.null.directions import null_weights
 from probes.settings import ProbeSettings, SteeringSettings, TreeSettings, VectorSettings
 from probes.steering import FeatureSteering, pronoun_id, pronoun_of
 from probes.subject import Subject
+from probes.tokenizer.prompt import PromptIds, prompt_ids, prompt_text
 
 
 def probe(subject: Subject, requests: Sequence[ProbeRequest]) -> list[Evidence]:
@@ -58,7 +58,7 @@ def _trees(
     steered = _steered(subject, living, steering) if steering.on and living else None
     grower = Grower(subject, prompt, settings, steered)
     grown = iter([*grower.grow(vectors[alive] * subject.input_scale)] if alive.any() else [])
-    columns = [next(grown) if lives else Columns() for lives in alive.tolist()]
+    columns = [next(grown) if lives else TreeColumns() for lives in alive.tolist()]
     found = [None] * len(columns) if steering.on else _contrasts(subject, grower, requests, columns)
     for request, tree, contrast in zip(requests, columns, found, strict=True):
         yield Tree(
@@ -88,7 +88,7 @@ def _resolved(subject: Subject, settings: ProbeSettings) -> ProbeSettings:
 def _vectors(
     subject: Subject, requests: Sequence[ProbeRequest], held: int
 ) -> tuple[Float[Tensor, "n d_model"], Bool[Tensor, " n"]]:
-    """What stands in the ghost's place of each request, and whether its feature has anything to say there.
+    """Returns the vector in the ghost's place of each request, and whether its feature has a direction there.
 
     Without ghosts it is the row of the token that is `held`, whatever the vector's settings.
     """
@@ -106,9 +106,9 @@ def _steered(subject: Subject, requests: Sequence[ProbeRequest], steering: Steer
 
 
 def _contrasts(
-    subject: Subject, grower: Grower, requests: Sequence[ProbeRequest], trees: Sequence[Columns]
+    subject: Subject, grower: Grower, requests: Sequence[ProbeRequest], trees: Sequence[TreeColumns]
 ) -> list[Contrast | None]:
-    """Those of trees whose vectors have the same null are found together; a bare root has none."""
+    """Finds contrasts, together for trees whose vectors have the same null distribution; a bare root has none."""
     alike: dict[VectorSettings, list[int]] = defaultdict(list)
     for place, request in enumerate(requests):
         if len(trees[place].parents) > 1:

@@ -1,6 +1,6 @@
 """The templates of what explainers are asked, and the one function that renders them.
 
-Knows neither torch nor providers nor where a context comes from. Whatever is untrusted in a context must come escaped.
+Whatever is untrusted in a context must come escaped.
 """
 
 import hashlib

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from eval.readers import read_examples
-from probes.examples import Collected
+from probes.examples import FeatureExamples
 
 SAE = {"modelId": "gemma-x", "layer": "6-res-jb"}
 TEXT = {"tokens": ["▁a", "▁cat", "s", "."], "values": [0, 3.5, 0.25, 0]}
@@ -39,7 +39,7 @@ def write(file: Path, content: bytes) -> Path:
     return file
 
 
-def only(path: Path, **options: Any) -> Collected:
+def only(path: Path, **options: Any) -> FeatureExamples:
     """The one feature that can be read, without faults."""
     reading = read_examples(path, **options)
     assert reading.faults == ()

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any, ParamSpec
 
 from agent.calls.admission import Admission
-from agent.calls.budget import Budget, Limits
+from agent.calls.budget import Limits, SpendingBudget
 from agent.calls.gate import Gate
 from agent.config import RunConfig
-from agent.llm.base import Answer, Bound, Exchange, Fault, Form, Request, Usage
+from agent.llm.base import Answer, AnswerForm, Bound, CallFault, Exchange, Request, Usage
 from agent.runlog import RunRow
 from agent.schema import Outcome, Proposal
 from probes.errors import FeatureError, InterpretError
@@ -197,10 +197,10 @@ class FakeExplainer:
     provider: str = "fake"
     model: str = "queue"
     address: str = ""
-    forms: tuple[Form, ...] = ()
+    forms: tuple[AnswerForm, ...] = ()
     size: Bound = field(default_factory=Bound)
     requests: list[Request] = field(default_factory=list)
-    asked_in: list[Form | None] = field(default_factory=list)
+    asked_in: list[AnswerForm | None] = field(default_factory=list)
     closed: bool = False
 
     def check(self) -> str:
@@ -212,26 +212,26 @@ class FakeExplainer:
     def cost_usd(self, _usage: Usage) -> float | None:
         return None
 
-    async def answer(self, request: Request, form: Form | None = None) -> Answer:
+    async def answer(self, request: Request, form: AnswerForm | None = None) -> Answer:
         self.requests.append(request)
         self.asked_in.append(form)
         value = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
         if isinstance(value, Proposal):
             return Answer(value, Exchange(self.provider, self.model, value.model_dump_json(), form=form))
-        return Answer(None, value or faulty(Fault.UNUSABLE, "not JSON"))
+        return Answer(None, value or faulty(CallFault.UNUSABLE, "not JSON"))
 
     async def close(self) -> None:
         self.closed = True
 
 
-def faulty(fault: Fault, error: str = "no luck", **changes: Any) -> Exchange:
+def faulty(fault: CallFault, error: str = "no luck", **changes: Any) -> Exchange:
     """What comes of a request in vain."""
     return Exchange("fake", "queue", "gibberish", error=error, fault=fault, **changes)
 
 
 @dataclass
 class Notes:
-    """A watch that keeps what it is told."""
+    """An observer that keeps what it is told."""
 
     outcomes: list[Outcome] = field(default_factory=list)
     reasons: list[InterpretError] = field(default_factory=list)
@@ -253,7 +253,7 @@ class Notes:
 
 def open_door(concurrency: int = 4, limits: Limits | None = None) -> Admission:
     """An admission that holds nothing back but what the limits forbid."""
-    return Admission(Gate(concurrency), Budget(limits or Limits()))
+    return Admission(Gate(concurrency), SpendingBudget(limits or Limits()))
 
 
 def config(**changes: object) -> RunConfig:

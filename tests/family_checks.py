@@ -16,7 +16,6 @@ from torch import Tensor, nn
 from probes.errors import SubjectError
 from probes.evidence import ProbeRequest, Tree
 from probes.ghost.per_layer import fed, per_layer_effects
-from probes.ghost.prompt import prompt_ids
 from probes.ghost.vectors import feature_vectors
 from probes.hooks.activations import residual
 from probes.model.structure import final_norm_of, layers_of
@@ -25,6 +24,7 @@ from probes.projection import project
 from probes.sae_config import Hook, Site
 from probes.settings import PROMPTS, ProbeSettings, TreeSettings, VectorSettings
 from probes.subject import Subject
+from probes.tokenizer.prompt import prompt_ids
 from tests.family_models import family_subject
 from tests.family_table import LAYERS, Family
 from tests.plain import Node, plain_tree

@@ -1,13 +1,13 @@
 """What can go wrong between a run and its server, as data: what the server does, and what must come of it.
 
-The runs are over `FEATURES`, of which the odd ones are asked about in two rounds when all is well. Knows no server.
+The runs are over `FEATURES`, of which the odd ones are asked about in two rounds when all is well.
 """
 
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from agent.llm.base import Fault, Form
+from agent.llm.base import AnswerForm, CallFault
 from tests.llm_script import Reply, Script, in_turn, labelling
 
 FEATURES = range(4)
@@ -27,7 +27,7 @@ class Case:
     name: str
     script: Script
     providers: tuple[str, ...] = PROVIDERS
-    fault: Fault | None = None
+    fault: CallFault | None = None
     """Of the rows that went wrong; None where none does."""
     error: str = ""
     """What their sentences hold."""
@@ -37,7 +37,7 @@ class Case:
     """What the sentence holds with which the run stops; empty where it does not."""
     requests: int | None = QUESTIONS
     """None where it depends on who is first."""
-    form: Form | None = None
+    form: AnswerForm | None = None
     """In which all is answered in the end."""
     listing: Reply | None = None
     """What the server gives instead of a list of models."""
@@ -66,12 +66,12 @@ def after(feature: int, reply: Reply) -> Script:
     return lambda asked: reply if (asked.feature or 0) > feature else labelling(asked)
 
 
-def answering(change: Callable[[Reply], Reply], *forms: Form) -> Script:
+def answering(change: Callable[[Reply], Reply], *forms: AnswerForm) -> Script:
     """Good answers, changed; of a server that knows only these forms."""
-    return lambda asked: replace(change(labelling(asked)), forms=forms or tuple(Form))
+    return lambda asked: replace(change(labelling(asked)), forms=forms or tuple(AnswerForm))
 
 
-def text(frame: str, *forms: Form) -> Script:
+def text(frame: str, *forms: AnswerForm) -> Script:
     """Good answers within other text."""
     return answering(lambda reply: replace(reply, answer=frame.replace("ANSWER", reply.answer)), *forms)
 
@@ -110,26 +110,32 @@ _TIMEOUT_S = 1.5
 _SLOW_S = 600.0
 
 MODES = (
-    Case("a server that knows schemas", labelling, form=Form.SCHEMA),
+    Case("a server that knows schemas", labelling, form=AnswerForm.SCHEMA),
     Case(
         "only JSON mode",
-        answering(_as_it_is, Form.JSON, Form.TEXT),
+        answering(_as_it_is, AnswerForm.JSON, AnswerForm.TEXT),
         ("openai",),
-        Fault.FORM,
+        CallFault.FORM,
         "response_format",
         requests=None,
-        form=Form.JSON,
+        form=AnswerForm.JSON,
     ),
-    Case("only text", answering(_as_it_is, Form.TEXT), fault=Fault.FORM, requests=None, form=Form.TEXT),
-    Case("text in prose", text("Certainly! Here it is:\n\nANSWER\n\nI hope this helps {you}."), form=Form.SCHEMA),
-    Case("text in a code fence", text("```json\nANSWER\n```"), form=Form.SCHEMA),
-    Case("reasoning first", text("<think>{is it a dog?}</think>\nANSWER"), form=Form.SCHEMA),
+    Case(
+        "only text",
+        answering(_as_it_is, AnswerForm.TEXT),
+        fault=CallFault.FORM,
+        requests=None,
+        form=AnswerForm.TEXT,
+    ),
+    Case("text in prose", text("Certainly! Here it is:\n\nANSWER\n\nI hope this helps {you}."), form=AnswerForm.SCHEMA),
+    Case("text in a code fence", text("```json\nANSWER\n```"), form=AnswerForm.SCHEMA),
+    Case("reasoning first", text("<think>{is it a dog?}</think>\nANSWER"), form=AnswerForm.SCHEMA),
     Case(
         "only text, fenced, in prose",
-        text("Sure:\n```\nANSWER\n```\nDone.", Form.TEXT),
-        fault=Fault.FORM,
+        text("Sure:\n```\nANSWER\n```\nDone.", AnswerForm.TEXT),
+        fault=CallFault.FORM,
         requests=None,
-        form=Form.TEXT,
+        form=AnswerForm.TEXT,
     ),
     Case("no usage figures", answering(_without_usage)),
     Case("hits of the prompt cache", answering(_cached)),
@@ -140,13 +146,13 @@ MODES = (
 
 
 def _passing(name: str, reply: Reply, error: str) -> Case:
-    return Case(name, first(reply), fault=Fault.TRANSIENT, error=error, requests=_TWICE)
+    return Case(name, first(reply), fault=CallFault.TRANSIENT, error=error, requests=_TWICE)
 
 
 def _slow(name: str, reply: Reply) -> Case:
     script = on(LATE, first(reply))
     error = f"no answer within {_TIMEOUT_S:g} s"
-    return Case(name, script, fault=Fault.TRANSIENT, error=error, requests=QUESTIONS + 1, timeout_s=_TIMEOUT_S)
+    return Case(name, script, fault=CallFault.TRANSIENT, error=error, requests=QUESTIONS + 1, timeout_s=_TIMEOUT_S)
 
 
 PASSING = (
@@ -172,7 +178,7 @@ PASSING = (
     Case(
         "500 again and again on one feature",
         on((2, 1), always(Reply("oops", 500))),
-        fault=Fault.TRANSIENT,
+        fault=CallFault.TRANSIENT,
         error="HTTP 500: oops",
         failed=frozenset({2}),
         requests=QUESTIONS - 1 + ATTEMPTS,
@@ -181,12 +187,12 @@ PASSING = (
 
 
 def _unusable(name: str, reply: Reply, error: str) -> Case:
-    return Case(name, first(reply), fault=Fault.UNUSABLE, error=error, requests=_TWICE)
+    return Case(name, first(reply), fault=CallFault.UNUSABLE, error=error, requests=_TWICE)
 
 
 def _large(name: str, size: int, error: str) -> Case:
     script = on(LATE, first(Reply("word " * (size // 5))))
-    return Case(name, script, fault=Fault.UNUSABLE, error=error, requests=QUESTIONS + 1)
+    return Case(name, script, fault=CallFault.UNUSABLE, error=error, requests=QUESTIONS + 1)
 
 
 UNUSABLE = (
@@ -214,7 +220,7 @@ UNUSABLE = (
     Case(
         "never JSON",
         always(Reply("It is a dog.")),
-        fault=Fault.UNUSABLE,
+        fault=CallFault.UNUSABLE,
         error="not JSON",
         failed=_ALL,
         requests=2 * len(FEATURES),
@@ -225,7 +231,7 @@ FINAL = (
     Case(
         "a refusal",
         always(Reply(stop="refusal", refusal="I would rather not.")),
-        fault=Fault.FINAL,
+        fault=CallFault.FINAL,
         error="the model refused to answer: I would rather not.",
         failed=_ALL,
         requests=len(FEATURES),
@@ -234,7 +240,7 @@ FINAL = (
         "withheld by a filter",
         on((1, 1), always(Reply(stop="content_filter"))),
         ("openai",),
-        Fault.FINAL,
+        CallFault.FINAL,
         "content filter",
         frozenset({1}),
         requests=QUESTIONS - 1,
@@ -242,7 +248,7 @@ FINAL = (
     Case(
         "a prompt too long",
         on((1, 1), always(Reply("prompt is too long: 9 > 8", 400))),
-        fault=Fault.FINAL,
+        fault=CallFault.FINAL,
         error="prompt is too long",
         failed=frozenset({1}),
         requests=QUESTIONS - 1,
@@ -253,7 +259,7 @@ FINAL = (
 
 
 def _fatal(name: str, reply: Reply, stops: str, providers: tuple[str, ...] = PROVIDERS, since: int = -1) -> Case:
-    return Case(name, after(since, reply), providers, Fault.FATAL, stops, stops=stops, requests=None)
+    return Case(name, after(since, reply), providers, CallFault.FATAL, stops, stops=stops, requests=None)
 
 
 FATAL = (
@@ -267,7 +273,7 @@ FATAL = (
     Case(
         "500 for ever",
         always(Reply("oops", 500)),
-        fault=Fault.TRANSIENT,
+        fault=CallFault.TRANSIENT,
         error="HTTP 500",
         stops="The last 2 questions were not answered",
         requests=None,
@@ -275,7 +281,7 @@ FATAL = (
     Case(
         "429 for an hour",
         always(Reply("slow down", 429, {"retry-after": "3600"})),
-        fault=Fault.TRANSIENT,
+        fault=CallFault.TRANSIENT,
         error="HTTP 429",
         stops="left alone for 3600 s",
         requests=None,
@@ -283,7 +289,7 @@ FATAL = (
     Case(
         "gone in the middle of the run",
         labelling,
-        fault=Fault.TRANSIENT,
+        fault=CallFault.TRANSIENT,
         error="connection",
         stops="connection",
         requests=None,

@@ -14,20 +14,20 @@ import pytest
 
 import agent.cli.commands.run
 import agent.run
-from agent.calls.asking import Patience
-from agent.cli.main import main
+from agent.calls.asking import RetryPolicy
+from agent.cli import main
 from agent.llm import make_explainer
 from agent.replay import Verdict, replay
 from agent.run import RunReport, run_features
 from agent.runlog import CallRow, LabelRow, RunLog
-from eval.scoring.shown_texts import ShownTexts
+from eval.scoring.shown_examples import CorpusExamples
 from tests.fakes import SUBJECT, FakeProbes, Notes, config
 from tests.fault_cases import ATTEMPTS, FEATURES, Case
 from tests.llm_script import Asked, Reply, Script, Served, labelling
 from tests.llm_server import LLMServer
 from tests.subjects import write_model, write_sae
 
-QUICK = Patience(attempts=ATTEMPTS, first_wait_s=0.001, longest_wait_s=0.002, questions=2)
+QUICK = RetryPolicy(attempts=ATTEMPTS, first_wait_s=0.001, max_wait_s=0.002, max_unanswered=2)
 CONCURRENCY = 3
 VARIABLES = ("API_KEY", "AUTH_TOKEN", "BASE_URL", "LOG", "CUSTOM_HEADERS")
 _DEADLINE_S = 20.0
@@ -116,7 +116,7 @@ def work(case: Case, provider: str, path: Path) -> Worked:
 def replayed(path: Path, run_id: int = 1) -> list[Verdict]:
     """How each label of a run comes out of its log."""
     with RunLog.open(path, read_only=True) as log:
-        return [feature.verdict for feature in asyncio.run(replay(log, log.run(run_id), ShownTexts))]
+        return [feature.verdict for feature in asyncio.run(replay(log, log.run(run_id), CorpusExamples))]
 
 
 def _visit(server: LLMServer, desk: Desk, provider: str, path: Path, timeout_s: float = 60.0) -> Visit:
@@ -158,7 +158,7 @@ def commands(capture: pytest.CaptureFixture[str]) -> Interpret:
 
     def interpret(*arguments: str) -> Ran:
         capture.readouterr()
-        quick = partial(run_features, patience=QUICK)
+        quick = partial(run_features, retry_policy=QUICK)
         with mock.patch.object(agent.cli.commands.run, "run_features", quick), pytest.raises(SystemExit) as ended:
             main(arguments)
         printed = capture.readouterr()

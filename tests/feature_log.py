@@ -14,7 +14,7 @@ from agent.runlog import RunLog
 from agent.schema import Proposal, SettingsChange
 from agent.web.server import make_app
 from probes.evidence import Contrast, Evidence, Projection, ScoredToken, TokenList, Tree
-from probes.examples import Activity, Baseline, Collected, Example
+from probes.examples import Activity, Baseline, Example, FeatureExamples
 from probes.settings import ProbeSettings, VectorSettings
 from tests import logged
 from tests.trees import DOG
@@ -130,7 +130,7 @@ def _add_texts(log: RunLog, run_id: int, identity: Any, words: str) -> None:
         text("neighbour", "wolf", 1.0, neighbour=8),
     ]
     activity = Activity(FEATURE, 1000, 10, 4.0, (0.0, 1.0, 2.0, 4.0), (0, 7, 3))
-    found = Collected(FEATURE, activity, examples, [Baseline(FEATURE, "pets" + words, "someone" + words)])
+    found = FeatureExamples(FEATURE, activity, examples, [Baseline(FEATURE, "pets" + words, "someone" + words)])
     corpus_id = log.begin_corpus(logged.corpus_identity(subject=identity.subject))
     sides = {"hound": "shown", "terrier": "held_out", "teapot": "held_out", "wolf": "held_out"}
     log.add_collected(corpus_id, found, sides).result()  # type: ignore[arg-type]

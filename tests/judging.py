@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from pydantic import ValidationError
 
-from eval.scorers import Tools, make_scorers
-from eval.scorers.base import Question, Reply, Score, Task, V, Variant
+from eval.scorers import ScorerTools, make_scorers
+from eval.scorers.base import JudgeReply, Question, Score, ScoringTask, V, Variant
 from probes.examples import Example, ExampleKind
 from prompts import render
 
@@ -71,10 +71,10 @@ def neighbour_texts(feature: int, n: int, other: int) -> list[Example]:
     return [e for e in texts(feature, "activating", 3 * n) if not avoided & {*e.tokens}][:n]
 
 
-def task(label: str, feature: int = 0, n: int = 40, variant: Variant = "label", **changes: Any) -> Task:
+def task(label: str, feature: int = 0, n: int = 40, variant: Variant = "label", **changes: Any) -> ScoringTask:
     """A label to be scored against the texts of a feature; its neighbours are the next three."""
     negatives = texts(feature, "random", n // 2) + texts(feature, "neighbour", n - n // 2)
-    made = Task(
+    made = ScoringTask(
         feature=feature,
         label=label,
         variant=variant,
@@ -171,17 +171,17 @@ class RuleJudge:
     questions: list[Question[Any]] = field(default_factory=list)
     prompts: list[str] = field(default_factory=list)
 
-    async def ask(self, question: Question[V]) -> Reply[V]:
+    async def ask(self, question: Question[V]) -> JudgeReply[V]:
         prompt = render(question.template, question.context).text
         self.questions.append(question)
         self.prompts.append(prompt)
         twisted = self.twist(question, answer(prompt))
         if isinstance(twisted, str):
-            return Reply(None, twisted)
+            return JudgeReply(None, twisted)
         try:
-            return Reply(question.schema.model_validate(twisted))
+            return JudgeReply(question.schema.model_validate(twisted))
         except ValidationError:
-            return Reply(None, "the answer does not fit the schema")
+            return JudgeReply(None, "the answer does not fit the schema")
 
 
 class PlantedRunner:
@@ -210,7 +210,7 @@ class PlantedEmbedder:
         return np.array([[word in words for word in vocabulary] for words in found], dtype=np.float32)
 
 
-def score(name: str, what: Task, judge: RuleJudge | None = None) -> Score:
+def score(name: str, what: ScoringTask, judge: RuleJudge | None = None) -> Score:
     """What the scorer of this name makes of it in this world."""
-    tools = Tools(judge or RuleJudge(), PlantedRunner(), PlantedEmbedder())
+    tools = ScorerTools(judge or RuleJudge(), PlantedRunner(), PlantedEmbedder())
     return asyncio.run(make_scorers([name], tools)[0].score(what))

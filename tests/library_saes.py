@@ -96,6 +96,26 @@ def _sae_lens(kind: str, flags: dict[str, Any], folder: Path, x: Tensor) -> Made
     return Made(folder, loaded.encode(x), loaded.forward(x))
 
 
+def _sae_lens_trained(kind: str, flags: dict[str, Any], checkpoint: bool, folder: Path, x: Tensor) -> Made:
+    """Makes an SAE that SAELens trains under one rule and runs under another; a checkpoint is its training's own file.
+
+    The library's numbers are always those of the SAE that it saves for use.
+    """
+    import sae_lens
+
+    cls, config_cls = sae_lens.registry.get_sae_training_class(kind)
+    more = {"matryoshka_widths": [10, N]} if kind.startswith("matryoshka") else {}
+    metadata = sae_lens.saes.sae.SAEMetadata(hook_name=POST)
+    made = randomised(cls(config_cls(d_in=D, d_sae=N, k=K, metadata=metadata, **more, **flags)))
+    made.topk_threshold.fill_(3.0)
+    used = folder.with_name("used")
+    made.save_inference_model(used)
+    if checkpoint:
+        made.save_model(folder)
+    loaded = sae_lens.SAE.load_from_disk(used)
+    return Made(folder if checkpoint else used, loaded.encode(x), loaded.forward(x))
+
+
 def _sparsify(flags: dict[str, bool], folder: Path, x: Tensor) -> Made:
     import sparsify
 
@@ -154,6 +174,12 @@ def _cases() -> Iterator[LibraryCase]:
     for (kind, own), norm, subtracts in product(rules, norms, (True, False)):
         flags = {**own, "normalize_activations": norm, "apply_b_dec_to_input": subtracts}
         yield LibraryCase("sae_lens", _called(kind, flags), partial(_sae_lens, kind, flags))
+    of_trained = product(("batchtopk", "matryoshka_batchtopk"), (True, False), norms, (True, False), (True, False))
+    for kind, by_norm, norm, subtracts, checkpoint in of_trained:
+        flags = {"rescale_acts_by_decoder_norm": by_norm}
+        flags |= {"normalize_activations": norm, "apply_b_dec_to_input": subtracts}
+        name = _called(kind, {**flags, "checkpoint": checkpoint})
+        yield LibraryCase("sae_lens", name, partial(_sae_lens_trained, kind, flags, checkpoint))
     for kind in ("transcoder", "skip_transcoder", "jumprelu_transcoder", "jumprelu_skip_transcoder"):
         flags = {"d_out": D, "apply_b_dec_to_input": False}
         yield LibraryCase("sae_lens", kind, partial(_sae_lens, kind, flags))

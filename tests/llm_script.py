@@ -1,4 +1,4 @@
-"""What a loopback server is asked, what it is told to reply, and how the two providers write that. Knows no HTTP."""
+"""What a loopback server is asked, what it is told to reply, and how the two providers write that."""
 
 import json
 import re
@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from agent.llm.base import Form
+from agent.llm.base import AnswerForm
 from agent.schema import Proposal, SettingsChange
 
 _FIRST_LINE = re.compile(r'^E\d+\.\d+ "(?P<text>(?:[^"\\]|\\.)*)"', re.MULTILINE)
@@ -19,7 +19,7 @@ class Asked:
     provider: str
     path: str
     model: str
-    form: Form
+    form: AnswerForm
     system: str
     user: str
     feature: int | None
@@ -56,7 +56,7 @@ class Reply:
     cache_read: int = 0
     cache_write: int = 0
     """How many of the billed input tokens came from a cache, or went into one."""
-    forms: Sequence[Form] = tuple(Form)
+    forms: Sequence[AnswerForm] = tuple(AnswerForm)
     """What is asked in any other form is refused."""
 
 

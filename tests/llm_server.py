@@ -21,12 +21,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from agent.llm.base import Form
+from agent.llm.base import AnswerForm
 from tests.llm_script import BODIES, Asked, Reply, Script, Served, error_body, labelling
 
 _ROUND = re.compile(r"^# Feature (?P<feature>\d+) of .*?^Round (?P<round>\d+) of ", re.DOTALL | re.MULTILINE)
 _PATHS = {"/v1/messages": "anthropic", "/v1/chat/completions": "openai"}
-_FORMS = {"json_schema": Form.SCHEMA, "json_object": Form.JSON}
+_FORMS = {"json_schema": AnswerForm.SCHEMA, "json_object": AnswerForm.JSON}
 
 
 class LLMServer:
@@ -205,7 +205,7 @@ def asked_in(body: dict[str, Any], path: str, headers: Mapping[str, str], owner:
     found = _ROUND.search(user)
     feature, round_ = (int(found["feature"]), int(found["round"])) if found else (None, None)
     before = owner.times_asked(feature, round_) if body else 0
-    form = _FORMS.get(wanted.get("type", ""), Form.TEXT)
+    form = _FORMS.get(wanted.get("type", ""), AnswerForm.TEXT)
     return Asked(
         _PATHS.get(path, ""), path, body.get("model", ""), form, system, user, feature, round_, before, headers, body
     )

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from sqlite_utils import Database
 from starlette.testclient import TestClient
 
-from agent.cli.main import main
+from agent.cli import main
 from agent.runlog import RunLog
 from agent.store.schema import columns, tables
 from agent.web.server import make_app

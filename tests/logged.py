@@ -3,11 +3,11 @@
 import random
 from typing import Any
 
-from agent.llm.base import Answer, Bound, Exchange, Fault, Request
+from agent.llm.base import Answer, Bound, CallFault, Exchange, Request
 from agent.runlog import CorpusIdentity, Dispatch, RunIdentity, RunLog, ScoreRow, ScoringIdentity
 from agent.schema import Outcome, Proposal
 from probes.evidence import Projection, ScoredToken, TokenList, Tree
-from probes.examples import Activity, Baseline, Collected, Example
+from probes.examples import Activity, Baseline, Example, FeatureExamples
 from probes.presets import SubjectCard
 from probes.settings import ProbeSettings, VectorSettings
 
@@ -61,7 +61,7 @@ def answer(response: str = "a dog", **changes: Any) -> Answer:
     return Answer(proposal, Exchange("offline", "rules-1", response, **changes))
 
 
-def failure(error: str = "HTTP 529: overloaded", fault: Fault = Fault.TRANSIENT, **changes: Any) -> Answer:
+def failure(error: str = "HTTP 529: overloaded", fault: CallFault = CallFault.TRANSIENT, **changes: Any) -> Answer:
     return Answer(None, Exchange("offline", "rules-1", "", error=error, fault=fault, **changes))
 
 
@@ -140,9 +140,9 @@ def score(label_id: int, **changes: Any) -> ScoreRow:
     return ScoreRow(label_id=label_id, **values | changes)
 
 
-def collected(feature: int) -> Collected:
+def collected(feature: int) -> FeatureExamples:
     """Two examples, one of them of a neighbour, in documents d0 and d1."""
     activity = Activity(feature, 1000, 10, 2.5, (0.0, 1.25, 2.5), (7, 3))
     fires = Example(feature, "activating", "d0", ("a", " dog"), (0.0, 2.5), (4, 9), 7, quantile=0)
     other = Example(feature, "neighbour", "d1", (" half \ud83d", "\0"), (0.5, 0.0), None, 0, neighbour=8)
-    return Collected(feature, activity, [fires, other], [Baseline(feature, "dogs", "someone")])
+    return FeatureExamples(feature, activity, [fires, other], [Baseline(feature, "dogs", "someone")])

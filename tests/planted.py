@@ -1,4 +1,4 @@
-"""A key to plant, servers that echo it, and the search for it. Knows no test."""
+"""A key to plant, servers that echo it, and the search for it."""
 
 import base64
 import json

@@ -12,17 +12,17 @@ from typing import Any
 from pydantic import ValidationError
 
 from agent.calls.admission import Admission
-from agent.calls.asking import Asker, Patience
+from agent.calls.asking import Asker, RetryPolicy
 from agent.config import ScoreSettings
-from agent.llm.base import Answer, Bound, Exchange, Explainer, Fault, Form, Request, Usage
+from agent.llm.base import Answer, AnswerForm, Bound, CallFault, Exchange, Explainer, Request, Usage
 from agent.runlog import LabelRow, RunLog, ScoreRow, ScoringIdentity
 from agent.schema import Status
 from eval.collect.split import split_of
-from eval.scorers import Tools, make_scorers
+from eval.scorers import ScorerTools, make_scorers
 from eval.scoring.judge import LoggedJudge
 from eval.scoring.score_run import Scoring
 from probes.errors import InterpretError
-from probes.examples import Activity, Collected, Example, Split
+from probes.examples import Activity, Example, FeatureExamples, Split
 from tests.fakes import faulty, open_door
 from tests.judging import CONCEPTS, PEAK, WORLD, PlantedEmbedder, PlantedRunner, answer, neighbour_texts, texts
 from tests.logged import corpus_identity, identity, outcome
@@ -34,7 +34,7 @@ HALF: Mapping[int, str] = {
 }
 """Half of a concept's words, and as many of another's."""
 SEED = 0
-QUICK = Patience(attempts=2, first_wait_s=0.001, longest_wait_s=0.002, questions=1000, useless=1_000_000)
+QUICK = RetryPolicy(attempts=2, first_wait_s=0.001, max_wait_s=0.002, max_unanswered=1000, max_unusable=1_000_000)
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Planted:
         return self.log.labels(self.run_id)
 
 
-def of_feature(feature: int, n: int = 40) -> Collected:
+def of_feature(feature: int, n: int = 40) -> FeatureExamples:
     """n texts that fire the feature, n that do not, and n of each neighbour, split and scored as real ones are."""
     hard = [
         replace(example, feature=feature, kind="neighbour", neighbour=other % len(CONCEPTS))
@@ -58,7 +58,7 @@ def of_feature(feature: int, n: int = 40) -> Collected:
         for example in neighbour_texts(other % len(CONCEPTS), n, feature)
     ]
     activity = Activity(feature, 10_000, n, PEAK, (0.0, PEAK), (n,))
-    return Collected(feature, activity, [*texts(feature, "activating", n), *texts(feature, "random", n), *hard])
+    return FeatureExamples(feature, activity, [*texts(feature, "activating", n), *texts(feature, "random", n), *hard])
 
 
 def sides(examples: Sequence[Example], seed: int = SEED) -> dict[str, Split]:
@@ -69,7 +69,7 @@ def sides(examples: Sequence[Example], seed: int = SEED) -> dict[str, Split]:
 def plant(
     log: RunLog,
     labels: Mapping[int, str] = TRUE,
-    examples: Callable[[int], Collected | None] = of_feature,
+    examples: Callable[[int], FeatureExamples | None] = of_feature,
     statuses: Mapping[int, Status] | None = None,
 ) -> Planted:
     """A run with these labels, and what `examples` gives of their features."""
@@ -93,7 +93,7 @@ class RuleExplainer:
     provider: str = "fake"
     model: str = "rules"
     address: str = ""
-    forms: tuple[Form, ...] = (Form.TEXT,)
+    forms: tuple[AnswerForm, ...] = (AnswerForm.TEXT,)
     size: Bound = field(default_factory=Bound)
 
     def check(self) -> str:
@@ -105,7 +105,7 @@ class RuleExplainer:
     def cost_usd(self, _usage: Usage) -> float | None:
         return None
 
-    async def answer(self, request: Request, form: Form | None = None) -> Answer:
+    async def answer(self, request: Request, form: AnswerForm | None = None) -> Answer:
         self.requests.append(request)
         told = self.twist(request, answer(request.prompt))
         if isinstance(told, Exchange):
@@ -114,7 +114,7 @@ class RuleExplainer:
         try:
             return Answer(request.schema.model_validate(told), exchange)
         except ValidationError:
-            return Answer(None, faulty(Fault.UNUSABLE, "the answer does not fit the schema"))
+            return Answer(None, faulty(CallFault.UNUSABLE, "the answer does not fit the schema"))
 
     async def close(self) -> None:
         """Nothing is open."""
@@ -130,7 +130,7 @@ def settings(**changes: Any) -> ScoreSettings:
 
 @dataclass
 class Told:
-    """A watch of a scoring."""
+    """An observer of a scoring."""
 
     on_told: Callable[[LabelRow], None] = lambda _: None
 
@@ -168,7 +168,7 @@ def scoring(
         run=planted.log.run(planted.run_id),
         scoring_id=scoring_id,
         corpus_id=planted.corpus_id,
-        scorers=make_scorers(names, Tools(judge, PlantedRunner(), PlantedEmbedder())),
+        scorers=make_scorers(names, ScorerTools(judge, PlantedRunner(), PlantedEmbedder())),
         judge=judge,
         settings=chosen,
         seed=SEED,

@@ -1,5 +1,5 @@
 """Labels of a planted perfect SAE, true ones and half-right ones, scored through a real SDK by a server that answers by
-rule. Knows no test."""
+rule."""
 
 import asyncio
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from pathlib import Path
 from agent.llm import make_explainer
 from agent.runlog import RunLog, ScoreRow
 from eval.metrics import Estimate
-from eval.scoring.report import lines
+from eval.scoring.report import score_summaries
 from tests.fault_runs import environment
 from tests.llm_server import LLMServer
 from tests.planted_labels import HALF, TRUE, Told, plant, scoring
@@ -40,7 +40,7 @@ def scored_by_rule(folder: Path, provider: str = "openai") -> Scored:
     means = {
         (line.scorer, LABELS[line.variant if key == "label" else key]): line.mean
         for key, scores in found.items()
-        for line in lines(scores, 0)
+        for line in score_summaries(scores, 0)
         if line.part == "held_out" and (line.variant == "label" or key == "label")
     }
     return Scored(means, n_asked)

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from probes.activations import feature_activations
 from probes.columns import Columns
-from probes.hooks.activations import cut_at, feature_activations, residual
+from probes.hooks.activations import cut_at, residual
 from probes.model.structure import final_norm_of, layers_of
 from probes.sae import SAE
 from probes.sae_config import Hook

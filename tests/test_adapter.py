@@ -14,9 +14,9 @@ from agent.schema import SettingsChange
 from probes.errors import OutputError, SettingsError
 from probes.evidence import ProbeRequest, Tree
 from probes.ghost.adapter import Adapter, FitRecord, FitSettings, PartRecord, read_adapter, write_adapter
+from probes.ghost.random_directions import random_directions
 from probes.ghost.vectors import directions, feature_vectors, origin, placed, resolved
 from probes.null import contrast
-from probes.null.random_directions import random_directions
 from probes.probe import run_probes
 from probes.settings import AdapterFile, ProbeSettings, TreeSettings, VectorSettings
 from probes.subject import Subject

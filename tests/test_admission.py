@@ -6,10 +6,10 @@ import random
 import pytest
 
 from agent.calls.admission import Admission
-from agent.calls.budget import Budget, Limits
+from agent.calls.budget import Limits, SpendingBudget
 from agent.calls.gate import Gate
 from agent.errors import BudgetError, InterruptError, StoppedError
-from agent.llm.base import Bound, Exchange, Fault, Usage
+from agent.llm.base import Bound, CallFault, Exchange, Usage
 from tests.fakes import faulty, in_loop, open_door
 
 
@@ -17,7 +17,7 @@ def used(tokens: int, cost_usd: float | None = None) -> Exchange:
     return Exchange("fake", "m", "", usage=Usage(tokens, 0), cost_usd=cost_usd)
 
 
-THROTTLED = faulty(Fault.TRANSIENT, status=429)
+THROTTLED = faulty(CallFault.TRANSIENT, status=429)
 
 
 class TestBudget:
@@ -25,7 +25,7 @@ class TestBudget:
     def test_no_order_of_events_exceeds_it(self, seed: int) -> None:
         """Whatever calls turn out to use, up to their bound, and in whatever order they end."""
         chance = random.Random(seed)
-        budget = Budget(Limits(tokens=chance.randrange(5000), usd=chance.random()))
+        budget = SpendingBudget(Limits(tokens=chance.randrange(5000), usd=chance.random()))
         spent_tokens, spent_usd = 0, 0.0
         in_flight: list[Bound] = []
         for _ in range(400):
@@ -42,7 +42,7 @@ class TestBudget:
             assert spent_usd <= (budget.limits.usd or 0)
 
     def test_unknown_figures_count_at_their_bound_and_refusals_not_at_all(self) -> None:
-        budget, bound = Budget(), Bound(100, 0.5)
+        budget, bound = SpendingBudget(), Bound(100, 0.5)
         for exchange in (Exchange("fake", "m", ""), None, THROTTLED, used(30, 0.1)):
             budget.reserve(bound)
             budget.settle(bound, exchange)
@@ -51,9 +51,11 @@ class TestBudget:
         assert budget.known_usd == pytest.approx(0.1)
 
     def test_a_refusal_names_the_limit_and_what_is_spent(self) -> None:
-        budget = Budget(Limits(tokens=100), tokens=80)
+        budget = SpendingBudget(Limits(tokens=100), tokens=80)
         assert "--budget-tokens 100: 80 are used, a call can use 30" in str(budget.refusal(Bound(30)))
-        assert "--budget-usd 1: $0.9000 are spent" in str(Budget(Limits(usd=1), usd=0.9).refusal(Bound(30, 0.2)))
+        assert "--budget-usd 1: $0.9000 are spent" in str(
+            SpendingBudget(Limits(usd=1), usd=0.9).refusal(Bound(30, 0.2))
+        )
 
 
 class TestGate:
@@ -98,12 +100,12 @@ class TestAdmission:
 
         async def call() -> None:
             nonlocal now, most
-            async with admission.admitted(Bound()) as place:
+            async with admission.admitted(Bound()) as slot:
                 now += 1
                 most = max(most, now)
                 await asyncio.sleep(0.001)
                 now -= 1
-                place.exchange = used(1)
+                slot.exchange = used(1)
 
         await asyncio.gather(*(call() for _ in range(20)))
         assert most == 3
@@ -113,9 +115,9 @@ class TestAdmission:
         admission = open_door(8, Limits(tokens=100))
 
         async def call() -> None:
-            async with admission.admitted(Bound(60)) as place:
+            async with admission.admitted(Bound(60)) as slot:
                 await asyncio.sleep(0.001)
-                place.exchange = used(5)
+                slot.exchange = used(5)
 
         await asyncio.gather(*(call() for _ in range(9)))  # one at a time: 8 x 5 + 60 fit, two bounds never do
         assert admission.budget.tokens == 45
@@ -128,9 +130,9 @@ class TestAdmission:
         ended: list[str] = []
 
         async def call(name: str) -> None:
-            async with admission.admitted(Bound()) as place:
+            async with admission.admitted(Bound()) as slot:
                 await asyncio.sleep(0.01)
-                place.exchange = used(1)
+                slot.exchange = used(1)
             ended.append(name)
 
         async def sleeper() -> None:
@@ -147,14 +149,14 @@ class TestAdmission:
 
     @in_loop
     async def test_it_learns_from_what_the_server_says(self) -> None:
-        admission = Admission(Gate(8), Budget())
+        admission = Admission(Gate(8), SpendingBudget())
         now = asyncio.get_running_loop().time()
 
         async def call(exchange: Exchange) -> None:
-            async with admission.admitted(Bound()) as place:
-                place.exchange = exchange
+            async with admission.admitted(Bound()) as slot:
+                slot.exchange = exchange
 
-        await call(faulty(Fault.TRANSIENT, status=500))
+        await call(faulty(CallFault.TRANSIENT, status=500))
         assert admission.gate.limit == 8  # one bad request is no sign of too many
         await call(THROTTLED)
         assert admission.gate.limit == 4
@@ -163,5 +165,5 @@ class TestAdmission:
         await call(Exchange("fake", "m", "", pause_s=7.0))
         assert admission.gate.opens_at_s == pytest.approx(now + 7, abs=0.5)
         admission.gate.opens_at_s = 0.0
-        await call(faulty(Fault.TRANSIENT, status=529, retry_after_s=30.0))
+        await call(faulty(CallFault.TRANSIENT, status=529, retry_after_s=30.0))
         assert admission.gate.opens_at_s == pytest.approx(now + 30, abs=0.5)

@@ -15,12 +15,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from agent.llm import make_explainer
-from agent.llm.base import Answer, Fault, Form, Request
+from agent.llm.base import Answer, AnswerForm, CallFault, Request
 from agent.llm.parsing import UnusableAnswer, parsed
 from agent.schema import Proposal, is_visible
-from eval.scorers.simulation import Simulated
-from eval.scorers.verdicts import Verdicts
-from eval.scoring.controls import OneShot
+from eval.scorers.simulation import PredictedActivations
+from eval.scorers.verdicts import TextVerdicts
+from eval.scoring.controls import OneShotLabel
 from probes.settings import Value
 from tests.llm_script import Reply
 from tests.llm_server import LLMServer
@@ -88,9 +88,9 @@ anything = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=12), inner, max_size=4),
     max_leaves=12,
 )
-names = st.sampled_from([*Proposal.model_fields, *Verdicts.model_fields, "number", "fits", "activations"])
+names = st.sampled_from([*Proposal.model_fields, *TextVerdicts.model_fields, "number", "fits", "activations"])
 shaped = st.dictionaries(names, anything | st.sampled_from(["label", "abstain", "probe"]), max_size=7).map(json.dumps)
-schemas = st.sampled_from([Proposal, Verdicts, Simulated, OneShot])
+schemas = st.sampled_from([Proposal, TextVerdicts, PredictedActivations, OneShotLabel])
 
 
 @quick
@@ -131,7 +131,7 @@ class Desk:
 
     def asked(self, reply: Reply) -> Answer:
         self.server.script = lambda _: reply
-        answer = self.runner.run(self.explainer.answer(REQUEST, Form.TEXT))
+        answer = self.runner.run(self.explainer.answer(REQUEST, AnswerForm.TEXT))
         assert (answer.value is None) == (answer.exchange.fault is not None) == (answer.exchange.error is not None)
         return answer
 
@@ -184,7 +184,7 @@ def bodies(draw: st.DrawFn) -> Reply:
 @given(reply=bodies())
 def test_whatever_a_server_sends_is_an_answer_or_a_fault(desks: dict[str, Desk], provider: str, reply: Reply) -> None:
     exchange = desks[provider].asked(reply).exchange
-    assert exchange.fault is None or exchange.fault in [*Fault]
+    assert exchange.fault is None or exchange.fault in [*CallFault]
 
 
 @pytest.mark.parametrize("provider", PROVIDERS)

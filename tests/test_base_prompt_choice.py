@@ -15,8 +15,8 @@ from probes.errors import SettingsError
 from probes.evidence import ProbeRequest, Sweep, TokenList, Tree
 from probes.ghost import base_prompt
 from probes.ghost.base_prompt import PromptFigure, all_resolved, offered_prompts, own_prompt, prompt_figures
-from probes.ghost.word_reading import CHANCE, LEAST_WORDS, identified, said, words_of
-from probes.growing.grown import Columns
+from probes.ghost.word_reading import CHANCE, MIN_WORDS, definition_tokens, identified, words_of
+from probes.growing.tree_columns import TreeColumns
 from probes.presets import SubjectSource
 from probes.probe import run_probes
 from probes.settings import CHATS, PLAIN_PROMPTS, ProbeSettings, TreeSettings
@@ -27,7 +27,7 @@ from tests.test_base_prompts import TEMPLATE, chatting
 WORDS = ["cold", "warm", "house", "garden", "river", "animal", "yellow", "running"]
 
 
-def wordy(subject: Subject, n: int = 2 * LEAST_WORDS) -> Subject:
+def wordy(subject: Subject, n: int = 2 * MIN_WORDS) -> Subject:
     """The subject with so many tokens that are words, in the place of its last ones."""
     known = {VOCAB - 1 - place: f" {WORDS[place % len(WORDS)]}{'e' * (place // len(WORDS))}" for place in range(n)}
     text_of = copy.copy(subject.text_of)
@@ -100,12 +100,12 @@ def test_a_definition_ends_and_leaves_its_own_word_out(subject: Subject) -> None
     texts = ["", " a", " Bicycles", " wheel", '".', " after", "cycle", " kind\n"]
     text_of = copy.copy(subject.text_of)
     text_of._known = dict(enumerate(texts))
-    tree = Columns(
+    tree = TreeColumns(
         parents=(-1, 0, 0, 1, 3, 4, 3, 0),
         token_ids=(-1, 1, 2, 3, 4, 5, 6, 7),
         probabilities=(1.0, 0.5, 0.3, 0.4, 0.3, 0.2, 0.1, 0.1),
     )
-    assert said(tree, " bicycle", text_of) == {1: 0.5, 3: 0.4}
+    assert definition_tokens(tree, " bicycle", text_of) == {1: 0.5, 3: 0.4}
 
 
 def test_too_few_words_leave_the_ordinary_prompt_and_measure_nothing(subject: Subject, cache: Path) -> None:
@@ -121,7 +121,7 @@ def test_too_few_words_leave_the_ordinary_prompt_and_measure_nothing(subject: Su
 def test_chats_are_measured_only_where_there_is_a_template(subject: Subject, cache: Path, template: str | None) -> None:
     found = prompt_figures(wordy(chatting(subject, template)))
     assert {figure.prompt for figure in found} == {*PLAIN_PROMPTS, *(CHATS if template == TEMPLATE else ())}
-    assert all(len(figure.shares) == 2 * LEAST_WORDS for figure in found)
+    assert all(len(figure.shares) == 2 * MIN_WORDS for figure in found)
     assert len(list(cache.iterdir())) == 1
 
 
@@ -230,9 +230,9 @@ def test_words_are_whole_common_and_seeded(subject: Subject) -> None:
     assert found is not None
     assert again is not None
     assert found.token_ids == again.token_ids
-    assert {*found.token_ids} == {*range(VOCAB - 2 * LEAST_WORDS, VOCAB)}
+    assert {*found.token_ids} == {*range(VOCAB - 2 * MIN_WORDS, VOCAB)}
     assert found.units.norm(dim=-1).tolist() == pytest.approx([1.0] * len(found.token_ids))
-    assert words_of(wordy(subject, LEAST_WORDS - 1)) is None
+    assert words_of(wordy(subject, MIN_WORDS - 1)) is None
 
 
 def test_json_is_whole_or_not_there(tmp_path: Path) -> None:

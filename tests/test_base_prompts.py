@@ -7,11 +7,11 @@ import pytest
 
 from probes.errors import SettingsError
 from probes.evidence import ProbeRequest, Tree
-from probes.ghost.prompt import prompt_ids, prompt_text
 from probes.ghost.vectors import feature_vectors
 from probes.probe import run_probes
 from probes.settings import CHATS, GHOST, PROMPTS, ProbeSettings, TreeSettings
 from probes.subject import Subject
+from probes.tokenizer.prompt import prompt_ids, prompt_text
 from tests.plain import plain_tree, size
 from tests.subjects import tokenizer
 

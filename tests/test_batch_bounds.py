@@ -9,8 +9,8 @@ import pytest
 
 from agent.calls import following
 from agent.llm import batching, make_explainer, wire
-from agent.llm.base import Fault, Form
-from agent.llm.batching import Batch, BatchExplainer, BrokenResultsError, Line, results_of
+from agent.llm.base import AnswerForm, CallFault
+from agent.llm.batching import BatchExplainer, BrokenResultsError, ProviderBatch, ResultLine, results_of
 from agent.store.batches import BatchRow
 from tests.batch_runs import FEATURES, quick, run_in_batches
 from tests.batch_server import BatchFaults, BatchServer
@@ -60,7 +60,7 @@ def test_a_line_that_is_too_long_is_no_answer_and_the_others_are(
     with BatchServer(script=script) as server:
         ran = run_in_batches(server, provider, path)
     assert ran.ends == LABELLED
-    assert [call.fault for call in ran.calls if call.feature == 2] == [Fault.TRANSIENT, None]
+    assert [call.fault for call in ran.calls if call.feature == 2] == [CallFault.TRANSIENT, None]
 
 
 @both
@@ -68,15 +68,15 @@ def test_nothing_that_is_told_of_batches_is_read_beyond_its_bound(provider: str,
     async def all_of(server: BatchServer) -> None:
         explainer = explainer_at(server.base_url(provider), provider)
         asked = explainer.batching()
-        one = asked.encoded("b-1", request(1), Form.TEXT)
+        one = asked.encoded("b-1", request(1), AnswerForm.TEXT)
         server.faults.bombs = frozenset({"read"})
         with pytest.raises(BrokenResultsError, match="longer than 24,000,000 bytes"):
-            [line async for line in results_of(asked, Batch("batch_0", True, ("output-batch_0",)), 6)]
+            [line async for line in results_of(asked, ProviderBatch("batch_0", True, ("output-batch_0",)), 6)]
         server.faults.bombs = frozenset({"looked", "listed", "made"})
         for reply in await asked.look("batch_0"), await asked.page(None), await asked.create("b", [one]):
             assert reply.failure is not None
             assert "longer than 4,000,000 bytes" in reply.failure.sentence
-            assert len(reply.text) <= wire.MOST_BYTES
+            assert len(reply.text) <= wire.MAX_BYTES
         await explainer.close()
 
     with BatchServer() as server, quick():
@@ -98,7 +98,7 @@ def test_what_a_model_says_in_a_batch_keeps_its_words_less_the_secrets_held(prov
 
     with BatchServer(BatchFaults(lot=lot), lambda _: Reply(label)) as server:
         ran = run_in_batches(server, provider, path, wait=0)
-        assert {call.fault for call in ran.calls} == {Fault.WAITING}
+        assert {call.fault for call in ran.calls} == {CallFault.WAITING}
         ran = run_in_batches(server, provider, path)  # whose answers are kept before they are understood
     assert {row.label for row in ran.labels} == {"key=value of ***"}
     assert SECRET.encode() not in b"".join(file.read_bytes() for file in path.parent.iterdir())
@@ -111,7 +111,7 @@ async def test_what_refuses_a_batch_is_told_without_the_secrets_of_its_address(p
         address = server.base_url(provider).replace("://", "://me:open-sesame@")
         explainer = explainer_at(address, provider)
         asked = explainer.batching()
-        one = asked.encoded("b-1", request(1), Form.TEXT)
+        one = asked.encoded("b-1", request(1), AnswerForm.TEXT)
         for reply in await asked.create("b", [one]), await asked.look("b"):
             assert reply.failure is not None
             assert "***" in reply.failure.sentence
@@ -123,6 +123,6 @@ async def test_what_refuses_a_batch_is_told_without_the_secrets_of_its_address(p
 @pytest.mark.parametrize("number", ["9" * 5000, "", "-1", "1x", "١"])
 def test_a_line_of_no_call_of_ours_is_passed_over(number: str) -> None:
     row = BatchRow(1, 1, None, "token", "openai", None, "sent", 1, "2026-11-28T00:00:00", None, None, 0, None)
-    assert following._call_id(Line(f"token-{number}", 200, "{}"), row) is None
-    assert following._call_id(Line("other-7", 200, "{}"), row) is None
-    assert following._call_id(Line("token-7", 200, "{}"), row) == 7
+    assert following._call_id(ResultLine(f"token-{number}", 200, "{}"), row) is None
+    assert following._call_id(ResultLine("other-7", 200, "{}"), row) is None
+    assert following._call_id(ResultLine("token-7", 200, "{}"), row) == 7

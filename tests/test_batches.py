@@ -12,7 +12,7 @@ import pytest
 
 from agent.errors import BatchWaitError, ExplainerError, InterruptError
 from agent.llm.anthropic_batches import AnthropicBatches
-from agent.llm.base import Exchange, Fault, Form, Usage
+from agent.llm.base import AnswerForm, CallFault, Exchange, Usage
 from agent.llm.batching import BatchLimits
 from agent.llm.models import DEFAULTS
 from agent.llm.openai_batches import OpenAIBatches
@@ -46,7 +46,7 @@ def check_whole(server: BatchServer, ran: Ran, provider: str) -> None:
     for call in answered:
         usage = Usage(call.input_tokens, call.output_tokens, 0, 0)
         assert call.cost_usd == pytest.approx((cost_usd(provider, "", DEFAULTS[provider], usage) or 0) / 2, rel=1e-12)
-    assert {call.fault for call in ran.calls} <= {None, Fault.TRANSIENT, Fault.FORM}
+    assert {call.fault for call in ran.calls} <= {None, CallFault.TRANSIENT, CallFault.FORM}
     assert all(call.reserved_tokens == 0 for call in ran.calls if call.fault is not None)
     assert {row.status for row in ran.batches} <= {"ended", "unmade"}
 
@@ -101,8 +101,8 @@ def test_a_batch_that_openai_refuses_after_it_was_made_is_made_anew(case: str, p
         check_whole(server, ran, "openai")
         second_line = server.batches[0].requests[1]["custom_id"]
     faults = {call.call_id: call.fault for call in ran.calls if call.batch_id == 1 and call.fault is not None}
-    assert Counter(faults.values()) == ({} if case == "for its queue" else {Fault.FORM: 1, Fault.TRANSIENT: 5})
-    assert all((fault is Fault.FORM) == second_line.endswith(f"-{call_id}") for call_id, fault in faults.items())
+    assert Counter(faults.values()) == ({} if case == "for its queue" else {CallFault.FORM: 1, CallFault.TRANSIENT: 5})
+    assert all((fault is CallFault.FORM) == second_line.endswith(f"-{call_id}") for call_id, fault in faults.items())
 
 
 def _at_first(lot: str) -> BatchFaults:
@@ -116,18 +116,18 @@ def test_lines_that_expired_or_failed_are_asked_again_in_the_next_batch(lot: str
         ran = run_in_batches(server, provider, path)
         check_whole(server, ran, provider)
         assert server.lots == {lot: 6, "answered": QUESTIONS}
-    errors = Counter(call.error for call in ran.calls if call.fault is Fault.TRANSIENT)
+    errors = Counter(call.error for call in ran.calls if call.fault is CallFault.TRANSIENT)
     assert errors.total() == 6
     assert all("not answered in its batch: " in error for error in errors)
 
 
 @both
 def test_what_is_wrong_with_a_request_is_met_in_another_form(provider: str, path: Path) -> None:
-    faults = BatchFaults(lot=lambda asked: "invalid" if asked.form is Form.SCHEMA else "answered")
+    faults = BatchFaults(lot=lambda asked: "invalid" if asked.form is AnswerForm.SCHEMA else "answered")
     with BatchServer(faults) as server:
         ran = run_in_batches(server, provider, path)
         check_whole(server, ran, provider)
-    assert {call.fault for call in ran.calls if call.form is Form.SCHEMA} == {Fault.FORM}
+    assert {call.fault for call in ran.calls if call.form is AnswerForm.SCHEMA} == {CallFault.FORM}
 
 
 @both
@@ -139,7 +139,7 @@ def test_an_answer_that_cannot_be_used_is_asked_for_once_more(provider: str, pat
     with BatchServer(script=script) as server:
         ran = run_in_batches(server, provider, path)
     assert ran.ends == LABELLED
-    assert [call.fault for call in ran.calls if call.feature == 2] == [Fault.UNUSABLE, None]
+    assert [call.fault for call in ran.calls if call.feature == 2] == [CallFault.UNUSABLE, None]
     assert max(server.billed.values()) == 2  # the other answer was paid for as well
 
 
@@ -151,7 +151,7 @@ def test_a_refused_key_stops_the_run_with_one_sentence_and_costs_nothing(provide
         assert "HTTP 401" in str(ran.report.stopped)
         assert "same command goes on from here" in str(ran.report.stopped)
         assert server.batches == []
-        assert {call.fault for call in ran.calls} == {Fault.FATAL}
+        assert {call.fault for call in ran.calls} == {CallFault.FATAL}
         again = run_in_batches(server, provider, path)
     assert again.ends == LABELLED
     assert server.billed.total() == QUESTIONS
@@ -164,7 +164,7 @@ def test_with_no_wait_it_leaves_at_once_and_the_same_command_goes_on(provider: s
         assert isinstance(first.report.stopped, BatchWaitError)
         assert "Batch batch_0 is on its way" in str(first.report.stopped)
         assert "the same command goes on when it has ended" in str(first.report.stopped)
-        assert {call.fault for call in first.calls} == {Fault.WAITING}
+        assert {call.fault for call in first.calls} == {CallFault.WAITING}
         assert first.ends == {}
         still = run_in_batches(server, provider, path, wait=0)
         assert isinstance(still.report.stopped, BatchWaitError)
@@ -198,7 +198,7 @@ def test_answers_come_to_features_that_are_asked_for_later(provider: str, path: 
 
 @pytest.mark.parametrize("status", [429, 529])
 def test_a_line_that_found_the_provider_busy_is_no_reason_to_ask_less(status: int) -> None:
-    busy = Exchange("a provider", "a model", "", error="busy", fault=Fault.TRANSIENT, status=status)
+    busy = Exchange("a provider", "a model", "", error="busy", fault=CallFault.TRANSIENT, status=status)
     assert (busy.throttled, replace(busy, batch=True).throttled) == (True, False)
 
 

@@ -12,16 +12,15 @@ import torch
 from agent.config import resolve
 from eval.collect.corpora import Document
 from eval.collect.corpus_pass import PoolWindow
-from eval.collect.negatives import pool_firings
-from eval.collect.windows import Windows
+from eval.collect.negatives import pool_activations
+from eval.collect.windows import WindowCutter
 from eval.scoring.subject_runner import SubjectRunner
 from probes.errors import SubjectError
 from probes.ghost.token_states import token_states
 from probes.hooks import sae_input
 from probes.hooks.activations import residual
-from probes.model.special_tokens import first_ids
 from probes.presets import SubjectCard, SubjectSource
-from probes.subject import Subject, load_subject
+from probes.subject import Subject, first_ids, load_subject
 from tests.subjects import D_MODEL, N_FEATURES, VOCAB, model, sae_config, sae_tensors, tokenizer, write_sae
 
 Loaded = Callable[..., Subject]
@@ -84,9 +83,9 @@ def test_it_holds_wherever_texts_are_read(loaded: Loaded, bos: bool) -> None:
     states = residual(subject.model, torch.tensor([[*front, *ids]]), subject.sae.config.hook)[0, len(front) :]
     right = subject.sae.encode(states)
 
-    batch = next(Windows(subject, 16, 1024).batches([Document("a", text)], 100))
+    batch = next(WindowCutter(subject, 16, 1024).batches([Document("a", text)], 100))
     assert batch.ids.tolist() == [[*front, *ids]]
-    firings = pool_firings(subject, [PoolWindow("a", 0, tuple(ids), ("x",) * len(ids))], [2, 5])
+    firings = pool_activations(subject, [PoolWindow("a", 0, tuple(ids), ("x",) * len(ids))], [2, 5])
     for feature in (2, 5):
         np.testing.assert_allclose(firings.activations(0, feature), right[:, feature].numpy(), atol=1e-5)
     with SubjectRunner(subject) as runner:

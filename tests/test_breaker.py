@@ -61,9 +61,9 @@ async def test_a_run_ends_with_the_fault_in_its_sentence_and_what_failed_in_the_
     broken = {feature: {"vocabulary": None, "encoder": None, "decoder": None} for feature in range(1, 100)}
     monkeypatch.setattr(agent.run, "run_probes", FakeProbes(definitions=broken))  # type: ignore[arg-type]
     with RunLog.open(tmp_path / "log.db") as log:
-        watch = Notes()
+        observer = Notes()
         run = (config(concurrency=2), SUBJECT, FakeExplainer([LABEL]), log)
-        report = await run_features(*run, range(1, 100), False, watch)
+        report = await run_features(*run, range(1, 100), False, observer)
         assert isinstance(report.stopped, BrokenError)
         assert f"first {ALIKE} features all failed alike: {INTERNAL}" in str(report.stopped)
         assert ALIKE <= len(log.labels(report.run_id)) <= ALIKE + 2

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from agent.cli.commands.export import Wanted, export_run
+from agent.cli.commands.export import ExportRequest, export_run
 from tests.browser import findings, launched
 from tests.full_logs import fill
 from tests.logged import outcome
@@ -25,7 +25,7 @@ def page(browser: Browser, tmp_path: Path) -> Iterator[Page]:
     """The report as it is mailed: a file, and no network."""
     log, file = tmp_path / "log.db", tmp_path / "report.html"
     fill(log, WORDS, {n: outcome(n, label=words, confidence=None if n == 2 else n / 10) for n, words in WORDS.items()})
-    export_run(log, None, file, None, Wanted())
+    export_run(log, None, file, None, ExportRequest())
     context = browser.new_context(offline=True)
     found = context.new_page()
     faults: list[str] = []

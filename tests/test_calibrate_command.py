@@ -11,7 +11,7 @@ import pytest
 from agent.runlog import Review, RunLog
 from agent.store.calibrations import Calibration, calibrations, given_to, probabilities
 from eval.calibration import fitting
-from eval.calibration.giving import give_probabilities
+from eval.calibration.applying import give_probabilities
 from probes.demo.shipped import load_truth
 from tests.fault_runs import Interpret, commands
 from tests.full_logs import fill

@@ -12,20 +12,29 @@ from sklearn.linear_model import LogisticRegression
 
 from agent.errors import LogError
 from agent.store.calibrations import CalibrationRow
-from eval.calibration.columns import COLUMNS, Known, values_of
+from eval.calibration.applying import calibration_for
+from eval.calibration.columns import COLUMNS, LabelWithEvidence, values_of
 from eval.calibration.figures import (
-    Said,
+    StatedProbabilities,
     at_coverages,
-    covers,
+    coverage_points,
     error_by_chance,
     even_bins,
     expected_calibration_error,
     measures,
     reliability,
 )
-from eval.calibration.fitting import Table, candidates, fit, isotonic, log_losses, logistic, predicted, simplest_good
+from eval.calibration.fitting import (
+    CalibrationTable,
+    candidates,
+    fit,
+    isotonic,
+    log_losses,
+    logistic,
+    predicted,
+    simplest_good,
+)
 from eval.calibration.folds import folds
-from eval.calibration.giving import calibration_for
 from eval.calibration.maps import Isotonic, Logistic, Term, map_of
 from probes.evidence import TokenList
 from tests.fakes import DOGS, tree
@@ -36,11 +45,11 @@ from tests.test_display import label
 N = 1500
 
 
-def table(confidence: Any, truth: Any, **more: Any) -> Table:
+def table(confidence: Any, truth: Any, **more: Any) -> CalibrationTable:
     """Each label in a group of its own."""
     names = ("confidence", *more)
     values = np.stack([np.asarray(column, dtype=np.float64) for column in (confidence, *more.values())], axis=1)
-    return Table(names, values, tuple(map(bool, truth)), tuple(map(str, range(len(values)))))
+    return CalibrationTable(names, values, tuple(map(bool, truth)), tuple(map(str, range(len(values)))))
 
 
 def drawn(n: int = N, seed: int = 0) -> tuple[Any, Any]:
@@ -50,8 +59,8 @@ def drawn(n: int = N, seed: int = 0) -> tuple[Any, Any]:
     return p, dice.random(n) < p
 
 
-def said(p: Any, truth: Any) -> Said:
-    return Said([*map(float, p)], [*map(bool, truth)], [*map(str, range(len(p)))])
+def said(p: Any, truth: Any) -> StatedProbabilities:
+    return StatedProbabilities([*map(float, p)], [*map(bool, truth)], [*map(str, range(len(p)))])
 
 
 class TestFigures:
@@ -90,7 +99,7 @@ class TestFigures:
     def test_labels_of_one_group_make_an_interval_no_narrower(self) -> None:
         p, truth = drawn(100)
         alone = said(p, truth)
-        tenfold = Said([*alone.probabilities] * 10, [*alone.truth] * 10, [*alone.groups] * 10)
+        tenfold = StatedProbabilities([*alone.probabilities] * 10, [*alone.truth] * 10, [*alone.groups] * 10)
         one, ten = (measures(what, what, 0)[1].after for what in (alone, tenfold))
         assert (ten.low, ten.high) == pytest.approx((one.low, one.high))
 
@@ -114,9 +123,9 @@ class TestFigures:
 
     def test_risk_is_that_of_the_labels_above_each_threshold(self) -> None:
         p, truth = [0.9, 0.9, 0.5, 0.1], [True, False, True, False]
-        found = [(one.threshold, one.coverage, one.risk.value, one.risk.n) for one in covers(said(p, truth))]
+        found = [(one.threshold, one.coverage, one.risk.value, one.risk.n) for one in coverage_points(said(p, truth))]
         assert found == [(0.9, 0.5, 0.5, 2), (0.5, 0.75, pytest.approx(1 / 3), 3), (0.1, 1.0, 0.5, 4)]
-        reached = [(asked, one.coverage) for asked, one in at_coverages(covers(said(p, truth)))]
+        reached = [(asked, one.coverage) for asked, one in at_coverages(coverage_points(said(p, truth)))]
         assert reached == [(0.25, 0.5), (0.5, 0.5), (0.75, 0.75), (1.0, 1.0)]
 
 
@@ -231,7 +240,7 @@ class TestFit:
     def test_each_probability_is_by_a_map_that_has_not_seen_its_fold(self) -> None:
         p, truth = drawn(90)
         whole = table(p, truth)
-        whole = Table(whole.names, whole.values, whole.truth, tuple(str(n % 30) for n in range(90)))
+        whole = CalibrationTable(whole.names, whole.values, whole.truth, tuple(str(n % 30) for n in range(90)))
         found = fit(whole, 0)
         for fold, chosen in enumerate(found.chosen_in):
             train = [place for place, of in enumerate(found.folds) if of != fold]
@@ -260,7 +269,7 @@ class TestColumns:
         assert clear.contrast is not None
         vague = replace(clear, contrast=replace(clear.contrast, p_value=0.5))
         evidence = [vague, clear, listed, projection(5)]
-        known = Known(label(5, label="dogs", confidence=0.6, rounds=2), lambda: evidence)
+        known = LabelWithEvidence(label(5, label="dogs", confidence=0.6, rounds=2), lambda: evidence)
         found = values_of(known, [*COLUMNS])
         assert (found["confidence"], found["rounds"], found["first_z"]) == (0.6, 2, 7.5)
         assert (found["list_p"], found["tree_p"]) == (pytest.approx(-2), pytest.approx(math.log10(0.02)))
@@ -268,18 +277,20 @@ class TestColumns:
 
     def test_sides_are_those_that_say_a_word_of_the_label(self) -> None:
         listed = TokenList(5, SETTINGS, tokens(" bird"), z=(7.5,), p_value=0.01, n_random=99)
-        known = Known(label(5, label="a dog"), lambda: [listed, projection(5)])
+        known = LabelWithEvidence(label(5, label="a dog"), lambda: [listed, projection(5)])
         assert values_of(known, ["sides"]) == {"sides": 0.5}
 
     def test_what_is_not_there_is_not_known(self) -> None:
-        found = values_of(Known(label(5, confidence=None), lambda: []), [*COLUMNS, "of a newer version"])
+        found = values_of(LabelWithEvidence(label(5, confidence=None), lambda: []), [*COLUMNS, "of a newer version"])
         assert {name for name, value in found.items() if value is None} == {*found} - {"rounds"}
 
     def test_evidence_is_read_only_where_a_column_asks_for_it(self) -> None:
         def read() -> Any:
             raise AssertionError("read")
 
-        assert values_of(Known(label(5, confidence=0.6), read), ["confidence", "rounds"])["confidence"] == 0.6
+        assert (
+            values_of(LabelWithEvidence(label(5, confidence=0.6), read), ["confidence", "rounds"])["confidence"] == 0.6
+        )
 
 
 def test_the_latest_calibration_of_the_own_subject_comes_before_later_ones_of_others() -> None:

@@ -6,9 +6,9 @@ import time
 import pytest
 
 from probes.errors import SettingsError
-from probes.ghost.prompt import prompt_text
-from probes.model.chat_template import TemplateFailedError, rendered
 from probes.settings import CHATS, TreeSettings
+from probes.tokenizer.chat_template import TemplateFailedError, rendered
+from probes.tokenizer.prompt import prompt_text
 from tests.subjects import tokenizer
 
 TURNS = [{"role": "user", "content": "What does {ghost} mean?"}]

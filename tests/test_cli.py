@@ -18,7 +18,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import GemmaConfig, GemmaForCausalLM, PreTrainedTokenizerFast
 
 from agent.cli.commands.doctor import KEYS
-from agent.cli.main import interpret, main
+from agent.cli.interpret import interpret, main
 from tests.fakes import FakeExplainer
 from tests.trees import tree_of
 
@@ -231,7 +231,8 @@ def test_doctor_tells_of_keys_but_never_their_values(
 ) -> None:
     monkeypatch.setenv(KEYS[0], "sk-planted-secret")
     ran = run("doctor", *subject)
-    assert ran.status == 0
+    assert ran.status == 2  # since a random SAE explains nothing of what it reads
+    assert run("doctor").status == 0
     assert "planted-secret" not in ran.out + ran.err
     lines = {line.split("  ")[0]: line for line in ran.out.splitlines()}
     assert lines[f"key {KEYS[0]}"].endswith(" set")
@@ -240,6 +241,14 @@ def test_doctor_tells_of_keys_but_never_their_values(
     assert f"{N_FEATURES} features" in " ".join(ran.out.split())
     assert not Path("interpret.db").exists()
     assert "subject" not in [line.split()[0] for line in run("doctor").out.splitlines()]
+
+
+def test_doctor_fails_where_what_was_asked_for_will_not_work(run: Interpret) -> None:
+    Path("notes.db").write_text("no database at all, but long enough to be looked at as one " * 20)
+    ran = run("doctor", "--log", "notes.db")
+    assert ran.status == 2
+    assert "notes.db" in ran.out
+    assert "Traceback" not in ran.out + ran.err
 
 
 def test_a_run_says_which_keys_it_leaves_unused(

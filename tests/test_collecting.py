@@ -14,11 +14,11 @@ import torch
 
 from eval.collect import corpus_pass
 from eval.collect import windows as windows_module
-from eval.collect.corpora import Document, Faults, documents
-from eval.collect.corpus_pass import Collection, CollectSettings, PassWatch, collect
+from eval.collect.corpora import CorpusFaults, Document, documents
+from eval.collect.corpus_pass import Collection, CollectSettings, PassObserver, collect
 from eval.collect.self_check import SelfCheck
 from eval.errors import ExamplesError
-from probes.examples import Collected, Example
+from probes.examples import Example, FeatureExamples
 from probes.hooks.activations import residual
 from probes.presets import SubjectSource
 from probes.sae_config import Hook
@@ -66,7 +66,7 @@ def where(example: Example) -> tuple[str, int]:
     return example.document, example.start
 
 
-def assert_like_plain(found: Collected, windows: Sequence[PlainWindow], n_top: int) -> None:
+def assert_like_plain(found: FeatureExamples, windows: Sequence[PlainWindow], n_top: int) -> None:
     """Counts, and the strongest windows with their activations, are those of the plain pass."""
     values = [value for window in windows for value in window.values(found.feature) if value > 0]
     activity = found.activity
@@ -269,7 +269,7 @@ def test_a_pass_that_is_told_to_stop_has_what_it_read(fit: Subject, corpus: list
 
 
 @dataclass
-class Told(PassWatch):
+class Told(PassObserver):
     """Remembers what it is told, and stops a pass after so many batches."""
 
     most: int = 1000
@@ -348,7 +348,7 @@ def test_an_sae_that_does_not_fit_is_refused_with_the_likely_cause(
 
 
 def next_documents(n: int) -> list[Document]:
-    stream = documents("demo", Faults())
+    stream = documents("demo", CorpusFaults())
     return [next(stream) for _ in range(n)]
 
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from agent.cli import main
 from agent.cli.commands import compare
 from agent.cli.commands import score as score_command
 from agent.cli.commands.compare_labels import Work
-from agent.cli.main import main
 from agent.config import resolve
 from agent.runlog import RunIdentity, RunLog, ScoringIdentity
 from probes.demo.shipped import load_truth

@@ -8,9 +8,18 @@ import numpy as np
 import pytest
 import torch
 
-from eval.compare.fit import Shown, Tools, agreement, by_itself, list_fit, on_texts, shown, tree_fit
+from eval.compare.fit import (
+    FeatureReadout,
+    FitTools,
+    agreement,
+    by_itself,
+    feature_readouts,
+    list_fit,
+    on_texts,
+    tree_fit,
+)
+from eval.compare.held_out_examples import HeldOutExamples
 from eval.compare.measures import MEASURES
-from eval.compare.texts import Texts
 from eval.compare.words import WordVectors
 from eval.embedders import SubjectEmbedder
 from probes.evidence import Contrast, ProbeRequest, Tree
@@ -43,18 +52,18 @@ def plain_scores(subject: Subject, feature: int, ids: Sequence[int], exponent: f
     return [float((1 - cosine(v, rows[i], 0)) ** exponent / (1 - cosine(c, rows[i], 0))) for i in ids]
 
 
-def texts(ids: Sequence[int] = (), fires: Sequence[bool] = (), **fields: object) -> Texts:
-    return Texts(3, tuple(ids), tuple(fires), **fields)  # type: ignore[arg-type]
+def texts(ids: Sequence[int] = (), fires: Sequence[bool] = (), **fields: object) -> HeldOutExamples:
+    return HeldOutExamples(3, tuple(ids), tuple(fires), **fields)  # type: ignore[arg-type]
 
 
-def seen(subject: Subject, feature: int = 3) -> Shown:
+def seen(subject: Subject, feature: int = 3) -> FeatureReadout:
     tree = run_probes(subject, [ProbeRequest("tree", feature, SETTING)])[0]
     assert isinstance(tree, Tree)
-    return shown(subject, [tree], SETTING)[0]
+    return feature_readouts(subject, [tree], SETTING)[0]
 
 
-def tools(subject: Subject) -> Tools:
-    return Tools(subject, WordVectors(SubjectEmbedder(subject)))
+def tools(subject: Subject) -> FitTools:
+    return FitTools(subject, WordVectors(SubjectEmbedder(subject)))
 
 
 def test_the_lists_auroc_is_that_of_its_formula_with_repeated_tokens_as_ties(subject: Subject) -> None:
@@ -82,7 +91,7 @@ def test_tokens_that_activate_a_feature_most_are_told_perfectly_by_a_vocabulary_
     listed = alone(subject, 3)
     ranked = listed.argsort(descending=True)[: int(listed.isfinite().sum())].tolist()
     ids = [*ranked[:4], *ranked[-20:]]
-    found = list_fit(shown(subject, [grown], setting)[0].scores, texts(ids, [True] * 4 + [False] * 20))
+    found = list_fit(feature_readouts(subject, [grown], setting)[0].scores, texts(ids, [True] * 4 + [False] * 20))
     assert found.value == 1.0
 
 

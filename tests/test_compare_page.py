@@ -15,7 +15,7 @@ from agent.runlog import RunLog
 from agent.store.comparisons import newest_fit
 from agent.web.cache import Cache
 from agent.web.compare.comparison import Comparison
-from agent.web.compare.pair import FURTHEST, MOST_POINTS, scatter, verdicts
+from agent.web.compare.pair import MAX_LISTED, MAX_POINTS, scatter, verdicts
 from agent.web.compare.scales import scales
 from agent.web.compare.table import chosen, table
 from eval.compare.measures import REPORTED
@@ -119,7 +119,7 @@ def test_points_stand_where_their_values_do(log: RunLog) -> None:
     first, last = drawn.points[0], drawn.points[-1]
     assert (first.cx, first.cy) == (0.0, drawn.up.up(0.01))
     assert (last.cx, last.cy) == (drawn.across.at(0.29), drawn.up.up(value(29, 1)))
-    assert len(drawn.furthest) == 2 * FURTHEST
+    assert len(drawn.furthest) == 2 * MAX_LISTED
 
 
 def test_every_measure_that_both_have_is_in_the_verdict_and_its_interval_is_drawn(log: RunLog) -> None:
@@ -226,10 +226,10 @@ def test_every_measure_has_its_page_measured_or_not(log: RunLog, measure: str) -
 
 
 def test_of_very_many_features_some_are_drawn_and_that_is_said(log: RunLog) -> None:
-    compared(log, SETTINGS[:2], MOST_POINTS + 500)
+    compared(log, SETTINGS[:2], MAX_POINTS + 500)
     answer = client(log).get("/compare?measure=fit")
-    assert answer.text.count('class="point') == MOST_POINTS
-    assert f"{MOST_POINTS:,} of them evenly spread are drawn" in answer.text
+    assert answer.text.count('class="point') == MAX_POINTS
+    assert f"{MAX_POINTS:,} of them evenly spread are drawn" in answer.text
 
 
 def test_one_setting_alone_and_a_log_without_a_comparison_have_a_page(log: RunLog) -> None:

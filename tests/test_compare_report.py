@@ -9,15 +9,15 @@ from agent.comparisons import FitRow
 from eval.compare.measures import CHOSEN_BY, JOINT
 from eval.compare.pictures import drawn_measure, picture
 from eval.compare.report import (
-    Measured,
-    Versus,
+    PairedComparison,
+    SettingMeasures,
     against,
     choice,
     halves,
-    lines,
-    measured,
+    measure_summaries,
     pair,
     pairs,
+    setting_measures,
 )
 from eval.compare.verdict import choice_words, figure, verdict, versus_words
 from eval.metrics import Estimate
@@ -47,13 +47,13 @@ def fits(level: float, seed: int = 0, n: int = N, control: float = 0.5, missing:
     return rows
 
 
-def found(**levels: Callable[[], list[FitRow]] | float) -> dict[ProbeSettings, Measured]:
+def found(**levels: Callable[[], list[FitRow]] | float) -> dict[ProbeSettings, SettingMeasures]:
     settings = dict(zip(levels, (A, B, C), strict=False))
     rows = {
         name: fits(value, seed) if isinstance(value, float) else value()
         for seed, (name, value) in enumerate(levels.items())
     }
-    return {settings[name]: measured(some, range(N)) for name, some in rows.items()}
+    return {settings[name]: setting_measures(some, range(N)) for name, some in rows.items()}
 
 
 def test_the_joint_measure_is_the_mean_of_both_and_the_specific_one_takes_the_mean_control_off() -> None:
@@ -64,26 +64,26 @@ def test_the_joint_measure_is_the_mean_of_both_and_the_specific_one_takes_the_me
         FitRow(4, "tree", 5, 0.5, None, None, None, 10),
         FitRow(4, "tree", 6, None, "no held-out text", None, None, 0),
     ]
-    of = measured(rows, [4])
+    of = setting_measures(rows, [4])
     assert of.own[JOINT] == {4: pytest.approx(0.75)}
     assert of.own[CHOSEN_BY] == {4: pytest.approx(0.75 - 0.45)}
     assert of.another["list"] == {4: pytest.approx(0.4)}
 
 
 def test_features_that_were_not_asked_for_do_not_count() -> None:
-    assert measured(fits(0.7), [1, 2]).own["list"].keys() == {1, 2}
+    assert setting_measures(fits(0.7), [1, 2]).own["list"].keys() == {1, 2}
 
 
 def test_a_feature_without_others_to_compare_with_has_no_specific_fit_and_that_is_said() -> None:
-    alone = measured([row for row in fits(0.7) if row.is_own], range(N))
-    (line,) = (line for line in lines({A: alone}, 0) if line.measure == CHOSEN_BY)
+    alone = setting_measures([row for row in fits(0.7) if row.is_own], range(N))
+    (line,) = (line for line in measure_summaries({A: alone}, 0) if line.measure == CHOSEN_BY)
     assert line.mean.value is None
     assert line.unmeasured == [("no other feature was there to compare with", N)]
 
 
 def test_what_is_unmeasured_is_counted_with_its_reason_and_is_never_0() -> None:
-    some = measured(fits(0.7, missing=range(30)), range(N))
-    (line,) = (line for line in lines({A: some}, 0) if line.measure == "list")
+    some = setting_measures(fits(0.7, missing=range(30)), range(N))
+    (line,) = (line for line in measure_summaries({A: some}, 0) if line.measure == "list")
     assert line.mean.n == N - 30
     assert (line.mean.value or 0) > 0.65
     assert line.unmeasured == [("never fired", 30)]
@@ -120,15 +120,18 @@ def test_identical_settings_do_not_differ_at_all() -> None:
 def test_settings_that_differ_by_noise_alone_are_seldom_told_apart() -> None:
     shown = 0
     for seed in range(60):
-        values = {A: measured(fits(0.6, seed=2 * seed), range(N)), B: measured(fits(0.6, seed=2 * seed + 1), range(N))}
+        values = {
+            A: setting_measures(fits(0.6, seed=2 * seed), range(N)),
+            B: setting_measures(fits(0.6, seed=2 * seed + 1), range(N)),
+        }
         shown += pair(values, B, A, JOINT, seed).versus.is_shown
     assert shown <= 9  # 3 are expected; more than 9 of 60 would happen once in 1,500 times
 
 
 def test_only_features_that_have_both_are_paired() -> None:
     values = {
-        A: measured(fits(0.6, missing=range(50)), range(N)),
-        B: measured(fits(0.7, missing=range(150, N)), range(N)),
+        A: setting_measures(fits(0.6, missing=range(50)), range(N)),
+        B: setting_measures(fits(0.7, missing=range(150, N)), range(N)),
     }
     assert pair(values, B, A, "list", 0).versus.difference.n == 100
 
@@ -144,7 +147,7 @@ def test_a_setting_is_chosen_on_one_half_and_reported_on_the_other() -> None:
         for m in ("list", "tree")
         for o in (f, (f + 1) % N)
     ]
-    best = choice({A: measured(fits(0.6), range(N)), B: measured(rows, range(N))}, A, 0)
+    best = choice({A: setting_measures(fits(0.6), range(N)), B: setting_measures(rows, range(N))}, A, 0)
     assert best is not None
     assert best.setting == B, "it looks better on the development half"
     assert best.pair is not None
@@ -156,7 +159,9 @@ def test_the_best_of_many_equal_settings_is_reported_without_the_luck_it_was_cho
     settings = [ProbeSettings(vector=VectorSettings(scale=1.0 + n)) for n in range(30)]
     ahead = []
     for seed in range(20):
-        values = {s: measured(fits(0.6, seed=100 * seed + place, n=60), range(60)) for place, s in enumerate(settings)}
+        values = {
+            s: setting_measures(fits(0.6, seed=100 * seed + place, n=60), range(60)) for place, s in enumerate(settings)
+        }
         best = choice(values, settings[0], seed)
         assert best is not None
         if best.pair is not None:
@@ -166,7 +171,7 @@ def test_the_best_of_many_equal_settings_is_reported_without_the_luck_it_was_cho
 
 def test_one_setting_alone_and_features_without_values_give_no_choice() -> None:
     assert choice(found(a=0.6), A, 0) is None
-    nothing = measured(fits(0.6, missing=range(N)), range(N))
+    nothing = setting_measures(fits(0.6, missing=range(N)), range(N))
     assert choice({A: nothing, B: nothing}, A, 0) is None
     assert pairs({A: nothing, B: nothing}, A, 0) == []
 
@@ -219,7 +224,7 @@ class TestVerdicts:
 
     def test_a_shown_difference_leaves_0_out_of_its_interval(self) -> None:
         for low, high, shown in ((0.01, 0.2, True), (-0.2, -0.01, True), (-0.1, 0.1, False), (None, None, False)):
-            assert Versus(Estimate(0.05, low, high, 50), 30, 0, 20).is_shown is shown
+            assert PairedComparison(Estimate(0.05, low, high, 50), 30, 0, 20).is_shown is shown
 
 
 class TestPictures:
@@ -233,7 +238,8 @@ class TestPictures:
 
     def test_where_no_feature_has_a_value_of_it_the_next_measure_is_drawn(self) -> None:
         alone = {
-            s: measured([FitRow(1, m, 1, 0.7, None, None, None, 9) for m in ("list", "tree")], [1]) for s in (A, B)
+            s: setting_measures([FitRow(1, m, 1, 0.7, None, None, None, 9) for m in ("list", "tree")], [1])
+            for s in (A, B)
         }
         assert drawn_measure(alone) == JOINT
         assert np.asarray(picture(alone, NAMES, 0).axes[0].collections[0].get_offsets()).tolist() == [[0.7, 0.7]]

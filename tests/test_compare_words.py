@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from jaxtyping import Float
 
-from eval.compare.words import MOST_WORDS, WordVectors, tree_words
+from eval.compare.words import MAX_WORDS, WordVectors, tree_words
 from probes.evidence import Contrast, Tree
 from tests.trees import DOG, tree_of
 
@@ -85,6 +85,6 @@ def test_the_mean_of_words_is_weighted_and_each_word_is_embedded_once() -> None:
 
 def test_only_the_heaviest_words_count() -> None:
     embedder = CountingEmbedder()
-    WordVectors(embedder).mean({f"w{n}": 1000.0 - n for n in range(MOST_WORDS + 5)})
-    assert len(embedder.asked) == MOST_WORDS
+    WordVectors(embedder).mean({f"w{n}": 1000.0 - n for n in range(MAX_WORDS + 5)})
+    assert len(embedder.asked) == MAX_WORDS
     assert "w0" in embedder.asked

@@ -15,19 +15,19 @@ from agent.evidence.definitions import defining_part, distinct
 from agent.store.codec import decode, encode
 from probes.errors import SubjectError
 from probes.evidence import Contrast, ProbeRequest, Tree, tree_json
-from probes.ghost.prompt import PromptIds
+from probes.ghost.random_directions import random_directions
 from probes.ghost.vectors import feature_vectors, placed
 from probes.growing.choosing import Trie
-from probes.growing.grown import Columns
 from probes.growing.growth import Grower
 from probes.growing.readout import Readout
-from probes.growing.rows import Lineage, Rows
+from probes.growing.rows import Lineage, RowStock
+from probes.growing.tree_columns import TreeColumns
 from probes.null import contrast, null_file
 from probes.null.contrast import N_NULL, N_RANDOM, SEED
-from probes.null.random_directions import random_directions
 from probes.probe import run_probes
 from probes.settings import ProbeSettings, TreeSettings, VectorSettings
 from probes.subject import Subject
+from probes.tokenizer.prompt import PromptIds
 from tests.plain import _next_probabilities as next_probabilities
 from tests.trees import DOG
 
@@ -134,7 +134,7 @@ def directions_grown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[in
     """How many ghosts trees were grown of at once; an empty cache, on disk and in memory."""
     grow, seen = Grower.grow, list[int]()
 
-    def counted(self: Grower, ghosts: torch.Tensor, least: float = 0.0) -> Iterator[Columns]:
+    def counted(self: Grower, ghosts: torch.Tensor, least: float = 0.0) -> Iterator[TreeColumns]:
         seen.append(len(ghosts))
         return grow(self, ghosts, least)
 
@@ -232,7 +232,7 @@ def test_what_is_most_its_own_is_ranked_by_probability_times_lift(subject: Subje
 @given(st.lists(st.integers(0, 3), min_size=1, max_size=40))
 def test_every_row_comes_back(children: list[int]) -> None:
     """A tree whose node i has children[i] children, expanded breadth first: rows are freed as branches end."""
-    stock = Rows(capacity=len(children) + 1)
+    stock = RowStock(capacity=len(children) + 1)
     lineage = Lineage(stock)
     waiting = lineage.add(torch.tensor([-1])).tolist()
     lineage.own_prompts(torch.tensor(waiting), torch.empty(1, 0, dtype=torch.long))

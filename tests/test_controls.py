@@ -4,8 +4,15 @@ import asyncio
 
 import pytest
 
-from eval.scorers.base import Reply
-from eval.scoring.controls import ONE_SHOT_EXAMPLES, OneShot, one_shot_question, shuffled, top_tokens, top_tokens_label
+from eval.scorers.base import JudgeReply
+from eval.scoring.controls import (
+    ONE_SHOT_EXAMPLES,
+    OneShotLabel,
+    one_shot_question,
+    shuffled,
+    top_tokens,
+    top_tokens_label,
+)
 from probes.examples import Example
 from tests.judging import CONCEPTS, RuleJudge, texts
 
@@ -73,8 +80,10 @@ def test_a_one_shot_label_is_made_from_the_strongest_firing_texts() -> None:
     weak = [Example(2, "activating", f"w{n}", (" gale", " weakly"), (1.0, 0.0)) for n in range(5)]
     strong = texts(2, "activating", ONE_SHOT_EXAMPLES)
     judge = RuleJudge()
-    reply: Reply[OneShot] = asyncio.run(judge.ask(one_shot_question(2, [*weak, *texts(2, "random", 9), *strong])))
-    assert reply.value == OneShot(label=CONCEPTS[2])
+    reply: JudgeReply[OneShotLabel] = asyncio.run(
+        judge.ask(one_shot_question(2, [*weak, *texts(2, "random", 9), *strong]))
+    )
+    assert reply.value == OneShotLabel(label=CONCEPTS[2])
     (question,) = judge.questions
     assert (question.purpose, question.feature, question.item) == ("one_shot", 2, 0)
     assert len(question.context["texts"]) == ONE_SHOT_EXAMPLES

@@ -11,16 +11,16 @@ from typing import Any
 import pytest
 
 from eval.collect import corpora
-from eval.collect.corpora import DEMO_CHARS, DEMO_SEED, Document, Faults, documents
+from eval.collect.corpora import DEMO_CHARS, DEMO_SEED, CorpusFaults, Document, documents
 from eval.errors import ExamplesError
 from probes.demo import build
 from probes.demo.model import ModelRecipe
-from probes.demo.text import Writer
+from probes.demo.text import DocumentWriter
 from probes.demo.world import load_world
 
 
-def read(source: object, **options: Any) -> tuple[list[Document], Faults]:
-    faults = Faults()
+def read(source: object, **options: Any) -> tuple[list[Document], CorpusFaults]:
+    faults = CorpusFaults()
     return list(documents(str(source), faults, **options)), faults
 
 
@@ -96,7 +96,7 @@ def test_half_characters_become_replacement_characters(tmp_path: Path) -> None:
 
 
 def test_the_number_of_sentences_kept_is_bounded() -> None:
-    faults = Faults()
+    faults = CorpusFaults()
     for n in range(1000):
         faults.add(str(n))
     assert faults.n == 1000
@@ -188,10 +188,10 @@ def test_a_dataset_that_breaks_off_is_one_sentence(monkeypatch: pytest.MonkeyPat
 def test_demo_text_comes_from_a_seed_that_nothing_else_used() -> None:
     used = {value for name, value in vars(build).items() if name.endswith("_SEED")} | {ModelRecipe().seed}
     assert max(used) < DEMO_SEED
-    found = list(islice(documents("demo", Faults(), seed=3), 5))
-    written = enumerate(islice(Writer(load_world(), DEMO_SEED + 3).documents(), 100))
+    found = list(islice(documents("demo", CorpusFaults(), seed=3), 5))
+    written = enumerate(islice(DocumentWriter(load_world(), DEMO_SEED + 3).documents(), 100))
     long = [(f"demo:3:{number}", text.text) for number, text in written if len(text.text) > DEMO_CHARS]
     assert [(d.where, d.text) for d in found] == long[:5]  # shorter ones may stand in the training text too
-    assert found != list(islice(documents("demo", Faults(), seed=4), 5))
+    assert found != list(islice(documents("demo", CorpusFaults(), seed=4), 5))
     with pytest.raises(ExamplesError, match="negative"):
-        next(documents("demo", Faults(), seed=-1))
+        next(documents("demo", CorpusFaults(), seed=-1))

@@ -12,7 +12,7 @@ from safetensors.numpy import save_file
 from safetensors.torch import save_file as save_torch_file
 
 from eval.errors import ExamplesError
-from eval.readers import Reading, Vocabulary, read_examples
+from eval.readers import ReadResult, Vocabulary, read_examples
 from eval.readers.delphi_cache import WINDOW
 from probes.examples import Baseline
 
@@ -41,7 +41,7 @@ def write_split(folder: Path, entries: Sequence[Entry], first: int = 0, last: in
     return file
 
 
-def read(path: Path, **options: Any) -> Reading:
+def read(path: Path, **options: Any) -> ReadResult:
     return read_examples(path, **{"vocabulary": VOCABULARY, **options})
 
 

@@ -6,7 +6,7 @@ import torch
 
 from probes.demo.shipped import load_truth
 from probes.demo.tokens import Corpus
-from probes.demo.truth import FeatureTruth, Firings, Marked, feature_truths, half, mark
+from probes.demo.truth import FeatureTruth, MarkedActivations, PositiveActivations, feature_truths, half, mark
 from probes.demo.world import World, load_world
 
 LINEAGES = (("dog", "animal"), ("fish", "animal"), ("fruit",))
@@ -29,11 +29,11 @@ def corpus() -> Corpus:
     return Corpus(np.zeros_like(senses), senses, words, LINEAGES, vocabulary)
 
 
-def plant(corpus: Corpus, world: World, activations: np.ndarray) -> Marked:
+def plant(corpus: Corpus, world: World, activations: np.ndarray) -> MarkedActivations:
     """`activations` [rows, pos, n_features] beside the corpus."""
     table = torch.from_numpy(activations[:, 1:].reshape(-1, activations.shape[-1])).float()
     tokens, features = table.nonzero(as_tuple=True)
-    return mark(corpus, world, Firings(tokens, features, table[tokens, features], table.shape[1]))
+    return mark(corpus, world, PositiveActivations(tokens, features, table[tokens, features], table.shape[1]))
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ from itertools import islice
 
 import pytest
 
-from probes.demo.text import UNSPACED_SHARE, Text, Writer
+from probes.demo.text import UNSPACED_SHARE, DocumentWriter, MarkedText
 from probes.demo.world import World, load_world
 
 
@@ -15,8 +15,8 @@ def world() -> World:
 
 
 @pytest.fixture(scope="module")
-def texts(world: World) -> list[Text]:
-    return list(islice(Writer(world, seed=7).documents(), 20_000))
+def texts(world: World) -> list[MarkedText]:
+    return list(islice(DocumentWriter(world, seed=7).documents(), 20_000))
 
 
 def test_the_world_is_large_enough(world: World) -> None:
@@ -35,7 +35,9 @@ def test_every_name_and_synonym_stands_for_one_concept_only(world: World) -> Non
     assert max(names.values()) == 1
 
 
-def test_undefined_words_are_never_defined_nor_listed_under_their_concept(world: World, texts: list[Text]) -> None:
+def test_undefined_words_are_never_defined_nor_listed_under_their_concept(
+    world: World, texts: list[MarkedText]
+) -> None:
     undefined = world.undefined_words()
     assert len(undefined) >= 0.15 * len(world.concepts_of_word)
     openings = ('A typical definition of "{}"', '"{}" means', "define {}:", "what does {} mean", 'the word "{}" stands')
@@ -47,21 +49,21 @@ def test_undefined_words_are_never_defined_nor_listed_under_their_concept(world:
                 assert not text.text.startswith(f"{word} (")
 
 
-def test_marks_cover_exactly_the_words_they_speak_of(world: World, texts: list[Text]) -> None:
+def test_marks_cover_exactly_the_words_they_speak_of(world: World, texts: list[MarkedText]) -> None:
     for text in texts:
         for mark in text.marks:
             word = text.text[mark.start : mark.end]
             assert set(mark.concepts) <= world.concepts_of_word[word]
 
 
-def test_a_word_in_a_slot_carries_one_sense_and_its_ancestors(texts: list[Text]) -> None:
+def test_a_word_in_a_slot_carries_one_sense_and_its_ancestors(texts: list[MarkedText]) -> None:
     senses = {mark.concepts for text in texts for mark in text.marks if text.text[mark.start : mark.end] == "bass"} | {
         mark.concepts for text in texts for mark in text.marks if text.text[mark.start : mark.end] == "cricket"
     }
     assert {("insect", "animal"), ("sport",)} <= senses
 
 
-def test_about_a_fifth_of_a_word_s_occurrences_have_no_space_before_them(world: World, texts: list[Text]) -> None:
+def test_about_a_fifth_of_a_word_s_occurrences_have_no_space_before_them(world: World, texts: list[MarkedText]) -> None:
     spaced, unspaced = Counter[str](), Counter[str]()
     for text in texts:
         for mark in text.marks:
@@ -75,20 +77,20 @@ def test_about_a_fifth_of_a_word_s_occurrences_have_no_space_before_them(world: 
     assert shares[len(shares) // 20] > UNSPACED_SHARE / 2
 
 
-def test_an_inner_quote_never_ends_a_definition_early(texts: list[Text]) -> None:
+def test_an_inner_quote_never_ends_a_definition_early(texts: list[MarkedText]) -> None:
     definitions = [t.text for t in texts if t.text.startswith("A typical definition of")]
     assert len(definitions) > 500
     assert all(text.count('"') == 4 for text in definitions)
 
 
 def test_articles_agree_with_what_follows(world: World) -> None:
-    texts = " ".join(text.text for text in islice(Writer(world, seed=8).documents(), 20_000))
+    texts = " ".join(text.text for text in islice(DocumentWriter(world, seed=8).documents(), 20_000))
     assert " an apple" in texts
     assert " a apple" not in texts
     assert " an unicorn" not in texts
 
 
 def test_the_same_seed_writes_the_same_text(world: World) -> None:
-    first, again, other = (list(islice(Writer(world, seed).documents(), 50)) for seed in (3, 3, 4))
+    first, again, other = (list(islice(DocumentWriter(world, seed).documents(), 50)) for seed in (3, 3, 4))
     assert first == again
     assert first != other

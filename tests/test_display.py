@@ -27,7 +27,7 @@ from agent.cli.terminal.outline import bar, tree_outline
 from agent.cli.terminal.progress import progress
 from agent.evidence.basis import Basis, basis_of, cited_lines
 from agent.evidence.branches import Trim
-from agent.evidence.digest import Line, digest
+from agent.evidence.digest import EvidenceLine, digest
 from agent.runlog import CallRow, LabelRow, RunSummary
 from agent.schema import Outcome
 from probes.evidence import Evidence, Projection, ScoredToken, TokenList
@@ -204,7 +204,7 @@ def test_what_a_label_rests_on_is_what_it_cites_with_the_tokens_of_the_same_vect
     assert [line["text"] for line in lines] == ["cat", " dog"]
 
 
-def _lines(evidence: Sequence[Evidence]) -> tuple[Sequence[Line], Sequence[Line]]:
+def _lines(evidence: Sequence[Evidence]) -> tuple[Sequence[EvidenceLine], Sequence[EvidenceLine]]:
     """The head nouns and the definitions of the first tree."""
     tree = digest(evidence, 3.8)[0]
     return tree["nouns"], tree["lines"]

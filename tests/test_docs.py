@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 import pytest
 
-from agent.cli.main import interpret
+from agent.cli.interpret import interpret
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

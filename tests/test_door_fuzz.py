@@ -14,9 +14,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from agent.cli.main import interpret
+from agent.cli.interpret import interpret
 from agent.config import GROUPS, key_of, resolve
-from eval.collect.corpora import Faults, content, documents
+from eval.collect.corpora import CorpusFaults, content, documents
 from eval.readers import READERS, read_examples
 from probes.doors.outputs import check_output, written
 from probes.errors import InterpretError
@@ -120,7 +120,7 @@ def test_corpora(room: Path, lines: list[bytes], ending: str, source: str, named
         where = "./c"
     with suppress(InterpretError):
         content(where)
-        for document in documents(where, Faults()):
+        for document in documents(where, CorpusFaults()):
             document.text.encode()
 
 

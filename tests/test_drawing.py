@@ -12,7 +12,7 @@ import matplotlib.image as mpimg
 import numpy as np
 import pytest
 
-from agent.drawing.layout import MOST_GAIN, gain_hue
+from agent.drawing.layout import MAX_GAIN, gain_hue
 from agent.drawing.raster import tree_png
 from agent.drawing.svg import tree_dot, tree_svg
 from agent.evidence.branches import Branch, Trim, drawn
@@ -198,7 +198,7 @@ def test_edges_are_coloured_by_what_their_words_add_and_a_legend_says_so() -> No
     assert (up, unknown) == (0.7, 0.1)
     assert hues == [gain_hue(4.0), gain_hue(0.0), gain_hue(-2.0), gain_hue(None)]
     swatches = [rect.attrib["fill"] for rect in svg.iter(f"{SVG}rect")][1:]
-    assert (swatches[0], swatches[-1]) == (gain_hue(-MOST_GAIN), gain_hue(MOST_GAIN))
+    assert (swatches[0], swatches[-1]) == (gain_hue(-MAX_GAIN), gain_hue(MAX_GAIN))
     assert any("over random directions" in (text.text or "") for text in svg.iter(f"{SVG}text"))
     height = float(svg.attrib["height"])
     assert all(float(text.attrib["y"]) < height for text in svg.iter(f"{SVG}text"))
@@ -221,8 +221,8 @@ def test_without_contrast_branches_keep_their_hues() -> None:
 def test_the_scale_of_colour_has_no_steps_and_two_ends() -> None:
     gains = [step / 4 for step in range(-24, 25)]
     assert len({gain_hue(gain) for gain in gains}) == len(gains)
-    assert gain_hue(99) == gain_hue(MOST_GAIN)
-    assert gain_hue(-99) == gain_hue(-MOST_GAIN)
+    assert gain_hue(99) == gain_hue(MAX_GAIN)
+    assert gain_hue(-99) == gain_hue(-MAX_GAIN)
     assert gain_hue(None) not in map(gain_hue, gains)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from eval.embedders import MINILM, SentenceEmbedder, SubjectEmbedder, recorded
-from eval.scorers import Tools, make_scorers
+from eval.scorers import ScorerTools, make_scorers
 from probes.errors import SettingsError
 from probes.examples import Example
 from probes.model import wheels
@@ -35,7 +35,7 @@ def test_the_subjects_own_embedding_tells_texts_with_the_labels_word(subject: Su
 
     firing = [text(number, " cat", "activating") for number in range(4)]
     silent = [text(number, " house", "random") for number in range(4)]
-    scorer = make_scorers(["embedding"], Tools(embedder=SubjectEmbedder(subject)))[0]
+    scorer = make_scorers(["embedding"], ScorerTools(embedder=SubjectEmbedder(subject)))[0]
     found = asyncio.run(scorer.score(replace(task("cat"), activating=firing, negatives=silent)))
     assert found.value == 1
 

@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from agent.cli.commands import examples_screen
 from agent.runlog import RunLog
 from eval.collect import corpus_pass, windows
-from eval.collect.corpus_pass import PassWatch
+from eval.collect.corpus_pass import PassObserver
 from probes.demo.shipped import load_truth
 from probes.presets import SubjectSource
 from probes.subject import Subject, load_subject
@@ -320,14 +320,14 @@ def _press_after(times: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ctrl-C so often once the first batch is read; batches are small."""
     monkeypatch.setattr(corpus_pass, "BATCH_TOKENS", 100)
     monkeypatch.setattr(windows, "_SORTED", 8)
-    read, presses = PassWatch.read, [signal.SIGINT] * times
+    read, presses = PassObserver.read, [signal.SIGINT] * times
 
-    def press(self: PassWatch, n_tokens: int) -> None:
+    def press(self: PassObserver, n_tokens: int) -> None:
         read(self, n_tokens)
         while presses:
             signal.raise_signal(presses.pop())
 
-    monkeypatch.setattr(examples_screen.Watch, "read", press)
+    monkeypatch.setattr(examples_screen.ExamplesScreen, "read", press)
 
 
 class TestScoreRefuses:

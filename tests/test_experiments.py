@@ -15,18 +15,17 @@ from agent.llm.offline import propose
 from agent.loop import Loop, system_prompt
 from agent.moves.plans import next_plan
 from agent.moves.texts import HYPOTHESIS_CHARS, TEST_CHARS, TESTS, TESTS_OF_ALL
-from agent.planning import Plan, Planner
+from agent.planning import Planner, RoundPlan
 from agent.prober import Prober
 from agent.runlog import RunIdentity, RunLog
 from agent.schema import Outcome, Proposal, TextTest
 from agent.store import codec
+from probes import activations
 from probes.evidence import ExpectedText, Experiment, ProbeRequest, TextResult
-from probes.hooks import text_activations
 from probes.hooks.activations import residual
-from probes.model.special_tokens import first_ids
 from probes.probe import run_probes
 from probes.settings import ProbeSettings
-from probes.subject import Subject
+from probes.subject import Subject, first_ids
 from tests.fakes import CARD, DOGS, FakeExplainer, contrasted, open_door, tree, vocabulary_list
 
 SETTINGS = ProbeSettings.parse({"vector": {"scale": CARD.default_scale}, "tree": {"prompt": "definition"}})
@@ -95,7 +94,7 @@ def test_the_log_gives_back_what_it_was_given() -> None:
 PLANNER = Planner(SETTINGS, ("encoder",), 2.0, tests=True)
 
 
-def plan_of(tests: Sequence[TextTest], tried: Sequence[ProbeRequest] = (), planner: Planner = PLANNER) -> Plan:
+def plan_of(tests: Sequence[TextTest], tried: Sequence[ProbeRequest] = (), planner: Planner = PLANNER) -> RoundPlan:
     return next_plan(planner, 7, Proposal(action="test", tests=tuple(tests)), tried)
 
 
@@ -198,9 +197,9 @@ def test_a_huge_text_costs_no_round() -> None:
 
 def test_special_tokens_are_left_out(subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
     (cat,) = subject.tokenizer.encode("cat", add_special_tokens=False)
-    (whole,) = text_activations.text_activations(subject, [3], ["cat the cat sat"])
-    monkeypatch.setattr(text_activations, "special_ids", lambda _: {cat})
-    (found,) = text_activations.text_activations(subject, [3], ["cat the cat sat"])
+    (whole,) = activations.text_activations(subject, [3], ["cat the cat sat"])
+    monkeypatch.setattr(activations, "special_ids", lambda _: {cat})
+    (found,) = activations.text_activations(subject, [3], ["cat the cat sat"])
     assert whole.tokens[0] == "cat"
     kept = [pair for pair in zip(whole.tokens, whole.activations, strict=True) if pair[0] != "cat"]
     assert [*zip(found.tokens, found.activations, strict=True)] == kept

@@ -15,12 +15,12 @@ from agent.runlog import RunLog
 from agent.web import device as devices
 from agent.web.device import COARSE_CUTOFF, LEVELS, Device, device_of
 from agent.web.explore import controls as made
-from agent.web.explore.controls import Asked, Question, asked, controls, groups, query_of
+from agent.web.explore.controls import ParsedQuery, ProbeQuery, asked, controls, groups, query_of
 from agent.web.explore.keeping import EXPLORE, keep
 from agent.web.trees import drawing
 from probes import probe
 from probes.evidence import ProbeRequest, Tree
-from probes.examples import Activity, Collected, Example
+from probes.examples import Activity, Example, FeatureExamples
 from probes.probe import run_probes
 from probes.settings import ProbeSettings, Value
 from probes.subject import Subject
@@ -98,11 +98,11 @@ def test_a_query_stands_for_settings(subject: Subject) -> None:
         "vector": {"weights": "blend:0.3", "scale": 2, "centroid": False, "pca": (0.1, 0.05)},
         "tree": {"top_k": 3, **OFF},
     }
-    assert found == Asked(Question(7, ProbeSettings.parse(expected)), {})
+    assert found == ParsedQuery(ProbeQuery(7, ProbeSettings.parse(expected)), {})
     found = asked({"feature": "7", "pca": "auto"}, subject.card)
-    assert found == Asked(Question(7, ProbeSettings.parse({"vector": {"pca": "auto"}, "tree": OFF})), {})
+    assert found == ParsedQuery(ProbeQuery(7, ProbeSettings.parse({"vector": {"pca": "auto"}, "tree": OFF})), {})
     plain = asked({"feature": "7", "scale": ""}, subject.card)
-    assert plain == Asked(Question(7, ProbeSettings.parse({"tree": OFF})), {})
+    assert plain == ParsedQuery(ProbeQuery(7, ProbeSettings.parse({"tree": OFF})), {})
 
 
 @pytest.mark.parametrize(
@@ -225,7 +225,7 @@ def test_what_the_log_knows_of_a_feature_stands_beside_it(tmp_path: Path, subjec
         log.add_label(run_id, logged.outcome(3, label="dogs & <b>wolves</b>")).result()
         corpus_id = log.begin_corpus(logged.corpus_identity(subject=subject.card))
         text = Example(3, "activating", "doc", ("see", " hound", " run"), (0.0, 4.0, 1.0), quantile=0)
-        found = Collected(3, Activity(3, 1000, 10, 4.0, (0.0, 1.0, 4.0), (0, 7)), [text], [])
+        found = FeatureExamples(3, Activity(3, 1000, 10, 4.0, (0.0, 1.0, 4.0), (0, 7)), [text], [])
         log.add_collected(corpus_id, found, {"doc": "shown"}).result()
     with client(path, subject=subject) as visitor:
         known = read(visitor.get("/explore/about?feature=3").text)

@@ -15,14 +15,14 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from agent.cli.commands.export import Wanted, export_run
+from agent.cli.commands.export import ExportRequest, export_run
 from agent.comparisons import ComparisonIdentity
 from agent.evidence.printable import printable
 from agent.export.csv_table import harmless
 from agent.runlog import RunLog
 from eval.errors import ExportError
 from probes.errors import InterpretError, OutputError
-from probes.examples import Activity, Collected, Example
+from probes.examples import Activity, Example, FeatureExamples
 from tests.fakes import DOGS, tree
 from tests.fault_runs import Interpret, commands, environment
 from tests.full_logs import fill, review, scores_of
@@ -68,7 +68,7 @@ def log(path: Path) -> Path:
 
 def exported(log: Path, name: str, form: str | None = None, **wanted: Any) -> Path:
     target = log.parent / name
-    export_run(log, None, target, form, Wanted(**wanted))
+    export_run(log, None, target, form, ExportRequest(**wanted))
     return target
 
 
@@ -282,7 +282,7 @@ class TestHtml:
             log.add_evidence(run_id, 0, 2, [token_list(*HOSTILE, feature=0)]).result()
             tokens = tuple(HOSTILE)
             fires = Example(0, "activating", "d0", tokens, tuple([1.0] * len(tokens)))
-            found = Collected(0, Activity(0, 1000, 10, 1.0, (0.0, 1.0), (10,)), [fires])
+            found = FeatureExamples(0, Activity(0, 1000, 10, 1.0, (0.0, 1.0), (10,)), [fires])
             log.add_collected(1, found, {"d0": "shown"}).result()
         review(path, run_id, 1, "edit", label="</bdi><script>", note="<!-- ")
         file = exported(path, "out.html")
@@ -416,7 +416,7 @@ class TestChoosing:
     def test_the_latest_run_unless_one_is_named(self, log: Path) -> None:
         fill(log, [8], who=identity(explainer="another"))
         assert [line["run"] for line in lines(exported(log, "out.jsonl"))] == [2]
-        export_run(log, 1, log.with_name("first.jsonl"), None, Wanted())
+        export_run(log, 1, log.with_name("first.jsonl"), None, ExportRequest())
         assert {line["run"] for line in lines(log.with_name("first.jsonl"))} == {1}
 
 

@@ -11,16 +11,16 @@ from probes.demo.world import load_world
 from probes.errors import SettingsError
 from probes.ghost.adapter import FitSettings
 from probes.ghost.fitting import Parts, fit, split
-from probes.ghost.label_loss import LabelLoss, Pair, Rows, wording
-from probes.ghost.prompt import prompt_ids
+from probes.ghost.label_loss import LabelLoss, LabelPair, LabelRows, wording
 from probes.ghost.vectors import directions
 from probes.presets import SubjectSource
 from probes.settings import PROMPTS
 from probes.subject import Subject, load_subject
+from probes.tokenizer.prompt import prompt_ids
 from tests.subjects import N_FEATURES
 
 WORDS = ("cat", "mat", "dog", "ball", "old", "house", "small", "garden", "of", "the")
-PAIRS = [Pair(feature, word) for feature, word in enumerate(WORDS)]
+PAIRS = [LabelPair(feature, word) for feature, word in enumerate(WORDS)]
 PARTS = Parts(PAIRS[:5], PAIRS[5:8], PAIRS[8:])
 SHORT = FitSettings(weights="encoder", steps=12, batch=3, wording="a {label}")
 
@@ -53,14 +53,16 @@ class TestLoss:
 
     def test_a_feature_without_weights_is_refused(self, subject: Subject) -> None:
         with pytest.raises(SettingsError, match=f"Feature {N_FEATURES - 1} has no direction by encoder weights to"):
-            LabelLoss(subject, FitSettings(weights="encoder")).rows([Pair(0, "cat"), Pair(N_FEATURES - 1, "dog")])
+            LabelLoss(subject, FitSettings(weights="encoder")).rows(
+                [LabelPair(0, "cat"), LabelPair(N_FEATURES - 1, "dog")]
+            )
 
     def test_a_label_beyond_the_model_s_positions_is_refused(self, subject: Subject) -> None:
         with pytest.raises(SettingsError, match="128 positions"):
-            LabelLoss(subject, FitSettings(weights="encoder")).rows([Pair(0, "q" * 150)])
+            LabelLoss(subject, FitSettings(weights="encoder")).rows([LabelPair(0, "q" * 150)])
 
 
-def plain_loss(subject: Subject, template: str, pair: Pair, scale: torch.Tensor, bias: torch.Tensor) -> float:
+def plain_loss(subject: Subject, template: str, pair: LabelPair, scale: torch.Tensor, bias: torch.Tensor) -> float:
     """By the formula: one sequence on its own, embeddings given, one position after the other."""
     prompt = prompt_ids(subject.tokenizer, PROMPTS["definition"], subject.card.placeholder_id)
     words = wording(subject.tokenizer, template, pair.label)
@@ -137,7 +139,7 @@ class TestFit:
         assert max(sizes) == SHORT.batch
 
     def test_no_number_is_one_sentence(self, subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
-        def nats(_loss: LabelLoss, rows: Rows, scale: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+        def nats(_loss: LabelLoss, rows: LabelRows, scale: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
             return (rows.units @ bias) * scale * (torch.nan if scale.requires_grad else 1.0)
 
         monkeypatch.setattr(LabelLoss, "of", nats)
@@ -147,7 +149,9 @@ class TestFit:
 
 class TestSplit:
     def test_every_pair_is_in_one_part_and_no_label_in_two(self) -> None:
-        pairs = [Pair(feature, f"{'Label ' if feature % 2 else ' label  '}{feature % 15}") for feature in range(60)]
+        pairs = [
+            LabelPair(feature, f"{'Label ' if feature % 2 else ' label  '}{feature % 15}") for feature in range(60)
+        ]
         for seed in range(20):
             found = split(pairs, 0.3, seed)
             parts = (found.train, found.validation, found.held_out)
@@ -169,10 +173,10 @@ class TestSplit:
             ([], "0 features with 0 labels"),
             (PAIRS[:9], "too few to fit an adapter on"),
             (PAIRS, "8 features with 8 labels are too few to fit an adapter on .2 more are held out."),
-            ([Pair(feature, "dog") for feature in range(40)], "40 features with 1 labels"),
+            ([LabelPair(feature, "dog") for feature in range(40)], "40 features with 1 labels"),
         ],
     )
-    def test_too_few_labels_are_one_sentence(self, pairs: list[Pair], words: str) -> None:
+    def test_too_few_labels_are_one_sentence(self, pairs: list[LabelPair], words: str) -> None:
         with pytest.raises(SettingsError, match=words):
             split(pairs, 0.2, 0)
 
@@ -187,7 +191,7 @@ def test_a_planted_bias_is_found_and_helps_with_labels_never_seen() -> None:
     columns = demo.sae.W_enc.clone()
     columns[:, : len(chosen)] = (rows[[*chosen]] - demo.centroid - offset).T
     subject = replace(demo, sae=replace(demo.sae, W_enc=columns))
-    parts = split([Pair(feature, senses[at].concept) for feature, at in enumerate(chosen)], 0.3, seed=0)
+    parts = split([LabelPair(feature, senses[at].concept) for feature, at in enumerate(chosen)], 0.3, seed=0)
     found = fit(subject, parts, FitSettings(weights="encoder", steps=60))
     assert torch.cosine_similarity(found.bias - subject.centroid, offset, dim=0) > 0.4
     for losses in (found.train, found.validation, found.held_out):

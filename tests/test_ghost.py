@@ -6,11 +6,11 @@ from torch import Tensor, nn
 
 from probes.errors import SubjectError
 from probes.evidence import ProbeRequest
-from probes.ghost.prompt import prompt_ids
-from probes.ghost.substitution import ghosts_at, input_scale, other_tables, rows_at
+from probes.model.substitution import ghosts_at, input_scale, other_tables, rows_at
 from probes.probe import run_probes
 from probes.settings import PROMPTS, ProbeSettings, TreeSettings
 from probes.subject import Subject
+from probes.tokenizer.prompt import prompt_ids
 from tests.family_models import random_model
 from tests.family_table import FAMILIES
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 import pytest
 
-from agent.cli.main import interpret as commands_of
+from agent.cli.interpret import interpret as commands_of
 from agent.config import GROUPS, key_of, read_settings, resolve, settings_in_use
 from probes.doors.given import fault_of, finite_number, shown, whole_number
 from probes.errors import FeatureError, SettingsError

@@ -7,7 +7,7 @@ import torch
 
 from probes.evidence import ProbeRequest, TokenList
 from probes.growing.memory import free_bytes, peak_bytes
-from probes.growing.transfer import Fetched, sent
+from probes.growing.transfer import PendingTensors, sent
 from probes.probe import run_probes
 from probes.settings import ProbeSettings
 from probes.subject import Subject
@@ -48,7 +48,7 @@ def test_what_comes_back_is_what_was_there_when_it_was_asked_for(there: Subject)
     device = there.model.device
     large = torch.randn(1000, 1000)
     on_device = sent(large, device)
-    fetched = Fetched([on_device.clone()])
+    fetched = PendingTensors([on_device.clone()])
     on_device.zero_()
     assert torch.equal(fetched.wait()[0], large)
 

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 
 from eval.errors import GraphError
 from eval.graphs import scanning
-from eval.graphs.graph import Feature, read_graph
+from eval.graphs.graph import GraphFeature, read_graph
+from eval.graphs.graph_context import graph_context
 from eval.graphs.influence import shares
 from eval.graphs.labelling import write_labels
 from eval.graphs.scanning import Scanner
-from eval.graphs.telling import told
 from prompts import render
 from tests.graph_files import TOKENS, document, feature_node, link, other_node, pair, write
 
@@ -41,7 +41,7 @@ def test_features_stand_once_with_all_their_positions_the_most_influential_first
         feature_node(2, 5, 3, 0.8),
     )
     assert [*graph.features] == [(2, 5), (0, 3), (1, 7)]
-    assert [node.position for node in graph.features[Feature(2, 5)]] == [1, 3]
+    assert [node.position for node in graph.features[GraphFeature(2, 5)]] == [1, 3]
     assert graph.influence == pytest.approx({(2, 5): 0.45, (0, 3): 0.35, (1, 7): 0.1})
 
 
@@ -74,7 +74,7 @@ def test_without_influence_the_strongest_links_rank(tmp_path: Path) -> None:
     weak, strong, end = feature_node(0, 1, 1), feature_node(0, 2, 1), other_node("logit", "3_9_6", 6)
     graph = graph_of(tmp_path, weak, strong, end, links=[link(weak, end, 1.0), link(strong, end, -3.0)])
     assert [*graph.features] == [(0, 2), (0, 1)]
-    assert graph.influence[Feature(0, 2)] == 0.75
+    assert graph.influence[GraphFeature(0, 2)] == 0.75
     assert graph.notes == ("its nodes have no influence, so those with the strongest links count as most influential",)
 
 
@@ -206,10 +206,10 @@ def test_only_empty_labels_change_and_no_other_byte(tmp_path: Path) -> None:
         .replace('"first", "clerp": null', f'"first", "clerp": {label}')
         .replace('" \\t"', label)
     )
-    assert write_labels(source, target, {Feature(0, 1): LABEL}, overwrite=False) == 4
+    assert write_labels(source, target, {GraphFeature(0, 1): LABEL}, overwrite=False) == 4
     assert target.read_text(encoding="utf-8") == expected
     assert source.read_text(encoding="utf-8") == text
-    assert write_labels(source, source, {Feature(0, 1): LABEL}, overwrite=True) == 5
+    assert write_labels(source, source, {GraphFeature(0, 1): LABEL}, overwrite=True) == 5
     assert source.read_text(encoding="utf-8") == expected.replace('"mine"', label)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["g.json", "out.json"]
 
@@ -263,7 +263,7 @@ def test_a_graph_far_longer_than_memory_allows_is_read_and_labelled(tmp_path: Pa
     tracemalloc.start()
     try:
         graph = read_graph(path)
-        n_nodes = write_labels(path, tmp_path / "out.json", {Feature(0, 7): "x"}, overwrite=False)
+        n_nodes = write_labels(path, tmp_path / "out.json", {GraphFeature(0, 7): "x"}, overwrite=False)
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
@@ -282,8 +282,8 @@ def test_a_value_too_long_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyP
 # --- what an explainer is told ------------------------------------------------------------------------------------
 
 
-def _block(graph: Any, feature: Feature, labels: dict[Feature, str]) -> str:
-    return render("graph", told(graph, feature, labels)).text
+def _block(graph: Any, feature: GraphFeature, labels: dict[GraphFeature, str]) -> str:
+    return render("graph", graph_context(graph, feature, labels)).text
 
 
 def test_an_explainer_sees_the_prompt_and_the_strongest_links_with_labels_so_far(tmp_path: Path) -> None:
@@ -298,7 +298,7 @@ def test_an_explainer_sees_the_prompt_and_the_strongest_links_with_labels_so_far
         link(ours, end, 1e-3),
     ]
     graph = graph_of(tmp_path, ours, before, after, word, error, end, links=links)
-    block = _block(graph, Feature(1, 7), {Feature(2, 9): "places"})
+    block = _block(graph, GraphFeature(1, 7), {GraphFeature(2, 9): "places"})
     assert block.startswith("<graph>\n")
     assert block.rstrip().endswith("</graph>")
     assert '- "\\u003cbos\\u003ethe «carrot» grew in the garden"' in block
@@ -322,7 +322,7 @@ def test_hostile_texts_can_neither_close_the_block_nor_forge_marks(tmp_path: Pat
     graph = graph_of(
         tmp_path, ours, other, unknown, links=[link(ours, other, 1), link(unknown, ours, 2)], tokens=[evil, evil]
     )
-    block = _block(graph, Feature(0, 1), {})
+    block = _block(graph, GraphFeature(0, 1), {})
     assert block.count("</graph>") == 1
     assert not any(line.startswith("# System") for line in block.splitlines())
     assert "\u202e" not in block
@@ -334,4 +334,4 @@ def test_hostile_texts_can_neither_close_the_block_nor_forge_marks(tmp_path: Pat
 def test_a_position_outside_the_prompt_marks_nothing(tmp_path: Path, position: int) -> None:
     node = feature_node(0, 1, 2, ctx_idx=99, node_id="0_1_99")
     graph = graph_of(tmp_path, node if position == 99 else feature_node(0, 1, 2), tokens=[] if position < 0 else TOKENS)
-    assert "«" not in _block(graph, Feature(0, 1), {}).partition("- ")[2]
+    assert "«" not in _block(graph, GraphFeature(0, 1), {}).partition("- ")[2]

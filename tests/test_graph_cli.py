@@ -10,7 +10,7 @@ import pytest
 
 from agent.replay import replay
 from agent.runlog import RunLog
-from eval.scoring.shown_texts import ShownTexts
+from eval.scoring.shown_examples import CorpusExamples
 from tests.fault_runs import Interpret, subject_options
 from tests.graph_files import TOKENS, document, feature_node, link, other_node, write
 from tests.llm_script import Reply
@@ -134,7 +134,7 @@ def test_layers_are_labelled_late_to_early_and_then_early_to_late(interpret: Int
     assert clerps() == {"0_3_1": "F3", "1_7_2": "F7", "2_5_6": "F5", "4_9_6": 'Output " bed"'}
     assert again.out.count("nothing left to do") == 6
     with RunLog.open(LOG, read_only=True) as log:
-        found = [one for run in log.runs() for one in asyncio.run(replay(log, run, ShownTexts))]
+        found = [one for run in log.runs() for one in asyncio.run(replay(log, run, CorpusExamples))]
     assert [(one.verdict, one.prompts_alike) for one in found] == [("identical", True)] * 6
 
 

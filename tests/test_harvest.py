@@ -10,14 +10,13 @@ import torch
 from agent.runlog import RunLog
 from eval.collect import examples
 from eval.collect.corpus_pass import Collection, CollectSettings
-from eval.collect.examples import Harvested, _with_neighbours, harvest, harvested, imported
+from eval.collect.examples import FeatureHarvest, _with_neighbours, feature_harvest, harvest, imported
 from eval.collect.negatives import nearest
 from eval.collect.split import SHOWN_SHARE, split_of, without_duplicates
+from probes.activations import feature_activations
 from probes.columns import Columns
-from probes.examples import Baseline, Collected, Example, ExampleKind
-from probes.hooks.activations import feature_activations
-from probes.model.special_tokens import first_ids
-from probes.subject import Subject
+from probes.examples import Baseline, Example, ExampleKind, FeatureExamples
+from probes.subject import Subject, first_ids
 from tests.fitting import fitting, texts
 from tests.logged import corpus_identity
 from tests.planted_labels import of_feature
@@ -32,13 +31,13 @@ def fitted(subject_of: Callable[[str], Subject]) -> Subject:
 
 
 @pytest.fixture(scope="module")
-def found(fitted: Subject) -> tuple[Collection, list[Harvested]]:
+def found(fitted: Subject) -> tuple[Collection, list[FeatureHarvest]]:
     collection, items = harvest(fitted, texts(900, longest=4), FEATURES, SETTINGS)
     return collection, list(items)
 
 
 def test_each_feature_comes_once_in_order_with_what_fires_it_before_what_does_not(
-    fitted: Subject, found: tuple[Collection, list[Harvested]]
+    fitted: Subject, found: tuple[Collection, list[FeatureHarvest]]
 ) -> None:
     collection, items = found
     assert [item.found.feature for item in items] == [*FEATURES]
@@ -56,7 +55,7 @@ def test_each_feature_comes_once_in_order_with_what_fires_it_before_what_does_no
 
 
 def test_every_document_is_on_one_side_the_same_for_all_features(
-    found: tuple[Collection, list[Harvested]],
+    found: tuple[Collection, list[FeatureHarvest]],
 ) -> None:
     sides = [dict(item.splitting) for item in found[1]]
     for item in found[1]:
@@ -67,18 +66,18 @@ def test_every_document_is_on_one_side_the_same_for_all_features(
 
 
 def test_another_seed_splits_in_another_way() -> None:
-    one, other = (harvested(of_feature(0), seed).splitting for seed in (0, 1))
+    one, other = (feature_harvest(of_feature(0), seed).splitting for seed in (0, 1))
     assert one != other
     assert one.keys() == other.keys()
 
 
 def test_what_was_imported_keeps_its_baselines_and_needs_no_example() -> None:
-    bare = Collected(3, None, (), [Baseline(3, "cats", "someone")])
-    assert harvested(bare, 0) == Harvested(bare, {})
+    bare = FeatureExamples(3, None, (), [Baseline(3, "cats", "someone")])
+    assert feature_harvest(bare, 0) == FeatureHarvest(bare, {})
 
 
 def test_the_log_gives_back_each_side_and_no_document_is_on_both(
-    tmp_path: Path, found: tuple[Collection, list[Harvested]]
+    tmp_path: Path, found: tuple[Collection, list[FeatureHarvest]]
 ) -> None:
     with RunLog.open(tmp_path / "log.db") as log:
         corpus_id = log.begin_corpus(corpus_identity())
@@ -110,7 +109,7 @@ def test_a_dead_feature_has_an_activity_and_silent_texts_only(fitted: Subject) -
 
 
 def test_imported_texts_of_other_features_serve_as_negatives_where_a_feature_is_silent(
-    fitted: Subject, found: tuple[Collection, list[Harvested]]
+    fitted: Subject, found: tuple[Collection, list[FeatureHarvest]]
 ) -> None:
     given = dict(found[0].features)
     items = [*imported(fitted, given, seed=1)]
@@ -129,8 +128,8 @@ def test_imported_texts_of_other_features_serve_as_negatives_where_a_feature_is_
 
 
 def test_imported_features_without_texts_are_kept(fitted: Subject) -> None:
-    bare = Collected(3, None, (), [Baseline(3, "cats", "someone")])
-    assert [*imported(fitted, {3: bare}, seed=0)] == [Harvested(bare, {})]
+    bare = FeatureExamples(3, None, (), [Baseline(3, "cats", "someone")])
+    assert [*imported(fitted, {3: bare}, seed=0)] == [FeatureHarvest(bare, {})]
 
 
 def test_texts_that_read_nearly_alike_are_kept_once_on_whichever_side_they_would_be() -> None:
@@ -142,7 +141,7 @@ def test_texts_that_read_nearly_alike_are_kept_once_on_whichever_side_they_would
     silent = text("random", f"{old} .", 0, "a")
     firing = [text("activating", old, 2, "b"), text("activating", f"{old} !", 1, "c")]
     other = text("similar", "a cat sat on the wall and looked at the moon", 0, "d")
-    item = harvested(Collected(3, None, [silent, *firing, other]), seed=0)
+    item = feature_harvest(FeatureExamples(3, None, [silent, *firing, other]), seed=0)
     assert [*item.found.examples] == [firing[0], other]
     assert item.splitting.keys() == {"b", "d"}
 

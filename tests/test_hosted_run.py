@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from agent.llm.base import Fault
+from agent.llm.base import CallFault
 from agent.runlog import CallRow
 from tests.fault_cases import CASES, FEATURES, PROVIDERS, QUESTIONS, Case, each
 from tests.fault_runs import Visit, Worked, work
@@ -45,7 +45,7 @@ def test_every_feature_ends_labelled_or_failed_with_a_reason_or_the_run_says_why
 def test_every_attempt_is_a_row_that_says_what_went_wrong(worked: tuple[Case, Worked]) -> None:
     case, visit = worked[0], worked[1].struck
     assert case.requests in (None, len(visit.dealt))
-    assert [Fault.LOST for call in visit.calls if call.fault is Fault.LOST] == []
+    assert [CallFault.LOST for call in visit.calls if call.fault is CallFault.LOST] == []
     for call, _ in _pairs(visit):
         assert (call.answer is None) == (call.fault is not None) == (call.error is not None)
         assert call.error is None or (call.error.strip() and "\n" not in call.error)
@@ -129,6 +129,6 @@ def test_the_number_of_rows_is_that_of_the_requests(worked: tuple[Case, Worked])
 
 def test_the_cases_are_for_both_providers_and_all_faults() -> None:
     assert {provider for case in CASES for provider in case.providers} == set(PROVIDERS)
-    assert {case.fault for case in CASES} == {None, *Fault} - {Fault.LOST, Fault.WAITING}
+    assert {case.fault for case in CASES} == {None, *CallFault} - {CallFault.LOST, CallFault.WAITING}
     assert len({(case.name, case.providers) for case in CASES}) == len(CASES)
     assert sum(1 + feature % 2 for feature in FEATURES) == QUESTIONS

@@ -8,7 +8,7 @@ import pytest
 
 from agent.calls.asking import Asker
 from agent.calls.questions import Questions
-from agent.llm.base import Answer, Fault, Request
+from agent.llm.base import Answer, CallFault, Request
 from agent.runlog import RunLog, ScoringIdentity
 from agent.schema import Check, Proposal
 from tests.batch_runs import FEATURES, QUESTIONS, run_in_batches
@@ -121,7 +121,7 @@ def test_another_model_is_asked_itself(log: RunLog) -> None:
 
 def test_what_had_no_good_answer_is_asked(log: RunLog) -> None:
     desk = Desk(log)
-    desk.explainer.answers = [faulty(Fault.FINAL, "no"), FIRST]
+    desk.explainer.answers = [faulty(CallFault.FINAL, "no"), FIRST]
     desk.ask(desk.begin(), request(5, **SAME))
     assert desk.ask(desk.begin(), request(5, **SAME)).value == FIRST
     assert desk.n_asked == 2

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from sqlite_utils import Database
 
-from agent.cli.commands.export import Wanted, export_run
+from agent.cli.commands.export import ExportRequest, export_run
 from agent.comparisons import ComparisonIdentity
 from agent.errors import LogError
 from agent.runlog import Merged, RunLog
@@ -112,9 +112,9 @@ class TestCopies:
         run_id = fill(there, [3, 5], {5: outcome(5, label="\ud83d\0\r\n=1+1")})
         review(there, run_id, 5, "edit", label="hounds", note="</script>")
         files = tmp_path / "first.jsonl", tmp_path / "second.jsonl"
-        export_run(there, None, files[0], None, Wanted())
+        export_run(there, None, files[0], None, ExportRequest())
         merge(here, there)
-        export_run(here, None, files[1], None, Wanted())
+        export_run(here, None, files[1], None, ExportRequest())
         assert files[0].read_bytes() == files[1].read_bytes()
         assert files[0].read_bytes().count(b"\n") == 2
 

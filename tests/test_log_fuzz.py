@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from agent.cli.main import main
+from agent.cli import main
 from agent.runlog import Review, RunLog
 from tests.fault_runs import environment
 from tests.log_fuzz import COMMANDS, PAGES, damage, damaged, shown, told

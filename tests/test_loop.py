@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from agent.calls.asking import Asker
-from agent.llm.base import Explainer, Fault
+from agent.llm.base import CallFault, Explainer
 from agent.loop import Loop
 from agent.planning import Planner
 from agent.prober import Prober
@@ -92,7 +92,10 @@ def test_everything_is_in_the_log_before_it_is_used(scene: Scene) -> None:
             *answered, sent = scene.log.calls_of(scene.run_id, 7)
             assert len(answered) == request.round - 1
             assert all(call.fault is None for call in answered)
-            assert (sent.prompt, sent.fault) == (request.prompt, Fault.LOST)  # what it is until its answer comes
+            assert (sent.prompt, sent.fault) == (
+                request.prompt,
+                CallFault.LOST,
+            )  # what it is until its answer comes
             return await super().answer(request, form)
 
     assert scene.label(Watching([BLEND, LABEL])).status == "labelled"

@@ -9,19 +9,19 @@ from pathlib import Path
 import pytest
 
 import agent.run
-from agent.llm.base import Answer, Exchange, Fault, Form, Request
+from agent.llm.base import Answer, AnswerForm, CallFault, Exchange, Request
 from agent.moves import ending
 from agent.moves.ending import Round, best_tried
-from agent.planning import Plan
+from agent.planning import RoundPlan
 from agent.replay import replay
 from agent.run import RunReport, run_features
 from agent.runlog import RunLog
 from agent.schema import Check, Proposal, SettingsChange
-from eval.collect.examples import harvested
-from eval.scorers.verdicts import Verdict, Verdicts
-from eval.scoring.prompted import Prompted
-from eval.scoring.shown_texts import ShownTexts
-from probes.examples import Activity, Collected, Example
+from eval.collect.examples import feature_harvest
+from eval.scorers.verdicts import TextVerdict, TextVerdicts
+from eval.scoring.prompted import PromptedExamples
+from eval.scoring.shown_examples import CorpusExamples
+from probes.examples import Activity, Example, FeatureExamples
 from probes.settings import Value
 from tests.fakes import CARD, SUBJECT, FakeExplainer, FakeProbes, Notes, config, faulty
 from tests.logged import corpus_identity
@@ -46,7 +46,7 @@ def log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[RunLog]:
         for feature in range(4):
             examples = [example(feature, number) for number in range(N_DOCUMENTS)] if feature < 3 else []
             activity = Activity(feature, 1000, 20 * (feature < 3), 1.0, (0.0, 1.0), (20,))
-            item = harvested(Collected(feature, activity, examples), SEED)
+            item = feature_harvest(FeatureExamples(feature, activity, examples), SEED)
             log.add_collected(corpus_id, item.found, item.splitting).result()
         yield log
 
@@ -55,19 +55,19 @@ class Reader(FakeExplainer):
     """Labels with the labels it is given, one per round; as a judge it knows which texts a label fits by a word."""
 
     def __init__(self, labels: Sequence[Proposal | None], words: dict[str, str]) -> None:
-        super().__init__([], forms=(Form.SCHEMA,))
+        super().__init__([], forms=(AnswerForm.SCHEMA,))
         self.labels, self.words = labels, words
 
-    async def answer(self, request: Request, form: Form | None = None) -> Answer:
+    async def answer(self, request: Request, form: AnswerForm | None = None) -> Answer:
         self.requests.append(request)
         if request.purpose == "explain":
             value: Value | None = self.labels[min(request.round, len(self.labels)) - 1]
             if value is None:
-                return Answer(None, faulty(Fault.UNUSABLE, "not JSON"))
+                return Answer(None, faulty(CallFault.UNUSABLE, "not JSON"))
         else:
             label = request.context["label"]
             fits = [self.words.get(label, "nothing") in text for text in request.context["texts"]]
-            value = Verdicts(answers=tuple(Verdict(number=n, fits=f) for n, f in enumerate(fits, start=1)))
+            value = TextVerdicts(answers=tuple(TextVerdict(number=n, fits=f) for n, f in enumerate(fits, start=1)))
         return Answer(value, Exchange(self.provider, self.model, value.model_dump_json(), form=form))
 
 
@@ -80,7 +80,9 @@ WORDS = {"dogs": "dog", "cats": "cat", "either": "The"}
 
 def run(log: RunLog, explainer: Reader, features: range = range(3), **changes: object) -> RunReport:
     settings = config(seed=SEED, **changes)
-    coroutine = run_features(settings, SUBJECT, explainer, log, features, False, Notes(), material=ShownTexts(log, 1))
+    coroutine = run_features(
+        settings, SUBJECT, explainer, log, features, False, Notes(), material=CorpusExamples(log, 1)
+    )
     return asyncio.run(coroutine)
 
 
@@ -113,7 +115,7 @@ def collected_anew(log: RunLog, seed: int, renamed: bool) -> int:
         found = log.collected(1, feature)
         assert found is not None
         named = [replace(e, document=f"again {e.document}") if renamed else e for e in found.examples]
-        item = harvested(replace(found, examples=named), seed)
+        item = feature_harvest(replace(found, examples=named), seed)
         log.add_collected(corpus_id, item.found, item.splitting).result()
     return corpus_id
 
@@ -131,7 +133,7 @@ def test_nothing_that_stood_in_a_prompt_is_held_out_of_another_corpus(
         assert found is not None
         held_out = {example.tokens[2].strip() for example in found.examples}
         assert held_out & seen
-        kept = Prompted.of(log, log.run(1), feature).less(found.examples)
+        kept = PromptedExamples.of(log, log.run(1), feature).less(found.examples)
         assert {example.tokens[2].strip() for example in kept} == held_out - seen
 
 
@@ -140,7 +142,7 @@ def test_other_stretches_of_a_document_that_stood_in_a_prompt_are_not_held_out_e
     (number, *_) = (int(word.partition("x")[2]) for word in words_in(log, range(1)))
     later = Example(0, "activating", f"d{number}", (" and", " so", " it", " went"), (1.0, 0, 0, 0), start=3)
     other = replace(later, document="another")
-    assert Prompted.of(log, log.run(1), 0).less([later, other]) == [other]
+    assert PromptedExamples.of(log, log.run(1), 0).less([later, other]) == [other]
 
 
 def test_texts_are_shown_with_their_active_tokens_marked(log: RunLog) -> None:
@@ -197,7 +199,7 @@ def test_a_label_at_chance_does_not_override_the_explainer(log: RunLog, last: Pr
 
 @pytest.mark.parametrize(("value", "low", "kept"), [(0.7, 0.499, False), (0.75, 0.533, True), (0.6, None, False)])
 def test_beating_chance_takes_the_whole_interval(value: float, low: float | None, kept: bool) -> None:
-    past = [Round([], label("dogs"), Plan(), Check(value=value, low=low, n=20))]
+    past = [Round([], label("dogs"), RoundPlan(), Check(value=value, low=low, n=20))]
     assert (best_tried(past, GIVES_UP, None) is not None) == kept
     insists = best_tried(past, label("cats"), Check(value=0.55, low=0.35, n=20))
     assert insists is not None
@@ -219,7 +221,7 @@ def test_a_feature_without_texts_is_labelled_without_being_tried_out(log: RunLog
 
 def test_a_run_with_feedback_replays_from_its_log(log: RunLog) -> None:
     run(log, Reader([label("cats"), label("either"), label("dogs")], WORDS), range(5), feedback=True)
-    again = asyncio.run(replay(log, log.runs()[0], ShownTexts))
+    again = asyncio.run(replay(log, log.runs()[0], CorpusExamples))
     assert {item.verdict for item in again} == {"identical"}
     assert all(item.prompts_alike for item in again)
 

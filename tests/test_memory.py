@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from probes.growing import memory
-from probes.growing.memory import MIB, ON_ACCELERATOR, ON_CPU, Budget, budget_of
-from probes.growing.transfer import Fetched, sent
+from probes.growing.memory import MIB, ON_ACCELERATOR, ON_CPU, MemoryBudget, budget_of
+from probes.growing.transfer import PendingTensors, sent
 
 CUDA = torch.device("cuda", 0)
 
@@ -21,7 +21,7 @@ def test_a_gpu_with_room_gets_the_most(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_small_gpu_gets_parts_of_what_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
     with_free(monkeypatch, 1_600)
-    assert budget_of(CUDA, lambda: MIB) == Budget(800, ON_ACCELERATOR.trees, 400 * MIB, 100 * MIB)
+    assert budget_of(CUDA, lambda: MIB) == MemoryBudget(800, ON_ACCELERATOR.trees, 400 * MIB, 100 * MIB)
 
 
 def test_a_full_gpu_is_asked_for_one_node(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -39,6 +39,6 @@ def test_nothing_is_measured_elsewhere() -> None:
 
 def test_what_is_fetched_is_what_was_there() -> None:
     there = [torch.arange(5), torch.randn(2, 3)]
-    for one, other in zip(Fetched(there).wait(), there, strict=True):
+    for one, other in zip(PendingTensors(there).wait(), there, strict=True):
         assert torch.equal(one, other)
     assert torch.equal(sent(there[0].expand(2, -1), torch.device("cpu")), there[0].expand(2, -1))

@@ -19,10 +19,10 @@ from eval.metrics import (
     mean,
     paired_difference,
     precision,
+    proportion,
     recall,
-    share,
 )
-from probes.share import Share
+from probes.proportion import Proportion
 
 PAIRS = st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=40)
 SCORED = st.lists(st.tuples(st.booleans(), st.integers(-3, 3)), min_size=2, max_size=40)
@@ -93,10 +93,10 @@ def test_what_is_undefined_has_a_reason_and_no_value(
 
 
 def test_a_share_has_wilsons_interval() -> None:
-    found = share(9, 10)
+    found = proportion(9, 10)
     assert (found.value, found.n) == (0.9, 10)
-    assert (found.low, found.high) == Share(9, 10).interval
-    assert share(0, 0).value is None
+    assert (found.low, found.high) == Proportion(9, 10).interval
+    assert proportion(0, 0).value is None
 
 
 def test_f1_without_a_hit_is_zero_and_not_undefined() -> None:
@@ -107,7 +107,7 @@ def test_perfect_scores_on_few_items_are_not_certain() -> None:
     sides = [True] * 10 + [False] * 10
     both = balanced_accuracy(sides, sides)
     assert (both.value, both.high) == (1, 1)
-    assert both.low == pytest.approx(1 - (1 - Share(10, 10).interval[0]) / 2**0.5)
+    assert both.low == pytest.approx(1 - (1 - Proportion(10, 10).interval[0]) / 2**0.5)
     area = auroc(sides, [float(side) for side in sides])
     assert area.value == 1
     assert area.low is not None

@@ -18,15 +18,15 @@ from eval.collect.negatives import (
     N_RANDOM,
     N_SIMILAR,
     Negatives,
-    PoolFirings,
+    PoolActivations,
     nearest,
-    pool_firings,
+    pool_activations,
 )
-from eval.collect.similar import Texts
+from eval.collect.similar import TfIdfSimilarity
 from probes.examples import Example
 from probes.hooks.activations import residual
-from probes.model.special_tokens import first_ids, special_ids
-from probes.subject import Subject
+from probes.subject import Subject, first_ids
+from probes.tokenizer.special_tokens import special_ids
 from tests.fitting import N_FEATURES, fitting, texts
 
 FEATURES = range(N_FEATURES)
@@ -44,12 +44,12 @@ def found(fitted: Subject) -> Collection:
 
 
 @pytest.fixture(scope="module")
-def firings(fitted: Subject, found: Collection) -> PoolFirings:
-    return pool_firings(fitted, found.pool.windows, FEATURES)
+def firings(fitted: Subject, found: Collection) -> PoolActivations:
+    return pool_activations(fitted, found.pool.windows, FEATURES)
 
 
 @pytest.fixture(scope="module")
-def negatives(fitted: Subject, found: Collection, firings: PoolFirings) -> dict[int, list[Example]]:
+def negatives(fitted: Subject, found: Collection, firings: PoolActivations) -> dict[int, list[Example]]:
     chooser, neighbours = Negatives(found.pool, firings, 0), nearest(fitted.sae, FEATURES)
     return {f: chooser.of(f, found.features[f].examples, neighbours[f]) for f in FEATURES}
 
@@ -81,7 +81,7 @@ class TestNearest:
 
 
 def test_what_features_do_on_a_window_is_what_a_plain_forward_says(
-    fitted: Subject, found: Collection, firings: PoolFirings
+    fitted: Subject, found: Collection, firings: PoolActivations
 ) -> None:
     for number, window in enumerate(found.pool.windows[:60]):
         expected = plain(fitted, window, FEATURES)
@@ -133,7 +133,7 @@ class TestChoice:
             assert max(each.values(), default=0) <= N_PER_NEIGHBOUR
         assert full > N_FEATURES / 2
 
-    def test_no_text_of_the_features_own_is_among_them(self, found: Collection, firings: PoolFirings) -> None:
+    def test_no_text_of_the_features_own_is_among_them(self, found: Collection, firings: PoolActivations) -> None:
         window = found.pool.windows[0]
         feature = int(np.flatnonzero(firings.peaks[0] <= 0)[0])
         own = Example(feature, "activating", "elsewhere", window.tokens, (1.0,) * len(window.tokens), window.token_ids)
@@ -141,7 +141,7 @@ class TestChoice:
         assert window.tokens not in [example.tokens for example in chosen]
 
     def test_the_seed_decides_the_random_ones_alone(
-        self, fitted: Subject, found: Collection, firings: PoolFirings
+        self, fitted: Subject, found: Collection, firings: PoolActivations
     ) -> None:
         own, neighbours = found.features[3].examples, nearest(fitted.sae, [3])[3]
         one, same, other = (Negatives(found.pool, firings, seed).of(3, own, neighbours) for seed in (1, 1, 2))
@@ -152,7 +152,7 @@ class TestChoice:
     def test_a_small_pool_gives_some_of_each_kind_it_can(self, n: int, fitted: Subject, found: Collection) -> None:
         windows = found.pool.windows[:n]
         pool = Pool(windows, found.pool.features, found.pool.peaks[:n])
-        chooser = Negatives(pool, pool_firings(fitted, windows, FEATURES), 0)
+        chooser = Negatives(pool, pool_activations(fitted, windows, FEATURES), 0)
         for feature, others in nearest(fitted.sae, FEATURES).items():
             chosen = chooser.of(feature, found.features[feature].examples, others)
             silent = [w for w in windows if plain(fitted, w, [feature]).max() <= 0]
@@ -169,7 +169,7 @@ class TestByHand:
     def chosen(self, in_document: Sequence[float], alone: np.ndarray, neighbours: Sequence[int]) -> list[Example]:
         pool = Pool(self.WINDOWS, (0,), np.array(in_document, dtype=np.float32)[:, None])
         fired = [csr_matrix(row[None]) for row in alone]
-        return Negatives(pool, PoolFirings(self.WINDOWS, {0: 0, 1: 1, 2: 2}, alone, fired), 0).of(0, [], neighbours)
+        return Negatives(pool, PoolActivations(self.WINDOWS, {0: 0, 1: 1, 2: 2}, alone, fired), 0).of(0, [], neighbours)
 
     def test_a_window_must_be_silent_in_its_document_and_by_itself(self) -> None:
         in_document, alone = [0.0] * 40, np.zeros((40, 3), dtype=np.float32)
@@ -213,24 +213,24 @@ class TestSimilar:
 
         cosines = weighted(TEXTS) @ weighted(OWN).mean(axis=0)
         expected = sorted(range(len(TEXTS)), key=lambda place: (-cosines[place].round(9), place))
-        assert Texts(TEXTS).most_similar(OWN, range(len(TEXTS)))[:30] == expected[:30]
+        assert TfIdfSimilarity(TEXTS).most_similar(OWN, range(len(TEXTS)))[:30] == expected[:30]
 
     def test_only_those_allowed_are_ranked(self) -> None:
-        texts = Texts(TEXTS)
+        texts = TfIdfSimilarity(TEXTS)
         whole = texts.most_similar(OWN, range(len(TEXTS)))
         some = [3, 8, 60, 21]
         assert texts.most_similar(OWN, some) == [place for place in whole if place in some]
 
     def test_nothing_is_like_nothing(self) -> None:
-        texts = Texts(TEXTS)
+        texts = TfIdfSimilarity(TEXTS)
         assert texts.most_similar([], [1, 2]) == []
         assert texts.most_similar(OWN, []) == []
         assert texts.most_similar([[4711]], [5, 2]) == [5, 2]
 
     def test_similar_negatives_are_taken_in_that_order(
-        self, found: Collection, firings: PoolFirings, negatives: dict[int, list[Example]]
+        self, found: Collection, firings: PoolActivations, negatives: dict[int, list[Example]]
     ) -> None:
-        everything = Texts([window.token_ids for window in found.pool.windows])
+        everything = TfIdfSimilarity([window.token_ids for window in found.pool.windows])
         places = {(window.document, window.start): n for n, window in enumerate(found.pool.windows)}
         for feature, examples in negatives.items():
             own = [example.token_ids or () for example in found.features[feature].examples]
@@ -242,7 +242,9 @@ class TestSimilar:
             strange = [place for place in alone if "".join(found.pool.windows[place].tokens) not in texts]
             assert of_kind["similar"] == everything.most_similar(own, strange)[:N_SIMILAR]
 
-    def test_an_embedder_ranks_texts_by_what_it_makes_of_them(self, found: Collection, firings: PoolFirings) -> None:
+    def test_an_embedder_ranks_texts_by_what_it_makes_of_them(
+        self, found: Collection, firings: PoolActivations
+    ) -> None:
         """Its vectors are lengths of texts, in two ways: the texts about as long as the feature's own are nearest."""
 
         def embed(texts: Sequence[str]) -> np.ndarray:

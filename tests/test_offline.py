@@ -12,7 +12,7 @@ from agent.evidence.heads import head_of
 from agent.llm import EXPLAINERS, make_explainer
 from agent.llm.base import Bound, Request, Usage
 from agent.llm.offline import CHANGES, propose
-from agent.llm.reading import Reading, akin
+from agent.llm.reading import EvidenceReading, akin
 from agent.schema import Proposal
 from probes.evidence import Evidence, Projection, TokenList, Tree
 from probes.settings import ProbeSettings
@@ -176,7 +176,7 @@ def test_a_phrase_cut_off_counts_only_with_a_whole_one_beside_it() -> None:
 
 def test_certainty_rises_with_mass_and_falls_with_the_runner_up() -> None:
     def certainty(first: float, second: float) -> float:
-        return Reading(strength=first, second_strength=second).certainty
+        return EvidenceReading(strength=first, second_strength=second).certainty
 
     assert certainty(1.0, 0.0) == 1.0
     assert certainty(0.8, 0.1) > certainty(0.7, 0.1) > certainty(0.7, 0.3)

@@ -7,14 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.llm.parsing import MOST_CHARS, UnusableAnswer, parsed
+from agent.llm.parsing import MAX_CHARS, UnusableAnswer, parsed
 from agent.schema import Proposal, SettingsChange
-from eval.scorers.clarity import Written
-from eval.scorers.discrimination import Choices
-from eval.scorers.output import Chosen
-from eval.scorers.simulation import Simulated
-from eval.scorers.verdicts import Verdict, Verdicts
-from eval.scoring.controls import OneShot
+from eval.scorers.clarity import ClarityTexts
+from eval.scorers.discrimination import SetChoices
+from eval.scorers.output import ListChoice
+from eval.scorers.simulation import PredictedActivations
+from eval.scorers.verdicts import TextVerdict, TextVerdicts
+from eval.scoring.controls import OneShotLabel
 from probes.settings import Value
 
 DOG = Proposal(action="label", label="dog", confidence=0.5)
@@ -166,7 +166,7 @@ def test_any_schema_will_do() -> None:
         ("null", "not an object"),
         ("3", "not an object"),
         ('{"label": "dog"}', "action: Field required"),
-        ('{"action": "guess"}', "action: Input should be 'label', 'probe', 'test' or 'abstain'"),
+        ('{"action": "guess"}', "action: Input should be 'label', 'probe', 'test', 'compare', 'steer' or 'abstain'"),
         ('{"action": "label", "labels": "dog"}', "labels: Extra inputs are not permitted"),
         ('{"action": "label", "label": 7}', "label: Input should be a valid string"),
         ('{"action": "label", "label": ["dog"]}', "label: Input should be a valid string"),
@@ -208,27 +208,27 @@ def test_an_unescaped_line_break_in_a_string_is_forgiven() -> None:
 )
 def test_a_label_that_nobody_can_see_is_none(label: str) -> None:
     assert "can be seen" in why(json.dumps({"action": "label", "label": label, "confidence": 0.5}))
-    assert "can be seen" in why(json.dumps({"label": label}), OneShot)
+    assert "can be seen" in why(json.dumps({"label": label}), OneShotLabel)
     assert parsed(json.dumps({"action": "abstain", "label": label}), Proposal).confidence is None
 
 
 @pytest.mark.parametrize("label", [",", "e\u0301", "\u200bdog", "𝛼", "🐕", "犬", "¬"])
 def test_a_label_of_any_script_can_be_seen(label: str) -> None:
-    assert parsed(json.dumps({"label": label}), OneShot).label == label
+    assert parsed(json.dumps({"label": label}), OneShotLabel).label == label
 
 
 @pytest.mark.parametrize(
     ("schema", "data"),
     [
-        (Verdicts, {"answers": [{"number": True, "fits": True}]}),
-        (Verdicts, {"answers": [{"number": 1, "fits": 1}]}),
-        (Verdicts, {"answers": [{"number": "1", "fits": True}]}),
-        (Verdicts, {"answers": [{"number": 1, "fits": "yes"}]}),
-        (Choices, {"answers": [{"number": 1, "text": True}]}),
-        (Chosen, {"list": True}),
-        (Simulated, {"activations": [0, True]}),
-        (Simulated, {"activations": [0, "1"]}),
-        (Written, {"firing": ["a", 1], "silent": []}),
+        (TextVerdicts, {"answers": [{"number": True, "fits": True}]}),
+        (TextVerdicts, {"answers": [{"number": 1, "fits": 1}]}),
+        (TextVerdicts, {"answers": [{"number": "1", "fits": True}]}),
+        (TextVerdicts, {"answers": [{"number": 1, "fits": "yes"}]}),
+        (SetChoices, {"answers": [{"number": 1, "text": True}]}),
+        (ListChoice, {"list": True}),
+        (PredictedActivations, {"activations": [0, True]}),
+        (PredictedActivations, {"activations": [0, "1"]}),
+        (ClarityTexts, {"firing": ["a", 1], "silent": []}),
     ],
 )
 def test_nothing_in_a_judges_answer_is_taken_for_another_type(schema: type[Value], data: dict[str, object]) -> None:
@@ -239,8 +239,8 @@ def test_nothing_in_a_judges_answer_is_taken_for_another_type(schema: type[Value
 def test_a_judges_draft_is_no_answer_either() -> None:
     draft, final = (f'{{"answers": [{{"number": 1, "fits": {fits}}}]}}' for fits in ("true", "false"))
     for text in (f"<think>{draft}</think>{final}", f"{draft}</think>{final}", f"Final answer: {final}"):
-        assert parsed(text, Verdicts).answers == (Verdict(number=1, fits=False),)
-    assert "differ" in why(f"{draft}\n{final}", Verdicts)
+        assert parsed(text, TextVerdicts).answers == (TextVerdict(number=1, fits=False),)
+    assert "differ" in why(f"{draft}\n{final}", TextVerdicts)
 
 
 @pytest.mark.parametrize(
@@ -254,7 +254,7 @@ def test_a_judges_draft_is_no_answer_either() -> None:
         300 * '{"a":' + '"' + 90_000 * "x",
         20_000 * '{"":0',
         50_000 * "{}",
-        MOST_CHARS * '"',
+        MAX_CHARS * '"',
         14_000 * "<think>",
         14_000 * "</think>",
         25_000 * "<| / ",

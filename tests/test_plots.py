@@ -12,10 +12,10 @@ from matplotlib.figure import Figure
 from eval.pictures import score_figure
 from eval.plots import (
     Curve,
-    Panel,
-    Point,
-    Row,
-    Values,
+    IntervalPanel,
+    PlotPoint,
+    PlotRow,
+    PlotValues,
     check_picture,
     curves,
     image,
@@ -30,15 +30,15 @@ from tests.score_commands import label, named, tiny_options
 from tests.trees import NASTY
 
 SVG = "{http://www.w3.org/2000/svg}"
-PANEL = Panel(
+PANEL = IntervalPanel(
     "detection",
     [
-        Row("labels", Point(0.7, 0.6, 0.8), "n = 9", is_main=True),
-        Row("controls", Point(0.5)),
-        Row("none", None, "unscored"),
+        PlotRow("labels", PlotPoint(0.7, 0.6, 0.8), "n = 9", is_main=True),
+        PlotRow("controls", PlotPoint(0.5)),
+        PlotRow("none", None, "unscored"),
     ],
     reference=0.5,
-    spread=[Values("labels", [0.6, 0.7, 0.8]), Values("controls", [0.5])],
+    spread=[PlotValues("labels", [0.6, 0.7, 0.8]), PlotValues("controls", [0.5])],
 )
 
 
@@ -91,7 +91,7 @@ def test_pairs_are_pairs() -> None:
 
 
 def test_a_curve_has_a_gap_where_nothing_was_measured() -> None:
-    figure = curves([Curve("encoder", [1, 2, 3], [Point(0.5, 0.4, 0.6), None, Point(0.7)])], "scale", "AUROC")
+    figure = curves([Curve("encoder", [1, 2, 3], [PlotPoint(0.5, 0.4, 0.6), None, PlotPoint(0.7)])], "scale", "AUROC")
     interval, line = places(figure)
     assert interval == ([1, 1], [0.4, 0.6])
     assert line[0] == [1, 2, 3]
@@ -102,11 +102,11 @@ def test_a_curve_has_a_gap_where_nothing_was_measured() -> None:
 @pytest.mark.parametrize("text", [*NASTY, "$\\frac{1}{2}$", "$", "犬", "x" * 100_000, "_hidden"])
 @pytest.mark.parametrize("form", ["svg", "png"])
 def test_any_text_may_stand_anywhere(text: str, form: str) -> None:
-    values = [Values(text, [0.5])]
+    values = [PlotValues(text, [0.5])]
     for figure in (
-        interval_rows([Panel(text, [Row(text, Point(0.5), text)], spread=values)], text),
+        interval_rows([IntervalPanel(text, [PlotRow(text, PlotPoint(0.5), text)], spread=values)], text),
         paired_scatter([1], [2], text, text, text),
-        curves([Curve(text, [1], [Point(1)])], text, text, text),
+        curves([Curve(text, [1], [PlotPoint(1)])], text, text, text),
     ):
         picture = image(figure, form)
         if form == "svg":

@@ -15,7 +15,7 @@ from agent.replay import replay
 from agent.run import RunReport, identity_of, run_features
 from agent.runlog import RunLog
 from agent.schema import Outcome
-from eval.scoring.shown_texts import ShownTexts
+from eval.scoring.shown_examples import CorpusExamples
 from probes.evidence import Evidence, ProbeRequest
 from probes.probe import run_probes
 from probes.subject import Subject
@@ -109,7 +109,7 @@ class TestKnownEvidence:
         assert of_run(probed, "evidence", EVIDENCE, 2) == of_run(plain, "evidence", EVIDENCE, 1)
         with RunLog.open(probed) as log:
             assert log.run(None).run_id == 2
-            again = asyncio.run(replay(log, log.run(2), ShownTexts))
+            again = asyncio.run(replay(log, log.run(2), CorpusExamples))
         assert {item.verdict for item in again} == {"identical"}
 
     def test_shards_that_were_probed_apart_are_labelled_by_one_process(

@@ -7,10 +7,10 @@ from tokenizers.models import BPE
 from tokenizers.pre_tokenizers import Metaspace
 from transformers import PreTrainedTokenizerFast
 
-from probes.ghost.prompt import prompt_ids
-from probes.model.placeholder import choose_placeholder
-from probes.model.token_text import TokenTexts
 from probes.settings import PROMPTS
+from probes.tokenizer.placeholder import choose_placeholder
+from probes.tokenizer.prompt import prompt_ids
+from probes.tokenizer.token_text import TokenTexts
 from tests.subjects import VOCAB, tokenizer
 
 UNUSED = 3

@@ -10,7 +10,7 @@ import pytest
 from jinja2 import UndefinedError
 
 from agent.evidence.digest import digest
-from agent.evidence.excerpts import exhibits
+from agent.evidence.shown_examples import shown_examples
 from agent.evidence.table import table
 from agent.loop import TEMPLATES, system_prompt
 from agent.planning import Planner
@@ -105,7 +105,7 @@ def texts_context() -> dict[str, Any]:
         "label": "a pet",
         "check": Check(value=0.6, n=20, missed=("a wolf howls",), mistaken=("the cat purrs",)).model_dump(mode="json"),
     }
-    shown = {"texts": exhibits([example], 12), "density": 0.0123, "maximum": 40.0}
+    shown = {"texts": shown_examples([example], 12), "density": 0.0123, "maximum": 40.0}
     evidence = digest([tree(DOGS, settings=SETTINGS), vocabulary_list(" dog", NASTY)], 2.0)
     return context(round=2, looks_at_texts=True, texts=shown, history=[failed], evidence=evidence)
 

@@ -15,10 +15,10 @@ import pytest
 
 from agent.errors import ExplainerError
 from agent.llm import make_explainer
-from agent.llm.base import Answer, Bound, Explainer, Fault, Form, Request, Usage
+from agent.llm.base import Answer, AnswerForm, Bound, CallFault, Explainer, Request, Usage
 from agent.llm.faults import pause_s, retry_after_s
 from agent.llm.models import DEFAULTS, deprecated_models
-from agent.llm.wire import MOST_BYTES
+from agent.llm.wire import MAX_BYTES
 from agent.schema import Proposal
 from probes.settings import Value
 from tests.fakes import in_loop
@@ -27,7 +27,7 @@ from tests.llm_server import LLMServer
 
 KEY = "planted-4Zq7x9secret"
 PROVIDERS = ["anthropic", "openai"]
-FORMS = [("anthropic", Form.SCHEMA), ("anthropic", Form.TEXT), *(("openai", form) for form in Form)]
+FORMS = [("anthropic", AnswerForm.SCHEMA), ("anthropic", AnswerForm.TEXT), *(("openai", form) for form in AnswerForm)]
 DOG = Proposal(action="label", label="dög", explanation='It says "dog".', confidence=0.5)
 GOOD = Reply(DOG.model_dump_json())
 REQUEST = Request(
@@ -67,7 +67,7 @@ def ask(
     server: LLMServer,
     provider: str,
     reply: Reply,
-    form: Form | None = None,
+    form: AnswerForm | None = None,
     request: Request = REQUEST,
     timeout_s: float = 20.0,
 ) -> Answer:
@@ -88,7 +88,7 @@ def ask(
         assert len(server.history) == before + 1
     exchange = answer.exchange
     assert (answer.value is None) == (exchange.error is not None) == (exchange.fault is not None)
-    assert (exchange.provider, exchange.model, exchange.form) == (provider, "model-a", form or Form.SCHEMA)
+    assert (exchange.provider, exchange.model, exchange.form) == (provider, "model-a", form or AnswerForm.SCHEMA)
     assert exchange.duration_ms is not None
     assert KEY not in repr(answer)
     return answer
@@ -98,7 +98,9 @@ def ask(
 
 
 @pytest.mark.parametrize(("provider", "form"), FORMS)
-def test_a_question_arrives_in_its_form_and_its_answer_comes_back(server: LLMServer, provider: str, form: Form) -> None:
+def test_a_question_arrives_in_its_form_and_its_answer_comes_back(
+    server: LLMServer, provider: str, form: AnswerForm
+) -> None:
     answer = ask(server, provider, GOOD, form)
     assert answer.value == DOG
     served = server.history[0]
@@ -106,7 +108,7 @@ def test_a_question_arrives_in_its_form_and_its_answer_comes_back(server: LLMSer
     assert (asked.form, asked.model) == (form, "model-a")
     assert asked.system.startswith(REQUEST.system)
     assert asked.user.startswith(REQUEST.prompt)
-    assert ((asked.system, asked.user) == (REQUEST.system, REQUEST.prompt)) == (form is Form.SCHEMA)
+    assert ((asked.system, asked.user) == (REQUEST.system, REQUEST.prompt)) == (form is AnswerForm.SCHEMA)
     assert (asked.feature, asked.round) == (7, 1)
     usage = answer.exchange.usage
     assert (usage.input_tokens, usage.output_tokens) == (served.input_tokens, served.output_tokens)
@@ -147,11 +149,11 @@ class Verdict(Value):
 
 @pytest.mark.parametrize(("provider", "form"), FORMS)
 def test_the_schema_stands_in_the_text_exactly_where_the_server_is_not_given_it(
-    server: LLMServer, provider: str, form: Form
+    server: LLMServer, provider: str, form: AnswerForm
 ) -> None:
     ask(server, provider, GOOD, form)
     told = server.history[0].asked.system.removeprefix(REQUEST.system)
-    assert (told == "") == (form is Form.SCHEMA)
+    assert (told == "") == (form is AnswerForm.SCHEMA)
     assert not told or json.loads(told[told.index("{") :]) == Proposal.model_json_schema()
 
 
@@ -181,13 +183,13 @@ def test_effort_and_length_are_asked_for_in_each_providers_words(server: LLMServ
 def test_openais_own_server_is_asked_to_cache_and_not_to_store(monkeypatch: pytest.MonkeyPatch) -> None:
     from agent.llm.openai import OpenAI
 
-    options = OpenAI("gpt-6-luna", answer_tokens=77)._options(REQUEST, Form.SCHEMA)
+    options = OpenAI("gpt-6-luna", answer_tokens=77)._options(REQUEST, AnswerForm.SCHEMA)
     assert options["max_completion_tokens"] == 77
     assert "max_tokens" not in options
     assert options["store"] is False
     assert options["prompt_cache_key"] == REQUEST.template_hash[:32]
     monkeypatch.setenv("OPENAI_BASE_URL", "https://eu.api.openai.com/v1/")
-    assert "max_completion_tokens" in OpenAI("gpt-6-luna")._options(REQUEST, Form.TEXT)
+    assert "max_completion_tokens" in OpenAI("gpt-6-luna")._options(REQUEST, AnswerForm.TEXT)
 
 
 # Usage and cost
@@ -246,35 +248,35 @@ def test_the_bound_of_a_priced_model_is_dearer_than_what_it_bounds(provider: str
 # Faults
 
 
-@pytest.mark.parametrize("form", [Form.SCHEMA, Form.TEXT])
+@pytest.mark.parametrize("form", [AnswerForm.SCHEMA, AnswerForm.TEXT])
 @pytest.mark.parametrize(
     ("reply", "fault", "told"),
     [
-        (Reply("slow down", 429), Fault.TRANSIENT, "HTTP 429: slow down"),
-        (Reply("oops", 500), Fault.TRANSIENT, "HTTP 500: oops"),
-        (Reply("overloaded", 529, error_type="overloaded_error"), Fault.TRANSIENT, "HTTP 529: overloaded"),
-        (Reply("", 503, body="<html>busy</html>"), Fault.TRANSIENT, "HTTP 503"),
-        (Reply("wait", 408), Fault.TRANSIENT, "HTTP 408"),
-        (Reply("twice", 409), Fault.TRANSIENT, "HTTP 409"),
-        (Reply("bad key", 401, error_type="authentication_error"), Fault.FATAL, "HTTP 401: bad key"),
-        (Reply("not yours", 403), Fault.FATAL, "HTTP 403"),
-        (Reply("Your input was flagged", 403), Fault.FINAL, "flagged"),
-        (Reply("pay", 402), Fault.FATAL, "HTTP 402"),
-        (Reply("no such model", 404, error_type="not_found_error"), Fault.FATAL, "HTTP 404"),
-        (Reply("Your credit balance is too low to access the API.", 400), Fault.FATAL, "credit balance"),
-        (Reply("Check your plan.", 429, error_type="insufficient_quota"), Fault.FATAL, "Check your plan."),
-        (Reply("Limit.", 400, error_type="billing_hard_limit_reached"), Fault.FATAL, "Limit."),
-        (Reply("Pay.", 403, error_type="billing_error"), Fault.FATAL, "Pay."),
-        (Reply("x is not a valid model ID", 400), Fault.FATAL, "not a valid model"),
-        (Reply("prompt is too long: 300000 tokens", 400), Fault.FINAL, "too long"),
-        (Reply("Too big.", 400, error_type="context_length_exceeded"), Fault.FINAL, "Too big."),
-        (Reply("", 413), Fault.FINAL, "HTTP 413"),
-        (Reply("", 302, {"Location": "http://127.0.0.1:1/"}), Fault.FATAL, "elsewhere"),
-        (Reply("\x1b[31mbad\n" + 9000 * "x", 500), Fault.TRANSIENT, "HTTP 500: \\x1b[31mbad xx"),
+        (Reply("slow down", 429), CallFault.TRANSIENT, "HTTP 429: slow down"),
+        (Reply("oops", 500), CallFault.TRANSIENT, "HTTP 500: oops"),
+        (Reply("overloaded", 529, error_type="overloaded_error"), CallFault.TRANSIENT, "HTTP 529: overloaded"),
+        (Reply("", 503, body="<html>busy</html>"), CallFault.TRANSIENT, "HTTP 503"),
+        (Reply("wait", 408), CallFault.TRANSIENT, "HTTP 408"),
+        (Reply("twice", 409), CallFault.TRANSIENT, "HTTP 409"),
+        (Reply("bad key", 401, error_type="authentication_error"), CallFault.FATAL, "HTTP 401: bad key"),
+        (Reply("not yours", 403), CallFault.FATAL, "HTTP 403"),
+        (Reply("Your input was flagged", 403), CallFault.FINAL, "flagged"),
+        (Reply("pay", 402), CallFault.FATAL, "HTTP 402"),
+        (Reply("no such model", 404, error_type="not_found_error"), CallFault.FATAL, "HTTP 404"),
+        (Reply("Your credit balance is too low to access the API.", 400), CallFault.FATAL, "credit balance"),
+        (Reply("Check your plan.", 429, error_type="insufficient_quota"), CallFault.FATAL, "Check your plan."),
+        (Reply("Limit.", 400, error_type="billing_hard_limit_reached"), CallFault.FATAL, "Limit."),
+        (Reply("Pay.", 403, error_type="billing_error"), CallFault.FATAL, "Pay."),
+        (Reply("x is not a valid model ID", 400), CallFault.FATAL, "not a valid model"),
+        (Reply("prompt is too long: 300000 tokens", 400), CallFault.FINAL, "too long"),
+        (Reply("Too big.", 400, error_type="context_length_exceeded"), CallFault.FINAL, "Too big."),
+        (Reply("", 413), CallFault.FINAL, "HTTP 413"),
+        (Reply("", 302, {"Location": "http://127.0.0.1:1/"}), CallFault.FATAL, "elsewhere"),
+        (Reply("\x1b[31mbad\n" + 9000 * "x", 500), CallFault.TRANSIENT, "HTTP 500: \\x1b[31mbad xx"),
     ],
 )
 def test_statuses_are_told_apart_by_what_can_be_done(
-    server: LLMServer, provider: str, form: Form, reply: Reply, fault: Fault, told: str
+    server: LLMServer, provider: str, form: AnswerForm, reply: Reply, fault: CallFault, told: str
 ) -> None:
     exchange = ask(server, provider, reply, form).exchange
     assert (exchange.fault, exchange.status) == (fault, reply.status)
@@ -291,27 +293,28 @@ def test_a_form_that_is_refused_may_be_the_forms_fault_unless_it_is_the_last(
     server: LLMServer, provider: str, status: int
 ) -> None:
     faults = {
-        form: ask(server, provider, Reply("no", status), form).exchange.fault for form in (Form.SCHEMA, Form.TEXT)
+        form: ask(server, provider, Reply("no", status), form).exchange.fault
+        for form in (AnswerForm.SCHEMA, AnswerForm.TEXT)
     }
-    assert faults == {Form.SCHEMA: Fault.FORM, Form.TEXT: Fault.FINAL}
+    assert faults == {AnswerForm.SCHEMA: CallFault.FORM, AnswerForm.TEXT: CallFault.FINAL}
 
 
-@pytest.mark.parametrize("known", list(Form))
-def test_stepping_down_ends_at_the_form_a_server_knows(server: LLMServer, provider: str, known: Form) -> None:
+@pytest.mark.parametrize("known", list(AnswerForm))
+def test_stepping_down_ends_at_the_form_a_server_knows(server: LLMServer, provider: str, known: AnswerForm) -> None:
     explainer = make_explainer(f"{provider}:model-a", server.base_url(provider))
     for form in explainer.forms:
-        answer = ask(server, provider, replace(GOOD, forms=(known, Form.TEXT)), form)
+        answer = ask(server, provider, replace(GOOD, forms=(known, AnswerForm.TEXT)), form)
         if answer.value is not None:
             break
-        assert answer.exchange.fault is Fault.FORM
+        assert answer.exchange.fault is CallFault.FORM
     assert answer.value == DOG
-    assert server.history[-1].asked.form in (known, Form.TEXT)
+    assert server.history[-1].asked.form in (known, AnswerForm.TEXT)
 
 
 def test_a_server_that_breaks_down_over_a_schema_is_asked_in_another_form(server: LLMServer) -> None:
     broken = Reply("failed to parse grammar", 500)
-    assert ask(server, "openai", broken, Form.SCHEMA).exchange.fault is Fault.FORM
-    assert ask(server, "openai", broken, Form.TEXT).exchange.fault is Fault.TRANSIENT
+    assert ask(server, "openai", broken, AnswerForm.SCHEMA).exchange.fault is CallFault.FORM
+    assert ask(server, "openai", broken, AnswerForm.TEXT).exchange.fault is CallFault.TRANSIENT
 
 
 def test_the_wait_a_server_asks_for_is_passed_on(server: LLMServer, provider: str) -> None:
@@ -341,7 +344,7 @@ def test_the_wait_a_server_asks_for_is_passed_on(server: LLMServer, provider: st
 def test_whatever_breaks_on_the_way_may_pass(server: LLMServer, provider: str, reply: Reply, told: str) -> None:
     timeout_s = 0.2 if "within" in told else 20.0
     exchange = ask(server, provider, reply, timeout_s=timeout_s).exchange
-    assert exchange.fault is Fault.TRANSIENT
+    assert exchange.fault is CallFault.TRANSIENT
     assert exchange.error is not None
     assert told in exchange.error
 
@@ -354,7 +357,7 @@ def test_how_long_an_answer_is_waited_for_hangs_on_where_the_server_is(server: L
     late = Reply(DOG.model_dump_json(), delay_s=0.5)
     exchange = ask(server, provider, late, timeout_s=0.2).exchange
     assert exchange.timed_out
-    assert ask(server, provider, late, request=replace(REQUEST, patience=20.0), timeout_s=0.2).value == DOG
+    assert ask(server, provider, late, request=replace(REQUEST, timeout_factor=20.0), timeout_s=0.2).value == DOG
     assert not ask(server, provider, Reply("oops", 500)).exchange.timed_out
 
 
@@ -369,13 +372,13 @@ def test_what_there_is_of_a_broken_answer_is_kept(server: LLMServer, provider: s
 @pytest.mark.parametrize(
     ("reply", "fault", "told"),
     [
-        (replace(GOOD, stop="max_tokens"), Fault.UNUSABLE, "cut off by its length limit of 4096 tokens"),
-        (Reply(stop="refusal", refusal="It is unsafe."), Fault.FINAL, "refused to answer: It is unsafe."),
-        (Reply(stop="refusal"), Fault.FINAL, "the model refused to answer"),
-        (Reply(stop="model_context_window_exceeded"), Fault.FINAL, "context window"),
+        (replace(GOOD, stop="max_tokens"), CallFault.UNUSABLE, "cut off by its length limit of 4096 tokens"),
+        (Reply(stop="refusal", refusal="It is unsafe."), CallFault.FINAL, "refused to answer: It is unsafe."),
+        (Reply(stop="refusal"), CallFault.FINAL, "the model refused to answer"),
+        (Reply(stop="model_context_window_exceeded"), CallFault.FINAL, "context window"),
     ],
 )
-def test_anthropics_stop_reasons(server: LLMServer, reply: Reply, fault: Fault, told: str) -> None:
+def test_anthropics_stop_reasons(server: LLMServer, reply: Reply, fault: CallFault, told: str) -> None:
     exchange = ask(server, "anthropic", reply).exchange
     assert exchange.fault is fault
     assert told in str(exchange.error)
@@ -385,18 +388,18 @@ def test_anthropics_stop_reasons(server: LLMServer, reply: Reply, fault: Fault, 
 @pytest.mark.parametrize(
     ("reply", "fault", "told"),
     [
-        (replace(GOOD, stop="length"), Fault.UNUSABLE, "cut off by its length limit of 4096 tokens"),
-        (replace(GOOD, stop="content_filter"), Fault.FINAL, "content filter"),
-        (Reply(refusal="I cannot."), Fault.FINAL, "refused to answer: I cannot."),
-        (Reply(body='{"error": {"code": 429, "message": "later"}}'), Fault.TRANSIENT, "later"),
-        (Reply(body='{"error": {"code": 402, "message": "pay"}}'), Fault.FATAL, "pay"),
-        (Reply(body='{"error": {"message": "who knows"}}'), Fault.TRANSIENT, "who knows"),
-        (Reply(body='{"error": "who knows"}'), Fault.TRANSIENT, "who knows"),
-        (Reply(body='{"choices": [{"error": {"code": 502, "message": "gone"}}]}'), Fault.TRANSIENT, "gone"),
+        (replace(GOOD, stop="length"), CallFault.UNUSABLE, "cut off by its length limit of 4096 tokens"),
+        (replace(GOOD, stop="content_filter"), CallFault.FINAL, "content filter"),
+        (Reply(refusal="I cannot."), CallFault.FINAL, "refused to answer: I cannot."),
+        (Reply(body='{"error": {"code": 429, "message": "later"}}'), CallFault.TRANSIENT, "later"),
+        (Reply(body='{"error": {"code": 402, "message": "pay"}}'), CallFault.FATAL, "pay"),
+        (Reply(body='{"error": {"message": "who knows"}}'), CallFault.TRANSIENT, "who knows"),
+        (Reply(body='{"error": "who knows"}'), CallFault.TRANSIENT, "who knows"),
+        (Reply(body='{"choices": [{"error": {"code": 502, "message": "gone"}}]}'), CallFault.TRANSIENT, "gone"),
     ],
 )
 def test_openais_finish_reasons_and_errors_that_come_as_success(
-    server: LLMServer, reply: Reply, fault: Fault, told: str
+    server: LLMServer, reply: Reply, fault: CallFault, told: str
 ) -> None:
     exchange = ask(server, "openai", reply).exchange
     assert exchange.fault is fault
@@ -416,7 +419,7 @@ def test_openais_finish_reasons_and_errors_that_come_as_success(
 )
 def test_answers_that_are_none(server: LLMServer, provider: str, text: str, told: str) -> None:
     exchange = ask(server, provider, Reply(text)).exchange
-    assert exchange.fault is Fault.UNUSABLE
+    assert exchange.fault is CallFault.UNUSABLE
     assert told in str(exchange.error)
 
 
@@ -439,7 +442,7 @@ def test_no_body_is_read_beyond_its_bound_whatever_its_status(server: LLMServer,
     finally:
         tracemalloc.stop()
     assert exchange.error is not None
-    assert len(exchange.response) <= MOST_BYTES
+    assert len(exchange.response) <= MAX_BYTES
     if status == 200:
         assert "longer than 4,000,000 bytes" in exchange.error
     else:
@@ -496,7 +499,7 @@ def test_blocks_that_are_no_text_are_no_answer(server: LLMServer) -> None:
 def test_a_server_that_is_not_there_is_a_fault_too(provider: str) -> None:
     explainer = make_explainer(f"{provider}:model-a", "http://127.0.0.1:1/v1")
     exchange = asyncio.run(explainer.answer(REQUEST)).exchange
-    assert exchange.fault is Fault.TRANSIENT
+    assert exchange.fault is CallFault.TRANSIENT
     assert "no connection" in str(exchange.error)
 
 
@@ -606,7 +609,7 @@ def test_a_key_in_an_http_librarys_error_is_blanked(
     monkeypatch.setenv(f"{provider.upper()}_CUSTOM_HEADERS", f"X-Gateway: a\r{KEY}")
     explainer = make_explainer(f"{provider}:model-a", server.base_url(provider))
     answer = asyncio.run(explainer.answer(REQUEST))
-    assert answer.exchange.fault is Fault.FATAL
+    assert answer.exchange.fault is CallFault.FATAL
     assert "cannot be sent" in str(answer.exchange.error)
     assert KEY not in repr(answer)
     with pytest.raises(ExplainerError) as caught:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from agent.evidence.excerpts import cut, key_of
+from agent.evidence.shown_examples import cut, key_of
 from eval.errors import ExamplesError
 from eval.readers import READERS, format_of, read_examples
 from eval.readers.spelling import spelled_out

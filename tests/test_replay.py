@@ -10,13 +10,13 @@ import pytest
 import agent.run
 from agent.cli.commands.replay import replay_run
 from agent.errors import LogError
-from agent.llm.base import Answer, Fault, Form, Request
+from agent.llm.base import Answer, AnswerForm, CallFault, Request
 from agent.llm.offline import Offline
-from agent.replay import Replayed, changed_templates, replay
+from agent.replay import ReplayedLabel, changed_templates, replay
 from agent.run import run_features
 from agent.runlog import RunLog
 from agent.schema import Proposal, SettingsChange
-from eval.scoring.shown_texts import ShownTexts
+from eval.scoring.shown_examples import CorpusExamples
 from tests.fakes import GENERIC, MIXED, SUBJECT, FakeExplainer, FakeProbes, Notes, config, faulty
 
 LABEL = Proposal(action="label", label="dog", explanation="Dogs.", confidence=0.8, evidence=("E1.1", "E6.1"))
@@ -26,12 +26,12 @@ BLEND = Proposal(action="probe", settings=SettingsChange(weights="blend:0.5"), r
 class Varied(FakeExplainer):
     """Labels, looks again, abstains, refuses and stammers, by feature."""
 
-    async def answer(self, request: Request, form: Form | None = None) -> Answer:
+    async def answer(self, request: Request, form: AnswerForm | None = None) -> Answer:
         by_feature = {
             0: [LABEL],
             1: [BLEND, LABEL],
             2: [BLEND, BLEND, Proposal(action="abstain", reason="nothing there")],
-            3: [faulty(Fault.FINAL, "the model refused: no")],
+            3: [faulty(CallFault.FINAL, "the model refused: no")],
             4: [None, LABEL],
             5: [None, None],
             6: [BLEND, BLEND, BLEND],
@@ -52,9 +52,9 @@ def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "log.db"
 
 
-def replayed(path: Path) -> list[Replayed]:
+def replayed(path: Path) -> list[ReplayedLabel]:
     with RunLog.open(path, read_only=True) as log:
-        return asyncio.run(replay(log, log.runs()[-1], ShownTexts))
+        return asyncio.run(replay(log, log.runs()[-1], CorpusExamples))
 
 
 def tamper(path: Path, sql: str) -> None:

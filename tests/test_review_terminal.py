@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 import pytest
 
-from agent.cli.main import main
+from agent.cli import main
 from agent.runlog import RunLog
 from tests.serving import scored_log
 

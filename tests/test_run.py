@@ -9,7 +9,7 @@ import pytest
 
 import agent.run
 from agent.errors import ExplainerError, LogError
-from agent.llm.base import Answer, Explainer, Fault, Form, Request
+from agent.llm.base import Answer, AnswerForm, CallFault, Explainer, Request
 from agent.llm.offline import Offline
 from agent.run import RunReport, run_features
 from agent.runlog import RunLog
@@ -106,7 +106,7 @@ def test_at_most_concurrency_features_are_under_way(log: RunLog, probes: FakePro
         now = most = 0
         six = asyncio.Event()
 
-        async def answer(self, request: Request, form: Form | None = None) -> Answer:
+        async def answer(self, request: Request, form: AnswerForm | None = None) -> Answer:
             self.now += 1
             self.most = max(self.most, self.now)
             if self.now == 6:
@@ -164,10 +164,10 @@ def test_a_fault_of_the_log_ends_the_run_with_its_own_sentence(log: RunLog, monk
 @pytest.mark.usefixtures("probes")
 def test_an_explainer_that_cannot_be_used_ends_the_run(log: RunLog) -> None:
     class Locked(FakeExplainer):
-        async def answer(self, request: Request, form: Form | None = None) -> Answer:
+        async def answer(self, request: Request, form: AnswerForm | None = None) -> Answer:
             self.asked_in.append(form)
             self.requests.append(request)
-            return Answer(None, faulty(Fault.FATAL, "The key was refused."))
+            return Answer(None, faulty(CallFault.FATAL, "The key was refused."))
 
     report = run(log, range(10), locked := Locked([]))
     assert isinstance(report.stopped, ExplainerError)

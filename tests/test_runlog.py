@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from agent.errors import LogError
-from agent.llm.base import Fault, Form, Usage
+from agent.llm.base import AnswerForm, CallFault, Usage
 from agent.runlog import Dispatch, RunLog
 from agent.schema import Proposal
 from probes.evidence import Evidence
@@ -250,7 +250,7 @@ class TestCalls:
         run_id = begun(log)
         asked = request(5, round=2, item=3, system="Be brief.")
         usage = Usage(11, 7, 3, 2)
-        told = answer("raw", usage=usage, cost_usd=0.01, duration_ms=12.5, form=Form.JSON, resolved_model="b")
+        told = answer("raw", usage=usage, cost_usd=0.01, duration_ms=12.5, form=AnswerForm.JSON, resolved_model="b")
         add_call(log, run_id, asked, failure())
         add_call(log, run_id, asked, told)
         row = log.calls_of(run_id, 5)[1]
@@ -264,9 +264,9 @@ class TestCalls:
 
     def test_a_request_of_which_nothing_was_heard_stands_as_lost_at_its_highest_price(self, log: RunLog) -> None:
         run_id = begun(log)
-        log.begin_call(run_id, request(), Dispatch("openai", "m", Form.SCHEMA, BOUND)).result()
+        log.begin_call(run_id, request(), Dispatch("openai", "m", AnswerForm.SCHEMA, BOUND)).result()
         (row,) = log.attempts_of(run_id, request())
-        assert (row.fault, row.answer, row.cost_usd, row.input_tokens) == (Fault.LOST, None, None, None)
+        assert (row.fault, row.answer, row.cost_usd, row.input_tokens) == (CallFault.LOST, None, None, None)
         assert "no answer was seen" in (row.error or "")
         spent = log.spent(run_id)
         assert (spent.calls, spent.tokens, spent.cost_usd) == (1, 0, None)
@@ -313,7 +313,7 @@ class TestCalls:
     def test_any_text_comes_back(self, log: RunLog, text: str) -> None:
         run_id = begun(log)
         asked = request(prompt=text, system=text)
-        add_call(log, run_id, asked, answer(text, error=text, fault=Fault.FINAL))
+        add_call(log, run_id, asked, answer(text, error=text, fault=CallFault.FINAL))
         (row,) = log.calls_of(run_id, 5)
         assert (row.prompt, row.system, row.response, row.error) == (text,) * 4
 

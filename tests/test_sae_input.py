@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from agent.config import resolve
-from eval.collect.corpora import Faults, documents
+from eval.collect.corpora import CorpusFaults, documents
 from eval.collect.self_check import self_check
-from eval.collect.windows import Windows
+from eval.collect.windows import WindowCutter
 from eval.errors import ExamplesError
 from probes.errors import SettingsError, SubjectError
 from probes.hooks.activations import residual
@@ -120,9 +120,9 @@ def test_a_factor_survives_json() -> None:
 
 def test_who_has_an_sae_that_wants_another_size_is_told_of_the_option() -> None:
     subject = load_subject(SubjectSource(name="demo", device="cpu", input_scale=5.0))
-    texts = islice(documents("demo", Faults()), 100)
+    texts = islice(documents("demo", CorpusFaults()), 100)
     with pytest.raises(ExamplesError, match=r"0\.2 times as large it fits.* try --input-scale 1, or auto"):
-        self_check(subject, next(Windows(subject, 128, 4096).batches(texts, 4096)))
+        self_check(subject, next(WindowCutter(subject, 128, 4096).batches(texts, 4096)))
 
 
 def test_it_may_be_asked_for_by_option_or_in_a_settings_file(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import torch
 
 from eval.collect.corpora import Document
 from eval.collect.self_check import SelfCheck, measured
-from eval.collect.windows import Windows
+from eval.collect.windows import WindowCutter
 from probes.errors import SubjectError
 from probes.presets import SubjectSource
 from probes.subject import Subject, load_subject
@@ -139,4 +139,4 @@ def test_what_a_transcoder_explains_is_what_it_writes(tmp_path: Path, writes: st
 
 def read_english(subject: Subject) -> SelfCheck:
     text = Document("text", "the cat sat on the mat and the dog ran after the ball in the garden of the old house")
-    return measured(subject, next(Windows(subject, 64, 64).batches([text], 64)))
+    return measured(subject, next(WindowCutter(subject, 64, 64).batches([text], 64)))

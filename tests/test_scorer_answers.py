@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from eval.scorers import SCORERS, Tools, make_scorers
+from eval.scorers import SCORERS, ScorerTools, make_scorers
 from eval.scorers.base import AGAIN, Question, together
 from probes.errors import SettingsError
 from probes.examples import Example
@@ -207,17 +207,17 @@ def test_what_ends_a_run_ends_a_scorer() -> None:
         async def ask(self, _: object) -> Any:
             raise SettingsError("the budget is spent")
 
-    scorer = make_scorers(["detection"], Tools(judge=Spent()))[0]
+    scorer = make_scorers(["detection"], ScorerTools(judge=Spent()))[0]
     with pytest.raises(SettingsError, match="budget"):
         asyncio.run(scorer.score(task("dog")))
 
 
 def test_scorers_are_made_by_name_from_what_they_need() -> None:
-    tools = Tools(RuleJudge(), PlantedRunner(), PlantedEmbedder())
+    tools = ScorerTools(RuleJudge(), PlantedRunner(), PlantedEmbedder())
     assert [scorer.name for scorer in make_scorers([*SCORERS, "detection"], tools)] == [*SCORERS]
     for scorer in make_scorers([*SCORERS], tools):
         assert {one.name for one in fields(type(scorer))} == scorer.needs
     with pytest.raises(SettingsError, match=r"no scorer 'detecton'; did you mean detection\?"):
         make_scorers(["detecton"], tools)
     with pytest.raises(SettingsError, match="Scorer clarity needs the subject"):
-        make_scorers(["clarity"], Tools(judge=RuleJudge()))
+        make_scorers(["clarity"], ScorerTools(judge=RuleJudge()))

@@ -13,7 +13,7 @@ import pytest
 from agent.calls.budget import Limits
 from agent.errors import BudgetError, ExplainerError
 from agent.evidence.digest import CHARS_PER_TOKEN
-from agent.llm.base import Answer, Bound, Exchange, Fault, Request
+from agent.llm.base import Answer, Bound, CallFault, Exchange, Request
 from agent.runlog import RunLog, ScoreRow
 from agent.schema import Proposal
 from agent.store.overview import score_kinds
@@ -22,10 +22,10 @@ from eval.collect.split import ALIKE, peak_word, split_of, without_duplicates
 from eval.scorers import SCORERS
 from eval.scoring import judge as judging
 from eval.scoring import report, score_run
-from eval.scoring.expected import expected
-from eval.scoring.sides import Sides
+from eval.scoring.expected import expected_questions
+from eval.scoring.scoring_examples import ScoringExamples
 from eval.scoring.variants import variant_words
-from probes.examples import Activity, Baseline, Collected, Example
+from probes.examples import Activity, Baseline, Example, FeatureExamples
 from tests.fakes import faulty, open_door
 from tests.judging import CONCEPTS, texts
 from tests.logged import add_call, identity, outcome, request
@@ -115,7 +115,7 @@ class TestTexts:
         assert all(example.peak > 0 and example.neighbour == n for n, es in found.neighbours.items() for example in es)
 
     def test_a_label_and_its_controls_are_scored_on_the_same_texts(self, log: RunLog) -> None:
-        def with_baseline(feature: int) -> Collected:
+        def with_baseline(feature: int) -> FeatureExamples:
             return replace(of_feature(feature), baselines=[Baseline(feature, "thunder", "someone")])
 
         names = ["detection", "embedding", "discrimination"]
@@ -137,8 +137,8 @@ class TestTexts:
         assert len({one[:12] for one in found if one}) == len(TRUE)
 
 
-def sides_of(shown: Sequence[Example], held_out: Sequence[Example], seed: int = 0, **changes: Any) -> Sides:
-    return Sides.of(held_out, shown, settings(**changes), seed)
+def sides_of(shown: Sequence[Example], held_out: Sequence[Example], seed: int = 0, **changes: Any) -> ScoringExamples:
+    return ScoringExamples.of(held_out, shown, settings(**changes), seed)
 
 
 def _bare(text: str) -> str:
@@ -167,7 +167,7 @@ def test_the_first_label_of_a_run_with_feedback_is_scored_of_every_feature(log: 
 
 class TestNewWords:
     def test_a_part_of_its_own_holds_the_texts_that_peak_on_words_of_no_shown_text(self, log: RunLog) -> None:
-        def two_words_shown(feature: int) -> Collected:
+        def two_words_shown(feature: int) -> FeatureExamples:
             found = of_feature(feature)
             return replace(found, examples=[e for e in found.examples if _may_stay(e)])
 
@@ -187,7 +187,7 @@ class TestNewWords:
         assert new.items == []
 
     def test_where_every_word_is_new_both_parts_agree(self, log: RunLog) -> None:
-        def nothing_shown(feature: int) -> Collected:
+        def nothing_shown(feature: int) -> FeatureExamples:
             found = of_feature(feature)
             return replace(found, examples=[e for e in found.examples if split_of(e.document, SEED) == "held_out"])
 
@@ -220,7 +220,7 @@ class TestUnscored:
     def test_each_feature_without_a_score_has_its_reason(self, log: RunLog) -> None:
         found = {
             0: of_feature(0),
-            1: Collected(1, DEAD),
+            1: FeatureExamples(1, DEAD),
             2: None,
             3: replace(of_feature(3), examples=texts(3, "random", 20)),
             4: replace(of_feature(4), examples=texts(4, "activating", 20)),
@@ -232,7 +232,7 @@ class TestUnscored:
         reasons = {
             (one.scorer, one.feature): one.reason for one in named(scores, part="held_out", variant="label", value=None)
         }
-        expected = {
+        expected_questions = {
             1: "never fired in 5,000 tokens",
             2: "no examples were collected of this feature",
             3: "no held-out text on which the feature fires",
@@ -240,10 +240,12 @@ class TestUnscored:
             6: "no label: the explainer abstained",
             7: "no label: the feature failed",
         }
-        assert reasons == {(name, f): reason for name in ("detection", "embedding") for f, reason in expected.items()}
+        assert reasons == {
+            (name, f): reason for name in ("detection", "embedding") for f, reason in expected_questions.items()
+        }
 
     def test_the_report_counts_them_with_their_reasons(self, log: RunLog) -> None:
-        found = {0: of_feature(0), 1: Collected(1, DEAD), 2: None}
+        found = {0: of_feature(0), 1: FeatureExamples(1, DEAD), 2: None}
         scores = score(plant(log, {0: "dog", 1: "fruit", 2: "storm"}, found.get), RuleExplainer())
         (lack,) = report.unscored(scores, ["detection"], 3)
         assert (lack.scorer, lack.variant, lack.n, lack.of) == ("detection", "label", 2, 3)
@@ -251,7 +253,7 @@ class TestUnscored:
             ("never fired in 5,000 tokens", 1),
             ("no examples were collected of this feature", 1),
         }
-        assert {line.mean.n for line in report.lines(scores, 0) if line.variant == "label"} == {1}
+        assert {line.mean.n for line in report.score_summaries(scores, 0) if line.variant == "label"} == {1}
 
     def test_texts_that_are_written_and_run_need_no_corpus(self, log: RunLog) -> None:
         planted = replace(plant(log, examples=lambda _: None), corpus_id=None)
@@ -286,15 +288,15 @@ class TestUnscored:
 
     def test_chance_stands_beside_every_mean(self, log: RunLog) -> None:
         names = ["detection", "embedding", "simulation", "discrimination", "output"]
-        found = report.lines(score(plant(log), RuleExplainer(), names), 0)
+        found = report.score_summaries(score(plant(log), RuleExplainer(), names), 0)
         chances = {line.scorer: line.chance for line in found if line.part == "held_out"}
-        expected = {"detection": 0.5, "embedding": 0.5, "simulation": 0, "discrimination": 0.25}
-        assert chances == {**expected, "output": pytest.approx(1 / 3)}
+        expected_questions = {"detection": 0.5, "embedding": 0.5, "simulation": 0, "discrimination": 0.25}
+        assert chances == {**expected_questions, "output": pytest.approx(1 / 3)}
 
     def test_pages_give_the_very_interval_that_the_terminal_gives(self, log: RunLog) -> None:
         planted = plant(log)
         scores = score(planted, RuleExplainer(), ["detection", "embedding", "simulation"])
-        lines = [line for line in report.lines(scores, SEED) if line.part == "held_out"]
+        lines = [line for line in report.score_summaries(scores, SEED) if line.part == "held_out"]
         told = {(line.scorer, variant_words(line.variant)): line.mean for line in lines}
         kinds = log.ask(score_kinds, planted.run_id)
         drawn = [(kind.key.scorer, histogram(log, kind)) for kind in kinds]
@@ -316,7 +318,7 @@ class TestUnscored:
 
 
 def refusal(_request: Request, _right: dict[str, Any]) -> Exchange:
-    return faulty(Fault.FINAL, "the model refused to answer")
+    return faulty(CallFault.FINAL, "the model refused to answer")
 
 
 def shy(request: Request, right: dict[str, Any]) -> dict[str, Any] | Exchange:
@@ -334,7 +336,7 @@ class TestAgain:
 
     def test_what_was_cut_off_goes_on_where_it_stopped(self, log: RunLog) -> None:
         def dying(_: Request, right: dict[str, Any]) -> dict[str, Any] | Exchange:
-            return right if len(ill.requests) <= 30 else faulty(Fault.FATAL, "HTTP 401: no key")
+            return right if len(ill.requests) <= 30 else faulty(CallFault.FATAL, "HTTP 401: no key")
 
         planted, ill, well = plant(log), RuleExplainer(dying), RuleExplainer()
         with pytest.raises(ExplainerError, match=r"HTTP 401: no key\. The same command goes on from here"):
@@ -437,7 +439,7 @@ class TestAgain:
             ill = RuleExplainer(lambda request, right: right if len(ill.requests) <= seen else refusal(request, right))
             score(planted, ill, [*SCORERS])
         scores = log.scores(made.scoring_id)
-        told = asyncio.run(expected(made, planted.rows))
+        told = asyncio.run(expected_questions(made, planted.rows))
         assert (log.scores(made.scoring_id), judge.requests) == (scores, [])
         score(planted, judge, [*SCORERS])
         output = sum(request.purpose.startswith("output") for request in ill.requests[:seen]) if seen else 0
@@ -445,7 +447,7 @@ class TestAgain:
         assert told.exact
         chars = sum(len(request.system + request.prompt) for request in judge.requests)
         assert told.prompt_tokens == pytest.approx(chars / CHARS_PER_TOKEN, rel=0.02)
-        assert asyncio.run(expected(made, planted.rows)).calls == 0
+        assert asyncio.run(expected_questions(made, planted.rows)).calls == 0
 
     def test_scorings_with_other_settings_share_no_answer(self, log: RunLog) -> None:
         planted, judge = plant(log), RuleExplainer()

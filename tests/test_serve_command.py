@@ -15,8 +15,8 @@ import httpx2
 import pytest
 
 import agent.cli.commands.serve
+from agent.cli import main
 from agent.cli.commands.reviewer import reviewer_name
-from agent.cli.main import main
 from agent.runlog import RunLog
 from tests.serving import older_log, scored_log
 

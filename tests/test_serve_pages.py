@@ -13,7 +13,7 @@ from sqlite_utils import Database
 
 from agent.comparisons import ComparisonIdentity, FitRow
 from agent.evidence.printable import printable
-from agent.llm.base import Fault
+from agent.llm.base import CallFault
 from agent.runlog import Review, RunLog
 from agent.store.escape import escape
 from agent.store.overview import Reason
@@ -54,7 +54,7 @@ def _fill(path: Path, text: str) -> None:
         for feature, status in ((6, "abstained"), (7, "failed")):
             lost = logged.outcome(feature, status=status, label="", explanation="", reason=text, confidence=None)
             log.add_label(run.run_id, lost).result()
-        logged.add_call(log, run.run_id, logged.request(7), logged.failure(text, Fault.FATAL))
+        logged.add_call(log, run.run_id, logged.request(7), logged.failure(text, CallFault.FATAL))
         scoring = logged.scoring_identity(run.run_id, log.begin_corpus(logged.corpus_identity()))
         whole = text.encode("utf-8", "replace").decode()  # what a browser can send
         settings = {"settings": {"scorers": ["detection"]}, "judge": whole}

@@ -9,14 +9,13 @@ import torch
 from filelock import FileLock
 
 from probes.errors import SubjectError
-from probes.ghost.prompt import leading_ids, prompt_ids, prompt_text
 from probes.model import gguf_models
 from probes.model.folder import model_folder
-from probes.model.placeholder import choose_placeholder
-from probes.model.special_tokens import first_ids
 from probes.presets import PRESETS, SubjectSource
 from probes.settings import TreeSettings
-from probes.subject import Subject, load_subject
+from probes.subject import Subject, first_ids, load_subject
+from probes.tokenizer.placeholder import choose_placeholder
+from probes.tokenizer.prompt import leading_ids, prompt_ids, prompt_text
 from tests.family_checks import identity_logits
 from tests.subjects import sae_config, sae_tensors, write_sae
 

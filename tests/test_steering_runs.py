@@ -9,18 +9,18 @@ from pathlib import Path
 import pytest
 
 import agent.run
-from agent.cli.main import main
+from agent.cli import main
 from agent.config import RunConfig, resolve
 from agent.evidence.digest import digest
 from agent.evidence.wording import prompt_words, tree_words
-from agent.maxima import Maxima, maximum_in
-from agent.planning import Plan, Planner
+from agent.maxima import CorpusMaxima, maximum_in
+from agent.planning import Planner, RoundPlan
 from agent.replay import replay
 from agent.run import identity_of, run_features
 from agent.runlog import RunLog
 from agent.schema import Proposal, SettingsChange
 from agent.store.codec import decode, encode
-from eval.scoring.shown_texts import ShownTexts
+from eval.scoring.shown_examples import CorpusExamples
 from probes.errors import SettingsError
 from probes.essence import essence_of
 from probes.evidence import Tree
@@ -52,7 +52,7 @@ def planner(steering: Mapping[str, object] | None = None, maxima: Known | None =
     return Planner(probe, ("encoder", "decoder"), 2.0, maxima)
 
 
-def kinds(plan: Plan) -> list[str]:
+def kinds(plan: RoundPlan) -> list[str]:
     return [request.kind for request in plan.requests]
 
 
@@ -110,7 +110,7 @@ def test_a_log_tells_the_maximum_of_the_latest_corpus_that_has_it(tmp_path: Path
         for corpus, feature in zip(corpora, (5, 6), strict=True):
             log.add_collected(corpus, collected(feature), {"d0": "shown", "d1": "shown"}).result()
         log.begin_corpus(corpus_identity(seed=2))  # empty
-        assert [Maxima(log, corpora[1]).of(feature) for feature in (5, 6)] == [None, 2.5]
+        assert [CorpusMaxima(log, corpora[1]).of(feature) for feature in (5, 6)] == [None, 2.5]
     assert maximum_in(path, fingerprint, 5) == 2.5
     assert maximum_in(path, "0" * 64, 5) is None
 
@@ -122,12 +122,12 @@ def test_a_run_in_which_an_explainer_clamps_is_replayed(tmp_path: Path, monkeypa
     with RunLog.open(tmp_path / "log.db") as log:
         corpus = log.begin_corpus(corpus_identity())
         log.add_collected(corpus, collected(0), {"d0": "shown", "d1": "shown"}).result()
-        maxima = Maxima(log, corpus)
+        maxima = CorpusMaxima(log, corpus)
         asyncio.run(run_features(config(), SUBJECT, explainer, log, [0], False, Notes(), maxima=maxima))
         steered = [r.settings.steering for batch in probes.batches for r in batch if r.settings.steering.on]
         assert {(s.mode, s.strength, s.at, s.maximum) for s in steered} == {("clamp", 3.0, "all", 2.5)}
         assert "`clamp_at`" in explainer.requests[0].system
-        found = asyncio.run(replay(log, log.runs()[-1], ShownTexts))
+        found = asyncio.run(replay(log, log.runs()[-1], CorpusExamples))
         assert [(item.verdict, item.prompts_alike) for item in found] == [("identical", True)]
         identities = {identity_of(config(), SUBJECT, explainer, None, m).hash for m in (None, maxima)}
         assert len(identities) == 2

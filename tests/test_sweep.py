@@ -24,19 +24,20 @@ from agent.run import identity_of, run_features
 from agent.runlog import RunLog
 from agent.schema import Proposal, SettingsChange
 from agent.store import codec
-from eval.scoring.shown_texts import ShownTexts
+from eval.scoring.shown_examples import CorpusExamples
+from probes import sweep
 from probes.errors import SettingsError
 from probes.evidence import Evidence, ProbeRequest, Sweep, TokenList, Tree, sweep_json
+from probes.ghost.random_directions import random_directions
 from probes.ghost.vectors import feature_vectors
-from probes.null import contrast, sweep
+from probes.null import contrast
 from probes.null.agreement import agreement
 from probes.null.directions import null_directions
 from probes.null.null_file import NullFigures
-from probes.null.random_directions import random_directions
-from probes.null.sweep import CENTROIDS, CHEAP, ENTROPY_WEIGHT, PCAS, SCALES, WEIGHTS
 from probes.probe import PROBES, run_probes
 from probes.settings import ProbeSettings, TreeSettings, VectorSettings
 from probes.subject import Subject
+from probes.sweep import CENTROIDS, CHEAP, ENTROPY_WEIGHT, PCAS, SCALES, WEIGHTS
 from prompts import render
 from tests.fakes import FakeExplainer, Notes
 from tests.fault_runs import Interpret
@@ -376,7 +377,7 @@ def test_a_run_finds_its_scales_resumes_and_replays(subject: Subject, config: Ru
         assert isinstance(tokens, TokenList)
         assert encoder.best.vector == tree.settings.vector == tokens.settings.vector
         assert not any(item.settings.vector.is_auto for item in evidence)
-        again = asyncio.run(replay(log, summary, ShownTexts))
+        again = asyncio.run(replay(log, summary, CorpusExamples))
     assert [(item.verdict, item.prompts_alike) for item in again] == [("identical", True)] * 3
 
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eval.collect.bottom_k import Shelves
+from eval.collect.bottom_k import BottomK
 from eval.collect.histogram import N_BINS, Histograms
 from eval.collect.tally import STRATA, mixed, stratum
 from eval.collect.token_text import Spelling
@@ -14,7 +14,7 @@ from probes.subject import Subject
 ROW = np.dtype([("value", "i8")])
 
 
-def put(shelves: Shelves, entries: list[tuple[int, float, int]]) -> None:
+def put(shelves: BottomK, entries: list[tuple[int, float, int]]) -> None:
     """Offers entries of group, key and name; each one's row holds its name."""
     groups = np.array([group for group, _, _ in entries], dtype=np.int64)
     keys = np.array([key for _, key, _ in entries])
@@ -27,7 +27,7 @@ def put(shelves: Shelves, entries: list[tuple[int, float, int]]) -> None:
 @given(st.lists(st.lists(st.tuples(st.integers(0, 3), st.integers(1, 30)), max_size=40, unique=True), max_size=6))
 @settings(max_examples=60, deadline=None)
 def test_shelves_keep_the_k_best_of_each_group_whatever_comes_when(batches: list[list[tuple[int, int]]]) -> None:
-    shelves, seen = Shelves(4, 3, ROW), set()
+    shelves, seen = BottomK(4, 3, ROW), set()
     for batch in batches:
         put(shelves, [(group, 100.0 / name, name) for group, name in batch])
         seen |= set(batch)
@@ -40,7 +40,7 @@ def test_shelves_keep_the_k_best_of_each_group_whatever_comes_when(batches: list
 
 
 def test_what_is_taken_is_gone_and_can_be_put_elsewhere() -> None:
-    shelves = Shelves(3, 2, ROW)
+    shelves = BottomK(3, 2, ROW)
     put(shelves, [(0, 1.0, 7), (0, 2.0, 8), (1, 3.0, 9)])
     kept = shelves.take(np.array([0, 1]))
     assert kept.names.tolist() == [7, 8, 9]

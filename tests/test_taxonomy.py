@@ -9,21 +9,21 @@ import numpy as np
 import pytest
 import torch
 
-from agent.cli.commands.recommended import TakenUp, taken_up
+from agent.cli.commands.recommended import RecommendedConfig, taken_up
 from agent.cli.terminal.classes import prediction_words
 from agent.comparisons import ComparisonIdentity, FitRow
 from agent.config import RunConfig, resolve
 from agent.errors import LogError
 from agent.runlog import RunLog
 from eval.compare.grid import Grid, axes_of, names_of
-from eval.compare.kinds import KINDS, LEAST_TOKENS, kind_of
+from eval.compare.kinds import KINDS, MIN_TOKENS, kind_of
 from eval.compare.measures import CHOSEN_BY
-from eval.compare.predicting import COLUMNS, Source, columns_of, known_beforehand, predictions
-from eval.compare.report import Measured, measured
-from eval.compare.taxonomy import captured, captures, classes
+from eval.compare.predicting import COLUMNS, PredictionSource, columns_of, known_beforehand, predictions
+from eval.compare.report import SettingMeasures, setting_measures
+from eval.compare.taxonomy import capture_result, captures, classes
 from probes.errors import SettingsError
 from probes.essence import essence_of
-from probes.examples import Activity, Collected, Example, Split
+from probes.examples import Activity, Example, FeatureExamples, Split
 from probes.settings import ProbeSettings, VectorSettings
 from probes.subject import Subject
 from tests.logged import card, corpus_identity, identity
@@ -50,7 +50,7 @@ def halves(make: Callable[[int], Example], n: int = 40) -> dict[Split, Sequence[
 
 def kind(subject: Subject, made: dict[Split, Sequence[Example]], window: int = WINDOW, n_active: int = 40) -> str:
     activity = Activity(3, 1000, n_active, 1.0, (0.0, 1.0), (n_active,))
-    return kind_of(Collected(3, activity), made, subject.table, window)
+    return kind_of(FeatureExamples(3, activity), made, subject.table, window)
 
 
 def near(subject: Subject, id: int, n: int = 6) -> list[int]:
@@ -69,7 +69,7 @@ class TestKinds:
             "single token": halves(lambda n: text(n, n % 11, " Dog" if n % 2 else " dog", 100)),
             "concept": halves(lambda n: text(n, n % 11, f" x{n % 6}", close[n % 6])),
             "other": halves(lambda n: text(n, n % 11, f" x{n}", int(dice.integers(80, 300)))),
-            "unknown": halves(lambda n: text(n, n % 11, " dog", 100), LEAST_TOKENS - 1),
+            "unknown": halves(lambda n: text(n, n % 11, " dog", 100), MIN_TOKENS - 1),
         }
         assert {name: kind(subject, made) for name, made in planted.items()} == {name: name for name in planted}
         assert kind(subject, halves(lambda n: text(n, 0, " dog", 100), 0), n_active=0) == "dead"
@@ -95,7 +95,7 @@ class TestCaptures:
     def test_a_probe_captures_where_the_auroc_is_high_and_surely_above_chance(self) -> None:
         rows = [fit(1, "list", 0.9), fit(2, "list", 0.69), fit(3, "list", 0.9, low=0.4), fit(4, "list", None)]
         others = [fit(1, "list", 0.9, texts_of=2), fit(2, "list", 0.4, texts_of=3), fit(1, "tree", 0.9)]
-        found = captured([*rows, *others], "list")
+        found = capture_result([*rows, *others], "list")
         assert found.own == {1: True, 2: False, 3: False}
         assert (found.by_chance.value, found.by_chance.n) == (0.5, 2)
 
@@ -108,7 +108,7 @@ class TestCaptures:
             "neither": 0,
         }
         kinds = {1: "concept", 2: "concept", 3: "dead", 4: "other", 5: "other"}
-        values = {A: measured([], range(6)), B: measured([], range(6))}
+        values = {A: setting_measures([], range(6)), B: setting_measures([], range(6))}
         found = classes(kinds, by_list, by_tree, values, A, 0)
         assert [(item.kind, item.n) for item in found] == [("dead", 1), ("concept", 2), ("other", 2), ("all", 5)]
         assert sum(item.n for item in found[:-1]) == found[-1].n
@@ -116,12 +116,12 @@ class TestCaptures:
         assert found[1].choice is None
 
 
-def planted_values(best: Sequence[bool], seed: int = 0) -> dict[ProbeSettings, Measured]:
+def planted_values(best: Sequence[bool], seed: int = 0) -> dict[ProbeSettings, SettingMeasures]:
     """Features on which the decoder is better by .1 where `best`, and worse by .1 elsewhere."""
     noise = np.random.default_rng(seed).normal(0, 0.01, len(best))
     levels = {A: [0.6] * len(best), B: [0.7 if one else 0.5 for one in best]}
     return {
-        setting: measured(
+        setting: setting_measures(
             [fit(f, m, own[f] + noise[f] * (setting == B)) for f in range(len(best)) for m in ("list", "tree")]
             + [fit(f, m, 0.5, texts_of=f + 1000) for f in range(len(best)) for m in ("list", "tree")],
             range(len(best)),
@@ -130,8 +130,8 @@ def planted_values(best: Sequence[bool], seed: int = 0) -> dict[ProbeSettings, M
     }
 
 
-def source(best: Sequence[bool], known: Mapping[int, Sequence[float]], layer: int = 0) -> Source:
-    return Source(layer, planted_values(best), axes_of([A, B]), known)
+def source(best: Sequence[bool], known: Mapping[int, Sequence[float]], layer: int = 0) -> PredictionSource:
+    return PredictionSource(layer, planted_values(best), axes_of([A, B]), known)
 
 
 class TestPredictions:
@@ -237,7 +237,7 @@ class TestRecommended:
         log.comparisons.recommend(card().fingerprint, id, self.SETTINGS, "because")
         return log
 
-    def taken(self, log: RunLog, **given: Any) -> TakenUp:
+    def taken(self, log: RunLog, **given: Any) -> RecommendedConfig:
         with log:
             return taken_up(resolve(given), log, card())
 
@@ -264,7 +264,7 @@ class TestRecommended:
     def test_another_subject_has_none(self, log: RunLog) -> None:
         with log:
             other = card(fingerprint="e" * 64)
-            assert taken_up(resolve({}), log, other) == TakenUp(resolve({}), [])
+            assert taken_up(resolve({}), log, other) == RecommendedConfig(resolve({}), [])
             with pytest.raises(LogError, match="holds no recommendation for tiny"):
                 taken_up(resolve({"recommended": True}), log, other)
 

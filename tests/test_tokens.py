@@ -10,8 +10,8 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from probes import tokens
 from probes.errors import FeatureError
 from probes.evidence import ProbeRequest, Projection, TokenList
-from probes.ghost.embedding import EmbeddingTable
 from probes.ghost.vectors import feature_vectors
+from probes.model.embedding import EmbeddingTable
 from probes.model.structure import final_norm_of
 from probes.probe import run_probes
 from probes.projection import SHOWN, project

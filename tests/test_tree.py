@@ -12,7 +12,7 @@ from probes.evidence import ProbeRequest, Tree
 from probes.ghost.vectors import feature_vectors
 from probes.growing import choosing, memory
 from probes.growing.choosing import top_ids
-from probes.growing.memory import Budget
+from probes.growing.memory import MemoryBudget
 from probes.growing.path_cache import PathCache, _Store
 from probes.growing.readout import Readout
 from probes.probe import run_probes
@@ -129,7 +129,7 @@ def test_a_tree_is_the_same_in_any_memory(
     subject: Subject, monkeypatch: pytest.MonkeyPatch, nodes: int, cache_rows: int, logits_rows: int
 ) -> None:
     roomy = grow(subject, [0, 1, 2, 3], SETTINGS)
-    narrow_one = Budget(nodes, 1024, cache_rows * ROW_BYTES, logits_rows * 4 * subject.card.vocab)
+    narrow_one = MemoryBudget(nodes, 1024, cache_rows * ROW_BYTES, logits_rows * 4 * subject.card.vocab)
     monkeypatch.setattr(memory, "ON_CPU", narrow_one)
     monkeypatch.setattr(memory, "ROWS", 1)  # as few logits at a time as the budget says, however little that suits
     monkeypatch.setattr(memory, "even", lambda rows: rows)
@@ -143,7 +143,7 @@ def test_memory_stays_within_the_budget(subject: Subject, monkeypatch: pytest.Mo
     prompt = grow(subject, [0], SETTINGS)[0].prompt_ids
     rows = 3 * (len(prompt) + SETTINGS.max_depth)
     taken = kept_bytes(monkeypatch)
-    monkeypatch.setattr(memory, "ON_CPU", Budget(64, 1024, rows * ROW_BYTES, 1 << 20))
+    monkeypatch.setattr(memory, "ON_CPU", MemoryBudget(64, 1024, rows * ROW_BYTES, 1 << 20))
     nodes = sum(tree.n_nodes for tree in grow(subject, [0, 1, 2, 3], SETTINGS))
     assert max(taken) == rows * ROW_BYTES
     assert rows < nodes
@@ -159,12 +159,12 @@ def test_a_cache_that_finds_no_memory_is_halved(subject: Subject, monkeypatch: p
         write(store, states, rows, n_rows)
 
     monkeypatch.setattr(_Store, "write", cramped)
-    monkeypatch.setattr(memory, "ON_CPU", Budget(64, 1024, 1000 * ROW_BYTES, 1 << 20))
+    monkeypatch.setattr(memory, "ON_CPU", MemoryBudget(64, 1024, 1000 * ROW_BYTES, 1 << 20))
     for wide, narrow in zip(roomy, grow(subject, [0, 1, 2, 3], SETTINGS), strict=True):
         assert narrow.token_ids == wide.token_ids
     assert max(taken) == 125 * ROW_BYTES
 
-    monkeypatch.setattr(memory, "ON_CPU", Budget(64, 1024, 1000 * ROW_BYTES, 1 << 20))
+    monkeypatch.setattr(memory, "ON_CPU", MemoryBudget(64, 1024, 1000 * ROW_BYTES, 1 << 20))
     monkeypatch.setattr(_Store, "write", lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError("no room")))
     with pytest.raises(SubjectError, match="not enough free memory"):
         grow(subject, [0], SETTINGS)

@@ -15,14 +15,14 @@ from agent.cli.commands.run_texts import run_texts
 from agent.config import resolve
 from agent.errors import LogError
 from agent.llm import make_explainer
-from agent.maxima import Maxima, maxima_of, maximum_in
+from agent.maxima import CorpusMaxima, maxima_of, maximum_in
 from agent.runlog import RunLog
 from eval.collect.corpora import Document
 from eval.collect.corpus_pass import CollectSettings
 from eval.collect.examples import harvest
 from eval.collect.own_texts import Peak
 from eval.collect.units import folded_lengths, in_own_unit, unit_of
-from probes.examples import Activity, Collected, Example
+from probes.examples import Activity, Example, FeatureExamples
 from probes.subject import Subject
 from tests.example_files import SAE, lines, write
 from tests.fault_runs import Interpret
@@ -92,7 +92,7 @@ def test_what_is_folded_is_what_sae_lens_makes_of_it(subject: Subject) -> None:
 def test_activity_and_texts_change_alike_and_nothing_else(subject: Subject) -> None:
     text = Example(3, "activating", "d", ("a", " cat"), (0.0, 3.0), start=4, quantile=0)
     activity = Activity(3, 100, 7, 3.0, (0.0, 1.5, 3.0), (4, 3))
-    found, unit = in_own_unit(subject, {3: Collected(3, activity, (text,))}, "length")
+    found, unit = in_own_unit(subject, {3: FeatureExamples(3, activity, (text,))}, "length")
     length = folded_lengths(subject.sae, [3])[3]
     assert unit.unit == "length"
     assert found[3].activity == replace(activity, maximum=3 / length, edges=(0.0, 1.5 / length, 3 / length))
@@ -103,7 +103,7 @@ def test_activity_and_texts_change_alike_and_nothing_else(subject: Subject) -> N
 def test_a_top_k_that_no_tool_folds_is_left_as_it_is(subject: Subject) -> None:
     text = Example(3, "activating", "d", ("a", " cat"), (0.0, 3.0))
     kept = replace(subject, sae=replace(subject.sae, config=replace(subject.sae.config, architecture="topk", k=30)))
-    given = {3: Collected(3, None, (text,))}
+    given = {3: FeatureExamples(3, None, (text,))}
     assert in_own_unit(kept, given, "length")[0] == given
 
 
@@ -175,7 +175,7 @@ def test_the_maximum_is_the_subjects_own(
 def test_what_an_older_version_imported_is_not_steered_by(subject: Subject, tmp_path: Path) -> None:
     path = tmp_path / "log.db"
     text = Example(5, "activating", "d0", ("a", " cat"), (0.0, 2.5))
-    found = Collected(5, Activity(5, 100, 1, 2.5, (0.0, 2.5), (1,)), (text,))
+    found = FeatureExamples(5, Activity(5, 100, 1, 2.5, (0.0, 2.5), (1,)), (text,))
     with RunLog.open(path) as log:
         came: list[tuple[str, dict[str, Any]]] = [
             ("neuronpedia:m/6-res-jb", {}),
@@ -197,5 +197,5 @@ def test_what_an_older_version_imported_is_not_steered_by(subject: Subject, tmp_
         card = subject.card.model_copy(update={"fingerprint": fingerprint})
         with pytest.raises(LogError, match="import them again, or give the number with --maximum"):
             run_texts(steered, make_explainer("offline"), replace(subject, card=card), log, [5], new=True)
-        assert Maxima(log, corpus_id).of(5) == 2.5  # a run of then is replayed as it was
+        assert CorpusMaxima(log, corpus_id).of(5) == 2.5  # a run of then is replayed as it was
     assert maximum_in(old, fingerprint, 5) is None

@@ -10,13 +10,13 @@ from scipy.stats import ks_2samp
 
 from probes.evidence import IN_CONTEXT, ProbeRequest, TokenList, Tree, tokens_json
 from probes.ghost import token_states as passes
+from probes.ghost.random_directions import random_directions
 from probes.ghost.token_states import readable_ids, token_states
 from probes.ghost.vectors import feature_vectors
 from probes.ghost.vocabulary import N_RANDOM as N_LISTS
 from probes.ghost.vocabulary import leading_tokens, token_lists, vocabulary_directions
 from probes.hooks.activations import residual
 from probes.null.contrast import N_NULL, N_RANDOM, SEED, contrasts
-from probes.null.random_directions import random_directions
 from probes.presets import SubjectSource
 from probes.probe import run_probes
 from probes.settings import ProbeSettings, TokenSettings, TreeSettings, VectorSettings

@@ -1,6 +1,6 @@
 """Which word of the embedded subject's world stands at each token, so that words absent from a set are known.
 
-Looks at the text alone; a word is the same type in all its meanings. Knows no feature and no label.
+Looks at the text alone; a word is the same type in all its meanings.
 """
 
 import re

@@ -1,6 +1,6 @@
-"""Who may send a call, and when: within the gate's limit, within the budget, and not once the run is to stop.
+"""Admits calls: within the gate's limit, within the budget, and only until the run is told to stop.
 
-A run stops by starting nothing new: what is in flight is answered, logged and used. Knows no explainer and no log.
+A run stops by starting nothing new: calls in flight are still answered, logged and used.
 """
 
 import asyncio
@@ -9,35 +9,35 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from agent.calls.budget import Budget
+from agent.calls.budget import SpendingBudget
 from agent.calls.gate import Gate
 from agent.errors import StoppedError
-from agent.llm.base import Bound, Exchange, Fault
+from agent.llm.base import Bound, CallFault, Exchange
 from probes.errors import InterpretError
 
 
 @dataclass
-class Place:
-    """A call's place among those in flight."""
+class Slot:
+    """A slot for one call among those in flight."""
 
     epoch: int
     exchange: Exchange | None = None
-    """To be set when it is known."""
+    """Set by the caller as soon as the exchange is known."""
 
 
 class Admission:
-    """The one door that all calls of a run go through. For one event loop."""
+    """Admits every call of a run; used from one event loop."""
 
-    def __init__(self, gate: Gate, budget: Budget) -> None:
+    def __init__(self, gate: Gate, budget: SpendingBudget) -> None:
         self.gate = gate
         self.budget = budget
         self.reason: InterpretError | None = None
-        """Why nothing new is started; None while the run goes on."""
+        """The reason to start nothing new; None while the run goes on."""
         self._sleepers: set[asyncio.Future[None]] = set()
         self._queue: deque[asyncio.Future[None]] = deque()
 
     def stop(self, reason: InterpretError) -> None:
-        """Lets nothing new begin from here on; the first reason stands."""
+        """Stops the start of anything new; the first reason given is kept."""
         self.reason = self.reason or reason
         for sleeper in self._sleepers:
             if not sleeper.done():
@@ -45,12 +45,12 @@ class Admission:
         self._wake(len(self._queue))
 
     def check(self) -> None:
-        """Raises `StoppedError` where nothing new is to begin."""
+        """Raises `StoppedError` if the run has been told to stop."""
         if self.reason is not None:
             raise StoppedError(str(self.reason))
 
     async def sleep(self, seconds: float) -> None:
-        """Waits that long; raises `StoppedError` as soon as the run is to stop."""
+        """Sleeps for `seconds`; raises `StoppedError` as soon as the run is told to stop."""
         self.check()
         sleeper = asyncio.get_running_loop().create_future()
         self._sleepers.add(sleeper)
@@ -64,25 +64,25 @@ class Admission:
         self.check()
 
     @asynccontextmanager
-    async def admitted(self, bound: Bound) -> AsyncIterator[Place]:
-        """A place in flight for a call of at most that size, as soon as there is one.
+    async def admitted(self, bound: Bound) -> AsyncIterator[Slot]:
+        """Yields a slot for a call of at most that size, as soon as one is free.
 
         Raises `StoppedError`, and `BudgetError` where the call would not fit even with nothing in flight.
         """
         await self._until_free(bound)
         self.budget.reserve(bound)
-        place = Place(self.gate.enter())
+        slot = Slot(self.gate.enter())
         try:
-            yield place
+            yield slot
         finally:
             self.gate.leave()
-            self.budget.settle(bound, place.exchange)
-            if place.exchange is not None:
-                self._learn(place.epoch, place.exchange)
+            self.budget.settle(bound, slot.exchange)
+            if slot.exchange is not None:
+                self._learn(slot.epoch, slot.exchange)
             self._wake()
 
     async def _until_free(self, bound: Bound) -> None:
-        """Waits in line: a place that is given up wakes the first alone, and who gets one wakes the next."""
+        """Waits in line: a slot given up wakes only the first waiter, and a waiter that gets a slot wakes the next."""
         first = False
         while True:
             self.check()
@@ -96,7 +96,7 @@ class Admission:
             first = True
 
     async def _turn(self, first: bool) -> None:
-        """Until this one is woken; who was first in line stays so."""
+        """Waits until woken; a waiter that was first in line stays first."""
         turn = asyncio.get_running_loop().create_future()
         if first:
             self._queue.appendleft(turn)
@@ -109,7 +109,7 @@ class Admission:
             raise
 
     def _wake(self, n: int = 1) -> None:
-        """Wakes the first `n` in line."""
+        """Wakes the first `n` waiters in line."""
         while self._queue and n:
             turn = self._queue.popleft()
             if not turn.done():
@@ -121,13 +121,13 @@ class Admission:
             self._close(exchange.pause_s)
         if exchange.fault is None:
             self.gate.widen()
-        elif exchange.throttled and exchange.fault is Fault.TRANSIENT:
+        elif exchange.throttled and exchange.fault is CallFault.TRANSIENT:
             self.gate.narrow(epoch)
             if exchange.retry_after_s is not None:
                 self._close(exchange.retry_after_s)
 
     def _close(self, seconds: float) -> None:
-        """Keeps everyone back so long, and then lets the first in line try."""
+        """Closes the gate for `seconds`, then lets the first waiter try."""
         self.gate.close_until(_now_s() + seconds)
         asyncio.get_running_loop().call_later(seconds, self._wake)
 

@@ -1,8 +1,7 @@
-"""The one way to ask an explainer: every attempt is on disk before it is sent and before its answer is used.
+"""Asks an explainer: every attempt is on disk before it is sent and before its answer is used.
 
-No question that has a good answer is asked twice. A fault is met by what can be done about it: wait and try again, ask
-in a form that the server may know better, say what was wrong with the answer and ask once more, or stop the run.
-Knows neither how a question was made nor what becomes of its answer.
+No question that has a good answer is asked twice. The response to a fault depends on its kind: wait and retry, ask in
+another form, say what was wrong with the answer and ask once more, or stop the run.
 """
 
 import asyncio
@@ -18,8 +17,8 @@ from agent.calls.questions import Questions
 from agent.calls.sending import OneByOne, Sender
 from agent.errors import ExplainerError
 from agent.evidence.digest import escaped
-from agent.llm.base import Answer, Exchange, Explainer, Fault, Form, Request, Usage
-from agent.llm.batching import BatchExplainer, Line
+from agent.llm.base import Answer, AnswerForm, CallFault, Exchange, Explainer, Request, Usage
+from agent.llm.batching import BatchExplainer, ResultLine
 from agent.runlog import CallRow, Dispatch, RunLog
 
 ASK_AGAIN = (
@@ -31,74 +30,74 @@ ASK_AGAIN = (
 _AGAIN = ASK_AGAIN.partition("{")[0]
 
 ERROR_CHARS = 400
-"""Most characters of what was wrong with it: the sentence may quote the answer."""
+"""Maximum characters of an error message that is told to the model: it may quote the answer."""
 
 
-class Asking(Protocol):
-    """How a loop asks."""
+class AnswerSource(Protocol):
+    """Answers a loop's requests: a live explainer, or the log of an earlier run."""
 
     async def ask(self, request: Request) -> Answer:
-        """The answer, or what kept it from coming."""
+        """Returns the answer, or an answer without a value whose exchange says why there is none."""
         ...
 
 
 @dataclass(frozen=True)
-class Patience:
-    """How long a question is tried."""
+class RetryPolicy:
+    """Limits on retries of one question, and on failures in a row before the run stops."""
 
     attempts: int = 7
     first_wait_s: float = 1.0
-    """At most, at random; doubled from one attempt to the next."""
-    longer: float = 2.0
-    """How many times as long an answer is waited for that did not come in time; the second time is the last."""
-    longest_wait_s: float = 60.0
-    longest_retry_after_s: float = 300.0
-    """A server that asks for a longer wait than this stops the run."""
-    questions: int = 5
-    """So many questions in a row that nobody answered stop the run."""
-    useless: int = 20
-    """And so many whose answers could not be used, when none was good before: this model cannot do it."""
+    """Upper end of the first random wait; doubled at each further attempt."""
+    timeout_growth: float = 2.0
+    """Factor by which the timeout grows after a first timeout; a second timeout is final."""
+    max_wait_s: float = 60.0
+    max_retry_after_s: float = 300.0
+    """The run stops if a server asks for a longer wait than this."""
+    max_unanswered: int = 5
+    """The run stops after this many unanswered questions in a row."""
+    max_unusable: int = 20
+    """The run stops after this many unusable answers if none was usable before: the model cannot do the task."""
 
 
-PATIENCE = Patience()
+RETRY_POLICY = RetryPolicy()
 
 
 @dataclass
-class _Learned:
-    """What the answers so far have taught about the server."""
+class _ServerHistory:
+    """State learned about a server from its answers so far."""
 
-    forms: Sequence[Form | None]
-    """Those it may know, the strictest first."""
+    forms: Sequence[AnswerForm | None]
+    """Answer forms that the server may support, the strictest first."""
     unanswered: int = 0
-    """Questions given up since the last answer."""
+    """Number of questions given up since the last answer."""
     useless: int = 0
-    """Questions without a usable answer."""
+    """Number of questions without a usable answer."""
     good: bool = False
-    """Whether any answer was good."""
+    """True once any answer was usable."""
 
 
 @dataclass
 class Asker:
-    """An explainer whose calls are logged under one run. For one event loop."""
+    """Asks an explainer and logs every call under one run; used from one event loop."""
 
     explainer: Explainer
     log: RunLog
     run_id: int
     admission: Admission
-    patience: Patience = PATIENCE
+    retry_policy: RetryPolicy = RETRY_POLICY
     sender: Sender | None = None
-    """Each request is sent alone unless given."""
+    """Sends the requests; None sends each one alone."""
     questions: Questions | None = None
-    """When two questions are one; without it the log answers none but its own."""
-    _learned: _Learned = field(init=False)
+    """Identifies equal questions across runs; without it only this run's own answers are reused from the log."""
+    _learned: _ServerHistory = field(init=False)
     _sender: Sender = field(init=False)
 
     def __post_init__(self) -> None:
-        self._learned = _Learned(self.explainer.forms or (None,))
+        self._learned = _ServerHistory(self.explainer.forms or (None,))
         self._sender = self.sender or OneByOne(self.explainer, self.log, self.run_id)
 
     async def ask(self, request: Request) -> Answer:
-        """The good answer logged for the request, else a new one, logged.
+        """Returns the usable answer logged for the request, else asks and logs a new one.
 
         An answer that could not be used is asked for once more, with what was wrong. Raises LogError, StoppedError,
         BudgetError, and ExplainerError where no question would be answered any more.
@@ -117,7 +116,7 @@ class Asker:
             if drawn is not None:
                 return drawn
             answer = await self._patiently(request)
-            if answer.exchange.fault is not Fault.UNUSABLE:
+            if answer.exchange.fault is not CallFault.UNUSABLE:
                 return answer
             error = answer.exchange.error or ""
         answer = await self._patiently(asked_again(request, error))
@@ -125,19 +124,19 @@ class Asker:
         return answer
 
     async def _attempts(self, request: Request) -> Sequence[CallRow]:
-        """Every attempt at the question so far, answers of a batch that nobody was there for read first."""
+        """Returns every attempt at the question so far, after reading answers of batches that no process waited for."""
         attempts = self.log.attempts_of(self.run_id, request)
-        unread = [call for call in attempts if call.fault is Fault.WAITING and call.response]
+        unread = [call for call in attempts if call.fault is CallFault.WAITING and call.response]
         if not unread or not isinstance(self.explainer, BatchExplainer):
             return attempts
         for call in unread:
-            line = Line("", 200, call.response)
-            answer = self.explainer.answer_to(line, request.schema, call.form or Form.TEXT)
+            line = ResultLine("", 200, call.response)
+            answer = self.explainer.answer_to(line, request.schema, call.form or AnswerForm.TEXT)
             await asyncio.wrap_future(self.log.end_call(call.call_id, answer))
         return self.log.attempts_of(self.run_id, request)
 
     async def _drawn(self, request: Request) -> Answer | None:
-        """The answer that another run or scoring was given to the same question, logged as this one's; None without."""
+        """Copies the answer that another run or scoring got to the same question; None if there is none."""
         questions = self.questions
         if questions is None or not questions.from_log:
             return None
@@ -148,28 +147,30 @@ class Asker:
             return None
         return good_answer(self.log.attempts_of(self.run_id, request), request)
 
-    def _dispatch(self, request: Request, form: Form | None) -> Dispatch:
+    def _dispatch(self, request: Request, form: AnswerForm | None) -> Dispatch:
         question = None if self.questions is None else self.questions.key(request)
         return Dispatch(self.explainer.provider, self.explainer.model, form, self.explainer.bound(request), question)
 
     async def _patiently(self, request: Request) -> Answer:
-        """An answer, tried again after faults that pass; after a time-out once, with more time."""
+        """Asks with retries after transient faults; after a timeout once more, with more time."""
         times_out = 0
-        wait = wait_random_exponential(multiplier=self.patience.first_wait_s, max=self.patience.longest_wait_s)
+        wait = wait_random_exponential(multiplier=self.retry_policy.first_wait_s, max=self.retry_policy.max_wait_s)
 
         def wait_s(state: RetryCallState) -> float:
             return max(wait(state), _exchange(state).retry_after_s or 0.0)
 
         async def attempt() -> Answer:
             nonlocal times_out
-            answer = await self._in_some_form(replace(request, patience=self.patience.longer if times_out else 1.0))
+            answer = await self._in_some_form(
+                replace(request, timeout_factor=self.retry_policy.timeout_growth if times_out else 1.0)
+            )
             times_out += answer.exchange.timed_out
             return answer
 
         retrying = AsyncRetrying(
-            retry=retry_if_result(lambda answer: answer.exchange.fault is Fault.TRANSIENT and times_out < 2),
+            retry=retry_if_result(lambda answer: answer.exchange.fault is CallFault.TRANSIENT and times_out < 2),
             wait=wait_s,
-            stop=stop_after_attempt(self.patience.attempts),
+            stop=stop_after_attempt(self.retry_policy.attempts),
             sleep=self.admission.sleep,
             retry_error_callback=_answer,
         )
@@ -178,43 +179,43 @@ class Asker:
         return answer
 
     async def _in_some_form(self, request: Request) -> Answer:
-        """An answer in the strictest form that the server knows."""
+        """Asks in the strictest form that the server supports."""
         stricter, *looser = self._learned.forms
         answer = await self._attempt(request, stricter)
-        while answer.exchange.fault is Fault.FORM and looser:
+        while answer.exchange.fault is CallFault.FORM and looser:
             form, *looser = looser
             answer = await self._attempt(request, form)
-            if answer.exchange.fault in (None, Fault.UNUSABLE):
+            if answer.exchange.fault in (None, CallFault.UNUSABLE):
                 self._learned.forms = (form, *looser)
         return answer
 
-    async def _attempt(self, request: Request, form: Form | None) -> Answer:
-        """One request, in the log before it is sent and when it has been answered."""
+    async def _attempt(self, request: Request, form: AnswerForm | None) -> Answer:
+        """Sends one request, logged before it is sent and again when it has been answered."""
         dispatch = self._dispatch(request, form)
-        async with self.admission.admitted(dispatch.bound) as place:
+        async with self.admission.admitted(dispatch.bound) as slot:
             answer = await self._sender.send(request, dispatch)
-            place.exchange = answer.exchange
+            slot.exchange = answer.exchange
         self._stop_where_hopeless(answer.exchange)
         return answer
 
     def _stop_where_hopeless(self, exchange: Exchange) -> None:
-        if exchange.fault is Fault.FATAL:
+        if exchange.fault is CallFault.FATAL:
             raise ExplainerError(f"{(exchange.error or '').rstrip('.')}. The same command goes on from here.")
         asked_s = exchange.retry_after_s or 0.0
-        if exchange.fault is Fault.TRANSIENT and asked_s > self.patience.longest_retry_after_s:
+        if exchange.fault is CallFault.TRANSIENT and asked_s > self.retry_policy.max_retry_after_s:
             raise ExplainerError(
                 f"The server asks to be left alone for {asked_s:.0f} s ({exchange.error}); "
                 "the same command goes on from here when that is over."
             )
 
     def _count(self, exchange: Exchange) -> None:
-        """Stops the run where question after question is turned down: the fault is then not the questions'."""
+        """Stops the run after too many unanswered questions in a row: the fault is then not in the questions."""
         self._learned.good |= exchange.fault is None
-        if exchange.fault is not Fault.TRANSIENT and exchange.charged:
+        if exchange.fault is not CallFault.TRANSIENT and exchange.charged:
             self._learned.unanswered = 0
             return
         self._learned.unanswered += 1
-        if self._learned.unanswered >= self.patience.questions:
+        if self._learned.unanswered >= self.retry_policy.max_unanswered:
             self.admission.stop(
                 ExplainerError(
                     f"The last {self._learned.unanswered} questions were not answered, however often they were asked "
@@ -223,9 +224,9 @@ class Asker:
             )
 
     def _count_useless(self, exchange: Exchange) -> None:
-        """Stops the run of a model that has never given a usable answer, each asked for twice."""
-        self._learned.useless += exchange.fault is Fault.UNUSABLE
-        if self._learned.useless >= self.patience.useless and not self._learned.good:
+        """Stops the run if the model has never given a usable answer, each having been asked for twice."""
+        self._learned.useless += exchange.fault is CallFault.UNUSABLE
+        if self._learned.useless >= self.retry_policy.max_unusable and not self._learned.good:
             self.admission.stop(
                 ExplainerError(
                     f"None of {self._learned.useless} questions got an answer that can be used ({exchange.error}); "
@@ -235,7 +236,7 @@ class Asker:
 
 
 def good_answer(attempts: Sequence[CallRow], request: Request) -> Answer | None:
-    """The first good answer among a question's logged attempts, as it was.
+    """Returns the first usable answer among a question's logged attempts, as it was.
 
     A loop's question is known by its key alone: its prompt is made of evidence whose last digits may differ from one
     device to another. A scoring's is made of what the log holds, so that another prompt is another question.
@@ -247,19 +248,19 @@ def good_answer(attempts: Sequence[CallRow], request: Request) -> Answer | None:
 
 
 def last_answer(attempts: Sequence[CallRow], request: Request) -> Answer | None:
-    """The good answer among the attempts, else the last one; None where there is none."""
+    """Returns the usable answer among the attempts, else the last one; None if there is none."""
     good = good_answer(attempts, request)
     return _as_logged(attempts[-1], request) if good is None and attempts else good
 
 
 def asked_again(request: Request, error: str) -> Request:
-    """The question, with what was wrong with its answer; the beginning stays as it was, for the prompt caches."""
+    """Returns the request with the error of its last answer appended; its beginning stays, for prompt caches."""
     told = ASK_AGAIN.format(error=escaped(error, ERROR_CHARS))
     return replace(request, prompt=request.prompt + told)
 
 
 def _is_same(call: CallRow, request: Request) -> bool:
-    """Whether the call put that question, perhaps with what was wrong with an earlier answer."""
+    """Tests if the call asked this question, possibly with the error of an earlier answer appended."""
     told = call.prompt.removeprefix(request.prompt)
     asked = call.prompt == request.prompt or (told != call.prompt and told.startswith(_AGAIN))
     return asked and call.system == request.system
@@ -289,9 +290,9 @@ def _as_logged(call: CallRow, request: Request) -> Answer:
 
 
 def _to_be_told(attempts: Sequence[CallRow], request: Request) -> str | None:
-    """What was wrong with the last answer, where the run was cut off before it could ask again."""
-    answered = [call for call in attempts if call.fault in (Fault.UNUSABLE, Fault.FINAL)]
-    if answered and answered[-1].fault is Fault.UNUSABLE and answered[-1].prompt == request.prompt:
+    """Returns the error of the last answer if the run was interrupted before it could ask again."""
+    answered = [call for call in attempts if call.fault in (CallFault.UNUSABLE, CallFault.FINAL)]
+    if answered and answered[-1].fault is CallFault.UNUSABLE and answered[-1].prompt == request.prompt:
         return answered[-1].error
     return None
 

@@ -1,4 +1,4 @@
-"""The batches of one run or scoring: what earlier commands have sent is taken up first, whatever this one asks in."""
+"""The batches of one run or scoring: batches that earlier commands sent are completed first, in any mode."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -8,9 +8,9 @@ from typing import Self, TypeVar
 
 from agent.calls import following
 from agent.calls.admission import Admission
-from agent.calls.budget import Budget
+from agent.calls.budget import SpendingBudget
 from agent.calls.following import Follower
-from agent.calls.gathering import Gathering
+from agent.calls.gathering import BatchSender
 from agent.calls.interrupt import interruptible
 from agent.config import RunConfig
 from agent.errors import InterruptError, StoppedError
@@ -26,7 +26,7 @@ Handle = Callable[[T], Awaitable[None]]
 
 @dataclass
 class Batches:
-    """A context: it begins with the end of all batches that were under way, and ends with none being followed."""
+    """Context that first completes all pending batches, and on exit waits until none is being followed."""
 
     config: RunConfig
     explainer: Explainer
@@ -34,11 +34,11 @@ class Batches:
     admission: Admission
     run_id: int
     scoring_id: int | None
-    budget: Callable[[], Budget]
-    """What has been spent, by the log."""
+    budget: Callable[[], SpendingBudget]
+    """Returns the spending so far, as logged."""
     tell: Callable[[str], None]
-    sender: Gathering | None = field(init=False, default=None)
-    """How questions are sent; None where they go one by one."""
+    sender: BatchSender | None = field(init=False, default=None)
+    """Sends questions in batches; None if they go one by one."""
     _follower: Follower | None = field(init=False, default=None)
     _stack: AsyncExitStack = field(init=False, default_factory=AsyncExitStack)
 
@@ -48,14 +48,14 @@ class Batches:
         wait_s, pace = self.config.wait, following.PACE
         self._follower = Follower(self.explainer, self.log, self.admission, wait_s, self.tell, pace)
         if self.config.batch:
-            self.sender = Gathering(self._follower, self.run_id, self.scoring_id, self.config.batch_size)
+            self.sender = BatchSender(self._follower, self.run_id, self.scoring_id, self.config.batch_size)
 
     def at_work(self, handle: Handle[T]) -> Handle[T]:
-        """`handle`, with every item in hand counted where a batch waits for all of them."""
+        """Wraps `handle` so that a batch waits for every item in progress."""
         return handle if self.sender is None else self.sender.at_work(handle)
 
     async def __aenter__(self) -> Self:
-        """What ends a run meanwhile is the admission's reason: then nothing is asked any more."""
+        """Completes pending batches; an error that ends the run becomes the admission's reason to stop."""
         await self._take_up()
         if self.sender is not None:
             await self._stack.enter_async_context(self.sender)

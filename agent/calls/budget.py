@@ -1,7 +1,7 @@
-"""What a run may spend and what it has: bookkeeping only, nothing waits here.
+"""Accounts for the spending of a run against its limits.
 
-Whatever is in flight counts at the most it can use, so that the limits hold whatever the answers turn out to cost; and
-so does a call of which no figures are known. Knows no provider and no log.
+A call in flight counts as the most it can use, so that the limits hold whatever its answer turns out to cost; so does a
+call whose figures are unknown.
 """
 
 from dataclasses import dataclass
@@ -12,37 +12,37 @@ from agent.llm.base import Bound, Exchange
 
 @dataclass(frozen=True)
 class Limits:
-    """The most that a run may spend altogether; None where there is no limit."""
+    """Maximum spending of a run altogether; None means no limit."""
 
     tokens: int | None = None
     usd: float | None = None
 
 
 @dataclass
-class Budget:
-    """Spending against its limits."""
+class SpendingBudget:
+    """Spending so far and reserved, against its limits."""
 
     limits: Limits = Limits()
     tokens: int = 0
-    """Used, at the most it can be."""
+    """Tokens used; an upper bound where figures are unknown."""
     usd: float = 0.0
     reserved_tokens: int = 0
-    """Of the calls in flight."""
+    """Tokens reserved for calls in flight."""
     reserved_usd: float = 0.0
     known_usd: float = 0.0
-    """Sum of the costs that are known."""
+    """Sum of the known costs."""
 
     def fits(self, bound: Bound) -> bool:
-        """Whether a call of that size would stay within the limits, come what may."""
+        """Returns True if a call of that size is certain to stay within the limits."""
         return not (self._over_tokens(bound) or self._over_usd(bound))
 
     def reserve(self, bound: Bound) -> None:
-        """Sets aside the most that a call can use."""
+        """Reserves the most that a call can use."""
         self.reserved_tokens += bound.tokens
         self.reserved_usd += bound.cost_usd or 0.0
 
     def settle(self, bound: Bound, exchange: Exchange | None) -> None:
-        """Puts what a call used in the place of what was set aside; all of it where that is not known."""
+        """Replaces a reservation by the call's actual use; keeps all of it if the use is unknown."""
         self.reserved_tokens -= bound.tokens
         self.reserved_usd -= bound.cost_usd or 0.0
         if exchange is not None and not exchange.charged:
@@ -55,7 +55,7 @@ class Budget:
         self.known_usd += cost or 0.0
 
     def refusal(self, bound: Bound) -> BudgetError:
-        """Why a call of that size may not be sent although nothing is in flight."""
+        """Returns the error for a call of that size that does not fit even with nothing in flight."""
         if self._over_usd(bound):
             spent = (
                 f"--budget-usd {self.limits.usd:g}: ${self.usd:.4f} are spent, a call can cost ${bound.cost_usd:.4f}"

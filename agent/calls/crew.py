@@ -1,7 +1,4 @@
-"""Whether all who are at work wait for answers: then nothing more will be asked until some come.
-
-Knows neither the work nor the questions.
-"""
+"""Tells if every item in progress waits for an answer, so that nothing more will be asked until one comes."""
 
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
@@ -12,11 +9,11 @@ from typing import TypeVar
 T = TypeVar("T")
 
 _ITEM: ContextVar[object | None] = ContextVar("item", default=None)
-"""The item that the current task, or the one that began it, works on."""
+"""The item that the current task, or the task that started it, works on."""
 
 
 class Crew:
-    """Counts items in hand, and those of them of which a question is waiting. For one event loop."""
+    """Counts the items in progress and those that wait for an answer; used from one event loop."""
 
     def __init__(self) -> None:
         self._in_hand: set[object] = set()
@@ -24,11 +21,11 @@ class Crew:
 
     @property
     def is_idle(self) -> bool:
-        """Whether every item in hand waits for an answer."""
+        """Returns True if every item in progress waits for an answer."""
         return all(self._asking[item] for item in self._in_hand)
 
     def at_work(self, handle: Callable[[T], Awaitable[None]]) -> Callable[[T], Awaitable[None]]:
-        """`handle`, each item of which is in hand until it is done."""
+        """Wraps `handle` so that each item counts as in progress until it is done."""
 
         async def handled(item: T) -> None:
             mark = object()
@@ -45,7 +42,7 @@ class Crew:
 
     @contextmanager
     def asking(self) -> Iterator[None]:
-        """While it lasts, the item in hand waits for an answer."""
+        """Marks the current item as waiting for an answer while the context lasts."""
         item = _ITEM.get()
         self._asking[item] += 1
         try:

@@ -1,6 +1,6 @@
-"""Batches at their provider: found again, looked at until they end, and read line by line into the log.
+"""Follows batches at their provider: finds them again, polls until they end, reads their results into the log.
 
-What is here goes on from the log alone, in whatever process. Knows not who waits for the answers.
+Everything needed to go on is in the log, so that any process can take over.
 """
 
 import asyncio
@@ -11,46 +11,46 @@ from datetime import UTC, datetime, timedelta
 
 from agent.calls.admission import Admission
 from agent.errors import BatchWaitError, ExplainerError
-from agent.llm.base import Answer, Exchange, Fault, Form, Request
-from agent.llm.batching import Batch, BatchExplainer, Batching, BrokenResultsError, Line, results_of
+from agent.llm.base import Answer, AnswerForm, CallFault, Exchange, Request
+from agent.llm.batching import BatchApi, BatchExplainer, BrokenResultsError, ProviderBatch, ResultLine, results_of
 from agent.llm.bodies import at, items_at, json_of, text_at
 from agent.llm.faults import Failure
-from agent.llm.wire import Reply
+from agent.llm.wire import WireReply
 from agent.runlog import RunLog
 from agent.store.batches import BatchRow, known_ids, unanswered
 from probes.doors.given import whole_number
 
 GOES_ON = "the same command goes on from here"
 NOT_MADE = 400
-"""The status of calls that no provider has worked on: nobody charges for them."""
+"""HTTP status of calls that no provider has processed, and that cost nothing."""
 _GONE = (404, 410)
 _AT_A_TIME = 200
-"""Lines that are written before their calls go on."""
-_MOST_PAGES = 50
+"""Number of result lines that are logged at a time before their calls go on."""
+_MAX_PAGES = 50
 _KEPT = timedelta(days=29)
-"""How long results can be fetched, by the provider that keeps them less long."""
+"""Time for which results can be fetched, by the provider that keeps them for less time."""
 _CLOCKS_S = 300.0
-"""Most seconds by which a provider's clock may be behind ours."""
+"""Maximum seconds by which a provider's clock may be behind ours."""
 
 
 @dataclass(frozen=True)
 class Pace:
-    """How long what takes time at a provider is waited for."""
+    """Waiting times for batches, in seconds."""
 
     gather_s: float = 1.0
-    """So long without a new question, and what there is is sent."""
+    """A batch is sent once no new question has come for this long."""
     first_look_s: float = 5.0
-    """Before a batch is looked at again; half as long again each time."""
+    """Wait before the first poll of a batch; grows by half at each poll."""
     longest_look_s: float = 60.0
     unseen_s: float = 600.0
-    """How long a batch that was made may be unknown to its provider."""
+    """Time for which a created batch may be unknown to its provider."""
     unlisted_s: float = 60.0
-    """How long one that was made may be missing from the list of all."""
+    """Time for which a created batch may be missing from the provider's list."""
     outage_s: float = 3600.0
-    """How long a provider may not answer before the run stops."""
+    """Time without any answer from the provider after which the run stops."""
 
     def looks(self) -> Iterator[float]:
-        """Waits, each longer than the last."""
+        """Yields the waits between polls, each longer than the last."""
         wait_s = self.first_look_s
         while True:
             yield wait_s
@@ -60,25 +60,25 @@ class Pace:
 PACE = Pace()
 
 
-class FullError(Exception):
-    """Too much is queued at the provider: the batch was not taken."""
+class QueueFullError(Exception):
+    """The provider's queue is full: the batch was not accepted."""
 
 
 class _LostError(Exception):
-    """The provider has the results no longer."""
+    """The provider no longer has the results."""
 
 
 @dataclass
-class Waiting:
-    """A call whose answer somebody waits for."""
+class PendingCall:
+    """A call whose answer a task waits for."""
 
     request: Request
-    form: Form
+    form: AnswerForm
     answered: Future[Answer]
 
 
-Joined = Mapping[int, Waiting]
-"""By the call's id."""
+Joined = Mapping[int, PendingCall]
+"""Pending calls by call id."""
 
 
 @dataclass
@@ -89,16 +89,16 @@ class Follower:
     log: RunLog
     admission: Admission
     wait_s: float | None = None
-    """How long a batch is waited for; None until it ends."""
+    """Maximum wait for a batch; None waits until it ends."""
     tell: Callable[[str], None] = lambda _: None
     pace: Pace = PACE
-    batching: Batching = field(init=False)
+    batching: BatchApi = field(init=False)
 
     def __post_init__(self) -> None:
         self.batching = self.explainer.batching()
 
     async def take_up(self, rows: Iterable[BatchRow]) -> None:
-        """What earlier processes have sent, to its end. Raises what ends a run."""
+        """Completes batches that earlier processes sent. Raises any error that ends a run."""
         tasks = [asyncio.create_task(self._taken_up(row)) for row in rows]
         try:
             await asyncio.gather(*tasks)
@@ -115,11 +115,11 @@ class Follower:
         await asyncio.wrap_future(self.log.note_batch_sent(row.batch_id, provider_id))
         try:
             await self.follow(row, provider_id, {})
-        except FullError:
+        except QueueFullError:
             await self.close(row, "the provider had too much queued")
 
     async def follow(self, row: BatchRow, provider_id: str, joined: Joined) -> None:
-        """Until every call of the batch has its outcome in the log, and whoever waits for it."""
+        """Follows a batch until every call has its outcome in the log and every waiting task has its answer."""
         left = self.log.ask(unanswered, row.batch_id)
         began_s, looks = _now_s(), self.pace.looks()
         outage = _Outage(self.pace.outage_s)
@@ -130,14 +130,14 @@ class Follower:
                     return
             except _LostError:
                 why = "the provider keeps results of a batch for 29 days, and this one is older"
-                await self.give_back(row, left, joined, Failure(Fault.TRANSIENT, why), None)
+                await self.give_back(row, left, joined, Failure(CallFault.TRANSIENT, why), None)
                 await asyncio.wrap_future(self.log.end_batch(row.batch_id, "lost", why))
                 return
             self.check_wait(row, provider_id, began_s)
             await self.admission.sleep(next(looks))
 
     async def find(self, row: BatchRow) -> str | None:
-        """The id of a batch of which we never heard whether it was made; None where it was not."""
+        """Looks for a batch whose creation was never confirmed; None if it was not created."""
         began_s, looks = _now_s(), self.pace.looks()
         outage = _Outage(self.pace.outage_s)
         others: set[str] = {*self.log.ask(known_ids)}
@@ -156,18 +156,18 @@ class Follower:
             await self.admission.sleep(next(looks))
 
     async def close(self, row: BatchRow, why: str) -> None:
-        """A batch that was not made: its calls are free to be asked again."""
-        await self.give_back(row, self.log.ask(unanswered, row.batch_id), {}, Failure(Fault.TRANSIENT, why))
+        """Closes a batch that was not created: its calls may be asked again."""
+        await self.give_back(row, self.log.ask(unanswered, row.batch_id), {}, Failure(CallFault.TRANSIENT, why))
         await asyncio.wrap_future(self.log.end_batch(row.batch_id, "unmade", why))
 
     async def give_back(
         self, row: BatchRow, calls: Iterable[int], joined: Joined, failure: Failure, status: int | None = NOT_MADE
     ) -> None:
-        """One outcome for many calls, of which nothing came."""
+        """Gives many unanswered calls the same outcome."""
         await self._settle(joined, [(call_id, self._failed(row, failure, status)) for call_id in calls])
 
     def check_wait(self, row: BatchRow, provider_id: str | None, began_s: float) -> None:
-        """Stops the run where a batch was waited for long enough. Raises StoppedError."""
+        """Stops the run if a batch has been waited for long enough. Raises StoppedError."""
         if self.wait_s is not None and _now_s() - began_s >= self.wait_s:
             what = f"Batch {provider_id}" if provider_id else "A batch whose sending was cut off"
             self.admission.stop(
@@ -178,8 +178,8 @@ class Follower:
             )
         self.admission.check()
 
-    async def _looked(self, row: BatchRow, provider_id: str, outage: "_Outage") -> Batch | None:
-        """The batch as it is now; None where that cannot be told now."""
+    async def _looked(self, row: BatchRow, provider_id: str, outage: "_Outage") -> ProviderBatch | None:
+        """Returns the current state of the batch; None if it cannot be read at the moment."""
         reply = await self.batching.look(provider_id)
         body = json_of(reply.text)
         if reply.failure is None and text_at(body, "id") == provider_id:
@@ -197,11 +197,11 @@ class Follower:
         outage.check(reply, f"batch {provider_id}")
         return None
 
-    async def _listed(self, row: BatchRow, others: set[str], outage: "_Outage") -> Sequence[Batch]:
-        """The batches that may be this one, as far back as it can be."""
-        found: list[Batch] = []
+    async def _listed(self, row: BatchRow, others: set[str], outage: "_Outage") -> Sequence[ProviderBatch]:
+        """Lists the batches that may be this one, as far back as it may have been created."""
+        found: list[ProviderBatch] = []
         after: str | None = None
-        for _ in range(_MOST_PAGES):
+        for _ in range(_MAX_PAGES):
             reply = await self.batching.page(after)
             if reply.failure is not None:
                 outage.check(reply, "the list of batches")
@@ -217,8 +217,8 @@ class Follower:
             after = batches[-1].provider_id
         return found
 
-    async def _is_ours(self, batch: Batch, row: BatchRow) -> bool | None:
-        """By its mark, else by the ids of its requests, which can be seen only when it has ended."""
+    async def _is_ours(self, batch: ProviderBatch, row: BatchRow) -> bool | None:
+        """Recognises our batch by its token, else by its requests' ids, which are visible only once it has ended."""
         if batch.token is not None:
             return batch.token == row.token
         if not batch.ended:
@@ -231,24 +231,24 @@ class Follower:
         return False
 
     async def _read(
-        self, batch: Batch, row: BatchRow, left: dict[int, Form], joined: Joined, outage: "_Outage"
+        self, batch: ProviderBatch, row: BatchRow, left: dict[int, AnswerForm], joined: Joined, outage: "_Outage"
     ) -> bool:
-        """Whether the results were read to their end; each line is in the log before its call goes on."""
+        """Reads results, each line logged before its call goes on; returns True if they were read to the end."""
         if batch.is_full:
-            raise FullError
+            raise QueueFullError
         if batch.refusal is not None:
             await self._refused(batch, row, left, joined)
         elif not await self._read_lines(batch, row, left, joined, outage):
             return False
         if left:
-            silent = Failure(Fault.TRANSIENT, "its batch ended without a word of it")
+            silent = Failure(CallFault.TRANSIENT, "its batch ended without a word of it")
             await self.give_back(row, left, joined, silent, None)
         await asyncio.wrap_future(self.log.end_batch(row.batch_id, "ended"))
         self.tell(f"batch {row.batch_id} has ended: {batch.provider_id}, {row.n_calls:,} questions")
         return True
 
     async def _read_lines(
-        self, batch: Batch, row: BatchRow, left: dict[int, Form], joined: Joined, outage: "_Outage"
+        self, batch: ProviderBatch, row: BatchRow, left: dict[int, AnswerForm], joined: Joined, outage: "_Outage"
     ) -> bool:
         found: list[tuple[int, Answer]] = []
         try:
@@ -271,10 +271,10 @@ class Follower:
             await self._settle(joined, found)
         return True
 
-    async def _refused(self, batch: Batch, row: BatchRow, left: dict[int, Form], joined: Joined) -> None:
-        """What was found wrong with requests when the whole batch was looked through: the others are asked again."""
+    async def _refused(self, batch: ProviderBatch, row: BatchRow, left: dict[int, AnswerForm], joined: Joined) -> None:
+        """Logs the requests that the provider's validation rejected; the other requests are asked again."""
         assert batch.refusal is not None
-        other = Failure(Fault.TRANSIENT, f"{batch.refusal.sentence}, for another question's sake")
+        other = Failure(CallFault.TRANSIENT, f"{batch.refusal.sentence}, for another question's sake")
         spared = other if batch.refused_lines else batch.refusal
         calls = sorted(left)
         failures = {call_id: batch.refused_lines.get(place, spared) for place, call_id in enumerate(calls)}
@@ -282,7 +282,7 @@ class Follower:
         left.clear()
 
     async def _settle(self, joined: Joined, answers: Sequence[tuple[int, Answer]]) -> None:
-        """In the log first, then to whoever waits."""
+        """Writes answers to the log, then hands them to the waiting tasks."""
         kept = [asyncio.wrap_future(self.log.end_call(call_id, answer)) for call_id, answer in answers]
         await asyncio.gather(*kept)
         for call_id, answer in answers:
@@ -305,7 +305,7 @@ class Follower:
 
 @dataclass
 class _Outage:
-    """How long a provider has not answered."""
+    """Time since a provider last answered."""
 
     longest_s: float
     began_s: float | None = None
@@ -317,38 +317,38 @@ class _Outage:
     def over(self) -> None:
         self.began_s = None
 
-    def check(self, reply: Reply, what: str) -> None:
-        """Raises ExplainerError where waiting is in vain."""
-        if reply.failure is not None and reply.failure.fault is Fault.FATAL:
+    def check(self, reply: WireReply, what: str) -> None:
+        """Raises ExplainerError if waiting cannot help."""
+        if reply.failure is not None and reply.failure.fault is CallFault.FATAL:
             raise ExplainerError(f"The provider was asked for {what}: {_told(reply)}; {GOES_ON}.")
         self.note(f"{what}: {_told(reply)}")
 
     def note(self, told: str) -> None:
-        """Raises ExplainerError where it has lasted too long."""
+        """Raises ExplainerError if the outage has lasted too long."""
         self.began_s = _now_s() if self.began_s is None else self.began_s
         if _now_s() - self.began_s > self.longest_s:
             raise ExplainerError(f"The provider has not answered for {self.longest_s:.0f} s ({told}); {GOES_ON}.")
 
 
 def custom_id(row: BatchRow, call_id: int) -> str:
-    """A request's own id in a batch: of letters, digits and hyphens, 64 at most."""
+    """Returns a request's id in a batch: at most 64 letters, digits and hyphens."""
     return f"{row.token}-{call_id}"
 
 
-def _call_id(line: Line, row: BatchRow) -> int | None:
+def _call_id(line: ResultLine, row: BatchRow) -> int | None:
     token, _, number = line.custom_id.rpartition("-")
     return whole_number(number) if token == row.token else None
 
 
-def _may_be(batch: Batch, row: BatchRow) -> bool:
-    """Whether nothing that is told of it says otherwise."""
+def _may_be(batch: ProviderBatch, row: BatchRow) -> bool:
+    """Returns False if anything in the batch's description shows that it is another one."""
     if batch.token is not None:
         return batch.token == row.token
     return batch.n_requests == row.n_calls
 
 
 def _created_s(entry: object) -> float | None:
-    """When a batch was made, as either provider writes it."""
+    """Parses a batch's creation time, as either provider writes it, to seconds since the epoch."""
     told = at(entry, "created_at")
     if isinstance(told, int | float):
         return float(told)
@@ -367,7 +367,7 @@ def _age_s(row: BatchRow) -> float:
     return datetime.now(UTC).timestamp() - _begun_s(row)
 
 
-def _told(reply: Reply) -> str:
+def _told(reply: WireReply) -> str:
     return reply.failure.sentence.rstrip(".") if reply.failure else "a response that is no batch"
 
 

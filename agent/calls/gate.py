@@ -1,7 +1,7 @@
-"""How many calls may be in flight: as many as asked for, fewer after a rate limit, more again as answers come.
+"""Limits the calls in flight: to the number asked for, fewer after a rate limit, more again as answers come.
 
 Additive increase, multiplicative decrease (Chiu & Jain 1989), once per round trip: the calls that were in flight
-together hear of one limit together. Bookkeeping only, nothing waits here; the caller brings the time.
+together hit one rate limit together. The gate never waits itself; the caller passes the time in.
 """
 
 from dataclasses import dataclass
@@ -9,30 +9,30 @@ from dataclasses import dataclass
 
 @dataclass
 class Gate:
-    """Calls in flight against a limit that moves."""
+    """Number of calls in flight, against a moving limit."""
 
     most: int
-    """The limit where the server does not mind."""
+    """Upper end of the limit."""
     in_flight: int = 0
     limit: float = 0.0
     opens_at_s: float = 0.0
-    """Nothing is sent before this time."""
+    """Time before which nothing is sent."""
     _epoch: int = 0
 
     def __post_init__(self) -> None:
         self.limit = float(self.most)
 
     def has_room(self, now_s: float) -> bool:
-        """Whether a call may be sent now."""
+        """Returns True if a call may be sent now."""
         return self.in_flight < int(self.limit) and now_s >= self.opens_at_s
 
     def enter(self) -> int:
-        """Notes that a call is sent; the round trip it belongs to."""
+        """Counts a call as sent; returns the round trip that it belongs to."""
         self.in_flight += 1
         return self._epoch
 
     def leave(self) -> None:
-        """Notes that a call has ended."""
+        """Counts a call as ended."""
         self.in_flight -= 1
 
     def narrow(self, epoch: int) -> None:
@@ -42,9 +42,9 @@ class Gate:
             self.limit = max(self.limit / 2, 1.0)
 
     def widen(self) -> None:
-        """A little more room: one call more per round trip without a fault."""
+        """Raises the limit by one call per round trip without a fault."""
         self.limit = min(self.limit + 1 / self.limit, float(self.most))
 
     def close_until(self, time_s: float) -> None:
-        """Keeps everything back until then."""
+        """Sends nothing until `time_s`."""
         self.opens_at_s = max(self.opens_at_s, time_s)

@@ -1,7 +1,7 @@
-"""Questions of all features gathered into batches: one is sent when nobody can ask anything more, or when it is full.
+"""Gathers questions of all features into batches; one is sent when it is full or when every task waits.
 
-A batch is in the log before its provider hears of it, and is created by one request that is never tried again unseen:
-where nothing tells whether it was made, it is looked for first.
+A batch is logged before it is sent, and its creation is never retried blindly: if it is uncertain that the batch was
+created, the provider is asked for it first.
 """
 
 import asyncio
@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from typing import Self, TypeVar
 
 from agent.calls.crew import Crew
-from agent.calls.following import GOES_ON, NOT_MADE, Follower, FullError, Waiting, custom_id
+from agent.calls.following import GOES_ON, NOT_MADE, Follower, PendingCall, QueueFullError, custom_id
 from agent.errors import ExplainerError, StoppedError
-from agent.llm.base import Answer, Form, Request
+from agent.llm.base import Answer, AnswerForm, Request
 from agent.llm.bodies import json_of
 from agent.llm.faults import Failure
 from agent.runlog import Dispatch
@@ -26,60 +26,60 @@ T = TypeVar("T")
 
 _CUSTOM_ID_BYTES = 40
 _UNCERTAIN = (None, 408, 409)
-"""Statuses, beside those from 500 on, that do not tell whether a batch was made."""
-_LONGEST_S = 600.0
-"""Most seconds before a batch is tried again that its provider had no room for."""
+"""Statuses, besides 500 and above, that leave open if a batch was created."""
+_MAX_WAIT_S = 600.0
+"""Maximum wait before a batch is sent again for which the provider had no room."""
 
 
 @dataclass
-class _Queued(Waiting):
-    """A question that is to go into a batch."""
+class _QueueEntry(PendingCall):
+    """A question in the queue for a batch."""
 
     dispatch: Dispatch
     size: int
-    """In bytes."""
+    """Size in bytes."""
     call_id: int | None = None
-    """Where it was in a batch that was not made."""
+    """Call id, if the question was part of a batch that was not created."""
 
 
-class Gathering:
-    """Sends an asker's requests in batches; a context, which ends when no batch of it is being followed any more."""
+class BatchSender:
+    """Sends an asker's requests in batches; a context that ends when none of its batches is being followed."""
 
     def __init__(self, follower: Follower, run_id: int, scoring_id: int | None, most: int) -> None:
-        """`most` questions go into a batch at most."""
+        """Puts at most `most` questions into one batch."""
         self._follower = follower
         self._run_id = run_id
         self._scoring_id = scoring_id
         self._limits = follower.batching.limits
         self._largest = self._most = min(most, self._limits.requests)
         self._crew = Crew()
-        self._queue: deque[_Queued] = deque()
+        self._queue: deque[_QueueEntry] = deque()
         self._asked = 0
-        """Questions so far."""
+        """Number of questions so far."""
         self._under_way: set[asyncio.Task[None]] = set()
         self._crowded = False
-        """Whether the provider had no room: then batches go one after the other."""
+        """True after the provider had no room: batches then go one after the other."""
         self._holds_until_s = 0.0
         self._wait_s = follower.pace.first_look_s
         self._abandoned = False
-        """Whether somebody waits no longer: then nothing is seen to its end."""
+        """True once the context was cancelled: batches are then not followed to their end."""
         self._dispatcher: asyncio.Task[None] | None = None
 
     def at_work(self, handle: Callable[[T], Awaitable[None]]) -> Callable[[T], Awaitable[None]]:
-        """`handle`, known here while it works: a batch waits for whoever may still ask."""
+        """Wraps `handle` so that a batch waits for every item that may still ask."""
         return self._crew.at_work(handle)
 
     def asking(self) -> AbstractContextManager[None]:
-        """While it lasts, whoever asks does nothing else."""
+        """Marks the current item as waiting for an answer while the context lasts."""
         return self._crew.asking()
 
     async def send(self, request: Request, dispatch: Dispatch) -> Answer:
-        """What came of it in the batch that it went in. Raises what ends a run."""
+        """Returns the answer from the batch that the request went in. Raises any error that ends a run."""
         self._follower.admission.check()
-        form = dispatch.form or Form.TEXT
+        form = dispatch.form or AnswerForm.TEXT
         size = len(self._follower.batching.encoded("", request, form)) + _CUSTOM_ID_BYTES
         answered: Future[Answer] = asyncio.get_running_loop().create_future()
-        self._queue.append(_Queued(request, form, answered, dispatch, size))
+        self._queue.append(_QueueEntry(request, form, answered, dispatch, size))
         self._asked += 1
         try:
             return await answered
@@ -99,7 +99,7 @@ class Gathering:
         await asyncio.gather(self._dispatcher, *self._under_way, return_exceptions=True)
 
     async def _dispatch(self) -> None:
-        """Looks again and again whether there is a batch to be sent."""
+        """Sends batches as soon as they are due, until cancelled."""
         asked = 0
         try:
             while True:
@@ -112,15 +112,15 @@ class Gathering:
             _fail(self._queue, error)
 
     def _has_room(self) -> bool:
-        """Whether the provider may be asked to take another batch now."""
+        """Returns True if another batch may be sent to the provider now."""
         return _now_s() >= self._holds_until_s and not (self._crowded and self._under_way)
 
     def _is_full(self) -> bool:
-        """Whether what has been asked so far fills a batch."""
+        """Returns True if the questions so far fill a batch."""
         return len(self._queue) >= self._most or sum(one.size for one in self._queue) >= self._limits.bytes
 
-    def _taken(self) -> list[_Queued]:
-        """As many questions from the head of the queue as a batch may hold, one at least."""
+    def _taken(self) -> list[_QueueEntry]:
+        """Takes from the head of the queue as many questions as a batch may hold, at least one."""
         taken = [self._queue.popleft()]
         size = taken[0].size
         while self._queue and len(taken) < self._most and size + self._queue[0].size < self._limits.bytes:
@@ -128,18 +128,18 @@ class Gathering:
             size += taken[-1].size
         return taken
 
-    def _start(self, some: Sequence[_Queued]) -> None:
+    def _start(self, some: Sequence[_QueueEntry]) -> None:
         task = asyncio.create_task(self._conduct(some))
         self._under_way.add(task)
         task.add_done_callback(self._under_way.discard)
 
-    async def _conduct(self, some: Sequence[_Queued]) -> None:
-        """One batch, from its reservation to its last answer."""
+    async def _conduct(self, some: Sequence[_QueueEntry]) -> None:
+        """Conducts one batch from its budget reservation to its last answer."""
         try:
             row, packed = await self._reserved(some)
             try:
                 await self._made_and_followed(row, packed)
-            except FullError:
+            except QueueFullError:
                 await asyncio.wrap_future(self._follower.log.end_batch(row.batch_id, "unmade", "too much was queued"))
                 self._make_room(packed)
             else:
@@ -147,8 +147,8 @@ class Gathering:
         except Exception as error:
             _fail(some, error)
 
-    async def _reserved(self, some: Sequence[_Queued]) -> tuple[BatchRow, dict[int, _Queued]]:
-        """The batch in the log, and its questions by the ids of their calls, in the order in which they are sent."""
+    async def _reserved(self, some: Sequence[_QueueEntry]) -> tuple[BatchRow, dict[int, _QueueEntry]]:
+        """Logs the batch; returns it with its questions by call id, in the order in which they are sent."""
         calls = [Packed(one.request, one.dispatch, one.call_id) for one in some]
         log, provider = self._follower.log, self._follower.explainer.provider
         token = f"sae{secrets.token_hex(8)}"
@@ -159,7 +159,7 @@ class Gathering:
             one.call_id = call_id
         return reserved.row, packed
 
-    async def _made_and_followed(self, row: BatchRow, packed: dict[int, _Queued]) -> None:
+    async def _made_and_followed(self, row: BatchRow, packed: dict[int, _QueueEntry]) -> None:
         provider_id = await self._made(row, packed)
         if provider_id is None:
             return
@@ -168,8 +168,8 @@ class Gathering:
         self._follower.tell(f"batch {row.batch_id} is sent: {provider_id}, {row.n_calls:,} questions")
         await self._follower.follow(row, provider_id, packed)
 
-    async def _made(self, row: BatchRow, packed: dict[int, _Queued]) -> str | None:
-        """The id of the batch at its provider; None where it was turned down, which its questions are told."""
+    async def _made(self, row: BatchRow, packed: dict[int, _QueueEntry]) -> str | None:
+        """Creates the batch; returns the provider's id, or None if it was rejected, as its questions are told."""
         batching = self._follower.batching
 
         def encode() -> list[bytes]:
@@ -183,7 +183,7 @@ class Gathering:
             if reply.failure is None and isinstance(body, dict) and (found := batching.read(body).provider_id):
                 return found
             if reply.status == 429 or (reply.status == 413 and len(packed) > 1):
-                raise FullError
+                raise QueueFullError
             if reply.failure is not None and not _is_uncertain(reply.status):
                 await self._turned_down(row, packed, reply.failure)
                 return None
@@ -196,35 +196,35 @@ class Gathering:
             await self._follower.admission.sleep(wait_s)
         raise AssertionError("waits never end")
 
-    async def _turned_down(self, row: BatchRow, packed: dict[int, _Queued], failure: Failure) -> None:
+    async def _turned_down(self, row: BatchRow, packed: dict[int, _QueueEntry], failure: Failure) -> None:
         await self._follower.give_back(row, packed, packed, failure, NOT_MADE)
         await asyncio.wrap_future(self._follower.log.end_batch(row.batch_id, "unmade", failure.sentence))
 
-    def _make_room(self, packed: dict[int, _Queued]) -> None:
-        """Puts questions back to the head of the queue, to be sent when what is under way has ended.
+    def _make_room(self, packed: dict[int, _QueueEntry]) -> None:
+        """Puts questions back at the head of the queue, to be sent when the pending batches have ended.
 
-        Where nothing else of ours was, in smaller batches and later.
+        If no other batch of ours is pending, they go later and in smaller batches.
         """
         if len(self._under_way) == 1:
             self._most = max(1, min(self._most, len(packed)) // 2)
             self._holds_until_s = _now_s() + self._wait_s
-            self._wait_s = min(2 * self._wait_s, _LONGEST_S)
+            self._wait_s = min(2 * self._wait_s, _MAX_WAIT_S)
         self._crowded = True
         self._queue.extendleft(reversed(packed.values()))
 
     def _regrow(self) -> None:
-        """After a batch that was taken: larger ones, and several at a time once they are as large as they were."""
+        """Allows larger batches after one was accepted, and several at a time once they have their full size again."""
         self._most = min(self._most + max(1, self._most // 4), self._largest)
         self._crowded &= self._most < self._largest
         self._wait_s = self._follower.pace.first_look_s
 
 
 def _is_uncertain(status: int | None) -> bool:
-    """Whether a response with that status leaves open what became of the request."""
+    """Returns True if a response with that status leaves open if the request was carried out."""
     return status in _UNCERTAIN or (status is not None and (status >= 500 or status < 400))
 
 
-def _fail(some: Iterable[_Queued], error: Exception) -> None:
+def _fail(some: Iterable[_QueueEntry], error: Exception) -> None:
     for one in some:
         if not one.answered.done():
             one.answered.set_exception(error)

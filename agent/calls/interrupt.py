@@ -1,7 +1,4 @@
-"""Ctrl-C while a run goes on: the first time it starts nothing new, the second time it ends at once.
-
-Knows no run: it is told what either means.
-"""
+"""Handles Ctrl-C during a run: the first one starts nothing new, the second one ends it at once."""
 
 import asyncio
 import signal
@@ -12,7 +9,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def interruptible(first: Callable[[], None], second: Callable[[], None]) -> Iterator[None]:
-    """While it lasts, Ctrl-C calls `first`, then `second`, on the running event loop.
+    """Calls `first` on the first Ctrl-C and `second` on the second, on the running event loop.
 
     Off the main thread, and where the event loop cannot handle signals (Windows), Ctrl-C stays what it was.
     """

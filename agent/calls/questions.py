@@ -1,4 +1,4 @@
-"""When two questions are one: the same words to the same model under the same settings, whoever asks."""
+"""Identifies equal questions: the same words to the same model under the same settings, in any run."""
 
 import hashlib
 import json
@@ -11,20 +11,20 @@ from probes.settings import Value
 
 @dataclass(frozen=True)
 class Questions:
-    """What decides answers besides the words of a question, and whether the log may give them."""
+    """Settings that decide answers besides the words of a question, and permission to reuse answers from the log."""
 
     settings: str
-    """JSON. Another seed is another draw."""
+    """JSON; includes the seed, so that another seed draws another answer."""
     from_log: bool = True
 
     @classmethod
     def to(cls, explainer: Explainer, from_log: bool, **settings: object) -> "Questions":
-        """Those that this explainer is asked under these settings."""
+        """Returns the value for this explainer under these settings."""
         who = (explainer.provider, explainer.model, explainer.address)
         return cls(json.dumps([*who, settings], sort_keys=True), from_log)
 
     def key(self, request: Request) -> str:
-        """sha256 of all that decides the answer."""
+        """Returns the SHA-256 hash of everything that decides the answer."""
         parts = [self.settings, _schema(request.schema), request.system, request.prompt]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 

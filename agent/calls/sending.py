@@ -1,6 +1,6 @@
-"""How one question goes out and its answer comes in: on disk before it is sent, and before its answer is used.
+"""Sends one question and reads its answer: logged before it is sent, and before its answer is used.
 
-Here one by one; `agent.calls.gathering` sends many together.
+This module sends one at a time; `agent.calls.gathering` sends many together.
 """
 
 import asyncio
@@ -16,28 +16,28 @@ class Sender(Protocol):
     """Sends requests for an asker."""
 
     def asking(self) -> AbstractContextManager[None]:
-        """While it lasts, whoever asks does nothing else."""
+        """Marks the current item as waiting for an answer while the context lasts."""
         ...
 
     async def send(self, request: Request, dispatch: Dispatch) -> Answer:
-        """What came of it, which is in the log."""
+        """Sends the request and returns its answer, which is logged."""
         ...
 
 
 @dataclass(frozen=True)
 class OneByOne:
-    """Sends each request at once, alone."""
+    """Sends each request alone, immediately."""
 
     explainer: Explainer
     log: RunLog
     run_id: int
 
     def asking(self) -> AbstractContextManager[None]:
-        """Nobody need know."""
+        """Does nothing: single requests wait for no other item."""
         return nullcontext()
 
     async def send(self, request: Request, dispatch: Dispatch) -> Answer:
-        """By one request on the wire."""
+        """Sends one HTTP request."""
         call_id = await asyncio.wrap_future(self.log.begin_call(self.run_id, request, dispatch))
         answer = await self.explainer.answer(request, dispatch.form)
         await asyncio.wrap_future(self.log.end_call(call_id, answer))

@@ -1,7 +1,6 @@
-"""A bounded crew that works through items until there are none, or until the run is to stop.
+"""Works through items with a bounded number of tasks, until none is left or the run is told to stop.
 
-Stopping starts nothing new: what is in flight is answered, logged and used. Knows neither the items nor what is done
-with them.
+Stopping starts nothing new: what is in flight is answered, logged and used.
 """
 
 import asyncio
@@ -25,10 +24,10 @@ async def work_through(
     admission: Admission,
     stopping: Callable[[InterpretError], None],
 ) -> None:
-    """At most `size` workers take items from one iterator; memory does not grow with their number.
+    """Runs at most `size` workers that take items from one iterator; memory does not grow with the number of items.
 
-    What ends a run (an InterpretError of an item, Ctrl-C) becomes the admission's reason and is told to `stopping`; a
-    second Ctrl-C cancels what is in flight. A fault of ours is raised.
+    An event that ends a run (an InterpretError of an item, Ctrl-C) becomes the admission's reason and is passed to
+    `stopping`; a second Ctrl-C cancels the calls in flight. Any other exception is raised.
     """
     waiting = iter(items)
 

@@ -1,5 +1,5 @@
 """Runs the command line as `python -m agent.cli`."""
 
-from agent.cli.main import main
+from agent.cli import main
 
 main()

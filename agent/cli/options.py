@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import click
 from click.core import ParameterSource
 
-from agent.cli.types import AUTO_CENTROID, GroupedOption, Names, Numbers, Real, Scale, Scales, Shares, Switch, Whole
+from agent.cli.types import AUTO_CENTROID, GroupedOption, Names, Numbers, Real, Scale, ScaleList, Shares, Switch, Whole
 from agent.config import GROUPS, SETTINGS_FILE, key_of, option_of
 from probes.settings import AUTO, PROMPTS
 
@@ -127,7 +127,7 @@ _GRID = (
     ),
     click.option(
         "--scale",
-        type=Scales(),
+        type=ScaleList(),
         metavar="X[,X2,...]",
         cls=GroupedOption,
         heading="Grid",

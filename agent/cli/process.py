@@ -1,4 +1,4 @@
-"""A command as a process: its streams, whatever it raises as one sentence, its exit status. Knows no command.
+"""A command as a process: its streams, whatever it raises as one sentence, its exit status.
 
 Exit status: 0 done, 1 some features failed or are left (a budget, batches on their way), 2 bad usage or input,
 130 interrupted, 141 the reader of a pipe has gone.
@@ -16,7 +16,7 @@ from agent.secrets import blank_output, without_secrets
 from probes.doors import brief
 from probes.errors import InterpretError
 
-_LONGEST = 4000
+_MAX_CHARS = 4000
 """Characters of an error's message."""
 _PIPE_CLOSED = 141
 """128 + SIGPIPE."""
@@ -73,7 +73,7 @@ def _unforeseen(error: BaseException) -> str:
 
 def _told(message: str, status: int) -> int:
     """The status, after its reason was said; of a long one the two ends."""
-    if len(message) > _LONGEST:
-        message = f"{message[: _LONGEST // 2]} ... {message[-_LONGEST // 2 :]}"
+    if len(message) > _MAX_CHARS:
+        message = f"{message[: _MAX_CHARS // 2]} ... {message[-_MAX_CHARS // 2 :]}"
     print(f"interpret: {printable(without_secrets(message))}", file=sys.stderr, flush=True)
     return status

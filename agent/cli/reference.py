@@ -9,12 +9,12 @@ from tempfile import TemporaryDirectory
 import sqlite_utils
 from click.testing import CliRunner
 
-from agent.cli.main import interpret
+from agent.cli.interpret import interpret
 from agent.runlog import RunLog
 
 
 def help_text(*command: str) -> str:
-    """What `interpret COMMAND --help` prints, as a block of markdown."""
+    """Returns the help of `interpret COMMAND --help` as a block of markdown."""
     printed = CliRunner().invoke(interpret, [*command, "--help"], prog_name="interpret", terminal_width=100).output
     return f"```\n{printed.rstrip()}\n```"
 

@@ -47,7 +47,7 @@ class Outlet(io.RawIOBase):
         return self._descriptor
 
     def isatty(self) -> bool:
-        """Whether somebody watches."""
+        """Tells whether the stream is a terminal."""
         return self.failure is None and os.isatty(self._descriptor)
 
 
@@ -91,5 +91,5 @@ def _text(outlet: Outlet) -> io.TextIOWrapper:
 
 
 def is_reader_gone(failure: OSError) -> bool:
-    """Whether the output's reader has had enough, as `head` has, which is nobody's fault."""
+    """Tells whether the output's reader has had enough, as `head` has, which is nobody's fault."""
     return failure.errno == errno.EPIPE

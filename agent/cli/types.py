@@ -1,11 +1,11 @@
-"""What click does not have: help texts under headings, a default command, values such as lists of numbers."""
+"""Adds to click help texts under headings, a default command, and values such as lists of numbers."""
 
 from itertools import pairwise
 from typing import Any
 
 import click
 
-from probes.doors.given import MOST_DIGITS, fault_of, finite_number, shown, whole_number
+from probes.doors.given import MAX_DIGITS, fault_of, finite_number, shown, whole_number
 from probes.settings import AUTO
 
 
@@ -107,7 +107,7 @@ class Whole(click.ParamType[int]):
 
     name = "n"
 
-    def __init__(self, least: int = -(10**MOST_DIGITS) + 1, most: int = 10**MOST_DIGITS - 1) -> None:
+    def __init__(self, least: int = -(10**MAX_DIGITS) + 1, most: int = 10**MAX_DIGITS - 1) -> None:
         self._least, self._most = least, most
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
@@ -171,7 +171,7 @@ class Switch(click.types.BoolParamType):
     def convert(  # type: ignore[override]  # the word is more than click's own has
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> bool | str | None:
-        """Whether, or the word."""
+        """Converts to a bool, or leaves the word."""
         return AUTO if value == AUTO else super().convert(value, param, ctx)
 
 
@@ -203,7 +203,7 @@ class Shares(click.ParamType[tuple[tuple[float, ...], ...]]):
         return tuple(() if part == (0.0,) else part for part in parts if part is not None)
 
 
-class Scales(click.ParamType[tuple[float | str | None, ...]]):
+class ScaleList(click.ParamType[tuple[float | str | None, ...]]):
     """Scales to be compared; `default` is the subject's own, `auto` each feature's."""
 
     name = "x[,x2,...]"

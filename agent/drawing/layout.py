@@ -1,6 +1,6 @@
-"""Where everything of a drawn definition tree stands, how wide its edges are and in which colour.
+"""Lays out a definition tree: places of nodes and edges, widths and colours.
 
-Knows nothing of SVG, DOT or pixels of a raster; all of them draw what this returns.
+SVG, DOT and PNG all draw this layout.
 """
 
 import math
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from rich.cells import cell_len
 
-from agent.evidence.branches import Branch, Drawn, Trim, drawn
+from agent.evidence.branches import Branch, Trim, TrimmedTree, drawn
 from agent.evidence.closing import until_quote
 from agent.evidence.wording import percent, phrase_words, prompt_words, readout_words, tree_words
 from probes.evidence import Tree
@@ -29,7 +29,7 @@ _CELL_PX, _SMALL_CELL_PX = FONT_PX * CELL_EM, SMALL_PX * CELL_EM
 _THINNEST_PX, _THICKEST_PX = 0.8, 9.0
 _HUES = ("#2f6f9f", "#b3572b", "#4a7d3c", "#7b4f9d", "#a3384f", "#3b7f7a")
 """One for each child of the root, in order; they return after the sixth."""
-MOST_GAIN = 6.0
+MAX_GAIN = 6.0
 """Nats at which the scale of colour ends, on both sides."""
 _BEND = 0.7
 """Exponent of the scale: small gains are told apart too."""
@@ -45,7 +45,7 @@ _TOLD_ABOVE = 1.0
 
 
 @dataclass(frozen=True)
-class Place:
+class PlacedPhrase:
     """A phrase with where it stands and the edge that leads to it."""
 
     branch: Branch
@@ -68,12 +68,12 @@ class Place:
 
     @property
     def mark_x(self) -> float:
-        """Where the small probability stands, after the words."""
+        """Returns the x of the small probability, after the words."""
         return self.x + cell_len(self.words) * _CELL_PX + 6
 
     @property
     def right(self) -> float:
-        """Where edges leave."""
+        """Returns the x at which edges leave."""
         return self.mark_x + len(percent(self.branch.probability)) * _SMALL_CELL_PX + 7
 
 
@@ -96,15 +96,15 @@ class Layout:
     width: int
     height: int
     root_y: float
-    places: tuple[Place, ...]
+    places: tuple[PlacedPhrase, ...]
     """Parents first."""
     swatches: tuple[Swatch, ...]
     """Empty where colours only tell branches apart."""
     legend: str
     legend_y: float
 
-    def start_of(self, place: Place) -> tuple[float, float]:
-        """Where the edge to `place` begins."""
+    def start_of(self, place: PlacedPhrase) -> tuple[float, float]:
+        """Returns the point at which the edge to `place` begins."""
         if place.parent < 0:
             return float(MARGIN_PX), self.root_y
         above = self.places[place.parent]
@@ -150,8 +150,8 @@ def gain_hue(gain: float | None) -> str:
 
 
 def _share(gain: float) -> float:
-    """Where a gain stands on the scale of colour, from -1 to 1."""
-    return math.copysign(min(abs(gain) / MOST_GAIN, 1.0) ** _BEND, gain)
+    """Returns a gain's place on the scale of colour, from -1 to 1."""
+    return math.copysign(min(abs(gain) / MAX_GAIN, 1.0) ** _BEND, gain)
 
 
 def _mixed(one: str, other: str, share: float) -> str:
@@ -160,7 +160,7 @@ def _mixed(one: str, other: str, share: float) -> str:
     return "#" + "".join(f"{round(low + (high - low) * share):02x}" for low, high in pairs)
 
 
-def _captions(tree: Tree, picture: Drawn) -> tuple[str, str]:
+def _captions(tree: Tree, picture: TrimmedTree) -> tuple[str, str]:
     title = f"feature {tree.feature}   {prompt_words(tree)}"
     share = f"{picture.n_drawn} of {picture.n_nodes} nodes drawn"
     cutoff = f"cutoff {tree.settings.tree.cutoff:g}, top {tree.settings.tree.top_k}"
@@ -174,18 +174,18 @@ def _swatches() -> tuple[Swatch, ...]:
     middle = (_N_SWATCHES - 1) / 2
     marks = {round(middle * (1 + _share(tick))): f"{tick:+d}" if tick else "0" for tick in _TICKS}
     shares = [place / middle - 1 for place in range(_N_SWATCHES)]
-    gains = [math.copysign(abs(share) ** (1 / _BEND) * MOST_GAIN, share) for share in shares]
+    gains = [math.copysign(abs(share) ** (1 / _BEND) * MAX_GAIN, share) for share in shares]
     return tuple(
         Swatch(gain_hue(gain), MARGIN_PX + place * SWATCH_PX, marks.get(place, "")) for place, gain in enumerate(gains)
     )
 
 
-def _places(picture: Drawn, has_lifts: bool, spelt: Callable[[str], str]) -> list[Place]:
+def _places(picture: TrimmedTree, has_lifts: bool, spelt: Callable[[str], str]) -> list[PlacedPhrase]:
     walked = list(picture.walk())
     parents = _parents([depth for _, depth in walked])
     ys = _rows([branch for branch, _ in walked], parents)
     floor = min((branch.probability for branch, _ in walked), default=1.0)
-    places: list[Place] = []
+    places: list[PlacedPhrase] = []
     n_roots = 0
     for (branch, _), parent, y in zip(walked, parents, ys, strict=True):
         if parent < 0:
@@ -195,7 +195,7 @@ def _places(picture: Drawn, has_lifts: bool, spelt: Callable[[str], str]) -> lis
             hue, x = places[parent].hue, places[parent].right + GAP_PX
         gain = _gain(branch, walked[parent][0] if parent >= 0 else None)
         width, words = _edge_px(branch.probability, floor), spelt(phrase_words(branch.text))
-        places.append(Place(branch, parent, gain_hue(gain) if has_lifts else hue, width, words, x, y, gain))
+        places.append(PlacedPhrase(branch, parent, gain_hue(gain) if has_lifts else hue, width, words, x, y, gain))
     return places
 
 

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Circle, Patch, PathPatch, Rectangle
 from matplotlib.path import Path
 
-from agent.drawing.layout import FONT_PX, GREY, INK, MARGIN_PX, PAPER, SMALL_PX, SWATCH_PX, Layout, Place, layout
+from agent.drawing.layout import FONT_PX, GREY, INK, MARGIN_PX, PAPER, SMALL_PX, SWATCH_PX, Layout, PlacedPhrase, layout
 from agent.evidence.branches import Trim
 from agent.evidence.glyphs import spelt
 from agent.evidence.wording import percent
@@ -22,7 +22,7 @@ _UNITS_PER_INCH = 72
 """So that a font's points are the layout's units."""
 _PIXELS = 2
 """Per unit of the layout, for screens of today."""
-_MOST_PIXELS = 16_000
+_MAX_PIXELS = 16_000
 """Along one side; a larger picture is made coarser."""
 
 
@@ -37,7 +37,7 @@ def tree_png(tree: Tree, trim: Trim) -> bytes:
         axes.add_patch(patch)
     for text in _texts(picture):
         axes.text(text.x, text.y, text.words, color=text.hue, fontsize=text.size, family=_FONT, parse_math=False)
-    pixels = min(_PIXELS, _MOST_PIXELS / max(picture.width, picture.height))
+    pixels = min(_PIXELS, _MAX_PIXELS / max(picture.width, picture.height))
     image = BytesIO()
     figure.savefig(image, format="png", dpi=_UNITS_PER_INCH * pixels)
     return image.getvalue()
@@ -61,7 +61,7 @@ def _patches(picture: Layout) -> Iterator[Patch]:
         yield Rectangle((swatch.x, picture.legend_y - 8), SWATCH_PX, 8, color=swatch.hue, linewidth=0)
 
 
-def _curve(picture: Layout, place: Place) -> Path:
+def _curve(picture: Layout, place: PlacedPhrase) -> Path:
     (x0, y0), x1, y1 = picture.start_of(place), place.x - 4, place.y
     bend = (x1 - x0) * 0.5
     return Path(

@@ -1,12 +1,12 @@
 """A definition tree as text that is a picture: SVG, or DOT for graphviz.
 
-Knows nothing of terminals, files or the log; what stands where is decided in `agent.drawing.layout`.
+Positions are decided in `agent.drawing.layout`.
 """
 
 from collections.abc import Iterator
 from html import escape
 
-from agent.drawing.layout import FONT_PX, GREY, INK, MARGIN_PX, PAPER, SMALL_PX, SWATCH_PX, Layout, Place, layout
+from agent.drawing.layout import FONT_PX, GREY, INK, MARGIN_PX, PAPER, SMALL_PX, SWATCH_PX, Layout, PlacedPhrase, layout
 from agent.evidence.branches import Trim
 from agent.evidence.printable import printable
 from agent.evidence.wording import percent
@@ -79,8 +79,8 @@ def _labels(picture: Layout) -> Iterator[str]:
         )
 
 
-def _full(place: Place) -> str:
-    """What a pointer that rests on a phrase is told: all of its text, up to a limit, and its figures."""
+def _full(place: PlacedPhrase) -> str:
+    """Returns a phrase's tooltip: all of its text, up to a limit, and its figures."""
     branch = place.branch
     text = printable(branch.text[:_TITLE_CHARS]) + ("…" if len(branch.text) > _TITLE_CHARS else "")
     lift = "" if branch.lift is None else f"   lift {branch.lift:+.2f}"

@@ -1,12 +1,9 @@
-"""What a label rests on, short enough for a row of a table: one definition and some tokens.
-
-Knows the evidence and the ids its lines have; nothing of tables.
-"""
+"""Returns a label's basis, short enough for a row of a table: one definition and some tokens."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from agent.evidence.digest import Line, Piece, citable, digest
+from agent.evidence.digest import EvidenceLine, EvidencePiece, citable, digest
 from agent.evidence.wording import folded, phrase_words
 from probes.evidence import Evidence, TokenList, Tree
 
@@ -36,13 +33,13 @@ def basis_of(cited: Sequence[str], evidence: Sequence[Evidence], default_scale: 
     return Basis(line["text"], line["value"], _first_tokens(evidence, tree))
 
 
-def _rank(line: Line, piece: Piece, cited: Sequence[str]) -> int:
-    """Where a definition stands among what is cited: itself, or the head noun that it holds."""
+def _rank(line: EvidenceLine, piece: EvidencePiece, cited: Sequence[str]) -> int:
+    """Returns a definition's rank among the cited lines: its own, or that of the head noun that it holds."""
     names = {line["id"], *(noun["id"] for noun in piece["nouns"] if noun["text"] in line["text"].lower().split())}
     return next((place for place, name in enumerate(cited) if name in names), len(cited))
 
 
-def cited_lines(cited: Sequence[str], pieces: Sequence[Piece]) -> list[Line]:
+def cited_lines(cited: Sequence[str], pieces: Sequence[EvidencePiece]) -> list[EvidenceLine]:
     """The lines with these ids, in the order of the citation."""
     lines = {line["id"]: line for piece in pieces for line in citable(piece)}
     return [lines[name] for name in cited if name in lines]

@@ -1,6 +1,6 @@
 """A definition tree as it is drawn: trimmed to what matters, chains of tokens joined into phrases.
 
-Knows nothing of terminals, SVG or DOT; they all draw what this returns.
+Terminal, SVG and DOT all draw this tree.
 """
 
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ _CHAIN_SHARE = 0.5
 
 @dataclass(frozen=True)
 class Trim:
-    """What is left out of a drawing: all but the `most` nodes of first rank, and all below the probability `least`."""
+    """The limits of a drawing: the `most` nodes of first rank, none below the probability `least`."""
 
     most: int | None = None
     least: float = 0.0
@@ -36,7 +36,7 @@ class Branch:
 
 
 @dataclass(frozen=True)
-class Drawn:
+class TrimmedTree:
     """A tree ready for drawing, and how much of it that is."""
 
     root: Branch
@@ -53,7 +53,7 @@ class Drawn:
             stack.extend((child, depth + 1) for child in reversed(branch.children))
 
 
-def drawn(tree: Tree, trim: Trim) -> Drawn:
+def drawn(tree: Tree, trim: Trim) -> TrimmedTree:
     """The part of `tree` that `trim` keeps. No recursion: trees may be a thousand tokens deep."""
     kept = _kept(tree, trim)
     children: dict[int, list[Branch]] = {}
@@ -62,7 +62,7 @@ def drawn(tree: Tree, trim: Trim) -> Drawn:
         branch = _branch(_text(tree, node), tree.probabilities[node], lifts[node], children.pop(node, []))
         children.setdefault(tree.parents[node], []).append(branch)
     root = Branch("", 1.0, tuple(reversed(children.get(0, []))))
-    return Drawn(root, len(kept), len(tree.parents) - 1)
+    return TrimmedTree(root, len(kept), len(tree.parents) - 1)
 
 
 def _kept(tree: Tree, trim: Trim) -> list[int]:

@@ -1,7 +1,4 @@
-"""A sweep as an explainer and a terminal read it: what was chosen, by what, and how the other candidates did.
-
-Knows no template and no terminal.
-"""
+"""A sweep as an explainer and a terminal read it: what was chosen, by what, and how the other candidates did."""
 
 from typing import TypedDict
 
@@ -9,11 +6,11 @@ from agent.evidence.printable import printable
 from agent.evidence.wording import vector_words
 from probes.evidence import Sweep, SweepPoint
 
-MOST = 12
+MAX_SHOWN = 12
 """Candidates that are shown; of more, those of the largest scores."""
 
 
-class Candidate(TypedDict):
+class SweepCandidate(TypedDict):
     settings: str
     score: float | None
     divergence: float | None
@@ -21,8 +18,8 @@ class Candidate(TypedDict):
     chosen: bool
 
 
-class Candidates(TypedDict):
-    """What a sweep found."""
+class SweepSummary(TypedDict):
+    """The result of a sweep, for prompts and pages."""
 
     criterion: str
     prompts: list[str]
@@ -31,14 +28,14 @@ class Candidates(TypedDict):
     p_value: float | None
     """Of the best score among those of random features with a sweep of their own."""
     tried: int
-    points: list[Candidate]
+    points: list[SweepCandidate]
     """In the sweep's order."""
 
 
-def candidates(sweep: Sweep) -> Candidates:
+def candidates(sweep: Sweep) -> SweepSummary:
     """The sweep's most promising points, the chosen one among them."""
     ranked = sorted(range(len(sweep.points)), key=lambda place: _rank(sweep.points[place], place == sweep.chosen))
-    shown = sorted(ranked[:MOST])
+    shown = sorted(ranked[:MAX_SHOWN])
     return {
         "criterion": sweep.criterion,
         "prompts": [printable(prompt) for prompt in sweep.prompts],
@@ -53,7 +50,7 @@ def _rank(point: SweepPoint, chosen: bool) -> tuple[bool, bool, float]:
     return not chosen, point.score is None, -(point.score or 0.0)
 
 
-def _candidate(point: SweepPoint, chosen: bool) -> Candidate:
+def _candidate(point: SweepPoint, chosen: bool) -> SweepCandidate:
     return {
         "settings": vector_words(point.vector),
         "score": point.score,

@@ -1,6 +1,6 @@
 """A definition tree as a reader takes it: paths joined to text, up to the closing quote.
 
-Knows the columns of a `Tree` and nothing of prompts, explainers or English. Texts are raw, as the tokenizer gave them.
+Texts are raw, as the tokenizer gave them.
 Trees have thousands of nodes: texts are joined for those alone that may be shown.
 """
 
@@ -36,7 +36,7 @@ class Opening:
 
 
 @dataclass(frozen=True)
-class Distinct:
+class DistinctBeginning:
     """A beginning that this ghost makes more probable than ghosts that say nothing do."""
 
     text: str
@@ -64,17 +64,17 @@ def defining_part(tree: Tree) -> Tree:
     )
 
 
-def distinct(part: Tree, most: int) -> list[Distinct]:
+def distinct(part: Tree, most: int) -> list[DistinctBeginning]:
     """The beginnings that are most the ghost's own doing: the largest probability times lift, none within another."""
     columns = enumerate(zip(part.probabilities, part.lifts, strict=True))
     own = [(p * lift, node) for node, (p, lift) in columns if node and lift is not None and lift > 0]
-    found: dict[str, Distinct] = {}
+    found: dict[str, DistinctBeginning] = {}
     for gain, node in sorted(own, key=lambda item: -item[0]):
         text = _text(part, node)
         if len(found) == most:
             break
         if text and not any(text.startswith(other) or other.startswith(text) for other in found):
-            found[text] = Distinct(text, part.probabilities[node], gain / part.probabilities[node])
+            found[text] = DistinctBeginning(text, part.probabilities[node], gain / part.probabilities[node])
     return [*found.values()]
 
 
@@ -111,7 +111,7 @@ def compared(part: Tree) -> list[Opening]:
 
 
 def _own(part: Tree, nodes: Sequence[int], column: Mapping[int, float] | Sequence[float]) -> dict[int, float]:
-    """What is left of each of the `nodes`, parents first, when those below it have had theirs."""
+    """Returns what is left of each of the `nodes`, parents first, once those below it have had theirs."""
     own: dict[int, float] = {}
     for node in nodes:
         own[node] = column[node]

@@ -1,12 +1,12 @@
 """Evidence -> the compact JSON-safe context that templates are rendered from and the offline explainer reads.
 
-Every text here comes from a tokenizer and is hostile until `escaped`. Knows no template, no explainer and no log.
+Every text here comes from a tokenizer and is hostile until `escaped`.
 """
 
 from collections.abc import Sequence
 from typing import TypedDict
 
-from agent.evidence.candidates import Candidates, candidates
+from agent.evidence.candidates import SweepSummary, candidates
 from agent.evidence.definitions import defining_part, endings
 from agent.evidence.grades import Grade, grade
 from agent.evidence.heads import beginning
@@ -34,7 +34,7 @@ TEXT_CHARS = 400
 ACTIVE_TOKENS = 3
 
 
-class Line(TypedDict):
+class EvidenceLine(TypedDict):
     """One line of evidence, to be cited by its id."""
 
     id: str
@@ -43,14 +43,14 @@ class Line(TypedDict):
     """A tree's probability, a list's score, a projection's logit."""
 
 
-class NounLine(Line):
+class NounLine(EvidenceLine):
     """A head noun; its value is its share of the tree."""
 
     wordings: int
     lift: float | None
 
 
-class TokenLine(Line):
+class TokenLine(EvidenceLine):
     """A token, under its first spelling in the list."""
 
     spellings: int
@@ -58,7 +58,7 @@ class TokenLine(Line):
     z: float | None
 
 
-class TestLine(Line):
+class TestLine(EvidenceLine):
     """A text that the explainer had run; its value is the largest activation as a proportion of the maximum."""
 
     hypothesis: str
@@ -70,7 +70,7 @@ class TestLine(Line):
     """Tokens on which it activates, the strongest first."""
 
 
-class NeighbourLine(Line):
+class NeighbourLine(EvidenceLine):
     """A feature that is near; its value is the cosine of the decoder rows, its text the tokens of the feature alone."""
 
     feature: int
@@ -80,7 +80,7 @@ class NeighbourLine(Line):
     other: list[str]
 
 
-class WrittenLine(Line):
+class WrittenLine(EvidenceLine):
     """An opening as the model continues it with the feature clamped; its value is the activation that it is held at."""
 
     opening: str
@@ -98,15 +98,15 @@ class Hypothesis(TypedDict):
     n_others_activating: int
 
 
-class Readout(TypedDict):
-    """Whether evidence says more than a random direction's would."""
+class NullComparison(TypedDict):
+    """A comparison of evidence with the null distribution."""
 
     grade: Grade
     p_value: float
     n_random: int
 
 
-class Piece(TypedDict):
+class EvidencePiece(TypedDict):
     """One piece of evidence. What its kind does not have is empty."""
 
     id: str
@@ -119,9 +119,9 @@ class Piece(TypedDict):
     """A tree's head nouns, largest share first."""
     null: dict[str, float]
     """What random directions make of a tree: the shares of their head nouns."""
-    lines: list[Line]
+    lines: list[EvidenceLine]
     """A tree's definitions, each up to a few words after its head noun; a projection's raised tokens."""
-    lowered: list[Line]
+    lowered: list[EvidenceLine]
     """A projection's other end."""
     tokens: list[TokenLine]
     threshold: float | None
@@ -134,16 +134,16 @@ class Piece(TypedDict):
     """Whether the maximum that tests are measured by is of texts, not of single tokens."""
     neighbours: list[NeighbourLine]
     continuations: list[WrittenLine]
-    readout: Readout | None
-    sweep: Candidates | None
+    readout: NullComparison | None
+    sweep: SweepSummary | None
 
 
-def digest(evidence: Sequence[Evidence], default_scale: float, first: int = 1) -> list[Piece]:
+def digest(evidence: Sequence[Evidence], default_scale: float, first: int = 1) -> list[EvidencePiece]:
     """One piece per evidence, with ids from `E{first}` on."""
     return [_piece(item, f"E{first + index}", default_scale) for index, item in enumerate(evidence)]
 
 
-def citable(piece: Piece) -> list[Line]:
+def citable(piece: EvidencePiece) -> list[EvidenceLine]:
     """All lines of a piece that have an id."""
     evidence = [*piece["nouns"], *piece["lines"], *piece["lowered"], *piece["tokens"]]
     return [*evidence, *piece["tests"], *piece["neighbours"], *piece["continuations"]]
@@ -162,7 +162,7 @@ def escaped(text: str, limit: int | None = None) -> str:
     return safe if cut == text else f"{safe}… ({len(text)} characters)"
 
 
-def _piece(evidence: Evidence, name: str, default_scale: float) -> Piece:
+def _piece(evidence: Evidence, name: str, default_scale: float) -> EvidencePiece:
     piece = _empty(name, "tree", evidence.settings.vector.weights, _place(evidence.settings.vector, default_scale))
     match evidence:
         case Tree():
@@ -184,7 +184,7 @@ def _piece(evidence: Evidence, name: str, default_scale: float) -> Piece:
             return _continuations(evidence, name)
 
 
-def _empty(name: str, kind: ProbeKind, side: str, settings: str) -> Piece:
+def _empty(name: str, kind: ProbeKind, side: str, settings: str) -> EvidencePiece:
     return {
         "id": name,
         "kind": kind,
@@ -207,7 +207,7 @@ def _empty(name: str, kind: ProbeKind, side: str, settings: str) -> Piece:
     }
 
 
-def _tree(tree: Tree, piece: Piece) -> Piece:
+def _tree(tree: Tree, piece: EvidencePiece) -> EvidencePiece:
     part = defining_part(tree)
     found = nouns(part)[:NOUNS]
     heads: list[NounLine] = [
@@ -228,7 +228,7 @@ def _tree(tree: Tree, piece: Piece) -> Piece:
 
 
 def _definitions(part: Tree) -> list[tuple[str, float]]:
-    """How the most probable definitions begin, those that begin alike as one."""
+    """Groups the most probable definitions by their beginnings."""
     shares: dict[str, float] = {}
     for end in endings(part):
         start = beginning(end.text, MORE_WORDS)
@@ -237,7 +237,7 @@ def _definitions(part: Tree) -> list[tuple[str, float]]:
     return sorted(shares.items(), key=lambda item: -item[1])[:DEFINITIONS]
 
 
-def _token_list(listed: TokenList, piece: Piece) -> Piece:
+def _token_list(listed: TokenList, piece: EvidencePiece) -> EvidencePiece:
     places = spellings(listed.tokens)[:TOKENS]
     lines = _lines(piece["id"], _scored([listed.tokens[same[0]] for same in places]))
     tokens: list[TokenLine] = [
@@ -255,7 +255,7 @@ def _token_list(listed: TokenList, piece: Piece) -> Piece:
     }
 
 
-def _experiment(experiment: Experiment, name: str) -> Piece:
+def _experiment(experiment: Experiment, name: str) -> EvidencePiece:
     tests: list[TestLine] = [
         {
             "id": f"{name}.{number}",
@@ -312,7 +312,7 @@ def _pairs(pairs: Sequence[TokenPair]) -> list[str]:
     return [escaped(pair.token, TOKEN_CHARS) for pair in pairs]
 
 
-def _continuations(found: Continuations, name: str) -> Piece:
+def _continuations(found: Continuations, name: str) -> EvidencePiece:
     lines: list[WrittenLine] = [
         {
             "id": f"{name}.{number}",
@@ -328,7 +328,7 @@ def _continuations(found: Continuations, name: str) -> Piece:
     return piece | {"continuations": lines, "is_of_texts": found.is_of_texts, "note": escaped(found.reason, TEXT_CHARS)}
 
 
-def _readout(p_value: float, n_random: int) -> Readout:
+def _readout(p_value: float, n_random: int) -> NullComparison:
     return {"grade": grade(p_value), "p_value": p_value, "n_random": n_random}
 
 
@@ -343,7 +343,7 @@ def _scored(tokens: Sequence[ScoredToken]) -> list[tuple[str, float]]:
     return [(escaped(token.token, TOKEN_CHARS), token.score) for token in tokens]
 
 
-def _lines(name: str, offered: Sequence[tuple[str, float]], first: int = 1) -> list[Line]:
+def _lines(name: str, offered: Sequence[tuple[str, float]], first: int = 1) -> list[EvidenceLine]:
     """The `offered` with ids from `first` on."""
     return [
         {"id": f"{name}.{number}", "text": text, "value": value}

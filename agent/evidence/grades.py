@@ -1,4 +1,4 @@
-"""How clearly evidence differs from what random directions give: a p-value in words, without a cliff."""
+"""Grades evidence by its p-value against random directions, in words and without a cliff."""
 
 from typing import Literal
 
@@ -9,5 +9,5 @@ _UP_TO: tuple[tuple[float, Grade], ...] = ((0.02, "clear"), (0.05, "good"), (0.1
 
 
 def grade(p_value: float) -> Grade:
-    """How clearly evidence of that p-value differs."""
+    """Returns the grade of a p-value."""
     return next((name for most, name in _UP_TO if p_value <= most + 1e-9), "none")

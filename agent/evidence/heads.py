@@ -1,6 +1,6 @@
 """The head noun of a definition, by rules of general English: "a breed of dog that barks" -> "dog".
 
-Knows function words and light nouns only: no subject, no lexicon, no explainer.
+The rules use function words and light nouns only, so they hold for any subject.
 """
 
 import re
@@ -56,7 +56,7 @@ _STANDS_FOR = {"someone": "person", "somebody": "person", "anyone": "person", "s
 
 @dataclass(frozen=True)
 class Head:
-    """What a definition says its word is."""
+    """A definition's head noun with its probability."""
 
     word: str
     bounded: bool

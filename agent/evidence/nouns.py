@@ -1,6 +1,6 @@
 """The head nouns of a definition tree: how much of its probability each has, beside what the null gives it.
 
-"A kind of dog", "a dog that" and "a breed of dog" say the same thing: their probability is summed. Knows no prompt.
+"A kind of dog", "a dog that" and "a breed of dog" say the same thing: their probability is summed.
 """
 
 import math
@@ -14,7 +14,7 @@ from probes.evidence import Tree
 
 FLOOR = 0.005
 """Least cumulative probability of a node that counts as an opening of its own."""
-LEAST_NULL = 1e-5
+MIN_NULL = 1e-5
 """A null share below it counts as this much: what rounding leaves of nothing has no logarithm."""
 
 
@@ -55,7 +55,7 @@ def _lifts(looked_at: Sequence[Opening]) -> dict[str, float]:
     for word, opening in _headed(looked_at):
         own[word] += opening.share
         null[word] += opening.null or 0.0
-    return {word: math.log(share / max(null[word], LEAST_NULL)) for word, share in own.items() if share > 0}
+    return {word: math.log(share / max(null[word], MIN_NULL)) for word, share in own.items() if share > 0}
 
 
 def _headed(found: Sequence[Opening]) -> Iterator[tuple[str, Opening]]:

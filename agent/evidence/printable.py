@@ -1,6 +1,6 @@
 """Text from outside (tokens, labels, a model's answers, error texts) made safe to print.
 
-Knows nothing of terminals, colours or markup: it only replaces what could move a cursor, hide or reorder text.
+Replaces only characters that could move a cursor, or hide or reorder text.
 """
 
 import unicodedata

@@ -5,7 +5,7 @@ from typing import Protocol
 
 from agent.evidence.printable import printable
 from agent.schema import SenseResult
-from probes.share import Share
+from probes.proportion import Proportion
 
 
 class Scoped(Protocol):
@@ -26,10 +26,10 @@ def test_words(sense: SenseResult) -> str:
     """How its texts did, as proportions with 95 % intervals and n."""
     told = []
     if sense.n_positive:
-        share = Share(sense.n_activating, sense.n_positive)
+        share = Proportion(sense.n_activating, sense.n_positive)
         told.append(f"{share} of {sense.n_positive} texts of its own activate")
     if sense.n_near_misses:
-        share = Share(sense.n_silent, sense.n_near_misses)
+        share = Proportion(sense.n_silent, sense.n_near_misses)
         told.append(f"{share} of {sense.n_near_misses} near misses do not")
     words = ", ".join(told) or "not tested"
     return f"dropped: {words}" if sense.dropped else words

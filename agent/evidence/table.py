@@ -1,39 +1,36 @@
-"""The definition trees of one round beside each other: a row for each head noun, a column for each tree.
-
-Knows pieces of evidence alone.
-"""
+"""The definition trees of one round beside each other: a row for each head noun, a column for each tree."""
 
 from collections.abc import Sequence
 from typing import TypedDict
 
-from agent.evidence.digest import DEFINITIONS, NOUNS, Line, NounLine, Piece
+from agent.evidence.digest import DEFINITIONS, NOUNS, EvidenceLine, EvidencePiece, NounLine
 
 NULL_NOUNS = 4
-LEAST_NULL = 0.02
+MIN_NULL = 0.02
 """Share that a noun must have after random directions to be told."""
 
 
-class Row(TypedDict):
+class BranchRow(TypedDict):
     word: str
     cells: list[NounLine | None]
     """One for each tree; None where the noun is not among the tree's own first."""
 
 
-class Table(TypedDict):
-    """What an explainer sees of a round's trees."""
+class TreeTable(TypedDict):
+    """The table of a round's trees, for an explainer."""
 
-    trees: list[Piece]
+    trees: list[EvidencePiece]
     settings: dict[str, list[str]]
     """What the vectors and trees were made with, besides the weights, and the ids of those made with it."""
-    rows: list[Row]
+    rows: list[BranchRow]
     rest: list[float]
     """For each tree, the share that none of the rows has."""
-    definitions: list[Line]
+    definitions: list[EvidenceLine]
     null: dict[str, float]
     """What the model writes most after random directions: head nouns with their shares, the largest first."""
 
 
-def table(pieces: Sequence[Piece]) -> Table | None:
+def table(pieces: Sequence[EvidencePiece]) -> TreeTable | None:
     """The table of the trees among `pieces`; None where there are none."""
     trees = [piece for piece in pieces if piece["kind"] == "tree"]
     if not trees:
@@ -52,7 +49,7 @@ def table(pieces: Sequence[Piece]) -> Table | None:
     }
 
 
-def _rows(trees: Sequence[Piece]) -> list[Row]:
+def _rows(trees: Sequence[EvidencePiece]) -> list[BranchRow]:
     """The nouns of largest share in any tree."""
     columns = [{line["text"]: line for line in tree["nouns"]} for tree in trees]
     shares: dict[str, float] = {}
@@ -63,16 +60,16 @@ def _rows(trees: Sequence[Piece]) -> list[Row]:
     return [{"word": word, "cells": [column.get(word) for column in columns]} for word in ranked]
 
 
-def _rest(rows: Sequence[Row], column: int) -> float:
+def _rest(rows: Sequence[BranchRow], column: int) -> float:
     cells = (row["cells"][column] for row in rows)
     return max(1.0 - sum(cell["value"] for cell in cells if cell is not None), 0.0)
 
 
-def _null(trees: Sequence[Piece]) -> dict[str, float]:
+def _null(trees: Sequence[EvidencePiece]) -> dict[str, float]:
     """Each tree knows the null as far as its own nodes go, so the largest figure is the nearest to the truth."""
     shares: dict[str, float] = {}
     for tree in trees:
         for word, share in tree["null"].items():
             shares[word] = max(shares.get(word, 0.0), share)
-    ranked = sorted(((word, share) for word, share in shares.items() if share >= LEAST_NULL), key=lambda item: -item[1])
+    ranked = sorted(((word, share) for word, share in shares.items() if share >= MIN_NULL), key=lambda item: -item[1])
     return dict(ranked[:NULL_NOUNS])

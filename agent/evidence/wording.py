@@ -1,6 +1,6 @@
 """Numbers, tokens and settings in the few words that tables and pictures have room for.
 
-Knows nothing of terminals, SVG or DOT. Everything it returns is already safe to print.
+Everything returned is safe to print.
 """
 
 from collections.abc import Sequence
@@ -68,7 +68,7 @@ _VERDICTS: dict[Verdict, str] = {
 
 
 def readout_words(contrast: Contrast) -> str:
-    """Whether a tree says more than a random direction's, with the statistic that this rests on."""
+    """Says whether a tree differs from random directions', with the statistic that this rests on."""
     said = f"{_VERDICTS[contrast.verdict]}: {contrast.divergence:.2f} nats from the mean of random directions, "
     if contrast.n_candidates == 1:
         return f"{said}as far as {contrast.n_as_far} of {contrast.n_random} others are (p {contrast.p_value:.2g})"
@@ -79,7 +79,7 @@ def readout_words(contrast: Contrast) -> str:
 
 
 def list_words(listed: TokenList) -> str:
-    """What a token list is a list of, and how it was made or how far it can be relied on."""
+    """Describes a token list: of what, how it was made, how far it can be relied on."""
     settings = listed.settings
     if not settings.vector.is_vocabulary:
         return f"nearest tokens, {vector_words(settings.vector)}, exponent {settings.tokens.exponent:.3g}"
@@ -87,7 +87,7 @@ def list_words(listed: TokenList) -> str:
 
 
 def standing_words(listed: TokenList) -> str:
-    """How far out a list of vocabulary weights is, and whether any token alone makes the feature active."""
+    """Says how far out a list of vocabulary weights is, and whether any token alone makes the feature active."""
     if not listed.tokens or listed.p_value is None:
         return "none: the feature has no encoder weights"
     as_far = round(listed.p_value * (1 + listed.n_random)) - 1
@@ -129,7 +129,7 @@ def agreement_words(sweep: Sweep) -> str:
 
 
 def tree_words(settings: ProbeSettings, vector: str | None = None) -> str:
-    """What a tree was grown from: `decoder, scale 3.8, clamped at 2x its maximum after the prompt`.
+    """Describes a tree's vector: `decoder, scale 3.8, clamped at 2x its maximum after the prompt`.
 
     The words of its `vector` may be given.
     """

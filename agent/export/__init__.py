@@ -4,10 +4,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from agent.export import csv_table, html, jsonl, neuronpedia, parquet
-from agent.export.base import Exported
+from agent.export.base import ExportedRun
 from eval.errors import ExportError
 
-FORMS: dict[str, Callable[[Exported, Path], None]] = {
+FORMS: dict[str, Callable[[ExportedRun, Path], None]] = {
     "csv": csv_table.write,
     "jsonl": jsonl.write,
     "parquet": parquet.write,

@@ -1,6 +1,6 @@
-"""What every form of export starts from: a run's labels with their reviews and scores, and ways to what lies behind.
+"""The input of every form of export: a run's labels with their reviews and scores, and access to their evidence.
 
-Knows no file and no form. Texts are as the log has them: hostile, and each form's own to make safe.
+Texts are as the log has them: hostile, and each form's own to make safe.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -10,11 +10,11 @@ from agent.comparisons import ClassRow
 from agent.runlog import LabelRow, RunSummary, ScoreRow, ScoringRow
 from agent.store.reviews import VERDICTS, ReviewRow
 from probes.evidence import Evidence
-from probes.examples import Collected
+from probes.examples import FeatureExamples
 
 
 @dataclass(frozen=True)
-class Scored:
+class ExportedScore:
     """A score with the scoring it is from."""
 
     scoring: ScoringRow
@@ -24,13 +24,13 @@ class Scored:
 
 @dataclass(frozen=True)
 class Record:
-    """What became of one feature."""
+    """The label of one feature with its reviews and scores."""
 
     run: RunSummary
     label: LabelRow
     reviews: Sequence[ReviewRow]
     """Oldest first, those that were taken back among them."""
-    scores: Sequence[Scored]
+    scores: Sequence[ExportedScore]
     """The latest scoring first."""
     sorted_as: ClassRow | None = None
     """Its class, where `interpret taxonomy` has sorted it."""
@@ -60,7 +60,7 @@ class Record:
 
 
 @dataclass(frozen=True)
-class Exported:
+class ExportedRun:
     """A run as it is exported."""
 
     run: RunSummary
@@ -68,7 +68,7 @@ class Exported:
     """By feature; read anew each time, so that a long run need not be held at once."""
     evidence: Callable[[int], Sequence[Evidence]]
     """Of a feature, round after round."""
-    collected: Callable[[int], Collected | None]
+    collected: Callable[[int], FeatureExamples | None]
     """How and where a feature fires; None where no texts were collected."""
     calibrated: bool = False
     """Whether any label of the run has a probability of being right."""
@@ -85,7 +85,7 @@ class Exported:
 
 @dataclass(frozen=True)
 class Neuronpedia:
-    """What Neuronpedia wants to know of an upload; all of it must exist there already."""
+    """The facts of an upload that Neuronpedia asks for; all of it must exist there already."""
 
     model: str
     source: str

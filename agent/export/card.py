@@ -1,6 +1,6 @@
 """One feature as a page shows it: its label, what the probes said, where it fires, how the label did.
 
-Every text it returns is printable and of bounded length; templates escape it for HTML. Knows no log and no template.
+Every text it returns is printable and of bounded length; templates escape it for HTML.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -11,11 +11,11 @@ from agent.evidence.definitions import defining_part, endings
 from agent.evidence.printable import printable
 from agent.evidence.sense_words import scope_lines, test_words
 from agent.evidence.wording import folded, percent, phrase_words, token_words, tree_words
-from agent.export.base import Record, Scored
+from agent.export.base import ExportedScore, Record
 from agent.schema import SenseResult
 from eval.scoring.variants import variant_words
 from probes.evidence import Evidence, Projection, ScoredToken, TokenList, Tree
-from probes.examples import Collected, Example
+from probes.examples import Example, FeatureExamples
 
 E = TypeVar("E", Tree, TokenList, Projection)
 
@@ -33,7 +33,7 @@ _TEXT_CHARS = 1200
 
 @dataclass(frozen=True)
 class Definitions:
-    """What one tree says."""
+    """The definitions of one tree."""
 
     settings: str
     lines: Sequence[tuple[str, str]]
@@ -49,7 +49,7 @@ class Tokens:
 
 
 @dataclass(frozen=True)
-class Piece:
+class ShadedSpan:
     """Neighbouring tokens of one shade, from 0 for silent ones to 4."""
 
     text: str
@@ -57,15 +57,15 @@ class Piece:
 
 
 @dataclass(frozen=True)
-class Text:
+class CardExample:
     """A stretch of a text on which the feature fires."""
 
-    pieces: Sequence[Piece]
+    pieces: Sequence[ShadedSpan]
     peak: float
 
 
 @dataclass(frozen=True)
-class ScoreLine:
+class CardScore:
     """A score in words."""
 
     scorer: str
@@ -75,7 +75,7 @@ class ScoreLine:
 
 
 @dataclass(frozen=True)
-class Card:
+class FeatureCard:
     """A feature in few words."""
 
     feature: int
@@ -97,16 +97,18 @@ class Card:
     notes: Sequence[str]
     definitions: Sequence[Definitions]
     tokens: Sequence[Tokens]
-    texts: Sequence[Text]
+    texts: Sequence[CardExample]
     frequency: str
-    scores: Sequence[ScoreLine]
+    scores: Sequence[CardScore]
 
 
-def card(record: Record, label: str | None, evidence: Sequence[Evidence], collected: Collected | None) -> Card:
+def card(
+    record: Record, label: str | None, evidence: Sequence[Evidence], collected: FeatureExamples | None
+) -> FeatureCard:
     """The card of a feature that is shown under `label`, None for none."""
     row, review = record.label, record.review
     replaced = label is not None and label != row.label
-    return Card(
+    return FeatureCard(
         feature=row.feature,
         status=row.status,
         label=cut(label or "", _LABEL_CHARS),
@@ -162,42 +164,42 @@ def _token(token: str) -> str:
     return token_words(token if len(token) <= _TOKEN_CHARS else token[: _TOKEN_CHARS - 1] + "…")
 
 
-def _texts(collected: Collected | None) -> list[Text]:
+def _texts(collected: FeatureExamples | None) -> list[CardExample]:
     firing = [example for example in (collected.examples if collected else ()) if example.kind == "activating"]
     highest = sorted(firing, key=lambda example: -example.peak)[:_TEXTS]
     most = max((example.peak for example in highest), default=0.0)
-    return [Text([*_pieces(example, most)], example.peak) for example in highest]
+    return [CardExample([*_pieces(example, most)], example.peak) for example in highest]
 
 
-def _pieces(example: Example, most: float) -> Iterator[Piece]:
+def _pieces(example: Example, most: float) -> Iterator[ShadedSpan]:
     at = example.activations.index(example.peak)
     start = max(at - _WINDOW // 2, 0)
     text, shade = "", 0
     for token, activation in list(zip(example.tokens, example.activations, strict=True))[start : start + _WINDOW]:
         here = 0 if activation <= 0 or most <= 0 else min(_SHADES, 1 + int(activation / most * (_SHADES - 0.01)))
         if here != shade and text:
-            yield Piece(text, shade)
+            yield ShadedSpan(text, shade)
             text = ""
         text, shade = text + cut(token, _TOKEN_CHARS), here
     if text:
-        yield Piece(text, shade)
+        yield ShadedSpan(text, shade)
 
 
-def _frequency(collected: Collected | None) -> str:
+def _frequency(collected: FeatureExamples | None) -> str:
     activity = collected.activity if collected else None
     if activity is None:
         return ""
     return f"fires on {percent(activity.frequency)} of {activity.n_tokens:,} tokens, at most {activity.maximum:.3g}"
 
 
-def _scores(scores: Iterable[Scored]) -> Iterator[ScoreLine]:
+def _scores(scores: Iterable[ExportedScore]) -> Iterator[CardScore]:
     for scored in scores:
         score = scored.score
         interval = "" if score.low is None or score.high is None else f" [{score.low:.2f}, {score.high:.2f}]"
         value = cut(score.reason or "", _LABEL_CHARS) if score.value is None else f"{score.value:.2f}{interval}"
         scorer = f"{score.scorer} ({score.metric})" if score.metric else score.scorer
         if score.part == "held_out":
-            yield ScoreLine(cut(scorer, 60), cut(variant_words(score.variant), 60), value, score.n)
+            yield CardScore(cut(scorer, 60), cut(variant_words(score.variant), 60), value, score.n)
 
 
 def _first(evidence: Sequence[Evidence], kind: type[E], most: int) -> list[E]:

@@ -1,6 +1,6 @@
 """A run as a table: one row for each feature, its scores and their controls side by side.
 
-Of each scorer the latest scoring that used it is taken; the others stand in JSONL alone. Knows no file.
+Of each scorer the latest scoring that used it is taken; the others stand in JSONL alone.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from agent.evidence.sense_words import test_words
-from agent.export.base import Exported, Record, Scored
+from agent.export.base import ExportedRun, ExportedScore, Record
 from agent.runlog import ReviewRow, ScoreRow
 from agent.schema import SenseResult
 from eval.scoring.variants import VARIANTS
@@ -22,7 +22,7 @@ _FIGURES: Mapping[str, Kind] = {"value": "real", "low": "real", "high": "real", 
 
 
 @dataclass(frozen=True)
-class Row:
+class ExportRow:
     """One feature, its scores at hand."""
 
     record: Record
@@ -30,42 +30,42 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Column:
+class ExportColumn:
     """A column with what stands in it."""
 
     name: str
     kind: Kind
-    cell: Callable[[Row], Cell]
+    cell: Callable[[ExportRow], Cell]
 
 
 @dataclass(frozen=True)
-class Table:
+class ExportTable:
     """A run's columns, and its rows one after the other."""
 
-    columns: Sequence[Column]
-    exported: Exported
+    columns: Sequence[ExportColumn]
+    exported: ExportedRun
     latest: Mapping[str, int]
     """Of each scorer the scoring that is shown."""
 
     def rows(self) -> Iterator[list[Cell]]:
         """The cells of each feature."""
         for record in self.exported.records:
-            row = Row(record, {_key(item.score): item.score for item in record.scores if self._is_shown(item)})
+            row = ExportRow(record, {_key(item.score): item.score for item in record.scores if self._is_shown(item)})
             yield [column.cell(row) for column in self.columns]
 
-    def _is_shown(self, item: Scored) -> bool:
+    def _is_shown(self, item: ExportedScore) -> bool:
         return self.latest[item.score.scorer] == item.scoring.scoring_id
 
 
-def table(exported: Exported) -> Table:
+def table(exported: ExportedRun) -> ExportTable:
     """The run as a table; which scores it has is found by reading it first."""
     latest = latest_scorings(exported)
     keys = {_key(scored.score) for record in exported.records for scored in record.scores}
     about = [*_about_labels(exported.reviewed), *_about_reviews(), *_about_scores(sorted(keys, key=_order))]
-    return Table(about, exported, latest)
+    return ExportTable(about, exported, latest)
 
 
-def latest_scorings(exported: Exported) -> dict[str, int]:
+def latest_scorings(exported: ExportedRun) -> dict[str, int]:
     """Of each scorer, by name, the scoring that used it last."""
     latest: dict[str, int] = {}
     for record in exported.records:
@@ -75,51 +75,51 @@ def latest_scorings(exported: Exported) -> dict[str, int]:
     return dict(sorted(latest.items()))
 
 
-def _about_labels(reviewed: bool) -> list[Column]:
+def _about_labels(reviewed: bool) -> list[ExportColumn]:
     found = [
-        Column("run", "whole", lambda row: row.record.run.run_id),
-        Column("subject", "text", lambda row: str(row.record.run.subject["name"])),
-        Column("feature", "whole", lambda row: row.record.label.feature),
-        Column("status", "text", lambda row: row.record.label.status),
-        Column("label", "text", lambda row: row.record.label.label),
-        Column("explanation", "text", lambda row: row.record.label.explanation),
-        Column("confidence", "real", lambda row: row.record.label.confidence),
-        Column("probability", "real", lambda row: row.record.probability),
-        Column("reason", "text", lambda row: row.record.label.reason),
-        Column("rounds", "whole", lambda row: row.record.label.rounds),
-        Column("senses", "text", lambda row: _senses(row.record.label.senses)),
-        Column("activates_on", "text", lambda row: row.record.label.activates_on or None),
-        Column("promotes", "text", lambda row: row.record.label.promotes or None),
-        Column("explainer", "text", lambda row: row.record.run.explainer),
-        Column("kind", "text", lambda row: getattr(row.record.sorted_as, "kind", None)),
-        Column("captured_by", "text", lambda row: getattr(row.record.sorted_as, "captured", None)),
+        ExportColumn("run", "whole", lambda row: row.record.run.run_id),
+        ExportColumn("subject", "text", lambda row: str(row.record.run.subject["name"])),
+        ExportColumn("feature", "whole", lambda row: row.record.label.feature),
+        ExportColumn("status", "text", lambda row: row.record.label.status),
+        ExportColumn("label", "text", lambda row: row.record.label.label),
+        ExportColumn("explanation", "text", lambda row: row.record.label.explanation),
+        ExportColumn("confidence", "real", lambda row: row.record.label.confidence),
+        ExportColumn("probability", "real", lambda row: row.record.probability),
+        ExportColumn("reason", "text", lambda row: row.record.label.reason),
+        ExportColumn("rounds", "whole", lambda row: row.record.label.rounds),
+        ExportColumn("senses", "text", lambda row: _senses(row.record.label.senses)),
+        ExportColumn("activates_on", "text", lambda row: row.record.label.activates_on or None),
+        ExportColumn("promotes", "text", lambda row: row.record.label.promotes or None),
+        ExportColumn("explainer", "text", lambda row: row.record.run.explainer),
+        ExportColumn("kind", "text", lambda row: getattr(row.record.sorted_as, "kind", None)),
+        ExportColumn("captured_by", "text", lambda row: getattr(row.record.sorted_as, "captured", None)),
     ]
     if reviewed:
-        found.insert(5, Column("reviewed_label", "text", lambda row: row.record.reviewed_label))
+        found.insert(5, ExportColumn("reviewed_label", "text", lambda row: row.record.reviewed_label))
     return found
 
 
-def _about_reviews() -> Iterator[Column]:
+def _about_reviews() -> Iterator[ExportColumn]:
     """The verdict that stands, then what everybody said beside it."""
     fields = {"verdict": "verdict", "reviewer": "reviewer", "reviewer_label": "label"}
     for name, field in fields.items():
-        yield Column(name, "text", _of_review(field))
-    yield Column(
+        yield ExportColumn(name, "text", _of_review(field))
+    yield ExportColumn(
         "flags", "text", lambda row: _joined(said.reviewer for said in _standing(row) if said.verdict == "flag")
     )
-    yield Column(
+    yield ExportColumn(
         "notes", "text", lambda row: _joined(f"{said.reviewer}: {said.note}" for said in _standing(row) if said.note)
     )
 
 
-def _about_scores(keys: Iterable[_Key]) -> Iterator[Column]:
+def _about_scores(keys: Iterable[_Key]) -> Iterator[ExportColumn]:
     for key in keys:
         for figure, kind in _FIGURES.items():
-            yield Column(_name(key, figure), kind, _of_score(key, figure))
+            yield ExportColumn(_name(key, figure), kind, _of_score(key, figure))
 
 
-def _standing(row: Row) -> list[ReviewRow]:
-    """What was said and not taken back, oldest first."""
+def _standing(row: ExportRow) -> list[ReviewRow]:
+    """Returns the reviews that were not taken back, oldest first."""
     return [said for said in row.record.reviews if not said.undone]
 
 
@@ -133,11 +133,11 @@ def _joined(texts: Iterable[str]) -> str | None:
     return " | ".join(dict.fromkeys(texts)) or None
 
 
-def _of_review(field: str) -> Callable[[Row], Cell]:
+def _of_review(field: str) -> Callable[[ExportRow], Cell]:
     return lambda row: getattr(row.record.review, field, None)
 
 
-def _of_score(key: _Key, figure: str) -> Callable[[Row], Cell]:
+def _of_score(key: _Key, figure: str) -> Callable[[ExportRow], Cell]:
     return lambda row: getattr(row.scores.get(key), figure, None)
 
 

@@ -9,7 +9,7 @@ from io import TextIOWrapper
 from pathlib import Path
 
 from agent.evidence.printable import printable
-from agent.export.base import Exported
+from agent.export.base import ExportedRun
 from agent.export.columns import Cell, table
 from probes.doors.outputs import written
 
@@ -17,7 +17,7 @@ _FORMULA = ("=", "+", "-", "@", "＝", "＋", "－", "＠")
 """The wide signs count in spreadsheets of East Asian languages. Tab and carriage return are escaped before."""
 
 
-def write(exported: Exported, path: Path) -> None:
+def write(exported: ExportedRun, path: Path) -> None:
     """Raises OutputError."""
     found = table(exported)
     with written(path) as file:

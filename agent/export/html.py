@@ -17,8 +17,8 @@ from markupsafe import Markup
 
 from agent.drawing.svg import tree_svg
 from agent.evidence.branches import Trim
-from agent.export.base import Exported, Record
-from agent.export.card import Card, card, cut
+from agent.export.base import ExportedRun, Record
+from agent.export.card import FeatureCard, card, cut
 from agent.export.columns import latest_scorings
 from agent.export.dots import Dots, dot_plot
 from agent.runlog import RunSummary
@@ -49,12 +49,12 @@ class _Row:
 class _Part:
     """A feature below the table."""
 
-    card: Card
+    card: FeatureCard
     tree: Markup | None
     scores: Markup | None
 
 
-def write(exported: Exported, path: Path) -> None:
+def write(exported: ExportedRun, path: Path) -> None:
     """Raises OutputError."""
     run = exported.run
     latest = latest_scorings(exported)
@@ -109,7 +109,7 @@ def _facts(run: RunSummary) -> Iterator[tuple[str, str]]:
         yield "calls", f"{run.n_calls:,}, {cost}"
 
 
-def _picture(exported: Exported) -> Markup | None:
+def _picture(exported: ExportedRun) -> Markup | None:
     """The latest scoring beside its controls; None where nothing was scored."""
     scores = [scored for record in exported.records for scored in record.scores]
     if not scores:
@@ -120,7 +120,7 @@ def _picture(exported: Exported) -> Markup | None:
     return Markup(svg[svg.index("<svg") :])  # matplotlib's own, its texts escaped
 
 
-def _rows(exported: Exported, latest: Mapping[str, int]) -> Iterator[_Row]:
+def _rows(exported: ExportedRun, latest: Mapping[str, int]) -> Iterator[_Row]:
     for record in exported.records:
         label, row = exported.label_of(record), record.label
         scores = {dots.scorer: dots.own.value for dots in _dots(record, latest)}
@@ -138,7 +138,7 @@ def _figure(value: float | None) -> str:
     return "" if value is None else f"{value:.2f}"
 
 
-def _parts(exported: Exported, latest: Mapping[str, int]) -> Iterator[_Part]:
+def _parts(exported: ExportedRun, latest: Mapping[str, int]) -> Iterator[_Part]:
     for record in exported.records:
         feature = record.label.feature
         evidence = exported.evidence(feature)

@@ -6,12 +6,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from agent.export.base import Exported, Record, Scored
+from agent.export.base import ExportedRun, ExportedScore, Record
 from agent.store.reviews import ReviewRow
 from probes.doors.outputs import written
 
 
-def write(exported: Exported, path: Path) -> None:
+def write(exported: ExportedRun, path: Path) -> None:
     """Raises OutputError."""
     with written(path) as file:
         for record in exported.records:
@@ -51,7 +51,7 @@ def _review(said: ReviewRow) -> Mapping[str, Any]:
     return {name: value for name, value in asdict(said).items() if name not in ("review_id", "label_id")}
 
 
-def _score(scored: Scored) -> Mapping[str, Any]:
+def _score(scored: ExportedScore) -> Mapping[str, Any]:
     score, scoring = scored.score, scored.scoring
     return {
         "scoring": scoring.scoring_id,

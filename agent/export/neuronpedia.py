@@ -11,15 +11,15 @@ from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
 
-from agent.export.base import Exported, Neuronpedia, Record, Scored
+from agent.export.base import ExportedRun, ExportedScore, Neuronpedia, Record
 from eval.errors import ExportError
 from probes.doors.outputs import written
 from probes.evidence import Projection, ScoredToken
-from probes.examples import Activity, Collected, Example
+from probes.examples import Activity, Example, FeatureExamples
 
-MOST_FEATURES = 128
+MAX_FEATURES = 128
 """In one request."""
-MOST_CHARS = 512
+MAX_CHARS = 512
 """Of an explanation."""
 _TEXTS = 20
 """Most of a feature: a request of 128 then has a few megabytes."""
@@ -28,7 +28,7 @@ _STRATA = 10
 """Parts of a feature's range, by which its texts are told apart."""
 
 
-def write(exported: Exported, path: Path) -> None:
+def write(exported: ExportedRun, path: Path) -> None:
     """Fills the folder `path`, made if there is none. Raises ExportError where it has some already, OutputError."""
     about = exported.neuronpedia
     if about is None:
@@ -36,7 +36,7 @@ def write(exported: Exported, path: Path) -> None:
     _make_folder(path)
     records = iter(exported.records)
     number = 0
-    while some := list(islice(records, MOST_FEATURES)):
+    while some := list(islice(records, MAX_FEATURES)):
         features = [_feature(exported, about, record) for record in some]
         batch = {"modelId": about.model, "source": about.source, "features": features}
         with written(path / f"batch-{number}.json") as file:
@@ -53,7 +53,7 @@ def _make_folder(path: Path) -> None:
         raise ExportError(f"{path} holds batches already, which would be uploaded with these; name another folder.")
 
 
-def _feature(exported: Exported, about: Neuronpedia, record: Record) -> Mapping[str, Any]:
+def _feature(exported: ExportedRun, about: Neuronpedia, record: Record) -> Mapping[str, Any]:
     feature = record.label.feature
     collected = exported.collected(feature)
     label = exported.label_of(record)
@@ -67,7 +67,7 @@ def _feature(exported: Exported, about: Neuronpedia, record: Record) -> Mapping[
     }
 
 
-def _density(collected: Collected | None) -> Mapping[str, float]:
+def _density(collected: FeatureExamples | None) -> Mapping[str, float]:
     activity = collected.activity if collected else None
     return {"density": activity.frequency} if activity and activity.n_tokens else {}
 
@@ -80,23 +80,23 @@ def _tokens(tokens: Sequence[ScoredToken]) -> list[Mapping[str, Any]]:
     return [{"token": whole(token.token), "value": token.score} for token in tokens]
 
 
-def _explanation(label: str, about: Neuronpedia, scores: Sequence[Scored]) -> Mapping[str, Any]:
+def _explanation(label: str, about: Neuronpedia, scores: Sequence[ExportedScore]) -> Mapping[str, Any]:
     text = whole(label)
     return {
-        "text": text if len(text) <= MOST_CHARS else text[: MOST_CHARS - 1] + "…",
+        "text": text if len(text) <= MAX_CHARS else text[: MAX_CHARS - 1] + "…",
         "methodName": about.method_name,
         "modelName": about.model_name,
         "scores": [_score(scored) for scored in scores if _is_of(scored, label)],
     }
 
 
-def _is_of(scored: Scored, label: str) -> bool:
-    """Whether it measures these very words: a reviewer's own were not scored."""
+def _is_of(scored: ExportedScore, label: str) -> bool:
+    """Tells whether a score measures these very words: a reviewer's own were not scored."""
     score = scored.score
     return score.variant == "label" and score.part == "held_out" and score.label == label and score.value is not None
 
 
-def _score(scored: Scored) -> Mapping[str, Any]:
+def _score(scored: ExportedScore) -> Mapping[str, Any]:
     score = scored.score
     return {
         "value": score.value,
@@ -106,7 +106,7 @@ def _score(scored: Scored) -> Mapping[str, Any]:
     }
 
 
-def _activations(collected: Collected) -> list[Mapping[str, Any]]:
+def _activations(collected: FeatureExamples) -> list[Mapping[str, Any]]:
     """The texts on which the feature fires most, the strongest first."""
     firing = [example for example in collected.examples if example.kind == "activating"]
     strongest = sorted(firing, key=lambda example: -example.peak)[:_TEXTS]

@@ -5,7 +5,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from agent.export.base import Exported
+from agent.export.base import ExportedRun
 from agent.export.columns import Cell, table
 from eval.errors import ExportError
 from probes.doors.outputs import written
@@ -14,7 +14,7 @@ _ROWS = 10_000
 """At a time."""
 
 
-def write(exported: Exported, path: Path) -> None:
+def write(exported: ExportedRun, path: Path) -> None:
     """Raises OutputError, and ExportError where pyarrow is not installed."""
     arrow, parquet = _pyarrow(path)
     types = {"text": arrow.string(), "whole": arrow.int64(), "real": arrow.float64()}

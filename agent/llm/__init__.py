@@ -10,18 +10,18 @@ from agent.llm.base import Explainer
 
 @dataclass(frozen=True)
 class LLMSettings:
-    """How an explainer is reached and asked; what is empty or None is the provider's own."""
+    """Settings for reaching and asking an explainer; an empty or None field means the provider's own default."""
 
     model: str = ""
     base_url: str = ""
     answer_tokens: int = 4096
-    """The most that one answer may have, thinking included."""
+    """Maximum tokens of one answer, thinking included."""
     effort: str | None = None
-    """How much a model should think, in the provider's own word."""
+    """Reasoning effort, in the provider's own word."""
     timeout_s: float | None = None
-    """How long an answer is waited for, at first; None: by where the server is."""
+    """Timeout of the first attempt; None chooses one by the server's address."""
     batch: bool = False
-    """Whether it is asked in the provider's batches."""
+    """True to ask in the provider's batches."""
 
 
 def _offline(settings: LLMSettings) -> Explainer:
@@ -73,10 +73,10 @@ def make_explainer(
     timeout_s: float | None = None,
     batch: bool = False,
 ) -> Explainer:
-    """The explainer that `PROVIDER` or `PROVIDER:MODEL` names.
+    """Makes the explainer that `PROVIDER` or `PROVIDER:MODEL` names.
 
-    Asks a server for its models where `base_url` is given and no model. Raises ExplainerError for what there is not,
-    or cannot be used as it stands.
+    Asks a server for its models if `base_url` is given and no model. Raises ExplainerError for one that does not
+    exist or cannot be used with these settings.
     """
     provider, _, model = llm.partition(":")
     load = EXPLAINERS.get(provider)

@@ -1,4 +1,4 @@
-"""Anthropic's models, by its SDK's messages; and any server that speaks the same protocol. Knows no other provider."""
+"""Anthropic's models, by its SDK's messages; and any server that speaks the same protocol."""
 
 from contextlib import AbstractAsyncContextManager
 from functools import cache
@@ -7,11 +7,11 @@ from typing import Any
 import anthropic
 
 from agent.llm.anthropic_batches import AnthropicBatches
-from agent.llm.base import Fault, Form, Request, Usage
-from agent.llm.batching import Batching
+from agent.llm.base import AnswerForm, CallFault, Request, Usage
+from agent.llm.batching import BatchApi
 from agent.llm.bodies import at, printable, text_at, texts_at, tokens_at
 from agent.llm.faults import Failure
-from agent.llm.hosted import CHECK_S, Hosted, Reading, worded
+from agent.llm.hosted import CHECK_S, Hosted, ResponseContent, worded
 from agent.llm.wire import CLIENT, Response, timeout
 from probes.settings import Value
 
@@ -22,7 +22,7 @@ class Anthropic(Hosted):
     """Asks by the messages API; the system prompt is marked for the provider's cache."""
 
     provider = "anthropic"
-    forms: tuple[Form, ...] = (Form.SCHEMA, Form.TEXT)
+    forms: tuple[AnswerForm, ...] = (AnswerForm.SCHEMA, AnswerForm.TEXT)
     own_address = "https://api.anthropic.com"
     usual_path = ""
     base_variable = "ANTHROPIC_BASE_URL"
@@ -35,18 +35,18 @@ class Anthropic(Hosted):
         if client is not None:
             await client.close()
 
-    def batching(self) -> Batching:
-        """By its Message Batches."""
+    def batching(self) -> BatchApi:
+        """Returns the API of its Message Batches."""
         return AnthropicBatches(self._sdk, self.parameters, self)
 
-    def _opened(self, request: Request, form: Form, timeout_s: float) -> AbstractAsyncContextManager[Response]:
+    def _opened(self, request: Request, form: AnswerForm, timeout_s: float) -> AbstractAsyncContextManager[Response]:
         asked = self.parameters(request, form)
         return self._sdk().messages.with_streaming_response.create(**asked, timeout=timeout(timeout_s))
 
-    def parameters(self, request: Request, form: Form) -> dict[str, Any]:
-        """What the messages API is asked."""
+    def parameters(self, request: Request, form: AnswerForm) -> dict[str, Any]:
+        """Builds the parameters of a request to the messages API."""
         output: Any = {}
-        if form is Form.SCHEMA:
+        if form is AnswerForm.SCHEMA:
             output["format"] = {"type": "json_schema", "schema": self._schema(request.schema)}
         if self.effort is not None:
             output["effort"] = self.effort
@@ -62,9 +62,9 @@ class Anthropic(Hosted):
     def _schema(self, schema: type[Value]) -> dict[str, Any]:
         return _strict(schema)
 
-    def _read(self, body: dict[str, Any]) -> Reading:
+    def _read(self, body: dict[str, Any]) -> ResponseContent:
         model = printable(text_at(body, "model"), 200) or None
-        return Reading(
+        return ResponseContent(
             texts_at(body, "content"), _usage(at(body, "usage")), model, at(body, "error"), self._failure(body)
         )
 
@@ -72,14 +72,18 @@ class Anthropic(Hosted):
         match at(body, "stop_reason"):
             case "max_tokens":
                 cut = f"the answer was cut off by its length limit of {self.answer_tokens} tokens"
-                return Failure(Fault.UNUSABLE, cut)
+                return Failure(CallFault.UNUSABLE, cut)
             case "refusal":
                 why = text_at(body, "stop_details", "explanation") or text_at(body, "stop_details", "category")
-                return Failure(Fault.FINAL, ": ".join(filter(None, ("the model refused to answer", printable(why)))))
+                return Failure(
+                    CallFault.FINAL, ": ".join(filter(None, ("the model refused to answer", printable(why))))
+                )
             case "model_context_window_exceeded":
-                return Failure(Fault.FINAL, "the question and its answer are longer than the model's context window")
+                return Failure(
+                    CallFault.FINAL, "the question and its answer are longer than the model's context window"
+                )
         if not isinstance(at(body, "content"), list):
-            return Failure(Fault.TRANSIENT, "the server's response has no content")
+            return Failure(CallFault.TRANSIENT, "the server's response has no content")
         return None
 
     def _models(self, model: str | None) -> AbstractAsyncContextManager[Response]:
@@ -95,7 +99,7 @@ class Anthropic(Hosted):
         return self._client
 
     def _access(self) -> dict[str, Any]:
-        """Key and address, as the SDK's clients take them."""
+        """Returns key and address as the SDK's clients take them."""
         variable, key = self._key()
         name = "auth_token" if variable == "ANTHROPIC_AUTH_TOKEN" else "api_key"
         return {name: key or "none", "base_url": self.base_url}
@@ -107,7 +111,7 @@ def _strict(schema: type[Value]) -> dict[str, Any]:
 
 
 def _usage(usage: Any) -> Usage:
-    """Anthropic counts cached tokens apart from the input; here they are among it."""
+    """Converts token counts: Anthropic counts cached tokens apart from the input, `Usage` includes them."""
     fresh, out = tokens_at(usage, "input_tokens"), tokens_at(usage, "output_tokens")
     read, written = tokens_at(usage, "cache_read_input_tokens"), tokens_at(usage, "cache_creation_input_tokens")
     total = None if fresh is None else fresh + (read or 0) + (written or 0)

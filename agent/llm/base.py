@@ -1,7 +1,7 @@
 """The protocol that explainers share: a request goes in; parsed answer and raw exchange come out, both always.
 
-One call of `answer` is one request on the wire: what to do about a fault (wait, ask again, ask in another form, stop)
-is not decided here but by whoever asks, who logs every attempt first. Knows no provider.
+One call of `answer` is one HTTP request: the caller decides the response to a fault (wait, ask again, ask in another
+form, stop), and logs every attempt first.
 """
 
 from collections.abc import Mapping
@@ -13,8 +13,8 @@ from agent.schema import Proposal
 from probes.settings import Value
 
 
-class Form(StrEnum):
-    """How an answer is made to be JSON, the strictest first; what a server cannot do, the next one replaces."""
+class AnswerForm(StrEnum):
+    """Ways to make a model answer in JSON, the strictest first; a server that lacks one is asked in the next."""
 
     SCHEMA = "schema"
     """The server holds the model to the schema."""
@@ -24,23 +24,23 @@ class Form(StrEnum):
     """Nothing is enforced; the schema stands in the prompt."""
 
 
-class Fault(StrEnum):
-    """What went wrong in an exchange, by what can be done about it."""
+class CallFault(StrEnum):
+    """Kinds of faults in an exchange, by the response to them."""
 
     TRANSIENT = "transient"
-    """The same request may succeed later: rate limits, overload, timeouts, dropped connections."""
+    """The same request may succeed later: a rate limit, overload, a timeout, a dropped connection."""
     FORM = "form"
-    """The server may not know this form of asking; the next one may do."""
+    """The server may not support this form of asking; the next one may work."""
     UNUSABLE = "unusable"
-    """An answer came, and it is none: empty, cut off, not JSON, not of the schema."""
+    """The answer cannot be used: empty, cut off, not JSON, not of the schema."""
     FINAL = "final"
     """This question will not be answered: a refusal, a prompt too long."""
     FATAL = "fatal"
     """No question will be answered: a wrong key, no permission, no credit, no such model."""
     LOST = "lost"
-    """Sent, and nothing is known of it since: the run was cut off while it waited."""
+    """Sent, with an unknown fate: the run was interrupted while it waited."""
     WAITING = "waiting"
-    """In a batch that has not ended, or whose answer has come and was not read yet."""
+    """Part of a batch that has not ended, or answered in a batch and not read yet."""
 
 
 @dataclass(frozen=True)
@@ -50,9 +50,9 @@ class Request:
     feature: int
     round: int
     purpose: str
-    """What the call is for, e.g. `explain`."""
+    """Purpose of the call, e.g. `explain`."""
     item: int
-    """Which call of that purpose in that round."""
+    """Number of the call among those of that purpose in that round."""
     system: str
     """The same for many requests; it goes first, so that a provider's prompt cache can keep it."""
     prompt: str
@@ -61,11 +61,11 @@ class Request:
     context: Mapping[str, Any]
     """The JSON-safe data the prompt was rendered from; a rule-based explainer reads it instead of the prompt."""
     schema: type[Value] = Proposal
-    """What the answer is parsed into."""
+    """Type that the answer is parsed into."""
     scoring_id: int | None = None
     """The scoring that asks; None where a loop does."""
-    patience: float = 1.0
-    """How long the answer is waited for, as a multiple of the explainer's own time."""
+    timeout_factor: float = 1.0
+    """Timeout of this request, as a multiple of the explainer's own."""
 
 
 @dataclass(frozen=True)
@@ -81,62 +81,62 @@ class Usage:
 
 @dataclass(frozen=True)
 class Exchange:
-    """The raw side of a call, as it is logged. Unknown figures are None, never 0."""
+    """The raw exchange of a call, as it is logged. Unknown figures are None, never 0."""
 
     provider: str
     model: str
-    """As asked for."""
+    """Model name as asked for."""
     response: str
-    """The body as it came, keys blanked; what there is of it where the connection broke."""
+    """Response body as received, keys blanked; incomplete if the connection broke."""
     usage: Usage = Usage()
     cost_usd: float | None = None
     duration_ms: float | None = None
     error: str | None = None
     """One sentence, keys blanked."""
-    fault: Fault | None = None
-    """Set exactly where `error` is."""
-    form: Form | None = None
-    """None where there is no server."""
+    fault: CallFault | None = None
+    """Set if and only if `error` is."""
+    form: AnswerForm | None = None
+    """None for an explainer without a server."""
     resolved_model: str | None = None
-    """The model that answered, by its own account."""
+    """Model that answered, according to the server."""
     retry_after_s: float | None = None
-    """How long the server asks to wait before this is tried again."""
+    """Time that the server asks to wait before a retry."""
     pause_s: float | None = None
-    """How long no request at all should be sent, by the server's account of what is left of a rate limit."""
+    """Time in which no request should be sent, according to the server's figures on its rate limit."""
     status: int | None = None
-    """HTTP status; None where none was seen."""
+    """HTTP status; None if there was none."""
     timed_out: bool = False
-    """Whether the answer did not come in time."""
+    """True if the answer did not come in time."""
     batch: bool = False
-    """Whether it went in a batch: no limit on what is in flight was met by it."""
+    """True if it was part of a batch, which does not count as in flight."""
 
     @property
     def charged(self) -> bool:
-        """Whether it may have cost something: nobody charges for what was turned down with an error status."""
+        """True if the exchange may have cost something: requests rejected with an error status are free."""
         return self.status is None or self.status < 400
 
     @property
     def throttled(self) -> bool:
-        """Whether the server has been asked too much."""
+        """True if the server reports a rate limit."""
         return not self.batch and self.status in (429, 503, 529)
 
 
 @dataclass(frozen=True)
 class Answer:
-    """`value` is None exactly where `exchange.error` says why."""
+    """A parsed answer with its exchange; `value` is None if and only if `exchange.error` says why."""
 
     value: Value | None
     exchange: Exchange
 
     @property
     def proposal(self) -> Proposal | None:
-        """The answer to a question that asked for a proposal."""
+        """The value of an answer to a request for a proposal."""
         return self.value if isinstance(self.value, Proposal) else None
 
 
 @dataclass(frozen=True)
 class Bound:
-    """The most that one request can use: what a budget reserves before it is sent."""
+    """Upper bound on the use of one request, reserved from the budget before it is sent."""
 
     tokens: int = 0
     """Input and output together."""
@@ -150,12 +150,12 @@ class Explainer(Protocol):
     provider: str
     model: str
     address: str
-    """Base URL where it is not the provider's own, without credentials; else empty."""
-    forms: tuple[Form, ...]
-    """The forms it can ask in, in the order to try them; empty where there is no server."""
+    """Base URL without credentials; empty for the provider's own address."""
+    forms: tuple[AnswerForm, ...]
+    """Supported answer forms in the order to try them; empty without a server."""
 
     def check(self) -> str:
-        """A free request that tells whether key, server and model are good; a note for the user, or nothing.
+        """Checks key, server and model by a free request; returns a note for the user, or an empty string.
 
         Raises ExplainerError with one sentence where no question would be answered.
         """
@@ -166,13 +166,13 @@ class Explainer(Protocol):
         ...
 
     def cost_usd(self, usage: Usage) -> float | None:
-        """What such an exchange costs; None where no price is known."""
+        """Returns the cost of `usage` in US dollars; None if no price is known."""
         ...
 
-    async def answer(self, request: Request, form: Form | None = None) -> Answer:
-        """The answer to `request`, by exactly one request on the wire; faults are in the answer, not raised."""
+    async def answer(self, request: Request, form: AnswerForm | None = None) -> Answer:
+        """Answers `request` by exactly one HTTP request; faults are in the answer, not raised."""
         ...
 
     async def close(self) -> None:
-        """Gives connections back."""
+        """Closes connections."""
         ...

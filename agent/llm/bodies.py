@@ -1,4 +1,4 @@
-"""Reads what may hold anything: a server's JSON, looked into without trust. Knows no provider."""
+"""Reads a server's JSON without trusting its shape."""
 
 from typing import Any
 
@@ -6,12 +6,12 @@ from pydantic_core import from_json
 
 from agent.secrets import without_held_secrets, without_secrets
 
-_MOST_TOKENS = 10**12
-"""A server that counts more is not believed."""
+_MAX_TOKENS = 10**12
+"""Larger token counts are not believed."""
 
 
 def json_of(text: str) -> Any:
-    """What `text` holds as JSON; None where it is none."""
+    """Parses `text` as JSON; None if it is not JSON."""
     try:
         return from_json(text, allow_inf_nan=False)
     except ValueError:
@@ -19,7 +19,7 @@ def json_of(text: str) -> Any:
 
 
 def at(data: Any, *path: str | int) -> Any:
-    """What stands at `path` in nested objects and arrays; None where nothing does."""
+    """Returns the value at `path` in nested objects and arrays; None if there is none."""
     for step in path:
         if isinstance(step, str) and isinstance(data, dict):
             data = data.get(step)
@@ -31,27 +31,27 @@ def at(data: Any, *path: str | int) -> Any:
 
 
 def text_at(data: Any, *path: str | int) -> str:
-    """The text at `path`; empty where there is none."""
+    """Returns the text at `path`; empty if there is none."""
     found = at(data, *path)
     return found if isinstance(found, str) else ""
 
 
 def items_at(data: Any, *path: str | int) -> list[Any]:
-    """The items of the array at `path`; none where there is no array."""
+    """Returns the items of the array at `path`; empty if there is no array."""
     found = at(data, *path)
     return found if isinstance(found, list) else []
 
 
 def tokens_at(data: Any, *path: str | int) -> int | None:
-    """The number of tokens at `path`; None where there is none that can be believed."""
+    """Returns the number of tokens at `path`; None if there is no credible one."""
     found = at(data, *path)
     if isinstance(found, bool) or not isinstance(found, int):
         return None
-    return found if 0 <= found <= _MOST_TOKENS else None
+    return found if 0 <= found <= _MAX_TOKENS else None
 
 
 def printable(text: str, most: int = 300) -> str:
-    """What a model or a list says: one line, at most `most` characters of it, unprintable ones escaped.
+    """Returns a model's text as one line of at most `most` characters, unprintable ones escaped.
 
     The secrets that this process holds are blanked before the cut.
     """
@@ -59,12 +59,12 @@ def printable(text: str, most: int = 300) -> str:
 
 
 def printable_error(text: str, most: int = 300) -> str:
-    """An error's text, likewise, all that looks like a key blanked too."""
+    """Returns an error's text likewise, with everything that looks like a key blanked too."""
     return _short(without_secrets(text[: 4 * most]), most)
 
 
 def texts_at(data: Any, *path: str | int) -> str:
-    """The text of the blocks at `path` after the last that is of another kind: what stands before was reasoning."""
+    """Joins the text blocks at `path` after the last block of another kind: the ones before it were reasoning."""
     texts: list[str] = []
     for block in items_at(data, *path):
         if at(block, "type") in (None, "text", "output_text"):

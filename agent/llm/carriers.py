@@ -1,6 +1,6 @@
-"""Plain sentences that a label's words are put into, to see on the subject whether they activate the feature.
+"""Plain sentences with a label's words in them, run on the subject to test if they activate the feature.
 
-General English alone; knows no subject.
+They are general English, the same for every subject.
 """
 
 from collections.abc import Iterator
@@ -9,12 +9,12 @@ from agent.schema import TextTest
 
 _CARRIERS = ("They spoke of the {} again.", "There was a {} here.", "{}", "What is a {}?")
 _OTHERS = ("morning", "question", "number", "window")
-"""Words of no particular topic, in texts on which nothing is expected."""
+"""Words of no particular topic, for texts that should not activate the feature."""
 _POSITIVE = 4
 
 
 def texts_for(label: str) -> Iterator[TextTest]:
-    """Four texts with the label's words in turn, and as many with other words."""
+    """Yields four texts with the label's words in turn, and as many with other words."""
     words = [word.strip() for word in label.split(",") if word.strip()]
     others = [word for word in _OTHERS if word not in words]
     for place in range(_POSITIVE):

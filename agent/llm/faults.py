@@ -1,6 +1,6 @@
-"""What HTTP says about an exchange that went wrong, in the words of all providers: which fault, and what to wait.
+"""Classifies failed exchanges of any provider: the kind of fault and the time to wait.
 
-Knows no SDK. Whatever it quotes may hold anything: it is made short and printable here, its keys are blanked by others.
+Quoted texts are made short and printable here; keys in them are blanked by the caller.
 """
 
 import re
@@ -12,11 +12,11 @@ from typing import Any
 
 import httpx2
 
-from agent.llm.base import Fault, Form, Usage
+from agent.llm.base import AnswerForm, CallFault, Usage
 from agent.llm.bodies import at, json_of, printable_error, text_at
 
-MOST_WAIT_S = 24 * 3600.0
-"""A server that asks for a longer wait is not believed."""
+MAX_WAIT_S = 24 * 3600.0
+"""Longer waits that a server asks for are not believed."""
 
 _NO_CREDIT = (
     "insufficient_quota",
@@ -29,7 +29,7 @@ _NO_CREDIT = (
     "insufficient balance",
 )
 _NO_MODEL = ("model_not_found", "not a valid model", "organization_on_hold")
-"""With it, whatever else makes every question vain."""
+"""Codes and words of other errors that every question would get."""
 _REFUSED = (
     "context_length_exceeded",
     "context length",
@@ -45,50 +45,52 @@ _REFUSED = (
     "flagged",
     "invalid_prompt",
 )
-"""Words of errors that are about this question alone."""
+"""Words of errors that concern this question only."""
 _FORM_WORDS = ("response_format", "json_schema", "json_object", "output_config", "grammar", "guided")
-"""Words of the errors of servers that fail, rather than refuse, where they cannot keep to a schema."""
+"""Words of errors from servers that fail, rather than reject the request, if they cannot enforce a schema."""
 
 _VAIN = frozenset({401, 402, 403, 404, 405, 407, 410})
-"""Statuses that every question would get."""
+"""Statuses after which no question would be answered."""
 _PASSING = frozenset({408, 409, 425, 429})
 _FORM = frozenset({400, 415, 422, 501})
 
 
 @dataclass(frozen=True)
 class Failure:
-    """Why there is no answer."""
+    """The reason why there is no answer."""
 
-    fault: Fault
+    fault: CallFault
     sentence: str
     timed_out: bool = False
-    """Whether the answer did not come in time."""
+    """True if the answer did not come in time."""
 
 
-def from_status(status: int, body: str, form: Form) -> Failure:
-    """What an HTTP status that is no success means to a question that was asked in `form`."""
+def from_status(status: int, body: str, form: AnswerForm) -> Failure:
+    """Classifies an HTTP error status of a question asked in `form`."""
     if status < 400:
-        return Failure(Fault.FATAL, f"HTTP {status}: the server sends elsewhere; give the address it is at as base URL")
+        return Failure(
+            CallFault.FATAL, f"HTTP {status}: the server sends elsewhere; give the address it is at as base URL"
+        )
     data = json_of(body)
     error = next((found for key in ("error", "detail", "message") if (found := at(data, key))), None)
     return Failure(_fault(status, _words(error), form), ": ".join(filter(None, (f"HTTP {status}", _message(error)))))
 
 
-def from_error(error: Any, form: Form) -> Failure:
-    """What an error in the body of a response with a status of success means; its code may be the status meant."""
+def from_error(error: Any, form: AnswerForm) -> Failure:
+    """Classifies an error in the body of a response with a success status; its code may be the intended status."""
     code = at(error, "code")
     status = code if isinstance(code, int) and 400 <= code < 600 else 500
     return Failure(_fault(status, _words(error), form), f"an error instead of an answer: {_message(error)}")
 
 
-def from_line(status: int, body: str, form: Form) -> Failure:
-    """What the error in a line of a batch's results means; `status` is what it would have come with alone."""
+def from_line(status: int, body: str, form: AnswerForm) -> Failure:
+    """Classifies an error in a batch's results; `status` is the one that it would have had alone."""
     error = at(json_of(body), "error")
     return Failure(_fault(status, _words(error), form), f"not answered in its batch: {_message(error)}")
 
 
 def _words(error: Any) -> str:
-    """All that an error says, to look for words in."""
+    """Returns all text of an error, to search for words."""
     if not isinstance(error, dict):
         return str(error).lower()
     said = (at(error, "type"), at(error, "code"), at(error, "details", "error_code"), at(error, "message"))
@@ -99,39 +101,39 @@ def _message(error: Any) -> str:
     return printable_error(error if isinstance(error, str) else text_at(error, "message") or text_at(error, "type"))
 
 
-def _fault(status: int, words: str, form: Form) -> Fault:
+def _fault(status: int, words: str, form: AnswerForm) -> CallFault:
     if _holds(words, (*_NO_CREDIT, *_NO_MODEL)):
-        return Fault.FATAL
+        return CallFault.FATAL
     if 400 <= status < 500 and status not in _PASSING and _holds(words, _REFUSED):
-        return Fault.FINAL
+        return CallFault.FINAL
     if status in _VAIN:
-        return Fault.FATAL
-    if form is not Form.TEXT and (status in _FORM or (status >= 500 and _holds(words, _FORM_WORDS))):
-        return Fault.FORM
+        return CallFault.FATAL
+    if form is not AnswerForm.TEXT and (status in _FORM or (status >= 500 and _holds(words, _FORM_WORDS))):
+        return CallFault.FORM
     if status in _PASSING or (status >= 500 and status != 501):
-        return Fault.TRANSIENT
-    return Fault.FINAL
+        return CallFault.TRANSIENT
+    return CallFault.FINAL
 
 
 def from_exception(error: Exception, timeout_s: float) -> Failure:
-    """What it means that no whole response came."""
+    """Classifies an exception raised in place of a whole response."""
     cause = error if isinstance(error, httpx2.HTTPError | TimeoutError) else error.__cause__ or error
     if isinstance(cause, httpx2.ConnectTimeout | httpx2.PoolTimeout):
-        return Failure(Fault.TRANSIENT, "no connection in time")
+        return Failure(CallFault.TRANSIENT, "no connection in time")
     if isinstance(cause, TimeoutError | httpx2.TimeoutException):
-        return Failure(Fault.TRANSIENT, f"no answer within {timeout_s:g} s", timed_out=True)
+        return Failure(CallFault.TRANSIENT, f"no answer within {timeout_s:g} s", timed_out=True)
     told = f"{type(cause).__name__}: {printable_error(str(cause))}".removesuffix(": ")
     if isinstance(cause, httpx2.LocalProtocolError | httpx2.UnsupportedProtocol | httpx2.InvalidURL):
-        return Failure(Fault.FATAL, f"the request cannot be sent ({told})")
+        return Failure(CallFault.FATAL, f"the request cannot be sent ({told})")
     if isinstance(cause, httpx2.ConnectError):
-        return Failure(Fault.TRANSIENT, f"no connection ({told})")
+        return Failure(CallFault.TRANSIENT, f"no connection ({told})")
     if isinstance(cause, httpx2.HTTPError):
-        return Failure(Fault.TRANSIENT, f"the connection broke ({told})")
-    return Failure(Fault.FATAL, f"the request cannot be sent ({told})")
+        return Failure(CallFault.TRANSIENT, f"the connection broke ({told})")
+    return Failure(CallFault.FATAL, f"the request cannot be sent ({told})")
 
 
 def retry_after_s(headers: Mapping[str, str]) -> float | None:
-    """How long the server asks to wait; None where it says nothing that can be believed."""
+    """Returns the seconds that the server asks to wait; None if it gives no credible figure."""
     milliseconds = _number(headers.get("retry-after-ms", ""))
     if milliseconds is not None:
         return _believed(milliseconds / 1000)
@@ -141,13 +143,13 @@ def retry_after_s(headers: Mapping[str, str]) -> float | None:
 
 
 def pause_s(headers: Mapping[str, str], usage: Usage) -> float | None:
-    """How long until more requests make sense, where less is left of a rate limit than the next one needs."""
+    """Returns the seconds until a rate limit refills that has less left than the next request needs."""
     waits = [wait for left, needed, wait in _limits(headers, usage) if left is not None and left < needed]
     return max((wait for wait in waits if wait is not None), default=None)
 
 
 def _limits(headers: Mapping[str, str], usage: Usage) -> Iterator[tuple[float | None, int, float | None]]:
-    """Of each limit: what is left, what a request like this one needs, and how long until it is refilled."""
+    """Yields for each limit the amount left, the amount that such a request needs, the seconds until it refills."""
     tokens_in, tokens_out = usage.input_tokens or 0, usage.output_tokens or 0
     needs = {
         "requests": 1,
@@ -169,7 +171,7 @@ def _holds(words: str, any_of: tuple[str, ...]) -> bool:
 
 
 def _believed(wait_s: float | None) -> float | None:
-    return wait_s if wait_s is not None and 0 <= wait_s <= MOST_WAIT_S else None
+    return wait_s if wait_s is not None and 0 <= wait_s <= MAX_WAIT_S else None
 
 
 def _number(text: str) -> float | None:
@@ -181,7 +183,7 @@ _UNIT_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
 def _duration_s(text: str) -> float | None:
-    """Seconds of `120ms`, `1s`, `6m0s`; a bare number is seconds."""
+    """Parses `120ms`, `1s`, `6m0s` to seconds; a bare number is seconds."""
     parts = _DURATION.findall(text)
     if "".join(number + unit for number, unit in parts) != text or not parts:
         return _number(text)
@@ -189,7 +191,7 @@ def _duration_s(text: str) -> float | None:
 
 
 def _until(moment: datetime | None, headers: Mapping[str, str]) -> float | None:
-    """Seconds from the response to `moment`, by the server's own clock where it tells the time."""
+    """Returns the seconds from the response to `moment`, by the server's own clock if it tells the time."""
     if moment is None:
         return None
     now = _http_date(headers.get("date", "")) or datetime.now(UTC)

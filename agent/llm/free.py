@@ -1,25 +1,25 @@
-"""What explainers without a server have in common: nothing to check, to pay or to close."""
+"""Base of explainers without a server: nothing to check, to pay or to close."""
 
-from agent.llm.base import Bound, Form, Request, Usage
+from agent.llm.base import AnswerForm, Bound, Request, Usage
 
 
 class Free:
-    """Uses no tokens and costs nothing."""
+    """An explainer that uses no tokens and costs nothing."""
 
     address = ""
-    forms: tuple[Form, ...] = ()
+    forms: tuple[AnswerForm, ...] = ()
 
     def check(self) -> str:
-        """Nothing can be wrong with it."""
+        """Returns an empty note: nothing can be wrong."""
         return ""
 
     def bound(self, request: Request) -> Bound:  # noqa: ARG002
-        """It uses no tokens and costs nothing."""
+        """Returns a bound of no tokens and no cost."""
         return Bound()
 
     def cost_usd(self, usage: Usage) -> float | None:  # noqa: ARG002
-        """Nothing."""
+        """Returns 0."""
         return 0.0
 
     async def close(self) -> None:
-        """There is nothing to give back."""
+        """Does nothing: there are no connections."""

@@ -1,6 +1,6 @@
-"""What every hosted explainer does around its own way of asking: keys, addresses, checks, bounds, the exchange.
+"""Base of hosted explainers: keys, addresses, checks, bounds, the exchange.
 
-A provider says how its requests and answers look, by the methods at the end; nothing here knows one of them.
+A provider defines its requests and answers by the abstract methods at the end.
 """
 
 import asyncio
@@ -14,60 +14,60 @@ from typing import Any, NamedTuple, Self
 from urllib.parse import urlsplit
 
 from agent.errors import ExplainerError
-from agent.llm.base import Answer, Bound, Exchange, Fault, Form, Request, Usage
-from agent.llm.batching import BATCH_PRICE, UNREAD, Batching, Line
+from agent.llm.base import Answer, AnswerForm, Bound, CallFault, Exchange, Request, Usage
+from agent.llm.batching import BATCH_PRICE, UNREAD, BatchApi, ResultLine
 from agent.llm.bodies import items_at, json_of, printable, text_at
 from agent.llm.faults import Failure, from_error, from_line, pause_s, retry_after_s
 from agent.llm.models import DEFAULTS, deprecated_models, nearest_models
 from agent.llm.parsing import UnusableAnswer, parsed
 from agent.llm.prices import cost_usd, highest_cost_usd
-from agent.llm.wire import Reply, Response, address_of, credentials_in, received, reply_to
+from agent.llm.wire import Response, WireReply, address_of, credentials_in, received, reply_to
 from agent.secrets import BLANK, without_held_secrets, without_secrets
 from probes.settings import Value
 
 ADDED_TOKENS = 2000
-"""The most that a provider adds to a request of its own: wrapping of messages, instructions for a schema."""
+"""Maximum tokens that a provider itself adds to a request: message framing, instructions for a schema."""
 CHECK_S = 10.0
 TIMEOUT_S = 120.0
 SLOW_TIMEOUT_S = 600.0
-"""At other addresses, where a model may run on slow hardware of the user's own."""
+"""Timeout at other addresses, where a model may run on the user's own slow hardware."""
 SCHEMA = "\n\nAnswer with one JSON object of this schema:\n\n"
-"""Stands between a system prompt and the schema where the form does not hold the model to it."""
+"""Introduces the schema after the system prompt if the form does not enforce it."""
 JSON_ALONE = "\n\nAnswer with the JSON object alone: no other text, no code fence."
-"""Closes such a question."""
+"""Ends such a question."""
 _NAMED_MODELS = 5
 _NAME_CHARS = 200
 
 
-class Wording(NamedTuple):
-    """A request as it is sent."""
+class RequestText(NamedTuple):
+    """The texts of a request as sent."""
 
     system: str
     prompt: str
 
 
-def worded(request: Request, form: Form) -> Wording:
-    """The request's texts, and the schema of its answer where the form does not give that to the server apart.
+def worded(request: Request, form: AnswerForm) -> RequestText:
+    """Returns the request's texts, with the schema of its answer if the form does not pass it separately.
 
     The schema goes behind the system prompt, which many requests share, so that a provider's cache can keep both.
     """
-    if form is Form.SCHEMA:
-        return Wording(request.system, request.prompt)
+    if form is AnswerForm.SCHEMA:
+        return RequestText(request.system, request.prompt)
     schema = json.dumps(request.schema.model_json_schema(), separators=(",", ":"))
-    return Wording(request.system + SCHEMA + schema, request.prompt + JSON_ALONE)
+    return RequestText(request.system + SCHEMA + schema, request.prompt + JSON_ALONE)
 
 
 @dataclass(frozen=True)
-class Reading:
-    """What a provider finds in the body of a response."""
+class ResponseContent:
+    """Content of a response's body, as a provider parses it."""
 
     text: str = ""
     """The model's own words."""
     usage: Usage = field(default_factory=Usage)
     model: str | None = None
-    """The one that answered."""
+    """The model that answered."""
     error: Any = None
-    """The server's own account of what went wrong, where it gives one with a status of success."""
+    """The server's error, if it sends one with a success status."""
     failure: Failure | None = None
 
 
@@ -75,16 +75,16 @@ class Hosted(ABC):
     """An explainer behind HTTP."""
 
     provider: str
-    forms: tuple[Form, ...]
+    forms: tuple[AnswerForm, ...]
     own_address: str
-    """Where the provider itself answers."""
+    """The provider's own address."""
     usual_path: str
-    """How base URLs of other servers end, as a rule."""
+    """Usual end of other servers' base URLs."""
     base_variable: str
     key_variables: tuple[str, ...]
-    """Any of them will do; the first is the one to name."""
+    """Environment variables that may hold the key; messages name the first."""
     sdk_error: type[Exception]
-    """What all errors of the SDK are."""
+    """Base class of the SDK's errors."""
 
     def __init__(
         self,
@@ -95,7 +95,7 @@ class Hosted(ABC):
         timeout_s: float | None = None,
         batch: bool = False,
     ) -> None:
-        """`model` may be empty: the provider's default, or at another address what `model_of_server` finds.
+        """Takes a model, or an empty string for the provider's default (at another address, `model_of_server`'s).
 
         `timeout_s` None: `TIMEOUT_S` where the provider itself answers, else `SLOW_TIMEOUT_S`. With `batch`, bounds and
         prices are those of batches.
@@ -111,42 +111,42 @@ class Hosted(ABC):
         self.batch = batch
         self._require_key()
 
-    async def answer(self, request: Request, form: Form | None = None) -> Answer:
-        """The answer to `request`, by one request on the wire; faults are in it."""
+    async def answer(self, request: Request, form: AnswerForm | None = None) -> Answer:
+        """Answers `request` by one HTTP request; faults are in the answer."""
         form = form or self.forms[0]
         started = time.perf_counter()
-        timeout_s = self.timeout_s * request.patience
+        timeout_s = self.timeout_s * request.timeout_factor
         reply = await received(self._opened(request, form, timeout_s), form, timeout_s, self.sdk_error)
         duration_ms = 1000 * (time.perf_counter() - started)
         return self._answer(reply, self._reading(reply, form), request.schema, form, duration_ms)
 
-    def answer_to(self, line: Line, schema: type[Value] | None, form: Form) -> Answer:
-        """What a line of a batch's results answers; without a schema it is kept to be read later."""
+    def answer_to(self, line: ResultLine, schema: type[Value] | None, form: AnswerForm) -> Answer:
+        """Parses a result of a batch; without a schema it is stored unread."""
         failure = None if line.status < 400 else from_line(line.status, line.body, form)
-        reply = Reply(line.body, failure=failure, status=line.status)
+        reply = WireReply(line.body, failure=failure, status=line.status)
         reading = self._reading(reply, form)
         if schema is None and reading.failure is None:
             reading = replace(reading, failure=UNREAD)
         return self._answer(reply, reading, schema or Value, form, None, batch=True)
 
-    async def heard(self, opened: AbstractAsyncContextManager[Response], timeout_s: float) -> Reply:
-        """What comes back of a request that asks no question, without secrets."""
-        return self._clean(await received(opened, Form.TEXT, timeout_s, self.sdk_error))
+    async def heard(self, opened: AbstractAsyncContextManager[Response], timeout_s: float) -> WireReply:
+        """Sends a request other than a question and returns its reply, without secrets."""
+        return self._clean(await received(opened, AnswerForm.TEXT, timeout_s, self.sdk_error))
 
-    def instead(self, error: Exception, timeout_s: float) -> Reply:
-        """What came in the place of a whole response, without secrets."""
-        return self._clean(reply_to(error, Form.TEXT, timeout_s, self.sdk_error))
+    def instead(self, error: Exception, timeout_s: float) -> WireReply:
+        """Returns the reply for an exception raised in place of a whole response, without secrets."""
+        return self._clean(reply_to(error, AnswerForm.TEXT, timeout_s, self.sdk_error))
 
-    def _clean(self, reply: Reply) -> Reply:
+    def _clean(self, reply: WireReply) -> WireReply:
         failure = reply.failure and replace(reply.failure, sentence=self._blanked(reply.failure.sentence))
         return replace(reply, text=self._blanked(reply.text), failure=failure)
 
     def _answer(
         self,
-        reply: Reply,
-        reading: Reading,
+        reply: WireReply,
+        reading: ResponseContent,
         schema: type[Value],
-        form: Form,
+        form: AnswerForm,
         duration_ms: float | None,
         batch: bool = False,
     ) -> Answer:
@@ -171,18 +171,18 @@ class Hosted(ABC):
         return Answer(value, exchange)
 
     def bound(self, request: Request) -> Bound:
-        """A token is at least one byte, so that what is sent has no more tokens than bytes."""
-        sent = "".join(worded(request, Form.TEXT)) + json.dumps(self._schema(request.schema))
+        """Bounds the input tokens by the bytes sent: a token has at least one byte."""
+        sent = "".join(worded(request, AnswerForm.TEXT)) + json.dumps(self._schema(request.schema))
         input_tokens = len(sent.encode("utf-8", "replace")) + ADDED_TOKENS
         cost = highest_cost_usd(self.provider, self.address, self.model, input_tokens, self.answer_tokens)
         return Bound(input_tokens + self.answer_tokens, None if cost is None else cost * self._share(self.batch))
 
     def cost_usd(self, usage: Usage) -> float | None:
-        """What such an exchange costs, in a batch where this explainer asks in batches."""
+        """Returns the cost of `usage` in US dollars, at the batch price if this explainer asks in batches."""
         return self._price(usage, None, self.batch)
 
     def _price(self, usage: Usage, answered: str | None, batch: bool) -> float | None:
-        """By the model that `answered`; where that has no price, by the one asked for."""
+        """Prices by the model that `answered`; if that has no price, by the one asked for."""
         costs = (cost_usd(self.provider, self.address, model, usage) for model in (answered, self.model) if model)
         return next((cost * self._share(batch) for cost in costs if cost is not None), None)
 
@@ -190,7 +190,7 @@ class Hosted(ABC):
         return BATCH_PRICE if batch else 1.0
 
     def check(self) -> str:
-        """A note on the model, by a free request. Raises ExplainerError where no question would be answered."""
+        """Returns a note on the model after a free request. Raises ExplainerError if no question would be answered."""
         if self.address:
             return self._note_on_list(self._listed())
         reply = self._looked_up(self.model)
@@ -205,7 +205,7 @@ class Hosted(ABC):
         return ""
 
     def model_of_server(self) -> str:
-        """The model of a server at another address where none was named: its only one, or the provider's default.
+        """Finds the model of a server at another address if none was named: its only one, or the provider's default.
 
         Raises ExplainerError where there is more than one, or no list.
         """
@@ -219,23 +219,23 @@ class Hosted(ABC):
         raise ExplainerError(f"The server at {self.address} {what}; name one, as in --llm {self.provider}:MODEL.")
 
     def resolved(self) -> Self:
-        """This explainer with a model to ask, if need be the one that `model_of_server` finds."""
+        """Returns this explainer with a model, if need be the one that `model_of_server` finds."""
         self.model = self.model or self.model_of_server()
         return self
 
     def _listed(self) -> list[str]:
-        """The names of the server's models; none where it keeps no list. Raises ExplainerError."""
+        """Lists the server's models; empty if it has no list. Raises ExplainerError."""
         reply = self._looked_up(None)
         self._require_service(reply)
         entries = items_at(json_of(reply.text), "data") if reply.failure is None else []
         return [self._blanked(printable(name, _NAME_CHARS)) for entry in entries if (name := text_at(entry, "id"))]
 
-    def _looked_up(self, model: str | None) -> Reply:
-        """What the server says of a model, or its list of models; with a connection of its own."""
+    def _looked_up(self, model: str | None) -> WireReply:
+        """Asks the server for a model, or for its list of models, over a separate connection."""
 
-        async def reply() -> Reply:
+        async def reply() -> WireReply:
             try:
-                return await received(self._models(model), Form.TEXT, CHECK_S, self.sdk_error)
+                return await received(self._models(model), AnswerForm.TEXT, CHECK_S, self.sdk_error)
             finally:
                 await self.close()
 
@@ -248,8 +248,8 @@ class Hosted(ABC):
             return ""
         return f"the server at {self.address} lists no model {self.model!r}; it has {_some(listed)}"
 
-    def _require_service(self, reply: Reply) -> None:
-        """Raises ExplainerError where the server is not there, or refuses whoever asks."""
+    def _require_service(self, reply: WireReply) -> None:
+        """Raises ExplainerError if the server cannot be reached or refuses access."""
         where = self.address or self.own_address
         if reply.failure is None:
             return
@@ -260,11 +260,11 @@ class Hosted(ABC):
                 f"{where} refuses the key in {' or '.join(self.key_variables)}: {self._told(reply).rstrip('.')}."
             )
 
-    def _told(self, reply: Reply) -> str:
+    def _told(self, reply: WireReply) -> str:
         return self._blanked(reply.failure.sentence) if reply.failure else ""
 
     def _require_key(self) -> None:
-        """Raises ExplainerError without a key where one is needed, or with one that cannot be sent."""
+        """Raises ExplainerError if a key is needed and missing, or cannot be sent."""
         variable, key = self._key()
         if not key and not self.address:
             raise ExplainerError(
@@ -274,21 +274,21 @@ class Hosted(ABC):
             raise ExplainerError(f"The key in {variable} holds a space, a line break or another character no key has.")
 
     def _key(self) -> tuple[str, str]:
-        """The variable that holds a key, and the key; empty where none does."""
+        """Returns the variable that holds a key, and the key; empty strings if none does."""
         held = ((name, os.environ.get(name, "").strip()) for name in self.key_variables)
         return next(((name, key) for name, key in held if key), ("", ""))
 
-    def _reading(self, reply: Reply, form: Form) -> Reading:
+    def _reading(self, reply: WireReply, form: AnswerForm) -> ResponseContent:
         if reply.failure is not None:
-            return Reading(failure=reply.failure)
+            return ResponseContent(failure=reply.failure)
         body = json_of(reply.text)
         if not isinstance(body, dict):
-            return Reading(failure=Failure(Fault.TRANSIENT, "the server's response is no JSON object"))
+            return ResponseContent(failure=Failure(CallFault.TRANSIENT, "the server's response is no JSON object"))
         reading = self._read(body)
         return replace(reading, failure=from_error(reading.error, form)) if reading.error else reading
 
-    def _value(self, reading: Reading, schema: type[Value]) -> tuple[Value | None, Failure | None]:
-        """The value in the model's words, or why there is none. Keys that a server echoes are blanked."""
+    def _value(self, reading: ResponseContent, schema: type[Value]) -> tuple[Value | None, Failure | None]:
+        """Parses the model's text, or says why it cannot be used. Keys that a server echoes are blanked."""
         if reading.failure is not None:
             return None, reading.failure
         try:
@@ -297,46 +297,46 @@ class Hosted(ABC):
             blanked = self._blanked(said)  # JSON may have escaped them before
             return (value if blanked == said else parsed(blanked, schema)), None
         except UnusableAnswer as error:
-            return None, Failure(Fault.UNUSABLE, str(error))
+            return None, Failure(CallFault.UNUSABLE, str(error))
 
-    def _told_by(self, reply: Reply, reading: Reading) -> str:
-        """The body as it is kept: a model's words less the secrets held, an error less all that looks like a key."""
+    def _told_by(self, reply: WireReply, reading: ResponseContent) -> str:
+        """Returns the body as logged: a model's text without known secrets, an error without anything like a key."""
         is_error = reading.error or reply.status is None or reply.status >= 300
         text = self._blanked(reply.text)
         return without_secrets(text) if is_error else text
 
     def _blanked(self, text: str) -> str:
-        """`text` without the secrets that this process holds, and without what the base URL has of them."""
+        """Returns `text` without the secrets of this process and of the base URL."""
         for secret in self._credentials:
             text = text.replace(secret, BLANK)
         return without_held_secrets(text)
 
     @abstractmethod
-    def batching(self) -> Batching:
-        """How this provider takes requests together."""
+    def batching(self) -> BatchApi:
+        """Returns this provider's API for batches."""
 
     @abstractmethod
-    def _opened(self, request: Request, form: Form, timeout_s: float) -> AbstractAsyncContextManager[Response]:
-        """The request, ready to be sent."""
+    def _opened(self, request: Request, form: AnswerForm, timeout_s: float) -> AbstractAsyncContextManager[Response]:
+        """Returns the request, ready to be sent."""
 
     @abstractmethod
     def _schema(self, schema: type[Value]) -> dict[str, Any]:
-        """The schema of the answers as this provider takes it."""
+        """Returns the schema of the answers as this provider takes it."""
 
     @abstractmethod
-    def _read(self, body: dict[str, Any]) -> Reading:
-        """What a body of this provider says."""
+    def _read(self, body: dict[str, Any]) -> ResponseContent:
+        """Parses a response body of this provider."""
 
     @abstractmethod
     def _models(self, model: str | None) -> AbstractAsyncContextManager[Response]:
-        """Asks about a model, or for the list of all, ready to be sent; within `CHECK_S`."""
+        """Returns a request for a model, or for the list of models, ready to be sent; its timeout is `CHECK_S`."""
 
     @abstractmethod
     async def close(self) -> None:
-        """Gives connections back."""
+        """Closes connections."""
 
 
 def _some(names: list[str]) -> str:
-    """The first few names, and how many more there are."""
+    """Lists the first few names and the number of others."""
     more = len(names) - _NAMED_MODELS
     return ", ".join(names[:_NAMED_MODELS]) + (f" and {more} more" if more > 0 else "")

@@ -1,4 +1,4 @@
-"""Which models there are: the default of each provider, and what the installed SDKs know. No network."""
+"""Known models: the default of each provider, and those that the installed SDKs name. Uses no network."""
 
 import difflib
 import inspect
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any, get_args
 
 DEFAULTS: dict[str, str] = {"anthropic": "claude-haiku-5-5", "openai": "gpt-6-luna"}
-"""Cheap but good; the one place where a model is chosen."""
+"""Cheap but good models; the only place where a model is chosen."""
 
 
 def known_models(provider: str) -> list[str]:

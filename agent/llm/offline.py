@@ -15,13 +15,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from agent.evidence.digest import citable
-from agent.llm.base import Answer, Exchange, Form, Request
+from agent.llm.base import Answer, AnswerForm, Exchange, Request
 from agent.llm.carriers import texts_for
 from agent.llm.free import Free
 from agent.llm.reading import (
     HOPELESS,
     SETTLED,
-    Reading,
+    EvidenceReading,
     any_activates,
     experiments,
     is_sure,
@@ -38,14 +38,14 @@ MODEL = "rules-2"
 PREFIX = "Rule-based baseline: "
 
 CITED = 8
-"""Most evidence lines named."""
+"""Maximum number of evidence lines cited."""
 
 CHANGES = (
     SettingsChange(scale=1.5),
     SettingsChange(weights="decoder"),
     SettingsChange(scale=0.6),
 )
-"""What it asks for, in this order, less what was asked before."""
+"""Settings it asks for, in this order, less those asked for before."""
 
 
 class Offline(Free):
@@ -54,8 +54,8 @@ class Offline(Free):
     provider = "offline"
     model = MODEL
 
-    async def answer(self, request: Request, form: Form | None = None) -> Answer:  # noqa: ARG002
-        """A proposal by rules from the request's context; there is no exchange, so its response is the proposal."""
+    async def answer(self, request: Request, form: AnswerForm | None = None) -> Answer:  # noqa: ARG002
+        """Makes a proposal by rules from the request's context; the logged response is the proposal itself."""
         started = time.perf_counter()
         proposal = propose(request.context)
         duration_ms = 1000 * (time.perf_counter() - started)
@@ -65,7 +65,7 @@ class Offline(Free):
 
 
 def propose(context: Mapping[str, Any]) -> Proposal:
-    """Label, look again or abstain, by the strongest noun of what differs, over all rounds in `context`."""
+    """Labels, looks again or abstains, by the strongest noun in evidence that differs, over all rounds in `context`."""
     rounds = [*(past["evidence"] for past in context["history"] if past["evidence"]), context["evidence"]]
     seen = [piece for pieces in rounds for piece in pieces]
     if min(p_values(rounds[0]), default=0.0) > HOPELESS:
@@ -107,14 +107,14 @@ def _next_change(history: Sequence[Mapping[str, Any]]) -> SettingsChange | None:
     return next((change for change in CHANGES if change.model_dump(exclude_none=True) not in asked), None)
 
 
-def _doubt(best: Reading) -> str:
+def _doubt(best: EvidenceReading) -> str:
     if not best.best:
         return "no definition of a tree that differs has a head noun"
     ahead = f'the strongest head noun, "{best.best}", has strength {best.strength:.2f}'
     return f'{ahead}; the next, "{best.second}", {best.second_strength:.2f}' if best.second else ahead
 
 
-def _explanation(best: Reading) -> str:
+def _explanation(best: EvidenceReading) -> str:
     if best.listed:
         return f'{PREFIX}"{best.listed}" and their forms are {best.strength:.0%} of the first listed tokens.'
     shares = " and ".join(f"{share:.0%}" for share in best.shares)
@@ -122,8 +122,8 @@ def _explanation(best: Reading) -> str:
     return f'{PREFIX}"{best.best}" heads the definitions with {shares} of the probability{after}.'
 
 
-def _cited(best: Reading) -> Iterator[str]:
-    """Ids of the lines that name the label, trees first."""
+def _cited(best: EvidenceReading) -> Iterator[str]:
+    """Yields the ids of the lines that name the label, trees first."""
     yield from [line["id"] for piece in best.pieces for line in citable(piece) if names(piece, line, best.label)][
         :CITED
     ]

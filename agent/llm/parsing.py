@@ -1,8 +1,8 @@
-"""An explainer's text made into a value, by bounded work on whatever it holds. Knows no provider and no prompt.
+"""Parses an explainer's text into a value, with bounded work on any input.
 
-The answer is the JSON object that stands after the model's reasoning. Nothing is chosen among objects that differ, and
-nothing that is broken is passed over: a draft that the model rejected must never become its answer, and to be asked
-again costs little. So an answer is unusable, too, where an object after it is broken or does not fit the schema.
+The answer is the JSON object after the model's reasoning. The parser neither chooses among different objects nor skips
+a broken one: a draft that the model rejected must never become its answer, and asking again costs little. So an answer
+is also unusable if an object after it is broken or does not fit the schema.
 """
 
 import json
@@ -16,19 +16,19 @@ from pydantic.fields import FieldInfo
 from agent.llm.reasoning import PATTERN, depth_after, mark_of
 from probes.settings import Value
 
-MOST_CHARS = 100_000
-"""Longer answers are not read."""
-_MOST_BROKEN = 200
-"""Most braces in a text that may turn out to begin no object; with the length, it bounds the work on hostile text."""
+MAX_CHARS = 100_000
+"""Maximum length of an answer that is read."""
+_MAX_BROKEN = 200
+"""Maximum number of braces in a text that begin no object; with the length it bounds the work on hostile text."""
 _NAMED_FAULTS = 3
 _NAME_CHARS = 60
 
 _TOKEN = re.compile(rf"(?P<brace>\{{(?=\s*[\"'“‘}}\w])) | {PATTERN}", re.VERBOSE | re.IGNORECASE)
-"""What an answer is read by: where an object may begin, and the marks of reasoning."""
+"""Matches the possible start of an object and the marks of reasoning."""
 _KEY = re.compile(r"""\{\s*(?:["'“‘][^"'”’\n]{0,60}["'”’]|(?P<bare>\w{1,60}))\s*:""")
-"""How an object begins that has anything in it, however badly it is written."""
+"""Matches the start of a non-empty object, however badly written."""
 _TAG = re.compile(r"<[^<>]{0,40}>|&lt;[^<>&]{0,40}&gt;")
-"""What ends a turn or an answer (<|return|>, </answer>): no words."""
+"""Matches tags that end a turn or an answer (<|return|>, </answer>)."""
 _WORD = re.compile(r"[^\W_]")
 _ANNOUNCED = re.compile(r"\bfinal answer\b(?:\s+is\b)?[\W_]*(?:json)?\s*\Z", re.IGNORECASE)
 
@@ -36,12 +36,12 @@ V = TypeVar("V", bound=Value)
 
 
 class UnusableAnswer(Exception):  # noqa: N818
-    """An answer came, and it is no value; the message says why, for the model itself."""
+    """The answer cannot be parsed; the message says why, addressed to the model."""
 
 
 @dataclass(frozen=True)
-class _Found:
-    """A JSON object of the answer, and where it stands in the text."""
+class _JsonObject:
+    """A JSON object of the answer, and its position in the text."""
 
     data: dict[str, Any]
     start: int
@@ -49,13 +49,13 @@ class _Found:
 
 
 def parsed(text: str, schema: type[V]) -> V:
-    """The value that `text` holds after its reasoning: one object that fits `schema`, alone, fenced or within prose.
+    """Parses the object after the reasoning in `text` that fits `schema`, be it alone, fenced or within prose.
 
     Raises UnusableAnswer where there is none, where one is broken or does not fit, and where several that fit differ
     and none of them ends the text as the "final answer".
     """
-    if len(text) > MOST_CHARS:
-        raise UnusableAnswer(f"the answer is {len(text):,} characters long, at most {MOST_CHARS:,} are read")
+    if len(text) > MAX_CHARS:
+        raise UnusableAnswer(f"the answer is {len(text):,} characters long, at most {MAX_CHARS:,} are read")
     if not text.strip():
         raise UnusableAnswer("the answer is empty")
     found = _objects(text, schema)
@@ -72,9 +72,9 @@ def parsed(text: str, schema: type[V]) -> V:
     return values[0]
 
 
-def _objects(text: str, schema: type[Value]) -> list[_Found]:
-    """The JSON objects after the reasoning that are not inside another, in their order."""
-    found: list[_Found] = []
+def _objects(text: str, schema: type[Value]) -> list[_JsonObject]:
+    """Finds the outermost JSON objects after the reasoning, in order."""
+    found: list[_JsonObject] = []
     position = depth = n_broken = 0
     broken = ""
     while token := _TOKEN.search(text, position):
@@ -88,10 +88,10 @@ def _objects(text: str, schema: type[Value]) -> list[_Found]:
             position = token.end()
             n_broken += 1
             broken = broken or (_why_broken(error) if _is_attempt(text, token.start(), schema) else "")
-            if n_broken > _MOST_BROKEN:
+            if n_broken > _MAX_BROKEN:
                 raise UnusableAnswer(broken or "the answer is not JSON: it has too many braces") from None
         else:
-            found.append(_Found(data, token.start(), position))
+            found.append(_JsonObject(data, token.start(), position))
     if depth:
         raise UnusableAnswer("the answer ends within its reasoning")
     if not found and position and not text[position:].strip():
@@ -102,26 +102,26 @@ def _objects(text: str, schema: type[Value]) -> list[_Found]:
 
 
 def _is_attempt(text: str, start: int, schema: type[Value]) -> bool:
-    """Whether what is no JSON was meant as an object: a brace in prose or code is none."""
+    """Returns True if broken JSON was meant as an object, unlike a brace in prose or code."""
     key = _KEY.match(text, start)
     return key is not None and (key["bare"] is None or key["bare"] in schema.model_fields)
 
 
-def _is_mention(text: str, one: _Found) -> bool:
-    """Whether a sentence goes on after the object, on the same line."""
+def _is_mention(text: str, one: _JsonObject) -> bool:
+    """Returns True if a sentence goes on after the object on the same line."""
     rest = text[one.end :].partition("\n")[0]
     return _WORD.search(_TAG.sub("", rest)) is not None
 
 
-def _is_announced(text: str, last: _Found) -> bool:
-    """Whether the last object is called the final answer, the only thing that is, and nothing comes after it."""
+def _is_announced(text: str, last: _JsonObject) -> bool:
+    """Returns True if the last object alone is called the final answer and nothing follows it."""
     before, after = text[: last.start], _TAG.sub("", text[last.end :])
     once = len(re.findall(r"final\s+answer", text, re.IGNORECASE)) == 1
     return once and _ANNOUNCED.search(before) is not None and _WORD.search(after) is None
 
 
 def _value(data: dict[str, Any], schema: type[V]) -> V:
-    """An object as a value; nothing is taken for another type than it is. Raises UnusableAnswer."""
+    """Validates an object as a value, without converting types. Raises UnusableAnswer."""
     try:
         return schema.model_validate(_plain(data, schema), strict=True)
     except ValidationError as error:
@@ -133,7 +133,7 @@ def _refuse(constant: str) -> NoReturn:
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object, unless it says a thing twice."""
+    """Builds an object; raises ValueError for a repeated key."""
     data = dict(pairs)
     if len(data) != len(pairs):
         raise ValueError("an object has one of its keys twice")
@@ -145,7 +145,7 @@ _DECODER = json.JSONDecoder(parse_constant=_refuse, object_pairs_hook=_once, str
 
 
 def _plain(data: Any, schema: type[Value]) -> Any:
-    """`data` with its arrays as tuples, less the fields whose null stands for their default."""
+    """Converts arrays to tuples and drops fields whose null stands for their default."""
     if isinstance(data, list):
         return tuple(_plain(item, schema) for item in data)
     if not isinstance(data, dict):
@@ -160,13 +160,13 @@ def _plain(data: Any, schema: type[Value]) -> Any:
 
 
 def _schema_of(field: FieldInfo | None) -> type[Value] | None:
-    """The kind of value that a field holds, alone, optional or in a sequence."""
+    """Returns the type of value that a field holds: alone, optional or in a sequence."""
     kinds = () if field is None else (field.annotation, *get_args(field.annotation))
     return next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, Value)), None)
 
 
 def _told(error: ValidationError) -> str:
-    """What is wrong with an object, field by field."""
+    """Describes the errors of an object, field by field."""
     faults = error.errors(include_url=False, include_input=False, include_context=False)
     told = [_name(fault["loc"]) + fault["msg"].removeprefix("Value error, ") for fault in faults[:_NAMED_FAULTS]]
     more = len(faults) - len(told)
@@ -174,14 +174,14 @@ def _told(error: ValidationError) -> str:
 
 
 def _name(location: tuple[int | str, ...]) -> str:
-    """Where a fault is, and a colon; names come from the answer itself, so they are made short and printable."""
+    """Returns the path of a faulty field and a colon; its names, from the answer, are made short and printable."""
     name = ".".join(map(str, location))
     short = name if len(name) <= _NAME_CHARS else f"{name[:_NAME_CHARS]}…"
     return f"{short if short.isprintable() else ascii(short)[1:-1]}: " if name else ""
 
 
 def _why_no_object(text: str) -> str:
-    """Why there is no object in a text."""
+    """Explains the lack of an object in a text."""
     try:
         json.loads(text)
     except (ValueError, RecursionError) as error:

@@ -1,4 +1,4 @@
-"""What an exchange cost, and the most it can cost, by the price table that ships with genai-prices. No network.
+"""Costs of exchanges and their upper bounds, by the price table that ships with genai-prices. Uses no network.
 
 A server at another address has its own prices: it is looked up by that address, never by a model's name alone.
 """
@@ -12,7 +12,7 @@ from agent.llm.base import Usage
 
 
 def cost_usd(provider: str, address: str, model: str, usage: Usage) -> float | None:
-    """The price of `usage` in US dollars; None where the model's price or the usage is unknown."""
+    """Returns the price of `usage` in US dollars; None if the model's price or the usage is unknown."""
     if usage.input_tokens is None or usage.output_tokens is None:
         return None
     tokens = priced.Usage(
@@ -33,7 +33,7 @@ def cost_usd(provider: str, address: str, model: str, usage: Usage) -> float | N
 
 
 def highest_cost_usd(provider: str, address: str, model: str, input_tokens: int, output_tokens: int) -> float | None:
-    """The most that so many tokens can cost: nothing read from a cache, and all or nothing written to one."""
+    """Bounds the cost of so many tokens: nothing read from a cache, and all or nothing written to one."""
     plain = Usage(input_tokens, output_tokens)
     written = replace(plain, cache_write_tokens=input_tokens)
     costs = [cost_usd(provider, address, model, usage) for usage in (plain, written)]

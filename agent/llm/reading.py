@@ -1,13 +1,13 @@
-"""What one round of evidence says, by rules: how far it differs from random directions, and which noun it names.
+"""Reads one round of evidence by rules: how far it differs from random directions, and which noun it names.
 
-Reads the digest alone; knows no subject, no lexicon and no truth. All constants of the rules are here.
+The digest is the only input. All constants of the rules are here.
 """
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from agent.evidence.digest import Line, Piece
+from agent.evidence.digest import EvidenceLine, EvidencePiece
 from agent.evidence.grades import Grade, grade
 from agent.evidence.heads import head_of
 from probes.settings import VOCABULARY
@@ -50,27 +50,27 @@ STEM_SHARE = 0.6
 
 
 @dataclass(frozen=True)
-class Reading:
-    """What one round of evidence says."""
+class EvidenceReading:
+    """The content of one round of evidence."""
 
-    pieces: Sequence[Piece] = ()
+    pieces: Sequence[EvidencePiece] = ()
     best: str = ""
     """The strongest noun; empty where no definition has one."""
     strength: float = 0.0
     second: str = ""
     second_strength: float = 0.0
     shares: tuple[float, ...] = ()
-    """The best noun's in each of the trees that count."""
+    """The best noun's share in each of the trees that count."""
     of_vocabulary: bool = False
-    """Whether it rests on the vocabulary's side."""
+    """True if it rests on vocabulary weights."""
     listed: str = ""
-    """What a vocabulary list says where no noun does: what its first tokens are forms of, or its first words."""
+    """The label from a vocabulary list if there is no noun: the word its first tokens spell, or its first words."""
     is_stopgap: bool = False
-    """Whether that is its first words alone, and trees may yet say a noun."""
+    """True if `listed` is merely the first words, and trees may still give a noun."""
 
     @property
     def label(self) -> str:
-        """What it would be called."""
+        """The label that the reading proposes."""
         return self.listed or self.best
 
     @property
@@ -80,12 +80,12 @@ class Reading:
 
     @property
     def carries(self) -> bool:
-        """Whether it may be the label when nothing is left to try."""
+        """True if it may be the label when nothing is left to try."""
         return bool(self.listed) or (self.strength >= ENOUGH and self.strength - self.second_strength >= LEAD)
 
 
-def verdict(reading: Reading, pieces: Sequence[Piece]) -> float | None:
-    """The p-value of what a reading was found among, of all that was looked at; None where nothing was compared.
+def verdict(reading: EvidenceReading, pieces: Sequence[EvidencePiece]) -> float | None:
+    """Returns the p-value of the evidence that a reading was chosen from; None if nothing was compared.
 
     What rests on the vocabulary has its list's, which is one however often its tree is grown anew, and tells features
     from random directions far better than trees do. Else the smallest times their number, which holds however they
@@ -97,12 +97,12 @@ def verdict(reading: Reading, pieces: Sequence[Piece]) -> float | None:
 
 
 def trust(p_value: float | None) -> float:
-    """What strength counts as confidence where evidence has that verdict."""
+    """Returns the factor from strength to confidence for evidence of that p-value."""
     return TRUST[None if p_value is None else grade(p_value)]
 
 
-def read(pieces: Sequence[Piece]) -> Reading:
-    """The strongest nouns of the trees that count, and what the vocabulary list is a list of."""
+def read(pieces: Sequence[EvidencePiece]) -> EvidenceReading:
+    """Reads the strongest nouns of the trees that count, and the common word of the vocabulary list."""
     counting = _counting(pieces)
     trees = [_shares(piece) for piece in counting]
     of_vocabulary = any(piece["side"] == VOCABULARY for piece in counting)
@@ -116,21 +116,21 @@ def read(pieces: Sequence[Piece]) -> Reading:
     if not listed and strength < ENOUGH:
         listed, part = first_words(pieces)
     if listed and (strength < ENOUGH or _is_generic(best, pieces)):
-        return Reading(pieces, best, part, second, 0.0, shares, True, listed, is_stopgap)
+        return EvidenceReading(pieces, best, part, second, 0.0, shares, True, listed, is_stopgap)
     if _is_generic(best, pieces) and not any(_differs(piece) for piece in counting):
         strength = 0.0  # a noun that comes up for anything, in a tree like any
-    return Reading(pieces, best, strength, second, second_strength, shares, of_vocabulary)
+    return EvidenceReading(pieces, best, strength, second, second_strength, shares, of_vocabulary)
 
 
-def is_backed(reading: Reading, pieces: Sequence[Piece]) -> bool:
-    """Whether two sides say the label, or a list does; a blend is no side of its own."""
+def is_backed(reading: EvidenceReading, pieces: Sequence[EvidencePiece]) -> bool:
+    """Returns True if two sides give the label, or a list does; a blend is not a side of its own."""
     trees = [piece for piece in pieces if piece["kind"] == "tree" and not piece["side"].startswith("blend")]
     sides = {tree["side"] for tree in trees if reading.label in {line["text"] for line in tree["nouns"][:BACKING]}}
     return len(sides) > 1 or any(akin(reading.label, word) for word in _listed(pieces))
 
 
-def is_sure(reading: Reading, p_value: float | None, pieces: Sequence[Piece]) -> bool:
-    """Whether a reading of that verdict may be a label.
+def is_sure(reading: EvidenceReading, p_value: float | None, pieces: Sequence[EvidencePiece]) -> bool:
+    """Returns True if a reading of that p-value may be a label.
 
     A vocabulary tree is not backed by its own list, of which it is made.
     """
@@ -141,10 +141,10 @@ def is_sure(reading: Reading, p_value: float | None, pieces: Sequence[Piece]) ->
     return p_value <= ALONE or is_backed(reading, pieces)
 
 
-def family(pieces: Sequence[Piece]) -> tuple[str, float]:
-    """The commonest of the tokens at the top of a vocabulary list that are forms of one word, and their part of them.
+def family(pieces: Sequence[EvidencePiece]) -> tuple[str, float]:
+    """Returns the commonest word whose forms top a vocabulary list, and their proportion of the top tokens.
 
-    Nothing where they are too few, or where random directions have such lists too.
+    Empty if they are too few, or if random directions have such lists too.
     """
     for piece in _lists_up_to(SIGNIFICANT, pieces):
         groups, total = _groups(piece)
@@ -155,10 +155,10 @@ def family(pieces: Sequence[Piece]) -> tuple[str, float]:
     return "", 0.0
 
 
-def first_words(pieces: Sequence[Piece]) -> tuple[str, float]:
-    """The first words of a vocabulary list, forms of one word once, and their part of the first tokens.
+def first_words(pieces: Sequence[EvidencePiece]) -> tuple[str, float]:
+    """Returns the first words of a vocabulary list, one per word family, and their proportion of the first tokens.
 
-    Nothing unless the list differs as clearly as must what stands alone.
+    Empty unless the list differs as clearly as evidence must that stands alone.
     """
     for piece in _lists_up_to(ALONE, pieces):
         groups, total = _groups(piece)
@@ -168,18 +168,18 @@ def first_words(pieces: Sequence[Piece]) -> tuple[str, float]:
 
 
 def _name(kin: Mapping[str, int]) -> str:
-    """The form with most spellings, the shortest of equals: a mere part of a word has few of them."""
+    """Returns the form with most spellings, the shortest of equals: a mere part of a word has few of them."""
     return max(kin, key=lambda word: (kin[word], -len(word)))
 
 
-def _says_nothing(pieces: Sequence[Piece]) -> bool:
-    """Whether every tree is like those of random directions."""
+def _says_nothing(pieces: Sequence[EvidencePiece]) -> bool:
+    """Returns True if every tree is like those of random directions."""
     found = p_values(piece for piece in pieces if piece["kind"] == "tree")
     return bool(found) and min(found) > HOPELESS
 
 
-def _groups(piece: Piece) -> tuple[list[dict[str, int]], int]:
-    """The first tokens of a list, those akin to an earlier one with it; how many spellings each has, and all have."""
+def _groups(piece: EvidencePiece) -> tuple[list[dict[str, int]], int]:
+    """Groups the first tokens of a list by word family; returns each word's number of spellings, and the total."""
     groups: list[dict[str, int]] = []
     for line in piece["tokens"][:FAMILY_AMONG]:
         word = plain(line["text"])
@@ -191,19 +191,19 @@ def _groups(piece: Piece) -> tuple[list[dict[str, int]], int]:
 
 
 def akin(one: str, other: str) -> bool:
-    """Whether two words begin alike far enough to be forms of one."""
+    """Returns True if two words share a beginning long enough to be forms of one word."""
     shorter = min(len(one), len(other))
     alike = next((n for n in range(shorter) if one[n] != other[n]), shorter)
     return alike >= STEM_CHARS and alike >= STEM_SHARE * shorter
 
 
-def p_values(pieces: Iterable[Piece]) -> list[float]:
-    """Of the pieces that were compared with random directions."""
+def p_values(pieces: Iterable[EvidencePiece]) -> list[float]:
+    """Returns the p-values of the pieces that were compared with random directions."""
     return [piece["readout"]["p_value"] for piece in pieces if piece["readout"] is not None]
 
 
-def names(piece: Piece, line: Line, word: str) -> bool:
-    """Whether a line of evidence says `word`."""
+def names(piece: EvidencePiece, line: EvidenceLine, word: str) -> bool:
+    """Returns True if a line of evidence contains `word`."""
     if piece["kind"] != "tree":
         return plain(line["text"]) == word
     text = line["text"]
@@ -214,12 +214,12 @@ def names(piece: Piece, line: Line, word: str) -> bool:
 
 
 def plain(token: str) -> str:
-    """A token as a word."""
+    """Returns a token as a plain word."""
     return token.strip().lower()
 
 
-def _counting(pieces: Sequence[Piece]) -> list[Piece]:
-    """The trees that a label may rest on: the vocabulary's where its list differs, else others that differ."""
+def _counting(pieces: Sequence[EvidencePiece]) -> list[EvidencePiece]:
+    """Returns the trees that a label may rest on: the vocabulary's if its list differs, else others that differ."""
     trees = [piece for piece in pieces if piece["kind"] == "tree"]
     of_vocabulary = [piece for piece in trees if piece["side"] == VOCABULARY]
     if of_vocabulary and _lists_up_to(SIGNIFICANT, pieces):
@@ -230,30 +230,30 @@ def _counting(pieces: Sequence[Piece]) -> list[Piece]:
     return [piece for piece in differing if piece["side"] == VOCABULARY] or differing
 
 
-def _differs(piece: Piece) -> bool:
-    """Whether random directions hardly ever go as far; what was not compared is given the benefit of the doubt."""
+def _differs(piece: EvidencePiece) -> bool:
+    """Returns True if random directions rarely go as far, and for evidence that was not compared."""
     return piece["readout"] is None or piece["readout"]["p_value"] <= SIGNIFICANT
 
 
-def vocabulary_lists(pieces: Sequence[Piece]) -> list[Piece]:
-    """The lists of tokens that activate the feature."""
+def vocabulary_lists(pieces: Sequence[EvidencePiece]) -> list[EvidencePiece]:
+    """Returns the lists of tokens that activate the feature."""
     return [piece for piece in pieces if piece["kind"] == "tokens" and piece["side"] == VOCABULARY]
 
 
-def _lists_up_to(p_value: float, pieces: Sequence[Piece]) -> list[Piece]:
+def _lists_up_to(p_value: float, pieces: Sequence[EvidencePiece]) -> list[EvidencePiece]:
     lists = vocabulary_lists(pieces)
     return [piece for piece in lists if piece["readout"] is not None and piece["readout"]["p_value"] <= p_value]
 
 
-def _shares(tree: Piece) -> Counter[str]:
+def _shares(tree: EvidencePiece) -> Counter[str]:
     return Counter({line["text"]: line["value"] for line in tree["nouns"]})
 
 
-def _listed(pieces: Sequence[Piece]) -> set[str]:
+def _listed(pieces: Sequence[EvidencePiece]) -> set[str]:
     return {plain(line["text"]) for piece in pieces for line in [*piece["tokens"], *_raised(piece)]}
 
 
-def _raised(piece: Piece) -> Sequence[Line]:
+def _raised(piece: EvidencePiece) -> Sequence[EvidenceLine]:
     return piece["lines"] if piece["kind"] == "projection" else ()
 
 
@@ -265,17 +265,17 @@ def _strength(noun: str, trees: Sequence[Mapping[str, float]], listed: set[str])
     return strength * BROAD_DISCOUNT if noun in BROAD else strength
 
 
-def _is_generic(noun: str, pieces: Sequence[Piece]) -> bool:
+def _is_generic(noun: str, pieces: Sequence[EvidencePiece]) -> bool:
     lifts = [line["lift"] for piece in pieces for line in piece["nouns"] if line["text"] == noun]
     known = [lift for lift in lifts if lift is not None]
     return noun in BROAD or bool(known and max(known) < GENERIC_LIFT)
 
 
-def experiments(pieces: Iterable[Piece]) -> list[Piece]:
-    """The texts that were run, in their order."""
+def experiments(pieces: Iterable[EvidencePiece]) -> list[EvidencePiece]:
+    """Returns the texts that were run, in order."""
     return [piece for piece in pieces if piece["kind"] == "experiment"]
 
 
-def any_activates(tested: Iterable[Piece]) -> bool:
-    """Whether any text that should activate the feature does."""
+def any_activates(tested: Iterable[EvidencePiece]) -> bool:
+    """Returns True if any text that should activate the feature does."""
     return any(line["held"] for piece in tested for line in piece["tests"] if line["expected"])

@@ -1,15 +1,15 @@
 """Finds where a model's reasoning begins and ends in its text, by the marks that models and servers leave there.
 
 Each family of models writes its own: <think> and its like in any brackets (DeepSeek, Qwen, Seed, Magistral, Kimi),
-channels (gpt-oss, Gemma), tokens (MedGemma), sentences (Granite). Knows nothing of answers.
+channels (gpt-oss, Gemma), tokens (MedGemma), sentences (Granite).
 """
 
 import re
 from enum import StrEnum
 
 
-class Mark(StrEnum):
-    """What a mark does."""
+class ReasoningMark(StrEnum):
+    """Effect of a mark on the reasoning."""
 
     OPENS = "opens"
     """Reasoning begins, perhaps within reasoning."""
@@ -37,33 +37,33 @@ PATTERN = r"""
     | <unused(?P<unused>94|95)>
     | here(?:['’]s|\ is)\ my\ (?P<said>thought\ process|response)\ ?:
 """
-"""Verbose, whatever the case."""
+"""A verbose, case-insensitive pattern of all marks."""
 
 _ENDS = re.compile(r"(?:\A|[_.:▁-])(?:end|suffix|stop|close)(?:\Z|[_.:▁-])", re.IGNORECASE)
 _ANSWER = frozenset({"final", "response", "95"})
-"""Channels, sentences and tokens behind which the answer stands."""
+"""Channels, sentences and tokens that introduce the answer."""
 
 
-def mark_of(match: re.Match[str]) -> Mark:
-    """What a match of `PATTERN` does."""
+def mark_of(match: re.Match[str]) -> ReasoningMark:
+    """Returns the effect of a match of `PATTERN`."""
     if match["channel_end"]:
-        return Mark.CLOSES
+        return ReasoningMark.CLOSES
     if match["name"] is None:
         channels = (match[group] for group in ("channel", "first", "next", "unused", "said"))
         channel = next((channel for channel in channels if channel is not None), "")
-        return Mark.ANSWERS if channel.lower() in _ANSWER else Mark.REASONS
+        return ReasoningMark.ANSWERS if channel.lower() in _ANSWER else ReasoningMark.REASONS
     if match["itself"]:
-        return Mark.PASSES
-    return Mark.CLOSES if match["slash"] or _ENDS.search(match["name"]) else Mark.OPENS
+        return ReasoningMark.PASSES
+    return ReasoningMark.CLOSES if match["slash"] or _ENDS.search(match["name"]) else ReasoningMark.OPENS
 
 
-def depth_after(mark: Mark, depth: int) -> int:
-    """In how many reasonings one stands after a mark, having stood in `depth` before it."""
+def depth_after(mark: ReasoningMark, depth: int) -> int:
+    """Returns the nesting depth of reasoning after a mark, from the depth before it."""
     match mark:
-        case Mark.OPENS:
+        case ReasoningMark.OPENS:
             return depth + 1
-        case Mark.CLOSES:
+        case ReasoningMark.CLOSES:
             return max(depth - 1, 0)
-        case Mark.PASSES:
+        case ReasoningMark.PASSES:
             return depth
-    return int(mark is Mark.REASONS)
+    return int(mark is ReasoningMark.REASONS)

@@ -1,4 +1,4 @@
-"""One request on the wire through an SDK's client, and whatever came back of it. Knows no provider and no question.
+"""Sends one HTTP request through an SDK's client and returns the reply.
 
 Every fault is a value here: a status, a broken connection, a server that never ends. The SDKs raise errors of their own
 classes, but wrap the same HTTP library, so that what happened is read from that library's errors and responses.
@@ -16,33 +16,33 @@ from urllib.parse import unquote, urlsplit
 import httpx2
 
 from agent.errors import ExplainerError
-from agent.llm.base import Fault, Form
+from agent.llm.base import AnswerForm, CallFault
 from agent.llm.bodies import printable_error
 from agent.llm.faults import Failure, from_exception, from_status
 
-MOST_BYTES = 4_000_000
-"""No more of a response is read, whatever its status and however small it is on the wire."""
+MAX_BYTES = 4_000_000
+"""Maximum bytes read of a response, after decompression and whatever its status."""
 CONNECT_S = 10.0
 _WHOLE = "whole"
-"""The name under which a response keeps its reading without a bound."""
-_LEAST_CHARS = 8
-"""Shorter credentials stand in ordinary text too often to be looked for."""
+"""Key under which a response keeps its unbounded reader."""
+_MIN_CHARS = 8
+"""Minimum length of credentials that are searched for: shorter ones occur in ordinary text."""
 
 
 @dataclass(frozen=True)
-class Reply:
-    """What came back of one request."""
+class WireReply:
+    """The reply to one request."""
 
     text: str = ""
-    """The body, or what there is of it where the connection broke."""
+    """The body; incomplete if the connection broke."""
     headers: Mapping[str, str] = field(default_factory=dict)
     failure: Failure | None = None
-    """None where a whole response came, with a status of success."""
+    """None if a whole response came, with a success status."""
     status: int | None = None
 
 
 class Response(Protocol):
-    """What both SDKs make of a response that is still being read."""
+    """A response that is still being read; the interface that both SDKs share."""
 
     @property
     def headers(self) -> Mapping[str, str]: ...
@@ -57,12 +57,12 @@ class Response(Protocol):
 
 
 def timeout(seconds: float) -> httpx2.Timeout:
-    """For each step of a request; `received` bounds the whole."""
+    """Returns the timeout for each step of a request; `received` bounds the whole."""
     return httpx2.Timeout(seconds, connect=min(CONNECT_S, seconds))
 
 
 async def bounded(response: httpx2.Response) -> None:
-    """A hook of the HTTP client: of a body no more is read than `MOST_BYTES` and the chunk in which they end.
+    """Bounds a body, as a hook of the HTTP client: at most `MAX_BYTES` and the rest of a chunk are read.
 
     Everything that reads a body does so by `aiter_bytes`, the SDKs' reading of error bodies included, and a small gzip
     may be gigabytes.
@@ -75,14 +75,14 @@ async def bounded(response: httpx2.Response) -> None:
             async for chunk in chunks:
                 yield chunk
                 n += len(chunk)
-                if n > MOST_BYTES:
+                if n > MAX_BYTES:
                     return
 
     response.aiter_bytes = begun  # type: ignore[method-assign]
 
 
 def chunks_of(response: Response) -> AsyncIterator[bytes]:
-    """The body of a response as it comes, without a bound: for whoever keeps little of it and counts."""
+    """Yields the body of a response without a bound, for callers that count bytes and keep few."""
     chunks: AsyncIterator[bytes] = response.http_response.extensions[_WHOLE]()
     return chunks
 
@@ -92,13 +92,13 @@ CLIENT: Mapping[str, Any] = {
     "follow_redirects": False,
     "event_hooks": {"response": [bounded]},
 }
-"""What the HTTP client of every provider is made with."""
+"""Arguments for every provider's HTTP client."""
 
 
 async def received(
-    opened: AbstractAsyncContextManager[Response], form: Form, timeout_s: float, sdk_error: type[Exception]
-) -> Reply:
-    """What comes back of a request that is sent by entering `opened`, within `timeout_s` from first to last byte."""
+    opened: AbstractAsyncContextManager[Response], form: AnswerForm, timeout_s: float, sdk_error: type[Exception]
+) -> WireReply:
+    """Sends a request by entering `opened` and returns its reply, within `timeout_s` from first to last byte."""
     body = bytearray()
     headers: Mapping[str, str] = {}
     status = None
@@ -108,32 +108,32 @@ async def received(
             headers, status = response.headers, response.status_code
             async for chunk in response.iter_bytes():
                 body += chunk
-        if len(body) > MOST_BYTES:
-            failure = Failure(Fault.UNUSABLE, f"the answer is longer than {MOST_BYTES:,} bytes")
+        if len(body) > MAX_BYTES:
+            failure = Failure(CallFault.UNUSABLE, f"the answer is longer than {MAX_BYTES:,} bytes")
     except Exception as error:  # whatever an SDK, a codec or a server does ends here
         instead = reply_to(error, form, timeout_s, sdk_error)
         if instead.status is not None:
             return instead
         failure = instead.failure
-    return Reply(_text(body), headers, failure, status)
+    return WireReply(_text(body), headers, failure, status)
 
 
-def reply_to(error: Exception, form: Form, timeout_s: float, sdk_error: type[Exception]) -> Reply:
-    """What came in the place of a whole response: a status other than success, and what came with it, or none."""
+def reply_to(error: Exception, form: AnswerForm, timeout_s: float, sdk_error: type[Exception]) -> WireReply:
+    """Converts an exception to a reply: an error status with its body, or a failure without a response."""
     response = getattr(error, "response", None) if isinstance(error, sdk_error) else None
     if not isinstance(response, httpx2.Response):
-        return Reply(failure=from_exception(error, timeout_s))
+        return WireReply(failure=from_exception(error, timeout_s))
     text = _text(response.content)
-    return Reply(text, response.headers, from_status(response.status_code, text, form), response.status_code)
+    return WireReply(text, response.headers, from_status(response.status_code, text, form), response.status_code)
 
 
 def _text(body: bytes | bytearray) -> str:
-    """As UTF-8, whatever the server calls it: JSON is nothing else, and some of Python's codecs take hours."""
-    return body[:MOST_BYTES].decode("utf-8", "replace")
+    """Decodes as UTF-8, whatever the server declares: JSON is always UTF-8, and some of Python's codecs take hours."""
+    return body[:MAX_BYTES].decode("utf-8", "replace")
 
 
 def address_of(base_url: str) -> str:
-    """A base URL as it may be shown: without credentials, query and trailing slash. Raises ExplainerError."""
+    """Returns a base URL fit to be shown: without credentials, query and trailing slash. Raises ExplainerError."""
     try:
         parts = urlsplit(base_url.strip())
         port = f":{parts.port}" if parts.port else ""
@@ -148,11 +148,11 @@ def address_of(base_url: str) -> str:
 
 
 def credentials_in(base_url: str) -> list[str]:
-    """What is secret in a base URL, in every form in which it is sent or may be echoed, the longest first."""
+    """Returns the secrets in a base URL, in every form in which they may be sent or echoed, the longest first."""
     parts = urlsplit(base_url.strip())
     written = parts.password or parts.username or ""
     if not written:
         return []
     sent = f"{unquote(parts.username or '')}:{unquote(parts.password or '')}"
     forms = {written, unquote(written), json.dumps(unquote(written))[1:-1], base64.b64encode(sent.encode()).decode()}
-    return sorted((form for form in forms if len(form) >= _LEAST_CHARS), key=len, reverse=True)
+    return sorted((form for form in forms if len(form) >= _MIN_CHARS), key=len, reverse=True)

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from agent.evidence.digest import Piece
+from agent.evidence.digest import EvidencePiece
 from agent.llm.base import Answer
 from agent.moves.senses import sense_results
-from agent.planning import Plan
+from agent.planning import RoundPlan
 from agent.schema import LABEL_CHARS, Check, Outcome, Proposal, SenseResult
 from probes.evidence import Experiment
 
@@ -26,9 +26,9 @@ _STILL = {
 class Round:
     """A round that was not the last, and what became of what the explainer said."""
 
-    pieces: list[Piece]
+    pieces: list[EvidencePiece]
     proposal: Proposal
-    plan: Plan
+    plan: RoundPlan
     """Of the round after it."""
     check: Check | None = None
     """Of the label, where one was proposed."""

@@ -1,1 +1,1 @@
-"""What the run log is made of; `agent.runlog.RunLog` is its only face."""
+"""The parts of the run log; `agent.runlog.RunLog` is its only face."""

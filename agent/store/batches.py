@@ -1,4 +1,4 @@
-"""Batches of calls: reserved before the provider hears of them, found again by their token. Knows no provider."""
+"""Batches of calls: reserved before the provider hears of them, found again by their token."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from sqlite_utils import Database
 
-from agent.llm.base import Fault, Form, Request
+from agent.llm.base import AnswerForm, CallFault, Request
 from agent.store.provenance import now
 from agent.store.rows import Dispatch
 from agent.store.table import insert, rows, update
@@ -107,21 +107,21 @@ def end_batch(db: Database, batch_id: int, status: BatchStatus, note: str | None
 
 
 def open_batches(db: Database, run_id: int, scoring_id: int | None) -> list[BatchRow]:
-    """Those whose answers are not in the log, oldest first: of a run's loops, or of a scoring."""
+    """Returns the batches whose answers are not in the log, oldest first: of a run's loops, or of a scoring."""
     where = "run_id = :run_id AND scoring_id IS :scoring_id AND status IN ('reserved', 'sent')"
     return _batches(db, where, run_id=run_id, scoring_id=scoring_id)
 
 
 def batches(db: Database, run_id: int | None = None) -> list[BatchRow]:
-    """Those of a run, or all of them, oldest first."""
+    """Returns the batches of a run, or all of them, oldest first."""
     return _batches(db, ":run_id IS NULL OR run_id = :run_id", run_id=run_id)
 
 
-def unanswered(db: Database, batch_id: int) -> dict[int, Form]:
+def unanswered(db: Database, batch_id: int) -> dict[int, AnswerForm]:
     """The calls of a batch of which nothing has come, with the form each was asked in."""
     sql = "SELECT id, form FROM calls WHERE batch_id = :batch_id AND fault = :fault AND response = ''"
-    found = rows(db, sql, {"batch_id": batch_id, "fault": Fault.WAITING})
-    return {int(row["id"]): Form(row["form"]) for row in found}
+    found = rows(db, sql, {"batch_id": batch_id, "fault": CallFault.WAITING})
+    return {int(row["id"]): AnswerForm(row["form"]) for row in found}
 
 
 def known_ids(db: Database) -> frozenset[str]:
@@ -132,7 +132,7 @@ def known_ids(db: Database) -> frozenset[str]:
 
 def _placed(db: Database, run_id: int, batch_id: int, call: Packed) -> int:
     if call.call_id is None:
-        return begin_call(db, run_id, call.request, call.dispatch, Fault.WAITING, _WAITING, batch_id)
+        return begin_call(db, run_id, call.request, call.dispatch, CallFault.WAITING, _WAITING, batch_id)
     update(db, "calls", {"batch_id": batch_id}, {"id": call.call_id})
     return call.call_id
 

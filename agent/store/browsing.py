@@ -50,7 +50,7 @@ class ScoreKey(Value):
 
 
 class LabelFilter(Value):
-    """Which labels of a run, and in which order."""
+    """A choice of a run's labels, and their order."""
 
     search: str = ""
     status: Status | None = None
@@ -124,7 +124,7 @@ class _Query:
 
 
 def count_labels(db: Database, run_id: int, wanted: LabelFilter) -> int:
-    """How many labels meet the filter."""
+    """Counts the labels that meet the filter."""
     query = _query(run_id, wanted)
     return int(next(rows(db, f"SELECT count(*) AS n {query.source}", query.values))["n"])
 
@@ -148,7 +148,7 @@ def around(db: Database, run_id: int, wanted: LabelFilter, feature: int) -> Arou
 
 
 def place_of(db: Database, run_id: int, wanted: LabelFilter, feature: int) -> int:
-    """How many labels of the filter come before a feature's; 0 where the order has no place for it."""
+    """Counts the labels of the filter that come before a feature's; 0 if the order has no place for it."""
     query = _query(run_id, wanted)
     here = _here(db, query, wanted, feature)
     if here is None:

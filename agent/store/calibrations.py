@@ -1,4 +1,4 @@
-"""Calibrations and the probabilities they give to labels: rows in, values out. Knows no map but as JSON."""
+"""Calibrations and the probabilities they give to labels: rows in, values out."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -80,7 +80,7 @@ def add_calibration(db: Database, found: Calibration) -> int:
 
 
 def calibrations(db: Database, explainer: str) -> list[CalibrationRow]:
-    """Those of an explainer, the latest first."""
+    """Returns the calibrations of an explainer, the latest first."""
     sql = "SELECT * FROM calibrations WHERE explainer = :explainer ORDER BY created DESC, id DESC"
     return [_calibration(row) for row in rows(db, sql, {"explainer": explainer})]
 
@@ -108,7 +108,7 @@ def probabilities(db: Database, run_id: int) -> dict[int, float]:
 
 
 def is_calibrated(db: Database, run_id: int) -> bool:
-    """Whether any label of a run has a probability."""
+    """Tells whether any label of a run has a probability."""
     return next(rows(db, f"{_OF_RUN} LIMIT 1", {"run_id": run_id}), None) is not None
 
 

@@ -1,4 +1,4 @@
-"""Whether the values of another log's row can be read: what is imported must not damage the log that it comes into."""
+"""Checks that the values of another log's row can be read: an import must not damage the log that it comes into."""
 
 import json
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""The class of each feature, as `interpret taxonomy` sorted it: rows in, values out. Knows no rule and no figure."""
+"""The class of each feature, as `interpret taxonomy` sorted it: rows in, values out."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -35,7 +35,7 @@ OF_CLASS = (
 
 @dataclass(frozen=True)
 class ClassRow:
-    """What kind a feature is of, and which probe captures it."""
+    """A feature's kind, and the probes that capture it."""
 
     feature: int
     kind: str

@@ -1,7 +1,7 @@
 """Evidence as the bytes of one column and back: columns of JSON, compressed.
 
-Knows nothing of tables. Probabilities are kept as whole micro-nats, round(-1e6 ln p), each less its parent's: within
-5e-7 relative, and small. Scores keep 7 significant digits. Encoding what was decoded gives the same bytes.
+Probabilities are kept as whole micro-nats, round(-1e6 ln p), each less its parent's: within 5e-7 relative, and small.
+Scores keep 7 significant digits. Encoding what was decoded gives the same bytes.
 """
 
 import json
@@ -39,7 +39,7 @@ _LEVEL = 3
 
 @dataclass(frozen=True)
 class Form:
-    """How one kind of evidence is stored."""
+    """The way one kind of evidence is stored."""
 
     of: type[Evidence]
     columns: Callable[[Any], Columns]

@@ -1,7 +1,4 @@
-"""Settings compared, how well each fits each feature, and what is recommended for a subject: rows in, values out.
-
-Knows no measure and no statistics.
-"""
+"""Settings compared, how well each fits each feature, and what is recommended for a subject: rows in, values out."""
 
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -57,13 +54,13 @@ class FitRow:
 
     @property
     def is_own(self) -> bool:
-        """Whether it is no control."""
+        """Tells whether it is no control."""
         return self.feature == self.texts_of
 
 
 @dataclass(frozen=True)
 class EvidenceKey:
-    """Which evidence the log has, without the evidence."""
+    """The key of a piece of evidence in the log, without the evidence."""
 
     evidence_id: int
     feature: int
@@ -73,7 +70,7 @@ class EvidenceKey:
 
 @dataclass(frozen=True)
 class Recommendation:
-    """What `interpret taxonomy` recommends for a subject."""
+    """A recommendation of `interpret taxonomy` for a subject."""
 
     fingerprint: str
     settings: ProbeSettings
@@ -84,7 +81,7 @@ class Recommendation:
 
 @dataclass(frozen=True)
 class Labelled:
-    """What the latest run that concluded on a feature made of it."""
+    """The conclusion of the latest run that concluded on a feature."""
 
     feature: int
     run_id: int
@@ -122,7 +119,7 @@ def begin_comparison(db: Database, identity: ComparisonIdentity) -> int:
 
 
 def add_fits(db: Database, comparison_id: int, setting: ProbeSettings, found: Iterable[FitRow]) -> None:
-    """How well a setting fits some features, in the place of what was known of that."""
+    """Stores how well a setting fits some features, in the place of what was known of that."""
     key = {"comparison_id": comparison_id, "settings": _text(setting)}
     compared_id = _id_of(db, "compared", key) or insert(db, "compared", {**key, "created": now()})
     for fit in found:
@@ -145,7 +142,7 @@ def compared(db: Database, comparison_id: int) -> list[ProbeSettings]:
 
 
 def fits(db: Database, comparison_id: int, setting: ProbeSettings) -> list[FitRow]:
-    """What a comparison has of a setting."""
+    """Returns a comparison's fits of a setting."""
     values = {"comparison_id": comparison_id, "settings": _text(setting)}
     return [made(FitRow, row) for row in rows(db, _FITS, values)]
 
@@ -162,7 +159,9 @@ def labelled(db: Database, fingerprint: str, features: Collection[int], apart: C
 
 
 def evidence_keys(db: Database, run_ids: Sequence[int], features: Collection[int]) -> list[EvidenceKey]:
-    """Which evidence these runs have of these features, less that of versions that did not know every setting."""
+    """Returns the keys of these runs' evidence of these features, less that of versions that did not know every
+    setting.
+    """
     known: dict[str, ProbeSettings | None] = {}
     values = {"run_ids": json.dumps([*run_ids]), "features": json.dumps([*features])}
     found = []
@@ -190,7 +189,7 @@ def evidence_by_id(db: Database, ids: Collection[int]) -> dict[int, Evidence]:
 def add_recommendation(
     db: Database, fingerprint: str, comparison_id: int, settings: ProbeSettings, because: str
 ) -> None:
-    """What is recommended for a subject from here on, once however often it is said; what was before stays."""
+    """Stores the recommendation for a subject from here on, once however often it is given; earlier ones stay."""
     row = {"fingerprint": fingerprint, "comparison_id": comparison_id, "settings": _text(settings), "because": because}
     found = recommendation(db, fingerprint)
     if found is None or (found.comparison_id, found.settings, found.because) != (comparison_id, settings, because):

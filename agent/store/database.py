@@ -1,6 +1,6 @@
 """Opening the log's file: whose is it, can it be written, how does it survive a power cut.
 
-Knows nothing of runs. Nothing is written to a file before it is known to be a log of ours, or empty.
+Nothing is written to a file before it is known to be a log of ours, or empty.
 """
 
 import os
@@ -244,7 +244,7 @@ def _write_ahead(path: Path) -> Path:
 
 
 def _make_durable(db: Database, path: Path) -> None:
-    """What a commit returned for survives a power cut, not only the end of the process."""
+    """Makes commits durable: what a commit returned for survives a power cut, not only the end of the process."""
     db.execute("PRAGMA synchronous=FULL")
     db.execute("PRAGMA fullfsync=ON")  # macOS: through the drive's own cache; no effect elsewhere
     wanted = "TRUNCATE" if network_filesystem(path) else "WAL"

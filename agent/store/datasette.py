@@ -1,4 +1,4 @@
-"""What makes a log read well in Datasette as it stands, or in any other browser of SQLite: titles and views.
+"""Makes a log read well in Datasette as it stands, or in any other browser of SQLite: titles and views.
 
 Datasette shows a reference by the column `title` of the row that is referred to. The titles are computed, not stored.
 As of every migration, what has been released is never changed.

@@ -2,7 +2,7 @@
 
 SQLite's text is UTF-8, which has no lone surrogates (a byte-level tokenizer's half of an emoji decodes to one), and
 most tools cut a text at its first NUL. Both are written as ␛ and four hex digits, and so is ␛ itself; all else is
-left as it is. Knows nothing of tables.
+left as it is.
 """
 
 import re

@@ -1,4 +1,4 @@
-"""Corpora, how features fire over them, and their examples: rows in, values out. Knows no scorer."""
+"""Corpora, how features fire over them, and their examples: rows in, values out."""
 
 import json
 import zlib
@@ -13,7 +13,7 @@ from agent.store.provenance import now
 from agent.store.rows import CorpusIdentity, CorpusRow
 from agent.store.table import Row, insert, rows
 from agent.store.values import made, unpacked
-from probes.examples import Activity, Baseline, Collected, Example, ExampleKind, Split
+from probes.examples import Activity, Baseline, Example, ExampleKind, FeatureExamples, Split
 
 Splitting = Mapping[str, Split]
 """Document to the side it is on."""
@@ -40,14 +40,14 @@ def begin_corpus(db: Database, identity: CorpusIdentity) -> int:
 
 
 def note_pass(db: Database, corpus_id: int, n_tokens: int | None, l0: float | None, explained: float | None) -> None:
-    """What the pass over the corpus found out about it."""
+    """Stores what the pass over the corpus found out about it."""
     db.execute(
         "UPDATE corpora SET n_tokens = ?, l0 = ?, explained_variance = ? WHERE id = ?",
         [n_tokens, l0, explained, corpus_id],
     )
 
 
-def collected_rows(corpus_id: int, found: Collected, splitting: Splitting) -> tuple[Row, list[Row]]:
+def collected_rows(corpus_id: int, found: FeatureExamples, splitting: Splitting) -> tuple[Row, list[Row]]:
     """A feature's row of activity and its rows of examples, ready to be stored."""
     row = {
         "corpus_id": corpus_id,
@@ -69,7 +69,7 @@ def add_collected(db: Database, activity: Row, examples: Iterable[Row]) -> None:
         insert(db, "examples", row)
 
 
-def add_corpus(db: Database, identity: CorpusIdentity, found: Sequence[tuple[Collected, Splitting]]) -> int:
+def add_corpus(db: Database, identity: CorpusIdentity, found: Sequence[tuple[FeatureExamples, Splitting]]) -> int:
     """Several features' activity and examples, under the corpus of that identity, made if there is none; its id."""
     corpus_id = begin_corpus(db, identity)
     for one, splitting in found:
@@ -87,7 +87,7 @@ def corpora(db: Database, fingerprint: str | None = None) -> list[CorpusRow]:
 
 
 def corpus_identity(db: Database, corpus_id: int) -> str:
-    """What the corpus of that number is by in any log."""
+    """Returns the identity, in any log, of the corpus of that number."""
     found = db.execute("SELECT identity FROM corpora WHERE id = ?", [corpus_id]).fetchone()
     if found is None:
         raise LogError(f"The log has no texts {corpus_id}; interpret examples collects some.")
@@ -118,8 +118,8 @@ def collected(
     feature: int,
     split: Split | None = None,
     kinds: Collection[ExampleKind] | None = None,
-) -> Collected | None:
-    """What the corpus has of a feature, as it was collected; None where it was not looked at."""
+) -> FeatureExamples | None:
+    """Returns the corpus's examples of a feature, as they were collected; None if it was not looked at."""
     key = {"corpus_id": corpus_id, "feature": feature}
     activity = next(rows(db, "SELECT * FROM activity WHERE corpus_id = :corpus_id AND feature = :feature", key), None)
     if activity is None:
@@ -130,7 +130,7 @@ def collected(
         ORDER BY id
     """
     wanted = {**key, "split": split, "kinds": None if kinds is None else json.dumps([*kinds])}
-    return Collected(
+    return FeatureExamples(
         feature=feature,
         activity=_activity(activity),
         examples=[_example(row) for row in rows(db, sql, wanted)],

@@ -1,4 +1,4 @@
-"""Which file systems cannot carry SQLite's write-ahead log: its users share memory, so they must share a machine."""
+"""Finds file systems that cannot carry SQLite's write-ahead log, whose users share memory, so must share a machine."""
 
 from pathlib import Path
 

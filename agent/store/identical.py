@@ -26,7 +26,7 @@ _DRAWN = f"""
 
 
 def has_draw(db: Database, run_id: int, request: Request, question: str) -> bool:
-    """Whether another run or scoring has an answer to that question that this one was not given yet."""
+    """Tells whether another run or scoring has an answer to that question that this one was not given yet."""
     return next(rows(db, _DRAWN, _values(run_id, request, question)), None) is not None
 
 

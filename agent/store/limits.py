@@ -1,4 +1,4 @@
-"""How long a statement on a log may take: what goes on for longer is not one that a log needs."""
+"""Limits the time of a statement on a log: one that goes on for longer is not one that a log needs."""
 
 import sqlite3
 from time import monotonic

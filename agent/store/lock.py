@@ -40,7 +40,7 @@ class RunLock:
 
 
 def is_held(log: Path, run_id: int) -> bool:
-    """Whether a process is writing that run now; False where that cannot be found out from here."""
+    """Tells whether a process is writing that run now; False if that cannot be found out from here."""
     place = _place(log.resolve(), run_id)
     if not place.exists():
         return False

@@ -2,7 +2,7 @@
 
 Tables and references are read from the schema; a key for each table decides which rows are here already, and what this
 log had under a key before the merge stands. Which runs are one is decided in `agent.store.pairing`. Texts stay escaped
-as they are stored. Knows no file and no lock.
+as they are stored.
 """
 
 import sqlite3
@@ -52,7 +52,7 @@ _AT_A_TIME = 200
 
 @dataclass(frozen=True)
 class Merged:
-    """What came of another log."""
+    """The outcome of an import."""
 
     path: Path
     runs: Mapping[int, int]
@@ -142,8 +142,9 @@ class _Merging:
         return self._insert(table, moved, keep_id)
 
     def _superseded(self, table: str, moved: Row) -> bool:
-        """Whether it is evidence on a feature that this log has concluded from evidence of its own, or of a round that
-        it has evidence of: a round is looked at as a whole."""
+        """Tells whether it is evidence on a feature that this log has concluded from evidence of its own, or of a round
+        that it has evidence of: a round is looked at as a whole.
+        """
         if table != "evidence":
             return False
         place = moved["run_id"], moved["feature"]
@@ -171,7 +172,7 @@ class _Merging:
         return {tuple(place) for place in self.target.execute(sql, [here])}
 
     def _make_way(self, here: int, there: int) -> None:
-        """What a joined run had begun on features that the other part has concluded gives way to how it did so."""
+        """Removes what a joined run had begun on features that the other part has concluded."""
         self.concluded |= {(here, feature) for feature in done_in(self.target, here)}
         for feature in sorted(done_in(self.source, there)):
             if (here, feature) not in self.concluded:

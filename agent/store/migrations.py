@@ -1,6 +1,7 @@
-"""The log's tables. A migration that has been released is never changed: the next one is added below it.
+"""The log's tables.
 
-Knows nothing of how rows are made. Texts are written through `escape`; times are UTC; JSON columns hold plain JSON.
+A migration that has been released is never changed: the next one is added below it. Texts are written through `escape`;
+times are UTC; JSON columns hold plain JSON.
 """
 
 from sqlite_utils import Database, Migrations

@@ -161,7 +161,7 @@ def score_kinds(db: Database, run_id: int) -> list[ScoreKind]:
 
 
 def spreads(db: Database, key: ScoreKey) -> Spreads:
-    """How the values of a scorer lie, by variant."""
+    """Returns the spread of a scorer's values, by variant."""
     names = key.model_dump()
     sql = """SELECT min(value) AS low FROM scores WHERE scoring_id = :scoring_id AND scorer = :scorer
         AND part = 'held_out'"""
@@ -173,17 +173,17 @@ def spreads(db: Database, key: ScoreKey) -> Spreads:
 
 
 def faults(db: Database, run_id: int) -> list[Fault]:
-    """What went wrong with a run's calls, the most frequent first."""
+    """Counts the faults of a run's calls, the most frequent first."""
     return [Fault(row["fault"], row["n"], row["error"] or "") for row in rows(db, _FAULTS, {"run_id": run_id})]
 
 
 def reasons(db: Database, run_id: int) -> list[Reason]:
-    """Why features have no label."""
+    """Counts the reasons why features have no label."""
     return [made(Reason, row) for row in rows(db, _REASONS, {"run_id": run_id})]
 
 
 def kept_views(db: Database, run_id: int, most: int) -> list[KeptView]:
-    """What a run of exploring holds, the latest first."""
+    """Returns the evidence kept while exploring, the latest first."""
     found = rows(db, _KEPT, {"run_id": run_id, "most": most})
     return [made(KeptView, row | {"settings": ProbeSettings.model_validate_json(row["settings"])}) for row in found]
 
@@ -212,7 +212,7 @@ def rested(db: Database, run_id: int, n_labels: int, most: int) -> list[Rested]:
 
 
 def last_written(db: Database, run_id: int) -> str | None:
-    """When a run last wrote anything, UTC."""
+    """Returns the time of a run's last write, UTC."""
     found = next(rows(db, _LAST_WRITTEN, {"run_id": run_id}))["last"]
     return None if found is None else str(found)
 

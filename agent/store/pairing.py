@@ -1,4 +1,4 @@
-"""Which runs of another log are runs of this one. Reads both; writes nothing.
+"""Finds which runs of another log are runs of this one. Reads both; writes nothing.
 
 Two parts of one run have its identity. They are the same run where they were also begun at the same moment (one log is
 a copy of the other, gone on with elsewhere), or where nothing that one concluded or began contradicts the other (two
@@ -42,13 +42,13 @@ def pair_runs(target: Database, source: Database, theirs: Sequence[Row]) -> dict
 
 
 def labels_of(db: Database, run_id: int) -> dict[int, Wording]:
-    """What a run says of each feature."""
+    """Returns a run's labels by feature."""
     found = db.execute("SELECT feature, status, label, explanation FROM labels WHERE run_id = ?", [run_id])
     return {feature: (status, label, explanation) for feature, status, label, explanation in found.fetchall()}
 
 
 def _contradict(target: Database, here: int, source: Database, there: int) -> bool:
-    """Whether a feature has two final wordings, or was begun by both and concluded by neither."""
+    """Tells whether a feature has two final wordings, or was begun by both and concluded by neither."""
     ours, theirs = labels_of(target, here), labels_of(source, there)
     concluded = done_in(target, here) | done_in(source, there)
     if any(probed_in(target, here) & probed_in(source, there) - concluded):

@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlite_utils import Database
 
-from agent.llm.base import Fault, Form, Request
+from agent.llm.base import AnswerForm, CallFault, Request
 from agent.llm.none import NONE
 from agent.schema import SenseResult, Status
 from agent.store import codec
@@ -45,7 +45,7 @@ _SPENT = """
 
 
 def runs(db: Database, run_id: int | None = None) -> list[RunSummary]:
-    """That run, or every one, oldest first."""
+    """Returns that run, or every one, oldest first."""
     return [_run(row) for row in rows(db, _RUNS, {"run_id": run_id})]
 
 
@@ -103,7 +103,7 @@ def attempts_of(db: Database, run_id: int, request: Request) -> list[CallRow]:
 
 
 def spent(db: Database, run_id: int, scoring_id: int | None) -> Spent:
-    """What the run's calls have used so far: those of its loops, or those of a scoring."""
+    """Returns what the run's calls have used so far: those of its loops, or those of a scoring."""
     return made(Spent, next(rows(db, _SPENT, {"run_id": run_id, "scoring_id": scoring_id})))
 
 
@@ -143,7 +143,7 @@ def done_in(db: Database, run_id: int) -> frozenset[int]:
 
 
 def asks_nobody(db: Database, run_id: int) -> bool:
-    """Whether the run only probes."""
+    """Tells whether the run only probes."""
     return db.execute("SELECT 1 FROM runs WHERE id = ? AND explainer = ?", [run_id, NONE]).fetchone() is not None
 
 
@@ -163,7 +163,7 @@ def runs_of(db: Database, subject: SubjectCard) -> dict[int, dict[str, Any]]:
 
 
 def has_evidence(db: Database, run_id: int, feature: int, round: int) -> bool:
-    """Whether that round was probed."""
+    """Tells whether that round was probed."""
     sql = "SELECT 1 FROM evidence WHERE run_id = ? AND feature = ? AND round = ? LIMIT 1"
     return db.execute(sql, [run_id, feature, round]).fetchone() is not None
 
@@ -185,7 +185,7 @@ def matching(search: str, reviewer: str | None = None) -> str:
 
 
 def search_words(search: str) -> str:
-    """What `matching` looks for."""
+    """Returns the words that `matching` looks for."""
     return _words_of(search) or escape(search.strip())
 
 
@@ -216,7 +216,7 @@ def _card(text: str) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class _Told:
-    """What is told of a run's subject."""
+    """The facts of a run's subject that lists show."""
 
     name: str
     hook: str
@@ -242,8 +242,8 @@ def _call(row: dict[str, Any]) -> CallRow:
     del row["run_id"], row["system_id"], row["question"]
     changed = {
         "answer": row["answer"] and json.loads(row["answer"]),
-        "form": row["form"] and Form(row["form"]),
-        "fault": row["fault"] and Fault(row["fault"]),
+        "form": row["form"] and AnswerForm(row["form"]),
+        "fault": row["fault"] and CallFault(row["fault"]),
         "cached": bool(row["cached"]),
     }
     return made(CallRow, {"call_id": row.pop("id"), **row | changed})

@@ -1,4 +1,4 @@
-"""What else the log holds about a labelled feature: its labels in other runs, and labels that share its words.
+"""Finds what else the log holds about a labelled feature: its labels in other runs, and labels that share its words.
 
 Rows in, values out; each question is answered through an index, however many labels there are.
 """
@@ -27,7 +27,7 @@ _ELSEWHERE = """
 
 
 def labels_elsewhere(db: Database, run_id: int, fingerprint: str, feature: int) -> list[LabelRow]:
-    """What became of the feature in the other runs of its subject, the latest first."""
+    """Returns the feature's labels in the other runs of its subject, the latest first."""
     found = rows(db, _ELSEWHERE, {"run_id": run_id, "fingerprint": fingerprint, "feature": feature})
     return [label for row in found for label in labels(db, row["run_id"], features=[feature])]
 

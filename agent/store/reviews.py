@@ -1,8 +1,8 @@
-"""What people said of labels: rows in, values out. A row is never changed and never deleted.
+"""People's reviews of labels: rows in, values out. A row is never changed and never deleted.
 
 A review is taken back by a row of its own, `undo`, that names it: the log keeps who thought what and when, and two
 reviewers' logs merge by adding rows. Of one reviewer's accept, edit and reject the latest that stands is the verdict;
-flags and notes stand beside it. Knows no page.
+flags and notes stand beside it.
 """
 
 from collections.abc import Collection, Sequence
@@ -40,7 +40,7 @@ _LAST = """
 
 
 class Review(Value):
-    """What a reviewer says of a label."""
+    """A reviewer's judgement of a label."""
 
     verdict: ReviewKind
     label: str | None = Field(default=None, max_length=200)
@@ -119,7 +119,7 @@ def latest_wording(reviews: Sequence[ReviewRow]) -> str | None:
 
 
 def standing(reviews: Sequence[ReviewRow], kind: ReviewKind) -> int:
-    """How many reviews of that kind stand."""
+    """Counts the reviews of that kind that stand."""
     return sum(review.verdict == kind and not review.undone for review in reviews)
 
 

@@ -1,4 +1,4 @@
-"""What goes into the log and comes out of it, as values; they know nothing of SQL."""
+"""The rows of the log as values, on the way in and out; without SQL."""
 
 import hashlib
 import json
@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from agent.llm.base import Bound, Fault, Form
+from agent.llm.base import AnswerForm, Bound, CallFault
 from agent.schema import SenseResult, Status
 from probes.presets import SubjectCard
 from probes.settings import Value
@@ -162,7 +162,7 @@ class RunSummary:
 
 @dataclass(frozen=True)
 class LabelRow:
-    """What became of one feature in one run."""
+    """The label of one feature in one run."""
 
     label_id: int
     run_id: int
@@ -186,7 +186,7 @@ class Dispatch:
 
     provider: str
     model: str
-    form: Form | None
+    form: AnswerForm | None
     bound: Bound
     question: str | None = None
     """sha256 of all that decides the answer; None where that is not kept."""
@@ -219,7 +219,7 @@ class CallRow:
     attempt: int
     provider: str
     model: str
-    form: Form | None
+    form: AnswerForm | None
     system: str
     prompt: str
     template: str
@@ -236,7 +236,7 @@ class CallRow:
     reserved_tokens: int
     reserved_usd: float | None
     duration_ms: float | None
-    fault: Fault | None
+    fault: CallFault | None
     error: str | None
     created: str
     scoring_id: int | None

@@ -1,4 +1,4 @@
-"""What a log's schema says of its tables: which there are, what they refer to, what tells one row from another."""
+"""Reads a log's schema: its tables, what they refer to, what tells one row from another."""
 
 from sqlite_utils import Database
 

@@ -1,4 +1,4 @@
-"""Scorings of a run and their scores: rows in, values out. Knows no scorer."""
+"""Scorings of a run and their scores: rows in, values out."""
 
 import json
 from collections.abc import Sequence
@@ -55,7 +55,7 @@ def add_scores(db: Database, scoring_id: int, scores: Sequence[ScoreRow]) -> Non
 
 
 def scorings(db: Database, run_id: int) -> list[ScoringRow]:
-    """How a run's labels were scored, the latest way first."""
+    """Returns the scorings of a run's labels, the latest first."""
     found = rows(db, "SELECT * FROM scorings WHERE run_id = :run_id ORDER BY created DESC, id DESC", {"run_id": run_id})
     return [
         made(

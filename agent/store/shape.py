@@ -1,4 +1,4 @@
-"""Whether a log's tables are those that the migrations make, so that reading it runs nothing that somebody else wrote.
+"""Checks that a log's tables are those that the migrations make, so that reading it runs nobody else's statements.
 
 A view in the place of a table, a trigger, a virtual table or a computed column is a statement of another's: it may say
 something else than what was logged, and it may never end. Tables, views and plain indexes that are not ours are let be,
@@ -24,19 +24,19 @@ _QUOTES_AND_SPACE = re.compile(r"--[^\n]*|[\s\"'`\[\]]+")
 
 
 def shape_of(db: Database) -> Shape:
-    """What the database says of itself; runs nothing that is in it."""
+    """Returns the database's schema as it states it; runs nothing that is in it."""
     made = db.execute("SELECT name, type, sql FROM sqlite_master WHERE sql IS NOT NULL").fetchall()
     return {name: (kind, _QUOTES_AND_SPACE.sub("", sql).lower()) for name, kind, sql in made}
 
 
 def is_unread(shape: Shape) -> bool:
-    """Whether there is no table of migrations, or something else in its place: then it is no log of ours."""
+    """Tells whether there is no table of migrations, or something else in its place: then it is no log of ours."""
     kind, sql = shape.get(_APPLIED, ("", ""))
     return kind != "table" or not sql.startswith("createtable") or "generatedalways" in sql or ")as(" in sql
 
 
 def strange(shape: Shape, applied: Collection[str]) -> str | None:
-    """What is not as the migrations `applied` so far make it: its name; None where all is well."""
+    """Returns the name of something that is not as the migrations `applied` so far make it; None if all is well."""
     expected = _expected(len(applied))
     triggers = {name for name, (kind, _) in shape.items() if kind == "trigger"}
     if unknown := triggers - expected.keys():
@@ -55,7 +55,7 @@ def _is_as_made(name: str, made: tuple[str, str], found: tuple[str, str]) -> boo
 
 
 def in_order(applied: Collection[str]) -> bool:
-    """Whether the migrations are the first ones, none left out."""
+    """Tells whether the migrations are the first ones, none left out."""
     return set(applied) == {*[*NAMES][: len(applied)]}
 
 

@@ -1,4 +1,4 @@
-"""Plain statements on any table, texts escaped on the way in and as they were on the way out. Knows no table."""
+"""Plain statements on any table, texts escaped on the way in and as they were on the way out."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any

@@ -1,7 +1,4 @@
-"""Rows into values whose every field is of the type that it is declared to have: a log may come from anywhere.
-
-Knows no table.
-"""
+"""Rows into values whose every field is of the type that it is declared to have: a log may come from anywhere."""
 
 import zlib
 from collections.abc import Mapping
@@ -31,7 +28,7 @@ def made(kind: type[Made], values: Mapping[str, Any]) -> Made:
 
 
 def unpacked(payload: bytes) -> bytes:
-    """What was compressed. Raises zlib.error or ValueError."""
+    """Decompresses a value. Raises zlib.error or ValueError."""
     if not isinstance(payload, bytes):
         raise ValueError(f"payload={payload!r:.80} is no compressed JSON")
     unpacking = zlib.decompressobj()

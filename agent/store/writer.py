@@ -1,7 +1,4 @@
-"""The one thread that writes: it owns a connection, and groups what is waiting into transactions.
-
-Knows nothing of what is written.
-"""
+"""The one thread that writes: it owns a connection, and groups what is waiting into transactions."""
 
 import threading
 from collections.abc import Callable, Iterator

@@ -1,4 +1,4 @@
-"""What the writer thread does, one function per kind of write; each runs inside a transaction that it does not end."""
+"""The writer thread's work, one function per kind of write; each runs inside a transaction that it does not end."""
 
 import hashlib
 import json
@@ -7,7 +7,7 @@ from dataclasses import asdict
 
 from sqlite_utils import Database
 
-from agent.llm.base import Answer, Fault, Request
+from agent.llm.base import Answer, CallFault, Request
 from agent.schema import Outcome
 from agent.store import codec
 from agent.store.escape import escape
@@ -98,7 +98,7 @@ def begin_call(
     run_id: int,
     request: Request,
     dispatch: Dispatch,
-    fault: Fault | None = Fault.LOST,
+    fault: CallFault | None = CallFault.LOST,
     error: str | None = _ON_ITS_WAY,
     batch_id: int | None = None,
 ) -> int:
@@ -139,7 +139,7 @@ def begin_call(
 
 
 def end_call(db: Database, call_id: int, answer: Answer) -> None:
-    """What came of a request, good or not."""
+    """Stores the outcome of a request, good or not."""
     exchange = answer.exchange
     row = {
         "response": exchange.response,

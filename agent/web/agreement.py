@@ -1,7 +1,7 @@
-"""How far two reviewers agree beyond chance: Cohen's kappa over the labels that both have judged.
+"""Measures how far two reviewers agree beyond chance: Cohen's kappa over the labels that both have judged.
 
 An accepted label and an edited one count alike: the question is whether the label can stand, in its words or in others
-close to them, or not. Knows no log.
+close to them, or not.
 """
 
 from collections import Counter
@@ -15,12 +15,12 @@ from jaxtyping import Float
 from agent.store.reviews import Verdict
 from eval.metrics import RESAMPLES, Estimate
 
-_LEAST_DEFINED = 0.95
+_MIN_DEFINED = 0.95
 """Share of resamples that must be defined for their spread to mean anything."""
 
 
 @dataclass(frozen=True)
-class Agreement:
+class ReviewerAgreement:
     """Two reviewers."""
 
     one: str
@@ -30,14 +30,14 @@ class Agreement:
     n_agreed: int
 
 
-def agreements(verdicts: Mapping[str, Mapping[int, Verdict]], seed: int) -> list[Agreement]:
+def agreements(verdicts: Mapping[str, Mapping[int, Verdict]], seed: int) -> list[ReviewerAgreement]:
     """Every pair of reviewers who have judged any label both, by `verdicts` of reviewer and label."""
     found = []
     for one, other in combinations(sorted(verdicts), 2):
         both = sorted(verdicts[one].keys() & verdicts[other].keys())
         if both:
             pairs = [(verdicts[one][label] != "reject", verdicts[other][label] != "reject") for label in both]
-            found.append(Agreement(one, other, kappa(pairs, seed), sum(a == b for a, b in pairs)))
+            found.append(ReviewerAgreement(one, other, kappa(pairs, seed), sum(a == b for a, b in pairs)))
     return found
 
 
@@ -53,7 +53,7 @@ def kappa(pairs: Sequence[tuple[bool, bool]], seed: int) -> Estimate:
         return Estimate(None, None, None, n, "both gave every label the same verdict: chance alone would agree")
     drawn = _kappas(np.random.default_rng(seed).multinomial(n, cells / n, size=RESAMPLES).astype(np.float64))
     defined = drawn[~np.isnan(drawn)]
-    if n < 2 or len(defined) < _LEAST_DEFINED * RESAMPLES:
+    if n < 2 or len(defined) < _MIN_DEFINED * RESAMPLES:
         return Estimate(value, None, None, n)
     low, high = np.percentile(defined, [2.5, 97.5])
     return Estimate(value, float(low), float(high), n)

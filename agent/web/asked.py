@@ -1,7 +1,4 @@
-"""What a request's address asks for: a run, a filter of labels, a place in its pages; and the same as an address again.
-
-Knows no template.
-"""
+"""A request's address as values (a run, a filter of labels, a place in its pages) and back."""
 
 import re
 from collections.abc import Mapping
@@ -53,7 +50,7 @@ register_url_convertor("row", RowConvertor())
 
 
 @dataclass(frozen=True)
-class Asked:
+class LabelQuery:
     """A filter and a page of what meets it."""
 
     filter: LabelFilter
@@ -88,7 +85,7 @@ def label_of(request: Request, run: RunSummary) -> LabelRow | None:
     return found[0] if found else None
 
 
-def asked_of(request: Request) -> Asked:
+def asked_of(request: Request) -> LabelQuery:
     """The filter in the address; in blind mode without what would tell scores. Raises SettingsError."""
     given: Mapping[str, str] = {name: value.strip() for name, value in request.query_params.items() if value.strip()}
     plain: dict[str, Any] = {name: given[name] for name in _PLAIN if name in given}
@@ -105,9 +102,9 @@ def asked_of(request: Request) -> Asked:
         wanted = LabelFilter(**open_ones, reviewer=by)
     size = next((size for size in SIZES if str(size) == given.get("size")), SIZES[1])
     number = given.get("page", "")
-    return Asked(wanted, size, max(1, int(number)) if number.isdecimal() and len(number) < 10 else 1)
+    return LabelQuery(wanted, size, max(1, int(number)) if number.isdecimal() and len(number) < 10 else 1)
 
 
 def is_blind(request: Request) -> bool:
-    """Whether scores, confidence and others' verdicts are to be hidden until a verdict is given."""
+    """Tells whether scores, confidence and others' verdicts are to be hidden until a verdict is given."""
     return request.cookies.get(BLIND_COOKIE) == "1"

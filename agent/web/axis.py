@@ -1,4 +1,4 @@
-"""An axis for SVG: from values to places in a view box, with round figures at its ticks. Knows no page."""
+"""An axis for SVG: from values to places in a view box, with round figures at its ticks."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -25,7 +25,7 @@ class Axis:
     ticks: Sequence[Tick]
 
     def at(self, value: float) -> float:
-        """Where a value stands; what lies beyond an end stands at it."""
+        """Returns a value's place on the axis; beyond an end it is at that end."""
         return round(_place(value, self.low, self.high) * self.length, 1)
 
     def up(self, value: float) -> float:

@@ -1,4 +1,4 @@
-"""What takes a while to count, kept until what it was counted from changes. Knows no page."""
+"""Keeps results that take a while to compute until the log that they come from changes."""
 
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
@@ -16,7 +16,7 @@ T = TypeVar("T")
 Version = Callable[[Database], int]
 """A number that is another one once the answers that hang on it may be others."""
 
-_MOST = 256
+_MAX_ANSWERS = 256
 """Answers kept; the oldest go first."""
 
 
@@ -39,7 +39,7 @@ class Cache:
         self._finding = Lock()
 
     def __call__(self, make: Callable[Concatenate[RunLog, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """What `make` returns for the log and the arguments, made anew where the log has changed since."""
+        """Returns the result of `make` for the log and the arguments, made anew if the log has changed since."""
         return self.until(version, make, *args, **kwargs)
 
     def until(
@@ -58,6 +58,6 @@ class Cache:
     def _answer(self, key: Hashable) -> _Answer:
         with self._finding:
             found = self._known.setdefault(key, _Answer())
-            if len(self._known) > _MOST:
+            if len(self._known) > _MAX_ANSWERS:
                 del self._known[next(iter(self._known))]
             return found

@@ -1,7 +1,4 @@
-"""One thread that owns the loaded subject: nothing of torch runs on the event loop, and one thing at a time.
-
-Knows no requests, no log and no page.
-"""
+"""One thread that owns the loaded subject: nothing of torch runs on the event loop, and one thing at a time."""
 
 import asyncio
 from collections import OrderedDict
@@ -63,7 +60,9 @@ class Device:
             self._answers.popitem(last=False)
 
     async def all_of(self, feature: int, settings: ProbeSettings) -> Sequence[Evidence]:
-        """What `growing` ends with: a sweep where there is one, token list, projection and the whole tree."""
+        """Returns the evidence at the end of `growing`: a sweep if there is one, token list, projection and the whole
+        tree.
+        """
         found = self._answers.get((feature, settings))
         if found is None:
             async for _ in self.growing(feature, settings):

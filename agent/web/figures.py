@@ -1,6 +1,6 @@
-"""How scores spread over features, as numbers for SVG: the labels' over those of their main control, and every mean.
+"""Draws how scores spread over features, as numbers for SVG: the labels' over those of their main control, and means.
 
-Lengths are in the units of the view box that the template draws. Knows no template.
+Lengths are in the units of the view box that the template draws.
 """
 
 from collections.abc import Sequence
@@ -42,7 +42,7 @@ class Mean:
 
 
 @dataclass(frozen=True)
-class Histogram:
+class ScoreHistogram:
     """One scorer. Heights are shares of the features scored, so that variants of different n can be laid over."""
 
     bars: Sequence[Bar]
@@ -65,7 +65,7 @@ class Histogram:
         return next((mean for mean in self.means if mean.variant == self.control), None)
 
 
-def histogram(log: RunLog, kind: ScoreKind) -> Histogram | None:
+def histogram(log: RunLog, kind: ScoreKind) -> ScoreHistogram | None:
     """The labels' scores with their controls; None where there is none on held-out texts."""
     found = log.ask(spreads, kind.key)
     order = {variant: place for place, variant in enumerate(VARIANTS)}
@@ -77,7 +77,7 @@ def histogram(log: RunLog, kind: ScoreKind) -> Histogram | None:
     label, control = by_variant.get("label"), by_variant.get(_CONTROL)
     tallest = max(max(spread.bins) / spread.n for spread in (label, control) if spread is not None and spread.n)
     chance = chance_of(kind.metric)
-    return Histogram(
+    return ScoreHistogram(
         bars=[] if label is None else _bars(label, tallest, found.low),
         outline="" if control is None else _outline(control, tallest),
         control=_words(_CONTROL),
@@ -87,7 +87,7 @@ def histogram(log: RunLog, kind: ScoreKind) -> Histogram | None:
     )
 
 
-def first_histogram(log: RunLog, kinds: Sequence[ScoreKind]) -> tuple[ScoreKind, Histogram] | None:
+def first_histogram(log: RunLog, kinds: Sequence[ScoreKind]) -> tuple[ScoreKind, ScoreHistogram] | None:
     """Of the first scorer that has scores."""
     for kind in kinds:
         if (drawn := histogram(log, kind)) is not None:

@@ -1,8 +1,8 @@
-"""Who may see the pages and who may write: the middleware in front of every route.
+"""Decides who may see the pages and who may write: the middleware in front of every route.
 
 A random token in the address that was printed sets a cookie; without it there is nothing but a refusal, since others
 may be logged in on the same machine. A foreign `Host` is refused (DNS rebinding), and so is a write that another site's
-page sent. Knows no page.
+page sent.
 """
 
 import hashlib
@@ -99,7 +99,7 @@ class Guard:
 
 
 def known_host(header: str, bound: str) -> bool:
-    """Whether a `Host` header names this machine as the server was told to be known.
+    """Tells whether a `Host` header names this machine as the server was told to be known.
 
     A server that listens on every address also answers to the machine's own names and to addresses in figures: a name
     is needed to lure a browser here.
@@ -135,7 +135,7 @@ def _is_address(name: str) -> bool:
 
 
 def _own_page(headers: Headers, scope: Scope) -> bool:
-    """Whether a browser says that a page of this very server sent it; one that says nothing is not believed."""
+    """Tells whether a browser says that a page of this very server sent it; one that says nothing is not believed."""
     site, origin = headers.get("sec-fetch-site"), headers.get("origin")
     if (site is None and origin is None) or len(headers.getlist("origin")) > 1:
         return False

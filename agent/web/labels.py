@@ -19,7 +19,7 @@ from agent.store.calibrations import is_calibrated
 from agent.store.classes import classes
 from agent.store.overview import ScoreKind, score_kinds
 from agent.store.reviews import Verdict, latest_verdict, latest_wording, standing
-from agent.web.asked import SIZES, Asked, asked_of, is_blind, run_of
+from agent.web.asked import SIZES, LabelQuery, asked_of, is_blind, run_of
 from agent.web.pages import page
 from agent.web.site import site_of
 
@@ -30,7 +30,7 @@ _WORD_CHARS = 24
 
 
 @dataclass(frozen=True)
-class Row:
+class LabelTableRow:
     """A line of the table. In blind mode the reviews are the reviewer's own."""
 
     found: BrowsedLabel
@@ -57,7 +57,7 @@ def show_labels(request: Request) -> Response:
     n_pages = max(1, -(-n_found // asked.size))
     here = _feature(request)
     number = asked.page if here is None else site.log.ask(place_of, run.run_id, wanted, here) // asked.size + 1
-    asked = Asked(asked.filter, asked.size, min(number, n_pages))
+    asked = LabelQuery(asked.filter, asked.size, min(number, n_pages))
     first = (asked.page - 1) * asked.size
     found = site.log.ask(label_page, run.run_id, wanted, first, asked.size)
     return page(
@@ -131,11 +131,11 @@ def _scored(wanted: LabelFilter, kinds: Sequence[ScoreKind], blind: bool) -> tup
     return wanted, next((kind for kind in kinds if kind.key == wanted.score), None)
 
 
-def _row(request: Request, found: BrowsedLabel, kind: ScoreKind | None) -> Row:
+def _row(request: Request, found: BrowsedLabel, kind: ScoreKind | None) -> LabelTableRow:
     only = site_of(request).reviewer if is_blind(request) else None
     reviews = [review for review in found.reviews if only in (None, review.reviewer)]
     least = -1.0 if kind is not None and kind.metric == "correlation" else 0.0
-    return Row(
+    return LabelTableRow(
         found=found,
         verdict=latest_verdict(reviews),
         wording=latest_wording(reviews),

@@ -14,21 +14,21 @@ from agent.runlog import RunLog, RunSummary, Spent
 from agent.store import overview as store
 from agent.store.comparisons import labelled, newest_fit
 from agent.store.reviews import verdicts
-from agent.web.agreement import Agreement, agreements
+from agent.web.agreement import ReviewerAgreement, agreements
 from agent.web.asked import is_blind, run_of
 from agent.web.explore.controls import query_of
 from agent.web.explore.keeping import APART, EXPLORE
-from agent.web.figures import HEIGHT, WIDTH, Histogram, first_histogram, histogram
+from agent.web.figures import HEIGHT, WIDTH, ScoreHistogram, first_histogram, histogram
 from agent.web.pages import as_json, page
 from agent.web.site import Site, site_of
-from agent.web.winning import Winning, winning_settings
+from agent.web.winning import WinnerTable, winning_settings
 from eval.compare.grid import names_of
 
 _SEED = 0
 _REASONS = 12
 _NAMED = 3
 """Settings of a comparison that its card names."""
-_MOST_KEPT = 500
+_MAX_KEPT = 500
 _DETAIL = re.compile(r'"[^"]{0,80}"|\d+(\.\d+)?')
 _SAMPLED = 1000
 """Labels whose evidence is looked at for the settings that won."""
@@ -40,7 +40,7 @@ class RunCard:
 
     run: RunSummary
     live: bool
-    scores: tuple[store.ScoreKind, Histogram] | None
+    scores: tuple[store.ScoreKind, ScoreHistogram] | None
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def _card(site: Site, run: RunSummary) -> RunCard:
     return RunCard(run, live, site.cache.until(store.newest_score, _first_scores, run.run_id))
 
 
-def _first_scores(log: RunLog, run_id: int) -> tuple[store.ScoreKind, Histogram] | None:
+def _first_scores(log: RunLog, run_id: int) -> tuple[store.ScoreKind, ScoreHistogram] | None:
     return first_histogram(log, log.ask(store.score_kinds, run_id))
 
 
@@ -94,15 +94,15 @@ def _comparisons(log: RunLog) -> list[ComparisonCard]:
 
 @dataclass(frozen=True)
 class Figures:
-    """What is counted over a whole run; kept until the log changes."""
+    """Figures counted over a whole run; kept until the log changes."""
 
     spent: Sequence[tuple[str, Spent]]
     """The calls of the labelling and of each scoring, where there were any."""
     faults: Sequence[store.Fault]
     reasons: Sequence[store.Reason]
-    winning: Winning
-    agreements: Sequence[Agreement]
-    blind_agreements: Sequence[Agreement]
+    winning: WinnerTable
+    agreements: Sequence[ReviewerAgreement]
+    blind_agreements: Sequence[ReviewerAgreement]
     """Of verdicts alone that were given without seeing scores or others' verdicts."""
 
 
@@ -134,7 +134,7 @@ def _to_comparison(request: Request, run: RunSummary) -> Response:
 
 
 @dataclass(frozen=True)
-class KeptView:
+class KeptViewRow:
     """Settings under which a feature was looked at and kept."""
 
     feature: int
@@ -148,13 +148,13 @@ class KeptView:
 
 def _show_kept(request: Request, run: RunSummary) -> Response:
     site = site_of(request)
-    found = site.log.ask(store.kept_views, run.run_id, _MOST_KEPT)
+    found = site.log.ask(store.kept_views, run.run_id, _MAX_KEPT)
     fingerprint = str(run.subject["fingerprint"])
     labels = site.log.ask(labelled, fingerprint, {view.feature for view in found}, APART)
     by_feature = {one.feature: one.label or one.status for one in labels}
     card = site.subject.card if site.subject is not None and site.subject.card.fingerprint == fingerprint else None
     views = [
-        KeptView(
+        KeptViewRow(
             feature=view.feature,
             round=view.round,
             words=vector_words(view.settings.vector),
@@ -167,7 +167,7 @@ def _show_kept(request: Request, run: RunSummary) -> Response:
     return page(request, "kept.html.j2", here="runs", kept=run, views=views)
 
 
-def _scorers(log: RunLog, run_id: int) -> list[tuple[store.ScoreKind, Histogram]]:
+def _scorers(log: RunLog, run_id: int) -> list[tuple[store.ScoreKind, ScoreHistogram]]:
     kinds = log.ask(store.score_kinds, run_id)
     found = [(kind, histogram(log, kind)) for kind in kinds]
     return [(kind, drawn) for kind, drawn in found if drawn is not None]
@@ -205,12 +205,12 @@ def grouped(reasons: Sequence[store.Reason]) -> list[store.Reason]:
 
 
 def tell_progress(request: Request) -> Response:
-    """How far a run is, as JSON, for the script that asks every two seconds."""
+    """Returns a run's progress as JSON, for the script that asks every two seconds."""
     return as_json(_progress(site_of(request), run_of(request)))
 
 
 def _progress(site: Site, run: RunSummary) -> dict[str, str | int | float | bool | None]:
-    """What changes while a run goes on."""
+    """Returns the figures that change while a run goes on."""
     n_done = run.n_labelled + run.n_abstained + run.n_failed + run.n_probed
     return {
         "status": run.status,

@@ -1,7 +1,6 @@
 """Templates into pages, values into JSON: the one way out, on which every text from outside becomes plain text.
 
 Whatever a template prints goes through `printable` (nothing hidden, nothing reordered), then through HTML escaping.
-Knows no page.
 """
 
 import json
@@ -52,7 +51,9 @@ def as_json(value: Mapping[str, Any], status: int = 200) -> Response:
 
 @cache
 def environment() -> Environment:
-    """Where templates live. `text | lines` keeps line ends (for `pre` and `textarea`); all else is put on one line."""
+    """Returns the templates' environment. `text | lines` keeps line ends (for `pre` and `textarea`); else all is one
+    line.
+    """
     found = Environment(
         loader=FileSystemLoader(_FOLDER, encoding="utf-8"),
         undefined=StrictUndefined,
@@ -72,7 +73,7 @@ def cut(text: str, most: int) -> str:
 
 
 def _finalized(value: Any) -> Any:
-    """What a template prints, made safe to read; called by Jinja before escaping."""
+    """Makes a printed value safe to read; called by Jinja before escaping."""
     if isinstance(value, Markup | Undefined | int | float):
         return value
     return printable(str(value))

@@ -1,4 +1,4 @@
-"""Reviews: the box that every feature's page includes, and what its buttons send. Knows no layout of pages."""
+"""Reviews: the box that every feature's page includes, and what its buttons send."""
 
 from typing import Any
 from urllib.parse import parse_qs
@@ -20,12 +20,12 @@ from agent.web.pages import page
 from agent.web.site import site_of
 from probes.errors import InterpretError
 
-_MOST_BYTES = 100_000
+_MAX_BYTES = 100_000
 _YEAR_S = 365 * 24 * 3600
 
 
 def review_context(request: Request, run: RunSummary, label: LabelRow | None, feature: int) -> dict[str, Any]:
-    """What `review_box.html.j2` needs, and `hidden` for the rest of the page.
+    """Returns the variables of `review_box.html.j2`, and `hidden` for the rest of the page.
 
     `hidden` says that the reviewer is to judge without scores, confidence and what others said: leave these out.
     """
@@ -105,7 +105,7 @@ async def _form(request: Request) -> dict[str, str]:
     body = b""
     async for chunk in request.stream():
         body += chunk
-        if len(body) > _MOST_BYTES:
+        if len(body) > _MAX_BYTES:
             raise HTTPException(413, "That text is too long to be kept as a review.")
     try:
         fields = parse_qs(body.decode("ascii", "replace"), keep_blank_values=True, max_num_fields=20)

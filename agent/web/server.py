@@ -1,4 +1,4 @@
-"""The pages put together into one application, behind the guard. Knows neither ports nor processes."""
+"""The pages put together into one application, behind the guard."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING

@@ -1,7 +1,4 @@
-"""What every page of one server shares: the open log, who reviews, and what may be done.
-
-Knows no route and no template.
-"""
+"""The parts that all pages of one server share: the open log, the reviewer, and what may be done."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING

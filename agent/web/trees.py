@@ -1,6 +1,6 @@
 """A definition tree as pages need it: columns for the script that draws it, nested lists for readers without one.
 
-Knows the evidence and nothing of requests. Every text it returns is safe to print.
+Every text it returns is safe to print.
 """
 
 from collections.abc import Mapping
@@ -37,7 +37,8 @@ class Outline:
 
 
 def drawing(tree: Tree) -> Mapping[str, Any]:
-    """What `static/tree.js` draws, JSON-safe: one entry per node in `parents`, `token` and the figures, parents first.
+    """Returns the tree for `static/tree.js`, JSON-safe: one entry per node in `parents`, `token` and figures, parents
+    first.
 
     What follows a closing quote is left out, and degenerate closing tokens with what hangs below them, as in the
     terminal; `n_nodes` counts the latter.

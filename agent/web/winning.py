@@ -1,4 +1,4 @@
-"""Which settings won: those behind the evidence that labels rest on. Knows no page."""
+"""Finds which settings won: those behind the evidence that labels rest on."""
 
 import re
 from collections import Counter
@@ -9,11 +9,11 @@ from functools import lru_cache
 from agent.evidence.wording import tree_words, vector_words
 from agent.runlog import RunLog
 from agent.store.overview import LoggedPiece, Rested, rested
+from probes.proportion import Proportion
 from probes.settings import ProbeSettings
-from probes.share import Share
 
 _CITED = re.compile(r"E(\d{1,6})\.")
-_MOST = 12
+_MAX_WINNERS = 12
 
 
 @dataclass(frozen=True)
@@ -22,11 +22,11 @@ class Winner:
 
     kind: str
     words: str
-    share: Share
+    share: Proportion
 
 
 @dataclass(frozen=True)
-class Winning:
+class WinnerTable:
     """The most frequent first."""
 
     n_labels: int
@@ -34,15 +34,15 @@ class Winning:
     winners: Sequence[Winner]
 
 
-def winning_settings(log: RunLog, run_id: int, n_labels: int, most: int) -> Winning:
+def winning_settings(log: RunLog, run_id: int, n_labels: int, most: int) -> WinnerTable:
     """By what labels cite; a label that cites nothing rests on all of its last round.
 
     Where a run has more than `most` labels, as many are looked at, evenly spread over its features.
     """
     found = log.ask(rested, run_id, n_labels, most)
     counts = Counter(settings for label in found for settings in _settings_of(label))
-    winners = [Winner(kind, words, Share(k, len(found))) for (kind, words), k in counts.most_common(_MOST)]
-    return Winning(len(found), winners)
+    winners = [Winner(kind, words, Proportion(k, len(found))) for (kind, words), k in counts.most_common(_MAX_WINNERS)]
+    return WinnerTable(len(found), winners)
 
 
 def _settings_of(label: Rested) -> set[tuple[str, str]]:

@@ -1,1 +1,1 @@
-"""How likely labels are right, told from what is known of them before they are scored."""
+"""Estimates how likely labels are right from what is known of them before they are scored."""

@@ -22,11 +22,11 @@ from eval.calibration.maps import Isotonic, Logistic, Term
 from probes.errors import SettingsError
 
 Array = np.ndarray
-Fit = Callable[["Table"], Logistic | Isotonic]
+Fit = Callable[["CalibrationTable"], Logistic | Isotonic]
 
 
 @dataclass(frozen=True)
-class Table:
+class CalibrationTable:
     """Labels that are known to be right or wrong, with what is known of them beforehand."""
 
     names: tuple[str, ...]
@@ -43,14 +43,16 @@ class Table:
         """One of the columns."""
         return self.values[:, self.names.index(name)]
 
-    def rows(self, places: Sequence[int]) -> "Table":
+    def rows(self, places: Sequence[int]) -> "CalibrationTable":
         """Some of the labels."""
         truth = tuple(self.truth[place] for place in places)
-        return Table(self.names, self.values[[*places]], truth, tuple(self.groups[place] for place in places))
+        return CalibrationTable(
+            self.names, self.values[[*places]], truth, tuple(self.groups[place] for place in places)
+        )
 
 
 @dataclass(frozen=True)
-class Fitted:
+class CalibrationFit:
     """The map that was chosen, and what the choice and the map are worth out of fold."""
 
     map: Logistic | Isotonic
@@ -86,7 +88,7 @@ def candidates(names: Sequence[str]) -> dict[str, Fit]:
     return found
 
 
-def fit(table: Table, seed: int) -> Fitted:
+def fit(table: CalibrationTable, seed: int) -> CalibrationFit:
     """The best map on all labels, and out of fold what the same procedure makes of each."""
     split = folds(table.groups, table.truth, seed)
     losses = _losses(table, split)
@@ -99,7 +101,7 @@ def fit(table: Table, seed: int) -> Fitted:
         inner = simplest_good(_losses(others, folds(others.groups, others.truth, seed)), others.groups)
         probabilities[test] = predicted(candidates(table.names)[inner](others), table.rows(test))
         chosen_in.append(inner)
-    return Fitted(
+    return CalibrationFit(
         map=candidates(table.names)[chosen](table),
         chosen=chosen,
         losses={name: found.tolist() for name, found in losses.items()},
@@ -109,7 +111,7 @@ def fit(table: Table, seed: int) -> Fitted:
     )
 
 
-def logistic(table: Table, names: Sequence[str]) -> Logistic:
+def logistic(table: CalibrationTable, names: Sequence[str]) -> Logistic:
     """Logistic regression on standardised columns; of columns that vary, and of none where all labels are alike."""
     columns = {name: table.column(name) for name in names}
     varying = {name: column for name, column in columns.items() if np.ptp(column) > 0}
@@ -121,21 +123,21 @@ def logistic(table: Table, names: Sequence[str]) -> Logistic:
     terms = zip(varying, means, scales, model.coef_[0], strict=True)
     return Logistic(
         intercept=float(model.intercept_[0]),
-        least=_least(table),
+        least=_margin(table),
         terms=tuple(Term(column=n, mean=float(m), scale=float(s), weight=float(w)) for n, m, s, w in terms),
     )
 
 
-def isotonic(table: Table, name: str) -> Isotonic:
+def isotonic(table: CalibrationTable, name: str) -> Isotonic:
     """Isotonic regression, kept from 0 and 1."""
-    least = _least(table)
+    least = _margin(table)
     model = import_module("sklearn.isotonic").IsotonicRegression(y_min=least, y_max=1 - least, out_of_bounds="clip")
     model.fit(table.column(name), np.array(table.truth, dtype=np.float64))
     return Isotonic(column=name, xs=tuple(model.X_thresholds_.tolist()), ys=tuple(model.y_thresholds_.tolist()))
 
 
-def predicted(found: Logistic | Isotonic, table: Table) -> Float[Array, " n"]:
-    """What a map says of each label."""
+def predicted(found: Logistic | Isotonic, table: CalibrationTable) -> Float[Array, " n"]:
+    """Returns the probability that a map gives each label."""
     rows = (dict(zip(table.names, map(float, row), strict=True)) for row in table.values)
     return np.array([found.probability(row) for row in rows], dtype=np.float64)
 
@@ -154,7 +156,7 @@ def simplest_good(losses: Mapping[str, Float[Array, " n"]], groups: Sequence[str
     )
 
 
-def _losses(table: Table, split: Sequence[int]) -> dict[str, Float[Array, " n"]]:
+def _losses(table: CalibrationTable, split: Sequence[int]) -> dict[str, Float[Array, " n"]]:
     """Of each candidate, the log loss of each label by a map that was fitted without its fold."""
     losses = {name: np.empty(len(table)) for name in candidates(table.names)}
     for fold in sorted({*split}):
@@ -177,8 +179,10 @@ def _parts(split: Sequence[int], fold: int) -> tuple[list[int], list[int]]:
     return [p for p, of in enumerate(split) if of != fold], [p for p, of in enumerate(split) if of == fold]
 
 
-def _least(table: Table) -> float:
-    """How far a probability stays from 0 and 1, by P.-S. Laplace's rule: n labels alike make no other one sure."""
+def _margin(table: CalibrationTable) -> float:
+    """Returns the distance that a probability keeps from 0 and 1 (Laplace's rule: n labels alike make no other one
+    sure).
+    """
     return 1 / (len(table) + 2)
 
 

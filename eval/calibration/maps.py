@@ -37,7 +37,7 @@ class Logistic(Value):
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """What it needs."""
+        """Returns the columns that it needs."""
         return tuple(term.column for term in self.terms)
 
     def probability(self, known: Known) -> float | None:
@@ -69,7 +69,7 @@ class Isotonic(Value):
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """What it needs."""
+        """Returns the columns that it needs."""
         return (self.column,)
 
     def probability(self, known: Known) -> float | None:

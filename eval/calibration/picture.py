@@ -4,17 +4,17 @@ from collections.abc import Sequence
 
 from matplotlib.figure import Figure
 
-from eval.calibration.figures import Bin, Cover, even_bins
-from eval.calibration.report import Report
+from eval.calibration.figures import CoveragePoint, ReliabilityBin, even_bins
+from eval.calibration.report import CalibrationReport
 from eval.metrics import Estimate
-from eval.plots import Curve, CurvePanel, Point, curve_panels
+from eval.plots import Curve, CurvePanel, PlotPoint, curve_panels
 
 NAMES = {"before": "stated confidence", "after": "calibrated, out of fold"}
-_MOST = 12
+_MAX_POINTS = 12
 """Points of a curve of risk."""
 
 
-def calibration_figure(found: Report, title: str = "") -> Figure:
+def calibration_figure(found: CalibrationReport, title: str = "") -> Figure:
     """Both panels."""
     said = {"before": found.before, "after": found.after}
     bins = [_reliability(NAMES[when], even_bins(some)) for when, some in said.items()]
@@ -29,16 +29,16 @@ def calibration_figure(found: Report, title: str = "") -> Figure:
     )
 
 
-def _reliability(name: str, bins: Sequence[Bin]) -> Curve:
+def _reliability(name: str, bins: Sequence[ReliabilityBin]) -> Curve:
     return Curve(name, [one.said for one in bins], [_point(one.right) for one in bins])
 
 
-def _risk(name: str, found: Sequence[Cover]) -> Curve:
+def _risk(name: str, found: Sequence[CoveragePoint]) -> Curve:
     """Some of its points at about equal distances, the first and the last among them."""
-    step = max(1, -(-len(found) // _MOST))
+    step = max(1, -(-len(found) // _MAX_POINTS))
     shown = sorted({*range(len(found) - 1, -1, -step)})
     return Curve(name, [found[place].coverage for place in shown], [_point(found[place].risk) for place in shown])
 
 
-def _point(found: Estimate) -> Point | None:
-    return None if found.value is None else Point(found.value, found.low, found.high)
+def _point(found: Estimate) -> PlotPoint | None:
+    return None if found.value is None else PlotPoint(found.value, found.low, found.high)

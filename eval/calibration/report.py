@@ -1,7 +1,4 @@
-"""A calibration with all that is said of it: what it was fitted on, what was chosen, what it is worth out of fold.
-
-Knows no log: labels come with what is known of them.
-"""
+"""A calibration with all that is said of it: what it was fitted on, what was chosen, what it is worth out of fold."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -9,51 +6,60 @@ from typing import Any
 
 import numpy as np
 
-from eval.calibration.columns import COLUMNS, STATED, Known, values_of
-from eval.calibration.figures import Bin, Cover, Measure, Said, covers, error_by_chance, measures, reliability
-from eval.calibration.fitting import Fitted, Table, fit
-from eval.calibration.truth import Judged
-from eval.metrics import Estimate, share
+from eval.calibration.columns import COLUMNS, STATED, LabelWithEvidence, values_of
+from eval.calibration.figures import (
+    CalibrationMeasure,
+    CoveragePoint,
+    ReliabilityBin,
+    StatedProbabilities,
+    coverage_points,
+    error_by_chance,
+    measures,
+    reliability,
+)
+from eval.calibration.fitting import CalibrationFit, CalibrationTable, fit
+from eval.calibration.truth import JudgedLabel
+from eval.metrics import Estimate, proportion
 from probes.errors import SettingsError
 
-LEAST = 30
+MIN_LABELS = 30
 """Labels that are known to be right or wrong."""
 FEW = 10
 """Labels of one kind, below which hardly anything can be told from the other kind."""
-_ENOUGH = 0.9
+_MIN_KNOWN_SHARE = 0.9
 """Share of the labels of which a column must be known: those of which it is not are left out with it."""
 
 
 @dataclass(frozen=True)
-class Report:
-    """What became of a calibration."""
+class CalibrationReport:
+    """The outcome of a calibration, with its figures."""
 
-    table: Table
-    fitted: Fitted
+    table: CalibrationTable
+    fitted: CalibrationFit
     n_left_out: int
     """Labels of which something is not known that the others have."""
     dropped: Sequence[str]
     """Columns that are known of too few labels."""
-    before: Said
-    after: Said
-    measures: Sequence[Measure]
+    before: StatedProbabilities
+    after: StatedProbabilities
+    measures: Sequence[CalibrationMeasure]
     by_chance: float
     """The calibration error that perfect probabilities would show."""
 
     @property
     def right(self) -> Estimate:
         """The share of the labels that are right."""
-        return share(sum(self.table.truth), len(self.table))
+        return proportion(sum(self.table.truth), len(self.table))
 
     @property
-    def bins(self) -> dict[str, list[Bin]]:
+    def bins(self) -> dict[str, list[ReliabilityBin]]:
         """Reliability, before and after."""
         return {"before": reliability(self.before), "after": reliability(self.after)}
 
     @property
-    def risks(self) -> dict[str, list[Cover]]:
+    def risks(self) -> dict[str, list[CoveragePoint]]:
         """Risk against coverage, before and after."""
-        return {"before": covers(self.before), "after": covers(self.after)}
+        return {"before": coverage_points(self.before), "after": coverage_points(self.after)}
 
     def as_json(self) -> dict[str, Any]:
         """All of it but the labels themselves."""
@@ -86,7 +92,7 @@ class Report:
 _WHEN = ("before", "after", "change")
 
 
-def report(found: Sequence[Judged], known: Sequence[Known], by: str, seed: int) -> Report:
+def report(found: Sequence[JudgedLabel], known: Sequence[LabelWithEvidence], by: str, seed: int) -> CalibrationReport:
     """Fits on these labels and judges the fit. `by` is what they are right by, in words.
 
     Raises SettingsError where they are too few, of one kind, or of one concept.
@@ -95,7 +101,7 @@ def report(found: Sequence[Judged], known: Sequence[Known], by: str, seed: int) 
     values = [values_of(one, [*COLUMNS]) for one in known]
     names = _columns(values)
     kept = [place for place, row in enumerate(values) if all(row[name] is not None for name in names)]
-    table = Table(
+    table = CalibrationTable(
         names=names,
         values=np.array([[values[place][name] for name in names] for place in kept], dtype=np.float64),
         truth=tuple(found[place].is_right for place in kept),
@@ -103,9 +109,9 @@ def report(found: Sequence[Judged], known: Sequence[Known], by: str, seed: int) 
     )
     _check(len(table), sum(table.truth), len({*table.groups}), by)
     fitted = fit(table, seed)
-    before = Said(table.column(STATED).tolist(), table.truth, table.groups)
-    after = Said(fitted.probabilities, table.truth, table.groups)
-    return Report(
+    before = StatedProbabilities(table.column(STATED).tolist(), table.truth, table.groups)
+    after = StatedProbabilities(fitted.probabilities, table.truth, table.groups)
+    return CalibrationReport(
         table=table,
         fitted=fitted,
         n_left_out=len(found) - len(table),
@@ -120,15 +126,15 @@ def report(found: Sequence[Judged], known: Sequence[Known], by: str, seed: int) 
 def _columns(values: Sequence[Mapping[str, float | None]]) -> tuple[str, ...]:
     """The stated confidence, and what else is known of nearly all labels."""
     n_known = {name: sum(row[name] is not None for row in values) for name in COLUMNS}
-    return tuple(name for name in COLUMNS if name == STATED or n_known[name] >= _ENOUGH * len(values))
+    return tuple(name for name in COLUMNS if name == STATED or n_known[name] >= _MIN_KNOWN_SHARE * len(values))
 
 
 def _check(n: int, n_right: int, n_groups: int, by: str) -> None:
     more = "Label or score more features, name more runs, or take another --truth."
-    if n < LEAST:
+    if n < MIN_LABELS:
         raise SettingsError(
             f"Only {n} labels with all that a calibration needs are known to be right or wrong, by {by}, and at least "
-            f"{LEAST} must be. {more}"
+            f"{MIN_LABELS} must be. {more}"
         )
     if n_right in (0, n):
         kind = "right" if n_right else "wrong"

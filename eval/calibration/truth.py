@@ -1,6 +1,6 @@
-"""Which labels of some runs are right: by known concepts, by reviewers, or by a scorer on held-out texts.
+"""Decides which labels of some runs are right: by known concepts, by reviewers, or by a scorer on held-out examples.
 
-Knows no map. What nothing is known of is left out.
+What nothing is known of is left out.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -18,7 +18,7 @@ _DEMO = "demo"
 
 
 @dataclass(frozen=True)
-class Judged:
+class JudgedLabel:
     """A label that is known to be right or wrong."""
 
     run: RunSummary
@@ -30,7 +30,7 @@ class Judged:
 
 @dataclass(frozen=True)
 class Truth:
-    """What decides that a label is right."""
+    """The authority that decides whether a label is right."""
 
     name: str
     """`known`, `reviews`, or a scorer."""
@@ -48,7 +48,7 @@ class Truth:
         return f"{self.name} {bound}"
 
 
-def judged(log: RunLog, runs: Sequence[RunSummary], truth: Truth) -> list[Judged]:
+def judged_labels(log: RunLog, runs: Sequence[RunSummary], truth: Truth) -> list[JudgedLabel]:
     """The runs' labels that are known to be right or wrong. Raises LogError for a scorer that a run lacks."""
     by = _KINDS.get(truth.name, _by_score)
     return [found for run in runs for found in by(log, run, truth)]
@@ -63,7 +63,7 @@ def _labelled(log: RunLog, run: RunSummary) -> list[LabelRow]:
     return log.labels(run.run_id, status="labelled")
 
 
-def _by_concept(log: RunLog, run: RunSummary, truth: Truth) -> Iterator[Judged]:  # noqa: ARG001
+def _by_concept(log: RunLog, run: RunSummary, truth: Truth) -> Iterator[JudgedLabel]:  # noqa: ARG001
     if run.subject["name"] != _DEMO:
         raise LogError(
             f"Run {run.run_id} is about {run.subject['name']}, and only the features of {_DEMO} have known concepts; "
@@ -73,18 +73,18 @@ def _by_concept(log: RunLog, run: RunSummary, truth: Truth) -> Iterator[Judged]:
     for label in _labelled(log, run):
         concept = shipped.features.get(label.feature)
         if concept is not None:
-            yield Judged(run, label, names_concept(label.label, concept, shipped), concept.name)
+            yield JudgedLabel(run, label, names_concept(label.label, concept, shipped), concept.name)
 
 
-def _by_review(log: RunLog, run: RunSummary, truth: Truth) -> Iterator[Judged]:  # noqa: ARG001
+def _by_review(log: RunLog, run: RunSummary, truth: Truth) -> Iterator[JudgedLabel]:  # noqa: ARG001
     """An edit says what the label should have been, so the machine's was not right."""
     for label in _labelled(log, run):
         verdict = latest_verdict(log.reviews_of(label.label_id))
         if verdict is not None:
-            yield Judged(run, label, verdict == "accept", _words(label))
+            yield JudgedLabel(run, label, verdict == "accept", _words(label))
 
 
-def _by_score(log: RunLog, run: RunSummary, truth: Truth) -> Iterator[Judged]:
+def _by_score(log: RunLog, run: RunSummary, truth: Truth) -> Iterator[JudgedLabel]:
     scorings = [log.scores(scoring.scoring_id) for scoring in log.scorings(run.run_id)]
     found = [[score for score in scores if (score.scorer, score.part) == (truth.name, HELD_OUT)] for scores in scorings]
     latest = next((scores for scores in found if scores), None)
@@ -100,11 +100,14 @@ def _by_score(log: RunLog, run: RunSummary, truth: Truth) -> Iterator[Judged]:
         bar = values.get((label.label_id, "shuffled")) if truth.least is None else truth.least
         if value is not None and bar is not None:
             right = value > bar if truth.least is None else value >= bar
-            yield Judged(run, label, right, _words(label))
+            yield JudgedLabel(run, label, right, _words(label))
 
 
 def _words(label: LabelRow) -> str:
     return " ".join(label.label.casefold().split())
 
 
-_KINDS: dict[str, Callable[[RunLog, RunSummary, Truth], Iterator[Judged]]] = {KNOWN: _by_concept, REVIEWS: _by_review}
+_KINDS: dict[str, Callable[[RunLog, RunSummary, Truth], Iterator[JudgedLabel]]] = {
+    KNOWN: _by_concept,
+    REVIEWS: _by_review,
+}

@@ -1,7 +1,7 @@
 """The k best of many groups at once, over a stream: arrays of a fixed size, and no Python work per entry.
 
 With a random number as key it is a uniform sample (bottom-k sampling, Cohen & Kaplan 2007), with the negated value the
-top k. Knows nothing of what it keeps.
+top k.
 """
 
 from collections.abc import Callable
@@ -11,21 +11,21 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt64
 
-Rows = np.ndarray[Any, np.dtype[Any]]
+StructuredArray = np.ndarray[Any, np.dtype[Any]]
 """A structured array, one element for each entry."""
 
 
 @dataclass(frozen=True, eq=False)
-class Kept:
+class GroupEntries:
     """Some groups' entries, one element of each array for each entry."""
 
     groups: Int[np.ndarray, "n"]
     keys: Float[np.ndarray, "n"]
     names: UInt64[np.ndarray, "n"]
-    rows: Rows
+    rows: StructuredArray
 
 
-class Shelves:
+class BottomK:
     """For each group the `k` entries with the smallest keys, no two of one name."""
 
     def __init__(self, n_groups: int, k: int, dtype: np.dtype[Any]) -> None:
@@ -37,7 +37,7 @@ class Shelves:
         self._bars = np.full(n_groups, np.inf)
 
     def admits(self, groups: Int[np.ndarray, "n"], keys: Float[np.ndarray, "n"]) -> Bool[np.ndarray, "n"]:
-        """Whether a key is small enough for its group as it stands."""
+        """Tells for each key whether it is small enough for its group as it stands."""
         return np.asarray(keys < self._bars[groups])
 
     def put(
@@ -45,7 +45,7 @@ class Shelves:
         groups: Int[np.ndarray, "n"],
         keys: Float[np.ndarray, "n"],
         names: UInt64[np.ndarray, "n"],
-        rows_of: Callable[[Int[np.ndarray, "m"]], Rows],
+        rows_of: Callable[[Int[np.ndarray, "m"]], StructuredArray],
     ) -> None:
         """Offers entries with finite keys; those of one group have different names, none of them 0.
 
@@ -69,15 +69,15 @@ class Shelves:
         self._rows[group, slot] = rows_of(chosen)
         self._bars[touched] = self._keys[touched].max(axis=1)
 
-    def get(self, groups: Int[np.ndarray, "n_groups"]) -> Kept:
+    def get(self, groups: Int[np.ndarray, "n_groups"]) -> GroupEntries:
         """The groups' entries, by group and then by key."""
         order = np.argsort(self._keys[groups], axis=1)
         row, place = np.isfinite(np.take_along_axis(self._keys[groups], order, axis=1)).nonzero()
         group, slot = groups[row], order[row, place]
-        return Kept(group, self._keys[group, slot], self._names[group, slot], self._rows[group, slot])
+        return GroupEntries(group, self._keys[group, slot], self._names[group, slot], self._rows[group, slot])
 
-    def take(self, groups: Int[np.ndarray, "n_groups"]) -> Kept:
-        """What `get` gives, and leaves the groups empty."""
+    def take(self, groups: Int[np.ndarray, "n_groups"]) -> GroupEntries:
+        """Returns what `get` returns, and leaves the groups empty."""
         kept = self.get(groups)
         self._keys[groups] = np.inf
         self._bars[groups] = np.inf

@@ -1,4 +1,4 @@
-"""What files hold, as a short fingerprint: the same path with other texts in it is another source of examples.
+"""Fingerprints the content of files: the same path with other texts in it is another source of examples.
 
 Of a corpus the front is what counts, since a pass reads from the front and mostly ends long before a huge file does;
 times of change are left out, for a copy changes them and no text.

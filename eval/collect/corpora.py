@@ -1,6 +1,6 @@
 """Sources of documents: local files, Hugging Face datasets, and the embedded subject's own generator.
 
-All are streamed, never whole in memory. Knows no model and no tokenizer.
+All are streamed, never whole in memory.
 """
 
 import hashlib
@@ -16,7 +16,7 @@ from eval.collect.content import FRONT_BYTES, content_of
 from eval.errors import ExamplesError
 from eval.readers.base import RecordError
 from eval.readers.json_stream import decoded
-from probes.demo.text import Writer
+from probes.demo.text import DocumentWriter
 from probes.demo.world import load_world
 from probes.doors import brief, door
 from probes.doors.given import shortened
@@ -49,14 +49,14 @@ class Document:
 
     @property
     def id(self) -> str:
-        """Where it stands and a hash of what it says, `a.txt:1#09ca7e4eaa6e8ae9`; by the hash it goes to its side."""
+        """The document's place and a hash of its text, `a.txt:1#09ca7e4eaa6e8ae9`; the hash decides its side."""
         words = " ".join(self.text.split())
         return f"{self.where}#{hashlib.sha256(words.encode()).hexdigest()[:16]}"
 
 
 @dataclass
-class Faults:
-    """What could not be read; the rest was."""
+class CorpusFaults:
+    """The documents and files of a corpus that could not be read; the rest was."""
 
     n: int = 0
     sentences: list[str] = field(default_factory=list)
@@ -69,7 +69,7 @@ class Faults:
             self.sentences.append(sentence)
 
 
-def documents(source: str, faults: Faults, text_key: str = "text", seed: int = 0) -> Iterator[Document]:
+def documents(source: str, faults: CorpusFaults, text_key: str = "text", seed: int = 0) -> Iterator[Document]:
     """The documents of `source`, in order.
 
     - `demo`: endless text of the embedded subject's world, by `seed`; none of it from the training's seed.
@@ -94,7 +94,8 @@ def documents(source: str, faults: Faults, text_key: str = "text", seed: int = 0
 
 
 def content(source: str) -> str:
-    """What local files hold, for telling when they change; empty for the demo and for datasets, which are their names.
+    """Fingerprints local files, to tell when they change; empty for the demo and for datasets, which their names
+    identify.
 
     Raises ExamplesError where a file cannot be read.
     """
@@ -104,7 +105,7 @@ def content(source: str) -> str:
         return content_of(files, FRONT_BYTES) if files else ""
 
 
-def _read(source: str, faults: Faults, text_key: str, seed: int) -> Iterator[Document]:
+def _read(source: str, faults: CorpusFaults, text_key: str, seed: int) -> Iterator[Document]:
     if source == "demo":
         return _demo(seed)
     path = Path(source).expanduser()
@@ -125,13 +126,13 @@ def _read(source: str, faults: Faults, text_key: str, seed: int) -> Iterator[Doc
 def _demo(seed: int) -> Iterator[Document]:
     if seed < 0:
         raise ExamplesError(f"Seed {seed} of the demo's text is negative; give 0 or more.")
-    written = Writer(load_world(), DEMO_SEED + seed).documents()
+    written = DocumentWriter(load_world(), DEMO_SEED + seed).documents()
     for number, text in zip(count(), written, strict=False):
         if len(text.text) > DEMO_CHARS:
             yield Document(f"demo:{seed}:{number}", text.text)
 
 
-def _folder(folder: Path, faults: Faults, text_key: str) -> Iterator[Document]:
+def _folder(folder: Path, faults: CorpusFaults, text_key: str) -> Iterator[Document]:
     paths = _files(folder)
     if not paths:
         raise ExamplesError(f"Corpus folder {folder} has no file that ends in {_ENDINGS}; name another with --corpus.")
@@ -143,7 +144,7 @@ def _files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.suffix in _FORMATS and path.is_file())
 
 
-def _file(path: Path, faults: Faults, text_key: str) -> Iterator[Document]:
+def _file(path: Path, faults: CorpusFaults, text_key: str) -> Iterator[Document]:
     if path.suffix not in _FORMATS:
         packed = "unpack it first" if path.suffix in _PACKED else "convert it to one of them"
         raise ExamplesError(f"Corpus {path} is none of {_ENDINGS}; {packed}.")
@@ -162,7 +163,7 @@ class _Line:
         return self.text.endswith("\n")
 
 
-def _lines(path: Path, longest: int, faults: Faults) -> Iterator[_Line]:
+def _lines(path: Path, longest: int, faults: CorpusFaults) -> Iterator[_Line]:
     """The file's lines, those longer than `longest` in several parts; parts that are not UTF-8 are faults."""
     with path.open(encoding="utf-8-sig", errors="surrogateescape") as file:
         number = 1
@@ -175,7 +176,7 @@ def _lines(path: Path, longest: int, faults: Faults) -> Iterator[_Line]:
                 faults.add(f"{path.name}, line {line.number:,} is not UTF-8.")
 
 
-def _text(path: Path, faults: Faults, _text_key: str) -> Iterator[Document]:
+def _text(path: Path, faults: CorpusFaults, _text_key: str) -> Iterator[Document]:
     parts: list[_Line] = []
     size = 0
     for line in _lines(path, _PARAGRAPH, faults):
@@ -193,7 +194,7 @@ def _paragraph(path: Path, parts: list[_Line]) -> Document:
     return Document(f"{path.name}:{parts[0].number}", "".join(part.text for part in parts).rstrip("\n"))
 
 
-def _json_lines(path: Path, faults: Faults, text_key: str) -> Iterator[Document]:
+def _json_lines(path: Path, faults: CorpusFaults, text_key: str) -> Iterator[Document]:
     goes_on = False
     for line in _lines(path, _LINE, faults):
         if goes_on or not line.text.strip():
@@ -209,7 +210,7 @@ def _json_lines(path: Path, faults: Faults, text_key: str) -> Iterator[Document]
             faults.add(f"{path.name}, line {line.number:,}: {fault}.")
 
 
-def _parquet(path: Path, faults: Faults, text_key: str) -> Iterator[Document]:
+def _parquet(path: Path, faults: CorpusFaults, text_key: str) -> Iterator[Document]:
     parquet = _extra("pyarrow.parquet", "parquet", f"Corpus {path}")
     with door(ExamplesError, f"Corpus {path} cannot be read as parquet: {{cause}}."):
         file = parquet.ParquetFile(path)
@@ -228,7 +229,7 @@ def _parquet(path: Path, faults: Faults, text_key: str) -> Iterator[Document]:
             yield from _value(f"{path.name}:{number}", where, value, faults)
 
 
-def _dataset(source: str, faults: Faults, text_key: str) -> Iterator[Document]:
+def _dataset(source: str, faults: CorpusFaults, text_key: str) -> Iterator[Document]:
     library = _extra("datasets", "datasets", f"Corpus {source} is no local file, and as a Hugging Face dataset it")
     number = 0
     try:
@@ -255,7 +256,7 @@ def _parts(library: Any, source: str) -> tuple[str, str | None, str]:
     raise ValueError("write NAME, NAME:SPLIT, NAME:CONFIG or NAME:CONFIG:SPLIT")
 
 
-def _value(identity: str, where: str, value: object, faults: Faults) -> Iterator[Document]:
+def _value(identity: str, where: str, value: object, faults: CorpusFaults) -> Iterator[Document]:
     try:
         yield Document(identity, _field({"text": value}, "text"))
     except RecordError as fault:
@@ -285,7 +286,7 @@ def _extra(module: str, extra: str, who: str) -> Any:
         ) from None
 
 
-_FORMATS: dict[str, Callable[[Path, Faults, str], Iterator[Document]]] = {
+_FORMATS: dict[str, Callable[[Path, CorpusFaults, str], Iterator[Document]]] = {
     ".txt": _text,
     ".jsonl": _json_lines,
     ".parquet": _parquet,

@@ -1,6 +1,6 @@
 """Examples of chosen features from a corpus: one streaming pass of the subject, in memory that does not grow with it.
 
-Says in what order things happen; the model's part is in `firing`, what is kept in `tally`. Knows no label.
+Says in what order things happen; the model's part is in `firing`, what is kept in `tally`.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -14,15 +14,15 @@ import torch
 from jaxtyping import Float
 from pydantic import Field
 
+from eval.collect.batch_activations import ahead, batch_activations
 from eval.collect.corpora import Document
-from eval.collect.firing import ahead, firings
 from eval.collect.self_check import SelfCheck, self_check
-from eval.collect.tally import Sizes, Tally, stratum
+from eval.collect.tally import Tally, TallySizes, stratum
 from eval.collect.token_text import Spelling
-from eval.collect.windows import Batch, Windows
+from eval.collect.windows import WindowBatch, WindowCutter
 from eval.errors import ExamplesError
 from probes.columns import Columns
-from probes.examples import Collected, Example
+from probes.examples import Example, FeatureExamples
 from probes.settings import Value
 from probes.subject import Subject
 
@@ -30,8 +30,8 @@ BATCH_TOKENS = 16384
 """Tokens that are added up at a time."""
 
 
-class PassWatch:
-    """Who is told how a pass goes, and may end it. This one says nothing and lets it go on."""
+class PassObserver:
+    """An observer of a pass, which may end it. This one says nothing and lets it go on."""
 
     def checked(self, check: SelfCheck) -> None:
         """The SAE fits what it reads, by its first batch."""
@@ -40,18 +40,18 @@ class PassWatch:
         """So many more tokens are read."""
 
     def stops(self) -> bool:
-        """Whether what was read so far is to be enough."""
+        """Tells whether the pass should end with what was read so far."""
         return False
 
     def spelled(self, of: int) -> None:
         """One more of so many features has its examples."""
 
 
-SILENT = PassWatch()
+SILENT = PassObserver()
 
 
 class CollectSettings(Value):
-    """How much is read and kept."""
+    """Settings of a pass: how much is read and kept."""
 
     n_tokens: int = Field(default=1_000_000, ge=1)
     """Most tokens to read."""
@@ -89,13 +89,13 @@ class Pool:
 
 @dataclass(frozen=True, eq=False)
 class Collection:
-    """What a pass brings home."""
+    """The outcome of a pass over a corpus."""
 
     n_tokens: int
     """Tokens that count: special ones are left out."""
     n_documents: int
     check: SelfCheck
-    features: Mapping[int, Collected]
+    features: Mapping[int, FeatureExamples]
     pool: Pool
 
 
@@ -104,7 +104,7 @@ def collect(
     documents: Iterable[Document],
     features: Sequence[int],
     settings: CollectSettings,
-    watch: PassWatch = SILENT,
+    watch: PassObserver = SILENT,
 ) -> Collection:
     """Examples and counts of `features` over `documents`, as far as they go or `watch` lets them.
 
@@ -113,7 +113,7 @@ def collect(
     Raises ExamplesError where the documents hold nothing, the SAE does not fit the model, or an activation is not a
     finite number.
     """
-    windows = Windows(subject, settings.context, BATCH_TOKENS)
+    windows = WindowCutter(subject, settings.context, BATCH_TOKENS)
     batches = windows.batches(documents, settings.n_tokens)
     first = next(batches, None)
     if first is None:
@@ -121,7 +121,7 @@ def collect(
     check = self_check(subject, first)
     watch.checked(check)
     columns = Columns(subject.sae, features)
-    tally = Tally(Sizes(len(features), settings.top, settings.per_stratum, settings.pool), settings.seed)
+    tally = Tally(TallySizes(len(features), settings.top, settings.per_stratum, settings.pool), settings.seed)
     wanted = takewhile(lambda _: not watch.stops(), chain([first], batches))
     scan(subject, columns, wanted, tally, watch.read)
     spelling = Spelling(subject)
@@ -133,11 +133,11 @@ def collect(
 
 
 def scan(
-    subject: Subject, columns: Columns, batches: Iterable[Batch], tally: Tally, progress: Callable[[int], None]
+    subject: Subject, columns: Columns, batches: Iterable[WindowBatch], tally: Tally, progress: Callable[[int], None]
 ) -> None:
     """Adds the batches to `tally`: the model reads some of them while what it found in others is added up."""
     keep_freed_memory()
-    with firings(subject, columns, forward_tokens(subject)) as fired_in, _threads(subject) as n_threads:
+    with batch_activations(subject, columns, forward_tokens(subject)) as fired_in, _threads(subject) as n_threads:
         for fired in ahead(fired_in, batches, n_threads):
             tally.add(fired)
             progress(fired.batch.n_tokens)
@@ -145,7 +145,7 @@ def scan(
 
 @contextmanager
 def _threads(subject: Subject) -> Iterator[int]:
-    """How many threads read; on a CPU two that share its cores, since one leaves them idle between its operations."""
+    """Returns how many threads read; on a CPU two that share its cores, since one leaves them idle at times."""
     cores = torch.get_num_threads()
     if subject.model.device.type != "cpu" or cores == 1:
         yield 1
@@ -168,14 +168,14 @@ def forward_tokens(subject: Subject) -> int:
     return 2048 if subject.model.device.type == "cpu" else BATCH_TOKENS
 
 
-def _collected(tally: Tally, place: int, feature: int, spelling: Spelling) -> Collected:
+def _collected(tally: Tally, place: int, feature: int, spelling: Spelling) -> FeatureExamples:
     activity = tally.histograms.activity(place, feature, tally.n_tokens)
     top, sample = tally.kept(place)
     others = sample.rows[~np.isin(sample.names, top.names)]
     rows = np.concatenate([top.rows, others])
     tenths = stratum(rows["activations"].max(axis=1), np.full(len(rows), activity.maximum, dtype=np.float32)).tolist()
     examples = [_example(row, feature, tenth, spelling) for row, tenth in zip(rows, tenths, strict=True)]
-    return Collected(feature, activity, examples)
+    return FeatureExamples(feature, activity, examples)
 
 
 def _example(row: Any, feature: int, tenth: int, spelling: Spelling) -> Example:

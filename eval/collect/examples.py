@@ -1,7 +1,5 @@
 """Examples for the log: from a pass of the subject over a corpus, or from another tool's files, with texts on which
 features are silent beside those on which they fire.
-
-Knows no log: it yields one feature after the other, each on the side that its documents are on.
 """
 
 from collections.abc import Collection as AnyOf
@@ -12,12 +10,12 @@ from itertools import islice, zip_longest
 import numpy as np
 
 from eval.collect.corpora import Document
-from eval.collect.corpus_pass import SILENT, Collection, CollectSettings, PassWatch, Pool, PoolWindow, collect
-from eval.collect.negatives import N_PER_NEIGHBOUR, Negatives, PoolFirings, nearest, pool_firings
+from eval.collect.corpus_pass import SILENT, Collection, CollectSettings, PassObserver, Pool, PoolWindow, collect
+from eval.collect.negatives import N_PER_NEIGHBOUR, Negatives, PoolActivations, nearest, pool_activations
 from eval.collect.similar import Embed
 from eval.collect.split import split_of, without_duplicates
 from eval.collect.token_text import Spelling
-from probes.examples import Collected, Example, Split
+from probes.examples import Example, FeatureExamples, Split
 from probes.subject import Subject
 
 COLUMNS = 500
@@ -29,21 +27,23 @@ WINDOW_TOKENS = 64
 
 
 @dataclass(frozen=True)
-class Harvested:
+class FeatureHarvest:
     """A feature's examples, and the side of each document among them."""
 
-    found: Collected
+    found: FeatureExamples
     splitting: Mapping[str, Split]
 
 
-def harvested(found: Collected, seed: int) -> Harvested:
+def feature_harvest(found: FeatureExamples, seed: int) -> FeatureHarvest:
     """The examples less near-duplicates, their documents on the sides that the seed puts them on.
 
     Of texts that are alike one on which the feature fires stays before one on which it is silent, else the first.
     """
     examples = tuple(without_duplicates(sorted(found.examples, key=lambda example: example.kind != "activating")))
     documents = {example.document for example in examples}
-    return Harvested(replace(found, examples=examples), {document: split_of(document, seed) for document in documents})
+    return FeatureHarvest(
+        replace(found, examples=examples), {document: split_of(document, seed) for document in documents}
+    )
 
 
 def harvest(
@@ -51,9 +51,9 @@ def harvest(
     documents: Iterable[Document],
     features: Sequence[int],
     settings: CollectSettings,
-    watch: PassWatch = SILENT,
+    watch: PassObserver = SILENT,
     embed: Embed | None = None,
-) -> tuple[Collection, Iterator[Harvested]]:
+) -> tuple[Collection, Iterator[FeatureHarvest]]:
     """The pass, and then each feature with its negatives. Raises ExamplesError.
 
     Neighbours are read beside the features, as many as cost little, for texts that fire them and not the features.
@@ -74,14 +74,14 @@ def _with_neighbours(features: Sequence[int], neighbours: Mapping[int, Sequence[
 
 
 def imported(
-    subject: Subject, found: Mapping[int, Collected], seed: int, embed: Embed | None = None
-) -> Iterator[Harvested]:
+    subject: Subject, found: Mapping[int, FeatureExamples], seed: int, embed: Embed | None = None
+) -> Iterator[FeatureHarvest]:
     """Each feature of other tools' files, which hold few texts on which it is silent: those of the other features are
     read by the subject, and where the feature does not fire on one, that is a negative. Activations are to be in the
     SAE's own unit: see `in_own_unit`."""
     windows = _windows(subject, [example for item in found.values() for example in item.examples], seed)
     if not windows:
-        return (harvested(item, seed) for item in found.values())
+        return (feature_harvest(item, seed) for item in found.values())
     features = tuple(found)
     neighbours = nearest(subject.sae, features)
     firings = _firings(subject, windows, features, neighbours)
@@ -107,10 +107,10 @@ def _with_negatives(
     subject: Subject,
     collection: Collection,
     neighbours: Mapping[int, Sequence[int]],
-    read: Mapping[int, Collected],
+    read: Mapping[int, FeatureExamples],
     seed: int,
     embed: Embed | None,
-) -> Iterator[Harvested]:
+) -> Iterator[FeatureHarvest]:
     rare = _rare(collection.pool, {other for others in neighbours.values() for other in others})
     beside = [window for other in rare if other in read for window in _strongest(read[other])]
     firings = _firings(subject, [*collection.pool.windows, *beside], [*collection.features], neighbours)
@@ -118,26 +118,28 @@ def _with_negatives(
 
 
 def _rare(pool: Pool, features: AnyOf[int]) -> list[int]:
-    """Those that fire on too few windows of the pool to be a neighbour there."""
+    """Returns the features active on too few windows of the pool to be a neighbour there."""
     n_fired = dict(zip(pool.features, (pool.peaks > 0).sum(axis=0).tolist(), strict=True))
     return sorted(feature for feature in features if n_fired.get(feature, 0) < N_PER_NEIGHBOUR)
 
 
-def _strongest(found: Collected) -> Iterator[PoolWindow]:
+def _strongest(found: FeatureExamples) -> Iterator[PoolWindow]:
     for example in found.examples[: 2 * N_PER_NEIGHBOUR]:
         yield PoolWindow(example.document, example.start, example.token_ids or (), example.tokens)
 
 
 def _firings(
     subject: Subject, windows: Sequence[PoolWindow], features: Iterable[int], neighbours: Mapping[int, Sequence[int]]
-) -> PoolFirings:
-    return pool_firings(subject, windows, {*features, *(other for others in neighbours.values() for other in others)})
+) -> PoolActivations:
+    return pool_activations(
+        subject, windows, {*features, *(other for others in neighbours.values() for other in others)}
+    )
 
 
 def _each(
-    collected: Mapping[int, Collected], neighbours: Mapping[int, Sequence[int]], negatives: Negatives, seed: int
-) -> Iterator[Harvested]:
+    collected: Mapping[int, FeatureExamples], neighbours: Mapping[int, Sequence[int]], negatives: Negatives, seed: int
+) -> Iterator[FeatureHarvest]:
     for feature, found in collected.items():
         firing = [example for example in found.examples if example.peak > 0]
         silent = negatives.of(feature, firing, neighbours[feature])
-        yield harvested(replace(found, examples=[*found.examples, *silent]), seed)
+        yield feature_harvest(replace(found, examples=[*found.examples, *silent]), seed)

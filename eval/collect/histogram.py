@@ -1,7 +1,7 @@
 """Exact histograms of many features at once over a stream whose range is not known before.
 
 Bins are linear from 0 to a power of two that each feature has for itself; when a value exceeds it, pairs of bins become
-one and the range doubles. Knows nothing of where values come from.
+one and the range doubles.
 """
 
 import numpy as np

@@ -1,7 +1,7 @@
 """Texts on which a feature does not fire: any, those that read like its own, those that fire its nearest neighbours.
 
 All come from a pool of random windows. The last kind is the hard one: without it two features that share a label look
-equally well labelled. Knows no label, no scorer and no log.
+equally well labelled.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -13,14 +13,14 @@ from jaxtyping import Float
 from scipy.sparse import csr_matrix
 
 from eval.collect.corpus_pass import Pool, PoolWindow
-from eval.collect.similar import Embed, Embedded, Similarity, Texts
+from eval.collect.similar import Embed, EmbeddingSimilarity, Similarity, TfIdfSimilarity
+from probes.activations import feature_activations
 from probes.columns import Columns
 from probes.examples import Example, ExampleKind
-from probes.hooks.activations import feature_activations
-from probes.model.special_tokens import first_ids, special_ids
 from probes.nearest import nearest as near_by_decoder
 from probes.sae import SAE
-from probes.subject import Subject
+from probes.subject import Subject, first_ids
+from probes.tokenizer.special_tokens import special_ids
 
 N_RANDOM = 40
 N_SIMILAR = 20
@@ -30,8 +30,8 @@ _BATCH = 64
 
 
 @dataclass(frozen=True, eq=False)
-class PoolFirings:
-    """What features do on each window of a pool, each window read on its own."""
+class PoolActivations:
+    """Activations of features on each window of a pool, each window read on its own."""
 
     windows: Sequence[PoolWindow]
     place: Mapping[int, int]
@@ -54,7 +54,7 @@ def nearest(sae: SAE, features: Sequence[int], k: int = N_NEIGHBOURS) -> dict[in
     return {feature: [near.feature for near in found] for feature, found in near_by_decoder(sae, features, k).items()}
 
 
-def pool_firings(subject: Subject, windows: Sequence[PoolWindow], features: Iterable[int]) -> PoolFirings:
+def pool_activations(subject: Subject, windows: Sequence[PoolWindow], features: Iterable[int]) -> PoolActivations:
     """Runs the windows on the subject, each from its own beginning, and keeps what `features` do."""
     chosen = sorted(set(features))
     columns = Columns(subject.sae, chosen)
@@ -64,13 +64,13 @@ def pool_firings(subject: Subject, windows: Sequence[PoolWindow], features: Iter
         for activations in _batch_activations(subject, columns, windows[start : start + _BATCH]):
             peaks.append(activations.max(axis=0))
             fired.append(csr_matrix(activations))
-    return PoolFirings(windows, {feature: place for place, feature in enumerate(chosen)}, np.stack(peaks), fired)
+    return PoolActivations(windows, {feature: place for place, feature in enumerate(chosen)}, np.stack(peaks), fired)
 
 
 class Negatives:
     """Chooses from a pool, for one feature after the other."""
 
-    def __init__(self, pool: Pool, firings: PoolFirings, seed: int, embed: Embed | None = None) -> None:
+    def __init__(self, pool: Pool, firings: PoolActivations, seed: int, embed: Embed | None = None) -> None:
         """`firings` are of the pool's windows, for all features to choose for and their neighbours; windows behind
         those are of texts that are known to fire neighbours, and serve as nothing else. `embed` finds similar texts,
         which are else those with the same words."""
@@ -79,7 +79,9 @@ class Negatives:
         self._joined = ["".join(window.tokens) for window in firings.windows]
         texts = self._joined[: len(pool.windows)]
         self._similarity: Similarity = (
-            Texts([window.token_ids for window in pool.windows]) if embed is None else Embedded(embed, texts)
+            TfIdfSimilarity([window.token_ids for window in pool.windows])
+            if embed is None
+            else EmbeddingSimilarity(embed, texts)
         )
         self._seed = seed
 
@@ -101,8 +103,8 @@ class Negatives:
         similar = self._similarity.to(activating, [place for place in rest if place not in hard])[:N_SIMILAR]
         windows = self._pool.windows
         return [
-            *(_silent(feature, "random", windows[place]) for place in drawn),
-            *(_silent(feature, "similar", windows[place]) for place in similar),
+            *(_non_activating(feature, "random", windows[place]) for place in drawn),
+            *(_non_activating(feature, "similar", windows[place]) for place in similar),
             *hard.values(),
         ]
 
@@ -129,7 +131,7 @@ def _batch_activations(
 
 
 def _on_neighbours(
-    feature: int, neighbours: Sequence[int], free: Sequence[int], firings: PoolFirings
+    feature: int, neighbours: Sequence[int], free: Sequence[int], firings: PoolActivations
 ) -> Iterator[tuple[int, Example]]:
     """Free windows that fire a neighbour, the strongest of each first, every window for one neighbour only."""
     taken: set[int] = set()
@@ -144,7 +146,7 @@ def _on_neighbours(
             yield place, _example(feature, "neighbour", window, firings.activations(place, neighbour), neighbour)
 
 
-def _silent(feature: int, kind: ExampleKind, window: PoolWindow) -> Example:
+def _non_activating(feature: int, kind: ExampleKind, window: PoolWindow) -> Example:
     return _example(feature, kind, window, (0.0,) * len(window.tokens), None)
 
 

@@ -1,17 +1,17 @@
-"""Whether another tool's texts are this subject's own: where a feature peaks there, it fires here too.
+"""Checks that another tool's texts are this subject's own: where it says a feature peaks, the feature is active here.
 
 A text of another subject mostly has no activation at that very token; elsewhere in it one often has, which says
-nothing. Knows no format and no log.
+nothing.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from eval.collect.corpus_pass import PoolWindow
-from eval.collect.negatives import pool_firings
+from eval.collect.negatives import pool_activations
 from eval.collect.token_text import Spelling
 from eval.errors import ExamplesError
-from probes.examples import Collected, Example
+from probes.examples import Example, FeatureExamples
 from probes.subject import Subject
 
 N_FEATURES = 50
@@ -22,7 +22,7 @@ _CONTEXT = 256
 
 
 @dataclass(frozen=True)
-class _Claim:
+class _ReportedPeak:
     """A text that ends where the feature is said to fire."""
 
     feature: int
@@ -44,12 +44,12 @@ class Peak:
     """As the subject has it, at the same token."""
 
 
-def read_peaks(subject: Subject, found: Mapping[int, Collected]) -> list[Peak]:
+def read_peaks(subject: Subject, found: Mapping[int, FeatureExamples]) -> list[Peak]:
     """The strongest texts of some features, read by the subject up to their peaks."""
-    claims = [*_claims(subject, found)]
+    claims = [*_reported_peaks(subject, found)]
     if not claims:
         return []
-    firings = pool_firings(subject, [claim.window for claim in claims], {claim.feature for claim in claims})
+    firings = pool_activations(subject, [claim.window for claim in claims], {claim.feature for claim in claims})
     return [
         Peak(claim.feature, claim.peak, max(firings.activations(place, claim.feature)[-claim.n_tokens :]))
         for place, claim in enumerate(claims)
@@ -71,16 +71,16 @@ def check_own(subject: Subject, peaks: Sequence[Peak]) -> None:
         )
 
 
-def _claims(subject: Subject, found: Mapping[int, Collected]) -> Iterator[_Claim]:
+def _reported_peaks(subject: Subject, found: Mapping[int, FeatureExamples]) -> Iterator[_ReportedPeak]:
     spelling = Spelling(subject)
     firing = {f: [e for e in one.examples if e.kind == "activating"] for f, one in found.items()}
     features = [feature for feature, examples in firing.items() if examples]
     for feature in features[:: len(features) // N_FEATURES + 1]:
         for example in sorted(firing[feature], key=lambda e: -e.peak)[:N_TEXTS]:
-            yield _claim(subject, spelling, example)
+            yield _reported_peak(subject, spelling, example)
 
 
-def _claim(subject: Subject, spelling: Spelling, example: Example) -> _Claim:
+def _reported_peak(subject: Subject, spelling: Spelling, example: Example) -> _ReportedPeak:
     peak = example.activations.index(example.peak)
     ids = example.token_ids[: peak + 1] if example.token_ids else _encoded(subject, example.tokens[: peak + 1])
     ids = tuple(ids[-_CONTEXT:])
@@ -89,7 +89,9 @@ def _claim(subject: Subject, spelling: Spelling, example: Example) -> _Claim:
     while n_chars < len(example.tokens[peak]) and n_tokens < len(texts):
         n_tokens += 1
         n_chars += len(texts[-n_tokens])
-    return _Claim(example.feature, PoolWindow(example.document, example.start, ids, texts), n_tokens, example.peak)
+    return _ReportedPeak(
+        example.feature, PoolWindow(example.document, example.start, ids, texts), n_tokens, example.peak
+    )
 
 
 def _encoded(subject: Subject, tokens: Sequence[str]) -> list[int]:

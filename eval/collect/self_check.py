@@ -1,4 +1,4 @@
-"""Whether an SAE fits what it is given to read, before a long pass is spent on it."""
+"""Checks that an SAE fits what it is given to read, before a long pass is spent on it."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from eval.collect.windows import Batch
+from eval.collect.windows import WindowBatch
 from eval.errors import ExamplesError
 from probes.hooks.activations import residual
 from probes.model.structure import n_layers
@@ -30,7 +30,7 @@ _SCALES = (0.05, 0.1, 0.2, 0.5, 2.0, 5.0, 10.0, 20.0)
 
 @dataclass(frozen=True)
 class SelfCheck:
-    """How the SAE reads the first batch; all of its features, special tokens left out."""
+    """Figures of the SAE on the first batch, over all of its features, special tokens left out."""
 
     l0: float
     """Features that fire per token."""
@@ -41,12 +41,12 @@ class SelfCheck:
 
     @property
     def tells(self) -> bool:
-        """Whether these are tokens enough to refuse an SAE by."""
+        """Tells whether there are tokens enough to refuse an SAE by."""
         return self.n_tokens >= ENOUGH
 
 
 @torch.inference_mode()
-def self_check(subject: Subject, batch: Batch) -> SelfCheck:
+def self_check(subject: Subject, batch: WindowBatch) -> SelfCheck:
     """The check, at the SAE's own hook. Raises ExamplesError, with the likely cause, where the figures are absurd."""
     check = measured(subject, batch)
     if _fits(check, subject.card.n_features):
@@ -61,19 +61,19 @@ def self_check(subject: Subject, batch: Batch) -> SelfCheck:
 
 
 @torch.inference_mode()
-def measured(subject: Subject, batch: Batch) -> SelfCheck:
+def measured(subject: Subject, batch: WindowBatch) -> SelfCheck:
     """The figures, at the SAE's own hooks, whatever they are."""
     return _measured(subject, batch, subject.sae.config.hook)
 
 
-def _states(subject: Subject, batch: Batch, hook: Hook) -> Float[Tensor, "n d_model"]:
-    """What the model has at the tokens that count; what is no number there is left to the pass, which tells of it."""
+def _states(subject: Subject, batch: WindowBatch, hook: Hook) -> Float[Tensor, "n d_model"]:
+    """Returns the model's states at the tokens that count; the pass reports those that are not finite."""
     ids = torch.from_numpy(batch.ids).to(subject.model.device)
     counted = torch.from_numpy(batch.counted).to(subject.model.device)
     return residual(subject.model, ids, hook)[counted][: max(_TOKENS, _ELEMENTS // subject.card.n_features)].float()
 
 
-def _measured(subject: Subject, batch: Batch, hook: Hook, scale: float = 1.0) -> SelfCheck:
+def _measured(subject: Subject, batch: WindowBatch, hook: Hook, scale: float = 1.0) -> SelfCheck:
     """The figures with the SAE reading `scale` times what is at `hook`."""
     sae, x = subject.sae, _states(subject, batch, hook) * scale
     y = x if sae.config.hook_out is None else _states(subject, batch, sae.config.hook_out)
@@ -95,7 +95,7 @@ def _fits(check: SelfCheck, n_features: int) -> bool:
     return 0 < check.l0 <= MAX_ACTIVE_SHARE * n_features and (explains or not check.tells)
 
 
-def _likely_cause(subject: Subject, batch: Batch) -> str:
+def _likely_cause(subject: Subject, batch: WindowBatch) -> str:
     """The change that would make it fit best, by trying."""
     here = subject.sae.config.hook
     tried = dict(_trials(subject, batch, here))
@@ -105,7 +105,7 @@ def _likely_cause(subject: Subject, batch: Batch) -> str:
     return max(good, key=lambda cause: good[cause].explained_variance or 0)
 
 
-def _trials(subject: Subject, batch: Batch, here: Hook) -> Iterator[tuple[str, SelfCheck]]:
+def _trials(subject: Subject, batch: WindowBatch, here: Hook) -> Iterator[tuple[str, SelfCheck]]:
     for scale in _SCALES:  # the share explained of a scaled x compares with that of x
         asked = subject.card.sae_input_scale * scale
         cause = (

@@ -1,7 +1,4 @@
-"""Which of many texts read most like some others: by the words in them, or by a model made to compare texts.
-
-Knows no feature but by the texts that fire it.
-"""
+"""Ranks texts by similarity to others: by the words in them, or by a sentence embedder."""
 
 from collections.abc import Callable, Sequence
 from typing import Protocol
@@ -19,14 +16,14 @@ _COMPARED = 32
 
 
 class Similarity(Protocol):
-    """Which texts read like a feature's own."""
+    """A measure of how similar texts are to a feature's own."""
 
     def to(self, activating: Sequence[Example], among: Sequence[int]) -> list[int]:
-        """Those `among` the texts, by place, the most similar first."""
+        """Returns the places `among` the texts, the most similar first."""
         ...
 
 
-class Embedded:
+class EmbeddingSimilarity:
     """Texts by the vectors of a model that was made to compare them."""
 
     def __init__(self, embed: Embed, texts: Sequence[str]) -> None:
@@ -48,7 +45,7 @@ def _unit(vectors: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n d"]:
     return np.asarray(vectors / np.where(lengths > 0, lengths, 1))
 
 
-class Texts:
+class TfIdfSimilarity:
     """Token ids by tf-idf: tf as 1 + log count, idf as log((1 + n) / (1 + texts with it)) (Salton and Buckley 1988)."""
 
     def __init__(self, texts: Sequence[Sequence[int]]) -> None:
@@ -63,7 +60,7 @@ class Texts:
         return self.most_similar([example.token_ids for example in activating if example.token_ids], among)
 
     def most_similar(self, own: Sequence[Sequence[int]], among: Sequence[int]) -> list[int]:
-        """Those `among` the texts, by place, in the falling order of their cosine with the mean of `own`."""
+        """Returns the places `among` the texts, in the falling order of their cosine with the mean of `own`."""
         if not own or not among:
             return []
         query = np.asarray(self._weighted(self._counts(own)).mean(axis=0)).ravel()

@@ -1,9 +1,8 @@
-"""Which of a feature's examples an explainer may see and which are kept for scoring, decided once.
+"""Splits a feature's examples into those that an explainer may see and those kept for scoring, once and for all.
 
 Near-duplicates go first, so that no text stands on both sides in other clothes. A document is on one side for every
 feature, by a hash of the seed and of what it says: the choice needs no list and comes out the same wherever it is made,
 also from a file that was renamed or sorted anew.
-Knows no log and no scorer.
 """
 
 import hashlib

@@ -1,4 +1,4 @@
-"""What is kept of a pass over a corpus: counts, the strongest windows, a sample over each feature's range, random ones.
+"""Collects from a pass over a corpus: counts, the strongest windows, a sample over each feature's range, random ones.
 
 Its size depends on the numbers of features and of what is kept, never on the corpus. NumPy throughout; knows no model
 and no text.
@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt64
 
-from eval.collect.bottom_k import Kept, Rows, Shelves
+from eval.collect.bottom_k import BottomK, GroupEntries, StructuredArray
 from eval.collect.histogram import Histograms
-from eval.collect.windows import Batch
+from eval.collect.windows import WindowBatch
 
 STRATA = 10
 LONGEST = 64
@@ -23,26 +23,28 @@ _MIX = ((30, np.uint64(0xBF58476D1CE4E5B9)), (27, np.uint64(0x94D049BB133111EB))
 
 
 @dataclass(frozen=True, eq=False)
-class Fired:
-    """Where chosen features fired in a batch, at counted tokens only: one element of each array for each firing."""
+class BatchActivations:
+    """Positive activations of chosen features in a batch, at counted tokens only: an element of each array for each."""
 
-    batch: Batch
+    batch: WindowBatch
     rows: Int[np.ndarray, "m"]
     places: Int[np.ndarray, "m"]
     columns: Int[np.ndarray, "m"]
     """Which of the chosen features."""
     values: Float[np.ndarray, "m"]
 
-    def some(self, there: Bool[np.ndarray, "m"]) -> "Fired":
+    def some(self, there: Bool[np.ndarray, "m"]) -> "BatchActivations":
         """Some of the firings."""
-        return Fired(self.batch, self.rows[there], self.places[there], self.columns[there], self.values[there])
+        return BatchActivations(
+            self.batch, self.rows[there], self.places[there], self.columns[there], self.values[there]
+        )
 
 
 @dataclass(frozen=True, eq=False)
 class _Pairs:
     """The windows of a batch in which a feature fired, with that feature: one element of each array for each pair."""
 
-    fired: Fired
+    fired: BatchActivations
     """In the order of the pairs."""
     firsts: Int[np.ndarray, "n"]
     """Of each pair's firings, the first."""
@@ -68,10 +70,12 @@ class _Pairs:
         return found
 
 
-def _pairs(fired: Fired, n_features: int) -> _Pairs:
+def _pairs(fired: BatchActivations, n_features: int) -> _Pairs:
     pair = fired.rows * n_features + fired.columns
     order = np.argsort(pair)
-    ordered = Fired(fired.batch, fired.rows[order], fired.places[order], fired.columns[order], fired.values[order])
+    ordered = BatchActivations(
+        fired.batch, fired.rows[order], fired.places[order], fired.columns[order], fired.values[order]
+    )
     firsts = np.flatnonzero(np.diff(pair[order], prepend=-1))
     counts = np.diff(firsts, append=len(order))
     peaks = np.maximum.reduceat(ordered.values, firsts) if len(firsts) else ordered.values
@@ -79,8 +83,8 @@ def _pairs(fired: Fired, n_features: int) -> _Pairs:
 
 
 @dataclass(frozen=True)
-class Sizes:
-    """How much is kept."""
+class TallySizes:
+    """Sizes of what is kept."""
 
     n_features: int
     top: int
@@ -89,7 +93,7 @@ class Sizes:
 
 
 def _rows_with(name: str, size: int) -> np.dtype:
-    """What is kept of a window, with `size` numbers called `name`."""
+    """Returns the structured type of a kept window, with `size` numbers called `name`."""
     common = [("document", "O"), ("start", "i8"), ("length", "i4"), ("ids", "i4", (LONGEST,))]
     return np.dtype([*common, (name, "f4", (size,))])
 
@@ -100,19 +104,19 @@ _ACTIVATIONS = _rows_with("activations", LONGEST)
 class Tally:
     """Adds up batches."""
 
-    def __init__(self, sizes: Sizes, seed: int) -> None:
+    def __init__(self, sizes: TallySizes, seed: int) -> None:
         n = sizes.n_features
         self.n_tokens = 0
         self.histograms = Histograms(n)
-        self._top = Shelves(n, sizes.top, _ACTIVATIONS)
-        self._strata = Shelves(n * STRATA, sizes.per_stratum, _ACTIVATIONS)
-        self._pool = Shelves(1, sizes.pool, _rows_with("peaks", n))
+        self._top = BottomK(n, sizes.top, _ACTIVATIONS)
+        self._strata = BottomK(n * STRATA, sizes.per_stratum, _ACTIVATIONS)
+        self._pool = BottomK(1, sizes.pool, _rows_with("peaks", n))
         self._n_features = n
         rng = np.random.default_rng(seed)
         self._multipliers = rng.integers(2**63, size=1 << 16, dtype=np.uint64) * 2 + 1
         self._salts = rng.integers(2**63, size=n + 2, dtype=np.uint64)
 
-    def add(self, fired: Fired) -> None:
+    def add(self, fired: BatchActivations) -> None:
         """Counts a batch and keeps of it what is worth keeping; of windows of the very same tokens, one."""
         self.n_tokens += fired.batch.n_tokens
         self._count(fired)
@@ -128,24 +132,24 @@ class Tally:
         self._offer(self._strata, pairs, columns * STRATA + tenth, keys, of_window)
         self._add_to_pool(fired, names, different)
 
-    def kept(self, feature: int) -> tuple[Kept, Kept]:
+    def kept(self, feature: int) -> tuple[GroupEntries, GroupEntries]:
         """A feature's strongest windows, the strongest first; and its sample, the upper strata first."""
         strata = np.arange(feature * STRATA, (feature + 1) * STRATA)
         return self._top.get(np.array([feature])), self._strata.get(strata)
 
     @property
-    def pool(self) -> Rows:
+    def pool(self) -> StructuredArray:
         """Random windows, with the peak of every chosen feature in each."""
         return self._pool.get(np.array([0])).rows
 
-    def _count(self, fired: Fired) -> None:
+    def _count(self, fired: BatchActivations) -> None:
         before = self.histograms.maximum.copy()
         self.histograms.add(fired.columns, fired.values)
         grown = ((self.histograms.maximum > before) & (before > 0)).nonzero()[0]
         if len(grown):
             self._regroup(grown)
 
-    def _promising(self, fired: Fired, names: UInt64[np.ndarray, "batch"]) -> Bool[np.ndarray, "m"]:
+    def _promising(self, fired: BatchActivations, names: UInt64[np.ndarray, "batch"]) -> Bool[np.ndarray, "m"]:
         """The firings of windows and features of which a shelf would admit at least one firing taken for the peak.
 
         The peak is one of them, so none that a shelf would admit is missing; after a while most are not worth sorting.
@@ -171,18 +175,22 @@ class Tally:
         groups = columns * STRATA + stratum(peaks, self.histograms.maximum[columns])
         self._strata.put(groups, kept.keys, kept.names, lambda places: kept.rows[places])
 
-    def _offer(self, shelves: Shelves, pairs: _Pairs, groups: Rows, keys: Rows, names: Rows) -> None:
+    def _offer(
+        self, shelves: BottomK, pairs: _Pairs, groups: StructuredArray, keys: StructuredArray, names: StructuredArray
+    ) -> None:
         """Puts on the shelves what they admit of the pairs."""
         good = shelves.admits(groups, keys).nonzero()[0]
         shelves.put(groups[good], keys[good], names[good], lambda kept: _stretches(pairs, good[kept]))
 
-    def _names(self, batch: Batch) -> UInt64[np.ndarray, "batch"]:
+    def _names(self, batch: WindowBatch) -> UInt64[np.ndarray, "batch"]:
         """A number that stands for a window's tokens: the same for the same text, wherever it is met."""
         multipliers = self._multipliers[: batch.ids.shape[1]]
         there = np.arange(batch.ids.shape[1]) < batch.lead + batch.lengths[:, None]
         return mixed(((batch.ids.astype(np.uint64) + np.uint64(1)) * multipliers * there).sum(axis=1))
 
-    def _add_to_pool(self, fired: Fired, names: UInt64[np.ndarray, "batch"], rows: Int[np.ndarray, "n"]) -> None:
+    def _add_to_pool(
+        self, fired: BatchActivations, names: UInt64[np.ndarray, "batch"], rows: Int[np.ndarray, "n"]
+    ) -> None:
         """Offers some of the batch's windows to the pool."""
         keys = _uniform(names ^ self._salts[-1])
         places = mixed(names ^ self._salts[-2])
@@ -192,7 +200,9 @@ class Tally:
             groups[good], keys[good], names[good], lambda kept: self._pool_rows(fired, good[kept], places[good[kept]])
         )
 
-    def _pool_rows(self, fired: Fired, rows: Int[np.ndarray, "n"], where: UInt64[np.ndarray, "n"]) -> Rows:
+    def _pool_rows(
+        self, fired: BatchActivations, rows: Int[np.ndarray, "n"], where: UInt64[np.ndarray, "n"]
+    ) -> StructuredArray:
         """Stretches of the windows `rows`, each at a random place, and the peaks within them."""
         room = np.maximum(0, fired.batch.lengths[rows] - LONGEST)
         firsts = (where % (room + 1).astype(np.uint64)).astype(np.int64)
@@ -208,12 +218,12 @@ class Tally:
 
 
 def stratum(peaks: Float[np.ndarray, "n"], maxima: Float[np.ndarray, "n"]) -> Int[np.ndarray, "n"]:
-    """Which tenth of the range from 0 to the maximum a peak lies in; the highest is 0."""
+    """Returns the tenth of the range from 0 to the maximum that a peak lies in; the highest is 0."""
     tenths = ((1 - peaks / maxima) * STRATA).astype(np.int64)
     return np.asarray(tenths.clip(0, STRATA - 1))
 
 
-def _stretches(pairs: _Pairs, some: Int[np.ndarray, "n"]) -> Rows:
+def _stretches(pairs: _Pairs, some: Int[np.ndarray, "n"]) -> StructuredArray:
     """The windows of some pairs, cut to LONGEST tokens with the feature's peak in the middle, where it can be."""
     batch, rows = pairs.fired.batch, pairs.rows[some]
     everywhere = pairs.activations(some)
@@ -226,7 +236,7 @@ def _stretches(pairs: _Pairs, some: Int[np.ndarray, "n"]) -> Rows:
 
 
 def _fill(
-    found: Rows, batch: Batch, rows: Int[np.ndarray, "n"], firsts: Int[np.ndarray, "n"]
+    found: StructuredArray, batch: WindowBatch, rows: Int[np.ndarray, "n"], firsts: Int[np.ndarray, "n"]
 ) -> Int[np.ndarray, "n longest"]:
     """Writes into `found` what windows hold from their tokens `firsts` on; gives its places, -1 past the end."""
     lengths = np.minimum(batch.lengths[rows] - firsts, LONGEST)

@@ -1,4 +1,4 @@
-"""The texts of a row of tokens, whole characters where several tokens make one. Knows no feature."""
+"""The texts of a row of tokens, whole characters where several tokens make one."""
 
 from collections.abc import Callable, Sequence
 

@@ -1,4 +1,4 @@
-"""A text that somebody typed: how active a feature is at each of its tokens. Knows no corpus."""
+"""A text that somebody typed: how active a feature is at each of its tokens."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,13 +7,12 @@ import torch
 
 from eval.collect.token_text import Spelling
 from eval.errors import ExamplesError
+from probes.activations import feature_activations
 from probes.columns import Columns
 from probes.features import check_feature
-from probes.hooks.activations import feature_activations
-from probes.model.special_tokens import first_ids
-from probes.subject import Subject
+from probes.subject import Subject, first_ids
 
-MOST_TOKENS = 2048
+MAX_TOKENS = 2048
 """That are read at once, where the model takes so many."""
 
 
@@ -50,7 +49,7 @@ def _ids(subject: Subject, text: str) -> Sequence[int]:
     if not ids:
         raise ExamplesError("There is no text to read; type some.")
     longest = getattr(subject.model.config.get_text_config(decoder=True), "max_position_embeddings", None)
-    most = min(MOST_TOKENS, longest or MOST_TOKENS) - len(first_ids(subject))
+    most = min(MAX_TOKENS, longest or MAX_TOKENS) - len(first_ids(subject))
     if len(ids) > most:
         raise ExamplesError(f"The text has {len(ids):,} tokens, and {most:,} are read at once; shorten it.")
     if max(ids) >= subject.card.vocab:

@@ -2,8 +2,7 @@
 
 Some tools bring decoder rows to length 1 before they read texts (SAELens' `fold_W_dec_norm`): their activations are the
 SAE's own times the length of the feature's row. Files do not say, so the subject's own activations at the peaks tell,
-where rows are long or short enough; else it is taken to be as those who write the format mostly have it. Knows no
-format and no log.
+where rows are long or short enough; else it is taken to be as those who write the format mostly have it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,9 +13,9 @@ from typing import get_args
 import torch
 
 from eval.collect.own_texts import Peak, check_own, read_peaks
-from eval.metrics import Estimate, share
+from eval.metrics import Estimate, proportion
 from eval.readers.base import Unit
-from probes.examples import Activity, Collected, Example
+from probes.examples import Activity, Example, FeatureExamples
 from probes.sae import SAE
 from probes.steering import written_rows
 from probes.subject import Subject
@@ -25,12 +24,12 @@ _ALIKE = log(1.25)
 """Of two activations at one token: what was read before it may have been cut off, and number formats differ."""
 _APART = 2 * _ALIKE
 """Of what both units make of an activation, so that it cannot be like both."""
-_LEAST = 3
+_MIN_PEAKS = 3
 """Peaks that tell the units apart, below which they are not asked."""
 
 
 @dataclass(frozen=True)
-class FoundUnit:
+class ActivationUnit:
     """The unit that activations were in, and what it rests on."""
 
     unit: Unit
@@ -41,8 +40,8 @@ class FoundUnit:
 
 
 def in_own_unit(
-    subject: Subject, found: Mapping[int, Collected], custom: Unit
-) -> tuple[dict[int, Collected], FoundUnit]:
+    subject: Subject, found: Mapping[int, FeatureExamples], custom: Unit
+) -> tuple[dict[int, FeatureExamples], ActivationUnit]:
     """The features with activations in the SAE's own unit; `custom` is the unit they have where they do not tell.
 
     Raises ExamplesError where they are of another subject.
@@ -57,7 +56,7 @@ def in_own_unit(
 
 
 def folded_lengths(sae: SAE, features: Sequence[int]) -> dict[int, float]:
-    """What activations are multiplied by where decoder rows are brought to length 1; 1 for rows of no length.
+    """Returns the factors of activations after decoder rows are brought to length 1; 1 for rows of length 0.
 
     The factor that the SAE's input is multiplied by has been folded into its rows before that.
     """
@@ -66,19 +65,19 @@ def folded_lengths(sae: SAE, features: Sequence[int]) -> dict[int, float]:
 
 
 def _is_never_folded(sae: SAE) -> bool:
-    """Whether what is active would change with the length of rows, so that tools leave them as they are."""
+    """Tells whether tools leave an SAE's rows unfolded, because its active features would change with their length."""
     return sae.config.architecture == "topk" and not sae.config.scales_by_decoder_norm
 
 
-def unit_of(peaks: Sequence[Peak], lengths: Mapping[int, float], custom: Unit) -> FoundUnit:
+def unit_of(peaks: Sequence[Peak], lengths: Mapping[int, float], custom: Unit) -> ActivationUnit:
     """The unit that most of the peaks agree with which tell units apart, else the custom one."""
     longest = max(lengths.values(), key=lambda length: abs(log(length)), default=1.0)
     telling = [peak for peak in peaks if peak.own > 0 and abs(log(lengths[peak.feature])) > _APART]
     agreeing = {unit: sum(_is_in(unit, peak, lengths[peak.feature]) for peak in telling) for unit in get_args(Unit)}
     most: Unit = max(agreeing, key=lambda unit: agreeing[unit])
-    if len(telling) < _LEAST or 2 * agreeing[most] <= len(telling):
-        return FoundUnit(custom, Estimate(None, None, None, len(telling), "too few peaks tell"), longest)
-    return FoundUnit(most, share(agreeing[most], len(telling)), longest)
+    if len(telling) < _MIN_PEAKS or 2 * agreeing[most] <= len(telling):
+        return ActivationUnit(custom, Estimate(None, None, None, len(telling), "too few peaks tell"), longest)
+    return ActivationUnit(most, proportion(agreeing[most], len(telling)), longest)
 
 
 def _is_in(unit: Unit, peak: Peak, length: float) -> bool:
@@ -86,7 +85,7 @@ def _is_in(unit: Unit, peak: Peak, length: float) -> bool:
     return abs(log(peak.claimed / expected)) <= _ALIKE
 
 
-def _times(found: Collected, factor: float) -> Collected:
+def _times(found: FeatureExamples, factor: float) -> FeatureExamples:
     return replace(
         found,
         activity=None if found.activity is None else _activity_times(found.activity, factor),

@@ -2,7 +2,7 @@
 
 Short documents are padded on the right and never packed: a causal model's states do not depend on what follows, so no
 attention mask is needed, in any family of models, and none can be wrong. What padding would cost is saved by sorting a
-few thousand windows at a time by length. Knows no feature.
+few thousand windows at a time by length.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,8 +14,8 @@ from jaxtyping import Bool, Int
 
 from eval.collect.corpora import Document
 from eval.errors import ExamplesError
-from probes.model.special_tokens import first_ids, special_ids
-from probes.subject import Subject
+from probes.subject import Subject, first_ids
+from probes.tokenizer.special_tokens import special_ids
 
 _SORTED = 4096
 """Windows that are sorted by length at a time."""
@@ -34,7 +34,7 @@ class Window:
 
 
 @dataclass(frozen=True, eq=False)
-class Batch:
+class WindowBatch:
     """Windows beside each other, the longest first; each begins with what `first_ids` puts in front of texts."""
 
     documents: Sequence[str]
@@ -66,7 +66,7 @@ class Batch:
             start = end
 
 
-class Windows:
+class WindowCutter:
     """Cuts documents into windows for one subject, counting what it has read."""
 
     def __init__(self, subject: Subject, context: int, batch_tokens: int) -> None:
@@ -86,7 +86,7 @@ class Windows:
         self._special[[i for i in special_ids(subject.tokenizer) if i < self._vocab]] = True
         self._pad = subject.tokenizer.pad_token_id or 0
 
-    def batches(self, documents: Iterable[Document], n_tokens: int) -> Iterator[Batch]:
+    def batches(self, documents: Iterable[Document], n_tokens: int) -> Iterator[WindowBatch]:
         """Batches of about `batch_tokens` tokens, until `n_tokens` are read or the documents end."""
         windows = _up_to(self._windows(iter(documents)), n_tokens)
         while gathered := sorted(islice(windows, _SORTED), key=lambda w: -len(w.ids)):
@@ -105,7 +105,7 @@ class Windows:
                 for start in range(0, len(ids), self._length):
                     yield Window(name, start, ids[start : start + self._length])
 
-    def _batch(self, windows: Sequence[Window]) -> Batch:
+    def _batch(self, windows: Sequence[Window]) -> WindowBatch:
         lead = len(self._front)
         lengths = np.array([len(window.ids) for window in windows])
         ids = np.full((len(windows), lead + lengths.max()), self._pad, dtype=np.int64)
@@ -120,7 +120,7 @@ class Windows:
             )
         counted &= ~self._special[ids]
         starts = np.array([window.start for window in windows])
-        return Batch([window.document for window in windows], starts, lengths, lead, ids, counted)
+        return WindowBatch([window.document for window in windows], starts, lengths, lead, ids, counted)
 
 
 def _up_to(windows: Iterator[Window], n_tokens: int) -> Iterator[Window]:

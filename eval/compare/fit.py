@@ -1,7 +1,6 @@
 """The measures: how well what one setting shows of a feature fits the feature's texts. No language model is asked.
 
 All but `divergence` lie between 0 and 1, and higher is better for all. What cannot be measured is None with a reason.
-Knows no log.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,7 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from eval.compare.texts import Texts
+from eval.compare.held_out_examples import HeldOutExamples
 from eval.compare.words import WordVectors, tree_words
 from eval.metrics import Estimate, auroc
 from probes.evidence import ProbeRequest, Tree
@@ -30,16 +29,16 @@ _NO_WORDS = "the tree holds no word, or none that random directions do not give 
 
 
 @dataclass(frozen=True)
-class Tools:
-    """What measuring needs besides texts and trees."""
+class FitTools:
+    """Tools that measuring needs besides examples and trees."""
 
     subject: Subject
     words: WordVectors
 
 
 @dataclass(frozen=True, eq=False)
-class Shown:
-    """What a setting shows of a feature."""
+class FeatureReadout:
+    """The evidence of a feature under one setting, as the measures read it."""
 
     scores: Float[Tensor, " vocab"]
     """Of every token, as a token list would have it: the smaller, the nearer; infinite for tokens that are in none."""
@@ -49,8 +48,8 @@ class Shown:
     is_alive: bool
 
 
-def shown(subject: Subject, trees: Sequence[Tree], setting: ProbeSettings) -> list[Shown]:
-    """What the setting shows of each of the trees' features.
+def feature_readouts(subject: Subject, trees: Sequence[Tree], setting: ProbeSettings) -> list[FeatureReadout]:
+    """Returns the setting's evidence of each of the trees' features.
 
     The vector is the tree's own: what the setting leaves to be found for each feature, the tree says.
     """
@@ -60,10 +59,10 @@ def shown(subject: Subject, trees: Sequence[Tree], setting: ProbeSettings) -> li
     ]
     alive = has_direction(request_vectors(subject, requests)).tolist()
     columns = zip(all_scores(subject, requests), trees, alive, strict=True)
-    return [Shown(scores, tree, tree_words(tree), lives) for scores, tree, lives in columns]
+    return [FeatureReadout(scores, tree, tree_words(tree), lives) for scores, tree, lives in columns]
 
 
-def on_texts(tools: Tools, seen: Shown, texts: Texts) -> dict[str, Estimate]:
+def on_texts(tools: FitTools, seen: FeatureReadout, texts: HeldOutExamples) -> dict[str, Estimate]:
     """The measures that hang on texts: the feature's own, or another's to see what comes of it by chance."""
     if not seen.is_alive:
         return dict.fromkeys(("list", "tree"), _undefined(_NO_DIRECTION))
@@ -73,21 +72,21 @@ def on_texts(tools: Tools, seen: Shown, texts: Texts) -> dict[str, Estimate]:
     }
 
 
-def by_itself(tools: Tools, seen: Shown) -> dict[str, Estimate]:
+def by_itself(tools: FitTools, seen: FeatureReadout) -> dict[str, Estimate]:
     """The measures that need no texts."""
     if not seen.is_alive:
         return dict.fromkeys(("agreement", "readout", "divergence"), _undefined(_NO_DIRECTION))
     return {"agreement": agreement(tools.subject, seen.scores, seen.words), **_contrast(seen.tree)}
 
 
-def list_fit(scores: Float[Tensor, " vocab"], texts: Texts) -> Estimate:
+def list_fit(scores: Float[Tensor, " vocab"], texts: HeldOutExamples) -> Estimate:
     """AUROC over the tokens of the texts that fire the feature; ties count half. n counts tokens."""
     if reason := texts.reason or texts.no_ids:
         return _undefined(reason)
     return auroc(texts.fires, (-scores.cpu()[torch.tensor(texts.token_ids)]).tolist())
 
 
-def tree_fit(vectors: WordVectors, words: Mapping[str, float], texts: Texts) -> Estimate:
+def tree_fit(vectors: WordVectors, words: Mapping[str, float], texts: HeldOutExamples) -> Estimate:
     """AUROC over the texts, by cosine with the mean of the tree's words. n counts texts; one without words is left out.
 
     As the embedding scorer does with a label (Paulo et al. 2024, arXiv 2410.13928). A tree that holds no word, or none
@@ -108,7 +107,8 @@ def tree_fit(vectors: WordVectors, words: Mapping[str, float], texts: Texts) -> 
 
 
 def agreement(subject: Subject, scores: Float[Tensor, " vocab"], words: Mapping[str, float]) -> Estimate:
-    """How much of the vocabulary stands behind the tree's heaviest words in the list, ties half; n counts words.
+    """Measures how much of the vocabulary ranks behind the tree's heaviest words in the list, ties half; n counts
+    words.
 
     The Mann-Whitney statistic of words against vocabulary, weighted as the tree weighs them; a word of several tokens
     stands where its tokens stand on average.

@@ -1,7 +1,4 @@
-"""Every combination of the settings asked for, as values, and the few words that tell one of them from another.
-
-Knows no subject but its default scale, no feature and no measure.
-"""
+"""Every combination of the settings asked for, as values, and the few words that tell one of them from another."""
 
 import math
 from collections import Counter
@@ -14,7 +11,7 @@ from agent.evidence.wording import vector_words
 from probes.errors import SettingsError
 from probes.settings import ProbeSettings
 
-MOST_SETTINGS = 1000
+MAX_SETTINGS = 1000
 """In one grid: what each is ahead by is compared, and so many comparisons say nothing any more."""
 
 _GROUP = {
@@ -31,7 +28,7 @@ _GROUP = {
 
 @dataclass(frozen=True)
 class Grid:
-    """What is varied, by axis; an axis that is not there stays as the other settings have it."""
+    """The settings to compare, by axis; an axis that is absent stays as the other settings have it."""
 
     axes: Mapping[str, Sequence[Any]]
     """`weights`, `scale` (None: the subject's own; or `auto`), `centroid`, `pca`, `adapter`, `prompt`,
@@ -40,11 +37,11 @@ class Grid:
     def check_size(self) -> None:
         """Raises SettingsError for too many combinations."""
         size = math.prod(len(values) for values in self.axes.values())
-        if size > MOST_SETTINGS:
+        if size > MAX_SETTINGS:
             axes = ", ".join(f"{len(values):,} of {axis}" for axis, values in self.axes.items() if len(values) > 1)
             raise SettingsError(
                 f"A grid of {size:,} combinations ({axes}) is too large to compare, each with a tree and a list for "
-                f"every feature; {MOST_SETTINGS:,} are the most; name fewer values."
+                f"every feature; {MAX_SETTINGS:,} are the most; name fewer values."
             )
 
     def settings(self, base: ProbeSettings, default_scale: float) -> list[ProbeSettings]:
@@ -119,7 +116,7 @@ _OTHERS = {
 
 
 def _vector_name(setting: ProbeSettings, among: Sequence[ProbeSettings]) -> str:
-    """What the vector is made of: the weights always, the rest where it varies."""
+    """Names the vector's making: the weights always, the rest if it varies."""
     plain = {"scale": None, "centroid": True, "pca": (), "adapter": None}
     update = {name: value for name, value in plain.items() if len({getattr(s.vector, name) for s in among}) == 1}
     return vector_words(setting.vector.model_copy(update=update))

@@ -13,15 +13,15 @@ from jaxtyping import Float
 from torch import Tensor
 
 from eval.metrics import auroc
-from probes.examples import Collected, Example, Split
-from probes.ghost.embedding import EmbeddingTable
+from probes.examples import Example, FeatureExamples, Split
+from probes.model.embedding import EmbeddingTable
 
 POSITIONAL_SHARE = 0.5
 """Of the tokens a feature fires on, at one place of what the model reads at a time."""
 SINGLE_SHARE = 0.9
 """Of the tokens a feature fires on, one and the same word whatever its case."""
 CONCEPT_AUROC = 0.8
-LEAST_TOKENS = 10
+MIN_TOKENS = 10
 """That a feature must fire on, among its texts, for any rule but the first."""
 
 KINDS: Mapping[str, str] = {
@@ -31,13 +31,13 @@ KINDS: Mapping[str, str] = {
     "concept": "the mean embedding of the tokens it fires on in one half of its texts tells those it fires on in the "
     f"other half from their neighbours, with an AUROC of at least {CONCEPT_AUROC:g}",
     "other": "none of these; by its context, or by nothing that embeddings show",
-    "unknown": f"no texts, or fewer than {LEAST_TOKENS} tokens on which it fires",
+    "unknown": f"no texts, or fewer than {MIN_TOKENS} tokens on which it fires",
 }
 """Every kind with its rule."""
 
 
 @dataclass(frozen=True)
-class Firing:
+class TokenActivation:
     """A token on which a feature fires or not, in one of the texts on which it fires."""
 
     id: int | None
@@ -48,7 +48,7 @@ class Firing:
 
 
 def kind_of(
-    found: Collected | None, halves: Mapping[Split, Sequence[Example]], table: EmbeddingTable, window: int
+    found: FeatureExamples | None, halves: Mapping[Split, Sequence[Example]], table: EmbeddingTable, window: int
 ) -> str:
     """The kind of a feature.
 
@@ -57,9 +57,9 @@ def kind_of(
     """
     if found is not None and found.activity is not None and found.activity.n_active == 0:
         return "dead"
-    shown, held_out = [*_firings(halves["shown"])], [*_firings(halves["held_out"])]
+    shown, held_out = [*_token_activations(halves["shown"])], [*_token_activations(halves["held_out"])]
     active = [token for token in (*shown, *held_out) if token.fires]
-    if len(active) < LEAST_TOKENS:
+    if len(active) < MIN_TOKENS:
         return "unknown"
     if window and _top_share(token.place % window for token in active) >= POSITIONAL_SHARE:
         return "positional"
@@ -68,12 +68,12 @@ def kind_of(
     return "concept" if _coherence(shown, held_out, table) >= CONCEPT_AUROC else "other"
 
 
-def _firings(examples: Sequence[Example]) -> Iterator[Firing]:
+def _token_activations(examples: Sequence[Example]) -> Iterator[TokenActivation]:
     for example in examples:
         ids = example.token_ids or (None,) * len(example.tokens)
         columns = zip(ids, example.tokens, example.activations, strict=True)
         for place, (id, token, activation) in enumerate(columns):
-            yield Firing(id, token.strip().casefold(), example.start + place, activation > 0)
+            yield TokenActivation(id, token.strip().casefold(), example.start + place, activation > 0)
 
 
 def _top_share(items: Iterator[object]) -> float:
@@ -81,7 +81,7 @@ def _top_share(items: Iterator[object]) -> float:
     return counts.most_common(1)[0][1] / counts.total()
 
 
-def _coherence(shown: Sequence[Firing], held_out: Sequence[Firing], table: EmbeddingTable) -> float:
+def _coherence(shown: Sequence[TokenActivation], held_out: Sequence[TokenActivation], table: EmbeddingTable) -> float:
     """The AUROC of the rule for concepts; 0 where it cannot be had."""
     known = [token.id for token in shown if token.fires and token.id is not None]
     asked = [token for token in held_out if token.id is not None]

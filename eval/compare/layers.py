@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from eval.compare.measures import CHOSEN_BY, JOINT
-from eval.compare.report import Pair, Versus
+from eval.compare.report import PairedComparison, SettingPair
 from probes.presets import SubjectCard
 from probes.settings import ProbeSettings
 
@@ -15,19 +15,21 @@ MEASURES = (CHOSEN_BY, JOINT, "list", "tree")
 
 
 @dataclass(frozen=True)
-class Layer:
+class LayerComparison:
     """One setting against the baseline on one subject, by name: what `default` scale means is each subject's own."""
 
     subject: SubjectCard
     setting: str
     measure: str
-    versus: Versus
+    versus: PairedComparison
 
 
-def layers(found: Iterable[tuple[SubjectCard, Mapping[ProbeSettings, str], Iterable[Pair]]]) -> list[Layer]:
+def layers(
+    found: Iterable[tuple[SubjectCard, Mapping[ProbeSettings, str], Iterable[SettingPair]]],
+) -> list[LayerComparison]:
     """By measure and setting, so that the layers of each stand below one another."""
     rows = [
-        Layer(card, names[pair.setting], pair.measure, pair.versus)
+        LayerComparison(card, names[pair.setting], pair.measure, pair.versus)
         for card, names, pairs in found
         for pair in pairs
         if pair.measure in MEASURES

@@ -1,4 +1,4 @@
-"""What is measured of a setting, by name, with what each figure means. No torch."""
+"""The table of measures of a setting, by name, with the meaning of each figure; without torch."""
 
 from collections.abc import Mapping
 

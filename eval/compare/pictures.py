@@ -1,9 +1,7 @@
 """Settings compared, in a picture: two as a scatter of pairs, several scales as curves, others as rows of intervals.
 
 What is drawn is the measure that settings are chosen by, as on the comparison page; where no feature has a value of it,
-the next one.
-
-Knows no log. Imported where a picture is wanted, since matplotlib takes its time.
+the next one. Imported where a picture is wanted, since matplotlib takes its time.
 """
 
 from collections.abc import Mapping
@@ -12,13 +10,13 @@ from matplotlib.figure import Figure
 
 from eval.compare.grid import names_of
 from eval.compare.measures import CHOSEN_BY, JOINT, UNITS
-from eval.compare.report import Measured, in_order
+from eval.compare.report import SettingMeasures, in_order
 from eval.metrics import mean
-from eval.plots import Curve, Panel, Point, Row, curves, interval_rows, paired_scatter
+from eval.plots import Curve, IntervalPanel, PlotPoint, PlotRow, curves, interval_rows, paired_scatter
 from probes.settings import ProbeSettings
 
 Names = Mapping[ProbeSettings, str]
-Values = Mapping[ProbeSettings, Measured]
+Values = Mapping[ProbeSettings, SettingMeasures]
 
 SHOWN = (CHOSEN_BY, JOINT, "list", "tree")
 CHANCE = 0.5
@@ -50,7 +48,7 @@ def _scatter(values: Values, names: Names, measure: str) -> Figure:
 
 def _curves(values: Values, measure: str, seed: int) -> Figure:
     """The measure over the scale, one line for each combination of the rest."""
-    families: dict[ProbeSettings, dict[float, Measured]] = {}
+    families: dict[ProbeSettings, dict[float, SettingMeasures]] = {}
     for setting, found in values.items():
         rest = setting.model_copy(update={"vector": setting.vector.model_copy(update={"scale": None})})
         families.setdefault(rest, {})[setting.vector.distance or 0.0] = found
@@ -62,14 +60,14 @@ def _curves(values: Values, measure: str, seed: int) -> Figure:
     return curves(lines, "scale", UNITS[measure])
 
 
-def _panel(values: Values, names: Names, measure: str, seed: int) -> Panel:
+def _panel(values: Values, names: Names, measure: str, seed: int) -> IntervalPanel:
     rows = [
-        Row(names[setting], _point(found, measure, seed), f"n = {len(found.own[measure]):,}", is_main=True)
+        PlotRow(names[setting], _point(found, measure, seed), f"n = {len(found.own[measure]):,}", is_main=True)
         for setting, found in values.items()
     ]
-    return Panel(UNITS[measure], rows, 0.0 if measure == CHOSEN_BY else CHANCE)
+    return IntervalPanel(UNITS[measure], rows, 0.0 if measure == CHOSEN_BY else CHANCE)
 
 
-def _point(found: Measured, measure: str, seed: int) -> Point | None:
+def _point(found: SettingMeasures, measure: str, seed: int) -> PlotPoint | None:
     estimate = mean(in_order(found.own[measure]), seed)
-    return None if estimate.value is None else Point(estimate.value, estimate.low, estimate.high)
+    return None if estimate.value is None else PlotPoint(estimate.value, estimate.low, estimate.high)

@@ -1,6 +1,6 @@
 """Can a feature's best setting be told beforehand? A small model, cross-validated, against always saying the same.
 
-Logistic regression on standardised columns, stratified folds (scikit-learn). Knows no log and no settings but by name.
+Logistic regression on standardised columns, stratified folds (scikit-learn).
 """
 
 from collections import Counter
@@ -16,8 +16,8 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from eval.compare.report import TIE, Measured, Values
-from eval.metrics import Estimate, paired_difference, share
+from eval.compare.report import TIE, SettingMeasures, Values
+from eval.metrics import Estimate, paired_difference, proportion
 from probes.projection import project
 from probes.settings import ProbeSettings
 from probes.subject import Subject
@@ -34,11 +34,11 @@ Pooled = Mapping[Key, float]
 
 
 @dataclass(frozen=True)
-class Source:
+class PredictionSource:
     """The features of one SAE."""
 
     layer: int
-    values: Mapping[ProbeSettings, Measured]
+    values: Mapping[ProbeSettings, SettingMeasures]
     axes: Mapping[str, Mapping[str, Sequence[ProbeSettings]]]
     """Along which the settings vary: the values of each by name, with the settings that have them."""
     known: Mapping[int, Sequence[float]]
@@ -47,7 +47,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Prediction:
-    """How well the best value of one setting is told beforehand."""
+    """The accuracy with which the best value of one setting is predicted."""
 
     axis: str
     n_best: Mapping[str, int]
@@ -80,7 +80,7 @@ def known_beforehand(
     return found
 
 
-def predictions(sources: Sequence[Source], measure: str, seed: int) -> list[Prediction]:
+def predictions(sources: Sequence[PredictionSource], measure: str, seed: int) -> list[Prediction]:
     """One for each axis that all of the sources vary, over the values that all of them have.
 
     Features of different SAEs are told apart by the layer as well, where there are several.
@@ -96,12 +96,12 @@ def predictions(sources: Sequence[Source], measure: str, seed: int) -> list[Pred
     return found
 
 
-def columns_of(sources: Sequence[Source]) -> tuple[str, ...]:
-    """What is known of each feature."""
+def columns_of(sources: Sequence[PredictionSource]) -> tuple[str, ...]:
+    """Returns the known facts of each feature, as columns."""
     return (*COLUMNS, "layer") if len({source.layer for source in sources}) > 1 else COLUMNS
 
 
-def _pooled_columns(sources: Sequence[Source]) -> dict[Key, list[float]]:
+def _pooled_columns(sources: Sequence[PredictionSource]) -> dict[Key, list[float]]:
     layered = "layer" in columns_of(sources)
     return {
         (place, feature): [*row, float(source.layer)] if layered else [*row]
@@ -110,8 +110,8 @@ def _pooled_columns(sources: Sequence[Source]) -> dict[Key, list[float]]:
     }
 
 
-def _pooled(sources: Sequence[Source], axis: str, name: str, measure: str) -> dict[Key, float]:
-    """How well the features of all sources fare under one value of an axis."""
+def _pooled(sources: Sequence[PredictionSource], axis: str, name: str, measure: str) -> dict[Key, float]:
+    """Returns the features' values of all sources under one value of an axis."""
     return {
         (place, feature): value
         for place, source in enumerate(sources)
@@ -120,7 +120,7 @@ def _pooled(sources: Sequence[Source], axis: str, name: str, measure: str) -> di
 
 
 def is_installed() -> bool:
-    """Whether scikit-learn is here."""
+    """Tells whether scikit-learn is installed."""
     return find_spec("sklearn") is not None
 
 
@@ -153,8 +153,8 @@ def _prediction(
     return Prediction(
         axis=axis,
         n_best=counts,
-        accuracy=share(int(sum(right)), len(right)),
-        majority=share(int(sum(by_majority)), len(by_majority)),
+        accuracy=proportion(int(sum(right)), len(right)),
+        majority=proportion(int(sum(by_majority)), len(by_majority)),
         ahead=paired_difference(right, by_majority, seed),
         gain=paired_difference(
             [by_value[said][f] for said, f in zip(told, features, strict=True)],
@@ -167,7 +167,7 @@ def _prediction(
 def _out_of_fold(
     library: Any, rows: Sequence[Sequence[float]], truth: Sequence[str], seed: int
 ) -> tuple[list[str], list[str]]:
-    """What the model says of each feature that it was not trained on, and what the majority of the others would."""
+    """Returns the model's prediction for each feature that it was not trained on, and the majority's for comparison."""
     folds = min(FOLDS, min(Counter(truth).values()))
     splitter = library.StratifiedKFold(folds, shuffle=True, random_state=seed)
     model = library.make_pipeline(library.StandardScaler(), library.LogisticRegression(max_iter=1000))

@@ -1,7 +1,7 @@
 """Settings beside each other: means with intervals, paired differences, wins, and a best one chosen honestly.
 
 Intervals are bootstraps over features, seeded. A setting is chosen on one half of the features and reported on the
-other, since the best of several looks better than it is. Knows no log and no terminal.
+other, since the best of several looks better than it is.
 """
 
 from collections import Counter
@@ -13,13 +13,13 @@ import numpy as np
 
 from agent.comparisons import FitRow
 from eval.compare.measures import CHOSEN_BY, JOINT, MEASURES, REPORTED
-from eval.metrics import Estimate, mean, paired_difference, share
+from eval.metrics import Estimate, mean, paired_difference, proportion
 from probes.settings import ProbeSettings
 
 TIE = 1e-9
 """Values that are closer than this are equal; what is left is rounding."""
 
-LEAST_FEATURES = 6
+MIN_FEATURES = 6
 """For a verdict: with fewer not even a sign test could tell two sides apart at 5 %, and a bootstrap is too narrow."""
 
 Values = Mapping[int, float]
@@ -27,7 +27,7 @@ Values = Mapping[int, float]
 
 
 @dataclass(frozen=True)
-class Measured:
+class SettingMeasures:
     """One setting's values by measure."""
 
     own: Mapping[str, Values]
@@ -38,7 +38,7 @@ class Measured:
 
 
 @dataclass(frozen=True)
-class Line:
+class MeasureSummary:
     """One setting by one measure."""
 
     setting: ProbeSettings
@@ -51,7 +51,7 @@ class Line:
 
 
 @dataclass(frozen=True)
-class Versus:
+class PairedComparison:
     """One side against another, on the features that have both."""
 
     difference: Estimate
@@ -63,16 +63,16 @@ class Versus:
     @property
     def win_rate(self) -> Estimate:
         """Share of all features on which the one is ahead; ties are no wins."""
-        return share(self.wins, self.wins + self.ties + self.losses)
+        return proportion(self.wins, self.wins + self.ties + self.losses)
 
     @property
     def is_enough(self) -> bool:
-        """Whether there are features enough for any verdict."""
-        return self.difference.n >= LEAST_FEATURES
+        """Tells whether there are features enough for any verdict."""
+        return self.difference.n >= MIN_FEATURES
 
     @property
     def is_shown(self) -> bool:
-        """Whether the interval of the difference leaves 0 out, and there are features enough.
+        """Tells whether the interval of the difference excludes 0, and there are features enough.
 
         A difference that does not vary has no interval: it is shown where all features are on one side, which a sign
         test tells from chance.
@@ -84,17 +84,17 @@ class Versus:
 
 
 @dataclass(frozen=True)
-class Pair:
+class SettingPair:
     """A setting against another by one measure."""
 
     setting: ProbeSettings
     baseline: ProbeSettings
     measure: str
-    versus: Versus
+    versus: PairedComparison
 
 
 @dataclass(frozen=True)
-class Choice:
+class SettingChoice:
     """The setting that did best on the development half, and how it does on the other."""
 
     setting: ProbeSettings
@@ -103,11 +103,11 @@ class Choice:
     """Features that it was chosen on."""
     reported: Estimate
     """Its mean on the other half."""
-    pair: Pair | None
+    pair: SettingPair | None
     """There against the baseline; None where the baseline itself was chosen."""
 
 
-def measured(fits: Iterable[FitRow], features: Collection[int]) -> Measured:
+def setting_measures(fits: Iterable[FitRow], features: Collection[int]) -> SettingMeasures:
     """The values of some features under one setting, with those that are made of them."""
     own: dict[str, dict[int, float]] = {name: {} for name in MEASURES}
     others: dict[str, dict[int, list[float]]] = {name: {} for name in MEASURES}
@@ -127,10 +127,10 @@ def measured(fits: Iterable[FitRow], features: Collection[int]) -> Measured:
     return _with_derived(own, another, reasons)
 
 
-def lines(values: Mapping[ProbeSettings, Measured], seed: int) -> list[Line]:
+def measure_summaries(values: Mapping[ProbeSettings, SettingMeasures], seed: int) -> list[MeasureSummary]:
     """Every setting by every measure that any feature has a value of, and by those that none has, with why."""
     return [
-        Line(
+        MeasureSummary(
             setting,
             measure,
             mean(in_order(found.own[measure]), seed),
@@ -142,7 +142,7 @@ def lines(values: Mapping[ProbeSettings, Measured], seed: int) -> list[Line]:
     ]
 
 
-def pairs(values: Mapping[ProbeSettings, Measured], baseline: ProbeSettings, seed: int) -> list[Pair]:
+def pairs(values: Mapping[ProbeSettings, SettingMeasures], baseline: ProbeSettings, seed: int) -> list[SettingPair]:
     """Every other setting against the baseline, by every measure that both have."""
     found = [
         pair(values, setting, baseline, measure, seed)
@@ -154,24 +154,24 @@ def pairs(values: Mapping[ProbeSettings, Measured], baseline: ProbeSettings, see
 
 
 def pair(
-    values: Mapping[ProbeSettings, Measured],
+    values: Mapping[ProbeSettings, SettingMeasures],
     setting: ProbeSettings,
     baseline: ProbeSettings,
     measure: str,
     seed: int,
     among: Collection[int] | None = None,
-) -> Pair:
+) -> SettingPair:
     """One setting against another, on all features or `among` some."""
     ours, theirs = values[setting].own[measure], values[baseline].own[measure]
-    return Pair(setting, baseline, measure, against(ours, theirs, seed, among))
+    return SettingPair(setting, baseline, measure, against(ours, theirs, seed, among))
 
 
-def against(ours: Values, theirs: Values, seed: int, among: Collection[int] | None = None) -> Versus:
+def against(ours: Values, theirs: Values, seed: int, among: Collection[int] | None = None) -> PairedComparison:
     """Mean difference over the features that have both, and on how many ours is ahead, equal and behind."""
     both = sorted(ours.keys() & theirs.keys() if among is None else ours.keys() & theirs.keys() & set(among))
     a, b = [ours[f] for f in both], [theirs[f] for f in both]
     signs = [0 if abs(x - y) <= TIE else 1 if x > y else -1 for x, y in zip(a, b, strict=True)]
-    return Versus(paired_difference(a, b, seed), signs.count(1), signs.count(0), signs.count(-1))
+    return PairedComparison(paired_difference(a, b, seed), signs.count(1), signs.count(0), signs.count(-1))
 
 
 def halves(features: Collection[int], seed: int) -> tuple[frozenset[int], frozenset[int]]:
@@ -181,12 +181,12 @@ def halves(features: Collection[int], seed: int) -> tuple[frozenset[int], frozen
 
 
 def choice(
-    values: Mapping[ProbeSettings, Measured],
+    values: Mapping[ProbeSettings, SettingMeasures],
     baseline: ProbeSettings,
     seed: int,
     measure: str = CHOSEN_BY,
     among: Collection[int] | None = None,
-) -> Choice | None:
+) -> SettingChoice | None:
     """The best setting by a measure; None for a single one, or where no feature has values under all of them.
 
     Settings are compared on the features that have a value under every one; the first of equals is taken.
@@ -198,11 +198,11 @@ def choice(
     best = best_of(values, baseline, measure, development)
     reported = mean([values[best].own[measure][f] for f in sorted(other)], seed)
     beaten = None if best == baseline else pair(values, best, baseline, measure, seed, other)
-    return Choice(best, measure, len(development), reported, beaten)
+    return SettingChoice(best, measure, len(development), reported, beaten)
 
 
 def best_of(
-    values: Mapping[ProbeSettings, Measured], baseline: ProbeSettings, measure: str, among: Collection[int]
+    values: Mapping[ProbeSettings, SettingMeasures], baseline: ProbeSettings, measure: str, among: Collection[int]
 ) -> ProbeSettings:
     """The setting of the highest mean over features that all have a value of; the baseline where none beats it."""
     features = sorted(among)
@@ -220,12 +220,12 @@ def in_order(values: Values) -> list[float]:
 
 def _with_derived(
     own: Mapping[str, Values], another: Mapping[str, Values], reasons: Mapping[str, Mapping[int, str]]
-) -> Measured:
+) -> SettingMeasures:
     fit, control = _joint(own), _joint(another)
     specific = {feature: fit[feature] - control[feature] for feature in fit.keys() & control.keys()}
     why = {**reasons["list"], **reasons["tree"]}
     alone = dict.fromkeys(fit.keys() - control.keys(), "no other feature was there to compare with")
-    return Measured(
+    return SettingMeasures(
         own={CHOSEN_BY: specific, JOINT: fit, **own},
         another={CHOSEN_BY: {}, JOINT: control, **another},
         reasons={CHOSEN_BY: {**why, **alone}, JOINT: why, **reasons},

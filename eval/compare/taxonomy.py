@@ -10,8 +10,8 @@ from typing import get_args
 from agent.comparisons import FitRow
 from agent.schema import Capture
 from eval.compare.kinds import KINDS
-from eval.compare.report import Choice, Measured, choice
-from eval.metrics import Estimate, share
+from eval.compare.report import SettingChoice, SettingMeasures, choice
+from eval.metrics import Estimate, proportion
 from probes.settings import ProbeSettings
 
 CAPTURED = 0.7
@@ -24,8 +24,8 @@ Verdicts = Mapping[int, bool]
 
 
 @dataclass(frozen=True)
-class Captured:
-    """What one probe captures under a setting."""
+class CaptureResult:
+    """The features that one probe captures under a setting."""
 
     measure: str
     own: Verdicts
@@ -34,7 +34,7 @@ class Captured:
 
 
 @dataclass(frozen=True)
-class Class:
+class FeatureClass:
     """The features of one kind."""
 
     kind: str
@@ -43,34 +43,34 @@ class Class:
     """Of all features."""
     captures: Mapping[str, int]
     """How many are captured by which probe; those measured by both alone."""
-    choice: Choice | None
+    choice: SettingChoice | None
     """The setting that works for them; None where too few have values."""
 
 
-def captured(fits: Iterable[FitRow], measure: str) -> Captured:
-    """What a probe, by its measure, captures under the setting that the fits are of."""
+def capture_result(fits: Iterable[FitRow], measure: str) -> CaptureResult:
+    """Finds the features that a probe, by its measure, captures under the setting that the fits are of."""
     rows = [fit for fit in fits if fit.measure == measure and fit.value is not None]
     others = [_is_captured(fit) for fit in rows if not fit.is_own]
     own = {fit.feature: _is_captured(fit) for fit in rows if fit.is_own}
-    return Captured(measure, own, share(sum(others), len(others)))
+    return CaptureResult(measure, own, proportion(sum(others), len(others)))
 
 
 def classes(
     kinds: Mapping[int, str],
     by_list: Verdicts,
     by_tree: Verdicts,
-    values: Mapping[ProbeSettings, Measured],
+    values: Mapping[ProbeSettings, SettingMeasures],
     baseline: ProbeSettings,
     seed: int,
-) -> list[Class]:
+) -> list[FeatureClass]:
     """Every kind that has a feature, in the order of the rules, and all of them together as `all`."""
     groups = {kind: [feature for feature, its in kinds.items() if its == kind] for kind in KINDS}
     groups = {kind: features for kind, features in groups.items() if features} | {"all": [*kinds]}
     return [
-        Class(
+        FeatureClass(
             kind,
             len(features),
-            share(len(features), len(kinds)),
+            proportion(len(features), len(kinds)),
             captures(features, by_list, by_tree),
             choice(values, baseline, seed, among=features),
         )
@@ -79,7 +79,7 @@ def classes(
 
 
 def captures(features: Sequence[int], by_list: Verdicts, by_tree: Verdicts) -> dict[str, int]:
-    """How many of the features each of the probes captures."""
+    """Counts the features that each of the probes captures."""
     counts: dict[str, int] = dict.fromkeys(CAPTURES, 0)
     for capture in each_captured(features, by_list, by_tree).values():
         counts[capture] += 1

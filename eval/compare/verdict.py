@@ -1,24 +1,21 @@
-"""What figures allow to be said, in a sentence; and that nothing could be shown, where they allow no more.
-
-Knows no log; sentences name settings as they are told to.
-"""
+"""States in a sentence what figures allow to be said, or that nothing could be shown."""
 
 from collections.abc import Callable
 
 from eval.compare.measures import UNITS
-from eval.compare.report import Choice, Pair, Versus
+from eval.compare.report import PairedComparison, SettingChoice, SettingPair
 from eval.metrics import Estimate
 from probes.settings import ProbeSettings
 
 Names = Callable[[ProbeSettings], str]
 
 
-def verdict(pair: Pair, names: Names) -> str:
+def verdict(pair: SettingPair, names: Names) -> str:
     """One setting against another."""
     return versus_words(names(pair.setting), names(pair.baseline), pair.versus, UNITS[pair.measure])
 
 
-def versus_words(ours: str, theirs: str, versus: Versus, unit: str) -> str:
+def versus_words(ours: str, theirs: str, versus: PairedComparison, unit: str) -> str:
     """The sentence for two sides of any name and a measure in any unit."""
     d = versus.difference
     n = f"{d.n:,} features"
@@ -43,7 +40,7 @@ def versus_words(ours: str, theirs: str, versus: Versus, unit: str) -> str:
 
 
 def _sized(*words: str) -> str:
-    """What is there of a unit, a figure and its interval."""
+    """Returns a figure with its unit and interval, as far as they are known."""
     return " ".join(filter(None, words))
 
 
@@ -53,8 +50,8 @@ def _odds(wins: int, ties: int, losses: int, n: str) -> str:
     return f"better on {percent(wins, total)} of {n}, worse on {percent(losses, total)}{equal}"
 
 
-def choice_words(choice: Choice, names: Names) -> str:
-    """What was chosen, and what became of it on features that it was not chosen on."""
+def choice_words(choice: SettingChoice, names: Names) -> str:
+    """Says which setting was chosen, and how it does on features that it was not chosen on."""
     unit = UNITS[choice.measure]
     chosen = f"Chosen by {unit} on {choice.n_development:,} features: {names(choice.setting)}."
     there = f"On the other half its {unit} is {estimate_words(choice.reported)} (n = {choice.reported.n:,})."

@@ -1,6 +1,6 @@
 """The words of a definition tree with the probability of each, and a vector made of them.
 
-A token is no word: `sax` and `ophone` are one. Knows no feature and no texts.
+A token is no word: `sax` and `ophone` are one.
 """
 
 import re
@@ -14,7 +14,7 @@ from agent.evidence.definitions import CLOSING
 from eval.scorers.base import Embedder
 from probes.evidence import Tree
 
-MOST_WORDS = 100
+MAX_WORDS = 100
 """Of a tree, the heaviest, count."""
 
 _NOTHING = 1e-12
@@ -77,7 +77,7 @@ class WordVectors:
 
     def mean(self, words: Mapping[str, float]) -> Float[np.ndarray, " d"] | None:
         """The mean of the heaviest words' vectors by their weights; None for no words."""
-        heaviest = [*words][:MOST_WORDS]
+        heaviest = [*words][:MAX_WORDS]
         lacking = [word for word in heaviest if word not in self._known]
         if lacking:
             self._known |= zip(lacking, self._embedder.encode(lacking), strict=True)

@@ -1,7 +1,4 @@
-"""A grid worked through: what the log lacks is probed, measured and kept, some features at a time.
-
-Knows no statistics and no terminal.
-"""
+"""A grid worked through: what the log lacks is probed, measured and kept, some features at a time."""
 
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -12,8 +9,8 @@ from typing import Any
 from agent.comparisons import ComparisonIdentity, FitRow
 from agent.runlog import RunIdentity, RunLog
 from agent.store.reading import find_run
-from eval.compare.fit import Shown, Tools, by_itself, on_texts, shown
-from eval.compare.texts import NOT_COLLECTED, Texts, texts_of
+from eval.compare.fit import FeatureReadout, FitTools, by_itself, feature_readouts, on_texts
+from eval.compare.held_out_examples import NOT_COLLECTED, HeldOutExamples, held_out_examples
 from eval.metrics import Estimate
 from eval.scorers.base import Embedder
 from probes.essence import essence_of
@@ -27,11 +24,11 @@ REQUESTS = 512
 """Most trees and lists that are made before they are kept, about."""
 FEATURES = 64
 """Most features at a time."""
-TRIED = 5
+TRIAL_TREES = 5
 """Trees that tell how long a plan will take."""
-WORTH_TRYING = 50
+MIN_TREES_FOR_TRIAL = 50
 """Least trees of a plan for that."""
-OTHERS = 3
+N_CONTROLS = 3
 """Features whose texts are the control for each."""
 
 _KINDS: tuple[ProbeKind, ...] = ("tree", "tokens")
@@ -40,8 +37,8 @@ Key = tuple[int, str]
 
 
 @dataclass(frozen=True)
-class Plan:
-    """What is to be done for a grid and some features."""
+class ComparisonPlan:
+    """The work to be done for a grid and some features."""
 
     settings: Sequence[ProbeSettings]
     features: Sequence[int]
@@ -53,11 +50,11 @@ class Plan:
 
     @property
     def requests(self) -> dict[Key, ProbeRequest]:
-        """What is to be probed."""
+        """Returns the probe requests of a setting for a feature."""
         return self.lacking_evidence(self.features)
 
     def lacking_evidence(self, features: Collection[int]) -> dict[Key, ProbeRequest]:
-        """What is to be probed of some features, each piece once."""
+        """Returns the probe requests whose evidence the log lacks, each once."""
         return {
             (feature, essence_of(kind, setting)): ProbeRequest(kind, feature, setting)
             for setting in self.settings
@@ -69,8 +66,8 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Trial:
-    """How long a plan will take, as a few of its trees say."""
+class TimingTrial:
+    """An estimate of a plan's duration, from a few of its trees."""
 
     n: int
     """Trees tried."""
@@ -79,19 +76,19 @@ class Trial:
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where in the log new evidence goes to, and how well it fits."""
+class ComparisonRows:
+    """The log's rows that new evidence and fits go to."""
 
     run_id: int
     comparison_id: int
 
 
 @dataclass(frozen=True)
-class Comparing:
-    """What settings are compared through."""
+class ComparisonWork:
+    """The tools through which settings are compared."""
 
     log: RunLog
-    tools: Tools
+    tools: FitTools
     embedder: Embedder
     """Of texts."""
     negatives: Collection[ExampleKind]
@@ -103,40 +100,40 @@ class Comparing:
     maxima: Mapping[int, float] = field(default_factory=dict)
     """The features' maximum activations, where settings are steered by them."""
 
-    def plan(self, settings: Sequence[ProbeSettings], features: Sequence[int]) -> Plan:
-        """What the log lacks of the settings on the features, in that order. Writes nothing, as `tried`."""
+    def plan(self, settings: Sequence[ProbeSettings], features: Sequence[int]) -> ComparisonPlan:
+        """Plans the work that the log lacks of the settings on the features, in that order. Writes nothing."""
         id = self._comparison_id()
         lacking = {setting: frozenset(features) - self._measured(id, setting) for setting in settings}
         keys = self.log.comparisons.evidence_keys(self._runs_of_subject(), frozenset().union(*lacking.values()))
         known = {
             (key.feature, essence_of(key.kind, key.settings)): key.evidence_id for key in keys if key.kind in _KINDS
         }
-        return Plan(settings, features, lacking, known)
+        return ComparisonPlan(settings, features, lacking, known)
 
-    def tried(self, plan: Plan) -> Trial | None:
-        """How long the plan will take; None for a small one. What is made for that is thrown away.
+    def tried(self, plan: ComparisonPlan) -> TimingTrial | None:
+        """Estimates the plan's duration; None for a small one. The evidence made for that is thrown away.
 
         The first tree of a kind of vector and tree also waits for what all of the kind are compared with; later ones do
         not. Lists take no time beside trees.
         """
         trees = [request for request in plan.requests.values() if request.kind == "tree"]
-        if len(trees) < WORTH_TRYING:
+        if len(trees) < MIN_TREES_FOR_TRIAL:
             return None
-        alike = [self._measured_by(tree) for tree in trees if tree.settings == trees[0].settings][:TRIED]
+        alike = [self._measured_by(tree) for tree in trees if tree.settings == trees[0].settings][:TRIAL_TREES]
         first, others = self._seconds(alike[:1]), self._seconds(alike[1:])
         each = others / len(alike[1:]) if alike[1:] else first
         kinds = {_kind_of(setting) for setting, some in plan.lacking.items() if some}
-        return Trial(len(alike), first + others, each * len(trees) + max(first - each, 0) * len(kinds))
+        return TimingTrial(len(alike), first + others, each * len(trees) + max(first - each, 0) * len(kinds))
 
     def _seconds(self, requests: Sequence[ProbeRequest]) -> float:
         started = time.monotonic()
         run_probes(self.tools.subject, requests)
         return time.monotonic() - started
 
-    def begin(self, features: Sequence[int]) -> Place:
+    def begin(self, features: Sequence[int]) -> ComparisonRows:
         """The run and the comparison, made if there are none. Raises LogError while another process writes them."""
         run_id = self.log.begin_run(self.run, features).run_id
-        return Place(run_id, self.log.comparisons.begin(self._identity(run_id)))
+        return ComparisonRows(run_id, self.log.comparisons.begin(self._identity(run_id)))
 
     def _identity(self, run_id: int) -> ComparisonIdentity:
         return ComparisonIdentity(run_id=run_id, corpus_id=self.corpus_id, settings=dict(self.settings))
@@ -148,7 +145,7 @@ class Comparing:
         found = self.log.comparisons.all(self.run.subject.fingerprint)
         return next((c.comparison_id for c in found if (c.run_id, c.corpus_id, c.settings) == mine), None)
 
-    def work(self, plan: Plan, place: Place) -> Iterator[int]:
+    def work(self, plan: ComparisonPlan, place: ComparisonRows) -> Iterator[int]:
         """Does what the plan says; yields how many probes each batch took, once what came of it is in the log."""
         step = max(2, min(FEATURES, REQUESTS // (len(_KINDS) * len(plan.settings))))
         for start in range(0, len(plan.features), step):
@@ -198,7 +195,7 @@ class Comparing:
         steering = steering.model_copy(update={"maximum": self.maxima.get(request.feature)})
         return replace(request, settings=request.settings.model_copy(update={"steering": steering}))
 
-    def _kept(self, plan: Plan, features: Sequence[int]) -> dict[Key, Evidence]:
+    def _kept(self, plan: ComparisonPlan, features: Sequence[int]) -> dict[Key, Evidence]:
         """The trees that the log had; of lists the settings say all that is measured."""
         trees = {
             (feature, essence_of("tree", setting))
@@ -210,15 +207,17 @@ class Comparing:
         return {key: stored[id] for key, id in ids.items()}
 
     def _measure(
-        self, plan: Plan, comparison_id: int, features: Sequence[int], evidence: Mapping[Key, Evidence]
+        self, plan: ComparisonPlan, comparison_id: int, features: Sequence[int], evidence: Mapping[Key, Evidence]
     ) -> None:
         """Each setting on the features' own texts, and as a control on those of the features that come next."""
-        texts = [texts_of(self.log, self.corpus_id, feature, self.negatives, self.embedder) for feature in features]
+        texts = [
+            held_out_examples(self.log, self.corpus_id, feature, self.negatives, self.embedder) for feature in features
+        ]
         for setting in plan.settings:
             places = [place for place, feature in enumerate(features) if feature in plan.lacking[setting]]
             trees = [_tree(evidence[features[place], essence_of("tree", setting)]) for place in places]
             rows: list[FitRow] = []
-            for place, seen in zip(places, shown(self.tools.subject, trees, setting), strict=True):
+            for place, seen in zip(places, feature_readouts(self.tools.subject, trees, setting), strict=True):
                 rows += _rows(
                     seen, texts[place], on_texts(self.tools, seen, texts[place]) | by_itself(self.tools, seen)
                 )
@@ -237,13 +236,13 @@ def _tree(evidence: Evidence) -> Tree:
     return evidence
 
 
-def _next(texts: Sequence[Texts], place: int) -> list[Texts]:
-    """Those of the next few features, the first ones following the last."""
-    n = min(OTHERS, len(texts) - 1)
+def _next(texts: Sequence[HeldOutExamples], place: int) -> list[HeldOutExamples]:
+    """Returns the next few features, the first ones following the last."""
+    n = min(N_CONTROLS, len(texts) - 1)
     return [texts[(place + step) % len(texts)] for step in range(1, n + 1)]
 
 
-def _rows(seen: Shown, texts: Texts, measured: Mapping[str, Estimate]) -> list[FitRow]:
+def _rows(seen: FeatureReadout, texts: HeldOutExamples, measured: Mapping[str, Estimate]) -> list[FitRow]:
     return [
         FitRow(seen.tree.feature, measure, texts.feature, e.value, e.reason, e.low, e.high, e.n)
         for measure, e in measured.items()

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from eval.errors import GraphError
 from eval.graphs.influence import shares
-from eval.graphs.scanning import Item, Scanner
+from eval.graphs.scanning import FileItem, Scanner
 from probes.doors import door
 
 LINKS = 5
@@ -28,7 +28,7 @@ _NODE_ID = re.compile(r"(\d{1,6})_(\d{1,12})_(\d{1,9})", re.ASCII)
 _GZIP = b"\x1f\x8b"
 
 
-class Feature(NamedTuple):
+class GraphFeature(NamedTuple):
     """A feature by the layer that it reads at."""
 
     layer: int
@@ -41,7 +41,7 @@ class Node:
 
     node_id: str
     kind: str
-    feature: Feature | None
+    feature: GraphFeature | None
     layer: str
     position: int | None
     influence: float | None
@@ -51,7 +51,7 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """How strongly `other`, by its id, acts on a node, or a node on it."""
+    """A link's weight: how strongly `other`, by its id, acts on a node, or a node on it."""
 
     weight: float
     other: str
@@ -59,7 +59,7 @@ class Link:
 
 @dataclass(frozen=True)
 class Graph:
-    """What is asked of a graph."""
+    """An attribution graph: its features, links, influence and prompt."""
 
     path: Path
     prompt: str
@@ -68,9 +68,9 @@ class Graph:
     schema: object
     nodes: Mapping[str, Node]
     """By their ids; of several with one id, the first."""
-    features: Mapping[Feature, tuple[Node, ...]]
+    features: Mapping[GraphFeature, tuple[Node, ...]]
     """The nodes of each feature, at all positions; the most influential feature first."""
-    influence: Mapping[Feature, float]
+    influence: Mapping[GraphFeature, float]
     """Each feature's share of all nodes' influence."""
     incoming: Mapping[str, tuple[Link, ...]]
     outgoing: Mapping[str, tuple[Link, ...]]
@@ -84,7 +84,7 @@ class Graph:
 
 @dataclass
 class _Found:
-    """What was read so far."""
+    """The parts of a graph read so far."""
 
     metadata: dict[str, Any] = field(default_factory=dict)
     nodes: list[Node] = field(default_factory=list)
@@ -114,7 +114,7 @@ def read_graph(path: Path) -> Graph:
     return _graph(path, found)
 
 
-def scanned(path: Path) -> Iterator[Item]:
+def scanned(path: Path) -> Iterator[FileItem]:
     """The members of the file, nodes and links one by one. Raises GraphError, its sentence about the file."""
     if not path.is_file():
         raise GraphError(f"There is no graph {path}; check the path.")
@@ -146,19 +146,20 @@ def node_of(value: Any) -> Node | None:
     )
 
 
-def _feature(value: Mapping[str, Any]) -> Feature | None:
+def _feature(value: Mapping[str, Any]) -> GraphFeature | None:
     """By the node's id; None where its other fields say another feature."""
     match = _NODE_ID.fullmatch(value["node_id"])
     if match is None:
         return None
     layer, index, position = (int(part) for part in match.groups())
     agrees = str(value.get("layer", layer)) == str(layer) and value.get("ctx_idx", position) == position
-    return Feature(layer, index) if agrees and _means(value.get("feature"), layer, index) else None
+    return GraphFeature(layer, index) if agrees and _means(value.get("feature"), layer, index) else None
 
 
 def _means(number: object, layer: int, index: int) -> bool:
-    """Whether `feature` can mean this one: Cantor's pair of layer and index; in older files a power of ten times the
-    layer, plus the index; in others the index itself. Where there is none, the id decides alone."""
+    """Tells whether `feature` can mean this one: Cantor's pair of layer and index; in older files a power of ten times
+    the layer, plus the index; in others the index itself. If there is none, the id decides alone.
+    """
     if number is None:
         return True
     if not isinstance(number, int):
@@ -210,7 +211,7 @@ def _graph(path: Path, found: _Found) -> Graph:
     for node in found.nodes:
         nodes.setdefault(node.node_id, node)
     share = _influence(found, nodes)
-    by_feature: dict[Feature, list[Node]] = defaultdict(list)
+    by_feature: dict[GraphFeature, list[Node]] = defaultdict(list)
     for node in nodes.values():
         if node.feature is not None:
             by_feature[node.feature].append(node)

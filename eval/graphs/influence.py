@@ -1,4 +1,4 @@
-"""Nodes' shares of a graph's influence, out of the numbers that its file has. Knows no files and no features."""
+"""Nodes' shares of a graph's influence, out of the numbers that its file has."""
 
 from collections.abc import Mapping
 from itertools import pairwise
@@ -27,6 +27,6 @@ def shares(values: Mapping[str, float]) -> dict[str, float]:
 
 
 def _are_sums(ascending: list[float]) -> bool:
-    """Whether they lie between 0 and 1, and the first, the largest share, is no smaller than the mean of all."""
+    """Tells whether they lie between 0 and 1, and the first, the largest, is no smaller than the mean of all."""
     low, high = ascending[0], ascending[-1]
     return low >= 0 and high <= 1 + _SLACK and low >= high / len(ascending) - _SLACK

@@ -6,8 +6,8 @@ from itertools import dropwhile, takewhile
 from pathlib import Path
 from typing import BinaryIO
 
-from eval.graphs.graph import Feature, node_of, scanned
-from eval.graphs.scanning import Item, Span
+from eval.graphs.graph import GraphFeature, node_of, scanned
+from eval.graphs.scanning import ByteSpan, FileItem
 from probes.doors.outputs import written
 
 _PIECE = 1 << 20
@@ -15,7 +15,7 @@ CLERP = "clerp"
 """circuit-tracer's name of a node's label."""
 
 
-def write_labels(source: Path, target: Path, labels: Mapping[Feature, str], overwrite: bool) -> int:
+def write_labels(source: Path, target: Path, labels: Mapping[GraphFeature, str], overwrite: bool) -> int:
     """Copies the graph to `target`, which may be `source`, with the labels in it; how many nodes got one.
 
     A node that has a label keeps it unless `overwrite`. The file is there whole or not at all. Raises OutputError.
@@ -24,7 +24,7 @@ def write_labels(source: Path, target: Path, labels: Mapping[Feature, str], over
         return _copy(read, copy, _edits(source, labels, overwrite))
 
 
-def _copy(read: BinaryIO, copy: BinaryIO, edits: Iterator[tuple[Span, bytes]]) -> int:
+def _copy(read: BinaryIO, copy: BinaryIO, edits: Iterator[tuple[ByteSpan, bytes]]) -> int:
     """The file with each span replaced; how many there were."""
     n_edits = 0
     for span, new in edits:
@@ -46,7 +46,7 @@ def _pass_on(read: BinaryIO, written: BinaryIO, n_bytes: int | None) -> None:
         n_bytes = None if n_bytes is None else n_bytes - len(piece)
 
 
-def _edits(source: Path, labels: Mapping[Feature, str], overwrite: bool) -> Iterator[tuple[Span, bytes]]:
+def _edits(source: Path, labels: Mapping[GraphFeature, str], overwrite: bool) -> Iterator[tuple[ByteSpan, bytes]]:
     items = takewhile(
         lambda item: item.member != "links", dropwhile(lambda item: item.member != "nodes", scanned(source))
     )
@@ -57,10 +57,10 @@ def _edits(source: Path, labels: Mapping[Feature, str], overwrite: bool) -> Iter
         yield _edit(item, json.dumps(labels[node.feature]).encode("ascii"))
 
 
-def _edit(item: Item, label: bytes) -> tuple[Span, bytes]:
+def _edit(item: FileItem, label: bytes) -> tuple[ByteSpan, bytes]:
     """The value of `clerp` replaced, or the member added behind the node's last."""
     members = item.members()
     if CLERP in members:
         return members[CLERP], label
     end = max(span.end for span in members.values())
-    return Span(end, end), b', "clerp": ' + label
+    return ByteSpan(end, end), b', "clerp": ' + label

@@ -1,7 +1,7 @@
 """A JSON file walked from value to value, each with its place in the file, in memory that the longest value fills.
 
 Bytes are looked at as Latin-1, a character for each byte, so that a place in the text is a place in the file; a value's
-own text is UTF-8 as JSON's is. Knows no graphs.
+own text is UTF-8 as JSON's is.
 """
 
 import json
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 from eval.errors import GraphError
-from eval.readers.json_stream import Brackets
+from eval.readers.json_stream import BracketReader
 
 LONGEST_VALUE = 64 << 20
 """Bytes of one value: a node, a link, all metadata."""
@@ -25,7 +25,7 @@ _PLACE = re.compile(r": line \d.*")
 
 
 @dataclass(frozen=True)
-class Span:
+class ByteSpan:
     """Bytes of a file."""
 
     start: int
@@ -33,7 +33,7 @@ class Span:
 
 
 @dataclass(slots=True)
-class Item:
+class FileItem:
     """A value of a list within the file's object."""
 
     member: str
@@ -43,21 +43,21 @@ class Item:
     text: str
     """Its bytes, as Latin-1."""
 
-    def members(self) -> dict[str, Span]:
-        """Where the values of its members are in the file, where it is an object; of equal names, the last."""
-        found: dict[str, Span] = {}
+    def members(self) -> dict[str, ByteSpan]:
+        """Returns the places in the file of an object's values; of equal names, the last."""
+        found: dict[str, ByteSpan] = {}
         at = _past(self.text, 1)
         while self.text[at] == '"':
             name, at = _DECODE(self.text, at)
             begins = _past(self.text, _past(self.text, at) + 1)
             _, ends = _DECODE(self.text, begins)
-            found[_utf8(name)] = Span(self.start + begins, self.start + ends)
+            found[_utf8(name)] = ByteSpan(self.start + begins, self.start + ends)
             at = _past(self.text, ends)
             at = _past(self.text, at + 1) if self.text[at] == "," else at
         return found
 
 
-class Scanner(Brackets):
+class Scanner(BracketReader):
     """The members of the one object that a file is."""
 
     def __init__(self, file: BinaryIO) -> None:
@@ -68,7 +68,7 @@ class Scanner(Brackets):
         self._at = 0
         self._ended = False
 
-    def items(self, *streamed: str) -> Iterator[Item]:
+    def items(self, *streamed: str) -> Iterator[FileItem]:
         """Each member as one item, but for the lists of these names, whose own items come one by one.
 
         Raises GraphError where what follows is no JSON, or is too long.
@@ -86,12 +86,12 @@ class Scanner(Brackets):
         if self._peek():
             raise GraphError(f"more follows after its object, at byte {self._base + self._at:,}")
 
-    def _value(self, member: str) -> Item:
+    def _value(self, member: str) -> FileItem:
         self._peek()
         value, end = self._decoded()
         text = self._text[self._at : end]
         start, self._at = self._base + self._at, end
-        return Item(member, value if text.isascii() else _decoded_utf8(text, start), start, text)
+        return FileItem(member, value if text.isascii() else _decoded_utf8(text, start), start, text)
 
     def _decoded(self) -> tuple[Any, int]:
         """The value that begins here, and where it ends; reads on as long as it is incomplete."""

@@ -5,12 +5,12 @@ from pathlib import Path
 
 from eval.errors import ExamplesError
 from eval.readers import delphi, jsonl, neuronpedia, saedashboard
-from eval.readers.base import Reader, Reading, Vocabulary, Wanted
+from eval.readers.base import Reader, ReadRequest, ReadResult, Vocabulary
 from eval.readers.files import files_in
 from probes.doors import door
 from probes.doors.given import shown
 
-__all__ = ["READERS", "Reading", "Vocabulary", "format_of", "read_examples"]
+__all__ = ["READERS", "ReadResult", "Vocabulary", "format_of", "read_examples"]
 
 READERS: dict[str, Reader] = {
     "neuronpedia": neuronpedia,
@@ -29,13 +29,13 @@ def read_examples(
     features: Collection[int] | None = None,
     vocabulary: Vocabulary | None = None,
     seed: int = 0,
-) -> Reading:
+) -> ReadResult:
     """Examples of `features`, or of all there are, from a file or folder; `format` is found from the files where None.
 
     `vocabulary` is the subject's, needed for formats that hold token ids. Raises ExamplesError where nothing can be
     read, the format is unknown, or the files are of another subject.
     """
-    wanted = Wanted(None if features is None else frozenset(features), vocabulary, seed)
+    wanted = ReadRequest(None if features is None else frozenset(features), vocabulary, seed)
     with door(ExamplesError, f"Examples {path} cannot be read: {{cause}}."):
         name = format or format_of(path)
         if name not in READERS:

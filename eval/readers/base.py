@@ -1,7 +1,4 @@
-"""What readers of example files share: what is wanted from a file, what comes back, and where its faults are gathered.
-
-Knows no format.
-"""
+"""The protocol of readers of example files: what is asked of a file, what comes back, and its faults."""
 
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
@@ -9,14 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
-from probes.examples import Collected
+from probes.examples import FeatureExamples
 
 _MOST_FAULTS = 100
 
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """How the subject's token ids become text."""
+    """The subject's token ids as text."""
 
     size: int
     text_of: Callable[[int], str]
@@ -25,8 +22,8 @@ class Vocabulary:
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """What a caller asks of a reader."""
+class ReadRequest:
+    """A caller's request to a reader."""
 
     features: Collection[int] | None = None
     """None for all there are."""
@@ -36,7 +33,7 @@ class Wanted:
     """For formats that hold more than is kept."""
 
     def wants(self, feature: int) -> bool:
-        """Whether this feature was asked for."""
+        """Tells whether this feature was asked for."""
         return self.features is None or feature in self.features
 
 
@@ -46,12 +43,12 @@ what an SAE gives whose decoder rows were brought to length 1."""
 
 
 @dataclass(frozen=True)
-class Reading:
-    """What could be read."""
+class ReadResult:
+    """The records that could be read, with the faults of the rest."""
 
     source: str
     """A short name for the log: the format, and which model and SAE by the files' own account."""
-    features: dict[int, Collected]
+    features: dict[int, FeatureExamples]
     """Activations as the files have them."""
     n_records: int
     """Records read, those of features that were not asked for among them."""
@@ -65,11 +62,11 @@ class Reader(Protocol):
     """One format. The modules in this folder that the table in `eval.readers` names are readers."""
 
     def recognises(self, file: Path) -> bool:
-        """Whether this one file looks like the format; never raises for what it holds."""
+        """Tells whether this one file looks like the format; never raises for what it holds."""
         ...
 
-    def read(self, path: Path, wanted: Wanted) -> Reading:
-        """What `path`, a file or folder of the format, holds. Raises ExamplesError where nothing at all can be read."""
+    def read(self, path: Path, wanted: ReadRequest) -> ReadResult:
+        """Reads `path`, a file or folder of the format. Raises ExamplesError if nothing at all can be read."""
         ...
 
 
@@ -77,7 +74,7 @@ class RecordError(Exception):
     """One record cannot be used; `str` says why, without saying where. Never leaves a reader."""
 
 
-class Faults:
+class RecordFaults:
     """Sentences on what could not be read, the first hundred; later ones are counted."""
 
     def __init__(self) -> None:

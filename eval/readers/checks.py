@@ -1,7 +1,4 @@
-"""Fields of records from outside, checked one by one; each check raises RecordError with the reason.
-
-Knows no format: the names of fields are given.
-"""
+"""Fields of records from outside, checked one by one; each check raises RecordError with the reason."""
 
 import hashlib
 import math
@@ -90,7 +87,7 @@ def as_text(value: Any) -> str:
 
 
 def name(record: Mapping[str, Any], field: str) -> str:
-    """What a model or an SAE is called: a short text, or a number."""
+    """Returns the name of a model or an SAE: a short text, or a number."""
     value = record[field]
     text = str(value) if isinstance(value, str | int) else ""
     if not text or len(text) > _LONGEST_NAME:

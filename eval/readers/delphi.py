@@ -12,17 +12,17 @@ from safetensors import SafetensorError, safe_open
 
 from eval.errors import ExamplesError
 from eval.readers import checks
-from eval.readers.base import Faults, Reading, RecordError, Vocabulary, Wanted
+from eval.readers.base import ReadRequest, ReadResult, RecordError, RecordFaults, Vocabulary
 from eval.readers.delphi_cache import take_split
 from eval.readers.files import files_in, records
-from eval.readers.gathering import Gathered
+from eval.readers.gathering import ExampleGatherer
 from probes.examples import Baseline
 
 _EXPLANATION = re.compile(r"(.+)_(?:latent|feature)(\d+)\.txt")
 
 
 def recognises(file: Path) -> bool:
-    """Whether it is a cache's split or an explanation."""
+    """Tells whether the file is a cache's split or an explanation."""
     if file.suffix != ".safetensors":
         return _EXPLANATION.fullmatch(file.name) is not None
     try:
@@ -32,7 +32,7 @@ def recognises(file: Path) -> bool:
         return False
 
 
-def read(path: Path, wanted: Wanted) -> Reading:
+def read(path: Path, wanted: ReadRequest) -> ReadResult:
     """A split, a hook point's folder, explanations, or a run's folder with both.
 
     Explanations beside a hook point's folder are found too. Raises ExamplesError where nothing can be read, where there
@@ -45,7 +45,7 @@ def read(path: Path, wanted: Wanted) -> Reading:
         beside = caches[0].parent.parent.parent / "explanations"
         explanations = explanations or (files_in(beside, ".txt") if beside.is_dir() else [])
     hook = _hook({file.resolve().parent.name for file in caches}) or _hook({_named(file)[0] for file in explanations})
-    gathered, faults = Gathered(wanted), Faults()
+    gathered, faults = ExampleGatherer(wanted), RecordFaults()
     for file in caches:
         with faults.at(file.name):
             take_split(file, gathered, faults, _vocabulary(wanted))
@@ -64,7 +64,7 @@ def _hook(names: set[str]) -> str:
     return next(iter(names), "")
 
 
-def _vocabulary(wanted: Wanted) -> Vocabulary:
+def _vocabulary(wanted: ReadRequest) -> Vocabulary:
     if wanted.vocabulary is None:
         raise ExamplesError("delphi's cache holds token ids, no texts: name the subject whose tokens they are.")
     return wanted.vocabulary
@@ -76,7 +76,7 @@ def _named(file: Path) -> tuple[str, int]:
     return (match[1], int(match[2])) if match else ("", 0)
 
 
-def _take_explanation(gathered: Gathered, faults: Faults, file: Path, author: str) -> None:
+def _take_explanation(gathered: ExampleGatherer, faults: RecordFaults, file: Path, author: str) -> None:
     feature = _named(file)[1]
     for entry in records(file, faults):
         with faults.at(entry.where):
@@ -88,7 +88,7 @@ def _take_explanation(gathered: Gathered, faults: Faults, file: Path, author: st
                 gathered.add_baseline(Baseline(feature, text, author))
 
 
-def _author(folder: Path, faults: Faults) -> str:
+def _author(folder: Path, faults: RecordFaults) -> str:
     """delphi, and the model that explained, where the run's own settings lie beside the folder of explanations."""
     settings = folder.resolve().parent / "run_config.json"
     found = next(records(settings, faults), None) if settings.is_file() else None

@@ -16,9 +16,9 @@ from numpy import ndarray
 from safetensors import SafetensorError, safe_open
 
 from eval.errors import ExamplesError
-from eval.readers.base import Faults, RecordError, Vocabulary, Wanted
-from eval.readers.gathering import Gathered
-from eval.readers.latents import Entries, activity_of, rows_to_keep
+from eval.readers.base import ReadRequest, RecordError, RecordFaults, Vocabulary
+from eval.readers.gathering import ExampleGatherer
+from eval.readers.latents import LatentEntries, activity_of, rows_to_keep
 from probes.examples import Example
 
 WINDOW = 64
@@ -31,7 +31,7 @@ _ENTRIES_AT_ONCE = 1 << 22
 _SPLIT = re.compile(r"(\d+)_(\d+)")
 
 
-def take_split(file: Path, gathered: Gathered, faults: Faults, vocabulary: Vocabulary) -> None:
+def take_split(file: Path, gathered: ExampleGatherer, faults: RecordFaults, vocabulary: Vocabulary) -> None:
     """All of one split. Raises RecordError where it is damaged, ExamplesError where it is another subject's."""
     try:
         with safe_open(file, framework="pt") as stored:
@@ -52,7 +52,7 @@ def take_split(file: Path, gathered: Gathered, faults: Faults, vocabulary: Vocab
                 gathered.add(_example(row, tokens[place], special[place], vocabulary))
 
 
-def _inside(entries: Entries, special: Bool[ndarray, "rows context"]) -> Entries:
+def _inside(entries: LatentEntries, special: Bool[ndarray, "rows context"]) -> LatentEntries:
     """The entries that are not 0, on tokens that are text. Raises RecordError where some are beside all tokens."""
     rows, context = special.shape
     outside = (entries.row < 0) | (entries.row >= rows) | (entries.position < 0) | (entries.position >= context)
@@ -85,7 +85,7 @@ def _tokens(stored: Any, file: Path, vocabulary: Vocabulary) -> Int64[ndarray, "
 
 
 def _first_feature(stored: Any, file: Path) -> int:
-    """What to add to the features of a split: its first one, unless they are counted from 0 already (older delphi)."""
+    """Returns the number to add to the features of a split: its first one, unless they count from 0 (older delphi)."""
     split = _SPLIT.fullmatch(file.stem)
     if split is None:
         return 0
@@ -101,7 +101,7 @@ def _parts(stored: Any) -> Iterator[Any]:
         yield stored[start : start + _ENTRIES_AT_ONCE]
 
 
-def _wanted_entries(stored: Any, first: int, wanted: Wanted) -> Entries:
+def _wanted_entries(stored: Any, first: int, wanted: ReadRequest) -> LatentEntries:
     """The entries of wanted features, in memory; of the others a piece at a time only."""
     places, values = stored.get_slice("locations"), stored.get_slice("activations")
     found = [np.empty((0, 3), np.int64)], [np.empty(0, np.float32)]
@@ -111,10 +111,10 @@ def _wanted_entries(stored: Any, first: int, wanted: Wanted) -> Entries:
         found[0].append(located[chosen])
         found[1].append(value.float().numpy()[chosen])
     row, position, feature = np.concatenate(found[0]).T
-    return Entries(feature, row, position, np.concatenate(found[1]))
+    return LatentEntries(feature, row, position, np.concatenate(found[1]))
 
 
-def _check(entries: Entries) -> None:
+def _check(entries: LatentEntries) -> None:
     """Refuses a feature with an activation that no SAE gives; its counts could not be trusted either."""
     wrong = np.flatnonzero(~(np.isfinite(entries.value) & (entries.value >= 0)))
     if len(wrong):
@@ -126,7 +126,7 @@ def _check(entries: Entries) -> None:
 
 
 def _example(
-    row: Entries, tokens: Int64[ndarray, " context"], special: Bool[ndarray, " context"], vocabulary: Vocabulary
+    row: LatentEntries, tokens: Int64[ndarray, " context"], special: Bool[ndarray, " context"], vocabulary: Vocabulary
 ) -> Example:
     """A window around the row's peak that stays between special tokens, for they part one text from another."""
     peak = int(row.position[0])

@@ -1,4 +1,4 @@
-"""Files and folders on disk -> JSON records, one at a time, never a file at once. Knows no format's fields.
+"""Files and folders on disk -> JSON records, one at a time, never a file at once.
 
 A file is compressed when its bytes say so, whatever its name. Names that end in `.json` hold one JSON document (a list
 is read item by item), all others a record on each line. What cannot be read is noted, and what can be is kept.
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from eval.errors import ExamplesError
-from eval.readers.base import Faults, RecordError
+from eval.readers.base import RecordError, RecordFaults
 from eval.readers.json_stream import LONGEST_RECORD, JsonStream, check_whole, decoded
 
 _GZIP = b"\x1f\x8b"
@@ -26,7 +26,7 @@ _BROKEN = (OSError, EOFError, zlib.error)
 
 
 @dataclass(frozen=True)
-class Entry:
+class FileRecord:
     """One record."""
 
     where: str
@@ -68,7 +68,7 @@ def keys_near_start(file: Path) -> frozenset[str]:
     return frozenset(key.decode() for key in _KEY.findall(head))
 
 
-def records(file: Path, faults: Faults, member: str = "") -> Iterator[Entry]:
+def records(file: Path, faults: RecordFaults, member: str = "") -> Iterator[FileRecord]:
     """The records of one file: its lines, the items of its list, or the one object it is.
 
     With `member`, each field of the one object is an entry, and the list under that name is read item by item.
@@ -87,7 +87,7 @@ def _opened(file: Path) -> io.BufferedIOBase:
     return gzip.GzipFile(file) if compressed else file.open("rb")
 
 
-def _lines(stream: io.BufferedIOBase, name: str, faults: Faults, _: str) -> Iterator[Entry]:
+def _lines(stream: io.BufferedIOBase, name: str, faults: RecordFaults, _: str) -> Iterator[FileRecord]:
     number = 0
     while True:
         where = f"{name}, line {number + 1}"
@@ -108,7 +108,7 @@ def _lines(stream: io.BufferedIOBase, name: str, faults: Faults, _: str) -> Iter
             if (text := _text(line.removeprefix(_BYTE_ORDER_MARK) if number == 1 else line)).strip():
                 value = decoded(text)
                 check_whole(text, value)
-                yield Entry(where, value)
+                yield FileRecord(where, value)
 
 
 def _skip_line(stream: io.BufferedIOBase) -> None:
@@ -123,7 +123,7 @@ def _text(line: bytes) -> str:
         raise RecordError(f"byte {error.start + 1} is not UTF-8") from error
 
 
-def _document(stream: io.BufferedIOBase, name: str, faults: Faults, member: str) -> Iterator[Entry]:
+def _document(stream: io.BufferedIOBase, name: str, faults: RecordFaults, member: str) -> Iterator[FileRecord]:
     source = _UntilDamage(stream)
     document = JsonStream(source.read)
     try:
@@ -132,7 +132,7 @@ def _document(stream: io.BufferedIOBase, name: str, faults: Faults, member: str)
             with faults.at(where):
                 if isinstance(piece.value, RecordError):
                     raise piece.value
-                yield Entry(where, piece.value, piece.member)
+                yield FileRecord(where, piece.value, piece.member)
     except RecordError as fault:
         if source.damage is None:
             faults.add(f"{name}, line {document.line}: {fault}; the rest of the file is not read.")

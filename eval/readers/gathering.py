@@ -1,13 +1,13 @@
-"""What a reader finds, feature by feature, until it is a Reading. Knows no format and no file."""
+"""Gathers a reader's records feature by feature until they are a ReadResult."""
 
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 
 from eval.errors import ExamplesError
-from eval.readers.base import Faults, Reading, RecordError, Unit, Wanted
+from eval.readers.base import ReadRequest, ReadResult, RecordError, RecordFaults, Unit
 from eval.readers.checks import named_by_text
-from probes.examples import Activity, Baseline, Collected, Example, ExampleKind
+from probes.examples import Activity, Baseline, Example, ExampleKind, FeatureExamples
 
 N_STRATA = 10
 _START_TOKENS = frozenset({"<bos>", "<s>", "<|endoftext|>", "<|begin_of_text|>"})
@@ -15,14 +15,14 @@ _START_TOKENS = frozenset({"<bos>", "<s>", "<|endoftext|>", "<|begin_of_text|>"}
 
 
 def stratum(peak: float, maximum: float) -> int:
-    """Which tenth of the range from 0 to `maximum` an activation lies in; 0 is the highest."""
+    """Returns the tenth of the range from 0 to `maximum` that an activation lies in; 0 is the highest."""
     return min(N_STRATA - 1, int(N_STRATA * (1 - peak / maximum)))
 
 
-class Gathered:
+class ExampleGatherer:
     """Examples, activity and baselines by feature."""
 
-    def __init__(self, wanted: Wanted) -> None:
+    def __init__(self, wanted: ReadRequest) -> None:
         self.wanted = wanted
         self.n_records = 0
         """Records read so far; a reader counts those of unwanted features too."""
@@ -56,7 +56,7 @@ class Gathered:
         self.add(Example(feature, found, document, tokens, activations, start=cut + self._start(document, tokens)))
 
     def _start(self, document: str, tokens: tuple[str, ...]) -> int:
-        """Where a text begins in its document: the same for the same text, and no two texts overlap."""
+        """Returns a start for a text in its document: the same for the same text, and no two texts overlap."""
         starts = self._starts[document]
         if tokens not in starts:
             last = next(reversed(starts), ())
@@ -73,10 +73,10 @@ class Gathered:
             self._baselines[baseline.feature].append(baseline)
 
     def set_activity(self, activity: Activity) -> None:
-        """How a feature fires."""
+        """Sets a feature's activity."""
         self._activities[activity.feature] = activity
 
-    def reading(self, source: str, faults: Faults, unit: Unit = "sae") -> Reading:
+    def reading(self, source: str, faults: RecordFaults, unit: Unit = "sae") -> ReadResult:
         """All of it, features in order. Raises ExamplesError where no record at all could be read."""
         sentences = faults.sentences
         if not self.n_records:
@@ -84,12 +84,12 @@ class Gathered:
             raise ExamplesError(f"No example could be read as {source}.{why}")
         features = sorted(self._examples.keys() | self._baselines.keys() | self._activities.keys())
         found = {feature: self._collected(feature) for feature in features}
-        return Reading(source, found, self.n_records, sentences, unit)
+        return ReadResult(source, found, self.n_records, sentences, unit)
 
-    def _collected(self, feature: int) -> Collected:
+    def _collected(self, feature: int) -> FeatureExamples:
         examples, activity = self._examples.get(feature, []), self._activities.get(feature)
         maximum = max([activity.maximum if activity else 0.0, *(example.peak for example in examples)])
-        return Collected(
+        return FeatureExamples(
             feature=feature,
             activity=activity,
             examples=tuple(_in_stratum(example, maximum) for example in examples),

@@ -1,4 +1,4 @@
-"""How often a feature fires, from the histogram that SAEDashboard makes and Neuronpedia stores.
+"""Derives a feature's density from the histogram that SAEDashboard makes and Neuronpedia stores.
 
 Bars are counts of active tokens over equally wide bins; `freq_hist_data_bar_values` are the bins' middles. How many
 tokens were looked at is not stored with them, but the share of active ones is, rounded to 1e-5.
@@ -19,7 +19,7 @@ NO_HISTOGRAM = (
 
 
 @dataclass(frozen=True)
-class Histogram:
+class ActivityHistogram:
     """A feature's active tokens by activation, as stored."""
 
     edges: tuple[float, ...]
@@ -33,7 +33,7 @@ class Histogram:
         return sum(self.counts)
 
 
-def histogram_of(record: Mapping[str, Any]) -> Histogram | None:
+def histogram_of(record: Mapping[str, Any]) -> ActivityHistogram | None:
     """The histogram in a feature's record; None where it has none, or one whose bars are no counts."""
     share = as_number(record.get("frac_nonzero"))
     middles = _numbers(record.get("freq_hist_data_bar_values"))
@@ -44,15 +44,15 @@ def histogram_of(record: Mapping[str, Any]) -> Histogram | None:
         return None
     counts = tuple(map(round, heights))
     if not any(counts):
-        return Histogram((0.0,), (), 0.0, 0.0) if share == 0 else None
+        return ActivityHistogram((0.0,), (), 0.0, 0.0) if share == 0 else None
     edges = _edges(middles)
     if edges is None:
         return None
-    return Histogram(edges, counts, share, as_number(record.get("maxActApprox")) or edges[-1])
+    return ActivityHistogram(edges, counts, share, as_number(record.get("maxActApprox")) or edges[-1])
 
 
-def tokens_seen(histograms: Mapping[int, Histogram]) -> int | None:
-    """How many tokens a source looked at: the same for all its features, so the most active one tells it best.
+def tokens_seen(histograms: Mapping[int, ActivityHistogram]) -> int | None:
+    """Estimates how many tokens a source looked at, the same for all its features: the most active one tells it best.
 
     None where no feature fired often enough for its share not to be rounded to 0.
     """
@@ -60,8 +60,8 @@ def tokens_seen(histograms: Mapping[int, Histogram]) -> int | None:
     return round(most.n_active / most.share_active) if most and most.share_active else None
 
 
-def activity(feature: int, histogram: Histogram, n_tokens: int | None) -> Activity | None:
-    """How the feature fired over `n_tokens`; None where that number is unknown, or the bars contradict it."""
+def activity(feature: int, histogram: ActivityHistogram, n_tokens: int | None) -> Activity | None:
+    """Returns the feature's activity over `n_tokens`; None if that number is unknown, or the bars contradict it."""
     if not n_tokens or histogram.n_active > n_tokens:
         return None
     return Activity(

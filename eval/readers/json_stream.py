@@ -1,4 +1,4 @@
-"""JSON read piece by piece: the items of a long list one at a time, in memory that one item fills. Knows no files.
+"""JSON read piece by piece: the items of a long list one at a time, in memory that one item fills.
 
 Python's own decoder reads each value; this only finds where values begin, and feeds it no more text than a record may
 be long.
@@ -28,7 +28,7 @@ _BAD_BYTE = re.compile("[\udc80-\udcff]")
 
 
 @dataclass(frozen=True)
-class Piece:
+class JsonPiece:
     """One value of a document."""
 
     value: Any
@@ -80,8 +80,8 @@ def _reason(error: Exception) -> str:
             return f"its JSON cannot be read ({error})"
 
 
-class Brackets(ABC):
-    """What readers of JSON share that see it piece by piece."""
+class BracketReader(ABC):
+    """The base of incremental JSON readers: follows brackets and strings piece by piece."""
 
     @abstractmethod
     def _peek(self) -> str:
@@ -102,7 +102,7 @@ class Brackets(ABC):
         self._take(closing)
 
 
-class JsonStream(Brackets):
+class JsonStream(BracketReader):
     """JSON values out of a stream of bytes, in order. Raises RecordError where what follows is no JSON."""
 
     def __init__(self, read: Callable[[int], bytes]) -> None:
@@ -115,7 +115,7 @@ class JsonStream(Brackets):
         self.line = 1
         """Where reading is, from 1."""
 
-    def pieces(self, member: str = "") -> Iterator[Piece]:
+    def pieces(self, member: str = "") -> Iterator[JsonPiece]:
         """The items of a list, or the value that stands there, as many as follow each other.
 
         With `member`, the fields of an object, and of the list under that name each item.
@@ -128,7 +128,7 @@ class JsonStream(Brackets):
             else:
                 yield self._piece("")
 
-    def _fields(self, streamed: str) -> Iterator[Piece]:
+    def _fields(self, streamed: str) -> Iterator[JsonPiece]:
         for _ in self.separated("{", "}"):
             name = str(self._piece("").value)
             self._take(":")
@@ -137,18 +137,18 @@ class JsonStream(Brackets):
             else:
                 yield self._piece(name)
 
-    def _items(self, member: str) -> Iterator[Piece]:
+    def _items(self, member: str) -> Iterator[JsonPiece]:
         for _ in self.separated("[", "]"):
             yield self._piece(member)
 
-    def _piece(self, member: str) -> Piece:
+    def _piece(self, member: str) -> JsonPiece:
         """The value that comes next; a RecordError as value where it holds a byte that is not UTF-8."""
         self._peek()
         line = self.line
         value, end = self._decoded_here()
         text = self._text[self._at : end]
         self._move(end)
-        return Piece(_checked(text, value), member, line)
+        return JsonPiece(_checked(text, value), member, line)
 
     def _decoded_here(self) -> tuple[Any, int]:
         """The value that begins here, and where it ends; reads on as long as it is incomplete."""

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any, get_args
 
 from eval.readers import checks
-from eval.readers.base import Faults, Reading, RecordError, Wanted
+from eval.readers.base import ReadRequest, ReadResult, RecordError, RecordFaults
 from eval.readers.files import files_in, keys_near_start, records
-from eval.readers.gathering import Gathered
+from eval.readers.gathering import ExampleGatherer
 from eval.readers.spelling import spelled_out
 from probes.examples import ExampleKind
 
@@ -18,14 +18,14 @@ _KINDS: dict[str, ExampleKind] = {kind: kind for kind in get_args(ExampleKind)}
 
 
 def recognises(file: Path) -> bool:
-    """Whether its records have a feature beside a text."""
+    """Tells whether the file's records have a feature beside a text."""
     keys = keys_near_start(file)
     return "feature" in keys and bool(keys & {"tokens", "activations", "text"})
 
 
-def read(path: Path, wanted: Wanted) -> Reading:
+def read(path: Path, wanted: ReadRequest) -> ReadResult:
     """A file, or a folder of them. Raises ExamplesError where nothing can be read."""
-    gathered, faults = Gathered(wanted), Faults()
+    gathered, faults = ExampleGatherer(wanted), RecordFaults()
     for file in files_in(path, *_ENDINGS):
         for entry in records(file, faults):
             with faults.at(entry.where):
@@ -33,7 +33,7 @@ def read(path: Path, wanted: Wanted) -> Reading:
     return gathered.reading(f"jsonl:{path.name}", faults)
 
 
-def _take(gathered: Gathered, value: Any) -> None:
+def _take(gathered: ExampleGatherer, value: Any) -> None:
     if isinstance(value, dict) and "text" in value and not {"tokens", "activations"} & value.keys():
         raise RecordError(
             "it has a `text` alone, which does not tell where the feature fires: give `tokens` and `activations`, or "

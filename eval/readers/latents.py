@@ -1,4 +1,4 @@
-"""Features' firing in a corpus as sparse entries -> counts, and which windows to keep. Knows no files and no text."""
+"""Features' firing in a corpus as sparse entries -> counts, and which windows to keep."""
 
 from dataclasses import dataclass
 
@@ -9,25 +9,25 @@ from numpy import ndarray
 from eval.readers.gathering import N_STRATA, stratum
 from probes.examples import Activity
 
-MOST_TOP = 32
-MOST_PER_STRATUM = 8
+MAX_TOP = 32
+MAX_PER_STRATUM = 8
 _BINS = 50
 
 
 @dataclass(frozen=True, eq=False)
-class Entries:
-    """Where features fire: one entry for each active token of each feature."""
+class LatentEntries:
+    """Positive activations of features: one entry for each active token of each feature."""
 
     feature: Int64[ndarray, " n"]
     row: Int64[ndarray, " n"]
     position: Int64[ndarray, " n"]
     value: Float32[ndarray, " n"]
 
-    def __getitem__(self, which: Int64[ndarray, " m"] | slice) -> "Entries":
+    def __getitem__(self, which: Int64[ndarray, " m"] | slice) -> "LatentEntries":
         """Some of the entries."""
-        return Entries(self.feature[which], self.row[which], self.position[which], self.value[which])
+        return LatentEntries(self.feature[which], self.row[which], self.position[which], self.value[which])
 
-    def by_feature(self) -> list["Entries"]:
+    def by_feature(self) -> list["LatentEntries"]:
         """The entries of each feature, features and rows in order, in each row the highest value first."""
         ordered = self[np.lexsort((-self.value, self.row, self.feature))]
         bounds = np.flatnonzero(np.diff(ordered.feature)) + 1
@@ -35,8 +35,8 @@ class Entries:
         return [ordered[slice(start, end)] for start, end in zip(starts, ends, strict=True) if end > start]
 
 
-def activity_of(entries: Entries, n_tokens: int) -> Activity:
-    """How the one feature that these entries are of fires in `n_tokens` tokens."""
+def activity_of(entries: LatentEntries, n_tokens: int) -> Activity:
+    """Returns the activity of the one feature that these entries are of, in `n_tokens` tokens."""
     maximum = float(entries.value.max())
     counts, edges = np.histogram(entries.value, bins=_BINS, range=(0.0, maximum))
     return Activity(
@@ -49,7 +49,7 @@ def activity_of(entries: Entries, n_tokens: int) -> Activity:
     )
 
 
-def rows_to_keep(entries: Entries, seed: int) -> list[Entries]:
+def rows_to_keep(entries: LatentEntries, seed: int) -> list[LatentEntries]:
     """The entries of the rows to cut windows from, of one feature as `by_feature` orders them.
 
     Rows are judged by their highest activation: the 32 highest, and of the others a random 8 in each tenth of the
@@ -66,9 +66,9 @@ def _chosen(peaks: Float32[ndarray, " rows"], rng: np.random.Generator) -> list[
     falling = np.argsort(-peaks, kind="stable")
     maximum = float(peaks[falling[0]])
     strata: list[list[int]] = [[] for _ in range(N_STRATA)]
-    for place in rng.permutation(falling[MOST_TOP:]).tolist():
+    for place in rng.permutation(falling[MAX_TOP:]).tolist():
         members = strata[stratum(float(peaks[place]), maximum)]
-        if len(members) < MOST_PER_STRATUM:
+        if len(members) < MAX_PER_STRATUM:
             members.append(place)
     sampled = sorted((place for members in strata for place in members), key=lambda place: -peaks[place])
-    return [*falling[:MOST_TOP].tolist(), *sampled]
+    return [*falling[:MAX_TOP].tolist(), *sampled]

@@ -12,10 +12,10 @@ from typing import Any
 
 from eval.errors import ExamplesError
 from eval.readers import checks
-from eval.readers.base import Faults, Reading, RecordError, Wanted
+from eval.readers.base import ReadRequest, ReadResult, RecordError, RecordFaults
 from eval.readers.files import files_in, keys_near_start, records
-from eval.readers.gathering import Gathered
-from eval.readers.histogram import NO_HISTOGRAM, Histogram, activity, histogram_of, tokens_seen
+from eval.readers.gathering import ExampleGatherer
+from eval.readers.histogram import NO_HISTOGRAM, ActivityHistogram, activity, histogram_of, tokens_seen
 from eval.readers.spelling import spelled_out
 from probes.examples import Baseline
 
@@ -25,11 +25,11 @@ _OF_A_FEATURE = frozenset({"frac_nonzero", "freq_hist_data_bar_values", "activat
 
 
 def recognises(file: Path) -> bool:
-    """Whether its records name a model and an index as Neuronpedia's do."""
+    """Tells whether the file's records name a model and an index as Neuronpedia's do."""
     return file.name.endswith(_ENDINGS) and keys_near_start(file) >= {"modelId", "layer", "index"}
 
 
-def read(path: Path, wanted: Wanted) -> Reading:
+def read(path: Path, wanted: ReadRequest) -> ReadResult:
     """A file, or a folder with an export or with API records.
 
     In a folder that has files named `batch-...`, only those are read; others describe the model and the release. Raises
@@ -37,7 +37,7 @@ def read(path: Path, wanted: Wanted) -> Reading:
     """
     files = files_in(path, *_ENDINGS)
     batches = [file for file in files if file.name.startswith("batch-")]
-    reader = _Reader(Gathered(wanted), Faults())
+    reader = _Reader(ExampleGatherer(wanted), RecordFaults())
     for file in batches or files:
         for entry in records(file, reader.faults):
             with reader.faults.at(entry.where):
@@ -47,9 +47,9 @@ def read(path: Path, wanted: Wanted) -> Reading:
 
 @dataclass
 class _Reader:
-    gathered: Gathered
-    faults: Faults
-    histograms: dict[int, Histogram] = field(default_factory=dict)
+    gathered: ExampleGatherer
+    faults: RecordFaults
+    histograms: dict[int, ActivityHistogram] = field(default_factory=dict)
     """Of unwanted features too: together they tell how many tokens were looked at."""
     source: str = ""
 
@@ -118,8 +118,8 @@ class _Reader:
             by = (checks.as_text(record.get("typeName")), checks.as_text(record.get("explanationModelName")))
             self.gathered.add_baseline(Baseline(feature, text, ", ".join(filter(None, by)) or "Neuronpedia"))
 
-    def reading(self) -> Reading:
-        """What was taken, activity worked out."""
+    def reading(self) -> ReadResult:
+        """Returns the records taken, with activity computed."""
         n_tokens = tokens_seen(self.histograms)
         for feature, histogram in self.histograms.items():
             known = activity(feature, histogram, n_tokens)

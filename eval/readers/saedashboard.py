@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from eval.readers import checks
-from eval.readers.base import Faults, Reading, RecordError, Wanted
+from eval.readers.base import ReadRequest, ReadResult, RecordError, RecordFaults
 from eval.readers.files import files_in, keys_near_start, records
-from eval.readers.gathering import Gathered
-from eval.readers.histogram import NO_HISTOGRAM, Histogram, activity, histogram_of, tokens_seen
+from eval.readers.gathering import ExampleGatherer
+from eval.readers.histogram import NO_HISTOGRAM, ActivityHistogram, activity, histogram_of, tokens_seen
 from eval.readers.spelling import spelled_out
 
 _ENDINGS = (".json", ".json.gz")
@@ -19,18 +19,18 @@ _NAMING = ("model_id", "layer", "sae_set")
 
 
 def recognises(file: Path) -> bool:
-    """Whether it is an object with a list of features, numbered SAEDashboard's way."""
+    """Tells whether the file is an object with a list of features, numbered SAEDashboard's way."""
     return file.name.endswith(_ENDINGS) and keys_near_start(file) >= {"features", "feature_index"}
 
 
-def read(path: Path, wanted: Wanted) -> Reading:
+def read(path: Path, wanted: ReadRequest) -> ReadResult:
     """A batch, or a folder of them; settings and lists of skipped features lie beside them and are not read.
 
     Raises ExamplesError where nothing can be read.
     """
-    gathered, faults = Gathered(wanted), Faults()
+    gathered, faults = ExampleGatherer(wanted), RecordFaults()
     named: dict[str, str] = {}
-    histograms: dict[int, Histogram] = {}
+    histograms: dict[int, ActivityHistogram] = {}
     for file in files_in(path, *_ENDINGS):
         if path.is_file() or file.name.startswith("batch-"):
             for entry in records(file, faults, member="features"):
@@ -47,7 +47,9 @@ def read(path: Path, wanted: Wanted) -> Reading:
     return gathered.reading(f"saedashboard:{of}" if of else "saedashboard", faults, "length")
 
 
-def _take(gathered: Gathered, faults: Faults, histograms: dict[int, Histogram], value: Any, where: str) -> None:
+def _take(
+    gathered: ExampleGatherer, faults: RecordFaults, histograms: dict[int, ActivityHistogram], value: Any, where: str
+) -> None:
     """One feature. Histograms of unwanted ones are taken too: together they tell how many tokens were looked at."""
     record = checks.needed(value, "feature_index", "activations")
     feature = checks.feature_index(record, "feature_index")
@@ -60,7 +62,9 @@ def _take(gathered: Gathered, faults: Faults, histograms: dict[int, Histogram], 
         _take_texts(gathered, faults, feature, record, where)
 
 
-def _take_texts(gathered: Gathered, faults: Faults, feature: int, record: Mapping[str, Any], where: str) -> None:
+def _take_texts(
+    gathered: ExampleGatherer, faults: RecordFaults, feature: int, record: Mapping[str, Any], where: str
+) -> None:
     if not isinstance(record["activations"], list):
         raise RecordError("`activations` is not a list")
     for number, item in enumerate(record["activations"], start=1):

@@ -1,4 +1,4 @@
-"""A vocabulary's spelling of tokens -> the text they stand for. Knows no tokenizer.
+"""A vocabulary's spelling of tokens -> the text they stand for.
 
 One rule, for each text by itself:
 - tokens of which one has a space are text already, and stay as they are;

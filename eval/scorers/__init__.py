@@ -11,7 +11,7 @@ from eval.scorers.detection import Detection
 from eval.scorers.discrimination import Discrimination
 from eval.scorers.embedding import Embedding
 from eval.scorers.fuzzing import Fuzzing
-from eval.scorers.output import Output, OutputSimilarity
+from eval.scorers.output import OutputSimilarity, OutputSuccess
 from eval.scorers.simulation import Simulation
 from probes.errors import SettingsError
 
@@ -22,15 +22,15 @@ SCORERS: dict[str, type[Any]] = {
     "embedding": Embedding,
     "clarity": Clarity,
     "discrimination": Discrimination,
-    "output": Output,
+    "output": OutputSuccess,
     "output_similarity": OutputSimilarity,
 }
 """Classes of scorers; each is made from what it `needs`."""
 
 
 @dataclass(frozen=True)
-class Tools:
-    """What scorers may need; None where this run has none."""
+class ScorerTools:
+    """Tools that scorers may need; None for those that this run lacks."""
 
     judge: Judge | None = None
     runner: Runner | None = None
@@ -55,7 +55,7 @@ def check_scorers(names: Iterable[str], has: Collection[str]) -> None:
             raise SettingsError(f"Scorer {name} needs {_LACKING[need]}.")
 
 
-def make_scorers(names: Sequence[str], tools: Tools) -> list[Scorer]:
+def make_scorers(names: Sequence[str], tools: ScorerTools) -> list[Scorer]:
     """The scorers of these names, each once. Raises SettingsError as `check_scorers` does."""
     has = {field.name: getattr(tools, field.name) for field in fields(tools) if getattr(tools, field.name) is not None}
     check_scorers(names, has)

@@ -1,7 +1,7 @@
 """The protocol that scorers share: a task goes in, a score comes out, both always values.
 
 A scorer asks a judge, runs texts on the subject or embeds them; who does that for it is handed to it. An answer that
-cannot be used leaves its items unscored, with the reason; it never counts as a "no". Knows no scorer and no provider.
+cannot be used leaves its items unscored, with the reason; it never counts as a "no".
 """
 
 import asyncio
@@ -39,7 +39,7 @@ R = TypeVar("R")
 
 @dataclass(frozen=True)
 class Question(Generic[V]):
-    """What a judge is asked. Purpose, feature and item are its key within a run."""
+    """A question to a judge. Purpose, feature and item are its key within a run."""
 
     purpose: str
     """The scorer, and the variant behind a slash where it is a control."""
@@ -53,7 +53,7 @@ class Question(Generic[V]):
 
 
 @dataclass(frozen=True)
-class Reply(Generic[V]):
+class JudgeReply(Generic[V]):
     """`value` is None exactly where `reason` says why."""
 
     value: V | None
@@ -63,7 +63,7 @@ class Reply(Generic[V]):
 class Judge(Protocol):
     """A language model that answers questions."""
 
-    async def ask(self, question: Question[V]) -> Reply[V]:
+    async def ask(self, question: Question[V]) -> JudgeReply[V]:
         """Its answer; None with a reason where there was no usable one after all retries. Raises what ends a run."""
         ...
 
@@ -84,7 +84,7 @@ class Runner(Protocol):
 
 
 class Embedder(Protocol):
-    """What turns texts into vectors."""
+    """The protocol of text embedders."""
 
     def encode(self, texts: Sequence[str]) -> Float[np.ndarray, "n d"]:
         """One vector for each text, zero for a text with nothing in it. Called from any thread."""
@@ -92,7 +92,7 @@ class Embedder(Protocol):
 
 
 @dataclass(frozen=True)
-class Task:
+class ScoringTask:
     """A label to be scored, and the examples to score it on.
 
     A label is judged by its own words alone, without its explanation: most of what it is compared with (top tokens, the
@@ -119,8 +119,8 @@ class Task:
 
 
 @dataclass(frozen=True)
-class Item:
-    """What was found about one text."""
+class ScoredItem:
+    """The outcome for one text."""
 
     key: str
     text: str
@@ -133,7 +133,7 @@ class Item:
 
 @dataclass(frozen=True)
 class Score:
-    """What a scorer found. `value` is None exactly where `reason` says why."""
+    """A scorer's result. `value` is None exactly if `reason` says why."""
 
     scorer: str
     metric: str
@@ -145,7 +145,7 @@ class Score:
     """Scored items that the value rests on."""
     extra: Mapping[str, float | None] = field(default_factory=dict)
     """Further figures by name."""
-    items: Sequence[Item] = ()
+    items: Sequence[ScoredItem] = ()
 
 
 class Scorer(Protocol):
@@ -154,22 +154,28 @@ class Scorer(Protocol):
     name: ClassVar[str]
     needs: ClassVar[frozenset[Need]]
 
-    async def score(self, task: Task) -> Score:
+    async def score(self, task: ScoringTask) -> Score:
         """The score; a fault of single answers is in it. Raises what ends a run."""
         ...
 
-    def of_items(self, items: Sequence[Item], task: Task) -> Score:
+    def of_items(self, items: Sequence[ScoredItem], task: ScoringTask) -> Score:
         """The score that some of the items found for a task give by themselves; nothing is asked again."""
         ...
 
 
 def needs_texts(scorer: Scorer | type[Scorer]) -> bool:
-    """Whether it reads texts of a corpus; those that run texts on the subject, or the subject itself, need none."""
+    """Tells whether the scorer reads examples of a corpus; those that run texts on the subject, or the subject, need
+    none.
+    """
     return "runner" not in scorer.needs
 
 
 def scored(
-    scorer: str, metric: str, estimate: Estimate, items: Sequence[Item], extra: Mapping[str, float | None] | None = None
+    scorer: str,
+    metric: str,
+    estimate: Estimate,
+    items: Sequence[ScoredItem],
+    extra: Mapping[str, float | None] | None = None,
 ) -> Score:
     """The score with this estimate as its value; where there is none, the reason tells of unscored items too."""
     e = estimate
@@ -182,8 +188,8 @@ def unscored(scorer: str, metric: str, reason: str) -> Score:
     return Score(scorer, metric, None, reason, None, None, 0)
 
 
-def lacking(task: Task) -> str | None:
-    """Why a task cannot tell firing from not firing."""
+def lacking(task: ScoringTask) -> str | None:
+    """Says why a task cannot tell activating from non-activating texts."""
     if not task.activating:
         return "no held-out text on which the feature fires"
     return None if task.negatives else "no text on which the feature does not fire"
@@ -195,7 +201,7 @@ def drawn(examples: Sequence[Example], k: int, rng: np.random.Generator) -> list
 
 
 def system_prompt() -> str:
-    """What stands before every question."""
+    """Returns the system prompt of every question."""
     return render("judge", {}).text
 
 
@@ -211,7 +217,7 @@ async def together(calls: Iterable[Coroutine[Any, Any, R]]) -> list[R]:
     return [result for result in found if not isinstance(result, BaseException)]
 
 
-def _faults(items: Sequence[Item]) -> str:
+def _faults(items: Sequence[ScoredItem]) -> str:
     reasons = Counter(item.reason for item in items if item.reason is not None)
     if not reasons:
         return ""

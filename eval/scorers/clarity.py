@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from eval.metrics import auroc, share
-from eval.scorers.base import Item, Judge, Need, Runner, Score, Task, scored, unscored
+from eval.metrics import auroc, proportion
+from eval.scorers.base import Judge, Need, Runner, Score, ScoredItem, ScoringTask, scored, unscored
 from probes.settings import Value
 
 METRIC = "auroc"
@@ -22,8 +22,8 @@ TRIGGER_SHARE = 0.1
 its range. Where no maximum is known, above 0."""
 
 
-class Written(Value):
-    """What the judge wrote."""
+class ClarityTexts(Value):
+    """The texts that the judge wrote."""
 
     firing: tuple[str, ...]
     """On which the feature should fire if the label is right."""
@@ -41,9 +41,9 @@ class Clarity:
     judge: Judge
     runner: Runner
 
-    async def score(self, task: Task) -> Score:
+    async def score(self, task: ScoringTask) -> Score:
         """One question; texts that are missing, empty or written before are unscored."""
-        reply = await self.judge.ask(task.question(self.name, 0, Written, n=TEXTS))
+        reply = await self.judge.ask(task.question(self.name, 0, ClarityTexts, n=TEXTS))
         if reply.value is None:
             return unscored(self.name, METRIC, reply.reason or "no answer")
         firing, silent = (_cleaned(texts) for texts in (reply.value.firing, reply.value.silent))
@@ -52,7 +52,7 @@ class Clarity:
         items = _items("firing", firing, peaks, True) + _items("silent", silent, peaks, False)
         return self.of_items(items, task)
 
-    def of_items(self, items: Sequence[Item], task: Task) -> Score:
+    def of_items(self, items: Sequence[ScoredItem], task: ScoringTask) -> Score:
         """Over the texts that are among them."""
         return _score(items, task.maximum)
 
@@ -64,19 +64,19 @@ def _cleaned(texts: Sequence[str]) -> list[str]:
     return first + [""] * (TEXTS - len(first))
 
 
-def _items(name: str, texts: Sequence[str], peaks: dict[str, float], truth: bool) -> list[Item]:
+def _items(name: str, texts: Sequence[str], peaks: dict[str, float], truth: bool) -> list[ScoredItem]:
     return [_item(f"{name} {number}", text, truth, peaks.get(text)) for number, text in enumerate(texts, start=1)]
 
 
-def _item(key: str, text: str, truth: bool, peak: float | None) -> Item:
+def _item(key: str, text: str, truth: bool, peak: float | None) -> ScoredItem:
     if peak is None:
-        return Item(key, text, truth, None, "the judge left it out, empty or wrote it twice")
+        return ScoredItem(key, text, truth, None, "the judge left it out, empty or wrote it twice")
     if not math.isfinite(peak):
-        return Item(key, text, truth, None, "the subject has no activation for it")
-    return Item(key, text, truth, float(peak))
+        return ScoredItem(key, text, truth, None, "the subject has no activation for it")
+    return ScoredItem(key, text, truth, float(peak))
 
 
-def _score(items: Sequence[Item], maximum: float | None) -> Score:
+def _score(items: Sequence[ScoredItem], maximum: float | None) -> Score:
     measured = [(bool(item.truth), item.prediction) for item in items if isinstance(item.prediction, float)]
     truth, peaks = [t for t, _ in measured], [peak for _, peak in measured]
     bar = TRIGGER_SHARE * (maximum or 0.0)
@@ -88,4 +88,4 @@ _RATES = {"trigger_rate": True, "false_trigger_rate": False}
 
 
 def _rate(triggered: Sequence[bool]) -> float | None:
-    return share(sum(triggered), len(triggered)).value
+    return proportion(sum(triggered), len(triggered)).value

@@ -11,9 +11,9 @@ from typing import ClassVar
 
 import numpy as np
 
-from agent.evidence.excerpts import cut, key_of, shown
-from eval.scorers.base import Item, Judge, Need, Score, Task, drawn, lacking, unscored
-from eval.scorers.verdicts import METRIC, Candidate, classified, judged
+from agent.evidence.shown_examples import cut, key_of, shown
+from eval.scorers.base import Judge, Need, Score, ScoredItem, ScoringTask, drawn, lacking, unscored
+from eval.scorers.verdicts import METRIC, CandidateText, classified, judged
 from probes.examples import Example, ExampleKind
 
 
@@ -26,7 +26,7 @@ class Detection:
 
     judge: Judge
 
-    async def score(self, task: Task) -> Score:
+    async def score(self, task: ScoringTask) -> Score:
         """Each text is asked about once, in random order among others."""
         if reason := lacking(task):
             return unscored(self.name, METRIC, reason)
@@ -34,24 +34,24 @@ class Detection:
         items = await judged(self.judge, task, self.name, [_candidate(example) for example in chosen])
         return self.of_items(items, task)
 
-    def of_items(self, items: Sequence[Item], task: Task) -> Score:
+    def of_items(self, items: Sequence[ScoredItem], task: ScoringTask) -> Score:
         """Beside it, the share of each kind of negatives that was told to be one."""
         kinds = {key_of(cut(example)): example.kind for example in task.negatives}
         return classified(self.name, items, _refused(items, kinds))
 
 
-def _balanced(task: Task) -> list[Example]:
+def _balanced(task: ScoringTask) -> list[Example]:
     rng = np.random.default_rng(task.seed)
     k = min(len(task.activating), len(task.negatives))
     return drawn(drawn(task.activating, k, rng) + drawn(task.negatives, k, rng), 2 * k, rng)
 
 
-def _candidate(example: Example) -> Candidate:
+def _candidate(example: Example) -> CandidateText:
     excerpt = cut(example)
-    return Candidate(key_of(excerpt), excerpt.text, shown(excerpt), example.kind == "activating")
+    return CandidateText(key_of(excerpt), excerpt.text, shown(excerpt), example.kind == "activating")
 
 
-def _refused(items: Sequence[Item], kinds: Mapping[str, ExampleKind]) -> Mapping[str, float | None]:
+def _refused(items: Sequence[ScoredItem], kinds: Mapping[str, ExampleKind]) -> Mapping[str, float | None]:
     answered = [
         (kinds[item.key], bool(item.prediction)) for item in items if not item.truth and item.prediction is not None
     ]

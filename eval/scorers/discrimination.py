@@ -12,10 +12,10 @@ from typing import ClassVar
 
 import numpy as np
 
-from agent.evidence.excerpts import active_places, cut, key_of, marked
-from eval.metrics import share
-from eval.scorers.base import Item, Judge, Need, Score, Task, drawn, scored, unscored
-from eval.scorers.numbered import Missed, ask_in_batches
+from agent.evidence.shown_examples import active_places, cut, key_of, marked
+from eval.metrics import proportion
+from eval.scorers.base import Judge, Need, Score, ScoredItem, ScoringTask, drawn, scored, unscored
+from eval.scorers.numbered import MissingAnswer, ask_in_batches
 from probes.examples import Example
 from probes.settings import Value
 
@@ -24,8 +24,8 @@ BATCH = 4
 """Choices in one question."""
 
 
-class Choice(Value):
-    """Which text of one set the label describes best."""
+class SetChoice(Value):
+    """The judge's choice of the text of one set that the label describes best."""
 
     number: int
     """Of the set."""
@@ -33,14 +33,14 @@ class Choice(Value):
     """Its number within the set."""
 
 
-class Choices(Value):
+class SetChoices(Value):
     """One for each set of the question."""
 
-    answers: tuple[Choice, ...]
+    answers: tuple[SetChoice, ...]
 
 
 @dataclass(frozen=True)
-class Trial:
+class DiscriminationTrial:
     """A text of the feature among texts of its neighbours."""
 
     own: Example
@@ -59,7 +59,7 @@ class Discrimination:
 
     judge: Judge
 
-    async def score(self, task: Task) -> Score:
+    async def score(self, task: ScoringTask) -> Score:
         """Every activating text is chosen from once; texts of neighbours come again where they are fewer."""
         trials = list(_trials(task))
         if not task.activating:
@@ -67,29 +67,29 @@ class Discrimination:
         if not trials:
             return unscored(self.name, METRIC, "no held-out text of any neighbour on which the feature does not fire")
 
-        async def ask(batch: Sequence[Trial], item: int) -> Sequence[Choice] | Missed:
-            question = task.question(self.name, item, Choices, sets=[[*trial.texts] for trial in batch])
+        async def ask(batch: Sequence[DiscriminationTrial], item: int) -> Sequence[SetChoice] | MissingAnswer:
+            question = task.question(self.name, item, SetChoices, sets=[[*trial.texts] for trial in batch])
             reply = await self.judge.ask(question)
-            return Missed(reply.reason or "no answer") if reply.value is None else reply.value.answers
+            return MissingAnswer(reply.reason or "no answer") if reply.value is None else reply.value.answers
 
         found = await ask_in_batches(trials, BATCH, ask)
         return self.of_items([_item(trial, choice) for trial, choice in zip(trials, found, strict=True)], task)
 
-    def of_items(self, items: Sequence[Item], task: Task) -> Score:
+    def of_items(self, items: Sequence[ScoredItem], task: ScoringTask) -> Score:
         """Over the texts of the feature that are among them."""
         right = [item.prediction is True for item in items if item.prediction is not None]
         chance = 1 / (1 + len(_rivals(task)))
-        return scored(self.name, METRIC, share(sum(right), len(right)), items, {"chance": chance})
+        return scored(self.name, METRIC, proportion(sum(right), len(right)), items, {"chance": chance})
 
 
-def _rivals(task: Task) -> list[list[Example]]:
+def _rivals(task: ScoringTask) -> list[list[Example]]:
     """The texts of each neighbour that has some of its own."""
     own_texts = {example.text for example in task.activating}
     others = ([e for e in texts if e.text not in own_texts] for _, texts in sorted(task.neighbours.items()))
     return [texts for texts in others if texts]
 
 
-def _trials(task: Task) -> Iterator[Trial]:
+def _trials(task: ScoringTask) -> Iterator[DiscriminationTrial]:
     # its own order for each feature: a judge that always says "the first" is not to be equally lucky with all of them
     rng = np.random.default_rng([task.seed, task.feature])
     rivals = [drawn(texts, len(texts), rng) for texts in _rivals(task)]
@@ -99,13 +99,15 @@ def _trials(task: Task) -> Iterator[Trial]:
         candidates = [cut(example) for example in (own, *(texts[number % len(texts)] for texts in rivals))]
         order = rng.permutation(len(candidates)).tolist()
         texts = tuple(marked(candidates[place], active_places(candidates[place])) for place in order)
-        yield Trial(candidates[0], texts, right=order.index(0) + 1)
+        yield DiscriminationTrial(candidates[0], texts, right=order.index(0) + 1)
 
 
-def _item(trial: Trial, choice: Choice | Missed) -> Item:
+def _item(trial: DiscriminationTrial, choice: SetChoice | MissingAnswer) -> ScoredItem:
     key, text = key_of(trial.own), trial.own.text
-    if isinstance(choice, Missed):
-        return Item(key, text, True, None, choice.reason)
+    if isinstance(choice, MissingAnswer):
+        return ScoredItem(key, text, True, None, choice.reason)
     if not 1 <= choice.text <= len(trial.texts):
-        return Item(key, text, True, None, f"the answer chooses text {choice.text}, out of 1 to {len(trial.texts)}")
-    return Item(key, text, True, choice.text == trial.right)
+        return ScoredItem(
+            key, text, True, None, f"the answer chooses text {choice.text}, out of 1 to {len(trial.texts)}"
+        )
+    return ScoredItem(key, text, True, choice.text == trial.right)

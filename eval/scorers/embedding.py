@@ -12,9 +12,9 @@ from typing import ClassVar
 import numpy as np
 from jaxtyping import Float
 
-from agent.evidence.excerpts import cut, key_of
+from agent.evidence.shown_examples import cut, key_of
 from eval.metrics import auroc
-from eval.scorers.base import Embedder, Item, Need, Score, Task, lacking, scored, unscored
+from eval.scorers.base import Embedder, Need, Score, ScoredItem, ScoringTask, lacking, scored, unscored
 from probes.examples import Example
 
 METRIC = "auroc"
@@ -29,7 +29,7 @@ class Embedding:
 
     embedder: Embedder
 
-    async def score(self, task: Task) -> Score:
+    async def score(self, task: ScoringTask) -> Score:
         """Texts and labels without a direction of their own are unscored."""
         if reason := lacking(task):
             return unscored(self.name, METRIC, reason)
@@ -41,7 +41,7 @@ class Embedding:
         items = [_item(example, float(vector @ label)) for example, vector in zip(examples, vectors, strict=True)]
         return self.of_items(items, task)
 
-    def of_items(self, items: Sequence[Item], _task: Task) -> Score:
+    def of_items(self, items: Sequence[ScoredItem], _task: ScoringTask) -> Score:
         """Over the texts that are among them."""
         answered = [(bool(item.truth), item.prediction) for item in items if isinstance(item.prediction, float)]
         estimate = auroc([truth for truth, _ in answered], [similarity for _, similarity in answered])
@@ -55,8 +55,8 @@ def _unit(vectors: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n d"]:
     return unit
 
 
-def _item(example: Example, similarity: float) -> Item:
+def _item(example: Example, similarity: float) -> ScoredItem:
     truth = example.kind == "activating"
     if np.isnan(similarity):
-        return Item(key_of(example), example.text, truth, None, "the text has no embedding")
-    return Item(key_of(example), example.text, truth, similarity)
+        return ScoredItem(key_of(example), example.text, truth, None, "the text has no embedding")
+    return ScoredItem(key_of(example), example.text, truth, similarity)

@@ -12,9 +12,9 @@ from typing import ClassVar
 
 import numpy as np
 
-from agent.evidence.excerpts import active_places, cut, key_of, marked
-from eval.scorers.base import Item, Judge, Need, Score, Task, drawn, unscored
-from eval.scorers.verdicts import BATCH, METRIC, Candidate, classified, judged
+from agent.evidence.shown_examples import active_places, cut, key_of, marked
+from eval.scorers.base import Judge, Need, Score, ScoredItem, ScoringTask, drawn, unscored
+from eval.scorers.verdicts import BATCH, METRIC, CandidateText, classified, judged
 from probes.examples import Example
 
 
@@ -27,7 +27,7 @@ class Fuzzing:
 
     judge: Judge
 
-    async def score(self, task: Task) -> Score:
+    async def score(self, task: ScoringTask) -> Score:
         """Both versions of a text come in different questions, unless there are too few texts for that."""
         if not task.activating:
             return unscored(self.name, METRIC, "no held-out text on which the feature fires")
@@ -36,12 +36,12 @@ class Fuzzing:
             return unscored(self.name, METRIC, "the feature fires on every token, so none can be marked wrongly")
         return self.of_items(await judged(self.judge, task, self.name, candidates), task)
 
-    def of_items(self, items: Sequence[Item], _task: Task) -> Score:
+    def of_items(self, items: Sequence[ScoredItem], _task: ScoringTask) -> Score:
         """Over the texts that are among them."""
         return classified(self.name, items)
 
 
-def _candidates(task: Task) -> list[Candidate]:
+def _candidates(task: ScoringTask) -> list[CandidateText]:
     """Right and wrong ones in turns, the wrong version of a text half the texts away from the right one."""
     rng = np.random.default_rng(task.seed)
     pairs = list(_pairs(task, rng))
@@ -52,7 +52,7 @@ def _candidates(task: Task) -> list[Candidate]:
     return [batch[place] for batch in batches for place in rng.permutation(len(batch))]
 
 
-def _pairs(task: Task, rng: np.random.Generator) -> Iterator[tuple[Candidate, Candidate]]:
+def _pairs(task: ScoringTask, rng: np.random.Generator) -> Iterator[tuple[CandidateText, CandidateText]]:
     """Each text marked rightly, and it or another marked wrongly."""
     negatives = drawn(task.negatives, len(task.negatives), rng)
     for number, example in enumerate(drawn(task.activating, len(task.activating), rng)):
@@ -79,6 +79,6 @@ def _moved(places: Sequence[int], carrier: Example, rng: np.random.Generator) ->
     return sorted(rng.permutation(sorted(quiet))[: len(places)].tolist())
 
 
-def _candidate(excerpt: Example, places: Sequence[int], truth: bool) -> Candidate:
+def _candidate(excerpt: Example, places: Sequence[int], truth: bool) -> CandidateText:
     text = marked(excerpt, places)
-    return Candidate(f"{key_of(excerpt)} {'right' if truth else 'wrong'}", text, text, truth)
+    return CandidateText(f"{key_of(excerpt)} {'right' if truth else 'wrong'}", text, text, truth)

@@ -15,9 +15,9 @@ import numpy as np
 from jaxtyping import Float
 
 from agent.evidence.digest import escaped
-from agent.evidence.excerpts import TOKEN_CHARS
-from eval.metrics import share
-from eval.scorers.base import Embedder, Item, Judge, Need, Runner, Score, Task, scored, together, unscored
+from agent.evidence.shown_examples import TOKEN_CHARS
+from eval.metrics import proportion
+from eval.scorers.base import Embedder, Judge, Need, Runner, Score, ScoredItem, ScoringTask, scored, together, unscored
 from probes.settings import Value
 
 METRIC = "accuracy"
@@ -27,29 +27,29 @@ RIVALS = 2
 """Random features in one choice."""
 
 
-class Chosen(Value):
-    """Which list the label describes best."""
+class ListChoice(Value):
+    """The judge's choice of the list that the label describes best."""
 
     list: int
     """Its number."""
 
 
 @dataclass(frozen=True)
-class Trial:
+class OutputTrial:
     """The feature's list among those of random features."""
 
     lists: Sequence[Sequence[str]]
     right: int
     """Place of the feature's own."""
 
-    def item(self, number: int, chosen: int | None, reason: str | None = None) -> Item:
-        """What came of it; `chosen` is a place."""
+    def item(self, number: int, chosen: int | None, reason: str | None = None) -> ScoredItem:
+        """Returns the outcome; `chosen` is a place."""
         prediction = None if chosen is None else chosen == self.right
-        return Item(f"trial {number}", _words(self.lists[self.right]), True, prediction, reason)
+        return ScoredItem(f"trial {number}", _words(self.lists[self.right]), True, prediction, reason)
 
 
 @dataclass(frozen=True)
-class Output:
+class OutputSuccess:
     """Share of choices in which a judge takes the feature's own list."""
 
     name: ClassVar[str] = "output"
@@ -58,7 +58,7 @@ class Output:
     judge: Judge
     runner: Runner
 
-    async def score(self, task: Task) -> Score:
+    async def score(self, task: ScoringTask) -> Score:
         """One question for each choice: within one question, the list that comes again would be the feature's own."""
         trials = await _trials(task, self.runner)
         if isinstance(trials, str):
@@ -66,13 +66,13 @@ class Output:
         items = await together(self._chosen(task, trial, number) for number, trial in enumerate(trials, start=1))
         return self.of_items(items, task)
 
-    def of_items(self, items: Sequence[Item], _task: Task) -> Score:
+    def of_items(self, items: Sequence[ScoredItem], _task: ScoringTask) -> Score:
         """Over the choices that are among them."""
         return _score(self.name, items)
 
-    async def _chosen(self, task: Task, trial: Trial, number: int) -> Item:
+    async def _chosen(self, task: ScoringTask, trial: OutputTrial, number: int) -> ScoredItem:
         lists = [[escaped(token, TOKEN_CHARS) for token in tokens] for tokens in trial.lists]
-        reply = await self.judge.ask(task.question(self.name, number, Chosen, lists=lists))
+        reply = await self.judge.ask(task.question(self.name, number, ListChoice, lists=lists))
         if reply.value is None:
             return trial.item(number, None, reply.reason or "no answer")
         if not 1 <= reply.value.list <= len(lists):
@@ -91,7 +91,7 @@ class OutputSimilarity:
     embedder: Embedder
     runner: Runner
 
-    async def score(self, task: Task) -> Score:
+    async def score(self, task: ScoringTask) -> Score:
         """The first of equals is chosen, in the order in which a judge would see them; that costs and gains nothing."""
         trials = await _trials(task, self.runner)
         if isinstance(trials, str):
@@ -105,12 +105,12 @@ class OutputSimilarity:
         pairs = enumerate(zip(trials, similar, strict=True), start=1)
         return self.of_items([trial.item(number, near.index(max(near))) for number, (trial, near) in pairs], task)
 
-    def of_items(self, items: Sequence[Item], _task: Task) -> Score:
+    def of_items(self, items: Sequence[ScoredItem], _task: ScoringTask) -> Score:
         """Over the choices that are among them."""
         return _score(self.name, items)
 
 
-async def _trials(task: Task, runner: Runner) -> list[Trial] | str:
+async def _trials(task: ScoringTask, runner: Runner) -> list[OutputTrial] | str:
     """The choices, or why there are none; the same for every label of a feature."""
     if not task.maximum:
         return "the feature's maximum activation is not known"
@@ -123,13 +123,13 @@ async def _trials(task: Task, runner: Runner) -> list[Trial] | str:
     for start in range(0, len(others) - RIVALS + 1, RIVALS):
         lists = [own, *others[start : start + RIVALS]]
         order = rng.permutation(len(lists)).tolist()
-        made.append(Trial([lists[place] for place in order], order.index(0)))
+        made.append(OutputTrial([lists[place] for place in order], order.index(0)))
     return made or "there are not enough other features to choose among"
 
 
-def _score(scorer: str, items: Sequence[Item]) -> Score:
+def _score(scorer: str, items: Sequence[ScoredItem]) -> Score:
     right = [item.prediction is True for item in items if item.prediction is not None]
-    return scored(scorer, METRIC, share(sum(right), len(right)), items, {"chance": 1 / (1 + RIVALS)})
+    return scored(scorer, METRIC, proportion(sum(right), len(right)), items, {"chance": 1 / (1 + RIVALS)})
 
 
 def _words(tokens: Sequence[str]) -> str:

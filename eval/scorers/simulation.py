@@ -16,9 +16,21 @@ import numpy as np
 from pydantic import Field
 
 from agent.evidence.digest import escaped
-from agent.evidence.excerpts import TOKEN_CHARS, cut, key_of
+from agent.evidence.shown_examples import TOKEN_CHARS, cut, key_of
 from eval.metrics import Estimate, correlation
-from eval.scorers.base import AGAIN, Item, Judge, Need, Score, Task, drawn, lacking, scored, together, unscored
+from eval.scorers.base import (
+    AGAIN,
+    Judge,
+    Need,
+    Score,
+    ScoredItem,
+    ScoringTask,
+    drawn,
+    lacking,
+    scored,
+    together,
+    unscored,
+)
 from probes.examples import Example
 from probes.settings import Value
 
@@ -27,7 +39,7 @@ TEXTS = 10
 """Most texts on which the feature fires, and most on which it does not: each costs a question of its own."""
 
 
-class Simulated(Value):
+class PredictedActivations(Value):
     """A number for each token of the text, in their order."""
 
     activations: tuple[Annotated[float, Field(ge=0, le=10)], ...]
@@ -42,7 +54,7 @@ class Simulation:
 
     judge: Judge
 
-    async def score(self, task: Task) -> Score:
+    async def score(self, task: ScoringTask) -> Score:
         """A text whose answer has a number too few or too many is asked about once more, then left unscored."""
         if reason := lacking(task):
             return unscored(self.name, METRIC, reason)
@@ -51,15 +63,15 @@ class Simulation:
         items = await together(self._simulated(task, example, number) for number, example in enumerate(chosen))
         return self.of_items(items, task)
 
-    def of_items(self, items: Sequence[Item], task: Task) -> Score:
+    def of_items(self, items: Sequence[ScoredItem], task: ScoringTask) -> Score:
         """Over the texts that are among them."""
         return _score(items, task.seed)
 
-    async def _simulated(self, task: Task, example: Example, number: int) -> Item:
+    async def _simulated(self, task: ScoringTask, example: Example, number: int) -> ScoredItem:
         tokens = [escaped(token, TOKEN_CHARS) for token in example.tokens]
         note = ""
         for item in (number, number + AGAIN):
-            reply = await self.judge.ask(task.question(self.name, item, Simulated, tokens=tokens, note=note))
+            reply = await self.judge.ask(task.question(self.name, item, PredictedActivations, tokens=tokens, note=note))
             if reply.value is None:
                 return _item(example, None, reply.reason)
             found = reply.value.activations
@@ -69,11 +81,11 @@ class Simulation:
         return _item(example, None, note)
 
 
-def _item(example: Example, prediction: tuple[float, ...] | None, reason: str | None = None) -> Item:
-    return Item(key_of(example), example.text, example.activations, prediction, reason)
+def _item(example: Example, prediction: tuple[float, ...] | None, reason: str | None = None) -> ScoredItem:
+    return ScoredItem(key_of(example), example.text, example.activations, prediction, reason)
 
 
-def _score(items: Sequence[Item], seed: int) -> Score:
+def _score(items: Sequence[ScoredItem], seed: int) -> Score:
     answered = [item for item in items if item.prediction is not None]
     truths, predictions = [_numbers(item.truth) for item in answered], [_numbers(item.prediction) for item in answered]
     estimate = correlation(truths, predictions, seed)

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from eval.metrics import balanced_accuracy, f1, precision, recall
-from eval.scorers.base import Item, Judge, Score, Task, scored
-from eval.scorers.numbered import Missed, ask_in_batches
+from eval.scorers.base import Judge, Score, ScoredItem, ScoringTask, scored
+from eval.scorers.numbered import MissingAnswer, ask_in_batches
 from probes.settings import Value
 
 BATCH = 10
@@ -16,21 +16,21 @@ BATCH = 10
 METRIC = "balanced_accuracy"
 
 
-class Verdict(Value):
+class TextVerdict(Value):
     """Of one text."""
 
     number: int
     fits: bool
 
 
-class Verdicts(Value):
+class TextVerdicts(Value):
     """One for each text of the question."""
 
-    answers: tuple[Verdict, ...]
+    answers: tuple[TextVerdict, ...]
 
 
 @dataclass(frozen=True)
-class Candidate:
+class CandidateText:
     """A text to be judged."""
 
     key: str
@@ -40,19 +40,19 @@ class Candidate:
     truth: bool
 
 
-async def judged(judge: Judge, task: Task, scorer: str, candidates: Sequence[Candidate]) -> list[Item]:
-    """What the judge says of each candidate, in their order."""
+async def judged(judge: Judge, task: ScoringTask, scorer: str, candidates: Sequence[CandidateText]) -> list[ScoredItem]:
+    """Asks the judge about each candidate, and returns the verdicts in their order."""
 
-    async def ask(batch: Sequence[Candidate], item: int) -> Sequence[Verdict] | Missed:
+    async def ask(batch: Sequence[CandidateText], item: int) -> Sequence[TextVerdict] | MissingAnswer:
         texts = [candidate.shown for candidate in batch]
-        reply = await judge.ask(task.question(scorer, item, Verdicts, texts=texts))
-        return Missed(reply.reason or "no answer") if reply.value is None else reply.value.answers
+        reply = await judge.ask(task.question(scorer, item, TextVerdicts, texts=texts))
+        return MissingAnswer(reply.reason or "no answer") if reply.value is None else reply.value.answers
 
     found = await ask_in_batches(candidates, BATCH, ask)
     return [_item(candidate, verdict) for candidate, verdict in zip(candidates, found, strict=True)]
 
 
-def classified(scorer: str, items: Sequence[Item], extra: Mapping[str, float | None] | None = None) -> Score:
+def classified(scorer: str, items: Sequence[ScoredItem], extra: Mapping[str, float | None] | None = None) -> Score:
     """Balanced accuracy over the scored items; beside it F1, precision and recall."""
     answered = [item for item in items if item.prediction is not None]
     truth, said = [bool(item.truth) for item in answered], [bool(item.prediction) for item in answered]
@@ -60,7 +60,7 @@ def classified(scorer: str, items: Sequence[Item], extra: Mapping[str, float | N
     return scored(scorer, METRIC, balanced_accuracy(truth, said), items, {**beside, **(extra or {})})
 
 
-def _item(candidate: Candidate, verdict: Verdict | Missed) -> Item:
-    if isinstance(verdict, Missed):
-        return Item(candidate.key, candidate.text, candidate.truth, None, verdict.reason)
-    return Item(candidate.key, candidate.text, candidate.truth, verdict.fits)
+def _item(candidate: CandidateText, verdict: TextVerdict | MissingAnswer) -> ScoredItem:
+    if isinstance(verdict, MissingAnswer):
+        return ScoredItem(candidate.key, candidate.text, candidate.truth, None, verdict.reason)
+    return ScoredItem(candidate.key, candidate.text, candidate.truth, verdict.fits)

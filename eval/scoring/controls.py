@@ -1,7 +1,4 @@
-"""Labels that a good label must beat: another feature's, the feature's top tokens, and one made in one shot.
-
-Knows no scorer; it makes the labels and, for the one-shot label, the question.
-"""
+"""Labels that a good label must beat: another feature's, the feature's top tokens, and one made in one shot."""
 
 import hashlib
 from collections import defaultdict
@@ -9,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from pydantic import Field
 
-from agent.evidence.excerpts import cut, exhibit
+from agent.evidence.shown_examples import cut, shown_example
 from agent.schema import LabelText
 from eval.scorers.base import Question
 from probes.examples import Example
@@ -21,7 +18,7 @@ ONE_SHOT_EXAMPLES = 20
 """Most texts that a one-shot label is made from."""
 
 
-class OneShot(Value):
+class OneShotLabel(Value):
     """A label made from texts alone."""
 
     label: LabelText
@@ -76,7 +73,7 @@ def top_tokens_label(tokens: Iterable[str]) -> str:
     return ", ".join([*words.values()][:TOP_TOKENS])
 
 
-def one_shot_question(feature: int, shown: Sequence[Example]) -> Question[OneShot]:
+def one_shot_question(feature: int, shown: Sequence[Example]) -> Question[OneShotLabel]:
     """Asks for a label from the strongest of the texts that may be shown, as delphi's default explainer does.
 
     After Paulo et al. 2024 (arXiv 2410.13928); the prompt is our own.
@@ -84,8 +81,8 @@ def one_shot_question(feature: int, shown: Sequence[Example]) -> Question[OneSho
     firing = [cut(example) for example in shown if example.kind == "activating"]
     strongest = sorted(firing, key=lambda example: -example.peak)[:ONE_SHOT_EXAMPLES]
     top = max((example.peak for example in strongest), default=0.0)
-    texts = [exhibit(example, top) for example in strongest]
-    return Question("one_shot", feature, 0, "one_shot", {"texts": texts}, OneShot)
+    texts = [shown_example(example, top) for example in strongest]
+    return Question("one_shot", feature, 0, "one_shot", {"texts": texts}, OneShotLabel)
 
 
 def _place(seed: int, feature: int) -> bytes:

@@ -1,7 +1,7 @@
-"""What a scoring will ask a judge, before it is asked: a rehearsal whose judge answers from the log, or counts.
+"""Foresees what a scoring will ask a judge: a rehearsal whose judge answers from the log, or counts.
 
 Exact for as many features as are rehearsed, and so long as no answer leaves something out; in proportion for more of
-them. Writes nothing, runs nothing on the subject. Knows no provider.
+them. Writes nothing, runs nothing on the subject.
 """
 
 from collections.abc import Sequence
@@ -12,13 +12,13 @@ from jaxtyping import Float
 
 from agent.calls.admission import Admission
 from agent.calls.asking import good_answer
-from agent.calls.budget import Budget
+from agent.calls.budget import SpendingBudget
 from agent.calls.gate import Gate
 from agent.evidence.digest import CHARS_PER_TOKEN
 from agent.llm.base import Answer, Exchange, Request
 from agent.runlog import LabelRow, RunLog, ScoreRow
-from eval.scorers import Tools, make_scorers
-from eval.scoring.controls import OneShot
+from eval.scorers import ScorerTools, make_scorers
+from eval.scoring.controls import OneShotLabel
 from eval.scoring.judge import LoggedJudge
 from eval.scoring.score_run import Scoring
 from probes.errors import InterpretError
@@ -31,7 +31,7 @@ _LABEL = "a label that is not known yet"
 
 
 @dataclass(frozen=True)
-class Expected:
+class ExpectedQuestions:
     """Questions that are not answered yet."""
 
     calls: int
@@ -41,21 +41,23 @@ class Expected:
     """Whether all features were rehearsed."""
 
 
-async def expected(scoring: Scoring, rows: Sequence[LabelRow]) -> Expected:
-    """What scoring these labels will ask; the scoring's own judge, runner and embedder are not used."""
+async def expected_questions(scoring: Scoring, rows: Sequence[LabelRow]) -> ExpectedQuestions:
+    """Counts the questions that scoring these labels will ask; the scoring's own judge, runner and embedder are not
+    used.
+    """
     step = max(1, -(-len(rows) // REHEARSED))
     some = rows[::step]
     counter = _Counter(scoring.log, scoring.run.run_id)
     judge = LoggedJudge(counter, scoring.scoring_id)
     names = [scorer.name for scorer in scoring.scorers]
-    scorers = make_scorers(names, Tools(judge, _StandIn(), _StandIn()))
-    door = Admission(Gate(1), Budget())
+    scorers = make_scorers(names, ScorerTools(judge, _StandIn(), _StandIn()))
+    door = Admission(Gate(1), SpendingBudget())
     fields = {**vars(scoring), "judge": judge, "scorers": scorers, "admission": door}
-    await _Rehearsal(**fields).score(some, 1, _Unwatched())
+    await _Rehearsal(**fields).score(some, 1, _SilentObserver())
     if door.reason is not None:
         raise door.reason
     share = len(rows) / max(len(some), 1)
-    return Expected(round(counter.calls * share), round(counter.chars * share / CHARS_PER_TOKEN), step == 1)
+    return ExpectedQuestions(round(counter.calls * share), round(counter.chars * share / CHARS_PER_TOKEN), step == 1)
 
 
 class _Rehearsal(Scoring):
@@ -73,13 +75,15 @@ class _Counter:
     chars: int = 0
 
     async def ask(self, request: Request) -> Answer:
-        """What the log has; else nothing, or a label in the place of one that other questions are made of."""
+        """Answers from the log; else with nothing, or with a stand-in label where other questions rest on the
+        answer.
+        """
         logged = good_answer(self.log.attempts_of(self.run_id, request), request)
         if logged is not None:
             return logged
         self.calls += 1
         self.chars += len(request.system) + len(request.prompt)
-        value = OneShot(label=_LABEL) if request.schema is OneShot else None
+        value = OneShotLabel(label=_LABEL) if request.schema is OneShotLabel else None
         return Answer(value, Exchange("", "", "", error=None if value else "not asked"))
 
 
@@ -99,7 +103,7 @@ class _StandIn:
         return np.ones((len(texts), 1), dtype=np.float32)
 
 
-class _Unwatched:
+class _SilentObserver:
     def told(self, row: LabelRow) -> None:
         """Nobody looks."""
 

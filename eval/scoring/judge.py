@@ -1,11 +1,11 @@
-"""The judge that scorers ask, through the log: no answer is paid for twice. Knows no scorer and no provider."""
+"""The judge that scorers ask, through the log: no answer is paid for twice."""
 
 from dataclasses import dataclass
 from typing import TypeVar, cast
 
-from agent.calls.asking import Asking
+from agent.calls.asking import AnswerSource
 from agent.llm.base import Request
-from eval.scorers.base import Question, Reply, system_prompt
+from eval.scorers.base import JudgeReply, Question, system_prompt
 from probes.settings import Value
 from prompts import render
 
@@ -19,11 +19,11 @@ V = TypeVar("V", bound=Value)
 class LoggedJudge:
     """An explainer as a judge, its calls logged under a scoring, or under a round of a loop."""
 
-    asker: Asking
+    asker: AnswerSource
     scoring_id: int | None
     round: int = 0
 
-    async def ask(self, question: Question[V]) -> Reply[V]:
+    async def ask(self, question: Question[V]) -> JudgeReply[V]:
         """Its answer, from the log where it stands there. Raises what ends a run."""
         rendered = render(question.template, question.context)
         request = Request(
@@ -40,4 +40,4 @@ class LoggedJudge:
             scoring_id=self.scoring_id,
         )
         answer = await self.asker.ask(request)
-        return Reply(cast(V | None, answer.value), answer.exchange.error)
+        return JudgeReply(cast(V | None, answer.value), answer.exchange.error)

@@ -1,7 +1,7 @@
-"""How well a run's labels agree with the embedded subject's known concepts.
+"""Measures how well a run's labels agree with the embedded subject's known concepts.
 
 Only `demo` has known concepts: its world was made, so what many of its features stand for was measured when it was
-built (probes/demo/truth.py). Knows no explainer and no probe; no explainer may know this file.
+built (probes/demo/truth.py).
 """
 
 import re
@@ -12,15 +12,15 @@ import numpy as np
 
 from probes.demo.shipped import KnownConcept, ShippedTruth, load_truth
 from probes.presets import SubjectSource
-from probes.share import Share
+from probes.proportion import Proportion
 
 
 @dataclass(frozen=True)
-class Agreement:
+class ConceptAgreement:
     """Labels against known concepts, over all features that have one, unlabelled ones counting as wrong."""
 
-    right: Share
-    shuffled: Share
+    right: Proportion
+    shuffled: Proportion
     """The same labels, each given to another feature."""
 
     def sentence(self) -> str:
@@ -32,12 +32,12 @@ class Agreement:
 
 
 def known_concepts(source: SubjectSource) -> ShippedTruth | None:
-    """What is known of the subject's features; None for every subject but `demo`."""
+    """Returns the known concepts of the subject's features; None for every subject but `demo`."""
     return load_truth() if source.name == "demo" else None
 
 
-def agreement(labels: Mapping[int, str | None], truth: ShippedTruth, seed: int = 0) -> Agreement | None:
-    """How many of the labels name their feature's known concept; None where fewer than two have one.
+def agreement(labels: Mapping[int, str | None], truth: ShippedTruth, seed: int = 0) -> ConceptAgreement | None:
+    """Counts the labels that name their feature's known concept; None if fewer than two features have one.
 
     `labels` holds every feature of the run, None for one without a label. The control is a seeded derangement: every
     label goes to another feature with a known concept, which may by chance share its concept.
@@ -47,19 +47,21 @@ def agreement(labels: Mapping[int, str | None], truth: ShippedTruth, seed: int =
         return None
     given = [labels[f] for f in features]
     concepts = [truth.features[f] for f in features]
-    return Agreement(_share(given, concepts, truth), _share(_deranged(given, seed), concepts, truth))
+    return ConceptAgreement(_share(given, concepts, truth), _share(_deranged(given, seed), concepts, truth))
 
 
 def names_concept(label: str | None, concept: KnownConcept, truth: ShippedTruth) -> bool:
-    """Whether the label names this concept and no unrelated one; what it is a kind of may be named beside it."""
+    """Tells whether the label names this concept and no unrelated one; a concept that it is a kind of may be named
+    too.
+    """
     words = re.findall(r"[a-z]+", (label or "").lower())
     named = {truth.concept_of_name[word] for word in words if word in truth.concept_of_name}
     return concept.name in named and named <= set(concept.lineage)
 
 
-def _share(labels: Sequence[str | None], concepts: Sequence[KnownConcept], truth: ShippedTruth) -> Share:
+def _share(labels: Sequence[str | None], concepts: Sequence[KnownConcept], truth: ShippedTruth) -> Proportion:
     right = [names_concept(label, concept, truth) for label, concept in zip(labels, concepts, strict=True)]
-    return Share(sum(right), len(right))
+    return Proportion(sum(right), len(right))
 
 
 def _deranged(labels: Sequence[str | None], seed: int) -> list[str | None]:

@@ -1,14 +1,14 @@
-"""What stood in the prompts of a run's loop: none of it is held out, whatever corpus is scored on.
+"""Finds the texts that stood in the prompts of a run's loop: none of them is held out, whatever corpus is scored on.
 
 The prompts themselves are read, so that neither another seed, nor another name of the corpus, nor examples that were
-collected anew can bring a text back that an explainer has seen. Knows no scorer.
+collected anew can bring a text back that an explainer has seen.
 """
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from agent.evidence.excerpts import CLOSING, OPENING, cut, shown
+from agent.evidence.shown_examples import CLOSING, OPENING, cut, shown
 from agent.runlog import RunLog, RunSummary
 from eval.collect.split import ALIKE, shingles
 from probes.examples import Example
@@ -16,7 +16,7 @@ from probes.examples import Example
 _UNMARKED = str.maketrans("", "", OPENING + CLOSING)
 
 
-class Prompts:
+class PromptLines:
     """The lines of prompts, each of which holds one text at most."""
 
     def __init__(self, prompts: Iterable[str]) -> None:
@@ -27,17 +27,17 @@ class Prompts:
                 self._lines_of[shingle].append(number)
 
     def hold(self, example: Example) -> bool:
-        """Whether most of what a scorer would show of it, `ALIKE` of its shingles, stands in one line."""
+        """Tells whether one line holds most of what a scorer would show of an example, `ALIKE` of its shingles."""
         own = shingles(shown(cut(example)))
         shared = Counter(line for shingle in own for line in self._lines_of.get(shingle, ()))
         return any(n >= ALIKE * len(own) for n in shared.values())
 
 
 @dataclass(frozen=True)
-class Prompted:
-    """What an explainer has seen of a feature."""
+class PromptedExamples:
+    """The examples that an explainer has seen of a feature."""
 
-    prompts: Prompts
+    prompts: PromptLines
     """In which labels were proposed and tried out."""
     examples: Sequence[Example]
     """Activating ones that the run's own corpus let it see."""
@@ -45,9 +45,9 @@ class Prompted:
     """Of which a text stood in the prompts, by their names in that corpus: the rest of them is no news either."""
 
     @classmethod
-    def of(cls, log: RunLog, run: RunSummary, feature: int) -> "Prompted":
+    def of(cls, log: RunLog, run: RunSummary, feature: int) -> "PromptedExamples":
         """By the log's calls about the feature, those of scorers left out."""
-        prompts = Prompts(call.prompt for call in log.calls_of(run.run_id, feature) if call.scoring_id is None)
+        prompts = PromptLines(call.prompt for call in log.calls_of(run.run_id, feature) if call.scoring_id is None)
         corpus = run.settings.get("corpus")
         corpus_id = None if corpus is None else log.find_corpus(corpus)
         found = None if corpus_id is None else log.collected(corpus_id, feature, "shown")

@@ -1,7 +1,6 @@
 """A scoring in a few rows: each scorer's mean over features beside its controls, and what could not be scored.
 
-Intervals are over features; a control is compared on the features that have both, pairs kept. Knows no log
-and no terminal.
+Intervals are over features; a control is compared on the features that have both, pairs kept.
 """
 
 import math
@@ -25,7 +24,7 @@ _RANGE = {"balanced_accuracy": (0, 1), "auroc": (0, 1), "accuracy": (0, 1), "cor
 
 
 @dataclass(frozen=True)
-class Line:
+class ScoreSummary:
     """One scorer on one variant of the labels."""
 
     scorer: str
@@ -41,8 +40,10 @@ class Line:
 
 
 @dataclass(frozen=True)
-class Unscored:
-    """Why how many of the features have no score of a variant by a scorer, and what the others' scores leave out."""
+class UnscoredGroup:
+    """The number of features without a score of a variant by a scorer, why, and the texts that others' scores leave
+    out.
+    """
 
     scorer: str
     variant: str
@@ -56,7 +57,7 @@ class Unscored:
     text_reasons: Sequence[tuple[str, int]]
 
 
-def lines(scores: Sequence[ScoreRow], seed: int) -> list[Line]:
+def score_summaries(scores: Sequence[ScoreRow], seed: int) -> list[ScoreSummary]:
     """Every scorer, part and variant that has a score."""
     found = []
     for scorer, part in _ordered((score.scorer, score.part) for score in scores):
@@ -70,7 +71,7 @@ def lines(scores: Sequence[ScoreRow], seed: int) -> list[Line]:
                 over = mean_of(metric, [*values.values()], seed)
                 ahead = _ahead(by_variant, variant, seed)
                 ahead = ahead and _within(ahead, low - high, high - low)
-                found.append(Line(scorer, metric, part, variant, over, ahead, chance))
+                found.append(ScoreSummary(scorer, metric, part, variant, over, ahead, chance))
     return found
 
 
@@ -79,8 +80,8 @@ def mean_of(metric: str, values: Sequence[float | None], seed: int) -> Estimate:
     return _within(mean(values, seed), *_range(metric))
 
 
-def unscored(scores: Sequence[ScoreRow], scorers: Iterable[str], n_features: int) -> list[Unscored]:
-    """What the labels of so many features lack, by scorer, and what controls lack where that is anything.
+def unscored(scores: Sequence[ScoreRow], scorers: Iterable[str], n_features: int) -> list[UnscoredGroup]:
+    """Lists what the scores lack, by scorer and variant, for so many features.
 
     A feature without a row was not reached: something ended the scoring before.
     """
@@ -93,19 +94,21 @@ def unscored(scores: Sequence[ScoreRow], scorers: Iterable[str], n_features: int
     return found
 
 
-def _lack(scorer: str, variant: str, mine: Sequence[ScoreRow], of: int) -> Unscored:
+def _lack(scorer: str, variant: str, mine: Sequence[ScoreRow], of: int) -> UnscoredGroup:
     reasons = Counter(_kind_of(score.reason or "") for score in mine if score.value is None)
     if len(mine) < of:
         reasons[NOT_REACHED] = of - len(mine)
     items = [item for score in mine if score.value is not None for item in score.items]
     texts = Counter(str(item["reason"]) for item in items if item["prediction"] is None)
-    return Unscored(
+    return UnscoredGroup(
         scorer, variant, reasons.total(), of, reasons.most_common(), texts.total(), len(items), texts.most_common()
     )
 
 
 def chance_of(metric: str) -> float | None:
-    """What guessing gives, where it is the same for every feature; `metric` as it is stored or as it is shown."""
+    """Returns the score of guessing, if it is the same for every feature; `metric` as it is stored or as it is
+    shown.
+    """
     return _CHANCE.get(metric.replace(" ", "_"))
 
 

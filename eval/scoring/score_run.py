@@ -1,6 +1,6 @@
 """Scores a run's labels: each label and its controls, by each scorer, on the same held-out texts, all of it logged.
 
-What cannot be scored has a row that says why. Knows no provider and no command line.
+What cannot be scored has a row that says why.
 """
 
 import asyncio
@@ -13,12 +13,12 @@ from agent.calls.workers import Handle, work_through
 from agent.config import ScoreSettings
 from agent.loop import PURPOSE
 from agent.runlog import CallRow, LabelRow, RunLog, RunSummary, ScoreRow
-from eval.scorers.base import Item, Judge, Score, Scorer, Variant, needs_texts, unscored
+from eval.scorers.base import Judge, Score, ScoredItem, Scorer, Variant, needs_texts, unscored
 from eval.scoring.controls import one_shot_question, shuffled, top_tokens, top_tokens_label
-from eval.scoring.prompted import Prompted
-from eval.scoring.sides import Claim, Sides
+from eval.scoring.prompted import PromptedExamples
+from eval.scoring.scoring_examples import CandidateLabel, ScoringExamples
 from probes.errors import InterpretError
-from probes.examples import Collected
+from probes.examples import FeatureExamples
 from prompts import template_hashes
 
 HELD_OUT, NEW_WORDS = "held_out", "new_words"
@@ -27,12 +27,12 @@ HELD_OUT, NEW_WORDS = "held_out", "new_words"
 
 _NOTHING_SHOWN = "no text of the feature may be shown"
 
-Scored = tuple[int, str, str, str, str]
+ScoreKey = tuple[int, str, str, str, str]
 """A label's id, a scorer, the hash of its template, a variant, and the words that were scored as it."""
 
 
-class ScoreWatch(Protocol):
-    """Who is told how a scoring goes."""
+class ScoringObserver(Protocol):
+    """An observer of a scoring."""
 
     def told(self, row: LabelRow) -> None:
         """Each feature whose scores are in the log."""
@@ -45,7 +45,7 @@ class ScoreWatch(Protocol):
 
 @dataclass(frozen=True)
 class Scoring:
-    """What all features of a scoring are scored through."""
+    """The tools and settings through which all features of a scoring are scored."""
 
     log: RunLog
     run: RunSummary
@@ -66,7 +66,7 @@ class Scoring:
         self,
         rows: Sequence[LabelRow],
         concurrency: int,
-        watch: ScoreWatch,
+        watch: ScoringObserver,
         at_work: Callable[[Handle[LabelRow]], Handle[LabelRow]] = lambda handle: handle,
     ) -> None:
         """Scores what has no score yet, or only one of some of its texts; what was answered about these is in the log.
@@ -82,20 +82,20 @@ class Scoring:
 
         await work_through(rows, concurrency, at_work(score), self.admission, watch.stopping)
 
-    def _donors(self) -> dict[int, Claim]:
+    def _donors(self) -> dict[int, CandidateLabel]:
         """Another feature's label for each of the run's, whichever of them are scored now."""
         labels = {row.feature: row.label for row in self.log.labels(self.run.run_id, status="labelled")}
         pairs = shuffled(labels, self.concepts, self.seed)
-        return {here: Claim(labels[there]) for here, there in pairs.items()}
+        return {here: CandidateLabel(labels[there]) for here, there in pairs.items()}
 
-    async def _feature(self, row: LabelRow, donors: Mapping[int, Claim], done: Collection[Scored]) -> None:
+    async def _feature(self, row: LabelRow, donors: Mapping[int, CandidateLabel], done: Collection[ScoreKey]) -> None:
         found = None if self.corpus_id is None else self.log.collected(self.corpus_id, row.feature)
         reasons = [(scorer, why_not(row, found, needs_texts(scorer))) for scorer in self.scorers]
         await self._keep([_missing(scorer, row, "label", row.label, why) for scorer, why in reasons if why])
         able = [scorer for scorer, why in reasons if why is None]
         if not able:
             return
-        found = found or Collected(row.feature, None)
+        found = found or FeatureExamples(row.feature, None)
         sides = self._sides(found)
         async for variant, claim in self._claims(row, found, sides, donors):
             if isinstance(claim, str):
@@ -113,41 +113,47 @@ class Scoring:
         scores = self.log.scores(self.scoring_id, row.label_id)
         return [replace(score, variant="first") for score in scores if score.variant == "label"]
 
-    def _sides(self, found: Collected) -> Sides:
+    def _sides(self, found: FeatureExamples) -> ScoringExamples:
         if self.corpus_id is None:
-            return Sides.of((), (), self.settings, self.seed)
+            return ScoringExamples.of((), (), self.settings, self.seed)
         held_out = self.log.collected(self.corpus_id, found.feature, "held_out")
         shown = self.log.collected(self.corpus_id, found.feature, "shown", ["activating"])
-        prompted = Prompted.of(self.log, self.run, found.feature)
+        prompted = PromptedExamples.of(self.log, self.run, found.feature)
         unseen = prompted.less(held_out.examples if held_out else ())
-        return Sides.of(unseen, shown.examples if shown else (), self.settings, self.seed, prompted.examples)
+        return ScoringExamples.of(unseen, shown.examples if shown else (), self.settings, self.seed, prompted.examples)
 
     async def _claims(
-        self, row: LabelRow, found: Collected, sides: Sides, donors: Mapping[int, Claim]
-    ) -> AsyncIterator[tuple[Variant, Claim | str]]:
-        """What is scored of a feature; in the place of a control that there should be, why there is none."""
-        yield "label", Claim(row.label)
+        self, row: LabelRow, found: FeatureExamples, sides: ScoringExamples, donors: Mapping[int, CandidateLabel]
+    ) -> AsyncIterator[tuple[Variant, CandidateLabel | str]]:
+        """Yields the labels to score for a feature; for a control that cannot be made, the reason."""
+        yield "label", CandidateLabel(row.label)
         first = _first_proposed(self.log.calls_of(row.run_id, row.feature))
         if first is not None and self.run.settings.get("feedback"):
             yield "first", first
         yield "shuffled", donors.get(row.feature, "no label of another feature can stand for it")
         tokens = top_tokens_label(top_tokens(sides.shown))
-        yield "tokens", Claim(tokens) if tokens else _NOTHING_SHOWN
+        yield "tokens", CandidateLabel(tokens) if tokens else _NOTHING_SHOWN
         if self.judge is not None:
             yield "one_shot", await self._one_shot(self.judge, row.feature, sides)
         if found.baselines:
-            yield "baseline", Claim(found.baselines[0].text)
+            yield "baseline", CandidateLabel(found.baselines[0].text)
         if row.feature in self.concepts:
-            yield "known", Claim(self.concepts[row.feature])
+            yield "known", CandidateLabel(self.concepts[row.feature])
 
-    async def _one_shot(self, judge: Judge, feature: int, sides: Sides) -> Claim | str:
+    async def _one_shot(self, judge: Judge, feature: int, sides: ScoringExamples) -> CandidateLabel | str:
         if not sides.shown:
             return _NOTHING_SHOWN
         reply = await judge.ask(one_shot_question(feature, sides.shown))
-        return Claim(reply.value.label) if reply.value else reply.reason or "no answer"
+        return CandidateLabel(reply.value.label) if reply.value else reply.reason or "no answer"
 
     async def _scored(
-        self, scorer: Scorer, row: LabelRow, variant: Variant, claim: Claim, found: Collected, sides: Sides
+        self,
+        scorer: Scorer,
+        row: LabelRow,
+        variant: Variant,
+        claim: CandidateLabel,
+        found: FeatureExamples,
+        sides: ScoringExamples,
     ) -> None:
         task = sides.task(row.feature, variant, claim, found, self.seed)
         score = await scorer.score(task)
@@ -162,15 +168,15 @@ class Scoring:
             await asyncio.wrap_future(self.log.add_scores(self.scoring_id, kept))
 
 
-def _first_proposed(calls: Sequence[CallRow]) -> Claim | None:
+def _first_proposed(calls: Sequence[CallRow]) -> CandidateLabel | None:
     """The first label that the explainer proposed, before it knew how that did."""
     answers = (call.answer for call in calls if call.purpose == PURPOSE and call.scoring_id is None)
     labels = (answer for answer in answers if answer is not None and answer.get("action") == "label")
-    return next((Claim(" ".join(answer["label"].split())) for answer in labels), None)
+    return next((CandidateLabel(" ".join(answer["label"].split())) for answer in labels), None)
 
 
-def why_not(row: LabelRow, found: Collected | None, reads_texts: bool = True) -> str | None:
-    """Why a feature cannot be scored at all by scorers that read texts, or by others."""
+def why_not(row: LabelRow, found: FeatureExamples | None, reads_texts: bool = True) -> str | None:
+    """Says why a feature cannot be scored at all by scorers that read examples, or by others."""
     if row.status != "labelled":
         return f"no label: the explainer {row.status}" if row.status == "abstained" else "no label: the feature failed"
     if found is None:
@@ -186,12 +192,12 @@ def _template_hash(scorer: Scorer) -> str:
 
 
 def _is_whole(score: ScoreRow) -> bool:
-    """Whether a score rests on all of its texts; that of new words follows from the one of all."""
+    """Tells whether a score rests on all of its texts; that of new words follows from the one of all."""
     measured = score.value is not None and score.part == HELD_OUT
     return measured and all(item["prediction"] is not None for item in score.items)
 
 
-def _key(score: ScoreRow) -> Scored:
+def _key(score: ScoreRow) -> ScoreKey:
     return score.label_id, score.scorer, score.template_hash, score.variant, score.label
 
 
@@ -219,5 +225,5 @@ def _row(scorer: Scorer, row: LabelRow, variant: Variant, label: str, score: Sco
     )
 
 
-def _item(item: Item) -> dict[str, object]:
+def _item(item: ScoredItem) -> dict[str, object]:
     return {"key": item.key, "truth": item.truth, "prediction": item.prediction, "reason": item.reason}

@@ -1,4 +1,4 @@
-"""The subject as what runs texts for a scorer: one thread owns the device. Knows no scorer and no label."""
+"""The subject as what runs texts for a scorer: one thread owns the device."""
 
 import asyncio
 import math
@@ -8,9 +8,9 @@ from functools import lru_cache, partial
 from types import TracebackType
 from typing import Self
 
-from probes.hooks.text_activations import text_activations
-from probes.raised import raised_beside_others
+from probes.activations import text_activations
 from probes.subject import Subject
+from probes.token_change import token_changes_with_controls
 
 KEPT = 1024
 """Features whose raised tokens are kept: those that are being scored at once."""
@@ -21,11 +21,13 @@ class SubjectRunner:
 
     def __init__(self, subject: Subject) -> None:
         self._subject = subject
-        self._raised = lru_cache(KEPT)(partial(raised_beside_others, subject))
+        self._raised = lru_cache(KEPT)(partial(token_changes_with_controls, subject))
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="subject")
 
     async def raised(self, feature: int, maximum: float, n_others: int, seed: int) -> Sequence[Sequence[str]]:
-        """What the feature raises, then random others; made once for all labels of a feature."""
+        """Returns the tokens that the feature raises, then random others' tokens; made once for all labels of a
+        feature.
+        """
         arguments = (feature, maximum, n_others, seed)
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._raised, *arguments)
 

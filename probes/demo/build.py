@@ -18,13 +18,13 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
-from probes.demo.card import Card, write_card
+from probes.demo.card import DemoCard, write_card
 from probes.demo.ladder import climb, readings
 from probes.demo.model import ModelRecipe, train_model
 from probes.demo.shipped import FOLDER
-from probes.demo.text import Writer
+from probes.demo.text import DocumentWriter
 from probes.demo.tokens import PLACEHOLDER, Corpus, CorpusMaker, train_tokenizer
-from probes.demo.truth import FeatureTruth, feature_truths, firings, half, mark
+from probes.demo.truth import FeatureTruth, feature_truths, half, mark, positive_activations
 from probes.demo.world import World, load_world
 from probes.presets import SubjectSource
 from probes.sae_config import Hook
@@ -43,7 +43,7 @@ EVALUATION_ROWS = 12_000
 
 
 @dataclass(frozen=True)
-class Candidate:
+class LayerCandidate:
     """An SAE at one layer and how many development features it reads out right."""
 
     folder: Path
@@ -83,12 +83,12 @@ def _build_model(out: Path, world: World) -> None:
 def _tokenizer_texts(world: World) -> Iterator[str]:
     """Documents, and every word of the world that occurs in one again by itself: rare in the texts, its form without a
     space would seldom become one token."""
-    for document in islice(Writer(world, TOKENIZER_SEED).documents(), TOKENIZER_DOCUMENTS):
+    for document in islice(DocumentWriter(world, TOKENIZER_SEED).documents(), TOKENIZER_DOCUMENTS):
         yield document.text
         yield from (document.text[mark.start : mark.end] for mark in document.marks)
 
 
-def _candidates(out: Path, world: World, folder: Path) -> Iterator[Candidate]:
+def _candidates(out: Path, world: World, folder: Path) -> Iterator[LayerCandidate]:
     """One trained SAE per layer, judged on texts that are used for nothing else."""
     model, tokenizer = _load_model(out / "model")
     training = _corpus(world, tokenizer, SAE_SEED, SAE_ROWS)
@@ -102,7 +102,7 @@ def _candidates(out: Path, world: World, folder: Path) -> Iterator[Candidate]:
         known = [t for t in truths if t.known and t.concept in development_half(world)]
         best = max(readings(subject, world, known), key=lambda reading: reading.share.k)
         click.echo(f"layer {layer}: {best.share} of {best.share.n} development features ({best.weights}, {best.scale})")
-        yield Candidate(folder / str(layer), layer, best.share.k)
+        yield LayerCandidate(folder / str(layer), layer, best.share.k)
 
 
 def development_half(world: World) -> frozenset[str]:
@@ -117,11 +117,11 @@ def _build_card(out: Path, world: World) -> None:
     x = residuals(subject.model, _ids(corpus), subject.sae.config.hook)
     truths = _truths(subject, world, corpus, x)
     ladder = climb(subject, world, truths, development_half(world))
-    write_card(out, Card(_facts(subject, world), measure(subject, _ids(corpus), x), ladder, truths), world)
+    write_card(out, DemoCard(_facts(subject, world), measure(subject, _ids(corpus), x), ladder, truths), world)
 
 
 def _truths(subject: Subject, world: World, corpus: Corpus, x: Float[Tensor, "rows pos d_model"]) -> list[FeatureTruth]:
-    marked = mark(corpus, world, firings(subject.sae, x[:, 1:].flatten(0, 1)))
+    marked = mark(corpus, world, positive_activations(subject.sae, x[:, 1:].flatten(0, 1)))
     return feature_truths(half(marked, 0), half(marked, 1), world)
 
 

@@ -9,7 +9,7 @@ from statistics import median
 from probes.demo.ladder import Ladder
 from probes.demo.truth import MIN_PRECISION, MIN_WORD_TYPES, FeatureTruth
 from probes.demo.world import World
-from probes.share import Share
+from probes.proportion import Proportion
 from probes.training.measures import Measures
 
 _AIMS = {
@@ -23,7 +23,7 @@ _AIMS = {
 
 
 @dataclass(frozen=True)
-class Card:
+class DemoCard:
     """Everything measured on the shipped, rounded weights."""
 
     facts: dict[str, str]
@@ -33,7 +33,7 @@ class Card:
     truths: Sequence[FeatureTruth]
 
 
-def write_card(folder: Path, card: Card, world: World) -> None:
+def write_card(folder: Path, card: DemoCard, world: World) -> None:
     """Writes `truth.json`, `card.json` and `CARD.md`."""
     truth = {
         "concepts": {
@@ -49,7 +49,7 @@ def write_card(folder: Path, card: Card, world: World) -> None:
     (folder / "CARD.md").write_text(_page(card), "utf-8")
 
 
-def _page(card: Card) -> str:
+def _page(card: DemoCard) -> str:
     m, ladder = card.measures, card.ladder
     known = [t for t in card.truths if t.known]
     concepts = {t.concept for t in known}
@@ -126,7 +126,7 @@ def _medians(truths: Sequence[FeatureTruth], at_zero: bool) -> str:
     return ", ".join(f"{median(getattr(fit, name) for fit in fits):.2f}" for name in ("precision", "recall", "f1"))
 
 
-def _share(share: Share) -> dict[str, object]:
+def _share(share: Proportion) -> dict[str, object]:
     low, high = share.interval
     return {"share": round(share.value, 4), "low": round(low, 4), "high": round(high, 4), "k": share.k, "n": share.n}
 

@@ -15,12 +15,12 @@ from torch import Tensor
 
 from probes.demo.truth import FeatureTruth
 from probes.demo.world import Sense, World
-from probes.ghost.prompt import prompt_ids
 from probes.ghost.vectors import feature_vectors
 from probes.growing.growth import Grower
+from probes.proportion import Proportion
 from probes.settings import TreeSettings, VectorSettings
-from probes.share import Share
 from probes.subject import Subject
+from probes.tokenizer.prompt import prompt_ids
 
 GREEDY = TreeSettings(prompt="definition", top_k=1, cutoff=1e-200, max_depth=12)
 """A tree of one branch: the most probable next token, twelve times."""
@@ -31,36 +31,36 @@ N_RANDOM = 1000
 
 
 @dataclass(frozen=True)
-class Reading:
-    """How one setting reads features out."""
+class LadderReading:
+    """The readout of one setting: how many features its definitions name."""
 
     weights: str
     scale: float
     """Multiple of the subject's default scale."""
-    share: Share
+    share: Proportion
 
 
 @dataclass(frozen=True)
 class Ladder:
     """Every rung with its n."""
 
-    defined_words: Share
-    undefined_words: Share
-    mean_rows: Share
-    chosen: Reading
+    defined_words: Proportion
+    undefined_words: Proportion
+    mean_rows: Proportion
+    chosen: LadderReading
     """The side and scale that read best on the development half of the concepts, with its share there."""
-    features: Share
+    features: Proportion
     """That setting on features of the other half."""
-    curve: tuple[Reading, ...]
+    curve: tuple[LadderReading, ...]
     """Every side and scale, on features of both halves; nothing was chosen by it."""
-    random: Share
+    random: Proportion
     """Random directions that name the concept of the feature they stand in for."""
-    base_rate: Share
+    base_rate: Proportion
     """What always naming those features' commonest concept would get."""
 
 
 def definitions(subject: Subject, vectors: Float[Tensor, "n d_model"]) -> list[str]:
-    """What the model writes, greedily, for each vector, up to the closing quote."""
+    """Returns what the model writes, greedily, for each vector, up to the closing quote."""
     prompt = prompt_ids(subject.tokenizer, GREEDY.prompt_text, subject.card.placeholder_id)
     grower = Grower(subject, prompt, GREEDY)
     texts = (subject.tokenizer.decode(tree.token_ids[1:]) for tree in grower.grow(vectors * subject.input_scale))
@@ -93,11 +93,11 @@ def climb(
         features=_read(subject, world, rest, chosen.weights, chosen.scale).share,
         curve=readings(subject, world, known),
         random=_random(subject, world, rest, chosen.scale, seed),
-        base_rate=Share(max(Counter(t.concept for t in rest).values()), len(rest)),
+        base_rate=Proportion(max(Counter(t.concept for t in rest).values()), len(rest)),
     )
 
 
-def readings(subject: Subject, world: World, truths: Sequence[FeatureTruth]) -> tuple[Reading, ...]:
+def readings(subject: Subject, world: World, truths: Sequence[FeatureTruth]) -> tuple[LadderReading, ...]:
     """Every side at every scale."""
     return tuple(_read(subject, world, truths, side, scale) for side in SIDES for scale in SCALES)
 
@@ -117,7 +117,7 @@ def word_rows(subject: Subject, world: World) -> tuple[Float[Tensor, "n d_model"
     return subject.embedding[ids], senses
 
 
-def _mean_rows(subject: Subject, world: World, rows: Float[Tensor, "n d_model"], senses: Sequence[Sense]) -> Share:
+def _mean_rows(subject: Subject, world: World, rows: Float[Tensor, "n d_model"], senses: Sequence[Sense]) -> Proportion:
     members: Mapping[str, list[int]] = defaultdict(list)
     for i, sense in enumerate(senses):
         members[sense.concept].append(i)
@@ -126,14 +126,14 @@ def _mean_rows(subject: Subject, world: World, rows: Float[Tensor, "n d_model"],
     return _share(name == concept for name, concept in zip(named, members, strict=True))
 
 
-def _read(subject: Subject, world: World, truths: Sequence[FeatureTruth], weights: str, scale: float) -> Reading:
+def _read(subject: Subject, world: World, truths: Sequence[FeatureTruth], weights: str, scale: float) -> LadderReading:
     settings = VectorSettings(weights=weights, scale=scale * subject.card.default_scale)
     vectors = feature_vectors(subject, [truth.feature for truth in truths], settings)
     named = (named_concept(text, world) for text in definitions(subject, vectors))
-    return Reading(weights, scale, _share(name == t.concept for name, t in zip(named, truths, strict=True)))
+    return LadderReading(weights, scale, _share(name == t.concept for name, t in zip(named, truths, strict=True)))
 
 
-def _random(subject: Subject, world: World, truths: Sequence[FeatureTruth], scale: float, seed: int) -> Share:
+def _random(subject: Subject, world: World, truths: Sequence[FeatureTruth], scale: float, seed: int) -> Proportion:
     """Random directions from the centroid, at the features' distance, each standing in for a random feature."""
     generator = torch.Generator().manual_seed(seed)
     directions = torch.nn.functional.normalize(torch.randn(N_RANDOM, subject.card.d_model, generator=generator), dim=1)
@@ -143,6 +143,6 @@ def _random(subject: Subject, world: World, truths: Sequence[FeatureTruth], scal
     return _share(name == truths[target].concept for name, target in zip(named, targets, strict=True))
 
 
-def _share(right: Iterable[bool]) -> Share:
+def _share(right: Iterable[bool]) -> Proportion:
     answers = list(right)
-    return Share(sum(answers), len(answers))
+    return Proportion(sum(answers), len(answers))

@@ -5,14 +5,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from rich.progress import track
 from torch import Tensor, nn
-from torch.nn import functional
 from transformers import GemmaConfig, GemmaForCausalLM, PreTrainedTokenizerFast
 
 from probes.demo.tokens import CorpusMaker
 from probes.demo.world import World
+from probes.training.measures import next_token_loss
 
 
 @dataclass(frozen=True)
@@ -61,13 +61,6 @@ def train_model(recipe: ModelRecipe, world: World, tokenizer: PreTrainedTokenize
         if step % 200 == 0:
             print(f"step {step}: loss {loss.item():.3f}")
     return model.cpu().eval()
-
-
-def next_token_loss(model: GemmaForCausalLM, ids: Int[Tensor, "rows pos"]) -> Float[Tensor, ""]:
-    """Mean cross-entropy of every next token, in nats."""
-    logits = model(input_ids=ids, use_cache=False).logits
-    targets = functional.pad(ids[:, 1:], (0, 1), value=-100)
-    return functional.cross_entropy(logits.flatten(0, 1).float(), targets.flatten())
 
 
 @contextmanager

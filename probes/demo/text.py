@@ -2,7 +2,7 @@
 
 Documents are definitions in the original base prompt's form, prose, lists, dialogue and code. A fifth of every word's
 occurrences stand without a space before them (after a quote, a bracket or a line's start), because byte-level BPE has
-another token for them. Knows no tokenizer and no tensor.
+another token for them.
 """
 
 import re
@@ -105,7 +105,7 @@ _CODE = (
 
 
 @dataclass(frozen=True)
-class Mark:
+class WordMark:
     """A word of the world in a text: characters start to end (exclusive), and everything it stands for there."""
 
     start: int
@@ -114,11 +114,11 @@ class Mark:
 
 
 @dataclass(frozen=True)
-class Text:
+class MarkedText:
     """A document and its marks, in order."""
 
     text: str
-    marks: tuple[Mark, ...]
+    marks: tuple[WordMark, ...]
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,7 @@ class _Piece:
     concepts: tuple[str, ...] = ()
 
 
-class Writer:
+class DocumentWriter:
     """Writes documents about a world; the same seed writes the same documents."""
 
     def __init__(self, world: World, seed: int) -> None:
@@ -147,7 +147,7 @@ class Writer:
             (1.0, self._code),
         ]
 
-    def documents(self) -> Iterator[Text]:
+    def documents(self) -> Iterator[MarkedText]:
         """Documents without end."""
         while True:
             roll = self._uniform()
@@ -308,11 +308,11 @@ def _takes_an(word: str) -> bool:
     return bool(_SOUNDS_VOWEL.match(word)) and not _SOUNDS_CONSONANT.match(word)
 
 
-def _join(pieces: Sequence[_Piece]) -> Text:
+def _join(pieces: Sequence[_Piece]) -> MarkedText:
     marks, position = [], 0
     for piece in pieces:
         end = position + len(piece.text)
         if piece.concepts:
-            marks.append(Mark(position, end, piece.concepts))
+            marks.append(WordMark(position, end, piece.concepts))
         position = end
-    return Text("".join(piece.text for piece in pieces).rstrip(), tuple(marks))
+    return MarkedText("".join(piece.text for piece in pieces).rstrip(), tuple(marks))

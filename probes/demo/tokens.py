@@ -10,7 +10,7 @@ from jaxtyping import Int
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
-from probes.demo.text import Text, Writer
+from probes.demo.text import DocumentWriter, MarkedText
 from probes.demo.world import World
 
 PAD, EOS, BOS, PLACEHOLDER = "<pad>", "<eos>", "<bos>", "<unused0>"
@@ -64,14 +64,14 @@ class CorpusMaker:
         self._length = length
         self._lineages: dict[tuple[str, ...], int] = {}
         self._words = {word: i for i, word in enumerate(world.concepts_of_word)}
-        self._stream = self._rows(Writer(world, seed))
+        self._stream = self._rows(DocumentWriter(world, seed))
 
     def take(self, n_rows: int) -> Corpus:
         """The next `n_rows` rows."""
         ids, senses, words = (np.array(c, dtype=np.int32) for c in zip(*islice(self._stream, n_rows), strict=True))
         return Corpus(ids, senses, words, tuple(self._lineages), tuple(self._words))
 
-    def _rows(self, writer: Writer) -> Iterator[_Row]:
+    def _rows(self, writer: DocumentWriter) -> Iterator[_Row]:
         row = _Row([self._bos], [-1], [-1])
         for batch in _batches(writer.documents(), 256):
             encodings = self._tokenizer.encode_batch([f"{d.text}\n" for d in batch], add_special_tokens=False)
@@ -83,7 +83,7 @@ class CorpusMaker:
                     yield _Row(*(column[: self._length] for column in row))
                     row = _Row([self._bos], [-1], [-1])
 
-    def _truth(self, text: Text, offsets: Sequence[tuple[int, int]]) -> tuple[list[int], list[int]]:
+    def _truth(self, text: MarkedText, offsets: Sequence[tuple[int, int]]) -> tuple[list[int], list[int]]:
         senses, words = [-1] * len(offsets), [-1] * len(offsets)
         last_of = {end: i for i, (_, end) in enumerate(offsets)}
         for mark in text.marks:
@@ -94,6 +94,6 @@ class CorpusMaker:
         return senses, words
 
 
-def _batches(documents: Iterator[Text], size: int) -> Iterator[list[Text]]:
+def _batches(documents: Iterator[MarkedText], size: int) -> Iterator[list[MarkedText]]:
     while batch := list(islice(documents, size)):
         yield batch

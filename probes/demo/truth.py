@@ -1,4 +1,4 @@
-"""What each feature of the demo's SAE really stands for, measured on text the model never saw.
+"""Finds what each feature of the demo's SAE really stands for, measured on text the model never saw.
 
 A feature fires where its activation exceeds its own threshold. Concept and threshold are chosen on one half of the text
 and reported on the other. Knows activations and marks; no readout, label or explainer reaches this file.
@@ -26,8 +26,8 @@ _TOKENS = 8192
 
 
 @dataclass(frozen=True)
-class Fit:
-    """How well a concept describes where a feature fires."""
+class ConceptFit:
+    """The fit of a concept: precision and recall as a description of where a feature is active."""
 
     precision: float
     recall: float
@@ -45,8 +45,8 @@ class FeatureTruth:
     feature: int
     concept: str
     threshold: float
-    fit: Fit
-    at_zero: Fit
+    fit: ConceptFit
+    at_zero: ConceptFit
     """The same concept with the feature firing wherever its activation is positive at all."""
     known: bool
     """Whether `fit` reaches MIN_PRECISION over MIN_WORD_TYPES: the feature has a known concept."""
@@ -57,7 +57,7 @@ class FeatureTruth:
 
 
 @dataclass(frozen=True)
-class Firings:
+class PositiveActivations:
     """Every positive activation, by token and feature: one in hundreds is, so the full table would be mostly zeros."""
 
     tokens: Int[Tensor, "m"]
@@ -67,10 +67,10 @@ class Firings:
 
 
 @dataclass(frozen=True)
-class Marked:
-    """Where features fire, on tokens of known meaning."""
+class MarkedActivations:
+    """Positive activations of features on tokens of known meaning."""
 
-    firings: Firings
+    positive_activations: PositiveActivations
     belongs: Float[Tensor, "n n_concepts"]
     """1 where a token stands for a concept, else 0."""
     followed_by: Float[Tensor, "n n_concepts"]
@@ -81,18 +81,18 @@ class Marked:
     """1 where a word in that meaning stands for a concept."""
 
 
-def firings(sae: SAE, x: Float[Tensor, "n d_model"]) -> Firings:
-    """What fires on the residual stream `x`."""
+def positive_activations(sae: SAE, x: Float[Tensor, "n d_model"]) -> PositiveActivations:
+    """Returns the positive activations on the residual stream `x`."""
     found = []
     for start in range(0, len(x), _TOKENS):
         activations = sae.encode(x[start : start + _TOKENS])
         tokens, features = activations.nonzero(as_tuple=True)
         found.append((tokens + start, features, activations[tokens, features]))
     tokens, features, values = (torch.cat(column) for column in zip(*found, strict=True))
-    return Firings(tokens, features, values, sae.config.n_features)
+    return PositiveActivations(tokens, features, values, sae.config.n_features)
 
 
-def mark(corpus: Corpus, world: World, fired: Firings) -> Marked:
+def mark(corpus: Corpus, world: World, fired: PositiveActivations) -> MarkedActivations:
     """`fired`, on the tokens of `corpus` but `<bos>`, beside what those tokens mean."""
     concepts = {name: i for i, name in enumerate(world.concepts)}
     table = torch.zeros(len(corpus.lineages) + 1, len(concepts))
@@ -106,17 +106,19 @@ def mark(corpus: Corpus, world: World, fired: Firings) -> Marked:
     sense_concepts = table[unique[unique >= 0] % len(corpus.lineages)]
     belongs = table[lineages].unflatten(0, (len(corpus.ids), -1))
     followed_by = torch.nn.functional.pad(belongs[:, 1:], (0, 0, 0, 1))
-    return Marked(fired, belongs.flatten(0, 1), followed_by.flatten(0, 1), numbers, sense_concepts)
+    return MarkedActivations(fired, belongs.flatten(0, 1), followed_by.flatten(0, 1), numbers, sense_concepts)
 
 
-def half(marked: Marked, which: int) -> Marked:
+def half(marked: MarkedActivations, which: int) -> MarkedActivations:
     """The first (0) or second (1) half of the tokens."""
     middle = len(marked.senses) // 2
     start, end = (0, middle) if which == 0 else (middle, len(marked.senses))
-    f = marked.firings
+    f = marked.positive_activations
     inside = (f.tokens >= start) & (f.tokens < end)
-    return Marked(
-        firings=Firings(f.tokens[inside] - start, f.features[inside], f.values[inside], f.n_features),
+    return MarkedActivations(
+        positive_activations=PositiveActivations(
+            f.tokens[inside] - start, f.features[inside], f.values[inside], f.n_features
+        ),
         belongs=marked.belongs[start:end],
         followed_by=marked.followed_by[start:end],
         senses=marked.senses[start:end],
@@ -124,12 +126,12 @@ def half(marked: Marked, which: int) -> Marked:
     )
 
 
-def feature_truths(chosen_on: Marked, reported_on: Marked, world: World) -> list[FeatureTruth]:
+def feature_truths(chosen_on: MarkedActivations, reported_on: MarkedActivations, world: World) -> list[FeatureTruth]:
     """The truth of every feature that fires on both halves."""
     names = list(world.concepts)
     depth = torch.tensor([len(world.lineage(name)) for name in names])
-    thresholds = _thresholds(chosen_on.firings)
-    strong = [_above(chosen_on.firings, level) for level in thresholds]
+    thresholds = _thresholds(chosen_on.positive_activations)
+    strong = [_above(chosen_on.positive_activations, level) for level in thresholds]
     counts = torch.stack([_counts(fired, chosen_on.belongs) for fired in strong])
     types = torch.stack([_word_types(chosen_on, fired) for fired in strong])
     precision, _, f1 = _scores(counts, chosen_on.belongs.sum(0))
@@ -140,7 +142,7 @@ def feature_truths(chosen_on: Marked, reported_on: Marked, world: World) -> list
     features = torch.arange(len(best))
     threshold = thresholds[level, features]
     fits, zeros = _fits(reported_on, threshold, concept), _fits(reported_on, torch.zeros_like(threshold), concept)
-    promoted, share = _promoted(reported_on, _above(reported_on.firings, threshold))
+    promoted, share = _promoted(reported_on, _above(reported_on.positive_activations, threshold))
     return [
         FeatureTruth(
             feature=f,
@@ -157,11 +159,11 @@ def feature_truths(chosen_on: Marked, reported_on: Marked, world: World) -> list
     ]
 
 
-def _is_known(fit: Fit) -> bool:
+def _is_known(fit: ConceptFit) -> bool:
     return fit.precision >= MIN_PRECISION and fit.n_word_types >= MIN_WORD_TYPES
 
 
-def _thresholds(fired: Firings) -> Float[Tensor, "levels n_features"]:
+def _thresholds(fired: PositiveActivations) -> Float[Tensor, "levels n_features"]:
     """Per feature, the quantiles of its positive activations; level 0 is 0 itself."""
     order = torch.argsort(fired.values)
     order = order[torch.argsort(fired.features[order], stable=True)]
@@ -174,21 +176,25 @@ def _thresholds(fired: Firings) -> Float[Tensor, "levels n_features"]:
     return levels
 
 
-def _above(fired: Firings, threshold: Float[Tensor, "n_features"]) -> Firings:
-    """The firings above each feature's threshold."""
+def _above(fired: PositiveActivations, threshold: Float[Tensor, "n_features"]) -> PositiveActivations:
+    """The positive_activations above each feature's threshold."""
     strong = fired.values > threshold[fired.features]
-    return Firings(fired.tokens[strong], fired.features[strong], fired.values[strong], fired.n_features)
+    return PositiveActivations(fired.tokens[strong], fired.features[strong], fired.values[strong], fired.n_features)
 
 
-def _counts(fired: Firings, table: Float[Tensor, "n n_concepts"]) -> Float[Tensor, "n_features n_concepts_and_all"]:
-    """How often each feature fires where `table` is 1, per concept; the last column: how often at all."""
+def _counts(
+    fired: PositiveActivations, table: Float[Tensor, "n n_concepts"]
+) -> Float[Tensor, "n_features n_concepts_and_all"]:
+    """Counts how often each feature is active where `table` is 1, per concept; the last column: how often at all."""
     total = torch.zeros(fired.n_features, table.shape[1] + 1)
     for tokens, features in zip(fired.tokens.split(_TOKENS), fired.features.split(_TOKENS), strict=True):
         total.index_add_(0, features, torch.nn.functional.pad(table[tokens], (0, 1), value=1.0))
     return total
 
 
-def _promoted(marked: Marked, fired: Firings) -> tuple[Int[Tensor, "n_features"], Float[Tensor, "n_features"]]:
+def _promoted(
+    marked: MarkedActivations, fired: PositiveActivations
+) -> tuple[Int[Tensor, "n_features"], Float[Tensor, "n_features"]]:
     """The concept whose share of the next tokens gains most where each feature fires, and that share."""
     counts = _counts(fired, marked.followed_by)
     shares = counts[:, :-1] / counts[:, -1:].clamp(min=1)
@@ -196,7 +202,7 @@ def _promoted(marked: Marked, fired: Firings) -> tuple[Int[Tensor, "n_features"]
     return concept, shares.gather(1, concept[:, None])[:, 0]
 
 
-def _word_types(marked: Marked, fired: Firings) -> Float[Tensor, "n_features n_concepts"]:
+def _word_types(marked: MarkedActivations, fired: PositiveActivations) -> Float[Tensor, "n_features n_concepts"]:
     """Over how many different words of each concept each feature fires."""
     seen = torch.zeros(fired.n_features, len(marked.sense_concepts) + 1)
     seen[fired.features, marked.senses[fired.tokens]] = 1  # what has no sense, -1, goes into the last column
@@ -211,9 +217,11 @@ def _scores(
     return precision, recall, 2 * precision * recall / (precision + recall).clamp(min=1e-9)
 
 
-def _fits(marked: Marked, threshold: Float[Tensor, "n_features"], concept: Int[Tensor, "n_features"]) -> Sequence[Fit]:
-    fired = _above(marked.firings, threshold)
+def _fits(
+    marked: MarkedActivations, threshold: Float[Tensor, "n_features"], concept: Int[Tensor, "n_features"]
+) -> Sequence[ConceptFit]:
+    fired = _above(marked.positive_activations, threshold)
     counts, types = _counts(fired, marked.belongs), _word_types(marked, fired)
     columns = [table.gather(1, concept[:, None])[:, 0] for table in (*_scores(counts, marked.belongs.sum(0)), types)]
     rows = zip(*(c.tolist() for c in columns), counts[:, -1].tolist(), strict=True)
-    return [Fit(p, r, f1, int(n), int(n_types)) for p, r, f1, n_types, n in rows]
+    return [ConceptFit(p, r, f1, int(n), int(n_types)) for p, r, f1, n_types, n in rows]

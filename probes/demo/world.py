@@ -1,6 +1,6 @@
 """The small world that the embedded subject's language is about: concepts, their words, and frames to use them in.
 
-The lexicon's tables are data (`lexicon/*.toml`); this module reads and checks them. It knows no text, token or tensor.
+The lexicon's tables are data (`lexicon/*.toml`); this module reads and checks them.
 """
 
 import re
@@ -73,7 +73,9 @@ class World:
 
     @cached_property
     def members(self) -> Mapping[str, tuple[Sense, ...]]:
-        """What may fill a slot of a concept: its words and its descendants' words (not the concepts' names)."""
+        """Returns the words that may fill a slot of a concept: its own and its descendants' (not the concepts'
+        names).
+        """
         filled: dict[str, list[Sense]] = {name: [] for name in self.concepts}
         for concept in self.concepts.values():
             for ancestor in self.lineage(concept.name):

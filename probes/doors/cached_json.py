@@ -1,7 +1,7 @@
 """Figures that are costly and always the same, kept in the user's cache: one small JSON file for each set of them.
 
 A file is named by a hash of all that its figures hang on. Two processes may write the same one at once: each writes its
-own and moves it into place. What is missing, damaged or cannot be written costs time and nothing else. Knows no torch.
+own and moves it into place. What is missing, damaged or cannot be written costs time and nothing else.
 """
 
 import hashlib
@@ -22,7 +22,7 @@ def cache_root() -> Path:
 
 
 def cache_folder(kind: str) -> Path:
-    """Where things of that kind are kept."""
+    """Returns the folder in which things of that kind are kept."""
     return cache_root() / kind
 
 
@@ -32,7 +32,7 @@ def file_name(hangs_on: Mapping[str, Any]) -> str:
 
 
 def read_json(file: Path) -> Any:
-    """What is in the file; None where it is not there or no JSON."""
+    """Returns the value in a JSON file; None if there is no such file or it holds no JSON."""
     try:
         return json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError):  # ValueError: neither UTF-8 nor JSON

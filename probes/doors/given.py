@@ -1,17 +1,14 @@
-"""Values as users give them, on a command line, in a settings file or a variable: what may stand there at all.
-
-Knows no setting: what a value means is checked where it is used.
-"""
+"""Values as users give them, on a command line, in a settings file or a variable: what may stand there at all."""
 
 import math
 
-MOST_DIGITS = 18
+MAX_DIGITS = 18
 """Of a whole number that is typed: more would not fit where a log keeps numbers."""
 _SHOWN = 80
 
 
 def fault_of(value: object) -> str | None:
-    """What is wrong with `value` whatever it is for, as `is empty`; None where nothing is.
+    """Says what is wrong with `value` whatever it is for, such as `is empty`; None if nothing is.
 
     An empty text is no way of saying nothing: it is what a shell makes of a variable that is not set.
     """
@@ -30,7 +27,7 @@ def fault_of(value: object) -> str | None:
 
 def whole_number(text: str) -> int | None:
     """The number that 1 to 18 decimal digits are; None for any other text."""
-    is_one = text.isascii() and text.isdigit() and len(text) <= MOST_DIGITS
+    is_one = text.isascii() and text.isdigit() and len(text) <= MAX_DIGITS
     return int(text) if is_one else None
 
 

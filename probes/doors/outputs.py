@@ -1,6 +1,6 @@
 """Files that commands write: nothing in use is written over, nothing but a plain file replaced, no half file left.
 
-Knows no form of output. `check_output` comes before any work is done, `written` when there is something to write.
+`check_output` comes before any work is done, `written` when there is something to write.
 """
 
 import os
@@ -94,7 +94,7 @@ def _streams() -> Iterator[os.stat_result]:
 
 
 def _is_same(path: Path, other: Path) -> bool:
-    """Whether both are one file, or would be if they were there."""
+    """Tells whether both are one file, or would be if they existed."""
     try:
         return path.samefile(other)
     except OSError:  # one of them is not there

@@ -6,12 +6,12 @@ from pathlib import Path
 from probes.doors import door
 from probes.errors import InterpretError
 
-MOST_BYTES = 1 << 28
+MAX_BYTES = 1 << 28
 """256 MiB: more than any of these files has a use for."""
 
 
 def read_text(path: Path, what: str, error: type[InterpretError]) -> str:
-    """What a UTF-8 file says, without a byte order mark; `what` begins the sentence where that cannot be had.
+    """Reads a UTF-8 file, without its byte order mark; `what` begins the sentence of the error if it cannot be read.
 
     Anything but a file is refused: opening a named pipe would wait for ever.
     """
@@ -19,8 +19,8 @@ def read_text(path: Path, what: str, error: type[InterpretError]) -> str:
         found = path.stat()
         if not stat.S_ISREG(found.st_mode):
             raise error(f"{what} {path} is not a file; name one.")
-        if found.st_size > MOST_BYTES:
-            raise error(f"{what} {path} is larger than {MOST_BYTES >> 20} MiB; name a smaller one.")
+        if found.st_size > MAX_BYTES:
+            raise error(f"{what} {path} is larger than {MAX_BYTES >> 20} MiB; name a smaller one.")
         content = path.read_bytes()
         try:
             return content.decode("utf-8-sig")

@@ -2,7 +2,7 @@
 
 After K. Pepper et al., "Learning Self-Interpretation from Interpretability Artifacts" (arXiv 2602.10352, 2026): d_model
 + 1 numbers that make a direction fit to stand where an embedding row stands, the model itself left as it is. The file
-is safetensors; nothing in it is executed. Knows neither how adapters are fitted nor what is done with their vectors.
+is safetensors; nothing in it is executed.
 """
 
 import hashlib
@@ -32,7 +32,7 @@ _NOT_ONE = "is not an adapter that this version knows, or is damaged; interpret 
 
 
 class FitSettings(Value):
-    """How an adapter is fitted."""
+    """Settings of an adapter's fit."""
 
     weights: str = VOCABULARY
     """Of the directions r: `vocabulary`, `encoder`, `decoder` or `blend:b`."""
@@ -82,7 +82,7 @@ class PartRecord(Value):
 
 
 class FitRecord(Value):
-    """How an adapter came to be."""
+    """The record of an adapter's making, kept in its file."""
 
     subject: str
     fingerprint: str

@@ -1,7 +1,6 @@
-"""Which base prompt reads ghosts best: that hangs on the model, so it is measured on the model's own words.
+"""Finds the base prompt that reads ghosts best: it depends on the model, so it is measured on the model's own words.
 
-Once for each model: what was found is kept in the user's cache. Only what grows trees asks for it. Knows no features
-and no SAE.
+Once for each model: what was found is kept in the user's cache. Only what grows trees asks for it.
 """
 
 import hashlib
@@ -17,12 +16,12 @@ from torch import Tensor
 
 from probes.doors.cached_json import cache_folder, file_name, read_json, write_json
 from probes.errors import SettingsError
-from probes.ghost.prompt import PromptIds, prompt_ids, prompt_text
 from probes.ghost.vectors import placed, resolved
-from probes.ghost.word_reading import CHANCE, Words, identified, said, words_of
+from probes.ghost.word_reading import CHANCE, WordGhosts, definition_tokens, identified, words_of
 from probes.growing.growth import Grower
 from probes.settings import AUTO, PROMPTS, ProbeSettings, TreeSettings, VectorSettings
 from probes.subject import Subject
+from probes.tokenizer.prompt import PromptIds, prompt_ids, prompt_text
 
 ORDINARY = "definition"
 """The one where nothing can be measured, or nothing reads better by more than chance."""
@@ -36,13 +35,13 @@ _HALF = 0.5
 _SAMPLE = 64
 """Numbers of each of a model's weights that tell it from another model."""
 
-Watch = Callable[[Sequence[str]], Iterable[str]]
+PromptObserver = Callable[[Sequence[str]], Iterable[str]]
 """Gives the names of base prompts on, one by one, and sees thereby how far measuring is."""
 
 
 @dataclass(frozen=True)
 class PromptFigure:
-    """How well a base prompt reads a model's own words."""
+    """The figure of a base prompt: how well it reads a model's own words."""
 
     prompt: str
     shares: tuple[float, ...]
@@ -69,7 +68,7 @@ def standard_error(values: Sequence[float]) -> float:
     return math.sqrt(sum((value - mean) ** 2 for value in values) / (len(values) - 1) / len(values))
 
 
-def prompt_figures(subject: Subject, watch: Watch = iter) -> tuple[PromptFigure, ...]:
+def prompt_figures(subject: Subject, watch: PromptObserver = iter) -> tuple[PromptFigure, ...]:
     """The figure of every base prompt that the model can be given, measured if they are not known.
 
     None at all where its vocabulary has too few words. `watch` is called only where something is measured.
@@ -130,7 +129,7 @@ def usable_prompts(subject: Subject) -> dict[str, PromptIds]:
     return found
 
 
-def _found(subject: Subject, watch: Watch) -> tuple[PromptFigure, ...]:
+def _found(subject: Subject, watch: PromptObserver) -> tuple[PromptFigure, ...]:
     """From the user's cache, or measured and put there."""
     words = words_of(subject)
     if words is None:
@@ -144,16 +143,17 @@ def _found(subject: Subject, watch: Watch) -> tuple[PromptFigure, ...]:
     return tuple(PromptFigure(name, tuple(shares[name])) for name in prompts)
 
 
-def _shares(subject: Subject, words: Words, prompt: PromptIds) -> tuple[float, ...]:
+def _shares(subject: Subject, words: WordGhosts, prompt: PromptIds) -> tuple[float, ...]:
     ghosts = placed(subject, words.units, VectorSettings()) * subject.input_scale
     trees = Grower(subject, prompt, CHEAP).grow(ghosts)
     definitions = [
-        said(tree, subject.text_of(word), subject.text_of) for tree, word in zip(trees, words.token_ids, strict=True)
+        definition_tokens(tree, subject.text_of(word), subject.text_of)
+        for tree, word in zip(trees, words.token_ids, strict=True)
     ]
     return identified(definitions, words.units, subject)
 
 
-def _file(subject: Subject, words: Words, prompts: Mapping[str, PromptIds]) -> Path:
+def _file(subject: Subject, words: WordGhosts, prompts: Mapping[str, PromptIds]) -> Path:
     """The file of that model, whichever SAE it was loaded with."""
     card = subject.card.model_dump(mode="json", include={"dtype", "default_scale", "placeholder_id", "per_layer"})
     hangs_on = {

@@ -1,7 +1,7 @@
 """Fitting an adapter: scale and bias such that the model writes a feature's label when asked about its vector.
 
 Cross-entropy of the label's tokens after the base prompt, Adam, early stopping, as in arXiv 2602.10352. The gradient
-reaches the d_model + 1 numbers and nothing else: the model is frozen. Knows neither files nor where labels come from.
+reaches the d_model + 1 numbers and nothing else: the model is frozen.
 """
 
 import math
@@ -16,10 +16,10 @@ from torch import Tensor
 
 from probes.errors import SettingsError
 from probes.ghost.adapter import FitSettings
-from probes.ghost.label_loss import LabelLoss, Pair
+from probes.ghost.label_loss import LabelLoss, LabelPair
 from probes.subject import Subject
 
-LEAST_FEATURES = 10
+MIN_FEATURES = 10
 """To fit on, those that say when to stop included."""
 VALIDATION_SHARE = 0.2
 """Of the labels that are not held out."""
@@ -31,9 +31,9 @@ CHECK_EVERY = 5
 class Parts:
     """Pairs to fit on, to stop by, and to judge by; no label is in two of them."""
 
-    train: Sequence[Pair]
-    validation: Sequence[Pair]
-    held_out: Sequence[Pair]
+    train: Sequence[LabelPair]
+    validation: Sequence[LabelPair]
+    held_out: Sequence[LabelPair]
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Losses:
 
 
 @dataclass(frozen=True, eq=False)
-class Point:
+class AdapterPoint:
     """The numbers that are fitted."""
 
     scale: Float[Tensor, ""]
@@ -53,8 +53,8 @@ class Point:
 
 
 @dataclass(frozen=True, eq=False)
-class Fitted:
-    """What came of it."""
+class AdapterFit:
+    """A fitted adapter with its losses."""
 
     scale: float
     bias: Float[Tensor, " d_model"]
@@ -65,12 +65,12 @@ class Fitted:
     held_out: Losses
 
 
-def split(pairs: Sequence[Pair], hold_out: float, seed: int) -> Parts:
+def split(pairs: Sequence[LabelPair], hold_out: float, seed: int) -> Parts:
     """Parts by label, whatever its case and spacing, so that what is learned of a label never helps on another part.
 
     `hold_out` is a share of labels, not of features. Raises SettingsError where too little is left to fit on.
     """
-    groups: dict[str, list[Pair]] = defaultdict(list)
+    groups: dict[str, list[LabelPair]] = defaultdict(list)
     for pair in pairs:
         groups[" ".join(pair.label.lower().split())].append(pair)
     names = sorted(groups)
@@ -80,17 +80,17 @@ def split(pairs: Sequence[Pair], hold_out: float, seed: int) -> Parts:
     bounds = ((0, n_out), (n_out, n_out + n_validation), (n_out + n_validation, len(names)))
     held_out, validation, train = ([pair for name in names[a:b] for pair in groups[name]] for a, b in bounds)
     n = len(train) + len(validation)
-    if n < LEAST_FEATURES or not train:
+    if n < MIN_FEATURES or not train:
         raise SettingsError(
             f"{n} features with {len(names) - n_out} labels are too few to fit an adapter on ({len(held_out)} more are "
-            f"held out); at least {LEAST_FEATURES} features with two different labels are needed."
+            f"held out); at least {MIN_FEATURES} features with two different labels are needed."
         )
     return Parts(train, validation, held_out)
 
 
 def fit(
     subject: Subject, parts: Parts, settings: FitSettings, tell: Callable[[int], object] = lambda _: None
-) -> Fitted:
+) -> AdapterFit:
     """The numbers with the least loss on the validation part, from those of the unfitted vector on.
 
     `tell` hears of steps as they are done. Equal calls give equal numbers on a CPU. Raises SettingsError where a
@@ -98,9 +98,11 @@ def fit(
     """
     loss = LabelLoss(subject, settings)
     train, validation, held_out = (loss.rows(part) for part in (parts.train, parts.validation, parts.held_out))
-    begin = Point(torch.tensor(subject.card.default_scale, device=subject.centroid.device), subject.centroid.clone())
+    begin = AdapterPoint(
+        torch.tensor(subject.card.default_scale, device=subject.centroid.device), subject.centroid.clone()
+    )
     best, best_nats, best_step = begin, _mean(loss.each(validation, begin.scale, begin.bias), 0), 0
-    point = Point(begin.scale.clone(), begin.bias.clone())
+    point = AdapterPoint(begin.scale.clone(), begin.bias.clone())
     optimiser = _optimiser(point, settings, subject.card.default_scale)
     batches = _batches(len(train), settings)
     for step in range(1, settings.steps + 1):
@@ -113,7 +115,7 @@ def fit(
         if step % CHECK_EVERY == 0 or step == settings.steps:
             reached = _mean(loss.each(validation, point.scale, point.bias), step)
             if reached < best_nats:
-                best = Point(point.scale.detach().clone(), point.bias.detach().clone())
+                best = AdapterPoint(point.scale.detach().clone(), point.bias.detach().clone())
                 best_nats, best_step = reached, step
             elif step - best_step >= settings.patience:
                 break
@@ -121,10 +123,10 @@ def fit(
         Losses(loss.each(rows, begin.scale, begin.bias), loss.each(rows, best.scale, best.bias))
         for rows in (train, validation, held_out)
     )
-    return Fitted(float(best.scale), best.bias, best_step, *losses)
+    return AdapterFit(float(best.scale), best.bias, best_step, *losses)
 
 
-def _optimiser(point: Point, settings: FitSettings, ordinary: float) -> torch.optim.Optimizer:
+def _optimiser(point: AdapterPoint, settings: FitSettings, ordinary: float) -> torch.optim.Optimizer:
     """Adam; its steps are a share of what is ordinary: for the scale a row's distance, for the bias an entry of it."""
     steps = {
         "scale": settings.learning_rate * ordinary,

@@ -1,6 +1,5 @@
-"""How surprised the model is by a feature's label when asked about the feature's vector; with a gradient to the vector.
-
-Knows nothing of how vectors are fitted.
+"""Measures how surprised the model is by a feature's label when asked about its vector, with a gradient to the
+vector.
 """
 
 from collections.abc import Sequence
@@ -14,14 +13,14 @@ from transformers import PreTrainedTokenizerBase
 
 from probes.errors import SettingsError
 from probes.ghost.adapter import LABEL, FitSettings
-from probes.ghost.prompt import prompt_ids, prompt_text
 from probes.ghost.vectors import directions, has_direction
 from probes.settings import TreeSettings
 from probes.subject import Subject
+from probes.tokenizer.prompt import prompt_ids, prompt_text
 
 
 @dataclass(frozen=True)
-class Pair:
+class LabelPair:
     """A feature and what it stands for."""
 
     feature: int
@@ -29,7 +28,7 @@ class Pair:
 
 
 @dataclass(frozen=True)
-class Wording:
+class LabelTokens:
     """A label in its wording, as tokens."""
 
     ids: tuple[int, ...]
@@ -38,7 +37,7 @@ class Wording:
 
 
 @dataclass(frozen=True, eq=False)
-class Rows:
+class LabelRows:
     """Pairs as tensors; short wordings are filled up behind their end, where nothing of them sees it."""
 
     units: Float[Tensor, "n d_model"]
@@ -49,10 +48,10 @@ class Rows:
     def __len__(self) -> int:
         return len(self.units)
 
-    def at(self, where: Int[Tensor, " m"]) -> "Rows":
+    def at(self, where: Int[Tensor, " m"]) -> "LabelRows":
         """Some of them, no longer than they need to be."""
         longest = int(self.learned[where].any(dim=0).nonzero().max()) + 1
-        return Rows(self.units[where], self.ids[where, :longest], self.learned[where, :longest])
+        return LabelRows(self.units[where], self.ids[where, :longest], self.learned[where, :longest])
 
 
 class LabelLoss:
@@ -64,7 +63,7 @@ class LabelLoss:
         self._prompt = prompt_ids(subject.tokenizer, text, subject.card.placeholder_id)
         self._takes_last = "logits_to_keep" in signature(subject.model.forward).parameters
 
-    def rows(self, pairs: Sequence[Pair]) -> Rows:
+    def rows(self, pairs: Sequence[LabelPair]) -> LabelRows:
         """Raises SettingsError for a feature without direction, and for a label that is too long for the model."""
         units = directions(self._subject, [pair.feature for pair in pairs], self._settings.weights)
         for pair, lives in zip(pairs, has_direction(units).tolist(), strict=True):
@@ -84,13 +83,13 @@ class LabelLoss:
         ids = [[*word.ids, *[self._prompt.ids[0]] * (longest - len(word.ids))] for word in words]
         learned = [[word.n_given <= at < len(word.ids) for at in range(longest)] for word in words]
         device = self._subject.model.device
-        return Rows(
+        return LabelRows(
             units.clone(),
             torch.tensor(ids, dtype=torch.long, device=device).view(len(pairs), longest),
             torch.tensor(learned, dtype=torch.bool, device=device).view(len(pairs), longest),
         )
 
-    def of(self, rows: Rows, scale: Float[Tensor, ""], bias: Float[Tensor, " d_model"]) -> Float[Tensor, " n"]:
+    def of(self, rows: LabelRows, scale: Float[Tensor, ""], bias: Float[Tensor, " d_model"]) -> Float[Tensor, " n"]:
         """Mean nats per learned token of each row, in one forward, the ghost being scale * r + bias."""
         subject, prompt = self._subject, torch.tensor(self._prompt.ids, device=rows.ids.device)
         n, longest = rows.ids.shape
@@ -108,7 +107,7 @@ class LabelLoss:
         return torch.zeros(n, device=nats.device).index_add(0, row, nats) / rows.learned.sum(dim=1)
 
     @torch.no_grad()
-    def each(self, rows: Rows, scale: Tensor, bias: Tensor) -> list[float]:
+    def each(self, rows: LabelRows, scale: Tensor, bias: Tensor) -> list[float]:
         """As `of`, a batch at a time."""
         batches = torch.arange(len(rows), device=rows.ids.device).split(self._settings.batch) if len(rows) else ()
         return [nats for batch in batches for nats in self.of(rows.at(batch), scale, bias).tolist()]
@@ -123,12 +122,12 @@ class LabelLoss:
             )
 
 
-def wording(tokenizer: PreTrainedTokenizerBase, template: str, label: str) -> Wording:
+def wording(tokenizer: PreTrainedTokenizerBase, template: str, label: str) -> LabelTokens:
     """The tokens of a label in its wording. What looks like a special token in it is spelt out, not obeyed."""
     before, after = template.split(LABEL)
     ids, given = (_spelt(tokenizer, text) for text in (before + label + after, before))
     shared = next((at for at, (a, b) in enumerate(zip(given, ids, strict=False)) if a != b), min(len(given), len(ids)))
-    return Wording(tuple(ids), shared)
+    return LabelTokens(tuple(ids), shared)
 
 
 def _spelt(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:

@@ -1,4 +1,6 @@
-"""What it matters which row a second table finds for a ghost, in models that look ids up twice (Gemma 3n and 4)."""
+"""Measures the effect of the row that a second table finds for a ghost, in models that look ids up twice (Gemma
+3n, 4).
+"""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -6,11 +8,11 @@ from dataclasses import replace
 import torch
 from torch.nn.functional import kl_div
 
-from probes.ghost.prompt import prompt_ids
 from probes.ghost.vectors import feature_vectors
 from probes.presets import PerLayer
 from probes.settings import PROMPTS, VectorSettings
 from probes.subject import Subject
+from probes.tokenizer.prompt import prompt_ids
 
 N_FEATURES = 16
 """Whose ghosts are looked at: the first of the SAE."""

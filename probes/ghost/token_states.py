@@ -1,4 +1,4 @@
-"""What a model has at the SAE's hook when it reads each token of its vocabulary alone, behind what stands first.
+"""Reads each token of the vocabulary alone, behind the tokens that begin a text, up to the SAE's hook.
 
 One short forward for each token, once for a subject: the states lie in the user's cache, in the model's own number
 format, and are mapped into memory from there, so that memory stays flat whatever the vocabulary. Tokens that stand for
@@ -26,9 +26,9 @@ from torch import Tensor
 from probes.doors.cached_json import cache_folder, file_name
 from probes.errors import SubjectError
 from probes.hooks.activations import cut_at
-from probes.model.placeholder import RESERVED
-from probes.model.special_tokens import ids_before_lone_tokens, special_ids
-from probes.subject import Subject
+from probes.subject import Subject, ids_before_lone_tokens
+from probes.tokenizer.placeholder import RESERVED
+from probes.tokenizer.special_tokens import special_ids
 
 _LAYOUT = 1
 """Of the files; to be raised when states come out otherwise, so that they are made anew."""
@@ -56,7 +56,7 @@ class TokenStates:
     """Likewise."""
 
     def blocks(self, subject: Subject) -> Iterator[Float[Tensor, "block d_in"]]:
-        """What the SAE sees of the tokens, in order, a bounded number at a time; float32 on the SAE's device."""
+        """Yields the SAE's inputs of the tokens, in order, a bounded number at a time; float32 on the SAE's device."""
         for block in self.states.split(_BLOCK):
             yield subject.sae.normalised(block.to(subject.sae.device).float())
 
@@ -75,7 +75,7 @@ def token_states(subject: Subject, tell: Tell | None = None) -> TokenStates:
 
 
 def folder() -> Path:
-    """Where the states of all subjects are kept."""
+    """Returns the folder in which the states of all subjects are kept."""
     return cache_folder("token-states")
 
 
@@ -96,7 +96,7 @@ def _is_text(subject: Subject, id: int) -> bool:
 
 
 def _files(subject: Subject) -> tuple[Path, Path]:
-    """Where the states lie, and where the rest."""
+    """Returns the file of the states, and the file of the rest."""
     hangs_on = {
         "layout": _LAYOUT,
         "subject": subject.card.model_dump(mode="json", include={"fingerprint", "dtype", "hook", "placeholder_id"}),
@@ -107,7 +107,7 @@ def _files(subject: Subject) -> tuple[Path, Path]:
 
 
 def _kept(subject: Subject) -> TokenStates | None:
-    """What is in the cache; None where it is not there or not whole."""
+    """Returns the states in the cache; None if they are absent or incomplete."""
     states_file, rest_file = _files(subject)
     try:
         rest = load_file(rest_file)

@@ -46,7 +46,7 @@ def placed(subject: Subject, unit: Float[Tensor, "n d_model"], settings: VectorS
 
 
 def origin(subject: Subject, settings: VectorSettings) -> Float[Tensor, " d_model"]:
-    """What the vectors of all directions start from: the centroid, nothing, or an adapter's bias."""
+    """Returns the point that vectors of all directions start from: the centroid, zero, or an adapter's bias."""
     if settings.adapter is not None:
         return read_adapter(settings.adapter, subject.card).bias.to(subject.centroid.device)
     return subject.centroid if settings.centroid else torch.zeros_like(subject.centroid)

@@ -1,4 +1,4 @@
-"""What single tokens make of a feature: the tokens that activate it most when read alone, and the ghost made of them.
+"""Finds the tokens that activate a feature most when read alone, and makes the feature's ghost of them.
 
 a(t) is the feature's pre-activation at the SAE's hook when the model reads token t alone
 (`probes.ghost.token_states`), and z = (a - mean)/std over all tokens. The list is the tokens of largest a. The
@@ -16,9 +16,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from probes.columns import Columns, pre_activations
+from probes.ghost.random_directions import random_directions
 from probes.ghost.token_states import TokenStates, token_states
 from probes.model.products import linear
-from probes.null.random_directions import random_directions
 from probes.subject import Subject
 
 CUT = 2.0
@@ -35,7 +35,7 @@ _STATISTICS = 128
 
 
 @dataclass(frozen=True, eq=False)
-class Leading:
+class LeadingTokens:
     """The tokens of largest pre-activation, largest first."""
 
     ids: Int[Tensor, "n k"]
@@ -50,7 +50,7 @@ class Leading:
 class TokenLists:
     """The lists of some features."""
 
-    leading: Leading
+    leading: LeadingTokens
     threshold: Float[Tensor, " n"]
     """What a pre-activation must exceed; NaN where that hangs on the other features, as in top-k."""
     activates: Sequence[bool]
@@ -65,7 +65,7 @@ def token_lists(subject: Subject, features: Sequence[int], top_n: int) -> TokenL
     deepest = max(top_n, DEPTHS[-1])
     leading = leading_tokens(subject, read.weights, deepest)
     values = leading.values + read.bias[:, None]
-    shown = Leading(leading.ids[:, :top_n], values[:, :top_n], leading.z[:, :top_n])
+    shown = LeadingTokens(leading.ids[:, :top_n], values[:, :top_n], leading.z[:, :top_n])
     return TokenLists(
         shown, read.threshold.clamp(min=0), _activate(subject, features, leading), _p_values(subject, leading)
     )
@@ -83,11 +83,11 @@ def alone(subject: Subject, feature: int) -> Float[Tensor, " vocab"]:
 
 
 @torch.inference_mode()
-def leading_tokens(subject: Subject, columns: Float[Tensor, "d_in n"], k: int) -> Leading:
+def leading_tokens(subject: Subject, columns: Float[Tensor, "d_in n"], k: int) -> LeadingTokens:
     """The tokens of largest x W, x what the SAE sees of each; a blocked product with a running top k."""
     states = token_states(subject)
     pieces = [_leading(subject, states, piece, k) for piece in columns.split(_FEATURES, dim=1)]
-    return Leading(*(torch.cat([getattr(piece, name) for piece in pieces]) for name in ("ids", "values", "z")))
+    return LeadingTokens(*(torch.cat([getattr(piece, name) for piece in pieces]) for name in ("ids", "values", "z")))
 
 
 def vocabulary_directions(subject: Subject, columns: Float[Tensor, "d_in n"], k: int) -> Float[Tensor, "n d_model"]:
@@ -96,7 +96,7 @@ def vocabulary_directions(subject: Subject, columns: Float[Tensor, "d_in n"], k:
     return torch.nn.functional.normalize(_weighted(subject, leading).sum(1), dim=-1)
 
 
-def _leading(subject: Subject, states: TokenStates, columns: Float[Tensor, "d_in n"], k: int) -> Leading:
+def _leading(subject: Subject, states: TokenStates, columns: Float[Tensor, "d_in n"], k: int) -> LeadingTokens:
     best = torch.empty(columns.shape[1], 0, device=columns.device)
     places = torch.empty(columns.shape[1], 0, dtype=torch.long, device=columns.device)
     rows, start = columns.T.contiguous(), 0
@@ -109,16 +109,16 @@ def _leading(subject: Subject, states: TokenStates, columns: Float[Tensor, "d_in
         start += len(block)
     mean, std = rows @ states.mean, ((rows @ states.covariance) * rows).sum(1).clamp(min=0).sqrt()
     z = torch.where(std[:, None] > 0, (best - mean[:, None]) / std[:, None].clamp(min=1e-30), 0.0)
-    return Leading(states.ids.to(places.device)[places], best, z)
+    return LeadingTokens(states.ids.to(places.device)[places], best, z)
 
 
-def _weighted(subject: Subject, leading: Leading) -> Float[Tensor, "n k d_model"]:
+def _weighted(subject: Subject, leading: LeadingTokens) -> Float[Tensor, "n k d_model"]:
     """The tokens' embeddings from the centroid, by how far beyond the cut each of them lies."""
     offsets = subject.embedding[leading.ids.to(subject.embedding.device)] - subject.centroid
     return (leading.z - CUT).clamp(min=0)[:, :, None] * offsets
 
 
-def _activate(subject: Subject, features: Sequence[int], leading: Leading) -> list[bool]:
+def _activate(subject: Subject, features: Sequence[int], leading: LeadingTokens) -> list[bool]:
     """By the SAE's own rule, on the state of each feature's first token."""
     states = token_states(subject)
     columns = Columns(subject.sae, features)
@@ -134,7 +134,7 @@ def _activate(subject: Subject, features: Sequence[int], leading: Leading) -> li
 _NULL: WeakKeyDictionary[Subject, Float[Tensor, "n_random depths"]] = WeakKeyDictionary()
 
 
-def _p_values(subject: Subject, leading: Leading) -> list[float]:
+def _p_values(subject: Subject, leading: LeadingTokens) -> list[float]:
     if subject not in _NULL:
         drawn = random_directions(subject.sae.config.d_model, N_RANDOM, SEED).T.to(subject.sae.device)
         _NULL[subject] = _far_out(subject, leading_tokens(subject, drawn, DEPTHS[-1]))
@@ -146,14 +146,14 @@ def _p_values(subject: Subject, leading: Leading) -> list[float]:
     return ((1 + as_far.double()) / (1 + len(others))).tolist()
 
 
-def _far_out(subject: Subject, leading: Leading) -> Float[Tensor, "n depths"]:
-    """How far out the first k tokens lie, mean z, times how far their embeddings point the same way, for every k.
+def _far_out(subject: Subject, leading: LeadingTokens) -> Float[Tensor, "n depths"]:
+    """Returns for every k the mean z of the first k tokens times how far their embeddings point the same way.
 
     The latter is the length of their weighted sum over the sum of their lengths: 1 where they point the same way.
     """
     found = []
     for start in range(0, len(leading.z), _STATISTICS):
-        piece = Leading(*(getattr(leading, name)[start : start + _STATISTICS] for name in ("ids", "values", "z")))
+        piece = LeadingTokens(*(getattr(leading, name)[start : start + _STATISTICS] for name in ("ids", "values", "z")))
         weighted = _weighted(subject, piece)
         sums = weighted.cumsum(1).norm(dim=-1) / weighted.norm(dim=-1).cumsum(1).clamp(min=1e-30)
         means = piece.z.cumsum(1) / torch.arange(1, piece.z.shape[1] + 1, device=piece.z.device)

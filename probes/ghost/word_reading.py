@@ -1,7 +1,7 @@
-"""How well a model's definitions tell words apart, for words whose meaning its own embedding rows know.
+"""Measures how well a model's definitions tell words apart, for words whose meaning its own embedding rows know.
 
 A ghost is made of a word and its nearest words, as the ghost of a feature stands between several; its definition is a
-small tree, and the words of that are compared with every ghost. Knows neither features nor which prompt is asked.
+small tree, and the words of that are compared with every ghost.
 """
 
 import math
@@ -14,13 +14,13 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from probes.growing.grown import Columns
-from probes.model.token_text import TokenTexts
+from probes.growing.tree_columns import TreeColumns
 from probes.subject import Subject
+from probes.tokenizer.token_text import TokenTexts
 
 N_WORDS = 96
 """The standard error of a mean over so many is about .03."""
-LEAST_WORDS = 24
+MIN_WORDS = 24
 """A vocabulary with fewer tells nothing."""
 COMMON = 2000
 """Of the vocabulary's words the first so many: where ids go by the rank of merges, the frequent ones."""
@@ -35,7 +35,7 @@ _ENDS = ('"', ".", "\n")
 
 
 @dataclass(frozen=True, eq=False)
-class Words:
+class WordGhosts:
     """Words of a vocabulary, and where the ghosts lie that are to be told apart."""
 
     token_ids: tuple[int, ...]
@@ -43,15 +43,15 @@ class Words:
     """Unit vectors from the centroid."""
 
 
-def words_of(subject: Subject) -> Words | None:
+def words_of(subject: Subject) -> WordGhosts | None:
     """Seeded words of the subject's vocabulary, each with its neighbours; None where it has too few of its own."""
     common = _common(subject)
-    if len(common) < LEAST_WORDS:
+    if len(common) < MIN_WORDS:
         return None
     rows = normalize(subject.embedding[common] - subject.centroid, dim=-1)
     drawn = torch.randperm(len(common), generator=torch.Generator().manual_seed(_SEED))[:N_WORDS].tolist()
     near = (rows[drawn] @ rows.T).topk(1 + _NEIGHBOURS).indices  # each is the nearest to itself
-    return Words(tuple(common[place] for place in drawn), normalize(rows[near].sum(dim=1), dim=-1))
+    return WordGhosts(tuple(common[place] for place in drawn), normalize(rows[near].sum(dim=1), dim=-1))
 
 
 def _common(subject: Subject) -> list[int]:
@@ -66,8 +66,8 @@ def _common(subject: Subject) -> list[int]:
     return found
 
 
-def said(tree: Columns, word: str, text_of: TokenTexts) -> dict[int, float]:
-    """What the tree says up to its ends, less the `word` in any spelling: tokens with their summed probability."""
+def definition_tokens(tree: TreeColumns, word: str, text_of: TokenTexts) -> dict[int, float]:
+    """Returns the tree's tokens up to its ends with their summed probability, less the `word` in any spelling."""
     found: dict[int, float] = defaultdict(float)
     ended: set[int] = set()
     for node in range(1, len(tree.parents)):
@@ -80,7 +80,7 @@ def said(tree: Columns, word: str, text_of: TokenTexts) -> dict[int, float]:
 
 
 def _spells(text: str, word: str) -> bool:
-    """Whether the text is a part of the word, or the word of it."""
+    """Tells whether the text is a part of the word, or contains it."""
     part, whole = text.strip().lower(), word.strip().lower()
     return whole in part or (len(part) > 2 and part in whole)
 

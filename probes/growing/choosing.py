@@ -1,6 +1,6 @@
-"""Which children a tree's nodes get, from the logits after them: the likeliest ones, or given ones.
+"""Chooses the children of a tree's nodes from the logits after them: the likeliest ones, or given ones.
 
-Two peers behind one protocol. Reading happens where the logits are, keeping on the CPU. Knows no model and no cache.
+Two peers behind one protocol. Reading happens where the logits are, keeping on the CPU.
 """
 
 from dataclasses import dataclass, fields
@@ -32,12 +32,12 @@ class Nodes:
         return len(self.tree)
 
     def at(self, where: Tensor | slice) -> Self:
-        """Those at the places `where`."""
+        """Returns the entries at the places `where`."""
         return type(self)(*(getattr(self, field.name)[where] for field in fields(self)))
 
 
 @dataclass(frozen=True)
-class Kids:
+class Children:
     """Children, by their parents' places among the nodes that were asked about."""
 
     place: Int[Tensor, " n"]
@@ -48,20 +48,20 @@ class Kids:
     """Whether they may have children themselves."""
 
 
-class Choice(Protocol):
-    """How children are chosen."""
+class ChildChoice(Protocol):
+    """A rule by which children are chosen."""
 
     def read(self, logits: Float[Tensor, "n vocab"], marks: Int[Tensor, " n"]) -> tuple[Tensor, ...]:
-        """What is to be known of these logits, in columns that can be joined."""
+        """Reads from these logits what the rule needs, in columns that can be joined."""
         ...
 
-    def keep(self, nodes: Nodes, depth: int, read: tuple[Tensor, ...]) -> Kids:
+    def keep(self, nodes: Nodes, depth: int, read: tuple[Tensor, ...]) -> Children:
         """The children of `nodes`, which are `depth` tokens deep, in their order."""
         ...
 
 
 @dataclass(frozen=True)
-class Likeliest:
+class LikeliestChildren:
     """The top k tokens, as far as their cumulative probability reaches the cutoff."""
 
     cutoff: float
@@ -73,13 +73,13 @@ class Likeliest:
         tokens = top_ids(logits, min(self.top_k, logits.shape[1]))
         return tokens, softmax(logits).gather(1, tokens)
 
-    def keep(self, nodes: Nodes, depth: int, read: tuple[Tensor, ...]) -> Kids:
-        """Those that reach the cutoff."""
+    def keep(self, nodes: Nodes, depth: int, read: tuple[Tensor, ...]) -> Children:
+        """Tells for each child whether it reaches the cutoff."""
         tokens, share = read
         probability = nodes.probability[:, None] * share.double()
         place, rank = (probability >= self.cutoff).nonzero(as_tuple=True)
         still_open = torch.full_like(place, depth + 1 < self.max_depth, dtype=torch.bool)
-        return Kids(place, tokens[place, rank], probability[place, rank], torch.zeros_like(place), still_open)
+        return Children(place, tokens[place, rank], probability[place, rank], torch.zeros_like(place), still_open)
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ class Trie:
         return len(self.parents)
 
 
-class Given:
+class TrieChildren:
     """The children that a trie has; a node's mark is its place there."""
 
     def __init__(self, trie: Trie) -> None:
@@ -110,11 +110,11 @@ class Given:
         share = softmax(logits)[at].float()
         return (share.clamp(min=torch.finfo(torch.float32).tiny),)  # its logarithm is wanted
 
-    def keep(self, nodes: Nodes, depth: int, read: tuple[Tensor, ...]) -> Kids:  # noqa: ARG002
+    def keep(self, nodes: Nodes, depth: int, read: tuple[Tensor, ...]) -> Children:  # noqa: ARG002
         """All of them."""
         place, kids = self._below(nodes.mark)
         probability = nodes.probability[place] * read[0].double()
-        return Kids(place, self._token[kids], probability, kids, self._count[kids] > 0)
+        return Children(place, self._token[kids], probability, kids, self._count[kids] > 0)
 
     def _below(self, marks: Int[Tensor, " n"]) -> tuple[Tensor, Tensor]:
         """For every child of `marks`: which of them it belongs to, and its own place in the trie."""
@@ -130,7 +130,7 @@ def softmax(logits: Float[Tensor, "n vocab"]) -> Float[Tensor, "n vocab"]:
 
 
 def top_ids(logits: Float[Tensor, "n vocab"], k: int) -> Int[Tensor, "n k"]:
-    """Where the k largest of each row are, the largest first.
+    """Returns the places of the k largest of each row, the largest first.
 
     They lie in the k blocks with the largest maxima, so only those are searched: half the time of a search of the row.
     """

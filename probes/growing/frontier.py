@@ -1,4 +1,4 @@
-"""Nodes that wait for their forward, by depth. Knows no model."""
+"""Nodes that wait for their forward, by depth."""
 
 from collections import defaultdict, deque
 from dataclasses import dataclass
@@ -34,7 +34,7 @@ class Queue:
             self._count[depth] += len(frontier.nodes)
 
     def depths(self, least: int = 1) -> list[int]:
-        """Those at which so many wait, rising."""
+        """Returns the depths at which so many nodes wait, rising."""
         return sorted(depth for depth, count in self._count.items() if count >= least)
 
     def take(self, depth: int, most: int) -> Frontier:

@@ -1,8 +1,8 @@
-"""How definition trees grow: many at once, over a shared prefix and one store of keys and values.
+"""Grows definition trees, many at once, over a shared prefix and one store of keys and values.
 
 A node costs one token's forward, and no Python of its own. Nodes wait by depth; the deepest depth with a full batch
 goes first, so forwards stay full while memory stays small; new trees are planted when no depth has one, and when none
-are left the shallowest goes first, which fills the depths below it. Knows neither features nor how ghosts are made.
+are left the shallowest goes first, which fills the depths below it.
 """
 
 from collections.abc import Iterator, Sequence
@@ -18,20 +18,20 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import PreTrainedModel
 
 from probes.errors import SubjectError
-from probes.ghost.prompt import PromptIds
-from probes.growing.choosing import Choice, Given, Likeliest, Nodes, Trie
+from probes.growing.choosing import ChildChoice, LikeliestChildren, Nodes, Trie, TrieChildren
 from probes.growing.frontier import Frontier, Queue
-from probes.growing.grown import Columns, columns_of
 from probes.growing.memory import budget_of, peak_bytes
 from probes.growing.path_cache import PathCache
 from probes.growing.readout import Readout
-from probes.growing.rows import Lineage, Rows
-from probes.growing.transfer import Fetched, sent
+from probes.growing.rows import Lineage, RowStock
+from probes.growing.transfer import PendingTensors, sent
+from probes.growing.tree_columns import TreeColumns, columns_of
 from probes.settings import TreeSettings
+from probes.tokenizer.prompt import PromptIds
 
 
-class Ground(Protocol):
-    """Where trees grow."""
+class GhostModel(Protocol):
+    """The model in which trees grow, with ghosts in place of tokens."""
 
     @property
     def model(self) -> PreTrainedModel: ...
@@ -47,7 +47,7 @@ class Ground(Protocol):
 
 
 class Steering(Protocol):
-    """What changes a model's forward while trees grow."""
+    """A change of a model's forward while trees grow."""
 
     everywhere: bool
     """Whether it changes what stands before the ghost too, which trees then cannot share."""
@@ -62,26 +62,26 @@ class Steering(Protocol):
 
 
 @dataclass(frozen=True)
-class _Launched:
+class _PendingForward:
     """Nodes of one depth whose forward has been asked for; their paths end in their own rows."""
 
     depth: int
     nodes: Nodes
     paths: Int[Tensor, "n pos"]
-    read: Fetched
+    read: PendingTensors
 
 
 class _Growth:
     """Trees that grow together: what is found, what waits, and the rows it stands in."""
 
-    def __init__(self, cache: PathCache, ghosts: Tensor, choice: Choice, stock: Rows, first: int) -> None:
+    def __init__(self, cache: PathCache, ghosts: Tensor, choice: ChildChoice, stock: RowStock, first: int) -> None:
         self.cache, self.ghosts, self.choice, self.stock, self.first = cache, ghosts, choice, stock, first
         self.lineage = Lineage(stock)
         self.queue = Queue()
         self.shared: Tensor = torch.empty(0, dtype=torch.long)
         """Rows of what stands before every ghost."""
         self.n_planted = 0
-        self.launched: _Launched | None = None
+        self.launched: _PendingForward | None = None
         self.found: list[tuple[int, Nodes]] = []
 
     @property
@@ -98,7 +98,7 @@ class Grower:
 
     def __init__(
         self,
-        ground: Ground,
+        ground: GhostModel,
         prompt: PromptIds,
         settings: TreeSettings,
         steering: Steering | None = None,
@@ -114,25 +114,25 @@ class Grower:
         self._read_at_once = self.budget.logits_rows(vocab)
         self._at_once = self.budget.nodes if self._readout.splits else min(self.budget.nodes, self._read_at_once)
 
-    def grow(self, ghosts: Float[Tensor, "n d_model"], least: float = 0.0) -> Iterator[Columns]:
+    def grow(self, ghosts: Float[Tensor, "n d_model"], least: float = 0.0) -> Iterator[TreeColumns]:
         """One tree per ghost, in their order, of nodes of at least the probability `least`.
 
         Ghosts are scaled as the embedding's output is.
         """
         settings, cutoff = self.settings, max(self.settings.cutoff, least)
-        choice, together = Likeliest(cutoff, settings.top_k, settings.max_depth), self.budget.trees
+        choice, together = LikeliestChildren(cutoff, settings.top_k, settings.max_depth), self.budget.trees
         for first in range(0, len(ghosts), together):
             yield from columns_of(self._run(ghosts[first : first + together], choice, first))
 
     def follow(self, ghosts: Float[Tensor, "n d_model"], trie: Trie) -> Float64[Tensor, "n n_nodes"]:
-        """How probable every node of `trie` is after each of the ghosts, cumulative from the root."""
+        """Returns how probable every node of `trie` is after each of the ghosts, cumulative from the root."""
         probabilities = torch.ones(len(ghosts), len(trie), dtype=torch.float64)
-        for _, nodes in self._run(ghosts, Given(trie)) if len(trie) > 1 else []:
+        for _, nodes in self._run(ghosts, TrieChildren(trie)) if len(trie) > 1 else []:
             probabilities[nodes.tree, nodes.mark] = nodes.probability
         return probabilities
 
     @torch.inference_mode()
-    def _run(self, ghosts: Float[Tensor, "n d_model"], choice: Choice, first: int = 0) -> list[tuple[int, Nodes]]:
+    def _run(self, ghosts: Float[Tensor, "n d_model"], choice: ChildChoice, first: int = 0) -> list[tuple[int, Nodes]]:
         """All nodes, by depth, in the order they were found: within a tree and a depth from left to right.
 
         The ghosts are the `first` and those that follow it of all that are steered.
@@ -148,11 +148,11 @@ class Grower:
                 growth.launched = launched
         return growth.found
 
-    def _begin(self, ghosts: Float[Tensor, "n d_model"], choice: Choice, first: int) -> _Growth:
+    def _begin(self, ghosts: Float[Tensor, "n d_model"], choice: ChildChoice, first: int) -> _Growth:
         """Nothing planted yet; what stands before the ghosts is computed once for all."""
         least = len(self._before) + len(self._rest) + self.settings.max_depth
         n_rows = max(least, self.budget.cache_bytes // self._row_bytes)
-        growth = _Growth(PathCache(self._model, n_rows), ghosts, choice, Rows(n_rows), first)
+        growth = _Growth(PathCache(self._model, n_rows), ghosts, choice, RowStock(n_rows), first)
         if not self._before:
             return growth
         growth.shared = growth.stock.take(len(self._before))
@@ -166,7 +166,7 @@ class Grower:
             return self._begin(ghosts, choice, first)
         return growth
 
-    def _launch(self, growth: _Growth) -> _Launched | None:
+    def _launch(self, growth: _Growth) -> _PendingForward | None:
         """Asks for the next forward; None where what has been asked for must be known first.
 
         A full batch need not wait for what was asked for before it, so that a GPU goes on while its answers are read.
@@ -185,7 +185,7 @@ class Grower:
             return self._expand(growth, waiting[-1], 1)
         return self._expand(growth, waiting[0 if spare >= self._at_once else -1], min(spare, self._at_once))
 
-    def _plant(self, growth: _Growth, spare: int) -> _Launched:
+    def _plant(self, growth: _Growth, spare: int) -> _PendingForward:
         """The next trees' roots: their prompts from the ghost on."""
         n = max(1, min(growth.unplanted, self._at_once // len(self._rest), spare // len(self._rest)))
         trees = growth.n_planted + torch.arange(n)
@@ -200,9 +200,9 @@ class Grower:
         roots = Nodes(trees, growth.lineage.add(none), none, none, torch.ones(n, dtype=torch.float64), 0 * trees)
         growth.found.append((0, roots))
         growth.lineage.own_prompts(roots.number, own[:, :-1])
-        return _Launched(0, roots, paths, read)
+        return _PendingForward(0, roots, paths, read)
 
-    def _expand(self, growth: _Growth, depth: int, most: int) -> _Launched:
+    def _expand(self, growth: _Growth, depth: int, most: int) -> _PendingForward:
         """The next nodes of a depth: their own token's forward."""
         frontier = growth.queue.take(depth, most)
         nodes = frontier.nodes
@@ -215,7 +215,7 @@ class Grower:
         except torch.OutOfMemoryError:
             growth.queue.put(depth, frontier, first=True)
             raise
-        return _Launched(depth, nodes, paths, read)
+        return _PendingForward(depth, nodes, paths, read)
 
     def _settle(self, growth: _Growth) -> None:
         """Notes the children of the nodes that were launched, if any; those that are open wait."""
@@ -243,17 +243,17 @@ class Grower:
         paths: Int[Tensor, "n pos"],
         planting: bool = False,
     ) -> Float[Tensor, "n hidden"]:
-        """What the model has at the last of each sequence's `ids`, which stand in the last rows of its path."""
+        """Returns the hidden states at the last of each sequence's `ids`, which stand in the last rows of its path."""
         growth.cache.see(sent(paths, self._model.device), ids.shape[1])
         steered = nullcontext() if self._steering is None else self._steering.over(growth.first + trees, planting)
         with steered, sdpa_kernel(_ATTENTION):
             return self._readout.states(growth.cache, ids)
 
-    def _read(self, choice: Choice, marks: Int[Tensor, " n"], states: Float[Tensor, "n hidden"]) -> Fetched:
-        """What the choice reads of the logits, a slice of them at a time."""
+    def _read(self, choice: ChildChoice, marks: Int[Tensor, " n"], states: Float[Tensor, "n hidden"]) -> PendingTensors:
+        """Returns what the choice of children reads of the logits, computed a slice at a time."""
         pieces = zip(states.split(self._read_at_once), marks.split(self._read_at_once), strict=True)
         read = [choice.read(self._readout.logits(piece), marks) for piece, marks in pieces]
-        return Fetched(torch.cat(column) for column in zip(*read, strict=True))
+        return PendingTensors(torch.cat(column) for column in zip(*read, strict=True))
 
     def _check_numbers(self, read: Sequence[Tensor]) -> None:
         """Raises SubjectError for probabilities that are not numbers: no child would be kept, and nobody told why."""
@@ -273,11 +273,11 @@ class Grower:
 
     @cached_property
     def _row_bytes(self) -> int:
-        """What one token takes in this model's cache, seen on one."""
+        """Measures the bytes that one token takes in this model's cache."""
         return self._tried(1).row_bytes
 
     def _node_bytes(self) -> int:
-        """What one node takes on a GPU while its forward runs, seen on some that are as deep as can be."""
+        """Measures the bytes that one node takes on a GPU during its forward, on nodes as deep as can be."""
         return peak_bytes(self._model.device, lambda: self._tried(_SAMPLE)) // _SAMPLE
 
     @torch.inference_mode()
@@ -303,8 +303,8 @@ def _no_memory() -> SubjectError:
 
 
 @contextmanager
-def _or_back(stock: Rows, rows: Int[Tensor, " n"]) -> Iterator[None]:
-    """What runs within needs these rows; where memory does not suffice for it, they are free again."""
+def _or_back(stock: RowStock, rows: Int[Tensor, " n"]) -> Iterator[None]:
+    """Reserves these rows for what runs within; if memory does not suffice for it, they are freed again."""
     try:
         yield
     except torch.OutOfMemoryError:

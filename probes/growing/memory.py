@@ -1,6 +1,6 @@
-"""How much trees may take of a device's memory at once: what suits a CPU's caches, or what a GPU has free.
+"""Bounds the share of a device's memory that trees may take: what suits a CPU's caches, or what a GPU has free.
 
-More than the most given here makes nothing faster. Knows no models and no trees.
+More than the most given here makes nothing faster.
 """
 
 from collections.abc import Callable
@@ -12,8 +12,8 @@ from probes.model.products import ROWS, even
 
 
 @dataclass(frozen=True)
-class Budget:
-    """What one batch of trees may take."""
+class MemoryBudget:
+    """The memory that one batch of trees may take."""
 
     nodes: int
     """Nodes in one forward."""
@@ -25,18 +25,18 @@ class Budget:
     """Logits read at a time, in float32; a copy or two of them come and go on top."""
 
     def logits_rows(self, vocab: int) -> int:
-        """How many nodes' logits that is, of so many tokens, and as it suits products."""
+        """Returns how many nodes' logits fit, for so many tokens, in numbers that suit products."""
         return max(ROWS, even(self.logits_bytes // (4 * vocab)))
 
 
 MIB = 2**20
-ON_CPU = Budget(nodes=1536, trees=1024, cache_bytes=256 * MIB, logits_bytes=16 * MIB)
+ON_CPU = MemoryBudget(nodes=1536, trees=1024, cache_bytes=256 * MIB, logits_bytes=16 * MIB)
 """Logits that stay within a CPU's caches: more at a time are slower there."""
-ON_ACCELERATOR = Budget(nodes=4096, trees=4096, cache_bytes=4096 * MIB, logits_bytes=512 * MIB)
+ON_ACCELERATOR = MemoryBudget(nodes=4096, trees=4096, cache_bytes=4096 * MIB, logits_bytes=512 * MIB)
 
 
-def budget_of(device: torch.device, node_bytes: Callable[[], int]) -> Budget:
-    """What is the most on this device; of a GPU's free memory at most a quarter for the cache, half for a forward.
+def budget_of(device: torch.device, node_bytes: Callable[[], int]) -> MemoryBudget:
+    """Returns the most on this device; of a GPU's free memory at most a quarter for the cache, half for a forward.
 
     `node_bytes` measures what a node takes while its forward runs; it is called for GPUs only.
     """
@@ -45,7 +45,7 @@ def budget_of(device: torch.device, node_bytes: Callable[[], int]) -> Budget:
     if device.type != "cuda":
         return ON_ACCELERATOR
     most, free = ON_ACCELERATOR, free_bytes(device)
-    return Budget(
+    return MemoryBudget(
         nodes=max(1, min(most.nodes, free // 2 // node_bytes())),
         trees=most.trees,
         cache_bytes=min(most.cache_bytes, free // 4),

@@ -40,7 +40,7 @@ class _Store:
 
 @dataclass
 class _Window:
-    """What the next forward may see: the rows of every sequence, of which the last `n_new` it writes itself."""
+    """The rows that the next forward may attend to, for every sequence; it writes the last `n_new` itself."""
 
     paths: Tensor
     n_new: int

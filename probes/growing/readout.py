@@ -1,7 +1,6 @@
 """A model's forward in two halves: up to its last hidden states, and from there to logits, a slice at a time.
 
 A large batch suits the layers, a small one the unembedding, whose logits should stay within a processor's caches.
-Knows nothing of trees.
 """
 
 import copy
@@ -31,7 +30,7 @@ class Readout:
         """False for the few models whose head cannot be run apart: their states are logits already."""
 
     def states(self, cache: PathCache, ids: Int[Tensor, "batch new"]) -> Float[Tensor, "batch hidden"]:
-        """What the model has at the last position of each sequence, the cache's window being what they see."""
+        """Returns the hidden states at the last position of each sequence, which attends to the cache's window."""
         ids = sent(ids, self._model.device)
         if self.splits:
             states: Tensor = self._model.base_model(input_ids=ids, past_key_values=cache, use_cache=True)[0]
@@ -47,7 +46,7 @@ class Readout:
 
     @torch.inference_mode()
     def _splits(self) -> bool:
-        """Whether the halves make the whole, seen on one token."""
+        """Tells whether the two halves of the forward make the whole, as measured on one token."""
         ids = torch.tensor([[self._placeholder_id]], device=self._model.device)
         whole = self._model(input_ids=ids, use_cache=False).logits[:, -1]
         try:
@@ -58,7 +57,7 @@ class Readout:
         return halves.shape == whole.shape and torch.allclose(halves, whole, rtol=1e-3, atol=1e-3)
 
 
-class _Given(nn.Module):
+class _FixedStates(nn.Module):
     """Stands where a model's layers do, and returns the states it is given."""
 
     def forward(self, inputs_embeds: Tensor, **_kwargs: Any) -> BaseModelOutputWithPast:
@@ -70,5 +69,5 @@ def _head_of(model: PreTrainedModel) -> PreTrainedModel:
     head = copy.copy(model)
     for patch in ("forward", "_old_forward", "_hf_hook"):  # accelerate's, which would run the whole model's layers
         head.__dict__.pop(patch, None)
-    head._modules = {**model._modules, model.base_model_prefix: _Given()}
+    head._modules = {**model._modules, model.base_model_prefix: _FixedStates()}
     return head

@@ -1,14 +1,11 @@
-"""Which rows of a store are free, and until when a node's row is needed: as long as any node below it waits.
-
-Knows no model; plain counting, on the CPU.
-"""
+"""Keeps account of a store's free rows; a node's row is needed as long as any node below it waits."""
 
 import torch
 from jaxtyping import Int
 from torch import Tensor
 
 
-class Rows:
+class RowStock:
     """A stock of `capacity` rows, lowest first."""
 
     def __init__(self, capacity: int) -> None:
@@ -29,7 +26,7 @@ class Rows:
 class Lineage:
     """Every node's parent, its row, and how many nodes right below it are not done with."""
 
-    def __init__(self, stock: Rows) -> None:
+    def __init__(self, stock: RowStock) -> None:
         self._stock = stock
         self._table = torch.empty(3, 1024, dtype=torch.long)
         self._prompts: dict[int, Tensor] = {}
@@ -46,7 +43,7 @@ class Lineage:
         return numbers
 
     def own_prompts(self, roots: Int[Tensor, " n"], prompts: Int[Tensor, "n pos"]) -> None:
-        """What roots hold besides their own row."""
+        """Returns the rows that roots hold besides their own."""
         self._prompts |= zip(roots.tolist(), prompts, strict=True)
 
     def expand(self, numbers: Int[Tensor, " n"], rows: Int[Tensor, " n"], n_open: Int[Tensor, " n"]) -> None:

@@ -16,7 +16,7 @@ def sent(tensor: Tensor, device: torch.device) -> Tensor:
     return tensor.to(device)
 
 
-class Fetched:
+class PendingTensors:
     """Tensors on their way to the CPU, from what has been asked of their device so far."""
 
     def __init__(self, tensors: Iterable[Tensor]) -> None:

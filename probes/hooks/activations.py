@@ -1,28 +1,23 @@
-"""What a model has where an SAE reads it, and what chosen features make of it. Knows no corpus."""
+"""Reads a model's states at the place where an SAE reads, and the activations of chosen features there."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from probes.columns import Columns
 from probes.hooks.sites import tap
 from probes.sae_config import Hook
-
-if TYPE_CHECKING:  # a subject is loaded with what is read here
-    from probes.subject import Subject
-
 
 Stream = Callable[[Int[Tensor, "batch pos"]], Float[Tensor, "batch pos d_model"]]
 """Token ids -> what the model has at a hook, in its dtype."""
 
 
 def residual(model: PreTrainedModel, ids: Int[Tensor, "batch pos"], hook: Hook) -> Float[Tensor, "batch pos d_model"]:
-    """What the model has at the hook: the residual stream before or after a block, or one of the sites within it.
+    """Returns the model's states at the hook: the residual stream before or after a block, or a site within it.
 
     In the model's dtype; no layer above is run. Taken at the layer itself: the last of a model's `hidden_states` has
     been through the final norm already. Raises SubjectError where the model has no such place.
@@ -56,17 +51,6 @@ def cut_at(model: PreTrainedModel, hook: Hook) -> Iterator[Stream]:
         yield stream
     finally:
         handle.remove()
-
-
-@torch.inference_mode()
-def feature_activations(
-    subject: "Subject", columns: Columns, ids: Int[Tensor, "batch pos"]
-) -> Float[Tensor, "batch pos n_chosen"]:
-    """Activations of the columns' features at every token, float32; rows may be padded on the right.
-
-    A causal model's states never depend on what comes later, so padding needs no mask; what stands there means nothing.
-    """
-    return columns.encode(residual(subject.model, ids.to(subject.model.device), subject.sae.config.hook))
 
 
 class _Reached(Exception):  # noqa: N818, no error but the way out of a forward

@@ -1,7 +1,7 @@
-"""How a norm acts, gain * (x - mean x) / size + shift, measured on the module itself, not from a table of families.
+"""Measures a norm, gain * (x - mean x) / size + shift, on the module itself, not from a table of families.
 
 Whether the mean is taken off, whether the gain is stored less 1 or not at all, what is added under the root: all of it
-shows in what the module makes of a few vectors. Knows no models and no SAEs.
+shows in what the module makes of a few vectors.
 """
 
 from dataclasses import dataclass, replace
@@ -17,7 +17,7 @@ _SMALL = 1e-3
 
 @dataclass(frozen=True, eq=False)
 class Norm:
-    """What a norm does to vectors, and to directions on their way through it; float32."""
+    """The effect of a norm on vectors, and on directions on their way through it; float32."""
 
     gain: Float[Tensor, " width"]
     shift: Float[Tensor, " width"]
@@ -27,12 +27,14 @@ class Norm:
     """What it adds to the mean square."""
 
     def bare(self, states: Float[Tensor, "*batch width"]) -> Float[Tensor, "*batch width"]:
-        """What it makes of `states` before its gain and shift."""
+        """Returns `states` as the norm leaves them before its gain and shift."""
         x = self._centred(states.float())
         return x * torch.rsqrt(x.square().mean(-1, keepdim=True) + self.epsilon)
 
     def forth(self, rows: Float[Tensor, "n width"]) -> Float[Tensor, "n width"]:
-        """What directions of its input become, but for the size of the input that they are part of."""
+        """Returns directions of the norm's input as they leave it, but for the size of the input that they are
+        part of.
+        """
         return self._centred(rows) * self.gain
 
     def answering(self, rows: Float[Tensor, "n width"]) -> Float[Tensor, "n width"]:
@@ -60,7 +62,7 @@ class Norm:
 
 @torch.inference_mode()
 def norm_of(module: nn.Module, like: Float[Tensor, "*batch width"]) -> Norm:
-    """What the module does to vectors such as `like`, if it is a norm; whether it is, `Norm.bare` can be held against.
+    """Measures the module on vectors such as `like`; if it is no norm, `Norm.bare` will not agree with it.
 
     A vector of ones whose signs alternate has mean 0 and size 1, so that the gain is what it becomes.
     """

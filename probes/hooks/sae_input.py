@@ -1,7 +1,7 @@
-"""What an SAE's input is multiplied by, where it was trained on activations of another size than the model has.
+"""Finds the factor of an SAE's input, if it was trained on activations of another size than the model has.
 
 `auto` makes the mean length of what it reads sqrt(d_in), which is what SAELens trains on where it normalises at all
-(expected_average_only_in); not every published SAE keeps the factor. Knows no options.
+(expected_average_only_in); not every published SAE keeps the factor.
 """
 
 import torch
@@ -11,10 +11,10 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from probes.errors import SubjectError
 from probes.hooks.activations import residual
-from probes.model.special_tokens import front_ids
 from probes.presets import InputScale
 from probes.sae import SAE
 from probes.settings import AUTO
+from probes.tokenizer.special_tokens import front_ids
 
 PASSAGE = """The harbour was quiet when the first boats came back. Two men unloaded crates of fish while a woman with a
 notebook counted them and wrote the numbers down. It had rained for most of the night, and the stones of the quay were

@@ -1,4 +1,4 @@
-"""Where each site of a block is: found by watching one short forward, not from a table of families.
+"""Finds the sites of a block by watching one short forward, not from a table of families.
 
 Attention and MLP are the block's children called so; which norm stands before or after them shows in which tensors they
 hand on. A block that does not simply add what they give to its input is refused, since the sites have no meaning there.
@@ -15,7 +15,7 @@ from transformers import PreTrainedModel
 
 from probes.errors import SubjectError
 from probes.hooks.norms import Norm, norm_of
-from probes.hooks.watching import IDS, Call, watched
+from probes.hooks.watching import IDS, ModuleCall, watched
 from probes.model.structure import layers_of
 from probes.sae_config import Hook
 
@@ -30,7 +30,7 @@ def _as_it_is(states: Tensor) -> Tensor:
 
 @dataclass(frozen=True, eq=False)
 class Tap:
-    """What to read of one module, and what it is at the hook."""
+    """A place to read: a module, and what of it is at the hook."""
 
     module: nn.Module
     side: Literal["in", "out"]
@@ -43,20 +43,20 @@ class Tap:
 class _Half:
     """The attention or the MLP of a block."""
 
-    call: Call
-    norm_before: Call | None
-    norm_after: Call | None
-    projection: Call | None
+    call: ModuleCall
+    norm_before: ModuleCall | None
+    norm_after: ModuleCall | None
+    projection: ModuleCall | None
     """The last module with a matrix inside it."""
 
     @property
-    def last(self) -> Call:
-        """What gives what is added to the stream."""
+    def last(self) -> ModuleCall:
+        """Returns the module whose output is added to the stream."""
         return self.norm_after or self.call
 
 
 def tap(model: PreTrainedModel, hook: Hook) -> Tap:
-    """Where to read `model` for the hook. Raises SubjectError where it has no such place."""
+    """Finds the place to read `model` for the hook. Raises SubjectError if the model has none."""
     layer = layers_of(model)[hook.layer]
     if hook.side in ("pre", "post"):
         return Tap(layer, "in" if hook.side == "pre" else "out", _stream_of(model))
@@ -64,7 +64,7 @@ def tap(model: PreTrainedModel, hook: Hook) -> Tap:
 
 
 def parts(model: PreTrainedModel, hook: Hook) -> tuple[Tap, ...]:
-    """Where to read `model` before what is at the hook can be changed: what is there is the sum of these.
+    """Returns the places to read `model` before the activations at the hook can be changed: the hook holds their sum.
 
     They are one but for `mid`, which no module gives: it is read when the attention has given its part, since there it
     is written too. Raises SubjectError where the model has no such place.
@@ -75,7 +75,7 @@ def parts(model: PreTrainedModel, hook: Hook) -> tuple[Tap, ...]:
 
 
 def written_tap(model: PreTrainedModel, hook: Hook) -> Tap:
-    """Where to change `model` so that it goes on with what is then at the hook.
+    """Finds the place to change `model` so that it goes on with the changed activations at the hook.
 
     At `mid`, the stream goes past the MLP as well as into it, so it is the attention's part of it that is changed.
     Raises SubjectError where the model has no such place, or no module hands on what is there.
@@ -92,7 +92,7 @@ def _on_first_device(model: PreTrainedModel, place: Tap) -> Tap:
 
 
 def _stream_of(model: PreTrainedModel) -> Callable[[Tensor], Tensor]:
-    """What is the stream of what a block hands on; of several streams, as Gemma 3n's, the one that blocks compute with.
+    """Returns the stream of a block's output; of several streams, as Gemma 3n has, the one that blocks compute with.
 
     On the model's first device, as all of ours is, should the block be on another.
     """
@@ -148,7 +148,7 @@ class _Block:
                 return self._behind(half.last)
 
     def mid_part(self) -> Tap:
-        """What the attention adds to the stream to make it `mid`."""
+        """Returns the attention's part in `mid`, that is what is added to the stream."""
         self._middle()
         return self._behind(self._find(_ATTENTION).last)
 
@@ -180,17 +180,17 @@ class _Block:
         after = self._half.norm_after
         return self._norm(after).forth(rows) if after else rows
 
-    def _norm(self, call: Call) -> Norm:
-        """How a norm acts, checked against what it gave."""
+    def _norm(self, call: ModuleCall) -> Norm:
+        """Measures a norm, and checks it against what the module gave."""
         norm = norm_of(call.module, call.read)
         if not _adds_up(call.gave, norm.bare(call.read) * norm.gain, norm.shift):
             raise self._refusal("has an unknown kind of norm there")
         return norm.to(self._device)
 
-    def _before(self, call: Call, at_hook: Callable[[Tensor], Tensor] = _as_it_is) -> Tap:
+    def _before(self, call: ModuleCall, at_hook: Callable[[Tensor], Tensor] = _as_it_is) -> Tap:
         return Tap(call.module, "in", at_hook, self._width(call.read))
 
-    def _behind(self, call: Call) -> Tap:
+    def _behind(self, call: ModuleCall) -> Tap:
         return Tap(call.module, "out", width=self._width(call.gave))
 
     def _width(self, states: Tensor) -> int:
@@ -198,20 +198,22 @@ class _Block:
             raise self._refusal("does not keep its tokens apart there")
         return states.shape[-1]
 
-    def _projection(self) -> Call:
+    def _projection(self) -> ModuleCall:
         half = self._half
         last = half.projection
         if last is None or last.read.shape[:-1] != half.call.gave.shape[:-1]:
             raise self._refusal("has no single output projection there")
         return last
 
-    def _norm_before(self) -> Call:
+    def _norm_before(self) -> ModuleCall:
         if self._half.norm_before is None:
             raise self._refusal("has no norm directly before its MLP")
         return self._half.norm_before
 
-    def _middle(self) -> Call:
-        """What reads the stream after the attention: the norm before the MLP, or the MLP itself where there is none."""
+    def _middle(self) -> ModuleCall:
+        """Returns the module that reads the stream after the attention: the norm before the MLP, or without one the MLP
+        itself.
+        """
         attention, reader = self._find(_ATTENTION), self._half.norm_before or self._half.call
         if not _adds_up(reader.read, self._whole.read, attention.last.gave):
             raise self._refusal("does not run attention and MLP one after the other")
@@ -244,7 +246,7 @@ class _Block:
 
 
 def _is_called(module: nn.Module, words: Sequence[str]) -> bool:
-    """Whether its class's name has one of the words; what is called attention is no MLP (a Qwen3MoeAttention)."""
+    """Tells whether the class's name has one of the words; one called attention is no MLP (a Qwen3MoeAttention)."""
     name = type(module).__name__.lower()
     is_other = _is_norm(module) or (words is not _ATTENTION and any(word in name for word in _ATTENTION))
     return not is_other and any(word in name for word in words)
@@ -260,7 +262,7 @@ def _has_matrix(module: nn.Module) -> bool:
 
 
 def _same(one: Tensor, other: Tensor) -> bool:
-    """Whether they are one tensor, handed on."""
+    """Tells whether both are one tensor, handed on."""
     return one.data_ptr() == other.data_ptr() and one.shape == other.shape
 
 

@@ -1,4 +1,4 @@
-"""What the modules of one block read and give, seen in a short forward. Knows no sites and no SAEs."""
+"""Records the inputs and outputs of one block's modules during a short forward."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,7 +14,7 @@ IDS = (5, 3, 7, 4)
 
 
 @dataclass(frozen=True, eq=False)
-class Call:
+class ModuleCall:
     """One call of a module."""
 
     module: nn.Module
@@ -22,15 +22,15 @@ class Call:
     gave: Tensor
 
 
-def watched(model: PreTrainedModel, layer: nn.Module) -> list[Call]:
+def watched(model: PreTrainedModel, layer: nn.Module) -> list[ModuleCall]:
     """The calls of a block's modules in a short forward, in the order in which they end: the block's own is last."""
-    calls: list[Call] = []
+    calls: list[ModuleCall] = []
 
     def note(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
         read = args[0] if args else kwargs.get("hidden_states", next(iter(kwargs.values()), None))
         gave = output[0] if isinstance(output, tuple) else output
         if isinstance(read, Tensor) and isinstance(gave, Tensor):
-            calls.append(Call(module, read, gave))
+            calls.append(ModuleCall(module, read, gave))
         if module is layer:
             raise _SeenError
 

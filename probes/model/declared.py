@@ -1,4 +1,4 @@
-"""What a model's configuration declares, held against the weights that are there before anything of its size is made.
+"""Holds a model's declared sizes against the weights that are stored, before anything of its size is made.
 
 A count of layers that no file holds would be built for hours, and a width that none has fill the memory.
 """
@@ -23,7 +23,7 @@ _MORE = re.compile(r"\w*intermediate_size|n_(inner|positions|ctx)|max_position_e
 _CODE = ("attn_implementation", "_attn_implementation", "experts_implementation", "_experts_implementation")
 """What may name code on the hub, as OWNER/NAME."""
 _DTYPES = ("dtype", "torch_dtype")
-_MOST_COUNTED = 1024
+_MAX_COUNTED = 1024
 """Layers or experts that any model may declare; with more it must hold as many tensors."""
 _LARGEST_SIZE = 2**24
 """Likewise of sizes and numbers."""
@@ -32,7 +32,8 @@ _BUFFERS = 2**30
 
 
 def check_config(config: Mapping[str, Any], place: str, n_tensors: int, n_numbers: int) -> None:
-    """That sizes are whole numbers that the weights can bear out, and no code is asked for. Raises SubjectError.
+    """Checks that sizes are whole numbers that the weights bear out, and that no code is asked for. Raises
+    SubjectError.
 
     `config` is what config.json holds; `place` names it in messages.
     """
@@ -68,7 +69,7 @@ def declared(config: Any, folder: Path) -> PreTrainedModel:
 
 
 def check_size(model: PreTrainedModel, place: str, n_numbers: int) -> None:
-    """That a declared model is not of quite another size than its weights. Raises SubjectError.
+    """Checks that a declared model has about as many weights as its files. Raises SubjectError.
 
     Where a few are missing the model can be built, and then it can be said which.
     """
@@ -82,7 +83,7 @@ def check_size(model: PreTrainedModel, place: str, n_numbers: int) -> None:
 
 
 def check_kinds(model: PreTrainedModel, stored: StoredWeights) -> None:
-    """That what becomes a weight is stored as floating-point numbers. Raises SubjectError.
+    """Checks that all weights are stored as floating-point numbers. Raises SubjectError.
 
     What older files keep beside weights, such as masks, may be anything.
     """
@@ -99,7 +100,7 @@ def check_kinds(model: PreTrainedModel, stored: StoredWeights) -> None:
 
 def _limit(key: str, n_tensors: int, n_numbers: int) -> float:
     if _COUNT.fullmatch(key):
-        return max(_MOST_COUNTED, n_tensors)
+        return max(_MAX_COUNTED, n_tensors)
     return max(_LARGEST_SIZE, n_numbers) if _SIZE.fullmatch(key) or _MORE.fullmatch(key) else float("inf")
 
 

@@ -1,8 +1,7 @@
-"""Which files of a model folder are read, each checked before anything is made of it, and a view that holds no others.
+"""Chooses the files of a model folder that are read, checks each, and gives a view of the folder with these alone.
 
 transformers goes by what it finds in a folder and by paths that are written within its files (shards, adapters, code).
-It is shown the view instead, so that all it can read was looked at here and is in the subject's fingerprint. Knows no
-torch.
+It is shown the view instead, so that all it can read was looked at here and is in the subject's fingerprint.
 """
 
 import json
@@ -91,7 +90,7 @@ def read_object(path: Path) -> dict[str, Any]:
 
 
 def weight_map(folder: Path) -> dict[str, str]:
-    """Which shard holds which tensor, as the folder's index says. Raises SubjectError."""
+    """Reads from the folder's index which shard holds which tensor. Raises SubjectError."""
     path = folder / INDEX
     index = read_object(checked(folder, INDEX))
     shards = index.get("weight_map")
@@ -137,14 +136,16 @@ def _tokenizer(folder: Path) -> Iterator[str]:
 
 
 def _is_plain(name: str) -> bool:
-    """Whether it names a .safetensors file below the folder, whatever the operating system."""
+    """Tells whether the name is of a .safetensors file below the folder, whatever the operating system."""
     parts = PurePosixPath(name).parts
     is_path = name.isprintable() and "\\" not in name and ":" not in name and not name.startswith(("/", "~"))
     return is_path and ".." not in parts and name.endswith(".safetensors")
 
 
 def _is_within(path: Path, folder: Path) -> bool:
-    """Whether it lies in the folder itself, or in a cache of the hub, whose folders are links to its blobs."""
+    """Tells whether the file lies in the folder itself, or in a cache of the hub, whose folders are links to its
+    blobs.
+    """
     there = path.resolve()
     if there.is_relative_to(folder.resolve()):
         return True

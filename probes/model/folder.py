@@ -1,4 +1,4 @@
-"""Where a subject's model lies: a folder, a repository of the hub, a GGUF file in either, or one within a package."""
+"""Finds a subject's model: a folder, a repository of the hub, a GGUF file in either, or one within a package."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -49,7 +49,9 @@ def _package(place: str) -> str:
 
 
 def _of_gguf(file: Path, revision: str, sha256: str | None) -> ModelFolder:
-    """What the model does hangs on this file, not on what a transformers of some version writes of it."""
+    """Returns the file that decides the model's numbers: the GGUF file, not what some version of transformers makes of
+    it.
+    """
     return ModelFolder(gguf_models.folder_of(file, sha256), revision, {f"model/{gguf_models.FILE}": file})
 
 

@@ -1,4 +1,4 @@
-"""What a GGUF file says of itself, checked against its size before anything is made of it.
+"""Reads a GGUF file's header, and checks it against the file's size before anything is made of it.
 
 The layout is llama.cpp's: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md. Every step is checked against the
 end of the file, so a file that is cut, damaged or something else costs a moment and one sentence.
@@ -46,7 +46,7 @@ class GgufHeader:
 
     @property
     def has_tokenizer(self) -> bool:
-        """Whether it has a vocabulary."""
+        """Tells whether the file has a vocabulary."""
         return bool(self.metadata.get("tokenizer.ggml.tokens"))
 
     @property
@@ -149,7 +149,9 @@ class _Cursor:
         return length
 
     def tensor(self, sizes: Mapping[int, tuple[int, int]]) -> tuple[int, int]:
-        """Where the tensor described here ends, in bytes after the first tensor's beginning; and its numbers."""
+        """Returns the end of the tensor described here, in bytes after the first tensor's beginning, and its number of
+        values.
+        """
         self.string()
         n_dimensions = self.number("<I")
         if n_dimensions > _MOST_DIMENSIONS:

@@ -53,17 +53,17 @@ _CONFIG, _WEIGHTS = "config.json", "model.safetensors"
 
 
 def cache() -> Path:
-    """Where the folders are kept."""
+    """Returns the folder in which the model folders are kept."""
     return cache_folder("gguf")
 
 
 def folder_for(file: Path) -> Path:
-    """Where the model of that file is kept, or will be."""
+    """Returns the folder in which the model of that file is kept, or will be."""
     return cache() / f"{fingerprint({FILE: file})}-{_LAYOUT}"
 
 
 def is_made(folder: Path) -> bool:
-    """Whether the folder is there and whole; what power loss has cut short does not open and is made again."""
+    """Tells whether the folder is there and complete; a half-written one does not open and is made again."""
     try:
         with safe_open(folder / _WEIGHTS, "pt"):
             return (folder / _CONFIG).is_file() and all(path.stat().st_size for path in folder.iterdir())
@@ -178,7 +178,7 @@ def _read(alone: Path, file: Path, header: GgufHeader) -> tuple[PreTrainedModel,
 
 
 def _check_sizes(file: Path, header: GgufHeader) -> None:
-    """That the tensors can bear out what the metadata declare. Raises SubjectError."""
+    """Checks that the tensors bear out what the metadata declare. Raises SubjectError."""
     told = {key.rpartition(".")[2]: value for key, value in header.metadata.items() if not isinstance(value, str)}
     sizes = {ours: told[theirs] for theirs, ours in _SIZES.items() if theirs in told}
     check_config(sizes, f"GGUF file {file}", header.n_tensors, header.n_numbers)

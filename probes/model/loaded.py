@@ -1,4 +1,4 @@
-"""Whether a loaded model is the one that its files hold: nothing missing, nothing left out, and numbers that are some.
+"""Checks that a loaded model is the one that its files hold: nothing missing, nothing left out, all numbers finite.
 
 What transformers does not find it makes up at random, and what it has no use for it passes over, both without a word.
 """
@@ -20,7 +20,7 @@ _IDS = 4
 
 
 def check_complete(model: PreTrainedModel, report: Mapping[str, Any], folder: Path) -> None:
-    """That the files hold all that the model has, and no more within its layers. Raises SubjectError."""
+    """Checks that the files hold all that the model has, and no more within its layers. Raises SubjectError."""
     if wrong := sorted(report["mismatched_keys"]):
         name, stored, wanted = wrong[0]
         raise SubjectError(
@@ -38,7 +38,7 @@ def check_complete(model: PreTrainedModel, report: Mapping[str, Any], folder: Pa
 
 @torch.inference_mode()
 def check_numbers(model: PreTrainedModel, folder: Path) -> None:
-    """That all weights are finite, and that a short text gives logits which are numbers and tell tokens apart.
+    """Checks that all weights are finite, and that a short text gives finite logits that tell tokens apart.
 
     Raises SubjectError.
     """
@@ -63,7 +63,7 @@ def check_numbers(model: PreTrainedModel, folder: Path) -> None:
 
 
 def _within_layers(model: PreTrainedModel, names: Iterator[str]) -> Iterator[str]:
-    """Those of these names that belong to the model's decoder layers, with its base model's prefix or without."""
+    """Returns the names that belong to the model's decoder layers, with its base model's prefix or without."""
     base = f"{model.base_model_prefix}."
     stacks = [f"{name}." for name, module in model.named_modules() if isinstance(module, nn.ModuleList)]
     beginnings = tuple({*stacks, *(stack.removeprefix(base) for stack in stacks)})

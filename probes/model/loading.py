@@ -1,7 +1,4 @@
-"""A model and its tokenizer, read from a folder in the Hugging Face format onto one device or several.
-
-Knows no hub, no SAE and nothing of what is done with a model.
-"""
+"""A model and its tokenizer, read from a folder in the Hugging Face format onto one device or several."""
 
 import importlib.util
 import logging
@@ -128,7 +125,9 @@ def devices_of(model: PreTrainedModel) -> str:
 
 
 def _quantisation(quantise: Quantise | None) -> dict[str, BitsAndBytesConfig]:
-    """What transformers is told; nothing where nothing is asked for, since a None would hide what a folder says."""
+    """Returns the arguments for transformers; none if nothing is asked for, since a None would hide what a folder
+    says.
+    """
     if quantise is None:
         return {}
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it tells of a cast at every product of matrices
@@ -136,12 +135,12 @@ def _quantisation(quantise: Quantise | None) -> dict[str, BitsAndBytesConfig]:
 
 
 def _capacity(stored: StoredWeights, told: Mapping[str, Any]) -> int:
-    """How many of a model's weights its files can hold at most."""
+    """Returns the most weights that the files can hold."""
     return stored.n_numbers * (_PACKED if told.get("quantization_config") else 1)
 
 
 def _check_declared(config: Any, folder: Path, stored: StoredWeights) -> None:
-    """That the files hold what the configuration declares, in numbers that can be computed with."""
+    """Checks that the files hold what the configuration declares, in numbers that can be computed with."""
     model = declared(config, folder)
     told = getattr(config, "quantization_config", None)
     check_size(model, f"Model file {folder / CONFIG}", _capacity(stored, {"quantization_config": told}))
@@ -150,7 +149,7 @@ def _check_declared(config: Any, folder: Path, stored: StoredWeights) -> None:
 
 
 def _check_quantiser(config: Any, folder: Path, quantise: Quantise | None) -> bool:
-    """Whether the model is quantised, or is to be. Raises SubjectError where the package for it is missing."""
+    """Tells whether the model is, or is to be, quantised. Raises SubjectError if the package for it is missing."""
     told = getattr(config, "quantization_config", None)
     if told is None and quantise:
         _require("bitsandbytes", f"--quantise {quantise} makes a model smaller as it is loaded")
@@ -174,7 +173,9 @@ def _require(package: str, why: str) -> None:
 
 
 def _check_places(model: PreTrainedModel, folder: Path) -> None:
-    """That all weights are on a device: what accelerate keeps elsewhere until a layer runs cannot be read here."""
+    """Checks that all weights are on a device: what accelerate keeps elsewhere until a layer runs cannot be read
+    here.
+    """
     if any(weights.is_meta for weights in model.parameters()):
         raise SubjectError(f"Model {folder} does not fit the devices' memory; use more of them or a quantised copy.")
     for table in (model.get_input_embeddings(), model.get_output_embeddings()):

@@ -2,7 +2,7 @@
 
 PyTorch has oneDNN aboard but gives it other precisions only; float32 goes to MKL, which on an AMD processor is slower,
 most of all where few rows meet many columns, as in an unembedding. probes/NOTES.md has the figures; on Intel's nothing
-was measured. The numbers differ in their last bits. Knows no model's structure.
+was measured. The numbers differ in their last bits.
 """
 
 import platform

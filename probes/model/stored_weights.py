@@ -1,4 +1,4 @@
-"""What a model folder's weights are by their own headers: names, types and shapes, read without the numbers.
+"""Reads the names, types and shapes of a model folder's weights from their headers, without the numbers.
 
 Checked before a model is built, so that what its configuration declares can be compared with what is there.
 """
@@ -29,7 +29,7 @@ class StoredTensor:
 
     @property
     def is_floating(self) -> bool:
-        """Whether it holds floating-point numbers that can be computed with as they are."""
+        """Tells whether the tensor holds floating-point numbers that can be computed with as they are."""
         return self.kind in _FLOATS
 
 
@@ -41,7 +41,7 @@ class StoredWeights:
 
     @property
     def n_numbers(self) -> int:
-        """How many numbers they hold."""
+        """Returns how many numbers the tensors hold."""
         return sum(prod(tensor.shape) for tensor in self.tensors.values())
 
 

@@ -1,4 +1,4 @@
-"""Where things are in any decoder-only transformer: found from the modules themselves, not from a table of families."""
+"""Finds the parts of any decoder-only transformer from its modules, not from a table of families."""
 
 from torch import Tensor, nn
 from transformers import PreTrainedModel

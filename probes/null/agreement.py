@@ -1,7 +1,7 @@
-"""How far the trees of several base prompts say the same of one vector.
+"""Measures how far the trees of several base prompts say the same of one vector.
 
 What a tree says are the words it holds beyond what ghosts that say nothing would make the model write; so "a" and "the"
-count for nothing without a list of such words, in any language. Knows neither tensors nor subjects.
+count for nothing without a list of such words, in any language.
 """
 
 from collections import defaultdict

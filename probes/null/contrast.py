@@ -1,8 +1,8 @@
-"""What a tree says beyond what the model writes after any ghost: its nodes' probability after ghosts that say nothing.
+"""Compares a tree with the null distribution: its nodes' probability after ghosts of random directions.
 
 The null is the mean over seeded random directions, put where the feature's direction was: same scale, same centroid,
 same components. How far a tree diverges from it is compared with the trees of other random directions, which do not
-read out as anything: a feature's that diverges no further has told nothing. Knows neither SAEs nor prompts.
+read out as anything: a feature's that diverges no further has told nothing.
 """
 
 from collections.abc import Iterator, Sequence
@@ -14,15 +14,15 @@ from jaxtyping import Bool, Float, Float64, Int
 from torch import Tensor
 
 from probes.evidence import Contrast
-from probes.ghost.prompt import prompt_ids, prompt_text
 from probes.ghost.vectors import origin, placed
 from probes.growing.choosing import Trie
-from probes.growing.grown import Columns, entropy_bits
 from probes.growing.growth import Grower
+from probes.growing.tree_columns import TreeColumns, entropy_bits
 from probes.null.directions import null_directions, null_weights
 from probes.null.null_file import NullFigures, file_of, keep, kept
 from probes.settings import TreeSettings, VectorSettings
 from probes.subject import Subject
+from probes.tokenizer.prompt import prompt_ids, prompt_text
 
 N_NULL = 16
 """Random directions whose mean is the null."""
@@ -34,7 +34,7 @@ SEED = 20240
 
 @dataclass(frozen=True)
 class NullDistribution:
-    """What trees of one kind of vector and one kind of tree are compared with."""
+    """The null distribution of the trees of one kind of vector and one kind of tree."""
 
     ghosts: Float[Tensor, "n_ghosts d_model"]
     """The bare centroid, then the null's; scaled as the embedding's output is."""
@@ -46,7 +46,7 @@ _MADE: WeakKeyDictionary[Subject, dict[tuple[VectorSettings, TreeSettings], Null
 
 
 def contrasts(
-    subject: Subject, grower: Grower, trees: Sequence[Columns], vector: VectorSettings
+    subject: Subject, grower: Grower, trees: Sequence[TreeColumns], vector: VectorSettings
 ) -> Sequence[Contrast | None]:
     """The contrast of every tree, all of vectors made by `vector` or by weights of the same null; None if unwanted."""
     least = grower.settings.contrast
@@ -107,7 +107,7 @@ def _measured(
 
 
 @dataclass(frozen=True)
-class _Part:
+class _InspectedNodes:
     """The nodes of a tree that are looked at; a node's parent is always among them."""
 
     looked_at: Bool[Tensor, " n_nodes"]
@@ -118,10 +118,10 @@ class _Part:
 
 
 @dataclass(frozen=True)
-class _Followed:
+class _NodesWithNull:
     """Such a part, and what ghosts that say nothing make of it."""
 
-    part: _Part
+    part: _InspectedNodes
     centroid: Float64[Tensor, " n"]
     null: Float64[Tensor, " n"]
 
@@ -132,34 +132,34 @@ class _Followed:
         That is a partition of all definitions, so it is never more than the divergence of the full distributions.
         """
         p, null = (_own(self.part.parents, of) for of in (self.part.probabilities, self.null))
-        middle = ((p + null) / 2).clamp(min=_LEAST)
+        middle = ((p + null) / 2).clamp(min=_MIN_PROBABILITY)
         return max(0.0, float(sum(torch.xlogy(of, of / middle).sum() for of in (p, null)) / 2))
 
 
-_LEAST = 1e-12
+_MIN_PROBABILITY = 1e-12
 """Below what rounding leaves of a probability of nothing."""
 
 
 def _follow(
-    grower: Grower, trees: Sequence[Columns], ghosts: Float[Tensor, "n_ghosts d_model"], least: float
-) -> list[_Followed]:
+    grower: Grower, trees: Sequence[TreeColumns], ghosts: Float[Tensor, "n_ghosts d_model"], least: float
+) -> list[_NodesWithNull]:
     """All trees at once: a path that several of them share is followed once."""
     parts = [_part(tree, least) for tree in trees]
     trie, marks = _trie(parts)
     probabilities = grower.follow(ghosts, trie)
     centroid, null = probabilities[0], probabilities[1:].mean(dim=0)
-    return [_Followed(part, centroid[mark], null[mark]) for part, mark in zip(parts, marks, strict=True)]
+    return [_NodesWithNull(part, centroid[mark], null[mark]) for part, mark in zip(parts, marks, strict=True)]
 
 
-def _part(tree: Columns, least: float) -> _Part:
+def _part(tree: TreeColumns, least: float) -> _InspectedNodes:
     probabilities, parents = torch.tensor(tree.probabilities, dtype=torch.float64), torch.tensor(tree.parents)
     looked_at = probabilities >= least
     place = looked_at.cumsum(0) - 1
     above = torch.where(parents < 0, -1, place[parents])[looked_at]
-    return _Part(looked_at, above, torch.tensor(tree.token_ids)[looked_at], probabilities[looked_at])
+    return _InspectedNodes(looked_at, above, torch.tensor(tree.token_ids)[looked_at], probabilities[looked_at])
 
 
-def _trie(parts: Sequence[_Part]) -> tuple[Trie, list[Int[Tensor, " n"]]]:
+def _trie(parts: Sequence[_InspectedNodes]) -> tuple[Trie, list[Int[Tensor, " n"]]]:
     """The paths of all trees, and where each tree's nodes are among them."""
     places: dict[tuple[int, int], int] = {}
     marks = []
@@ -174,12 +174,12 @@ def _trie(parts: Sequence[_Part]) -> tuple[Trie, list[Int[Tensor, " n"]]]:
 
 
 def _own(parents: Int[Tensor, " n"], probabilities: Float64[Tensor, " n"]) -> Float64[Tensor, " n"]:
-    """What is left of each node's probability once its children's are taken off."""
+    """Returns what is left of each node's probability once its children's are subtracted."""
     below = torch.zeros_like(probabilities).index_add_(0, parents[1:], probabilities[1:])
     return (probabilities - below).clamp(min=0)
 
 
-def _contrast(found: _Followed, null: NullDistribution) -> Contrast:
+def _contrast(found: _NodesWithNull, null: NullDistribution) -> Contrast:
     divergences = null.figures.divergences
     return Contrast(
         null=_spread(found.null, found.part.looked_at),

@@ -7,9 +7,9 @@ sphere. Reads no file and grows no tree.
 from jaxtyping import Float
 from torch import Tensor
 
+from probes.ghost.random_directions import random_directions
 from probes.ghost.vectors import blended
 from probes.ghost.vocabulary import vocabulary_directions
-from probes.null.random_directions import random_directions
 from probes.settings import VOCABULARY, blend_share
 from probes.subject import Subject
 

@@ -1,6 +1,6 @@
 """A null distribution's figures, kept in the user's cache: they are costly and always the same.
 
-One file for each subject, kind of vector and kind of tree; see `probes.doors.cached_json`. Knows no torch.
+One file for each subject, kind of vector and kind of tree; see `probes.doors.cached_json`.
 """
 
 import math
@@ -18,7 +18,7 @@ _LAYOUT = 2
 
 @dataclass(frozen=True)
 class NullFigures:
-    """What the trees of random features are like, one entry per feature."""
+    """The figures of random features' trees, one entry per feature."""
 
     divergences: tuple[float, ...]
     """From the null, in nats."""
@@ -27,7 +27,7 @@ class NullFigures:
 
 
 def folder() -> Path:
-    """Where they are kept."""
+    """Returns the folder in which they are kept."""
     return cache_folder("null-distributions")
 
 

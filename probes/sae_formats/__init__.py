@@ -20,7 +20,7 @@ from probes.sae_formats import (
     saelens,
     sparsify,
 )
-from probes.sae_formats.base import PICKLES, Files, Format, Place
+from probes.sae_formats.base import PICKLES, Format, SaeFiles, SaePlace
 
 FORMATS: dict[str, Format] = {
     "sparsify": sparsify,  # before saelens: it has a cfg.json too
@@ -66,7 +66,7 @@ def read_stored(path: Path, target: int | None = None) -> StoredSAE:
     says, or of a kind of SAE that is not supported.
     """
     with door(SubjectError, f"The SAE in {path} cannot be read: {{cause}}; check or download its files."):
-        place = Place(path.parent, path.name) if path.is_file() else Place(path)
+        place = SaePlace(path.parent, path.name) if path.is_file() else SaePlace(path)
         name, files = _found(place)
         sae, ending = FORMATS[name].read(files), ""
         if target is not None:
@@ -74,14 +74,14 @@ def read_stored(path: Path, target: int | None = None) -> StoredSAE:
         return StoredSAE(sae, name, {name + ending: files.folder / name for name in files.names})
 
 
-def _found(place: Place) -> tuple[str, Files]:
+def _found(place: SaePlace) -> tuple[str, SaeFiles]:
     for name, known in FORMATS.items():
         if files := known.find(place):
             return name, files
     raise SubjectError(_nothing(place))
 
 
-def _nothing(place: Place) -> str:
+def _nothing(place: SaePlace) -> str:
     if place.file is not None:
         return f"SAE file {place.folder / place.file} has the form of no known format ({', '.join(FORMATS)})."
     inside = sorted(set(_inside(place.folder, _DEPTH)))
@@ -101,7 +101,7 @@ def _nothing(place: Place) -> str:
     )
 
 
-def _halves(place: Place) -> Iterator[tuple[str, str]]:
+def _halves(place: SaePlace) -> Iterator[tuple[str, str]]:
     """Weights that are there, and the configuration that belongs to them and is not."""
     for known in FORMATS.values():
         if len(known.FILES) > 1 and not place.has(known.FILES[0]):

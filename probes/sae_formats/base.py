@@ -1,4 +1,4 @@
-"""What every format of SAEs has in common: where its files lie, and how a small JSON file is read. Knows no format."""
+"""The protocol of formats: the files of an SAE, and the way a small JSON file is read."""
 
 import json
 import re
@@ -20,7 +20,7 @@ _MOST_SAID = 600
 
 
 @dataclass(frozen=True)
-class Files:
+class SaeFiles:
     """The files that are one SAE."""
 
     folder: Path
@@ -35,18 +35,18 @@ class Files:
 
 
 @dataclass(frozen=True)
-class Place:
-    """What the user has named: a folder, or a file in it."""
+class SaePlace:
+    """A place that the user has named: a folder, or a file in it."""
 
     folder: Path
     file: str | None = None
 
     def has(self, *names: str) -> bool:
-        """Whether these files are there."""
+        """Tells whether these files are there."""
         return all((self.folder / name).is_file() for name in names)
 
     def asks_for(self, weights: str) -> bool:
-        """Whether these weights can be meant."""
+        """Tells whether these weights can be meant."""
         return self.file in (None, weights)
 
     @cached_property
@@ -67,10 +67,10 @@ class Format(Protocol):
     FILES: tuple[str, ...]
     """What it may need from the hub, the configuration first if it has one; a pickle is named by the user."""
 
-    def find(self, place: Place) -> Files | None:
+    def find(self, place: SaePlace) -> SaeFiles | None:
         """The files of an SAE in this format, or None where there is none."""
 
-    def read(self, files: Files) -> SAE:
+    def read(self, files: SaeFiles) -> SAE:
         """The SAE. Raises SubjectError, one sentence, for what is missing, damaged or not supported."""
 
 
@@ -145,24 +145,24 @@ def refuse_if_set(data: Mapping[str, Any], *keys: str) -> None:
             raise SubjectError(f"{key} {data[key]!r:.100} is not supported.")
 
 
-def names_of(files: Files) -> list[str]:
+def names_of(files: SaeFiles) -> list[str]:
     """The names that may tell what an SAE is, nearest first: its file's, and those of the folders around it."""
     folders = files.folder.resolve()
     return [Path(files.weights).name, folders.name, *(parent.name for parent in folders.parents)]
 
 
-def named(files: Files, pattern: str) -> re.Match[str] | None:
+def named(files: SaeFiles, pattern: str) -> re.Match[str] | None:
     """The pattern where it first matches in a name, nearest first, neither letter nor digit around it."""
     found = (re.search(rf"(?<![A-Za-z0-9])(?:{pattern})(?![A-Za-z0-9])", name) for name in names_of(files))
     return next((match for match in found if match), None)
 
 
-def named_hook(files: Files) -> Hook | None:
+def named_hook(files: SaeFiles) -> Hook | None:
     """The hook that a file's or folder's name spells out, such as `blocks.6.hook_resid_post`."""
     return next((hook for name in names_of(files) if (hook := find_hook(name))), None)
 
 
-def unnamed(files: Files, what: str, example: str) -> SubjectError:
+def unnamed(files: SaeFiles, what: str, example: str) -> SubjectError:
     """The error where names do not tell what the files do not."""
     return SubjectError(
         f"SAE weights {files.folder / files.weights} do not say {what}, nor do the names around them; "

@@ -17,7 +17,7 @@ from probes.doors import door
 from probes.errors import SubjectError
 from probes.sae import SAE
 from probes.sae_config import Architecture, Hook, SaeConfig, parse_hook
-from probes.sae_formats.base import Files, Place, explained, named_hook, size, unnamed
+from probes.sae_formats.base import SaeFiles, SaePlace, explained, named_hook, size, unnamed
 from probes.sae_formats.weights import Weights, open_weights
 
 CONFIG = "config.yaml"
@@ -31,20 +31,20 @@ _MLP_OUTPUT = "mlp.hook_out"
 _KINDS = ("transcoder_set", "cross_layer_transcoder")
 
 
-def find(place: Place) -> Files | None:
+def find(place: SaePlace) -> SaeFiles | None:
     """See `Format`. Raises SubjectError where a folder holds several layers and none is named."""
     name = place.file or _only_layer(place.folder)
     if name is None:
         return None
     more = (CONFIG,) if place.has(CONFIG) else ()
     if match := _HALF.fullmatch(name):
-        return Files(place.folder, f"W_enc_{match[1]}.safetensors", None, (*more, f"W_dec_{match[1]}.safetensors"))
+        return SaeFiles(place.folder, f"W_enc_{match[1]}.safetensors", None, (*more, f"W_dec_{match[1]}.safetensors"))
     if _LAYER.fullmatch(name) and place.has(name):
-        return Files(place.folder, name, None, more)
+        return SaeFiles(place.folder, name, None, more)
     return None
 
 
-def read(files: Files) -> SAE:
+def read(files: SaeFiles) -> SAE:
     """See `Format`."""
     config = _config(files.folder / CONFIG) if CONFIG in files.more else {}
     if match := _HALF.fullmatch(files.weights):
@@ -92,7 +92,7 @@ def _explain_bare(path: Path) -> None:
 
 
 def _place(listed: Any) -> str:
-    """How a listed transcoder is named here."""
+    """Returns the place that a listed transcoder is known by here."""
     path = str(listed.get("filepath", "") if isinstance(listed, Mapping) else listed).partition("?")[0]
     owner, _, rest = path.removeprefix("hf://").partition("/")
     name, _, within = rest.partition("/")
@@ -112,7 +112,7 @@ def _config(path: Path) -> dict[str, Any]:
     return data
 
 
-def _of_layer(files: Files, layer: int, config: Mapping[str, Any]) -> SAE:
+def _of_layer(files: SaeFiles, layer: int, config: Mapping[str, Any]) -> SAE:
     weights = open_weights(files.folder / files.weights)
     b_enc, b_dec = weights.vector("b_enc"), weights.vector("b_dec")
     n, d_out = len(b_enc), len(b_dec)
@@ -133,7 +133,7 @@ def _of_layer(files: Files, layer: int, config: Mapping[str, Any]) -> SAE:
 
 
 def _width(weights: Weights, n: int, d_out: int) -> int:
-    """What it reads, of the encoder's two sides the one that is not `n`."""
+    """Returns the width of its input: of the encoder's two sides the one that is not `n`."""
     shape = list(weights.tensors["W_enc"].shape) if weights.has("W_enc") else []
     others = [side for side in shape if side != n]
     return others[0] if len(shape) == 2 and len(others) == 1 else d_out
@@ -150,7 +150,7 @@ def _activation(config: Mapping[str, Any], weights: Weights, threshold: str) -> 
             raise SubjectError(f"activation {other!r} is not supported; known are relu, jump_relu and topk.")
 
 
-def _across_layers(files: Files, layer: int, config: Mapping[str, Any]) -> SAE:
+def _across_layers(files: SaeFiles, layer: int, config: Mapping[str, Any]) -> SAE:
     encoder = open_weights(files.folder / files.weights)
     b_enc, b_dec = encoder.vector(f"b_enc_{layer}"), encoder.vector(f"b_dec_{layer}")
     n, d = len(b_enc), len(b_dec)
@@ -176,8 +176,8 @@ def _across_layers(files: Files, layer: int, config: Mapping[str, Any]) -> SAE:
     )
 
 
-def _hooks(files: Files, layer: int, config: Mapping[str, Any]) -> tuple[Hook, Hook]:
-    """Where it reads and where it writes."""
+def _hooks(files: SaeFiles, layer: int, config: Mapping[str, Any]) -> tuple[Hook, Hook]:
+    """Returns the hook that it reads and the hook that it writes."""
     if "feature_input_hook" not in config:
         if hook := named_hook(files):
             return hook, Hook(layer, "mlp_out")

@@ -36,7 +36,7 @@ _BROKEN = (OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZip
 
 
 def folder() -> Path:
-    """Where copies are kept."""
+    """Returns the folder in which copies are kept."""
     return cache_folder("saes")
 
 
@@ -72,7 +72,7 @@ def _metadata(copy: Path) -> dict[str, str]:
 
 
 def _is_whole(copy: Path) -> bool:
-    """Whether it is there; what power loss has cut short does not open and is made again."""
+    """Tells whether the copy is complete; a half-written one does not open and is made again."""
     try:
         return copy.is_file() and {"values", "turned"} <= _metadata(copy).keys()
     except (OSError, SafetensorError):
@@ -109,7 +109,9 @@ def _loaded(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 
 def _fault(path: Path, error: Exception) -> str:
-    """What is wrong with them, in our words: those of the libraries tell how to read dangerous files all the same."""
+    """Says what is wrong with them in our words: those of the libraries tell how to read dangerous files all the
+    same.
+    """
     if isinstance(error, OSError) and error.strerror:
         return f"cannot be read: {error.strerror}"
     with path.open("rb") as file:

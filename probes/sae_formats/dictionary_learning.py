@@ -14,7 +14,7 @@ import torch
 from probes.errors import SubjectError
 from probes.sae import SAE
 from probes.sae_config import SaeConfig
-from probes.sae_formats.base import Files, Place, explained, part, read_json, size
+from probes.sae_formats.base import SaeFiles, SaePlace, explained, part, read_json, size
 from probes.sae_formats.dictionary_site import dictionary_site
 from probes.sae_formats.weights import Weights, open_weights
 
@@ -22,12 +22,12 @@ CONFIG, WEIGHTS = "config.json", "ae.pt"
 FILES: tuple[str, ...] = (CONFIG, WEIGHTS)
 
 
-def find(place: Place) -> Files | None:
+def find(place: SaePlace) -> SaeFiles | None:
     """See `Format`."""
-    return Files(place.folder, WEIGHTS, CONFIG) if place.asks_for(WEIGHTS) and place.has(WEIGHTS) else None
+    return SaeFiles(place.folder, WEIGHTS, CONFIG) if place.asks_for(WEIGHTS) and place.has(WEIGHTS) else None
 
 
-def read(files: Files) -> SAE:
+def read(files: SaeFiles) -> SAE:
     """See `Format`."""
     path = files.folder / CONFIG
     with explained(path):
@@ -50,7 +50,7 @@ def _layer(trainer: Mapping[str, Any]) -> int:
 
 
 def _linear(shape: SaeConfig, weights: Weights, b_dec: str) -> SAE:
-    """What is stored as two linear layers; its biases are the caller's."""
+    """Reads an SAE stored as two linear layers; its biases are the caller's."""
     n, d = shape.n_features, shape.d_model
     return SAE(
         config=shape,
@@ -62,7 +62,7 @@ def _linear(shape: SaeConfig, weights: Weights, b_dec: str) -> SAE:
 
 
 def _direct(shape: SaeConfig, weights: Weights) -> SAE:
-    """What is stored as W_enc and W_dec; its threshold is the caller's."""
+    """Reads an SAE stored as W_enc and W_dec; its threshold is the caller's."""
     n, d = shape.n_features, shape.d_model
     return SAE(
         config=shape,

@@ -1,4 +1,4 @@
-"""Where a dictionary of dictionary_learning reads: a submodule's name, which is free text, and which end of it.
+"""Finds the hook of a dictionary of dictionary_learning from a submodule's name, which is free text, and its end.
 
 The library reads a module's input or output, as `buffer.io` says, and keeps whatever name its user gave the module. So
 a name has to say a place in full, and both have to agree; what does not is refused, since an SAE read elsewhere gives

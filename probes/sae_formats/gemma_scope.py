@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from probes.sae import SAE
 from probes.sae_config import Hook, SaeConfig
-from probes.sae_formats.base import Files, Place, named, named_hook, unnamed
+from probes.sae_formats.base import SaeFiles, SaePlace, named, named_hook, unnamed
 from probes.sae_formats.weights import open_weights
 
 WEIGHTS = "params.npz"
@@ -24,12 +24,12 @@ class _Role:
     """Embedding SAEs were trained on rows as stored, which the model multiplies by sqrt(d_model) on their way in."""
 
 
-def find(place: Place) -> Files | None:
+def find(place: SaePlace) -> SaeFiles | None:
     """See `Format`."""
-    return Files(place.folder, WEIGHTS) if place.asks_for(WEIGHTS) and place.has(WEIGHTS) else None
+    return SaeFiles(place.folder, WEIGHTS) if place.asks_for(WEIGHTS) and place.has(WEIGHTS) else None
 
 
-def read(files: Files) -> SAE:
+def read(files: SaeFiles) -> SAE:
     """See `Format`."""
     role = _role(files)
     weights = open_weights(files.folder / WEIGHTS)
@@ -47,7 +47,7 @@ def read(files: Files) -> SAE:
     )
 
 
-def _role(files: Files) -> _Role:
+def _role(files: SaeFiles) -> _Role:
     if hook := named_hook(files):
         return _Role(hook)
     if named(files, "embedding"):

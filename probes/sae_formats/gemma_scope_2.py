@@ -11,7 +11,7 @@ from typing import Any
 from probes.errors import SubjectError
 from probes.sae import SAE
 from probes.sae_config import Hook, SaeConfig, Site
-from probes.sae_formats.base import Files, Place, explained, named, named_hook, read_json, unnamed
+from probes.sae_formats.base import SaeFiles, SaePlace, explained, named, named_hook, read_json, unnamed
 from probes.sae_formats.weights import open_weights
 
 CONFIG, WEIGHTS = "config.json", "params.safetensors"
@@ -37,14 +37,14 @@ _KINDS: dict[str, tuple[Site, Site | None]] = {
 }
 
 
-def find(place: Place) -> Files | None:
+def find(place: SaePlace) -> SaeFiles | None:
     """See `Format`."""
     if not (place.asks_for(WEIGHTS) and place.has(WEIGHTS)):
         return None
-    return Files(place.folder, WEIGHTS, CONFIG if (place.folder / CONFIG).is_file() else None)
+    return SaeFiles(place.folder, WEIGHTS, CONFIG if (place.folder / CONFIG).is_file() else None)
 
 
-def read(files: Files) -> SAE:
+def read(files: SaeFiles) -> SAE:
     """See `Format`."""
     reads, writes = _from_config(files, CONFIG) if files.config else _from_names(files)
     weights = open_weights(files.folder / WEIGHTS)
@@ -62,7 +62,7 @@ def read(files: Files) -> SAE:
     )
 
 
-def _from_config(files: Files, name: str) -> tuple[Hook, Hook | None]:
+def _from_config(files: SaeFiles, name: str) -> tuple[Hook, Hook | None]:
     path = files.folder / name
     data = read_json(path)
     with explained(path):
@@ -81,7 +81,7 @@ def _parsed(data: Mapping[str, Any], key: str) -> Hook:
     return Hook(int(match[1]), _SITES[match[2]])
 
 
-def _from_names(files: Files) -> tuple[Hook, Hook | None]:
+def _from_names(files: SaeFiles) -> tuple[Hook, Hook | None]:
     if hook := named_hook(files):
         return hook, None
     layer = named(files, r"layer_(\d+)(?:_\w+)?")

@@ -10,7 +10,7 @@ import re
 from probes.errors import SubjectError
 from probes.sae import SAE
 from probes.sae_config import Hook, SaeConfig
-from probes.sae_formats.base import Files, Place, named
+from probes.sae_formats.base import SaeFiles, SaePlace, named
 from probes.sae_formats.weights import open_weights
 
 FILES: tuple[str, ...] = ()
@@ -18,10 +18,10 @@ FILES: tuple[str, ...] = ()
 _LAYER = re.compile(r"params_layer_(\d+)\.safetensors")
 
 
-def find(place: Place) -> Files | None:
+def find(place: SaePlace) -> SaeFiles | None:
     """See `Format`. Raises SubjectError where a folder holds several layers and none is named."""
     if place.file is not None:
-        return Files(place.folder, place.file) if _LAYER.fullmatch(place.file) else None
+        return SaeFiles(place.folder, place.file) if _LAYER.fullmatch(place.file) else None
     matches = (_LAYER.fullmatch(path.name) for path in place.folder.iterdir())
     found = sorted(filter(None, matches), key=lambda match: int(match[1]))
     if len(found) > 1:
@@ -29,10 +29,10 @@ def find(place: Place) -> Files | None:
             f"SAE folder {place.folder} holds a cross-layer transcoder of {len(found)} layers, {found[0][1]} to "
             f"{found[-1][1]}; name a layer as {place.folder}:{found[0][0]}."
         )
-    return Files(place.folder, found[0][0]) if found else None
+    return SaeFiles(place.folder, found[0][0]) if found else None
 
 
-def read(files: Files) -> SAE:
+def read(files: SaeFiles) -> SAE:
     """See `Format`."""
     if named(files, r"(?:\w*_)?crosscoder(?:_\w+)?"):
         raise SubjectError(

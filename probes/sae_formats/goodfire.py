@@ -5,21 +5,21 @@ ReLU on the stream after the block; the decoder's bias is not taken off the inpu
 
 from probes.sae import SAE
 from probes.sae_config import Hook, SaeConfig
-from probes.sae_formats.base import Files, Place, named, named_hook, unnamed
+from probes.sae_formats.base import SaeFiles, SaePlace, named, named_hook, unnamed
 from probes.sae_formats.weights import open_weights
 
 FILES: tuple[str, ...] = ()
 
 
-def find(place: Place) -> Files | None:
+def find(place: SaePlace) -> SaeFiles | None:
     """See `Format`."""
     weights = place.pickle
     if weights is None or not weights.has("encoder_linear.weight", "decoder_linear.weight"):
         return None
-    return Files(place.folder, weights.path.name)
+    return SaeFiles(place.folder, weights.path.name)
 
 
-def read(files: Files) -> SAE:
+def read(files: SaeFiles) -> SAE:
     """See `Format`."""
     weights = open_weights(files.folder / files.weights)
     b_enc, b_dec = weights.vector("encoder_linear.bias"), weights.vector("decoder_linear.bias")
@@ -33,7 +33,7 @@ def read(files: Files) -> SAE:
     )
 
 
-def _hook(files: Files) -> Hook:
+def _hook(files: SaeFiles) -> Hook:
     if hook := named_hook(files):
         return hook
     layer = named(files, r"l(?:ayer_?)?(\d+)")

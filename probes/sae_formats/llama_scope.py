@@ -15,8 +15,8 @@ from probes.errors import SubjectError
 from probes.sae import SAE
 from probes.sae_config import Architecture, Normalization, SaeConfig, parse_hook
 from probes.sae_formats.base import (
-    Files,
-    Place,
+    SaeFiles,
+    SaePlace,
     explained,
     not_negative,
     part,
@@ -42,12 +42,12 @@ _NORMALIZATIONS: dict[str, Normalization] = {
 _BY_NORM = "sparsity_include_decoder_norm"
 
 
-def find(place: Place) -> Files | None:
+def find(place: SaePlace) -> SaeFiles | None:
     """See `Format`."""
-    return Files(place.folder, WEIGHTS, CONFIG) if place.asks_for(WEIGHTS) and place.has(CONFIG) else None
+    return SaeFiles(place.folder, WEIGHTS, CONFIG) if place.asks_for(WEIGHTS) and place.has(CONFIG) else None
 
 
-def read(files: Files) -> SAE:
+def read(files: SaeFiles) -> SAE:
     """See `Format`."""
     path = files.folder / CONFIG
     data = read_json(path)
@@ -123,7 +123,9 @@ def _scale(data: Mapping[str, Any], d_model: int, side: str) -> float:
 
 
 def _thresholds(threshold: float, by_norm: bool, decoder: Tensor, weights: Weights) -> Tensor:
-    """What pre-activations are compared with; `by_norm`, their product with the length of the decoder's row is."""
+    """Returns the thresholds of pre-activations; with `by_norm`, of their product with the length of the decoder's
+    row.
+    """
     thresholds = torch.full((len(decoder),), threshold)
     if not by_norm:
         return thresholds

@@ -7,7 +7,7 @@ Gao et al., "Scaling and evaluating sparse autoencoders" (2024).
 from probes.errors import SubjectError
 from probes.sae import SAE
 from probes.sae_config import Hook, SaeConfig, Site
-from probes.sae_formats.base import Files, Place, named, named_hook, size, unnamed
+from probes.sae_formats.base import SaeFiles, SaePlace, named, named_hook, size, unnamed
 from probes.sae_formats.weights import Weights, open_weights
 
 FILES: tuple[str, ...] = ()
@@ -21,15 +21,15 @@ _SITES: dict[str, Site] = {
 }
 
 
-def find(place: Place) -> Files | None:
+def find(place: SaePlace) -> SaeFiles | None:
     """See `Format`."""
     weights = place.pickle
     if weights is None or not weights.has("pre_bias", "latent_bias"):
         return None
-    return Files(place.folder, weights.path.name)
+    return SaeFiles(place.folder, weights.path.name)
 
 
-def read(files: Files) -> SAE:
+def read(files: SaeFiles) -> SAE:
     """See `Format`."""
     weights = open_weights(files.folder / files.weights)
     pre_bias, latent_bias = weights.vector("pre_bias"), weights.vector("latent_bias")
@@ -45,7 +45,7 @@ def read(files: Files) -> SAE:
     )
 
 
-def _config(files: Files, weights: Weights, d: int, n: int) -> SaeConfig:
+def _config(files: SaeFiles, weights: Weights, d: int, n: int) -> SaeConfig:
     hook = _hook(files)
     match weights.values.get("activation", "ReLU"), weights.values.get("activation_state_dict.postact_fn", "ReLU"):
         case "ReLU", _:
@@ -57,7 +57,7 @@ def _config(files: Files, weights: Weights, d: int, n: int) -> SaeConfig:
             raise SubjectError(f"SAE weights {weights.path}: activation {activation} with {after} is not supported.")
 
 
-def _hook(files: Files) -> Hook:
+def _hook(files: SaeFiles) -> Hook:
     if hook := named_hook(files):
         return hook
     layer, site = named(files, r"(?:layer_?)?(\d+)(?=\.pt)"), named(files, rf"({'|'.join(_SITES)})(?:_v\d+\w*)?")

@@ -8,7 +8,7 @@ import re
 
 from probes.sae import SAE
 from probes.sae_config import Hook, SaeConfig
-from probes.sae_formats.base import Files, Place, named, unnamed
+from probes.sae_formats.base import SaeFiles, SaePlace, named, unnamed
 from probes.sae_formats.weights import open_weights
 
 FILES: tuple[str, ...] = ()
@@ -16,15 +16,15 @@ FILES: tuple[str, ...] = ()
 _NAME = re.compile(r"layer(\d+)\.sae\.pt")
 
 
-def find(place: Place) -> Files | None:
+def find(place: SaePlace) -> SaeFiles | None:
     """See `Format`."""
     weights = place.pickle
     if weights is None or not _NAME.fullmatch(weights.path.name):
         return None
-    return Files(place.folder, weights.path.name)
+    return SaeFiles(place.folder, weights.path.name)
 
 
-def read(files: Files) -> SAE:
+def read(files: SaeFiles) -> SAE:
     """See `Format`."""
     layer, k = _NAME.fullmatch(files.weights), named(files, r"L0_(\d+)")
     if not layer or not k or not int(k[1]):

@@ -13,7 +13,17 @@ from torch import Tensor
 from probes.errors import SubjectError
 from probes.sae import SAE
 from probes.sae_config import Architecture, Hook, Normalization, SaeConfig, parse_hook
-from probes.sae_formats.base import Files, Place, explained, part, positive, read_json, refuse_if_set, size, switch
+from probes.sae_formats.base import (
+    SaeFiles,
+    SaePlace,
+    explained,
+    part,
+    positive,
+    read_json,
+    refuse_if_set,
+    size,
+    switch,
+)
 from probes.sae_formats.weights import Weights, open_weights
 
 CONFIG, WEIGHTS, SCALER = "cfg.json", "sae_weights.safetensors", "activation_scaler.json"
@@ -52,14 +62,14 @@ _OWN: dict[Architecture, tuple[str, ...]] = {
 """The tensors, one number per feature, that an architecture has besides its threshold."""
 
 
-def find(place: Place) -> Files | None:
+def find(place: SaePlace) -> SaeFiles | None:
     """See `Format`."""
     if not (place.asks_for(WEIGHTS) and place.has(CONFIG)):
         return None
-    return Files(place.folder, WEIGHTS, CONFIG, (SCALER,) if (place.folder / SCALER).is_file() else ())
+    return SaeFiles(place.folder, WEIGHTS, CONFIG, (SCALER,) if (place.folder / SCALER).is_file() else ())
 
 
-def read(files: Files) -> SAE:
+def read(files: SaeFiles) -> SAE:
     """See `Format`."""
     path = files.folder / CONFIG
     data = read_json(path)
@@ -150,7 +160,7 @@ def _hook(flat: Mapping[str, Any]) -> Hook:
 
 
 def _written(flat: Mapping[str, Any]) -> Hook | None:
-    """Where a transcoder writes."""
+    """Returns the hook that a transcoder writes."""
     if not str(flat.get("architecture")).endswith("transcoder"):
         return None
     if flat.get("hook_name_out") is None:

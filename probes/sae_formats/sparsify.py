@@ -14,8 +14,8 @@ from probes.errors import SubjectError
 from probes.sae import SAE
 from probes.sae_config import Hook, SaeConfig
 from probes.sae_formats.base import (
-    Files,
-    Place,
+    SaeFiles,
+    SaePlace,
     explained,
     names_of,
     read_json,
@@ -33,12 +33,12 @@ _MODULE = re.compile(r"(?:.*\.)?(?:layers|h|blocks)\.(\d+)(?:\.(mlp|feed_forward
 _MLPS = ("mlp", "feed_forward")
 
 
-def find(place: Place) -> Files | None:
+def find(place: SaePlace) -> SaeFiles | None:
     """See `Format`."""
-    return Files(place.folder, WEIGHTS, CONFIG) if place.asks_for(WEIGHTS) and place.has(CONFIG, WEIGHTS) else None
+    return SaeFiles(place.folder, WEIGHTS, CONFIG) if place.asks_for(WEIGHTS) and place.has(CONFIG, WEIGHTS) else None
 
 
-def read(files: Files) -> SAE:
+def read(files: SaeFiles) -> SAE:
     """See `Format`."""
     path = files.folder / CONFIG
     data = read_json(path)
@@ -66,8 +66,8 @@ def _config(data: Mapping[str, Any], reads: Hook, writes: Hook | None) -> SaeCon
     return SaeConfig("topk", d, n, reads, writes, subtracts_b_dec=writes is None, k=size(data, "k"))
 
 
-def _hooks(files: Files, transcodes: bool) -> tuple[Hook, Hook | None]:
-    """Where it reads, and where it writes if elsewhere."""
+def _hooks(files: SaeFiles, transcodes: bool) -> tuple[Hook, Hook | None]:
+    """Returns the hook that it reads, and the hook that it writes if that is another."""
     match = next((match for name in names_of(files)[1:] if (match := _MODULE.fullmatch(name))), None)
     if match is None:
         raise unnamed(files, "which module they are of", "layers.5 or layers.5.mlp")

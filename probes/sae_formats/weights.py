@@ -1,7 +1,7 @@
 """A file of tensors: opened, and each tensor taken out in the shape that is expected of it.
 
 safetensors are views of their file, of which only what is touched is read. NumPy's archives and pickles are turned into
-safetensors once, see `copies`. Knows no format of SAEs.
+safetensors once, see `copies`.
 """
 
 from collections.abc import Mapping
@@ -33,7 +33,7 @@ class Weights:
     """What shapes are checked against, in messages."""
 
     def has(self, *names: str) -> bool:
-        """Whether all of them are there."""
+        """Tells whether all of them are there."""
         return all(name in self.tensors for name in names)
 
     def vector(self, name: str, n: int | None = None) -> Float[Tensor, " n"]:

@@ -21,10 +21,10 @@ from safetensors.torch import load_file, save_file
 from probes.hooks.activations import residual
 from probes.model.folder import model_folder
 from probes.model.loading import load_model, load_tokenizer
-from probes.model.special_tokens import start_id
 from probes.presets import PRESETS, SMOLLM2, SubjectSource
 from probes.sae_config import Hook
 from probes.subject import Subject, load_subject
+from probes.tokenizer.special_tokens import start_id
 from probes.training.measures import Measures, measure
 from probes.training.rows import activations_at, read_documents, rows_of
 from probes.training.sparse import SparseRecipe, save_sparse, train_sparse

@@ -1,4 +1,4 @@
-"""How good the demo's model and SAE are as such: losses, sparsity, reconstruction. Knows no concept and no readout."""
+"""Measures the demo's model and SAE as such: losses, sparsity, reconstruction."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+from torch.nn import functional
 from transformers import PreTrainedModel
 
-from probes.demo.model import next_token_loss
 from probes.hooks.activations import residual
 from probes.model.structure import layers_of
 from probes.sae_config import Hook
@@ -62,6 +62,13 @@ def measure(subject: Subject, ids: Int[Tensor, "rows pos"], x: Float[Tensor, "ro
         explained_variance=1 - error / float((kept - kept.mean(0)).square().sum()),
         dead_share=float((~fired.any(0)).float().mean()),
     )
+
+
+def next_token_loss(model: PreTrainedModel, ids: Int[Tensor, "rows pos"]) -> Float[Tensor, ""]:
+    """Mean cross-entropy of every next token, in nats."""
+    logits = model(input_ids=ids, use_cache=False).logits
+    targets = functional.pad(ids[:, 1:], (0, 1), value=-100)
+    return functional.cross_entropy(logits.flatten(0, 1).float(), targets.flatten())
 
 
 def _loss(subject: Subject, ids: Int[Tensor, "rows pos"], change: Callable[[Tensor], Tensor] | None) -> float:

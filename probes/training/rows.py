@@ -27,21 +27,21 @@ BATCH_TOKENS = 8192
 
 
 @dataclass(frozen=True)
-class Rows:
+class TokenRows:
     """Rows of token ids, the longest first, and which of their positions hold text."""
 
     ids: Int[Tensor, "rows pos"]
     is_text: Bool[Tensor, "rows pos"]
     """Neither what stands first nor padding."""
 
-    def batches(self) -> Iterator["Rows"]:
+    def batches(self) -> Iterator["TokenRows"]:
         """A bounded number of tokens at a time, without the columns that are padding in all of a batch's rows."""
         lengths = self.is_text.sum(1) + 1
         start = 0
         while start < len(self.ids):
             width = int(lengths[start])
             end = start + max(1, BATCH_TOKENS // width)
-            yield Rows(self.ids[start:end, :width], self.is_text[start:end, :width])
+            yield TokenRows(self.ids[start:end, :width], self.is_text[start:end, :width])
             start = end
 
 
@@ -53,7 +53,7 @@ def read_documents(corpus: Path, text_key: str = "text") -> list[str]:
 
 def rows_of(
     documents: Sequence[str], tokenizer: PreTrainedTokenizerBase, first: int, context: int, n_tokens: int
-) -> Rows:
+) -> TokenRows:
     """Rows of at most `context` tokens, the `first` included, until they hold `n_tokens` of text."""
     pieces: list[list[int]] = []
     left = n_tokens
@@ -69,14 +69,14 @@ def rows_of(
         row[1 : len(piece) + 1] = torch.tensor(piece)
     lengths = torch.tensor([len(piece) for piece in pieces])
     places = torch.arange(context)
-    return Rows(table, (places > 0) & (places <= lengths[:, None]))
+    return TokenRows(table, (places > 0) & (places <= lengths[:, None]))
 
 
 @torch.inference_mode()
 def activations_at(
-    model: PreTrainedModel, rows: Rows, hooks: Sequence[Hook], dtype: torch.dtype = torch.float16
+    model: PreTrainedModel, rows: TokenRows, hooks: Sequence[Hook], dtype: torch.dtype = torch.float16
 ) -> dict[Hook, Float[Tensor, "n d_model"]]:
-    """What the model has at each hook on every position that holds text, by one pass up to the last of them.
+    """Returns the model's states at each hook on every position that holds text, by one pass up to the last of them.
 
     The hooks are ends of blocks, in rising order.
     """

@@ -25,7 +25,7 @@ from probes.demo.shipped import load_truth
 from probes.demo.world import World, load_world
 from probes.ghost.adapter import FitSettings
 from probes.ghost.fitting import fit, split
-from probes.ghost.label_loss import Pair
+from probes.ghost.label_loss import LabelPair
 from probes.ghost.vectors import directions
 from probes.presets import SubjectSource
 from probes.subject import Subject, load_subject
@@ -65,7 +65,7 @@ def _arguments() -> argparse.Namespace:
 
 
 def _measured(subject: Subject, world: World, weights: str, splits: int) -> Values:
-    pairs = [Pair(feature, concept.name) for feature, concept in sorted(load_truth().features.items())]
+    pairs = [LabelPair(feature, concept.name) for feature, concept in sorted(load_truth().features.items())]
     found: dict[str, dict[int, list[bool]]] = defaultdict(lambda: defaultdict(list))
     for seed in range(splits):
         for way, pair, named in _one_split(subject, world, weights, pairs, seed):
@@ -74,8 +74,8 @@ def _measured(subject: Subject, world: World, weights: str, splits: int) -> Valu
 
 
 def _one_split(
-    subject: Subject, world: World, weights: str, pairs: Sequence[Pair], seed: int
-) -> Iterator[tuple[str, Pair, bool]]:
+    subject: Subject, world: World, weights: str, pairs: Sequence[LabelPair], seed: int
+) -> Iterator[tuple[str, LabelPair, bool]]:
     parts = split(pairs, HOLD_OUT, seed)
     plain = FitSettings(weights=weights, seed=seed)
     fitted_on, held_out = (
@@ -84,7 +84,7 @@ def _one_split(
     )
     default = subject.card.default_scale
 
-    def named(part: Sequence[Pair], vectors: torch.Tensor) -> list[bool]:
+    def named(part: Sequence[LabelPair], vectors: torch.Tensor) -> list[bool]:
         texts = definitions(subject, vectors)
         return [named_concept(text, world) == pair.label for text, pair in zip(texts, part, strict=True)]
 

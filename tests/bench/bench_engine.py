@@ -26,14 +26,14 @@ import transformers
 from torch import Tensor
 from transformers import GemmaForCausalLM
 
-from probes.ghost.embedding import EmbeddingTable
-from probes.ghost.prompt import PromptIds
-from probes.ghost.substitution import ghosts_at
-from probes.growing.grown import Columns
 from probes.growing.growth import Grower
 from probes.growing.memory import MIB, free_bytes, peak_bytes
+from probes.growing.tree_columns import TreeColumns
+from probes.model.embedding import EmbeddingTable
 from probes.model.products import linear, use_onednn
+from probes.model.substitution import ghosts_at
 from probes.settings import TokenSettings, TreeSettings
+from probes.tokenizer.prompt import PromptIds
 from probes.tokens import nearest
 from tests.bench.random_models import SIZES, Size, random_gemma
 from tests.stock import stock
@@ -254,18 +254,18 @@ def _subject(name: str, size: Size, asked: argparse.Namespace) -> Subject:
     return Subject(name, size, model)
 
 
-def _trees(subject: Subject, settings: TreeSettings, n: int) -> list[Columns]:
+def _trees(subject: Subject, settings: TreeSettings, n: int) -> list[TreeColumns]:
     return [*Grower(subject, PROMPT, settings).grow(subject.ghosts(n))]
 
 
 def _grown(subject: Subject, settings: TreeSettings, n: int) -> tuple[int, float]:
     """Nodes that were expanded (the root and all that are not at the greatest depth), and seconds."""
-    trees: list[Columns] = []
+    trees: list[TreeColumns] = []
     seconds = _timed(lambda: trees.extend(_trees(subject, settings, n)), subject.model.device.type)
     return sum(_n_expanded(tree, settings.max_depth) for tree in trees), seconds
 
 
-def _n_expanded(tree: Columns, max_depth: int) -> int:
+def _n_expanded(tree: TreeColumns, max_depth: int) -> int:
     depth = [0] * len(tree.parents)
     for node, parent in enumerate(tree.parents[1:], start=1):
         depth[node] = depth[parent] + 1
@@ -299,7 +299,7 @@ def _plain_forward(subject: Subject, ghost: Tensor, path: tuple[int, ...]) -> Te
     return logits.softmax(dim=-1)
 
 
-def _different_nodes(plainly: Subject, tree: Columns, settings: TreeSettings, n: int = 60) -> tuple[int, int]:
+def _different_nodes(plainly: Subject, tree: TreeColumns, settings: TreeSettings, n: int = 60) -> tuple[int, int]:
     """Of the nodes that the plain reference finds below its first n, those that the engine's tree has not."""
     reference = _plain_nodes(plainly, n)
     engine = _paths(tree)
@@ -307,7 +307,7 @@ def _different_nodes(plainly: Subject, tree: Columns, settings: TreeSettings, n:
     return sum(path not in engine for path in wanted), len(wanted)
 
 
-def _paths(tree: Columns) -> dict[tuple[int, ...], float]:
+def _paths(tree: TreeColumns) -> dict[tuple[int, ...], float]:
     paths: list[tuple[int, ...]] = [()]
     for parent, token in zip(tree.parents[1:], tree.token_ids[1:], strict=True):
         paths.append((*paths[parent], token))

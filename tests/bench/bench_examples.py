@@ -21,21 +21,21 @@ import psutil
 import torch
 from transformers import GemmaConfig, GemmaForCausalLM
 
-from eval.collect.corpora import Document, Faults, documents
+from eval.collect.corpora import CorpusFaults, Document, documents
 from eval.collect.corpus_pass import (
     BATCH_TOKENS,
     CollectSettings,
-    PassWatch,
+    PassObserver,
     collect,
     forward_tokens,
     keep_freed_memory,
     scan,
 )
-from eval.collect.tally import Sizes, Tally
-from eval.collect.windows import Batch, Windows
+from eval.collect.tally import Tally, TallySizes
+from eval.collect.windows import WindowBatch, WindowCutter
 from probes.columns import Columns
-from probes.ghost.embedding import EmbeddingTable
 from probes.hooks.activations import cut_at
+from probes.model.embedding import EmbeddingTable
 from probes.model.products import use_onednn
 from probes.presets import SubjectSource
 from probes.sae import SAE
@@ -75,10 +75,10 @@ def main() -> None:
     print(f"{_device_name(demo)}, {torch.get_num_threads()} torch threads, {N_FEATURES} features")
     _print_whole(demo, asked.tokens)
     keep_freed_memory()  # the pass does so too: the bare forward is not to lose by it
-    print(_speeds("demo", demo, _batches(demo, documents("demo", Faults()), asked.tokens), asked.turns))
+    print(_speeds("demo", demo, _batches(demo, documents("demo", CorpusFaults()), asked.tokens), asked.turns))
     gemma = random_gemma(demo)
     n_long = asked.tokens // 10 if asked.device == "cpu" else asked.tokens
-    print(_speeds("gemma 512", gemma, _batches(gemma, _long(documents("demo", Faults())), n_long), asked.turns))
+    print(_speeds("gemma 512", gemma, _batches(gemma, _long(documents("demo", CorpusFaults())), n_long), asked.turns))
     growth = {n: _in_own_process(n, asked.device) for n in (asked.tokens, 10 * asked.tokens)}
     print(", ".join(f"{n:,} tokens: peak {mib:,.0f} MiB above the loaded subject" for n, mib in growth.items()))
 
@@ -114,8 +114,8 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _batches(subject: Subject, corpus: Iterator[Document], n_tokens: int) -> list[Batch]:
-    return list(Windows(subject, CollectSettings().context, BATCH_TOKENS).batches(corpus, n_tokens))
+def _batches(subject: Subject, corpus: Iterator[Document], n_tokens: int) -> list[WindowBatch]:
+    return list(WindowCutter(subject, CollectSettings().context, BATCH_TOKENS).batches(corpus, n_tokens))
 
 
 def _long(corpus: Iterator[Document]) -> Iterator[Document]:
@@ -124,7 +124,7 @@ def _long(corpus: Iterator[Document]) -> Iterator[Document]:
         yield Document(some[0].where, "\n".join(document.text for document in some))
 
 
-def _speeds(name: str, subject: Subject, batches: Sequence[Batch], turns: int) -> Speeds:
+def _speeds(name: str, subject: Subject, batches: Sequence[WindowBatch], turns: int) -> Speeds:
     n_tokens = sum(batch.n_tokens for batch in batches)
     plain = replace(subject, model=stock(subject.model))
     _bare(plain, batches[:1])
@@ -135,7 +135,7 @@ def _speeds(name: str, subject: Subject, batches: Sequence[Batch], turns: int) -
     return Speeds(name, n_tokens, bare, full)
 
 
-def _bare(subject: Subject, batches: Sequence[Batch]) -> None:
+def _bare(subject: Subject, batches: Sequence[WindowBatch]) -> None:
     with cut_at(subject.model, subject.sae.config.hook) as stream:
         for batch in batches:
             for rows in batch.slices(forward_tokens(subject)):
@@ -144,16 +144,16 @@ def _bare(subject: Subject, batches: Sequence[Batch]) -> None:
         torch.cuda.synchronize()  # the pass waits for the GPU too: it needs what comes of it
 
 
-def _pass(subject: Subject, batches: Sequence[Batch]) -> None:
+def _pass(subject: Subject, batches: Sequence[WindowBatch]) -> None:
     settings = CollectSettings()
-    tally = Tally(Sizes(N_FEATURES, settings.top, settings.per_stratum, settings.pool), settings.seed)
+    tally = Tally(TallySizes(N_FEATURES, settings.top, settings.per_stratum, settings.pool), settings.seed)
     scan(subject, Columns(subject.sae, range(N_FEATURES)), batches, tally, lambda _: None)
 
 
 def _print_whole(subject: Subject, n_tokens: int) -> None:
     """Generating, tokenising, and `collect` from texts to examples."""
-    texts = list(islice(documents("demo", Faults()), n_tokens // 25))
-    batches: list[Batch] = []
+    texts = list(islice(documents("demo", CorpusFaults()), n_tokens // 25))
+    batches: list[WindowBatch] = []
     seconds = _seconds(lambda: batches.extend(_batches(subject, iter(texts), n_tokens)))
     n_read = sum(batch.n_tokens for batch in batches)
     print(f"tokenising and cutting into windows: {n_read / seconds:,.0f} tokens/s")
@@ -168,7 +168,7 @@ def _seconds(work: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-class _Memory(PassWatch):
+class _Memory(PassObserver):
     """The most memory that the process has had after a batch."""
 
     def __init__(self) -> None:
@@ -185,7 +185,7 @@ def _memory_growth_mib(n_tokens: int, device: str) -> float:
     subject = load_subject(SubjectSource(name="demo", device=device))
     memory = _Memory()
     before = memory.peak
-    collect(subject, documents("demo", Faults()), range(N_FEATURES), CollectSettings(n_tokens=n_tokens), memory)
+    collect(subject, documents("demo", CorpusFaults()), range(N_FEATURES), CollectSettings(n_tokens=n_tokens), memory)
     return (memory.peak - before) / MIB
 
 

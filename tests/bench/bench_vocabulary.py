@@ -17,9 +17,9 @@ from agent.store.provenance import now, versions
 from probes.ghost.token_states import _made, readable_ids, token_states
 from probes.ghost.vocabulary import alone, leading_tokens
 from probes.hooks.activations import cut_at
-from probes.model.special_tokens import start_id
 from probes.presets import SubjectSource
 from probes.subject import Subject, load_subject
+from probes.tokenizer.special_tokens import start_id
 
 TOP = 100
 PLAIN = 20

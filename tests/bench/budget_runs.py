@@ -19,7 +19,7 @@ from unittest.mock import patch
 from genai_prices import Usage as Priced
 from genai_prices import calc_price
 
-from agent.calls.asking import Patience
+from agent.calls.asking import RetryPolicy
 from agent.calls.budget import Limits
 from agent.config import RunConfig
 from agent.errors import BudgetError
@@ -31,7 +31,7 @@ from tests.llm_script import Asked, Reply, labelling
 from tests.llm_server import LLMServer
 
 MODELS = {"anthropic": "claude-haiku-5-5", "openai": "gpt-6-luna"}
-QUICK = Patience(attempts=8, first_wait_s=0.001, longest_wait_s=0.004)
+QUICK = RetryPolicy(attempts=8, first_wait_s=0.001, max_wait_s=0.004)
 N_FEATURES = 12
 
 

@@ -29,7 +29,7 @@ from typing import Any
 from safetensors.numpy import load_file
 from sqlite_utils import Database
 
-from agent.cli.main import main as interpret
+from agent.cli import main as interpret
 from agent.store.schema import columns, tables
 from probes.presets import SubjectSource
 from probes.subject import load_subject

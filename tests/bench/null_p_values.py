@@ -15,10 +15,10 @@ import numpy as np
 from scipy.stats import ks_2samp
 
 from agent.store.provenance import now, versions
-from eval.metrics import share
+from eval.metrics import proportion
 from probes.evidence import ProbeRequest, Sweep, TokenList, Tree
+from probes.ghost.random_directions import random_directions
 from probes.null.contrast import N_RANDOM
-from probes.null.random_directions import random_directions
 from probes.presets import SubjectSource
 from probes.probe import run_probes
 from probes.settings import ProbeSettings
@@ -84,7 +84,7 @@ def _p_values(subject: Subject, features: Sequence[int], settings: ProbeSettings
 
 
 def _share(p_values: Sequence[float], most: float) -> str:
-    return figure(share(sum(p <= most for p in p_values), len(p_values)))
+    return figure(proportion(sum(p <= most for p in p_values), len(p_values)))
 
 
 def _uniformity(p_values: Sequence[float]) -> str:

@@ -22,21 +22,20 @@ import torch
 
 from agent.evidence.definitions import defining_part, distinct, endings
 from agent.store.provenance import now, versions
-from eval.collect.corpora import Faults, documents
-from eval.metrics import Estimate, paired_difference, share
+from eval.collect.corpora import CorpusFaults, documents
+from eval.metrics import Estimate, paired_difference, proportion
 from eval.scoring.known import known_concepts
+from probes.activations import feature_activations
 from probes.columns import Columns as SaeColumns
 from probes.demo.shipped import KnownConcept, ShippedTruth
 from probes.evidence import ProbeRequest, Tree
 from probes.ghost.adapter import Adapter, FitRecord, FitSettings, PartRecord, write_adapter
 from probes.ghost.fitting import Losses, fit, split
-from probes.ghost.label_loss import Pair
-from probes.hooks.activations import feature_activations
-from probes.model.special_tokens import first_ids
+from probes.ghost.label_loss import LabelPair
 from probes.presets import SubjectSource
 from probes.probe import run_probes
 from probes.settings import ProbeSettings
-from probes.subject import Subject, load_subject
+from probes.subject import Subject, first_ids, load_subject
 
 SIDES = ("encoder", "decoder", "blend:0.5")
 SCALES = (0.5, 0.7, 0.85, 1.0, 1.2, 1.5, 2.0)
@@ -86,7 +85,7 @@ def main() -> None:
         return {tree.feature: tree for tree in grown(subject, [*features], settings, maxima)}
 
     with tempfile.TemporaryDirectory() as folder:
-        pairs = [Pair(feature, features[feature].name) for feature in development]
+        pairs = [LabelPair(feature, features[feature].name) for feature in development]
         for way in [*ways(subject), *adapted(subject, pairs, Path(folder), asked.seed)]:
             rows.append(measured(trees, truth, way, development, reported))
             print(_words(rows[-1], rows[0], asked.seed), flush=True)
@@ -158,7 +157,7 @@ def _steered() -> list[Way]:
     return rows
 
 
-def adapted(subject: Subject, pairs: Sequence[Pair], folder: Path, seed: int) -> Iterator[Way]:
+def adapted(subject: Subject, pairs: Sequence[LabelPair], folder: Path, seed: int) -> Iterator[Way]:
     """Adapters fitted to these pairs, a fifth of whose concepts say when to stop; nothing chooses among them."""
     for side in SIDES:
         settings, parts = FitSettings(weights=side, seed=seed), split(pairs, 0.0, seed)
@@ -181,7 +180,7 @@ def adapted(subject: Subject, pairs: Sequence[Pair], folder: Path, seed: int) ->
         yield Way(f"{side}, adapter", (candidate,))
 
 
-def _part(pairs: Sequence[Pair], losses: Losses) -> PartRecord:
+def _part(pairs: Sequence[LabelPair], losses: Losses) -> PartRecord:
     return PartRecord(features=tuple(pair.feature for pair in pairs), start=tuple(losses.start), end=tuple(losses.end))
 
 
@@ -208,11 +207,11 @@ def measured(
     return Row(
         way.name,
         best,
-        share(sum(on_development), len(on_development)),
-        share(sum(first), len(first)),
-        share(sum(three), len(three)),
+        proportion(sum(on_development), len(on_development)),
+        proportion(sum(first), len(first)),
+        proportion(sum(three), len(three)),
         tuple(map(float, first)),
-        share(sum(flagged), len(flagged)),
+        proportion(sum(flagged), len(flagged)),
     )
 
 
@@ -234,7 +233,7 @@ def _maxima(subject: Subject, features: Sequence[int]) -> dict[int, float]:
     """The unit of steering: how active each feature gets on so much text of the demo's world."""
     columns = SaeColumns(subject.sae, features)
     highest = torch.zeros(len(features))
-    for document in islice(documents("demo", Faults()), TEXTS):
+    for document in islice(documents("demo", CorpusFaults()), TEXTS):
         ids = torch.tensor([[*first_ids(subject), *subject.tokenizer.encode(document.text, add_special_tokens=False)]])
         active = feature_activations(subject, columns, ids[:, :CONTEXT])[0, len(first_ids(subject)) :]
         highest = torch.maximum(highest, active.amax(dim=0))

@@ -18,9 +18,9 @@ import torch
 
 from agent.evidence.digest import digest
 from agent.llm.offline import propose
-from agent.planning import Plan, Planner
+from agent.planning import Planner, RoundPlan
 from agent.schema import Proposal
-from eval.metrics import share
+from eval.metrics import proportion
 from probes.evidence import ProbeRequest
 from probes.ghost.base_prompt import all_resolved
 from probes.presets import SubjectSource
@@ -56,7 +56,7 @@ def main() -> None:
 class Case:
     """A feature on its way."""
 
-    plan: Plan
+    plan: RoundPlan
     tried: Sequence[ProbeRequest] = ()
     history: Sequence[dict[str, Any]] = ()
     n_pieces: int = 0
@@ -94,7 +94,7 @@ def _randomise(subject: Subject, seed: int) -> None:
 
 def _tell(name: str, proposals: Sequence[Proposal]) -> None:
     found = [proposal for proposal in proposals if proposal.action == "label"]
-    print(f"{name:18} labelled {figure(share(len(found), len(proposals)))}  {_words(found)}", flush=True)
+    print(f"{name:18} labelled {figure(proportion(len(found), len(proposals)))}  {_words(found)}", flush=True)
 
 
 def _words(proposals: Iterable[Proposal]) -> str:

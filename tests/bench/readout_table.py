@@ -12,18 +12,18 @@ from collections.abc import Iterator, Sequence
 import torch
 
 from agent.store.provenance import now, versions
-from eval.metrics import share
+from eval.metrics import proportion
 from eval.scoring.known import known_concepts
 from probes.demo.shipped import ShippedTruth
 from probes.evidence import FAILED_ABOVE, Contrast
 from probes.ghost.base_prompt import all_resolved
-from probes.ghost.prompt import prompt_ids
+from probes.ghost.random_directions import random_directions
 from probes.ghost.vectors import placed
 from probes.growing.growth import Grower
 from probes.null.contrast import contrasts
-from probes.null.random_directions import random_directions
 from probes.presets import SubjectSource
 from probes.subject import Subject, load_subject
+from probes.tokenizer.prompt import prompt_ids
 from tests.bench.probe_table import SIDES, figure, grown, names, settings_of
 
 N_DRAWN = 400
@@ -57,8 +57,8 @@ def readouts(subject: Subject, truth: ShippedTruth, seed: int) -> Iterator[str]:
 
 def _readout_words(name: str, found: Sequence[Contrast | None], right: Sequence[bool] = ()) -> str:
     p_values = [1.0 if one is None else one.p_value for one in found]
-    shares = [share(sum(p > most for p in p_values), len(p_values)) for most in (FAILED_ABOVE, 0.3)]
-    named = figure(share(sum(right), len(right))) if right else ""
+    shares = [proportion(sum(p > most for p in p_values), len(p_values)) for most in (FAILED_ABOVE, 0.3)]
+    named = figure(proportion(sum(right), len(right))) if right else ""
     return f"{name:28} {' '.join(f'{figure(one):26}' for one in shares)} {named}".rstrip()
 
 

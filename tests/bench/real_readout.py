@@ -22,18 +22,18 @@ from agent.evidence.wording import folded
 from agent.store.provenance import now, versions
 from eval.embedders import SentenceEmbedder
 from eval.metrics import Estimate, mean
+from probes.activations import feature_activations
 from probes.columns import Columns
 from probes.evidence import ProbeRequest, Projection, TokenList, Tree
-from probes.ghost.prompt import prompt_ids, prompt_text
+from probes.ghost.random_directions import random_directions
 from probes.ghost.vectors import placed
 from probes.growing.growth import Grower
-from probes.hooks.activations import feature_activations
-from probes.model.special_tokens import first_ids, start_id
-from probes.null.random_directions import random_directions
 from probes.presets import PRESETS, SubjectSource
 from probes.probe import run_probes
 from probes.settings import GHOST_TOKENS, ProbeSettings, TokenSettings, TreeSettings, VectorSettings
-from probes.subject import Subject, load_subject
+from probes.subject import Subject, first_ids, load_subject
+from probes.tokenizer.prompt import prompt_ids, prompt_text
+from probes.tokenizer.special_tokens import start_id
 from probes.training.rows import read_documents, rows_of
 
 SEED = 11

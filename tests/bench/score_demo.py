@@ -26,7 +26,7 @@ from agent.cli.commands.examples import gather_examples
 from agent.cli.commands.run import label_features
 from agent.cli.commands.score import score_labels
 from agent.config import RunConfig, resolve
-from agent.evidence.excerpts import cut, key_of
+from agent.evidence.shown_examples import cut, key_of
 from agent.runlog import RunIdentity, RunLog, ScoreRow
 from agent.schema import Outcome
 from eval.metrics import Estimate, auroc, mean, paired_difference
@@ -125,7 +125,7 @@ def _scores(log: RunLog, run_id: int) -> Scores:
 
 def _rows(log: RunLog, config: RunConfig, offline: Scores, named: Scores) -> Iterator[Row]:
     for part in (HELD_OUT, NEW_WORDS):
-        for line in report.lines(offline.scores, config.seed):
+        for line in report.score_summaries(offline.scores, config.seed):
             if line.part == part:
                 ahead = WORDS["label"] if line.ahead else ""
                 negated = None if line.ahead is None else _negated(line.ahead)

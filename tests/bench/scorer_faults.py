@@ -58,7 +58,7 @@ def _rows(case: Case, worked: Worked) -> Iterator[tuple[str, ...]]:
     if worked.stopped:
         yield case.name, str(worked.n_asked), "all", "0", "", "", "", worked.stopped
         return
-    means = {line.scorer: line.mean for line in report.lines(_of_labels(worked), 0)}
+    means = {line.scorer: line.mean for line in report.score_summaries(_of_labels(worked), 0)}
     lacks = {lack.scorer: lack for lack in _lacks(worked)}
     found: dict[tuple[str, ...], list[str]] = {}
     for name in ASKING:
@@ -72,12 +72,12 @@ def _rows(case: Case, worked: Worked) -> Iterator[tuple[str, ...]]:
         yield *heads, "all" if len(names) == len(ASKING) else ", ".join(names), *told
 
 
-def _lacks(worked: Worked) -> list[report.Unscored]:
+def _lacks(worked: Worked) -> list[report.UnscoredGroup]:
     found = report.unscored(worked.scores, ASKING, len(TRUE_LABELS))
     return [lack for lack in found if lack.variant == "label"]
 
 
-def _texts(lack: report.Unscored) -> str:
+def _texts(lack: report.UnscoredGroup) -> str:
     return f"{lack.n_texts} of {lack.of_texts}" if lack.n_texts else ""
 
 

@@ -13,19 +13,19 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from eval.collect.corpora import Faults, documents
-from eval.collect.windows import Windows
+from eval.collect.corpora import CorpusFaults, documents
+from eval.collect.windows import WindowCutter
 from eval.metrics import Estimate, paired_difference
 from eval.scoring.known import known_concepts
+from probes.activations import feature_activations
 from probes.columns import Columns
 from probes.demo.ladder import GREEDY, named_concept
 from probes.demo.shipped import ShippedTruth
 from probes.evidence import ProbeRequest, Tree
-from probes.hooks.activations import feature_activations
 from probes.presets import SubjectSource
 from probes.probe import run_probes
+from probes.proportion import Proportion
 from probes.settings import ProbeSettings, SteeringSettings, VectorSettings
-from probes.share import Share
 from probes.subject import Subject, load_subject
 
 TOKENS = 300_000
@@ -37,7 +37,7 @@ def maxima(subject: Subject, features: Sequence[int], n_tokens: int = TOKENS, se
     """The highest activation of each on the demo's own text."""
     columns = Columns(subject.sae, features)
     highest = torch.zeros(len(features))
-    for batch in Windows(subject, 128, 16_384).batches(documents("demo", Faults(), seed=seed), n_tokens):
+    for batch in WindowCutter(subject, 128, 16_384).batches(documents("demo", CorpusFaults(), seed=seed), n_tokens):
         found = feature_activations(subject, columns, torch.from_numpy(batch.ids))
         highest = highest.maximum((found * torch.from_numpy(batch.counted)[..., None]).amax(dim=(0, 1)).cpu())
     return dict(zip(features, highest.tolist(), strict=True))
@@ -89,7 +89,7 @@ class Chosen:
     """The way that named most on the development half, on the other one."""
 
     name: str
-    share: Share
+    share: Proportion
     over_decoder: Estimate
 
 
@@ -102,7 +102,7 @@ def choose(found: Mapping[str, Mapping[int, bool]], names: Sequence[str], truth:
     best = max(names, key=lambda name: sum(found[name][f] for f in dev))
     right = [found[best][f] for f in rest]
     difference = paired_difference([*map(float, right)], [float(found["decoder"][f]) for f in rest], seed)
-    return Chosen(best, Share(sum(right), len(right)), difference)
+    return Chosen(best, Proportion(sum(right), len(right)), difference)
 
 
 def main() -> None:
@@ -115,7 +115,7 @@ def main() -> None:
     settings = PLAIN | steered_settings()
     found = {name: named(subject, one, highest, truth) for name, one in settings.items()}
     for name, right in found.items():
-        print(f"{name:36} {Share(sum(right.values()), len(right))}")
+        print(f"{name:36} {Proportion(sum(right.values()), len(right))}")
     groups = {
         "alone": [n for n in settings if n not in PLAIN and "with ghost" not in n],
         "with ghost": [n for n in settings if "with ghost" in n],

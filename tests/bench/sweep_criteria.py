@@ -17,14 +17,14 @@ from probes.demo.shipped import load_truth
 from probes.demo.world import load_world
 from probes.evidence import ProbeRequest, Tree
 from probes.ghost.vectors import feature_vectors
-from probes.growing.grown import entropy_bits
+from probes.growing.tree_columns import entropy_bits
 from probes.null.agreement import agreement
-from probes.null.sweep import CENTROIDS, CHEAP, ENTROPY_WEIGHT, OTHER_PROMPTS, PCAS, SCALES, WEIGHTS
 from probes.presets import SubjectSource
 from probes.probe import run_probes
+from probes.proportion import Proportion
 from probes.settings import ProbeSettings, VectorSettings
-from probes.share import Share
 from probes.subject import Subject, load_subject
+from probes.sweep import CENTROIDS, CHEAP, ENTROPY_WEIGHT, OTHER_PROMPTS, PCAS, SCALES, WEIGHTS
 
 SEED = 0
 FIXED = "fixed: own scale"
@@ -117,9 +117,9 @@ def candidates(subject: Subject, features: Sequence[int], weights: str) -> Candi
     return found
 
 
-def named(side: Candidates, score: Callable[[Candidate], float], features: Sequence[int]) -> Share:
+def named(side: Candidates, score: Callable[[Candidate], float], features: Sequence[int]) -> Proportion:
     """Features whose best candidate by that score names their concept."""
-    return Share(sum(max(side[feature], key=score).names for feature in features), len(features))
+    return Proportion(sum(max(side[feature], key=score).names for feature in features), len(features))
 
 
 def _of(subject: Subject, features: Sequence[int], vector: VectorSettings, multiple: float) -> Iterator[Candidate]:

@@ -9,7 +9,7 @@ made of; the difference from the decoder, paired.
 from collections.abc import Iterator, Sequence
 
 from agent.store.provenance import now, versions
-from eval.metrics import paired_difference, share
+from eval.metrics import paired_difference, proportion
 from eval.scoring.known import known_concepts
 from probes.demo.ladder import definitions, named_concept
 from probes.demo.shipped import ShippedTruth
@@ -31,7 +31,7 @@ def main() -> None:
     print(f"| vector | names the concept, n {len(decoder)} | ahead of the decoder |\n|---|---|---|")
     for name, vector in vectors():
         found = named(subject, truth, vector)
-        rate, ahead = share(round(sum(found)), len(found)), paired_difference(found, decoder, seed=0)
+        rate, ahead = proportion(round(sum(found)), len(found)), paired_difference(found, decoder, seed=0)
         told = figure(rate.value, rate.low, rate.high), figure(ahead.value, ahead.low, ahead.high, "+")
         print(f"| {name} | {' | '.join(told)} |")
 

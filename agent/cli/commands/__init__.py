@@ -1,1 +1,1 @@
-"""What each command does, one module each; `agent.cli` says what they are called and what they take."""
+"""The commands, one module each; `agent.cli.interpret` gives their names and options."""

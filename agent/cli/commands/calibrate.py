@@ -1,6 +1,6 @@
 """`interpret calibrate`: how likely labels are right, told from what is known of them before they are scored.
 
-Works on what a log holds; nothing is probed and nothing asked. Knows the order of things and what is said of them.
+Works on what a log holds; nothing is probed and nothing asked.
 """
 
 import json
@@ -13,7 +13,7 @@ import click
 from rich.console import Console
 from rich.text import Text
 
-from agent.cli.commands.fit_labels import LeastScore
+from agent.cli.commands.fit_labels import MinScore
 from agent.cli.terminal.calibration import (
     candidates_table,
     closing,
@@ -29,18 +29,18 @@ from agent.config import RunConfig
 from agent.errors import LogError
 from agent.runlog import RunLog, RunSummary
 from agent.store.calibrations import Calibration
+from eval.calibration.applying import give_probabilities, known_of
 from eval.calibration.fitting import check_installed
-from eval.calibration.giving import give_probabilities, known_of
 from eval.calibration.picture import calibration_figure
-from eval.calibration.report import Report, report
-from eval.calibration.truth import Truth, default_truth, judged
+from eval.calibration.report import CalibrationReport, report
+from eval.calibration.truth import Truth, default_truth, judged_labels
 from eval.plots import check_picture, save
 from probes.errors import SettingsError
 
 
 @dataclass(frozen=True)
-class Asked:
-    """What `interpret calibrate` is asked for, beside log and seed."""
+class CalibrationRequest:
+    """The options of `interpret calibrate`, beside log and seed."""
 
     runs: Sequence[int]
     """The latest run where there are none."""
@@ -51,12 +51,12 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class _Made:
+class _NewCalibration:
     """A calibration before it is kept."""
 
     runs: Sequence[RunSummary]
     truth: Truth
-    report: Report
+    report: CalibrationReport
 
     @property
     def explainer(self) -> str:
@@ -83,7 +83,7 @@ class _Made:
         )
 
 
-def calibrate(config: RunConfig, asked: Asked) -> None:
+def calibrate(config: RunConfig, asked: CalibrationRequest) -> None:
     """Fits, prints and keeps; nothing is kept where anything fails. Raises InterpretError."""
     check_installed()
     if asked.plot is not None:
@@ -108,7 +108,7 @@ def calibrate(config: RunConfig, asked: Asked) -> None:
         screen.print(Text(f"The picture is in {asked.plot}."))
 
 
-def _made(log: RunLog, asked: Asked, seed: int) -> _Made:
+def _made(log: RunLog, asked: CalibrationRequest, seed: int) -> _NewCalibration:
     runs = [log.run(number) for number in dict.fromkeys(asked.runs)] or [log.run(None)]
     explainers = sorted({run.explainer for run in runs})
     if len(explainers) > 1:
@@ -117,14 +117,14 @@ def _made(log: RunLog, asked: Asked, seed: int) -> _Made:
             "runs of one explainer."
         )
     truth = _truth(asked, runs)
-    found = judged(log, runs, truth)
-    return _Made(runs, truth, report(found, [known_of(log, one.label) for one in found], truth.words, seed))
+    found = judged_labels(log, runs, truth)
+    return _NewCalibration(runs, truth, report(found, [known_of(log, one.label) for one in found], truth.words, seed))
 
 
-def _truth(asked: Asked, runs: Sequence[RunSummary]) -> Truth:
+def _truth(asked: CalibrationRequest, runs: Sequence[RunSummary]) -> Truth:
     if asked.least_score is None:
         return Truth(asked.truth) if asked.truth else default_truth(runs)
-    least = LeastScore.parse(asked.least_score)
+    least = MinScore.parse(asked.least_score)
     if asked.truth not in (None, least.scorer):
         raise SettingsError(
             f"--least-score {asked.least_score} says what is right, and so does --truth {asked.truth}; leave one out."
@@ -132,7 +132,7 @@ def _truth(asked: Asked, runs: Sequence[RunSummary]) -> Truth:
     return Truth(least.scorer, least.value)
 
 
-def _print(screen: Console, made: _Made) -> None:
+def _print(screen: Console, made: _NewCalibration) -> None:
     found = made.report
     screen.print(facts(opening(made.explainer, made.fitted_on, found)))
     for table in (candidates_table, measures_table, reliability_table, risk_table):
@@ -145,7 +145,7 @@ def _print(screen: Console, made: _Made) -> None:
         screen.print(sentence)
 
 
-def _json(made: _Made, calibration_id: int, n_given: int, n_labels: int) -> dict[str, Any]:
+def _json(made: _NewCalibration, calibration_id: int, n_given: int, n_labels: int) -> dict[str, Any]:
     return {
         "calibration": calibration_id,
         "explainer": made.explainer,

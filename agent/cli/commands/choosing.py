@@ -1,4 +1,4 @@
-"""Which labels of a run a command is about, in which order: what the page of labels can be asked for, by options."""
+"""Chooses and sorts a run's labels by the options of a command, as the page of labels does by its form."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ _ALL = -1
 
 
 @dataclass(frozen=True)
-class Wanted:
+class LabelCriteria:
     """The options; None says nothing."""
 
     search: str | None = None
@@ -35,25 +35,25 @@ class Wanted:
 
     @property
     def is_everything(self) -> bool:
-        """Whether no label is left out."""
-        return self == Wanted(score=self.score, sort=self.sort, descending=self.descending)
+        """Tells whether no label is left out."""
+        return self == LabelCriteria(score=self.score, sort=self.sort, descending=self.descending)
 
     @property
     def asks_for_probability(self) -> bool:
-        """Whether the probability that labels are right decides which labels, or their order."""
+        """Tells whether the probability that labels are right decides which labels, or their order."""
         return self.sort == "probability" or self.min_probability is not None
 
     @property
     def asks_for_score(self) -> bool:
-        """Whether a score decides which labels, or their order."""
+        """Tells whether a score decides which labels, or their order."""
         return self.sort == "score" or (self.min_score, self.max_score) != (None, None)
 
 
-EVERYTHING = Wanted()
+EVERYTHING = LabelCriteria()
 
 
 @dataclass(frozen=True)
-class Chosen:
+class LabelSelection:
     """The labels of a run that were asked for."""
 
     labels: list[BrowsedLabel]
@@ -63,7 +63,7 @@ class Chosen:
     """By feature, where `interpret taxonomy` has sorted it."""
 
 
-def choose(log: RunLog, run: RunSummary, wanted: Wanted) -> Chosen:
+def choose(log: RunLog, run: RunSummary, wanted: LabelCriteria) -> LabelSelection:
     """The labels in their order. Raises SettingsError for bad limits, LogError for a score that there is not."""
     key = _score(log, run, wanted)
     found = LabelFilter.parse(
@@ -91,10 +91,10 @@ def choose(log: RunLog, run: RunSummary, wanted: Wanted) -> Chosen:
             f"No label of run {run.run_id} has a probability of being right; interpret calibrate gives them to labels "
             f"of {run.explainer}."
         )
-    return Chosen(log.ask(label_page, run.run_id, found, 0, _ALL), None if key is None else key.scorer, classes)
+    return LabelSelection(log.ask(label_page, run.run_id, found, 0, _ALL), None if key is None else key.scorer, classes)
 
 
-def _score(log: RunLog, run: RunSummary, wanted: Wanted) -> ScoreKey | None:
+def _score(log: RunLog, run: RunSummary, wanted: LabelCriteria) -> ScoreKey | None:
     """The latest scoring by the scorer that is named, or by the only one there is, where a score is asked for."""
     if wanted.score is None and not wanted.asks_for_score:
         return None

@@ -1,6 +1,6 @@
 """`interpret compare`: settings probed on many features, and which of them fits the features' texts better.
 
-Knows the order of things and what is asked for; the work is in `eval.compare`, what is told in `compare_output`.
+The comparison is in `eval.compare`, its output in `compare_output`.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.console import Console
 
 from agent.cli.commands.base_prompt import all_named
-from agent.cli.commands.compare_output import Compared, Output, compared, show
+from agent.cli.commands.compare_output import ComparisonOutput, ComparisonReport, compared, show
 from agent.cli.commands.doctor import subject_words
 from agent.cli.commands.token_pass import read_tokens
 from agent.cli.terminal.bars import bar, duration
@@ -19,13 +19,13 @@ from agent.comparisons import COMPARE
 from agent.config import RunConfig
 from agent.errors import LogError
 from agent.evidence.wording import tree_words
-from agent.maxima import Maxima, maxima_of
+from agent.maxima import CorpusMaxima, maxima_of
 from agent.runlog import CorpusRow, RunIdentity, RunLog
-from eval.compare.fit import Tools
+from eval.compare.fit import FitTools
 from eval.compare.grid import Grid, names_of
-from eval.compare.report import measured
+from eval.compare.report import setting_measures
 from eval.compare.words import WordVectors
-from eval.compare.work import Comparing, Trial
+from eval.compare.work import ComparisonWork, TimingTrial
 from eval.embedders import SentenceEmbedder, SubjectEmbedder, recorded
 from probes.errors import SettingsError
 from probes.features import parse_features
@@ -33,15 +33,15 @@ from probes.presets import SubjectCard, SubjectSource
 from probes.settings import ProbeSettings
 from probes.subject import Subject, load_subject
 
-MOST_PROBES = 20_000
+MAX_PROBES = 20_000
 """Trees and lists that are made without being asked whether so many are meant."""
 VERSION = 1
 """Of the measures: where one of them changes, what was measured before is not mixed with what is measured now."""
 
 
 @dataclass(frozen=True)
-class Asked:
-    """Which features are compared under which settings."""
+class ComparisonRequest:
+    """The features and settings of a comparison."""
 
     spec: str
     grid: Grid
@@ -51,7 +51,7 @@ class Asked:
     """Whether it is only said what would be done."""
 
 
-class Loaded:
+class SubjectLoader:
     """Loads subjects and keeps the last one until another is asked for: they are large, and take long to load."""
 
     def __init__(self) -> None:
@@ -65,7 +65,9 @@ class Loaded:
         return self._kept[1]
 
 
-def compare_settings(configs: Sequence[RunConfig], asked: Asked, output: Output, load: Loaded) -> int:
+def compare_settings(
+    configs: Sequence[RunConfig], asked: ComparisonRequest, output: ComparisonOutput, load: SubjectLoader
+) -> int:
     """Compares on every subject, prints, and returns the exit status, 0. Raises InterpretError."""
     asked.grid.check_size()
     if output.plot is not None:
@@ -79,8 +81,10 @@ def compare_settings(configs: Sequence[RunConfig], asked: Asked, output: Output,
     return 0
 
 
-def _compared(screen: Console, config: RunConfig, asked: Asked, subject: Subject) -> Compared | None:
-    """What came of one subject; None where it was only to be said what would be done."""
+def _compared(
+    screen: Console, config: RunConfig, asked: ComparisonRequest, subject: Subject
+) -> ComparisonReport | None:
+    """Compares settings on one subject; None if only the work was to be announced."""
     features = parse_features(asked.spec, subject.card.n_features, config.seed)
     settings = all_named(screen, subject, asked.grid.settings(config.probe, subject.card.default_scale))
     if not config.log.exists():
@@ -103,7 +107,9 @@ def _compared(screen: Console, config: RunConfig, asked: Asked, subject: Subject
                 advance(n)
         log.finish_run(place.run_id)
         fits = {setting: log.comparisons.fits(place.comparison_id, setting) for setting in settings}
-    return compared(subject.card, {setting: measured(rows, features) for setting, rows in fits.items()}, config.seed)
+    return compared(
+        subject.card, {setting: setting_measures(rows, features) for setting, rows in fits.items()}, config.seed
+    )
 
 
 def corpus_of(log: RunLog, card: SubjectCard, features: Sequence[int]) -> CorpusRow:
@@ -114,15 +120,15 @@ def corpus_of(log: RunLog, card: SubjectCard, features: Sequence[int]) -> Corpus
 
 
 def no_examples(path: Path, features: Sequence[int]) -> LogError:
-    """What is said where the log has no texts to compare settings on."""
+    """Returns the error if the log has no examples to compare settings on."""
     return LogError(
         f"{path} holds no examples of these features to compare settings on; "
         f"interpret examples --features {min(features)}-{max(features)} --log {path} collects some."
     )
 
 
-def _maxima(config: RunConfig, maxima: Maxima, features: Sequence[int]) -> dict[int, float] | None:
-    """Where trees are steered by them, those of the features that have one; others are left out."""
+def _maxima(config: RunConfig, maxima: CorpusMaxima, features: Sequence[int]) -> dict[int, float] | None:
+    """Returns the maxima of the features that have one, if trees are steered by them; other features are left out."""
     steering = config.probe.steering
     if not steering.on or steering.maximum is not None:
         return None
@@ -134,12 +140,12 @@ def _maxima(config: RunConfig, maxima: Maxima, features: Sequence[int]) -> dict[
 
 def _comparing(
     config: RunConfig, log: RunLog, subject: Subject, corpus: CorpusRow, maxima: Mapping[int, float]
-) -> Comparing:
+) -> ComparisonWork:
     score = config.score
     embedder = SentenceEmbedder(score.embedder) if score.embedder else SubjectEmbedder(subject)
-    return Comparing(
+    return ComparisonWork(
         log=log,
-        tools=Tools(subject, WordVectors(embedder)),
+        tools=FitTools(subject, WordVectors(embedder)),
         embedder=embedder,
         negatives=score.negatives,
         run=RunIdentity(subject=subject.card, settings={}, explainer=COMPARE, templates={}),
@@ -149,16 +155,16 @@ def _comparing(
     )
 
 
-def _todo_words(n: int, trial: Trial | None) -> str:
+def _todo_words(n: int, trial: TimingTrial | None) -> str:
     how = f", about {duration(trial.expected_s)} by {trial.n:,} trees tried for {trial.seconds:.1f} s" if trial else ""
     return f"{n:,} trees and lists{how}"
 
 
 def _check_size(n: int, todo: str, yes: bool) -> None:
     """Raises SettingsError for more than may be meant."""
-    if n > MOST_PROBES and not yes:
+    if n > MAX_PROBES and not yes:
         raise SettingsError(
-            f"This grid asks for {todo}; more than {MOST_PROBES:,} are made only with --yes. Fewer features "
+            f"This grid asks for {todo}; more than {MAX_PROBES:,} are made only with --yes. Fewer features "
             "(random:200), fewer values or a higher --cutoff make it less; nothing was written."
         )
 

@@ -1,4 +1,4 @@
-"""What the options of `interpret compare` ask for: a grid of settings, and one or more subjects."""
+"""Makes a grid of settings, and one or more subjects, of the options of `interpret compare`."""
 
 from collections.abc import Iterator
 from typing import Any

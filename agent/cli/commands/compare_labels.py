@@ -41,7 +41,7 @@ class Work:
     names: dict[ProbeSettings, str]
 
     def config_of(self, setting: ProbeSettings) -> RunConfig:
-        """What `interpret` would be told to label under that setting alone, for its share of the budget."""
+        """Returns the config by which `interpret` would label under that setting alone, for its share of the budget."""
         usd, tokens, n = self.config.budget_usd, self.config.budget_tokens, len(self.names)
         update = {
             "probe": setting,
@@ -116,7 +116,7 @@ def _identity(work: Work, setting: ProbeSettings, explainer: Explainer, texts: R
 def _labelled(screen: Console, log: RunLog, work: Work, setting: ProbeSettings) -> tuple[int, int]:
     """The run that has the labels of a setting, made or gone on with, and its exit status."""
     screen.print(Text(f"\n{work.names[setting]}", style="bold"))
-    with RunScreen(screen, work.features) as watch:
+    with RunScreen(screen, work.features) as observer:
         config, explainer = work.config_of(setting), _explainer(work.config)
         texts = _texts(log, work, setting, explainer)
         run = run_features(
@@ -126,7 +126,7 @@ def _labelled(screen: Console, log: RunLog, work: Work, setting: ProbeSettings) 
             log,
             work.features,
             new=False,
-            watch=watch,
+            observer=observer,
             material=texts.material,
             maxima=texts.maxima,
         )

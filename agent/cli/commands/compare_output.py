@@ -1,7 +1,4 @@
-"""What `interpret compare` tells of settings that were compared: tables and sentences, JSON, a picture.
-
-Makes no query and loads no subject.
-"""
+"""Prints compared settings: tables and sentences, JSON, a picture."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -16,14 +13,22 @@ from rich.text import Text
 from agent.cli.terminal.comparison import layers_table, lines_table, pairs_table, unmeasured
 from eval.compare.grid import names_of
 from eval.compare.layers import layers
-from eval.compare.report import Choice, Line, Measured, Pair, choice, lines, pairs
+from eval.compare.report import (
+    MeasureSummary,
+    SettingChoice,
+    SettingMeasures,
+    SettingPair,
+    choice,
+    measure_summaries,
+    pairs,
+)
 from eval.compare.verdict import choice_words, verdict
 from probes.presets import SubjectCard
 from probes.settings import ProbeSettings
 
 
 @dataclass(frozen=True)
-class Output:
+class ComparisonOutput:
     """In which form a comparison is wanted."""
 
     as_json: bool
@@ -31,15 +36,15 @@ class Output:
 
 
 @dataclass(frozen=True)
-class Compared:
-    """What came of one subject."""
+class ComparisonReport:
+    """The comparison of one subject's settings."""
 
     card: SubjectCard
     names: Mapping[ProbeSettings, str]
-    values: Mapping[ProbeSettings, Measured]
-    lines: Sequence[Line]
-    pairs: Sequence[Pair]
-    choice: Choice | None
+    values: Mapping[ProbeSettings, SettingMeasures]
+    lines: Sequence[MeasureSummary]
+    pairs: Sequence[SettingPair]
+    choice: SettingChoice | None
 
     @property
     def baseline(self) -> ProbeSettings:
@@ -48,25 +53,25 @@ class Compared:
 
     @property
     def verdicts(self) -> list[str]:
-        """What the figures allow to be said: of two settings by every measure, of more about the chosen one alone."""
+        """States the figures' verdicts: of two settings by every measure, of more about the chosen one alone."""
         said = [verdict(pair, self.names.__getitem__) for pair in self.pairs] if len(self.values) == 2 else []
         return said + ([] if self.choice is None else [choice_words(self.choice, self.names.__getitem__)])
 
 
-def compared(card: SubjectCard, values: Mapping[ProbeSettings, Measured], seed: int) -> Compared:
-    """What is said of some settings, the first of which is the baseline."""
+def compared(card: SubjectCard, values: Mapping[ProbeSettings, SettingMeasures], seed: int) -> ComparisonReport:
+    """Compares some settings, the first of which is the baseline."""
     baseline = next(iter(values))
-    return Compared(
+    return ComparisonReport(
         card=card,
         names=names_of([*values]),
         values=values,
-        lines=lines(values, seed),
+        lines=measure_summaries(values, seed),
         pairs=pairs(values, baseline, seed),
         choice=choice(values, baseline, seed),
     )
 
 
-def show(screen: Console, found: Sequence[Compared], output: Output, seed: int) -> None:
+def show(screen: Console, found: Sequence[ComparisonReport], output: ComparisonOutput, seed: int) -> None:
     """Prints what came of each subject, and draws the first; `screen` is for people, also where JSON is wanted."""
     if output.as_json:
         click.echo(json.dumps([_json(item) for item in found]))
@@ -79,7 +84,7 @@ def show(screen: Console, found: Sequence[Compared], output: Output, seed: int) 
         _draw(screen, output.plot, found[0], seed)
 
 
-def _draw(screen: Console, path: Path, found: Compared, seed: int) -> None:
+def _draw(screen: Console, path: Path, found: ComparisonReport, seed: int) -> None:
     from eval.compare.pictures import picture
     from eval.plots import save
 
@@ -87,7 +92,7 @@ def _draw(screen: Console, path: Path, found: Compared, seed: int) -> None:
     screen.print(Text(f"Wrote {path}."))
 
 
-def _print(screen: Console, found: Compared) -> None:
+def _print(screen: Console, found: ComparisonReport) -> None:
     screen.print()
     screen.print(lines_table(found.lines, found.names))
     screen.print()
@@ -104,7 +109,7 @@ def _print(screen: Console, found: Compared) -> None:
         screen.print(Text(f"{len(found.pairs)} intervals of 95 % each: one in twenty misses by chance.", style="dim"))
 
 
-def _json(found: Compared) -> dict[str, Any]:
+def _json(found: ComparisonReport) -> dict[str, Any]:
     name = found.names.__getitem__
     return {
         "subject": found.card.model_dump(mode="json"),
@@ -123,6 +128,6 @@ def _json(found: Compared) -> dict[str, Any]:
     }
 
 
-def _pair_json(pair: Pair, names: Mapping[ProbeSettings, str]) -> dict[str, Any]:
+def _pair_json(pair: SettingPair, names: Mapping[ProbeSettings, str]) -> dict[str, Any]:
     versus = {**asdict(pair.versus), "win_rate": asdict(pair.versus.win_rate)}
     return {"setting": names[pair.setting], "baseline": names[pair.baseline], "measure": pair.measure, **versus}

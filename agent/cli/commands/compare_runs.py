@@ -10,13 +10,13 @@ from dataclasses import asdict, dataclass
 import click
 from rich.text import Text
 
-from agent.cli.commands.compare_output import Output
+from agent.cli.commands.compare_output import ComparisonOutput
 from agent.cli.commands.read_log import read_log
 from agent.cli.terminal.display import console, facts
 from agent.config import RunConfig
 from agent.errors import LogError
 from agent.runlog import RunLog, RunSummary, ScoreRow, ScoringRow
-from eval.compare.report import Values, Versus, against
+from eval.compare.report import PairedComparison, Values, against
 from eval.compare.verdict import versus_words
 from probes.doors.given import shown, whole_number
 from probes.errors import SettingsError
@@ -25,7 +25,7 @@ Rows = Sequence[ScoreRow]
 
 
 @dataclass(frozen=True)
-class Found:
+class RunComparison:
     """Two runs by one scorer."""
 
     scorer: str
@@ -36,11 +36,11 @@ class Found:
     """Pairs of scorings by which both could be compared too."""
     scored: tuple[Values, Values]
     """By feature."""
-    versus: Versus
+    versus: PairedComparison
     """The second against the first."""
 
 
-def compare_runs(config: RunConfig, wanted: str, output: Output) -> int:
+def compare_runs(config: RunConfig, wanted: str, output: ComparisonOutput) -> int:
     """Prints how far the second run's labels are ahead; the exit status, 0. Raises InterpretError."""
     first_id, second_id = _two(wanted)
     if output.plot is not None:
@@ -82,7 +82,7 @@ def _check_subjects(first: RunSummary, second: RunSummary) -> None:
 
 def found_between(
     log: RunLog, first: RunSummary, second: RunSummary, wanted: Sequence[str] | None, seed: int
-) -> list[Found]:
+) -> list[RunComparison]:
     """Every scorer that both were scored by in the same way, or those asked for. Raises LogError for none."""
     pairs: dict[str, list[tuple[tuple[int, int], Rows, Rows]]] = {}
     for one, other in _matching(log.scorings(first.run_id), log.scorings(second.run_id)):
@@ -111,14 +111,16 @@ def _matching(ours: Sequence[ScoringRow], theirs: Sequence[ScoringRow]) -> Itera
                 yield one.scoring_id, other.scoring_id
 
 
-def _compared(scorer: str, scorings: tuple[int, int], ours: Rows, theirs: Rows, n_older: int, seed: int) -> Found:
+def _compared(
+    scorer: str, scorings: tuple[int, int], ours: Rows, theirs: Rows, n_older: int, seed: int
+) -> RunComparison:
     metric = next((row.metric for row in ours if row.metric), "")
     scored = _values(ours), _values(theirs)
-    return Found(scorer, metric, scorings, n_older, scored, against(scored[1], scored[0], seed))
+    return RunComparison(scorer, metric, scorings, n_older, scored, against(scored[1], scored[0], seed))
 
 
 def _texts(settings: object) -> object:
-    """What of a scoring's settings decides on which texts it rests."""
+    """Returns those of a scoring's settings that decide which examples it rests on."""
     assert isinstance(settings, dict)
     return {name: settings.get(name) for name in ("negatives", "texts", "embedder", "seed")}
 
@@ -136,7 +138,7 @@ def _values(rows: Rows) -> dict[int, float]:
     return {row.feature: row.value for row in rows if row.value is not None}
 
 
-def show_found(found: Sequence[Found], first: RunSummary, second: RunSummary) -> None:
+def show_found(found: Sequence[RunComparison], first: RunSummary, second: RunSummary) -> None:
     """Prints how far the second run is ahead by each scorer."""
     screen = console()
     screen.print(facts([_line(first), _line(second)]))
@@ -149,7 +151,7 @@ def show_found(found: Sequence[Found], first: RunSummary, second: RunSummary) ->
         screen.print(Text(_rests_on(item, first, second), style="dim"))
 
 
-def _rests_on(item: Found, first: RunSummary, second: RunSummary) -> str:
+def _rests_on(item: RunComparison, first: RunSummary, second: RunSummary) -> str:
     (one, other), (ours, theirs) = item.scorings, (len(values) for values in item.scored)
     older = f"; the latest, beside {item.n_older:,} older" if item.n_older else ""
     return (
@@ -163,7 +165,7 @@ def _line(run: RunSummary) -> tuple[str, str]:
     return f"run {run.run_id}", f"{run.explainer}, {labelled}, {run.created[:16].replace('T', ' ')} UTC"
 
 
-def _draw(output: Output, item: Found, first: RunSummary, second: RunSummary) -> None:
+def _draw(output: ComparisonOutput, item: RunComparison, first: RunSummary, second: RunSummary) -> None:
     from eval.plots import paired_scatter, save
 
     assert output.plot is not None

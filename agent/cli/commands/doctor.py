@@ -1,6 +1,6 @@
-"""What this machine offers: packages, device, keys, the hub's login and cache, the log. Looks, changes nothing.
+"""Examines this machine: packages, device, keys, the hub's login and cache, the log. Changes nothing.
 
-Of a key it tells whether it is set, never its value. Knows nothing of how findings are printed.
+Of a key it tells whether it is set, never its value.
 """
 
 import os
@@ -89,7 +89,7 @@ def _hub() -> Iterator[Finding]:
 
 
 def _hub_access(endpoint: str, offline: bool) -> str:
-    """Whether the hub answers, asked once and not for long."""
+    """Asks the hub once, briefly, and tells whether it answers."""
     import httpx2
     from huggingface_hub import get_session
 
@@ -105,7 +105,7 @@ def _hub_access(endpoint: str, offline: bool) -> str:
 
 
 def _smollm2(asked: bool) -> Finding:
-    """Whether the parts of the subject of that name are here; they come from several places."""
+    """Finds the parts of the subject of that name, which come from several places."""
     from probes.model import gguf_models
     from probes.model.folder import path_in_package
     from probes.presets import PRESETS
@@ -169,9 +169,9 @@ def _subject(config: RunConfig) -> Iterator[Finding]:
 
 
 def _first_token(subject: "Subject") -> str:
-    """What stands in front of what the SAE reads and of base prompts: models differ, and so do SAEs of one model."""
-    from probes.ghost.prompt import leading_ids
-    from probes.model.special_tokens import first_ids, ids_before_lone_tokens
+    """Describes the ids that begin the SAE's texts and base prompts: models differ, and so do SAEs of one model."""
+    from probes.subject import first_ids, ids_before_lone_tokens
+    from probes.tokenizer.prompt import leading_ids
 
     def words(ids: list[int]) -> str:
         return " ".join(subject.tokenizer.convert_ids_to_tokens(ids)) or "nothing"
@@ -182,7 +182,7 @@ def _first_token(subject: "Subject") -> str:
 
 
 def _second_table(subject: "Subject") -> str:
-    """What becomes of a ghost by the row that its second table finds for it."""
+    """Describes the effect on a ghost of the row that its second table finds for it."""
     from probes.ghost.per_layer import N_FEATURES, per_layer_effects
 
     now = subject.card.per_layer
@@ -200,15 +200,15 @@ def _row(choice: int | str | None) -> str:
 
 
 def _sae(subject: "Subject") -> str:
-    """How the SAE reads a little text. Raises ExamplesError, with the likely cause, where it does not fit it."""
-    from eval.collect.corpora import Document, Faults, documents
+    """Lets the SAE read a little text. Raises ExamplesError, with the likely cause, if it does not fit."""
+    from eval.collect.corpora import CorpusFaults, Document, documents
     from eval.collect.self_check import self_check
-    from eval.collect.windows import Windows
+    from eval.collect.windows import WindowCutter
     from probes.hooks.sae_input import PASSAGE
 
     is_demo = subject.card.name == "demo"
-    texts = islice(documents("demo", Faults()), _DEMO_TEXTS) if is_demo else [Document("passage", PASSAGE)]
-    check = self_check(subject, next(Windows(subject, _CONTEXT, _BATCH).batches(texts, _BATCH)))
+    texts = islice(documents("demo", CorpusFaults()), _DEMO_TEXTS) if is_demo else [Document("passage", PASSAGE)]
+    check = self_check(subject, next(WindowCutter(subject, _CONTEXT, _BATCH).batches(texts, _BATCH)))
     explained = "-" if check.explained_variance is None else f"{check.explained_variance:.2f}"
     figures = (
         f"L0 {check.l0:,.1f} features per token, explained variance {explained}, over {check.n_tokens:,} tokens of"

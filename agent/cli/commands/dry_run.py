@@ -1,4 +1,4 @@
-"""What `--dry-run` has in common: the log is read, if there is one, and never made, changed or brought up to date."""
+"""The parts common to every `--dry-run`: the log is read, if there is one, and never made, changed or migrated."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,4 +1,4 @@
-"""What a run will ask for, before anything is asked: calls, tokens and dollars, from one round a feature to all.
+"""Estimates a run's calls, tokens and dollars before anything is asked, from one round per feature to all.
 
 A rough figure, and said to be one: the evidence is not made yet, so its share is what a round's usually takes.
 """
@@ -11,7 +11,7 @@ from agent.evidence.digest import CHARS_PER_TOKEN, EVIDENCE_TOKENS
 from agent.llm.base import Explainer, Usage
 from agent.loop import system_prompt
 from agent.planning import Planner
-from eval.scoring.shown_texts import TRYOUT_QUESTIONS
+from eval.scoring.shown_examples import CHECK_QUESTIONS
 
 FRAME_TOKENS = 200
 """What a prompt holds besides its evidence, about: headings, the history of earlier rounds."""
@@ -22,7 +22,7 @@ _DOLLARS = ("${:,.2f}", "${:,.4f}")
 
 
 @dataclass(frozen=True)
-class Estimate:
+class CostEstimate:
     """From the fewest to the most, if nothing has to be asked twice."""
 
     calls: tuple[int, int]
@@ -37,29 +37,29 @@ class Estimate:
 
 def estimate(
     config: RunConfig, explainer: Explainer, planner: Planner, n_features: int, looks_at_texts: bool
-) -> Estimate:
-    """What `n_features` features will need that are each asked about in 1 to as many rounds as the config has.
+) -> CostEstimate:
+    """Estimates the calls for `n_features` features, each asked about in 1 to as many rounds as the config has.
 
     With feedback a round takes further questions; these are taken to be as long as its own.
     """
     system = system_prompt(planner, looks_at_texts)
-    questions = 1 + TRYOUT_QUESTIONS * config.feedback
+    questions = 1 + CHECK_QUESTIONS * config.feedback
     usage = Usage(len(system) // CHARS_PER_TOKEN + EVIDENCE_TOKENS + FRAME_TOKENS, ANSWER_TOKENS)
     tokens = (usage.input_tokens or 0) + (usage.output_tokens or 0)
     price = explainer.cost_usd(usage)
     fewest, most = n_features * questions, n_features * config.rounds * questions
-    return Estimate(
+    return CostEstimate(
         calls=(fewest, most),
         tokens=(fewest * tokens, most * tokens),
         cost_usd=None if price is None else (fewest * price, most * price),
     )
 
 
-def estimate_of(explainer: Explainer, calls: int, prompt_tokens: int) -> Estimate:
-    """What so many questions will need that have so many tokens altogether."""
+def estimate_of(explainer: Explainer, calls: int, prompt_tokens: int) -> CostEstimate:
+    """Estimates the price of so many questions of so many tokens altogether."""
     usage = Usage(prompt_tokens, calls * ANSWER_TOKENS)
     tokens, price = prompt_tokens + calls * ANSWER_TOKENS, explainer.cost_usd(usage)
-    return Estimate((calls, calls), (tokens, tokens), None if price is None else (price, price))
+    return CostEstimate((calls, calls), (tokens, tokens), None if price is None else (price, price))
 
 
 def check_budget(config: RunConfig, explainer: Explainer) -> None:
@@ -72,12 +72,12 @@ def check_budget(config: RunConfig, explainer: Explainer) -> None:
 
 
 def batch_words(config: RunConfig) -> str:
-    """What is said of the price of batches; nothing where there are none."""
+    """Returns a remark on the price of batches; empty without them."""
     return ", at half price in batches" if config.batch else ""
 
 
 def budget_words(config: RunConfig) -> str:
-    """What is said of its limits after what is expected; nothing where there are none."""
+    """Returns a remark on the budget's limits; empty without them."""
     limits = []
     if config.budget_usd is not None:
         limits.append(f"${config.budget_usd:,.10g}")

@@ -1,6 +1,6 @@
 """`interpret examples`: texts on which features fire, from a corpus, another tool's files or Neuronpedia, into the log.
 
-Knows the order of things and what is said of them; the work is in `eval`.
+The work is in `eval`.
 """
 
 import os
@@ -13,28 +13,36 @@ from rich.console import Console
 from rich.text import Text
 
 from agent.cli.commands.doctor import subject_words
-from agent.cli.commands.examples_screen import Advance, Watch, bars, fault_lines, pass_lines, reading_lines, unit_lines
-from agent.cli.commands.exit_status import GOES_ON, Interrupted
+from agent.cli.commands.examples_screen import (
+    Advance,
+    ExamplesScreen,
+    bars,
+    fault_lines,
+    pass_lines,
+    reading_lines,
+    unit_lines,
+)
+from agent.cli.commands.exit_status import GOES_ON, CommandInterrupt
 from agent.cli.commands.stopping import stoppable
 from agent.cli.terminal.display import console, facts
 from agent.config import RunConfig
 from agent.maxima import UNIT
 from agent.runlog import CorpusIdentity, RunLog
 from eval.collect.content import content_of
-from eval.collect.corpora import Faults, content, documents
+from eval.collect.corpora import CorpusFaults, content, documents
 from eval.collect.corpus_pass import Collection, CollectSettings
-from eval.collect.examples import Harvested, harvest, imported
+from eval.collect.examples import FeatureHarvest, harvest, imported
 from eval.collect.similar import Embed
 from eval.collect.units import in_own_unit
 from eval.embedders import SentenceEmbedder, recorded
 from eval.errors import ExamplesError
-from eval.readers import Reading, read_examples
+from eval.readers import ReadResult, read_examples
 from eval.readers.base import Unit, Vocabulary
 from eval.readers.files import files_in
 from eval.readers.neuronpedia_api import BASE_URL, fetch_record
 from probes.features import parse_features
-from probes.model.special_tokens import special_ids
 from probes.subject import Subject, load_subject
+from probes.tokenizer.special_tokens import special_ids
 
 BASE_URL_VARIABLE = "NEURONPEDIA_BASE_URL"
 """Names the address of Neuronpedia's API, where it is not the site's own."""
@@ -42,7 +50,7 @@ BASE_URL_VARIABLE = "NEURONPEDIA_BASE_URL"
 _NEURONPEDIA = "neuronpedia:"
 _STOPPING = "Finishing the batches in hand, then what was read is kept. Press Ctrl-C again to stop at once."
 _NOTHING_KEPT = "Stopped before there was anything to keep; the same command begins anew."
-_MOST_IN_VAIN = 5
+_MAX_IN_VAIN = 5
 """Records in a row that cannot be fetched, after which no more are asked for."""
 
 
@@ -64,7 +72,7 @@ def gather_examples(config: RunConfig, spec: str, imported: str | None, form: st
             else:
                 _from_files(screen, config, log, subject, features, Path(imported), form)
         except KeyboardInterrupt:  # what had something to keep has caught it
-            raise Interrupted(_NOTHING_KEPT) from None
+            raise CommandInterrupt(_NOTHING_KEPT) from None
     return 0
 
 
@@ -77,7 +85,7 @@ def _from_corpus(screen: Console, config: RunConfig, log: RunLog, subject: Subje
     if not todo:
         screen.print(Text(f"Nothing left to do: examples of all {len(features):,} features are in the log."))
         return
-    faults = Faults()
+    faults = CorpusFaults()
     collection, found, cut_off = _pass(screen, config, subject, features, faults)
     if cut_off:  # a corpus of its own: the same command is to read all that it asks for
         identity = _identity(config, subject, wanted.corpus, {**how, "stopped_after": collection.n_tokens})
@@ -93,7 +101,7 @@ def _from_corpus(screen: Console, config: RunConfig, log: RunLog, subject: Subje
     told = replace(collection, features={feature: collection.features[feature] for feature in stored})
     screen.print(facts([*pass_lines(told), *fault_lines(faults.sentences, faults.n)]))
     if cut_off:
-        raise Interrupted(
+        raise CommandInterrupt(
             f"Stopped after {collection.n_tokens:,} of {wanted.tokens:,} tokens. What they gave is in the log, as a "
             "corpus of its own; the same command reads everything anew."
         )
@@ -101,9 +109,9 @@ def _from_corpus(screen: Console, config: RunConfig, log: RunLog, subject: Subje
 
 
 def _pass(
-    screen: Console, config: RunConfig, subject: Subject, features: Sequence[int], faults: Faults
-) -> tuple[Collection, Iterator[Harvested], bool]:
-    """What a pass over the corpus finds, and whether Ctrl-C cut it off.
+    screen: Console, config: RunConfig, subject: Subject, features: Sequence[int], faults: CorpusFaults
+) -> tuple[Collection, Iterator[FeatureHarvest], bool]:
+    """Passes over the corpus; returns what was collected, and whether Ctrl-C cut it off.
 
     It reads for all features that were asked for, those that the log has from an earlier command too: texts on which a
     feature is silent are chosen beside the others, and are to be the same whether the command was cut off or not.
@@ -113,10 +121,10 @@ def _pass(
     embed = _embed(config)
     texts = documents(wanted.corpus, faults, wanted.text_key, config.seed)
     with stoppable(lambda: screen.print(Text(_STOPPING))) as stops, bars(screen) as progress:
-        watch = Watch(screen, progress, wanted.tokens, stops)
-        collection, found = harvest(subject, texts, features, settings, watch, embed)
+        shown = ExamplesScreen(screen, progress, wanted.tokens, stops)
+        collection, found = harvest(subject, texts, features, settings, shown, embed)
         if stops() and not collection.n_tokens:
-            raise Interrupted(_NOTHING_KEPT)
+            raise CommandInterrupt(_NOTHING_KEPT)
         return collection, found, stops()
 
 
@@ -140,13 +148,13 @@ def _from_neuronpedia(
         cut_off = _fetch(screen, Path(folder), model, source, todo, faults)
         if not any(Path(folder).iterdir()):
             if cut_off:
-                raise Interrupted(_NOTHING_KEPT)
+                raise CommandInterrupt(_NOTHING_KEPT)
             raise ExamplesError(f"No record of {name} could be fetched: {faults[-1]}")
         reading = _read(config, subject, todo, Path(folder), "neuronpedia", name)
     reading = replace(reading, faults=(*faults, *reading.faults))
     _keep(screen, config, log, subject, todo, reading, {"path": name})
     if cut_off:
-        raise Interrupted(GOES_ON)
+        raise CommandInterrupt(GOES_ON)
 
 
 def _fetch(screen: Console, folder: Path, model: str, source: str, features: Sequence[int], faults: list[str]) -> bool:
@@ -165,7 +173,7 @@ def _fetch(screen: Console, folder: Path, model: str, source: str, features: Seq
                 faults.append(str(error))
                 in_vain += 1
             advance(1)
-            if in_vain == _MOST_IN_VAIN and n_done < len(features):
+            if in_vain == _MAX_IN_VAIN and n_done < len(features):
                 left = f"the other {len(features) - n_done:,} were not tried"
                 faults.insert(0, f"The last {in_vain} records could not be fetched, so {left}.")
                 break
@@ -195,8 +203,11 @@ def _from_files(
 
 def _read(
     config: RunConfig, subject: Subject, features: Sequence[int], path: Path, form: str | None, called: str
-) -> Reading:
-    """What files hold of the features. Raises ExamplesError where that is nothing, or they are of another subject."""
+) -> ReadResult:
+    """Reads the features' examples from files.
+
+    Raises ExamplesError if there are none, or they are of another subject.
+    """
     vocabulary = Vocabulary(subject.card.vocab, subject.text_of, special_ids(subject.tokenizer))
     reading = read_examples(path, form, frozenset(features), vocabulary, config.seed)
     _check_source(subject, reading.source)
@@ -216,7 +227,7 @@ def _keep(
     log: RunLog,
     subject: Subject,
     features: Sequence[int],
-    reading: Reading,
+    reading: ReadResult,
     how: dict[str, object],
 ) -> None:
     """Stores what was read, all of it or nothing, and tells of it.
@@ -240,7 +251,7 @@ def _keep(
 
 
 def _unit(custom: Unit) -> dict[str, object]:
-    """That activations are kept in the SAE's own unit, where they mostly come in another and were once kept so."""
+    """Returns the setting that activations are kept in the SAE's own unit, for sources that mostly have another."""
     return {} if custom == "sae" else {UNIT: "sae"}
 
 
@@ -255,7 +266,7 @@ def _check_source(subject: Subject, source: str) -> None:
 
 
 def _similarity(config: RunConfig) -> dict[str, object]:
-    """What else decides which silent texts are similar ones."""
+    """Returns the setting that decides, beside the texts, which non-activating examples are similar ones."""
     return {"embedder": recorded(config.score.embedder)} if config.score.embedder else {}
 
 
@@ -268,7 +279,7 @@ def _identity(config: RunConfig, subject: Subject, source: str, settings: dict[s
 
 
 def _store(
-    screen: Console, log: RunLog, begin: Callable[[], int], found: Iterable[Harvested], todo: Sequence[int]
+    screen: Console, log: RunLog, begin: Callable[[], int], found: Iterable[FeatureHarvest], todo: Sequence[int]
 ) -> None:
     """Writes feature after feature, those `todo` alone; memory holds one of them at a time.
 
@@ -286,7 +297,7 @@ def _store(
                 advance(1)
                 n += 1
     except KeyboardInterrupt:
-        raise Interrupted(
+        raise CommandInterrupt(
             f"Stopped: examples of {n:,} of {len(wanted):,} features are in the log; the same command goes on with the "
             "others."
         ) from None

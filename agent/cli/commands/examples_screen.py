@@ -1,4 +1,4 @@
-"""What is said while `interpret examples` works, and of what it found. Decides nothing."""
+"""Shows the progress of `interpret examples`, and its outcome."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -8,10 +8,10 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from agent.cli.terminal.display import facts
-from eval.collect.corpus_pass import Collection, PassWatch
+from eval.collect.corpus_pass import Collection, PassObserver
 from eval.collect.self_check import SelfCheck
-from eval.collect.units import FoundUnit
-from eval.readers import Reading
+from eval.collect.units import ActivationUnit
+from eval.readers import ReadResult
 
 TOLD_FAULTS = 5
 _SAME = log(1.05)
@@ -49,7 +49,7 @@ class Advance:
         self._progress.update(self._task, advance=n, rate=rate)
 
 
-class Watch(PassWatch):
+class ExamplesScreen(PassObserver):
     """Tells how a pass goes, and ends it where Ctrl-C was pressed."""
 
     def __init__(self, screen: Console, progress: Progress, n_tokens: int, pressed: Callable[[], bool]) -> None:
@@ -68,7 +68,7 @@ class Watch(PassWatch):
         self._read(n_tokens)
 
     def stops(self) -> bool:
-        """Whether Ctrl-C was pressed."""
+        """Tells whether Ctrl-C was pressed."""
         return self._pressed()
 
     def spelled(self, of: int) -> None:
@@ -90,13 +90,13 @@ def check_words(check: SelfCheck) -> str:
     return words if check.tells else f"{words}: too few to tell whether the SAE fits what it reads"
 
 
-def reading_lines(reading: Reading, n_features: int) -> Iterator[tuple[str, str]]:
+def reading_lines(reading: ReadResult, n_features: int) -> Iterator[tuple[str, str]]:
     n_examples = sum(len(item.examples) for item in reading.features.values())
     yield "source", f"{reading.source}, {reading.n_records:,} records"
     yield "features", f"{len(reading.features):,} of the {n_features:,} asked for, {n_examples:,} examples"
 
 
-def unit_lines(found: FoundUnit) -> Iterator[tuple[str, str]]:
+def unit_lines(found: ActivationUnit) -> Iterator[tuple[str, str]]:
     """In which unit activations came; nothing where both are nearly the same."""
     if abs(log(found.longest)) < _SAME:
         return

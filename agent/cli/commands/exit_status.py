@@ -1,4 +1,4 @@
-"""What a user is told when a run or a scoring ends before all is done, and the exit status that goes with it."""
+"""Tells the user why a run or a scoring ends early, with the exit status for it."""
 
 import click
 from rich.console import Console
@@ -10,7 +10,7 @@ from probes.errors import InterpretError
 GOES_ON = "Stopped; what is done is in the log, the same command goes on from there."
 
 
-class Interrupted(click.ClickException):
+class CommandInterrupt(click.ClickException):
     """Ctrl-C, with what to do next."""
 
     exit_code = 130
@@ -27,7 +27,7 @@ def exit_status(screen: Console, reason: InterpretError | None) -> int:
     if reason is None:
         return 0
     if isinstance(reason, InterruptError):
-        raise Interrupted(GOES_ON)
+        raise CommandInterrupt(GOES_ON)
     if isinstance(reason, BudgetError | BatchWaitError):
         screen.print(Text(str(reason), style="bold"))
         return 1

@@ -10,19 +10,19 @@ from agent.cli.commands.read_log import read_log
 from agent.comparisons import ClassRow
 from agent.errors import LogError
 from agent.export import FORMS, form_of
-from agent.export.base import Exported, Neuronpedia, Record, Scored
+from agent.export.base import ExportedRun, ExportedScore, Neuronpedia, Record
 from agent.runlog import LabelRow, RunLog, RunSummary, ScoringRow
 from agent.schema import Status
 from agent.store.calibrations import probabilities
 from eval.errors import ExportError
 from probes.evidence import Evidence
-from probes.examples import Collected
+from probes.examples import FeatureExamples
 from probes.features import parse_features
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """What of a run is to be written, and how."""
+class ExportRequest:
+    """The run to export, and the form."""
 
     status: Status | None = None
     features: str | None = None
@@ -33,7 +33,7 @@ class Wanted:
     model_name: str | None = None
 
 
-def export_run(log_path: Path, run_id: int | None, path: Path, form: str | None, wanted: Wanted) -> None:
+def export_run(log_path: Path, run_id: int | None, path: Path, form: str | None, wanted: ExportRequest) -> None:
     """Writes the labels of the run, or of the latest one, to `path`. Raises InterpretError."""
     form = form_of(path, form)
     if form != "neuronpedia":
@@ -50,11 +50,11 @@ def export_run(log_path: Path, run_id: int | None, path: Path, form: str | None,
     click.echo(f"Wrote {features} of run {run.run_id} to {path}.")
 
 
-def exported(log: RunLog, run: RunSummary, labels: Sequence[LabelRow]) -> Exported:
+def exported(log: RunLog, run: RunSummary, labels: Sequence[LabelRow]) -> ExportedRun:
     """These labels of a run with ways to what lies behind them, for as long as the log is open."""
     scorings, classes = log.scorings(run.run_id), log.comparisons.classes(run.subject["fingerprint"])
     right = log.ask(probabilities, run.run_id)
-    return Exported(
+    return ExportedRun(
         run=run,
         records=_Records(log, run, labels, scorings, classes, right),
         evidence=lambda feature: _evidence(log, run, feature),
@@ -77,7 +77,7 @@ class _Records:
     def __iter__(self) -> Iterator[Record]:
         for label in self.labels:
             scores = [
-                Scored(scoring, replace(score, items=()))
+                ExportedScore(scoring, replace(score, items=()))
                 for scoring in self.scorings
                 for score in self.log.scores(scoring.scoring_id, label.label_id)
             ]
@@ -87,14 +87,14 @@ class _Records:
 
 
 class _Texts:
-    """Where features fire: in the texts that the run's labels were scored on last, else in the subject's latest."""
+    """The features' activating examples: those the run's labels were scored on last, else the subject's latest."""
 
     def __init__(self, log: RunLog, run: RunSummary, scorings: Sequence[ScoringRow]) -> None:
         latest = [corpus.corpus_id for corpus in log.corpora(run.subject["fingerprint"])]
         self._log = log
         self._corpora = [*dict.fromkeys([*(scoring.corpus_id for scoring in scorings if scoring.corpus_id), *latest])]
 
-    def __call__(self, feature: int) -> Collected | None:
+    def __call__(self, feature: int) -> FeatureExamples | None:
         found = (self._log.collected(corpus_id, feature, kinds=["activating"]) for corpus_id in self._corpora)
         return next((collected for collected in found if collected is not None), None)
 
@@ -108,7 +108,7 @@ def _features(spec: str | None, run: RunSummary) -> Collection[int] | None:
     return None if spec is None else parse_features(spec, int(run.subject["n_features"]))
 
 
-def _check_plain(form: str, wanted: Wanted) -> None:
+def _check_plain(form: str, wanted: ExportRequest) -> None:
     for name in ("source", "method_name", "model_name"):
         if getattr(wanted, name) is not None:
             option = f"--{name.replace('_', '-')}"
@@ -117,7 +117,7 @@ def _check_plain(form: str, wanted: Wanted) -> None:
             )
 
 
-def _neuronpedia(run: RunSummary, wanted: Wanted) -> Neuronpedia:
+def _neuronpedia(run: RunSummary, wanted: ExportRequest) -> Neuronpedia:
     page = run.subject.get("neuronpedia") or ""
     model, _, source = (wanted.source or "/".join(page.split("/")[-2:])).partition("/")
     if not model or not source:

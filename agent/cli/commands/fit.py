@@ -1,6 +1,6 @@
 """`interpret fit`: an adapter fitted to labels, judged on labels held out, and kept in a file with its record.
 
-Knows the order of things and what is said of them; the work is in `probes.ghost.fitting`.
+The fitting is in `probes.ghost.fitting`.
 """
 
 from collections.abc import Iterator, Sequence
@@ -11,7 +11,7 @@ from rich.text import Text
 
 from agent.cli.commands.base_prompt import all_named
 from agent.cli.commands.doctor import subject_words
-from agent.cli.commands.fit_labels import Labelled, LeastScore, labelled
+from agent.cli.commands.fit_labels import LabelPairs, MinScore, labelled
 from agent.cli.terminal.bars import bar
 from agent.cli.terminal.display import console, facts
 from agent.config import RunConfig
@@ -19,14 +19,14 @@ from agent.store.provenance import now, versions
 from eval.metrics import Estimate, paired_difference
 from probes.errors import SettingsError
 from probes.ghost.adapter import Adapter, FitRecord, FitSettings, Learn, PartRecord, check_free, write_adapter
-from probes.ghost.fitting import Fitted, Losses, Parts, fit, split
-from probes.ghost.label_loss import Pair
+from probes.ghost.fitting import AdapterFit, Losses, Parts, fit, split
+from probes.ghost.label_loss import LabelPair
 from probes.subject import Subject, load_subject
 
 
 @dataclass(frozen=True)
 class FitRequest:
-    """What `interpret fit` is asked for, beside subject, weights, prompt and seed."""
+    """The options of `interpret fit`, beside subject, weights, prompt and seed."""
 
     labels: str
     path: Path
@@ -42,7 +42,7 @@ def fit_adapter(config: RunConfig, request: FitRequest) -> None:
     screen = console()
     settings = _settings(config, request)
     check_free(request.path)
-    least = LeastScore.parse(request.least_score) if request.least_score else None
+    least = MinScore.parse(request.least_score) if request.least_score else None
     subject = load_subject(config.subject)
     [probe] = all_named(screen, subject, [config.probe])
     settings = settings.model_copy(update={"prompt": probe.tree.prompt})
@@ -70,7 +70,7 @@ def _settings(config: RunConfig, request: FitRequest) -> FitSettings:
     return FitSettings.parse(asked | ({"wording": request.wording} if request.wording else {}))
 
 
-def _record(subject: Subject, found: Labelled, parts: Parts, settings: FitSettings, fitted: Fitted) -> FitRecord:
+def _record(subject: Subject, found: LabelPairs, parts: Parts, settings: FitSettings, fitted: AdapterFit) -> FitRecord:
     return FitRecord(
         subject=subject.card.name,
         fingerprint=subject.card.fingerprint,
@@ -86,11 +86,11 @@ def _record(subject: Subject, found: Labelled, parts: Parts, settings: FitSettin
     )
 
 
-def _part(pairs: Sequence[Pair], losses: Losses) -> PartRecord:
+def _part(pairs: Sequence[LabelPair], losses: Losses) -> PartRecord:
     return PartRecord(features=tuple(pair.feature for pair in pairs), start=tuple(losses.start), end=tuple(losses.end))
 
 
-def _opening(subject: Subject, found: Labelled, parts: Parts, settings: FitSettings) -> Iterator[tuple[str, str]]:
+def _opening(subject: Subject, found: LabelPairs, parts: Parts, settings: FitSettings) -> Iterator[tuple[str, str]]:
     n_labels = len({pair.label for pair in found.pairs})
     yield "subject", subject_words(subject.card)
     yield "labels", f"{len(found.pairs):,} features, {n_labels:,} labels, from {found.source}"
@@ -104,7 +104,7 @@ def _opening(subject: Subject, found: Labelled, parts: Parts, settings: FitSetti
     yield "wording", settings.wording
 
 
-def _outcome(subject: Subject, fitted: Fitted, settings: FitSettings) -> Iterator[tuple[str, str]]:
+def _outcome(subject: Subject, fitted: AdapterFit, settings: FitSettings) -> Iterator[tuple[str, str]]:
     yield "steps", f"{fitted.steps:,} of at most {settings.steps:,}"
     moved = float((fitted.bias - subject.centroid).norm())
     yield "scale", f"{fitted.scale:.4g}, from {subject.card.default_scale:.4g}"
@@ -126,7 +126,7 @@ def _estimate(found: Estimate) -> str:
     return f"{found.value:+.2f}{interval}"
 
 
-def _closing(fitted: Fitted, path: str, settings: FitSettings) -> str:
+def _closing(fitted: AdapterFit, path: str, settings: FitSettings) -> str:
     use = f"interpret tree 0 --adapter {path} --weights {settings.weights}"
     if not fitted.steps:
         return (

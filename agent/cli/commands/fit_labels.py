@@ -1,7 +1,4 @@
-"""Features with the labels that an adapter is fitted to: from a run in the log, from a file, or the demo's own.
-
-Knows nothing of fitting.
-"""
+"""Features with the labels that an adapter is fitted to: from a run in the log, from a file, or the demo's own."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -20,17 +17,17 @@ from probes.doors.given import fault_of, finite_number, shown, whole_number
 from probes.doors.text_files import read_text
 from probes.errors import InterpretError, SettingsError
 from probes.features import check_feature
-from probes.ghost.label_loss import Pair
+from probes.ghost.label_loss import LabelPair
 from probes.presets import SubjectCard
 
 DEMO_KNOWN = "demo-known"
-LONGEST = 200
+MAX_CHARS = 200
 """Characters of a label."""
 
 
 @dataclass(frozen=True)
-class LeastScore:
-    """What a label that nobody has reviewed must reach: at least so much by one scorer."""
+class MinScore:
+    """The least score by one scorer of a label that nobody has reviewed."""
 
     scorer: str
     value: float
@@ -46,14 +43,14 @@ class LeastScore:
 
 
 @dataclass(frozen=True)
-class Labelled:
+class LabelPairs:
     """Labels, each of another feature."""
 
-    pairs: Sequence[Pair]
+    pairs: Sequence[LabelPair]
     source: str
 
 
-def labelled(name: str, config: RunConfig, card: SubjectCard, least: LeastScore | None) -> Labelled:
+def labelled(name: str, config: RunConfig, card: SubjectCard, least: MinScore | None) -> LabelPairs:
     """The labels that `name` means: `demo-known`, the number of a run in the log, or a file.
 
     Raises InterpretError.
@@ -62,20 +59,20 @@ def labelled(name: str, config: RunConfig, card: SubjectCard, least: LeastScore 
     if least is not None and run_id is None:
         raise SettingsError("--least-score chooses among the labels of a run; name a run with --labels.")
     if name == DEMO_KNOWN:
-        return Labelled(_known(config), "known concepts of the demo")
+        return LabelPairs(_known(config), "known concepts of the demo")
     if run_id is not None:
         return _of_run(config, run_id, card, least)
-    return Labelled([*_in_file(Path(name), card.n_features)], name)
+    return LabelPairs([*_in_file(Path(name), card.n_features)], name)
 
 
-def _known(config: RunConfig) -> list[Pair]:
+def _known(config: RunConfig) -> list[LabelPair]:
     truth = known_concepts(config.subject)
     if truth is None:
         raise SettingsError(f"--labels {DEMO_KNOWN} is about --subject demo alone; name a run or a file of labels.")
-    return [Pair(feature, concept.name) for feature, concept in sorted(truth.features.items())]
+    return [LabelPair(feature, concept.name) for feature, concept in sorted(truth.features.items())]
 
 
-def _of_run(config: RunConfig, run_id: int, card: SubjectCard, least: LeastScore | None) -> Labelled:
+def _of_run(config: RunConfig, run_id: int, card: SubjectCard, least: MinScore | None) -> LabelPairs:
     with read_log(config.log) as log:
         run = log.run(run_id)
         if run.subject["fingerprint"] != card.fingerprint:
@@ -84,17 +81,17 @@ def _of_run(config: RunConfig, run_id: int, card: SubjectCard, least: LeastScore
                 "or with --model and --sae."
             )
         records = exported(log, run, log.labels(run_id)).records
-        found = [Pair(record.label.feature, label) for record in records if (label := _good(record, least))]
+        found = [LabelPair(record.label.feature, label) for record in records if (label := _good(record, least))]
     how = "accepted or edited" + (f", or {least.scorer} of at least {least.value:g}" if least else "")
     if not found:
         raise LogError(
             f"Run {run_id} of {config.log} has no labels that are {how}; interpret review {run_id} judges them, and "
             "--least-score SCORER:X takes those that score well."
         )
-    return Labelled(found, f"run {run_id} of {config.log}: {how}")
+    return LabelPairs(found, f"run {run_id} of {config.log}: {how}")
 
 
-def _good(record: Record, least: LeastScore | None) -> str | None:
+def _good(record: Record, least: MinScore | None) -> str | None:
     """The label as reviewers left it, or one that scores well and that none of them rejected."""
     if record.review is not None:
         return record.reviewed_label or None
@@ -110,7 +107,7 @@ def _key(score: Any) -> tuple[str, str, str]:
     return score.scorer, score.variant, score.part
 
 
-def _in_file(path: Path, n_features: int) -> Iterator[Pair]:
+def _in_file(path: Path, n_features: int) -> Iterator[LabelPair]:
     """A pair for each line of JSONL that has a label; other keys than `feature` and `label` are let be."""
     seen: set[int] = set()
     for number, line in enumerate(read_text(path, "Labels", SettingsError).split("\n"), start=1):
@@ -129,7 +126,7 @@ def _is_no_text(label: str | None) -> bool:
     return label is not None and bool(label.strip()) and fault_of(label) is not None
 
 
-def _pair(line: str, n_features: int) -> Pair | None:
+def _pair(line: str, n_features: int) -> LabelPair | None:
     """None for a feature without label, as exports have them."""
     try:
         found = json.loads(line)
@@ -139,6 +136,6 @@ def _pair(line: str, n_features: int) -> Pair | None:
     if type(feature) is not int or not (label is None or isinstance(label, str)) or _is_no_text(label):
         raise SettingsError('it is not like {"feature": 121, "label": "dogs"}')
     check_feature(feature, n_features)
-    if len(label or "") > LONGEST:
-        raise SettingsError(f"its label is longer than {LONGEST} characters")
-    return Pair(feature, label.strip()) if label and label.strip() else None
+    if len(label or "") > MAX_CHARS:
+        raise SettingsError(f"its label is longer than {MAX_CHARS} characters")
+    return LabelPair(feature, label.strip()) if label and label.strip() else None

@@ -21,9 +21,9 @@ from agent.evidence.printable import printable
 from agent.llm import make_explainer
 from agent.runlog import RunLog
 from eval.errors import GraphError
-from eval.graphs.graph import Feature, Graph, Node, read_graph
+from eval.graphs.graph import Graph, GraphFeature, Node, read_graph
+from eval.graphs.graph_context import graph_context
 from eval.graphs.labelling import write_labels
-from eval.graphs.telling import told
 from probes.doors.outputs import check_output
 from probes.presets import PRESETS
 from probes.subject import read_sae_config
@@ -33,8 +33,8 @@ _PROMPT_CHARS = 120
 
 
 @dataclass(frozen=True)
-class Asked:
-    """What is to become of a graph."""
+class GraphRequest:
+    """The graph to label, and the options for it."""
 
     path: Path
     target: Path | None
@@ -46,7 +46,7 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class Chosen:
+class FeatureChoice:
     """The features to be labelled, by layer, and how many are not, by why."""
 
     features: Mapping[int, Sequence[int]]
@@ -54,28 +54,32 @@ class Chosen:
 
 
 @dataclass(frozen=True)
-class Circuit:
+class LayerCircuit:
     """A graph as the run of one layer knows it."""
 
     graph: Graph
     layer: int
     sweep: int
-    labels: Mapping[Feature, str]
+    labels: Mapping[GraphFeature, str]
     """Those known when the run was begun or resumed: all of other layers."""
 
     @cached_property
     def settings(self) -> dict[str, Any]:
-        """What tells it from other graphs."""
+        """Returns the settings that tell it from other graphs."""
         prompt = printable(self.graph.prompt[:_PROMPT_CHARS])
         return {"prompt": prompt, "digest": self.graph.digest, "layer": self.layer, "sweep": self.sweep}
 
     def part(self, feature: int) -> str | None:
-        """What a prompt says of the feature."""
-        place = Feature(self.layer, feature)
-        return render("graph", told(self.graph, place, self.labels)).text if place in self.graph.features else None
+        """Returns the prompt's part about the feature."""
+        place = GraphFeature(self.layer, feature)
+        return (
+            render("graph", graph_context(self.graph, place, self.labels)).text
+            if place in self.graph.features
+            else None
+        )
 
 
-def label_graph(options: Mapping[str, Any], settings_file: Path | None, asked: Asked) -> int:
+def label_graph(options: Mapping[str, Any], settings_file: Path | None, asked: GraphRequest) -> int:
     """Labels, writes and tells; the exit status. `options` are the command's, with any number of SAEs.
 
     Raises InterpretError, and UsageError where no subject is named.
@@ -88,10 +92,10 @@ def label_graph(options: Mapping[str, Any], settings_file: Path | None, asked: A
     saes = _by_layer(configs)
     chosen = choose(graph, {layer: n_features for layer, (_, n_features) in saes.items()}, asked)
     screen.print(facts(_opening(graph, chosen)))
-    labels: dict[Feature, str] = {}
+    labels: dict[GraphFeature, str] = {}
     status, run_ids = 0, list[int]()
     for sweep, layer in _order(chosen, bool(_explainer_reads(configs[0]))):
-        circuit = Circuit(graph, layer, sweep, {f: label for f, label in labels.items() if f.layer != layer})
+        circuit = LayerCircuit(graph, layer, sweep, {f: label for f, label in labels.items() if f.layer != layer})
         spec = f"of layer {layer} in {asked.path.name}"
         config = _with_what_is_left(saes[layer][0], run_ids)
         run = labelled(config, spec, asked.new, asked.dry, chosen.features[layer], circuit)
@@ -121,8 +125,8 @@ def _configs(options: Mapping[str, Any], settings_file: Path | None, graph: Grap
     )
 
 
-def choose(graph: Graph, n_features: Mapping[int, int], asked: Asked) -> Chosen:
-    """Which features are labelled, given how many the SAE of each layer has, the most influential first."""
+def choose(graph: Graph, n_features: Mapping[int, int], asked: GraphRequest) -> FeatureChoice:
+    """Chooses the features to label, given how many the SAE of each layer has, the most influential first."""
     wanted: dict[int, list[int]] = {}
     left: dict[str, int] = {}
     n_chosen = 0
@@ -134,10 +138,12 @@ def choose(graph: Graph, n_features: Mapping[int, int], asked: Asked) -> Chosen:
         else:
             why = why or f"beyond the {asked.top:,} most influential (--top)"
             left[why] = left.get(why, 0) + 1
-    return Chosen(wanted, left)
+    return FeatureChoice(wanted, left)
 
 
-def _why_not(feature: Feature, nodes: Sequence[Node], n_features: Mapping[int, int], overwrite: bool) -> str | None:
+def _why_not(
+    feature: GraphFeature, nodes: Sequence[Node], n_features: Mapping[int, int], overwrite: bool
+) -> str | None:
     if feature.layer not in n_features:
         return "of layers without an SAE here (--sae may be repeated)"
     if feature.number >= n_features[feature.layer]:
@@ -162,11 +168,11 @@ def _by_layer(configs: Sequence[RunConfig]) -> dict[int, tuple[RunConfig, int]]:
 
 
 def _explainer_reads(config: RunConfig) -> bool:
-    """Whether what a graph says is read: rules read none of it."""
+    """Tells whether the explainer reads a graph; rules do not."""
     return bool(make_explainer(config.llm, config.base_url or "", config.answer_tokens, config.effort).forms)
 
 
-def _order(chosen: Chosen, reads: bool) -> Iterator[tuple[int, int]]:
+def _order(chosen: FeatureChoice, reads: bool) -> Iterator[tuple[int, int]]:
     """Sweep and layer: from outputs to inputs, by what is done; then from inputs to outputs, by all that is known."""
     layers = sorted(chosen.features)
     yield from ((1, layer) for layer in reversed(layers))
@@ -189,17 +195,17 @@ def _with_what_is_left(config: RunConfig, run_ids: Sequence[int]) -> RunConfig:
     )
 
 
-def _take_up(labels: dict[Feature, str], log: Path, layer: int, run_id: int) -> None:
+def _take_up(labels: dict[GraphFeature, str], log: Path, layer: int, run_id: int) -> None:
     """Adds what the run has found; where it abstained, knowing more than a run before it, that label goes."""
     with RunLog.open(log, read_only=True) as opened:
         rows = opened.labels(run_id)
     for row in rows:
-        labels.pop(Feature(layer, row.feature), None)
+        labels.pop(GraphFeature(layer, row.feature), None)
         if row.status == "labelled":
-            labels[Feature(layer, row.feature)] = row.label
+            labels[GraphFeature(layer, row.feature)] = row.label
 
 
-def _opening(graph: Graph, chosen: Chosen) -> Iterator[tuple[str, str]]:
+def _opening(graph: Graph, chosen: FeatureChoice) -> Iterator[tuple[str, str]]:
     layers = sorted({feature.layer for feature in graph.features})
     where = f" in layers {layers[0]} to {layers[-1]}" if layers else ""
     yield (
@@ -221,14 +227,19 @@ def _features(number: int) -> str:
     return "1 feature" if number == 1 else f"{number:,} features"
 
 
-def _share(graph: Graph, chosen: Chosen) -> float:
-    return sum(graph.influence[Feature(layer, index)] for layer, some in chosen.features.items() for index in some)
+def _share(graph: Graph, chosen: FeatureChoice) -> float:
+    return sum(graph.influence[GraphFeature(layer, index)] for layer, some in chosen.features.items() for index in some)
 
 
 def _closing(
-    graph: Graph, chosen: Chosen, labels: Mapping[Feature, str], asked: Asked, log: Path, run_ids: Sequence[int]
+    graph: Graph,
+    chosen: FeatureChoice,
+    labels: Mapping[GraphFeature, str],
+    asked: GraphRequest,
+    log: Path,
+    run_ids: Sequence[int],
 ) -> Iterator[str]:
-    asked_for = {Feature(layer, index) for layer, some in chosen.features.items() for index in some}
+    asked_for = {GraphFeature(layer, index) for layer, some in chosen.features.items() for index in some}
     found = {feature: label for feature, label in labels.items() if feature in asked_for}
     before = {f for f, nodes in graph.features.items() if f not in asked_for and any(n.clerp.strip() for n in nodes)}
     share = sum(graph.influence[feature] for feature in {*found, *before})

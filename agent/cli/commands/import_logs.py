@@ -8,7 +8,7 @@ from agent.llm.none import NONE
 from agent.runlog import Merged, RunLog, RunSummary
 from agent.store.differences import difference_words, nearest
 from agent.web.explore.keeping import APART
-from eval.calibration.giving import give_probabilities
+from eval.calibration.applying import give_probabilities
 
 
 def import_logs(target: Path, others: Sequence[Path]) -> None:
@@ -40,7 +40,7 @@ def _said(merged: Merged, target: Path, runs: Sequence[RunSummary]) -> Iterator[
 
 
 def _apart_words(run: RunSummary, runs: Sequence[RunSummary], merged: Merged) -> Iterator[str]:
-    """Why the run is none of those that were there before it came: what tells it from the nearest of its kind."""
+    """Says why an imported run is joined with none in the log: the difference from the nearest of its kind."""
     came = min(here for here in merged.runs.values() if here not in merged.joined)
     before = [other for other in runs if other.run_id < came and _kind(other) == _kind(run)]
     if not before or run.explainer in APART:
@@ -51,7 +51,7 @@ def _apart_words(run: RunSummary, runs: Sequence[RunSummary], merged: Merged) ->
 
 
 def _kind(run: RunSummary) -> str:
-    """What is never one with anything of another kind: runs that label, that only probe, that are compared."""
+    """Returns the kind of a run, only within which runs are joined: labelling, probing only, comparing."""
     return run.explainer if run.explainer in (NONE, *APART) else ""
 
 

@@ -1,4 +1,4 @@
-"""What `interpret log` and `interpret show` print: a log read back, by people or as JSON. Loads no subject."""
+"""Prints `interpret log` and `interpret show`: a log read back, for people or as JSON."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,7 +10,7 @@ import click
 from rich.console import Console
 from rich.text import Text
 
-from agent.cli.commands.choosing import Wanted, choose
+from agent.cli.commands.choosing import LabelCriteria, choose
 from agent.cli.commands.read_log import read_log
 from agent.cli.terminal.batches import batches_table
 from agent.cli.terminal.behaviour import continuations_table, neighbours_table
@@ -43,7 +43,7 @@ from probes.behaviour import Continuations, Neighbours
 from probes.evidence import Evidence, Experiment, Projection, Rank, Sweep, TokenList, Tree
 
 if TYPE_CHECKING:
-    from agent.web.agreement import Agreement
+    from agent.web.agreement import ReviewerAgreement
 
 _TREE_NODES = 40
 
@@ -63,7 +63,7 @@ def show_runs(path: Path, as_json: bool) -> None:
             screen.print(batches_table(batches))
 
 
-def show_labels(path: Path, run_id: int, wanted: Wanted, as_json: bool) -> None:
+def show_labels(path: Path, run_id: int, wanted: LabelCriteria, as_json: bool) -> None:
     """The labels of one run that were asked for, and how far its reviewers agree. Raises LogError, SettingsError."""
     with read_log(path) as log:
         run = log.run(run_id)
@@ -103,7 +103,7 @@ def _json(item: BrowsedLabel, found: ClassRow | None) -> dict[str, Any]:
 
 
 def agreement_lines(log: RunLog, run_id: int) -> Iterator[str]:
-    """How far each two reviewers of a run agree, on all that both judged and on what both judged blind."""
+    """Yields how far each two reviewers of a run agree, on all that both judged and on what both judged blind."""
     given = log.ask(verdicts, run_id)
     if len(given) < 2:
         return
@@ -115,7 +115,7 @@ def agreement_lines(log: RunLog, run_id: int) -> Iterator[str]:
             yield f"{pair.one} and {pair.other}, {how}: {_kappa_words(pair)}"
 
 
-def _kappa_words(pair: "Agreement") -> str:
+def _kappa_words(pair: "ReviewerAgreement") -> str:
     kappa = pair.kappa
     same = f"the same on {pair.n_agreed:,} of {kappa.n:,} labels"
     if kappa.value is None:
@@ -138,12 +138,12 @@ def show_feature(path: Path, feature: int, run_id: int | None, rank: Rank) -> No
         sorted_as = log.comparisons.classes(run.subject["fingerprint"]).get(feature)
         reviews = log.reviews_of(rows[0].label_id) if rows else []
         given = log.ask(given_to, rows[0].label_id) if rows else None
-        _print_feature(path, run, feature, Known(rows, rounds, calls, scored, sorted_as, reviews, given), rank)
+        _print_feature(path, run, feature, LoggedFeature(rows, rounds, calls, scored, sorted_as, reviews, given), rank)
 
 
 @dataclass(frozen=True)
-class Known:
-    """What a log has on one feature of a run."""
+class LoggedFeature:
+    """The log's record of one feature of a run."""
 
     rows: Sequence[LabelRow]
     """Its label, where there is one."""
@@ -157,7 +157,7 @@ class Known:
     """How likely the label is right."""
 
 
-def _print_feature(path: Path, run: RunSummary, feature: int, known: Known, rank: Rank) -> None:
+def _print_feature(path: Path, run: RunSummary, feature: int, known: LoggedFeature, rank: Rank) -> None:
     rows, rounds = known.rows, known.rounds
     if not rows and not rounds:
         raise LogError(

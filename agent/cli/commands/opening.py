@@ -1,4 +1,4 @@
-"""What a command that loads a subject finds out, and says, before it imports PyTorch, which takes seconds."""
+"""Checks and announces a subject before PyTorch is imported, which takes seconds."""
 
 import sys
 from collections.abc import Sequence

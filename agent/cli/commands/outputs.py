@@ -1,4 +1,4 @@
-"""Which files a command has in use, so that its output replaces none of them."""
+"""Lists the files that a command has in use, so that its output replaces none of them."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -32,7 +32,7 @@ def _in_settings(config: RunConfig) -> Iterator[Path]:
 
 
 def _named(outputs: tuple[Path | None, ...]) -> Iterator[Path]:
-    """What else is named on the command line, `@FILE` among it."""
+    """Returns the other files named on the command line, `@FILE` among them."""
     context = click.get_current_context(silent=True)
     given: list[Any] = [*context.params.values()] if context else []
     for value in given:

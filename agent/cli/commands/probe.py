@@ -48,7 +48,7 @@ class TreeOutput:
 
     @property
     def is_picture(self) -> bool:
-        """Whether it is drawn with more than letters."""
+        """Tells whether the tree is drawn with more than letters."""
         return self.as_dot or self.svg_file is not None or self.png_file is not None
 
 

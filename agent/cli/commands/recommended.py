@@ -1,4 +1,4 @@
-"""What `interpret taxonomy` recommended for a subject, told before a run and taken up by it where that is asked for.
+"""Announces the recommendation of `interpret taxonomy` for a subject before a run, which takes it up on request.
 
 A setting that is given in a file or on the command line stands. What a run's settings were is stored with it as always.
 """
@@ -17,7 +17,7 @@ _TAKEN = {"vector": ("scale", "centroid", "pca"), "tree": ("prompt",), "tokens":
 
 
 @dataclass(frozen=True)
-class TakenUp:
+class RecommendedConfig:
     """A run's settings, with what is told of the recommendation."""
 
     config: RunConfig
@@ -25,7 +25,7 @@ class TakenUp:
     """A line of the opening, where there is a recommendation."""
 
 
-def taken_up(config: RunConfig, log: RunLog | None, card: SubjectCard) -> TakenUp:
+def taken_up(config: RunConfig, log: RunLog | None, card: SubjectCard) -> RecommendedConfig:
     """The config; where it says so, with what is recommended in the place of what it does not give.
 
     Raises LogError where a recommendation is asked for and there is none.
@@ -34,7 +34,7 @@ def taken_up(config: RunConfig, log: RunLog | None, card: SubjectCard) -> TakenU
     if found is None:
         if config.recommended:
             raise _none(config, card)
-        return TakenUp(config, [])
+        return RecommendedConfig(config, [])
     if not config.recommended:
         return _told(config, found, "not used; --recommended takes it")
     return _told(_with(config, found), found, "used where nothing else is given")
@@ -47,9 +47,9 @@ def _none(config: RunConfig, card: SubjectCard) -> LogError:
     )
 
 
-def _told(config: RunConfig, found: Recommendation, use: str) -> TakenUp:
+def _told(config: RunConfig, found: Recommendation, use: str) -> RecommendedConfig:
     name = names_of([found.settings])[found.settings]
-    return TakenUp(config, [("advice", f"{name}, by taxonomy of {found.created[:10]} ({use})")])
+    return RecommendedConfig(config, [("advice", f"{name}, by taxonomy of {found.created[:10]} ({use})")])
 
 
 def _with(config: RunConfig, found: Recommendation) -> RunConfig:

@@ -13,14 +13,14 @@ from agent.cli.terminal.display import console, facts
 from agent.errors import LogError
 from agent.evidence.printable import printable
 from agent.replay import Verdict, changed_templates, replay
-from eval.scoring.shown_texts import ShownTexts
+from eval.scoring.shown_examples import CorpusExamples
 
 
 def replay_run(path: Path, run_id: int) -> int:
     """Works a run out again from its log; the exit status: 1 where a label comes out otherwise. Raises LogError."""
     with read_log(path) as log:
         run = log.run(run_id)
-        replayed = asyncio.run(replay(log, run, ShownTexts))
+        replayed = asyncio.run(replay(log, run, CorpusExamples))
         changed = changed_templates(run)
     if not replayed:
         raise LogError(f"Run {run_id} has no label to work out again; interpret log lists the runs that have.")

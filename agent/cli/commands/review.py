@@ -11,7 +11,7 @@ import click
 from rich.console import Console
 from rich.text import Text
 
-from agent.cli.commands.choosing import EVERYTHING, Wanted, choose
+from agent.cli.commands.choosing import EVERYTHING, LabelCriteria, choose
 from agent.cli.commands.read_log import read_log
 from agent.cli.commands.reviewer import reviewer_name
 from agent.cli.terminal.display import console, facts, feature_scores_table
@@ -128,7 +128,7 @@ class _Session:
 
 
 def review_labels(
-    path: Path, run_id: int | None, name: str | None, blind: bool, again: bool, wanted: Wanted = EVERYTHING
+    path: Path, run_id: int | None, name: str | None, blind: bool, again: bool, wanted: LabelCriteria = EVERYTHING
 ) -> int:
     """Goes through the labels of a run that are wanted, those that the reviewer has judged left out unless `again`.
 

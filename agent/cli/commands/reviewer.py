@@ -1,10 +1,10 @@
-"""Whose reviews are written: the name that was given, or the system's user."""
+"""Finds the reviewer's name: the one that was given, or the system's user."""
 
 import getpass
 
 from agent.errors import ServeError
 
-_MOST = 100
+_MAX_CHARS = 100
 
 
 def reviewer_name(given: str | None) -> str:
@@ -15,6 +15,8 @@ def reviewer_name(given: str | None) -> str:
         except (OSError, KeyError):  # a container's user may have no name
             return "reviewer"
     name = given.strip()
-    if not name or len(name) > _MOST:
-        raise ServeError(f"A reviewer's name has 1 to {_MOST} characters; --reviewer {given[:40]!r} has {len(name)}.")
+    if not name or len(name) > _MAX_CHARS:
+        raise ServeError(
+            f"A reviewer's name has 1 to {_MAX_CHARS} characters; --reviewer {given[:40]!r} has {len(name)}."
+        )
     return name

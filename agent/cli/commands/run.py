@@ -1,6 +1,6 @@
 """One run as its user sees it: what is about to happen, how far it is, and the labels with what they rest on.
 
-Knows the order of things; the work is in `agent.run`, the words and tables in `agent.cli.terminal`.
+The work is in `agent.run`, the words and tables are in `agent.cli.terminal`.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ from agent.cli.commands.base_prompt import find_prompts, prompt_lines
 from agent.cli.commands.doctor import keys_seen, subject_words
 from agent.cli.commands.dry_run import log_of
 from agent.cli.commands.estimate import batch_words, budget_words, check_budget, estimate
-from agent.cli.commands.exit_status import GOES_ON, Interrupted, exit_status, finishing
+from agent.cli.commands.exit_status import GOES_ON, CommandInterrupt, exit_status, finishing
 from agent.cli.commands.recommended import taken_up
 from agent.cli.commands.run_texts import RunTexts, run_texts
 from agent.cli.commands.token_pass import read_tokens
@@ -34,7 +34,7 @@ from agent.runlog import LabelRow, RunLog, RunRow, RunSummary, Spent
 from agent.schema import Outcome
 from agent.shards import Shard
 from agent.store.calibrations import probabilities
-from eval.calibration.giving import give_probabilities
+from eval.calibration.applying import give_probabilities
 from eval.scoring.known import agreement, known_concepts
 from probes.errors import InterpretError
 from probes.evidence import Evidence
@@ -68,11 +68,11 @@ class RunScreen:
         self._tell(outcome)
 
     def tell(self, sentence: str) -> None:
-        """What became of a batch."""
+        """Prints a batch's progress."""
         self._console.print(Text(printable(sentence)))
 
     def stopping(self, reason: InterpretError) -> None:
-        """What is in flight will be finished."""
+        """Prints that calls in flight will be finished."""
         self._console.print(finishing(reason))
 
     def __enter__(self) -> "RunScreen":
@@ -83,8 +83,8 @@ class RunScreen:
 
 
 @dataclass(frozen=True)
-class Labelled:
-    """What came of it."""
+class LabelResult:
+    """The outcome of a labelling command."""
 
     status: int
     """The exit status: 1 where some of the features failed, else 0."""
@@ -110,7 +110,7 @@ def labelled(
     named: Sequence[int] | None = None,
     circuit: LoggedCircuit | None = None,
     shard: Shard | None = None,
-) -> Labelled:
+) -> LabelResult:
     """The same, with the run; the features are those `named`, or what `spec` says; `circuit`, a graph they stand in."""
     screen = console()
     explainer = make_explainer(
@@ -125,7 +125,7 @@ def labelled(
             features, spec = shard.of(features), f"{spec}, shard {shard}"
         if not features:
             screen.print(Text(f"There is no feature in {spec}, so there is nothing to do."))
-            return Labelled(0)
+            return LabelResult(0)
         if config.probe.vector.adapter is not None:
             read_adapter(config.probe.vector.adapter, subject.card)  # refused now, not feature by feature
         if config.probe.tree.prompt == AUTO or explainer.forms:
@@ -149,7 +149,7 @@ def labelled(
         check_budget(config, explainer)
         screen.print(facts(lines))
         if dry or log is None:
-            return Labelled(0)
+            return LabelResult(0)
         return _run(screen, config, subject, explainer, log, features, new, texts, circuit)
 
 
@@ -163,9 +163,9 @@ def _run(
     new: bool,
     texts: RunTexts,
     circuit: LoggedCircuit | None,
-) -> Labelled:
+) -> LabelResult:
     read_tokens(screen, subject, config.weights_plan)
-    with RunScreen(screen, features) as watch:
+    with RunScreen(screen, features) as observer:
         try:
             report = asyncio.run(
                 run_features(
@@ -175,15 +175,15 @@ def _run(
                     log,
                     features,
                     new,
-                    watch,
+                    observer,
                     material=texts.material,
                     maxima=texts.maxima,
-                    tell=watch.tell,
+                    tell=observer.tell,
                     circuit=circuit,
                 )
             )
         except KeyboardInterrupt:  # where the event loop handles no signals
-            raise Interrupted(GOES_ON) from None
+            raise CommandInterrupt(GOES_ON) from None
     rows = log.labels(report.run_id, features=features)
     if explainer.provider == NONE:
         screen.print(Text(_probed_words(config, log.run(report.run_id), report, rows)))
@@ -192,7 +192,7 @@ def _run(
         _print_labels(screen, config, log, rows, subject.card.default_scale)
         screen.print(Text(_closing(config, report, rows, log.spent(report.run_id), len(features))))
     status = exit_status(screen, report.stopped) or int(any(row.status == "failed" for row in rows))
-    return Labelled(status, report.run_id, report.stopped is not None)
+    return LabelResult(status, report.run_id, report.stopped is not None)
 
 
 def _explainer_lines(explainer: Explainer, note: str) -> Iterator[tuple[str, str]]:

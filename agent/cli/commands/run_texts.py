@@ -1,4 +1,4 @@
-"""What a run takes from the log's texts: those that its explainer may see, and the unit of steering."""
+"""Chooses a run's examples from the log: those that its explainer may see, and the unit of steering."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from agent.config import RunConfig
 from agent.errors import LogError
 from agent.llm.base import Explainer
-from agent.maxima import Maxima, in_another_unit, maxima_of, no_maxima
+from agent.maxima import CorpusMaxima, in_another_unit, maxima_of, no_maxima
 from agent.run import LoggedCircuit, identity_of
 from agent.runlog import CorpusRow, RunLog
 from agent.store.reading import find_run
-from eval.scoring.shown_texts import ShownTexts
+from eval.scoring.shown_examples import CorpusExamples
 from probes.errors import SettingsError
 from probes.subject import Subject
 
@@ -21,9 +21,9 @@ _LEFT_OUT = (("texts", "not shown, since this run was begun without them; --evid
 class RunTexts:
     """Both are of one corpus."""
 
-    material: ShownTexts | None = None
+    material: CorpusExamples | None = None
     """The texts that the explainer may see, where it is to see any."""
-    maxima: Maxima | None = None
+    maxima: CorpusMaxima | None = None
     """The features' maximum activations, where there are texts or a run steers by them."""
     lines: tuple[tuple[str, str], ...] = ()
     """What a run's opening lines say of them."""
@@ -83,7 +83,7 @@ def _shown(log: RunLog, corpus: CorpusRow, features: Sequence[int], asked: bool)
     n = len(log.collected_features(corpus.corpus_id).intersection(features))
     words = f"corpus {corpus.corpus_id}, which has examples of {n:,} of these features"
     by_default = "" if asked else "; shown beside the weights, --evidence weights leaves them out"
-    return RunTexts(ShownTexts(log, corpus.corpus_id), maxima_of(log, corpus), (("texts", words + by_default),))
+    return RunTexts(CorpusExamples(log, corpus.corpus_id), maxima_of(log, corpus), (("texts", words + by_default),))
 
 
 def _first(found: Sequence[RunTexts], is_begun: Callable[[RunTexts], bool], new: bool) -> RunTexts:

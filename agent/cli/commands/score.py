@@ -1,6 +1,6 @@
 """`interpret score`: a run's labels measured on held-out texts, beside their controls. Nothing is probed again.
 
-Knows the order of things and what is said of them; the work is in `eval`.
+The work is in `eval`.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ from rich.text import Text
 from agent.calls.admission import Admission
 from agent.calls.asking import Asker
 from agent.calls.batches import Batches
-from agent.calls.budget import Budget, Limits
+from agent.calls.budget import Limits, SpendingBudget
 from agent.calls.gate import Gate
 from agent.cli.commands.estimate import batch_words, budget_words, check_budget, estimate_of
 from agent.cli.commands.exit_status import exit_status, finishing
@@ -31,10 +31,10 @@ from agent.runlog import CorpusRow, LabelRow, RunLog, RunSummary, ScoringIdentit
 from eval.embedders import SentenceEmbedder, SubjectEmbedder, recorded
 from eval.pictures import score_figure
 from eval.plots import check_picture, save
-from eval.scorers import SCORERS, Tools, check_scorers, make_scorers
+from eval.scorers import SCORERS, ScorerTools, check_scorers, make_scorers
 from eval.scorers.base import Embedder, needs_texts
 from eval.scoring import report
-from eval.scoring.expected import NOT_BEGUN, expected
+from eval.scoring.expected import NOT_BEGUN, expected_questions
 from eval.scoring.judge import TEMPLATES, LoggedJudge
 from eval.scoring.known import known_concepts
 from eval.scoring.score_run import Scoring
@@ -93,7 +93,7 @@ def score_labels(
         questions = questions_to(explainer, config)
         asker = Asker(explainer, log, run.run_id, admission, sender=batches.sender, questions=questions)
         judge = LoggedJudge(asker, scoring_id) if explainer.forms else None
-        tools = Tools(judge, stack.enter_context(SubjectRunner(subject)), embedder)
+        tools = ScorerTools(judge, stack.enter_context(SubjectRunner(subject)), embedder)
         scoring = Scoring(
             log=log,
             run=run,
@@ -146,7 +146,7 @@ class _Progress:
         self._bar.advance(self._bar.tasks[0].id)
 
     def stopping(self, reason: InterpretError) -> None:
-        """What is in flight will be finished."""
+        """Prints that calls in flight will be finished."""
         self._screen.print(finishing(reason))
 
 
@@ -176,7 +176,8 @@ def _corpus(
     corpus_id: int | None,
     scorers: Iterable[str],
 ) -> CorpusRow | None:
-    """That corpus, or the one whose texts the run has shown, or the latest that has examples of any of the features.
+    """Returns that corpus, or the one whose texts the run has shown, or the latest with examples of any of the
+    features.
 
     None where there is none and no scorer needs one. Raises LogError.
     """
@@ -242,7 +243,7 @@ def _opening(
 
 def _expected_words(scoring: Scoring, explainer: Explainer, rows: Sequence[LabelRow]) -> str:
     """Calls, tokens and dollars of what is not answered yet."""
-    asked = asyncio.run(expected(scoring, rows))
+    asked = asyncio.run(expected_questions(scoring, rows))
     return f"{'' if asked.exact else 'about '}{estimate_of(explainer, asked.calls, asked.prompt_tokens)}"
 
 
@@ -253,10 +254,10 @@ def _corpus_words(corpus: CorpusRow | None) -> str:
     return f"{corpus.corpus_id}: {corpus.source}{tokens}, collected {corpus.created[:10]}"
 
 
-def _budget(config: RunConfig, log: RunLog, run_id: int, scoring_id: int) -> Budget:
+def _budget(config: RunConfig, log: RunLog, run_id: int, scoring_id: int) -> SpendingBudget:
     spent = log.spent(run_id, scoring_id)
     limits = Limits(tokens=config.budget_tokens, usd=config.budget_usd)
-    return Budget(limits, tokens=spent.most_tokens, usd=spent.most_usd, known_usd=spent.cost_usd or 0.0)
+    return SpendingBudget(limits, tokens=spent.most_tokens, usd=spent.most_usd, known_usd=spent.cost_usd or 0.0)
 
 
 def _embedder(config: RunConfig, subject: Subject) -> Embedder:
@@ -289,7 +290,7 @@ def _plot(screen: Console, log: RunLog, scoring_id: int, rows: Sequence[LabelRow
     screen.print(Text(f"Wrote {path}."))
 
 
-def _lack_words(lack: report.Unscored) -> Iterator[str]:
+def _lack_words(lack: report.UnscoredGroup) -> Iterator[str]:
     of_what = "" if lack.variant == "label" else f", {variant_words(lack.variant)}"
     if lack.n:
         yield f"{lack.scorer}{of_what}: {lack.n:,} of {lack.of:,} features unscored: {_reasons(lack.reasons)}"
@@ -309,7 +310,7 @@ def _print(
     scores = [score for score in log.scores(scoring_id) if score.feature in features]
     spent = log.spent(rows[0].run_id, scoring_id)
     screen.print()
-    screen.print(scores_table(report.lines(scores, seed)))
+    screen.print(scores_table(report.score_summaries(scores, seed)))
     screen.print()
     for lack in report.unscored(scores, scorers, len(features)):
         for sentence in _lack_words(lack):

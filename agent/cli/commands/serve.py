@@ -1,6 +1,6 @@
 """`interpret serve`: the pages over one log, on a port of this machine, until Ctrl-C.
 
-Knows sockets and browsers; the pages are in `agent.web`. Loads torch only where a subject is asked for.
+The pages are in `agent.web`; torch is imported only if a subject is named.
 """
 
 import errno
@@ -36,8 +36,8 @@ _STOP_S = 2
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where and for whom pages are served."""
+class ServerOptions:
+    """The address and the reviewer for whom pages are served."""
 
     host: str
     port: int
@@ -49,7 +49,7 @@ class Place:
     """The system's user where None."""
 
 
-def serve(config: RunConfig, place: Place, with_subject: bool) -> int:
+def serve(config: RunConfig, place: ServerOptions, with_subject: bool) -> int:
     """Serves until it is stopped; the exit status. Raises LogError, ServeError, and what loading a subject raises."""
     token = secrets.token_urlsafe(32)
     with ExitStack() as stack:
@@ -100,7 +100,7 @@ def _subject(config: RunConfig) -> "Subject":
 
 
 @contextmanager
-def _listening(place: Place) -> Iterator[socket.socket]:
+def _listening(place: ServerOptions) -> Iterator[socket.socket]:
     """A socket that listens there. Raises ServeError."""
     family = socket.AF_INET6 if ":" in place.host else socket.AF_INET
     with socket.socket(family) as found:
@@ -113,7 +113,7 @@ def _listening(place: Place) -> Iterator[socket.socket]:
         yield found
 
 
-def _refusal(place: Place, error: OSError) -> str:
+def _refusal(place: ServerOptions, error: OSError) -> str:
     if error.errno == errno.EADDRINUSE:
         return f"Port {place.port} is in use; choose another with --port, or leave --port out for any free one."
     if error.errno == errno.EACCES:
@@ -121,7 +121,7 @@ def _refusal(place: Place, error: OSError) -> str:
     return f"No pages can be served at {place.host} ({error.strerror or error}); leave --host out for this machine."
 
 
-def _tell(path: Path, address: str, place: Place) -> None:
+def _tell(path: Path, address: str, place: ServerOptions) -> None:
     """The address on a line of its own, which no width breaks."""
     mode = "for reading only" if place.read_only else f"reviews are written as {reviewer_name(place.reviewer)}"
     click.echo(f"Pages over {path}, {mode}; Ctrl-C stops them:")

@@ -1,6 +1,6 @@
 """`interpret taxonomy`: kinds of features, which probe captures them, and which settings work for each.
 
-Works on what `interpret compare` has stored; nothing is probed. Knows the order of things and what is said of them.
+Works on what `interpret compare` has stored; nothing is probed.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,28 +21,27 @@ from agent.runlog import CorpusRow, RunLog
 from eval.compare.grid import axes_of, names_of
 from eval.compare.kinds import KINDS, kind_of
 from eval.compare.measures import CHOSEN_BY
-from eval.compare.predicting import Source, columns_of, is_installed, known_beforehand, predictions
-from eval.compare.report import Choice, Measured, choice, measured
-from eval.compare.taxonomy import CAPTURED, Captured, captured, classes, each_captured
+from eval.compare.predicting import PredictionSource, columns_of, is_installed, known_beforehand, predictions
+from eval.compare.report import SettingChoice, SettingMeasures, choice, setting_measures
+from eval.compare.taxonomy import CAPTURED, CaptureResult, capture_result, classes, each_captured
 from eval.compare.verdict import choice_words, estimate_words
 from probes.examples import Example, Split
 from probes.features import parse_features
 from probes.ghost.vectors import resolved
-from probes.model.special_tokens import first_ids
 from probes.settings import ProbeSettings
-from probes.subject import Subject, load_subject
+from probes.subject import Subject, first_ids, load_subject
 
 _SIDES: tuple[Split, Split] = ("shown", "held_out")
 
 
 @dataclass(frozen=True)
-class Stored:
-    """What a comparison has of settings that were all measured on the same features."""
+class StoredComparison:
+    """A stored comparison's fits, of settings that were all measured on the same features."""
 
     row: ComparisonRow
     features: Sequence[int]
     fits: Mapping[ProbeSettings, Sequence[FitRow]]
-    values: Mapping[ProbeSettings, Measured]
+    values: Mapping[ProbeSettings, SettingMeasures]
     names: Mapping[ProbeSettings, str]
     n_left_out: int
     """Settings that were measured on fewer of the features."""
@@ -50,7 +49,7 @@ class Stored:
     """The one that is probed where nothing is said, where it is among them; else the first."""
     default: ProbeSettings
     """The one that is probed where nothing is said, compared or not: nothing is recommended but against it."""
-    choice: Choice | None
+    choice: SettingChoice | None
 
     @property
     def setting(self) -> ProbeSettings:
@@ -71,7 +70,7 @@ def classify(configs: Sequence[RunConfig], spec: str | None) -> int:
     return 0
 
 
-def _classified(screen: Console, log: RunLog, config: RunConfig, spec: str | None) -> Source:
+def _classified(screen: Console, log: RunLog, config: RunConfig, spec: str | None) -> PredictionSource:
     """Sorts the features of one subject; what its settings may be told from."""
     subject = load_subject(config.subject)
     asked = None if spec is None else parse_features(spec, subject.card.n_features, config.seed)
@@ -89,7 +88,9 @@ def _classified(screen: Console, log: RunLog, config: RunConfig, spec: str | Non
     return source
 
 
-def _stored(log: RunLog, subject: Subject, default: ProbeSettings, asked: Sequence[int] | None, seed: int) -> Stored:
+def _stored(
+    log: RunLog, subject: Subject, default: ProbeSettings, asked: Sequence[int] | None, seed: int
+) -> StoredComparison:
     """The settings of the latest comparison that are measured on all features asked for; where none are named, on the
     features of the setting that has most. Raises LogError."""
     rows = log.comparisons.all(subject.card.fingerprint)
@@ -103,9 +104,9 @@ def _stored(log: RunLog, subject: Subject, default: ProbeSettings, asked: Sequen
     complete = [setting for setting, some in covered.items() if some.issuperset(features)]
     if not complete:
         raise LogError(f"No setting was compared on all {len(features):,} features; interpret compare does that.")
-    values = {setting: measured(fits[setting], features) for setting in complete}
+    values = {setting: setting_measures(fits[setting], features) for setting in complete}
     baseline = next((setting for setting in complete if _is_like(setting, default)), complete[0])
-    return Stored(
+    return StoredComparison(
         row=rows[0],
         features=features,
         fits=fits,
@@ -119,7 +120,9 @@ def _stored(log: RunLog, subject: Subject, default: ProbeSettings, asked: Sequen
 
 
 def _is_like(setting: ProbeSettings, default: ProbeSettings) -> bool:
-    """Whether a setting shows what the default shows; how far its tree is grown is a matter of time, not of truth."""
+    """Tells whether a setting gives the default's evidence; how far its tree is grown is a matter of time, not of
+    truth.
+    """
     return _shown(setting) == _shown(default)
 
 
@@ -131,7 +134,9 @@ def _no_comparison(path: Path, name: str) -> LogError:
     return LogError(f"{path} holds no comparison of {name}; interpret compare --features ... makes one.")
 
 
-def _opening(config: RunConfig, subject: Subject, corpus: CorpusRow, stored: Stored) -> Iterator[tuple[str, str]]:
+def _opening(
+    config: RunConfig, subject: Subject, corpus: CorpusRow, stored: StoredComparison
+) -> Iterator[tuple[str, str]]:
     left_out = f"; {stored.n_left_out:,} others were measured on fewer features" if stored.n_left_out else ""
     yield "subject", subject_words(subject.card)
     yield "examples", f"{corpus.corpus_id}: {corpus.source}, collected {corpus.created[:10]}"
@@ -140,10 +145,12 @@ def _opening(config: RunConfig, subject: Subject, corpus: CorpusRow, stored: Sto
     yield "log", str(config.log)
 
 
-def _sort(screen: Console, log: RunLog, subject: Subject, corpus: CorpusRow, stored: Stored, seed: int) -> None:
+def _sort(
+    screen: Console, log: RunLog, subject: Subject, corpus: CorpusRow, stored: StoredComparison, seed: int
+) -> None:
     """Keeps the class of each feature, and prints the classes."""
     kinds = {feature: _kind(log, corpus, subject, feature) for feature in stored.features}
-    by_list, by_tree = (captured(stored.fits[stored.setting], measure) for measure in ("list", "tree"))
+    by_list, by_tree = (capture_result(stored.fits[stored.setting], measure) for measure in ("list", "tree"))
     captures = each_captured(kinds, by_list.own, by_tree.own)
     log.comparisons.add_classes(
         stored.row.comparison_id,
@@ -169,7 +176,7 @@ def _kind(log: RunLog, corpus: CorpusRow, subject: Subject, feature: int) -> str
     return kind_of(found["shown"], halves, subject.table, window)
 
 
-def _capture_words(by_list: Captured, by_tree: Captured, name: str) -> str:
+def _capture_words(by_list: CaptureResult, by_tree: CaptureResult, name: str) -> str:
     return (
         f"A probe captures a feature where its AUROC under {name} is {CAPTURED:g} or more and the interval above .5. "
         f"On other features' texts that is so for {estimate_words(by_list.by_chance)} of the lists and "
@@ -177,14 +184,14 @@ def _capture_words(by_list: Captured, by_tree: Captured, name: str) -> str:
     )
 
 
-def _source(log: RunLog, subject: Subject, corpus: CorpusRow, stored: Stored) -> Source:
+def _source(log: RunLog, subject: Subject, corpus: CorpusRow, stored: StoredComparison) -> PredictionSource:
     activities = {f: log.collected(corpus.corpus_id, f, None, []) for f in stored.features}
     frequencies = {f: a.activity.frequency for f, a in activities.items() if a is not None and a.activity}
     known = known_beforehand(subject, stored.features, frequencies)
-    return Source(subject.card.layer, stored.values, axes_of([*stored.values]), known)
+    return PredictionSource(subject.card.layer, stored.values, axes_of([*stored.values]), known)
 
 
-def _print_predictions(screen: Console, sources: Sequence[Source], seed: int) -> None:
+def _print_predictions(screen: Console, sources: Sequence[PredictionSource], seed: int) -> None:
     if not all(source.axes for source in sources):
         screen.print(Text("One setting alone was compared, so there is nothing to predict."))
     elif not is_installed():
@@ -199,7 +206,7 @@ def _print_predictions(screen: Console, sources: Sequence[Source], seed: int) ->
             screen.print(Text("The subjects were compared under no two settings in common."))
 
 
-def _recommend(log: RunLog, subject: Subject, stored: Stored) -> str:
+def _recommend(log: RunLog, subject: Subject, stored: StoredComparison) -> str:
     """Keeps the chosen setting where it is shown to be better than the default; the sentence about it."""
     found = stored.choice
     if found is None:

@@ -1,1 +1,1 @@
-"""What the commands print: tables, trees, pictures, progress. Knows neither the loop nor torch."""
+"""The commands' output: tables, trees, pictures, progress."""

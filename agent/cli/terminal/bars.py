@@ -1,4 +1,4 @@
-"""A bar for work that goes on in batches. Knows nothing of what is done."""
+"""A bar for work that goes on in batches."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager

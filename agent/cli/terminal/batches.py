@@ -13,7 +13,7 @@ _COLUMNS = ("batch", "run", "for", "at the provider", "status", "questions", "an
 
 
 def batches_table(batches: Sequence[BatchRow]) -> Table:
-    """Where each batch is, and what has come of it."""
+    """Lists batches with their status and results."""
     table = plain_table(*_COLUMNS)
     for row in batches:
         cells = (

@@ -1,4 +1,4 @@
-"""A calibration as tables and sentences. Makes no query."""
+"""A calibration as tables and sentences."""
 
 from collections.abc import Iterator
 
@@ -12,12 +12,12 @@ from eval.calibration.columns import COLUMNS
 from eval.calibration.figures import BINS, at_coverages
 from eval.calibration.maps import Isotonic
 from eval.calibration.picture import NAMES
-from eval.calibration.report import FEW, Report
+from eval.calibration.report import FEW, CalibrationReport
 from eval.metrics import Estimate
 
 
-def opening(explainer: str, fitted_on: str, found: Report) -> Iterator[tuple[str, str]]:
-    """What it was fitted on."""
+def opening(explainer: str, fitted_on: str, found: CalibrationReport) -> Iterator[tuple[str, str]]:
+    """Yields the facts about the labels that it was fitted on."""
     table = found.table
     yield "explainer", explainer
     yield "fitted on", fitted_on
@@ -27,7 +27,7 @@ def opening(explainer: str, fitted_on: str, found: Report) -> Iterator[tuple[str
         yield "left out", f"{found.n_left_out:,} labels of which one of these columns is not known"
 
 
-def candidates_table(found: Report) -> Table:
+def candidates_table(found: CalibrationReport) -> Table:
     """The maps that were tried, by cross-validated log loss: the simplest within one standard error of the best is
     taken."""
     fitted = found.fitted
@@ -40,8 +40,8 @@ def candidates_table(found: Report) -> Table:
     return table
 
 
-def measures_table(found: Report) -> Table:
-    """What the stated confidence and the calibrated probability are worth, on labels that were not fitted to."""
+def measures_table(found: CalibrationReport) -> Table:
+    """Compares the stated confidence with the calibrated probability, on labels that were not fitted to."""
     table = plain_table("measure", *NAMES.values(), "after less before", "n")
     for one in found.measures:
         row = map(_words, (one.before, one.after, one.change))
@@ -49,8 +49,8 @@ def measures_table(found: Report) -> Table:
     return table
 
 
-def reliability_table(found: Report) -> Table:
-    """What was said against what is so."""
+def reliability_table(found: CalibrationReport) -> Table:
+    """Compares stated probabilities with outcomes, bin by bin."""
     table = plain_table("said", *(f"{name}: right" for name in NAMES.values()))
     by_low = {when: {one.low: one for one in some} for when, some in found.bins.items()}
     for place in range(BINS):
@@ -61,7 +61,7 @@ def reliability_table(found: Report) -> Table:
     return table
 
 
-def risk_table(found: Report) -> Table:
+def risk_table(found: CalibrationReport) -> Table:
     """Risk against coverage."""
     table = plain_table("labels kept", *(f"{name}: wrong" for name in NAMES.values()))
     rows = zip(*(at_coverages(some) for some in found.risks.values()), strict=True)
@@ -71,8 +71,8 @@ def risk_table(found: Report) -> Table:
     return table
 
 
-def remarks(found: Report) -> Iterator[Text]:
-    """What the figures say, and what they do not."""
+def remarks(found: CalibrationReport) -> Iterator[Text]:
+    """Yields remarks on the figures: what they show, and what they do not."""
     error, fitted = found.measures[0], found.fitted
     yield Text(
         f"Perfect probabilities would show an expected calibration error of {found.by_chance:.2f} on so many labels, "
@@ -89,7 +89,7 @@ def remarks(found: Report) -> Iterator[Text]:
         )
 
 
-def map_words(found: Report) -> Iterator[tuple[str, str]]:
+def map_words(found: CalibrationReport) -> Iterator[tuple[str, str]]:
     """The map itself."""
     fitted = found.fitted.map
     yield "map", found.fitted.chosen
@@ -103,7 +103,7 @@ def map_words(found: Report) -> Iterator[tuple[str, str]]:
 
 
 def closing(explainer: str, n_given: int, n_labels: int, n_runs: int, n_fitted: int) -> Text:
-    """What holds from now on."""
+    """Returns the closing sentence: what changes from now on."""
     lacking = "" if n_given == n_labels else f"; of {n_labels - n_given:,} something is not known that it needs"
     runs = "1 run" if n_runs == 1 else f"{n_runs:,} runs"
     return Text(

@@ -1,4 +1,4 @@
-"""Kinds of features and predictions of settings, as tables. Makes no query and loads no subject."""
+"""Kinds of features and predictions of settings, as tables."""
 
 from collections.abc import Mapping, Sequence
 
@@ -8,14 +8,14 @@ from rich.text import Text
 from agent.cli.terminal.tables import plain_table
 from agent.evidence.printable import printable
 from eval.compare.predicting import Prediction
-from eval.compare.taxonomy import CAPTURES, Class
+from eval.compare.taxonomy import CAPTURES, FeatureClass
 from eval.compare.verdict import estimate_words
 from eval.metrics import Estimate
 from probes.settings import ProbeSettings
 
 
-def classes_table(classes: Sequence[Class], names: Mapping[ProbeSettings, str]) -> Table:
-    """How many features each kind has, which probe captures them, and the setting that works for them."""
+def classes_table(classes: Sequence[FeatureClass], names: Mapping[ProbeSettings, str]) -> Table:
+    """Lists the kinds of features: how many, which probe captures them, and the setting that works for them."""
     chosen = ("setting (chosen on half)", "ahead by on the other half")
     table = plain_table("kind", "features", "share", *CAPTURES, *chosen)
     for item in classes:
@@ -32,7 +32,9 @@ def classes_table(classes: Sequence[Class], names: Mapping[ProbeSettings, str]) 
 
 
 def predictions_table(found: Sequence[Prediction]) -> Table:
-    """How well the best value of each setting is told, against the majority; and what following it would bring."""
+    """Lists how well the best value of each setting is predicted, against the majority, and what following it would
+    bring.
+    """
     table = plain_table("setting", "best on features", "told right", "majority", "ahead by", "gain in fit", "n")
     for item in found:
         counts = ", ".join(f"{name} {n:,}" for name, n in item.n_best.items())
@@ -44,7 +46,7 @@ def predictions_table(found: Sequence[Prediction]) -> Table:
 
 
 def prediction_words(found: Prediction) -> str:
-    """Whether the best value of a setting can be told beforehand, as far as the figures say."""
+    """Says whether the best value of a setting can be predicted, as far as the figures show."""
     ahead, gain = found.ahead, found.gain
     if ahead.value is None:
         return f"{found.axis}: whether it can be told beforehand was not tried, since {ahead.reason}."

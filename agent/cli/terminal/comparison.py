@@ -1,7 +1,4 @@
-"""Settings compared, as tables: what each reaches, how far it is ahead, what could not be measured.
-
-Makes no query and loads no subject.
-"""
+"""Settings compared, as tables: what each reaches, how far it is ahead, what could not be measured."""
 
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -10,9 +7,9 @@ from rich.text import Text
 
 from agent.cli.terminal.tables import plain_table
 from agent.evidence.printable import printable
-from eval.compare.layers import Layer
+from eval.compare.layers import LayerComparison
 from eval.compare.measures import REPORTED
-from eval.compare.report import Line, Pair, Versus
+from eval.compare.report import MeasureSummary, PairedComparison, SettingPair
 from eval.compare.verdict import estimate_words, figure, interval, percent
 from eval.metrics import Estimate
 from probes.settings import ProbeSettings
@@ -20,7 +17,7 @@ from probes.settings import ProbeSettings
 Names = Mapping[ProbeSettings, str]
 
 
-def lines_table(lines: Sequence[Line], names: Names) -> Table:
+def lines_table(lines: Sequence[MeasureSummary], names: Names) -> Table:
     """Means over features, the control beside them."""
     table = plain_table("measure", "setting", "mean", "95 % interval", "features", "on others' texts")
     for line in lines:
@@ -36,15 +33,15 @@ def lines_table(lines: Sequence[Line], names: Names) -> Table:
     return table
 
 
-def pairs_table(pairs: Sequence[Pair], names: Names) -> Table:
-    """How far settings are ahead of the baseline."""
+def pairs_table(pairs: Sequence[SettingPair], names: Names) -> Table:
+    """Lists the settings' differences from the baseline."""
     table = plain_table("measure", "setting", "ahead by", "95 % interval", "better", "equal", "worse", "features")
     for pair in pairs:
         table.add_row(pair.measure, _text(names[pair.setting]), *_versus(pair.versus))
     return table
 
 
-def layers_table(layers: Sequence[Layer]) -> Table:
+def layers_table(layers: Sequence[LayerComparison]) -> Table:
     """The same two settings on several subjects, those of the earliest layer first."""
     table = plain_table(
         "layer", "subject", "measure", "setting", "ahead by", "95 % interval", "better", "equal", "worse", "n"
@@ -56,8 +53,8 @@ def layers_table(layers: Sequence[Layer]) -> Table:
     return table
 
 
-def unmeasured(lines: Sequence[Line], names: Names) -> Iterator[str]:
-    """Why how many features have no value; once where that is the same under every setting."""
+def unmeasured(lines: Sequence[MeasureSummary], names: Names) -> Iterator[str]:
+    """Yields how many features have no value, and why; once if that is the same under every setting."""
     for measure in REPORTED:
         mine = [line for line in lines if line.measure == measure and line.unmeasured]
         said = {tuple(line.unmeasured) for line in mine}
@@ -69,7 +66,7 @@ def unmeasured(lines: Sequence[Line], names: Names) -> Iterator[str]:
             yield f"{measure}: {n:,} of {n + line.mean.n:,} features unmeasured{where}: {reasons}"
 
 
-def _versus(versus: Versus) -> tuple[str, ...]:
+def _versus(versus: PairedComparison) -> tuple[str, ...]:
     n = max(versus.difference.n, 1)
     shares = (percent(count, n) for count in (versus.wins, versus.ties, versus.losses))
     return _figure(versus.difference), interval(versus.difference), *shares, f"{versus.difference.n:,}"

@@ -1,7 +1,6 @@
-"""What the terminal shows: tables and pages made of the log's rows. Returns things to print; prints nothing.
+"""Draws the log's rows as tables and pages for the terminal. Returns renderables; prints nothing.
 
-Every text from outside goes through `printable` into a rich `Text`: it can neither be markup nor move the cursor. Knows
-no torch and makes no query.
+Every text from outside goes through `printable` into a rich `Text`: it can neither be markup nor move the cursor.
 """
 
 import json
@@ -24,7 +23,7 @@ from probes.evidence import Projection, ScoredToken, TokenList
 
 if TYPE_CHECKING:  # types alone: statistics take their time to be imported, and a list of labels needs none
     from eval.metrics import Estimate
-    from eval.scoring.report import Line
+    from eval.scoring.report import ScoreSummary
 
 _PLAIN_WIDTH = 150
 """Columns where nobody's window sets them: files, pipes, logs of other programs."""
@@ -149,7 +148,7 @@ def calls_table(calls: Sequence[CallRow]) -> Table:
     return table
 
 
-def scores_table(lines: Sequence["Line"]) -> Table:
+def scores_table(lines: Sequence["ScoreSummary"]) -> Table:
     """Means over features with 95 % intervals, controls beside them with how far the label is ahead of each, on the
     features (`of`) that have both."""
     heads = ("scorer", "texts", "label scored", "mean", "95 % interval", "features", "chance", "label ahead by", "of")
@@ -171,7 +170,7 @@ def scores_table(lines: Sequence["Line"]) -> Table:
 
 
 def feature_scores_table(scores: Sequence[ScoreRow]) -> Table:
-    """How one feature's label and its controls did."""
+    """Lists the scores of one feature's label and its controls."""
     table = _table("scorer", "texts", "label scored", "value", "95 % interval", "n", "unscored because")
     for score in scores:
         table.add_row(
@@ -225,7 +224,7 @@ def token_line(found: TokenList, most: int = 40) -> RenderableType:
 
 
 def projection_lines(found: Projection) -> RenderableType:
-    """What the decoder row raises and lowers, in running text."""
+    """Returns the tokens that the decoder row raises and lowers, in running text."""
     return Group(_running("raises", found.top), _running("lowers", found.bottom))
 
 
@@ -241,7 +240,7 @@ def _table(*columns: str) -> Table:
 
 
 def _how(call: CallRow) -> str:
-    """How it was answered, where that was not by a request of its own."""
+    """Says how a call was answered, if not by a request of its own."""
     return ", from the log" if call.cached else f", batch {call.batch_id}" if call.batch_id is not None else ""
 
 

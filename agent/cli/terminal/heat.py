@@ -1,4 +1,4 @@
-"""A text in the terminal, each token shaded by a feature's activation there. Knows no subject and makes no query."""
+"""A text in the terminal, each token shaded by a feature's activation there."""
 
 from collections.abc import Sequence
 
@@ -6,13 +6,13 @@ from rich.table import Table
 from rich.text import Text
 
 from agent.cli.terminal.tables import plain_table
-from agent.evidence.excerpts import CLOSING, OPENING
 from agent.evidence.printable import printable
+from agent.evidence.shown_examples import CLOSING, OPENING
 
 _SHADES = ("", *(f"on color({number})" for number in (230, 229, 222, 215, 208)))
 """Backgrounds from pale to strong, of the 256 colours that terminals have; letters on them are black."""
 _BAR = 12
-_MOST_ROWS = 40
+_MAX_ROWS = 40
 _LINE_END = "↵"
 
 
@@ -35,9 +35,9 @@ def shaded(tokens: Sequence[str], activations: Sequence[float], coloured: bool, 
 
 
 def active_tokens(tokens: Sequence[str], activations: Sequence[float]) -> Table:
-    """Those at which the feature is active, in their order; the strongest where they are many."""
+    """Returns the tokens at which the feature is active, in their order; the strongest if they are many."""
     active = [place for place, activation in enumerate(activations) if activation > 0]
-    kept = sorted(sorted(active, key=lambda place: -activations[place])[:_MOST_ROWS])
+    kept = sorted(sorted(active, key=lambda place: -activations[place])[:_MAX_ROWS])
     table = plain_table("place", "token", "activation", "")
     for place in kept:
         length = round(_BAR * activations[place] / max(activations))

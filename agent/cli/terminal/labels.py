@@ -1,4 +1,4 @@
-"""A run's labels as a table for reading through them. Makes no query."""
+"""A run's labels as a table for reading through them."""
 
 from collections.abc import Mapping, Sequence
 

@@ -1,7 +1,4 @@
-"""A definition tree drawn with letters: one phrase per line, with probability and lift as numbers and a bar.
-
-Knows nothing of files or the log.
-"""
+"""A definition tree drawn with letters: one phrase per line, with probability and lift as numbers and a bar."""
 
 import math
 from collections.abc import Iterator

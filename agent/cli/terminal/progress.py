@@ -1,7 +1,4 @@
-"""How far a run is, while it runs: a bar on a terminal, a plain line now and then anywhere else.
-
-Knows outcomes and what is on its way, and nothing of the loop that makes them.
-"""
+"""Shows a run's progress: a bar on a terminal, a plain line now and then anywhere else."""
 
 import time
 from collections.abc import Callable, Iterator

@@ -1,7 +1,4 @@
-"""A sweep drawn with letters: one candidate per line, its statistics as numbers and its score as a bar.
-
-Knows nothing of files or the log.
-"""
+"""A sweep drawn with letters: one candidate per line, its statistics as numbers and its score as a bar."""
 
 from rich.console import Group
 from rich.table import Table
@@ -35,7 +32,7 @@ def sweep_table(sweep: Sweep) -> Group:
 
 
 def _share(score: float, scores: list[float]) -> float:
-    """Where the score is between the lowest one and the highest."""
+    """Returns the score's place between the lowest one and the highest, 0 to 1."""
     low, high = min(scores), max(scores)
     return (score - low) / (high - low) if high > low else 1.0
 

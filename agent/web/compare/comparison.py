@@ -1,4 +1,4 @@
-"""A comparison as read from the log, with what has been counted from it since. Knows no page and loads no torch."""
+"""A comparison as read from the log, with what has been counted from it since."""
 
 from collections.abc import Callable, Collection, Hashable, Sequence
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
@@ -7,7 +7,7 @@ from agent.comparisons import ComparisonRow
 from agent.runlog import RunLog
 from eval.compare.grid import names_of
 from eval.compare.measures import CHOSEN_BY, JOINT, REPORTED
-from eval.compare.report import LEAST_FEATURES, Measured, Values, in_order, measured
+from eval.compare.report import MIN_FEATURES, SettingMeasures, Values, in_order, setting_measures
 from eval.metrics import Estimate, mean
 from probes.settings import ProbeSettings
 
@@ -23,7 +23,7 @@ T = TypeVar("T")
 class Comparison:
     """Settings in the order they were compared, each with what was measured of it."""
 
-    def __init__(self, settings: Sequence[ProbeSettings], values: Sequence[Measured]) -> None:
+    def __init__(self, settings: Sequence[ProbeSettings], values: Sequence[SettingMeasures]) -> None:
         self.settings = settings
         self.values = dict(zip(settings, values, strict=True))
         self.names = [*names_of(settings).values()] if settings else []
@@ -34,10 +34,10 @@ class Comparison:
         """As the log has it now."""
         settings = log.comparisons.settings(comparison_id)
         found = [log.comparisons.fits(comparison_id, setting) for setting in settings]
-        return cls(settings, [measured(rows, {row.feature for row in rows}) for rows in found])
+        return cls(settings, [setting_measures(rows, {row.feature for row in rows}) for rows in found])
 
     def once(self, make: Callable[Concatenate[Self, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """What `make` returns for this comparison; counted the first time only."""
+        """Returns the result of `make` for this comparison; computed the first time only."""
         key = (make, args, tuple(kwargs.items()))
         if key not in self._counted:
             self._counted[key] = make(self, *args, **kwargs)
@@ -56,7 +56,7 @@ class Comparison:
 
     @property
     def is_uneven(self) -> bool:
-        """Whether settings were measured on different features."""
+        """Tells whether settings were measured on different features."""
         return len({_looked_at(self.values[setting]) for setting in self.settings}) > 1
 
     def own(self, place: int, measure: str, common: bool) -> Values:
@@ -72,7 +72,7 @@ class Comparison:
         """The features that have a value under every setting that was measured through; None where they are too few."""
         own = [frozenset(self.values[self.settings[place]].own[measure]) for place in self.through]
         found = frozenset.intersection(*own)
-        return found if len(found) >= LEAST_FEATURES else None
+        return found if len(found) >= MIN_FEATURES else None
 
     @property
     def usual_measure(self) -> str:
@@ -95,7 +95,7 @@ def _mean(found: Comparison, place: int, measure: str, common: bool) -> Estimate
 
 
 def subject_words(row: ComparisonRow) -> str:
-    """Which subject a comparison is of."""
+    """Names the subject of a comparison."""
     return f"{row.subject.name}, {row.subject.hook}"
 
 
@@ -103,5 +103,5 @@ def _among(values: Values, features: Collection[int] | None) -> Values:
     return values if features is None else {f: value for f, value in values.items() if f in features}
 
 
-def _looked_at(found: Measured) -> frozenset[int]:
+def _looked_at(found: SettingMeasures) -> frozenset[int]:
     return frozenset(found.own[JOINT]) | frozenset(found.reasons[JOINT])

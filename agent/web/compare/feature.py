@@ -1,4 +1,4 @@
-"""One feature under two settings: trees, token lists and what was measured of them. Knows no request."""
+"""One feature under two settings: trees, token lists and what was measured of them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from probes.settings import ProbeKind, ProbeSettings
 
 
 @dataclass(frozen=True)
-class Piece:
+class ComparedTree:
     """A tree, as the template of trees wants it."""
 
     name: str
@@ -28,49 +28,51 @@ class Piece:
 
 
 @dataclass(frozen=True)
-class Side:
-    """What one setting shows of the feature."""
+class SettingView:
+    """One setting's evidence of the feature."""
 
     place: int
     name: str
     measured: Mapping[str, str]
     """By measure."""
-    tree: Piece | None
+    tree: ComparedTree | None
     tokens: ListPiece | None
     explored: str | None
     """The settings as the explore page's address has them; None where no control says them."""
 
 
 @dataclass(frozen=True)
-class Sides:
+class SettingPair:
     """Two settings, with the measures that any of them has a value of."""
 
-    sides: Sequence[Side]
+    sides: Sequence[SettingView]
     measures: Mapping[str, str]
 
 
-def sides(log: RunLog, row: ComparisonRow, found: Comparison, feature: int, places: Sequence[int]) -> Sides:
+def sides(log: RunLog, row: ComparisonRow, found: Comparison, feature: int, places: Sequence[int]) -> SettingPair:
     """The feature under the settings at these places."""
     evidence = _evidence(log, row, feature, [found.settings[place] for place in places])
     made = [_side(found, row, place, feature, evidence) for place in places]
-    return Sides(made, {name: UNITS[name] for name in REPORTED if any(name in side.measured for side in made)})
+    return SettingPair(made, {name: UNITS[name] for name in REPORTED if any(name in side.measured for side in made)})
 
 
 def tree_at(log: RunLog, row: ComparisonRow, setting: ProbeSettings, feature: int) -> Tree | None:
-    """What was kept of the feature's tree under a setting."""
+    """Returns the stored tree of the feature under a setting."""
     found = _evidence(log, row, feature, [setting], ("tree",)).get(essence_of("tree", setting))
     return found if isinstance(found, Tree) else None
 
 
-def _side(found: Comparison, row: ComparisonRow, place: int, feature: int, evidence: Mapping[str, Evidence]) -> Side:
+def _side(
+    found: Comparison, row: ComparisonRow, place: int, feature: int, evidence: Mapping[str, Evidence]
+) -> SettingView:
     setting = found.settings[place]
     tree, tokens = (evidence.get(essence_of(kind, setting)) for kind in _KINDS)
     values = {name: own[feature] for name, own in found.values[setting].own.items() if feature in own}
-    return Side(
+    return SettingView(
         place=place,
         name=found.names[place] or vector_words(setting.vector),
         measured={name: figure(value) for name, value in values.items()},
-        tree=Piece("tree", tree_caption(tree), readout(tree), outline(tree)) if isinstance(tree, Tree) else None,
+        tree=ComparedTree("tree", tree_caption(tree), readout(tree), outline(tree)) if isinstance(tree, Tree) else None,
         tokens=ListPiece("tokens", list_words(tokens), list_bars(tokens)) if isinstance(tokens, TokenList) else None,
         explored=query_of(setting, row.subject),
     )

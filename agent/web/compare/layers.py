@@ -1,4 +1,4 @@
-"""The same two settings on the other subjects of a log, each compared on features of its own. Knows no request."""
+"""The same two settings on the other subjects of a log, each compared on features of its own."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -6,31 +6,31 @@ from dataclasses import dataclass
 from agent.comparisons import ComparisonRow
 from agent.web.axis import Axis, axis_over
 from agent.web.compare.comparison import SEED, Comparison, subject_words
-from agent.web.compare.pair import Drawn, drawn
-from eval.compare.report import Versus, against
+from agent.web.compare.pair import PlottedEstimate, drawn
+from eval.compare.report import PairedComparison, against
 from eval.compare.verdict import estimate_words
 
 WIDTH = 320
 
 
 @dataclass(frozen=True)
-class Layer:
+class LayerRow:
     """One subject."""
 
     comparison_id: int
     across: int
     up: int
     name: str
-    versus: Versus
+    versus: PairedComparison
     words: str
-    drawn: Drawn | None
+    drawn: PlottedEstimate | None
 
 
 @dataclass(frozen=True)
-class Layers:
+class LayerTable:
     """The earliest layer first."""
 
-    lines: Sequence[Layer]
+    lines: Sequence[LayerRow]
     axis: Axis
 
 
@@ -42,7 +42,7 @@ def beside(
     up: int,
     measure: str,
     load: Callable[[ComparisonRow], Comparison],
-) -> Layers | None:
+) -> LayerTable | None:
     """The pair wherever settings of the same names were compared; None where that is here alone.
 
     Settings are known again by name: what the default scale is differs from subject to subject. Of a subject that was
@@ -52,7 +52,7 @@ def beside(
     if len(latest) < 2:
         return None
     names = found.names[across], found.names[up]
-    made: list[tuple[ComparisonRow, int, int, Versus]] = []
+    made: list[tuple[ComparisonRow, int, int, PairedComparison]] = []
     for other in latest.values():
         its = load(other)
         if not set(names) <= {*its.names}:
@@ -67,9 +67,9 @@ def beside(
     ends = [e for *_, v in made for e in (v.difference.value, v.difference.low, v.difference.high) if e is not None]
     axis = axis_over([0.0, *ends], WIDTH)
     lines = [
-        Layer(
+        LayerRow(
             other.comparison_id, a, b, subject_words(other), v, estimate_words(v.difference), drawn(v.difference, axis)
         )
         for other, a, b, v in made
     ]
-    return Layers(lines, axis)
+    return LayerTable(lines, axis)

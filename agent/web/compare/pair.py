@@ -1,6 +1,6 @@
 """Two settings against each other: a verdict by every measure, and a scatter of their features.
 
-Lengths are in the units of the view boxes that the template draws. Knows no log and no request; loads no torch.
+Lengths are in the units of the view boxes that the template draws.
 """
 
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ import numpy as np
 from agent.web.axis import Axis, axis_over
 from agent.web.compare.comparison import SEED, Comparison
 from eval.compare.measures import REPORTED, UNITS
-from eval.compare.report import TIE, Values, Versus, against, in_order
+from eval.compare.report import TIE, PairedComparison, Values, against, in_order
 from eval.compare.verdict import estimate_words, figure, interval, versus_words
 from eval.metrics import Estimate, mean
 
@@ -20,8 +20,8 @@ WIDTH, HEIGHT = 560, 440
 """Of the scatter."""
 FOREST = 320
 """Width of the verdicts' axis."""
-MOST_POINTS = 2000
-FURTHEST = 11
+MAX_POINTS = 2000
+MAX_LISTED = 11
 """Features listed on which two settings differ most, either way."""
 _APART = ("divergence",)
 """Measures that are no shares: their differences have no place on the verdicts' axis."""
@@ -30,7 +30,7 @@ Side = Literal["ahead", "equal", "behind"]
 
 
 @dataclass(frozen=True)
-class Drawn:
+class PlottedEstimate:
     """An estimate on an axis; None where it has no such end."""
 
     at: float
@@ -39,34 +39,34 @@ class Drawn:
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """What one measure says of the two."""
+class MeasureVerdict:
+    """The verdict of one measure on two settings."""
 
     measure: str
     unit: str
-    versus: Versus
+    versus: PairedComparison
     difference: str
     sentence: str
     side: Side | None
     """Of the setting up the side, where a difference is shown; None where the features are too few for a verdict."""
-    drawn: Drawn | None
+    drawn: PlottedEstimate | None
     """None where the measure has no place on the axis."""
 
 
 @dataclass(frozen=True)
-class Verdicts:
+class MeasureVerdicts:
     """By every measure that both have, on one axis."""
 
-    lines: Sequence[Verdict]
+    lines: Sequence[MeasureVerdict]
     axis: Axis
 
-    def of(self, measure: str) -> Verdict | None:
+    def of(self, measure: str) -> MeasureVerdict | None:
         """By that measure."""
         return next((line for line in self.lines if line.measure == measure), None)
 
 
 @dataclass(frozen=True)
-class Point:
+class ScatterPoint:
     """A feature in the scatter."""
 
     feature: int
@@ -94,7 +94,7 @@ class Difference:
 class Scatter:
     """One setting along the bottom, the other up the side; on the diagonal they are equal."""
 
-    points: Sequence[Point]
+    points: Sequence[ScatterPoint]
     n: int
     """Features that have both; more than points where there are too many to draw."""
     across: Axis
@@ -105,15 +105,15 @@ class Scatter:
 
 
 @dataclass(frozen=True)
-class Source:
-    """Where a setting's specificity comes from: how much better a probe does than on other features' texts."""
+class SettingSpecificity:
+    """The sources of a setting's specificity: how much better a probe does than on other features' examples."""
 
     name: str
     by_list: str
     by_tree: str
 
 
-def verdicts(found: Comparison, across: int, up: int, common: bool) -> Verdicts:
+def verdicts(found: Comparison, across: int, up: int, common: bool) -> MeasureVerdicts:
     """Every measure that both settings have values of, in the order of a report."""
     names = found.names[up], found.names[across]
     pairs = {
@@ -124,7 +124,7 @@ def verdicts(found: Comparison, across: int, up: int, common: bool) -> Verdicts:
     shown = [versus.difference for measure, versus in pairs.items() if measure not in _APART]
     axis = axis_over([0.0, *(end for one in shown for end in _ends(one))], FOREST)
     lines = [
-        Verdict(
+        MeasureVerdict(
             measure=measure,
             unit=UNITS[measure],
             versus=versus,
@@ -135,15 +135,15 @@ def verdicts(found: Comparison, across: int, up: int, common: bool) -> Verdicts:
         )
         for measure, versus in pairs.items()
     ]
-    return Verdicts(lines, axis)
+    return MeasureVerdicts(lines, axis)
 
 
-def drawn(estimate: Estimate, axis: Axis) -> Drawn | None:
+def drawn(estimate: Estimate, axis: Axis) -> PlottedEstimate | None:
     """An estimate as it lies on an axis; None for none."""
     if estimate.value is None:
         return None
     low, high = (None if end is None else axis.at(end) for end in (estimate.low, estimate.high))
-    return Drawn(axis.at(estimate.value), low, high)
+    return PlottedEstimate(axis.at(estimate.value), low, high)
 
 
 def scatter(found: Comparison, across: int, up: int, measure: str, common: bool) -> Scatter | None:
@@ -154,18 +154,19 @@ def scatter(found: Comparison, across: int, up: int, measure: str, common: bool)
         return None
     every = [value for values in (xs, ys) for value in (values[f] for f in both)]
     bottom, side = axis_over(every, WIDTH), axis_over(every, HEIGHT)
-    shown = both if len(both) <= MOST_POINTS else [both[i] for i in _spread(len(both), MOST_POINTS)]
+    shown = both if len(both) <= MAX_POINTS else [both[i] for i in _spread(len(both), MAX_POINTS)]
     points = [
-        Point(f, bottom.at(xs[f]), side.up(ys[f]), _side(ys[f] - xs[f]), figure(xs[f]), figure(ys[f])) for f in shown
+        ScatterPoint(f, bottom.at(xs[f]), side.up(ys[f]), _side(ys[f] - xs[f]), figure(xs[f]), figure(ys[f]))
+        for f in shown
     ]
     versus = against(ys, xs, SEED)
     return Scatter(points, len(both), bottom, side, _furthest(xs, ys, both), versus.wins, versus.losses)
 
 
-def sources(found: Comparison, places: Sequence[int], common: bool) -> list[Source]:
+def sources(found: Comparison, places: Sequence[int], common: bool) -> list[SettingSpecificity]:
     """For settings whose features were measured on others' texts too."""
     made = [
-        Source(found.names[place], *(_lead(found, place, probe, common) for probe in ("list", "tree")))
+        SettingSpecificity(found.names[place], *(_lead(found, place, probe, common) for probe in ("list", "tree")))
         for place in places
     ]
     return [source for source in made if source.by_list and source.by_tree]
@@ -180,7 +181,7 @@ def _lead(found: Comparison, place: int, probe: str, common: bool) -> str:
 
 def _furthest(xs: Values, ys: Values, both: Sequence[int]) -> list[Difference]:
     ranked = sorted(both, key=lambda f: ys[f] - xs[f])
-    ends = [*ranked[:FURTHEST], *ranked[FURTHEST:][-FURTHEST:]][::-1]
+    ends = [*ranked[:MAX_LISTED], *ranked[MAX_LISTED:][-MAX_LISTED:]][::-1]
     most = max((abs(ys[f] - xs[f]) for f in ends), default=0.0) or 1.0
     return [_difference(f, xs[f], ys[f], most) for f in ends]
 
@@ -195,7 +196,7 @@ def _side(difference: float) -> Side:
     return "equal" if abs(difference) <= TIE else "ahead" if difference > 0 else "behind"
 
 
-def _side_of(versus: Versus) -> Side | None:
+def _side_of(versus: PairedComparison) -> Side | None:
     if not versus.is_enough:
         return None
     return _side(versus.difference.value or 0.0) if versus.is_shown else "equal"

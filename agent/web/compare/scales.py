@@ -1,6 +1,6 @@
 """A measure over the scale: a panel for each combination of the other settings, all on the same two axes.
 
-Lengths are in the units of the view box that the template draws. Knows no log and no request; loads no torch.
+Lengths are in the units of the view box that the template draws.
 """
 
 import math
@@ -32,7 +32,7 @@ class Dot:
 
 
 @dataclass(frozen=True)
-class Panel:
+class ScalePanel:
     """One combination of the other settings."""
 
     name: str
@@ -45,17 +45,17 @@ class Panel:
 
 
 @dataclass(frozen=True)
-class Scales:
+class ScalePlot:
     """The panels with their common axes."""
 
-    panels: Sequence[Panel]
+    panels: Sequence[ScalePanel]
     across: Sequence[tuple[float, str]]
     """Where each scale stands, with its figure; those that would stand too close have none."""
     up: Axis
     has_auto: bool
 
 
-def scales(found: Comparison, measure: str, common: bool) -> Scales | None:
+def scales(found: Comparison, measure: str, common: bool) -> ScalePlot | None:
     """None where no combination was measured at three scales or more."""
     families: dict[ProbeSettings, dict[float | None, int]] = {}
     for place, setting in enumerate(found.settings):
@@ -72,12 +72,12 @@ def scales(found: Comparison, measure: str, common: bool) -> Scales | None:
     every = sorted({scale for places in families.values() for scale in places if scale is not None})
     names = names_of([*families])
     panels = [_panel(names[rest], places, estimates, every, up) for rest, places in families.items()]
-    return Scales(panels, _marks(every), up, any(panel.auto for panel in panels))
+    return ScalePlot(panels, _marks(every), up, any(panel.auto for panel in panels))
 
 
 def _panel(
     name: str, places: Mapping[float | None, int], estimates: Mapping[int, Estimate], every: Sequence[float], up: Axis
-) -> Panel:
+) -> ScalePanel:
     numbers = sorted(scale for scale in places if scale is not None)
     dots = [_dot(places[scale], _across(scale, every), f"scale {scale:.4g}", estimates, up) for scale in numbers]
     shown = [dot for dot in dots if dot is not None]
@@ -85,7 +85,7 @@ def _panel(
     path = " ".join(f"{dot.cx},{dot.cy}" for dot in shown)
     rim = [(dot.cx, dot.top) for dot in shown] + [(dot.cx, dot.bottom) for dot in reversed(shown)]
     band = "" if any(y is None for _, y in rim) else " ".join(f"{x},{y}" for x, y in rim)
-    return Panel(name, path, band, shown, auto)
+    return ScalePanel(name, path, band, shown, auto)
 
 
 def _dot(place: int, cx: float, scale: str, estimates: Mapping[int, Estimate], up: Axis) -> Dot | None:

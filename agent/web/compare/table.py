@@ -1,7 +1,4 @@
-"""Every setting of a comparison by one measure, sorted; the one that is chosen on a part of the features.
-
-Knows no log and no request; loads no torch.
-"""
+"""Every setting of a comparison by one measure, sorted; the one that is chosen on a part of the features."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -9,9 +6,9 @@ from dataclasses import dataclass
 
 from agent.web.axis import Axis, axis_over
 from agent.web.compare.comparison import SEED, Comparison
-from agent.web.compare.pair import Drawn, drawn
+from agent.web.compare.pair import PlottedEstimate, drawn
 from eval.compare.measures import CHOSEN_BY, JOINT
-from eval.compare.report import Choice, Versus, against, best_of, choice, halves, in_order
+from eval.compare.report import PairedComparison, SettingChoice, against, best_of, choice, halves, in_order
 from eval.compare.verdict import choice_words, estimate_words, figure, interval
 from eval.metrics import Estimate, mean
 
@@ -23,18 +20,18 @@ SORTS = {"mean": "mean", "difference": "difference", "order": "order of the grid
 
 
 @dataclass(frozen=True)
-class Row:
+class SettingRow:
     """A setting by the chosen measure."""
 
     place: int
     name: str
     mean: Estimate
     words: str
-    drawn: Drawn | None
+    drawn: PlottedEstimate | None
     control: str
     control_at: float | None
     """Where the mean on other features' texts stands."""
-    ahead: Versus | None
+    ahead: PairedComparison | None
     """Of the setting along the bottom; None for that setting itself."""
     ahead_words: str
     is_through: bool
@@ -42,10 +39,10 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Table:
+class SettingTable:
     """All settings, sorted."""
 
-    rows: Sequence[Row]
+    rows: Sequence[SettingRow]
     axis: Axis
     reference: float | None
     """Where chance stands, if it is on the axis."""
@@ -54,24 +51,24 @@ class Table:
 
     @property
     def has_control(self) -> bool:
-        """Whether the measure hangs on texts, so that there are those of other features."""
+        """Tells whether the measure depends on examples, so that there are those of other features."""
         return any(row.control for row in self.rows)
 
 
 @dataclass(frozen=True)
-class Chosen:
+class ChosenSetting:
     """The setting chosen on a development half, and how it does on the other; and how often other halves choose it."""
 
     place: int
     sentence: str
-    reported: Drawn | None
+    reported: PlottedEstimate | None
     axis: Axis
-    choice: Choice
+    choice: SettingChoice
     often: Sequence[tuple[str, int]]
     """Settings by how many of the halvings choose them, the most frequent first."""
 
 
-def table(found: Comparison, across: int, measure: str, common: bool, sort: str) -> Table:
+def table(found: Comparison, across: int, measure: str, common: bool, sort: str) -> SettingTable:
     """Every setting, those that were measured through first."""
     through = found.through
     means = [found.mean(place, measure, common) for place in range(len(found.settings))]
@@ -86,10 +83,10 @@ def table(found: Comparison, across: int, measure: str, common: bool, sort: str)
     reference = None if chance is None or not axis.low <= chance <= axis.high else axis.at(chance)
     shared = found.common(measure) if common else None
     ranked = sorted(rows, key=lambda row: (row.place not in through, *_rank(row, sort)))
-    return Table(ranked, axis, reference, None if shared is None else len(shared))
+    return SettingTable(ranked, axis, reference, None if shared is None else len(shared))
 
 
-def chosen(found: Comparison, across: int, measure: str) -> Chosen | None:
+def chosen(found: Comparison, across: int, measure: str) -> ChosenSetting | None:
     """Among the settings that were measured through; None where there is none to choose."""
     values = {found.settings[place]: found.values[found.settings[place]] for place in {across, *found.through}}
     baseline = found.settings[across]
@@ -104,21 +101,21 @@ def chosen(found: Comparison, across: int, measure: str) -> Chosen | None:
     axis = axis_over([0.0, *ends], WIDTH, 5)
     place = found.settings.index(made.setting)
     sentence = choice_words(made, names.__getitem__)
-    return Chosen(place, sentence, drawn(shown, axis), axis, made, picked.most_common())
+    return ChosenSetting(place, sentence, drawn(shown, axis), axis, made, picked.most_common())
 
 
 def chance_of(measure: str) -> float | None:
-    """What guessing gives."""
+    """Returns the score of guessing."""
     return {CHOSEN_BY: 0.0, JOINT: 0.5, "list": 0.5, "tree": 0.5, "agreement": 0.5}.get(measure)
 
 
 def _row(
     found: Comparison, place: int, across: int, measure: str, common: bool, own: Estimate, control: Estimate, axis: Axis
-) -> Row:
+) -> SettingRow:
     versus = None
     if place != across:
         versus = against(found.own(place, measure, common), found.own(across, measure, common), SEED)
-    return Row(
+    return SettingRow(
         place=place,
         name=found.names[place],
         mean=own,
@@ -132,7 +129,7 @@ def _row(
     )
 
 
-def _rank(row: Row, sort: str) -> tuple[float, int]:
+def _rank(row: SettingRow, sort: str) -> tuple[float, int]:
     if sort == "order":
         return 0.0, row.place
     value = row.mean.value if sort == "mean" else row.ahead.difference.value if row.ahead else 0.0
@@ -147,5 +144,5 @@ def _difference_words(difference: Estimate) -> str:
 
 
 def _is_near(chance: float, ends: Sequence[float]) -> bool:
-    """Whether chance can stand on the axis without pressing all else into a corner."""
+    """Tells whether chance fits on the axis without pressing all else into a corner."""
     return bool(ends) and min(abs(chance - end) for end in ends) <= max(ends) - min(ends)

@@ -1,6 +1,6 @@
-"""What the log knows of a feature that is being explored: its label, the texts on which it fires, where else it is.
+"""Describes a feature that is being explored, from the log: its label, its activating examples, other places.
 
-Knows no torch and no requests; every text it returns is safe to print.
+Every text returned is safe to print.
 """
 
 from collections.abc import Sequence
@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from agent.runlog import RunLog
 from agent.store.comparisons import Labelled, labelled
 from agent.web.explore.keeping import APART
-from agent.web.feature.texts import Mistakes, Text, activating, fires_on
+from agent.web.feature.texts import ExampleView, Mistakes, activating, fires_on
 from agent.web.feature.view import neuronpedia_page
-from probes.examples import Activity, Collected, Split
+from probes.examples import Activity, FeatureExamples, Split
 from probes.presets import SubjectCard
 
-MOST_TEXTS = 6
+MAX_EXAMPLES = 6
 _SPLITS: tuple[Split, ...] = ("shown", "held_out")
 
 
@@ -27,7 +27,7 @@ class About:
     """Of the latest run that concluded on it."""
     activity: Activity | None
     fires_on: tuple[str, ...]
-    texts: Sequence[Text]
+    texts: Sequence[ExampleView]
     """The strongest ones."""
     n_texts: int
     neuronpedia: str | None
@@ -44,13 +44,13 @@ def about(log: RunLog, card: SubjectCard, feature: int) -> About:
         label=found[0] if found else None,
         activity=next((side.activity for side in collected.values()), None),
         fires_on=fires_on([example for some in examples.values() for example in some]),
-        texts=texts[:MOST_TEXTS],
+        texts=texts[:MAX_EXAMPLES],
         n_texts=len(texts),
         neuronpedia=neuronpedia_page(card.neuronpedia, feature),
     )
 
 
-def _collected(log: RunLog, fingerprint: str, feature: int) -> dict[Split, Collected]:
+def _collected(log: RunLog, fingerprint: str, feature: int) -> dict[Split, FeatureExamples]:
     """From the latest corpus that has looked at the feature."""
     for corpus in log.corpora(fingerprint):
         found = {split: log.collected(corpus.corpus_id, feature, split, ["activating"]) for split in _SPLITS}

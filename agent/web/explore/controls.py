@@ -1,7 +1,7 @@
 """The explore page's controls, one for each field of a probe's settings, and the settings that they stand for.
 
 Made from the fields themselves, so that a setting that is new in `probes.settings` has a control too. Keys are those of
-the command line. Knows neither requests nor a subject's weights.
+the command line.
 """
 
 import types
@@ -19,9 +19,9 @@ from probes.features import check_feature
 from probes.presets import SubjectCard
 from probes.settings import AUTO, PROMPTS, ProbeSettings, Value
 
-LEAST_CUTOFF = 1e-5
+MIN_CUTOFF = 1e-5
 """A smaller one would keep the device busy for minutes, and a page could not show the tree."""
-MOST_TOKENS = 1000
+MAX_TOKENS = 1000
 
 Kind = Literal["number", "switch", "choice", "text"]
 
@@ -50,18 +50,18 @@ class Control:
 
 
 @dataclass(frozen=True)
-class Question:
-    """What is to be probed."""
+class ProbeQuery:
+    """The query of a probe."""
 
     feature: int
     settings: ProbeSettings
 
 
 @dataclass(frozen=True)
-class Asked:
-    """What a query asks for. `question` is None where `errors` says what is wrong with which key."""
+class ParsedQuery:
+    """A parsed query. `question` is None if `errors` says what is wrong with which key."""
 
-    question: Question | None
+    question: ProbeQuery | None
     errors: Mapping[str, str]
 
 
@@ -115,7 +115,7 @@ def groups() -> dict[str, type[Value]]:
     return {name: part for name, part in parts.items() if isinstance(part, type) and issubclass(part, Value)}
 
 
-def asked(query: Mapping[str, str], card: SubjectCard) -> Asked:
+def asked(query: Mapping[str, str], card: SubjectCard) -> ParsedQuery:
     """The feature and settings that a query's keys name; a key that is missing or empty means its default."""
     errors: dict[str, str] = {}
     given: dict[str, dict[str, str]] = {group: {} for group in groups()}
@@ -127,9 +127,9 @@ def asked(query: Mapping[str, str], card: SubjectCard) -> Asked:
         errors |= _faults(groups()[group], fields)
     feature = _feature(query.get("feature", "0"), card, errors)
     if errors or feature is None:
-        return Asked(None, errors)
+        return ParsedQuery(None, errors)
     parts = {group: _split(groups()[group], fields) for group, fields in given.items()}
-    return Asked(Question(feature, ProbeSettings.parse(parts)), {})
+    return ParsedQuery(ProbeQuery(feature, ProbeSettings.parse(parts)), {})
 
 
 def query_of(settings: ProbeSettings, card: SubjectCard) -> str | None:
@@ -170,11 +170,11 @@ def _faults(part: type[Value], fields: Mapping[str, str]) -> dict[str, str]:
 
 
 def _too_much(field: str, value: Any) -> str:
-    """What a command may well do, but a page cannot show."""
-    if field == "cutoff" and value < LEAST_CUTOFF:
-        return f"Setting cutoff={value:g} grows too large a tree for a page; give {LEAST_CUTOFF:g} or more."
-    if field == "top_n" and value > MOST_TOKENS:
-        return f"Setting top-n={value} is too long a list for a page; give at most {MOST_TOKENS}."
+    """Says what is too much for a page, though a command may do it."""
+    if field == "cutoff" and value < MIN_CUTOFF:
+        return f"Setting cutoff={value:g} grows too large a tree for a page; give {MIN_CUTOFF:g} or more."
+    if field == "top_n" and value > MAX_TOKENS:
+        return f"Setting top-n={value} is too long a list for a page; give at most {MAX_TOKENS}."
     return ""
 
 
@@ -207,7 +207,7 @@ def _control(group: str, field: str, annotation: Any, default: Any) -> Control:
 
 
 def _kind(annotation: Any) -> tuple[Kind, tuple[str, ...]] | None:
-    """How a field of that type is filled in; a Literal brings its choices. None for what cannot be typed in."""
+    """Returns the kind of a form's field for that type; a Literal brings its choices. None if it cannot be typed in."""
     if get_origin(annotation) in (Union, types.UnionType):
         (annotation,) = [part for part in get_args(annotation) if part is not type(None)][:1]
     if annotation is bool:

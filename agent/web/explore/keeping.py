@@ -1,7 +1,4 @@
-"""What is kept while exploring: evidence of a run whose explainer is `explore`, one such run for each subject.
-
-Knows the log and values; no torch and no requests.
-"""
+"""Keeps evidence while exploring: in a run whose explainer is `explore`, one such run for each subject."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,8 +16,8 @@ APART = (COMPARE, EXPLORE)
 
 
 @dataclass(frozen=True)
-class Kept:
-    """Where it is in the log."""
+class KeptEvidence:
+    """The place of kept evidence in the log."""
 
     run_id: int
     feature: int
@@ -29,7 +26,7 @@ class Kept:
     """False where the log had it already."""
 
 
-def keep(path: Path, card: SubjectCard, feature: int, evidence: Sequence[Evidence]) -> Kept:
+def keep(path: Path, card: SubjectCard, feature: int, evidence: Sequence[Evidence]) -> KeptEvidence:
     """Writes a feature's evidence as the next round of the subject's `explore` run, begun if there is none.
 
     Raises LogError where the log cannot be written, or that run is being written by another process.
@@ -43,4 +40,4 @@ def keep(path: Path, card: SubjectCard, feature: int, evidence: Sequence[Evidenc
         if not before:
             log.add_evidence(run_id, feature, number, evidence).result()
         log.finish_run(run_id)
-        return Kept(run_id, feature, number, is_new=not before)
+        return KeptEvidence(run_id, feature, number, is_new=not before)

@@ -19,7 +19,7 @@ from agent.evidence.wording import list_words
 from agent.maxima import maximum_in
 from agent.web.device import Device, device_of
 from agent.web.explore.about import about
-from agent.web.explore.controls import Question, asked, controls
+from agent.web.explore.controls import ProbeQuery, asked, controls
 from agent.web.explore.keeping import keep
 from agent.web.feature.evidence import list_bars, sweep_bars, token_bars
 from agent.web.pages import as_json, page
@@ -31,7 +31,7 @@ from probes.evidence import Evidence, Experiment, Projection, Sweep, TokenList, 
 from probes.settings import AUTO, PROMPTS, ProbeSettings
 
 FORMS = ("svg", "png")
-MOST_DRAWN = 400
+MAX_DRAWN = 400
 """Nodes of a file, where it is not said how improbable they may be."""
 USUAL_GROUPS = ("vector", "tree", "tokens")
 """Those of the original notebook; what goes beyond it is folded away until it is used."""
@@ -53,7 +53,7 @@ def show(request: Request) -> Response:
 
 
 def tell_about(request: Request) -> Response:
-    """What the log knows of a feature, as a part of the page."""
+    """Renders the log's facts about a feature, as a part of the page."""
     card = _device(request).card
     wanted = asked({"feature": request.query_params.get("feature", "")}, card)
     if wanted.question is None:
@@ -81,7 +81,7 @@ def _trim(request: Request) -> Trim:
         least = float(request.query_params.get("least", "0"))
     except ValueError:
         least = 0.0
-    return Trim(least=least) if 0 < least <= 1 else Trim(MOST_DRAWN)
+    return Trim(least=least) if 0 < least <= 1 else Trim(MAX_DRAWN)
 
 
 def _drawn(tree: Tree, trim: Trim, form: str) -> Response:
@@ -119,17 +119,17 @@ async def keep_it(request: Request) -> Response:
     return as_json(asdict(kept))
 
 
-def _with_maximum(request: Request, device: Device, question: Question) -> Question:
-    """Where the feature is steered: in units of the highest activation that the log has of it, unless one is given."""
+def _with_maximum(request: Request, device: Device, question: ProbeQuery) -> ProbeQuery:
+    """Returns the settings with the unit of steering: the highest activation in the log, unless a maximum is given."""
     steering = question.settings.steering
     if not steering.on or steering.maximum is not None:
         return question
     maximum = maximum_in(site_of(request).log.path, device.card.fingerprint, question.feature)
     known = steering.model_copy(update={"maximum": maximum})
-    return Question(question.feature, question.settings.model_copy(update={"steering": known}))
+    return ProbeQuery(question.feature, question.settings.model_copy(update={"steering": known}))
 
 
-async def _lines(device: Device, question: Question) -> AsyncIterator[bytes]:
+async def _lines(device: Device, question: ProbeQuery) -> AsyncIterator[bytes]:
     try:
         async for found in device.growing(question.feature, question.settings):
             yield _line(_piece(found, question.settings))

@@ -1,6 +1,6 @@
 """A feature's evidence as its page lays it out: a column for each vector, with its tree and its token list.
 
-Pieces have the names by which explainers cite them. Knows no requests and no log; what it returns is safe to print.
+Pieces have the names by which explainers cite them. Everything returned is safe to print.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import zip_longest
 
 from agent.evidence.basis import cited_lines
-from agent.evidence.digest import Line, digest
+from agent.evidence.digest import EvidenceLine, digest
 from agent.evidence.wording import (
     agreement_words,
     folded,
@@ -20,8 +20,8 @@ from agent.evidence.wording import (
     vector_words,
 )
 from agent.web.feature.experiments import (
+    ExperimentView,
     NeighbourTable,
-    Tested,
     WrittenTable,
     neighbour_table,
     tested,
@@ -75,8 +75,8 @@ class ListPiece:
 
 
 @dataclass(frozen=True)
-class Side:
-    """What one vector brought to light in one round."""
+class VectorEvidence:
+    """The evidence of one vector in one round."""
 
     round: int
     vector: str
@@ -90,7 +90,7 @@ class Side:
 
 
 @dataclass(frozen=True)
-class Writes:
+class ProjectionTable:
     """A projection: what the decoder row raises and lowers."""
 
     name: str
@@ -104,7 +104,7 @@ class Writes:
 
 
 @dataclass(frozen=True)
-class Swept:
+class SweepTable:
     """The candidates for settings that were to be found, the chosen one marked."""
 
     name: str
@@ -113,13 +113,13 @@ class Swept:
 
 
 @dataclass(frozen=True)
-class Shown:
+class FeatureEvidence:
     """All of a feature's evidence, in the order in which it came to light."""
 
-    sides: tuple[Side, ...]
-    writes: tuple[Writes, ...]
-    sweeps: tuple[Swept, ...]
-    experiments: tuple[Tested, ...]
+    sides: tuple[VectorEvidence, ...]
+    writes: tuple[ProjectionTable, ...]
+    sweeps: tuple[SweepTable, ...]
+    experiments: tuple[ExperimentView, ...]
     neighbours: tuple[NeighbourTable, ...]
     written: tuple[WrittenTable, ...]
     names: Mapping[int, tuple[str, ...]]
@@ -138,12 +138,12 @@ class Shown:
         return frozenset(name for side in sides for name in side.names)
 
 
-def shown(rounds: Mapping[int, Sequence[Evidence]]) -> Shown:
+def shown(rounds: Mapping[int, Sequence[Evidence]]) -> FeatureEvidence:
     """The evidence of all rounds, by vector."""
     sides: dict[tuple[int, str], list[TreePiece | ListPiece]] = {}
-    writes: list[Writes] = []
-    sweeps: list[Swept] = []
-    experiments: list[Tested] = []
+    writes: list[ProjectionTable] = []
+    sweeps: list[SweepTable] = []
+    experiments: list[ExperimentView] = []
     neighbours: list[NeighbourTable] = []
     written: list[WrittenTable] = []
     names: dict[int, tuple[str, ...]] = {}
@@ -164,7 +164,7 @@ def shown(rounds: Mapping[int, Sequence[Evidence]]) -> Shown:
                     own = evidence.settings.vector.is_vocabulary  # such a list hangs on nothing of the vector
                     said.append(f"{name} vocabulary list" if own else f"{name} token list, {vector}")
                 case Projection():
-                    writes.append(Writes(name, token_bars(evidence.top), token_bars(evidence.bottom)))
+                    writes.append(ProjectionTable(name, token_bars(evidence.top), token_bars(evidence.bottom)))
                     said.append(f"{name} projection of the decoder row")
                 case Sweep():
                     sweeps.append(_swept(evidence, name))
@@ -181,10 +181,14 @@ def shown(rounds: Mapping[int, Sequence[Evidence]]) -> Shown:
                     said.append(f"{name} texts written with the feature clamped")
         names[round] = tuple(said)
     found = tuple(_side(*key, pieces) for key, pieces in sides.items() if pieces)
-    return Shown(found, tuple(writes), tuple(sweeps), tuple(experiments), tuple(neighbours), tuple(written), names)
+    return FeatureEvidence(
+        found, tuple(writes), tuple(sweeps), tuple(experiments), tuple(neighbours), tuple(written), names
+    )
 
 
-def citations(cited: Sequence[str], rounds: Mapping[int, Sequence[Evidence]], default_scale: float) -> list[Line]:
+def citations(
+    cited: Sequence[str], rounds: Mapping[int, Sequence[Evidence]], default_scale: float
+) -> list[EvidenceLine]:
     """The lines of evidence that a label rests on, escaped as the explainer saw them."""
     return cited_lines(cited, digest([item for pieces in rounds.values() for item in pieces], default_scale))
 
@@ -211,11 +215,11 @@ def token_bars(tokens: Sequence[ScoredToken]) -> tuple[TokenBar, ...]:
     return tuple(_bar(token, abs(token.score) / most if most > 0 else 0.0, "+.2f") for token in tokens[:LISTED])
 
 
-def _swept(sweep: Sweep, name: str) -> Swept:
+def _swept(sweep: Sweep, name: str) -> SweepTable:
     agreement = agreement_words(sweep)
     if len(sweep.points) == 1:
-        return Swept(name, f"{vector_words(sweep.settings.vector)}: {agreement}", ())
-    return Swept(name, f"{sweep_words(sweep)}; {agreement}", sweep_bars(sweep))
+        return SweepTable(name, f"{vector_words(sweep.settings.vector)}: {agreement}", ())
+    return SweepTable(name, f"{sweep_words(sweep)}; {agreement}", sweep_bars(sweep))
 
 
 def sweep_bars(sweep: Sweep) -> tuple[TokenBar, ...]:
@@ -247,10 +251,10 @@ def _candidate(point: SweepPoint, chosen: bool, low: float, high: float) -> Toke
     return TokenBar(words, f"{point.score:.3f}", round(100 * share, 1))
 
 
-def _side(round: int, vector: str, pieces: Iterable[TreePiece | ListPiece]) -> Side:
+def _side(round: int, vector: str, pieces: Iterable[TreePiece | ListPiece]) -> VectorEvidence:
     pieces = tuple(pieces)
     trees = tuple(piece for piece in pieces if isinstance(piece, TreePiece))
-    return Side(round, vector, trees, tuple(piece for piece in pieces if isinstance(piece, ListPiece)))
+    return VectorEvidence(round, vector, trees, tuple(piece for piece in pieces if isinstance(piece, ListPiece)))
 
 
 def _bar(token: ScoredToken, share: float, form: str) -> TokenBar:

@@ -6,16 +6,16 @@ Every text that is returned is safe to print.
 from dataclasses import dataclass
 
 from agent.evidence.printable import printable
-from agent.web.feature.texts import Shaded, shaded_token
+from agent.web.feature.texts import ShadedToken, shaded_token
 from probes.behaviour import Continuations, Neighbour, Neighbours, TokenPair
 from probes.evidence import Experiment, TextResult
 
 
 @dataclass(frozen=True)
-class Line:
+class TestRow:
     """A text that was run."""
 
-    tokens: tuple[Shaded, ...]
+    tokens: tuple[ShadedToken, ...]
     hypothesis: str
     expected: bool
     held: bool | None
@@ -25,13 +25,13 @@ class Line:
 
 
 @dataclass(frozen=True)
-class Tested:
+class ExperimentView:
     """The texts of one round."""
 
     name: str
     round: int
     caption: str
-    lines: tuple[Line, ...]
+    lines: tuple[TestRow, ...]
 
 
 @dataclass(frozen=True)
@@ -77,21 +77,21 @@ def written_table(found: Continuations, name: str, round: int) -> WrittenTable:
     return WrittenTable(name, round, caption if lines else f"nothing was written: {printable(found.reason)}", lines)
 
 
-def tested(experiment: Experiment, name: str, round: int) -> Tested:
+def tested(experiment: Experiment, name: str, round: int) -> ExperimentView:
     """An experiment as the page shows it."""
     told = [held for held in map(experiment.held, experiment.results) if held is not None]
     of = "in texts" if experiment.is_of_texts else "on single tokens"
     caption = f"{sum(told)} of {len(told)} as expected; shares of the maximum {of}, {experiment.maximum:.3g}"
-    return Tested(name, round, caption, tuple(_line(experiment, result) for result in experiment.results))
+    return ExperimentView(name, round, caption, tuple(_line(experiment, result) for result in experiment.results))
 
 
-def _line(experiment: Experiment, result: TextResult) -> Line:
+def _line(experiment: Experiment, result: TextResult) -> TestRow:
     proportion = experiment.proportion(result)
     tokens = [
         shaded_token(token, value, experiment.maximum)
         for token, value in zip(result.tokens, result.activations, strict=True)
     ]
-    return Line(
+    return TestRow(
         tokens=tuple(tokens) or (shaded_token(result.asked.text, 0.0, 0.0),),
         hypothesis=printable(result.asked.hypothesis),
         expected=result.asked.activates,

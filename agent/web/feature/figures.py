@@ -1,6 +1,6 @@
 """Figures of a feature's page as numbers for SVG: the histogram of its activations, its scores beside their controls.
 
-Knows no template; lengths are in the units of the view boxes that the templates draw.
+Lengths are in the units of the view boxes that the templates draw.
 """
 
 import math
@@ -20,7 +20,7 @@ _MAIN_CONTROL = variant_words("shuffled")
 
 
 @dataclass(frozen=True)
-class Column:
+class HistogramBin:
     """A bin of the histogram; its height grows with the log of its count."""
 
     x: float
@@ -61,7 +61,7 @@ class ScoreBlock:
     lines: tuple[ScoreLine, ...]
 
 
-def histogram(activity: Activity) -> tuple[Column, ...]:
+def histogram(activity: Activity) -> tuple[HistogramBin, ...]:
     """The bins from the first to the last that is not empty."""
     filled = [place for place, count in enumerate(activity.counts) if count]
     if not filled:
@@ -100,11 +100,11 @@ def score_blocks(scores: Sequence[ScoreRow]) -> list[ScoreBlock]:
     return [_block([score for score in scores if (score.scorer, score.part) == key]) for key in keys]
 
 
-def _column(activity: Activity, place: int, x: float, width: float, share: float) -> Column:
+def _column(activity: Activity, place: int, x: float, width: float, share: float) -> HistogramBin:
     height = share * HISTOGRAM_HEIGHT
     words = f"{activity.edges[place]:.3g} to {activity.edges[place + 1]:.3g}: {activity.counts[place]:,} tokens"
     y = HISTOGRAM_HEIGHT - height
-    return Column(round(x, 2), round(y, 2), round(max(width - 1, width / 2), 2), round(height, 2), words)
+    return HistogramBin(round(x, 2), round(y, 2), round(max(width - 1, width / 2), 2), round(height, 2), words)
 
 
 def _block(scores: Sequence[ScoreRow]) -> ScoreBlock:

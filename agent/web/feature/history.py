@@ -1,6 +1,6 @@
-"""How a feature's label came about: round after round what the explainer saw, said and changed, and its calls.
+"""Shows how a feature's label came about: each round's evidence, answer and changed settings, and its calls.
 
-Knows the log's rows and nothing of requests; what it returns is safe to print.
+Everything returned is safe to print.
 """
 
 from collections.abc import Mapping, Sequence
@@ -27,7 +27,7 @@ class CallLine:
 
 
 @dataclass(frozen=True)
-class Round:
+class HistoryRound:
     """One round of evidence and answer."""
 
     number: int
@@ -44,7 +44,7 @@ class Round:
     calls: tuple[CallLine, ...]
 
 
-def rounds_of(saw: Mapping[int, tuple[str, ...]], calls: Sequence[CallRow]) -> list[Round]:
+def rounds_of(saw: Mapping[int, tuple[str, ...]], calls: Sequence[CallRow]) -> list[HistoryRound]:
     """Every round that was probed or asked about; the judge's calls are not among them."""
     loop = [call for call in calls if call.scoring_id is None]
     numbers = sorted({*saw, *(call.round for call in loop)})
@@ -52,7 +52,7 @@ def rounds_of(saw: Mapping[int, tuple[str, ...]], calls: Sequence[CallRow]) -> l
 
 
 def judging_calls(calls: Sequence[CallRow]) -> list[CallLine]:
-    """What scorers asked about the feature's label and its controls."""
+    """Returns the calls of scorers about the feature's label and its controls."""
     return [_line(call) for call in calls if call.scoring_id is not None]
 
 
@@ -69,17 +69,17 @@ def token_words(call: CallRow) -> str:
 
 
 def time_words(call: CallRow) -> str:
-    """How long it took."""
+    """Formats a duration."""
     if call.duration_ms is None:
         return "time unknown"
     return f"{call.duration_ms:,.0f} ms" if call.duration_ms < 10_000 else f"{call.duration_ms / 1000:,.1f} s"
 
 
-def _round(number: int, saw: tuple[str, ...], calls: Sequence[CallRow]) -> Round:
+def _round(number: int, saw: tuple[str, ...], calls: Sequence[CallRow]) -> HistoryRound:
     answers = [call.answer for call in calls if call.purpose == PURPOSE and call.answer is not None]
     said: Mapping[str, Any] = answers[-1] if answers else {}
     confidence = said.get("confidence")
-    return Round(
+    return HistoryRound(
         number=number,
         saw=saw,
         action=str(said.get("action") or ""),

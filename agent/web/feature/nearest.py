@@ -1,7 +1,7 @@
 """The features nearest to one, with their labels, and by which measure they are near.
 
 By decoder cosine where a subject is loaded or the log has it, from the texts that neighbours fire on; else by the words
-that labels share. Knows no torch: whoever has a subject gives the neighbours.
+that labels share. A caller with a loaded subject passes the neighbours in.
 """
 
 from collections.abc import Iterable, Sequence
@@ -11,7 +11,7 @@ from agent.runlog import LabelRow, RunLog
 from agent.store.related import labels_sharing_words
 from probes.examples import Example
 
-MOST = 8
+MAX_NEAREST = 8
 
 
 @dataclass(frozen=True)
@@ -38,10 +38,12 @@ def nearest_labels(
         return Nearest("by decoder cosine, of the loaded subject", _labelled(log, run_id, known))
     logged = list(dict.fromkeys(e.neighbour for e in examples if e.neighbour is not None and e.neighbour != feature))
     if logged:
-        return Nearest("by decoder cosine, found when texts were collected", _labelled(log, run_id, logged[:MOST]))
+        return Nearest(
+            "by decoder cosine, found when texts were collected", _labelled(log, run_id, logged[:MAX_NEAREST])
+        )
     if row is None or not row.label:
         return Nearest("", ())
-    sharing = log.ask(labels_sharing_words, run_id, feature, row.label, MOST)
+    sharing = log.ask(labels_sharing_words, run_id, feature, row.label, MAX_NEAREST)
     return Nearest("by words that their labels share", tuple(Neighbour(other.feature, other) for other in sharing))
 
 

@@ -1,4 +1,4 @@
-"""Requests for a feature's page, for its trees, and for its calls. Knows what to answer, not how it looks."""
+"""Requests for a feature's page, for its trees, and for its calls."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,8 +13,8 @@ from agent.runlog import RunSummary
 from agent.web.asked import label_of, run_of
 from agent.web.device import device_of
 from agent.web.feature import history
-from agent.web.feature.nearest import MOST
-from agent.web.feature.texts import Shaded, shaded
+from agent.web.feature.nearest import MAX_NEAREST
+from agent.web.feature.texts import ShadedToken, shaded
 from agent.web.feature.view import feature_view
 from agent.web.pages import as_json, page
 from agent.web.reviewing import review_context
@@ -23,16 +23,16 @@ from agent.web.trees import drawing
 from probes.errors import InterpretError
 from probes.evidence import Tree
 
-MOST_CHARS = 4000
+MAX_CHARS = 4000
 """Of a text in the box; addresses are not made for more."""
 
 
 @dataclass(frozen=True)
-class Typed:
+class TypedTextView:
     """A text that was typed into the page's box, and what the feature does on it."""
 
     text: str
-    tokens: tuple[Shaded, ...] = ()
+    tokens: tuple[ShadedToken, ...] = ()
     peak: float = 0.0
     fault: str = ""
 
@@ -68,7 +68,7 @@ def call(request: Request) -> Response:
     return page(request, "feature_call.html.j2", here="labels", **context)
 
 
-def _shown(request: Request, run: RunSummary, neighbours: Sequence[int], typed: Typed) -> Response:
+def _shown(request: Request, run: RunSummary, neighbours: Sequence[int], typed: TypedTextView) -> Response:
     feature = _feature(request)
     view = feature_view(site_of(request).log, run, feature, neighbours)
     if view is None:
@@ -87,23 +87,23 @@ def _feature(request: Request) -> int:
     return feature
 
 
-async def _typed(request: Request, fingerprint: str) -> Typed:
-    """What the loaded subject makes of the text in the address, if it is the one that the run was about."""
+async def _typed(request: Request, fingerprint: str) -> TypedTextView:
+    """Reads the text in the address with the loaded subject, if it is the one that the run was about."""
     site, text = site_of(request), request.query_params.get("text", "").replace("\r\n", "\n")  # as forms send it
     if not text or site.subject is None or not _has_subject(site, fingerprint):
-        return Typed(text)
+        return TypedTextView(text)
     try:
-        found = await device_of(site.subject).read(_feature(request), text[:MOST_CHARS])
+        found = await device_of(site.subject).read(_feature(request), text[:MAX_CHARS])
     except InterpretError as error:
-        return Typed(text, fault=str(error))
-    return Typed(text, shaded(found.tokens, found.activations), found.peak)
+        return TypedTextView(text, fault=str(error))
+    return TypedTextView(text, shaded(found.tokens, found.activations), found.peak)
 
 
 async def _neighbours(site: Site, feature: int, fingerprint: str) -> list[int]:
     """By the loaded subject's decoder, if it is the one that the run was about."""
     if site.subject is None or not _has_subject(site, fingerprint):
         return []
-    return await device_of(site.subject).nearest(feature, MOST)
+    return await device_of(site.subject).nearest(feature, MAX_NEAREST)
 
 
 def _has_subject(site: Site, fingerprint: str) -> bool:

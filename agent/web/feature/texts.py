@@ -1,6 +1,6 @@
 """Texts with a feature's activation at each token, shaded; beside each what scorers got wrong about it.
 
-Knows values only; every text it returns is safe to print.
+Every text returned is safe to print.
 """
 
 from collections import defaultdict
@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
 
-from agent.evidence.excerpts import cut, key_of
 from agent.evidence.printable import printable
+from agent.evidence.shown_examples import cut, key_of
 from agent.runlog import ScoreRow
 from eval.scoring.controls import top_tokens
 from probes.examples import Example, Split
@@ -24,7 +24,7 @@ _RIGHT, _WRONG = " right", " wrong"
 
 
 @dataclass(frozen=True)
-class Shaded:
+class ShadedToken:
     """A token; `shade` is its activation in tenths of the strongest text's peak, 0 where the feature is silent."""
 
     text: str
@@ -34,10 +34,10 @@ class Shaded:
 
 
 @dataclass(frozen=True)
-class Text:
+class ExampleView:
     """A stretch of text around its peak."""
 
-    tokens: tuple[Shaded, ...]
+    tokens: tuple[ShadedToken, ...]
     at: int
     """The token with the peak; texts stand aligned on it."""
     peak: float
@@ -52,7 +52,7 @@ class Text:
 
 @dataclass
 class Mistakes:
-    """What scorers got wrong, by a text's key."""
+    """The errors of scorers, by an example's key."""
 
     by_key: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
 
@@ -61,7 +61,7 @@ class Mistakes:
         return tuple(self.by_key.get(key_of(cut(example)), ()))
 
 
-def activating(examples: Mapping[Split, Sequence[Example]], mistakes: Mistakes) -> list[Text]:
+def activating(examples: Mapping[Split, Sequence[Example]], mistakes: Mistakes) -> list[ExampleView]:
     """The texts on which the feature fires, the strongest first."""
     found = [(e, split) for split, some in examples.items() for e in some if e.kind == "activating"]
     found.sort(key=lambda pair: -pair[0].peak)
@@ -69,13 +69,13 @@ def activating(examples: Mapping[Split, Sequence[Example]], mistakes: Mistakes) 
     return [_text(example, split, top, mistakes) for example, split in found]
 
 
-def silent_mistaken(examples: Mapping[Split, Sequence[Example]], mistakes: Mistakes) -> list[Text]:
+def silent_mistaken(examples: Mapping[Split, Sequence[Example]], mistakes: Mistakes) -> list[ExampleView]:
     """The texts on which the feature is silent and about which a scorer was wrong, nothing in them shaded."""
     found = [(e, split) for split, some in examples.items() for e in some if e.kind != "activating"]
     return [_text(example, split, 0.0, mistakes) for example, split in found if mistakes.of(example)]
 
 
-def shaded(tokens: Sequence[str], activations: Sequence[float]) -> tuple[Shaded, ...]:
+def shaded(tokens: Sequence[str], activations: Sequence[float]) -> tuple[ShadedToken, ...]:
     """A text's tokens, shaded by its own peak."""
     top = max(activations)
     return tuple(shaded_token(token, activation, top) for token, activation in zip(tokens, activations, strict=True))
@@ -90,7 +90,7 @@ def fires_on(examples: Iterable[Example]) -> tuple[str, ...]:
 
 
 def mistakes_of(scores: Iterable[ScoreRow]) -> Mistakes:
-    """What was wrong about single texts when the run's own label was scored."""
+    """Returns the single texts that scorers got wrong for the run's own label."""
     found = Mistakes()
     for score in scores:
         if score.variant == "label":
@@ -124,10 +124,10 @@ def _verdict_words(scorer: str, truth: bool, marks: bool) -> str:
     return f"{scorer} {'missed it' if truth else 'took it for activating'}"
 
 
-def _text(example: Example, split: Split, top: float, mistakes: Mistakes) -> Text:
+def _text(example: Example, split: Split, top: float, mistakes: Mistakes) -> ExampleView:
     excerpt = cut(example)
     pairs = zip(excerpt.tokens, excerpt.activations, strict=True)
-    return Text(
+    return ExampleView(
         tokens=tuple(shaded_token(token, activation, top) for token, activation in pairs),
         at=max(range(len(excerpt.activations)), key=excerpt.activations.__getitem__, default=0),
         peak=example.peak,
@@ -140,10 +140,10 @@ def _text(example: Example, split: Split, top: float, mistakes: Mistakes) -> Tex
     )
 
 
-def shaded_token(token: str, activation: float, top: float) -> Shaded:
+def shaded_token(token: str, activation: float, top: float) -> ShadedToken:
     """A token, shaded by its activation as a share of `top`."""
     short = token if len(token) <= TOKEN_CHARS else f"{token[:TOKEN_CHARS]}… ({len(token):,} characters)"
     words = _LINE_END.join(map(printable, short.split("\n")))
     if activation <= 0 or top <= 0:
-        return Shaded(words, 0, "")
-    return Shaded(words, max(1, min(SHADES, round(SHADES * activation / top))), f"{activation:.3g}")
+        return ShadedToken(words, 0, "")
+    return ShadedToken(words, max(1, min(SHADES, round(SHADES * activation / top))), f"{activation:.3g}")

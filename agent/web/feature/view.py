@@ -1,14 +1,11 @@
-"""All that the page of one feature shows, read from the log in one go.
-
-Knows no requests and no HTML.
-"""
+"""All that the page of one feature shows, read from the log in one go."""
 
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
-from agent.evidence.digest import Line
+from agent.evidence.digest import EvidenceLine
 from agent.evidence.printable import printable
 from agent.evidence.sense_words import scope_lines, test_words
 from agent.runlog import CorpusRow, LabelRow, RunLog, RunSummary, ScoreRow, ScoringRow
@@ -16,33 +13,33 @@ from agent.schema import SenseResult
 from agent.store.calibrations import Given, given_to
 from agent.store.related import labels_elsewhere
 from agent.web.feature import history, texts
-from agent.web.feature.evidence import Shown, citations, shown
-from agent.web.feature.figures import Column, Headline, ScoreBlock, headline, histogram, score_blocks
+from agent.web.feature.evidence import FeatureEvidence, citations, shown
+from agent.web.feature.figures import Headline, HistogramBin, ScoreBlock, headline, histogram, score_blocks
 from agent.web.feature.nearest import Nearest, nearest_labels
-from probes.examples import Activity, Baseline, Collected, Split
+from probes.examples import Activity, Baseline, FeatureExamples, Split
 
 SPLITS: tuple[Split, ...] = ("shown", "held_out")
 _NEURONPEDIA = re.compile(r"https://(www\.)?neuronpedia\.org/[\w.~/-]+")
 
 
 @dataclass(frozen=True)
-class Texts:
-    """What a corpus has of the feature."""
+class ExamplesView:
+    """The examples of the feature in a corpus."""
 
     source: str
     activity: Activity | None
-    columns: tuple[Column, ...]
+    columns: tuple[HistogramBin, ...]
     """The histogram's."""
-    activating: list[texts.Text]
-    mistaken: list[texts.Text]
+    activating: list[texts.ExampleView]
+    mistaken: list[texts.ExampleView]
     """Texts on which it is silent and about which a scorer was wrong."""
     fires_on: tuple[str, ...]
     baselines: Sequence[Baseline]
 
 
 @dataclass(frozen=True)
-class Scored:
-    """How the label did, by one way of scoring."""
+class ScoringView:
+    """The label's scores, by one way of scoring."""
 
     judge: str
     blocks: list[ScoreBlock]
@@ -59,7 +56,7 @@ class SenseRow:
 
 
 @dataclass(frozen=True)
-class FeatureView:
+class FeaturePage:
     """`row` is None while the feature has no label, `texts` where none were collected."""
 
     run: RunSummary
@@ -71,21 +68,21 @@ class FeatureView:
     """Of the label; none where it names one thing that was not tested."""
     scopes: list[tuple[str, str]]
     """On what the feature activates and what it promotes, by the label."""
-    cited: list[Line]
+    cited: list[EvidenceLine]
     leading: frozenset[str]
     """Names of the pieces of evidence that are shown at once: those of the first round, and what the label rests on."""
-    rounds: list[history.Round]
+    rounds: list[history.HistoryRound]
     judged: list[history.CallLine]
-    evidence: Shown
-    texts: Texts | None
-    scored: Scored | None
+    evidence: FeatureEvidence
+    texts: ExamplesView | None
+    scored: ScoringView | None
     nearest: Nearest
     elsewhere: list[LabelRow]
     neuronpedia: str | None
     """Address of the feature's page there."""
 
 
-def feature_view(log: RunLog, run: RunSummary, feature: int, neighbours: Sequence[int]) -> FeatureView | None:
+def feature_view(log: RunLog, run: RunSummary, feature: int, neighbours: Sequence[int]) -> FeaturePage | None:
     """None where the run has nothing on the feature. `neighbours`: by a loaded subject's decoder, empty without one."""
     row = next(iter(log.labels(run.run_id, features=[feature])), None)
     rounds = log.evidence_rounds(run.run_id, feature)
@@ -99,7 +96,7 @@ def feature_view(log: RunLog, run: RunSummary, feature: int, neighbours: Sequenc
     found = {} if corpus is None else _by_split(log, corpus.corpus_id, feature)
     examples = {split: side.examples for split, side in found.items()}
     rests_on = row.evidence if row else ()
-    return FeatureView(
+    return FeaturePage(
         run=run,
         feature=feature,
         row=row,
@@ -135,9 +132,9 @@ def _scores(log: RunLog, run_id: int, row: LabelRow | None) -> tuple[ScoringRow 
     return scored or (None, [])
 
 
-def _scored(judge: str, scores: Sequence[ScoreRow]) -> Scored:
+def _scored(judge: str, scores: Sequence[ScoreRow]) -> ScoringView:
     blocks = score_blocks(scores)
-    return Scored(judge, blocks, headline(blocks))
+    return ScoringView(judge, blocks, headline(blocks))
 
 
 def _corpus(log: RunLog, fingerprint: str, feature: int, scoring: ScoringRow | None) -> CorpusRow | None:
@@ -150,15 +147,15 @@ def _corpus(log: RunLog, fingerprint: str, feature: int, scoring: ScoringRow | N
     )
 
 
-def _by_split(log: RunLog, corpus_id: int, feature: int) -> dict[Split, Collected]:
+def _by_split(log: RunLog, corpus_id: int, feature: int) -> dict[Split, FeatureExamples]:
     found = {split: log.collected(corpus_id, feature, split) for split in SPLITS}
     return {split: side for split, side in found.items() if side is not None}
 
 
-def _texts(source: str, found: Mapping[Split, Collected], mistakes: texts.Mistakes) -> Texts:
+def _texts(source: str, found: Mapping[Split, FeatureExamples], mistakes: texts.Mistakes) -> ExamplesView:
     examples = {split: side.examples for split, side in found.items()}
     first = next(iter(found.values()))
-    return Texts(
+    return ExamplesView(
         source=printable(source),
         activity=first.activity,
         columns=histogram(first.activity) if first.activity else (),

@@ -1,18 +1,20 @@
-"""How active features are on texts that are written for them: many texts of many features in few forwards.
+"""Reads how active features are on texts that are written for them, many texts of many features in few forwards.
 
 Each row is read with its own feature's encoder column alone. Texts are data: tokens of turns and ends that they spell
-out stay text. Knows no corpus, no expectation and no label.
+out stay text.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Float, Int
+from torch import Tensor
 
 from probes.columns import Columns
 from probes.hooks.activations import residual
-from probes.model.special_tokens import first_ids, special_ids
-from probes.subject import Subject
+from probes.subject import Subject, first_ids
+from probes.tokenizer.special_tokens import special_ids
 
 MAX_TOKENS = 256
 """Of a text; what is longer is cut."""
@@ -29,6 +31,17 @@ class TextActivations:
 
     tokens: tuple[str, ...] = ()
     activations: tuple[float, ...] = ()
+
+
+@torch.inference_mode()
+def feature_activations(
+    subject: Subject, columns: Columns, ids: Int[Tensor, "batch pos"]
+) -> Float[Tensor, "batch pos n_chosen"]:
+    """Activations of the columns' features at every token, float32; rows may be padded on the right.
+
+    A causal model's states never depend on what comes later, so padding needs no mask; what stands there means nothing.
+    """
+    return columns.encode(residual(subject.model, ids.to(subject.model.device), subject.sae.config.hook))
 
 
 @torch.inference_mode()

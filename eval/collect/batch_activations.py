@@ -15,8 +15,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from eval.collect.tally import Fired
-from eval.collect.windows import Batch
+from eval.collect.tally import BatchActivations
+from eval.collect.windows import WindowBatch
 from eval.errors import ExamplesError
 from probes.columns import Columns
 from probes.hooks.activations import Stream, cut_at
@@ -27,7 +27,9 @@ _Result = TypeVar("_Result")
 
 
 @contextmanager
-def firings(subject: Subject, columns: Columns, forward_tokens: int) -> Iterator[Callable[[Batch], Fired]]:
+def batch_activations(
+    subject: Subject, columns: Columns, forward_tokens: int
+) -> Iterator[Callable[[WindowBatch], BatchActivations]]:
     """While it lasts, the value tells where the features of `columns` fire in a batch; for several threads at once.
 
     `forward_tokens` go through the model at a time. Raises ExamplesError, from within the value, where an activation is
@@ -36,15 +38,15 @@ def firings(subject: Subject, columns: Columns, forward_tokens: int) -> Iterator
     with cut_at(subject.model, subject.sae.config.hook) as stream:
 
         @torch.inference_mode()
-        def fired(batch: Batch) -> Fired:
+        def fired(batch: WindowBatch) -> BatchActivations:
             parts = [_part(subject, columns, stream, batch, rows) for rows in batch.slices(forward_tokens)]
-            return Fired(batch, *(np.concatenate(column) for column in zip(*parts, strict=True)))
+            return BatchActivations(batch, *(np.concatenate(column) for column in zip(*parts, strict=True)))
 
         yield fired
 
 
 def _part(
-    subject: Subject, columns: Columns, stream: Stream, batch: Batch, part: slice
+    subject: Subject, columns: Columns, stream: Stream, batch: WindowBatch, part: slice
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Rows, places, columns and values of what fires in some rows of a batch."""
     width = batch.width(part)
@@ -63,7 +65,9 @@ def _part(
 def _exceeding(
     scores: Float[Tensor, "n n_chosen"], threshold: Float[Tensor, " n_chosen"]
 ) -> tuple[Int[np.ndarray, "m"], Float[np.ndarray, "m"]]:
-    """Which of all scores, counted row by row, exceed their threshold, and these; NumPy is faster at it on a CPU."""
+    """Finds the scores that exceed their threshold, counted row by row, and their values; NumPy is faster at it on a
+    CPU.
+    """
     if scores.device.type == "cpu":
         numbers = scores.numpy()
         places = np.flatnonzero(numbers > threshold.numpy())
@@ -72,7 +76,7 @@ def _exceeding(
     return there.cpu().numpy(), scores.flatten()[there].cpu().numpy()
 
 
-def _refuse(columns: Columns, scores: Float[Tensor, "batch pos n_chosen"], batch: Batch, first: int) -> None:
+def _refuse(columns: Columns, scores: Float[Tensor, "batch pos n_chosen"], batch: WindowBatch, first: int) -> None:
     """Raises ExamplesError where an activation that counts is no finite number; scores[0] is row `first` of `batch`."""
     counted = torch.from_numpy(batch.counted[first : first + len(scores), : scores.shape[1]]).to(scores.device)
     wrong = ~scores.isfinite() & counted[:, :, None]

@@ -1,10 +1,10 @@
-"""A proportion with its n and interval. Knows nothing of what was counted."""
+"""A proportion with its n and interval."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Share:
+class Proportion:
     """k of n."""
 
     k: int

@@ -18,8 +18,8 @@ NOT_COLLECTED = "no examples were collected of this feature"
 
 
 @dataclass(frozen=True, eq=False)
-class Texts:
-    """What a feature does on texts that nobody was shown. Where something is missing, `reason` says why."""
+class HeldOutExamples:
+    """A feature's held-out examples and their negatives. If something is missing, `reason` says why."""
 
     feature: int
     token_ids: tuple[int, ...] = ()
@@ -36,21 +36,21 @@ class Texts:
     """Why there are no tokens."""
 
 
-def texts_of(
+def held_out_examples(
     log: RunLog, corpus_id: int, feature: int, negatives: Collection[ExampleKind], embedder: Embedder
-) -> Texts:
+) -> HeldOutExamples:
     """The held-out texts of a feature, near-duplicates left out, and as `negatives` those on which it is silent."""
     found = log.collected(corpus_id, feature, "held_out", ["activating", *negatives])
     if found is None:
-        return Texts(feature, reason=NOT_COLLECTED)
+        return HeldOutExamples(feature, reason=NOT_COLLECTED)
     if reason := _dead(found.activity):
-        return Texts(feature, reason=reason)
+        return HeldOutExamples(feature, reason=reason)
     firing = without_duplicates(example for example in found.examples if example.kind == "activating")
     silent = without_duplicates(example for example in found.examples if example.kind != "activating")
     if not firing:
-        return Texts(feature, reason="no held-out text on which the feature fires")
+        return HeldOutExamples(feature, reason="no held-out text on which the feature fires")
     with_ids = [example for example in firing if example.token_ids is not None]
-    return Texts(
+    return HeldOutExamples(
         feature=feature,
         token_ids=tuple(id for example in with_ids for id in example.token_ids or ()),
         fires=tuple(activation > 0 for example in with_ids for activation in example.activations),
@@ -61,7 +61,7 @@ def texts_of(
 
 
 def _dead(activity: Activity | None) -> str:
-    """Why a feature without any activity has no texts."""
+    """Says why a feature without any activity has no examples."""
     if activity is None or activity.n_active:
         return ""
     return f"never fired in {activity.n_tokens:,} tokens"

@@ -1,7 +1,7 @@
 """The tokens that features make more probable when they are clamped up, after short prompts that say nothing.
 
 TokenChange of Gur-Arieh et al., "Enhancing Automated Interpretability with Output-Centric Feature Descriptions" (2025,
-arXiv 2501.08319), as the mean rise of log-probabilities over prompts of our own. Knows no label and no judge.
+arXiv 2501.08319), as the mean rise of log-probabilities over prompts of our own.
 """
 
 from collections.abc import Sequence
@@ -11,11 +11,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from probes.ghost.prompt import leading_ids
 from probes.ghost.vectors import has_direction
 from probes.settings import SteeringSettings
 from probes.steering import FeatureSteering, written_rows
 from probes.subject import Subject
+from probes.tokenizer.prompt import leading_ids
 
 NEUTRAL = (
     "The",
@@ -36,10 +36,10 @@ SHOWN = 15
 _CLAMP = SteeringSettings(mode="clamp", at="all")
 
 
-def raised_beside_others(
+def token_changes_with_controls(
     subject: Subject, feature: int, maximum: float, n_others: int, seed: int
 ) -> list[tuple[str, ...]]:
-    """What the feature raises, then the same of random others, drawn by the seed.
+    """Returns the tokens that the feature raises, then those of random other features, drawn by the seed.
 
     How active those get is not known; each is clamped at what moves the stream as far as `feature` does. Empty where
     the feature has no decoder row.
@@ -48,10 +48,10 @@ def raised_beside_others(
     lengths = written_rows(subject.sae, [feature, *others]).norm(dim=-1)
     if not lengths[0]:
         return []
-    return raised(subject, [feature, *others], (STRENGTH * maximum * lengths[0] / lengths).tolist())
+    return token_changes(subject, [feature, *others], (STRENGTH * maximum * lengths[0] / lengths).tolist())
 
 
-def raised(subject: Subject, features: Sequence[int], amounts: Sequence[float]) -> list[tuple[str, ...]]:
+def token_changes(subject: Subject, features: Sequence[int], amounts: Sequence[float]) -> list[tuple[str, ...]]:
     """The tokens that each of the features raises, clamped at its amount, the most raised first."""
     steering = FeatureSteering(subject, features, amounts, _CLAMP)
     rise = _rise(subject, steering, len(features))

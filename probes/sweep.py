@@ -5,7 +5,7 @@ For `scale=auto` the candidates are scales, for `weights=auto` sides, for `centr
 differs from feature to feature, and that the answer's entropy helps to find it, is from Kharlapenko, neverix, Nanda and
 Conmy, "Self-explaining SAE features" (2024); the divergence from ghosts that say nothing stands here in place of their
 similarity to the feature's own direction. What is best of many looks good by chance, so it is compared with the best
-that the same sweep finds for random features. Stands above trees, beside no other probe. Knows no explainer, no truth.
+that the same sweep finds for random features. Stands above trees, beside no other probe.
 """
 
 import math
@@ -15,7 +15,7 @@ from itertools import islice, product
 
 from probes import tree
 from probes.evidence import Evidence, ProbeRequest, Sweep, SweepPoint, Tree
-from probes.growing.grown import entropy_bits
+from probes.growing.tree_columns import entropy_bits
 from probes.null.agreement import agreement
 from probes.null.contrast import N_RANDOM, null_figures, p_value
 from probes.null.directions import null_weights
@@ -39,8 +39,8 @@ OTHER_PROMPTS = ("definition", "meaning", "word")
 
 
 @dataclass(frozen=True)
-class Case:
-    """What a sweep hangs on."""
+class SweepCase:
+    """The settings and feature that a sweep depends on."""
 
     feature: int
     vector: VectorSettings
@@ -48,7 +48,7 @@ class Case:
     prompt: str
 
     @classmethod
-    def of(cls, request: ProbeRequest) -> "Case":
+    def of(cls, request: ProbeRequest) -> "SweepCase":
         """The one that has to be settled before `request` can be answered."""
         return cls(request.feature, request.settings.vector, request.settings.tree.prompt)
 
@@ -63,7 +63,7 @@ def needs_sweep(request: ProbeRequest) -> bool:
     return request.kind == "sweep" or (request.kind in ("tree", "tokens") and request.settings.vector.is_auto)
 
 
-def swept(subject: Subject, cases: Iterable[Case]) -> dict[Case, Sweep]:
+def sweeps_for(subject: Subject, cases: Iterable[SweepCase]) -> dict[SweepCase, Sweep]:
     """The sweep of every case: all their candidates' trees grow together, then the chosen ones' of other base prompts.
 
     A feature without direction keeps the first side at the subject's own scale, with nothing measured.
@@ -98,20 +98,20 @@ def swept(subject: Subject, cases: Iterable[Case]) -> dict[Case, Sweep]:
     }
 
 
-def settled(request: ProbeRequest, sweeps: Mapping[Case, Sweep]) -> ProbeRequest:
+def settled(request: ProbeRequest, sweeps: Mapping[SweepCase, Sweep]) -> ProbeRequest:
     """The request with the vector that its sweep chose, where something of it was to be found."""
     vector = request.settings.vector
     if not vector.is_auto:
         return request
-    vector = sweeps[Case.of(request)].best.vector if needs_sweep(request) else VectorSettings(weights="decoder")
+    vector = sweeps[SweepCase.of(request)].best.vector if needs_sweep(request) else VectorSettings(weights="decoder")
     return replace(request, settings=request.settings.model_copy(update={"vector": vector}))
 
 
-def as_selected(found: Evidence, request: ProbeRequest, sweeps: Mapping[Case, Sweep]) -> Evidence:
+def as_selected(found: Evidence, request: ProbeRequest, sweeps: Mapping[SweepCase, Sweep]) -> Evidence:
     """The evidence for `request`; a tree whose vector was chosen by its sweep has the sweep's p-value."""
     if not (isinstance(found, Tree) and found.contrast and request.settings.vector.is_auto):
         return found
-    sweep = sweeps[Case.of(request)]
+    sweep = sweeps[SweepCase.of(request)]
     p = 1.0 if sweep.p_value is None else sweep.p_value  # no candidate could be scored: none does worse
     contrast = replace(found.contrast, p_value=p, n_random=N_RANDOM, n_candidates=len(sweep.points))
     return replace(found, contrast=contrast)
@@ -153,7 +153,7 @@ def _candidates(vector: VectorSettings, default_scale: float) -> Iterator[Vector
         yield own.model_copy(update=dict(zip(axes, combination, strict=True)))
 
 
-def _request(case: Case, vector: VectorSettings, prompt: str) -> ProbeRequest:
+def _request(case: SweepCase, vector: VectorSettings, prompt: str) -> ProbeRequest:
     return ProbeRequest("tree", case.feature, ProbeSettings(vector=vector, tree=_settings(prompt)))
 
 

@@ -2,20 +2,20 @@
 
 import pytest
 
-from agent.evidence.excerpts import TOKENS, active_places, cut, exhibits, marked, place_words, shown
+from agent.evidence.shown_examples import TOKENS, active_places, cut, marked, place_words, shown, shown_examples
 from probes.examples import Example
 
 
-def test_excerpts_are_cut_around_the_peak() -> None:
+def test_shown_examples_are_cut_around_the_peak() -> None:
     tokens = tuple(f" w{place}" for place in range(500))
     for peak in (0, 250, 499):
         activations = tuple(9.0 if place == peak else 0.0 for place in range(500))
-        excerpt = cut(Example(0, "activating", "d", tokens, activations, tuple(range(500)), start=7))
-        assert len(excerpt.tokens) == TOKENS
-        assert excerpt.peak == 9
-        assert marked(excerpt, active_places(excerpt)).count(f" «w{peak}»") == 1
-        assert excerpt.token_ids is not None
-        assert excerpt.start - 7 == excerpt.token_ids[0] == int(excerpt.tokens[0][2:])
+        shown_example = cut(Example(0, "activating", "d", tokens, activations, tuple(range(500)), start=7))
+        assert len(shown_example.tokens) == TOKENS
+        assert shown_example.peak == 9
+        assert marked(shown_example, active_places(shown_example)).count(f" «w{peak}»") == 1
+        assert shown_example.token_ids is not None
+        assert shown_example.start - 7 == shown_example.token_ids[0] == int(shown_example.tokens[0][2:])
 
 
 def test_active_tokens_are_those_above_a_share_of_the_peak() -> None:
@@ -50,7 +50,7 @@ def test_the_place_of_a_token_in_words(tokens: tuple[str, ...], start: int, word
 def test_an_exhibit_tells_its_strongest_token_and_where_that_stands() -> None:
     weak = Example(0, "activating", "d", (" see", ",", " puppy"), (0.0, 0.0, 2.0))
     strong = Example(0, "activating", "e", ("Dog", " barks"), (4.0, 1.0))
-    found = exhibits([weak, strong], 5)
+    found = shown_examples([weak, strong], 5)
     assert [(text["peak"], text["place"]) for text in found] == [
         ({"text": "Dog", "strength": 10}, "first token of the document"),
         ({"text": " puppy", "strength": 5}, 'after ","'),

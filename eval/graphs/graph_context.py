@@ -1,14 +1,14 @@
-"""What an explainer is told of a feature's place in a graph: the prompt where it is active, and its strongest links.
+"""Describes a feature's place in a graph to an explainer: the prompt where it is active, and its strongest links.
 
-Prompts, tokens and labels in a graph are hostile until they are escaped here. Knows no template.
+Prompts, tokens and labels in a graph are hostile until they are escaped here.
 """
 
 from collections.abc import Mapping, Sequence
 from typing import TypedDict
 
 from agent.evidence.digest import escaped
-from agent.evidence.excerpts import TOKEN_CHARS, cut, marked
-from eval.graphs.graph import Feature, Graph, Link, Node
+from agent.evidence.shown_examples import TOKEN_CHARS, cut, marked
+from eval.graphs.graph import Graph, GraphFeature, Link, Node
 from probes.examples import Example
 
 LINKS = 6
@@ -26,7 +26,7 @@ class LinkLine(TypedDict):
     """Its label so far; empty where it has none."""
 
 
-class Told(TypedDict):
+class GraphContext(TypedDict):
     prompt: str
     """Tokens where the feature is active are «marked»."""
     share: float
@@ -35,8 +35,8 @@ class Told(TypedDict):
     outgoing: list[LinkLine]
 
 
-def told(graph: Graph, feature: Feature, labels: Mapping[Feature, str]) -> Told:
-    """What the graph says of a feature; `labels` are those known so far."""
+def graph_context(graph: Graph, feature: GraphFeature, labels: Mapping[GraphFeature, str]) -> GraphContext:
+    """Returns the context of a feature in the graph; `labels` are those known so far."""
     nodes = graph.features[feature]
     return {
         "prompt": _prompt(graph, nodes),
@@ -57,7 +57,7 @@ def _prompt(graph: Graph, nodes: Sequence[Node]) -> str:
 
 
 def _lines(
-    graph: Graph, nodes: Sequence[Node], links: Mapping[str, Sequence[Link]], labels: Mapping[Feature, str]
+    graph: Graph, nodes: Sequence[Node], links: Mapping[str, Sequence[Link]], labels: Mapping[GraphFeature, str]
 ) -> list[LinkLine]:
     found = [(node, link) for node in nodes for link in links.get(node.node_id, ()) if link.other in graph.nodes]
     found.sort(key=lambda pair: -abs(pair[1].weight))
@@ -73,7 +73,7 @@ def _lines(
 
 
 def _words(graph: Graph, node: Node) -> str:
-    """What a node is, to be read by a language model."""
+    """Describes a node in words for a language model."""
     if node.feature is not None:
         where = f" at {token}" if (token := _token(graph, node)) else ""
         return f"feature {node.feature.number} of layer {node.feature.layer}{where}"
@@ -88,7 +88,7 @@ def _words(graph: Graph, node: Node) -> str:
             return f"a node of type {escaped(kind, 40)}"
 
 
-def _label(node: Node, labels: Mapping[Feature, str]) -> str:
+def _label(node: Node, labels: Mapping[GraphFeature, str]) -> str:
     known = labels.get(node.feature, "") if node.feature is not None else ""
     return known or (node.clerp if node.kind != "embedding" else "")
 

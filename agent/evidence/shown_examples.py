@@ -1,6 +1,6 @@
-"""What a language model sees of an example: a short stretch around its peak, escaped, some of its tokens marked.
+"""Prepares an example for a language model: a short span around its peak, escaped, some of its tokens marked.
 
-Texts and tokens are hostile until they went through here. Knows no template and no scorer.
+Texts and tokens are hostile until they went through here.
 """
 
 import unicodedata
@@ -28,7 +28,7 @@ class ActiveToken(TypedDict):
     """10: the strongest of all texts shown."""
 
 
-class Exhibit(TypedDict):
+class ShownExample(TypedDict):
     """A text as an explainer sees it."""
 
     text: str
@@ -39,26 +39,26 @@ class Exhibit(TypedDict):
     """Where the peak stands, in words; empty where that says nothing."""
 
 
-class Shown(TypedDict):
+class ShownExamples(TypedDict):
     """The texts of one feature that an explainer sees."""
 
-    texts: list[Exhibit]
+    texts: list[ShownExample]
     density: float | None
     """Share of tokens on which the feature activates; None where that is not known."""
     maximum: float | None
     """Its highest activation in all texts that were read; None where that is not known, or where it never activates."""
 
 
-def exhibits(examples: Sequence[Example], most: int) -> list[Exhibit]:
+def shown_examples(examples: Sequence[Example], most: int) -> list[ShownExample]:
     """At most so many activating texts: the strongest for one half, the rest spread evenly over the weaker ones."""
     ranked = sorted((cut(e) for e in examples if e.kind == "activating"), key=lambda example: -example.peak)
     top, weaker = ranked[: (most + 1) // 2], ranked[(most + 1) // 2 :]
     n = min(most // 2, len(weaker))
     spread = [weaker[round(place * (len(weaker) - 1) / max(n - 1, 1))] for place in range(n)]
-    return [exhibit(example, ranked[0].peak) for example in (*top, *spread)]
+    return [shown_example(example, ranked[0].peak) for example in (*top, *spread)]
 
 
-def exhibit(example: Example, top: float) -> Exhibit:
+def shown_example(example: Example, top: float) -> ShownExample:
     """A text with its active tokens marked, and how strongly each fires in tenths of `top`."""
     places = active_places(example)
     peak = example.activations.index(example.peak)
@@ -71,7 +71,9 @@ def exhibit(example: Example, top: float) -> Exhibit:
 
 
 def place_words(example: Example, place: int) -> str:
-    """Where a token stands, as far as features care: `first token of the document`, `after ","`, `inside a word`."""
+    """Describes a token's place, as far as features care: `first token of the document`, `after ","`, `inside a
+    word`.
+    """
     if place == 0:
         return "first token of the document" if example.start == 0 else ""
     before, token = example.tokens[place - 1], example.tokens[place]
@@ -104,7 +106,7 @@ def cut(example: Example) -> Example:
 
 
 def active_places(example: Example) -> list[int]:
-    """Where its activation is above `ACTIVE_SHARE` of its peak; nowhere where the feature does not fire."""
+    """Returns the places with an activation above `ACTIVE_SHARE` of the peak; none if the feature is not active."""
     bar = ACTIVE_SHARE * max(example.peak, 0.0)
     return [place for place, activation in enumerate(example.activations) if activation > bar]
 
@@ -121,7 +123,7 @@ def marked(example: Example, places: Collection[int]) -> str:
 
 
 def key_of(example: Example) -> str:
-    """Which stretch of which document."""
+    """Returns the key of an example: its document and place."""
     return f"{example.document}:{example.start}"
 
 

@@ -164,12 +164,12 @@ def activations(feature: str, text: str, as_json: bool, settings_file: Path | No
 @log_options
 def log(run_id: int | None, as_json: bool, settings_file: Path | None, log: Path | None, **wanted: Any) -> None:
     """List the runs of a log, or the labels of one RUN."""
-    from agent.cli.commands.choosing import Wanted
+    from agent.cli.commands.choosing import LabelCriteria
     from agent.cli.commands.log import show_labels, show_runs
 
     path = resolve({"log": log}, settings_file).log
     if run_id is not None:
-        show_labels(path, run_id, Wanted(**wanted), as_json)
+        show_labels(path, run_id, LabelCriteria(**wanted), as_json)
         return
     refuse(wanted, "chooses among one run's labels: interpret log RUN --search TEXT.")
     show_runs(path, as_json)
@@ -278,10 +278,10 @@ def compare(
         refuse_all_but(
             _OF_RUNS, "is about settings to probe, and --runs compares what is scored already; leave it out."
         )
-        from agent.cli.commands.compare_output import Output
+        from agent.cli.commands.compare_output import ComparisonOutput
         from agent.cli.commands.compare_runs import compare_runs
 
-        return compare_runs(configs[0], runs, Output(as_json, plot))
+        return compare_runs(configs[0], runs, ComparisonOutput(as_json, plot))
     if with_labels:
         refuse(["as_json"], "prints what needs no labels; interpret compare --runs N,M --json prints the rest.")
     else:
@@ -293,12 +293,14 @@ def compare(
         raise click.UsageError("--plot draws one subject; name one, what was compared already is in the log.")
     begin(configs, features, writes_log=True, asks_explainer=with_labels, apart=as_json)
 
-    from agent.cli.commands.compare import Asked, Loaded, compare_settings
+    from agent.cli.commands.compare import ComparisonRequest, SubjectLoader, compare_settings
     from agent.cli.commands.compare_labels import compare_labels
-    from agent.cli.commands.compare_output import Output
+    from agent.cli.commands.compare_output import ComparisonOutput
 
-    load = Loaded()
-    status = compare_settings(configs, Asked(features or "", grid, yes, dry_run), Output(as_json, plot), load)
+    load = SubjectLoader()
+    status = compare_settings(
+        configs, ComparisonRequest(features or "", grid, yes, dry_run), ComparisonOutput(as_json, plot), load
+    )
     for config in configs if with_labels else ():
         status |= compare_labels(config, load(config.subject), features or "", grid, dry_run)
     return status
@@ -362,13 +364,13 @@ def fit(settings_file: Path | None, **options: Any) -> None:
 @calibrate_options
 def calibrate(settings_file: Path | None, **options: Any) -> None:
     """Tell how likely labels of RUNs, or of the latest run, are right, and from then on show it beside labels."""
-    from agent.cli.commands.calibrate import Asked
+    from agent.cli.commands.calibrate import CalibrationRequest
     from agent.cli.commands.calibrate import calibrate as calibrate_labels
 
-    asked = {name: options.pop(name) for name in Asked.__dataclass_fields__}
+    asked = {name: options.pop(name) for name in CalibrationRequest.__dataclass_fields__}
     config = resolve(by_key(options), settings_file)
     check_outputs(config, settings_file, asked["plot"])
-    calibrate_labels(config, Asked(**asked))
+    calibrate_labels(config, CalibrationRequest(**asked))
 
 
 @interpret.command()
@@ -390,9 +392,9 @@ def graph(
     **options: Any,
 ) -> int:
     """Label the features of an attribution graph, as circuit-tracer and Neuronpedia write them."""
-    from agent.cli.commands.graph import Asked, label_graph
+    from agent.cli.commands.graph import GraphRequest, label_graph
 
-    return label_graph(options, settings_file, Asked(path, target, top, overwrite, new, dry_run))
+    return label_graph(options, settings_file, GraphRequest(path, target, top, overwrite, new, dry_run))
 
 
 @interpret.command()
@@ -420,12 +422,12 @@ def export(
     run_id: int | None, path: Path, form: str | None, settings_file: Path | None, log: Path | None, **wanted: Any
 ) -> None:
     """Write a run, or the latest one, for other tools: CSV, JSONL, Parquet, HTML or Neuronpedia's batches."""
-    from agent.cli.commands.export import Wanted, export_run
+    from agent.cli.commands.export import ExportRequest, export_run
     from agent.export import form_of
 
     config = resolve({"log": log}, settings_file)
     check_outputs(config, settings_file, path, folder=form_of(path, form) == "neuronpedia")
-    export_run(config.log, run_id, path, form, Wanted(**wanted))
+    export_run(config.log, run_id, path, form, ExportRequest(**wanted))
 
 
 @interpret.command("import")
@@ -455,9 +457,9 @@ def serve(
     **options: Any,
 ) -> int:
     """Open a log in the browser: overview, labels, reviews; with a subject named, its probes too."""
-    from agent.cli.commands.serve import Place, serve
+    from agent.cli.commands.serve import ServerOptions, serve
 
-    place = Place(host, port, read_only, opens, reviewer)
+    place = ServerOptions(host, port, read_only, opens, reviewer)
     return serve(resolve(by_key(options), settings_file), place, _names_subject(options))
 
 
@@ -478,25 +480,30 @@ def review(
     **wanted: Any,
 ) -> int:
     """Judge labels one by one in the terminal: accept, edit, reject, flag, note, undo."""
-    from agent.cli.commands.choosing import Wanted
+    from agent.cli.commands.choosing import LabelCriteria
     from agent.cli.commands.review import review_labels
 
     if blind:
         refuse({*wanted} - {"search", "status", "class_name"}, "tells what --blind hides; leave one of them out.")
     path = resolve({"log": log}, settings_file).log
-    return review_labels(path, run_id, reviewer, blind, again, Wanted(**wanted))
+    return review_labels(path, run_id, reviewer, blind, again, LabelCriteria(**wanted))
 
 
 @interpret.command()
 @doctor_options
-def doctor(settings_file: Path | None, **options: Any) -> None:
-    """Tell what is installed and found: device, keys, hub, log; and load the subject if one is named."""
+def doctor(settings_file: Path | None, **options: Any) -> int:
+    """Tell what is installed and found: device, keys, hub, log; and load the subject if one is named.
+
+    The exit status is 2 where something that was asked for will not work as it stands.
+    """
     from agent.cli.commands.doctor import examine
     from agent.cli.terminal.display import console, finding
 
-    screen = console()
+    screen, status = console(), 0
     for found in examine(resolve(by_key(options), settings_file), _names_subject(options)):
         screen.print(finding(found))
+        status = status if found.good else 2
+    return status
 
 
 def _names_subject(options: dict[str, Any]) -> bool:

@@ -17,7 +17,7 @@ _WALL_S = 60
 """In all, with what a busy machine takes to start a process."""
 _MEMORY = 1024**3
 """Bytes that rendering may take."""
-_MOST_TEXT = 1024**2
+_MAX_TEXT = 1024**2
 """Characters that may come out."""
 
 
@@ -57,7 +57,7 @@ def _answer(arguments: dict[str, Any], cpu_s: int, memory: int) -> dict[str, str
     except Exception as error:
         said = " ".join(f"{type(error).__name__}: {error}".split())
         return {"fault": said[:200]}
-    if len(texts[0]) > _MOST_TEXT:
+    if len(texts[0]) > _MAX_TEXT:
         return {"fault": f"it makes {len(texts[0]):,} characters of one line"}
     return {"text": texts[0]}
 

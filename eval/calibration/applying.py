@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from agent.runlog import LabelRow, RunLog, RunSummary
 from agent.store.calibrations import CalibrationRow, calibrated_labels, calibrations
-from eval.calibration.columns import Known, values_of
+from eval.calibration.columns import LabelWithEvidence, values_of
 from eval.calibration.maps import map_of
 from probes.evidence import Evidence
 
@@ -27,9 +27,9 @@ def calibration_for(found: Sequence[CalibrationRow], fingerprint: str) -> Calibr
     return next(own, next(iter(found), None))
 
 
-def known_of(log: RunLog, label: LabelRow) -> Known:
+def known_of(log: RunLog, label: LabelRow) -> LabelWithEvidence:
     """A label with a way to its evidence in the log."""
-    return Known(label, lambda: _evidence(log, label))
+    return LabelWithEvidence(label, lambda: _evidence(log, label))
 
 
 def _give(log: RunLog, run: RunSummary) -> int:

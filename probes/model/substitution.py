@@ -1,7 +1,7 @@
 """A vector in a token's place: put there at the output of the model's own input embedding, weights untouched.
 
 Some models (Gemma 3n and 4) look a token's id up a second time, in a table that feeds every layer; what stands there
-for a ghost, which has no id, is a choice. Knows neither SAEs nor prompts.
+for a ghost, which has no id, is a choice.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -55,7 +55,7 @@ def _replaced(module: nn.Module, position: int, rows: Tensor) -> Iterator[None]:
 
 @torch.inference_mode()
 def _row(table: nn.Module, id: int | None) -> Float[Tensor, " width"]:
-    """What the table makes of the token; zeros for none."""
+    """Returns the table's row of the token; zeros for none."""
     assert isinstance(table.weight, Tensor)
     row: Tensor = table(torch.tensor([id or 0], device=table.weight.device))[0]
     return torch.zeros_like(row) if id is None else row
@@ -87,7 +87,7 @@ def other_tables(model: PreTrainedModel) -> tuple[nn.Embedding, ...]:
 
 @torch.inference_mode()
 def input_scale(embedding: nn.Module) -> float:
-    """What the module multiplies its stored rows by: sqrt(d_model) in Gemma, 1 in most.
+    """Returns the factor of the module's stored rows: sqrt(d_model) in Gemma, 1 in most.
 
     Measured on the module's own forward over a sample of rows. Raises SubjectError where it does anything else to them.
     """

@@ -1,4 +1,4 @@
-"""The geometry of an embedding matrix: its centroid, distances and principal components. Knows no model and no SAE."""
+"""The geometry of an embedding matrix: its centroid, distances and principal components."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

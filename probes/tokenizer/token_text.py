@@ -1,4 +1,4 @@
-"""The text that a token stands for inside a sentence. Knows nothing of models."""
+"""The text that a token stands for inside a sentence."""
 
 from transformers import PreTrainedTokenizerBase
 

@@ -1,4 +1,4 @@
-"""Whether a tokenizer is the model's own, as far as its ids can tell."""
+"""Checks that a tokenizer is the model's own, as far as its ids can tell."""
 
 from pathlib import Path
 
@@ -8,12 +8,12 @@ from probes.doors import door
 from probes.errors import SubjectError
 
 _SAMPLE = "The house by the river"
-_LEAST_SHARE = 0.5
+_MIN_SHARE = 0.5
 """Of a model's embedding rows that its tokenizer has tokens for; matrices are padded, by less than that."""
 
 
 def check_vocabulary(tokenizer: PreTrainedTokenizerBase, rows: int, folder: Path) -> None:
-    """That the tokenizer has tokens, that text becomes such, and that the model has an embedding for each.
+    """Checks that the tokenizer has tokens, that text becomes such, and that the model has an embedding for each.
 
     Tokens added behind the vocabulary, such as those of images, may have none. Raises SubjectError.
     """
@@ -28,7 +28,7 @@ def check_vocabulary(tokenizer: PreTrainedTokenizerBase, rows: int, folder: Path
                 f"The tokenizer in {folder} has a token {highest}, but the model has {rows} embeddings; use the "
                 "model's own tokenizer."
             )
-        if len(ids) < rows * _LEAST_SHARE:
+        if len(ids) < rows * _MIN_SHARE:
             raise SubjectError(
                 f"The tokenizer in {folder} has {len(ids)} tokens, but the model {rows} embeddings; use the model's "
                 "own tokenizer."

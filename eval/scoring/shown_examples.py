@@ -1,6 +1,6 @@
-"""What a loop is handed from the log's examples: texts to show, and labels tried out on such texts.
+"""Gives a loop the log's examples: those to show, and those on which labels are checked.
 
-Everything here comes from the side that may be shown; the other side is for scorers. Knows no provider.
+Everything here comes from the side that may be shown; the other side is for scorers.
 """
 
 from collections.abc import Iterable
@@ -9,30 +9,30 @@ from itertools import islice
 
 import numpy as np
 
-from agent.calls.asking import Asking
+from agent.calls.asking import AnswerSource
 from agent.evidence.digest import escaped
-from agent.evidence.excerpts import Shown, exhibits
+from agent.evidence.shown_examples import ShownExamples, shown_examples
 from agent.runlog import RunLog
 from agent.schema import Check, Proposal
-from eval.scorers.base import Item, Task, drawn
+from eval.scorers.base import ScoredItem, ScoringTask, drawn
 from eval.scorers.detection import Detection
 from eval.scorers.verdicts import BATCH
 from eval.scoring.judge import LoggedJudge
 from probes.examples import Example
 
-SHOWN_TEXTS = 10
+SHOWN_EXAMPLES = 10
 """In a prompt."""
-TRIED_TEXTS = 10
+CHECK_EXAMPLES = 10
 """That fire the feature, and as many that do not, on which a label is tried out."""
-TRYOUT_QUESTIONS = 2 * TRIED_TEXTS // BATCH
+CHECK_QUESTIONS = 2 * CHECK_EXAMPLES // BATCH
 """That trying a label out takes."""
-TOLD_TEXTS = 4
+TOLD_EXAMPLES = 4
 """Of those that it got wrong, of either kind, that the explainer is told."""
 TEXT_CHARS = 400
 
 
 @dataclass(frozen=True)
-class ShownTexts:
+class CorpusExamples:
     """The texts of a corpus that an explainer may see."""
 
     log: RunLog
@@ -40,23 +40,23 @@ class ShownTexts:
 
     @property
     def corpus(self) -> str:
-        """What the corpus is by in any log."""
+        """The identity of the corpus in any log."""
         return self.log.corpus_identity(self.corpus_id)
 
-    def feedback(self, asker: Asking, seed: int) -> "LabelCheck":
+    def feedback(self, asker: AnswerSource, seed: int) -> "LabelCheck":
         """Tries labels out on these texts by asking `asker`."""
         return LabelCheck(self, asker, seed)
 
-    def texts(self, feature: int) -> Shown | None:
+    def texts(self, feature: int) -> ShownExamples | None:
         """For a prompt; None where the feature was not looked at."""
         found = self.log.collected(self.corpus_id, feature, "shown", ["activating"])
         if found is None:
             return None
         density, maximum = (None, None) if (a := found.activity) is None else (a.frequency, a.maximum or None)
-        return {"texts": exhibits(list(found.examples), SHOWN_TEXTS), "density": density, "maximum": maximum}
+        return {"texts": shown_examples(list(found.examples), SHOWN_EXAMPLES), "density": density, "maximum": maximum}
 
     def examples(self, feature: int) -> tuple[list[Example], list[Example]]:
-        """Those that fire the feature, and random ones that do not."""
+        """Returns the activating examples, and random ones that do not activate the feature."""
         found = self.log.collected(self.corpus_id, feature, "shown", ["activating", "random"])
         examples = [] if found is None else [*found.examples]
         return [e for e in examples if e.kind == "activating"], [e for e in examples if e.kind == "random"]
@@ -70,20 +70,20 @@ class LabelCheck:
     so that the figure is for choosing among labels and no measure of them.
     """
 
-    shown: ShownTexts
-    asker: Asking
+    shown: CorpusExamples
+    asker: AnswerSource
     seed: int
 
     async def check(self, feature: int, round: int, proposal: Proposal) -> Check:
-        """How the label does, and on which texts it failed."""
+        """Scores the label on the shown examples, and tells which it got wrong."""
         activating, silent = self.shown.examples(feature)
         rng = np.random.default_rng([self.seed, feature])
-        task = Task(
+        task = ScoringTask(
             feature=feature,
             label=proposal.label,
             variant="label",
-            activating=drawn(activating, TRIED_TEXTS, rng),
-            negatives=drawn(silent, TRIED_TEXTS, rng),
+            activating=drawn(activating, CHECK_EXAMPLES, rng),
+            negatives=drawn(silent, CHECK_EXAMPLES, rng),
             seed=self.seed,
         )
         score = await Detection(LoggedJudge(self.asker, None, round)).score(task)
@@ -97,5 +97,5 @@ class LabelCheck:
         )
 
 
-def _told(items: Iterable[Item]) -> tuple[str, ...]:
-    return tuple(escaped(item.text, TEXT_CHARS) for item in islice(items, TOLD_TEXTS))
+def _told(items: Iterable[ScoredItem]) -> tuple[str, ...]:
+    return tuple(escaped(item.text, TEXT_CHARS) for item in islice(items, TOLD_EXAMPLES))

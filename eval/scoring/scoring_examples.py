@@ -1,4 +1,4 @@
-"""The texts that a feature's labels are scored on, drawn once for all of its labels. Knows no log."""
+"""The texts that a feature's labels are scored on, drawn once for all of its labels."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -6,21 +6,21 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from agent.config import ScoreSettings
-from agent.evidence.excerpts import cut, key_of
+from agent.evidence.shown_examples import cut, key_of
 from eval.collect.split import on_new_words, without_duplicates
-from eval.scorers.base import Score, Scorer, Task, Variant, drawn, unscored
-from probes.examples import Collected, Example
+from eval.scorers.base import Score, Scorer, ScoringTask, Variant, drawn, unscored
+from probes.examples import Example, FeatureExamples
 
 
 @dataclass(frozen=True)
-class Claim:
+class CandidateLabel:
     """Words that are scored as if they were the feature's label."""
 
     label: str
 
 
 @dataclass(frozen=True)
-class Sides:
+class ScoringExamples:
     """A feature's texts, as they are scored on."""
 
     shown: Sequence[Example]
@@ -41,7 +41,7 @@ class Sides:
         settings: ScoreSettings,
         seed: int,
         elsewhere: Sequence[Example] = (),
-    ) -> "Sides":
+    ) -> "ScoringExamples":
         """Near-duplicates of shown texts, and of each other, are left out; the rest is drawn by the seed.
 
         `elsewhere`: activating texts of another corpus that an explainer may have seen.
@@ -57,15 +57,17 @@ class Sides:
         return cls(
             shown=shown,
             activating=activating,
-            negatives=[_silenced(example) for example in drawn(silent, settings.texts, rng)],
+            negatives=[_without_activations(example) for example in drawn(silent, settings.texts, rng)],
             neighbours={n: [e for e in neighbours if e.neighbour == n] for n in _neighbours(neighbours)},
             on_old_words=frozenset(key_of(cut(example)) for example in activating) - new,
             on_new_words=new,
         )
 
-    def task(self, feature: int, variant: Variant, claim: Claim, found: Collected, seed: int) -> Task:
-        """What a scorer is given."""
-        return Task(
+    def task(
+        self, feature: int, variant: Variant, claim: CandidateLabel, found: FeatureExamples, seed: int
+    ) -> ScoringTask:
+        """Returns the task of a scorer."""
+        return ScoringTask(
             feature=feature,
             label=claim.label,
             variant=variant,
@@ -76,8 +78,8 @@ class Sides:
             seed=seed,
         )
 
-    def on_new(self, scorer: Scorer, score: Score, task: Task) -> Score | None:
-        """What of a score rests on new words; None where it does not rest on these texts at all."""
+    def on_new(self, scorer: Scorer, score: Score, task: ScoringTask) -> Score | None:
+        """Returns the part of a score that rests on new words; None if it does not rest on these texts at all."""
         found = {_example_key(item.key) for item in score.items}
         if found.isdisjoint(self.on_old_words | self.on_new_words):
             return None
@@ -86,7 +88,7 @@ class Sides:
         return scorer.of_items([item for item in score.items if _example_key(item.key) not in self.on_old_words], task)
 
 
-def _silenced(example: Example) -> Example:
+def _without_activations(example: Example) -> Example:
     """The example with this feature's own activations: none."""
     return replace(example, activations=(0.0,) * len(example.tokens))
 

@@ -1,4 +1,4 @@
-"""A base prompt as token ids with a place for the ghost. Knows no model."""
+"""A base prompt as token ids with a place for the ghost."""
 
 import json
 from dataclasses import dataclass
@@ -7,8 +7,8 @@ from transformers import PreTrainedTokenizerBase
 
 from probes.doors import door
 from probes.errors import SettingsError
-from probes.model.chat_template import rendered
 from probes.settings import CHATS, GHOST, TreeSettings
+from probes.tokenizer.chat_template import rendered
 
 _SWITCHES = {"enable_thinking": False, "date_string": "26 Jul 2024"}
 """For chat templates: answer at once, and the same every day, as far as a template knows these words."""
@@ -23,7 +23,7 @@ class PromptIds:
 
     @property
     def before(self) -> tuple[int, ...]:
-        """What every ghost's prompt starts with."""
+        """Returns the ids that every ghost's prompt starts with."""
         return self.ids[: self.ghost_position]
 
     @property
@@ -52,7 +52,7 @@ def prompt_text(tokenizer: PreTrainedTokenizerBase, settings: TreeSettings) -> s
 
 
 def _chat(tokenizer: PreTrainedTokenizerBase, turns: list[dict[str, str]]) -> str:
-    """What the tokenizer's chat template makes of turns, up to where an answer begins. Raises SettingsError."""
+    """Renders turns by the tokenizer's chat template, up to where an answer begins. Raises SettingsError."""
     with door(SettingsError, "The tokenizer's chat template fails on one user's turn: {cause}; use another prompt."):
         template = tokenizer.get_chat_template()
         if not isinstance(template, str):

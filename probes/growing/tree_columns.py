@@ -1,4 +1,4 @@
-"""Grown trees, each apart, in columns. Knows no model."""
+"""Grown trees, each apart, in columns."""
 
 import math
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from probes.growing.choosing import Nodes
 
 
 @dataclass(frozen=True)
-class Columns:
+class TreeColumns:
     """A grown tree, breadth first; to begin with only its root."""
 
     parents: tuple[int, ...] = (-1,)
@@ -19,13 +19,13 @@ class Columns:
     probabilities: tuple[float, ...] = (1.0,)
 
 
-def entropy_bits(grown: Columns | Tree) -> float:
+def entropy_bits(grown: TreeColumns | Tree) -> float:
     """Shannon entropy of the first token; all that the tree left out counts as one token."""
     first = [p for p, parent in zip(grown.probabilities, grown.parents, strict=True) if parent == 0]
     return sum(-p * math.log2(p) for p in [*first, 1.0 - sum(first)] if p > 0)
 
 
-def columns_of(found: Sequence[tuple[int, Nodes]]) -> list[Columns]:
+def columns_of(found: Sequence[tuple[int, Nodes]]) -> list[TreeColumns]:
     """The trees, apart, each breadth first: a stable sort, since within a depth nodes were found from left to right."""
     levels = [nodes for _, nodes in found]
     depth = torch.cat([torch.full_like(nodes.tree, depth) for depth, nodes in found])
@@ -40,4 +40,4 @@ def columns_of(found: Sequence[tuple[int, Nodes]]) -> list[Columns]:
     first = sizes.cumsum(0) - sizes
     local = torch.where(parent < 0, -1, place[parent] - first[tree])
     apart = (torch.split(column[order], sizes.tolist()) for column in (local, token, probability))
-    return [Columns(*(tuple(column.tolist()) for column in columns)) for columns in zip(*apart, strict=True)]
+    return [TreeColumns(*(tuple(column.tolist()) for column in columns)) for columns in zip(*apart, strict=True)]

@@ -1,13 +1,8 @@
 """Tokens that stand for no text, and those that stand first of texts."""
 
-from typing import TYPE_CHECKING
-
 from transformers import PreTrainedTokenizerBase
 
-from probes.ghost.prompt import leading_ids
-
-if TYPE_CHECKING:  # what a subject's texts begin with is known before it is loaded
-    from probes.subject import Subject
+from probes.tokenizer.prompt import leading_ids
 
 
 def start_id(tokenizer: PreTrainedTokenizerBase) -> int | None:
@@ -20,28 +15,13 @@ def start_id(tokenizer: PreTrainedTokenizerBase) -> int | None:
 
 
 def front_ids(tokenizer: PreTrainedTokenizerBase, prepends_bos: bool | None) -> list[int]:
-    """What stands in front of a text: `start_id` or nothing, or where None what the tokenizer itself puts there."""
+    """Returns the ids that begin a text: `start_id` or none, or if that is None what the tokenizer itself puts
+    there.
+    """
     if prepends_bos is None:
         return leading_ids(tokenizer)
     start = start_id(tokenizer) if prepends_bos else None
     return [] if start is None else [start]
-
-
-def first_ids(subject: "Subject") -> list[int]:
-    """What stands in front of every text that the SAE reads.
-
-    As the user says, else the SAE's files; where neither does, what the tokenizer itself puts there, which is what
-    those who train SAEs get without asking for it.
-    """
-    return front_ids(subject.tokenizer, subject.sae.config.prepends_bos)
-
-
-def ids_before_lone_tokens(subject: "Subject") -> list[int]:
-    """What stands in front of a token that is read alone: `start_id`, and nothing where the user wants no BOS.
-
-    A model's first position is unlike all others, so something is to stand there even where texts begin with nothing.
-    """
-    return front_ids(subject.tokenizer, subject.card.bos is not False)
 
 
 def special_ids(tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:

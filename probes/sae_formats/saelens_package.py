@@ -1,6 +1,6 @@
 """SAEs by their names in SAELens' own list, read by the package `sae_lens` where it is installed.
 
-What it gives is kept as a folder in SAELens' format, and read as any other. Knows nothing else of that package.
+What it gives is kept as a folder in SAELens' format, and read as any other.
 """
 
 import hashlib
