@@ -316,7 +316,7 @@ class TestRefusals:
         import agent.cli.commands.compare
         import eval.compare.work as work
 
-        monkeypatch.setattr(agent.cli.commands.compare, "MOST_PROBES", 20)
+        monkeypatch.setattr(agent.cli.commands.compare, "MAX_PROBES", 20)
         monkeypatch.setattr(work, "WORTH_TRYING", 20)
         refused = interpret("compare", *FEATURES, *QUICK)
         assert refused.status == 2
