@@ -12,7 +12,7 @@ demo: $(INSTALLED)
 	$(BIN)/interpret --features 0-500 --cutoff 0.001 --log demo.db
 
 real: $(REAL)
-	$(BIN)/interpret --subject smollm2 --features 0-99 --cutoff 0.005 --log real.db
+	$(BIN)/interpret --subject smollm2 --features 0-99 --cutoff 0.005 --rounds 1 --log real.db
 
 test: install
 	@$(BIN)/python -m tests.browser

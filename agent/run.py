@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol
+from typing import Protocol
 
 from agent.breaker import Breaker
 from agent.calls.admission import Admission
@@ -17,24 +17,17 @@ from agent.calls.asking import RETRY_POLICY, Asker, RetryPolicy
 from agent.calls.batches import Batches
 from agent.calls.budget import Limits, SpendingBudget
 from agent.calls.gate import Gate
-from agent.calls.questions import Questions
 from agent.calls.workers import work_through
 from agent.config import RunConfig
 from agent.known_evidence import KnownEvidence
 from agent.llm.base import Explainer
-from agent.llm.none import NONE
-from agent.loop import TEMPLATES, Circuit, Loop, Material, system_prompt
-from agent.maxima import CorpusMaxima
-from agent.planning import Planner
+from agent.loop import Loop, system_prompt
 from agent.prober import Prober
-from agent.runlog import RunIdentity, RunLog, RunRow
+from agent.run_spec import RunSpec, questions_to
+from agent.runlog import RunLog, RunRow
 from agent.schema import Ending, Outcome
 from probes.errors import InterpretError
-from probes.ghost.base_prompt import all_resolved, offered_prompts
 from probes.probe import run_probes
-from probes.settings import PLAIN_PROMPTS
-from probes.subject import Subject
-from prompts import template_hashes
 
 LOOKAHEAD = 64
 """Most features in progress beyond the calls in flight: their evidence is made while the others wait for answers, so
@@ -57,15 +50,6 @@ class RunObserver(Protocol):
         ...
 
 
-class LoggedCircuit(Circuit, Protocol):
-    """A graph, and what a run's settings say of it."""
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """The settings that tell it from other graphs."""
-        ...
-
-
 @dataclass(frozen=True)
 class RunReport:
     """The report of one invocation."""
@@ -84,31 +68,26 @@ class RunReport:
 
 
 async def run_features(
-    config: RunConfig,
-    subject: Subject,
-    explainer: Explainer,
+    spec: RunSpec,
     log: RunLog,
     features: Sequence[int],
     new: bool,
     observer: RunObserver,
     retry_policy: RetryPolicy = RETRY_POLICY,
-    material: Material | None = None,
-    maxima: CorpusMaxima | None = None,
     tell: Callable[[str], None] = lambda _: None,
-    circuit: LoggedCircuit | None = None,
 ) -> RunReport:
-    """Labels `features`, each of which ends labelled, abstained or failed in the log before `observer` hears of it.
+    """Labels `features`, each of which ends labelled, abstained or failed in the log before the observer hears of it.
 
-    Where the explainer is nobody, each ends with its evidence in the log, or failed. What other runs of the log have
-    probed is taken from there.
+    If the explainer is nobody, each ends with its evidence in the log, or failed. Evidence that other runs of the log
+    have probed is taken from there.
 
     A run of the same identity is resumed unless `new`. Whatever ends a run early (a spent budget, a refused key, a
     fault of the log, Ctrl-C) lets the calls in flight end first, but for batches, of which `tell` hears; it is in the
-    report, and the log resumes from there. Raises LogError where the run cannot be begun.
+    report, and the log resumes from there. Raises LogError if the run cannot be begun.
     """
     started = time.perf_counter()
-    identity = identity_of(config, subject, explainer, material, maxima, circuit)
-    run = log.begin_run(identity, features, new)
+    config, explainer = spec.config, spec.explainer
+    run = log.begin_run(spec.identity, features, new)
     budget = partial(_budget, config, log, run.run_id)
     admission = Admission(Gate(config.in_flight), budget())
     observer.begun(run, admission)
@@ -118,26 +97,13 @@ async def run_features(
 
     batches = Batches(config, explainer, log, admission, run.run_id, None, budget, tell)
     try:
-        async with batches, Prober(partial(run_probes, subject), admission.check) as prober:
+        async with batches, Prober(partial(run_probes, spec.subject), admission.check) as prober:
             asker = None
-            if explainer.provider != NONE:
+            if not spec.asks_nobody:
                 questions = questions_to(explainer, config)
                 asker = Asker(explainer, log, run.run_id, admission, retry_policy, batches.sender, questions)
-            planner = planner_of(config, subject, explainer, maxima)
-            known = KnownEvidence.of(log, prober, planner, run.run_id, identity)
-            loop = Loop(
-                run_id=run.run_id,
-                card=subject.card,
-                planner=planner,
-                rounds=config.rounds,
-                prober=known,
-                asker=asker,
-                log=log,
-                system=system_prompt(planner, material is not None),
-                material=material,
-                feedback=material.feedback(asker, config.seed) if asker and material and config.feedback else None,
-                circuit=circuit,
-            )
+            known = KnownEvidence.of(log, prober, spec.planner, run.run_id, spec.identity)
+            loop = _loop(spec, log, run.run_id, known, asker)
 
             async def label(feature: int) -> None:
                 outcome = await loop.label_feature(feature)
@@ -163,83 +129,21 @@ async def run_features(
     )
 
 
-def planner_of(
-    config: RunConfig, subject: Subject, explainer: Explainer, maxima: CorpusMaxima | None = None
-) -> Planner:
-    """Returns the planner of a run's probes."""
-    probe, prompts = all_resolved(subject, config.probe), _offered(subject, explainer)
-    return Planner(
-        probe,
-        config.weights_plan,
-        subject.card.default_scale,
-        maxima,
-        config.agreement,
-        prompts,
-        _tests(config, explainer),
-        config.candidates,
+def _loop(spec: RunSpec, log: RunLog, run_id: int, prober: KnownEvidence, asker: Asker | None) -> Loop:
+    material, config = spec.material, spec.config
+    return Loop(
+        run_id=run_id,
+        card=spec.subject.card,
+        planner=spec.planner,
+        rounds=config.rounds,
+        prober=prober,
+        asker=asker,
+        log=log,
+        system=system_prompt(spec.planner, material is not None),
+        material=material,
+        feedback=material.feedback(asker, config.seed) if asker and material and config.feedback else None,
+        circuit=spec.circuit,
     )
-
-
-def _offered(subject: Subject, explainer: Explainer) -> Sequence[str]:
-    """The base prompts that may be asked for; rules ask for none, so for them nothing is measured."""
-    return offered_prompts(subject) if explainer.forms else PLAIN_PROMPTS
-
-
-def identity_of(
-    config: RunConfig,
-    subject: Subject,
-    explainer: Explainer,
-    material: Material | None = None,
-    maxima: CorpusMaxima | None = None,
-    circuit: LoggedCircuit | None = None,
-) -> RunIdentity:
-    """Returns a run's identity: everything that makes two runs one."""
-    settings: dict[str, Any] = {
-        "probe": all_resolved(subject, config.probe).model_dump(mode="json"),
-        "weights_plan": [*config.weights_plan],
-        "rounds": 1 if explainer.provider == NONE else config.rounds,
-    }
-    if config.agreement:
-        settings |= {"agreement": True}
-    if _tests(config, explainer):
-        settings |= {"tests": True}
-    if config.candidates > 1 and explainer.provider != NONE:
-        settings |= {"candidates": config.candidates}
-    if explainer.forms:
-        settings |= {"answer_tokens": config.answer_tokens, "effort": config.effort}
-        settings |= {"prompts": [*_offered(subject, explainer)]}
-    if maxima is not None:
-        settings |= {"maxima_corpus": maxima.corpus}
-    if material is not None:
-        settings |= {"corpus": material.corpus, "feedback": config.feedback, "seed": config.seed}
-    if circuit is not None:
-        settings |= {"graph": circuit.settings}
-    more = (*(("detection", "judge") if config.feedback else ()), *(("graph",) if circuit else ()))
-    return RunIdentity(
-        subject=subject.card,
-        settings=settings,
-        explainer=explainer_name(explainer),
-        templates={} if explainer.provider == NONE else template_hashes([*TEMPLATES, *more]),
-    )
-
-
-def _tests(config: RunConfig, explainer: Explainer) -> bool:
-    """Tells whether the explainer may test: a language model, unless told otherwise; rules if told so; nobody never."""
-    return explainer.provider != NONE and (bool(explainer.forms) if config.tests is None else config.tests)
-
-
-def explainer_name(explainer: Explainer) -> str:
-    """`PROVIDER:MODEL`, and where it is if that is not the provider's own address; nobody has no model."""
-    name = f"{explainer.provider}:{explainer.model}" if explainer.model else explainer.provider
-    return f"{name} at {explainer.address}" if explainer.address else name
-
-
-def questions_to(explainer: Explainer, config: RunConfig) -> Questions | None:
-    """Returns the rule by which two questions to the explainer are one; None for rules, whose answers cost nothing."""
-    if not explainer.forms:
-        return None
-    settings = {"answer_tokens": config.answer_tokens, "effort": config.effort, "seed": config.seed}
-    return Questions.to(explainer, config.cache, **settings)
 
 
 def _budget(config: RunConfig, log: RunLog, run_id: int) -> SpendingBudget:

@@ -14,6 +14,7 @@ from agent.calls.following import Pace
 from agent.llm import make_explainer
 from agent.llm.models import DEFAULTS
 from agent.run import RunReport, run_features
+from agent.run_spec import RunSpec
 from agent.runlog import CallRow, LabelRow, RunLog
 from agent.store.batches import BatchRow
 from tests.batch_server import BatchServer
@@ -78,7 +79,7 @@ def run_in_batches(
     ):
         name = f"{provider}:{DEFAULTS[provider]}"
         explainer = make_explainer(name, server.base_url(provider), timeout_s=20.0, batch=settings.batch)
-        run = run_features(settings, SUBJECT, explainer, log, features, new, Notes(), QUICK, tell=told.append)
+        run = run_features(RunSpec(settings, SUBJECT, explainer), log, features, new, Notes(), QUICK, tell=told.append)
         report = asyncio.run(run)
         calls = [call for feature in features for call in log.calls_of(report.run_id, feature)]
         return Ran(report, log.labels(report.run_id), calls, log.batches(report.run_id), told)

@@ -19,6 +19,7 @@ from agent.cli import main
 from agent.llm import make_explainer
 from agent.replay import Verdict, replay
 from agent.run import RunReport, run_features
+from agent.run_spec import RunSpec
 from agent.runlog import CallRow, LabelRow, RunLog
 from eval.scoring.shown_examples import CorpusExamples
 from tests.fakes import SUBJECT, FakeProbes, Notes, config
@@ -125,7 +126,7 @@ def _visit(server: LLMServer, desk: Desk, provider: str, path: Path, timeout_s: 
     note = explainer.check()
     settings = config(concurrency=CONCURRENCY)
     with RunLog.open(path) as log:
-        report = asyncio.run(run_features(settings, SUBJECT, explainer, log, FEATURES, False, Notes(), QUICK))
+        report = asyncio.run(run_features(RunSpec(settings, SUBJECT, explainer), log, FEATURES, False, Notes(), QUICK))
         calls = [call for feature in FEATURES for call in log.calls_of(report.run_id, feature)]
         return Visit(note, report, log.labels(report.run_id), calls, _served(server, desk))
 

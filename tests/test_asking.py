@@ -15,6 +15,7 @@ from agent.calls.budget import Limits
 from agent.errors import BudgetError, ExplainerError, InterruptError
 from agent.llm.base import Answer, AnswerForm, Bound, CallFault, Exchange, Request
 from agent.run import RunReport, run_features
+from agent.run_spec import RunSpec
 from agent.runlog import Dispatch, RunLog
 from agent.schema import Proposal
 from tests.fakes import SUBJECT, FakeExplainer, FakeProbes, Notes, config, faulty, open_door
@@ -199,7 +200,7 @@ class TestRun:
     @staticmethod
     def run(log: RunLog, explainer: FakeExplainer, notes: Notes | None = None, n: int = 20, **changes) -> RunReport:
         return asyncio.run(
-            run_features(config(**changes), SUBJECT, explainer, log, range(n), False, notes or Notes(), QUICK)
+            run_features(RunSpec(config(**changes), SUBJECT, explainer), log, range(n), False, notes or Notes(), QUICK)
         )
 
     def test_a_budget_holds_over_every_invocation_of_a_run(self, log: RunLog) -> None:

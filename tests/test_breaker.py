@@ -8,6 +8,7 @@ import agent.run
 from agent.breaker import ALIKE, INTERNAL, Breaker
 from agent.errors import BrokenError
 from agent.run import run_features
+from agent.run_spec import RunSpec
 from agent.runlog import RunLog
 from agent.schema import Outcome, Proposal
 from tests.fakes import DOGS, SUBJECT, FakeExplainer, FakeProbes, Notes, config, in_loop
@@ -62,7 +63,7 @@ async def test_a_run_ends_with_the_fault_in_its_sentence_and_what_failed_in_the_
     monkeypatch.setattr(agent.run, "run_probes", FakeProbes(definitions=broken))  # type: ignore[arg-type]
     with RunLog.open(tmp_path / "log.db") as log:
         observer = Notes()
-        run = (config(concurrency=2), SUBJECT, FakeExplainer([LABEL]), log)
+        run = (RunSpec(config(concurrency=2), SUBJECT, FakeExplainer([LABEL])), log)
         report = await run_features(*run, range(1, 100), False, observer)
         assert isinstance(report.stopped, BrokenError)
         assert f"first {ALIKE} features all failed alike: {INTERNAL}" in str(report.stopped)

@@ -15,6 +15,7 @@ from agent.moves.ending import Round, best_tried
 from agent.planning import RoundPlan
 from agent.replay import replay
 from agent.run import RunReport, run_features
+from agent.run_spec import RunSpec
 from agent.runlog import RunLog
 from agent.schema import Check, Proposal, SettingsChange
 from eval.collect.examples import feature_harvest
@@ -81,7 +82,7 @@ WORDS = {"dogs": "dog", "cats": "cat", "either": "The"}
 def run(log: RunLog, explainer: Reader, features: range = range(3), **changes: object) -> RunReport:
     settings = config(seed=SEED, **changes)
     coroutine = run_features(
-        settings, SUBJECT, explainer, log, features, False, Notes(), material=CorpusExamples(log, 1)
+        RunSpec(settings, SUBJECT, explainer, material=CorpusExamples(log, 1)), log, features, False, Notes()
     )
     return asyncio.run(coroutine)
 
@@ -230,5 +231,5 @@ def test_feedback_and_texts_make_another_run(log: RunLog) -> None:
     reader = Reader([label("dogs")], WORDS)
     first = run(log, reader, range(1))
     second = run(log, reader, range(1), feedback=True)
-    third = asyncio.run(run_features(config(seed=SEED), SUBJECT, reader, log, range(1), False, Notes()))
+    third = asyncio.run(run_features(RunSpec(config(seed=SEED), SUBJECT, reader), log, range(1), False, Notes()))
     assert len({first.run_id, second.run_id, third.run_id}) == 3

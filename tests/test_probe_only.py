@@ -12,7 +12,8 @@ from agent.llm.base import Explainer
 from agent.llm.none import NoExplainer
 from agent.llm.offline import Offline
 from agent.replay import replay
-from agent.run import RunReport, identity_of, run_features
+from agent.run import RunReport, run_features
+from agent.run_spec import RunSpec
 from agent.runlog import RunLog
 from agent.schema import Outcome
 from eval.scoring.shown_examples import CorpusExamples
@@ -35,7 +36,7 @@ def probes(monkeypatch: pytest.MonkeyPatch) -> FakeProbes:
 
 def run(path: Path, explainer: Explainer, features: Sequence[int] = FEATURES, new: bool = False, **changes: Any):
     with RunLog.open(path) as log:
-        return asyncio.run(run_features(config(**changes), SUBJECT, explainer, log, features, new, Notes()))
+        return asyncio.run(run_features(RunSpec(config(**changes), SUBJECT, explainer), log, features, new, Notes()))
 
 
 def of_run(path: Path, table: str, columns: Sequence[str], run_id: int) -> list[tuple[Any, ...]]:
@@ -63,7 +64,9 @@ class TestProbeOnly:
                     task.cancel()
 
             notes = Notes(on_told=tell)
-            task = asyncio.create_task(run_features(config(), SUBJECT, NoExplainer(), log, FEATURES, False, notes))
+            task = asyncio.create_task(
+                run_features(RunSpec(config(), SUBJECT, NoExplainer()), log, FEATURES, False, notes)
+            )
             await asyncio.gather(task, return_exceptions=True)
 
         with RunLog.open(tmp_path / "log.db") as log:
@@ -164,7 +167,7 @@ class TestKnownEvidence:
             asked.clear()
             one = config(probe=probe, rounds=1, weights_plan=("encoder",))
             with RunLog.open(tmp_path / "log.db") as log:
-                return asyncio.run(run_features(one, subject, explainer, log, [2], False, Notes()))
+                return asyncio.run(run_features(RunSpec(one, subject, explainer), log, [2], False, Notes()))
 
         label(NoExplainer(), "auto")
         report = label(Offline(), "auto")
@@ -211,5 +214,5 @@ class TestCommands:
 
 
 def test_nobody_tests_anything_so_that_is_no_setting_of_such_a_run() -> None:
-    runs = [identity_of(config(llm="none", tests=tests), SUBJECT, NoExplainer()) for tests in (None, True, False)]
+    runs = [RunSpec(config(llm="none", tests=tests), SUBJECT, NoExplainer()).identity for tests in (None, True, False)]
     assert runs[0] == runs[1] == runs[2]

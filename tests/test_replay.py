@@ -14,6 +14,7 @@ from agent.llm.base import Answer, AnswerForm, CallFault, Request
 from agent.llm.offline import Offline
 from agent.replay import ReplayedLabel, changed_templates, replay
 from agent.run import run_features
+from agent.run_spec import RunSpec
 from agent.runlog import RunLog
 from agent.schema import Proposal, SettingsChange
 from eval.scoring.shown_examples import CorpusExamples
@@ -48,7 +49,7 @@ def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(agent.run, "run_probes", fake)
     with RunLog.open(tmp_path / "log.db") as log:
         both = config(weights_plan=("encoder", "decoder"))
-        asyncio.run(run_features(both, SUBJECT, Varied([]), log, range(9), False, Notes()))
+        asyncio.run(run_features(RunSpec(both, SUBJECT, Varied([])), log, range(9), False, Notes()))
     return tmp_path / "log.db"
 
 
@@ -114,7 +115,7 @@ def test_templates_that_changed_since_are_named(path: Path) -> None:
 def test_offline_runs_replay_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(agent.run, "run_probes", FakeProbes(definitions={3: {"encoder": MIXED, "decoder": GENERIC}}))
     with RunLog.open(tmp_path / "log.db") as log:
-        asyncio.run(run_features(config(), SUBJECT, Offline(), log, range(6), False, Notes()))
+        asyncio.run(run_features(RunSpec(config(), SUBJECT, Offline()), log, range(6), False, Notes()))
     assert {item.verdict for item in replayed(tmp_path / "log.db")} == {"identical"}
 
 
@@ -123,7 +124,7 @@ def test_a_run_whose_explainer_tested_its_labels_comes_out_as_it_did(
 ) -> None:
     monkeypatch.setattr(agent.run, "run_probes", FakeProbes())
     with RunLog.open(tmp_path / "log.db") as log:
-        asyncio.run(run_features(config(tests=True), SUBJECT, Offline(), log, range(2), False, Notes()))
+        asyncio.run(run_features(RunSpec(config(tests=True), SUBJECT, Offline()), log, range(2), False, Notes()))
         kinds = [[type(piece).__name__ for piece in round_] for round_ in log.evidence_rounds(1, 0).values()]
     assert kinds[1:] == [["Experiment"]]
     assert [(item.verdict, item.calls, item.prompts_alike) for item in replayed(tmp_path / "log.db")] == [

@@ -12,6 +12,7 @@ from agent.errors import ExplainerError, LogError
 from agent.llm.base import Answer, AnswerForm, CallFault, Explainer, Request
 from agent.llm.offline import Offline
 from agent.run import RunReport, run_features
+from agent.run_spec import RunSpec
 from agent.runlog import RunLog
 from agent.schema import Outcome, Proposal
 from probes.evidence import Evidence, ProbeRequest
@@ -36,7 +37,7 @@ def log(tmp_path: Path) -> Iterator[RunLog]:
 
 def run(log: RunLog, features: range, explainer: Explainer | None = None, new: bool = False, **changes) -> RunReport:
     notes = Notes()
-    coroutine = run_features(config(**changes), SUBJECT, explainer or Offline(), log, features, new, notes)
+    coroutine = run_features(RunSpec(config(**changes), SUBJECT, explainer or Offline()), log, features, new, notes)
     report = asyncio.run(coroutine)
     told = notes.outcomes
     assert sum(report.outcomes.values()) == len(told) == len({outcome.feature for outcome in told})
@@ -132,7 +133,7 @@ def test_a_cancelled_run_goes_on_where_it_stopped(tmp_path: Path) -> None:
             if len(told) == 7:
                 task.cancel()
 
-        coroutine = run_features(config(), SUBJECT, Offline(), log, range(30), False, Notes(on_told=tell))
+        coroutine = run_features(RunSpec(config(), SUBJECT, Offline()), log, range(30), False, Notes(on_told=tell))
         task = asyncio.create_task(coroutine)
         await task
 
@@ -191,7 +192,9 @@ def test_memory_does_not_grow_with_the_number_of_features(log: RunLog, monkeypat
         alive.append(sum(ref() is not None for ref in born))
 
     monkeypatch.setattr(agent.run, "run_probes", probing)
-    asyncio.run(run_features(config(concurrency=4), SUBJECT, Offline(), log, range(200), False, Notes(on_told=count)))
+    asyncio.run(
+        run_features(RunSpec(config(concurrency=4), SUBJECT, Offline()), log, range(200), False, Notes(on_told=count))
+    )
     assert len(born) == 200 * 3
     assert max(alive) < 0.2 * len(born)  # 12 pieces are in use at once; some wait for the collector of cycles
 
@@ -199,12 +202,12 @@ def test_memory_does_not_grow_with_the_number_of_features(log: RunLog, monkeypat
 def test_the_real_probes_and_the_real_log_work_together(log: RunLog, tmp_path: Path) -> None:
     subject = tiny_subject(tmp_path)
     quick = config(probe={"tree": {"cutoff": 0.01, "max_depth": 6}}, concurrency=8)
-    report = asyncio.run(run_features(quick, subject, Offline(), log, range(12), False, Notes()))
+    report = asyncio.run(run_features(RunSpec(quick, subject, Offline()), log, range(12), False, Notes()))
     assert sum(report.outcomes.values()) == 12
     assert "failed" not in report.outcomes
     for row in log.labels(report.run_id):
         rounds = log.evidence_rounds(report.run_id, row.feature)
         assert [type(item).__name__ for item in rounds[1]] == ["Tree", "TokenList", "Projection"]
         assert len(log.calls_of(report.run_id, row.feature)) == row.rounds
-    again = asyncio.run(run_features(quick, subject, Offline(), log, range(12), False, Notes()))
+    again = asyncio.run(run_features(RunSpec(quick, subject, Offline()), log, range(12), False, Notes()))
     assert (again.resumed, again.n_done_before, again.outcomes) == (True, 12, {})

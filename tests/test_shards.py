@@ -11,6 +11,7 @@ import pytest
 import agent.run
 from agent.llm.offline import Offline
 from agent.run import run_features
+from agent.run_spec import RunSpec
 from agent.runlog import RunLog
 from agent.schema import Outcome
 from agent.shards import Shard, parse_shard
@@ -108,7 +109,9 @@ class TestOneRun:
 
             notes = Notes(on_told=tell)
             features = shard.of(self.FEATURES)
-            task = asyncio.create_task(run_features(config(**changes), SUBJECT, Offline(), log, features, False, notes))
+            task = asyncio.create_task(
+                run_features(RunSpec(config(**changes), SUBJECT, Offline()), log, features, False, notes)
+            )
             await asyncio.gather(task, return_exceptions=stop_after is not None)
 
         with RunLog.open(path) as log:

@@ -16,7 +16,8 @@ from agent.evidence.wording import prompt_words, tree_words
 from agent.maxima import CorpusMaxima, maximum_in
 from agent.planning import Planner, RoundPlan
 from agent.replay import replay
-from agent.run import identity_of, run_features
+from agent.run import run_features
+from agent.run_spec import RunSpec
 from agent.runlog import RunLog
 from agent.schema import Proposal, SettingsChange
 from agent.store.codec import decode, encode
@@ -123,13 +124,13 @@ def test_a_run_in_which_an_explainer_clamps_is_replayed(tmp_path: Path, monkeypa
         corpus = log.begin_corpus(corpus_identity())
         log.add_collected(corpus, collected(0), {"d0": "shown", "d1": "shown"}).result()
         maxima = CorpusMaxima(log, corpus)
-        asyncio.run(run_features(config(), SUBJECT, explainer, log, [0], False, Notes(), maxima=maxima))
+        asyncio.run(run_features(RunSpec(config(), SUBJECT, explainer, maxima=maxima), log, [0], False, Notes()))
         steered = [r.settings.steering for batch in probes.batches for r in batch if r.settings.steering.on]
         assert {(s.mode, s.strength, s.at, s.maximum) for s in steered} == {("clamp", 3.0, "all", 2.5)}
         assert "`clamp_at`" in explainer.requests[0].system
         found = asyncio.run(replay(log, log.runs()[-1], CorpusExamples))
         assert [(item.verdict, item.prompts_alike) for item in found] == [("identical", True)]
-        identities = {identity_of(config(), SUBJECT, explainer, None, m).hash for m in (None, maxima)}
+        identities = {RunSpec(config(), SUBJECT, explainer, None, m).identity.hash for m in (None, maxima)}
         assert len(identities) == 2
 
 
@@ -137,7 +138,7 @@ def test_without_maxima_nobody_is_told_of_clamping(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(agent.run, "run_probes", FakeProbes())
     explainer = FakeExplainer([LABEL])
     with RunLog.open(tmp_path / "log.db") as log:
-        asyncio.run(run_features(config(), SUBJECT, explainer, log, [0], False, Notes()))
+        asyncio.run(run_features(RunSpec(config(), SUBJECT, explainer), log, [0], False, Notes()))
     assert "`clamp_at`" not in explainer.requests[0].system
 
 

@@ -20,7 +20,8 @@ from agent.evidence.digest import digest
 from agent.llm.offline import Offline
 from agent.planning import Planner
 from agent.replay import replay
-from agent.run import identity_of, run_features
+from agent.run import run_features
+from agent.run_spec import RunSpec
 from agent.runlog import RunLog
 from agent.schema import Proposal, SettingsChange
 from agent.store import codec
@@ -360,7 +361,7 @@ def config(tmp_path: Path) -> RunConfig:
 
 def test_a_run_finds_its_scales_resumes_and_replays(subject: Subject, config: RunConfig) -> None:
     def run(features: range, explainer: FakeExplainer | Offline) -> None:
-        asyncio.run(run_features(config, subject, explainer, log, features, False, Notes()))
+        asyncio.run(run_features(RunSpec(config, subject, explainer), log, features, False, Notes()))
 
     with RunLog.open(config.log) as log:
         run(range(2), explainer := FakeExplainer([LABEL]))
@@ -383,9 +384,9 @@ def test_a_run_finds_its_scales_resumes_and_replays(subject: Subject, config: Ru
 
 def test_a_run_with_a_named_scale_is_another_run(subject: Subject, config: RunConfig) -> None:
     named = config.model_copy(update={"probe": ProbeSettings()})
-    assert identity_of(config, subject, Offline()).hash != identity_of(named, subject, Offline()).hash
+    assert RunSpec(config, subject, Offline()).identity.hash != RunSpec(named, subject, Offline()).identity.hash
     agreeing = named.model_copy(update={"agreement": True})
-    assert identity_of(agreeing, subject, Offline()).hash != identity_of(named, subject, Offline()).hash
+    assert RunSpec(agreeing, subject, Offline()).identity.hash != RunSpec(named, subject, Offline()).identity.hash
 
 
 def test_centroid_and_pca_may_be_auto_on_the_command_line(config: RunConfig, interpret: Interpret) -> None:

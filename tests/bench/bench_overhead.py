@@ -24,6 +24,7 @@ from agent.calls.admission import Admission
 from agent.config import RunConfig
 from agent.llm import make_explainer
 from agent.run import run_features
+from agent.run_spec import RunSpec
 from agent.runlog import RunLog, RunRow
 from agent.schema import Outcome
 from probes.errors import InterpretError
@@ -83,7 +84,7 @@ def measure(folder: Path, server: Server, n_features: int, concurrency: int, del
     subject = load_subject(config.subject)
     started = time.time()
     with RunLog.open(folder / "log.db") as log:
-        run = run_features(config, subject, explainer, log, range(n_features), False, Silent())
+        run = run_features(RunSpec(config, subject, explainer), log, range(n_features), False, Silent())
         report = asyncio.run(run)
     ended = time.time()
     calls = Calls.of(server)

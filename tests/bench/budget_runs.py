@@ -25,6 +25,7 @@ from agent.config import RunConfig
 from agent.errors import BudgetError
 from agent.llm import make_explainer
 from agent.run import run_features
+from agent.run_spec import RunSpec
 from agent.runlog import RunLog, Spent
 from tests.fakes import SUBJECT, FakeProbes, Notes
 from tests.llm_script import Asked, Reply, labelling
@@ -70,7 +71,7 @@ def one_run(seed: int, folder: Path) -> Billed:
         for _ in range(chance.choice([1, 2])):
             explainer = make_explainer(f"{provider}:{MODELS[provider]}", server.base_url(provider), 512)
             explainer.address = ""  # its prices are the provider's own
-            run = run_features(config, SUBJECT, explainer, log, range(N_FEATURES), False, Notes(), QUICK)  # type: ignore[arg-type]
+            run = run_features(RunSpec(config, SUBJECT, explainer), log, range(N_FEATURES), False, Notes(), QUICK)  # type: ignore[arg-type]
             with patch("agent.run.run_probes", FakeProbes()):
                 report = asyncio.run(run)
             stopped = isinstance(report.stopped, BudgetError)

@@ -22,8 +22,9 @@ from agent.cli.terminal.display import console, facts
 from agent.config import RunConfig
 from agent.llm import make_explainer
 from agent.llm.base import Explainer
-from agent.run import explainer_name, identity_of, planner_of, run_features
-from agent.runlog import RunIdentity, RunLog
+from agent.run import run_features
+from agent.run_spec import RunSpec, explainer_name
+from agent.runlog import RunLog
 from eval.compare.grid import Grid, names_of
 from probes.errors import SettingsError
 from probes.features import parse_features
@@ -83,15 +84,15 @@ def _opening(log: RunLog, work: Work) -> Iterator[tuple[str, str]]:
     explainer = _explainer(work.config)
     check_budget(work.config, explainer)
     texts = {setting: _texts(log, work, setting, explainer) for setting in work.names}
-    todo = sum(len({*work.features} - log.done(_identity(work, s, explainer, texts[s]))) for s in work.names)
+    todo = sum(len({*work.features} - log.done(_spec(work, s, explainer, texts[s]).identity)) for s in work.names)
     yield "explainer", explainer_name(explainer)
     yield "labels", f"{len(work.names):,} runs, one for each setting, of {len(work.features):,} features"
     if not explainer.forms:
         yield "expected", f"{todo:,} labels to make, by rules, at no cost"
         return
-    first = next(iter(texts.values()))
-    planner = planner_of(work.config, work.subject, explainer, first.maxima)
-    expected = estimate(work.config, explainer, planner, todo, first.material is not None)
+    first = next(iter(work.names))
+    spec = _spec(work, first, explainer, texts[first])
+    expected = estimate(work.config, explainer, spec.planner, todo, spec.material is not None)
     yield "expected", f"{todo:,} labels to make: {expected}; what scorers ask comes on top"
     if work.config.budget_usd is not None or work.config.budget_tokens is not None:
         yield "budget", f"a share of 1/{len(work.names)} for labels and scores of each setting"
@@ -109,28 +110,17 @@ def _texts(log: RunLog, work: Work, setting: ProbeSettings, explainer: Explainer
     return run_texts(work.config_of(setting), explainer, work.subject, log, work.features, new=False)
 
 
-def _identity(work: Work, setting: ProbeSettings, explainer: Explainer, texts: RunTexts) -> RunIdentity:
-    return identity_of(work.config_of(setting), work.subject, explainer, texts.material, texts.maxima)
+def _spec(work: Work, setting: ProbeSettings, explainer: Explainer, texts: RunTexts) -> RunSpec:
+    return RunSpec(work.config_of(setting), work.subject, explainer, texts.material, texts.maxima)
 
 
 def _labelled(screen: Console, log: RunLog, work: Work, setting: ProbeSettings) -> tuple[int, int]:
     """The run that has the labels of a setting, made or gone on with, and its exit status."""
     screen.print(Text(f"\n{work.names[setting]}", style="bold"))
     with RunScreen(screen, work.features) as observer:
-        config, explainer = work.config_of(setting), _explainer(work.config)
-        texts = _texts(log, work, setting, explainer)
-        run = run_features(
-            config,
-            work.subject,
-            explainer,
-            log,
-            work.features,
-            new=False,
-            observer=observer,
-            material=texts.material,
-            maxima=texts.maxima,
-        )
-        report = asyncio.run(run)
+        explainer = _explainer(work.config)
+        spec = _spec(work, setting, explainer, _texts(log, work, setting, explainer))
+        report = asyncio.run(run_features(spec, log, work.features, new=False, observer=observer))
     return report.run_id, exit_status(screen, report.stopped)
 
 

@@ -18,7 +18,7 @@ from agent.cli.commands.dry_run import log_of
 from agent.cli.commands.estimate import batch_words, budget_words, check_budget, estimate
 from agent.cli.commands.exit_status import GOES_ON, CommandInterrupt, exit_status, finishing
 from agent.cli.commands.recommended import taken_up
-from agent.cli.commands.run_texts import RunTexts, run_texts
+from agent.cli.commands.run_texts import run_texts
 from agent.cli.commands.token_pass import read_tokens
 from agent.cli.terminal.display import console, facts, labels_table, spread
 from agent.cli.terminal.progress import progress
@@ -28,8 +28,8 @@ from agent.evidence.printable import printable
 from agent.llm import EXPLAINERS, make_explainer
 from agent.llm.base import Explainer
 from agent.llm.none import NONE
-from agent.planning import Planner
-from agent.run import LoggedCircuit, RunReport, identity_of, planner_of, run_features
+from agent.run import RunReport, run_features
+from agent.run_spec import LoggedCircuit, RunSpec
 from agent.runlog import LabelRow, RunLog, RunRow, RunSummary, Spent
 from agent.schema import Outcome
 from agent.shards import Shard
@@ -41,7 +41,7 @@ from probes.evidence import Evidence
 from probes.features import parse_features
 from probes.ghost.adapter import read_adapter
 from probes.settings import AUTO
-from probes.subject import Subject, load_subject
+from probes.subject import load_subject
 
 _ROWS = 40
 
@@ -133,8 +133,8 @@ def labelled(
         taken = taken_up(config, log, subject.card)
         config = taken.config
         texts = run_texts(config, explainer, subject, log, features, new, circuit)
-        identity = identity_of(config, subject, explainer, texts.material, texts.maxima, circuit)
-        done = log.done(identity) if log and not new else frozenset()
+        run_spec = RunSpec(config, subject, explainer, texts.material, texts.maxima, circuit)
+        done = log.done(run_spec.identity) if log and not new else frozenset()
         todo = [feature for feature in features if feature not in done]
         lines = [
             ("subject", subject_words(subject.card)),
@@ -143,45 +143,22 @@ def labelled(
             *_explainer_lines(explainer, note),
             ("features", f"{len(features):,} of {subject.card.n_features:,} ({spec})"),
             *texts.lines,
-            *_expected_lines(config, explainer, len(todo), planner_of(config, subject, explainer, texts.maxima), texts),
+            *_expected_lines(run_spec, len(todo)),
             ("log", "; ".join(filter(None, (str(config.log), log.journal_note if log else "which is not there yet")))),
         ]
         check_budget(config, explainer)
         screen.print(facts(lines))
         if dry or log is None:
             return LabelResult(0)
-        return _run(screen, config, subject, explainer, log, features, new, texts, circuit)
+        return _run(screen, run_spec, log, features, new)
 
 
-def _run(
-    screen: Console,
-    config: RunConfig,
-    subject: Subject,
-    explainer: Explainer,
-    log: RunLog,
-    features: Sequence[int],
-    new: bool,
-    texts: RunTexts,
-    circuit: LoggedCircuit | None,
-) -> LabelResult:
+def _run(screen: Console, spec: RunSpec, log: RunLog, features: Sequence[int], new: bool) -> LabelResult:
+    config, subject, explainer = spec.config, spec.subject, spec.explainer
     read_tokens(screen, subject, config.weights_plan)
     with RunScreen(screen, features) as observer:
         try:
-            report = asyncio.run(
-                run_features(
-                    config,
-                    subject,
-                    explainer,
-                    log,
-                    features,
-                    new,
-                    observer,
-                    material=texts.material,
-                    maxima=texts.maxima,
-                    tell=observer.tell,
-                    circuit=circuit,
-                )
-            )
+            report = asyncio.run(run_features(spec, log, features, new, observer, tell=observer.tell))
         except KeyboardInterrupt:  # where the event loop handles no signals
             raise CommandInterrupt(GOES_ON) from None
     rows = log.labels(report.run_id, features=features)
@@ -203,13 +180,11 @@ def _explainer_lines(explainer: Explainer, note: str) -> Iterator[tuple[str, str
         yield "note", note
 
 
-def _expected_lines(
-    config: RunConfig, explainer: Explainer, n_features: int, planner: Planner, texts: RunTexts
-) -> Iterator[tuple[str, str]]:
-    """Calls, tokens and dollars, where there is a server that will charge for them."""
-    if explainer.forms:
-        words = estimate(config, explainer, planner, n_features, texts.material is not None)
-        yield "expected", f"{words}{batch_words(config)}{budget_words(config)}"
+def _expected_lines(spec: RunSpec, n_features: int) -> Iterator[tuple[str, str]]:
+    """Calls, tokens and dollars, if there is a server that will charge for them."""
+    if spec.explainer.forms:
+        words = estimate(spec.config, spec.explainer, spec.planner, n_features, spec.material is not None)
+        yield "expected", f"{words}{batch_words(spec.config)}{budget_words(spec.config)}"
 
 
 def _explainer_words(explainer: Explainer) -> str:

@@ -7,7 +7,7 @@ from agent.config import RunConfig
 from agent.errors import LogError
 from agent.llm.base import Explainer
 from agent.maxima import CorpusMaxima, in_another_unit, maxima_of, no_maxima
-from agent.run import LoggedCircuit, identity_of
+from agent.run_spec import LoggedCircuit, RunSpec
 from agent.runlog import CorpusRow, RunLog
 from agent.store.reading import find_run
 from eval.scoring.shown_examples import CorpusExamples
@@ -57,10 +57,8 @@ def run_texts(
         return RunTexts()
 
     def is_begun(texts: RunTexts) -> bool:
-        return (
-            log.ask(find_run, identity_of(config, subject, explainer, texts.material, texts.maxima, circuit))
-            is not None
-        )
+        spec = RunSpec(config, subject, explainer, texts.material, texts.maxima, circuit)
+        return log.ask(find_run, spec.identity) is not None
 
     shown = [_shown(log, corpus, features, asked) for corpus in corpora] if shows else []
     plain = [RunTexts(maxima=maxima_of(log, corpus)) for corpus in corpora] if steers else [RunTexts()]

@@ -26,7 +26,7 @@ from agent.errors import LogError
 from agent.evidence.printable import printable
 from agent.llm import make_explainer
 from agent.llm.base import Explainer
-from agent.run import explainer_name, questions_to
+from agent.run_spec import explainer_name, questions_to
 from agent.runlog import CorpusRow, LabelRow, RunLog, RunSummary, ScoringIdentity
 from eval.embedders import SentenceEmbedder, SubjectEmbedder, recorded
 from eval.pictures import score_figure
