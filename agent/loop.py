@@ -1,6 +1,6 @@
 """The loop of one feature: evidence, question, answer, and either a label or other settings to look again with.
 
-Whatever cost time or money is in the log before it is used, and is taken from there when a run resumes.
+Evidence and answers are logged before they are used, and read from the log when a run resumes.
 """
 
 import asyncio
@@ -39,19 +39,19 @@ logger = logging.getLogger(__name__)
 
 
 class Feedback(Protocol):
-    """Tries labels out on the texts that an explainer may see."""
+    """Checks labels on the examples that an explainer may see."""
 
     async def check(self, feature: int, round: int, proposal: Proposal) -> Check:
-        """Scores the proposed label. Raises what ends a run."""
+        """Scores the proposed label. Raises errors that end a run."""
         ...
 
 
 class Material(Protocol):
-    """Texts on which features fire."""
+    """Activating examples that an explainer may see."""
 
     @property
     def corpus(self) -> str:
-        """The identity of the corpus they are from, in any log."""
+        """Returns the identity of their corpus, the same in any log."""
         ...
 
     def texts(self, feature: int) -> ShownExamples | None:
@@ -59,12 +59,12 @@ class Material(Protocol):
         ...
 
     def feedback(self, asker: AnswerSource, seed: int) -> Feedback:
-        """Tries labels out on such texts by asking `asker`."""
+        """Returns a check of labels on such examples that asks `asker`."""
         ...
 
 
 class Circuit(Protocol):
-    """An attribution graph in which features stand."""
+    """An attribution graph that holds the features."""
 
     def part(self, feature: int) -> str | None:
         """Returns the prompt's part about the feature's place in the graph; None if it has none."""
@@ -73,14 +73,14 @@ class Circuit(Protocol):
 
 @dataclass(frozen=True)
 class EarlierRound:
-    """A round that was not the last, and what became of what the explainer said."""
+    """An earlier round: its evidence, the explainer's answer, and the result of that answer."""
 
     pieces: list[EvidencePiece]
     proposal: Proposal
     plan: RoundPlan
-    """Of the round after it."""
+    """The plan of the following round."""
     check: Check | None = None
-    """Of the label, where one was proposed."""
+    """The check of the label, if one was proposed and checked."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ class Loop:
     rounds: int
     prober: EvidenceSource
     asker: AnswerSource | None
-    """None: nothing is asked, and a feature ends with the evidence of its first round."""
+    """None asks nothing: a feature ends with the evidence of its first round."""
     log: RunLog
     system: str
     """The system prompt, the same for every feature."""
@@ -104,7 +104,7 @@ class Loop:
     async def label_feature(self, feature: int) -> Outcome:
         """Labels the feature; its own faults are in the outcome, which then counts no rounds.
 
-        Raises what ends the run: LogError, ExplainerError, SubjectError, BudgetError, StoppedError.
+        Raises errors that end the run: LogError, ExplainerError, SubjectError, BudgetError, StoppedError.
         """
         try:
             return await self._look(feature)
@@ -216,7 +216,7 @@ def system_prompt(planner: Planner, looks_at_texts: bool = False) -> str:
 
 
 def _next_id(pieces: Sequence[EvidencePiece]) -> int:
-    """The number of the piece of evidence after `pieces`; ids are unique among a feature's rounds."""
+    """Returns the id number of the next piece of evidence; ids are unique among a feature's rounds."""
     return int(pieces[-1]["id"].removeprefix("E")) + 1 if pieces else 1
 
 
@@ -248,14 +248,14 @@ def _history(number: int, round_: EarlierRound) -> dict[str, Any]:
 
 
 def _is_good(check: Check | None) -> bool:
-    """Tells whether there is no reason to ask for a better label: it scores well, or its score is unknown."""
+    """Tests if a label needs no improvement: it scores well, or its score is unknown."""
     return check is None or check.value is None or check.value >= GOOD
 
 
 def _best(
     feature: int, past: Sequence[EarlierRound], proposal: Proposal | None, check: Check | None, ids: set[str]
 ) -> Outcome | None:
-    """The label that did best on the texts shown, the first of equals; None where no label may stand.
+    """Returns the label that did best on the examples shown, the first of equals; None if no label may stand.
 
     An earlier label takes the place of what the explainer says last, be it another label, an abstention or nothing that
     can be used, only where it beats chance: where the whole 95 % interval of its balanced accuracy lies above it. At

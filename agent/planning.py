@@ -34,7 +34,7 @@ class RoundPlan:
 
     requests: tuple[ProbeRequest, ...] = ()
     notes: tuple[str, ...] = ()
-    """What was clamped."""
+    """Remarks on values that were clamped."""
     refusal: str = ""
 
 
@@ -42,44 +42,44 @@ class FeatureMaxima(Protocol):
     """The source of features' maximum activations."""
 
     def of(self, feature: int) -> float | None:
-        """The feature's maximum activation; None where it is not known."""
+        """Returns the feature's maximum activation; None if it is not known."""
         ...
 
 
 @dataclass(frozen=True)
 class Planner:
-    """The settings of a run, from which each feature's rounds start. `probe` names scale and prompt."""
+    """Plans the rounds of all features of a run. `probe` has a scale and a prompt, nothing to be found."""
 
     probe: ProbeSettings
     weights_plan: Sequence[str]
     default_scale: float
     maxima: FeatureMaxima | None = None
-    """Without them only a maximum that the settings themselves name is known."""
+    """None leaves only a maximum that the settings give."""
     agreement: bool = False
-    """Whether the agreement of base prompts is told of vectors of which nothing is to be found, too."""
+    """True to measure the agreement of base prompts even if no setting is to be found."""
     offered_prompts: Sequence[str] = PLAIN_PROMPTS
     """Base prompts that an explainer may ask for, by name."""
     tests: bool = False
-    """Whether an explainer may test what it thinks by texts of its own."""
+    """True if an explainer may test its candidate labels by texts of its own."""
 
     @property
     def clamps(self) -> bool:
-        """Tells whether a clamp can be granted: whether there is a maximum to measure it by."""
+        """Tests if a clamp can be granted: it needs a maximum as its unit."""
         return self.maxima is not None or self.probe.steering.maximum is not None
 
     @property
     def sweeps(self) -> bool:
-        """Tells whether evidence may hold a sweep."""
+        """Tests if evidence may hold a sweep."""
         return self.agreement or self.probe.vector.is_auto or AUTO in self.weights_plan
 
     def first(self, feature: int) -> RoundPlan:
-        """Round 1: a tree and a list for each side, after a sweep where it is auto or asked for; the projection."""
+        """Plans round 1: a tree and a list for each side, after a sweep if needed; the projection."""
         settings = self._measured(feature, self.probe)
         requests = _new(self._sides(feature, settings, self.weights_plan), ())
         return RoundPlan((*requests, ProbeRequest("projection", feature, self.probe)))
 
     def next(self, feature: int, change: SettingsChange | None, tried: Iterable[ProbeRequest]) -> RoundPlan:
-        """The round that `change` asks for: whatever of its trees and lists was not among the `tried`."""
+        """Plans the round that `change` asks for, without trees and lists among the `tried`."""
         asked = {} if change is None else change.model_dump(exclude_none=True)
         if not asked:
             return RoundPlan(refusal="no other settings were named")
@@ -95,7 +95,7 @@ class Planner:
         return RoundPlan(tuple(new), tuple(notes))
 
     def test(self, feature: int, tests: Sequence[TextTest], tried: Iterable[ProbeRequest]) -> RoundPlan:
-        """The round that runs `tests`, less those that are empty, said twice, run before, or too many."""
+        """Plans the round that runs `tests`, without empty, repeated, earlier and surplus ones."""
         if not self.tests:
             return RoundPlan(refusal="texts are not run in this run")
         before = {text.text for request in tried for text in request.texts}
@@ -118,7 +118,7 @@ class Planner:
             yield ProbeRequest("tokens", feature, sided)
 
     def _measured(self, feature: int, settings: ProbeSettings) -> ProbeSettings:
-        """With the feature's own maximum where it is steered. Raises SettingsError where that is not known."""
+        """Returns the settings with the feature's own maximum for steering. Raises SettingsError if it is not known."""
         steering = settings.steering
         if not steering.on or steering.maximum is not None:
             return settings
@@ -128,7 +128,7 @@ class Planner:
         return settings.model_copy(update={"steering": steering.model_copy(update={"maximum": maximum})})
 
     def _changed(self, asked: dict[str, Any], notes: list[str]) -> ProbeSettings:
-        """Round 1's settings with what was `asked`, clamped; raises SettingsError for what cannot be clamped."""
+        """Returns round 1's settings with the `asked` ones, clamped. Raises SettingsError for those that cannot be."""
         vector, tree, tokens = (dict(part) for part in (self.probe.vector, self.probe.tree, self.probe.tokens))
         vector |= {name: asked[name] for name in ("weights", "centroid") if name in asked}
         if "scale" in asked:
@@ -150,7 +150,7 @@ class Planner:
 
 
 def _saying_something(texts: Iterable[ExpectedText]) -> list[ExpectedText]:
-    """Texts with something to read in them, each once, the first of equals."""
+    """Returns the tests whose text is visible, each once, the first of equals."""
     kept: dict[str, ExpectedText] = {}
     for text in texts:
         if any(char.isprintable() and not char.isspace() for char in text.text):
@@ -169,7 +169,7 @@ def _left_out(tests: Sequence[TextTest], kept: Sequence[ExpectedText]) -> Iterat
 
 
 def _first_of_each(texts: Iterable[ExpectedText]) -> list[ExpectedText]:
-    """The first `TESTS` of each hypothesis, and of these the first `TESTS_OF_ALL`."""
+    """Returns the first `TESTS` of each hypothesis, and of these the first `TESTS_OF_ALL`."""
     kept: list[ExpectedText] = []
     for text in texts:
         if sum(other.hypothesis == text.hypothesis for other in kept) < TESTS and len(kept) < TESTS_OF_ALL:
@@ -195,7 +195,7 @@ def _clamped(name: str, value: float, bounds: tuple[float, float], notes: list[s
 
 
 def _clamping(steering: SteeringSettings, asked: dict[str, Any], notes: list[str]) -> dict[str, Any]:
-    """The run's own steering, or the clamp that was `asked` for."""
+    """Returns the run's own steering, or the clamp that was `asked` for."""
     settings = dict(steering) if steering.on else {}
     if "clamp" in asked:
         settings |= {"mode": "clamp", "strength": _clamped("clamp", asked["clamp"], CLAMP_RANGE, notes)}
@@ -205,7 +205,7 @@ def _clamping(steering: SteeringSettings, asked: dict[str, Any], notes: list[str
 
 
 def _shares(weights: Sequence[float], notes: list[str]) -> tuple[float, ...]:
-    """PCA weights brought to 0 or more each and to 1 at most in sum."""
+    """Returns PCA weights clamped to at least 0 each and at most 1 in sum."""
     if len(weights) > PCA_COMPONENTS:
         raise SettingsError(f"{len(weights)} PCA weights are too many; give at most {PCA_COMPONENTS}.")
     shares = [max(weight, 0.0) for weight in weights]

@@ -45,24 +45,24 @@ class RunObserver(Protocol):
     """An observer of a run, called on the event loop: it must not take long."""
 
     def begun(self, run: RunRow, admission: Admission) -> None:
-        """Once, before any work: which run it is, and the door that its calls go through."""
+        """Called once before any work, with the run's id and the admission of its calls."""
         ...
 
     def told(self, outcome: Outcome) -> None:
-        """Each feature that is done, after it is in the log."""
+        """Called for each finished feature, after it is in the log."""
         ...
 
     def stopping(self, reason: InterpretError) -> None:
-        """Nothing new is started from here on."""
+        """Called when nothing new will be started."""
         ...
 
 
 class LoggedCircuit(Circuit, Protocol):
-    """A graph, and what a run's settings say of it."""
+    """A graph that is logged in the run's settings."""
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The settings that tell it from other graphs."""
+        """Returns the settings that identify the graph."""
         ...
 
 
@@ -73,14 +73,14 @@ class RunReport:
     run_id: int
     resumed: bool
     n_done_before: int
-    """Features that were asked for and already had their label or abstention."""
+    """Number of features asked for that already had a label or an abstention."""
     outcomes: Mapping[Ending, int]
-    """How this invocation's features ended."""
+    """Outcomes of this invocation's features."""
     n_known: int
-    """Pieces of evidence that it took from other runs of the log."""
+    """Number of pieces of evidence taken from other runs of the log."""
     seconds: float
     stopped: InterpretError | None
-    """Why it ended before all features were done."""
+    """The reason for an early end; None if all features were done."""
 
 
 async def run_features(
@@ -180,7 +180,7 @@ def planner_of(
 
 
 def _offered(subject: Subject, explainer: Explainer) -> Sequence[str]:
-    """The base prompts that may be asked for; rules ask for none, so for them nothing is measured."""
+    """Returns the base prompts that may be asked for; none for rules, which ask for none."""
     return offered_prompts(subject) if explainer.forms else PLAIN_PROMPTS
 
 
@@ -192,7 +192,7 @@ def identity_of(
     maxima: CorpusMaxima | None = None,
     circuit: LoggedCircuit | None = None,
 ) -> RunIdentity:
-    """Returns a run's identity: everything that makes two runs one."""
+    """Returns a run's identity: two invocations with equal ones are one run."""
     settings: dict[str, Any] = {
         "probe": all_resolved(subject, config.probe).model_dump(mode="json"),
         "weights_plan": [*config.weights_plan],
@@ -221,12 +221,12 @@ def identity_of(
 
 
 def _tests(config: RunConfig, explainer: Explainer) -> bool:
-    """Tells whether the explainer may test: a language model, unless told otherwise; rules if told so; nobody never."""
+    """Tests if the explainer may test: a language model by default, rules on request, no explainer never."""
     return explainer.provider != NONE and (bool(explainer.forms) if config.tests is None else config.tests)
 
 
 def explainer_name(explainer: Explainer) -> str:
-    """`PROVIDER:MODEL`, and where it is if that is not the provider's own address; nobody has no model."""
+    """Returns `PROVIDER:MODEL`, with the address if it is not the provider's own; no model for no explainer."""
     name = f"{explainer.provider}:{explainer.model}" if explainer.model else explainer.provider
     return f"{name} at {explainer.address}" if explainer.address else name
 
@@ -247,7 +247,7 @@ def _budget(config: RunConfig, log: RunLog, run_id: int) -> SpendingBudget:
 
 
 def _crew_size(config: RunConfig, explainer: Explainer) -> int:
-    """Features in progress at once. Without a server nothing waits for answers, so nothing need be made ahead."""
+    """Returns the number of features in progress at once; low without a server, as nothing waits for answers."""
     if config.batch:
         return config.in_flight
     return config.concurrency + min(config.concurrency, LOOKAHEAD) if explainer.forms else config.concurrency

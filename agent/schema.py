@@ -1,4 +1,4 @@
-"""An explainer's answer and a feature's outcome: values at the boundary to the LLM."""
+"""An explainer's answer and a feature's outcome: the values that cross the boundary to the LLM."""
 
 import unicodedata
 from typing import Annotated, Literal, Self, get_args
@@ -61,13 +61,13 @@ class SettingsChange(Value):
 
 
 class TextTest(Value):
-    """A text on which the explainer says beforehand what the feature does."""
+    """A text with the explainer's prediction of the feature's activity on it."""
 
     text: str
     expected: bool
-    """Whether the feature should activate on it."""
+    """True if the feature should activate on it."""
     hypothesis: str = ""
-    """The candidate label that it speaks for or against, where there are several."""
+    """The candidate label that it tests, if there are several."""
 
 
 class Proposal(Value):
@@ -85,7 +85,7 @@ class Proposal(Value):
     settings: SettingsChange | None = None
     tests: tuple[TextTest, ...] = ()
     reason: str = Field(default="", max_length=2000)
-    """Why these settings, or why it abstains."""
+    """The reason for these settings, or for abstaining."""
 
     @model_validator(mode="after")
     def _a_label_is_whole(self) -> Self:
@@ -105,9 +105,9 @@ class Check(Value):
     """The lower end of its 95 % interval."""
     n: int
     missed: tuple[str, ...] = ()
-    """Texts on which the feature fires and to which the label was found not to fit, escaped."""
+    """Activating examples that the label was judged not to fit, escaped."""
     mistaken: tuple[str, ...] = ()
-    """Texts on which it is silent and to which the label was found to fit, escaped."""
+    """Non-activating examples that the label was judged to fit, escaped."""
 
 
 class Outcome(Value):
