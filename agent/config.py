@@ -41,8 +41,10 @@ class RunSettings(Value):
     agreement: bool = False
     """Whether small trees of other base prompts are grown too: how far they say the same is evidence of its own."""
     tests: bool | None = None
-    """Whether an explainer may test what it thinks by texts of its own, run on the subject. None: a language model
-    may."""
+    """Whether an explainer may experiment on the subject: run texts of its own, compare the feature with its nearest
+    ones, and see what the model writes with the feature clamped. None: a language model may."""
+    candidates: int = Field(default=1, ge=1, le=3)
+    """Labels that an answer may propose, each with four texts; the one whose texts activate it most is kept."""
     feedback: bool = False
     """Whether a label is tried out on the texts that may be shown, and asked for again where it does badly."""
     concurrency: int = Field(default=64, ge=1, le=1000)

@@ -1,4 +1,4 @@
-"""The loop of one feature: evidence, question, answer, and either a label or other settings to look again with.
+"""The loop of one feature: evidence, question, answer, and either a label or another move.
 
 Evidence and answers are logged before they are used, and read from the log when a run resumes.
 """
@@ -6,7 +6,7 @@ Evidence and answers are logged before they are used, and read from the log when
 import asyncio
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from agent.breaker import INTERNAL
@@ -14,24 +14,23 @@ from agent.calls.asking import AnswerSource
 from agent.evidence.digest import EvidencePiece, citable, digest, escaped
 from agent.evidence.shown_examples import ACTIVE_SHARE, ShownExamples
 from agent.evidence.table import table
-from agent.llm.base import Answer, Request
+from agent.llm.base import Request
+from agent.moves.candidates import TEXTS, best_candidate
+from agent.moves.ending import Findings, Round, is_good, outcome
+from agent.moves.plans import candidates_plan, next_plan
 from agent.planning import CLAMP_RANGE, EXPONENT_RANGE, SCALE_RANGE, Planner, RoundPlan
 from agent.prober import EvidenceSource
 from agent.runlog import RunLog
 from agent.schema import Check, Outcome, Proposal
 from agent.secrets import without_secrets
 from probes.errors import FeatureError, InterpretError, SettingsError
-from probes.evidence import Evidence, ProbeRequest
+from probes.evidence import Evidence, Experiment, ProbeRequest
 from probes.presets import SubjectCard
 from prompts import render
 
 PURPOSE = "explain"
 TEMPLATES = ("explain", "system")
 """The templates that decide what a loop finds."""
-GOOD = 0.9
-"""Balanced accuracy on the texts shown from which on a label is not asked for again."""
-CHANCE = 0.5
-"""Of a balanced accuracy."""
 OWN_WORDS_CHARS = 400
 """Most characters of an explainer's earlier reason in a prompt."""
 
@@ -71,16 +70,32 @@ class Circuit(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class EarlierRound:
-    """An earlier round: its evidence, the explainer's answer, and the result of that answer."""
+@dataclass
+class Progress:
+    """The work on one feature so far."""
 
-    pieces: list[EvidencePiece]
-    proposal: Proposal
+    feature: int
     plan: RoundPlan
-    """The plan of the following round."""
-    check: Check | None = None
-    """The check of the label, if one was proposed and checked."""
+    """Of the round that is next or under way."""
+    past: list[Round] = field(default_factory=list)
+    tried: list[ProbeRequest] = field(default_factory=list)
+    pieces: list[EvidencePiece] = field(default_factory=list)
+    """The evidence of the last round that probed."""
+    ids: set[str] = field(default_factory=set)
+    """Of all lines of evidence so far."""
+    experiments: dict[int, list[Experiment]] = field(default_factory=dict)
+    """By round."""
+
+    @property
+    def number(self) -> int:
+        """The round under way, from 1 on."""
+        return len(self.past) + 1
+
+    @property
+    def findings(self) -> Findings:
+        """What decides which labels and senses may stand."""
+        ran = [experiment for number in sorted(self.experiments) for experiment in self.experiments[number]]
+        return Findings(self.feature, frozenset(self.ids), ran)
 
 
 @dataclass(frozen=True)
@@ -118,45 +133,53 @@ class Loop:
             return Outcome(feature=feature, status="failed", rounds=0, reason=reason)
 
     async def _look(self, feature: int) -> Outcome:
-        plan = self.planner.first(feature)
+        work = Progress(feature, self.planner.first(feature))
         if self.asker is None:
-            await self._evidence(feature, 1, plan.requests)
+            await self._evidence(feature, 1, work.plan.requests)
             return Outcome(feature=feature, status="probed", rounds=1)
-        tried = [*plan.requests]
-        past: list[EarlierRound] = []
-        pieces: list[EvidencePiece] = []
-        ids: set[str] = set()
         while True:
-            number = len(past) + 1
-            if plan.requests:
-                pieces = await self._pieces(feature, number, plan.requests, first=_next_id(pieces))
-                ids.update(line["id"] for piece in pieces for line in citable(piece))
-            answer = await self.asker.ask(self._request(feature, pieces, past))
-            proposal = answer.proposal
-            check = await self._check(feature, number, proposal)
-            last = number == self.rounds or proposal is None or proposal.action == "abstain"
-            if proposal is None or last or (proposal.action == "label" and _is_good(check)):
-                return _best(feature, past, proposal, check, ids) or _outcome(feature, number, answer, ids)
-            plan = RoundPlan()
-            if proposal.action == "probe":
-                plan = self.planner.next(feature, proposal.settings, tried)
-            elif proposal.action == "test":
-                plan = self.planner.test(feature, proposal.tests, tried)
-            tried += plan.requests
-            past.append(EarlierRound(pieces, proposal, plan, check))
+            await self._probe(work)
+            answer = await self.asker.ask(self._request(work))
+            proposal, plan = await self._chosen(work, answer.proposal)
+            check = await self._check(work, proposal)
+            last = work.number == self.rounds or proposal is None or proposal.action == "abstain"
+            if proposal is None or last or (proposal.action == "label" and is_good(check)):
+                return outcome(work.findings, work.past, answer, proposal, check)
+            work.plan = plan if plan.requests else next_plan(self.planner, feature, proposal, work.tried)
+            work.past.append(Round(work.pieces, proposal, work.plan, check))
 
-    async def _check(self, feature: int, number: int, proposal: Proposal | None) -> Check | None:
+    async def _probe(self, work: Progress) -> None:
+        """The planned round's evidence. Only its pieces are kept, for thousands of features may wait with theirs."""
+        if not work.plan.requests:
+            return
+        evidence = await self._ran(work, work.number, work.plan.requests)
+        work.pieces = digest(evidence, self.card.default_scale, first=_next_id(work.pieces))
+        work.ids.update(line["id"] for piece in work.pieces for line in citable(piece))
+        work.tried += work.plan.requests
+
+    async def _chosen(self, work: Progress, proposal: Proposal | None) -> tuple[Proposal | None, RoundPlan]:
+        """The answer with the best of its candidates as its label, and the plan by which that was found out.
+
+        The candidates' texts are evidence of the next round, in which they are shown if there is one.
+        """
+        plan = RoundPlan() if proposal is None else candidates_plan(self.planner, work.feature, proposal, work.tried)
+        if proposal is None or not plan.requests:
+            return proposal, RoundPlan()
+        for item in await self._ran(work, work.number + 1, plan.requests):
+            if isinstance(item, Experiment):
+                proposal = best_candidate(proposal, item)
+        return proposal, plan
+
+    async def _ran(self, work: Progress, number: int, requests: Sequence[ProbeRequest]) -> list[Evidence]:
+        """The evidence of a round, its experiments noted."""
+        evidence = await self._evidence(work.feature, number, requests)
+        work.experiments[number] = [item for item in evidence if isinstance(item, Experiment)]
+        return evidence
+
+    async def _check(self, work: Progress, proposal: Proposal | None) -> Check | None:
         if self.feedback is None or proposal is None or proposal.action != "label":
             return None
-        return await self.feedback.check(feature, number, proposal)
-
-    async def _pieces(
-        self, feature: int, number: int, requests: Sequence[ProbeRequest], first: int
-    ) -> list[EvidencePiece]:
-        """Returns the round's evidence as lines. The evidence itself is dropped: thousands of features may wait with
-        theirs.
-        """
-        return digest(await self._evidence(feature, number, requests), self.card.default_scale, first=first)
+        return await self.feedback.check(work.feature, work.number, proposal)
 
     async def _evidence(self, feature: int, number: int, requests: Sequence[ProbeRequest]) -> list[Evidence]:
         """The round's evidence as logged, probed first if need be.
@@ -170,8 +193,8 @@ class Loop:
             await asyncio.wrap_future(kept)
         return self.log.evidence_of(self.run_id, feature, number)
 
-    def _request(self, feature: int, pieces: Sequence[EvidencePiece], past: Sequence[EarlierRound]) -> Request:
-        number = len(past) + 1
+    def _request(self, work: Progress) -> Request:
+        feature, number, pieces = work.feature, work.number, work.pieces
         context = {
             "feature": feature,
             "subject": _subject(self.card),
@@ -185,7 +208,8 @@ class Loop:
             "in_context": ACTIVE_SHARE,
             "graph": None if self.circuit is None else self.circuit.part(feature),
             "can_test": self.planner.tests and number < self.rounds,
-            "history": [_history(position, round_) for position, round_ in enumerate(past, start=1)],
+            "candidates": self.planner.candidates,
+            "history": [_history(position, round_) for position, round_ in enumerate(work.past, start=1)],
         }
         prompt = render("explain", context)
         return Request(
@@ -210,6 +234,8 @@ def system_prompt(planner: Planner, looks_at_texts: bool = False) -> str:
         "looks_at_texts": looks_at_texts,
         "sweeps": planner.sweeps,
         "tests": planner.tests,
+        "candidates": planner.candidates,
+        "candidate_texts": TEXTS,
         "clamp_range": CLAMP_RANGE if planner.clamps else None,
     }
     return render("system", context).text
@@ -229,7 +255,7 @@ def _subject(card: SubjectCard) -> dict[str, Any]:
     }
 
 
-def _history(number: int, round_: EarlierRound) -> dict[str, Any]:
+def _history(number: int, round_: Round) -> dict[str, Any]:
     change = round_.proposal.settings
     asked = {} if change is None else change.model_dump(mode="json", exclude_none=True)
     return {
@@ -238,63 +264,11 @@ def _history(number: int, round_: EarlierRound) -> dict[str, Any]:
         "asked": {
             name: escaped(value, OWN_WORDS_CHARS) if isinstance(value, str) else value for name, value in asked.items()
         },
-        "tested": len(round_.proposal.tests) if round_.proposal.action == "test" else 0,
+        "action": round_.proposal.action,
+        "n_texts": sum(len(request.texts) for request in round_.plan.requests),
         "reason": escaped(round_.proposal.reason, OWN_WORDS_CHARS),
         "notes": [escaped(note) for note in round_.plan.notes],
         "refusal": escaped(round_.plan.refusal, OWN_WORDS_CHARS),
         "label": escaped(round_.proposal.label, OWN_WORDS_CHARS),
         "check": None if round_.check is None else round_.check.model_dump(mode="json"),
     }
-
-
-def _is_good(check: Check | None) -> bool:
-    """Tests if a label needs no improvement: it scores well, or its score is unknown."""
-    return check is None or check.value is None or check.value >= GOOD
-
-
-def _best(
-    feature: int, past: Sequence[EarlierRound], proposal: Proposal | None, check: Check | None, ids: set[str]
-) -> Outcome | None:
-    """Returns the label that did best on the examples shown, the first of equals; None if no label may stand.
-
-    An earlier label takes the place of what the explainer says last, be it another label, an abstention or nothing that
-    can be used, only where it beats chance: where the whole 95 % interval of its balanced accuracy lies above it. At
-    chance it is worth no more than the explainer's doubt.
-    """
-    tried = [(round_.proposal, round_.check) for round_ in past if _beats_chance(round_.check)]
-    tried += [] if proposal is None else [(proposal, check)]
-    measured = [(made, found.value) for made, found in tried if found is not None and found.value is not None]
-    if not measured:
-        return None
-    best, _ = max(measured, key=lambda pair: pair[1])
-    return _labelled(feature, best, len(past) + 1, ids)
-
-
-def _beats_chance(check: Check | None) -> bool:
-    return check is not None and check.low is not None and check.low > CHANCE
-
-
-def _outcome(feature: int, number: int, answer: Answer, ids: set[str]) -> Outcome:
-    """Returns the outcome that a last answer ends a feature with. Ids that no line of evidence has are left out."""
-    proposal = answer.proposal
-    if proposal is None:
-        reason = answer.exchange.error or "the explainer gave no answer"
-        return Outcome(feature=feature, status="failed", rounds=number, reason=reason)
-    if proposal.action != "label":
-        still = {"probe": "still asked for other settings", "test": "still asked for texts to be run"}
-        before = f"{still[proposal.action]} in the last round: " if proposal.action in still else ""
-        return Outcome(feature=feature, status="abstained", rounds=number, reason=before + proposal.reason)
-    return _labelled(feature, proposal, number, ids)
-
-
-def _labelled(feature: int, proposal: Proposal, number: int, ids: set[str]) -> Outcome:
-    return Outcome(
-        feature=feature,
-        status="labelled",
-        label=" ".join(proposal.label.split()),
-        explanation=proposal.explanation,
-        confidence=proposal.confidence,
-        rounds=number,
-        reason=proposal.reason,
-        evidence=tuple(name for name in proposal.evidence if name in ids),
-    )

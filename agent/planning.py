@@ -4,14 +4,14 @@ An explainer's wishes are clamped where a number is out of range, refused where 
 nothing to clamp to, and refused where they were tried before.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from agent.schema import SettingsChange, TextTest
+from agent.schema import SettingsChange
 from probes.errors import SettingsError
 from probes.essence import essence_of
-from probes.evidence import ExpectedText, ProbeRequest
+from probes.evidence import ProbeRequest
 from probes.settings import AUTO, PLAIN_PROMPTS, ProbeSettings, SteeringSettings
 
 SCALE_RANGE = (0.1, 10.0)
@@ -20,10 +20,6 @@ EXPONENT_RANGE = (0.1, 5.0)
 """Likewise for the token list's exponent."""
 PCA_COMPONENTS = 8
 """Most principal components an explainer may weigh."""
-TESTS, TESTS_OF_ALL = 8, 12
-"""Most texts of one hypothesis, and of all in one round."""
-TEST_CHARS, HYPOTHESIS_CHARS = 500, 200
-"""Most characters of a text, and of the label it speaks for; what is longer is cut."""
 CLAMP_RANGE = (0.0, 8.0)
 """Likewise for what a feature is clamped at, in multiples of its maximum activation."""
 
@@ -60,7 +56,9 @@ class Planner:
     offered_prompts: Sequence[str] = PLAIN_PROMPTS
     """Base prompts that an explainer may ask for, by name."""
     tests: bool = False
-    """True if an explainer may test its candidate labels by texts of its own."""
+    """Whether an explainer may experiment: run texts of its own, compare neighbours, clamp the feature."""
+    candidates: int = 1
+    """Most labels that an answer may propose with texts to choose among them."""
 
     @property
     def clamps(self) -> bool:
@@ -94,19 +92,9 @@ class Planner:
             return RoundPlan(notes=tuple(notes), refusal="these settings were tried in an earlier round")
         return RoundPlan(tuple(new), tuple(notes))
 
-    def test(self, feature: int, tests: Sequence[TextTest], tried: Iterable[ProbeRequest]) -> RoundPlan:
-        """Plans the round that runs `tests`, without empty, repeated, earlier and surplus ones."""
-        if not self.tests:
-            return RoundPlan(refusal="texts are not run in this run")
-        before = {text.text for request in tried for text in request.texts}
-        asked = [ExpectedText(t.text[:TEST_CHARS], t.expected, t.hypothesis[:HYPOTHESIS_CHARS]) for t in tests]
-        fresh = [text for text in _saying_something(asked) if text.text not in before]
-        kept = _first_of_each(fresh)
-        notes = tuple(_left_out(tests, kept))
-        if not kept:
-            return RoundPlan(notes=notes, refusal="there was no text that was not run before")
-        maximum = None if self.maxima is None else self.maxima.of(feature)
-        return RoundPlan((ProbeRequest("experiment", feature, self.probe, tuple(kept), maximum),), notes)
+    def maximum_of(self, feature: int) -> float | None:
+        """The feature's highest activation in texts; None where it is not known."""
+        return None if self.maxima is None else self.maxima.of(feature)
 
     def _sides(self, feature: int, settings: ProbeSettings, weights: Iterable[str]) -> Iterable[ProbeRequest]:
         for side in weights:
@@ -122,7 +110,7 @@ class Planner:
         steering = settings.steering
         if not steering.on or steering.maximum is not None:
             return settings
-        maximum = None if self.maxima is None else self.maxima.of(feature)
+        maximum = self.maximum_of(feature)
         if maximum is None:
             raise steering.unknown(feature)
         return settings.model_copy(update={"steering": steering.model_copy(update={"maximum": maximum})})
@@ -132,13 +120,13 @@ class Planner:
         vector, tree, tokens = (dict(part) for part in (self.probe.vector, self.probe.tree, self.probe.tokens))
         vector |= {name: asked[name] for name in ("weights", "centroid") if name in asked}
         if "scale" in asked:
-            vector["scale"] = self.default_scale * _clamped("scale", asked["scale"], SCALE_RANGE, notes)
+            vector["scale"] = self.default_scale * clamped("scale", asked["scale"], SCALE_RANGE, notes)
         if "pca" in asked:
             vector["pca"] = _shares(asked["pca"], notes)
         if "prompt" in asked:
             tree["prompt"] = self._named_prompt(asked["prompt"])
         if "exponent" in asked:
-            tokens["exponent"] = _clamped("exponent", asked["exponent"], EXPONENT_RANGE, notes)
+            tokens["exponent"] = clamped("exponent", asked["exponent"], EXPONENT_RANGE, notes)
         steering = _clamping(self.probe.steering, asked, notes)
         return ProbeSettings.parse({"vector": vector, "tree": tree, "tokens": tokens, "steering": steering})
 
@@ -147,34 +135,6 @@ class Planner:
             names = ", ".join(self.offered_prompts)
             raise SettingsError(f"Base prompt {prompt!r} is not offered; choose by name among: {names}.")
         return prompt
-
-
-def _saying_something(texts: Iterable[ExpectedText]) -> list[ExpectedText]:
-    """Returns the tests whose text is visible, each once, the first of equals."""
-    kept: dict[str, ExpectedText] = {}
-    for text in texts:
-        if any(char.isprintable() and not char.isspace() for char in text.text):
-            kept.setdefault(text.text, text)
-    return [*kept.values()]
-
-
-def _left_out(tests: Sequence[TextTest], kept: Sequence[ExpectedText]) -> Iterator[str]:
-    """Returns the remark for an explainer on texts that are not run, or not as they stand."""
-    if len(kept) < len(tests):
-        why = f"empty, said twice, run before, or beyond {TESTS} of one hypothesis and {TESTS_OF_ALL} in all"
-        yield f"{len(tests) - len(kept)} of {len(tests)} texts were left out ({why})"
-    n_cut = sum(len(test.text) > TEST_CHARS for test in tests)
-    if n_cut:
-        yield f"texts that were cut to {TEST_CHARS} characters: {n_cut}"
-
-
-def _first_of_each(texts: Iterable[ExpectedText]) -> list[ExpectedText]:
-    """Returns the first `TESTS` of each hypothesis, and of these the first `TESTS_OF_ALL`."""
-    kept: list[ExpectedText] = []
-    for text in texts:
-        if sum(other.hypothesis == text.hypothesis for other in kept) < TESTS and len(kept) < TESTS_OF_ALL:
-            kept.append(text)
-    return kept
 
 
 def _new(requests: Iterable[ProbeRequest], tried: Iterable[ProbeRequest]) -> list[ProbeRequest]:
@@ -186,7 +146,8 @@ def _new(requests: Iterable[ProbeRequest], tried: Iterable[ProbeRequest]) -> lis
     return [request for essence, request in new.items() if essence not in seen]
 
 
-def _clamped(name: str, value: float, bounds: tuple[float, float], notes: list[str]) -> float:
+def clamped(name: str, value: float, bounds: tuple[float, float], notes: list[str]) -> float:
+    """The value brought into its bounds, and a note where it was not there."""
     low, high = bounds
     inside = min(max(value, low), high)
     if inside != value:
@@ -198,7 +159,7 @@ def _clamping(steering: SteeringSettings, asked: dict[str, Any], notes: list[str
     """Returns the run's own steering, or the clamp that was `asked` for."""
     settings = dict(steering) if steering.on else {}
     if "clamp" in asked:
-        settings |= {"mode": "clamp", "strength": _clamped("clamp", asked["clamp"], CLAMP_RANGE, notes)}
+        settings |= {"mode": "clamp", "strength": clamped("clamp", asked["clamp"], CLAMP_RANGE, notes)}
     if "clamp_at" in asked:
         settings |= {"mode": "clamp", "at": asked["clamp_at"]}
     return settings

@@ -127,7 +127,9 @@ def _loop(log: RunLog, run: RunSummary, asker: _LoggedAnswers, material_of: Mate
     agreement = run.settings.get("agreement", False)
     prompts = run.settings.get("prompts", PLAIN_PROMPTS)
     tests = run.settings.get("tests", False)
-    planner = Planner(probe, run.settings["weights_plan"], card.default_scale, maxima, agreement, prompts, tests)
+    candidates = run.settings.get("candidates", 1)
+    plan = run.settings["weights_plan"]
+    planner = Planner(probe, plan, card.default_scale, maxima, agreement, prompts, tests, candidates)
     return Loop(
         run_id=run.run_id,
         card=card,

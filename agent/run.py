@@ -176,6 +176,7 @@ def planner_of(
         config.agreement,
         prompts,
         _tests(config, explainer),
+        config.candidates,
     )
 
 
@@ -202,6 +203,8 @@ def identity_of(
         settings |= {"agreement": True}
     if _tests(config, explainer):
         settings |= {"tests": True}
+    if config.candidates > 1 and explainer.provider != NONE:
+        settings |= {"candidates": config.candidates}
     if explainer.forms:
         settings |= {"answer_tokens": config.answer_tokens, "effort": config.effort}
         settings |= {"prompts": [*_offered(subject, explainer)]}

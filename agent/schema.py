@@ -1,13 +1,14 @@
 """An explainer's answer and a feature's outcome: the values that cross the boundary to the LLM."""
 
 import unicodedata
+from dataclasses import dataclass
 from typing import Annotated, Literal, Self, get_args
 
 from pydantic import AfterValidator, Field, model_validator
 
 from probes.settings import Value
 
-Action = Literal["label", "probe", "test", "abstain"]
+Action = Literal["label", "probe", "test", "compare", "steer", "abstain"]
 Status = Literal["labelled", "abstained", "failed"]
 Ending = Status | Literal["probed"]
 """How the work on a feature ends: with a label's status, or, where nobody is asked, with its evidence alone."""
@@ -20,6 +21,7 @@ CLASSES: tuple[str, ...] = (*get_args(Kind), *get_args(Capture))
 
 
 LABEL_CHARS = 200
+SCOPE_CHARS = 300
 
 _BLANK = frozenset("\u115f\u1160\u2800\u3164\uffa0\ufffc")
 """Of other categories, but nothing to see: fillers of Hangul, the empty Braille cell, a place for an object."""
@@ -67,16 +69,41 @@ class TextTest(Value):
     expected: bool
     """True if the feature should activate on it."""
     hypothesis: str = ""
-    """The candidate label that it tests, if there are several."""
+    """The sense or candidate label that it speaks for or against; empty for the `label` of the answer."""
+
+
+class Sense(Value):
+    """One of the things that a feature stands for."""
+
+    text: LabelText
+    evidence: tuple[str, ...] = ()
+    """Ids of the evidence lines that support it."""
+
+
+class Candidate(Value):
+    """A label that is proposed beside others, with texts on which the feature should activate if it is right."""
+
+    label: LabelText
+    explanation: str = Field(default="", max_length=2000)
+    texts: tuple[str, ...] = ()
 
 
 class Proposal(Value):
     """An explainer's answer to one round of evidence."""
 
     action: Action
-    """`label`: settled. `probe`: look again with `settings`. `test`: run `tests` on the model. `abstain`: the evidence
-    does not carry a label."""
+    """`label`: settled. `probe`: look again with `settings`. `test`: run `tests` on the model. `compare`: see what
+    tells the feature from its nearest ones. `steer`: see what the model writes with the feature clamped. `abstain`:
+    the evidence does not carry a label."""
     label: str = Field(default="", max_length=LABEL_CHARS)
+    senses: tuple[Sense, ...] = ()
+    """Those that the label names, at most three; none where it names one thing."""
+    activates_on: str = Field(default="", max_length=SCOPE_CHARS)
+    """The label's scope in texts: on which tokens of which texts the feature activates."""
+    promotes: str = Field(default="", max_length=SCOPE_CHARS)
+    """Its scope in what the model writes: the tokens that the feature makes more probable."""
+    candidates: tuple[Candidate, ...] = ()
+    """Labels of which the one whose texts activate the feature most is kept, in a run that asks for several."""
     explanation: str = Field(default="", max_length=2000)
     confidence: float | None = Field(default=None, ge=0, le=1)
     """The explainer's own probability that the label is right; a label needs one, for unknown is not 0."""
@@ -110,6 +137,24 @@ class Check(Value):
     """Non-activating examples that the label was judged to fit, escaped."""
 
 
+@dataclass(frozen=True)
+class SenseResult:
+    """A sense of a label, and what the feature did on the texts that were run for it."""
+
+    text: str
+    evidence: tuple[str, ...] = ()
+    n_positive: int = 0
+    """Texts on which the feature should activate, of those that could be measured."""
+    n_activating: int = 0
+    """Those of them on which it does; where they are few, the sense is too wide."""
+    n_near_misses: int = 0
+    """Texts on which it should not activate."""
+    n_silent: int = 0
+    """Those of them on which it does not; where they are few, the sense is too narrow."""
+    dropped: bool = False
+    """True where none of its own texts activates the feature, so that it is no part of the label."""
+
+
 class Outcome(Value):
     """The outcome of one feature's loop."""
 
@@ -121,3 +166,7 @@ class Outcome(Value):
     rounds: int
     reason: str = ""
     evidence: tuple[str, ...] = ()
+    senses: tuple[SenseResult, ...] = ()
+    """Those of a label, one where it names one thing; dropped ones after those that were kept."""
+    activates_on: str = ""
+    promotes: str = ""

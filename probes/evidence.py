@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, get_args
 
+from probes.behaviour import Continuations, Neighbours
 from probes.settings import ProbeKind, ProbeSettings, VectorSettings
 
 
@@ -28,7 +29,7 @@ class ProbeRequest:
     texts: tuple[ExpectedText, ...] = ()
     """Of an experiment."""
     maximum: float | None = None
-    """The feature's highest activation in texts, where that is known: an experiment's unit."""
+    """The feature's highest activation in texts, where that is known: the unit of an experiment and of a clamp."""
 
 
 @dataclass(frozen=True)
@@ -261,7 +262,7 @@ class Experiment:
         return None if found is None else (found > ACTIVATES) == result.asked.activates
 
 
-Evidence = Tree | TokenList | Projection | Sweep | Experiment
+Evidence = Tree | TokenList | Projection | Sweep | Experiment | Neighbours | Continuations
 
 
 def tree_json(tree: Tree, by: Rank = "probability") -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from probes import experiment, projection, tokens, tree
+from probes import continuations, experiment, neighbours, projection, tokens, tree
 from probes.batching import in_groups
 from probes.evidence import Evidence, ProbeRequest
 from probes.features import check_feature
@@ -20,6 +20,8 @@ PROBES: dict[ProbeKind, Probe] = {
     "tokens": tokens.probe,
     "projection": projection.probe,
     "experiment": experiment.probe,
+    "neighbours": neighbours.probe,
+    "continuations": continuations.probe,
 }
 """A sweep is none of them: it grows trees of its own, and other requests wait for what it finds."""
 

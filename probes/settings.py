@@ -63,7 +63,7 @@ GHOST_TOKENS = 4
 PRONOUNS = ("it", "this", "that")
 """Words that may stand where a ghost would, to say nothing of a feature."""
 
-ProbeKind = Literal["tree", "tokens", "projection", "sweep", "experiment"]
+ProbeKind = Literal["tree", "tokens", "projection", "sweep", "experiment", "neighbours", "continuations"]
 
 LARGEST_SCALE = 1e4
 

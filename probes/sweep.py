@@ -59,10 +59,8 @@ class SweepCase:
 
 
 def needs_sweep(request: ProbeRequest) -> bool:
-    """Tells whether the request asks for a sweep, or cannot be answered without one; a projection depends on no
-    vector.
-    """
-    return request.kind == "sweep" or (request.kind != "projection" and request.settings.vector.is_auto)
+    """Whether it asks for a sweep, or cannot be answered without one; only trees and lists hang on a vector."""
+    return request.kind == "sweep" or (request.kind in ("tree", "tokens") and request.settings.vector.is_auto)
 
 
 def sweeps_for(subject: Subject, cases: Iterable[SweepCase]) -> dict[SweepCase, Sweep]:

@@ -44,7 +44,7 @@ def token_changes_with_controls(
     How active those get is not known; each is clamped at what moves the stream as far as `feature` does. Empty where
     the feature has no decoder row.
     """
-    others = _drawn(subject, feature, n_others, seed)
+    others = drawn(subject, feature, n_others, seed)
     lengths = written_rows(subject.sae, [feature, *others]).norm(dim=-1)
     if not lengths[0]:
         return []
@@ -77,8 +77,8 @@ def _next(subject: Subject, ids: Tensor) -> Float[Tensor, "n vocab"]:
     return logits.float().log_softmax(dim=-1)
 
 
-def _drawn(subject: Subject, feature: int, n: int, seed: int) -> list[int]:
-    """Other features with a decoder row."""
+def drawn(subject: Subject, feature: int, n: int, seed: int) -> list[int]:
+    """At most `n` random other features that have a decoder row, by the seed and the feature."""
     n_features = subject.card.n_features
     order = np.random.default_rng([seed, feature]).permutation(n_features)[: 4 * n + 1].tolist()
     others = [other for other in order if other != feature]

@@ -41,7 +41,7 @@ def test_results_are_read_whole_however_many_lines_they_have(
     provider: str, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for module in (wire, batching):
-        monkeypatch.setattr(module, "MOST_BYTES", 1500)
+        monkeypatch.setattr(module, "MAX_BYTES", 1500)
     with BatchServer() as server:
         assert run_in_batches(server, provider, path).ends == LABELLED
         assert server.billed.total() == 9
@@ -56,7 +56,7 @@ def test_a_line_that_is_too_long_is_no_answer_and_the_others_are(
         return Reply("x" * 5000) if asked.feature == 2 and asked.before == 0 else labelling(asked)
 
     for module in (wire, batching):
-        monkeypatch.setattr(module, "MOST_BYTES", 3000)
+        monkeypatch.setattr(module, "MAX_BYTES", 3000)
     with BatchServer(script=script) as server:
         ran = run_in_batches(server, provider, path)
     assert ran.ends == LABELLED

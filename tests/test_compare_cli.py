@@ -316,8 +316,8 @@ class TestRefusals:
         import agent.cli.commands.compare
         import eval.compare.work as work
 
-        monkeypatch.setattr(agent.cli.commands.compare, "MOST_PROBES", 20)
-        monkeypatch.setattr(work, "WORTH_TRYING", 20)
+        monkeypatch.setattr(agent.cli.commands.compare, "MAX_PROBES", 20)
+        monkeypatch.setattr(work, "MIN_TREES_FOR_TRIAL", 20)
         refused = interpret("compare", *FEATURES, *QUICK)
         assert refused.status == 2
         how = r"72 trees and lists, about \d+ s by 5 trees tried for \d+\.\d s; more than 20 are made only with --yes"

@@ -109,8 +109,8 @@ def test_halves_share_no_token(corpus: Corpus, world: World) -> None:
     first, second = half(marked, 0), half(marked, 1)
     assert len(first.senses) + len(second.senses) == len(marked.senses)
     assert torch.equal(torch.cat([first.belongs, second.belongs]), marked.belongs)
-    assert len(first.firings.tokens) == len(first.senses)
-    assert int(second.firings.tokens.min()) == 0
+    assert len(first.positive_activations.tokens) == len(first.senses)
+    assert int(second.positive_activations.tokens.min()) == 0
 
 
 def test_the_shipped_truth_names_concepts_of_the_world(world: World) -> None:

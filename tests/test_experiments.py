@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -12,7 +13,9 @@ from agent.calls.asking import Asker
 from agent.evidence.digest import digest
 from agent.llm.offline import propose
 from agent.loop import Loop, system_prompt
-from agent.planning import HYPOTHESIS_CHARS, TEST_CHARS, TESTS, TESTS_OF_ALL, Planner
+from agent.moves.plans import next_plan
+from agent.moves.texts import HYPOTHESIS_CHARS, TEST_CHARS, TESTS, TESTS_OF_ALL
+from agent.planning import Planner, RoundPlan
 from agent.prober import Prober
 from agent.runlog import RunIdentity, RunLog
 from agent.schema import Outcome, Proposal, TextTest
@@ -91,30 +94,35 @@ def test_the_log_gives_back_what_it_was_given() -> None:
 PLANNER = Planner(SETTINGS, ("encoder",), 2.0, tests=True)
 
 
+def plan_of(tests: Sequence[TextTest], tried: Sequence[ProbeRequest] = (), planner: Planner = PLANNER) -> RoundPlan:
+    return next_plan(planner, 7, Proposal(action="test", tests=tuple(tests)), tried)
+
+
 def several(*texts: str, hypothesis: str = "") -> list[TextTest]:
     return [TextTest(text=text, expected=True, hypothesis=hypothesis) for text in texts]
 
 
 def test_empty_repeated_and_surplus_texts_are_left_out_and_that_is_said() -> None:
-    plan = PLANNER.test(7, several("a", "", " \n", "\u200b\u200b", "a", "b" * 3 * TEST_CHARS), [])
+    plan = plan_of(several("a", "", " \n", "\u200b\u200b", "a", "b" * 3 * TEST_CHARS))
     (request,) = plan.requests
     assert [text.text for text in request.texts] == ["a", "b" * TEST_CHARS]
     left_out, cut = plan.notes
     assert left_out.startswith("4 of 6 texts were left out")
     assert cut == f"texts that were cut to {TEST_CHARS} characters: 1"
-    many = PLANNER.test(7, several(*map(str, range(50))), []).requests[0]
+    many = plan_of(several(*map(str, range(50)))).requests[0]
     assert len(many.texts) == TESTS
     candidates = [test for name in "abc" for test in several(*(f"{name}{n}" for n in range(6)), hypothesis=name)]
-    assert len(PLANNER.test(7, candidates, []).requests[0].texts) == TESTS_OF_ALL
+    assert len(plan_of(candidates).requests[0].texts) == TESTS_OF_ALL
 
 
 def test_texts_that_ran_before_are_refused() -> None:
-    first = PLANNER.test(7, several("a", "b"), [])
-    again = PLANNER.test(7, several("a", "b"), first.requests)
+    first = plan_of(several("a", "b"))
+    again = plan_of(several("a", "b"), first.requests)
     assert not again.requests
     assert "not run before" in again.refusal
-    assert PLANNER.test(7, [], []).refusal
-    assert "not run in this run" in Planner(SETTINGS, ("encoder",), 2.0).test(7, several("a"), []).refusal
+    assert plan_of([]).refusal
+    forbidden = Planner(SETTINGS, ("encoder",), 2.0)
+    assert "not experimented on in this run" in plan_of(several("a"), planner=forbidden).refusal
 
 
 def test_the_move_is_explained_only_where_it_can_be_made() -> None:
@@ -182,7 +190,7 @@ def test_offline_tests_its_label_where_it_may_and_drops_what_no_text_bears_out()
 
 def test_a_huge_text_costs_no_round() -> None:
     answer = {"action": "test", "tests": [{"text": "x" * 100_000, "expected": True, "hypothesis": "y" * 5000}]}
-    (request,) = PLANNER.test(7, Proposal.model_validate(answer).tests, []).requests
+    (request,) = plan_of(Proposal.model_validate(answer).tests).requests
     (text,) = request.texts
     assert (len(text.text), len(text.hypothesis)) == (TEST_CHARS, HYPOTHESIS_CHARS)
 

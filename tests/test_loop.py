@@ -14,7 +14,7 @@ from agent.loop import Loop
 from agent.planning import Planner
 from agent.prober import Prober
 from agent.runlog import RunIdentity, RunLog
-from agent.schema import Outcome, Proposal, SettingsChange
+from agent.schema import Outcome, Proposal, SenseResult, SettingsChange
 from probes.settings import ProbeSettings
 from tests.fakes import CARD, DOGS, FakeExplainer, FakeProbes, open_door
 
@@ -70,6 +70,7 @@ def test_a_label_in_round_one(scene: Scene) -> None:
         confidence=0.8,
         rounds=1,
         evidence=("E1.1",),  # the line that does not exist is left out
+        senses=(SenseResult("a dog", ("E1.1",)),),
     )
     (request,) = explainer.requests
     assert [piece["kind"] for piece in request.context["evidence"]] == [

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-import agent.loop
 import agent.run
 from agent.llm.base import Answer, AnswerForm, CallFault, Exchange, Request
-from agent.loop import EarlierRound, _best
+from agent.moves import ending
+from agent.moves.ending import Round, best_tried
 from agent.planning import RoundPlan
 from agent.replay import replay
 from agent.run import RunReport, run_features
@@ -184,7 +184,7 @@ STILL_LOOKS = Proposal(action="probe", settings=SettingsChange(scale=1.5), reaso
 def test_a_label_that_beats_chance_is_kept_where_the_explainer_gives_up(
     log: RunLog, monkeypatch: pytest.MonkeyPatch, last: Proposal | None
 ) -> None:
-    monkeypatch.setattr(agent.loop, "GOOD", 2.0)  # even a perfect label is asked for again
+    monkeypatch.setattr(ending, "GOOD", 2.0)  # even a perfect label is asked for again
     report = run(log, Reader([label("dogs"), label("cats"), last], WORDS), range(1), feedback=True)
     (row,) = log.labels(report.run_id)
     assert (row.status, row.label, row.rounds) == ("labelled", "dogs", 3)
@@ -199,9 +199,9 @@ def test_a_label_at_chance_does_not_override_the_explainer(log: RunLog, last: Pr
 
 @pytest.mark.parametrize(("value", "low", "kept"), [(0.7, 0.499, False), (0.75, 0.533, True), (0.6, None, False)])
 def test_beating_chance_takes_the_whole_interval(value: float, low: float | None, kept: bool) -> None:
-    past = [EarlierRound([], label("dogs"), RoundPlan(), Check(value=value, low=low, n=20))]
-    assert (_best(7, past, GIVES_UP, None, set()) is not None) == kept
-    insists = _best(7, past, label("cats"), Check(value=0.55, low=0.35, n=20), set())
+    past = [Round([], label("dogs"), RoundPlan(), Check(value=value, low=low, n=20))]
+    assert (best_tried(past, GIVES_UP, None) is not None) == kept
+    insists = best_tried(past, label("cats"), Check(value=0.55, low=0.35, n=20))
     assert insists is not None
     assert insists.label == ("dogs" if kept else "cats")
 

@@ -144,7 +144,7 @@ def test_others_are_moved_as_far_and_none_is_dead_or_the_feature(
         asked.update(features=features, amounts=amounts)
         return []
 
-    monkeypatch.setattr(token_change, "raised", note)
+    monkeypatch.setattr(token_change, "token_changes", note)
     token_changes_with_controls(subject, 3, maximum=1.5, n_others=8, seed=0)
     features, amounts = asked["features"], asked["amounts"]
     assert (features[0], len({*features}), len(features)) == (3, 9, 9)

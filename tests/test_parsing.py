@@ -166,7 +166,7 @@ def test_any_schema_will_do() -> None:
         ("null", "not an object"),
         ("3", "not an object"),
         ('{"label": "dog"}', "action: Field required"),
-        ('{"action": "guess"}', "action: Input should be 'label', 'probe', 'test' or 'abstain'"),
+        ('{"action": "guess"}', "action: Input should be 'label', 'probe', 'test', 'compare', 'steer' or 'abstain'"),
         ('{"action": "label", "labels": "dog"}', "labels: Extra inputs are not permitted"),
         ('{"action": "label", "label": 7}', "label: Input should be a valid string"),
         ('{"action": "label", "label": ["dog"]}', "label: Input should be a valid string"),

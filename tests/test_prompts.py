@@ -68,7 +68,8 @@ def late_context() -> dict[str, Any]:
         "reason": "the tree is flat",
         "notes": ["scale 50 was brought to 10"],
         "refusal": "",
-        "tested": 0,
+        "action": "probe",
+        "n_texts": 0,
         "label": "",
         "check": None,
     }
@@ -79,7 +80,8 @@ def late_context() -> dict[str, Any]:
         "reason": "",
         "notes": [],
         "refusal": refusal,
-        "tested": 0,
+        "action": "probe",
+        "n_texts": 0,
         "label": "",
         "check": None,
     }
@@ -98,7 +100,8 @@ def texts_context() -> dict[str, Any]:
         "reason": "",
         "notes": [],
         "refusal": "",
-        "tested": 0,
+        "action": "probe",
+        "n_texts": 0,
         "label": "a pet",
         "check": Check(value=0.6, n=20, missed=("a wolf howls",), mistaken=("the cat purrs",)).model_dump(mode="json"),
     }

@@ -77,7 +77,8 @@ def test_an_answer_that_was_tampered_with_shows(path: Path) -> None:
     tamper(path, "UPDATE calls SET answer = replace(answer, 'dog', 'cat') WHERE feature = 0")
     tamper(path, "UPDATE calls SET prompt = prompt || 'x' WHERE feature = 8")
     again = replayed(path)
-    assert (again[0].verdict, again[0].differences) == ("different", {"label": ("dog", "cat")})
+    assert (again[0].verdict, again[0].differences["label"]) == ("different", ("dog", "cat"))
+    assert set(again[0].differences) == {"label", "senses"}
     assert [item.prompts_alike for item in again] == [True] * 8 + [False]
 
 

@@ -61,7 +61,7 @@ def test_rows_of_zeros_are_left_out(subject: Subject) -> None:
 def test_blocks_change_nothing(subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = list(lists(subject, [0, 1, 2], top_n=25))
     monkeypatch.setattr(tokens, "BLOCK_BYTES", 3 * 4 * 17)
-    monkeypatch.setattr(tokens, "MOST_FEATURES", 2)
+    monkeypatch.setattr(tokens, "MAX_FEATURES", 2)
     for wide, narrow in zip(whole, lists(subject, [0, 1, 2], top_n=25), strict=True):
         assert [item.token_id for item in narrow.tokens] == [item.token_id for item in wide.tokens]
         narrow_scores, wide_scores = ([item.score for item in of.tokens] for of in (narrow, wide))

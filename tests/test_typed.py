@@ -55,7 +55,7 @@ def test_what_cannot_be_read_is_one_sentence(
 
 
 def test_long_texts_are_refused_whatever_the_model_takes(subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(typed, "MOST_TOKENS", 3)
+    monkeypatch.setattr(typed, "MAX_TOKENS", 3)
     with pytest.raises(ExamplesError, match="2 are read at once"):
         read_typed(subject, 3, "the cat sat")
 

@@ -266,9 +266,17 @@ _LOOP = (
     _setting(
         "run",
         "tests",
-        "Let the explainer run texts of its own on the model; a language model may unless told not to.",
+        "Let the explainer experiment on the model: texts of its own, the nearest features, the feature clamped; a "
+        "language model may unless told not to.",
         kind=bool,
         flag="--tests/--no-tests",
+    ),
+    _setting(
+        "run",
+        "candidates",
+        "Labels that an answer may propose, up to 3, each with four texts; the one that activates most is kept.",
+        Whole(),
+        metavar="N",
     ),
 )
 _AGREEMENT = (

@@ -13,6 +13,7 @@ from agent.evidence.heads import beginning
 from agent.evidence.nouns import nouns, null_nouns
 from agent.evidence.printable import printable
 from agent.evidence.wording import place_words, spellings, tree_words
+from probes.behaviour import Continuations, Neighbours, TokenPair
 from probes.evidence import ACTIVATES, Evidence, Experiment, Projection, ScoredToken, Sweep, TextResult, TokenList, Tree
 from probes.settings import VOCABULARY, ProbeKind, VectorSettings
 
@@ -69,10 +70,26 @@ class TestLine(EvidenceLine):
     """Tokens on which it activates, the strongest first."""
 
 
+class NeighbourLine(EvidenceLine):
+    """A feature that is near; its value is the cosine of the decoder rows, its text the tokens of the feature alone."""
+
+    feature: int
+    own: list[str]
+    """Tokens that activate the feature more than the neighbour."""
+    shared: list[str]
+    other: list[str]
+
+
+class WrittenLine(EvidenceLine):
+    """An opening as the model continues it with the feature clamped; its value is the activation that it is held at."""
+
+    opening: str
+    beside: str
+    """As it continues it with a random feature clamped."""
+
+
 class Hypothesis(TypedDict):
-    """The outcome of one candidate label's texts: how many activate of those that should and of those that should
-    not.
-    """
+    """How the texts of one sense or candidate did: how many activate of those that should and that should not."""
 
     name: str
     n_expected: int
@@ -115,6 +132,8 @@ class EvidencePiece(TypedDict):
     hypotheses: list[Hypothesis]
     is_of_texts: bool
     """Whether the maximum that tests are measured by is of texts, not of single tokens."""
+    neighbours: list[NeighbourLine]
+    continuations: list[WrittenLine]
     readout: NullComparison | None
     sweep: SweepSummary | None
 
@@ -126,7 +145,8 @@ def digest(evidence: Sequence[Evidence], default_scale: float, first: int = 1) -
 
 def citable(piece: EvidencePiece) -> list[EvidenceLine]:
     """All lines of a piece that have an id."""
-    return [*piece["nouns"], *piece["lines"], *piece["lowered"], *piece["tokens"], *piece["tests"]]
+    evidence = [*piece["nouns"], *piece["lines"], *piece["lowered"], *piece["tokens"]]
+    return [*evidence, *piece["tests"], *piece["neighbours"], *piece["continuations"]]
 
 
 def escaped(text: str, limit: int | None = None) -> str:
@@ -158,6 +178,10 @@ def _piece(evidence: Evidence, name: str, default_scale: float) -> EvidencePiece
             return piece | {"kind": "sweep", "sweep": candidates(evidence)}
         case Experiment():
             return _experiment(evidence, name)
+        case Neighbours():
+            return _empty(name, "neighbours", "decoder", "") | {"neighbours": _neighbours(evidence, name)}
+        case Continuations():
+            return _continuations(evidence, name)
 
 
 def _empty(name: str, kind: ProbeKind, side: str, settings: str) -> EvidencePiece:
@@ -176,6 +200,8 @@ def _empty(name: str, kind: ProbeKind, side: str, settings: str) -> EvidencePiec
         "tests": [],
         "hypotheses": [],
         "is_of_texts": False,
+        "neighbours": [],
+        "continuations": [],
         "readout": None,
         "sweep": None,
     }
@@ -265,6 +291,41 @@ def _hypothesis(name: str, tests: Sequence[TestLine]) -> Hypothesis:
         "n_others": len(others),
         "n_others_activating": sum(test["held"] is False for test in others),
     }
+
+
+def _neighbours(found: Neighbours, name: str) -> list[NeighbourLine]:
+    return [
+        {
+            "id": f"{name}.{number}",
+            "text": ", ".join(_pairs(one.own)),
+            "value": one.cosine,
+            "feature": one.feature,
+            "own": _pairs(one.own),
+            "shared": _pairs(one.shared),
+            "other": _pairs(one.other),
+        }
+        for number, one in enumerate(found.neighbours, start=1)
+    ]
+
+
+def _pairs(pairs: Sequence[TokenPair]) -> list[str]:
+    return [escaped(pair.token, TOKEN_CHARS) for pair in pairs]
+
+
+def _continuations(found: Continuations, name: str) -> EvidencePiece:
+    lines: list[WrittenLine] = [
+        {
+            "id": f"{name}.{number}",
+            "text": escaped(line.text, TEXT_CHARS),
+            "value": found.amount,
+            "opening": escaped(line.opening, TEXT_CHARS),
+            "beside": escaped(line.beside, TEXT_CHARS),
+        }
+        for number, line in enumerate(found.lines, start=1)
+    ]
+    strength = f"{found.settings.steering.strength:.3g} x its maximum"
+    piece = _empty(name, "continuations", "decoder", strength)
+    return piece | {"continuations": lines, "is_of_texts": found.is_of_texts, "note": escaped(found.reason, TEXT_CHARS)}
 
 
 def _readout(p_value: float, n_random: int) -> NullComparison:

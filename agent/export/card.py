@@ -9,8 +9,10 @@ from typing import TypeVar
 
 from agent.evidence.definitions import defining_part, endings
 from agent.evidence.printable import printable
+from agent.evidence.sense_words import scope_lines, test_words
 from agent.evidence.wording import folded, percent, phrase_words, token_words, tree_words
 from agent.export.base import ExportedScore, Record
+from agent.schema import SenseResult
 from eval.scoring.variants import variant_words
 from probes.evidence import Evidence, Projection, ScoredToken, TokenList, Tree
 from probes.examples import Example, FeatureExamples
@@ -87,6 +89,10 @@ class FeatureCard:
     confidence: str
     """As the explainer stated it."""
     rounds: int
+    senses: Sequence[str]
+    """Each with how its texts did, where there are several or it was tested."""
+    scopes: Sequence[tuple[str, str]]
+    """What the label says of where the feature activates and what it promotes, each under its name."""
     verdict: str
     notes: Sequence[str]
     definitions: Sequence[Definitions]
@@ -111,6 +117,8 @@ def card(
         probability="" if record.probability is None else f"{record.probability:.2f}",
         confidence="" if row.confidence is None else f"{row.confidence:.2f}",
         rounds=row.rounds,
+        senses=[*_senses(row.senses)],
+        scopes=[(name, cut(text, _LABEL_CHARS)) for name, text in scope_lines(row)],
         verdict="" if review is None else cut(f"{review.verdict} by {review.reviewer}", _LABEL_CHARS),
         notes=[cut(said.note, _TEXT_CHARS) for said in record.reviews if said.note and not said.undone],
         definitions=[_definitions(tree) for tree in _first(evidence, Tree, _TREES)],
@@ -124,6 +132,12 @@ def card(
 def cut(text: str, most: int) -> str:
     """`text`, printable and at most `most` characters of it."""
     return printable(text) if len(text) <= most else printable(text[: most - 1]) + "…"
+
+
+def _senses(senses: Sequence[SenseResult]) -> Iterator[str]:
+    for sense in senses:
+        if len(senses) > 1 or sense.n_positive or sense.n_near_misses:
+            yield cut(f"{sense.text}: {test_words(sense)}", _LABEL_CHARS)
 
 
 def _definitions(tree: Tree) -> Definitions:

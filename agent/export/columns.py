@@ -7,8 +7,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from agent.evidence.sense_words import test_words
 from agent.export.base import ExportedRun, ExportedScore, Record
 from agent.runlog import ReviewRow, ScoreRow
+from agent.schema import SenseResult
 from eval.scoring.variants import VARIANTS
 
 Kind = Literal["text", "whole", "real"]
@@ -85,6 +87,9 @@ def _about_labels(reviewed: bool) -> list[ExportColumn]:
         ExportColumn("probability", "real", lambda row: row.record.probability),
         ExportColumn("reason", "text", lambda row: row.record.label.reason),
         ExportColumn("rounds", "whole", lambda row: row.record.label.rounds),
+        ExportColumn("senses", "text", lambda row: _senses(row.record.label.senses)),
+        ExportColumn("activates_on", "text", lambda row: row.record.label.activates_on or None),
+        ExportColumn("promotes", "text", lambda row: row.record.label.promotes or None),
         ExportColumn("explainer", "text", lambda row: row.record.run.explainer),
         ExportColumn("kind", "text", lambda row: getattr(row.record.sorted_as, "kind", None)),
         ExportColumn("captured_by", "text", lambda row: getattr(row.record.sorted_as, "captured", None)),
@@ -116,6 +121,11 @@ def _about_scores(keys: Iterable[_Key]) -> Iterator[ExportColumn]:
 def _standing(row: ExportRow) -> list[ReviewRow]:
     """Returns the reviews that were not taken back, oldest first."""
     return [said for said in row.record.reviews if not said.undone]
+
+
+def _senses(senses: Sequence[SenseResult]) -> str | None:
+    """Each with how its texts did; None for an abstention."""
+    return _joined(f"{sense.text} ({test_words(sense)})" for sense in senses)
 
 
 def _joined(texts: Iterable[str]) -> str | None:

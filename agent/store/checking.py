@@ -17,7 +17,7 @@ _JSON = {
     "invocations": ("versions",),
     "evidence": ("settings",),
     "calls": ("answer",),
-    "labels": ("evidence",),
+    "labels": ("evidence", "senses"),
     "corpora": ("settings",),
     "activity": ("histogram", "baselines"),
     "scorings": ("settings",),

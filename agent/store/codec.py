@@ -13,6 +13,7 @@ from itertools import accumulate, pairwise
 from typing import Any
 
 from agent.store.values import made, unpacked
+from probes.behaviour import Continuation, Continuations, Neighbour, Neighbours, TokenPair
 from probes.evidence import (
     Contrast,
     Evidence,
@@ -66,7 +67,7 @@ def kind_of(evidence: Evidence) -> ProbeKind:
 
 
 def size_of(evidence: Evidence) -> int:
-    """Nodes of a tree below its root, tokens of a list, or candidates of a sweep."""
+    """Nodes of a tree below its root, tokens of a list, candidates of a sweep, texts, or neighbours."""
     return FORMS[kind_of(evidence)].size(evidence)
 
 
@@ -269,6 +270,44 @@ def _peaks(experiment: Experiment) -> list[tuple[str, float]]:
     return [(result.asked.text, result.peak or 0.0) for result in experiment.results]
 
 
+def _neighbours_columns(found: Neighbours) -> Columns:
+    return {"neighbours": [_rounded(asdict(neighbour)) for neighbour in found.neighbours]}
+
+
+def _rounded(value: Any) -> Any:
+    """The value with 4 decimals, as far as numbers are in it: cosines and proportions."""
+    if isinstance(value, Mapping):
+        return {name: _rounded(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_rounded(item) for item in value]
+    return round(value, 4) if isinstance(value, float) else value
+
+
+def _neighbours_value(feature: int, settings: ProbeSettings, columns: Columns) -> Neighbours:
+    return Neighbours(feature, settings, tuple(map(_neighbour_value, columns["neighbours"])))
+
+
+def _neighbour_value(columns: Columns) -> Neighbour:
+    lists = {name: tuple(made(TokenPair, pair) for pair in columns[name]) for name in ("own", "shared", "other")}
+    return made(Neighbour, {**columns, **lists})
+
+
+def _continuations_columns(found: Continuations) -> Columns:
+    return {
+        "amount": float(f"{found.amount:.7g}"),
+        "is_of_texts": found.is_of_texts,
+        "other": found.other,
+        "lines": [[line.opening, line.text, line.beside] for line in found.lines],
+        "reason": found.reason,
+    }
+
+
+def _continuations_value(feature: int, settings: ProbeSettings, columns: Columns) -> Continuations:
+    names = ("opening", "text", "beside")
+    lines = tuple(made(Continuation, dict(zip(names, line, strict=True))) for line in columns["lines"])
+    return made(Continuations, {**columns, "feature": feature, "settings": settings, "lines": lines})
+
+
 def _numbered(tokens: Iterable[ScoredToken]) -> list[tuple[str, float]]:
     return [(token.token, token.score) for token in tokens]
 
@@ -291,6 +330,20 @@ FORMS: dict[ProbeKind, Form] = {
     ),
     "experiment": Form(
         Experiment, _experiment_columns, _experiment_value, lambda experiment: len(experiment.results), _peaks
+    ),
+    "neighbours": Form(
+        Neighbours,
+        _neighbours_columns,
+        _neighbours_value,
+        lambda found: len(found.neighbours),
+        lambda found: [(f"feature {one.feature}", one.cosine) for one in found.neighbours],
+    ),
+    "continuations": Form(
+        Continuations,
+        _continuations_columns,
+        _continuations_value,
+        lambda found: len(found.lines),
+        lambda found: [(line.text, found.amount) for line in found.lines],
     ),
     "sweep": Form(Sweep, _sweep_columns, _sweep_value, lambda sweep: len(sweep.points), _chosen),
 }

@@ -13,6 +13,13 @@ from agent.store.classes import CLASSES_TABLE
 from agent.store.datasette import TITLES_AND_VIEWS
 from agent.store.identical import QUESTIONS_COLUMNS
 
+SENSES_COLUMNS = """
+ALTER TABLE labels ADD COLUMN senses TEXT NOT NULL DEFAULT '[]';        -- JSON: each with its tests; one thing is one
+ALTER TABLE labels ADD COLUMN activates_on TEXT NOT NULL DEFAULT '';    -- the label's scope in texts
+ALTER TABLE labels ADD COLUMN promotes TEXT NOT NULL DEFAULT '';        -- and in what the model writes
+"""
+"""A migration's text: it stays as it is."""
+
 _TABLES = """
 CREATE TABLE runs (
     id INTEGER PRIMARY KEY,
@@ -427,6 +434,10 @@ def _questions(db: Database) -> None:
     db.executescript(QUESTIONS_COLUMNS)
 
 
+def _senses(db: Database) -> None:
+    db.executescript(SENSES_COLUMNS)
+
+
 _STEPS = {
     "0001_first_tables": _first_tables,
     "0002_hosted_calls": _hosted_calls,
@@ -441,6 +452,7 @@ _STEPS = {
     "0010_by_content": by_content,
     "0011_batches": _batches,
     "0012_questions": _questions,
+    "0013_senses": _senses,
 }
 
 NAMES = tuple(_STEPS)

@@ -10,7 +10,7 @@ from sqlite_utils import Database
 
 from agent.llm.base import AnswerForm, CallFault, Request
 from agent.llm.none import NONE
-from agent.schema import Status
+from agent.schema import SenseResult, Status
 from agent.store import codec
 from agent.store.escape import escape
 from agent.store.ranges import from_ranges
@@ -229,7 +229,13 @@ class _Told:
 def label_row(row: dict[str, Any]) -> LabelRow:
     """A row of `labels` as a value."""
     del row["title"]  # for whoever browses the file
-    return made(LabelRow, {"label_id": row.pop("id"), **row, "evidence": tuple(json.loads(row["evidence"]))})
+    senses = tuple(_sense(sense) for sense in json.loads(row["senses"]))
+    changed = {"evidence": tuple(json.loads(row["evidence"])), "senses": senses}
+    return made(LabelRow, {"label_id": row.pop("id"), **row, **changed})
+
+
+def _sense(stored: dict[str, Any]) -> SenseResult:
+    return made(SenseResult, {**stored, "evidence": tuple(stored["evidence"])})
 
 
 def _call(row: dict[str, Any]) -> CallRow:

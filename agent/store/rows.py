@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from agent.llm.base import AnswerForm, Bound, CallFault
-from agent.schema import Status
+from agent.schema import SenseResult, Status
 from probes.presets import SubjectCard
 from probes.settings import Value
 
@@ -175,6 +175,9 @@ class LabelRow:
     reason: str
     evidence: tuple[str, ...]
     created: str
+    senses: tuple[SenseResult, ...] = ()
+    activates_on: str = ""
+    promotes: str = ""
 
 
 @dataclass(frozen=True)

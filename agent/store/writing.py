@@ -165,8 +165,9 @@ def add_label(db: Database, run_id: int, outcome: Outcome) -> None:
         _drop_failure(db, run_id, outcome.feature)
         return
     row = {
-        **outcome.model_dump(exclude={"feature", "evidence"}),
+        **outcome.model_dump(exclude={"feature", "evidence", "senses"}),
         "evidence": json.dumps(outcome.evidence),
+        "senses": json.dumps([asdict(sense) for sense in outcome.senses]),
         "created": now(),
     }
     key = {"run_id": run_id, "feature": outcome.feature}

@@ -17,6 +17,7 @@ from eval.collect.similar import Embed, EmbeddingSimilarity, Similarity, TfIdfSi
 from probes.activations import feature_activations
 from probes.columns import Columns
 from probes.examples import Example, ExampleKind
+from probes.nearest import nearest as near_by_decoder
 from probes.sae import SAE
 from probes.subject import Subject, first_ids
 from probes.tokenizer.special_tokens import special_ids
@@ -50,15 +51,7 @@ class PoolActivations:
 
 def nearest(sae: SAE, features: Sequence[int], k: int = N_NEIGHBOURS) -> dict[int, list[int]]:
     """The `k` features whose decoder rows have the highest cosine with each feature's, the nearest first."""
-    rows = torch.nn.functional.normalize(sae.decoder.float(), dim=1)
-    found: dict[int, list[int]] = {}
-    for start in range(0, len(features), _BATCH):
-        some = torch.tensor(features[start : start + _BATCH], device=rows.device)
-        cosines = rows[some] @ rows.T
-        cosines[torch.arange(len(some)), some] = -2.0
-        top = cosines.topk(min(k, len(rows) - 1), dim=1).indices.tolist()
-        found |= dict(zip(some.tolist(), top, strict=True))
-    return found
+    return {feature: [near.feature for near in found] for feature, found in near_by_decoder(sae, features, k).items()}
 
 
 def pool_activations(subject: Subject, windows: Sequence[PoolWindow], features: Iterable[int]) -> PoolActivations:

@@ -34,7 +34,10 @@ COMPARED = 500
 """Features of the comparison."""
 _VARIANTS = ("label", "shuffled", "tokens")
 _TOKEN = "bench"
-_LABELS = "INSERT INTO labels VALUES (NULL, 1, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_LABELS = """
+    INSERT INTO labels (run_id, feature, label, explanation, confidence, status, rounds, reason, evidence, created)
+    VALUES (1, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+"""
 _SCORES = """INSERT INTO scores
     (scoring_id, label_id, scorer, variant, part, label, metric, value, reason, low, high, n, extra, items, created)
     VALUES (1, ?, ?, ?, 'held_out', ?, 'auroc', ?, ?, ?, ?, 40, '{}', ?, ?)"""

@@ -13,6 +13,7 @@ from rich.text import Text
 from agent.cli.commands.choosing import LabelCriteria, choose
 from agent.cli.commands.read_log import read_log
 from agent.cli.terminal.batches import batches_table
+from agent.cli.terminal.behaviour import continuations_table, neighbours_table
 from agent.cli.terminal.display import (
     calls_table,
     console,
@@ -31,11 +32,14 @@ from agent.errors import LogError
 from agent.evidence.basis import cited_lines
 from agent.evidence.branches import Trim
 from agent.evidence.digest import digest
+from agent.evidence.sense_words import scope_lines, test_words
 from agent.llm.none import NONE
 from agent.runlog import CallRow, LabelRow, RunLog, RunSummary, ScoreRow, ScoringRow
+from agent.schema import SenseResult
 from agent.store.browsing import BrowsedLabel
 from agent.store.calibrations import Given, given_to
 from agent.store.reviews import ReviewRow, latest_verdict, verdicts
+from probes.behaviour import Continuations, Neighbours
 from probes.evidence import Evidence, Experiment, Projection, Rank, Sweep, TokenList, Tree
 
 if TYPE_CHECKING:
@@ -207,7 +211,17 @@ def _verdict(rows: Sequence[LabelRow]) -> list[tuple[str, str]]:
         "rounds": str(row.rounds),
         "reason": row.reason,
     }
-    return [(name, text) for name, text in said.items() if text]
+    lines = [(name, text) for name, text in said.items() if text]
+    return [*lines, *_sense_lines(row.senses), *scope_lines(row)]
+
+
+def _sense_lines(senses: Sequence[SenseResult]) -> Iterator[tuple[str, str]]:
+    """One for each sense; a label of one thing that was not tested is told by its own line."""
+    for number, sense in enumerate(senses, start=1):
+        name = f"sense {number}" if len(senses) > 1 else "tests"
+        words = f"{sense.text}: {test_words(sense)}" if len(senses) > 1 else test_words(sense)
+        if len(senses) > 1 or sense.n_positive or sense.n_near_misses:
+            yield name, words
 
 
 def _given_line(given: Given | None) -> list[tuple[str, str]]:
@@ -250,6 +264,10 @@ def _print_evidence(screen: Console, evidence: Sequence[Evidence], rank: Rank) -
                 screen.print(sweep_table(item))
             case Experiment():
                 screen.print(experiment_table(item, screen.color_system is not None and not screen.no_color))
+            case Neighbours():
+                screen.print(neighbours_table(item))
+            case Continuations():
+                screen.print(continuations_table(item))
         screen.print()
 
 

@@ -25,6 +25,7 @@ from agent.web.feature.evidence import list_bars, sweep_bars, token_bars
 from agent.web.pages import as_json, page
 from agent.web.site import site_of
 from agent.web.trees import drawing
+from probes.behaviour import Continuations, Neighbours
 from probes.errors import InterpretError
 from probes.evidence import Evidence, Experiment, Projection, Sweep, TokenList, Tree
 from probes.settings import AUTO, PROMPTS, ProbeSettings
@@ -153,8 +154,8 @@ def _piece(found: Evidence, settings: ProbeSettings) -> Mapping[str, Any]:
             return {"raised": [asdict(row) for row in top], "lowered": [asdict(row) for row in bottom]}
         case Sweep():
             return {"swept": [asdict(row) for row in sweep_bars(found)]}
-        case Experiment():
-            raise AssertionError("The explore page asks for no experiment.")
+        case Experiment() | Neighbours() | Continuations():
+            raise AssertionError(f"The explore page asks for no {type(found).__name__}.")
 
 
 def _device(request: Request) -> Device:

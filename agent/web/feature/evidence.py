@@ -19,8 +19,16 @@ from agent.evidence.wording import (
     token_words,
     vector_words,
 )
-from agent.web.feature.experiments import ExperimentView, tested
+from agent.web.feature.experiments import (
+    ExperimentView,
+    NeighbourTable,
+    WrittenTable,
+    neighbour_table,
+    tested,
+    written_table,
+)
 from agent.web.trees import Outline, outline, readout
+from probes.behaviour import Continuations, Neighbours
 from probes.evidence import (
     Evidence,
     Experiment,
@@ -112,8 +120,15 @@ class FeatureEvidence:
     writes: tuple[ProjectionTable, ...]
     sweeps: tuple[SweepTable, ...]
     experiments: tuple[ExperimentView, ...]
+    neighbours: tuple[NeighbourTable, ...]
+    written: tuple[WrittenTable, ...]
     names: Mapping[int, tuple[str, ...]]
     """Round to what the explainer saw in it, with the settings."""
+
+    @property
+    def has_experiments(self) -> bool:
+        """True where the explainer ran anything on the model."""
+        return bool(self.experiments or self.neighbours or self.written)
 
     @property
     def first_round(self) -> frozenset[str]:
@@ -129,6 +144,8 @@ def shown(rounds: Mapping[int, Sequence[Evidence]]) -> FeatureEvidence:
     writes: list[ProjectionTable] = []
     sweeps: list[SweepTable] = []
     experiments: list[ExperimentView] = []
+    neighbours: list[NeighbourTable] = []
+    written: list[WrittenTable] = []
     names: dict[int, tuple[str, ...]] = {}
     number = 0
     for round, pieces in rounds.items():
@@ -156,9 +173,17 @@ def shown(rounds: Mapping[int, Sequence[Evidence]]) -> FeatureEvidence:
                 case Experiment():
                     experiments.append(tested(evidence, name, round))
                     said.append(f"{name} tests of {len(evidence.results)} texts")
+                case Neighbours():
+                    neighbours.append(neighbour_table(evidence, name, round))
+                    said.append(f"{name} the {len(evidence.neighbours)} nearest features")
+                case Continuations():
+                    written.append(written_table(evidence, name, round))
+                    said.append(f"{name} texts written with the feature clamped")
         names[round] = tuple(said)
     found = tuple(_side(*key, pieces) for key, pieces in sides.items() if pieces)
-    return FeatureEvidence(found, tuple(writes), tuple(sweeps), tuple(experiments), names)
+    return FeatureEvidence(
+        found, tuple(writes), tuple(sweeps), tuple(experiments), tuple(neighbours), tuple(written), names
+    )
 
 
 def citations(

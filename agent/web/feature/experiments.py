@@ -1,12 +1,13 @@
-"""Shows an explainer's tests: its texts, shaded by the feature's activations, beside what it expected of each.
+"""Experiments of an explainer as the page shows them: texts it had run, nearest features, writing with a clamp.
 
-Every text returned is safe to print.
+Every text that is returned is safe to print.
 """
 
 from dataclasses import dataclass
 
 from agent.evidence.printable import printable
 from agent.web.feature.texts import ShadedToken, shaded_token
+from probes.behaviour import Continuations, Neighbour, Neighbours, TokenPair
 from probes.evidence import Experiment, TextResult
 
 
@@ -33,6 +34,49 @@ class ExperimentView:
     lines: tuple[TestRow, ...]
 
 
+@dataclass(frozen=True)
+class NeighbourRow:
+    """A feature that is near, and tokens that tell the two apart."""
+
+    feature: int
+    cosine: str
+    own: tuple[str, ...]
+    shared: tuple[str, ...]
+    other: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class NeighbourTable:
+    """The nearest features of one round."""
+
+    name: str
+    round: int
+    rows: tuple[NeighbourRow, ...]
+
+
+@dataclass(frozen=True)
+class WrittenTable:
+    """Openings continued with the feature clamped, each a tuple of opening, text, and text with a random feature."""
+
+    name: str
+    round: int
+    caption: str
+    rows: tuple[tuple[str, str, str], ...]
+
+
+def neighbour_table(found: Neighbours, name: str, round: int) -> NeighbourTable:
+    """The nearest features as the page shows them."""
+    return NeighbourTable(name, round, tuple(map(_neighbour_row, found.neighbours)))
+
+
+def written_table(found: Continuations, name: str, round: int) -> WrittenTable:
+    """Continuations as the page shows them; without rows where nothing was written, and then the caption says why."""
+    at = f"{found.settings.steering.strength:.3g} times its maximum, {found.amount:.3g}"
+    caption = f"with the feature clamped at {at}, and with feature {found.other} moved as far"
+    lines = tuple((printable(line.opening), printable(line.text), printable(line.beside)) for line in found.lines)
+    return WrittenTable(name, round, caption if lines else f"nothing was written: {printable(found.reason)}", lines)
+
+
 def tested(experiment: Experiment, name: str, round: int) -> ExperimentView:
     """An experiment as the page shows it."""
     told = [held for held in map(experiment.held, experiment.results) if held is not None]
@@ -54,3 +98,11 @@ def _line(experiment: Experiment, result: TextResult) -> TestRow:
         held=experiment.held(result),
         proportion="" if proportion is None else f"{proportion:.0%}",
     )
+
+
+def _neighbour_row(one: Neighbour) -> NeighbourRow:
+    return NeighbourRow(one.feature, f"{one.cosine:.2f}", *map(_tokens, (one.own, one.shared, one.other)))
+
+
+def _tokens(pairs: tuple[TokenPair, ...]) -> tuple[str, ...]:
+    return tuple(printable(pair.token) for pair in pairs)

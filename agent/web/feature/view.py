@@ -7,7 +7,9 @@ from itertools import chain
 
 from agent.evidence.digest import EvidenceLine
 from agent.evidence.printable import printable
+from agent.evidence.sense_words import scope_lines, test_words
 from agent.runlog import CorpusRow, LabelRow, RunLog, RunSummary, ScoreRow, ScoringRow
+from agent.schema import SenseResult
 from agent.store.calibrations import Given, given_to
 from agent.store.related import labels_elsewhere
 from agent.web.feature import history, texts
@@ -45,6 +47,15 @@ class ScoringView:
 
 
 @dataclass(frozen=True)
+class SenseRow:
+    """A sense of the label, and how its texts did."""
+
+    text: str
+    words: str
+    dropped: bool
+
+
+@dataclass(frozen=True)
 class FeaturePage:
     """`row` is None while the feature has no label, `texts` where none were collected."""
 
@@ -53,6 +64,10 @@ class FeaturePage:
     row: LabelRow | None
     given: Given | None
     """The probability that its label is right; None where nothing was calibrated for it."""
+    senses: list[SenseRow]
+    """Of the label; none where it names one thing that was not tested."""
+    scopes: list[tuple[str, str]]
+    """On what the feature activates and what it promotes, by the label."""
     cited: list[EvidenceLine]
     leading: frozenset[str]
     """Names of the pieces of evidence that are shown at once: those of the first round, and what the label rests on."""
@@ -86,6 +101,8 @@ def feature_view(log: RunLog, run: RunSummary, feature: int, neighbours: Sequenc
         feature=feature,
         row=row,
         given=log.ask(given_to, row.label_id) if row else None,
+        senses=_senses(row.senses if row else ()),
+        scopes=[*scope_lines(row)] if row else [],
         cited=citations(rests_on, rounds, float(run.subject["default_scale"])),
         leading=evidence.first_round | {line.partition(".")[0] for line in rests_on},
         rounds=history.rounds_of(evidence.names, calls),
@@ -102,6 +119,11 @@ def feature_view(log: RunLog, run: RunSummary, feature: int, neighbours: Sequenc
 def neuronpedia_page(page: object, feature: int) -> str | None:
     """The feature's address there; None for anything but an address of that site, which a log may well hold."""
     return f"{page}/{feature}" if isinstance(page, str) and _NEURONPEDIA.fullmatch(page) else None
+
+
+def _senses(senses: Sequence[SenseResult]) -> list[SenseRow]:
+    worth = len(senses) > 1 or any(sense.n_positive or sense.n_near_misses for sense in senses)
+    return [SenseRow(printable(one.text), test_words(one), one.dropped) for one in senses] if worth else []
 
 
 def _scores(log: RunLog, run_id: int, row: LabelRow | None) -> tuple[ScoringRow | None, list[ScoreRow]]:

@@ -1,0 +1,48 @@
+"""The choice among candidate labels of one answer, by how far their own texts activate the feature.
+
+It chooses a label and measures none: a label's score comes from fresh texts of another call (`eval.scorers.clarity`).
+"""
+
+from statistics import fmean
+
+from agent.moves.senses import same_words
+from agent.schema import Candidate, Proposal
+from probes.evidence import ExpectedText, Experiment
+
+TEXTS = 4
+"""Texts of a candidate that are run."""
+
+
+def texts_of(proposal: Proposal, most: int) -> list[ExpectedText]:
+    """The first texts of the first `most` candidates; none where it proposes no label, or only one may be proposed."""
+    if proposal.action != "label" or most < 2:
+        return []
+    return [
+        ExpectedText(text, True, candidate.label)
+        for candidate in proposal.candidates[:most]
+        for text in candidate.texts[:TEXTS]
+    ]
+
+
+def best_candidate(proposal: Proposal, experiment: Experiment) -> Proposal:
+    """The proposal with the label of the candidate whose texts activate the feature most, the first of equals.
+
+    By the mean over its texts of the largest activation, as a proportion of the feature's maximum from 0 to 1. As it
+    was where nothing could be measured. What was said of the first label alone goes with it.
+    """
+    strengths = [(candidate, _strength(candidate, experiment)) for candidate in proposal.candidates]
+    measured = [(candidate, strength) for candidate, strength in strengths if strength is not None]
+    if not measured:
+        return proposal
+    best, _ = max(measured, key=lambda pair: pair[1])
+    if same_words(best.label, proposal.label):
+        return proposal
+    change = {"label": best.label, "explanation": best.explanation, "evidence": (), "senses": (), "activates_on": ""}
+    return proposal.model_copy(update=change)
+
+
+def _strength(candidate: Candidate, experiment: Experiment) -> float | None:
+    """None where none of its texts was run, or none could be measured."""
+    mine = (r for r in experiment.results if same_words(r.asked.hypothesis, candidate.label))
+    found = [value for result in mine if (value := experiment.proportion(result)) is not None]
+    return fmean(min(max(value, 0.0), 1.0) for value in found) if found else None

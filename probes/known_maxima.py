@@ -1,0 +1,16 @@
+"""The units in which a feature is measured and clamped: its largest activation, as far as that is known."""
+
+from collections.abc import Sequence
+
+from probes.evidence import ProbeRequest
+from probes.ghost.vocabulary import token_lists
+from probes.subject import Subject
+
+
+def known_maxima(subject: Subject, requests: Sequence[ProbeRequest]) -> list[float]:
+    """The largest activations of the requests' features: in texts where that is known, else on any single token; 0 for
+    a feature that neither activates."""
+    unknown = sorted({request.feature for request in requests if request.maximum is None})
+    lists = token_lists(subject, unknown, 1).leading.values[:, 0].tolist() if unknown else []
+    alone = dict(zip(unknown, lists, strict=True))
+    return [max(alone[r.feature] if r.maximum is None else r.maximum, 0.0) for r in requests]
