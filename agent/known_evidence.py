@@ -78,7 +78,7 @@ class KnownEvidence:
 
 
 def _decisive(planner: Planner) -> Sequence[str]:
-    """The settings of a run that decide what its first rounds ask for; of texts only where features are steered by
+    """Returns the settings of a run that decide its first rounds' requests; of texts only where features are steered by
     them."""
     steering = planner.probe.steering
     by_texts = steering.on and steering.maximum is None

@@ -76,15 +76,15 @@ class Progress:
 
     feature: int
     plan: RoundPlan
-    """Of the round that is next or under way."""
+    """The plan of the round that is next or under way."""
     past: list[Round] = field(default_factory=list)
     tried: list[ProbeRequest] = field(default_factory=list)
     pieces: list[EvidencePiece] = field(default_factory=list)
     """The evidence of the last round that probed."""
     ids: set[str] = field(default_factory=set)
-    """Of all lines of evidence so far."""
+    """Ids of all lines of evidence so far."""
     experiments: dict[int, list[Experiment]] = field(default_factory=dict)
-    """By round."""
+    """Experiments by round."""
 
     @property
     def number(self) -> int:
@@ -93,7 +93,7 @@ class Progress:
 
     @property
     def findings(self) -> Findings:
-        """What decides which labels and senses may stand."""
+        """The evidence that decides on labels and senses."""
         ran = [experiment for number in sorted(self.experiments) for experiment in self.experiments[number]]
         return Findings(self.feature, frozenset(self.ids), ran)
 
@@ -149,7 +149,7 @@ class Loop:
             work.past.append(Round(work.pieces, proposal, work.plan, check))
 
     async def _probe(self, work: Progress) -> None:
-        """The planned round's evidence. Only its pieces are kept, for thousands of features may wait with theirs."""
+        """Probes the planned round and keeps only the lines of its evidence: thousands of features may wait."""
         if not work.plan.requests:
             return
         evidence = await self._ran(work, work.number, work.plan.requests)
@@ -158,7 +158,7 @@ class Loop:
         work.tried += work.plan.requests
 
     async def _chosen(self, work: Progress, proposal: Proposal | None) -> tuple[Proposal | None, RoundPlan]:
-        """The answer with the best of its candidates as its label, and the plan by which that was found out.
+        """Returns the answer with its best candidate as the label, and the plan that ran the candidates' texts.
 
         The candidates' texts are evidence of the next round, in which they are shown if there is one.
         """
@@ -171,7 +171,7 @@ class Loop:
         return proposal, plan
 
     async def _ran(self, work: Progress, number: int, requests: Sequence[ProbeRequest]) -> list[Evidence]:
-        """The evidence of a round, its experiments noted."""
+        """Returns the evidence of a round and keeps its experiments."""
         evidence = await self._evidence(work.feature, number, requests)
         work.experiments[number] = [item for item in evidence if isinstance(item, Experiment)]
         return evidence
@@ -182,7 +182,7 @@ class Loop:
         return await self.feedback.check(work.feature, work.number, proposal)
 
     async def _evidence(self, feature: int, number: int, requests: Sequence[ProbeRequest]) -> list[Evidence]:
-        """The round's evidence as logged, probed first if need be.
+        """Returns the round's evidence as logged, probed first if need be.
 
         Always as logged: storing rounds a little, and a prompt must read the same when the run is resumed or replayed.
         """

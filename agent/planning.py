@@ -44,7 +44,7 @@ class FeatureMaxima(Protocol):
 
 @dataclass(frozen=True)
 class Planner:
-    """Plans the rounds of all features of a run. `probe` has a scale and a prompt, nothing to be found."""
+    """Plans the rounds of all features of a run. In `probe` scale and base prompt are resolved."""
 
     probe: ProbeSettings
     weights_plan: Sequence[str]
@@ -56,9 +56,9 @@ class Planner:
     offered_prompts: Sequence[str] = PLAIN_PROMPTS
     """Base prompts that an explainer may ask for, by name."""
     tests: bool = False
-    """Whether an explainer may experiment: run texts of its own, compare neighbours, clamp the feature."""
+    """True if an explainer may experiment: run texts of its own, compare neighbours, clamp the feature."""
     candidates: int = 1
-    """Most labels that an answer may propose with texts to choose among them."""
+    """Maximum number of labels that an answer may propose with texts to choose among them."""
 
     @property
     def clamps(self) -> bool:
@@ -93,7 +93,7 @@ class Planner:
         return RoundPlan(tuple(new), tuple(notes))
 
     def maximum_of(self, feature: int) -> float | None:
-        """The feature's highest activation in texts; None where it is not known."""
+        """Returns the feature's highest activation in examples; None if it is not known."""
         return None if self.maxima is None else self.maxima.of(feature)
 
     def _sides(self, feature: int, settings: ProbeSettings, weights: Iterable[str]) -> Iterable[ProbeRequest]:
@@ -147,7 +147,7 @@ def _new(requests: Iterable[ProbeRequest], tried: Iterable[ProbeRequest]) -> lis
 
 
 def clamped(name: str, value: float, bounds: tuple[float, float], notes: list[str]) -> float:
-    """The value brought into its bounds, and a note where it was not there."""
+    """Clamps a value to its bounds, with a note if it was outside."""
     low, high = bounds
     inside = min(max(value, low), high)
     if inside != value:

@@ -28,7 +28,7 @@ _BLANK = frozenset("\u115f\u1160\u2800\u3164\uffa0\ufffc")
 
 
 def is_visible(text: str) -> bool:
-    """Tells whether any character shows something by itself: no space, control or format, no mark that needs another
+    """Tests if any character is visible by itself: no space, control or format character, no mark that needs another
     one.
     """
     return any(unicodedata.category(char)[0] not in "ZCM" and char not in _BLANK for char in text)
@@ -97,7 +97,7 @@ class Proposal(Value):
     the evidence does not carry a label."""
     label: str = Field(default="", max_length=LABEL_CHARS)
     senses: tuple[Sense, ...] = ()
-    """Those that the label names, at most three; none where it names one thing."""
+    """Senses of the label, at most three; empty if it names one thing."""
     activates_on: str = Field(default="", max_length=SCOPE_CHARS)
     """The label's scope in texts: on which tokens of which texts the feature activates."""
     promotes: str = Field(default="", max_length=SCOPE_CHARS)
@@ -139,20 +139,20 @@ class Check(Value):
 
 @dataclass(frozen=True)
 class SenseResult:
-    """A sense of a label, and what the feature did on the texts that were run for it."""
+    """A sense of a label, with the results of the texts that were run for it."""
 
     text: str
     evidence: tuple[str, ...] = ()
     n_positive: int = 0
-    """Texts on which the feature should activate, of those that could be measured."""
+    """Number of measured texts on which the feature should activate."""
     n_activating: int = 0
-    """Those of them on which it does; where they are few, the sense is too wide."""
+    """Number of these on which it activates; if there are few, the sense is too wide."""
     n_near_misses: int = 0
-    """Texts on which it should not activate."""
+    """Number of measured texts on which it should not activate."""
     n_silent: int = 0
-    """Those of them on which it does not; where they are few, the sense is too narrow."""
+    """Number of these on which it does not; if there are few, the sense is too narrow."""
     dropped: bool = False
-    """True where none of its own texts activates the feature, so that it is no part of the label."""
+    """True if none of its own texts activates the feature: it is then no part of the label."""
 
 
 class Outcome(Value):
@@ -167,6 +167,6 @@ class Outcome(Value):
     reason: str = ""
     evidence: tuple[str, ...] = ()
     senses: tuple[SenseResult, ...] = ()
-    """Those of a label, one where it names one thing; dropped ones after those that were kept."""
+    """Senses of the label, one if it names one thing; the dropped ones come last."""
     activates_on: str = ""
     promotes: str = ""

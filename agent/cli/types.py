@@ -77,7 +77,7 @@ def _named(parameter: click.Parameter) -> str:
 
 
 class Commands(click.Group):
-    """A group with the default command `run` for arguments that begin with an option; refuses unknown commands by name."""
+    """A group with the default command `run` for arguments that begin with an option; refuses unknown commands."""
 
     command_class = GroupedCommand
     default = "run"
