@@ -29,7 +29,7 @@ class KnownEvidence:
     others: Collection[int]
     """Other runs of the same subject; evidence is taken from any of them, piece by piece."""
     alike: Sequence[int]
-    """Those of `others` whose first rounds ask for the same, with the same settings still to be found."""
+    """Runs among `others` whose first rounds ask for the same, with the same settings still to be found."""
     n_taken: int = field(default=0, init=False)
     """Pieces that were not probed."""
 

@@ -92,7 +92,7 @@ class FeatureCard:
     senses: Sequence[str]
     """Each with how its texts did, where there are several or it was tested."""
     scopes: Sequence[tuple[str, str]]
-    """What the label says of where the feature activates and what it promotes, each under its name."""
+    """The label's scopes by name: where the feature activates, and what it promotes."""
     verdict: str
     notes: Sequence[str]
     definitions: Sequence[Definitions]

@@ -21,7 +21,7 @@ class Dots:
     scorer: str
     own: ScoreRow
     controls: Sequence[tuple[str, float]]
-    """Scores of other labels for the same feature, by name."""
+    """Scores of the controls, by name."""
 
 
 def dot_plot(rows: Sequence[Dots]) -> Markup | None:

@@ -1,7 +1,8 @@
 """Batches for Neuronpedia's upload, `POST /api/feature/upload-batch`: a folder of `batch-N.json`, one request each.
 
 After the published form of that request (docs of neuronpedia.org, 2026): features with density, logits, explanations
-and activations. Scores stand in each explanation in the form in which the API gives them out. Not tested against the server.
+and activations. Scores stand in each explanation in the form in which the API gives them out. It was never tested
+against the server.
 """
 
 import json
