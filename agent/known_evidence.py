@@ -21,15 +21,15 @@ _KINDS: frozenset[ProbeKind] = frozenset({"tree", "tokens", "projection"})
 
 @dataclass
 class KnownEvidence:
-    """Stands before a prober; as one, it gives evidence for requests of one feature."""
+    """An evidence source in front of a prober: it answers one feature's requests from the log where it can."""
 
     log: RunLog
     prober: EvidenceSource
     planner: Planner
     others: Collection[int]
-    """Other runs of the same subject, from any of which evidence is taken piece by piece."""
+    """Other runs of the same subject; evidence is taken from any of them, piece by piece."""
     alike: Sequence[int]
-    """Those among them whose first rounds ask for the very same, whatever is left to be found in their settings."""
+    """Runs among `others` whose first rounds ask for the same, with the same settings still to be found."""
     n_taken: int = field(default=0, init=False)
     """Pieces that were not probed."""
 
@@ -37,14 +37,14 @@ class KnownEvidence:
     def of(
         cls, log: RunLog, prober: EvidenceSource, planner: Planner, run_id: int, identity: RunIdentity
     ) -> "KnownEvidence":
-        """For the run of that number and identity. Raises LogError."""
+        """Makes the source for the run of that number and identity. Raises LogError."""
         others = {number: settings for number, settings in log.runs_of(identity.subject).items() if number != run_id}
         mine = {name: identity.settings.get(name) for name in _decisive(planner)}
         alike = [n for n, settings in others.items() if {name: settings.get(name) for name in mine} == mine]
         return cls(log, prober, planner, others.keys(), alike)
 
     async def probe(self, requests: Sequence[ProbeRequest]) -> list[Evidence]:
-        """The evidence for `requests`, in their order. Raises what probing them raises."""
+        """Returns the evidence for `requests`, in their order. Raises any error of probing."""
         known = await asyncio.to_thread(self._known, requests) if self.others else {}
         self.n_taken += len(known)
         left = [place for place in range(len(requests)) if place not in known]
@@ -78,7 +78,7 @@ class KnownEvidence:
 
 
 def _decisive(planner: Planner) -> Sequence[str]:
-    """The settings of a run that decide what its first rounds ask for; of texts only where features are steered by
+    """Returns the settings of a run that decide its first rounds' requests; of texts only where features are steered by
     them."""
     steering = planner.probe.steering
     by_texts = steering.on and steering.maximum is None
@@ -86,10 +86,10 @@ def _decisive(planner: Planner) -> Sequence[str]:
 
 
 def _is_open(settings: ProbeSettings) -> bool:
-    """Tells whether something is left to be found, so that stored evidence has other settings than were asked for."""
+    """Tests if a setting is still to be found, so that stored evidence has other settings than the request."""
     return settings.vector.is_auto or settings.tree.prompt == AUTO
 
 
 def _was_chosen(piece: Evidence) -> bool:
-    """Tells whether the vector was the best of several: its p-value is then about the choice, not about the vector."""
+    """Tests if the vector was the best of several: its p-value is then about the choice, not about the vector."""
     return isinstance(piece, Tree) and piece.contrast is not None and piece.contrast.n_candidates > 1

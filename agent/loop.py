@@ -1,6 +1,6 @@
 """The loop of one feature: evidence, question, answer, and either a label or another move.
 
-Whatever cost time or money is in the log before it is used, and is taken from there when a run resumes.
+Evidence and answers are logged before they are used, and read from the log when a run resumes.
 """
 
 import asyncio
@@ -38,19 +38,19 @@ logger = logging.getLogger(__name__)
 
 
 class Feedback(Protocol):
-    """Tries labels out on the texts that an explainer may see."""
+    """Checks labels on the examples that an explainer may see."""
 
     async def check(self, feature: int, round: int, proposal: Proposal) -> Check:
-        """Scores the proposed label. Raises what ends a run."""
+        """Scores the proposed label. Raises errors that end a run."""
         ...
 
 
 class Material(Protocol):
-    """Texts on which features fire."""
+    """Activating examples that an explainer may see."""
 
     @property
     def corpus(self) -> str:
-        """The identity of the corpus they are from, in any log."""
+        """Returns the identity of their corpus, the same in any log."""
         ...
 
     def texts(self, feature: int) -> ShownExamples | None:
@@ -58,12 +58,12 @@ class Material(Protocol):
         ...
 
     def feedback(self, asker: AnswerSource, seed: int) -> Feedback:
-        """Tries labels out on such texts by asking `asker`."""
+        """Returns a check of labels on such examples that asks `asker`."""
         ...
 
 
 class Circuit(Protocol):
-    """An attribution graph in which features stand."""
+    """An attribution graph that holds the features."""
 
     def part(self, feature: int) -> str | None:
         """Returns the prompt's part about the feature's place in the graph; None if it has none."""
@@ -76,15 +76,15 @@ class Progress:
 
     feature: int
     plan: RoundPlan
-    """Of the round that is next or under way."""
+    """The plan of the round that is next or under way."""
     past: list[Round] = field(default_factory=list)
     tried: list[ProbeRequest] = field(default_factory=list)
     pieces: list[EvidencePiece] = field(default_factory=list)
     """The evidence of the last round that probed."""
     ids: set[str] = field(default_factory=set)
-    """Of all lines of evidence so far."""
+    """Ids of all lines of evidence so far."""
     experiments: dict[int, list[Experiment]] = field(default_factory=dict)
-    """By round."""
+    """Experiments by round."""
 
     @property
     def number(self) -> int:
@@ -93,7 +93,7 @@ class Progress:
 
     @property
     def findings(self) -> Findings:
-        """What decides which labels and senses may stand."""
+        """The evidence that decides on labels and senses."""
         ran = [experiment for number in sorted(self.experiments) for experiment in self.experiments[number]]
         return Findings(self.feature, frozenset(self.ids), ran)
 
@@ -108,7 +108,7 @@ class Loop:
     rounds: int
     prober: EvidenceSource
     asker: AnswerSource | None
-    """None: nothing is asked, and a feature ends with the evidence of its first round."""
+    """None asks nothing: a feature ends with the evidence of its first round."""
     log: RunLog
     system: str
     """The system prompt, the same for every feature."""
@@ -119,7 +119,7 @@ class Loop:
     async def label_feature(self, feature: int) -> Outcome:
         """Labels the feature; its own faults are in the outcome, which then counts no rounds.
 
-        Raises what ends the run: LogError, ExplainerError, SubjectError, BudgetError, StoppedError.
+        Raises errors that end the run: LogError, ExplainerError, SubjectError, BudgetError, StoppedError.
         """
         try:
             return await self._look(feature)
@@ -149,7 +149,7 @@ class Loop:
             work.past.append(Round(work.pieces, proposal, work.plan, check))
 
     async def _probe(self, work: Progress) -> None:
-        """The planned round's evidence. Only its pieces are kept, for thousands of features may wait with theirs."""
+        """Probes the planned round and keeps only the lines of its evidence: thousands of features may wait."""
         if not work.plan.requests:
             return
         evidence = await self._ran(work, work.number, work.plan.requests)
@@ -158,7 +158,7 @@ class Loop:
         work.tried += work.plan.requests
 
     async def _chosen(self, work: Progress, proposal: Proposal | None) -> tuple[Proposal | None, RoundPlan]:
-        """The answer with the best of its candidates as its label, and the plan by which that was found out.
+        """Returns the answer with its best candidate as the label, and the plan that ran the candidates' texts.
 
         The candidates' texts are evidence of the next round, in which they are shown if there is one.
         """
@@ -171,7 +171,7 @@ class Loop:
         return proposal, plan
 
     async def _ran(self, work: Progress, number: int, requests: Sequence[ProbeRequest]) -> list[Evidence]:
-        """The evidence of a round, its experiments noted."""
+        """Returns the evidence of a round and keeps its experiments."""
         evidence = await self._evidence(work.feature, number, requests)
         work.experiments[number] = [item for item in evidence if isinstance(item, Experiment)]
         return evidence
@@ -182,7 +182,7 @@ class Loop:
         return await self.feedback.check(work.feature, work.number, proposal)
 
     async def _evidence(self, feature: int, number: int, requests: Sequence[ProbeRequest]) -> list[Evidence]:
-        """The round's evidence as logged, probed first if need be.
+        """Returns the round's evidence as logged, probed first if need be.
 
         Always as logged: storing rounds a little, and a prompt must read the same when the run is resumed or replayed.
         """
@@ -242,7 +242,7 @@ def system_prompt(planner: Planner, looks_at_texts: bool = False) -> str:
 
 
 def _next_id(pieces: Sequence[EvidencePiece]) -> int:
-    """The number of the piece of evidence after `pieces`; ids are unique among a feature's rounds."""
+    """Returns the id number of the next piece of evidence; ids are unique among a feature's rounds."""
     return int(pieces[-1]["id"].removeprefix("E")) + 1 if pieces else 1
 
 

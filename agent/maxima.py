@@ -15,20 +15,20 @@ _IN_OTHERS = ("neuronpedia", "saedashboard")
 
 @dataclass(frozen=True)
 class CorpusMaxima:
-    """Of one corpus, so that whatever is asked again gets the same answer."""
+    """The maxima in one corpus, so that the same question always gets the same answer."""
 
     log: RunLog
     corpus_id: int
     in_own_unit: bool = True
-    """Whether the corpus's activations are in the SAE's own unit, in which features are steered."""
+    """True if the corpus's activations are in the SAE's own unit, in which features are steered."""
 
     @property
     def corpus(self) -> str:
-        """The identity of the corpus in any log."""
+        """Returns the identity of the corpus, the same in any log."""
         return self.log.corpus_identity(self.corpus_id)
 
     def of(self, feature: int) -> float | None:
-        """The feature's highest activation; None where the corpus does not have it, or where it never fires."""
+        """Returns the feature's highest activation; None if it is not in the corpus or never activates."""
         if not self.in_own_unit:
             return None
         found = self.log.collected(self.corpus_id, feature, kinds=())

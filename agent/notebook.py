@@ -1,4 +1,4 @@
-"""Trees, token lists and features for a notebook: values that show themselves when a cell ends with them.
+"""Trees, token lists and features that a notebook displays when a cell ends with one.
 
     from agent.notebook import open_log, open_subject
 
@@ -7,7 +7,7 @@
     subject.tokens(121, weights="decoder")
     open_log("interpret.db").feature(121)
 
-The evidence itself, which knows nothing of pages, is each view's `value`.
+Each view's `value` is the evidence itself.
 """
 
 from collections.abc import Mapping, Sequence
@@ -40,13 +40,13 @@ _TREES = 4
 
 @dataclass(frozen=True)
 class TreeView:
-    """A definition tree that shows itself as its dendrogram."""
+    """A definition tree, displayed as a dendrogram."""
 
     value: Tree
     trim: Trim = _TRIM
 
     def trimmed(self, least: float) -> "TreeView":
-        """The same tree, drawn down to this probability."""
+        """Returns the same tree, drawn down to this probability."""
         return TreeView(self.value, Trim(least=least))
 
     def _repr_html_(self) -> str:
@@ -58,7 +58,7 @@ class TreeView:
 
 @dataclass(frozen=True)
 class TokensView:
-    """A token list that shows itself as a table."""
+    """A token list, displayed as a table."""
 
     value: TokenList
 
@@ -79,7 +79,7 @@ class FeatureView:
 
     card: FeatureCard
     evidence: Sequence[Evidence]
-    """Round after round."""
+    """Evidence of all rounds, in order."""
 
     def _repr_html_(self) -> str:
         trees = [Markup(TreeView(item)._repr_html_()) for item in self.evidence if isinstance(item, Tree)][:_TREES]
@@ -91,7 +91,7 @@ class FeatureView:
 
 @dataclass(frozen=True)
 class SubjectView:
-    """A loaded subject to be probed, feature by feature."""
+    """A loaded subject to probe, feature by feature."""
 
     value: Subject
 
@@ -151,13 +151,13 @@ def open_subject(
 
 
 def open_log(path: str | Path) -> LogView:
-    """The log at `path`, read anew whenever a feature is asked for. Raises LogError where there is none."""
+    """Opens the log at `path`, read anew for each feature. Raises LogError if there is none."""
     with RunLog.open(Path(path), read_only=True):
         return LogView(Path(path))
 
 
 def _probe_settings(settings: Mapping[str, Any]) -> ProbeSettings:
-    """The settings, each in the group that knows it. Raises SettingsError for one that none does."""
+    """Sorts settings into their groups. Raises SettingsError for an unknown one."""
     groups = {group: GROUPS[group].model_fields for group in ProbeSettings.model_fields if group in GROUPS}
     known = [name for fields in groups.values() for name in fields]
     if unknown := [name for name in settings if name not in known]:

@@ -30,7 +30,7 @@ class RoundPlan:
 
     requests: tuple[ProbeRequest, ...] = ()
     notes: tuple[str, ...] = ()
-    """What was clamped."""
+    """Remarks on values that were clamped."""
     refusal: str = ""
 
 
@@ -38,46 +38,46 @@ class FeatureMaxima(Protocol):
     """The source of features' maximum activations."""
 
     def of(self, feature: int) -> float | None:
-        """The feature's maximum activation; None where it is not known."""
+        """Returns the feature's maximum activation; None if it is not known."""
         ...
 
 
 @dataclass(frozen=True)
 class Planner:
-    """The settings of a run, from which each feature's rounds start. `probe` names scale and prompt."""
+    """Plans the rounds of all features of a run. In `probe` scale and base prompt are resolved."""
 
     probe: ProbeSettings
     weights_plan: Sequence[str]
     default_scale: float
     maxima: FeatureMaxima | None = None
-    """Without them only a maximum that the settings themselves name is known."""
+    """None leaves only a maximum that the settings give."""
     agreement: bool = False
-    """Whether the agreement of base prompts is told of vectors of which nothing is to be found, too."""
+    """True to measure the agreement of base prompts even if no setting is to be found."""
     offered_prompts: Sequence[str] = PLAIN_PROMPTS
     """Base prompts that an explainer may ask for, by name."""
     tests: bool = False
-    """Whether an explainer may experiment: run texts of its own, compare neighbours, clamp the feature."""
+    """True if an explainer may experiment: run texts of its own, compare neighbours, clamp the feature."""
     candidates: int = 1
-    """Most labels that an answer may propose with texts to choose among them."""
+    """Maximum number of labels that an answer may propose with texts to choose among them."""
 
     @property
     def clamps(self) -> bool:
-        """Tells whether a clamp can be granted: whether there is a maximum to measure it by."""
+        """Tests if a clamp can be granted: it needs a maximum as its unit."""
         return self.maxima is not None or self.probe.steering.maximum is not None
 
     @property
     def sweeps(self) -> bool:
-        """Tells whether evidence may hold a sweep."""
+        """Tests if evidence may hold a sweep."""
         return self.agreement or self.probe.vector.is_auto or AUTO in self.weights_plan
 
     def first(self, feature: int) -> RoundPlan:
-        """Round 1: a tree and a list for each side, after a sweep where it is auto or asked for; the projection."""
+        """Plans round 1: a tree and a list for each side, after a sweep if needed; the projection."""
         settings = self._measured(feature, self.probe)
         requests = _new(self._sides(feature, settings, self.weights_plan), ())
         return RoundPlan((*requests, ProbeRequest("projection", feature, self.probe)))
 
     def next(self, feature: int, change: SettingsChange | None, tried: Iterable[ProbeRequest]) -> RoundPlan:
-        """The round that `change` asks for: whatever of its trees and lists was not among the `tried`."""
+        """Plans the round that `change` asks for, without trees and lists among the `tried`."""
         asked = {} if change is None else change.model_dump(exclude_none=True)
         if not asked:
             return RoundPlan(refusal="no other settings were named")
@@ -93,7 +93,7 @@ class Planner:
         return RoundPlan(tuple(new), tuple(notes))
 
     def maximum_of(self, feature: int) -> float | None:
-        """The feature's highest activation in texts; None where it is not known."""
+        """Returns the feature's highest activation in examples; None if it is not known."""
         return None if self.maxima is None else self.maxima.of(feature)
 
     def _sides(self, feature: int, settings: ProbeSettings, weights: Iterable[str]) -> Iterable[ProbeRequest]:
@@ -106,7 +106,7 @@ class Planner:
             yield ProbeRequest("tokens", feature, sided)
 
     def _measured(self, feature: int, settings: ProbeSettings) -> ProbeSettings:
-        """With the feature's own maximum where it is steered. Raises SettingsError where that is not known."""
+        """Returns the settings with the feature's own maximum for steering. Raises SettingsError if it is not known."""
         steering = settings.steering
         if not steering.on or steering.maximum is not None:
             return settings
@@ -116,7 +116,7 @@ class Planner:
         return settings.model_copy(update={"steering": steering.model_copy(update={"maximum": maximum})})
 
     def _changed(self, asked: dict[str, Any], notes: list[str]) -> ProbeSettings:
-        """Round 1's settings with what was `asked`, clamped; raises SettingsError for what cannot be clamped."""
+        """Returns round 1's settings with the `asked` ones, clamped. Raises SettingsError for those that cannot be."""
         vector, tree, tokens = (dict(part) for part in (self.probe.vector, self.probe.tree, self.probe.tokens))
         vector |= {name: asked[name] for name in ("weights", "centroid") if name in asked}
         if "scale" in asked:
@@ -147,7 +147,7 @@ def _new(requests: Iterable[ProbeRequest], tried: Iterable[ProbeRequest]) -> lis
 
 
 def clamped(name: str, value: float, bounds: tuple[float, float], notes: list[str]) -> float:
-    """The value brought into its bounds, and a note where it was not there."""
+    """Clamps a value to its bounds, with a note if it was outside."""
     low, high = bounds
     inside = min(max(value, low), high)
     if inside != value:
@@ -156,7 +156,7 @@ def clamped(name: str, value: float, bounds: tuple[float, float], notes: list[st
 
 
 def _clamping(steering: SteeringSettings, asked: dict[str, Any], notes: list[str]) -> dict[str, Any]:
-    """The run's own steering, or the clamp that was `asked` for."""
+    """Returns the run's own steering, or the clamp that was `asked` for."""
     settings = dict(steering) if steering.on else {}
     if "clamp" in asked:
         settings |= {"mode": "clamp", "strength": clamped("clamp", asked["clamp"], CLAMP_RANGE, notes)}
@@ -166,7 +166,7 @@ def _clamping(steering: SteeringSettings, asked: dict[str, Any], notes: list[str
 
 
 def _shares(weights: Sequence[float], notes: list[str]) -> tuple[float, ...]:
-    """PCA weights brought to 0 or more each and to 1 at most in sum."""
+    """Returns PCA weights clamped to at least 0 each and at most 1 in sum."""
     if len(weights) > PCA_COMPONENTS:
         raise SettingsError(f"{len(weights)} PCA weights are too many; give at most {PCA_COMPONENTS}.")
     shares = [max(weight, 0.0) for weight in weights]

@@ -25,7 +25,7 @@ Probe = Callable[[Sequence[ProbeRequest]], list[Evidence]]
 
 
 class EvidenceSource(Protocol):
-    """A source of evidence, for loops."""
+    """A source of evidence for loops."""
 
     async def probe(self, requests: Sequence[ProbeRequest]) -> list[Evidence]:
         """The evidence for `requests`, in their order. Raises what probing them raises."""
@@ -65,7 +65,7 @@ class Prober:
         self._thread.shutdown(cancel_futures=True)
 
     async def probe(self, requests: Sequence[ProbeRequest]) -> list[Evidence]:
-        """The evidence for `requests`, in their order. Raises what probing them raises, and what `check` raises."""
+        """Returns the evidence for `requests`, in their order. Raises any error of probing or of `check`."""
         self._check()
         job = _Job(requests, asyncio.get_running_loop().create_future())
         await self._jobs.put(job)
@@ -79,7 +79,7 @@ class Prober:
             self._patience_s = GATHER_SHARE * (time.perf_counter() - started)
 
     async def _gather(self) -> list[_Job]:
-        """The next batch: the first job, all that is queued, and those that come while patience lasts."""
+        """Returns the next batch: the first job, all queued ones, and those that come within the wait."""
         jobs = [await self._jobs.get()]
         deadline = time.perf_counter() + self._patience_s
         while sum(len(job.requests) for job in jobs) < BATCH:
@@ -91,7 +91,7 @@ class Prober:
         return jobs
 
     async def _run(self, jobs: Sequence[_Job]) -> None:
-        """Settles every job. When a batch fails, its jobs run one by one, so that only the faulty ones fail."""
+        """Runs a batch. If it fails, its jobs run one by one, so that only the faulty ones fail."""
         live = [job for job in jobs if not job.evidence.done()]
         try:
             self._check()

@@ -1,4 +1,4 @@
-"""A run's logic again, from its log alone: the evidence and the answers are read back, nothing is probed or asked.
+"""Works a run out again from its log alone: evidence and answers are read back, nothing is probed or asked.
 
 What comes out must be what came out then; where it is not, this version would label otherwise from the same answers.
 """
@@ -32,15 +32,15 @@ Verdict = Literal["identical", "different", "not asked"]
 
 @dataclass(frozen=True)
 class ReplayedLabel:
-    """One feature's label and what its log gives when it is worked through again."""
+    """One feature's stored label beside the new one."""
 
     stored: LabelRow
     again: Outcome | None
-    """None where it was not asked about."""
+    """The new label; None if no explainer was asked."""
     calls: int
     """Answers taken from the log."""
     prompts_alike: bool
-    """Whether every prompt reads as it did."""
+    """True if every prompt reads as it did then."""
 
     @property
     def verdict(self) -> Verdict:
@@ -51,7 +51,7 @@ class ReplayedLabel:
 
     @property
     def differences(self) -> dict[str, tuple[object, object]]:
-        """The fields that differ, by name: the stored value and the new one."""
+        """Returns the fields that differ, by name: the stored value and the new one."""
         if self.again is None:
             return {}
         pairs = {name: (getattr(self.stored, name), getattr(self.again, name)) for name in Outcome.model_fields}
@@ -59,14 +59,14 @@ class ReplayedLabel:
 
 
 class _NoDevice:
-    """Stands where a prober does; a replay finds all of its evidence in the log."""
+    """Takes the prober's place: a replay finds all of its evidence in the log."""
 
     async def probe(self, requests: Sequence[ProbeRequest]) -> list[Evidence]:
         raise LogError(f"The log lacks evidence on feature {requests[0].feature} that its run went on from.")
 
 
 class _LoggedAnswers:
-    """Answers with what was answered then."""
+    """Answers requests with the logged answers."""
 
     def __init__(self, log: RunLog, run_id: int) -> None:
         self._log = log
@@ -88,7 +88,7 @@ class _LoggedAnswers:
 
 @dataclass(frozen=True)
 class _LoggedCircuit:
-    """A graph's part of prompts, out of those that were sent then."""
+    """Reads a graph's part of the prompts back from the logged prompts."""
 
     log: RunLog
     run_id: int
@@ -104,7 +104,7 @@ async def replay(log: RunLog, run: RunSummary, material_of: MaterialOf) -> list[
 
 
 def changed_templates(run: RunSummary) -> list[str]:
-    """The templates that read otherwise than when the run was begun."""
+    """Returns the templates that have changed since the run was begun."""
     now = template_hashes([*run.templates])
     return [name for name, then in run.templates.items() if then != now[name]]
 
@@ -146,7 +146,7 @@ def _loop(log: RunLog, run: RunSummary, asker: _LoggedAnswers, material_of: Mate
 
 
 def _corpus(log: RunLog, run: RunSummary, name: str) -> int | None:
-    """The number here of a corpus that the run's settings name. Raises LogError where the log lacks it."""
+    """Returns this log's id of the corpus that the run's settings name. Raises LogError if the log lacks it."""
     identity = run.settings.get(name)
     found = None if identity is None else log.find_corpus(identity)
     if identity is not None and found is None:

@@ -38,15 +38,15 @@ class RunObserver(Protocol):
     """An observer of a run, called on the event loop: it must not take long."""
 
     def begun(self, run: RunRow, admission: Admission) -> None:
-        """Once, before any work: which run it is, and the door that its calls go through."""
+        """Called once before any work, with the run's id and the admission of its calls."""
         ...
 
     def told(self, outcome: Outcome) -> None:
-        """Each feature that is done, after it is in the log."""
+        """Called for each finished feature, after it is in the log."""
         ...
 
     def stopping(self, reason: InterpretError) -> None:
-        """Nothing new is started from here on."""
+        """Called when nothing new will be started."""
         ...
 
 
@@ -57,14 +57,14 @@ class RunReport:
     run_id: int
     resumed: bool
     n_done_before: int
-    """Features that were asked for and already had their label or abstention."""
+    """Number of features asked for that already had a label or an abstention."""
     outcomes: Mapping[Ending, int]
-    """How this invocation's features ended."""
+    """Outcomes of this invocation's features."""
     n_known: int
-    """Pieces of evidence that it took from other runs of the log."""
+    """Number of pieces of evidence taken from other runs of the log."""
     seconds: float
     stopped: InterpretError | None
-    """Why it ended before all features were done."""
+    """The reason for an early end; None if all features were done."""
 
 
 async def run_features(
@@ -154,7 +154,7 @@ def _budget(config: RunConfig, log: RunLog, run_id: int) -> SpendingBudget:
 
 
 def _crew_size(config: RunConfig, explainer: Explainer) -> int:
-    """Features in progress at once. Without a server nothing waits for answers, so nothing need be made ahead."""
+    """Returns the number of features in progress at once; low without a server, as nothing waits for answers."""
     if config.batch:
         return config.in_flight
     return config.concurrency + min(config.concurrency, LOOKAHEAD) if explainer.forms else config.concurrency

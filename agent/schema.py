@@ -1,4 +1,4 @@
-"""An explainer's answer and a feature's outcome: values at the boundary to the LLM."""
+"""An explainer's answer and a feature's outcome: the values that cross the boundary to the LLM."""
 
 import unicodedata
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ _BLANK = frozenset("\u115f\u1160\u2800\u3164\uffa0\ufffc")
 
 
 def is_visible(text: str) -> bool:
-    """Tells whether any character shows something by itself: no space, control or format, no mark that needs another
+    """Tests if any character is visible by itself: no space, control or format character, no mark that needs another
     one.
     """
     return any(unicodedata.category(char)[0] not in "ZCM" and char not in _BLANK for char in text)
@@ -63,11 +63,11 @@ class SettingsChange(Value):
 
 
 class TextTest(Value):
-    """A text on which the explainer says beforehand what the feature does."""
+    """A text with the explainer's prediction of the feature's activity on it."""
 
     text: str
     expected: bool
-    """Whether the feature should activate on it."""
+    """True if the feature should activate on it."""
     hypothesis: str = ""
     """The sense or candidate label that it speaks for or against; empty for the `label` of the answer."""
 
@@ -97,7 +97,7 @@ class Proposal(Value):
     the evidence does not carry a label."""
     label: str = Field(default="", max_length=LABEL_CHARS)
     senses: tuple[Sense, ...] = ()
-    """Those that the label names, at most three; none where it names one thing."""
+    """Senses of the label, at most three; empty if it names one thing."""
     activates_on: str = Field(default="", max_length=SCOPE_CHARS)
     """The label's scope in texts: on which tokens of which texts the feature activates."""
     promotes: str = Field(default="", max_length=SCOPE_CHARS)
@@ -112,7 +112,7 @@ class Proposal(Value):
     settings: SettingsChange | None = None
     tests: tuple[TextTest, ...] = ()
     reason: str = Field(default="", max_length=2000)
-    """Why these settings, or why it abstains."""
+    """The reason for these settings, or for abstaining."""
 
     @model_validator(mode="after")
     def _a_label_is_whole(self) -> Self:
@@ -132,27 +132,27 @@ class Check(Value):
     """The lower end of its 95 % interval."""
     n: int
     missed: tuple[str, ...] = ()
-    """Texts on which the feature fires and to which the label was found not to fit, escaped."""
+    """Activating examples that the label was judged not to fit, escaped."""
     mistaken: tuple[str, ...] = ()
-    """Texts on which it is silent and to which the label was found to fit, escaped."""
+    """Non-activating examples that the label was judged to fit, escaped."""
 
 
 @dataclass(frozen=True)
 class SenseResult:
-    """A sense of a label, and what the feature did on the texts that were run for it."""
+    """A sense of a label, with the results of the texts that were run for it."""
 
     text: str
     evidence: tuple[str, ...] = ()
     n_positive: int = 0
-    """Texts on which the feature should activate, of those that could be measured."""
+    """Number of measured texts on which the feature should activate."""
     n_activating: int = 0
-    """Those of them on which it does; where they are few, the sense is too wide."""
+    """Number of these on which it activates; if there are few, the sense is too wide."""
     n_near_misses: int = 0
-    """Texts on which it should not activate."""
+    """Number of measured texts on which it should not activate."""
     n_silent: int = 0
-    """Those of them on which it does not; where they are few, the sense is too narrow."""
+    """Number of these on which it does not; if there are few, the sense is too narrow."""
     dropped: bool = False
-    """True where none of its own texts activates the feature, so that it is no part of the label."""
+    """True if none of its own texts activates the feature: it is then no part of the label."""
 
 
 class Outcome(Value):
@@ -167,6 +167,6 @@ class Outcome(Value):
     reason: str = ""
     evidence: tuple[str, ...] = ()
     senses: tuple[SenseResult, ...] = ()
-    """Those of a label, one where it names one thing; dropped ones after those that were kept."""
+    """Senses of the label, one if it names one thing; the dropped ones come last."""
     activates_on: str = ""
     promotes: str = ""

@@ -35,19 +35,19 @@ _SECRET_NAME = re.compile(r"(?:KEY|TOKEN|SECRET|PASSWORD|PASSWD)S?_?\d*\Z", re.I
 
 
 def without_secrets(text: str) -> str:
-    """An error or a command with all that looks like a key or a password, and every secret held, as `***`."""
+    """Returns an error or a command with `***` for anything like a key or a password, and for every secret held."""
     return _PATTERNS.sub(lambda match: f"{match['before'] or ''}{BLANK}", without_held_secrets(text))
 
 
 def without_held_secrets(text: str) -> str:
-    """Returns a model's text with every secret of the environment as `***`, and nothing else touched."""
+    """Returns a model's text with `***` for every secret of the environment; nothing else is touched."""
     for secret in sorted(_environment(), key=len, reverse=True):
         text = text.replace(secret, BLANK)
     return text
 
 
 def _environment() -> Iterator[str]:
-    """The values of variables whose names end like a secret's, in every form in which a text may hold them."""
+    """Returns the values of variables named like secrets, in every form in which a text may hold them."""
     for name, value in os.environ.items():
         if not _SECRET_NAME.search(name):
             continue
@@ -71,7 +71,7 @@ class _BlankedRecord(logging.LogRecord):
 
 
 def blank_output() -> None:
-    """From here on no secret is logged or stands in a crash's traceback, in the whole process: for programs alone."""
+    """Keeps secrets out of log records and tracebacks from here on, in the whole process: for programs alone."""
     logging.setLogRecordFactory(_BlankedRecord)
     sys.excepthook = _crashed
 

@@ -1,4 +1,4 @@
-"""Splits the features of one run among many machines: every Nth of them from the Ith, in rising order.
+"""Splits the features of one run among many machines: shard I takes every Nth feature in rising order.
 
 A shard is no part of what a run is: its log is imported into another one as a part of the same run.
 """
@@ -28,7 +28,7 @@ class Shard:
     count: int
 
     def of(self, features: Iterable[int]) -> list[int]:
-        """The shard's own features, in rising order, whatever the order of `features`."""
+        """Returns the shard's own features in rising order, whatever the order of `features`."""
         return sorted(features)[self.index :: self.count]
 
     def __str__(self) -> str:
@@ -36,7 +36,7 @@ class Shard:
 
 
 def parse_shard(text: str, environment: Mapping[str, str] = os.environ) -> Shard:
-    """The shard that `I/N` names, or `slurm` from what SLURM has put into the environment. Raises SettingsError."""
+    """Parses `I/N`, or `slurm` from the variables that SLURM sets. Raises SettingsError."""
     if text == SLURM:
         return _of_array(environment)
     match = _SHARD.fullmatch(text)
@@ -49,7 +49,7 @@ def parse_shard(text: str, environment: Mapping[str, str] = os.environ) -> Shard
 
 
 def _of_array(environment: Mapping[str, str]) -> Shard:
-    """The task's place in its job array, which may begin at any number and count in steps."""
+    """Returns the task's place in its job array, which may begin at any number and count in steps."""
     task, count = (_number(environment, name) for name in ("ID", "COUNT"))
     first, step = (_number(environment, name, default) for name, default in (("MIN", "0"), ("STEP", "1")))
     place, rest = divmod(task - first, max(step, 1))

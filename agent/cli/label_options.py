@@ -1,4 +1,4 @@
-"""The options that choose among a run's labels, for the commands that list or review them."""
+"""Options that choose among a run's labels, for the commands that list or review them."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar, get_args
@@ -36,7 +36,7 @@ _OPTIONS = (
 
 
 def label_options(function: Function) -> Function:
-    """The options that become `agent.cli.commands.choosing.Wanted`."""
+    """Adds the options that become `agent.cli.commands.choosing.LabelCriteria`."""
     for option in reversed(_OPTIONS):
         function = option(function)
     return function

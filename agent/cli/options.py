@@ -18,7 +18,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 def _setting(group: str, field: str, help_text: str, kind: Any = str, **kwargs: Any) -> Callable[[Function], Function]:
-    """The option of one field, under its group's heading, its default in the help."""
+    """Makes the option of one field, under its group's heading, with its default in the help."""
     default = GROUPS[group].model_fields[field].default
     said = ",".join(default) if isinstance(default, tuple) else field if default is True else default
     is_said = default is not None and default is not False and default != ()  # 0 is a default like any other
@@ -363,7 +363,7 @@ log_options = _all_of(_FILE, _LOG)
 
 
 def refuse(names: Collection[str], why: str) -> None:
-    """Raises UsageError where one of these parameters of the command was given to it, which would do nothing."""
+    """Raises UsageError if one of these parameters was given to the command: it would do nothing."""
     context = click.get_current_context()
     for parameter in context.command.params:
         source = context.get_parameter_source(parameter.name or "")
@@ -372,11 +372,11 @@ def refuse(names: Collection[str], why: str) -> None:
 
 
 def refuse_all_but(names: Collection[str], why: str) -> None:
-    """`refuse` with all parameters of the command but these, `--settings` and `--log`."""
+    """Does the same with all parameters of the command but these, `--settings` and `--log`."""
     kept = {*names, "settings_file", "log"}
     refuse({parameter.name or "" for parameter in click.get_current_context().command.params} - kept, why)
 
 
 def by_key(options: dict[str, Any]) -> dict[str, Any]:
-    """click's keyword arguments by the keys of a settings file."""
+    """Returns click's keyword arguments by the keys of a settings file."""
     return {name.replace("_", "-"): value for name, value in options.items()}

@@ -1,4 +1,4 @@
-"""A command as a process: its streams, whatever it raises as one sentence, its exit status.
+"""Runs a command as a process: guards its streams, prints any error as one sentence, sets the exit status.
 
 Exit status: 0 done, 1 some features failed or are left (a budget, batches on their way), 2 bad usage or input,
 130 interrupted, 141 the reader of a pipe has gone.
@@ -31,7 +31,7 @@ def run_as_process(command: click.Command, arguments: Sequence[str] | None) -> N
 
 
 def _status(command: click.Command, arguments: Sequence[str] | None) -> int:
-    """Runs one command; its exit status. Whatever it raises becomes one sentence."""
+    """Runs one command and returns its exit status; prints any error as one sentence."""
     state = {"debug": False}
     try:
         status = command.main(args=arguments, prog_name="interpret", standalone_mode=False, obj=state)
@@ -52,7 +52,7 @@ def _status(command: click.Command, arguments: Sequence[str] | None) -> int:
 
 
 def _status_told(status: int, output: Outlet) -> int:
-    """The exit status after all is written, or could not be: 2 with a sentence, unless the command has failed anyway.
+    """Returns the exit status after the last output: 2 with a sentence if output was lost, unless the command failed.
 
     Where the reader of a pipe has gone, as `head` does, it is what the shell gives for that, and nothing is said.
     """
@@ -72,7 +72,7 @@ def _unforeseen(error: BaseException) -> str:
 
 
 def _told(message: str, status: int) -> int:
-    """The status, after its reason was said; of a long one the two ends."""
+    """Prints the reason, shortened in the middle if it is long, and returns the status."""
     if len(message) > _MAX_CHARS:
         message = f"{message[: _MAX_CHARS // 2]} ... {message[-_MAX_CHARS // 2 :]}"
     print(f"interpret: {printable(without_secrets(message))}", file=sys.stderr, flush=True)

@@ -20,12 +20,12 @@ def help_text(*command: str) -> str:
 
 
 def command_names() -> list[str]:
-    """All commands but the default one, whose options `interpret --help` prints."""
+    """Returns the names of all commands but the default one, whose options `interpret --help` prints."""
     return sorted(name for name in interpret.commands if name != "run")
 
 
 def log_schema() -> str:
-    """The tables that an empty log has, without those that the full-text search keeps for itself."""
+    """Returns the tables of an empty log, without the full-text search's internal ones."""
     with TemporaryDirectory() as folder:
         path = Path(folder) / "empty.db"
         RunLog.open(path).close()

@@ -1,4 +1,4 @@
-"""Standard output and errors that outlive what they lead to: a closed terminal, a full disk, a reader that has gone.
+"""Standard output and errors that survive a closed terminal, a full disk or a reader that has gone.
 
 What cannot be written is dropped, so that no progress bar ends a run; `main` says at the end that something was lost.
 """
@@ -18,7 +18,7 @@ OUTPUT, ERRORS = 1, 2
 
 
 class Outlet(io.RawIOBase):
-    """Bytes to a descriptor, as long as they can be written there; from the first failure on to nowhere."""
+    """Writes bytes to a descriptor until a write fails; drops everything after that."""
 
     def __init__(self, descriptor: int, failure: OSError | None = None) -> None:
         super().__init__()
@@ -27,7 +27,7 @@ class Outlet(io.RawIOBase):
         """Why something was lost; None where all was written."""
 
     def write(self, data: "Buffer", /) -> int:
-        """All of it, whatever becomes of it."""
+        """Reports everything as written, even if it was dropped."""
         view = memoryview(data).cast("B")
         while self.failure is None:
             try:
@@ -39,20 +39,20 @@ class Outlet(io.RawIOBase):
         return len(view)
 
     def writable(self) -> bool:
-        """Always, by its purpose."""
+        """Returns True."""
         return True
 
     def fileno(self) -> int:
-        """The descriptor, which libraries ask about terminals."""
+        """Returns the descriptor, from which libraries tell terminals."""
         return self._descriptor
 
     def isatty(self) -> bool:
-        """Tells whether the stream is a terminal."""
+        """Tests if the stream is a terminal."""
         return self.failure is None and os.isatty(self._descriptor)
 
 
 def outlive() -> tuple[Outlet, Outlet] | None:
-    """Makes this process's output and errors such outlets; None where something else stands in their place already.
+    """Replaces this process's output and errors by outlets; None for one that was replaced by something else.
 
     Descriptors that are closed are opened on nothing first: else the next file to be opened, the log perhaps, would get
     the number that everything is printed to.
@@ -66,7 +66,7 @@ def outlive() -> tuple[Outlet, Outlet] | None:
 
 
 def _open_closed() -> dict[int, OSError]:
-    """Opens the closed ones of the three descriptors on nothing; which they were, and the error of using them."""
+    """Opens the closed ones of the three descriptors on the null device; returns them with the error of using them."""
     closed = {}
     for descriptor in range(3):
         try:
@@ -80,7 +80,7 @@ def _open_closed() -> dict[int, OSError]:
 
 
 def _text(outlet: Outlet) -> io.TextIOWrapper:
-    """A text stream as Python makes them, but for characters that a terminal cannot show, which get their escape."""
+    """Makes a text stream as Python does, but escapes characters that the encoding lacks."""
     replaced = sys.__stdout__ if outlet.fileno() == OUTPUT else sys.__stderr__
     return io.TextIOWrapper(
         io.BufferedWriter(outlet),
@@ -91,5 +91,5 @@ def _text(outlet: Outlet) -> io.TextIOWrapper:
 
 
 def is_reader_gone(failure: OSError) -> bool:
-    """Tells whether the output's reader has had enough, as `head` has, which is nobody's fault."""
+    """Tests if the reader of the output has closed it, as `head` does, which is no fault."""
     return failure.errno == errno.EPIPE

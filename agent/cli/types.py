@@ -53,7 +53,7 @@ class GroupedCommand(click.Command):
         return super().parse_args(ctx, args)
 
     def _refuse_unusable(self, ctx: click.Context, args: list[str]) -> None:
-        """Raises UsageError for a value that is empty or that nothing could keep, whichever option's it is."""
+        """Raises UsageError for a value of any option that is empty or that cannot be stored."""
         typed, _, _ = self.make_parser(ctx).parse_args(args)
         for parameter in self.get_params(ctx):
             if fault := fault_of(typed.get(parameter.name or "")):
@@ -72,12 +72,12 @@ class GroupedCommand(click.Command):
 
 
 def _named(parameter: click.Parameter) -> str:
-    """An option as it is typed, an argument as the help calls it."""
+    """Returns an option as it is typed, an argument as the help names it."""
     return parameter.opts[0] if isinstance(parameter, click.Option) else parameter.human_readable_name
 
 
 class Commands(click.Group):
-    """A group whose default command, `run`, takes what begins with an option; a misspelt command is told so."""
+    """A group with the default command `run` for arguments that begin with an option; refuses unknown commands."""
 
     command_class = GroupedCommand
     default = "run"
@@ -95,7 +95,7 @@ class Commands(click.Group):
         return super().resolve_command(ctx, args)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """The commands, then the options of the default one."""
+        """Lists the commands, then the options of the default one."""
         super().format_options(ctx, formatter)
         formatter.write_paragraph()
         formatter.write_text(f"Without a command, `{self.default}` is meant; its options:")
@@ -111,7 +111,7 @@ class Whole(click.ParamType[int]):
         self._least, self._most = least, most
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """The number; a usage error otherwise."""
+        """Returns the number; fails with a usage error otherwise."""
         text = str(value).strip()
         digits = text.removeprefix("-")
         found = whole_number(digits)
@@ -133,7 +133,7 @@ class Real(click.ParamType[float]):
     name = "x"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """The number; a usage error otherwise."""
+        """Returns the number; fails with a usage error otherwise."""
         found = finite_number(str(value))
         if found is None:
             self.fail(f"{shown(value)} is not a finite number.", param, ctx)
@@ -141,7 +141,7 @@ class Real(click.ParamType[float]):
 
 
 def _floats(text: str, comma: str = ",") -> tuple[float, ...] | None:
-    """The finite numbers between commas; None where one of them is none."""
+    """Parses the finite numbers between commas; None if any part is not one."""
     numbers = [finite_number(part) for part in text.split(comma)]
     found = tuple(number for number in numbers if number is not None)
     return found if len(found) == len(numbers) else None
@@ -156,7 +156,7 @@ class Numbers(click.ParamType[tuple[float, ...] | str]):
         self._word = word
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[float, ...] | str:
-        """The tuple of them, or the word; a usage error otherwise."""
+        """Returns the numbers or the word; fails with a usage error otherwise."""
         if self._word is not None and value == self._word:
             return self._word
         found = _floats(str(value))
@@ -166,7 +166,7 @@ class Numbers(click.ParamType[tuple[float, ...] | str]):
 
 
 class Switch(click.types.BoolParamType):
-    """A flag and its opposite, or the word for what is to be found."""
+    """A flag and its opposite, or the word `auto`."""
 
     def convert(  # type: ignore[override]  # the word is more than click's own has
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
@@ -176,12 +176,12 @@ class Switch(click.types.BoolParamType):
 
 
 class Scale(click.ParamType[str | float]):
-    """A scale to be given or to be found."""
+    """A scale, or the word for one that is found."""
 
     name = "x|auto"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str | float:
-        """The number, or the word; a usage error otherwise."""
+        """Returns the number or the word; fails with a usage error otherwise."""
         found = value if value == AUTO else finite_number(str(value))
         if found is None:
             self.fail(f"{shown(value)} is neither a finite number nor {AUTO}.", param, ctx)
@@ -196,7 +196,7 @@ class Shares(click.ParamType[tuple[tuple[float, ...], ...]]):
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> tuple[tuple[float, ...], ...]:
-        """One tuple of weights for each alternative, 0 alone being none; a usage error otherwise."""
+        """Returns a tuple of weights per alternative, empty for 0; fails with a usage error otherwise."""
         parts = [_floats(part, "+") for part in str(value).split(",")]
         if any(part is None for part in parts):
             self.fail(f"{shown(value)} is not like 0,0.1,0.1+0.05: a plus joins components of one setting.", param, ctx)
@@ -225,7 +225,7 @@ class Names(click.ParamType[tuple[str, ...]]):
     name = "name[,name...]"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
-        """The tuple of them, spaces around them left out; whether they are known is found out where they are used."""
+        """Returns the names without outer spaces; unknown names are refused where they are used."""
         names = tuple(part.strip() for part in str(value).split(","))
         if not all(names):
             self.fail(f"{shown(value)} has an empty name between its commas.", param, ctx)

@@ -46,14 +46,14 @@ _TOLD_ABOVE = 1.0
 
 @dataclass(frozen=True)
 class PlacedPhrase:
-    """A phrase with where it stands and the edge that leads to it."""
+    """A phrase with its position and the edge that leads to it."""
 
     branch: Branch
     parent: int
-    """Its place in the layout's order, -1 for children of the root."""
+    """Index of its parent in the layout, -1 for children of the root."""
     hue: str
     width: float
-    """Of the edge: linear in log cumulative probability, from the least drawn probability up to 1."""
+    """Width of the edge: linear in log cumulative probability, from the least drawn probability up to 1."""
     words: str
     x: float
     y: float
@@ -62,7 +62,7 @@ class PlacedPhrase:
 
     @property
     def ink(self) -> str:
-        """The colour of the words: what the feature adds stands out."""
+        """Returns the colour of the words: tinted if the phrase gains or loses much."""
         told = self.gain is not None and abs(self.gain) >= _TOLD_ABOVE
         return _mixed(INK, self.hue, 0.75) if told else INK
 
@@ -84,7 +84,7 @@ class Swatch:
     hue: str
     x: float
     mark: str
-    """The gain that it stands for; empty where that is not written."""
+    """The gain that it stands for; empty if it is not written."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ class Layout:
     places: tuple[PlacedPhrase, ...]
     """Parents first."""
     swatches: tuple[Swatch, ...]
-    """Empty where colours only tell branches apart."""
+    """The legend; empty if colours only tell branches apart."""
     legend: str
     legend_y: float
 
@@ -112,7 +112,7 @@ class Layout:
 
 
 def layout(tree: Tree, trim: Trim, spelt: Callable[[str], str] = str) -> Layout:
-    """Leaves on rows of their own from top to bottom, a parent midway of its children.
+    """Lays out a tree: leaves on rows of their own from top to bottom, a parent midway between its children.
 
     `spelt` gives printable text as it will be written, where not every character can be.
     """
@@ -141,7 +141,7 @@ def layout(tree: Tree, trim: Trim, spelt: Callable[[str], str] = str) -> Layout:
 
 
 def gain_hue(gain: float | None) -> str:
-    """The colour of a gain in nats, without steps; pale where it is unknown."""
+    """Returns the colour of a gain in nats, on a continuous scale; pale if it is unknown."""
     if gain is None:
         return _UNKNOWN_HUE
     place = (1 + _share(gain)) * (len(_RAMP) - 1) / 2
@@ -155,7 +155,7 @@ def _share(gain: float) -> float:
 
 
 def _mixed(one: str, other: str, share: float) -> str:
-    """A colour between two: `share` of the way to the other."""
+    """Mixes two colours, `share` of the way to the second."""
     pairs = ((int(one[at : at + 2], 16), int(other[at : at + 2], 16)) for at in (1, 3, 5))
     return "#" + "".join(f"{round(low + (high - low) * share):02x}" for low, high in pairs)
 
@@ -200,13 +200,13 @@ def _places(picture: TrimmedTree, has_lifts: bool, spelt: Callable[[str], str]) 
 
 
 def _gain(branch: Branch, above: Branch | None) -> float | None:
-    """The root's own lift is 0."""
+    """Returns a branch's gain over its parent's lift; the root's own lift is 0."""
     before = 0.0 if above is None else above.lift
     return None if branch.lift is None or before is None else branch.lift - before
 
 
 def _parents(depths: Sequence[int]) -> list[int]:
-    """The index of each branch's parent in drawing order, -1 for the root's children."""
+    """Returns the index of each branch's parent in drawing order, -1 for the root's children."""
     last_at = {0: -1}
     parents = []
     for index, depth in enumerate(depths):

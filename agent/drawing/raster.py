@@ -1,6 +1,6 @@
 """A definition tree as a PNG: the layout of its SVG, painted by matplotlib with a font that comes with it.
 
-What that font cannot write is written as an escape, so that the picture is the same on every machine.
+Characters that the font lacks are escaped, so that the picture is the same on every machine.
 """
 
 from collections.abc import Iterator
@@ -27,7 +27,7 @@ _MAX_PIXELS = 16_000
 
 
 def tree_png(tree: Tree, trim: Trim) -> bytes:
-    """The picture that `tree_svg` draws, as a PNG file."""
+    """Draws the picture of `tree_svg` as a PNG file."""
     picture = layout(tree, trim, _spelt)
     figure = Figure(figsize=(picture.width / _UNITS_PER_INCH, picture.height / _UNITS_PER_INCH), facecolor=PAPER)
     axes = figure.add_axes((0, 0, 1, 1))

@@ -1,4 +1,4 @@
-"""A definition tree as text that is a picture: SVG, or DOT for graphviz.
+"""A definition tree as a picture in text form: SVG, or DOT for graphviz.
 
 Positions are decided in `agent.drawing.layout`.
 """
@@ -18,7 +18,7 @@ _TITLE_CHARS = 2000
 
 
 def tree_svg(tree: Tree, trim: Trim) -> str:
-    """A left-to-right dendrogram: phrases on curved edges whose width grows with the log of cumulative probability."""
+    """Draws a left-to-right dendrogram: phrases on curved edges that widen with the log of cumulative probability."""
     picture = layout(tree, trim)
     width, height = picture.width, picture.height
     lines = [
@@ -38,7 +38,7 @@ def tree_svg(tree: Tree, trim: Trim) -> str:
 
 
 def tree_dot(tree: Tree, trim: Trim) -> str:
-    """The same picture as a graph in graphviz's language."""
+    """Writes the same picture as a graph in graphviz's language."""
     picture = layout(tree, trim)
     lines = [
         "digraph definition_tree {",
@@ -101,5 +101,5 @@ def _legend(picture: Layout) -> Iterator[str]:
 
 
 def _quoted(text: str) -> str:
-    """A DOT string: the text comes out printable, so quotes and backslashes are all there is to escape."""
+    """Quotes a DOT string: the text is printable, so only quotes and backslashes need escapes."""
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'

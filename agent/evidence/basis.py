@@ -1,4 +1,4 @@
-"""Returns a label's basis, short enough for a row of a table: one definition and some tokens."""
+"""The basis of a label, short enough for a row of a table: one definition and some tokens."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ _TOKENS = 6
 
 @dataclass(frozen=True)
 class Basis:
-    """All of it is safe to print."""
+    """One definition and some tokens, safe to print."""
 
     definition: str = ""
     probability: float | None = None
@@ -20,7 +20,7 @@ class Basis:
 
 
 def basis_of(cited: Sequence[str], evidence: Sequence[Evidence], default_scale: float) -> Basis:
-    """The first definition `cited`, else the most probable one, and the first tokens of the same vector's list.
+    """Returns the first definition `cited`, else the most probable, and the first tokens of the same vector's list.
 
     `evidence` is all of a feature's, round after round, in the order in which its lines were numbered.
     """
@@ -40,13 +40,13 @@ def _rank(line: EvidenceLine, piece: EvidencePiece, cited: Sequence[str]) -> int
 
 
 def cited_lines(cited: Sequence[str], pieces: Sequence[EvidencePiece]) -> list[EvidenceLine]:
-    """The lines with these ids, in the order of the citation."""
+    """Returns the lines with these ids, in the order of citation."""
     lines = {line["id"]: line for piece in pieces for line in citable(piece)}
     return [lines[name] for name in cited if name in lines]
 
 
 def _first_tokens(evidence: Sequence[Evidence], tree: Tree | None) -> tuple[str, ...]:
-    """The first few words of the token list made of the same vector as `tree`, each once, however it is spelt."""
+    """Returns the first words of the token list of the same vector as `tree`, each once in any spelling."""
     lists = [item for item in evidence if isinstance(item, TokenList)]
     same = [item for item in lists if tree is not None and item.settings.vector == tree.settings.vector] or lists
     words = dict.fromkeys(phrase_words(token.token, 24) for item in same[:1] for token in folded(item.tokens))

@@ -21,7 +21,7 @@ class Trim:
     most: int | None = None
     least: float = 0.0
     rank: Rank = "probability"
-    """What siblings are ordered by as well."""
+    """The order of nodes and of siblings."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,20 +32,20 @@ class Branch:
     probability: float
     children: tuple["Branch", ...] = ()
     lift: float | None = None
-    """Of the last token that has one: nats above ghosts that say nothing."""
+    """The last known lift: nats above random directions."""
 
 
 @dataclass(frozen=True)
 class TrimmedTree:
-    """A tree ready for drawing, and how much of it that is."""
+    """A tree ready for drawing, with its number of nodes before and after."""
 
     root: Branch
     n_drawn: int
     n_nodes: int
-    """Without the root, both."""
+    """Number of nodes of the tree and of the drawing, both without the root."""
 
     def walk(self) -> Iterator[tuple[Branch, int]]:
-        """Every branch below the root with its depth (1 for the root's children), parents first, in drawing order."""
+        """Yields every branch below the root with its depth (1 for the root's children), parents first."""
         stack = [(child, 1) for child in reversed(self.root.children)]
         while stack:
             branch, depth = stack.pop()
@@ -54,7 +54,7 @@ class TrimmedTree:
 
 
 def drawn(tree: Tree, trim: Trim) -> TrimmedTree:
-    """The part of `tree` that `trim` keeps. No recursion: trees may be a thousand tokens deep."""
+    """Returns the part of `tree` that `trim` keeps. No recursion: trees may be a thousand tokens deep."""
     kept = _kept(tree, trim)
     children: dict[int, list[Branch]] = {}
     lifts = tree.lifts
@@ -66,7 +66,7 @@ def drawn(tree: Tree, trim: Trim) -> TrimmedTree:
 
 
 def _kept(tree: Tree, trim: Trim) -> list[int]:
-    """The nodes to draw in falling order, so that parents come first. A node's parent is always kept with it."""
+    """Returns the nodes to draw in falling order, so that parents come first and are always kept."""
     alive = {0}
     for node in range(1, len(tree.parents)):
         omitted = tree.probabilities[node] < trim.least or _text(tree, node) in OMITTED

@@ -1,4 +1,4 @@
-"""A sweep as an explainer and a terminal read it: what was chosen, by what, and how the other candidates did."""
+"""A sweep as an explainer and a terminal read it: the choice, its criterion, and the other candidates' scores."""
 
 from typing import TypedDict
 
@@ -23,17 +23,17 @@ class SweepSummary(TypedDict):
 
     criterion: str
     prompts: list[str]
-    """Base prompts of which the chosen vector's trees agree or not."""
+    """Base prompts whose trees of the chosen vector were compared."""
     agreement: float | None
     p_value: float | None
-    """Of the best score among those of random features with a sweep of their own."""
+    """The p-value of the best score, among those of random features with a sweep of their own."""
     tried: int
     points: list[SweepCandidate]
-    """In the sweep's order."""
+    """Points in the sweep's order."""
 
 
 def candidates(sweep: Sweep) -> SweepSummary:
-    """The sweep's most promising points, the chosen one among them."""
+    """Returns the sweep's most promising points, the chosen one included."""
     ranked = sorted(range(len(sweep.points)), key=lambda place: _rank(sweep.points[place], place == sweep.chosen))
     shown = sorted(ranked[:MAX_SHOWN])
     return {

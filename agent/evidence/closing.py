@@ -1,4 +1,4 @@
-"""A definition tree up to its closing quotes: what follows them is no definition any more.
+"""A definition tree cut at its closing quotes: the definition ends there.
 
 Base prompts end with an opening quote; a token such as `".` closes it. Pictures and outlines draw what this returns;
 prompts and JSON keep the whole tree.
@@ -14,7 +14,7 @@ _QUOTE = '"'
 
 
 def until_quote(tree: Tree) -> Tree:
-    """`tree` without what follows a closing quote; ends that look alike below the same parent are one node.
+    """Cuts `tree` after closing quotes; ends that look alike below the same parent become one node.
 
     Ids of cut tokens are negative, below the root's -1. A tree whose prompt opens no quote is returned as it is.
     """
@@ -37,7 +37,7 @@ def until_quote(tree: Tree) -> Tree:
 
 
 def _merged(tree: Tree) -> tuple[dict[int, list[int]], dict[int, str]]:
-    """Each node that stays with the nodes that it stands for, and the text of those that end a definition."""
+    """Returns the kept nodes, each with the nodes that it stands for, and the text of those that end a definition."""
     merged: dict[int, list[int]] = {0: [0]}
     ends: dict[int, str] = {}
     first: dict[tuple[int, str], int] = {}
@@ -55,7 +55,7 @@ def _merged(tree: Tree) -> tuple[dict[int, list[int]], dict[int, str]]:
 
 
 def _ordered(tree: Tree, merged: dict[int, list[int]]) -> list[int]:
-    """The nodes that stay, parents first; siblings in falling order, which merging may have changed."""
+    """Returns the kept nodes, parents first; siblings are sorted anew, since merging may have changed their order."""
     below = defaultdict(list)
     for node in list(merged)[1:]:
         below[tree.parents[node]].append(node)

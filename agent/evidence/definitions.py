@@ -1,4 +1,4 @@
-"""A definition tree as a reader takes it: paths joined to text, up to the closing quote.
+"""A definition tree as texts: paths joined up to the closing quote.
 
 Texts are raw, as the tokenizer gave them.
 Trees have thousands of nodes: texts are joined for those alone that may be shown.
@@ -17,7 +17,7 @@ CANDIDATES = 200
 
 @dataclass(frozen=True)
 class Ending:
-    """A definition: where a path closes, or where the tree was cut off."""
+    """A definition: a path up to its closing quote, or to where the tree was cut off."""
 
     text: str
     probability: float
@@ -26,27 +26,27 @@ class Ending:
 
 @dataclass(frozen=True)
 class Opening:
-    """The beginning of some definitions, with the probability of those that no longer opening accounts for."""
+    """The beginning of some definitions, with the probability that no longer opening accounts for."""
 
     text: str
     share: float
     closed: bool
     null: float | None = None
-    """Its share after ghosts that say nothing, where it is one of those `compared`."""
+    """Its share under the null distribution, if it was `compared`."""
 
 
 @dataclass(frozen=True)
 class DistinctBeginning:
-    """A beginning that this ghost makes more probable than ghosts that say nothing do."""
+    """A beginning that this ghost makes more probable than the null distribution does."""
 
     text: str
     probability: float
     lift: float
-    """In nats."""
+    """Lift in nats."""
 
 
 def defining_part(tree: Tree) -> Tree:
-    """`tree` without what hangs below a token that holds the closing quote."""
+    """Returns `tree` without the nodes below a token that holds the closing quote."""
     closing = _closing_ids(tree)
     kept = {0: 0}
     parents = [-1]
@@ -65,7 +65,7 @@ def defining_part(tree: Tree) -> Tree:
 
 
 def distinct(part: Tree, most: int) -> list[DistinctBeginning]:
-    """The beginnings that are most the ghost's own doing: the largest probability times lift, none within another."""
+    """Returns the beginnings most due to the ghost: of largest probability times lift, none within another."""
     columns = enumerate(zip(part.probabilities, part.lifts, strict=True))
     own = [(p * lift, node) for node, (p, lift) in columns if node and lift is not None and lift > 0]
     found: dict[str, DistinctBeginning] = {}
@@ -79,7 +79,7 @@ def distinct(part: Tree, most: int) -> list[DistinctBeginning]:
 
 
 def endings(part: Tree) -> list[Ending]:
-    """The most probable definitions in a `defining_part`, in falling order; those with equal text count as one."""
+    """Returns the most probable definitions in a `defining_part`, in falling order; equal texts count as one."""
     inner = set(part.parents)
     leaves = (node for node in range(1, len(part.parents)) if node not in inner)
     leading = heapq.nlargest(CANDIDATES, leaves, key=part.probabilities.__getitem__)
@@ -88,7 +88,7 @@ def endings(part: Tree) -> list[Ending]:
 
 
 def openings(part: Tree, floor: float) -> list[Opening]:
-    """The whole probability divided among the nodes of at least `floor`: each keeps what its children do not take.
+    """Divides the probability among the nodes of at least `floor`: each keeps what its children do not take.
 
     The shares sum to 1, largest first. What the tree's cutoff and top-k lost stays with the last node that is known.
     """
@@ -98,7 +98,7 @@ def openings(part: Tree, floor: float) -> list[Opening]:
 
 
 def compared(part: Tree) -> list[Opening]:
-    """The same among the nodes that were looked at after ghosts that say nothing, with the null's shares.
+    """Divides it among the nodes that were compared with the null distribution, with the null's shares.
 
     Both columns sum to 1. Nothing for a tree without contrast.
     """
@@ -111,7 +111,7 @@ def compared(part: Tree) -> list[Opening]:
 
 
 def _own(part: Tree, nodes: Sequence[int], column: Mapping[int, float] | Sequence[float]) -> dict[int, float]:
-    """Returns what is left of each of the `nodes`, parents first, once those below it have had theirs."""
+    """Returns each node's probability less that of the nodes below it, parents first."""
     own: dict[int, float] = {}
     for node in nodes:
         own[node] = column[node]
@@ -126,7 +126,7 @@ def _of_nodes(contrast: Contrast, nodes: Sequence[int]) -> Contrast:
 
 
 def _by_text(part: Tree, amounts: Mapping[int, float]) -> list[tuple[tuple[str, bool], float]]:
-    """The `amounts` of nodes summed over those with the same text, the closed apart from the open, largest first."""
+    """Sums the `amounts` of nodes by text, closed apart from open, largest first."""
     closing = _closing_ids(part)
     total: dict[tuple[str, bool], float] = {}
     for node, amount in amounts.items():
@@ -136,7 +136,7 @@ def _by_text(part: Tree, amounts: Mapping[int, float]) -> list[tuple[tuple[str, 
 
 
 def _text(part: Tree, node: int) -> str:
-    """The text from the root to `node`, up to the closing quote."""
+    """Returns the text from the root to `node`, up to the closing quote."""
     tokens: list[str] = []
     while node > 0:
         tokens.append(part.texts[part.token_ids[node]])

@@ -1,4 +1,4 @@
-"""Evidence -> the compact JSON-safe context that templates are rendered from and the offline explainer reads.
+"""Turns evidence into the compact JSON-safe context that templates and the offline explainer read.
 
 Every text here comes from a tokenizer and is hostile until `escaped`.
 """
@@ -63,11 +63,11 @@ class TestLine(EvidenceLine):
 
     hypothesis: str
     expected: bool
-    """Whether it should activate the feature."""
+    """True if it should activate the feature."""
     held: bool | None
-    """Whether it did as expected; None where that cannot be told."""
+    """True if it did as expected; None if it was not measured."""
     where: list[str]
-    """Tokens on which it activates, the strongest first."""
+    """Tokens on which the feature activates, the strongest first."""
 
 
 class NeighbourLine(EvidenceLine):
@@ -89,7 +89,7 @@ class WrittenLine(EvidenceLine):
 
 
 class Hypothesis(TypedDict):
-    """How the texts of one sense or candidate did: how many activate of those that should and that should not."""
+    """The results of one sense's or candidate's texts: counts of those that activate and should, or should not."""
 
     name: str
     n_expected: int
@@ -107,31 +107,31 @@ class NullComparison(TypedDict):
 
 
 class EvidencePiece(TypedDict):
-    """One piece of evidence. What its kind does not have is empty."""
+    """One piece of evidence; fields that its kind lacks are empty."""
 
     id: str
     kind: ProbeKind
     side: str
     """The weights that its vector is made of."""
     settings: str
-    """Everything else that it hangs on."""
+    """All other settings that it depends on."""
     nouns: list[NounLine]
     """A tree's head nouns, largest share first."""
     null: dict[str, float]
-    """What random directions make of a tree: the shares of their head nouns."""
+    """Shares of head nouns in trees of random directions."""
     lines: list[EvidenceLine]
     """A tree's definitions, each up to a few words after its head noun; a projection's raised tokens."""
     lowered: list[EvidenceLine]
-    """A projection's other end."""
+    """The tokens that a projection lowers."""
     tokens: list[TokenLine]
     threshold: float | None
-    """What a token's score must exceed for the feature to activate."""
+    """The score above which a token activates the feature."""
     note: str
     tests: list[TestLine]
     """An experiment's texts."""
     hypotheses: list[Hypothesis]
     is_of_texts: bool
-    """Whether the maximum that tests are measured by is of texts, not of single tokens."""
+    """True if the maximum that tests are measured by is of examples, not of single tokens."""
     neighbours: list[NeighbourLine]
     continuations: list[WrittenLine]
     readout: NullComparison | None
@@ -139,18 +139,18 @@ class EvidencePiece(TypedDict):
 
 
 def digest(evidence: Sequence[Evidence], default_scale: float, first: int = 1) -> list[EvidencePiece]:
-    """One piece per evidence, with ids from `E{first}` on."""
+    """Returns one piece per evidence, with ids from `E{first}` on."""
     return [_piece(item, f"E{first + index}", default_scale) for index, item in enumerate(evidence)]
 
 
 def citable(piece: EvidencePiece) -> list[EvidenceLine]:
-    """All lines of a piece that have an id."""
+    """Returns all lines of a piece that have an id."""
     evidence = [*piece["nouns"], *piece["lines"], *piece["lowered"], *piece["tokens"]]
     return [*evidence, *piece["tests"], *piece["neighbours"], *piece["continuations"]]
 
 
 def escaped(text: str, limit: int | None = None) -> str:
-    r"""`text` fit to stand between double quotes: one line, nothing invisible, no quote, no tag.
+    r"""Escapes `text` to stand between double quotes: one line, nothing invisible, no quote, no tag.
 
     On top of `printable`, backslashes and quotes get a backslash and angle brackets become `\u003c` and `\u003e`; what
     is longer than `limit` characters is cut, and its length told.
@@ -344,7 +344,7 @@ def _scored(tokens: Sequence[ScoredToken]) -> list[tuple[str, float]]:
 
 
 def _lines(name: str, offered: Sequence[tuple[str, float]], first: int = 1) -> list[EvidenceLine]:
-    """The `offered` with ids from `first` on."""
+    """Gives the `offered` lines ids from `first` on."""
     return [
         {"id": f"{name}.{number}", "text": text, "value": value}
         for number, (text, value) in enumerate(offered, start=first)

@@ -1,4 +1,4 @@
-"""Text made safe to be painted: printable, and in characters that the font at hand has.
+"""Makes text safe to paint: printable, and in characters that the font at hand has.
 
 matplotlib's own fonts lie beside it, so what is escaped does not depend on the machine.
 """
@@ -11,7 +11,7 @@ from agent.evidence.printable import escaped, printable
 
 
 def spelt(text: str, font: str) -> str:
-    """`text` with an escape for whatever `font` cannot write."""
+    """Escapes the characters of `text` that `font` lacks."""
     glyphs = _glyphs(font)
     return "".join(character if ord(character) in glyphs else escaped(character) for character in printable(text))
 

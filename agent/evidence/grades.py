@@ -1,4 +1,4 @@
-"""Grades evidence by its p-value against random directions, in words and without a cliff."""
+"""Grades evidence in words by its p-value against random directions."""
 
 from typing import Literal
 

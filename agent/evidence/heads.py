@@ -1,4 +1,4 @@
-"""The head noun of a definition, by rules of general English: "a breed of dog that barks" -> "dog".
+"""Finds the head noun of a definition by rules of general English: "a breed of dog that barks" -> "dog".
 
 The rules use function words and light nouns only, so they hold for any subject.
 """
@@ -60,13 +60,13 @@ class Head:
 
     word: str
     bounded: bool
-    """Whether the noun phrase is known to end there; else the text broke off and more of the phrase may follow."""
+    """True if the noun phrase is known to end there; else the text broke off and more of it may follow."""
     end: int
-    """Words and signs of the definition up to the end of the noun phrase."""
+    """Number of words and signs up to the end of the noun phrase."""
 
 
 def head_of(text: str, closed: bool) -> Head | None:
-    """The head of a definition that may break off (`closed` False), in lower case; None where it has none yet."""
+    """Returns the head of a definition, in lower case; None if there is none yet. If not `closed`, it may break off."""
     words = [word.lower() for word in _WORD.findall(text)]
     if words[:1] == ["to"]:
         return _infinitive(words, closed)
@@ -81,7 +81,7 @@ def head_of(text: str, closed: bool) -> Head | None:
 
 
 def beginning(text: str, more: int) -> str:
-    """A definition up to its head and `more` words after it; all of it where there are no more.
+    """Returns a definition up to `more` words after its head; all of it if there are no more.
 
     How a definition goes on after its head a model often writes by habit.
     """
@@ -92,7 +92,7 @@ def beginning(text: str, more: int) -> str:
 
 
 def _infinitive(words: Sequence[str], closed: bool) -> Head | None:
-    """The verb of "to walk slowly"; of "to be happy", what follows `be`."""
+    """Returns the verb of "to walk slowly"; of "to be happy", the word after `be`."""
     content = [place for place, word in enumerate(words) if place and word not in _SKIPPED and word != "be"]
     if not content:
         return None
@@ -103,7 +103,7 @@ def _infinitive(words: Sequence[str], closed: bool) -> Head | None:
 
 
 def _phrases(words: Sequence[str]) -> Iterator[tuple[list[str], bool, bool, int]]:
-    """Noun phrases up to the first that is no light noun with `of`: words, whether bounded, whether light, the end."""
+    """Yields noun phrases up to the first that is no light noun with `of`: words, bounded, light, end."""
     phrase: list[str] = []
     for position, word in enumerate(words):
         if not phrase and (word in _SKIPPED or word in _OPENING):

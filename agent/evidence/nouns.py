@@ -1,4 +1,4 @@
-"""The head nouns of a definition tree: how much of its probability each has, beside what the null gives it.
+"""The head nouns of a definition tree, with their shares of its probability and under the null distribution.
 
 "A kind of dog", "a dog that" and "a breed of dog" say the same thing: their probability is summed.
 """
@@ -24,15 +24,15 @@ class Noun:
 
     word: str
     share: float
-    """Of the tree's probability, summed over all its wordings."""
+    """Share of the tree's probability, summed over all its wordings."""
     wordings: int
-    """In how many ways its definitions begin, up to it."""
+    """Number of different beginnings up to the noun."""
     lift: float | None
-    """ln(share / share after ghosts that say nothing), over the nodes that were looked at; None without any."""
+    """ln(share / share under the null distribution), over the compared nodes; None without any."""
 
 
 def nouns(part: Tree) -> list[Noun]:
-    """The head nouns of a `defining_part`, largest share first."""
+    """Returns the head nouns of a `defining_part`, largest share first."""
     shares, wordings = defaultdict[str, float](float), defaultdict[str, set[str]](set)
     for word, opening in _headed(openings(part, FLOOR)):
         shares[word] += opening.share
@@ -43,7 +43,7 @@ def nouns(part: Tree) -> list[Noun]:
 
 
 def null_nouns(part: Tree) -> dict[str, float]:
-    """The share that each head noun of a `defining_part` has after random directions, as far as was looked at."""
+    """Returns each head noun's share under random directions, over the compared nodes of a `defining_part`."""
     shares = defaultdict[str, float](float)
     for word, opening in _headed(compared(part)):
         shares[word] += opening.null or 0.0
@@ -59,7 +59,7 @@ def _lifts(looked_at: Sequence[Opening]) -> dict[str, float]:
 
 
 def _headed(found: Sequence[Opening]) -> Iterator[tuple[str, Opening]]:
-    """Openings with their head nouns. One that breaks off counts only for a noun that is seen in full elsewhere.
+    """Returns openings with their head nouns. A broken one counts only for a noun that is seen in full elsewhere.
 
     So "a small" has no noun, while "a dog", cut off, adds to the dogs of the same tree.
     """

@@ -1,4 +1,4 @@
-"""Text from outside (tokens, labels, a model's answers, error texts) made safe to print.
+"""Makes text from outside (tokens, labels, a model's answers, error texts) safe to print.
 
 Replaces only characters that could move a cursor, or hide or reorder text.
 """
@@ -12,7 +12,7 @@ private use, unassigned, line and paragraph separators."""
 
 
 def printable(text: str) -> str:
-    r"""`text` on one line, characters without a glyph written as escapes: `\n`, `\x1b`, `\u202e`, `\U000e0041`."""
+    r"""Returns `text` on one line, characters without a glyph as escapes: `\n`, `\x1b`, `\u202e`, `\U000e0041`."""
     if text.isascii() and text.isprintable():
         return text
     return "".join(_shown(character) for character in text)
@@ -25,7 +25,7 @@ def _shown(character: str) -> str:
 
 
 def escaped(character: str) -> str:
-    """One character by its number, as Python writes it."""
+    """Writes one character as Python's escape."""
     code = ord(character)
     if code < 0x100:
         return f"\\x{code:02x}"

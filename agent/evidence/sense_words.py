@@ -23,7 +23,7 @@ class Scoped(Protocol):
 
 
 def test_words(sense: SenseResult) -> str:
-    """How its texts did, as proportions with 95 % intervals and n."""
+    """Describes the results of a sense's texts: proportions with 95 % intervals and n."""
     told = []
     if sense.n_positive:
         share = Proportion(sense.n_activating, sense.n_positive)

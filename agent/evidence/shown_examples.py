@@ -1,6 +1,6 @@
 """Prepares an example for a language model: a short span around its peak, escaped, some of its tokens marked.
 
-Texts and tokens are hostile until they went through here.
+Texts and tokens are hostile until they are escaped here.
 """
 
 import unicodedata
@@ -12,9 +12,9 @@ from agent.evidence.digest import escaped
 from probes.examples import Example
 
 TOKENS = 64
-"""Most tokens of an excerpt."""
+"""Maximum tokens of a shown example."""
 TOKEN_CHARS = 100
-"""Most characters of a token."""
+"""Maximum characters of a token."""
 ACTIVE_SHARE = 0.3
 """Tokens with more than this share of a text's peak are marked as active, as delphi does."""
 
@@ -25,32 +25,32 @@ _FORGED = str.maketrans({OPENING: "\\u00ab", CLOSING: "\\u00bb"})
 class ActiveToken(TypedDict):
     text: str
     strength: int
-    """10: the strongest of all texts shown."""
+    """Strength from 0 to 10, the strongest of all examples shown."""
 
 
 class ShownExample(TypedDict):
-    """A text as an explainer sees it."""
+    """An example as an explainer sees it."""
 
     text: str
     tokens: list[ActiveToken]
-    """The marked ones."""
+    """The marked tokens."""
     peak: ActiveToken
     place: str
-    """Where the peak stands, in words; empty where that says nothing."""
+    """Position of the peak in words; empty if it is nothing special."""
 
 
 class ShownExamples(TypedDict):
-    """The texts of one feature that an explainer sees."""
+    """The examples of one feature that an explainer sees."""
 
     texts: list[ShownExample]
     density: float | None
-    """Share of tokens on which the feature activates; None where that is not known."""
+    """Proportion of tokens on which the feature activates; None if it is not known."""
     maximum: float | None
-    """Its highest activation in all texts that were read; None where that is not known, or where it never activates."""
+    """Its highest activation in all texts that were read; None if it is not known or never activates."""
 
 
 def shown_examples(examples: Sequence[Example], most: int) -> list[ShownExample]:
-    """At most so many activating texts: the strongest for one half, the rest spread evenly over the weaker ones."""
+    """Chooses activating examples: the strongest for one half, the rest spread evenly over the weaker ones."""
     ranked = sorted((cut(e) for e in examples if e.kind == "activating"), key=lambda example: -example.peak)
     top, weaker = ranked[: (most + 1) // 2], ranked[(most + 1) // 2 :]
     n = min(most // 2, len(weaker))
@@ -59,7 +59,7 @@ def shown_examples(examples: Sequence[Example], most: int) -> list[ShownExample]
 
 
 def shown_example(example: Example, top: float) -> ShownExample:
-    """A text with its active tokens marked, and how strongly each fires in tenths of `top`."""
+    """Marks an example's active tokens, and gives their activations in tenths of `top`."""
     places = active_places(example)
     peak = example.activations.index(example.peak)
     return {
@@ -91,7 +91,7 @@ def _active(example: Example, place: int, top: float) -> ActiveToken:
 
 
 def cut(example: Example) -> Example:
-    """At most `TOKENS` tokens of it, the peak in their middle as far as the text allows."""
+    """Cuts an example to at most `TOKENS` tokens, with the peak in the middle if possible."""
     peak = example.activations.index(example.peak)
     first = max(0, min(peak - TOKENS // 2, len(example.tokens) - TOKENS))
     part = slice(first, first + TOKENS)
@@ -112,12 +112,12 @@ def active_places(example: Example) -> list[int]:
 
 
 def shown(example: Example) -> str:
-    """Its text, to stand between double quotes."""
+    """Returns an example's text, to stand between double quotes."""
     return "".join(escaped(token, TOKEN_CHARS) for token in example.tokens)
 
 
 def marked(example: Example, places: Collection[int]) -> str:
-    """Its text with the tokens at `places` «like» «this», their spaces outside; marks of its own become escapes."""
+    """Marks the tokens at `places` «like» «this», spaces outside; marks of the text's own become escapes."""
     tokens = [escaped(token, TOKEN_CHARS).translate(_FORGED) for token in example.tokens]
     return "".join(_mark(token) if place in places else token for place, token in enumerate(tokens))
 

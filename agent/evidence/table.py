@@ -1,4 +1,4 @@
-"""The definition trees of one round beside each other: a row for each head noun, a column for each tree."""
+"""The definition trees of one round in a table: a row for each head noun, a column for each tree."""
 
 from collections.abc import Sequence
 from typing import TypedDict
@@ -13,7 +13,7 @@ MIN_NULL = 0.02
 class BranchRow(TypedDict):
     word: str
     cells: list[NounLine | None]
-    """One for each tree; None where the noun is not among the tree's own first."""
+    """One cell for each tree; None if the noun is not among the tree's first."""
 
 
 class TreeTable(TypedDict):
@@ -21,17 +21,17 @@ class TreeTable(TypedDict):
 
     trees: list[EvidencePiece]
     settings: dict[str, list[str]]
-    """What the vectors and trees were made with, besides the weights, and the ids of those made with it."""
+    """Settings of the vectors and trees besides the weights, with the ids of the trees made with them."""
     rows: list[BranchRow]
     rest: list[float]
-    """For each tree, the share that none of the rows has."""
+    """For each tree, the share outside all rows."""
     definitions: list[EvidenceLine]
     null: dict[str, float]
-    """What the model writes most after random directions: head nouns with their shares, the largest first."""
+    """Head nouns of the model's definitions of random directions, with their shares, largest first."""
 
 
 def table(pieces: Sequence[EvidencePiece]) -> TreeTable | None:
-    """The table of the trees among `pieces`; None where there are none."""
+    """Makes the table of the trees among `pieces`; None if there are none."""
     trees = [piece for piece in pieces if piece["kind"] == "tree"]
     if not trees:
         return None
@@ -50,7 +50,7 @@ def table(pieces: Sequence[EvidencePiece]) -> TreeTable | None:
 
 
 def _rows(trees: Sequence[EvidencePiece]) -> list[BranchRow]:
-    """The nouns of largest share in any tree."""
+    """Makes rows for the nouns of largest share in any tree."""
     columns = [{line["text"]: line for line in tree["nouns"]} for tree in trees]
     shares: dict[str, float] = {}
     for column in columns:
@@ -66,7 +66,7 @@ def _rest(rows: Sequence[BranchRow], column: int) -> float:
 
 
 def _null(trees: Sequence[EvidencePiece]) -> dict[str, float]:
-    """Each tree knows the null as far as its own nodes go, so the largest figure is the nearest to the truth."""
+    """Returns the null's nouns; each tree knows it only as far as its own nodes go, so the largest share is taken."""
     shares: dict[str, float] = {}
     for tree in trees:
         for word, share in tree["null"].items():

@@ -14,7 +14,7 @@ GHOST_SIGN = "▢"
 
 
 def percent(probability: float) -> str:
-    """`87%`, `3.2%`, `0.05%`, `4e-06`: two digits that mean something, at most five characters."""
+    """Formats a proportion: `87%`, `3.2%`, `0.05%`, `4e-06`: two significant digits, at most five characters."""
     if probability >= 0.0995:
         return f"{probability:.0%}"
     if probability >= 0.0001:
@@ -23,7 +23,7 @@ def percent(probability: float) -> str:
 
 
 def token_words(token: str) -> str:
-    """One token on its own, its leading and trailing spaces visible."""
+    """Formats one token, its leading and trailing spaces visible."""
     inner = printable(token.strip(" "))
     left = len(token) - len(token.lstrip(" "))
     right = len(token) - len(token.rstrip(" ")) if inner else 0
@@ -31,13 +31,13 @@ def token_words(token: str) -> str:
 
 
 def phrase_words(text: str, most: int = 80) -> str:
-    """A phrase of a tree, without its outer spaces, at most `most` characters."""
+    """Formats a phrase of a tree, without its outer spaces, in at most `most` characters."""
     words = printable(text.strip(" ")) or token_words(text)
     return words if len(words) <= most else words[: most - 1] + "…"
 
 
 def vector_words(settings: VectorSettings) -> str:
-    """`encoder, scale 3.8, no centroid, pca 0.1+0.05`: what the vector was made of."""
+    """Describes a vector: `encoder, scale 3.8, no centroid, pca 0.1+0.05`."""
     return ", ".join([_weights_words(settings), *place_words(settings)])
 
 
@@ -47,7 +47,7 @@ def _weights_words(settings: VectorSettings) -> str:
 
 
 def place_words(settings: VectorSettings) -> list[str]:
-    """Whatever is said of a vector besides its weights, an item each."""
+    """Lists a vector's settings besides its weights."""
     parts: list[str] = []
     if settings.adapter is not None:
         parts.append(f"adapter {printable(str(settings.adapter))}")
@@ -68,7 +68,7 @@ _VERDICTS: dict[Verdict, str] = {
 
 
 def readout_words(contrast: Contrast) -> str:
-    """Says whether a tree differs from random directions', with the statistic that this rests on."""
+    """Describes a tree's difference from random directions', with its statistic."""
     said = f"{_VERDICTS[contrast.verdict]}: {contrast.divergence:.2f} nats from the mean of random directions, "
     if contrast.n_candidates == 1:
         return f"{said}as far as {contrast.n_as_far} of {contrast.n_random} others are (p {contrast.p_value:.2g})"
@@ -79,7 +79,7 @@ def readout_words(contrast: Contrast) -> str:
 
 
 def list_words(listed: TokenList) -> str:
-    """Describes a token list: of what, how it was made, how far it can be relied on."""
+    """Describes a token list: its vector, its method, its reliability."""
     settings = listed.settings
     if not settings.vector.is_vocabulary:
         return f"nearest tokens, {vector_words(settings.vector)}, exponent {settings.tokens.exponent:.3g}"
@@ -87,7 +87,7 @@ def list_words(listed: TokenList) -> str:
 
 
 def standing_words(listed: TokenList) -> str:
-    """Says how far out a list of vocabulary weights is, and whether any token alone makes the feature active."""
+    """Describes how far a vocabulary list differs from random ones, and if any token alone activates the feature."""
     if not listed.tokens or listed.p_value is None:
         return "none: the feature has no encoder weights"
     as_far = round(listed.p_value * (1 + listed.n_random)) - 1
@@ -100,12 +100,12 @@ def standing_words(listed: TokenList) -> str:
 
 
 def folded(tokens: Sequence[ScoredToken]) -> list[ScoredToken]:
-    """The first of every word's spellings, whatever its case and the spaces around it."""
+    """Returns the first spelling of every word, whatever its case and the spaces around it."""
     return [tokens[same[0]] for same in spellings(tokens)]
 
 
 def spellings(tokens: Sequence[ScoredToken]) -> list[list[int]]:
-    """The places of each word's spellings, words in the order of their first."""
+    """Returns the positions of each word's spellings, words in the order of their first."""
     found: dict[str, list[int]] = {}
     for place, token in enumerate(tokens):
         found.setdefault(token.token.strip().casefold() or token.token, []).append(place)
@@ -113,7 +113,7 @@ def spellings(tokens: Sequence[ScoredToken]) -> list[list[int]]:
 
 
 def sweep_words(sweep: Sweep) -> str:
-    """`chosen by divergence ...; p 0.03 among random features with a sweep of their own`."""
+    """Describes a sweep's choice: `chosen by divergence; p 0.03 among random features with a sweep of their own`."""
     chosen = f"chosen by {sweep.criterion}"
     if sweep.p_value is None:
         return chosen
@@ -121,7 +121,7 @@ def sweep_words(sweep: Sweep) -> str:
 
 
 def agreement_words(sweep: Sweep) -> str:
-    """`base prompts definition, meaning, word agree to 0.41`: of the vector that was chosen."""
+    """Describes the agreement on the chosen vector: `base prompts definition, meaning, word agree to 0.41`."""
     prompts = ", ".join(map(printable, sweep.prompts))
     if sweep.agreement is None:
         return f"whether base prompts agree is unknown: fewer than two of {prompts} say anything"
@@ -147,7 +147,7 @@ def _steering_words(steering: SteeringSettings) -> str:
 
 
 def prompt_words(tree: Tree) -> str:
-    """The prompt a tree was grown from, with a sign for the ghost, or with the word that stood in its place."""
+    """Returns the prompt of a tree, with a sign for the ghost, or with the word in its place."""
     steering = tree.settings.steering
     stood = GHOST_SIGN if steering.ghost else steering.pronoun or GHOST_SIGN
     return printable(tree.prompt.replace(GHOST, stood))

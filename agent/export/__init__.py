@@ -20,7 +20,7 @@ _ENDINGS = {".csv": "csv", ".jsonl": "jsonl", ".parquet": "parquet", ".html": "h
 
 
 def form_of(path: Path, name: str | None) -> str:
-    """The form that `name` or else the path's ending says. Raises ExportError."""
+    """Returns the form by `name`, else by the path's ending. Raises ExportError."""
     if name is not None and name not in FORMS:
         raise ExportError(f"There is no form {name!r} of export; there are {', '.join(FORMS)}.")
     form = name or _ENDINGS.get(path.suffix.lower())

@@ -1,6 +1,6 @@
 """The input of every form of export: a run's labels with their reviews and scores, and access to their evidence.
 
-Texts are as the log has them: hostile, and each form's own to make safe.
+Texts are unsafe, as the log has them; each form makes them safe.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -15,11 +15,11 @@ from probes.examples import FeatureExamples
 
 @dataclass(frozen=True)
 class ExportedScore:
-    """A score with the scoring it is from."""
+    """A score with the scoring that it is from."""
 
     scoring: ScoringRow
     score: ScoreRow
-    """Without its items."""
+    """The score, without its items."""
 
 
 @dataclass(frozen=True)
@@ -29,30 +29,30 @@ class Record:
     run: RunSummary
     label: LabelRow
     reviews: Sequence[ReviewRow]
-    """Oldest first, those that were taken back among them."""
+    """Reviews, oldest first, undone ones included."""
     scores: Sequence[ExportedScore]
-    """The latest scoring first."""
+    """Scores, of the latest scoring first."""
     sorted_as: ClassRow | None = None
-    """Its class, where `interpret taxonomy` has sorted it."""
+    """Its class, if `interpret taxonomy` has classified it."""
     probability: float | None = None
-    """That the label is right, where `interpret calibrate` has told it."""
+    """Probability that the label is right, if `interpret calibrate` has told it."""
 
     @property
     def review(self) -> ReviewRow | None:
-        """The verdict that stands: the latest accept, edit or reject that was not taken back, whoever gave it."""
+        """Returns the valid verdict: the latest accept, edit or reject by anyone that was not undone."""
         standing = (said for said in reversed(self.reviews) if not said.undone and said.verdict in VERDICTS)
         return next(standing, None)
 
     @property
     def reviewed_label(self) -> str | None:
-        """The label that a reviewer accepted, or put in its place; None where none did."""
+        """Returns the label that a reviewer accepted or wrote; None if there is none."""
         if self.review is None or self.review.verdict not in ("accept", "edit"):
             return None
         return self.review.label if self.review.verdict == "edit" else self.label.label
 
     @property
     def best_label(self) -> str | None:
-        """The reviewed label, else the machine's; None where there is none, or where a reviewer rejected it."""
+        """Returns the reviewed label, else the machine's; None if there is none or a reviewer rejected it."""
         if self.reviewed_label is not None:
             return self.reviewed_label
         rejected = self.review is not None and self.review.verdict == "reject"
@@ -61,23 +61,23 @@ class Record:
 
 @dataclass(frozen=True)
 class ExportedRun:
-    """A run as it is exported."""
+    """A run to be exported."""
 
     run: RunSummary
     records: Iterable[Record]
-    """By feature; read anew each time, so that a long run need not be held at once."""
+    """Records by feature, read anew each time, so that a long run need not be held in memory."""
     evidence: Callable[[int], Sequence[Evidence]]
-    """Of a feature, round after round."""
+    """Returns a feature's evidence, round after round."""
     collected: Callable[[int], FeatureExamples | None]
-    """How and where a feature fires; None where no texts were collected."""
+    """Returns a feature's examples; None if none were collected."""
     calibrated: bool = False
-    """Whether any label of the run has a probability of being right."""
+    """True if any label of the run has a calibrated probability."""
     reviewed: bool = False
-    """Whether reviewed labels take the place of the machine's."""
+    """True if reviewed labels take the place of the machine's."""
     neuronpedia: "Neuronpedia | None" = None
 
     def label_of(self, record: Record) -> str | None:
-        """The one label of forms that show one; None where the feature has none."""
+        """Returns the label for forms that show only one; None if the feature has none."""
         if self.reviewed:
             return record.best_label
         return record.label.label if record.label.status == "labelled" else None
@@ -85,7 +85,7 @@ class ExportedRun:
 
 @dataclass(frozen=True)
 class Neuronpedia:
-    """The facts of an upload that Neuronpedia asks for; all of it must exist there already."""
+    """The names that an upload to Neuronpedia needs; all of them must exist there already."""
 
     model: str
     source: str

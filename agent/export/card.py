@@ -1,6 +1,6 @@
-"""One feature as a page shows it: its label, what the probes said, where it fires, how the label did.
+"""One feature as a page shows it: its label, its evidence, its activating examples, the label's scores.
 
-Every text it returns is printable and of bounded length; templates escape it for HTML.
+Every text returned is printable and of bounded length; templates escape it for HTML.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -42,7 +42,7 @@ class Definitions:
 
 @dataclass(frozen=True)
 class Tokens:
-    """A list of tokens under a name."""
+    """A named list of tokens."""
 
     name: str
     tokens: Sequence[str]
@@ -50,7 +50,7 @@ class Tokens:
 
 @dataclass(frozen=True)
 class ShadedSpan:
-    """Neighbouring tokens of one shade, from 0 for silent ones to 4."""
+    """Neighbouring tokens of one shade, from 0 (not active) to 4."""
 
     text: str
     shade: int
@@ -58,7 +58,7 @@ class ShadedSpan:
 
 @dataclass(frozen=True)
 class CardExample:
-    """A stretch of a text on which the feature fires."""
+    """An activating example."""
 
     pieces: Sequence[ShadedSpan]
     peak: float
@@ -82,17 +82,17 @@ class FeatureCard:
     status: str
     label: str
     machine_label: str
-    """Where a reviewer put another in its place, else empty."""
+    """The machine's label, if a reviewer replaced it, else empty."""
     explanation: str
     probability: str
-    """That the label is right, as calibrated; empty where nothing was calibrated for it."""
+    """Calibrated probability that the label is right; empty if there is none."""
     confidence: str
-    """As the explainer stated it."""
+    """Confidence as stated by the explainer."""
     rounds: int
     senses: Sequence[str]
     """Each with how its texts did, where there are several or it was tested."""
     scopes: Sequence[tuple[str, str]]
-    """What the label says of where the feature activates and what it promotes, each under its name."""
+    """The label's scopes by name: where the feature activates, and what it promotes."""
     verdict: str
     notes: Sequence[str]
     definitions: Sequence[Definitions]
@@ -105,7 +105,7 @@ class FeatureCard:
 def card(
     record: Record, label: str | None, evidence: Sequence[Evidence], collected: FeatureExamples | None
 ) -> FeatureCard:
-    """The card of a feature that is shown under `label`, None for none."""
+    """Makes the card of a feature with this label; None for no label."""
     row, review = record.label, record.review
     replaced = label is not None and label != row.label
     return FeatureCard(
@@ -130,7 +130,7 @@ def card(
 
 
 def cut(text: str, most: int) -> str:
-    """`text`, printable and at most `most` characters of it."""
+    """Makes `text` printable and cuts it to `most` characters."""
     return printable(text) if len(text) <= most else printable(text[: most - 1]) + "…"
 
 

@@ -1,6 +1,6 @@
 """A run as a table: one row for each feature, its scores and their controls side by side.
 
-Of each scorer the latest scoring that used it is taken; the others stand in JSONL alone.
+Each scorer's latest scoring is taken; the others are in JSONL alone.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -23,7 +23,7 @@ _FIGURES: Mapping[str, Kind] = {"value": "real", "low": "real", "high": "real", 
 
 @dataclass(frozen=True)
 class ExportRow:
-    """One feature, its scores at hand."""
+    """One feature with its scores by key."""
 
     record: Record
     scores: Mapping[_Key, ScoreRow]
@@ -31,7 +31,7 @@ class ExportRow:
 
 @dataclass(frozen=True)
 class ExportColumn:
-    """A column with what stands in it."""
+    """A column with the function that fills it."""
 
     name: str
     kind: Kind
@@ -40,15 +40,15 @@ class ExportColumn:
 
 @dataclass(frozen=True)
 class ExportTable:
-    """A run's columns, and its rows one after the other."""
+    """A run's columns and rows."""
 
     columns: Sequence[ExportColumn]
     exported: ExportedRun
     latest: Mapping[str, int]
-    """Of each scorer the scoring that is shown."""
+    """The scoring that is shown, by scorer."""
 
     def rows(self) -> Iterator[list[Cell]]:
-        """The cells of each feature."""
+        """Yields the cells of each feature."""
         for record in self.exported.records:
             row = ExportRow(record, {_key(item.score): item.score for item in record.scores if self._is_shown(item)})
             yield [column.cell(row) for column in self.columns]
@@ -58,7 +58,7 @@ class ExportTable:
 
 
 def table(exported: ExportedRun) -> ExportTable:
-    """The run as a table; which scores it has is found by reading it first."""
+    """Makes the table of a run; reads the run once to find its scores."""
     latest = latest_scorings(exported)
     keys = {_key(scored.score) for record in exported.records for scored in record.scores}
     about = [*_about_labels(exported.reviewed), *_about_reviews(), *_about_scores(sorted(keys, key=_order))]
@@ -66,7 +66,7 @@ def table(exported: ExportedRun) -> ExportTable:
 
 
 def latest_scorings(exported: ExportedRun) -> dict[str, int]:
-    """Of each scorer, by name, the scoring that used it last."""
+    """Returns the latest scoring of each scorer, by name."""
     latest: dict[str, int] = {}
     for record in exported.records:
         for scored in record.scores:
@@ -100,7 +100,7 @@ def _about_labels(reviewed: bool) -> list[ExportColumn]:
 
 
 def _about_reviews() -> Iterator[ExportColumn]:
-    """The verdict that stands, then what everybody said beside it."""
+    """Yields columns for the valid verdict, then for all reviews."""
     fields = {"verdict": "verdict", "reviewer": "reviewer", "reviewer_label": "label"}
     for name, field in fields.items():
         yield ExportColumn(name, "text", _of_review(field))
@@ -119,7 +119,7 @@ def _about_scores(keys: Iterable[_Key]) -> Iterator[ExportColumn]:
 
 
 def _standing(row: ExportRow) -> list[ReviewRow]:
-    """Returns the reviews that were not taken back, oldest first."""
+    """Returns the reviews that were not undone, oldest first."""
     return [said for said in row.record.reviews if not said.undone]
 
 
@@ -129,7 +129,7 @@ def _senses(senses: Sequence[SenseResult]) -> str | None:
 
 
 def _joined(texts: Iterable[str]) -> str | None:
-    """Each once; None for none."""
+    """Joins distinct words; None if there are none."""
     return " | ".join(dict.fromkeys(texts)) or None
 
 
@@ -146,14 +146,14 @@ def _key(score: ScoreRow) -> _Key:
 
 
 def _name(key: _Key, figure: str) -> str:
-    """`embedding_label`, `embedding_label_low`; of a part that is not the whole, `embedding_new_words_label`."""
+    """Names a column: `embedding_label`, `embedding_label_low`; for a part, `embedding_new_words_label`."""
     scorer, part, variant = key
     parts = [scorer, part if part != "held_out" else "", variant, figure if figure != "value" else ""]
     return "_".join(filter(None, parts))
 
 
 def _order(key: _Key) -> tuple[str, bool, str, int, str]:
-    """Labels before controls, whole before parts."""
+    """Orders labels before controls, and the whole before its parts."""
     scorer, part, variant = key
     place = [*VARIANTS].index(variant) if variant in VARIANTS else len(VARIANTS)
     return scorer, part != "held_out", part, place, variant

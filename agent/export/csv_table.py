@@ -1,7 +1,7 @@
-"""CSV for spreadsheets: one line for each feature, everything in it harmless to open.
+"""CSV for spreadsheets: one line for each feature, safe to open.
 
 Text is on one line and printable, as in the terminal, and what a spreadsheet would take for a formula gets an
-apostrophe in front, as OWASP advises ("CSV Injection"). That changes text; who needs it unchanged takes JSONL.
+apostrophe in front, as OWASP advises ("CSV Injection"). That changes text; JSONL has it unchanged.
 """
 
 import csv
@@ -18,7 +18,7 @@ _FORMULA = ("=", "+", "-", "@", "＝", "＋", "－", "＠")
 
 
 def write(exported: ExportedRun, path: Path) -> None:
-    """Raises OutputError."""
+    """Writes the table. Raises OutputError."""
     found = table(exported)
     with written(path) as file:
         text = TextIOWrapper(file, encoding="utf-8", newline="", write_through=True)
@@ -29,7 +29,7 @@ def write(exported: ExportedRun, path: Path) -> None:
 
 
 def harmless(cell: Cell) -> Cell:
-    """A cell that is read as what it is: numbers as they are, text as text."""
+    """Returns a cell that a spreadsheet reads as a number or as text, never as a formula."""
     if not isinstance(cell, str):
         return cell
     text = printable(cell)

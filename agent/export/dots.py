@@ -1,4 +1,4 @@
-"""Scores beside their controls as a small picture: a row of dots for each scorer, SVG that stands in a page.
+"""A small picture of scores beside their controls: a row of dots for each scorer, as SVG in a page.
 
 Texts come in printable and are escaped here. Colours are the page's own.
 """
@@ -16,16 +16,16 @@ _RADIUS_PX = 4
 
 @dataclass(frozen=True)
 class Dots:
-    """One scorer on one label."""
+    """One scorer's scores of a label and its controls."""
 
     scorer: str
     own: ScoreRow
     controls: Sequence[tuple[str, float]]
-    """Other labels of the same feature or of another, by name."""
+    """Scores of the controls, by name."""
 
 
 def dot_plot(rows: Sequence[Dots]) -> Markup | None:
-    """Values from 0 to 1, or from -1 where one is below 0; the label's with its interval, the controls' hollow."""
+    """Draws values from 0 to 1, or from -1 if one is below 0; the label's with its interval, the controls' hollow."""
     shown = [row for row in rows if row.own.value is not None]
     if not shown:
         return None

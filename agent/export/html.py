@@ -36,18 +36,18 @@ _TREE_NODES = 24
 
 @dataclass(frozen=True)
 class _Row:
-    """A line of the table of labels."""
+    """A row of the table of labels."""
 
     feature: int
     label: str
     status: str
     cells: Sequence[str]
-    """Under the heads beyond feature and label."""
+    """Cells of the further columns, after feature and label."""
 
 
 @dataclass(frozen=True)
 class _Part:
-    """A feature below the table."""
+    """The section of a feature below the table."""
 
     card: FeatureCard
     tree: Markup | None
@@ -55,7 +55,7 @@ class _Part:
 
 
 def write(exported: ExportedRun, path: Path) -> None:
-    """Raises OutputError."""
+    """Writes the page. Raises OutputError."""
     run = exported.run
     latest = latest_scorings(exported)
     script = (_TEMPLATES / "report.js").read_text("utf-8")
@@ -86,7 +86,7 @@ def write(exported: ExportedRun, path: Path) -> None:
 
 @cache
 def environment() -> Environment:
-    """Templates for HTML: everything escaped, nothing undefined."""
+    """Makes the environment of HTML templates: everything escaped, nothing undefined."""
     return Environment(
         loader=FileSystemLoader(_TEMPLATES, encoding="utf-8"),
         undefined=StrictUndefined,
@@ -110,7 +110,7 @@ def _facts(run: RunSummary) -> Iterator[tuple[str, str]]:
 
 
 def _picture(exported: ExportedRun) -> Markup | None:
-    """The latest scoring beside its controls; None where nothing was scored."""
+    """Draws the latest scoring beside its controls; None if nothing was scored."""
     scores = [scored for record in exported.records for scored in record.scores]
     if not scores:
         return None
@@ -150,7 +150,7 @@ def _parts(exported: ExportedRun, latest: Mapping[str, int]) -> Iterator[_Part]:
 
 
 def _best_tree(evidence: Sequence[Evidence]) -> Markup | None:
-    """The tree that is furthest from what random directions give; the first where none was compared with them."""
+    """Returns the tree that differs most from random directions'; the first if none was compared."""
     trees = [item for item in evidence if isinstance(item, Tree)]
     if not trees:
         return None
@@ -159,7 +159,7 @@ def _best_tree(evidence: Sequence[Evidence]) -> Markup | None:
 
 
 def _dots(record: Record, latest: Mapping[str, int]) -> Iterator[Dots]:
-    """Each scorer's latest score of the label on all held-out texts, with the controls of the same scoring."""
+    """Yields each scorer's latest score of the label on all held-out examples, with that scoring's controls."""
     for scorer, scoring_id in latest.items():
         mine = [
             scored.score

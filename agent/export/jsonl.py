@@ -1,4 +1,4 @@
-"""JSONL: a line for each feature, everything nested, nothing lost: any text of a log survives in it."""
+"""JSONL: a line for each feature, nested and complete; any text of a log survives in it."""
 
 import json
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from probes.doors.outputs import written
 
 
 def write(exported: ExportedRun, path: Path) -> None:
-    """Raises OutputError."""
+    """Writes the lines. Raises OutputError."""
     with written(path) as file:
         for record in exported.records:
             file.write(json.dumps(_line(record, exported.reviewed)).encode("ascii") + b"\n")
@@ -47,7 +47,7 @@ def _line(record: Record, reviewed: bool) -> Mapping[str, Any]:
 
 
 def _review(said: ReviewRow) -> Mapping[str, Any]:
-    """Without the ids, which are the log's own."""
+    """Returns a review without its ids, which mean nothing outside the log."""
     return {name: value for name, value in asdict(said).items() if name not in ("review_id", "label_id")}
 
 

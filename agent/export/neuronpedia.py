@@ -1,7 +1,8 @@
 """Batches for Neuronpedia's upload, `POST /api/feature/upload-batch`: a folder of `batch-N.json`, one request each.
 
 After the published form of that request (docs of neuronpedia.org, 2026): features with density, logits, explanations
-and activations. Scores stand in each explanation in the form in which the API gives them out. No server was at hand.
+and activations. Scores stand in each explanation in the form in which the API gives them out. It was never tested
+against the server.
 """
 
 import json
@@ -29,7 +30,7 @@ _STRATA = 10
 
 
 def write(exported: ExportedRun, path: Path) -> None:
-    """Fills the folder `path`, made if there is none. Raises ExportError where it has some already, OutputError."""
+    """Writes batches into the folder `path`, made if missing. Raises ExportError if it has some, OutputError."""
     about = exported.neuronpedia
     if about is None:
         raise ExportError(f"{path} cannot be written: model, source, method and model name at Neuronpedia are needed.")
@@ -91,7 +92,7 @@ def _explanation(label: str, about: Neuronpedia, scores: Sequence[ExportedScore]
 
 
 def _is_of(scored: ExportedScore, label: str) -> bool:
-    """Tells whether a score measures these very words: a reviewer's own were not scored."""
+    """Tests if a score is of this wording: a reviewer's own was not scored."""
     score = scored.score
     return score.variant == "label" and score.part == "held_out" and score.label == label and score.value is not None
 
@@ -107,7 +108,7 @@ def _score(scored: ExportedScore) -> Mapping[str, Any]:
 
 
 def _activations(collected: FeatureExamples) -> list[Mapping[str, Any]]:
-    """The texts on which the feature fires most, the strongest first."""
+    """Returns the strongest activating examples, strongest first."""
     firing = [example for example in collected.examples if example.kind == "activating"]
     strongest = sorted(firing, key=lambda example: -example.peak)[:_TEXTS]
     return [_activation(example, collected.activity) for example in strongest]
@@ -125,5 +126,5 @@ def _activation(example: Example, activity: Activity | None) -> Mapping[str, Any
 
 
 def whole(text: str) -> str:
-    """`text` with U+FFFD for lone surrogates and NULs, which no database behind a server takes."""
+    """Returns `text` with U+FFFD for lone surrogates and NULs, which databases refuse."""
     return _NO_TEXT.sub("\ufffd", text)

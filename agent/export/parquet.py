@@ -15,7 +15,7 @@ _ROWS = 10_000
 
 
 def write(exported: ExportedRun, path: Path) -> None:
-    """Raises OutputError, and ExportError where pyarrow is not installed."""
+    """Writes the table. Raises OutputError, and ExportError if pyarrow is not installed."""
     arrow, parquet = _pyarrow(path)
     types = {"text": arrow.string(), "whole": arrow.int64(), "real": arrow.float64()}
     found = table(exported)
@@ -28,7 +28,7 @@ def write(exported: ExportedRun, path: Path) -> None:
 
 
 def _storable(cell: Cell) -> Cell:
-    """Text that UTF-8 can hold: half an emoji becomes its escape."""
+    """Escapes lone surrogates, which UTF-8 cannot hold."""
     return cell.encode("utf-8", "backslashreplace").decode("utf-8") if isinstance(cell, str) else cell
 
 

@@ -1,6 +1,6 @@
-"""The choice among candidate labels of one answer, by how far their own texts activate the feature.
+"""Chooses among the candidate labels of one answer: the one whose own texts activate the feature most.
 
-It chooses a label and measures none: a label's score comes from fresh texts of another call (`eval.scorers.clarity`).
+This scores no label: a label's score comes from fresh texts of another call (`eval.scorers.clarity`).
 """
 
 from statistics import fmean
@@ -14,7 +14,7 @@ TEXTS = 4
 
 
 def texts_of(proposal: Proposal, most: int) -> list[ExpectedText]:
-    """The first texts of the first `most` candidates; none where it proposes no label, or only one may be proposed."""
+    """Returns the first texts of the first `most` candidates; none without a label or a choice."""
     if proposal.action != "label" or most < 2:
         return []
     return [
@@ -25,10 +25,10 @@ def texts_of(proposal: Proposal, most: int) -> list[ExpectedText]:
 
 
 def best_candidate(proposal: Proposal, experiment: Experiment) -> Proposal:
-    """The proposal with the label of the candidate whose texts activate the feature most, the first of equals.
+    """Returns the proposal with the candidate label whose texts activate the feature most, the first of equals.
 
-    By the mean over its texts of the largest activation, as a proportion of the feature's maximum from 0 to 1. As it
-    was where nothing could be measured. What was said of the first label alone goes with it.
+    Measured by the mean over its texts of the largest activation, as a proportion of the feature's maximum. Returns
+    the proposal unchanged if nothing could be measured. Senses and scopes of a replaced label are dropped.
     """
     strengths = [(candidate, _strength(candidate, experiment)) for candidate in proposal.candidates]
     measured = [(candidate, strength) for candidate, strength in strengths if strength is not None]
@@ -42,7 +42,7 @@ def best_candidate(proposal: Proposal, experiment: Experiment) -> Proposal:
 
 
 def _strength(candidate: Candidate, experiment: Experiment) -> float | None:
-    """None where none of its texts was run, or none could be measured."""
+    """Returns the mean activation on a candidate's texts; None if none could be measured."""
     mine = (r for r in experiment.results if same_words(r.asked.hypothesis, candidate.label))
     found = [value for result in mine if (value := experiment.proportion(result)) is not None]
     return fmean(min(max(value, 0.0), 1.0) for value in found) if found else None

@@ -1,4 +1,4 @@
-"""Outcomes of the loop of one feature, from its last answer and from labels that were tried out before."""
+"""Outcomes of the loop of one feature, from its last answer and from labels checked before."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -24,14 +24,14 @@ _STILL = {
 
 @dataclass(frozen=True)
 class Round:
-    """A round that was not the last, and what became of what the explainer said."""
+    """An earlier round: its evidence, the explainer's answer, and the result of that answer."""
 
     pieces: list[EvidencePiece]
     proposal: Proposal
     plan: RoundPlan
-    """Of the round after it."""
+    """The plan of the following round."""
     check: Check | None = None
-    """Of the label, where one was proposed."""
+    """The check of the label, if one was proposed and checked."""
 
 
 @dataclass(frozen=True)
@@ -40,19 +40,19 @@ class Findings:
 
     feature: int
     ids: frozenset[str]
-    """Of all lines of evidence; others that an answer cites are left out."""
+    """Ids of all lines of evidence; other ids in an answer are left out."""
     experiments: Sequence[Experiment]
 
 
 def is_good(check: Check | None) -> bool:
-    """True where there is no reason to ask for a better label: it does well, or how it does cannot be told."""
+    """Tests if a label needs no improvement: it scores well, or its score is unknown."""
     return check is None or check.value is None or check.value >= GOOD
 
 
 def outcome(
     found: Findings, past: Sequence[Round], answer: Answer, proposal: Proposal | None, check: Check | None
 ) -> Outcome:
-    """The outcome that a last answer leaves; `proposal` is the answer's, with the label that was chosen."""
+    """Returns the outcome of a last answer; `proposal` is the answer's, with the chosen label."""
     number = len(past) + 1
     best = best_tried(past, proposal, check)
     if best is not None:
@@ -67,7 +67,7 @@ def outcome(
 
 
 def best_tried(past: Sequence[Round], proposal: Proposal | None, check: Check | None) -> Proposal | None:
-    """The label that did best on the texts shown, the first of equals; None where none was tried out.
+    """Returns the label that did best on the examples shown, the first of equals; None if none was checked.
 
     An earlier label takes the place of what the explainer says last, be it another label, an abstention or nothing that
     can be used, only where it beats chance: where the whole 95 % interval of its balanced accuracy lies above it. At
@@ -80,7 +80,7 @@ def best_tried(past: Sequence[Round], proposal: Proposal | None, check: Check | 
 
 
 def labelled(found: Findings, proposal: Proposal, number: int) -> Outcome:
-    """A label with its senses, less those whose own texts all left the feature silent; abstained where none is left."""
+    """Returns a label with its senses, less those that none of their texts bears out; abstains if none is left."""
     senses = [_cited(sense, found.ids) for sense in sense_results(proposal, found.experiments)]
     kept = [sense for sense in senses if not sense.dropped]
     dropped = [sense for sense in senses if sense.dropped]
@@ -112,7 +112,7 @@ def _cited(sense: SenseResult, ids: frozenset[str]) -> SenseResult:
 
 
 def _joined(senses: Sequence[SenseResult]) -> str:
-    """The senses as one line, for tables."""
+    """Joins the senses in one line, for tables."""
     line = "; ".join(sense.text for sense in senses)
     return line if len(line) <= LABEL_CHARS else f"{line[: LABEL_CHARS - 1]}…"
 

@@ -1,4 +1,4 @@
-"""Plans of the next round, as an answer asks for it: other settings, texts, neighbours, or the feature clamped."""
+"""Plans the next round as an answer asks for it: other settings, texts, neighbours, or the feature clamped."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -10,18 +10,18 @@ from probes.evidence import ExpectedText, ProbeRequest
 from probes.settings import SteeringSettings
 
 STEERED_AT = 1.0
-"""The activation that a feature is clamped at unless the explainer names another, as a multiple of its maximum."""
+"""Default activation at which a feature is clamped, as a multiple of its maximum."""
 NOT_ALLOWED = "the model is not experimented on in this run"
 
 
 def next_plan(planner: Planner, feature: int, proposal: Proposal, tried: Sequence[ProbeRequest]) -> RoundPlan:
-    """The round that the answer asks for; nothing where it asks for none."""
+    """Plans the round that the answer asks for; empty if it asks for none."""
     move = _MOVES.get(proposal.action)
     return RoundPlan() if move is None else move(planner, feature, proposal, tried)
 
 
 def candidates_plan(planner: Planner, feature: int, proposal: Proposal, tried: Sequence[ProbeRequest]) -> RoundPlan:
-    """The texts of a label's candidates; nothing where there is nothing to choose among."""
+    """Plans a round with the texts of a label's candidates; empty if there is no choice."""
     asked = texts_of(proposal, planner.candidates)
     kept = runnable(asked, tried)
     if len({text.hypothesis for text in kept}) < 2:

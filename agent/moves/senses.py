@@ -1,4 +1,4 @@
-"""The senses of a label, each with what the feature did on the texts that were run for it."""
+"""The senses of a label, each with the results of the texts that were run for it."""
 
 from collections.abc import Iterable, Sequence
 
@@ -10,12 +10,12 @@ SENSES = 3
 
 
 def same_words(one: str, other: str) -> bool:
-    """True where two names differ in case and spaces at most."""
+    """Tests if two names differ in case and spaces at most."""
     return one.casefold().split() == other.casefold().split()
 
 
 def sense_results(proposal: Proposal, experiments: Sequence[Experiment]) -> list[SenseResult]:
-    """The senses of a label, its own words where it names none, with their counts over all texts that name them."""
+    """Returns a label's senses, its own words if it names none, with their counts over all texts that name them."""
     senses = _distinct(proposal.senses)[:SENSES]
     if len(senses) < 2:
         evidence = senses[0].evidence if senses and senses[0].evidence else proposal.evidence
@@ -33,7 +33,7 @@ def _distinct(senses: Iterable[Sense]) -> list[Sense]:
 
 
 def _result(sense: Sense, names: Sequence[str], experiments: Iterable[Experiment]) -> SenseResult:
-    """Texts that could not be measured are not counted."""
+    """Counts a sense's texts; those that could not be measured are left out."""
     told = [
         (result.asked.activates, held)
         for experiment in experiments

@@ -1,4 +1,4 @@
-"""Texts that an explainer has run: cleaned, bounded, and each run once."""
+"""Texts that an explainer asks to run: cleaned, bounded, and each run once."""
 
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -11,14 +11,14 @@ TEST_CHARS, HYPOTHESIS_CHARS = 500, 200
 
 
 def runnable(asked: Sequence[ExpectedText], tried: Iterable[ProbeRequest]) -> list[ExpectedText]:
-    """The texts that are run, cut: none that is empty, repeated, run before, or beyond the most of its hypothesis."""
+    """Returns the texts to run, cut: none that is empty, repeated, run before, or over its hypothesis's limit."""
     before = {text.text for request in tried for text in request.texts}
     cut = (ExpectedText(t.text[:TEST_CHARS], t.activates, t.hypothesis[:HYPOTHESIS_CHARS]) for t in asked)
     return _first_of_each(text for text in _legible(cut) if text.text not in before)
 
 
 def notes(asked: Sequence[ExpectedText], kept: Sequence[ExpectedText]) -> Iterator[str]:
-    """Sentences that tell an explainer of texts that are not run, or not as they stand."""
+    """Yields remarks for an explainer on texts that are not run, or are shortened."""
     if len(kept) < len(asked):
         why = f"empty, said twice, run before, or beyond {TESTS} of one hypothesis and {TESTS_OF_ALL} in all"
         yield f"{len(asked) - len(kept)} of {len(asked)} texts were left out ({why})"
@@ -28,7 +28,7 @@ def notes(asked: Sequence[ExpectedText], kept: Sequence[ExpectedText]) -> Iterat
 
 
 def _legible(texts: Iterable[ExpectedText]) -> list[ExpectedText]:
-    """Texts with something to read in them, each once, the first of equals."""
+    """Returns the tests whose text is visible, each once, the first of equals."""
     kept: dict[str, ExpectedText] = {}
     for text in texts:
         if any(char.isprintable() and not char.isspace() for char in text.text):
@@ -37,7 +37,7 @@ def _legible(texts: Iterable[ExpectedText]) -> list[ExpectedText]:
 
 
 def _first_of_each(texts: Iterable[ExpectedText]) -> list[ExpectedText]:
-    """The first `TESTS` of each hypothesis, and of these the first `TESTS_OF_ALL`."""
+    """Returns the first `TESTS` of each hypothesis, and of these the first `TESTS_OF_ALL`."""
     kept: list[ExpectedText] = []
     for text in texts:
         if sum(other.hypothesis == text.hypothesis for other in kept) < TESTS and len(kept) < TESTS_OF_ALL:

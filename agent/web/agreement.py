@@ -21,17 +21,17 @@ _MIN_DEFINED = 0.95
 
 @dataclass(frozen=True)
 class ReviewerAgreement:
-    """Two reviewers."""
+    """The agreement of two reviewers."""
 
     one: str
     other: str
     kappa: Estimate
-    """n counts the labels that both have judged."""
+    """Kappa; its n is the number of labels that both have judged."""
     n_agreed: int
 
 
 def agreements(verdicts: Mapping[str, Mapping[int, Verdict]], seed: int) -> list[ReviewerAgreement]:
-    """Every pair of reviewers who have judged any label both, by `verdicts` of reviewer and label."""
+    """Returns every pair of reviewers with a label that both judged, from `verdicts` by reviewer and label."""
     found = []
     for one, other in combinations(sorted(verdicts), 2):
         both = sorted(verdicts[one].keys() & verdicts[other].keys())

@@ -1,4 +1,4 @@
-"""A request's address as values (a run, a filter of labels, a place in its pages) and back."""
+"""Converts a request's address to values (a run, a filter of labels, a page of them) and back."""
 
 import re
 from collections.abc import Mapping
@@ -51,15 +51,15 @@ register_url_convertor("row", RowConvertor())
 
 @dataclass(frozen=True)
 class LabelQuery:
-    """A filter and a page of what meets it."""
+    """A filter of labels, and a page of those that match."""
 
     filter: LabelFilter
     size: int
     page: int
-    """From 1 on."""
+    """Number of the page, from 1."""
 
     def query(self, **changes: Any) -> str:
-        """This as a query string, without what says nothing; `changes` by the names that addresses have."""
+        """Returns this as a query string, without empty values; `changes` are by the names in addresses."""
         said: dict[str, Any] = {name: getattr(self.filter, name) for name in _PLAIN}
         score = self.filter.score
         said["score"] = None if score is None else f"{score.scoring_id}-{score.scorer}"
@@ -70,7 +70,7 @@ class LabelQuery:
 
 
 def run_of(request: Request) -> RunSummary:
-    """The run that the address names. Raises HTTPException, not found."""
+    """Returns the run that the address names. Raises HTTPException, not found."""
     run_id = request.path_params["run_id"]
     log = site_of(request).log
     found = log.ask(runs, run_id)
@@ -80,13 +80,13 @@ def run_of(request: Request) -> RunSummary:
 
 
 def label_of(request: Request, run: RunSummary) -> LabelRow | None:
-    """The label of the feature that the address names; None where the run has not concluded on it."""
+    """Returns the label of the feature that the address names; None if it is not done yet."""
     found = site_of(request).log.labels(run.run_id, features=[request.path_params["feature"]])
     return found[0] if found else None
 
 
 def asked_of(request: Request) -> LabelQuery:
-    """The filter in the address; in blind mode without what would tell scores. Raises SettingsError."""
+    """Returns the filter in the address; in blind mode without criteria that reveal scores. Raises SettingsError."""
     given: Mapping[str, str] = {name: value.strip() for name, value in request.query_params.items() if value.strip()}
     plain: dict[str, Any] = {name: given[name] for name in _PLAIN if name in given}
     score = _SCORE.fullmatch(given.get("score", ""))
@@ -106,5 +106,5 @@ def asked_of(request: Request) -> LabelQuery:
 
 
 def is_blind(request: Request) -> bool:
-    """Tells whether scores, confidence and others' verdicts are to be hidden until a verdict is given."""
+    """Tests if scores, confidence and others' verdicts are hidden until a verdict is given."""
     return request.cookies.get(BLIND_COOKIE) == "1"

@@ -9,7 +9,7 @@ _STEPS = (1.0, 2.0, 5.0, 10.0)
 
 @dataclass(frozen=True)
 class Tick:
-    """A round value and where it stands."""
+    """A round value and its position."""
 
     at: float
     words: str
@@ -29,12 +29,12 @@ class Axis:
         return round(_place(value, self.low, self.high) * self.length, 1)
 
     def up(self, value: float) -> float:
-        """The same on an axis that rises, where a view box counts from its top."""
+        """Returns a value's place on a vertical axis, where a view box counts from its top."""
         return round(self.length - self.at(value), 1)
 
 
 def axis_over(values: Iterable[float], length: float, most_ticks: int = 6) -> Axis:
-    """An axis that holds all values and ends at ticks."""
+    """Makes an axis that holds all values and ends at ticks."""
     found = [*values] or [0.0, 1.0]
     low, high = min(found), max(found)
     step = _step((high - low) or abs(high) or 1.0, most_ticks)
@@ -47,7 +47,7 @@ def axis_over(values: Iterable[float], length: float, most_ticks: int = 6) -> Ax
 
 
 def tick_words(value: float, digits: int) -> str:
-    """`.25`, `0`, `-.1`, `1.5`."""
+    """Formats a tick: `.25`, `0`, `-.1`, `1.5`."""
     text = f"{value:.{digits}f}"
     if float(text) == 0:
         return "0"
@@ -55,7 +55,7 @@ def tick_words(value: float, digits: int) -> str:
 
 
 def _step(span: float, most_ticks: int) -> float:
-    """The smallest of 1, 2, 5 times a power of ten that takes no more ticks than that."""
+    """Returns the smallest step of 1, 2 or 5 times a power of ten that needs at most that many ticks."""
     rough = span / max(most_ticks - 1, 1)
     power = 10.0 ** math.floor(math.log10(rough))
     return power * next(step for step in _STEPS if rough <= step * power * (1 + 1e-9))

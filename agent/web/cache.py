@@ -14,7 +14,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 Version = Callable[[Database], int]
-"""A number that is another one once the answers that hang on it may be others."""
+"""Returns a number that changes whenever results that depend on it may change."""
 
 _MAX_ANSWERS = 256
 """Answers kept; the oldest go first."""
@@ -22,16 +22,16 @@ _MAX_ANSWERS = 256
 
 @dataclass
 class _Answer:
-    """One answer, and who may make it."""
+    """One result, with the lock of the thread that computes it."""
 
     making: Lock = field(default_factory=Lock)
     version: int | None = None
-    """None while there is no answer yet."""
+    """The log's version when it was computed; None while there is no result yet."""
     value: Any = None
 
 
 class Cache:
-    """Answers about one log. Any thread may ask; who waits, waits for the same answer and for no other."""
+    """Results computed from one log. Any thread may ask; a thread waits only for its own result."""
 
     def __init__(self, log: RunLog) -> None:
         self._log = log
@@ -45,7 +45,7 @@ class Cache:
     def until(
         self, changed: Version, make: Callable[Concatenate[RunLog, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
-        """The same, made anew only where `changed` gives another number: other writes to the log are no reason to."""
+        """Returns the result, made anew only if `changed` gives another number, not at every write to the log."""
         answer = self._answer((make, args, tuple(kwargs.items())))
         with answer.making:
             now = self._log.ask(changed)

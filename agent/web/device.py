@@ -27,7 +27,7 @@ _REMEMBERED = 64
 
 
 class Device:
-    """Probes of one subject."""
+    """Probes one subject, one request at a time."""
 
     def __init__(self, subject: "Subject") -> None:
         self._subject = subject
@@ -36,7 +36,7 @@ class Device:
 
     @property
     def card(self) -> SubjectCard:
-        """Of the subject."""
+        """Returns the subject's card."""
         return self._subject.card
 
     async def growing(self, feature: int, settings: ProbeSettings) -> AsyncIterator[Evidence]:
@@ -71,11 +71,11 @@ class Device:
         return found
 
     async def nearest(self, feature: int, k: int) -> list[int]:
-        """The `k` features of most similar decoder direction, the nearest first."""
+        """Returns the `k` features of most similar decoder direction, the nearest first."""
         return await self._on_thread(lambda: _nearest(self._subject, feature, k))
 
     async def read(self, feature: int, text: str) -> "TypedText":
-        """The feature's activations on a text. Raises FeatureError and ExamplesError."""
+        """Returns the feature's activations on a text. Raises FeatureError and ExamplesError."""
         return await self._on_thread(lambda: _read(self._subject, feature, text))
 
     async def _grown(self, feature: int, settings: ProbeSettings) -> AsyncIterator[Evidence]:
@@ -96,7 +96,7 @@ class Device:
 
 
 def _steps(asked: TreeSettings) -> list[TreeSettings]:
-    """Settings that each take a fraction of the next one's time; the last are those asked for."""
+    """Returns settings that each take a fraction of the next one's time; the last are those asked for."""
     plain = asked.model_copy(update={"contrast": None})
     coarse = plain.model_copy(update={"cutoff": max(COARSE_CUTOFF, asked.cutoff)})
     levels = [coarse.model_copy(update={"max_depth": depth}) for depth in LEVELS if depth < asked.max_depth]
@@ -123,5 +123,5 @@ def _read(subject: "Subject", feature: int, text: str) -> "TypedText":
 
 @cache
 def device_of(subject: "Subject") -> Device:
-    """The one device of a subject, whichever page asks."""
+    """Returns the one device of a subject, shared by all pages."""
     return Device(subject)

@@ -1,4 +1,4 @@
-"""Draws how scores spread over features, as numbers for SVG: the labels' over those of their main control, and means.
+"""The distribution of scores over features, as numbers for SVG: the labels', their main control's, and means.
 
 Lengths are in the units of the view box that the template draws.
 """
@@ -30,7 +30,7 @@ class Bar:
 
 @dataclass(frozen=True)
 class Mean:
-    """One variant of the labels, over features."""
+    """The mean score of one variant of the labels."""
 
     variant: str
     is_label: bool
@@ -38,35 +38,35 @@ class Mean:
     at: float
     low: float | None
     high: float | None
-    """Where it stands, and its interval."""
+    """Positions of the mean and of its interval's ends."""
 
 
 @dataclass(frozen=True)
 class ScoreHistogram:
-    """One scorer. Heights are shares of the features scored, so that variants of different n can be laid over."""
+    """The histogram of one scorer. Heights are proportions of the scored features, comparable between variants."""
 
     bars: Sequence[Bar]
     outline: str
-    """The main control, a path of steps; empty where it was not scored."""
+    """The main control as a path of steps; empty if it was not scored."""
     control: str
     axis: Axis
     chance: float | None
-    """Where guessing stands."""
+    """Position of chance."""
     means: Sequence[Mean]
 
     @property
     def label(self) -> Mean | None:
-        """The labels' own mean."""
+        """Returns the labels' own mean."""
         return next((mean for mean in self.means if mean.is_label), None)
 
     @property
     def against(self) -> Mean | None:
-        """The main control's."""
+        """Returns the main control's mean."""
         return next((mean for mean in self.means if mean.variant == self.control), None)
 
 
 def histogram(log: RunLog, kind: ScoreKind) -> ScoreHistogram | None:
-    """The labels' scores with their controls; None where there is none on held-out texts."""
+    """Makes the histogram of scores with their control; None if there is none on held-out examples."""
     found = log.ask(spreads, kind.key)
     order = {variant: place for place, variant in enumerate(VARIANTS)}
     ranked = sorted(found.variants, key=lambda spread: order.get(spread.variant, len(order)))
@@ -88,7 +88,7 @@ def histogram(log: RunLog, kind: ScoreKind) -> ScoreHistogram | None:
 
 
 def first_histogram(log: RunLog, kinds: Sequence[ScoreKind]) -> tuple[ScoreKind, ScoreHistogram] | None:
-    """Of the first scorer that has scores."""
+    """Makes the histogram of the first scorer that has scores."""
     for kind in kinds:
         if (drawn := histogram(log, kind)) is not None:
             return kind, drawn
@@ -117,7 +117,7 @@ def _bars(spread: Spread, tallest: float, low: float) -> list[Bar]:
 
 
 def _outline(spread: Spread, tallest: float) -> str:
-    """Steps from the left end to the right one."""
+    """Returns a path of steps from the left end to the right one."""
     width = WIDTH / BINS
     path = f"M0 {HEIGHT}"
     for place, count in enumerate(spread.bins):

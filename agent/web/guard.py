@@ -1,4 +1,4 @@
-"""Decides who may see the pages and who may write: the middleware in front of every route.
+"""Decides who may read and write: the middleware in front of every route.
 
 A random token in the address that was printed sets a cookie; without it there is nothing but a refusal, since others
 may be logged in on the same machine. A foreign `Host` is refused (DNS rebinding), and so is a write that another site's
@@ -46,7 +46,7 @@ _ONWARD = (
 
 
 class Guard:
-    """Lets through what has the token, comes to a known host and, if it writes, comes from our own pages."""
+    """Admits requests with the token, to a known host and, if they write, from our own pages."""
 
     def __init__(self, app: ASGIApp, token: str, host: str, read_only: bool) -> None:
         self._app = app
@@ -75,7 +75,7 @@ class Guard:
         return None if _own_page(headers, scope) else PlainTextResponse("Another site's page may not write here.", 403)
 
     def _admission(self, scope: Scope) -> Response | None:
-        """None for who has the cookie; a redirect that sets it for who has the token; a refusal for all others."""
+        """Returns None for a request with the cookie, a redirect that sets it for one with the token, or a refusal."""
         request = Request(scope)
         if self._same(_cookie(request.headers, self._cookie)):
             return None
@@ -99,7 +99,7 @@ class Guard:
 
 
 def known_host(header: str, bound: str) -> bool:
-    """Tells whether a `Host` header names this machine as the server was told to be known.
+    """Tests if a `Host` header is a name under which the server was told to be known.
 
     A server that listens on every address also answers to the machine's own names and to addresses in figures: a name
     is needed to lure a browser here.
@@ -114,9 +114,9 @@ def known_host(header: str, bound: str) -> bool:
 
 
 def host_name(header: str) -> str | None:
-    """The name in lower case, or the address without brackets; None unless the header is a name and at most a port.
+    """Returns the name in lower case, or the address without brackets; None for more than a name and a port.
 
-    Read to the last character: what is left over (`[::1]evil`, `me@localhost`, `localhost/x`) is somebody's trick.
+    The header is read to the last character: a rest (`[::1]evil`, `me@localhost`, `localhost/x`) is an attack.
     """
     found = _HOST.fullmatch(header)
     if found is None or int(found["port"] or 0) > _LAST_PORT:
@@ -135,7 +135,7 @@ def _is_address(name: str) -> bool:
 
 
 def _own_page(headers: Headers, scope: Scope) -> bool:
-    """Tells whether a browser says that a page of this very server sent it; one that says nothing is not believed."""
+    """Tests if a browser says that a page of this very server sent the request; silence is a no."""
     site, origin = headers.get("sec-fetch-site"), headers.get("origin")
     if (site is None and origin is None) or len(headers.getlist("origin")) > 1:
         return False

@@ -31,24 +31,24 @@ _WORD_CHARS = 24
 
 @dataclass(frozen=True)
 class LabelTableRow:
-    """A line of the table. In blind mode the reviews are the reviewer's own."""
+    """A row of the table. In blind mode the reviews are the reviewer's own."""
 
     found: BrowsedLabel
     verdict: Verdict | None
-    """The latest of anybody's."""
+    """The latest verdict of any reviewer."""
     wording: str | None
-    """The label as reviewers would have it."""
+    """The label as corrected by reviewers."""
     words: Sequence[str]
-    """The tokens nearest to the feature."""
+    """The first tokens of the feature's list."""
     at: float | None
-    """Where its score stands on a scale from 0 to 100."""
+    """Position of its score on a scale from 0 to 100."""
     control: float | None
     n_flags: int
     n_notes: int
 
 
 def show_labels(request: Request) -> Response:
-    """One page of the table: the one that the address names, or the one with the feature that it names."""
+    """Shows one page of the table: the one that the address names, or the one with the feature that it names."""
     site, run = site_of(request), run_of(request)
     asked = asked_of(request)
     kinds = site.cache(_kinds, run.run_id)
@@ -84,7 +84,7 @@ def show_labels(request: Request) -> Response:
 
 
 def row_page(request: Request, run: RunSummary, feature: int) -> Response:
-    """One line of the table, after a review of it."""
+    """Renders one row of the table, after a review of it."""
     site, asked = site_of(request), asked_of(request)
     wanted, kind = _scored(asked.filter, site.cache(_kinds, run.run_id), is_blind(request))
     found = site.log.ask(label_of_table, run.run_id, wanted, feature)
@@ -99,7 +99,7 @@ def row_page(request: Request, run: RunSummary, feature: int) -> Response:
 
 
 def _feature(request: Request) -> int | None:
-    """The feature whose row is to be shown, if the address names one."""
+    """Returns the feature whose row is to be shown, if the address names one."""
     named = request.query_params.get("at", "")
     return int(named) if named.isdecimal() and len(named) < 19 else None
 
@@ -113,7 +113,7 @@ def _is_calibrated(log: RunLog, run_id: int) -> bool:
 
 
 def _classes(log: RunLog, fingerprint: str) -> Sequence[str]:
-    """The words to filter by that some of the subject's features have."""
+    """Returns the classes to filter by that some of the subject's features have."""
     found = log.ask(classes, fingerprint).values()
     return [word for word in CLASSES if any(word in (one.kind, one.captured) for one in found)]
 
@@ -123,7 +123,7 @@ def _count(log: RunLog, run_id: int, wanted: LabelFilter) -> int:
 
 
 def _scored(wanted: LabelFilter, kinds: Sequence[ScoreKind], blind: bool) -> tuple[LabelFilter, ScoreKind | None]:
-    """With the first scorer's score where none is chosen, so that there is one to see; blind, with none."""
+    """Returns the query with the first scorer's score if none is chosen; in blind mode with none."""
     if blind:
         return wanted, None
     if not wanted.score and kinds:
@@ -148,7 +148,7 @@ def _row(request: Request, found: BrowsedLabel, kind: ScoreKind | None) -> Label
 
 
 def _words(summary: str) -> list[str]:
-    """The leading tokens of a list, from the log's summary of it."""
+    """Returns the first tokens of a list, from the log's summary of it."""
     tokens = [str(ast.literal_eval(token)) for token in _TOKEN.findall(summary)[:_WORDS]]
     return [words for token in tokens if (words := printable(token.strip(" ")[:_WORD_CHARS]))]
 

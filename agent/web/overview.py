@@ -1,4 +1,4 @@
-"""The list of runs, and one run at a glance: how far it is, what it cost, how its labels score, what they rest on."""
+"""The list of runs, and the summary of one run: progress, cost, scores, settings that won."""
 
 import re
 from collections.abc import Sequence
@@ -36,7 +36,7 @@ _SAMPLED = 1000
 
 @dataclass(frozen=True)
 class RunCard:
-    """A run that labels."""
+    """A labelling run."""
 
     run: RunSummary
     live: bool
@@ -45,19 +45,19 @@ class RunCard:
 
 @dataclass(frozen=True)
 class ComparisonCard:
-    """Settings that were compared."""
+    """A comparison of settings."""
 
     comparison_id: int
     subject: str
     created: str
     n_settings: int
     names: Sequence[str]
-    """Of the first few."""
+    """Names of the first few settings."""
     n_features: int
 
 
 def show_runs(request: Request) -> Response:
-    """Every run of the log that labels; apart from them what was compared and what was kept."""
+    """Shows every labelling run of the log; apart from them comparisons and stored evidence."""
     site = site_of(request)
     runs = site.log.runs()[::-1]
     return page(
@@ -97,17 +97,17 @@ class Figures:
     """Figures counted over a whole run; kept until the log changes."""
 
     spent: Sequence[tuple[str, Spent]]
-    """The calls of the labelling and of each scoring, where there were any."""
+    """The costs of the labelling and of each scoring, if there were calls."""
     faults: Sequence[store.Fault]
     reasons: Sequence[store.Reason]
     winning: WinnerTable
     agreements: Sequence[ReviewerAgreement]
     blind_agreements: Sequence[ReviewerAgreement]
-    """Of verdicts alone that were given without seeing scores or others' verdicts."""
+    """Agreement on verdicts that were given blind to scores and others' verdicts."""
 
 
 def show_run(request: Request) -> Response:
-    """One run; of one that labels nothing what it holds."""
+    """Shows one run; of one that does not label, its contents."""
     site, run = site_of(request), run_of(request)
     if run.explainer == EXPLORE:
         return _show_kept(request, run)
@@ -135,7 +135,7 @@ def _to_comparison(request: Request, run: RunSummary) -> Response:
 
 @dataclass(frozen=True)
 class KeptViewRow:
-    """Settings under which a feature was looked at and kept."""
+    """A feature's settings whose evidence was stored while exploring."""
 
     feature: int
     round: int
@@ -143,7 +143,7 @@ class KeptViewRow:
     created: str
     label: str
     explored: str | None
-    """The settings as the explore page's address has them, where that page can show them."""
+    """The settings as a query of the explore page, if that page can show them."""
 
 
 def _show_kept(request: Request, run: RunSummary) -> Response:
@@ -190,9 +190,9 @@ def _figures(log: RunLog, run_id: int, n_labelled: int) -> Figures:
 
 
 def grouped(reasons: Sequence[store.Reason]) -> list[store.Reason]:
-    """The most frequent first, those counted together that differ in quoted words and figures only.
+    """Groups reasons that differ only in quoted words and figures, the most frequent first.
 
-    Each is told by the words of one feature, the first that has the most frequent of them.
+    Each group has the words of one feature, the first with its most frequent wording.
     """
     alike: dict[tuple[str, str], list[store.Reason]] = {}
     for one in reasons:

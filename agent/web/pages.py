@@ -1,4 +1,4 @@
-"""Templates into pages, values into JSON: the one way out, on which every text from outside becomes plain text.
+"""Renders templates to pages and values to JSON: the only way out, which makes every text from outside plain.
 
 Whatever a template prints goes through `printable` (nothing hidden, nothing reordered), then through HTML escaping.
 """
@@ -24,7 +24,7 @@ _FOLDER = Path(__file__).parent / "templates"
 
 
 def page(request: Request, template: str, status: int = 200, **context: Any) -> HTMLResponse:
-    """Template `template`, such as `labels.html.j2`, filled with `context` and with what `base.html.j2` needs.
+    """Renders `template`, such as `labels.html.j2`, with `context` and the variables of `base.html.j2`.
 
     A page about one run gives it as `run`; any page may name its place in the navigation as `here`.
     """
@@ -36,7 +36,7 @@ def page(request: Request, template: str, status: int = 200, **context: Any) -> 
 
 
 def _latest_run_id(site: Site, here: str) -> int | None:
-    """The run that pages about none lead to; those that only say what went wrong do not ask the log."""
+    """Returns the run that pages about no run link to; pages of errors do not ask the log."""
     return site.cache(_latest_labelled) if here else None
 
 
@@ -45,7 +45,7 @@ def _latest_labelled(log: RunLog) -> int | None:
 
 
 def as_json(value: Mapping[str, Any], status: int = 200) -> Response:
-    """`value` as JSON in ASCII, which can hold any text, lone surrogates too."""
+    """Returns `value` as JSON in ASCII, which can hold any text, lone surrogates too."""
     return Response(json.dumps(value, allow_nan=False), status_code=status, media_type="application/json")
 
 
@@ -68,7 +68,7 @@ def environment() -> Environment:
 
 
 def cut(text: str, most: int) -> str:
-    """`text`, or its beginning with an ellipsis."""
+    """Returns `text`, or its beginning with an ellipsis."""
     return text if len(text) <= most else text[: most - 1] + "…"
 
 

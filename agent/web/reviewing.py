@@ -1,4 +1,4 @@
-"""Reviews: the box that every feature's page includes, and what its buttons send."""
+"""Reviews: the box that every feature's page includes, and the requests of its buttons."""
 
 from typing import Any
 from urllib.parse import parse_qs
@@ -52,7 +52,7 @@ def review_context(request: Request, run: RunSummary, label: LabelRow | None, fe
 
 
 async def write_review(request: Request) -> Response:
-    """Keeps a review; then the box again for our script, the feature's page for a browser without it."""
+    """Stores a review; returns the box for our script, the feature's page for a browser without it."""
     form = await _form(request)
     partial = request.headers.get("x-part", "")
     try:
@@ -77,7 +77,7 @@ async def toggle_blind(request: Request) -> Response:
 
 
 def _write(request: Request, form: dict[str, str], partial: str) -> Response:
-    """`partial`: `review` asks for the box again, `row` for the table's line, nothing for the whole page."""
+    """Stores a review. `partial`: `review` asks for the box, `row` for the table's row, empty for the whole page."""
     site, run = site_of(request), run_of(request)
     label = label_of(request, run)
     if label is None:
@@ -101,7 +101,7 @@ def _write(request: Request, form: dict[str, str], partial: str) -> Response:
 
 
 async def _form(request: Request) -> dict[str, str]:
-    """The fields of an urlencoded form, the first of each name. Raises HTTPException for one that is too long."""
+    """Parses an urlencoded form, the first field of each name. Raises HTTPException if it is too long."""
     body = b""
     async for chunk in request.stream():
         body += chunk
@@ -115,7 +115,7 @@ async def _form(request: Request) -> dict[str, str]:
 
 
 def _path(given: str) -> str:
-    """A place on this server and nowhere else."""
+    """Returns a path on this server, never another site's address."""
     return "/" + given.lstrip("/\\") if given.isprintable() and given.isascii() else "/"
 
 

@@ -1,4 +1,4 @@
-"""The pages put together into one application, behind the guard."""
+"""Puts the pages together into one application, behind the guard."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -35,7 +35,7 @@ def make_app(
     reviewer: str = "reviewer",
     host: str = "127.0.0.1",
 ) -> Starlette:
-    """The pages over `log`, open for reading, for whoever has `token`; `host` is what the server listens on."""
+    """Makes the pages of `log`, open for reading, for holders of `token`; the server listens on `host`."""
     pages = (overview, labels, reviewing, feature, explore, compare)
     app = Starlette(
         routes=[
@@ -50,19 +50,19 @@ def make_app(
 
 
 def _refused(request: Request, error: Exception) -> Response:
-    """A page that is not there, a value that cannot be used."""
+    """Responds to a page that does not exist, or to a value that cannot be used."""
     assert isinstance(error, HTTPException)
     sentence = "There is no such page." if error.detail == "Not Found" else error.detail
     return page(request, "error.html.j2", error.status_code, sentence=sentence)
 
 
 def _failed(request: Request, error: Exception) -> Response:
-    """The log cannot be read or written just now, or what was asked for is not in it."""
+    """Responds if the log cannot be read or written just now, or lacks what was asked for."""
     return page(request, "error.html.j2", 503 if isinstance(error, LogError) else 400, sentence=str(error))
 
 
 def _broken(request: Request, error: Exception) -> Response:
-    """A fault of ours; the server's own output has its traceback. Beyond the guard, so it secures itself."""
+    """Responds to a fault of ours, beyond the guard; the server's own output has its traceback."""
     sentence = f"This page failed ({type(error).__name__}); the terminal that runs interpret serve has the details."
     response = page(request, "error.html.j2", 500, sentence=sentence)
     response.headers.update(SECURITY_HEADERS)

@@ -17,17 +17,17 @@ class Site:
     """The state of a server that does not change while it runs."""
 
     log: RunLog
-    """Open for reading."""
+    """The log, open for reading."""
     read_only: bool
     reviewer: str
-    """Whose reviews are written."""
+    """The reviewer whose reviews are written."""
     subject: "Subject | None"
-    """Loaded for the explore page, or None."""
+    """The subject of the explore page; None if none was loaded."""
     cache: Cache
-    """Of what is counted over a whole run."""
+    """Results counted over whole runs."""
 
 
 def site_of(request: Request) -> Site:
-    """The site that a request came to."""
+    """Returns the site that a request came to."""
     site: Site = request.app.state.site
     return site

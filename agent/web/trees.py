@@ -1,4 +1,4 @@
-"""A definition tree as pages need it: columns for the script that draws it, nested lists for readers without one.
+"""A definition tree for pages: columns for the script that draws it, nested lists for browsers without it.
 
 Every text it returns is safe to print.
 """
@@ -20,7 +20,7 @@ TOKEN_CHARS = 200
 
 @dataclass(frozen=True)
 class Twig:
-    """A phrase of an outline with what follows it."""
+    """A phrase of an outline with the phrases that follow it."""
 
     text: str
     share: str
@@ -63,7 +63,7 @@ def drawing(tree: Tree) -> Mapping[str, Any]:
 
 
 def readout(tree: Tree) -> str:
-    """One sentence on whether the tree differs from those of random directions; empty where that was not measured."""
+    """Describes the tree's difference from random directions'; empty if it was not measured."""
     if tree.contrast is None:
         return ""
     words = readout_words(tree.contrast)
@@ -71,7 +71,7 @@ def readout(tree: Tree) -> str:
 
 
 def outline(tree: Tree, most: int = OUTLINE_NODES) -> Outline:
-    """The `most` probable nodes of the tree as nested phrases."""
+    """Returns the `most` probable nodes of the tree as nested phrases."""
     picture = drawn(until_quote(tree), Trim(most))
     return Outline(tuple(map(_twig, picture.root.children)), picture.n_drawn, picture.n_nodes)
 
@@ -81,7 +81,7 @@ def _twig(branch: Branch) -> Twig:
 
 
 def _kept(tree: Tree) -> list[int]:
-    """The root and every node that does not hang on an omitted token, in the tree's order."""
+    """Returns the root and every node without an omitted token above it, in the tree's order."""
     omitted = {id for id, text in tree.texts.items() if text in OMITTED}
     kept = {0}
     for node in range(1, tree.n_nodes):
@@ -91,7 +91,7 @@ def _kept(tree: Tree) -> list[int]:
 
 
 def _spelt(token: str) -> str:
-    """`printable`, and short: a token may have 100,000 characters."""
+    """Makes a token printable and short: it may have 100,000 characters."""
     return printable(token if len(token) <= TOKEN_CHARS else f"{token[: TOKEN_CHARS - 1]}…")
 
 

@@ -1,4 +1,4 @@
-"""Finds which settings won: those behind the evidence that labels rest on."""
+"""Finds the settings of the evidence that labels rest on."""
 
 import re
 from collections import Counter
@@ -18,7 +18,7 @@ _MAX_WINNERS = 12
 
 @dataclass(frozen=True)
 class Winner:
-    """Settings, and the share of labels that rest on evidence made with them."""
+    """Settings, and the proportion of labels that rest on their evidence."""
 
     kind: str
     words: str
@@ -27,15 +27,15 @@ class Winner:
 
 @dataclass(frozen=True)
 class WinnerTable:
-    """The most frequent first."""
+    """Winning settings, the most frequent first."""
 
     n_labels: int
-    """That were looked at."""
+    """Number of labels that were looked at."""
     winners: Sequence[Winner]
 
 
 def winning_settings(log: RunLog, run_id: int, n_labels: int, most: int) -> WinnerTable:
-    """By what labels cite; a label that cites nothing rests on all of its last round.
+    """Counts settings by citations; a label that cites nothing rests on all of its last round.
 
     Where a run has more than `most` labels, as many are looked at, evenly spread over its features.
     """

@@ -1,4 +1,4 @@
-"""`interpret activations`: how active one feature is at each token of a text that is typed."""
+"""`interpret activations`: one feature's activation at each token of a text that is typed."""
 
 import sys
 from typing import Any
@@ -19,7 +19,7 @@ STANDARD_INPUT = "-"
 
 
 def show_activations(config: RunConfig, feature: str, text: str, as_json: bool) -> None:
-    """Prints them, shaded or as JSON; `-` reads the text from standard input. Raises InterpretError."""
+    """Prints a feature's activations on a text, shaded or as JSON; `-` reads standard input. Raises InterpretError."""
     subject = load_subject(config.subject)
     features = parse_features(feature, subject.card.n_features)
     if len(features) != 1:
@@ -40,7 +40,7 @@ def show_activations(config: RunConfig, feature: str, text: str, as_json: bool) 
 
 
 def peak_words(typed: TypedText, maximum: float | None) -> str:
-    """The highest activation, beside the highest in the log's texts where it has any."""
+    """Formats the highest activation, beside the highest in the log's examples if it has any."""
     if typed.peak <= 0:
         return f"silent at all {len(typed.tokens):,} tokens"
     n_active = sum(activation > 0 for activation in typed.activations)
@@ -49,7 +49,7 @@ def peak_words(typed: TypedText, maximum: float | None) -> str:
 
 
 def typed_json(typed: TypedText, maximum: float | None) -> dict[str, Any]:
-    """All of it, `maximum` the highest activation in the log's texts or null."""
+    """Returns the activations as JSON; `maximum` is the highest activation in the log's examples, or null."""
     rows = zip(typed.token_ids, typed.tokens, typed.activations, strict=True)
     return {
         "feature": typed.feature,

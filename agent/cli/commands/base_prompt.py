@@ -1,4 +1,4 @@
-"""The base prompt that reads a subject's own words best: found with a bar while it lasts, and what is said of it."""
+"""Finds the base prompt that reads a subject's own words best, with a progress bar, and describes it."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
@@ -14,12 +14,12 @@ from probes.subject import Subject
 
 
 def find_prompts(screen: Console, subject: Subject) -> None:
-    """Measures the base prompts, once for a model: whoever asks for a figure afterwards has it at once."""
+    """Measures the base prompts, once for a model: the figures are then at hand."""
     prompt_figures(subject, partial(watched, screen, "base prompts"))
 
 
 def all_named(screen: Console, subject: Subject, settings: Iterable[ProbeSettings]) -> list[ProbeSettings]:
-    """The settings with the subject's own base prompt where it is auto, each once."""
+    """Returns the settings, each once, with the subject's own base prompt in place of `auto`."""
     settings = [*settings]
     if any(setting.tree.prompt == AUTO for setting in settings):
         find_prompts(screen, subject)
@@ -27,7 +27,7 @@ def all_named(screen: Console, subject: Subject, settings: Iterable[ProbeSetting
 
 
 def prompt_lines(config: RunConfig, subject: Subject) -> Iterator[tuple[str, str]]:
-    """A line of the opening where the base prompt was not named but found."""
+    """Yields a line for the opening if the base prompt was measured and not named."""
     if config.probe.tree.prompt != AUTO:
         return
     own, figures = own_prompt(subject), prompt_figures(subject)
@@ -41,7 +41,7 @@ def _words(own: PromptFigure, figures: Sequence[PromptFigure]) -> str:
 
 
 def table_words(subject: Subject) -> str:
-    """The subject's own base prompt, and the figures of all."""
+    """Formats the subject's own base prompt, with the figures of all base prompts."""
     own, figures = own_prompt(subject), prompt_figures(subject)
     if not figures:
         return f"{own}; the vocabulary has too few words to compare base prompts on"

@@ -1,4 +1,4 @@
-"""`interpret calibrate`: how likely labels are right, told from what is known of them before they are scored.
+"""`interpret calibrate`: the probability that labels are right, from what is known of them before they are scored.
 
 Works on what a log holds; nothing is probed and nothing asked.
 """
@@ -40,10 +40,10 @@ from probes.errors import SettingsError
 
 @dataclass(frozen=True)
 class CalibrationRequest:
-    """The options of `interpret calibrate`, beside log and seed."""
+    """The options of `interpret calibrate`, except log and seed."""
 
     runs: Sequence[int]
-    """The latest run where there are none."""
+    """The runs; empty stands for the latest one."""
     truth: str | None
     least_score: str | None
     plot: Path | None
@@ -52,7 +52,7 @@ class CalibrationRequest:
 
 @dataclass(frozen=True)
 class _NewCalibration:
-    """A calibration before it is kept."""
+    """A calibration that is not stored yet."""
 
     runs: Sequence[RunSummary]
     truth: Truth
@@ -64,7 +64,7 @@ class _NewCalibration:
 
     @property
     def fitted_on(self) -> str:
-        """In words that stay true in another log, where runs have other numbers."""
+        """Describes the runs in words that hold in another log too, where runs have other numbers."""
         runs = ", ".join(
             f"{run.subject['name']} (run of {run.created[:16].replace('T', ' ')} UTC)" for run in self.runs
         )
@@ -84,7 +84,7 @@ class _NewCalibration:
 
 
 def calibrate(config: RunConfig, asked: CalibrationRequest) -> None:
-    """Fits, prints and keeps; nothing is kept where anything fails. Raises InterpretError."""
+    """Fits a calibration, prints it and stores it, all or nothing. Raises InterpretError."""
     check_installed()
     if asked.plot is not None:
         check_picture(asked.plot)

@@ -17,7 +17,7 @@ _ALL = -1
 
 @dataclass(frozen=True)
 class LabelCriteria:
-    """The options; None says nothing."""
+    """The options that choose labels; None leaves a criterion out."""
 
     search: str | None = None
     status: Status | None = None
@@ -27,7 +27,7 @@ class LabelCriteria:
     max_confidence: float | None = None
     min_probability: float | None = None
     score: str | None = None
-    """The scorer that the next two and the order are about."""
+    """The scorer that the score limits and the order refer to."""
     min_score: float | None = None
     max_score: float | None = None
     sort: Order = "feature"
@@ -35,17 +35,17 @@ class LabelCriteria:
 
     @property
     def is_everything(self) -> bool:
-        """Tells whether no label is left out."""
+        """Tests if no label is left out."""
         return self == LabelCriteria(score=self.score, sort=self.sort, descending=self.descending)
 
     @property
     def asks_for_probability(self) -> bool:
-        """Tells whether the probability that labels are right decides which labels, or their order."""
+        """Tests if the probability that labels are right decides the choice or the order."""
         return self.sort == "probability" or self.min_probability is not None
 
     @property
     def asks_for_score(self) -> bool:
-        """Tells whether a score decides which labels, or their order."""
+        """Tests if a score decides the choice or the order."""
         return self.sort == "score" or (self.min_score, self.max_score) != (None, None)
 
 
@@ -58,13 +58,13 @@ class LabelSelection:
 
     labels: list[BrowsedLabel]
     scorer: str | None
-    """Whose scores they come with."""
+    """The scorer whose scores they come with."""
     classes: Mapping[int, ClassRow]
-    """By feature, where `interpret taxonomy` has sorted it."""
+    """Classes by feature, if `interpret taxonomy` has classified it."""
 
 
 def choose(log: RunLog, run: RunSummary, wanted: LabelCriteria) -> LabelSelection:
-    """The labels in their order. Raises SettingsError for bad limits, LogError for a score that there is not."""
+    """Returns the chosen labels in order. Raises SettingsError for bad limits, LogError for an unknown score."""
     key = _score(log, run, wanted)
     found = LabelFilter.parse(
         {
@@ -95,7 +95,7 @@ def choose(log: RunLog, run: RunSummary, wanted: LabelCriteria) -> LabelSelectio
 
 
 def _score(log: RunLog, run: RunSummary, wanted: LabelCriteria) -> ScoreKey | None:
-    """The latest scoring by the scorer that is named, or by the only one there is, where a score is asked for."""
+    """Returns the latest scoring by the named scorer, or by the only one; None if no score is asked for."""
     if wanted.score is None and not wanted.asks_for_score:
         return None
     kinds = log.ask(score_kinds, run.run_id)

@@ -1,4 +1,4 @@
-"""`interpret compare`: settings probed on many features, and which of them fits the features' texts better.
+"""`interpret compare`: settings probed on many features, and compared by their fit to the features' examples.
 
 The comparison is in `eval.compare`, its output in `compare_output`.
 """
@@ -46,19 +46,19 @@ class ComparisonRequest:
     spec: str
     grid: Grid
     yes: bool
-    """Whether however many probes the grid asks for are meant."""
+    """True to probe however many settings the grid has."""
     dry: bool
-    """Whether it is only said what would be done."""
+    """True to announce the work without doing it."""
 
 
 class SubjectLoader:
-    """Loads subjects and keeps the last one until another is asked for: they are large, and take long to load."""
+    """Loads subjects, and keeps the last one: they are large, and take long to load."""
 
     def __init__(self) -> None:
         self._kept: tuple[SubjectSource, Subject] | None = None
 
     def __call__(self, source: SubjectSource) -> Subject:
-        """The subject. Raises SubjectError."""
+        """Returns the subject. Raises SubjectError."""
         if self._kept is None or self._kept[0] != source:
             self._kept = None  # before the next one takes its place in memory
             self._kept = source, load_subject(source)
@@ -113,7 +113,7 @@ def _compared(
 
 
 def corpus_of(log: RunLog, card: SubjectCard, features: Sequence[int]) -> CorpusRow:
-    """The latest of the subject's corpora that has examples of any of the features. Raises LogError for none."""
+    """Returns the subject's latest corpus with examples of any of the features. Raises LogError if there is none."""
     if (corpus := log.latest_corpus(card.fingerprint, features)) is None:
         raise no_examples(log.path, features)
     return corpus
@@ -161,7 +161,7 @@ def _todo_words(n: int, trial: TimingTrial | None) -> str:
 
 
 def _check_size(n: int, todo: str, yes: bool) -> None:
-    """Raises SettingsError for more than may be meant."""
+    """Raises SettingsError for a number of probes that is probably a mistake."""
     if n > MAX_PROBES and not yes:
         raise SettingsError(
             f"This grid asks for {todo}; more than {MAX_PROBES:,} are made only with --yes. Fewer features "

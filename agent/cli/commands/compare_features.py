@@ -19,7 +19,7 @@ _TOKEN_CHARS = 24
 
 
 def compare_features(path: Path, features: Sequence[int]) -> int:
-    """Prints them; the exit status. Raises LogError where no run has something on both."""
+    """Prints both features; returns the exit status. Raises LogError if no run has evidence on both."""
     screen = console()
     with RunLog.open(path, read_only=True) as log:
         run = _latest_with(log, path, features)
@@ -36,7 +36,7 @@ def compare_features(path: Path, features: Sequence[int]) -> int:
 
 
 def _latest_with(log: RunLog, path: Path, features: Sequence[int]) -> RunSummary:
-    """The latest run that has evidence on each of them."""
+    """Returns the latest run that has evidence on each of them."""
     for run in reversed(log.runs()):
         if all(log.has_evidence(run.run_id, feature, 1) for feature in features):
             return run
@@ -79,7 +79,7 @@ def _told(run: RunSummary, row: LabelRow | None, evidence: Sequence[Evidence]) -
 
 
 def _tokens(evidence: Sequence[Evidence]) -> list[str]:
-    """The words of the first token list, each once, however they are spelt."""
+    """Returns the words of the first token list, each once, in whatever spelling."""
     lists = [item for item in evidence if isinstance(item, TokenList)]
     words = [phrase_words(token.token, _TOKEN_CHARS) for item in lists[:1] for token in folded(item.tokens)]
     return [*dict.fromkeys(words)]

@@ -1,4 +1,4 @@
-"""Makes a grid of settings, and one or more subjects, of the options of `interpret compare`."""
+"""Makes a grid of settings and the subjects from the options of `interpret compare`."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -13,7 +13,7 @@ _NONE = "none"
 
 
 def grid_of(options: dict[str, Any]) -> tuple[Grid, dict[str, Any]]:
-    """The grid, and the options that are not about it."""
+    """Returns the grid, and the other options."""
     left = dict(options)
     flags = {True: left.pop("with_centroid"), False: left.pop("without_centroid")}
     asked = {
@@ -29,7 +29,7 @@ def grid_of(options: dict[str, Any]) -> tuple[Grid, dict[str, Any]]:
 
 
 def subjects_of(options: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """The options once for each subject that is named."""
+    """Returns the options once for each named subject."""
     names, saes = options["subject"], options["sae"]
     for name in names or [None]:
         for sae in saes or [None]:
@@ -37,6 +37,6 @@ def subjects_of(options: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def _prompts(text: str) -> list[str]:
-    """Several prompts where all parts between commas are names, else one text."""
+    """Returns several prompts if all parts between commas are names, else one text."""
     parts = [part.strip() for part in text.split(",")]
     return parts if all(part in (AUTO, *PROMPTS) for part in parts) else [text]

@@ -1,7 +1,7 @@
 """`interpret compare --llm ...`: each setting's own run, its labels scored, and the scores compared feature by feature.
 
-A setting's run is the run that `interpret` makes of it: what the log has is not asked again. Of a budget each setting
-has an equal share, so that one does not leave the others without.
+A setting's run is the one that `interpret` itself makes: nothing in the log is asked again. Each setting
+has an equal share of the budget.
 """
 
 import asyncio
@@ -56,9 +56,9 @@ class Work:
 
 
 def compare_labels(config: RunConfig, subject: Subject, spec: str, grid: Grid, dry: bool) -> int:
-    """Labels, scores and compares; the exit status, 1 where a budget ended it. Raises InterpretError.
+    """Labels, scores and compares; returns the exit status, 1 if a budget ended it. Raises InterpretError.
 
-    `dry` stops after it was said what is to be asked.
+    `dry` stops after the estimates.
     """
     screen = console()
     features = parse_features(spec, subject.card.n_features, config.seed)
@@ -115,7 +115,7 @@ def _spec(work: Work, setting: ProbeSettings, explainer: Explainer, texts: RunTe
 
 
 def _labelled(screen: Console, log: RunLog, work: Work, setting: ProbeSettings) -> tuple[int, int]:
-    """The run that has the labels of a setting, made or gone on with, and its exit status."""
+    """Starts or resumes the run with a setting's labels; returns it with its exit status."""
     screen.print(Text(f"\n{work.names[setting]}", style="bold"))
     with RunScreen(screen, work.features) as observer:
         explainer = _explainer(work.config)
@@ -125,7 +125,7 @@ def _labelled(screen: Console, log: RunLog, work: Work, setting: ProbeSettings) 
 
 
 def _for_scoring(work: Work, setting: ProbeSettings, run_id: int) -> RunConfig:
-    """The config to score under, with what the setting's labels have left of its share."""
+    """Returns the config for scoring, with what is left of the setting's share of the budget."""
     config = work.config_of(setting)
     with RunLog.open(config.log, read_only=True) as log:
         spent = log.spent(run_id)
@@ -138,7 +138,7 @@ def _for_scoring(work: Work, setting: ProbeSettings, run_id: int) -> RunConfig:
 
 
 def _compare(screen: Console, work: Work, runs: Mapping[ProbeSettings, int]) -> None:
-    """Every setting's run against that of the first."""
+    """Compares every setting's run with the first setting's."""
     (baseline, first_id), *others = runs.items()
     with RunLog.open(work.config.log, read_only=True) as log:
         first = log.run(first_id)

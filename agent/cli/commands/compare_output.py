@@ -29,7 +29,7 @@ from probes.settings import ProbeSettings
 
 @dataclass(frozen=True)
 class ComparisonOutput:
-    """In which form a comparison is wanted."""
+    """The forms of output that a comparison is wanted in."""
 
     as_json: bool
     plot: Path | None
@@ -48,7 +48,7 @@ class ComparisonReport:
 
     @property
     def baseline(self) -> ProbeSettings:
-        """The first of the settings."""
+        """Returns the first of the settings."""
         return next(iter(self.values))
 
     @property
@@ -72,7 +72,7 @@ def compared(card: SubjectCard, values: Mapping[ProbeSettings, SettingMeasures],
 
 
 def show(screen: Console, found: Sequence[ComparisonReport], output: ComparisonOutput, seed: int) -> None:
-    """Prints what came of each subject, and draws the first; `screen` is for people, also where JSON is wanted."""
+    """Prints each subject's comparison and draws the first; `screen` is for people, even if JSON is wanted."""
     if output.as_json:
         click.echo(json.dumps([_json(item) for item in found]))
     else:

@@ -31,17 +31,17 @@ class RunComparison:
     scorer: str
     metric: str
     scorings: tuple[int, int]
-    """Of the first run and of the second, as the values: the latest that match."""
+    """The scorings of the first run and of the second, in this order: the latest that match."""
     n_older: int
-    """Pairs of scorings by which both could be compared too."""
+    """Number of older pairs of scorings that match too."""
     scored: tuple[Values, Values]
-    """By feature."""
+    """Scores by feature, of the first run and of the second."""
     versus: PairedComparison
-    """The second against the first."""
+    """The second run's scores less the first's."""
 
 
 def compare_runs(config: RunConfig, wanted: str, output: ComparisonOutput) -> int:
-    """Prints how far the second run's labels are ahead; the exit status, 0. Raises InterpretError."""
+    """Prints how far the second run's labels are ahead; returns the exit status, 0. Raises InterpretError."""
     first_id, second_id = _two(wanted)
     if output.plot is not None:
         from eval.plots import check_picture
@@ -83,7 +83,7 @@ def _check_subjects(first: RunSummary, second: RunSummary) -> None:
 def found_between(
     log: RunLog, first: RunSummary, second: RunSummary, wanted: Sequence[str] | None, seed: int
 ) -> list[RunComparison]:
-    """Every scorer that both were scored by in the same way, or those asked for. Raises LogError for none."""
+    """Returns a comparison for every common scorer, or those asked for. Raises LogError if there is none."""
     pairs: dict[str, list[tuple[tuple[int, int], Rows, Rows]]] = {}
     for one, other in _matching(log.scorings(first.run_id), log.scorings(second.run_id)):
         ours, theirs = _labels(log.scores(one)), _labels(log.scores(other))
@@ -100,7 +100,7 @@ def found_between(
 
 
 def _matching(ours: Sequence[ScoringRow], theirs: Sequence[ScoringRow]) -> Iterator[tuple[int, int]]:
-    """Scorings on the same texts by the same judge, the latest first."""
+    """Yields pairs of scorings on the same examples by the same judge, the latest first."""
     for one in ours:
         for other in theirs:
             if (one.corpus_id, one.judge, _texts(one.settings)) == (
@@ -126,7 +126,7 @@ def _texts(settings: object) -> object:
 
 
 def _labels(rows: Rows) -> dict[str, list[ScoreRow]]:
-    """The scores of the labels themselves on all held-out texts, by scorer, in the order they were scored."""
+    """Returns the labels' own scores on all held-out examples, by scorer, in the order of scoring."""
     found: dict[str, list[ScoreRow]] = {}
     for row in rows:
         if (row.variant, row.part) == ("label", "held_out"):

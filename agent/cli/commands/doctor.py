@@ -1,6 +1,6 @@
 """Examines this machine: packages, device, keys, the hub's login and cache, the log. Changes nothing.
 
-Of a key it tells whether it is set, never its value.
+Of a key it tells only that it is set, never its value.
 """
 
 import os
@@ -39,11 +39,11 @@ class Finding:
     topic: str
     text: str
     good: bool = True
-    """False where something that was asked for will not work as it stands."""
+    """False if something that was asked for will not work as it stands."""
 
 
 def examine(config: RunConfig, subject_asked: bool) -> Iterator[Finding]:
-    """The findings one by one, since the last ones take a while; `subject_asked` loads the subject as well."""
+    """Yields the findings one by one, since the last ones take a while; `subject_asked` loads the subject as well."""
     yield from _versions()
     yield from _device(config)
     yield from (Finding(f"key {name}", "set" if os.environ.get(name) else "not set") for name in KEYS)
@@ -56,7 +56,7 @@ def examine(config: RunConfig, subject_asked: bool) -> Iterator[Finding]:
 
 
 def keys_seen() -> list[str]:
-    """The names of the explainers' keys that the environment holds."""
+    """Returns the names of the explainers' keys that the environment holds."""
     return [name for name in KEYS if os.environ.get(name)]
 
 
@@ -105,7 +105,7 @@ def _hub_access(endpoint: str, offline: bool) -> str:
 
 
 def _smollm2(asked: bool) -> Finding:
-    """Finds the parts of the subject of that name, which come from several places."""
+    """Reports the parts of the subject `smollm2`, which come from several packages."""
     from probes.model import gguf_models
     from probes.model.folder import path_in_package
     from probes.presets import PRESETS
@@ -182,7 +182,7 @@ def _first_token(subject: "Subject") -> str:
 
 
 def _second_table(subject: "Subject") -> str:
-    """Describes the effect on a ghost of the row that its second table finds for it."""
+    """Describes the effect of a model's second embedding table on ghosts."""
     from probes.ghost.per_layer import N_FEATURES, per_layer_effects
 
     now = subject.card.per_layer
@@ -219,7 +219,7 @@ def _sae(subject: "Subject") -> str:
 
 
 def subject_words(card: SubjectCard) -> str:
-    """The subject in one line."""
+    """Describes the subject in one line."""
     scaled = f", SAE input times {card.sae_input_scale:g}" if card.sae_input_scale != 1 else ""
     begins = {None: "", True: ", a BOS in front", False: ", no BOS in front"}[card.bos]
     return (

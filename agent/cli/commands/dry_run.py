@@ -1,4 +1,4 @@
-"""The parts common to every `--dry-run`: the log is read, if there is one, and never made, changed or migrated."""
+"""The parts common to every `--dry-run`: it reads the log, if there is one, and never makes or changes it."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,7 +9,7 @@ from agent.runlog import RunLog
 
 @contextmanager
 def log_of(path: Path, dry: bool) -> Iterator[RunLog | None]:
-    """The log, made if there is none; for a dry run as it stands, and None where nothing is there. Raises LogError."""
+    """Opens the log, made if there is none; for a dry run as it stands, None if there is none. Raises LogError."""
     if dry and (not path.exists() or (path.is_file() and path.stat().st_size == 0)):
         yield None
         return

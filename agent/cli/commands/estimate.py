@@ -23,12 +23,12 @@ _DOLLARS = ("${:,.2f}", "${:,.4f}")
 
 @dataclass(frozen=True)
 class CostEstimate:
-    """From the fewest to the most, if nothing has to be asked twice."""
+    """The lowest and highest number of calls, tokens and dollars, if no question is repeated."""
 
     calls: tuple[int, int]
     tokens: tuple[int, int]
     cost_usd: tuple[float, float] | None
-    """None where no price is known."""
+    """None if no price is known."""
 
     def __str__(self) -> str:
         dollars = "no price known" if self.cost_usd is None else _range(_DOLLARS[self.cost_usd[1] < 1], self.cost_usd)
@@ -56,14 +56,14 @@ def estimate(
 
 
 def estimate_of(explainer: Explainer, calls: int, prompt_tokens: int) -> CostEstimate:
-    """Estimates the price of so many questions of so many tokens altogether."""
+    """Estimates the price of that many calls with that many tokens altogether."""
     usage = Usage(prompt_tokens, calls * ANSWER_TOKENS)
     tokens, price = prompt_tokens + calls * ANSWER_TOKENS, explainer.cost_usd(usage)
     return CostEstimate((calls, calls), (tokens, tokens), None if price is None else (price, price))
 
 
 def check_budget(config: RunConfig, explainer: Explainer) -> None:
-    """Raises ExplainerError where a limit in dollars could not be kept."""
+    """Raises ExplainerError if a limit in dollars could not be kept."""
     if config.budget_usd is not None and explainer.forms and explainer.cost_usd(Usage(1, 1)) is None:
         raise ExplainerError(
             f"No price is known for {explainer.model} at {explainer.address or 'its provider'}, so --budget-usd cannot "

@@ -1,4 +1,4 @@
-"""`interpret examples`: texts on which features fire, from a corpus, another tool's files or Neuronpedia, into the log.
+"""`interpret examples`: activating examples from a corpus, another tool's files or Neuronpedia, stored in the log.
 
 The work is in `eval`.
 """
@@ -55,7 +55,7 @@ _MAX_IN_VAIN = 5
 
 
 def gather_examples(config: RunConfig, spec: str, imported: str | None, form: str | None) -> int:
-    """Reads, stores, prints; the exit status, 0. `imported` is a path, or `neuronpedia:MODEL/SOURCE`.
+    """Reads, stores and prints; returns the exit status, 0. `imported` is a path, or `neuronpedia:MODEL/SOURCE`.
 
     Raises InterpretError.
     """
@@ -131,7 +131,7 @@ def _pass(
 def _from_neuronpedia(
     screen: Console, config: RunConfig, log: RunLog, subject: Subject, features: Sequence[int], name: str
 ) -> None:
-    """Fetches the features' records and reads them like a file; what an earlier command has brought stays."""
+    """Fetches the features' records and reads them like a file; examples of earlier commands are kept."""
     model, _, source = name.removeprefix(_NEURONPEDIA).partition("/")
     if not (model and source):
         raise ExamplesError(
@@ -158,7 +158,7 @@ def _from_neuronpedia(
 
 
 def _fetch(screen: Console, folder: Path, model: str, source: str, features: Sequence[int], faults: list[str]) -> bool:
-    """Writes the records to a folder, and a sentence for each that cannot be had; whether Ctrl-C cut it off."""
+    """Writes the records to a folder and reports the missing ones; returns True if Ctrl-C cut it off."""
     base_url = os.environ.get(BASE_URL_VARIABLE) or BASE_URL
     in_vain = 0
     with bars(screen) as progress:
@@ -181,7 +181,7 @@ def _fetch(screen: Console, folder: Path, model: str, source: str, features: Seq
 
 
 def _todo(log: RunLog, identity: CorpusIdentity, features: Sequence[int]) -> list[int]:
-    """The features that the log does not have from there already."""
+    """Returns the features that the log does not have from there already."""
     corpus_id = log.find_corpus(identity.hash)
     there = frozenset() if corpus_id is None else log.collected_features(corpus_id)
     return [feature for feature in features if feature not in there]
@@ -256,7 +256,7 @@ def _unit(custom: Unit) -> dict[str, object]:
 
 
 def _check_source(subject: Subject, source: str) -> None:
-    """Refuses what Neuronpedia has of another SAE, where it is known which of its pages are the subject's."""
+    """Refuses Neuronpedia's examples of another SAE, if the subject's own source there is known."""
     page = subject.card.neuronpedia
     if source.startswith(_NEURONPEDIA) and page and not page.endswith(f"/{source.removeprefix(_NEURONPEDIA)}"):
         raise ExamplesError(
@@ -281,7 +281,7 @@ def _identity(config: RunConfig, subject: Subject, source: str, settings: dict[s
 def _store(
     screen: Console, log: RunLog, begin: Callable[[], int], found: Iterable[FeatureHarvest], todo: Sequence[int]
 ) -> None:
-    """Writes feature after feature, those `todo` alone; memory holds one of them at a time.
+    """Writes the features `todo` one by one; memory holds one of them at a time.
 
     The corpus is begun with the first: an empty one would pass for the latest that a run can use.
     """

@@ -20,7 +20,7 @@ _SAME = log(1.05)
 
 @contextmanager
 def bars(screen: Console) -> Iterator[Progress]:
-    """A context in which bars are drawn, where there is a terminal."""
+    """Returns a context in which progress bars are drawn, if there is a terminal."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -35,7 +35,7 @@ def bars(screen: Console) -> Iterator[Progress]:
 
 
 class Advance:
-    """Moves a bar, and shows how fast."""
+    """A progress bar with its rate."""
 
     def __init__(self, progress: Progress, what: str, total: int) -> None:
         self._progress = progress
@@ -43,14 +43,14 @@ class Advance:
         self._task = progress.add_task(what, total=total, rate="")
 
     def __call__(self, n: int) -> None:
-        """`n` more are done."""
+        """Counts `n` more as done."""
         task = self._progress.tasks[self._place]
         rate = f"{task.speed:,.0f}/s" if task.speed else ""
         self._progress.update(self._task, advance=n, rate=rate)
 
 
 class ExamplesScreen(PassObserver):
-    """Tells how a pass goes, and ends it where Ctrl-C was pressed."""
+    """Shows the progress of a pass, and ends it on Ctrl-C."""
 
     def __init__(self, screen: Console, progress: Progress, n_tokens: int, pressed: Callable[[], bool]) -> None:
         self._screen = screen
@@ -60,7 +60,7 @@ class ExamplesScreen(PassObserver):
         self._pressed = pressed
 
     def checked(self, check: SelfCheck) -> None:
-        """Said before the rest is read."""
+        """Prints the result of the first check, before the rest is read."""
         self._screen.print(facts([("self-check", check_words(check))]))
 
     def read(self, n_tokens: int) -> None:
@@ -68,11 +68,11 @@ class ExamplesScreen(PassObserver):
         self._read(n_tokens)
 
     def stops(self) -> bool:
-        """Tells whether Ctrl-C was pressed."""
+        """Tests if Ctrl-C was pressed."""
         return self._pressed()
 
     def spelled(self, of: int) -> None:
-        """Moves a bar of its own."""
+        """Moves the bar of the spellings."""
         self._spelled = self._spelled or Advance(self._progress, "spelled", of)
         self._spelled(1)
 
@@ -97,7 +97,7 @@ def reading_lines(reading: ReadResult, n_features: int) -> Iterator[tuple[str, s
 
 
 def unit_lines(found: ActivationUnit) -> Iterator[tuple[str, str]]:
-    """In which unit activations came; nothing where both are nearly the same."""
+    """Yields the unit of the activations; nothing if both units are nearly the same."""
     if abs(log(found.longest)) < _SAME:
         return
     of = {"sae": "the SAE's own", "length": "the SAE's own times the length of decoder rows, divided by it"}[found.unit]

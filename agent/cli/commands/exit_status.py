@@ -11,19 +11,19 @@ GOES_ON = "Stopped; what is done is in the log, the same command goes on from th
 
 
 class CommandInterrupt(click.ClickException):
-    """Ctrl-C, with what to do next."""
+    """The error for Ctrl-C; says how to go on."""
 
     exit_code = 130
 
 
 def finishing(reason: InterpretError) -> Text:
-    """Said when nothing new is started any more."""
+    """Returns the sentence for a run that starts nothing new."""
     again = " Press Ctrl-C again to stop at once." if isinstance(reason, InterruptError) else ""
     return Text(f"Finishing what is in flight.{again}")
 
 
 def exit_status(screen: Console, reason: InterpretError | None) -> int:
-    """0 where nothing ended it early, 1 for a budget or batches on their way, which is told; else it is raised."""
+    """Returns 0 if nothing ended it early, 1 for a spent budget or pending batches, with a line; raises the rest."""
     if reason is None:
         return 0
     if isinstance(reason, InterruptError):

@@ -28,7 +28,7 @@ class ExportRequest:
     features: str | None = None
     reviewed: bool = False
     source: str | None = None
-    """MODEL/SOURCE at Neuronpedia, as the next two for that form alone."""
+    """MODEL/SOURCE at Neuronpedia; this and the next two are for that form alone."""
     method_name: str | None = None
     model_name: str | None = None
 
@@ -51,7 +51,7 @@ def export_run(log_path: Path, run_id: int | None, path: Path, form: str | None,
 
 
 def exported(log: RunLog, run: RunSummary, labels: Sequence[LabelRow]) -> ExportedRun:
-    """These labels of a run with ways to what lies behind them, for as long as the log is open."""
+    """Returns these labels of a run with access to their evidence, while the log is open."""
     scorings, classes = log.scorings(run.run_id), log.comparisons.classes(run.subject["fingerprint"])
     right = log.ask(probabilities, run.run_id)
     return ExportedRun(
@@ -65,7 +65,7 @@ def exported(log: RunLog, run: RunSummary, labels: Sequence[LabelRow]) -> Export
 
 @dataclass(frozen=True)
 class _Records:
-    """A run's features, their reviews and scores read when their turn comes."""
+    """A run's features; their reviews and scores are read one by one."""
 
     log: RunLog
     run: RunSummary
@@ -87,7 +87,7 @@ class _Records:
 
 
 class _Texts:
-    """The features' activating examples: those the run's labels were scored on last, else the subject's latest."""
+    """Activating examples: of the corpus that the run was scored on last, else of the subject's latest."""
 
     def __init__(self, log: RunLog, run: RunSummary, scorings: Sequence[ScoringRow]) -> None:
         latest = [corpus.corpus_id for corpus in log.corpora(run.subject["fingerprint"])]

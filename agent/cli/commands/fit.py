@@ -1,4 +1,4 @@
-"""`interpret fit`: an adapter fitted to labels, judged on labels held out, and kept in a file with its record.
+"""`interpret fit`: an adapter fitted to labels, tested on held-out labels, and written to a file with its record.
 
 The fitting is in `probes.ghost.fitting`.
 """
@@ -26,7 +26,7 @@ from probes.subject import Subject, load_subject
 
 @dataclass(frozen=True)
 class FitRequest:
-    """The options of `interpret fit`, beside subject, weights, prompt and seed."""
+    """The options of `interpret fit`, except subject, weights, prompt and seed."""
 
     labels: str
     path: Path
@@ -38,7 +38,7 @@ class FitRequest:
 
 
 def fit_adapter(config: RunConfig, request: FitRequest) -> None:
-    """Fits, prints and writes. Raises InterpretError, early where it can."""
+    """Fits an adapter, prints its losses and writes it. Raises InterpretError, early if possible."""
     screen = console()
     settings = _settings(config, request)
     check_free(request.path)
@@ -115,7 +115,7 @@ def _outcome(subject: Subject, fitted: AdapterFit, settings: FitSettings) -> Ite
 
 
 def _loss_words(losses: Losses, seed: int) -> str:
-    """`1.81 to 1.74 nats per token, -0.07 [-0.20, 0.05] over 52 features`."""
+    """Formats losses: `1.81 to 1.74 nats per token, -0.07 [-0.20, 0.05] over 52 features`."""
     before, after = (sum(nats) / len(nats) for nats in (losses.start, losses.end))
     change = paired_difference(losses.end, losses.start, seed)
     return f"{before:.2f} to {after:.2f} nats per token: {_estimate(change)} over {change.n} features"

@@ -27,14 +27,14 @@ MAX_CHARS = 200
 
 @dataclass(frozen=True)
 class MinScore:
-    """The least score by one scorer of a label that nobody has reviewed."""
+    """The minimum score, by one scorer, of a label that nobody has reviewed."""
 
     scorer: str
     value: float
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """`SCORER:X`. Raises SettingsError."""
+        """Parses `SCORER:X`. Raises SettingsError."""
         scorer, _, value = text.rpartition(":")
         least = finite_number(value)
         if least is None or not scorer:
@@ -44,14 +44,14 @@ class MinScore:
 
 @dataclass(frozen=True)
 class LabelPairs:
-    """Labels, each of another feature."""
+    """Labels of different features."""
 
     pairs: Sequence[LabelPair]
     source: str
 
 
 def labelled(name: str, config: RunConfig, card: SubjectCard, least: MinScore | None) -> LabelPairs:
-    """The labels that `name` means: `demo-known`, the number of a run in the log, or a file.
+    """Reads labels by `name`: `demo-known`, the number of a run in the log, or a file.
 
     Raises InterpretError.
     """
@@ -92,7 +92,7 @@ def _of_run(config: RunConfig, run_id: int, card: SubjectCard, least: MinScore |
 
 
 def _good(record: Record, least: MinScore | None) -> str | None:
-    """The label as reviewers left it, or one that scores well and that none of them rejected."""
+    """Returns the reviewed label, or one that scores well and was not rejected; else None."""
     if record.review is not None:
         return record.reviewed_label or None
     if least is None or record.label.status != "labelled":
@@ -108,7 +108,7 @@ def _key(score: Any) -> tuple[str, str, str]:
 
 
 def _in_file(path: Path, n_features: int) -> Iterator[LabelPair]:
-    """A pair for each line of JSONL that has a label; other keys than `feature` and `label` are let be."""
+    """Reads a pair from each line of JSONL that has a label; ignores keys other than `feature` and `label`."""
     seen: set[int] = set()
     for number, line in enumerate(read_text(path, "Labels", SettingsError).split("\n"), start=1):
         try:
@@ -127,7 +127,7 @@ def _is_no_text(label: str | None) -> bool:
 
 
 def _pair(line: str, n_features: int) -> LabelPair | None:
-    """None for a feature without label, as exports have them."""
+    """Returns a line's pair; None for a feature without label, which exports have too."""
     try:
         found = json.loads(line)
     except (ValueError, RecursionError):

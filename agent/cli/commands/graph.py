@@ -38,7 +38,7 @@ class GraphRequest:
 
     path: Path
     target: Path | None
-    """Where it is written with its labels; None where they are for the log alone."""
+    """The file that the labelled graph is written to; None keeps the labels in the log alone."""
     top: int | None
     overwrite: bool
     new: bool
@@ -55,17 +55,17 @@ class FeatureChoice:
 
 @dataclass(frozen=True)
 class LayerCircuit:
-    """A graph as the run of one layer knows it."""
+    """A graph with the labels that the run of one layer may read."""
 
     graph: Graph
     layer: int
     sweep: int
     labels: Mapping[GraphFeature, str]
-    """Those known when the run was begun or resumed: all of other layers."""
+    """Labels of the other layers, as known when the run was begun or resumed."""
 
     @cached_property
     def settings(self) -> dict[str, Any]:
-        """Returns the settings that tell it from other graphs."""
+        """Returns the settings that identify the graph."""
         prompt = printable(self.graph.prompt[:_PROMPT_CHARS])
         return {"prompt": prompt, "digest": self.graph.digest, "layer": self.layer, "sweep": self.sweep}
 
@@ -112,7 +112,7 @@ def label_graph(options: Mapping[str, Any], settings_file: Path | None, asked: G
 
 
 def _configs(options: Mapping[str, Any], settings_file: Path | None, graph: Graph) -> list[RunConfig]:
-    """One for each SAE; of the subject that the graph names where no other is. Raises UsageError."""
+    """Returns a config for each SAE; without one, for the subject that the graph names. Raises UsageError."""
     file = settings_file or (SETTINGS_FILE if SETTINGS_FILE.exists() else None)
     in_file = read_settings(file) if file else {}
     if any(options[name] or name in in_file for name in ("subject", "model", "sae")):
@@ -154,7 +154,7 @@ def _why_not(
 
 
 def _by_layer(configs: Sequence[RunConfig]) -> dict[int, tuple[RunConfig, int]]:
-    """Each config with its SAE's number of features, by the layer that the SAE reads at."""
+    """Returns each config with its SAE's number of features, by the layer at which the SAE reads."""
     found: dict[int, tuple[RunConfig, int]] = {}
     for config in configs:
         sae = read_sae_config(config.subject)
@@ -173,7 +173,7 @@ def _explainer_reads(config: RunConfig) -> bool:
 
 
 def _order(chosen: FeatureChoice, reads: bool) -> Iterator[tuple[int, int]]:
-    """Sweep and layer: from outputs to inputs, by what is done; then from inputs to outputs, by all that is known."""
+    """Yields sweep and layer: first from outputs to inputs, then from inputs to outputs."""
     layers = sorted(chosen.features)
     yield from ((1, layer) for layer in reversed(layers))
     if reads and len(layers) > 1:
@@ -181,7 +181,7 @@ def _order(chosen: FeatureChoice, reads: bool) -> Iterator[tuple[int, int]]:
 
 
 def _with_what_is_left(config: RunConfig, run_ids: Sequence[int]) -> RunConfig:
-    """The config with the budget less what the graph's runs so far have used: it is for all of them together."""
+    """Returns the config with what is left of the budget, which the graph's runs share."""
     if not run_ids or config.budget_tokens is config.budget_usd is None:
         return config
     with RunLog.open(config.log, read_only=True) as log:
@@ -196,7 +196,7 @@ def _with_what_is_left(config: RunConfig, run_ids: Sequence[int]) -> RunConfig:
 
 
 def _take_up(labels: dict[GraphFeature, str], log: Path, layer: int, run_id: int) -> None:
-    """Adds what the run has found; where it abstained, knowing more than a run before it, that label goes."""
+    """Adds the labels of a run; where it abstains, an earlier run's label is dropped, since this run knew more."""
     with RunLog.open(log, read_only=True) as opened:
         rows = opened.labels(run_id)
     for row in rows:

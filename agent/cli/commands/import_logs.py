@@ -12,7 +12,7 @@ from eval.calibration.applying import give_probabilities
 
 
 def import_logs(target: Path, others: Sequence[Path]) -> None:
-    """Merges them, prints what came of each, and gives labels the probability that they are right.
+    """Merges the logs, prints the result of each, and calibrates the merged labels.
 
     Raises LogError; nothing is imported then.
     """
@@ -40,7 +40,7 @@ def _said(merged: Merged, target: Path, runs: Sequence[RunSummary]) -> Iterator[
 
 
 def _apart_words(run: RunSummary, runs: Sequence[RunSummary], merged: Merged) -> Iterator[str]:
-    """Says why an imported run is joined with none in the log: the difference from the nearest of its kind."""
+    """Explains why an imported run joins none in the log: its difference from the nearest of its kind."""
     came = min(here for here in merged.runs.values() if here not in merged.joined)
     before = [other for other in runs if other.run_id < came and _kind(other) == _kind(run)]
     if not before or run.explainer in APART:
@@ -51,7 +51,7 @@ def _apart_words(run: RunSummary, runs: Sequence[RunSummary], merged: Merged) ->
 
 
 def _kind(run: RunSummary) -> str:
-    """Returns the kind of a run, only within which runs are joined: labelling, probing only, comparing."""
+    """Returns the kind of a run: labelling, probing only or comparing. Only runs of one kind are joined."""
     return run.explainer if run.explainer in (NONE, *APART) else ""
 
 

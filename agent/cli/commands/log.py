@@ -146,15 +146,15 @@ class LoggedFeature:
     """The log's record of one feature of a run."""
 
     rows: Sequence[LabelRow]
-    """Its label, where there is one."""
+    """The row of its label, if it has one."""
     rounds: Mapping[int, Sequence[Evidence]]
     calls: Sequence[CallRow]
-    """Of the loop; none of scorers."""
+    """Calls of the loop, without those of scorers."""
     scored: tuple[ScoringRow, list[ScoreRow]] | None
     sorted_as: ClassRow | None
     reviews: Sequence[ReviewRow]
     given: Given | None
-    """How likely the label is right."""
+    """The calibrated probability that the label is right."""
 
 
 def _print_feature(path: Path, run: RunSummary, feature: int, known: LoggedFeature, rank: Rank) -> None:

@@ -21,7 +21,7 @@ def begin(
     asks_explainer: bool = False,
     apart: bool = False,
 ) -> None:
-    """Raises InterpretError where the command cannot be done as it stands; else says which subjects are loaded now.
+    """Announces the subjects to be loaded. Raises InterpretError if the command cannot be done as it stands.
 
     That is said `apart` from what is printed where that is evidence, which programs read too: on the terminal alone.
     """

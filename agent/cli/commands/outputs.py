@@ -32,7 +32,7 @@ def _in_settings(config: RunConfig) -> Iterator[Path]:
 
 
 def _named(outputs: tuple[Path | None, ...]) -> Iterator[Path]:
-    """Returns the other files named on the command line, `@FILE` among them."""
+    """Returns the other files named on the command line, those of `@FILE` included."""
     context = click.get_current_context(silent=True)
     given: list[Any] = [*context.params.values()] if context else []
     for value in given:

@@ -1,4 +1,4 @@
-"""One feature's evidence straight from the subject, without a run: `interpret tree` and `interpret tokens`."""
+"""`interpret tree` and `interpret tokens`: one feature's evidence straight from the subject, without a run."""
 
 import json
 import sys
@@ -36,7 +36,7 @@ _JSON_NESTING = 10_000
 
 @dataclass(frozen=True)
 class TreeOutput:
-    """In which form a tree is wanted; none of the four means drawn in the terminal."""
+    """The forms that a tree is wanted in; without any of the four it is drawn in the terminal."""
 
     as_json: bool
     as_dot: bool
@@ -48,7 +48,7 @@ class TreeOutput:
 
     @property
     def is_picture(self) -> bool:
-        """Tells whether the tree is drawn with more than letters."""
+        """Tests if the tree is drawn as a picture."""
         return self.as_dot or self.svg_file is not None or self.png_file is not None
 
 
@@ -108,7 +108,7 @@ def _print_sweep(sweeps: Sequence[Evidence]) -> None:
 
 
 def _probed(config: RunConfig, feature: str, kind: ProbeKind) -> list[Evidence]:
-    """The evidence of that kind, after the sweep that found its settings or tells how far base prompts agree."""
+    """Returns the evidence of that kind, after the sweep for its settings or for the agreement of base prompts."""
     subject = load_subject(config.subject)
     features = parse_features(feature, subject.card.n_features)
     if len(features) != 1:
@@ -123,7 +123,7 @@ def _probed(config: RunConfig, feature: str, kind: ProbeKind) -> list[Evidence]:
 
 
 def _measured(config: RunConfig, subject: Subject, feature: int) -> ProbeSettings:
-    """With the feature's maximum activation where it is steered by that and the log has it."""
+    """Returns the settings with the feature's maximum activation, if steering needs it and the log has it."""
     steering = config.probe.steering
     if not steering.on or steering.maximum is not None:
         return config.probe

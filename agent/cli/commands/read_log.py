@@ -1,4 +1,4 @@
-"""The log as commands that only read one open it: what fails in making anything of its values is said to be damage."""
+"""Opens the log for commands that only read: values that cannot be used are reported as damage."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +15,7 @@ _NOT_THE_LOGS = (InterpretError, OSError, click.ClickException, click.Abort, cli
 
 @contextmanager
 def read_log(path: Path) -> Iterator[RunLog]:
-    """The log, open for reading. Raises LogError, also where a value turns out to be none only when it is used."""
+    """Opens the log for reading. Raises LogError, also for a value that proves damaged only when it is used."""
     with RunLog.open(path, read_only=True) as log:
         try:
             yield log

@@ -1,6 +1,6 @@
 """Announces the recommendation of `interpret taxonomy` for a subject before a run, which takes it up on request.
 
-A setting that is given in a file or on the command line stands. What a run's settings were is stored with it as always.
+Settings given in a file or on the command line have precedence. What a run's settings were is stored with it as always.
 """
 
 from dataclasses import dataclass
@@ -18,17 +18,17 @@ _TAKEN = {"vector": ("scale", "centroid", "pca"), "tree": ("prompt",), "tokens":
 
 @dataclass(frozen=True)
 class RecommendedConfig:
-    """A run's settings, with what is told of the recommendation."""
+    """A run's settings, with a line about the recommendation."""
 
     config: RunConfig
     advice: list[tuple[str, str]]
-    """A line of the opening, where there is a recommendation."""
+    """A line for the opening; empty without a recommendation."""
 
 
 def taken_up(config: RunConfig, log: RunLog | None, card: SubjectCard) -> RecommendedConfig:
-    """The config; where it says so, with what is recommended in the place of what it does not give.
+    """Returns the config, with recommended values for settings not given if it asks for them.
 
-    Raises LogError where a recommendation is asked for and there is none.
+    Raises LogError if a recommendation is asked for and there is none.
     """
     found = log.comparisons.recommendation(card.fingerprint) if log else None
     if found is None:

@@ -1,4 +1,4 @@
-"""`interpret replay`: what a run's log gives when it is worked through again, in a few lines."""
+"""`interpret replay`: a run worked out again from its log, summed up in a few lines."""
 
 import asyncio
 from collections import Counter
@@ -17,7 +17,7 @@ from eval.scoring.shown_examples import CorpusExamples
 
 
 def replay_run(path: Path, run_id: int) -> int:
-    """Works a run out again from its log; the exit status: 1 where a label comes out otherwise. Raises LogError."""
+    """Works a run out again from its log; returns the exit status, 1 if a label differs. Raises LogError."""
     with read_log(path) as log:
         run = log.run(run_id)
         replayed = asyncio.run(replay(log, run, CorpusExamples))

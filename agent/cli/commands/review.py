@@ -1,6 +1,6 @@
 """`interpret review`: labels judged one by one in the terminal, by keys. Loads no subject.
 
-What is kept, and how it is taken back, is the same as in the browser.
+Reviews are stored and undone as in the browser.
 """
 
 from collections.abc import Sequence
@@ -30,7 +30,7 @@ _VERDICTS = {"a": "accept", "r": "reject", "f": "flag"}
 
 @dataclass
 class _Session:
-    """One reviewer at one run."""
+    """A session of one reviewer on one run."""
 
     log: RunLog
     run: RunSummary
@@ -40,7 +40,7 @@ class _Session:
     n_kept: int = 0
 
     def go(self, queue: Sequence[LabelRow]) -> None:
-        """From label to label until the last one or `q`."""
+        """Goes from label to label until the last one or `q`."""
         place = 0
         while place < len(queue):
             self._show(queue[place], f"{place + 1} of {len(queue)}")
@@ -50,7 +50,7 @@ class _Session:
             place = max(place + step, 0)
 
     def _answered(self, row: LabelRow) -> int | None:
-        """Reads keys until one of them leaves the label: how far to go on, None to quit."""
+        """Reads keys until one leaves the label; returns the number of labels to move by, None to quit."""
         while True:
             key = _key()
             if key in ("q", "\x03", "\x04", "\x1b"):
@@ -64,7 +64,7 @@ class _Session:
                 self._say(str(error))
 
     def _done(self, key: str, row: LabelRow) -> bool:
-        """Does what a key asks for; whether that was a verdict."""
+        """Does what a key asks for; returns True if that was a verdict."""
         if key == "u":
             undone = self.log.undo_review(row.label_id, self.reviewer)
             self.n_kept = max(0, self.n_kept - bool(undone))  # what an earlier session kept was not counted
@@ -130,7 +130,7 @@ class _Session:
 def review_labels(
     path: Path, run_id: int | None, name: str | None, blind: bool, again: bool, wanted: LabelCriteria = EVERYTHING
 ) -> int:
-    """Goes through the labels of a run that are wanted, those that the reviewer has judged left out unless `again`.
+    """Goes through the chosen labels of a run, without those that the reviewer has judged unless `again`.
 
     Raises LogError, SettingsError.
     """
@@ -164,7 +164,7 @@ def _key() -> str:
 
 
 def _line(what: str) -> str:
-    """A line that was typed; empty where it was left empty or given up."""
+    """Reads a typed line; empty if it was left empty or given up."""
     try:
         return str(click.prompt(what, default="", show_default=False)).strip()
     except click.Abort:

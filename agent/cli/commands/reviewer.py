@@ -8,7 +8,7 @@ _MAX_CHARS = 100
 
 
 def reviewer_name(given: str | None) -> str:
-    """The name to keep reviews under. Raises ServeError for one that cannot be a name."""
+    """Returns the name to store reviews under. Raises ServeError for one that cannot be a name."""
     if given is None:
         try:
             return getpass.getuser()

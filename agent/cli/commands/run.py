@@ -1,4 +1,4 @@
-"""One run as its user sees it: what is about to happen, how far it is, and the labels with what they rest on.
+"""Runs a labelling in the terminal: announces it, shows its progress, prints the labels with their evidence.
 
 The work is in `agent.run`, the words and tables are in `agent.cli.terminal`.
 """
@@ -47,7 +47,7 @@ _ROWS = 40
 
 
 class RunScreen:
-    """Tells how a run goes; a context, so that the bar is gone whatever happens."""
+    """Shows a run's progress; a context, so that the bar is removed whatever happens."""
 
     def __init__(self, console: Console, features: Sequence[int]) -> None:
         self._console = console
@@ -56,7 +56,7 @@ class RunScreen:
         self._tell: Callable[[Outcome], None]
 
     def begun(self, run: RunRow, admission: Admission) -> None:
-        """The run's number, then its progress."""
+        """Prints the run's number, then shows its progress."""
         n_done = len(run.done.intersection(self._features))
         self._console.print(facts([("run", _begun(run, len(self._features), n_done))]))
         n_left = len(self._features) - n_done
@@ -64,7 +64,7 @@ class RunScreen:
             self._tell = self._stack.enter_context(progress(self._console, n_left, admission))
 
     def told(self, outcome: Outcome) -> None:
-        """One more feature."""
+        """Counts one more feature."""
         self._tell(outcome)
 
     def tell(self, sentence: str) -> None:
@@ -91,7 +91,7 @@ class LabelResult:
     run_id: int | None = None
     """None where nothing was run."""
     ended_early: bool = False
-    """Whether its budget did not suffice."""
+    """True if the budget was used up before the last feature."""
 
 
 def label_features(config: RunConfig, spec: str, new: bool, dry: bool = False, shard: Shard | None = None) -> int:
@@ -111,7 +111,7 @@ def labelled(
     circuit: LoggedCircuit | None = None,
     shard: Shard | None = None,
 ) -> LabelResult:
-    """The same, with the run; the features are those `named`, or what `spec` says; `circuit`, a graph they stand in."""
+    """Does the same; returns the run's id too. Features are `named` or given by `spec`; `circuit` is their graph."""
     screen = console()
     explainer = make_explainer(
         config.llm, config.base_url or "", config.answer_tokens, config.effort, config.timeout, config.batch

@@ -19,14 +19,14 @@ _LEFT_OUT = (("texts", "not shown, since this run was begun without them; --evid
 
 @dataclass(frozen=True)
 class RunTexts:
-    """Both are of one corpus."""
+    """The examples and maximum activations of one corpus, for a run."""
 
     material: CorpusExamples | None = None
     """The texts that the explainer may see, where it is to see any."""
     maxima: CorpusMaxima | None = None
     """The features' maximum activations, where there are texts or a run steers by them."""
     lines: tuple[tuple[str, str], ...] = ()
-    """What a run's opening lines say of them."""
+    """Lines about the examples for a run's opening."""
 
 
 def run_texts(
@@ -38,7 +38,7 @@ def run_texts(
     new: bool,
     circuit: LoggedCircuit | None = None,
 ) -> RunTexts:
-    """Of the corpus that a run of this config was begun with; without one, or for a `new` run, of the latest.
+    """Reads the corpus that a run of this config was begun with; for a first or `new` run the latest corpus.
 
     So the same command goes on with its run, whatever texts came into the log since. Where the settings do not say
     whether texts are shown, they are if the explainer reads them and the log holds some of these features, unless the
@@ -85,7 +85,7 @@ def _shown(log: RunLog, corpus: CorpusRow, features: Sequence[int], asked: bool)
 
 
 def _first(found: Sequence[RunTexts], is_begun: Callable[[RunTexts], bool], new: bool) -> RunTexts:
-    """The one that a run was begun with; the first where none was, or another run is to begin."""
+    """Returns the corpus that a run was begun with; for a first or new run the first of them."""
     begun: Iterator[RunTexts] = iter(()) if new else filter(is_begun, found)
     return next(begun, found[0])
 

@@ -58,7 +58,7 @@ def score_labels(
     dry: bool = False,
     subject: Subject | None = None,
 ) -> int:
-    """Scores, prints and plots; the exit status: 1 where a budget ended it, else 0. Raises InterpretError.
+    """Scores, prints and plots; returns the exit status, 1 if a budget ended it, else 0. Raises InterpretError.
 
     `dry` stops after the opening lines: nothing is asked or logged. `subject` is the config's, where it is loaded.
     """
@@ -121,7 +121,7 @@ def score_labels(
 def _measure(
     screen: Console, scoring: Scoring, explainer: Explainer, rows: Sequence[LabelRow], batches: Batches
 ) -> None:
-    """Scores all rows, until something ends it."""
+    """Scores all rows, or until something ends the scoring early."""
 
     async def measured() -> None:
         with _bar(screen, len(rows)) as bar:
@@ -135,14 +135,14 @@ def _measure(
 
 
 class _Progress:
-    """Tells how a scoring goes."""
+    """Shows the progress of a scoring."""
 
     def __init__(self, screen: Console, bar: Progress) -> None:
         self._screen = screen
         self._bar = bar
 
     def told(self, _row: LabelRow) -> None:
-        """One more feature."""
+        """Counts one more feature."""
         self._bar.advance(self._bar.tasks[0].id)
 
     def stopping(self, reason: InterpretError) -> None:
@@ -242,7 +242,7 @@ def _opening(
 
 
 def _expected_words(scoring: Scoring, explainer: Explainer, rows: Sequence[LabelRow]) -> str:
-    """Calls, tokens and dollars of what is not answered yet."""
+    """Estimates calls, tokens and dollars for the questions that are not answered yet."""
     asked = asyncio.run(expected_questions(scoring, rows))
     return f"{'' if asked.exact else 'about '}{estimate_of(explainer, asked.calls, asked.prompt_tokens)}"
 

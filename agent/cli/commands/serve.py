@@ -44,9 +44,9 @@ class ServerOptions:
     """0 for any free one."""
     read_only: bool
     opens: bool
-    """Whether a browser is opened, where there is a display."""
+    """True to open a browser, where there is a display."""
     reviewer: str | None
-    """The system's user where None."""
+    """None stands for the system's user."""
 
 
 def serve(config: RunConfig, place: ServerOptions, with_subject: bool) -> int:
@@ -85,7 +85,7 @@ def serve(config: RunConfig, place: ServerOptions, with_subject: bool) -> int:
 
 
 def _open(path: Path, read_only: bool) -> RunLog:
-    """The log for reading; before reviews can be written, one of an older version is brought up to date."""
+    """Opens the log for reading; one of an older version is brought up to date if reviews are written."""
     if not read_only and path.is_file():
         if not all(os.access(one, os.W_OK) for one in (path, path.parent)):
             raise LogError(f"The log {path} cannot be written, so no reviews be kept: add --read-only to look at it.")
@@ -101,7 +101,7 @@ def _subject(config: RunConfig) -> "Subject":
 
 @contextmanager
 def _listening(place: ServerOptions) -> Iterator[socket.socket]:
-    """A socket that listens there. Raises ServeError."""
+    """Returns a socket that listens there. Raises ServeError."""
     family = socket.AF_INET6 if ":" in place.host else socket.AF_INET
     with socket.socket(family) as found:
         found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -122,7 +122,7 @@ def _refusal(place: ServerOptions, error: OSError) -> str:
 
 
 def _tell(path: Path, address: str, place: ServerOptions) -> None:
-    """The address on a line of its own, which no width breaks."""
+    """Prints the address on a line of its own, unbroken at any width."""
     mode = "for reading only" if place.read_only else f"reviews are written as {reviewer_name(place.reviewer)}"
     click.echo(f"Pages over {path}, {mode}; Ctrl-C stops them:")
     click.echo(f"    {address}")
@@ -154,7 +154,7 @@ def _has_display() -> bool:
 
 @contextmanager
 def _browser(address: str) -> Iterator[None]:
-    """Opens a browser by way of a file that only this user can read: everyone on a machine sees what commands are run
+    """Opens a browser through a file that only this user can read: everyone on a machine sees what commands are run
     with, and the token is not for everyone."""
     with NamedTemporaryFile("w", suffix=".html", encoding="utf-8") as file:
         file.write(f'<!doctype html><meta http-equiv="refresh" content="0;url={escape(address)}">')

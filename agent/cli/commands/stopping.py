@@ -1,4 +1,4 @@
-"""Ctrl-C while something is read that is worth keeping: the first ends it in good order, the second at once."""
+"""Handles Ctrl-C while reading: the first one ends it in good order, the second at once."""
 
 import signal
 from collections.abc import Callable, Iterator
@@ -8,7 +8,7 @@ from types import FrameType
 
 @contextmanager
 def stoppable(told: Callable[[], None]) -> Iterator[Callable[[], bool]]:
-    """While it lasts, the first Ctrl-C calls `told` and makes the value true; another one raises KeyboardInterrupt.
+    """Yields a test if Ctrl-C was pressed; the first one calls `told`, another one raises KeyboardInterrupt.
 
     On the main thread only, as signals are.
     """

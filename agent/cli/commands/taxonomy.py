@@ -36,7 +36,7 @@ _SIDES: tuple[Split, Split] = ("shown", "held_out")
 
 @dataclass(frozen=True)
 class StoredComparison:
-    """A stored comparison's fits, of settings that were all measured on the same features."""
+    """The fits of a stored comparison, for settings that were measured on the same features."""
 
     row: ComparisonRow
     features: Sequence[int]
@@ -44,21 +44,21 @@ class StoredComparison:
     values: Mapping[ProbeSettings, SettingMeasures]
     names: Mapping[ProbeSettings, str]
     n_left_out: int
-    """Settings that were measured on fewer of the features."""
+    """Number of settings left out, which were measured on fewer of the features."""
     baseline: ProbeSettings
-    """The one that is probed where nothing is said, where it is among them; else the first."""
+    """The default setting if it was compared, else the first."""
     default: ProbeSettings
-    """The one that is probed where nothing is said, compared or not: nothing is recommended but against it."""
+    """The default setting, compared or not; recommendations must beat it."""
     choice: SettingChoice | None
 
     @property
     def setting(self) -> ProbeSettings:
-        """The one that did best on half of the features."""
+        """Returns the setting that did best on half of the features."""
         return self.baseline if self.choice is None else self.choice.setting
 
 
 def classify(configs: Sequence[RunConfig], spec: str | None) -> int:
-    """Sorts, prints, keeps what is recommended; the exit status, 0. Raises InterpretError."""
+    """Classifies features, prints, and stores the recommendation; returns the exit status, 0. Raises InterpretError."""
     screen, config = console(), configs[0]
     if not config.log.exists():
         raise _no_comparison(config.log, "any subject")
@@ -71,7 +71,7 @@ def classify(configs: Sequence[RunConfig], spec: str | None) -> int:
 
 
 def _classified(screen: Console, log: RunLog, config: RunConfig, spec: str | None) -> PredictionSource:
-    """Sorts the features of one subject; what its settings may be told from."""
+    """Classifies the features of one subject; returns what its settings can be predicted from."""
     subject = load_subject(config.subject)
     asked = None if spec is None else parse_features(spec, subject.card.n_features, config.seed)
     [default] = all_named(screen, subject, [resolved(subject, ProbeSettings())])
@@ -91,8 +91,8 @@ def _classified(screen: Console, log: RunLog, config: RunConfig, spec: str | Non
 def _stored(
     log: RunLog, subject: Subject, default: ProbeSettings, asked: Sequence[int] | None, seed: int
 ) -> StoredComparison:
-    """The settings of the latest comparison that are measured on all features asked for; where none are named, on the
-    features of the setting that has most. Raises LogError."""
+    """Returns the latest comparison's settings that were measured on all features asked for; by default on the
+    features of the setting with most. Raises LogError."""
     rows = log.comparisons.all(subject.card.fingerprint)
     if not rows:
         raise _no_comparison(log.path, subject.card.name)
@@ -120,9 +120,7 @@ def _stored(
 
 
 def _is_like(setting: ProbeSettings, default: ProbeSettings) -> bool:
-    """Tells whether a setting gives the default's evidence; how far its tree is grown is a matter of time, not of
-    truth.
-    """
+    """Tests if a setting gives the same evidence as the default; the size of the tree does not count."""
     return _shown(setting) == _shown(default)
 
 
@@ -148,7 +146,7 @@ def _opening(
 def _sort(
     screen: Console, log: RunLog, subject: Subject, corpus: CorpusRow, stored: StoredComparison, seed: int
 ) -> None:
-    """Keeps the class of each feature, and prints the classes."""
+    """Stores the class of each feature, and prints the classes."""
     kinds = {feature: _kind(log, corpus, subject, feature) for feature in stored.features}
     by_list, by_tree = (capture_result(stored.fits[stored.setting], measure) for measure in ("list", "tree"))
     captures = each_captured(kinds, by_list.own, by_tree.own)
@@ -207,7 +205,7 @@ def _print_predictions(screen: Console, sources: Sequence[PredictionSource], see
 
 
 def _recommend(log: RunLog, subject: Subject, stored: StoredComparison) -> str:
-    """Keeps the chosen setting where it is shown to be better than the default; the sentence about it."""
+    """Stores the chosen setting if it is shown to be better than the default; returns a sentence about it."""
     found = stored.choice
     if found is None:
         return "Nothing is recommended: there are not two settings to choose between."

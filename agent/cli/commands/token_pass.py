@@ -1,4 +1,4 @@
-"""Reads the vocabulary once, with a bar, before anything waits for it unseen."""
+"""Reads the vocabulary once, with a progress bar."""
 
 from collections.abc import Iterable
 
@@ -11,7 +11,7 @@ from probes.subject import Subject
 
 
 def read_tokens(screen: Console, subject: Subject, weights: Iterable[str]) -> None:
-    """Reads every token alone where any of the weights needs that: a minute or so on a CPU, and kept for later.
+    """Reads every token alone, if any of the weights needs that: about a minute on a CPU, then cached.
 
     Raises SubjectError where the model's states are not finite.
     """

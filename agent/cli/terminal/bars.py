@@ -1,4 +1,4 @@
-"""A bar for work that goes on in batches."""
+"""A progress bar for work that goes on in batches."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 @contextmanager
 def bar(screen: Console, what: str, total: int) -> Iterator[Callable[[int], None]]:
-    """A context whose value is told how many more are done; nothing is drawn where there is no terminal."""
+    """Yields a function that counts items as done; draws nothing without a terminal."""
     columns = (
         TextColumn(what),
         BarColumn(),
@@ -27,7 +27,7 @@ def bar(screen: Console, what: str, total: int) -> Iterator[Callable[[int], None
 
 
 def watched(screen: Console, what: str, items: Sequence[T]) -> Iterator[T]:
-    """The items one by one, and a bar that tells how many are done with."""
+    """Yields the items one by one and moves a progress bar."""
     with bar(screen, what, len(items)) as advance:
         for item in items:
             yield item
@@ -35,7 +35,7 @@ def watched(screen: Console, what: str, items: Sequence[T]) -> Iterator[T]:
 
 
 def duration(seconds: float) -> str:
-    """`40 s`, `12 min`, `3.1 h`."""
+    """Formats a duration: `40 s`, `12 min`, `3.1 h`."""
     if seconds < 100:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:,.1f} h"

@@ -17,7 +17,7 @@ from eval.metrics import Estimate
 
 
 def opening(explainer: str, fitted_on: str, found: CalibrationReport) -> Iterator[tuple[str, str]]:
-    """Yields the facts about the labels that it was fitted on."""
+    """Yields the facts about the labels that the calibration was fitted on."""
     table = found.table
     yield "explainer", explainer
     yield "fitted on", fitted_on
@@ -28,8 +28,10 @@ def opening(explainer: str, fitted_on: str, found: CalibrationReport) -> Iterato
 
 
 def candidates_table(found: CalibrationReport) -> Table:
-    """The maps that were tried, by cross-validated log loss: the simplest within one standard error of the best is
-    taken."""
+    """Lists the maps that were tried, by cross-validated log loss.
+
+    The simplest within one standard error of the best is taken.
+    """
     fitted = found.fitted
     table = plain_table("map", "log loss, out of fold", "n", "chosen: the simplest about as good as the best")
     for name, losses in fitted.losses.items():
@@ -62,7 +64,7 @@ def reliability_table(found: CalibrationReport) -> Table:
 
 
 def risk_table(found: CalibrationReport) -> Table:
-    """Risk against coverage."""
+    """Lists risk against coverage."""
     table = plain_table("labels kept", *(f"{name}: wrong" for name in NAMES.values()))
     rows = zip(*(at_coverages(some) for some in found.risks.values()), strict=True)
     for row in rows:
@@ -90,7 +92,7 @@ def remarks(found: CalibrationReport) -> Iterator[Text]:
 
 
 def map_words(found: CalibrationReport) -> Iterator[tuple[str, str]]:
-    """The map itself."""
+    """Describes the map itself."""
     fitted = found.fitted.map
     yield "map", found.fitted.chosen
     if isinstance(fitted, Isotonic):

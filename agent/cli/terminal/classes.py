@@ -59,5 +59,5 @@ def prediction_words(found: Prediction) -> str:
 
 
 def _percent_of(e: Estimate) -> str:
-    """A share in per cent."""
+    """Formats a proportion in per cent."""
     return "unknown" if e.value is None else f"{e.value:.0%}"

@@ -1,4 +1,4 @@
-"""Settings compared, as tables: what each reaches, how far it is ahead, what could not be measured."""
+"""Tables of compared settings: their means, their differences, the features that could not be measured."""
 
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -18,7 +18,7 @@ Names = Mapping[ProbeSettings, str]
 
 
 def lines_table(lines: Sequence[MeasureSummary], names: Names) -> Table:
-    """Means over features, the control beside them."""
+    """Lists means over features beside the control's."""
     table = plain_table("measure", "setting", "mean", "95 % interval", "features", "on others' texts")
     for line in lines:
         if line.mean.n:
@@ -42,7 +42,7 @@ def pairs_table(pairs: Sequence[SettingPair], names: Names) -> Table:
 
 
 def layers_table(layers: Sequence[LayerComparison]) -> Table:
-    """The same two settings on several subjects, those of the earliest layer first."""
+    """Lists the same two settings on several subjects, the earliest layer first."""
     table = plain_table(
         "layer", "subject", "measure", "setting", "ahead by", "95 % interval", "better", "equal", "worse", "n"
     )

@@ -42,13 +42,13 @@ _STATUS_STYLE = {"labelled": "", "abstained": "dim", "failed": "red"}
 
 
 def console() -> Console:
-    """The screen, without any of rich's guesses about what text means."""
+    """Makes a console without rich's guesses about markup, emoji and highlighting."""
     fixed = None if sys.stdout.isatty() or "COLUMNS" in os.environ else _PLAIN_WIDTH
     return Console(highlight=False, markup=False, emoji=False, width=fixed)
 
 
 def facts(lines: Iterable[tuple[str, str]]) -> Table:
-    """Names in bold with what there is to say about them."""
+    """Lists names in bold with the facts about them."""
     grid = Table.grid(padding=(0, 2))
     grid.add_column(style="bold", no_wrap=True)
     grid.add_column(overflow="fold")
@@ -58,13 +58,13 @@ def facts(lines: Iterable[tuple[str, str]]) -> Table:
 
 
 def finding(found: Finding) -> Text:
-    """One line of the doctor's report."""
+    """Formats one line of the doctor's report."""
     style = "" if found.good else "red"
     return Text.assemble((f"{found.topic:<24}", "bold"), (printable(found.text), style))
 
 
 def spread(rows: Sequence[LabelRow], most: int) -> list[LabelRow]:
-    """At most `most` of the rows at equal distances, the first and the last among them."""
+    """Returns at most `most` of the rows at equal distances, the first and the last included."""
     if len(rows) <= most:
         return list(rows)
     return [rows[round(place * (len(rows) - 1) / (most - 1))] for place in range(most)]
@@ -76,7 +76,7 @@ def labels_table(
     concepts: Mapping[int, str],
     probabilities: Mapping[int, float] | None = None,
 ) -> Table:
-    """Labels with the evidence behind them; `concepts`, where there are any, are what the features are known to be, and
+    """Lists labels with their evidence; `concepts` are the features' known concepts, if there are any, and
     `probabilities`, by label, that the labels are right."""
     right = ["right"] if probabilities else []
     table = _table("feature", "label", "conf.", *right, "a definition in its tree", "prob.", "tokens")
@@ -99,14 +99,14 @@ def labels_table(
 
 
 def label_text(row: LabelRow) -> Text:
-    """The label, or in its place what became of the feature; a fault's reason too."""
+    """Formats the label, or the feature's status in its place, with the reason of a failure."""
     reason = f": {_cut(row.reason, 80)}" if row.status == "failed" else ""
     words = row.label if row.status == "labelled" else f"({row.status}{reason})"
     return Text(printable(words), style=_STATUS_STYLE[row.status])
 
 
 def runs_table(runs: Sequence[RunSummary]) -> Table:
-    """The runs of a log, one per line; what was only probed has a column where a run asked nobody."""
+    """Lists the runs of a log, one per line; a column counts probed features if a run asked no explainer."""
     probes = any(run.n_probed for run in runs)
     table = _table(*_RUN_COLUMNS, *(["probed only"] if probes else []))
     for run in runs:
@@ -131,7 +131,7 @@ def runs_table(runs: Sequence[RunSummary]) -> Table:
 
 
 def calls_table(calls: Sequence[CallRow]) -> Table:
-    """The questions asked about a feature and what they cost."""
+    """Lists the questions asked about a feature, with their costs."""
     table = _table("round", "for", "attempt", "model", "answer", "tokens in", "out", "cost $", "ms", "error")
     for call in calls:
         proposed = _answer_words(call)
@@ -149,7 +149,7 @@ def calls_table(calls: Sequence[CallRow]) -> Table:
 
 
 def scores_table(lines: Sequence["ScoreSummary"]) -> Table:
-    """Means over features with 95 % intervals, controls beside them with how far the label is ahead of each, on the
+    """Lists means over features with 95 % intervals, and controls with how far the label is ahead of each, on the
     features (`of`) that have both."""
     heads = ("scorer", "texts", "label scored", "mean", "95 % interval", "features", "chance", "label ahead by", "of")
     table = _table(*heads)
@@ -194,7 +194,7 @@ def _interval(estimate: "Estimate") -> str:
 
 
 def _answer_words(call: CallRow) -> str:
-    """A proposal in few words; any other answer as it stands."""
+    """Formats a proposal in few words; any other answer as it stands."""
     answer = call.answer or {}
     if "action" in answer:
         return f"{answer['action']}: {answer.get('label') or answer.get('reason') or ''}"
@@ -202,7 +202,7 @@ def _answer_words(call: CallRow) -> str:
 
 
 def token_list(found: TokenList) -> Table:
-    """The tokens of a list with their scores and ids; of vocabulary weights a word's spellings once, and their z."""
+    """Lists the tokens of a list with scores and ids; for vocabulary weights each word once, with its z."""
     if not found.z:
         table = _table("rank", "token", "score", "id")
         for rank, token in enumerate(found.tokens, start=1):
@@ -217,7 +217,7 @@ def token_list(found: TokenList) -> Table:
 
 
 def token_line(found: TokenList, most: int = 40) -> RenderableType:
-    """The first tokens of a list in running text; of vocabulary weights, how far they can be relied on below."""
+    """Formats the first tokens of a list as running text; for vocabulary weights with their reliability below."""
     if not found.z:
         return _running("nearest tokens", found.tokens[:most])
     return Group(_running("activated most by", folded(found.tokens)[:most]), Text(f"({standing_words(found)})"))
@@ -240,7 +240,7 @@ def _table(*columns: str) -> Table:
 
 
 def _how(call: CallRow) -> str:
-    """Says how a call was answered, if not by a request of its own."""
+    """Returns the source of a call's answer, if it was no request of its own."""
     return ", from the log" if call.cached else f", batch {call.batch_id}" if call.batch_id is not None else ""
 
 

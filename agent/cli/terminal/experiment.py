@@ -1,4 +1,4 @@
-"""An experiment in the terminal: a line for each text, its tokens shaded, what was expected and what came."""
+"""An experiment in the terminal: a line for each text, with shaded tokens, expectation and result."""
 
 from rich.console import Group
 from rich.table import Table
@@ -10,7 +10,7 @@ from probes.evidence import Experiment, TextResult
 
 
 def experiment_table(experiment: Experiment, coloured: bool) -> Group:
-    """The texts in their order, under what their activations are measured by."""
+    """Lists the texts in order, under the unit of their activations."""
     of = "in texts" if experiment.is_of_texts else "on single tokens"
     table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
     for name in ("", "expected", "of maximum", "text", "for"):

@@ -17,7 +17,7 @@ _LINE_END = "↵"
 
 
 def shaded(tokens: Sequence[str], activations: Sequence[float], coloured: bool, top: float | None = None) -> Text:
-    """The text, its strongest shade at `top`, the text's own peak unless given.
+    """Shades a text; the strongest shade is at `top`, by default the text's own peak.
 
     Where there are no colours, tokens at which the feature is active stand between marks.
     """

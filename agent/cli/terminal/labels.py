@@ -14,7 +14,7 @@ from agent.store.reviews import latest_verdict
 
 
 def browsed_table(rows: Sequence[BrowsedLabel], scorer: str | None, classes: Mapping[int, ClassRow]) -> Table:
-    """Labels with their explanations, and with what is known of them: how likely right, a score, a verdict, a class."""
+    """Lists labels with explanations and what else is known of them: probability, score, verdict, class."""
     reviewed = any(row.reviews for row in rows)
     probable = any(row.probability is not None for row in rows)
     asked = {"right": probable, printable(scorer or ""): scorer is not None, "review": reviewed, "class": bool(classes)}

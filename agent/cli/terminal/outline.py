@@ -17,7 +17,7 @@ _EIGHTHS = " ▏▎▍▌▋▊▉"
 
 
 def tree_outline(tree: Tree, trim: Trim) -> Group:
-    """The tree under its prompt, children indented below their parents, in the order that `trim` asks for."""
+    """Draws the tree under its prompt, children indented below their parents, in the order that `trim` asks for."""
     picture = drawn(until_quote(tree), trim)
     head = Text.assemble((prompt_words(tree), "bold"), ("   " + tree_words(tree.settings), "dim"))
     grid = Table.grid(padding=(0, 1))
@@ -39,18 +39,18 @@ def tree_outline(tree: Tree, trim: Trim) -> Group:
 
 
 def _lift(lift: float | None) -> Text:
-    """Bold where the ghost makes a phrase twenty times as probable or more."""
+    """Formats a lift, bold if the ghost makes the phrase at least twenty times as probable."""
     return Text("" if lift is None else f"{lift:+.1f}", "bold" if lift is not None and lift >= math.log(20) else "dim")
 
 
 def bar(share: float, cells: int = _BAR_CELLS) -> str:
-    """A share from 0 to 1 as a bar of at most `cells` character cells, to an eighth of one."""
+    """Draws a proportion as a bar of at most `cells` character cells, to an eighth of one."""
     eighths = round(share * cells * 8)
     return ("█" * (eighths // 8) + _EIGHTHS[eighths % 8]).rstrip()
 
 
 def _guided(root: Branch) -> Iterator[tuple[Branch, str]]:
-    """Every branch in drawing order with the lines that lead to it. The root's own children stand at the margin."""
+    """Yields every branch in drawing order with its guide lines. The root's own children stand at the margin."""
     stack = [(child, "", "") for child in reversed(root.children)]
     while stack:
         branch, guide, indent = stack.pop()

@@ -25,13 +25,13 @@ _PLAIN_EVERY_S = 10.0
 def progress(
     console: Console, n_features: int, admission: Admission
 ) -> AbstractContextManager[Callable[[Outcome], None]]:
-    """A context whose value is told each outcome of `n_features` that are still to be done."""
+    """Yields a function that takes the outcomes of the `n_features` still to be done, one by one."""
     show = _bar if console.is_terminal else _plain_lines
     return show(console, n_features, admission)
 
 
 class _OnItsWay(TextColumn):
-    """Calls in flight and what the run has cost, read anew at every refresh."""
+    """A column with the calls in flight and the run's cost, read anew at every refresh."""
 
     def __init__(self, admission: Admission) -> None:
         super().__init__("")

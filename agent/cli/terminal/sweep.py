@@ -13,9 +13,9 @@ _MISSING = "–"
 
 
 def sweep_table(sweep: Sweep) -> Group:
-    """The candidates in their order, the chosen one in bold with an arrow, under what it was chosen by.
+    """Lists the candidates in order under the criterion of choice; the chosen one is bold, with an arrow.
 
-    Of a single candidate nothing but how far base prompts agree.
+    For a single candidate it shows only the agreement of base prompts.
     """
     agreement = Text(agreement_words(sweep), style="dim")
     if len(sweep.points) == 1:

@@ -1,4 +1,4 @@
-"""A comparison as read from the log, with what has been counted from it since."""
+"""A comparison as read from the log, with results computed from it."""
 
 from collections.abc import Callable, Collection, Hashable, Sequence
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 
 class Comparison:
-    """Settings in the order they were compared, each with what was measured of it."""
+    """Settings in the order of comparison, each with its measurements."""
 
     def __init__(self, settings: Sequence[ProbeSettings], values: Sequence[SettingMeasures]) -> None:
         self.settings = settings
@@ -31,7 +31,7 @@ class Comparison:
 
     @classmethod
     def load(cls, log: RunLog, comparison_id: int) -> Self:
-        """As the log has it now."""
+        """Reads the comparison from the log."""
         settings = log.comparisons.settings(comparison_id)
         found = [log.comparisons.fits(comparison_id, setting) for setting in settings]
         return cls(settings, [setting_measures(rows, {row.feature for row in rows}) for rows in found])
@@ -45,43 +45,43 @@ class Comparison:
         return found
 
     def mean(self, place: int, measure: str, common: bool) -> Estimate:
-        """A setting's mean over features."""
+        """Returns a setting's mean over features."""
         return self.once(_mean, place, measure, common)
 
     @property
     def through(self) -> list[int]:
-        """The places of the settings that were measured about as far as any."""
+        """Returns the indices of the settings that were measured on about as many features as any."""
         sizes = [len(_looked_at(self.values[setting])) for setting in self.settings]
         return [place for place, size in enumerate(sizes) if size >= _THROUGH * max(sizes)]
 
     @property
     def is_uneven(self) -> bool:
-        """Tells whether settings were measured on different features."""
+        """Tests if settings were measured on different features."""
         return len({_looked_at(self.values[setting]) for setting in self.settings}) > 1
 
     def own(self, place: int, measure: str, common: bool) -> Values:
-        """A setting's values, of all features or of those that every setting has."""
+        """Returns a setting's values, on all features or on those common to all settings."""
         return _among(self.values[self.settings[place]].own[measure], self.common(measure) if common else None)
 
     def control(self, place: int, measure: str, common: bool) -> Values:
-        """Its values on other features' texts; empty where the measure hangs on no texts."""
+        """Returns its values on other features' examples; empty if the measure depends on no examples."""
         found = self.values[self.settings[place]].another.get(measure, {})
         return _among(found, self.common(measure) if common else None)
 
     def common(self, measure: str) -> frozenset[int] | None:
-        """The features that have a value under every setting that was measured through; None where they are too few."""
+        """Returns the features with a value under every fully measured setting; None if there are too few."""
         own = [frozenset(self.values[self.settings[place]].own[measure]) for place in self.through]
         found = frozenset.intersection(*own)
         return found if len(found) >= MIN_FEATURES else None
 
     @property
     def usual_measure(self) -> str:
-        """The first of those that settings are told apart by that there are values of."""
+        """Returns the first measure that has values, in the order of importance."""
         having = (name for name in REPORTED if any(found.own[name] for found in self.values.values()))
         return next(having, CHOSEN_BY)
 
     def opposite(self, place: int) -> int:
-        """The setting that differs from this one in its weights alone, else the next one; itself where it is alone."""
+        """Returns the setting that differs in its weights alone, else the next one, or itself if it is alone."""
         mine = self.settings[place]
         for other, setting in enumerate(self.settings):
             weights = {"weights": setting.vector.weights}

@@ -19,7 +19,7 @@ from probes.settings import ProbeKind, ProbeSettings
 
 @dataclass(frozen=True)
 class ComparedTree:
-    """A tree, as the template of trees wants it."""
+    """A tree for the template that draws trees."""
 
     name: str
     caption: str
@@ -34,23 +34,23 @@ class SettingView:
     place: int
     name: str
     measured: Mapping[str, str]
-    """By measure."""
+    """Values by measure."""
     tree: ComparedTree | None
     tokens: ListPiece | None
     explored: str | None
-    """The settings as the explore page's address has them; None where no control says them."""
+    """The settings as a query of the explore page; None if its controls cannot express them."""
 
 
 @dataclass(frozen=True)
 class SettingPair:
-    """Two settings, with the measures that any of them has a value of."""
+    """Two settings, with the measures that either has a value of."""
 
     sides: Sequence[SettingView]
     measures: Mapping[str, str]
 
 
 def sides(log: RunLog, row: ComparisonRow, found: Comparison, feature: int, places: Sequence[int]) -> SettingPair:
-    """The feature under the settings at these places."""
+    """Returns the feature under the settings at these indices."""
     evidence = _evidence(log, row, feature, [found.settings[place] for place in places])
     made = [_side(found, row, place, feature, evidence) for place in places]
     return SettingPair(made, {name: UNITS[name] for name in REPORTED if any(name in side.measured for side in made)})
@@ -88,7 +88,7 @@ def _evidence(
     settings: Sequence[ProbeSettings],
     kinds: Sequence[ProbeKind] = _KINDS,
 ) -> dict[str, Evidence]:
-    """By essence what any run about the subject has kept of the feature under these settings."""
+    """Returns the stored evidence of the feature under these settings, of any run, by essence."""
     wanted = {essence_of(kind, setting) for setting in settings for kind in kinds}
     runs = [run.run_id for run in log.runs() if run.subject.get("fingerprint") == row.subject.fingerprint]
     keys = log.comparisons.evidence_keys(runs, [feature])

@@ -15,7 +15,7 @@ WIDTH = 320
 
 @dataclass(frozen=True)
 class LayerRow:
-    """One subject."""
+    """The comparison on one subject."""
 
     comparison_id: int
     across: int
@@ -28,7 +28,7 @@ class LayerRow:
 
 @dataclass(frozen=True)
 class LayerTable:
-    """The earliest layer first."""
+    """Comparisons of the same two settings, the earliest layer first."""
 
     lines: Sequence[LayerRow]
     axis: Axis
@@ -43,7 +43,7 @@ def beside(
     measure: str,
     load: Callable[[ComparisonRow], Comparison],
 ) -> LayerTable | None:
-    """The pair wherever settings of the same names were compared; None where that is here alone.
+    """Finds the pair in other comparisons with settings of the same names; None if there are none.
 
     Settings are known again by name: what the default scale is differs from subject to subject. Of a subject that was
     compared several times it is the latest comparison.

@@ -31,7 +31,7 @@ Side = Literal["ahead", "equal", "behind"]
 
 @dataclass(frozen=True)
 class PlottedEstimate:
-    """An estimate on an axis; None where it has no such end."""
+    """An estimate on an axis; an end is None if the estimate has none."""
 
     at: float
     low: float | None
@@ -48,26 +48,26 @@ class MeasureVerdict:
     difference: str
     sentence: str
     side: Side | None
-    """Of the setting up the side, where a difference is shown; None where the features are too few for a verdict."""
+    """The vertical axis's setting against the other; None if the features are too few for a verdict."""
     drawn: PlottedEstimate | None
-    """None where the measure has no place on the axis."""
+    """The drawn estimate; None if the measure has no place on the axis."""
 
 
 @dataclass(frozen=True)
 class MeasureVerdicts:
-    """By every measure that both have, on one axis."""
+    """The verdicts by every common measure, on one axis."""
 
     lines: Sequence[MeasureVerdict]
     axis: Axis
 
     def of(self, measure: str) -> MeasureVerdict | None:
-        """By that measure."""
+        """Returns the verdict by that measure."""
         return next((line for line in self.lines if line.measure == measure), None)
 
 
 @dataclass(frozen=True)
 class ScatterPoint:
-    """A feature in the scatter."""
+    """A feature in the scatter plot."""
 
     feature: int
     cx: float
@@ -79,7 +79,7 @@ class ScatterPoint:
 
 @dataclass(frozen=True)
 class Difference:
-    """A feature on which the two differ much; from `start` on so wide is its bar, of 100, 50 being no difference."""
+    """A feature with a large difference; its bar begins at `start` and is `width` wide, of 100; 50 is no difference."""
 
     feature: int
     across: str
@@ -92,11 +92,11 @@ class Difference:
 
 @dataclass(frozen=True)
 class Scatter:
-    """One setting along the bottom, the other up the side; on the diagonal they are equal."""
+    """A scatter plot of two settings, one on each axis; on the diagonal they are equal."""
 
     points: Sequence[ScatterPoint]
     n: int
-    """Features that have both; more than points where there are too many to draw."""
+    """Number of features with both values; some points are left out if there are many."""
     across: Axis
     up: Axis
     furthest: Sequence[Difference]
@@ -114,7 +114,7 @@ class SettingSpecificity:
 
 
 def verdicts(found: Comparison, across: int, up: int, common: bool) -> MeasureVerdicts:
-    """Every measure that both settings have values of, in the order of a report."""
+    """Returns a verdict by every common measure, in the order of a report."""
     names = found.names[up], found.names[across]
     pairs = {
         measure: against(found.own(up, measure, common), found.own(across, measure, common), SEED)
@@ -139,7 +139,7 @@ def verdicts(found: Comparison, across: int, up: int, common: bool) -> MeasureVe
 
 
 def drawn(estimate: Estimate, axis: Axis) -> PlottedEstimate | None:
-    """An estimate as it lies on an axis; None for none."""
+    """Places an estimate on an axis; None for none."""
     if estimate.value is None:
         return None
     low, high = (None if end is None else axis.at(end) for end in (estimate.low, estimate.high))
@@ -164,7 +164,7 @@ def scatter(found: Comparison, across: int, up: int, measure: str, common: bool)
 
 
 def sources(found: Comparison, places: Sequence[int], common: bool) -> list[SettingSpecificity]:
-    """For settings whose features were measured on others' texts too."""
+    """Returns the sources for settings that were also measured on other features' examples."""
     made = [
         SettingSpecificity(found.names[place], *(_lead(found, place, probe, common) for probe in ("list", "tree")))
         for place in places

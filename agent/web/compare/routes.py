@@ -22,7 +22,7 @@ from eval.compare.measures import REPORTED, UNITS
 
 
 def show_comparison(request: Request) -> Response:
-    """A comparison, the latest unless another is named; how to make one where there is none."""
+    """Shows a comparison, by default the latest; if there is none, how to make one."""
     site = site_of(request)
     rows = site.log.comparisons.all()
     if not rows:
@@ -69,7 +69,7 @@ def show_comparison(request: Request) -> Response:
 
 
 def show_feature(request: Request) -> Response:
-    """One feature under two settings: what they show of it, and how well that fits its texts."""
+    """Shows one feature under two settings: its evidence, and the evidence's fit to its examples."""
     row, found, across, up = _asked(request)
     feature = request.path_params["feature"]
     site = site_of(request)
@@ -92,7 +92,7 @@ def show_feature(request: Request) -> Response:
 
 
 def tell_tree(request: Request) -> Response:
-    """The tree that a setting shows of a feature, for the script that draws it."""
+    """Returns a setting's tree of a feature, for the script that draws it."""
     row, found, place, _ = _asked(request)
     tree = tree_at(site_of(request).log, row, found.settings[place], request.path_params["feature"])
     if tree is None:
@@ -101,13 +101,13 @@ def tell_tree(request: Request) -> Response:
 
 
 def _labels(log: RunLog, fingerprint: str, features: tuple[int, ...]) -> dict[int, Labelled]:
-    """The latest labels of runs that label."""
+    """Returns the latest labels of labelling runs."""
     found = log.ask(labelled, fingerprint, features, APART)
     return {one.feature: one for one in found}
 
 
 def _asked(request: Request) -> tuple[ComparisonRow, Comparison, int, int]:
-    """The comparison in the address, and two of its settings."""
+    """Returns the comparison in the address, and two of its settings."""
     rows = site_of(request).log.comparisons.all()
     row = next((row for row in rows if row.comparison_id == request.path_params["comparison"]), None)
     if row is None:
@@ -130,7 +130,7 @@ def _row(request: Request, rows: list[ComparisonRow]) -> ComparisonRow:
 
 
 def _place(request: Request, name: str, usual: int, found: Comparison) -> int:
-    """A setting's place in the comparison. Raises HTTPException, not found."""
+    """Returns a setting's index in the comparison. Raises HTTPException, not found."""
     asked, n = request.query_params.get(name, str(usual)), len(found.settings)
     if not (asked.isascii() and asked.isdecimal() and len(asked) < 6 and int(asked) < n):
         raise HTTPException(404, f"This comparison has settings 0 to {n - 1}, and no other.")
@@ -138,7 +138,7 @@ def _place(request: Request, name: str, usual: int, found: Comparison) -> int:
 
 
 def _one_of(request: Request, name: str, known: list[str], usual: str) -> str:
-    """A word that the address may say. Raises HTTPException, not found."""
+    """Returns a word of the address, one of those allowed. Raises HTTPException, not found."""
     asked = request.query_params.get(name, usual)
     if asked not in known:
         raise HTTPException(404, f"There is no {name} of that name; there are {', '.join(known)}.")

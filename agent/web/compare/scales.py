@@ -21,7 +21,7 @@ AUTO_AT = WIDTH + 26
 
 @dataclass(frozen=True)
 class Dot:
-    """A setting, with its interval."""
+    """A setting's mean with its interval."""
 
     place: int
     cx: float
@@ -33,13 +33,13 @@ class Dot:
 
 @dataclass(frozen=True)
 class ScalePanel:
-    """One combination of the other settings."""
+    """The panel of one combination of the other settings."""
 
     name: str
     path: str
-    """Of an SVG's polyline."""
+    """Points of an SVG polyline."""
     band: str
-    """Of a polygon, over the intervals; empty where one has none."""
+    """Points of a polygon over the intervals; empty if one is missing."""
     dots: Sequence[Dot]
     auto: Dot | None
 
@@ -50,13 +50,13 @@ class ScalePlot:
 
     panels: Sequence[ScalePanel]
     across: Sequence[tuple[float, str]]
-    """Where each scale stands, with its figure; those that would stand too close have none."""
+    """Positions of the scales with their figures; without a figure if they are too close."""
     up: Axis
     has_auto: bool
 
 
 def scales(found: Comparison, measure: str, common: bool) -> ScalePlot | None:
-    """None where no combination was measured at three scales or more."""
+    """Makes the panels; None if no combination was measured at three scales or more."""
     families: dict[ProbeSettings, dict[float | None, int]] = {}
     for place, setting in enumerate(found.settings):
         scale = setting.vector.distance
@@ -97,7 +97,7 @@ def _dot(place: int, cx: float, scale: str, estimates: Mapping[int, Estimate], u
 
 
 def _across(scale: float, every: Sequence[float]) -> float:
-    """Scales by their logarithm: what matters is how many times as far a vector is moved."""
+    """Returns a scale's position on a logarithmic axis: ratios of distance matter."""
     low, high = math.log(every[0]), math.log(every[-1])
     return round(WIDTH * (math.log(scale) - low) / (high - low), 1)
 

@@ -30,12 +30,12 @@ class SettingRow:
     drawn: PlottedEstimate | None
     control: str
     control_at: float | None
-    """Where the mean on other features' texts stands."""
+    """Position of the mean on other features' examples."""
     ahead: PairedComparison | None
-    """Of the setting along the bottom; None for that setting itself."""
+    """Difference from the setting on the horizontal axis; None for that setting itself."""
     ahead_words: str
     is_through: bool
-    """Whether it was measured about as far as the others."""
+    """True if it was measured on about as many features as the others."""
 
 
 @dataclass(frozen=True)
@@ -45,19 +45,19 @@ class SettingTable:
     rows: Sequence[SettingRow]
     axis: Axis
     reference: float | None
-    """Where chance stands, if it is on the axis."""
+    """Position of chance, if it is on the axis."""
     n_common: int | None
-    """Features that the means are over, where they are the same for all."""
+    """Number of features in the means, if they are the same for all."""
 
     @property
     def has_control(self) -> bool:
-        """Tells whether the measure depends on examples, so that there are those of other features."""
+        """Tests if the measure depends on examples, so that other features' examples are a control."""
         return any(row.control for row in self.rows)
 
 
 @dataclass(frozen=True)
 class ChosenSetting:
-    """The setting chosen on a development half, and how it does on the other; and how often other halves choose it."""
+    """The setting chosen on a development half, its score on the other half, and its choice by other halves."""
 
     place: int
     sentence: str
@@ -65,11 +65,11 @@ class ChosenSetting:
     axis: Axis
     choice: SettingChoice
     often: Sequence[tuple[str, int]]
-    """Settings by how many of the halvings choose them, the most frequent first."""
+    """Settings with the number of halvings that choose them, the most frequent first."""
 
 
 def table(found: Comparison, across: int, measure: str, common: bool, sort: str) -> SettingTable:
-    """Every setting, those that were measured through first."""
+    """Makes the table of every setting, fully measured ones first."""
     through = found.through
     means = [found.mean(place, measure, common) for place in range(len(found.settings))]
     controls = [mean(in_order(found.control(place, measure, common)), SEED) for place in range(len(means))]
@@ -87,7 +87,7 @@ def table(found: Comparison, across: int, measure: str, common: bool, sort: str)
 
 
 def chosen(found: Comparison, across: int, measure: str) -> ChosenSetting | None:
-    """Among the settings that were measured through; None where there is none to choose."""
+    """Chooses among the fully measured settings; None if there is no choice."""
     values = {found.settings[place]: found.values[found.settings[place]] for place in {across, *found.through}}
     baseline = found.settings[across]
     made = choice(values, baseline, SEED, measure)
@@ -144,5 +144,5 @@ def _difference_words(difference: Estimate) -> str:
 
 
 def _is_near(chance: float, ends: Sequence[float]) -> bool:
-    """Tells whether chance fits on the axis without pressing all else into a corner."""
+    """Tests if chance fits on the axis without squeezing everything else."""
     return bool(ends) and min(abs(chance - end) for end in ends) <= max(ends) - min(ends)

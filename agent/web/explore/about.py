@@ -20,21 +20,21 @@ _SPLITS: tuple[Split, ...] = ("shown", "held_out")
 
 @dataclass(frozen=True)
 class About:
-    """One feature. Empty where the log knows nothing of it."""
+    """The log's facts about one feature; empty if there are none."""
 
     feature: int
     label: Labelled | None
-    """Of the latest run that concluded on it."""
+    """Its label in the latest run that finished it."""
     activity: Activity | None
     fires_on: tuple[str, ...]
     texts: Sequence[ExampleView]
-    """The strongest ones."""
+    """Its strongest examples."""
     n_texts: int
     neuronpedia: str | None
 
 
 def about(log: RunLog, card: SubjectCard, feature: int) -> About:
-    """The feature of that subject."""
+    """Returns the log's facts about a feature of that subject."""
     found = log.ask(labelled, card.fingerprint, [feature], APART)
     collected = _collected(log, card.fingerprint, feature)
     examples = {split: side.examples for split, side in collected.items()}
@@ -51,7 +51,7 @@ def about(log: RunLog, card: SubjectCard, feature: int) -> About:
 
 
 def _collected(log: RunLog, fingerprint: str, feature: int) -> dict[Split, FeatureExamples]:
-    """From the latest corpus that has looked at the feature."""
+    """Returns the examples of the latest corpus that has the feature."""
     for corpus in log.corpora(fingerprint):
         found = {split: log.collected(corpus.corpus_id, feature, split, ["activating"]) for split in _SPLITS}
         if any(found.values()):

@@ -1,4 +1,4 @@
-"""The explore page's controls, one for each field of a probe's settings, and the settings that they stand for.
+"""The explore page's controls, one for each field of a probe's settings, and their conversion to settings.
 
 Made from the fields themselves, so that a setting that is new in `probes.settings` has a control too. Keys are those of
 the command line.
@@ -28,7 +28,7 @@ Kind = Literal["number", "switch", "choice", "text"]
 
 @dataclass(frozen=True)
 class Slider:
-    """A range beside a number's field."""
+    """A slider beside a number's field."""
 
     least: float
     most: float
@@ -37,7 +37,7 @@ class Slider:
 
 @dataclass(frozen=True)
 class Control:
-    """One setting. Its `default` is what its field shows first, and what an empty one means."""
+    """The control of one setting. Its `default` is shown first, and used if the field is empty."""
 
     group: str
     field: str
@@ -96,7 +96,7 @@ _SLIDERS = {
 
 
 def controls(card: SubjectCard) -> list[Control]:
-    """Every setting's control, in the order of the fields; the scale's range is in the subject's own units.
+    """Makes every setting's control, in the order of the fields; the scale's range is in the subject's own units.
 
     A setting that is a file has none: this server opens no file that it was not started with.
     """
@@ -110,13 +110,13 @@ def controls(card: SubjectCard) -> list[Control]:
 
 
 def groups() -> dict[str, type[Value]]:
-    """The parts of a probe's settings by name."""
+    """Returns the groups of a probe's settings by name."""
     parts = {name: field.annotation for name, field in ProbeSettings.model_fields.items()}
     return {name: part for name, part in parts.items() if isinstance(part, type) and issubclass(part, Value)}
 
 
 def asked(query: Mapping[str, str], card: SubjectCard) -> ParsedQuery:
-    """The feature and settings that a query's keys name; a key that is missing or empty means its default."""
+    """Parses a query's feature and settings; a missing or empty key means its default."""
     errors: dict[str, str] = {}
     given: dict[str, dict[str, str]] = {group: {} for group in groups()}
     for control in controls(card):
@@ -133,7 +133,7 @@ def asked(query: Mapping[str, str], card: SubjectCard) -> ParsedQuery:
 
 
 def query_of(settings: ProbeSettings, card: SubjectCard) -> str | None:
-    """The settings as a query that `asked` reads, less what is at its default; None for what no control can say."""
+    """Returns settings as a query without defaults; None if the controls cannot express them."""
     if settings.vector.adapter is not None:
         return None
     said = {}
@@ -156,7 +156,7 @@ def _feature(text: str, card: SubjectCard, errors: dict[str, str]) -> int | None
 
 
 def _faults(part: type[Value], fields: Mapping[str, str]) -> dict[str, str]:
-    """By key what is wrong with a group's values; what is wrong with them together is told at the first of them."""
+    """Returns the errors in a group's values by key; errors of several values are at the first."""
     try:
         checked = part.model_validate(_split(part, fields))
     except ValidationError as error:
@@ -170,7 +170,7 @@ def _faults(part: type[Value], fields: Mapping[str, str]) -> dict[str, str]:
 
 
 def _too_much(field: str, value: Any) -> str:
-    """Says what is too much for a page, though a command may do it."""
+    """Returns an error for a setting that takes too long for a page, though not for a command; else empty."""
     if field == "cutoff" and value < MIN_CUTOFF:
         return f"Setting cutoff={value:g} grows too large a tree for a page; give {MIN_CUTOFF:g} or more."
     if field == "top_n" and value > MAX_TOKENS:
@@ -179,7 +179,7 @@ def _too_much(field: str, value: Any) -> str:
 
 
 def _split(part: type[Value], fields: Mapping[str, str]) -> dict[str, Any]:
-    """The texts as the fields take them: those that hold several values at their commas, but for a word instead."""
+    """Splits texts with several values at their commas, unless a word is allowed."""
     many = {name for name, field in part.model_fields.items() if tuple in _origins(field.annotation)}
     return {
         name: [one.strip() for one in text.split(",")] if name in many and text != AUTO else text
@@ -188,7 +188,7 @@ def _split(part: type[Value], fields: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _origins(annotation: Any) -> set[Any]:
-    """Of a type, or of those that it is a union of."""
+    """Returns the origins of a type, or of the members of a union."""
     return {get_origin(one) for one in (annotation, *get_args(annotation))}
 
 

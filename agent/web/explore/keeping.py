@@ -1,4 +1,4 @@
-"""Keeps evidence while exploring: in a run whose explainer is `explore`, one such run for each subject."""
+"""Stores evidence while exploring, in a run whose explainer is `explore`, one for each subject."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,13 +17,13 @@ APART = (COMPARE, EXPLORE)
 
 @dataclass(frozen=True)
 class KeptEvidence:
-    """The place of kept evidence in the log."""
+    """The place of stored evidence in the log."""
 
     run_id: int
     feature: int
     round: int
     is_new: bool
-    """False where the log had it already."""
+    """False if the log had it already."""
 
 
 def keep(path: Path, card: SubjectCard, feature: int, evidence: Sequence[Evidence]) -> KeptEvidence:

@@ -1,4 +1,4 @@
-"""Requests of the explore page: the page, evidence as it comes, and what is to be kept of it."""
+"""Requests of the explore page: the page, evidence as it is made, and evidence to store."""
 
 import json
 from collections.abc import AsyncIterator, Mapping
@@ -38,7 +38,7 @@ USUAL_GROUPS = ("vector", "tree", "tokens")
 
 
 def show(request: Request) -> Response:
-    """The page with its controls; its script asks for the rest."""
+    """Renders the page with its controls; its script asks for the rest."""
     device = _device(request)
     by_group = {name: list(some) for name, some in groupby(controls(device.card), lambda control: control.group)}
     return page(
@@ -63,7 +63,7 @@ def tell_about(request: Request) -> Response:
 
 
 async def draw(request: Request) -> Response:
-    """The tree as a file: of the nodes of at least the probability `least`, or of the most probable."""
+    """Returns the tree as a file: of the nodes of at least the probability `least`, or of the most probable."""
     device, form = _device(request), request.path_params["form"]
     if form not in FORMS:
         raise HTTPException(404, f"A tree is drawn as {' or '.join(FORMS)}, and as nothing else.")
@@ -93,7 +93,7 @@ def _drawn(tree: Tree, trim: Trim, form: str) -> Response:
 
 
 def evidence(request: Request) -> Response:
-    """A line of JSON for each piece as it comes: lists first, then the tree, level by level."""
+    """Streams a line of JSON for each piece: lists first, then the tree, level by level."""
     device = _device(request)
     wanted = asked(request.query_params, device.card)
     if wanted.question is None:
@@ -103,7 +103,7 @@ def evidence(request: Request) -> Response:
 
 
 async def keep_it(request: Request) -> Response:
-    """Writes what the query's settings give to the log, and says where."""
+    """Stores the evidence of the query's settings in the log; returns its place there."""
     device, path = _device(request), site_of(request).log.path
     wanted = asked(request.query_params, device.card)
     if wanted.question is None:

@@ -1,4 +1,4 @@
-"""A feature's evidence as its page lays it out: a column for each vector, with its tree and its token list.
+"""Lays out a feature's evidence for its page: a column for each vector, with its tree and its token list.
 
 Pieces have the names by which explainers cite them. Everything returned is safe to print.
 """
@@ -52,7 +52,7 @@ class TokenBar:
     token: str
     score: str
     bar: float
-    """0 to 100."""
+    """Length of the bar, 0 to 100."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ class VectorEvidence:
 
     @property
     def names(self) -> list[str]:
-        """Of its pieces."""
+        """Returns the names of its pieces."""
         return [tree.name for tree in self.trees] + [listed.name for listed in self.lists]
 
 
@@ -99,7 +99,7 @@ class ProjectionTable:
 
     @property
     def pairs(self) -> list[tuple[TokenBar | None, TokenBar | None]]:
-        """Lowered beside raised, the strongest first."""
+        """Returns lowered beside raised tokens, the strongest first."""
         return list(zip_longest(self.lowered, self.raised))
 
 
@@ -114,7 +114,7 @@ class SweepTable:
 
 @dataclass(frozen=True)
 class FeatureEvidence:
-    """All of a feature's evidence, in the order in which it came to light."""
+    """All of a feature's evidence, in order of discovery."""
 
     sides: tuple[VectorEvidence, ...]
     writes: tuple[ProjectionTable, ...]
@@ -123,23 +123,23 @@ class FeatureEvidence:
     neighbours: tuple[NeighbourTable, ...]
     written: tuple[WrittenTable, ...]
     names: Mapping[int, tuple[str, ...]]
-    """Round to what the explainer saw in it, with the settings."""
+    """Captions by round: the names of its evidence, with the settings."""
 
     @property
     def has_experiments(self) -> bool:
-        """True where the explainer ran anything on the model."""
+        """Tests if the explainer ran anything on the model."""
         return bool(self.experiments or self.neighbours or self.written)
 
     @property
     def first_round(self) -> frozenset[str]:
-        """Names of the pieces that the feature was first looked at with."""
+        """Returns the names of the first round's pieces."""
         first = min((side.round for side in self.sides), default=0)
         sides = [side for side in self.sides if side.round == first]
         return frozenset(name for side in sides for name in side.names)
 
 
 def shown(rounds: Mapping[int, Sequence[Evidence]]) -> FeatureEvidence:
-    """The evidence of all rounds, by vector."""
+    """Lays out the evidence of all rounds, by vector."""
     sides: dict[tuple[int, str], list[TreePiece | ListPiece]] = {}
     writes: list[ProjectionTable] = []
     sweeps: list[SweepTable] = []
@@ -189,12 +189,12 @@ def shown(rounds: Mapping[int, Sequence[Evidence]]) -> FeatureEvidence:
 def citations(
     cited: Sequence[str], rounds: Mapping[int, Sequence[Evidence]], default_scale: float
 ) -> list[EvidenceLine]:
-    """The lines of evidence that a label rests on, escaped as the explainer saw them."""
+    """Returns the lines of evidence that a label rests on, escaped as the explainer saw them."""
     return cited_lines(cited, digest([item for pieces in rounds.values() for item in pieces], default_scale))
 
 
 def list_bars(listed: TokenList) -> tuple[TokenBar, ...]:
-    """A token list's rows. Bars tell how much nearer a token is than the last one, the nearest fills its track.
+    """Returns a token list's rows. Bars show how much nearer a token is than the last one; the nearest's is full.
 
     Of vocabulary weights they are shares of the largest pre-activation, and a word's spellings have one row.
     """
@@ -210,7 +210,7 @@ def list_bars(listed: TokenList) -> tuple[TokenBar, ...]:
 
 
 def token_bars(tokens: Sequence[ScoredToken]) -> tuple[TokenBar, ...]:
-    """A projection's rows; bars are shares of its largest logit."""
+    """Returns a projection's rows; bars are proportions of its largest logit."""
     most = max((abs(token.score) for token in tokens), default=0.0)
     return tuple(_bar(token, abs(token.score) / most if most > 0 else 0.0, "+.2f") for token in tokens[:LISTED])
 
@@ -223,14 +223,14 @@ def _swept(sweep: Sweep, name: str) -> SweepTable:
 
 
 def sweep_bars(sweep: Sweep) -> tuple[TokenBar, ...]:
-    """A sweep's candidates; bars tell where a score is between the lowest and the highest."""
+    """Returns a sweep's candidates; bars show a score's place between the lowest and the highest."""
     scores = [point.score for point in sweep.points if point.score is not None]
     low, high = min(scores, default=0.0), max(scores, default=0.0)
     return tuple(_candidate(point, place == sweep.chosen, low, high) for place, point in enumerate(sweep.points))
 
 
 def tree_caption(tree: Tree) -> str:
-    """The prompt of a tree and how it was cut off, in words."""
+    """Describes a tree's prompt and cutoffs."""
     settings = tree.settings.tree
     return f"{prompt_words(tree)} … cutoff {percent(settings.cutoff)}, top {settings.top_k}"
 

@@ -1,4 +1,4 @@
-"""Experiments of an explainer as the page shows them: texts it had run, nearest features, writing with a clamp.
+"""An explainer's experiments as the page shows them: its texts, nearest features, writing with a clamp.
 
 Every text that is returned is safe to print.
 """
@@ -19,9 +19,9 @@ class TestRow:
     hypothesis: str
     expected: bool
     held: bool | None
-    """Whether the feature did as expected; None where that cannot be told."""
+    """True if the feature did as expected; None if it was not measured."""
     proportion: str
-    """Of the feature's maximum; empty where it was not measured."""
+    """Proportion of the feature's maximum; empty if it was not measured."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class ExperimentView:
 
 @dataclass(frozen=True)
 class NeighbourRow:
-    """A feature that is near, and tokens that tell the two apart."""
+    """A near feature, and tokens that distinguish the two."""
 
     feature: int
     cosine: str
@@ -65,12 +65,12 @@ class WrittenTable:
 
 
 def neighbour_table(found: Neighbours, name: str, round: int) -> NeighbourTable:
-    """The nearest features as the page shows them."""
+    """Makes the table of the nearest features."""
     return NeighbourTable(name, round, tuple(map(_neighbour_row, found.neighbours)))
 
 
 def written_table(found: Continuations, name: str, round: int) -> WrittenTable:
-    """Continuations as the page shows them; without rows where nothing was written, and then the caption says why."""
+    """Makes the table of continuations; if nothing was written it has no rows and the caption says why."""
     at = f"{found.settings.steering.strength:.3g} times its maximum, {found.amount:.3g}"
     caption = f"with the feature clamped at {at}, and with feature {found.other} moved as far"
     lines = tuple((printable(line.opening), printable(line.text), printable(line.beside)) for line in found.lines)
@@ -78,7 +78,7 @@ def written_table(found: Continuations, name: str, round: int) -> WrittenTable:
 
 
 def tested(experiment: Experiment, name: str, round: int) -> ExperimentView:
-    """An experiment as the page shows it."""
+    """Makes the view of an experiment."""
     told = [held for held in map(experiment.held, experiment.results) if held is not None]
     of = "in texts" if experiment.is_of_texts else "on single tokens"
     caption = f"{sum(told)} of {len(told)} as expected; shares of the maximum {of}, {experiment.maximum:.3g}"

@@ -1,4 +1,4 @@
-"""Figures of a feature's page as numbers for SVG: the histogram of its activations, its scores beside their controls.
+"""Figures of a feature's page as numbers for SVG: its histogram of activations, its scores and their controls.
 
 Lengths are in the units of the view boxes that the templates draw.
 """
@@ -32,7 +32,7 @@ class HistogramBin:
 
 @dataclass(frozen=True)
 class ScoreLine:
-    """A score on a scale `SCALE_WIDTH` long. What is None is not drawn."""
+    """A score on a scale `SCALE_WIDTH` long; fields that are None are not drawn."""
 
     variant: str
     label: str
@@ -55,14 +55,14 @@ class ScoreBlock:
     texts: str
     left: str
     right: str
-    """What the ends of the scale stand for."""
+    """Values at the ends of the scale."""
     chance: float | None
-    """Where guessing would be."""
+    """Position of chance."""
     lines: tuple[ScoreLine, ...]
 
 
 def histogram(activity: Activity) -> tuple[HistogramBin, ...]:
-    """The bins from the first to the last that is not empty."""
+    """Makes the bins from the first to the last that is not empty."""
     filled = [place for place, count in enumerate(activity.counts) if count]
     if not filled:
         return ()
@@ -85,7 +85,7 @@ class Headline:
 
 
 def headline(blocks: Sequence[ScoreBlock]) -> Headline | None:
-    """The first scorer's of the label, beside another feature's label on the same texts."""
+    """Returns the label's score by the first scorer, beside another feature's label on the same examples."""
     for block in blocks:
         label = next((line for line in block.lines if line.is_label and line.at is not None), None)
         controls = [line for line in block.lines if not line.is_label and line.at is not None]
@@ -95,7 +95,7 @@ def headline(blocks: Sequence[ScoreBlock]) -> Headline | None:
 
 
 def score_blocks(scores: Sequence[ScoreRow]) -> list[ScoreBlock]:
-    """The scores of one label, scorer by scorer."""
+    """Makes blocks of one label's scores, scorer by scorer."""
     keys = dict.fromkeys((score.scorer, score.part) for score in scores)
     return [_block([score for score in scores if (score.scorer, score.part) == key]) for key in keys]
 

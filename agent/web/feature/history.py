@@ -1,4 +1,4 @@
-"""Shows how a feature's label came about: each round's evidence, answer and changed settings, and its calls.
+"""The history of a feature's label: each round's evidence, answer and changed settings, and its calls.
 
 Everything returned is safe to print.
 """
@@ -37,7 +37,7 @@ class HistoryRound:
     label: str
     confidence: str
     n_tests: int
-    """Texts that it had run."""
+    """Number of texts that it had run."""
     asked: str
     """The settings that it asked for."""
     reason: str
@@ -45,7 +45,7 @@ class HistoryRound:
 
 
 def rounds_of(saw: Mapping[int, tuple[str, ...]], calls: Sequence[CallRow]) -> list[HistoryRound]:
-    """Every round that was probed or asked about; the judge's calls are not among them."""
+    """Returns every round that was probed or asked about, without the judge's calls."""
     loop = [call for call in calls if call.scoring_id is None]
     numbers = sorted({*saw, *(call.round for call in loop)})
     return [_round(number, saw.get(number, ()), [call for call in loop if call.round == number]) for number in numbers]
@@ -57,12 +57,12 @@ def judging_calls(calls: Sequence[CallRow]) -> list[CallLine]:
 
 
 def cost_words(call: CallRow) -> str:
-    """Dollars, as far as they are known."""
+    """Formats the known costs in dollars."""
     return "cost unknown" if call.cost_usd is None else f"${call.cost_usd:,.4f}"
 
 
 def token_words(call: CallRow) -> str:
-    """Tokens read and written, as far as they are known."""
+    """Formats the known numbers of input and output tokens."""
     if call.input_tokens is None or call.output_tokens is None:
         return "tokens unknown"
     return f"{call.input_tokens:,} + {call.output_tokens:,} tokens"

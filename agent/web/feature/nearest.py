@@ -1,6 +1,6 @@
-"""The features nearest to one, with their labels, and by which measure they are near.
+"""The features nearest to one, with their labels and the measure of nearness.
 
-By decoder cosine where a subject is loaded or the log has it, from the texts that neighbours fire on; else by the words
+By decoder cosine if a subject is loaded or the log has it, from the texts that neighbours fire on; else by the words
 that labels share. A caller with a loaded subject passes the neighbours in.
 """
 
@@ -16,7 +16,7 @@ MAX_NEAREST = 8
 
 @dataclass(frozen=True)
 class Neighbour:
-    """`row` is None where this run has not looked at the feature."""
+    """A near feature; `row` is None if this run does not have it."""
 
     feature: int
     row: LabelRow | None
@@ -24,7 +24,7 @@ class Neighbour:
 
 @dataclass(frozen=True)
 class Nearest:
-    """The nearest first."""
+    """The nearest features, the nearest first."""
 
     measure: str
     neighbours: tuple[Neighbour, ...]
@@ -33,7 +33,7 @@ class Nearest:
 def nearest_labels(
     log: RunLog, row: LabelRow | None, run_id: int, feature: int, examples: Iterable[Example], known: Sequence[int]
 ) -> Nearest:
-    """`known` are the neighbours by a loaded subject's decoder, empty without one."""
+    """Finds the nearest features; `known` are those by a loaded subject's decoder, empty without one."""
     if known:
         return Nearest("by decoder cosine, of the loaded subject", _labelled(log, run_id, known))
     logged = list(dict.fromkeys(e.neighbour for e in examples if e.neighbour is not None and e.neighbour != feature))

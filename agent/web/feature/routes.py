@@ -29,7 +29,7 @@ MAX_CHARS = 4000
 
 @dataclass(frozen=True)
 class TypedTextView:
-    """A text that was typed into the page's box, and what the feature does on it."""
+    """A text that was typed into the page's box, with the feature's activations."""
 
     text: str
     tokens: tuple[ShadedToken, ...] = ()
@@ -38,7 +38,7 @@ class TypedTextView:
 
 
 async def show(request: Request) -> Response:
-    """Everything about one feature in one run; for a blind reviewer without scores and what others said."""
+    """Shows everything about one feature in one run; for a blind reviewer without scores and others' reviews."""
     run = await run_in_threadpool(run_of, request)
     neighbours = await _neighbours(site_of(request), _feature(request), str(run.subject["fingerprint"]))
     typed = await _typed(request, str(run.subject["fingerprint"]))
@@ -46,7 +46,7 @@ async def show(request: Request) -> Response:
 
 
 def tree(request: Request) -> Response:
-    """One tree, for the script that draws it."""
+    """Returns one tree, for the script that draws it."""
     run, place = run_of(request), request.path_params
     evidence = site_of(request).log.evidence_rounds(run.run_id, request.path_params["feature"]).get(place["round"], [])
     found = evidence[place["item"]] if place["item"] < len(evidence) else None
@@ -56,7 +56,7 @@ def tree(request: Request) -> Response:
 
 
 def call(request: Request) -> Response:
-    """One call as it went out and as it came back."""
+    """Shows one call: the prompt as sent, the response as received."""
     run, feature = run_of(request), request.path_params["feature"]
     calls = site_of(request).log.calls_of(run.run_id, feature)
     found = next((call for call in calls if call.call_id == request.path_params["call"]), None)
@@ -80,7 +80,7 @@ def _shown(request: Request, run: RunSummary, neighbours: Sequence[int], typed: 
 
 
 def _feature(request: Request) -> int:
-    """The feature in the address; SQLite holds numbers below 2**63."""
+    """Returns the feature in the address; SQLite holds numbers below 2**63."""
     feature = int(request.path_params["feature"])
     if feature >= 2**63:
         raise HTTPException(404, f"{feature} is no number of a feature.")
@@ -100,7 +100,7 @@ async def _typed(request: Request, fingerprint: str) -> TypedTextView:
 
 
 async def _neighbours(site: Site, feature: int, fingerprint: str) -> list[int]:
-    """By the loaded subject's decoder, if it is the one that the run was about."""
+    """Returns the neighbours by the loaded subject's decoder, if the run was about that subject."""
     if site.subject is None or not _has_subject(site, fingerprint):
         return []
     return await device_of(site.subject).nearest(feature, MAX_NEAREST)

@@ -1,4 +1,4 @@
-"""Texts with a feature's activation at each token, shaded; beside each what scorers got wrong about it.
+"""Examples shaded by a feature's activation at each token, with scorers' errors beside them.
 
 Every text returned is safe to print.
 """
@@ -25,27 +25,27 @@ _RIGHT, _WRONG = " right", " wrong"
 
 @dataclass(frozen=True)
 class ShadedToken:
-    """A token; `shade` is its activation in tenths of the strongest text's peak, 0 where the feature is silent."""
+    """A token; `shade` is its activation in tenths of the strongest example's peak, 0 if the feature is not active."""
 
     text: str
     shade: int
     activation: str
-    """In figures; empty where the feature is silent."""
+    """The activation as a number; empty if the feature is not active."""
 
 
 @dataclass(frozen=True)
 class ExampleView:
-    """A stretch of text around its peak."""
+    """An example around its peak."""
 
     tokens: tuple[ShadedToken, ...]
     at: int
-    """The token with the peak; texts stand aligned on it."""
+    """Index of the peak, on which examples are aligned."""
     peak: float
     split: Split
     kind: str
     neighbour: int | None
     mistakes: tuple[str, ...]
-    """What scorers got wrong about it."""
+    """Errors of scorers about it."""
     starts_before: bool
     ends_after: bool
 
@@ -57,12 +57,12 @@ class Mistakes:
     by_key: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
 
     def of(self, example: Example) -> tuple[str, ...]:
-        """About this text."""
+        """Returns the errors about this example."""
         return tuple(self.by_key.get(key_of(cut(example)), ()))
 
 
 def activating(examples: Mapping[Split, Sequence[Example]], mistakes: Mistakes) -> list[ExampleView]:
-    """The texts on which the feature fires, the strongest first."""
+    """Returns the activating examples, the strongest first."""
     found = [(e, split) for split, some in examples.items() for e in some if e.kind == "activating"]
     found.sort(key=lambda pair: -pair[0].peak)
     top = found[0][0].peak if found else 0.0
@@ -70,19 +70,19 @@ def activating(examples: Mapping[Split, Sequence[Example]], mistakes: Mistakes) 
 
 
 def silent_mistaken(examples: Mapping[Split, Sequence[Example]], mistakes: Mistakes) -> list[ExampleView]:
-    """The texts on which the feature is silent and about which a scorer was wrong, nothing in them shaded."""
+    """Returns the non-activating examples about which a scorer was wrong, unshaded."""
     found = [(e, split) for split, some in examples.items() for e in some if e.kind != "activating"]
     return [_text(example, split, 0.0, mistakes) for example, split in found if mistakes.of(example)]
 
 
 def shaded(tokens: Sequence[str], activations: Sequence[float]) -> tuple[ShadedToken, ...]:
-    """A text's tokens, shaded by its own peak."""
+    """Shades a text's tokens by its own peak."""
     top = max(activations)
     return tuple(shaded_token(token, activation, top) for token, activation in zip(tokens, activations, strict=True))
 
 
 def fires_on(examples: Iterable[Example]) -> tuple[str, ...]:
-    """The tokens on which the feature fires most in its texts, each once."""
+    """Returns the tokens on which the feature activates most in its examples, each once."""
     texts = [example for example in examples if example.kind == "activating"]
     words = dict.fromkeys(printable(token.strip())[:TOKEN_CHARS] for token in top_tokens(texts))
     words.pop("", None)
@@ -90,7 +90,7 @@ def fires_on(examples: Iterable[Example]) -> tuple[str, ...]:
 
 
 def mistakes_of(scores: Iterable[ScoreRow]) -> Mistakes:
-    """Returns the single texts that scorers got wrong for the run's own label."""
+    """Returns the examples that scorers got wrong for the run's own label."""
     found = Mistakes()
     for score in scores:
         if score.variant == "label":
@@ -100,7 +100,7 @@ def mistakes_of(scores: Iterable[ScoreRow]) -> Mistakes:
 
 
 def _wrong(scorer: str, items: Sequence[Mapping[str, Any]]) -> Iterable[tuple[str, str]]:
-    """Yes-or-no answers that are not the truth; similarities that most texts of the other side outrank."""
+    """Yields wrong yes-or-no answers, and similarities that most examples of the other kind outrank."""
     middle = {
         truth: median(values)
         for truth in (True, False)
@@ -141,7 +141,7 @@ def _text(example: Example, split: Split, top: float, mistakes: Mistakes) -> Exa
 
 
 def shaded_token(token: str, activation: float, top: float) -> ShadedToken:
-    """A token, shaded by its activation as a share of `top`."""
+    """Shades a token by its activation as a proportion of `top`."""
     short = token if len(token) <= TOKEN_CHARS else f"{token[:TOKEN_CHARS]}… ({len(token):,} characters)"
     words = _LINE_END.join(map(printable, short.split("\n")))
     if activation <= 0 or top <= 0:

@@ -1,4 +1,4 @@
-"""All that the page of one feature shows, read from the log in one go."""
+"""The contents of one feature's page, read from the log at once."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -29,10 +29,10 @@ class ExamplesView:
     source: str
     activity: Activity | None
     columns: tuple[HistogramBin, ...]
-    """The histogram's."""
+    """Bins of the histogram of activations."""
     activating: list[texts.ExampleView]
     mistaken: list[texts.ExampleView]
-    """Texts on which it is silent and about which a scorer was wrong."""
+    """Non-activating examples about which a scorer was wrong."""
     fires_on: tuple[str, ...]
     baselines: Sequence[Baseline]
 
@@ -48,7 +48,7 @@ class ScoringView:
 
 @dataclass(frozen=True)
 class SenseRow:
-    """A sense of the label, and how its texts did."""
+    """A sense of the label, with the results of its texts."""
 
     text: str
     words: str
@@ -57,20 +57,20 @@ class SenseRow:
 
 @dataclass(frozen=True)
 class FeaturePage:
-    """`row` is None while the feature has no label, `texts` where none were collected."""
+    """A feature's page; `row` is None while it has no label, `texts` if no examples were collected."""
 
     run: RunSummary
     feature: int
     row: LabelRow | None
     given: Given | None
-    """The probability that its label is right; None where nothing was calibrated for it."""
+    """The calibrated probability that its label is right; None if there is none."""
     senses: list[SenseRow]
-    """Of the label; none where it names one thing that was not tested."""
+    """Senses of the label; empty if it names one thing that was not tested."""
     scopes: list[tuple[str, str]]
-    """On what the feature activates and what it promotes, by the label."""
+    """The label's scopes: where the feature activates, and what it promotes."""
     cited: list[EvidenceLine]
     leading: frozenset[str]
-    """Names of the pieces of evidence that are shown at once: those of the first round, and what the label rests on."""
+    """Names of the evidence that is shown unfolded: the first round's, and that which the label rests on."""
     rounds: list[history.HistoryRound]
     judged: list[history.CallLine]
     evidence: FeatureEvidence
@@ -83,7 +83,7 @@ class FeaturePage:
 
 
 def feature_view(log: RunLog, run: RunSummary, feature: int, neighbours: Sequence[int]) -> FeaturePage | None:
-    """None where the run has nothing on the feature. `neighbours`: by a loaded subject's decoder, empty without one."""
+    """Reads a feature's page; None if the run has nothing on it. `neighbours` are by a loaded subject's decoder."""
     row = next(iter(log.labels(run.run_id, features=[feature])), None)
     rounds = log.evidence_rounds(run.run_id, feature)
     if row is None and not rounds:
@@ -117,7 +117,7 @@ def feature_view(log: RunLog, run: RunSummary, feature: int, neighbours: Sequenc
 
 
 def neuronpedia_page(page: object, feature: int) -> str | None:
-    """The feature's address there; None for anything but an address of that site, which a log may well hold."""
+    """Returns the feature's address at Neuronpedia; None if the log holds an address of another site."""
     return f"{page}/{feature}" if isinstance(page, str) and _NEURONPEDIA.fullmatch(page) else None
 
 
@@ -127,7 +127,7 @@ def _senses(senses: Sequence[SenseResult]) -> list[SenseRow]:
 
 
 def _scores(log: RunLog, run_id: int, row: LabelRow | None) -> tuple[ScoringRow | None, list[ScoreRow]]:
-    """The latest scoring that has scores of the label, and these."""
+    """Returns the latest scoring of the label, with its scores."""
     scored = log.latest_scores(run_id, row.label_id) if row else None
     return scored or (None, [])
 
@@ -138,7 +138,7 @@ def _scored(judge: str, scores: Sequence[ScoreRow]) -> ScoringView:
 
 
 def _corpus(log: RunLog, fingerprint: str, feature: int, scoring: ScoringRow | None) -> CorpusRow | None:
-    """The corpus that scores rest on, else the latest that has texts of the feature."""
+    """Returns the corpus of the scores, else the latest with examples of the feature."""
     corpora = log.corpora(fingerprint)
     if scoring is not None:
         return next((corpus for corpus in corpora if corpus.corpus_id == scoring.corpus_id), None)
