@@ -59,7 +59,7 @@ class SweepCase:
 
 
 def needs_sweep(request: ProbeRequest) -> bool:
-    """Whether it asks for a sweep, or cannot be answered without one; only trees and lists hang on a vector."""
+    """Tells whether the request asks for a sweep, or cannot be answered without one; only trees and lists depend on a vector."""
     return request.kind == "sweep" or (request.kind in ("tree", "tokens") and request.settings.vector.is_auto)
 
 

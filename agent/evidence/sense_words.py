@@ -22,7 +22,7 @@ class Scoped(Protocol):
         ...
 
 
-def test_words(sense: SenseResult) -> str:
+def counts_words(sense: SenseResult) -> str:
     """Describes the results of a sense's texts: proportions with 95 % intervals and n."""
     told = []
     if sense.n_positive:

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from agent.evidence.definitions import defining_part, endings
 from agent.evidence.printable import printable
-from agent.evidence.sense_words import scope_lines, test_words
+from agent.evidence.sense_words import counts_words, scope_lines
 from agent.evidence.wording import folded, percent, phrase_words, token_words, tree_words
 from agent.export.base import ExportedScore, Record
 from agent.schema import SenseResult
@@ -137,7 +137,7 @@ def cut(text: str, most: int) -> str:
 def _senses(senses: Sequence[SenseResult]) -> Iterator[str]:
     for sense in senses:
         if len(senses) > 1 or sense.n_positive or sense.n_near_misses:
-            yield cut(f"{sense.text}: {test_words(sense)}", _LABEL_CHARS)
+            yield cut(f"{sense.text}: {counts_words(sense)}", _LABEL_CHARS)
 
 
 def _definitions(tree: Tree) -> Definitions:

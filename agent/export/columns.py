@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from agent.evidence.sense_words import test_words
+from agent.evidence.sense_words import counts_words
 from agent.export.base import ExportedRun, ExportedScore, Record
 from agent.runlog import ReviewRow, ScoreRow
 from agent.schema import SenseResult
@@ -125,7 +125,7 @@ def _standing(row: ExportRow) -> list[ReviewRow]:
 
 def _senses(senses: Sequence[SenseResult]) -> str | None:
     """Each with how its texts did; None for an abstention."""
-    return _joined(f"{sense.text} ({test_words(sense)})" for sense in senses)
+    return _joined(f"{sense.text} ({counts_words(sense)})" for sense in senses)
 
 
 def _joined(texts: Iterable[str]) -> str | None:

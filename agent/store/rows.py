@@ -194,7 +194,7 @@ class Dispatch:
 
 @dataclass(frozen=True)
 class Spent:
-    """What a run's calls have used so far, by every invocation of it."""
+    """The tokens and dollars of a run's calls so far, by every invocation of it."""
 
     calls: int
     tokens: int

@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from probes.demo.truth import FeatureTruth
-from probes.demo.world import Sense, World
+from probes.demo.world import WordSense, World
 from probes.ghost.vectors import feature_vectors
 from probes.growing.growth import Grower
 from probes.proportion import Proportion
@@ -102,7 +102,7 @@ def readings(subject: Subject, world: World, truths: Sequence[FeatureTruth]) -> 
     return tuple(_read(subject, world, truths, side, scale) for side in SIDES for scale in SCALES)
 
 
-def word_rows(subject: Subject, world: World) -> tuple[Float[Tensor, "n d_model"], list[Sense]]:
+def word_rows(subject: Subject, world: World) -> tuple[Float[Tensor, "n d_model"], list[WordSense]]:
     """The rows of all words that are one token, spaced or not, and have one sense; concepts' names left out."""
     counts = Counter(sense.word for sense in world.senses)
     ids, senses = [], []
@@ -117,7 +117,9 @@ def word_rows(subject: Subject, world: World) -> tuple[Float[Tensor, "n d_model"
     return subject.embedding[ids], senses
 
 
-def _mean_rows(subject: Subject, world: World, rows: Float[Tensor, "n d_model"], senses: Sequence[Sense]) -> Proportion:
+def _mean_rows(
+    subject: Subject, world: World, rows: Float[Tensor, "n d_model"], senses: Sequence[WordSense]
+) -> Proportion:
     members: Mapping[str, list[int]] = defaultdict(list)
     for i, sense in enumerate(senses):
         members[sense.concept].append(i)

@@ -15,7 +15,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from probes.demo.world import SELF, SLOT, Concept, Sense, World
+from probes.demo.world import SELF, SLOT, Concept, WordSense, World
 
 UNSPACED_SHARE = 0.2
 
@@ -167,7 +167,7 @@ class DocumentWriter:
         brackets = cycle("()")
         return [_Piece(next(brackets)) if piece.text == '"' else piece for piece in pieces]
 
-    def _meaning(self, sense: Sense) -> list[_Piece]:
+    def _meaning(self, sense: WordSense) -> list[_Piece]:
         concept = self._world.concepts[sense.concept]
         general = concept
         if sense.word in concept.names and concept.parent:
@@ -217,7 +217,7 @@ class DocumentWriter:
         before, after = self._pick(_HEADED_LISTS if headed else _PLAIN_LISTS).split("{items}")
         comma = self._pick((", ", "\n", " / ", ", "))
         listed = [piece for s in items for piece in (*self._fill("{x}", s), _Piece(comma))][:-1]
-        head = Sense(self._pick(topic.names), topic.name)
+        head = WordSense(self._pick(topic.names), topic.name)
         return [*self._fill(before.replace("{head}", "{x}"), head), *listed, _Piece(after)]
 
     def _dialogue(self) -> list[_Piece]:
@@ -236,10 +236,10 @@ class DocumentWriter:
     # filling frames
 
     @cached_property
-    def _definable(self) -> Sequence[Sense]:
+    def _definable(self) -> Sequence[WordSense]:
         return [s for s in self._world.senses if s.word not in self._undefined]
 
-    def _fill(self, frame: str, own: Sense | None = None) -> list[_Piece]:
+    def _fill(self, frame: str, own: WordSense | None = None) -> list[_Piece]:
         pieces: list[_Piece] = []
         parts = self._frames.setdefault(frame, self._parse(frame)) if frame not in self._frames else self._frames[frame]
         for i, part in enumerate(parts):
@@ -253,7 +253,7 @@ class DocumentWriter:
             self._place(sense, pieces, follower.text if isinstance(follower, _Piece) else "")
         return pieces
 
-    def _place(self, sense: Sense, pieces: list[_Piece], follower: str) -> None:
+    def _place(self, sense: WordSense, pieces: list[_Piece], follower: str) -> None:
         """Adds the word, with its article in agreement, in quotes or brackets when it has too often had a space."""
         before = pieces[-1].text if pieces else ""
         if (before == "a " or before.endswith((" a ", '"a ', "(a "))) and _takes_an(sense.word):

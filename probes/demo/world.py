@@ -40,7 +40,7 @@ class Concept:
 
 
 @dataclass(frozen=True)
-class Sense:
+class WordSense:
     """A word in one of its meanings."""
 
     word: str
@@ -59,9 +59,9 @@ class World:
         return (concept,) if parent is None else (concept, *self.lineage(parent))
 
     @cached_property
-    def senses(self) -> tuple[Sense, ...]:
+    def senses(self) -> tuple[WordSense, ...]:
         """Every word with its own (most specific) concept, concept names and synonyms among them."""
-        return tuple(Sense(w, c.name) for c in self.concepts.values() for w in (*c.words, *c.names))
+        return tuple(WordSense(w, c.name) for c in self.concepts.values() for w in (*c.words, *c.names))
 
     @cached_property
     def concepts_of_word(self) -> Mapping[str, frozenset[str]]:
@@ -72,14 +72,14 @@ class World:
         return {word: frozenset(concepts) for word, concepts in found.items()}
 
     @cached_property
-    def members(self) -> Mapping[str, tuple[Sense, ...]]:
+    def members(self) -> Mapping[str, tuple[WordSense, ...]]:
         """Returns the words that may fill a slot of a concept: its own and its descendants' (not the concepts'
         names).
         """
-        filled: dict[str, list[Sense]] = {name: [] for name in self.concepts}
+        filled: dict[str, list[WordSense]] = {name: [] for name in self.concepts}
         for concept in self.concepts.values():
             for ancestor in self.lineage(concept.name):
-                filled[ancestor] += [Sense(word, concept.name) for word in concept.words]
+                filled[ancestor] += [WordSense(word, concept.name) for word in concept.words]
         return {name: tuple(senses) for name, senses in filled.items()}
 
     @cached_property

@@ -32,7 +32,7 @@ from agent.errors import LogError
 from agent.evidence.basis import cited_lines
 from agent.evidence.branches import Trim
 from agent.evidence.digest import digest
-from agent.evidence.sense_words import scope_lines, test_words
+from agent.evidence.sense_words import counts_words, scope_lines
 from agent.llm.none import NONE
 from agent.runlog import CallRow, LabelRow, RunLog, RunSummary, ScoreRow, ScoringRow
 from agent.schema import SenseResult
@@ -219,7 +219,7 @@ def _sense_lines(senses: Sequence[SenseResult]) -> Iterator[tuple[str, str]]:
     """One for each sense; a label of one thing that was not tested is told by its own line."""
     for number, sense in enumerate(senses, start=1):
         name = f"sense {number}" if len(senses) > 1 else "tests"
-        words = f"{sense.text}: {test_words(sense)}" if len(senses) > 1 else test_words(sense)
+        words = f"{sense.text}: {counts_words(sense)}" if len(senses) > 1 else counts_words(sense)
         if len(senses) > 1 or sense.n_positive or sense.n_near_misses:
             yield name, words
 

@@ -42,18 +42,18 @@ class SettingView:
 
 
 @dataclass(frozen=True)
-class SettingPair:
+class SettingViews:
     """Two settings, with the measures that either has a value of."""
 
     sides: Sequence[SettingView]
     measures: Mapping[str, str]
 
 
-def sides(log: RunLog, row: ComparisonRow, found: Comparison, feature: int, places: Sequence[int]) -> SettingPair:
+def sides(log: RunLog, row: ComparisonRow, found: Comparison, feature: int, places: Sequence[int]) -> SettingViews:
     """Returns the feature under the settings at these indices."""
     evidence = _evidence(log, row, feature, [found.settings[place] for place in places])
     made = [_side(found, row, place, feature, evidence) for place in places]
-    return SettingPair(made, {name: UNITS[name] for name in REPORTED if any(name in side.measured for side in made)})
+    return SettingViews(made, {name: UNITS[name] for name in REPORTED if any(name in side.measured for side in made)})
 
 
 def tree_at(log: RunLog, row: ComparisonRow, setting: ProbeSettings, feature: int) -> Tree | None:

@@ -10,7 +10,7 @@ from agent.runlog import RunLog
 from agent.store.comparisons import Labelled, labelled, newest_fit
 from agent.web.compare import pair, scales, table
 from agent.web.compare.comparison import Comparison, subject_words
-from agent.web.compare.feature import SettingPair, sides, tree_at
+from agent.web.compare.feature import SettingViews, sides, tree_at
 from agent.web.compare.layers import beside
 from agent.web.explore.keeping import APART
 from agent.web.pages import as_json, page
@@ -73,7 +73,7 @@ def show_feature(request: Request) -> Response:
     row, found, across, up = _asked(request)
     feature = request.path_params["feature"]
     site = site_of(request)
-    seen: SettingPair = sides(site.log, row, found, feature, (across, up))
+    seen: SettingViews = sides(site.log, row, found, feature, (across, up))
     if not any(side.measured for side in seen.sides):
         raise HTTPException(404, f"Comparison {row.comparison_id} has nothing on feature {feature}.")
     return page(

@@ -15,7 +15,7 @@ MAX_NEAREST = 8
 
 
 @dataclass(frozen=True)
-class Neighbour:
+class NearLabel:
     """A near feature; `row` is None if this run does not have it."""
 
     feature: int
@@ -27,7 +27,7 @@ class Nearest:
     """The nearest features, the nearest first."""
 
     measure: str
-    neighbours: tuple[Neighbour, ...]
+    neighbours: tuple[NearLabel, ...]
 
 
 def nearest_labels(
@@ -44,9 +44,9 @@ def nearest_labels(
     if row is None or not row.label:
         return Nearest("", ())
     sharing = log.ask(labels_sharing_words, run_id, feature, row.label, MAX_NEAREST)
-    return Nearest("by words that their labels share", tuple(Neighbour(other.feature, other) for other in sharing))
+    return Nearest("by words that their labels share", tuple(NearLabel(other.feature, other) for other in sharing))
 
 
-def _labelled(log: RunLog, run_id: int, features: Sequence[int]) -> tuple[Neighbour, ...]:
+def _labelled(log: RunLog, run_id: int, features: Sequence[int]) -> tuple[NearLabel, ...]:
     rows = {row.feature: row for row in log.labels(run_id, features=features)}
-    return tuple(Neighbour(feature, rows.get(feature)) for feature in features)
+    return tuple(NearLabel(feature, rows.get(feature)) for feature in features)

@@ -7,7 +7,7 @@ from itertools import chain
 
 from agent.evidence.digest import EvidenceLine
 from agent.evidence.printable import printable
-from agent.evidence.sense_words import scope_lines, test_words
+from agent.evidence.sense_words import counts_words, scope_lines
 from agent.runlog import CorpusRow, LabelRow, RunLog, RunSummary, ScoreRow, ScoringRow
 from agent.schema import SenseResult
 from agent.store.calibrations import Given, given_to
@@ -123,7 +123,7 @@ def neuronpedia_page(page: object, feature: int) -> str | None:
 
 def _senses(senses: Sequence[SenseResult]) -> list[SenseRow]:
     worth = len(senses) > 1 or any(sense.n_positive or sense.n_near_misses for sense in senses)
-    return [SenseRow(printable(one.text), test_words(one), one.dropped) for one in senses] if worth else []
+    return [SenseRow(printable(one.text), counts_words(one), one.dropped) for one in senses] if worth else []
 
 
 def _scores(log: RunLog, run_id: int, row: LabelRow | None) -> tuple[ScoringRow | None, list[ScoreRow]]:
