@@ -59,7 +59,7 @@ class SweepCase:
 
 
 def needs_sweep(request: ProbeRequest) -> bool:
-    """Tells whether the request asks for a sweep, or cannot be answered without one; only trees and lists depend on a vector."""
+    """Tells whether the request is for a sweep or needs one; only trees and lists depend on a vector."""
     return request.kind == "sweep" or (request.kind in ("tree", "tokens") and request.settings.vector.is_auto)
 
 
