@@ -31,7 +31,8 @@ from agent.runlog import RunIdentity, RunLog, ScoreRow
 from agent.schema import Outcome
 from eval.metrics import Estimate, auroc, mean, paired_difference
 from eval.scoring import report
-from eval.scoring.score_run import HELD_OUT, NEW_WORDS, Sides
+from eval.scoring.score_run import HELD_OUT, NEW_WORDS
+from eval.scoring.scoring_examples import ScoringExamples
 from probes.demo.shipped import load_truth
 from probes.demo.world import load_world
 from probes.examples import Example, Split
@@ -165,7 +166,7 @@ def _oracle(log: RunLog, config: RunConfig, named: Scores, part: str) -> dict[in
         if (score.variant, score.part) != ("label", HELD_OUT) or score.value is None:
             continue
         held_out, shown = (_texts(log, named.corpus_id, score.feature, split) for split in ("held_out", "shown"))
-        sides = Sides.of(held_out, shown, config.score, config.seed)
+        sides = ScoringExamples.of(held_out, shown, config.score, config.seed)
         texts = {key_of(cut(e)): cut(e) for e in (*sides.activating, *sides.negatives)}
         assert texts.keys() == {item["key"] for item in score.items}
         chosen = [e for key, e in texts.items() if part == HELD_OUT or key not in sides.on_old_words]
