@@ -10,7 +10,7 @@ import sqlite_utils
 from click.testing import CliRunner
 
 from agent.cli.interpret import interpret
-from agent.runlog import RunLog
+from agent.log.run_log import RunLog
 
 
 def help_text(*command: str) -> str:

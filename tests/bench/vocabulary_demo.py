@@ -8,7 +8,8 @@ made of; the difference from the decoder, paired.
 
 from collections.abc import Iterator, Sequence
 
-from agent.store.provenance import now, versions
+from agent.log.rows import now
+from agent.log.runs import versions
 from eval.metrics import paired_difference, proportion
 from eval.scoring.known import known_concepts
 from probes.demo.ladder import definitions, named_concept

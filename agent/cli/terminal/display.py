@@ -17,7 +17,10 @@ from agent.cli.commands.doctor import Finding
 from agent.evidence.basis import Basis
 from agent.evidence.printable import printable
 from agent.evidence.wording import folded, percent, standing_words, token_words
-from agent.runlog import CallRow, LabelRow, RunSummary, ScoreRow
+from agent.log.calls import CallRow
+from agent.log.labels import LabelRow
+from agent.log.runs import RunSummary
+from agent.log.scores import ScoreRow
 from eval.scoring.variants import variant_words
 from probes.evidence import Projection, ScoredToken, TokenList
 
@@ -118,7 +121,7 @@ def runs_table(runs: Sequence[RunSummary]) -> Table:
                     run.created[:16].replace("T", " "),
                     run.status,
                     str(run.subject["name"]),
-                    run.explainer,
+                    run.explainer or run.kind,
                     f"{run.n_asked:,}: {_cut(run.features, 24)}",
                     f"{run.n_labelled:,}",
                     f"{run.n_abstained:,}",
