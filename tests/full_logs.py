@@ -12,6 +12,7 @@ from agent.log.run_log import RunLog
 from agent.log.runs import RunIdentity, finish_run
 from agent.log.scores import add_scores, begin_scoring
 from agent.schema import Outcome
+from probes.evidence import Evidence
 from tests.fakes import DOGS, tree
 from tests.logged import (
     add_call,
@@ -55,7 +56,11 @@ def fill(
 
 def label(log: RunLog, run_id: int, said: Outcome, response: str = "a dog") -> None:
     """One feature with its evidence, a call and what became of it."""
-    evidence = [tree(DOGS, said.feature), token_list(" dog", " <b>", feature=said.feature), projection(said.feature)]
+    evidence: list[Evidence] = [
+        tree(DOGS, said.feature),
+        token_list(" dog", " <b>", feature=said.feature),
+        projection(said.feature),
+    ]
     log.write(add_evidence, evidence_rows(run_id, said.feature, 1, evidence)).result()
     add_call(log, run_id, request(said.feature), answer(response))
     log.write(add_label, run_id, said).result()

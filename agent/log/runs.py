@@ -157,7 +157,7 @@ def all_runs(db: Database) -> list[RunSummary]:
     return [_summary(row) for row in select(db, _RUNS, run_id=None)]
 
 
-def summary_of(db: Database, run_id: int) -> RunSummary | None:
+def run_summary(db: Database, run_id: int) -> RunSummary | None:
     """Returns that run, if there is one."""
     return next((_summary(row) for row in select(db, _RUNS, run_id=run_id)), None)
 
@@ -165,7 +165,7 @@ def summary_of(db: Database, run_id: int) -> RunSummary | None:
 def chosen_run(db: Database, run_id: int | None) -> RunSummary:
     """Returns that run, or the one that a command began or resumed last. Raises `LogError` if there is none."""
     wanted = latest_run(db) if run_id is None else run_id
-    found = None if wanted is None else summary_of(db, wanted)
+    found = None if wanted is None else run_summary(db, wanted)
     if found is not None:
         return found
     known = [row["id"] for row in select(db, "SELECT id FROM runs ORDER BY created, id")]

@@ -11,9 +11,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from agent.log.browsing import LabelFilter
-from agent.log.codec import summary_of
 from agent.log.labels import LabelRow, labels_of
-from agent.log.runs import RunSummary
+from agent.log.runs import RunSummary, run_summary
 from agent.web.site import site_of
 
 SIZES = (50, 100, 200, 500)
@@ -74,7 +73,7 @@ def run_of(request: Request) -> RunSummary:
     """Returns the run that the address names. Raises HTTPException, not found."""
     run_id = request.path_params["run_id"]
     log = site_of(request).log
-    found = log.read(summary_of, run_id)
+    found = log.read(run_summary, run_id)
     if found is None:
         raise HTTPException(404, f"{log.path} has no run {run_id}; the list of runs has them all.")
     return found
