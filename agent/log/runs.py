@@ -115,6 +115,11 @@ class RunSummary:
     """Features that a run which only probes has evidence on; 0 for any other run."""
     kind: RunKind = "label"
 
+    @property
+    def made_by(self) -> str:
+        """The explainer, or the kind of a run that has none."""
+        return self.explainer or self.kind
+
 
 @dataclass(frozen=True)
 class _Told:

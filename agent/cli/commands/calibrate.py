@@ -111,7 +111,7 @@ def calibrate(config: RunConfig, asked: CalibrationRequest) -> None:
 
 def _made(log: RunLog, asked: CalibrationRequest, seed: int) -> _NewCalibration:
     runs = [log.read(chosen_run, number) for number in dict.fromkeys(asked.runs)] or [log.read(chosen_run, None)]
-    explainers = sorted({run.explainer for run in runs})
+    explainers = sorted({run.made_by for run in runs})
     if len(explainers) > 1:
         raise LogError(
             f"The runs are of {len(explainers)} explainers, {', '.join(explainers)}, and a calibration is of one; name "

@@ -121,7 +121,7 @@ def runs_table(runs: Sequence[RunSummary]) -> Table:
                     run.created[:16].replace("T", " "),
                     run.status,
                     str(run.subject["name"]),
-                    run.explainer or run.kind,
+                    run.made_by,
                     f"{run.n_asked:,}: {_cut(run.features, 24)}",
                     f"{run.n_labelled:,}",
                     f"{run.n_abstained:,}",
