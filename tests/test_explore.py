@@ -103,8 +103,6 @@ def test_a_query_stands_for_settings(subject: Subject) -> None:
         "tree": {"top_k": 3, **OFF},
     }
     assert found == ParsedQuery(ProbeQuery(7, ProbeSettings.parse(expected)), {})
-    found = asked({"feature": "7", "pca": "auto"}, subject.card)
-    assert found == ParsedQuery(ProbeQuery(7, ProbeSettings.parse({"vector": {"pca": "auto"}, "tree": OFF})), {})
     plain = asked({"feature": "7", "scale": ""}, subject.card)
     assert plain == ParsedQuery(ProbeQuery(7, ProbeSettings.parse({"tree": OFF})), {})
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from agent.evidence.printable import printable
 from probes.evidence import IN_CONTEXT, Contrast, ScoredToken, Sweep, TokenList, Tree, Verdict
-from probes.settings import GHOST, GHOST_TOKENS, ProbeSettings, SteeringSettings, VectorSettings
+from probes.settings import GHOST, GHOST_TOKENS, WORDS, ProbeSettings, SteeringSettings, VectorSettings
 
 GHOST_SIGN = "▢"
 """Stands for the ghost token wherever a prompt is shown."""
@@ -43,7 +43,10 @@ def vector_words(settings: VectorSettings) -> str:
 
 def _weights_words(settings: VectorSettings) -> str:
     own = settings.is_vocabulary and settings.ghost_tokens != GHOST_TOKENS
-    return f"{settings.weights} of {settings.ghost_tokens} tokens" if own else settings.weights
+    if not own:
+        return settings.weights
+    several = f"{settings.ghost_tokens} words"
+    return several if settings.weights == WORDS else f"{settings.weights} of {settings.ghost_tokens} tokens"
 
 
 def place_words(settings: VectorSettings) -> list[str]:
@@ -53,10 +56,10 @@ def place_words(settings: VectorSettings) -> list[str]:
         parts.append(f"adapter {printable(str(settings.adapter))}")
     if settings.scale is not None:
         parts.append("scale auto" if settings.distance is None else f"scale {settings.distance:.4g}")
-    if settings.centroid is not True:
-        parts.append("centroid auto" if settings.centroid else "no centroid")
+    if not settings.centroid:
+        parts.append("no centroid")
     if any(settings.pca):
-        parts.append("pca " + ("+".join(f"{weight:g}" for weight in settings.components) or "auto"))
+        parts.append("pca " + "+".join(f"{weight:g}" for weight in settings.pca))
     return parts
 
 

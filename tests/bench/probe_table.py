@@ -128,7 +128,6 @@ def ways(subject: Subject) -> list[Way]:
         Way("decoder, pca .1", vector("decoder", pca=(0.1,))),
         *(_auto(f"{side}, scale auto", weights=side, scale="auto") for side in sides),
         _auto("side and scale auto", weights="auto", scale="auto"),
-        _auto("all auto", weights="auto", scale="auto", centroid="auto", pca="auto"),
         *_steered(),
     ]
 
