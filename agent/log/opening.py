@@ -96,7 +96,7 @@ def check_readable(path: Path) -> None:
     with log_errors(path):
         if not path.exists():
             raise LogError(
-                f"There is no log at {path}; make one with `interpret --features ...`, or name another with --log."
+                f"There is no log at {path}; run `interpret --features ...` first, or name another with --log."
             )
         _check_file(path)
         if not _check_ours(path):

@@ -254,8 +254,7 @@ CREATE TABLE compared (                 -- the settings of a comparison
         || coalesce(', scale ' || CASE json_type(settings, '$.vector.scale') WHEN 'text'
             THEN json_extract(settings, '$.vector.scale')
             ELSE round(json_extract(settings, '$.vector.scale'), 3) END, '')
-        || CASE json_extract(settings, '$.vector.centroid') WHEN 0 THEN ', no centroid'
-            WHEN 'auto' THEN ', centroid auto' ELSE '' END
+        || CASE json_extract(settings, '$.vector.centroid') WHEN 0 THEN ', no centroid' ELSE '' END
         || coalesce(', pca ' || nullif(json_extract(settings, '$.vector.pca'), '[]'), '')
         || coalesce(', adapter ' || substr(json_extract(settings, '$.vector.adapter.sha256'), 1, 8), '')
         || ', prompt ' || json_extract(settings, '$.tree.prompt')
