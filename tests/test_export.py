@@ -15,6 +15,7 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
+import agent.cli.commands.export
 from agent.cli.commands.export import ExportRequest, export_run
 from agent.evidence.printable import printable
 from agent.export.csv_table import harmless
@@ -465,7 +466,7 @@ class TestRefusals:
         def break_off(*_: object) -> None:
             raise KeyboardInterrupt
 
-        monkeypatch.setattr(RunLog, "reviews_of", break_off)
+        monkeypatch.setattr(agent.cli.commands.export, "reviews_of", break_off)
         with pytest.raises(KeyboardInterrupt):
             exported(log, "out.jsonl")
         assert file.read_bytes() == before

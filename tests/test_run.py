@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+import agent.loop
 import agent.run
 from agent.errors import ExplainerError, LogError
 from agent.llm.base import Answer, AnswerForm, CallFault, Explainer, Request
@@ -158,7 +159,7 @@ def test_a_fault_of_the_log_ends_the_run_with_its_own_sentence(log: RunLog, monk
     def broken(*_: object) -> None:
         raise LogError("The disk is full.")
 
-    monkeypatch.setattr(RunLog, "add_evidence", broken)
+    monkeypatch.setattr(agent.loop, "add_evidence", broken)
     report = run(log, range(10))
     assert isinstance(report.stopped, LogError)
     assert "The disk is full" in str(report.stopped)

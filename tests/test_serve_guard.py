@@ -80,7 +80,7 @@ def test_a_fault_of_ours_is_a_page_with_the_same_headers(log: RunLog, monkeypatc
     answer = quiet.get("/runs/1")
     assert answer.status_code == 503
     assert "cannot be used" in answer.text
-    monkeypatch.setattr(RunLog, "ask", _broken)
+    monkeypatch.setattr(RunLog, "read", _broken)
     answer = quiet.get("/runs/1")
     assert answer.status_code == 500
     assert "ZeroDivisionError" in answer.text
