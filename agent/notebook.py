@@ -21,6 +21,7 @@ from agent.cli.commands.export import exported
 from agent.config import GROUPS
 from agent.drawing.svg import tree_svg
 from agent.errors import LogError
+from agent.evidence.badge import list_badge
 from agent.evidence.branches import Trim
 from agent.evidence.wording import folded, list_words, token_words
 from agent.export.card import FeatureCard, card
@@ -66,7 +67,8 @@ class TokensView:
 
     def _repr_html_(self) -> str:
         found = self.value
-        title = f"feature {found.feature}: {list_words(found)}"
+        badge = list_badge(found)
+        title = f"feature {found.feature}: {list_words(found)}{f'; {badge.brief}' if badge else ''}"
         tokens = folded(found.tokens) if found.settings.vector.is_vocabulary else found.tokens
         rows = [(rank, token_words(token.token), token) for rank, token in enumerate(tokens, start=1)]
         return environment().get_template("tokens.html.j2").render(title=title, rows=rows)

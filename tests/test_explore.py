@@ -365,7 +365,7 @@ def test_a_tree_is_compared_with_random_directions_when_asked_and_last(visitor: 
     assert [tree["lifts"] for tree in plain] == [None]
     assert [piece["tree"]["lifts"] is not None for piece in pieces] == [False, True]
     assert [piece["last"] for piece in pieces] == [False, True]
-    assert "random directions" in pieces[-1]["tree"]["readout"]
+    assert "random directions" in pieces[-1]["tree"]["badge"]["sentence"]
 
 
 def test_what_is_to_be_found_is_found_once_and_shown_first(visitor: TestClient) -> None:

@@ -257,15 +257,17 @@ def test_a_contrast_gives_each_node_its_lift() -> None:
     assert drawing(DOG)["lifts"] is None
     assert tree["lifts"][1] == pytest.approx(math.log(2), rel=1e-4)
     assert tree["lifts"][-1] is None
-    assert tree["readout"] == (
-        "Differs from what random directions give: 1.25 nats from the mean of random directions, "
+    assert (tree["badge"]["words"], tree["badge"]["tone"]) == ("differs", "good")
+    assert tree["badge"]["sentence"] == (
+        "Differs from random directions: 1.25 nats from the mean of random directions' trees, "
         "as far as 0 of 99 others are (p 0.01)."
     )
 
 
 def test_a_tree_like_random_ones_says_so() -> None:
-    assert drawing(with_contrast(DOG, p_value=0.4))["readout"].startswith("No more than random directions give: ")
-    assert drawing(with_contrast(DOG, p_value=0.2))["readout"].startswith("Hardly differs ")
+    assert drawing(with_contrast(DOG, p_value=0.4))["badge"]["words"] == "does not differ"
+    assert drawing(with_contrast(DOG, p_value=0.2))["badge"]["words"] == "hardly differs"
+    assert drawing(DOG)["badge"] is None
 
 
 def test_similarities_are_wrong_where_most_of_the_other_side_outranks_them() -> None:

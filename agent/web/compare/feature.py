@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from agent.evidence.badge import Badge, list_badge
 from agent.evidence.wording import list_words, vector_words
 from agent.log.comparisons import ComparisonRow
 from agent.log.evidence import evidence_by_id, evidence_keys
@@ -11,7 +12,7 @@ from agent.log.runs import all_runs
 from agent.web.compare.comparison import Comparison
 from agent.web.explore.controls import query_of
 from agent.web.feature.evidence import ListPiece, list_bars, tree_caption
-from agent.web.trees import Outline, outline, readout
+from agent.web.trees import Outline, badge, outline
 from eval.compare.measures import REPORTED, UNITS
 from eval.compare.verdict import figure
 from probes.essence import essence_of
@@ -25,7 +26,7 @@ class ComparedTree:
 
     name: str
     caption: str
-    readout: str
+    badge: Badge | None
     outline: Outline
 
 
@@ -74,8 +75,8 @@ def _side(
         place=place,
         name=found.names[place] or vector_words(setting.vector),
         measured={name: figure(value) for name, value in values.items()},
-        tree=ComparedTree("tree", tree_caption(tree), readout(tree), outline(tree)) if isinstance(tree, Tree) else None,
-        tokens=ListPiece("tokens", list_words(tokens), list_bars(tokens)) if isinstance(tokens, TokenList) else None,
+        tree=ComparedTree("tree", tree_caption(tree), badge(tree), outline(tree)) if isinstance(tree, Tree) else None,
+        tokens=_compared_list(tokens) if isinstance(tokens, TokenList) else None,
         explored=query_of(setting, row.subject),
     )
 
@@ -98,3 +99,7 @@ def _evidence(
     ids = {essence: id for essence, id in ids.items() if essence in wanted}
     stored = log.read(evidence_by_id, ids.values())
     return {essence: stored[id] for essence, id in ids.items()}
+
+
+def _compared_list(tokens: TokenList) -> ListPiece:
+    return ListPiece("tokens", list_words(tokens), list_badge(tokens), list_bars(tokens))
