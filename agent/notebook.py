@@ -26,7 +26,9 @@ from agent.evidence.branches import Trim
 from agent.evidence.wording import folded, list_words, token_words
 from agent.export.card import FeatureCard, card
 from agent.export.html import environment
-from agent.runlog import RunLog
+from agent.log.labels import labels_of
+from agent.log.run_log import RunLog
+from agent.log.runs import chosen_run
 from probes.errors import SettingsError
 from probes.evidence import Evidence, ProbeRequest, TokenList, Tree
 from probes.presets import SubjectSource
@@ -130,8 +132,8 @@ class LogView:
     def feature(self, feature: int, run: int | None = None) -> FeatureView:
         """Returns a feature of that run, or of the latest one. Raises LogError."""
         with RunLog.open(self.path, read_only=True) as log:
-            summary = log.run(run)
-            labels = log.labels(summary.run_id, features=[feature])
+            summary = log.read(chosen_run, run)
+            labels = log.read(labels_of, summary.run_id, features=[feature])
             if not labels:
                 raise LogError(
                     f"Run {summary.run_id} in {self.path} has no label of feature {feature}; it was asked for "

@@ -17,13 +17,15 @@ from agent.cli.terminal.sweep import sweep_table
 from agent.config import RunConfig, resolve
 from agent.evidence.digest import digest
 from agent.llm.offline import Offline
+from agent.log import codec
+from agent.log.evidence import evidence_of
+from agent.log.run_log import RunLog
+from agent.log.runs import all_runs
 from agent.planning import Planner
 from agent.replay import replay
 from agent.run import run_features
 from agent.run_spec import RunSpec
-from agent.runlog import RunLog
 from agent.schema import Proposal, SettingsChange
-from agent.store import codec
 from eval.scoring.shown_examples import CorpusExamples
 from probes import sweep
 from probes.errors import SettingsError
@@ -346,9 +348,9 @@ def test_a_run_finds_its_scales_resumes_and_replays(subject: Subject, config: Ru
     with RunLog.open(config.log) as log:
         run(range(2), explainer := FakeExplainer([LABEL]))
         run(range(3), explainer)
-        (summary,) = log.runs()
+        (summary,) = log.read(all_runs)
         assert (summary.n_labelled, summary.settings["probe"]["vector"]["scale"]) == (3, "auto")
-        evidence = log.evidence_of(summary.run_id, 1, 1)
+        evidence = log.read(evidence_of, summary.run_id, 1, 1)
         assert [type(item).__name__ for item in evidence] == [
             *("Sweep", "Tree", "TokenList", "Sweep", "Tree", "TokenList", "Projection")
         ]

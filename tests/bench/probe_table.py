@@ -21,7 +21,8 @@ from pathlib import Path
 import torch
 
 from agent.evidence.definitions import defining_part, distinct, endings
-from agent.store.provenance import now, versions
+from agent.log.rows import now
+from agent.log.runs import versions
 from eval.collect.corpora import CorpusFaults, documents
 from eval.metrics import Estimate, paired_difference, proportion
 from eval.scoring.known import known_concepts

@@ -19,7 +19,8 @@ from rich.console import Console
 from rich.progress import track
 
 from agent.evidence.wording import folded
-from agent.store.provenance import now, versions
+from agent.log.rows import now
+from agent.log.runs import versions
 from eval.embedders import SentenceEmbedder
 from eval.metrics import Estimate, mean
 from probes.activations import feature_activations

@@ -11,7 +11,8 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import islice
 
-from agent.store.provenance import now, versions
+from agent.log.rows import now
+from agent.log.runs import versions
 from eval.metrics import paired_difference, proportion
 from eval.scoring.known import known_concepts
 from probes.demo.ladder import definitions, named_concept

@@ -18,7 +18,10 @@ from agent.evidence.badge import list_badge
 from agent.evidence.basis import Basis
 from agent.evidence.printable import printable
 from agent.evidence.wording import activity_words, folded, percent, token_words
-from agent.runlog import CallRow, LabelRow, RunSummary, ScoreRow
+from agent.log.calls import CallRow
+from agent.log.labels import LabelRow
+from agent.log.runs import RunSummary
+from agent.log.scores import ScoreRow
 from eval.scoring.variants import variant_words
 from probes.evidence import Projection, ScoredToken, TokenList
 
@@ -119,7 +122,7 @@ def runs_table(runs: Sequence[RunSummary]) -> Table:
                     run.created[:16].replace("T", " "),
                     run.status,
                     str(run.subject["name"]),
-                    run.explainer,
+                    run.made_by,
                     f"{run.n_asked:,}: {_cut(run.features, 24)}",
                     f"{run.n_labelled:,}",
                     f"{run.n_abstained:,}",

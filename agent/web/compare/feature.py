@@ -3,10 +3,12 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from agent.comparisons import ComparisonRow
 from agent.evidence.badge import Badge, list_badge
 from agent.evidence.wording import list_words, vector_words
-from agent.runlog import RunLog
+from agent.log.comparisons import ComparisonRow
+from agent.log.evidence import evidence_by_id, evidence_keys
+from agent.log.run_log import RunLog
+from agent.log.runs import all_runs
 from agent.web.compare.comparison import Comparison
 from agent.web.explore.controls import query_of
 from agent.web.feature.evidence import ListPiece, list_bars, tree_caption
@@ -91,11 +93,11 @@ def _evidence(
 ) -> dict[str, Evidence]:
     """Returns the stored evidence of the feature under these settings, of any run, by essence."""
     wanted = {essence_of(kind, setting) for setting in settings for kind in kinds}
-    runs = [run.run_id for run in log.runs() if run.subject.get("fingerprint") == row.subject.fingerprint]
-    keys = log.comparisons.evidence_keys(runs, [feature])
+    runs = [run.run_id for run in log.read(all_runs) if run.subject.get("fingerprint") == row.subject.fingerprint]
+    keys = log.read(evidence_keys, runs, [feature])
     ids = {essence_of(key.kind, key.settings): key.evidence_id for key in keys if key.kind in kinds}
     ids = {essence: id for essence, id in ids.items() if essence in wanted}
-    stored = log.comparisons.evidence_by_id(ids.values())
+    stored = log.read(evidence_by_id, ids.values())
     return {essence: stored[id] for essence, id in ids.items()}
 
 
