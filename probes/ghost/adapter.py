@@ -57,7 +57,9 @@ class FitSettings(Value):
     @classmethod
     def _weights_are_known(cls, weights: str) -> str:
         if weights == WORDS:
-            raise ValueError(f"an adapter is fitted to one vector a feature, and {WORDS} are several; take {VOCABULARY}")
+            raise ValueError(
+                f"an adapter is fitted to one vector a feature, and {WORDS} are several; take {VOCABULARY}"
+            )
         return checked_weights(weights)
 
     @field_validator("prompt")
