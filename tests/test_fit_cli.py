@@ -123,10 +123,8 @@ class TestFile:
             (("--labels", "labels.jsonl", "--least-score", "embedding"), "write SCORER:X"),
             (("--labels", "labels.jsonl", "--wording", "a thing"), "a wording has exactly one {label}"),
             (("--labels", "labels.jsonl", "--hold-out", "1"), "is a share"),
-            (
-                ("--labels", "labels.jsonl", "--weights", "auto"),
-                "weights are words, vocabulary, encoder, decoder or blend:b",
-            ),
+            (("--labels", "labels.jsonl", "--weights", "auto"), "weights are words, vocabulary, encoder, decoder or"),
+            (("--labels", "labels.jsonl", "--weights", "words"), "an adapter is fitted to one vector a feature"),
             (("--labels", "labels.jsonl", "--to", "none/a.safetensors"), "there is no folder none"),
             (("--labels", "7"), "run"),
         ],
