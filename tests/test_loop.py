@@ -12,7 +12,7 @@ from agent.calls.asking import Asker
 from agent.llm.base import CallFault, Explainer
 from agent.loop import Loop
 from agent.planning import Planner
-from agent.prober import Prober
+from agent.prober import DeviceThread, Prober
 from agent.runlog import RunIdentity, RunLog
 from agent.schema import Outcome, Proposal, SenseResult, SettingsChange
 from probes.settings import ProbeSettings
@@ -40,7 +40,7 @@ class Scene:
         return asyncio.run(self._label(explainer, feature))
 
     async def _label(self, explainer: Explainer, feature: int) -> Outcome:
-        async with Prober(partial(self.probes, None)) as prober:
+        async with Prober(DeviceThread(partial(self.probes, None))) as prober:
             loop = Loop(
                 run_id=self.run_id,
                 card=CARD,

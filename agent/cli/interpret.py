@@ -33,6 +33,7 @@ from agent.cli.options import (
 from agent.cli.process import run_as_process
 from agent.cli.types import DEBUG, ROW_ID, Commands, Real, Whole
 from agent.config import RunConfig, resolve
+from agent.pool.choice import check_workers
 from agent.shards import parse_shard
 from probes.errors import SettingsError
 from probes.evidence import RANKS, Rank
@@ -85,6 +86,7 @@ def run(features: str, new: bool, dry_run: bool, shard: str | None, settings_fil
     """Label features; the same command resumes a run that was cut off."""
     share = None if shard is None else parse_shard(shard)
     config = _batched(resolve(by_key(options), settings_file))
+    check_workers(config)
     begin([config], features, writes_log=True, asks_explainer=True)
 
     from agent.cli.commands.run import label_features
