@@ -98,9 +98,9 @@ class TestCluster:
         with pytest.raises(WorkersError, match="There is no Ray cluster to work on at auto"):
             ray_actors.connected("auto")
 
-    def test_a_cluster_without_room_is_one_sentence(self, source: SubjectSource, cluster: Any) -> None:
+    def test_a_cluster_without_room_is_one_sentence(self, source: SubjectSource) -> None:
         with pytest.raises(WorkersError, match="has no machine with 2 GPUs for a worker; give a smaller"):
-            ray_actors.RayActors(source, cluster.address, 2.0)
+            ray_actors.RayActors(source, "local", 2.0)
 
     def test_an_address_that_is_none_is_one_sentence(self, source: SubjectSource) -> None:
         with pytest.raises((WorkersError, SettingsError), match="There is no Ray cluster to work on at nowhere"):

@@ -107,11 +107,12 @@ class Pool:
         place.suspect = place.calls[0]
         place.lost.set()
         self._places.remove(place)
-        self._say_lost(place.worker, error)
+        self._tell(f"Worker {self._lost_words(place.worker, error)}. What it had in hand goes to the others.")
 
-    def _say_lost(self, worker: Worker, error: WorkerLostError) -> None:
+    def _lost_words(self, worker: Worker, error: WorkerLostError) -> str:
+        """Keeps what is known of the latest loss, and returns it."""
         self._why = f"{worker.name}: {error}"
-        self._tell(f"Worker {self._why}. What it had in hand goes to the others.")
+        return self._why
 
     async def _staff(self) -> None:
         """Employs all workers that come; where no more will and all are lost, the work is over."""
@@ -136,7 +137,9 @@ class Pool:
                 await worker.arrive()
                 await self._work_on(worker)
             except WorkerLostError as error:
-                self._say_lost(worker, error)
+                words = self._lost_words(worker, error)
+                if not worker.comes_back:
+                    self._tell(f"Worker {words}.")
             except WorkersError as error:
                 self._end(error)
                 return

@@ -68,7 +68,7 @@ class RayWorker:
                 raise WorkerLostError("its process began anew") from None
             raise error.cause from None
         except self._ray.exceptions.RayError as error:  # of the actor, its node, or a result that was lost with it
-            raise WorkerLostError(f"{type(error).__name__}: {brief(error)}") from None
+            raise WorkerLostError(f"Ray's {type(error).__name__}") from None
 
 
 class RayActors:
@@ -82,15 +82,17 @@ class RayActors:
         `gpus_per_worker` None: 1 where the cluster has GPUs, else 0. Workers without a GPU have all cores of the
         smallest machine. Raises SettingsError and WorkersError.
         """
-        self._source = source
         self._address = address
         self._ray = connected(address)
         has_gpus = any(_has(node, "GPU") for node in self._nodes())
         self._n_gpus = float(has_gpus) if gpus_per_worker is None else gpus_per_worker
         cores = [_has(node, "CPU") for node in self._nodes() if _has(node, "CPU")]
+        # the device that was asked for is this process's own; a worker has the GPUs that Ray gives it
+        self._source = source.model_copy(update={"device": "auto" if self._n_gpus else "cpu"})
         self._n_cpus = 0 if self._n_gpus else int(min(cores, default=1))
-        self.n_expected = max(self._capacity(), 1)
-        if not self._capacity():
+        self.n_expected = self._capacity()
+        if not self.n_expected:
+            self.close()
             raise WorkersError(
                 f"The Ray cluster at {address} has no machine with {self._n_gpus:g} GPUs for a worker; give a smaller "
                 "--gpus-per-worker, 0 for workers without."
