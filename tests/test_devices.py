@@ -10,6 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from agent.cli.commands.examples_screen import ExamplesScreen
 from agent.config import RunConfig
 from agent.errors import NoWorkerError
 from agent.llm.offline import Offline
@@ -23,8 +24,11 @@ from probes.errors import SettingsError
 from probes.presets import SubjectSource
 from probes.subject import load_subject
 from tests.bench.kill_run import interpret_command
+from tests.example_files import lines
 from tests.fakes import Notes, config
 from tests.fault_runs import Interpret
+from tests.fitting import texts
+from tests.score_commands import said, stored
 from tests.test_shards import LABEL, assert_alike, rows_of
 
 SMALL = ("--cutoff", "0.05", "--max-depth", "4", "--rounds", "2")
@@ -74,6 +78,51 @@ def test_two_workers_give_the_labels_of_one_process(interpret: Interpret, tiny: 
     assert f"nothing left to do: all {N_FEATURES + 1} features are done" in again.out
 
 
+class TestPass:
+    """`interpret examples`: batches of a corpus read by workers."""
+
+    @pytest.fixture
+    def corpus(self, own_folder: None) -> list[str]:  # noqa: ARG002, a folder to write in
+        Path("corpus.jsonl").write_bytes(lines({"text": document.text} for document in texts(6000, longest=60)))
+        return ["--corpus", "corpus.jsonl", "--features", "0-5,100"]
+
+    def test_two_workers_give_the_examples_of_one_process(
+        self, interpret: Interpret, tiny: list[str], corpus: list[str]
+    ) -> None:
+        assert interpret("examples", *tiny, *corpus, "--log", "one.db").status == 0
+        ran = interpret("examples", *tiny[:4], *corpus, "--log", "two.db", "--devices", "cpu,cpu")
+        assert ran.status == 0, ran.err
+        assert "cpu, cpu: a process each" in ran.out
+        columns = ("feature", "kind", "document", "start", "split", "quantile", "text")
+        assert rows_of(Path("two.db"), "examples", columns) == rows_of(Path("one.db"), "examples", columns)
+        of_each = ("feature", "n_active", "n_tokens")
+        assert rows_of(Path("two.db"), "activity", of_each) == rows_of(Path("one.db"), "activity", of_each)
+        again = interpret("examples", *tiny, *corpus, "--log", "two.db")
+        assert "examples of all 7 features are in the log" in said(again.out)
+
+    def test_a_pass_whose_workers_are_killed_ends_with_one_sentence(
+        self, interpret: Interpret, tiny: list[str], corpus: list[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        n_read: list[int] = []
+
+        def kill_all(self: ExamplesScreen, n_tokens: int) -> None:  # noqa: ARG001
+            n_read.append(n_tokens)
+            for child in multiprocessing.active_children():
+                child.kill()
+
+        monkeypatch.setattr(ExamplesScreen, "read", kill_all)
+        ran = interpret("examples", *tiny[:4], *corpus, "--devices", "cpu,cpu")
+        assert (ran.status, ran.err.count("\n")) == (2, 1)
+        assert "No worker is left" in ran.err
+        assert n_read
+        assert stored() == {}
+
+    def test_imported_files_are_read_without_workers(self, interpret: Interpret, tiny: list[str]) -> None:
+        ran = interpret("examples", "--features", "0", *tiny[:4], "--import", "x.jsonl", "--devices", "cpu,cpu")
+        assert ran.status == 2
+        assert "--devices is about reading a corpus, not about --import" in ran.err
+
+
 class TestKilled:
     @pytest.fixture
     def source(self, tiny: list[str]) -> SubjectSource:
@@ -110,7 +159,7 @@ class TestKilled:
 
         report = self.run(tmp_path / "two.db", source, 2, kill_all)
         assert isinstance(report.stopped, NoWorkerError)
-        assert "its process has ended" in str(report.stopped)
+        assert "its process has ended; give the same command again" in str(report.stopped)
         n_done = sum(report.outcomes.values())
         assert 0 < n_done < N_FEATURES
         rest = self.run(tmp_path / "two.db", source, 2, lambda _: None)

@@ -203,7 +203,10 @@ def examples(features: str, imported: str | None, form: str | None, settings_fil
     """Collect texts on which features fire, to score labels on and to show to explainers."""
     if imported is None:
         refuse(["form"], "is about the files of --import PATH; name them, or leave it out.")
+    else:
+        refuse(["devices", "ray", "gpus_per_worker"], "is about reading a corpus, not about --import; leave it out.")
     config = resolve(by_key(options), settings_file)
+    check_workers(config)
     begin([config], features, writes_log=True)
 
     from agent.cli.commands.examples import gather_examples

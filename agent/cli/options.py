@@ -257,10 +257,10 @@ _WORKERS = (
     _setting(
         "run",
         "devices",
-        "Probe on several, a process each: cuda:0,cuda:1, or all: every GPU; in this process unless given.",
+        "Work on several, a process each: cuda:0,cuda:1, or all: every GPU; in this process unless given.",
         metavar="NAMES",
     ),
-    _setting("run", "ray", "Probe on a Ray cluster: its address, auto, or local for one here.", metavar="ADDRESS"),
+    _setting("run", "ray", "Work on a Ray cluster: its address, auto, or local for one here.", metavar="ADDRESS"),
     _setting(
         "run",
         "gpus_per_worker",
@@ -366,7 +366,7 @@ run_options = _all_of(
 graph_options = _all_of(
     _FILE, _LAYERS, _VECTOR, _TREE, _TOKENS, _STEERING, _LLM, _LOOP, _AGREEMENT, _RECOMMENDED, _SEED, _LOG
 )
-example_options = _all_of(_FILE, _SUBJECT, _EXAMPLES, _SEED, _LOG)
+example_options = _all_of(_FILE, _SUBJECT, _WORKERS, _EXAMPLES, _SEED, _LOG)
 score_options = _all_of(_FILE, _SUBJECT, _SCORE, _LLM, _BATCH, _SEED, _LOG)
 compare_options = _all_of(_FILE, _SUBJECTS, _GRID, _TREE[1:], _STEERING, _SCORE, _LLM, _LOOP, _SEED, _LOG)
 fit_options = _all_of(_FILE, _SUBJECT, _VECTOR[:1], _TREE[:1], _SEED, _LOG)

@@ -192,7 +192,7 @@ class Pool:
 
     def _end_without_workers(self) -> None:
         why = f", the last one {self._why}" if self._why else ""
-        self._end(NoWorkerError(f"No worker is left{why}. What is done is in the log, the same command goes on."))
+        self._end(NoWorkerError(f"No worker is left{why}; give the same command again."))
 
     def _end(self, error: Exception) -> None:
         self._over = self._over or error

@@ -4,7 +4,7 @@
 
 Features of the demo, labelled by rules: in one process; by `--devices cpu,cpu`; on a local cluster of three nodes with
 one core each; and there again while a worker is killed at a quarter of the labels, a node removed at a half, a node
-added at three quarters. Then calls that do nothing, and calls that only bring a batch's evidence back, time what a batch
+added at three quarters. Then calls that do nothing, and calls that only carry a batch's evidence, time what a batch
 costs.
 """
 
