@@ -15,7 +15,7 @@ from agent.config import RunConfig
 from agent.errors import NoWorkerError
 from agent.llm.offline import Offline
 from agent.pool.choice import check_workers, workforce_of
-from agent.pool.processes import DeviceProcesses
+from agent.pool.processes import DeviceProcesses, ProcessWorker
 from agent.run import RunReport, run_features
 from agent.run_spec import RunSpec
 from agent.runlog import RunLog
@@ -25,7 +25,7 @@ from probes.presets import SubjectSource
 from probes.subject import load_subject
 from tests.bench.kill_run import interpret_command
 from tests.example_files import lines
-from tests.fakes import Notes, config
+from tests.fakes import Notes, config, in_loop
 from tests.fault_runs import Interpret
 from tests.fitting import texts
 from tests.score_commands import said, stored
@@ -33,6 +33,7 @@ from tests.test_shards import LABEL, assert_alike, rows_of
 
 SMALL = ("--cutoff", "0.05", "--max-depth", "4", "--rounds", "2")
 N_FEATURES = 24
+NAP_S = 60
 
 
 def refused(**settings: object) -> str:
@@ -167,6 +168,18 @@ class TestKilled:
         self.run(tmp_path / "one.db", source, 0, lambda _: None)
         assert rows_of(tmp_path / "two.db", "labels", LABEL) == rows_of(tmp_path / "one.db", "labels", LABEL)
 
+    @in_loop
+    async def test_a_worker_that_is_not_waited_for_ends_at_once(self, source: SubjectSource) -> None:
+        worker = ProcessWorker("cpu", source, 1)
+        await worker.arrive()
+        await worker.load()
+        nap = asyncio.create_task(worker.call(asleep))
+        await asyncio.sleep(0.2)
+        nap.cancel()
+        started = time.monotonic()
+        await worker.close()
+        assert time.monotonic() - started < NAP_S / 2
+
     def test_workers_end_with_a_command_that_is_killed(self, tmp_path: Path) -> None:
         command = interpret_command("0-500", tmp_path / "killed.db", "--devices", "cpu,cpu")
         process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
@@ -185,6 +198,11 @@ class TestKilled:
         while any(map(_is_alive, workers)) and time.monotonic() < deadline:
             time.sleep(0.1)
         assert not any(map(_is_alive, workers))
+
+
+def asleep(_subject: object) -> None:
+    """Takes a while, in a worker."""
+    time.sleep(NAP_S)
 
 
 def _is_alive(process: psutil.Process) -> bool:

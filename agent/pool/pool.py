@@ -59,7 +59,7 @@ class Pool:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Waits for the calls that workers have in hand, and ends the workers."""
+        """Ends the workers; what they have in hand is lost."""
         self._over = self._over or WorkersError("The workers have been sent home.")
         for task in self._tasks:
             task.cancel()

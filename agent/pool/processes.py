@@ -6,9 +6,12 @@ import signal
 import threading
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
-from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
+from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor
+from contextlib import suppress
 from multiprocessing import get_context, parent_process
 from typing import Any
+
+import psutil  # type: ignore[import-untyped]
 
 from agent.pool.resident import Loaded, Resident
 from agent.pool.workers import Worker, WorkerLostError
@@ -27,9 +30,12 @@ class ProcessWorker:
         self.name = name
         self._source = source
         self._executor = ProcessPoolExecutor(1, get_context("spawn"), _begin, (n_threads,))
+        self._process: psutil.Process | None = None
+        self._futures: list[Future[Any]] = []
 
     async def arrive(self) -> None:
-        """Returns at once: the process starts with the first work."""
+        """Starts the process. Raises WorkerLostError."""
+        self._process = psutil.Process(await self._run(os.getpid))
 
     async def load(self) -> Loaded:
         """Loads the subject. Raises WorkerLostError and SubjectError."""
@@ -41,12 +47,17 @@ class ProcessWorker:
         return await self._run(_call, function, *arguments)
 
     async def close(self) -> None:
-        """Ends the process, once what it has in hand is done."""
+        """Ends the process, at once if it is at work: nobody waits for it."""
+        if self._process is not None and not all(future.done() for future in self._futures):
+            with suppress(psutil.NoSuchProcess):
+                self._process.kill()
         await asyncio.to_thread(self._executor.shutdown, cancel_futures=True)
 
     async def _run(self, function: Callable[..., Any], *arguments: Any) -> Any:
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._executor, function, *arguments)
+            future = self._executor.submit(function, *arguments)
+            self._futures = [*(other for other in self._futures if not other.done()), future]
+            return await asyncio.wrap_future(future)
         except BrokenExecutor:
             raise WorkerLostError("its process has ended") from None
 

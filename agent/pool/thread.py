@@ -35,7 +35,7 @@ class PoolThread:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Waits for the calls that workers have in hand, and ends the workers."""
+        """Ends the workers; what they have in hand is lost."""
         asyncio.run_coroutine_threadsafe(self._pool.__aexit__(kind, error, trace), self._loop).result()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()

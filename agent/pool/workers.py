@@ -33,7 +33,7 @@ class Worker(Protocol):
         ...
 
     async def close(self) -> None:
-        """Ends the process, once what it has in hand is done."""
+        """Ends the process, whatever it has in hand."""
         ...
 
 
