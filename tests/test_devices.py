@@ -14,11 +14,11 @@ from agent.cli.commands.examples_screen import ExamplesScreen
 from agent.config import RunConfig
 from agent.errors import NoWorkerError
 from agent.llm.offline import Offline
+from agent.log.run_log import RunLog
 from agent.pool.choice import check_workers, workforce_of
 from agent.pool.processes import DeviceProcesses, ProcessWorker
 from agent.run import RunReport, run_features
 from agent.run_spec import RunSpec
-from agent.runlog import RunLog
 from agent.schema import Outcome
 from probes.errors import SettingsError
 from probes.presets import SubjectSource
@@ -180,8 +180,8 @@ class TestKilled:
         await worker.close()
         assert time.monotonic() - started < NAP_S / 2
 
-    def test_workers_end_with_a_command_that_is_killed(self, tmp_path: Path) -> None:
-        command = interpret_command("0-500", tmp_path / "killed.db", "--devices", "cpu,cpu")
+    def test_workers_end_with_a_command_that_is_killed(self, tmp_path: Path, tiny: list[str]) -> None:
+        command = interpret_command("all", tmp_path / "killed.db", *tiny[:4], "--devices", "cpu,cpu")
         process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         assert process.stdout is not None
         try:

@@ -10,11 +10,11 @@ import pytest
 
 from agent.errors import WorkersError
 from agent.llm.offline import Offline
+from agent.log.run_log import RunLog
 from agent.pool import pool as pool_module
 from agent.pool import ray_actors
 from agent.run import RunReport, run_features
 from agent.run_spec import RunSpec
-from agent.runlog import RunLog
 from agent.schema import Outcome
 from probes.errors import SettingsError
 from probes.presets import SubjectSource

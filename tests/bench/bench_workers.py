@@ -22,6 +22,8 @@ from pathlib import Path
 from typing import Any
 
 from agent.llm.offline import Offline
+from agent.log.evidence import evidence_of
+from agent.log.run_log import RunLog
 from agent.pool.pool import Pool
 from agent.pool.processes import DeviceProcesses
 from agent.pool.ray_actors import RayActors
@@ -29,7 +31,6 @@ from agent.pool.resident import loaded_from
 from agent.pool.workers import Workforce
 from agent.run import SHARE, RunReport, run_features
 from agent.run_spec import RunSpec
-from agent.runlog import RunLog
 from agent.schema import Outcome
 from probes.ghost.token_states import token_states
 from probes.presets import SubjectSource
@@ -160,7 +161,7 @@ def main() -> None:
         whole = timed(folder / "one.db", subject, asked, None, quiet)
         _line("one process", whole, whole)
         with RunLog.open(whole.path) as log:
-            batch = [piece for feature in range(SHARE) for piece in log.evidence_of(1, feature, 1)]
+            batch = [piece for feature in range(SHARE) for piece in log.read(evidence_of, 1, feature, 1)]
         two = timed(folder / "two.db", subject, asked, DeviceProcesses(source, ["cpu", "cpu"], 2), quiet)
         _line("--devices cpu,cpu", two, whole)
         with cluster_of(3) as cluster:

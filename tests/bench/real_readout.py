@@ -19,7 +19,8 @@ from rich.console import Console
 from rich.progress import track
 
 from agent.evidence.wording import folded
-from agent.store.provenance import now, versions
+from agent.log.rows import now
+from agent.log.runs import versions
 from eval.embedders import SentenceEmbedder
 from eval.metrics import Estimate, mean
 from probes.activations import feature_activations
@@ -43,7 +44,7 @@ LEAST_TOKENS = 10
 """On which a feature fires in the texts; with fewer it is left out."""
 DENSE = 0.1
 """A feature that fires on more of the tokens is left out."""
-GREEDY = {"top_k": 1, "cutoff": 1e-300, "max_depth": 16, "contrast": None}
+GREEDY = {"top_k": 1, "cutoff": 1e-300, "max_depth": 12, "contrast": None}
 
 
 def fired_words(subject: Subject, documents: Sequence[str], n_tokens: int) -> dict[int, list[str]]:
@@ -88,15 +89,19 @@ def _unit(x: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n d"]:
     return x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-9)
 
 
-def definition(tree: Tree) -> str:
-    """A greedy tree's text up to the closing quote."""
-    text = "".join(tree.texts[id] for id in tree.token_ids[1:])
-    return text.partition('"')[0].partition("\n")[0].strip()
+def definitions(tree: Tree) -> list[str]:
+    """A greedy tree's texts up to the closing quote: one, or as many as its words are defined differently."""
+    texts: list[str] = []
+    for parent, token_id in zip(tree.parents, tree.token_ids, strict=True):
+        texts.append(texts[parent] + tree.texts[token_id] if parent >= 0 else "")
+    leaves = sorted({*range(1, tree.n_nodes)} - {*tree.parents})
+    whole = (texts[leaf].partition('"')[0].partition("\n")[0].strip() for leaf in leaves)
+    return [*dict.fromkeys(text for text in whole if text)]
 
 
-def said_by_trees(subject: Subject, features: Sequence[int], vector: VectorSettings, prompt: str) -> list[str]:
+def said_by_trees(subject: Subject, features: Sequence[int], vector: VectorSettings, prompt: str) -> list[list[str]]:
     settings = ProbeSettings(vector=vector, tree=TreeSettings.parse({**GREEDY, "prompt": prompt}))
-    return [definition(tree) for tree in _probed(subject, "tree", features, settings) if isinstance(tree, Tree)]
+    return [definitions(tree) for tree in _probed(subject, "tree", features, settings) if isinstance(tree, Tree)]
 
 
 def said_by_lists(subject: Subject, features: Sequence[int], vector: VectorSettings) -> list[list[str]]:
@@ -196,6 +201,8 @@ def evidence(subject: Subject, features: Sequence[int], asked: argparse.Namespac
         for k in map(int, asked.ghost_tokens.split(",")):
             ghosts = vocabulary.model_copy(update={"ghost_tokens": k})
             found[f"tree, vocabulary of {k}, {prompt}"] = said_by_trees(subject, features, ghosts, prompt)
+            words = ghosts.model_copy(update={"weights": "words"})
+            found[f"tree, {k} words, {prompt}"] = said_by_trees(subject, features, words, prompt)
         found[f"single token, {prompt}"] = single_rows(subject, features, prompt)
     if asked.only_vocabulary:
         return found

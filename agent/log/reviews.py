@@ -13,9 +13,7 @@ from pydantic import Field, model_validator
 from sqlite_utils import Database
 
 from agent.errors import LogError
-from agent.store.provenance import now
-from agent.store.table import insert, rows
-from agent.store.values import made
+from agent.log.rows import first, insert, made, now, select, some
 from probes.settings import Value
 
 Verdict = Literal["accept", "edit", "reject"]
@@ -75,7 +73,10 @@ class ReviewRow:
 
 
 def add_review(db: Database, label_id: int, reviewer: str, review: Review) -> None:
-    """Raises LogError for a label that is not there, and for a feature that failed, which has nothing to review."""
+    """Keeps what a reviewer says of a label.
+
+    Raises `LogError` for a label that is not there, and for a feature that failed, which has nothing to review.
+    """
     found = db.execute("SELECT status, feature FROM labels WHERE id = ?", [label_id]).fetchone()
     if found is None:
         raise LogError(f"The log has no label {label_id} any more; look at the feature again.")
@@ -87,7 +88,7 @@ def add_review(db: Database, label_id: int, reviewer: str, review: Review) -> No
 
 def undo_review(db: Database, label_id: int, reviewer: str) -> bool:
     """Takes back the latest of the reviewer's reviews of a label that stands; False where there is none."""
-    last = next(rows(db, _LAST, {"label_id": label_id, "reviewer": reviewer}), None)
+    last = first(db, _LAST, label_id=label_id, reviewer=reviewer)
     if last is None:
         return False
     row = {"label_id": label_id, "reviewer": reviewer, "verdict": "undo", "blind": 0, "undoes": last["id"]}
@@ -96,12 +97,12 @@ def undo_review(db: Database, label_id: int, reviewer: str) -> bool:
 
 
 def reviews_of(db: Database, label_ids: Collection[int]) -> list[ReviewRow]:
-    """Everything said of these labels, oldest first, also what was taken back."""
-    return [_review(row) for row in rows(db, _REVIEWS, {"label_ids": str(list(label_ids))})]
+    """Returns everything said of these labels, oldest first, also what was taken back."""
+    return [_review(row) for row in select(db, _REVIEWS, label_ids=some(label_ids))]
 
 
 def latest_verdict(reviews: Sequence[ReviewRow]) -> Verdict | None:
-    """The verdict of a label's `reviews`, oldest first: the latest that stands, whoever gave it."""
+    """Returns the verdict of a label's `reviews`, oldest first: the latest that stands, whoever gave it."""
     latest: Verdict | None = None
     for review in reviews:
         if not review.undone and review.verdict in VERDICTS:
@@ -110,7 +111,7 @@ def latest_verdict(reviews: Sequence[ReviewRow]) -> Verdict | None:
 
 
 def latest_wording(reviews: Sequence[ReviewRow]) -> str | None:
-    """The label as reviewers would have it: of the latest verdict that stands, if that is an edit."""
+    """Returns the label as reviewers would have it: of the latest verdict that stands, if that is an edit."""
     latest: str | None = None
     for review in reviews:
         if not review.undone and review.verdict in VERDICTS:
@@ -123,10 +124,10 @@ def standing(reviews: Sequence[ReviewRow], kind: ReviewKind) -> int:
     return sum(review.verdict == kind and not review.undone for review in reviews)
 
 
-def verdicts(db: Database, run_id: int, blind: bool = False) -> dict[str, dict[int, Verdict]]:
-    """Each reviewer's verdicts on a run's labels, by label; `blind`: of those alone that were given blind."""
+def verdicts_of(db: Database, run_id: int, blind: bool = False) -> dict[str, dict[int, Verdict]]:
+    """Returns each reviewer's verdicts on a run's labels, by label; if `blind`, those alone that were given blind."""
     found: dict[str, dict[int, Verdict]] = {}
-    for row in rows(db, _VERDICTS, {"run_id": run_id, "blind": int(blind)}):
+    for row in select(db, _VERDICTS, run_id=run_id, blind=int(blind)):
         found.setdefault(row["reviewer"], {})[row["label_id"]] = row["verdict"]
     return found
 

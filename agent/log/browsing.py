@@ -1,10 +1,8 @@
 """A run's labels as pages of a table: filtered, sorted, a screenful at a time, also where there are 100,000.
 
 Every condition is met through an index that holds what it asks about, so that only the rows of one page are read whole.
-Rows in, values out; knows no page of HTML.
 """
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Self
@@ -12,13 +10,12 @@ from typing import Any, Literal, Self
 from pydantic import Field, model_validator
 from sqlite_utils import Database
 
+from agent.log.comparisons import OF_CLASS
+from agent.log.labels import LabelRow, label_in, matching, search_words
+from agent.log.reviews import VERDICTS, ReviewRow, reviews_of
+from agent.log.rows import LATEST, first, made, select, some
+from agent.log.scores import ScoreKey
 from agent.schema import Status
-from agent.store.classes import OF_CLASS
-from agent.store.reading import label_row, matching, search_words
-from agent.store.reviews import VERDICTS, ReviewRow, reviews_of
-from agent.store.rows import LabelRow
-from agent.store.table import LATEST, rows
-from agent.store.values import made
 from probes.settings import Value
 
 Order = Literal["feature", "confidence", "probability", "score"]
@@ -40,13 +37,6 @@ _WORDS = """
     JOIN evidence ON evidence.run_id = labels.run_id AND evidence.feature = labels.feature
     WHERE labels.id IN (SELECT value FROM json_each(:ids)) AND kind = 'tokens' GROUP BY labels.id
 """
-
-
-class ScoreKey(Value):
-    """One scorer of one scoring."""
-
-    scoring_id: int
-    scorer: str
 
 
 class LabelFilter(Value):
@@ -126,19 +116,19 @@ class _Query:
 def count_labels(db: Database, run_id: int, wanted: LabelFilter) -> int:
     """Counts the labels that meet the filter."""
     query = _query(run_id, wanted)
-    return int(next(rows(db, f"SELECT count(*) AS n {query.source}", query.values))["n"])
+    return int(next(select(db, f"SELECT count(*) AS n {query.source}", **query.values))["n"])
 
 
-def label_page(db: Database, run_id: int, wanted: LabelFilter, first: int, most: int) -> list[BrowsedLabel]:
-    """The labels from place `first` on, counted from 0."""
+def label_page(db: Database, run_id: int, wanted: LabelFilter, start: int, most: int) -> list[BrowsedLabel]:
+    """Returns the labels from place `start` on, counted from 0."""
     query = _query(run_id, wanted)
-    sql = f"SELECT {query.id} AS id {query.source} {query.ordered(wanted.descending)} LIMIT :most OFFSET :first"
-    ids = [row["id"] for row in rows(db, sql, query.values | {"first": first, "most": most})]
+    sql = f"SELECT {query.id} AS id {query.source} {query.ordered(wanted.descending)} LIMIT :most OFFSET :start"
+    ids = [row["id"] for row in select(db, sql, **query.values, start=start, most=most)]
     return _browsed(db, ids, wanted.score)
 
 
 def around(db: Database, run_id: int, wanted: LabelFilter, feature: int) -> Around:
-    """The neighbours of a feature that itself may not meet the filter: then those of its place in the order."""
+    """Returns the neighbours of a feature that itself may not meet the filter: then those of its place in the order."""
     query = _query(run_id, wanted)
     here = _here(db, query, wanted, feature)
     if here is None:
@@ -154,13 +144,13 @@ def place_of(db: Database, run_id: int, wanted: LabelFilter, feature: int) -> in
     if here is None:
         return 0
     sql = f"SELECT count(*) AS n {query.source} AND {query.beyond(not wanted.descending)}"
-    return int(next(rows(db, sql, query.values | here))["n"])
+    return int(next(select(db, sql, **query.values, **here))["n"])
 
 
 def label_of_table(db: Database, run_id: int, wanted: LabelFilter, feature: int) -> BrowsedLabel | None:
-    """One row of the table, whether it meets the filter or not."""
+    """Returns one row of the table, whether it meets the filter or not."""
     sql = "SELECT id FROM labels WHERE run_id = :run_id AND feature = :feature"
-    ids = [row["id"] for row in rows(db, sql, {"run_id": run_id, "feature": feature})]
+    ids = [row["id"] for row in select(db, sql, run_id=run_id, feature=feature)]
     return next(iter(_browsed(db, ids, wanted.score)), None)
 
 
@@ -170,27 +160,15 @@ def _here(db: Database, query: _Query, wanted: LabelFilter, feature: int) -> dic
     scored = f"{_SCORED} AND " if wanted.order == "score" else ""
     sql = f"""SELECT {query.key} AS key, {query.tie} AS tie FROM {table}
         WHERE {scored}{query.id} = (SELECT id FROM labels WHERE run_id = :run_id AND feature = :feature)"""
-    return next(rows(db, sql, query.values | {"feature": feature}), None)
+    return first(db, sql, **query.values, feature=feature)
 
 
 def _next(db: Database, query: _Query, here: dict[str, Any], falling: bool) -> int | None:
     """The first feature beyond a place in the order."""
     sql = f"""SELECT feature FROM labels
         WHERE id = (SELECT {query.id} {query.source} AND {query.beyond(falling)} {query.ordered(falling)} LIMIT 1)"""
-    return next((int(row["feature"]) for row in rows(db, sql, query.values | here)), None)
-
-
-def latest_labelled(db: Database) -> int | None:
-    """The run that a command began or resumed last of those that have labels."""
-    sql = """SELECT run_id FROM invocations WHERE EXISTS (SELECT 1 FROM labels WHERE run_id = invocations.run_id)
-        ORDER BY started DESC, id DESC LIMIT 1"""
-    found = db.execute(sql).fetchone()
-    return None if found is None else int(found[0])
-
-
-def version(db: Database) -> int:
-    """A number that is another one once any other connection has changed the log."""
-    return int(db.execute("PRAGMA data_version").fetchone()[0])
+    found = first(db, sql, **query.values, **here)
+    return None if found is None else int(found["feature"])
 
 
 def _query(run_id: int, wanted: LabelFilter) -> _Query:
@@ -263,13 +241,13 @@ def _reviewed(label_id: str, wanted: LabelFilter) -> Iterator[str]:
 
 
 def _browsed(db: Database, ids: Sequence[int], score: ScoreKey | None) -> list[BrowsedLabel]:
-    key: dict[str, Any] = {"ids": json.dumps(ids)}
-    some = "(SELECT value FROM json_each(:ids))"
-    labels = {row["id"]: row for row in rows(db, f"SELECT * FROM labels WHERE id IN {some}", key)}
-    scores = {} if score is None else _scores(db, key, score)
-    words = {row["id"]: row["summary"] for row in rows(db, _WORDS, key)}
-    probable = f"SELECT label_id, probability FROM probabilities WHERE label_id IN {some}"
-    probabilities = {row["label_id"]: row["probability"] for row in rows(db, probable, key)}
+    wanted = some(ids)
+    among = "(SELECT value FROM json_each(:ids))"
+    labels = {row["id"]: row for row in select(db, f"SELECT * FROM labels WHERE id IN {among}", ids=wanted)}
+    scores = {} if score is None else _scores(db, wanted, score)
+    words = {row["id"]: row["summary"] for row in select(db, _WORDS, ids=wanted)}
+    probable = f"SELECT label_id, probability FROM probabilities WHERE label_id IN {among}"
+    probabilities = {row["label_id"]: row["probability"] for row in select(db, probable, ids=wanted)}
     reviews: dict[int, list[ReviewRow]] = {id: [] for id in ids}
     for review in reviews_of(db, ids):
         reviews[review.label_id].append(review)
@@ -277,7 +255,7 @@ def _browsed(db: Database, ids: Sequence[int], score: ScoreKey | None) -> list[B
         made(
             BrowsedLabel,
             {
-                "label": label_row(labels[id]),
+                "label": label_in(labels[id]),
                 "probability": probabilities.get(id),
                 "score": scores.get((id, "label")),
                 "control": scores.get((id, "shuffled")),
@@ -289,9 +267,9 @@ def _browsed(db: Database, ids: Sequence[int], score: ScoreKey | None) -> list[B
     ]
 
 
-def _scores(db: Database, key: dict[str, Any], score: ScoreKey) -> dict[tuple[int, str], float | None]:
+def _scores(db: Database, ids: str, score: ScoreKey) -> dict[tuple[int, str], float | None]:
     """By label and variant. The plus keeps SQLite to the index of labels, instead of the one sorted by score."""
     sql = """SELECT label_id, variant, value FROM scores
         WHERE label_id IN (SELECT value FROM json_each(:ids)) AND scorer = :scorer
         AND +scoring_id = :scoring_id AND +part = 'held_out' AND +variant IN ('label', 'shuffled')"""
-    return {(row["label_id"], row["variant"]): row["value"] for row in rows(db, sql, key | score.model_dump())}
+    return {(row["label_id"], row["variant"]): row["value"] for row in select(db, sql, ids=ids, **score.model_dump())}

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from sqlite_utils import Database
 
 from agent.errors import LogError
-from agent.store.database import as_log_error, immediate
+from agent.log.opening import as_log_error, immediate
 
 T = TypeVar("T")
 

@@ -9,7 +9,7 @@ from filelock import FileLock, Timeout
 
 from agent.errors import LogError
 
-_PATIENCE_S = 0.2
+_WAIT_S = 0.2
 """How long a run waits for its lock: longer than `is_held` takes to look, far shorter than a run."""
 
 
@@ -20,19 +20,14 @@ class RunLock:
         """Raises `LogError` at once if it is held elsewhere, or if no file can be made beside the log."""
         log = log.resolve()  # one lock, whatever link the log was opened by
         self._lock = FileLock(_place(log, number, what), thread_local=False)
+        named = f"{what.capitalize()} {number} of {log}"
         try:
-            self._lock.acquire(timeout=_PATIENCE_S)
+            self._lock.acquire(timeout=_WAIT_S)
         except Timeout:
             instead = ", or start a run of its own with --new" if what == "run" else ""
-            raise LogError(
-                f"{what.capitalize()} {number} of {log} is being written by another process; wait for it to end"
-                f"{instead}."
-            ) from None
+            raise LogError(f"{named} is being written by another process; wait for it to end{instead}.") from None
         except OSError as error:
-            raise LogError(
-                f"{what.capitalize()} {number} of {log} cannot be locked ({error.strerror}); "
-                "choose another place with --log."
-            ) from error
+            raise LogError(f"{named} cannot be locked ({error.strerror}); choose another place with --log.") from error
 
     def release(self) -> None:
         """Frees the run; releasing twice does nothing."""
