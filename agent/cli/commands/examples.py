@@ -5,6 +5,7 @@ The work is in `eval`.
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -23,6 +24,7 @@ from agent.cli.commands.examples_screen import (
     unit_lines,
 )
 from agent.cli.commands.exit_status import GOES_ON, CommandInterrupt
+from agent.cli.commands.pass_workers import pass_workers
 from agent.cli.commands.stopping import stoppable
 from agent.cli.terminal.display import console, facts
 from agent.config import RunConfig
@@ -37,6 +39,7 @@ from agent.log.examples import (
 )
 from agent.log.run_log import RunLog
 from agent.maxima import UNIT
+from agent.pool.choice import on_first_device
 from eval.collect.content import content_of
 from eval.collect.corpora import CorpusFaults, content, documents
 from eval.collect.corpus_pass import Collection, CollectSettings
@@ -70,7 +73,7 @@ def gather_examples(config: RunConfig, spec: str, imported: str | None, form: st
     """
     screen = console()
     with RunLog.open(config.log) as log:
-        subject = load_subject(config.subject)
+        subject = load_subject(on_first_device(config))
         features = parse_features(spec, subject.card.n_features, config.seed)
         screen.print(facts([("subject", subject_words(subject.card)), ("features", f"{len(features):,} ({spec})")]))
         try:
@@ -129,9 +132,11 @@ def _pass(
     settings = CollectSettings(n_tokens=wanted.tokens, context=wanted.context, seed=config.seed)
     embed = _embed(config)
     texts = documents(wanted.corpus, faults, wanted.text_key, config.seed)
-    with stoppable(lambda: screen.print(Text(_STOPPING))) as stops, bars(screen) as progress:
-        shown = ExamplesScreen(screen, progress, wanted.tokens, stops)
-        collection, found = harvest(subject, texts, features, settings, shown, embed)
+    with ExitStack() as stack:
+        readers = stack.enter_context(pass_workers(screen, config, subject))
+        stops = stack.enter_context(stoppable(lambda: screen.print(Text(_STOPPING))))
+        shown = ExamplesScreen(screen, stack.enter_context(bars(screen)), wanted.tokens, stops)
+        collection, found = harvest(subject, texts, features, settings, shown, embed, readers)
         if stops() and not collection.n_tokens:
             raise CommandInterrupt(_NOTHING_KEPT)
         return collection, found, stops()

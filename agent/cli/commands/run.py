@@ -34,6 +34,7 @@ from agent.log.evidence import evidence_rounds
 from agent.log.labels import LabelRow, labels_of
 from agent.log.run_log import RunLog
 from agent.log.runs import RunRow, RunSummary, chosen_run, features_done
+from agent.pool.choice import on_first_device, workforce_of
 from agent.run import RunReport, run_features
 from agent.run_spec import LoggedCircuit, RunSpec
 from agent.schema import Outcome
@@ -123,7 +124,7 @@ def labelled(
     note = explainer.check()
     with ExitStack() as stack:
         log = stack.enter_context(log_of(config.log, dry))
-        subject = load_subject(config.subject)
+        subject = load_subject(on_first_device(config))
         features = parse_features(spec, subject.card.n_features, config.seed) if named is None else named
         if shard is not None:
             features, spec = shard.of(features), f"{spec}, shard {shard}"
@@ -160,9 +161,13 @@ def labelled(
 def _run(screen: Console, spec: RunSpec, log: RunLog, features: Sequence[int], new: bool) -> LabelResult:
     config, subject, explainer = spec.config, spec.subject, spec.explainer
     read_tokens(screen, subject, config.weights_plan)
+    workforce = workforce_of(config, subject.card.dtype)
+    if workforce is not None:
+        screen.print(facts([("workers", str(workforce))]))
     with RunScreen(screen, features) as observer:
         try:
-            report = asyncio.run(run_features(spec, log, features, new, observer, tell=observer.tell))
+            work = run_features(spec, log, features, new, observer, tell=observer.tell, workforce=workforce)
+            report = asyncio.run(work)
         except KeyboardInterrupt:  # where the event loop handles no signals
             raise CommandInterrupt(GOES_ON) from None
     rows = log.read(labels_of, report.run_id, features=features)
