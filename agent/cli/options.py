@@ -314,7 +314,8 @@ _SCORE = (
     _setting(
         "score",
         "scorers",
-        "Any of detection, fuzzing, simulation, embedding, clarity, discrimination, output, output_similarity.",
+        "Any of detection, fuzzing, simulation, embedding, clarity, discrimination, output, output_similarity, "
+        "responsiveness, purity, intruder.",
         Names(),
         metavar="NAME[,NAME...]",
     ),

@@ -8,8 +8,14 @@ VARIANTS = {
     "baseline": "the source's label",
     "tokens": "top tokens only",
     "shuffled": "another feature's",
+    "feature": "none: labelled features",
+    "unlabelled": "none: features without a label",
+    "mixed": "none: examples of several features",
 }
-"""By the names that the log has, what tables and pages call them."""
+"""By the names that the log has, what tables and pages call them. The last three are of scorers that read no label."""
+
+OF_FEATURES = ("feature", "unlabelled")
+"""What a scorer that reads no label scores in place of the run's label: a feature that has one, or has none."""
 
 
 def variant_words(variant: str) -> str:
