@@ -207,6 +207,7 @@ class Loop:
             "texts": None if self.material is None else self.material.texts(feature),
             "in_context": ACTIVE_SHARE,
             "graph": None if self.circuit is None else self.circuit.part(feature),
+            "experiments": self.planner.tests,
             "can_test": self.planner.tests and number < self.rounds,
             "candidates": self.planner.candidates,
             "history": [_history(position, round_) for position, round_ in enumerate(work.past, start=1)],
