@@ -17,8 +17,8 @@ from agent.llm.reading import SIGNIFICANT, EvidenceReading, akin, experiments, p
 from agent.schema import Proposal, Sense, TextTest
 
 Rule = Literal["test", "compare", "steer", "senses"]
-KINDS = ("experiment", "neighbours", "continuations")
-"""Kinds of evidence that experiments give."""
+KINDS: Mapping[str, Rule] = {"experiment": "test", "neighbours": "compare", "continuations": "steer"}
+"""The experiment that each kind of evidence comes from."""
 RULES: frozenset[Rule] = frozenset(("test", "compare", "steer", "senses"))
 
 UNSURE = 0.5
@@ -50,11 +50,11 @@ def experiment(
     """Returns the experiment that a label about to be given warrants; None if it warrants none, or none is left."""
     if not context.get("can_test"):
         return None
-    allowed, tried = context.get("rules", RULES), {piece["kind"] for piece in seen}
+    allowed, tried = context.get("rules", RULES), _tried(context, seen)
     reason = f'"{best.label}" has confidence {confidence:.2f}'
-    if "test" in allowed and "experiment" not in tried and confidence < UNSURE:
+    if "test" in allowed and "test" not in tried and confidence < UNSURE:
         return Proposal(action="test", tests=tuple(tests_of(best, seen)), reason=reason)
-    if "compare" in allowed and "neighbours" not in tried and _is_shared(best):
+    if "compare" in allowed and "compare" not in tried and _is_shared(best):
         return Proposal(action="compare", label=best.label, reason=f"{reason}, and other vectors have it too")
     return None
 
@@ -86,7 +86,7 @@ def two_senses(best: EvidenceReading, context: Mapping[str, Any]) -> tuple[Sense
         return ()
     if best.listed or best.second_strength < SECOND_SENSE or akin(best.best, best.second):
         return ()
-    if any(_lift(best, noun) < SENSE_LIFT for noun in (best.best, best.second)):
+    if any((_lift(best, noun) or 0.0) < SENSE_LIFT for noun in (best.best, best.second)):
         return ()
     return tuple(Sense(text=noun) for noun in (best.best, best.second))
 
@@ -95,7 +95,7 @@ def steering(context: Mapping[str, Any], seen: Sequence[EvidencePiece]) -> bool:
     """Tests if clamping the feature may tell what nothing else told: something differs, and it was not tried."""
     allowed = "steer" in context.get("rules", RULES) and bool(context.get("can_test"))
     differs = min(p_values(seen), default=1.0) <= SIGNIFICANT
-    return allowed and differs and not any(piece["kind"] == "continuations" for piece in seen)
+    return allowed and differs and "steer" not in _tried(context, seen)
 
 
 def written(seen: Sequence[EvidencePiece]) -> str:
@@ -116,13 +116,21 @@ def is_borne_out(seen: Sequence[EvidencePiece]) -> bool:
     return not tests or any(test["held"] for test in tests)
 
 
+def _tried(context: Mapping[str, Any], seen: Sequence[EvidencePiece]) -> set[str]:
+    """Returns the experiments that were made or refused: none is asked for twice."""
+    made = {KINDS[piece["kind"]] for piece in seen if piece["kind"] in KINDS}
+    return made | {str(past.get("action")) for past in context["history"]}
+
+
 def _is_shared(best: EvidenceReading) -> bool:
-    return not best.listed and _lift(best, best.best) < OWN_LIFT
+    """Tests if the label is a noun of random directions too; unknown where nothing was compared with them."""
+    lift = _lift(best, best.best)
+    return not best.listed and lift is not None and lift < OWN_LIFT
 
 
-def _lift(best: EvidenceReading, noun: str) -> float:
+def _lift(best: EvidenceReading, noun: str) -> float | None:
     lifts = [line["lift"] for piece in best.pieces for line in piece["nouns"] if line["text"] == noun]
-    return max((lift for lift in lifts if lift is not None), default=0.0)
+    return max((lift for lift in lifts if lift is not None), default=None)
 
 
 def _listed_words(seen: Sequence[EvidencePiece]) -> list[str]:

@@ -6,7 +6,7 @@ What cannot be scored has a row that says why.
 import asyncio
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 from agent.calls.admission import Admission
 from agent.calls.workers import Handle, work_through
@@ -174,7 +174,7 @@ class Scoring:
         """Yields the labels to score for a feature; for a control that cannot be made, the reason."""
         yield "label", CandidateLabel(row.label)
         first = _first_proposed(self.log.calls_of(row.run_id, row.feature))
-        if first is not None and self.run.settings.get("feedback"):
+        if first is not None and proposes_again(self.run):
             yield "first", first
         yield "shuffled", donors.get(row.feature, "no label of another feature can stand for it")
         tokens = top_tokens_label(top_tokens(sides.shown))
@@ -214,11 +214,23 @@ class Scoring:
             await asyncio.wrap_future(self.log.add_scores(self.scoring_id, kept))
 
 
+def proposes_again(run: RunSummary) -> bool:
+    """Tells whether a run's labels may differ from those that were proposed first."""
+    settings = run.settings
+    return bool(settings.get("feedback") or settings.get("tests") or settings.get("candidates", 1) > 1)
+
+
 def _first_proposed(calls: Sequence[CallRow]) -> CandidateLabel | None:
-    """The first label that the explainer proposed, before it knew how that did."""
+    """The first label that the explainer wrote, as its answer or to be tested, before it knew how that did."""
     answers = (call.answer for call in calls if call.purpose == PURPOSE and call.scoring_id is None)
-    labels = (answer for answer in answers if answer is not None and answer.get("action") == "label")
-    return next((CandidateLabel(" ".join(answer["label"].split())) for answer in labels), None)
+    labels = (_label_in(answer) for answer in answers if answer is not None)
+    return next((CandidateLabel(" ".join(label.split())) for label in labels if label), None)
+
+
+def _label_in(answer: Mapping[str, Any]) -> str:
+    """Returns an answer's label, else the first that it has texts run for."""
+    tested = (test.get("hypothesis") for test in answer.get("tests", ()))
+    return str(answer.get("label") or next(filter(None, tested), ""))
 
 
 def main_variant(scorer: Scorer, row: LabelRow) -> Variant:

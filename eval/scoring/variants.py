@@ -2,7 +2,7 @@
 
 VARIANTS = {
     "label": "the run's label",
-    "first": "the first proposed, before feedback",
+    "first": "the first proposed",
     "known": "known concept's name",
     "one_shot": "one shot over top texts",
     "baseline": "the source's label",
