@@ -13,10 +13,14 @@ from agent.loop import TEMPLATES, Circuit, Material
 from agent.maxima import CorpusMaxima
 from agent.planning import Planner
 from agent.runlog import RunIdentity
+from agent.store.rows import hash_of
 from probes.ghost.base_prompt import all_resolved, offered_prompts
 from probes.settings import PLAIN_PROMPTS, ProbeSettings
 from probes.subject import Subject
 from prompts import template_hashes
+
+_GROUP_CHARS = 16
+"""Of the hash by which the runs of one command know each other."""
 
 
 class LoggedCircuit(Circuit, Protocol):
@@ -40,6 +44,8 @@ class RunSpec:
     maxima: CorpusMaxima | None = None
     """The unit in which features are steered and tests measured."""
     circuit: LoggedCircuit | None = None
+    saes: Sequence[str] = ()
+    """The SAEs of the command, where there are several; each has a run of its own."""
 
     @cached_property
     def identity(self) -> RunIdentity:
@@ -59,6 +65,9 @@ class RunSpec:
         if explainer.forms:
             settings |= {"answer_tokens": config.answer_tokens, "effort": config.effort}
             settings |= {"prompts": [*self._offered]}
+        if self.saes:
+            common = {"saes": [*self.saes], "explainer": explainer_name(explainer), "settings": settings}
+            settings |= {"group": hash_of(common)[:_GROUP_CHARS]}
         if self.maxima is not None:
             settings |= {"maxima_corpus": self.maxima.corpus}
         if self.material is not None:

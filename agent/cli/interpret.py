@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 
 import click
 
+from agent.cli.commands.layers import configs_of
 from agent.cli.commands.opening import begin
 from agent.cli.commands.outputs import check_outputs
 from agent.cli.label_options import STATUSES, label_options
@@ -81,15 +82,27 @@ def interpret() -> None:
 @click.option("--dry-run", is_flag=True, help="Say what the run would do and cost, and stop.")
 @click.option("--shard", metavar="I/N", help="Every Nth of the features from the Ith (from 0), or slurm.")
 @run_options
-def run(features: str, new: bool, dry_run: bool, shard: str | None, settings_file: Path | None, **options: Any) -> int:
+def run(
+    features: str,
+    new: bool,
+    dry_run: bool,
+    shard: str | None,
+    layers: str | None,
+    settings_file: Path | None,
+    **options: Any,
+) -> int:
     """Label features; the same command resumes a run that was cut off."""
     share = None if shard is None else parse_shard(shard)
-    config = _batched(resolve(by_key(options), settings_file))
-    begin([config], features, writes_log=True, asks_explainer=True)
+    configs = configs_of(options, settings_file, layers)
+    _batched(configs[0])
+    begin(configs, features, writes_log=True, asks_explainer=True)
+    if len(configs) > 1:
+        from agent.cli.commands.run_layers import label_layers
 
+        return label_layers(configs, features, new, dry_run, share)
     from agent.cli.commands.run import label_features
 
-    return label_features(config, features, new, dry_run, share)
+    return label_features(configs[0], features, new, dry_run, share)
 
 
 @interpret.command()
@@ -176,12 +189,12 @@ def log(run_id: int | None, as_json: bool, settings_file: Path | None, log: Path
 
 
 @interpret.command()
-@click.argument("feature", type=Whole(0))
+@click.argument("feature")
 @click.option("--run", "run_id", type=ROW_ID, metavar="RUN", help="The run; the latest one unless given.")
 @_RANK
 @log_options
-def show(feature: int, run_id: int | None, rank: Rank, settings_file: Path | None, **options: Any) -> None:
-    """Show everything the log knows about one feature."""
+def show(feature: str, run_id: int | None, rank: Rank, settings_file: Path | None, **options: Any) -> None:
+    """Show everything the log knows about one feature, as 121, or 8:121 of layer 8."""
     from agent.cli.commands.log import show_feature
 
     show_feature(resolve(by_key(options), settings_file).log, feature, run_id, rank)
@@ -197,16 +210,25 @@ def show(feature: int, run_id: int | None, rank: Rank, settings_file: Path | Non
 )
 @click.option("--format", "form", metavar="NAME", help="Of these files; found out from them unless given.")
 @example_options
-def examples(features: str, imported: str | None, form: str | None, settings_file: Path | None, **options: Any) -> int:
+def examples(
+    features: str,
+    imported: str | None,
+    form: str | None,
+    layers: str | None,
+    settings_file: Path | None,
+    **options: Any,
+) -> int:
     """Collect texts on which features fire, to score labels on and to show to explainers."""
     if imported is None:
         refuse(["form"], "is about the files of --import PATH; name them, or leave it out.")
-    config = resolve(by_key(options), settings_file)
-    begin([config], features, writes_log=True)
+    configs = configs_of(options, settings_file, layers)
+    if imported is not None and len(configs) > 1:
+        raise click.UsageError("--import reads files about one SAE; name that by --sae, and others in other commands.")
+    begin(configs, features, writes_log=True)
 
     from agent.cli.commands.examples import gather_examples
 
-    return gather_examples(config, features, imported, form)
+    return gather_examples(configs, features, imported, form)
 
 
 @interpret.command()
@@ -222,17 +244,18 @@ def score(
     corpus_id: int | None,
     plot: Path | None,
     dry_run: bool,
+    layers: str | None,
     settings_file: Path | None,
     **options: Any,
 ) -> int:
     """Measure the labels of RUN, or of the latest run, on held-out texts and beside controls."""
-    config = _batched(resolve(by_key(options), settings_file))
-    check_outputs(config, settings_file, plot)
-    begin([config], features, writes_log=True, asks_explainer=True)
+    configs = configs_of(options, settings_file, layers)
+    check_outputs(_batched(configs[0]), settings_file, plot)
+    begin(configs, features, writes_log=True, asks_explainer=True)
 
-    from agent.cli.commands.score import score_labels
+    from agent.cli.commands.score_layers import score_run_or_layers
 
-    return score_labels(config, run_id, features, corpus_id, plot, dry_run)
+    return score_run_or_layers(configs, run_id, features, corpus_id, plot, dry_run)
 
 
 @interpret.command()
@@ -293,9 +316,10 @@ def compare(
         raise click.UsageError("--plot draws one subject; name one, what was compared already is in the log.")
     begin(configs, features, writes_log=True, asks_explainer=with_labels, apart=as_json)
 
-    from agent.cli.commands.compare import ComparisonRequest, SubjectLoader, compare_settings
+    from agent.cli.commands.compare import ComparisonRequest, compare_settings
     from agent.cli.commands.compare_labels import compare_labels
     from agent.cli.commands.compare_output import ComparisonOutput
+    from agent.cli.commands.loading import SubjectLoader
 
     load = SubjectLoader()
     status = compare_settings(
@@ -388,13 +412,14 @@ def graph(
     overwrite: bool,
     new: bool,
     dry_run: bool,
+    layers: str | None,
     settings_file: Path | None,
     **options: Any,
 ) -> int:
     """Label the features of an attribution graph, as circuit-tracer and Neuronpedia write them."""
     from agent.cli.commands.graph import GraphRequest, label_graph
 
-    return label_graph(options, settings_file, GraphRequest(path, target, top, overwrite, new, dry_run))
+    return label_graph(options, settings_file, layers, GraphRequest(path, target, top, overwrite, new, dry_run))
 
 
 @interpret.command()

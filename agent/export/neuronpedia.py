@@ -8,7 +8,7 @@ against the server.
 import json
 import re
 from collections.abc import Mapping, Sequence
-from itertools import islice, pairwise
+from itertools import groupby, islice, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -30,19 +30,20 @@ _STRATA = 10
 
 
 def write(exported: ExportedRun, path: Path) -> None:
-    """Writes batches into the folder `path`, made if missing. Raises ExportError if it has some, OutputError."""
-    about = exported.neuronpedia
-    if about is None:
+    """Writes batches into the folder `path`, made if missing, each of one run. Raises ExportError if it has some,
+    OutputError."""
+    if exported.neuronpedia is None:
         raise ExportError(f"{path} cannot be written: model, source, method and model name at Neuronpedia are needed.")
     _make_folder(path)
-    records = iter(exported.records)
     number = 0
-    while some := list(islice(records, MAX_FEATURES)):
-        features = [_feature(exported, about, record) for record in some]
-        batch = {"modelId": about.model, "source": about.source, "features": features}
-        with written(path / f"batch-{number}.json") as file:
-            file.write(json.dumps(batch).encode("ascii"))
-        number += 1
+    for run_id, records in groupby(exported.records, key=lambda record: record.run.run_id):
+        about = exported.neuronpedia[run_id]
+        while some := list(islice(records, MAX_FEATURES)):
+            features = [_feature(exported, about, record) for record in some]
+            batch = {"modelId": about.model, "source": about.source, "features": features}
+            with written(path / f"batch-{number}.json") as file:
+                file.write(json.dumps(batch).encode("ascii"))
+            number += 1
 
 
 def _make_folder(path: Path) -> None:
@@ -55,12 +56,11 @@ def _make_folder(path: Path) -> None:
 
 
 def _feature(exported: ExportedRun, about: Neuronpedia, record: Record) -> Mapping[str, Any]:
-    feature = record.label.feature
-    collected = exported.collected(feature)
+    collected = exported.collected(record)
     label = exported.label_of(record)
-    projection = next((item for item in exported.evidence(feature) if isinstance(item, Projection)), None)
+    projection = next((item for item in exported.evidence(record) if isinstance(item, Projection)), None)
     return {
-        "index": feature,
+        "index": record.label.feature,
         **_density(collected),
         **({} if projection is None else _logits(projection)),
         "explanations": [] if label is None else [_explanation(label, about, record.scores)],

@@ -6,6 +6,7 @@ The work is in `eval`.
 import asyncio
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from agent.calls.budget import Limits, SpendingBudget
 from agent.calls.gate import Gate
 from agent.cli.commands.estimate import batch_words, budget_words, check_budget, estimate_of
 from agent.cli.commands.exit_status import exit_status, finishing
+from agent.cli.commands.layers import with_what_is_left
 from agent.cli.terminal.display import console, facts, scores_table
 from agent.config import RunConfig, ScoreSettings
 from agent.errors import LogError
@@ -27,7 +29,7 @@ from agent.evidence.printable import printable
 from agent.llm import make_explainer
 from agent.llm.base import Explainer
 from agent.run_spec import explainer_name, questions_to
-from agent.runlog import CorpusRow, LabelRow, RunLog, RunSummary, ScoringIdentity
+from agent.runlog import CorpusRow, LabelRow, RunLog, RunSummary, ScoreRow, ScoringIdentity
 from eval.embedders import SentenceEmbedder, SubjectEmbedder, recorded
 from eval.pictures import score_figure
 from eval.plots import check_picture, save
@@ -49,6 +51,28 @@ _FREE = ("embedding",)
 _ASKING = ("detection", "fuzzing")
 
 
+@dataclass(frozen=True)
+class ScoredRun:
+    """The outcome of scoring one run."""
+
+    status: int
+    """The exit status: 1 if a budget ended it, else 0."""
+    run_id: int
+    scoring_id: int
+    rows: Sequence[LabelRow]
+    """The labels that were to be scored."""
+    scorers: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Among:
+    """The place of a run among those of other SAEs that one command scores."""
+
+    features: Sequence[int] | None
+    scorings: Sequence[tuple[int, int]]
+    """Runs that were scored before it, with their scorings, with which it shares the budget."""
+
+
 def score_labels(
     config: RunConfig,
     run_id: int | None,
@@ -57,10 +81,12 @@ def score_labels(
     plot: Path | None = None,
     dry: bool = False,
     subject: Subject | None = None,
-) -> int:
-    """Scores, prints and plots; returns the exit status, 1 if a budget ended it, else 0. Raises InterpretError.
+    among: Among | None = None,
+) -> ScoredRun:
+    """Scores, prints and plots. Raises InterpretError.
 
-    `dry` stops after the opening lines: nothing is asked or logged. `subject` is the config's, where it is loaded.
+    `dry` stops after the opening lines: nothing is asked or logged. `subject` is the config's, where it is loaded; a
+    run is scored `among` those of other SAEs by a command that prints the scores of all.
     """
     screen = console()
     if plot is not None:
@@ -71,7 +97,7 @@ def score_labels(
         run = log.run(run_id)
         subject = subject or load_subject(config.subject)
         _check_subject(run, subject)
-        rows = _rows(log, run, subject, config, spec)
+        rows = _rows(log, run, subject, config, spec if among is None else among.features)
         explainer = make_explainer(
             config.llm, config.base_url or "", config.answer_tokens, config.effort, config.timeout, config.batch
         )
@@ -81,6 +107,8 @@ def score_labels(
         check_scorers(settings.scorers or (), ("runner", "embedder", *(("judge",) if explainer.forms else ())))
         corpus = _corpus(log, run, subject, rows, corpus_id, settings.scorers or ())
         embedder = _embedder(config, subject)
+        if among is not None:
+            config = with_what_is_left(config, log, among.scorings)
         identity = _identity(run, corpus, config, settings, explainer)
         scoring_id = log.find_scoring(identity) or NOT_BEGUN if dry else log.begin_scoring(identity)
         budget = partial(_budget, config, log, run.run_id, scoring_id)
@@ -107,15 +135,17 @@ def score_labels(
             concepts=_concepts(config),
         )
         screen.print(facts(_opening(scoring, corpus, explainer, note, rows, config)))
+        scored = ScoredRun(0, run.run_id, scoring_id, rows, settings.scorers or ())
         if dry:
-            return 0
+            return scored
         if config.batch or log.open_batches(run.run_id, scoring_id):
             log.hold_scoring(scoring_id)  # of two processes, one would ask for what the other's batch will bring
         _measure(screen, scoring, explainer, rows, batches)
-        _print(screen, log, scoring_id, rows, settings.scorers or (), config.seed)
+        if among is None:
+            _print(screen, log, scored, config.seed)
         if plot is not None:
-            _plot(screen, log, scoring_id, rows, config.seed, plot)
-        return exit_status(screen, admission.reason)
+            plot_scores(screen, scores_of(log, [scored]), f"Run {run.run_id}", config.seed, plot)
+        return replace(scored, status=exit_status(screen, admission.reason))
 
 
 def _measure(
@@ -158,8 +188,11 @@ def _check_subject(run: RunSummary, subject: Subject) -> None:
         )
 
 
-def _rows(log: RunLog, run: RunSummary, subject: Subject, config: RunConfig, spec: str | None) -> list[LabelRow]:
-    features = None if spec is None else parse_features(spec, subject.card.n_features, config.seed)
+def _rows(
+    log: RunLog, run: RunSummary, subject: Subject, config: RunConfig, wanted: str | Sequence[int] | None
+) -> list[LabelRow]:
+    card = subject.card
+    features = parse_features(wanted, card.n_features, config.seed, card.layer) if isinstance(wanted, str) else wanted
     rows = log.labels(run.run_id, features=features)
     if not rows:
         raise LogError(
@@ -283,10 +316,19 @@ def _bar(screen: Console, n_features: int) -> Progress:
     return bar
 
 
-def _plot(screen: Console, log: RunLog, scoring_id: int, rows: Sequence[LabelRow], seed: int, path: Path) -> None:
-    features = {row.feature for row in rows}
-    scores = [score for score in log.scores(scoring_id) if score.feature in features]
-    save(score_figure(scores, seed, f"Run {rows[0].run_id}: labels on held-out texts, beside controls"), path)
+def scores_of(log: RunLog, scored: Iterable[ScoredRun]) -> list[ScoreRow]:
+    """Returns the scores of these runs' labels."""
+    return [
+        score
+        for one in scored
+        for score in log.scores(one.scoring_id)
+        if score.feature in {row.feature for row in one.rows}
+    ]
+
+
+def plot_scores(screen: Console, scores: Sequence[ScoreRow], name: str, seed: int, path: Path) -> None:
+    """Draws the scores of one run or of several."""
+    save(score_figure(scores, seed, f"{name}: labels on held-out texts, beside controls"), path)
     screen.print(Text(f"Wrote {path}."))
 
 
@@ -299,22 +341,24 @@ def _lack_words(lack: report.UnscoredGroup) -> Iterator[str]:
         yield f"{lack.scorer}{of_what}: {texts}: {_reasons(lack.text_reasons)}"
 
 
+def print_lacks(screen: Console, scores: Sequence[ScoreRow], scorers: Iterable[str], n_features: int) -> None:
+    """Prints what was not scored, and why."""
+    for lack in report.unscored(scores, scorers, n_features):
+        for sentence in _lack_words(lack):
+            screen.print(Text(printable(sentence)))
+
+
 def _reasons(counted: Sequence[tuple[str, int]]) -> str:
     return "; ".join(f"{n:,} {reason}" for reason, n in counted[:4])
 
 
-def _print(
-    screen: Console, log: RunLog, scoring_id: int, rows: Sequence[LabelRow], scorers: Iterable[str], seed: int
-) -> None:
-    features = {row.feature for row in rows}
-    scores = [score for score in log.scores(scoring_id) if score.feature in features]
-    spent = log.spent(rows[0].run_id, scoring_id)
+def _print(screen: Console, log: RunLog, scored: ScoredRun, seed: int) -> None:
+    scores = scores_of(log, [scored])
+    spent = log.spent(scored.run_id, scored.scoring_id)
     screen.print()
     screen.print(scores_table(report.score_summaries(scores, seed)))
     screen.print()
-    for lack in report.unscored(scores, scorers, len(features)):
-        for sentence in _lack_words(lack):
-            screen.print(Text(printable(sentence)))
+    print_lacks(screen, scores, scored.scorers, len(scored.rows))
     if spent.calls:
         dollars = "cost unknown" if spent.cost_usd is None else f"${spent.cost_usd:,.4f}"
         screen.print(Text(f"{spent.calls:,} calls, {spent.tokens:,} tokens, {dollars}."))
