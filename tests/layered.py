@@ -10,18 +10,23 @@ N_FEATURES = 6 * D_MODEL
 
 
 def layered_options(folder: Path) -> list[str]:
-    """Each SAE reads both directions of each axis, with a threshold of its own; its other features never fire."""
-    torch.manual_seed(0)
-    axes = torch.eye(D_MODEL)
-    rows = torch.cat([axes, -axes, torch.randn(N_FEATURES - 2 * D_MODEL, D_MODEL)])
+    """The options of a command for the SAEs of all layers; `--layers` is left to the test."""
     for layer in range(LAYERS):
-        metadata = {"model_name": "tiny", "hook_name": f"blocks.{layer}.hook_resid_post", "prepend_bos": True}
-        write_sae(
-            folder / f"sae-{layer}",
-            sae_config(d_sae=N_FEATURES, metadata=metadata),
-            W_enc=rows.T.contiguous(),
-            W_dec=rows,
-            b_enc=torch.cat([torch.full((2 * D_MODEL,), -0.01 * layer), torch.full((4 * D_MODEL,), -1e6)]),
-            b_dec=torch.zeros(D_MODEL),
-        )
+        write_layer(folder / f"sae-{layer}", layer)
     return ["--model", str(write_model(folder / "model")), "--device", "cpu", "--sae", str(folder / "sae-{layer}")]
+
+
+def write_layer(folder: Path, layer: int, width: int = D_MODEL) -> Path:
+    """An SAE that reads both directions of each axis, with a threshold of its own; its other features never fire."""
+    torch.manual_seed(0)
+    axes, n_never = torch.eye(width), 4 * width
+    rows = torch.cat([axes, -axes, torch.randn(n_never, width)])
+    metadata = {"model_name": "tiny", "hook_name": f"blocks.{layer}.hook_resid_post", "prepend_bos": True}
+    return write_sae(
+        folder,
+        sae_config(d_in=width, d_sae=len(rows), metadata=metadata),
+        W_enc=rows.T.contiguous(),
+        W_dec=rows,
+        b_enc=torch.cat([torch.full((2 * width,), -0.01 * layer), torch.full((n_never,), -1e6)]),
+        b_dec=torch.zeros(width),
+    )

@@ -218,7 +218,7 @@ def test_two_saes_of_one_layer_are_refused(interpret: Interpret, subject: list[s
     place = subject[subject.index("--sae") + 1]
     ran = interpret(*COMMAND, *subject, "--sae", place)
     assert ran.status == 2
-    assert "Two SAEs are given for layer 1, and a node has one" in words(ran.err)
+    assert "Two SAEs are given for layer 1, and features are told apart by their layers" in words(ran.err)
 
 
 def test_hostile_prompts_and_labels_are_printed_as_escapes(interpret: Interpret, subject: list[str]) -> None:

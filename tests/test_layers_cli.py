@@ -140,7 +140,7 @@ def test_layers_are_scored_together_and_compared(interpret: Interpret, three: li
     assert ran.status == 0, ran.err
     heads = [line.split()[:2] for line in ran.out.splitlines()]
     assert ["layer", "scorer"] in heads
-    assert {line[0] for line in heads if line[1:] == ["embedding"]} == {"0", "2", "all"}
+    assert {line[0] for line in heads if line[1:] == ["embedding"]} == {"scorers", "0", "2", "all"}
     assert rows("SELECT count(*) FROM scorings") == [(2,)]
     one = interpret("score", "1", *only(three, 2))  # of the two runs the one that is of its layer
     assert one.status == 0
