@@ -13,6 +13,7 @@ from agent.runlog import RunLog
 from agent.store.database import open_writable
 from agent.store.migrations import MIGRATIONS
 from agent.web.server import make_app
+from eval.graphs.graph import Graph
 from tests import logged
 
 TOKEN = "a-token"
@@ -50,9 +51,11 @@ class Parsed(HTMLParser):
         self.text += data
 
 
-def client(log: RunLog, *, signed_in: bool = True, read_only: bool = False, reviewer: str = "ann") -> TestClient:
-    """A browser at the pages over `log`."""
-    app = make_app(log, TOKEN, read_only=read_only, reviewer=reviewer)
+def client(
+    log: RunLog, *, signed_in: bool = True, read_only: bool = False, reviewer: str = "ann", graph: Graph | None = None
+) -> TestClient:
+    """A browser at the pages over `log`, and of a graph if one is given."""
+    app = make_app(log, TOKEN, read_only=read_only, reviewer=reviewer, graph=graph)
     found = TestClient(app, base_url=ORIGIN, follow_redirects=False)
     if signed_in:
         found.get(f"/?token={TOKEN}")

@@ -259,7 +259,7 @@ def score(
 
 
 @interpret.command()
-@click.argument("pair", metavar="[FEATURE FEATURE]", type=Whole(0), nargs=-1)
+@click.argument("pair", metavar="[FEATURE FEATURE]", nargs=-1)
 @click.option("--features", metavar="SPEC", help="0-500 (inclusive), 7, 1,5,9-12, all, random:50, @FILE.")
 @click.option("--runs", metavar="N,M", help="Instead, the scores of two scored runs, feature by feature.")
 @click.option("--yes", is_flag=True, help="Make however many trees and lists the grid asks for.")
@@ -268,7 +268,7 @@ def score(
 @_JSON
 @compare_options
 def compare(
-    pair: tuple[int, ...],
+    pair: tuple[str, ...],
     features: str | None,
     runs: str | None,
     yes: bool,
@@ -402,6 +402,7 @@ def calibrate(settings_file: Path | None, **options: Any) -> None:
 @click.option("--to", "target", type=Path, metavar="OUT.json", help="Write the graph there with its labels.")
 @click.option("--top", type=Whole(1), metavar="N", help="Only the N most influential features.")
 @click.option("--overwrite", is_flag=True, help="Label what has a label in the file, too, and replace that.")
+@click.option("--supernodes", is_flag=True, help="Write supernodes too: nodes that are labelled and linked alike.")
 @click.option("--new", is_flag=True, help="Start other runs where some could be resumed or are finished.")
 @click.option("--dry-run", is_flag=True, help="Say what would be labelled and what it would cost, and stop.")
 @graph_options
@@ -410,6 +411,7 @@ def graph(
     target: Path | None,
     top: int | None,
     overwrite: bool,
+    supernodes: bool,
     new: bool,
     dry_run: bool,
     layers: str | None,
@@ -417,9 +419,13 @@ def graph(
     **options: Any,
 ) -> int:
     """Label the features of an attribution graph, as circuit-tracer and Neuronpedia write them."""
+    if supernodes and target is None:
+        raise click.UsageError("--supernodes are written into the graph; say where by --to OUT.json.")
+
     from agent.cli.commands.graph import GraphRequest, label_graph
 
-    return label_graph(options, settings_file, layers, GraphRequest(path, target, top, overwrite, new, dry_run))
+    asked = GraphRequest(path, target, top, overwrite, supernodes, new, dry_run)
+    return label_graph(options, settings_file, layers, asked)
 
 
 @interpret.command()
@@ -471,6 +477,7 @@ def import_(others: tuple[Path, ...], settings_file: Path | None, **options: Any
 @click.option("--read-only", is_flag=True, help="Write no reviews and keep nothing.")
 @click.option("--open/--no-open", "opens", default=True, help="Open a browser, where there is a display.")
 @click.option("--reviewer", metavar="NAME", help="Whose reviews these are; the system's user unless given.")
+@click.option("--graph", type=Path, metavar="GRAPH.json", help="Show the nodes of this graph, which the log labelled.")
 @serve_options
 def serve(
     port: int,
@@ -478,13 +485,14 @@ def serve(
     read_only: bool,
     opens: bool,
     reviewer: str | None,
+    graph: Path | None,
     settings_file: Path | None,
     **options: Any,
 ) -> int:
     """Open a log in the browser: overview, labels, reviews; with a subject named, its probes too."""
     from agent.cli.commands.serve import ServerOptions, serve
 
-    place = ServerOptions(host, port, read_only, opens, reviewer)
+    place = ServerOptions(host, port, read_only, opens, reviewer, graph)
     return serve(resolve(by_key(options), settings_file), place, _names_subject(options))
 
 

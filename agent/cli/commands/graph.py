@@ -24,6 +24,7 @@ from agent.runlog import RunLog
 from eval.graphs.graph import Graph, GraphFeature, Node, read_graph
 from eval.graphs.graph_context import graph_context
 from eval.graphs.labelling import write_labels
+from eval.graphs.supernodes import propose
 from probes.doors.outputs import check_output
 from probes.presets import PRESETS
 from prompts import render
@@ -40,6 +41,8 @@ class GraphRequest:
     """The file that the labelled graph is written to; None keeps the labels in the log alone."""
     top: int | None
     overwrite: bool
+    supernodes: bool
+    """True to propose supernodes and write them too."""
     new: bool
     dry: bool
 
@@ -92,6 +95,7 @@ def label_graph(options: Mapping[str, Any], settings_file: Path | None, layers: 
     chosen = choose(graph, {layer: one.n_features for layer, one in saes.items()}, asked)
     screen.print(facts(_opening(graph, chosen)))
     labels: dict[GraphFeature, str] = {}
+    senses: dict[GraphFeature, Sequence[str]] = {}
     status, run_ids = 0, list[int]()
     for sweep, layer in _order(chosen, bool(_explainer_reads(configs[0]))):
         circuit = LayerCircuit(graph, layer, sweep, {f: label for f, label in labels.items() if f.layer != layer})
@@ -104,11 +108,11 @@ def label_graph(options: Mapping[str, Any], settings_file: Path | None, layers: 
         status = max(status, run.status)
         if run.run_id is not None:
             run_ids.append(run.run_id)
-            _take_up(labels, config.log, layer, run.run_id)
+            _take_up(labels, senses, config.log, layer, run.run_id)
         if run.ended_early:
             break
     if not asked.dry:
-        for sentence in _closing(graph, chosen, labels, asked, configs[0].log, run_ids):
+        for sentence in _closing(graph, chosen, labels, senses, asked, configs[0].log, run_ids):
             screen.print(Text(sentence))
     return status
 
@@ -170,14 +174,17 @@ def _order(chosen: FeatureChoice, reads: bool) -> Iterator[tuple[int, int]]:
         yield from ((2, layer) for layer in layers)
 
 
-def _take_up(labels: dict[GraphFeature, str], log: Path, layer: int, run_id: int) -> None:
-    """Adds the labels of a run; where it abstains, an earlier run's label is dropped, since this run knew more."""
+def _take_up(
+    labels: dict[GraphFeature, str], senses: dict[GraphFeature, Sequence[str]], log: Path, layer: int, run_id: int
+) -> None:
+    """Adds the labels of a run, and their senses; where it abstains, an earlier run's go: this run knew more."""
     with RunLog.open(log, read_only=True) as opened:
         rows = opened.labels(run_id)
     for row in rows:
         labels.pop(GraphFeature(layer, row.feature), None)
         if row.status == "labelled":
             labels[GraphFeature(layer, row.feature)] = row.label
+            senses[GraphFeature(layer, row.feature)] = [one.text for one in row.senses if not one.dropped]
 
 
 def _opening(graph: Graph, chosen: FeatureChoice) -> Iterator[tuple[str, str]]:
@@ -210,6 +217,7 @@ def _closing(
     graph: Graph,
     chosen: FeatureChoice,
     labels: Mapping[GraphFeature, str],
+    senses: Mapping[GraphFeature, Sequence[str]],
     asked: GraphRequest,
     log: Path,
     run_ids: Sequence[int],
@@ -224,10 +232,14 @@ def _closing(
     )
     if without := len(asked_for) - len(found):
         were = f"{_features(without)} {'was looked at and has' if without == 1 else 'were looked at and have'} no label"
-        ways = ", ".join(f"interpret log {run_id} --status abstained --log {log}" for run_id in run_ids)
-        yield f"{were}: {ways} says why."
+        yield f"{were}: interpret log {run_ids[-1]} --status abstained --log {log} says why."
     if asked.target is None:
         yield "The labels are in the log alone; --to OUT.json writes them into a copy of the graph."
         return
-    n_nodes = write_labels(asked.path, asked.target, found, asked.overwrite)
-    yield f"Wrote {asked.target}: labels at {n_nodes:,} nodes, all else as it was."
+    known = {f: [next(n.clerp for n in graph.features[f] if n.clerp.strip())] for f in before}
+    texts = known | {feature: [label, *senses.get(feature, ())] for feature, label in found.items()}
+    proposed = propose(graph, texts) if asked.supernodes else ()
+    changes = write_labels(asked.path, asked.target, found, asked.overwrite, proposed)
+    groups = f", {changes.n_supernodes:,} supernodes, their nodes pinned" if asked.supernodes else ""
+    yield f"Wrote {asked.target}: labels at {changes.n_labels:,} nodes{groups}, all else as it was."
+    yield f"Its nodes with labels and links, in the browser: interpret serve --graph {asked.target} --log {log}"
