@@ -461,6 +461,36 @@ def export(
     export_run(config.log, run_id, path, form, ExportRequest(**wanted))
 
 
+@interpret.command()
+@click.argument("run_id", metavar="[RUN]", type=ROW_ID, required=False)
+@click.option("--to", "folder", required=True, type=Path, metavar="FOLDER", help="Where batches are written and read.")
+@click.option("--upload", "sends", is_flag=True, help="Send them, with a key in NEURONPEDIA_API_KEY.")
+@click.option("--evidence-url", "evidence", metavar="URL", help="Where evidence.html will lie; labels link there.")
+@click.option("--status", type=click.Choice(STATUSES), help="Only features of this status.")
+@click.option("--features", metavar="SPEC", help="Only these features.")
+@click.option("--reviewed", is_flag=True, help="Labels as reviewers accepted or worded them.")
+@click.option("--source", metavar="MODEL/SOURCE", help="Neuronpedia's name of the SAE; may hold {layer}.")
+@click.option("--method-name", metavar="NAME", help="How explanations were made, as Neuronpedia calls it.")
+@click.option("--model-name", metavar="NAME", help="What wrote them, as Neuronpedia calls it.")
+@log_options
+def publish(
+    run_id: int | None,
+    folder: Path,
+    sends: bool,
+    evidence: str | None,
+    settings_file: Path | None,
+    log: Path | None,
+    **wanted: Any,
+) -> int:
+    """Write a run, or the latest one, as batches for Neuronpedia, check them, and with --upload send them."""
+    from agent.cli.commands.export import ExportRequest
+    from agent.cli.commands.publish import publish_run
+
+    config = resolve({"log": log}, settings_file)
+    check_outputs(config, settings_file, folder, folder=True)
+    return publish_run(config.log, run_id, folder, ExportRequest(**wanted), evidence, sends)
+
+
 @interpret.command("import")
 @click.argument("others", metavar="OTHER.db...", type=Path, nargs=-1, required=True)
 @log_options

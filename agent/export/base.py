@@ -3,8 +3,9 @@
 Texts are unsafe, as the log has them; each form makes them safe.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from agent.comparisons import ClassRow
 from agent.groups import RunGroup
@@ -60,13 +61,21 @@ class Record:
         return None if rejected or self.label.status != "labelled" else self.label.label
 
 
+class Records(Protocol):
+    """Records that can be counted, and read again and again."""
+
+    def __iter__(self) -> Iterator[Record]: ...
+
+    def __len__(self) -> int: ...
+
+
 @dataclass(frozen=True)
 class ExportedRun:
     """A run to be exported."""
 
     group: RunGroup
     """The run, or those of a command that labelled several layers."""
-    records: Iterable[Record]
+    records: Records
     """Records by layer and feature, read anew each time, so that a long run need not be held in memory."""
     evidence: Callable[[Record], Sequence[Evidence]]
     """Returns a feature's evidence, round after round."""

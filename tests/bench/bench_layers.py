@@ -34,7 +34,7 @@ from tests.subjects import D_MODEL, write_model
 
 HOOKS = (4, 9, 14, 19, 24, 29)
 LAYERS = 26
-_WIDTH = 576
+WIDTH = 576
 _TOKEN = "bench"
 _REQUESTS = 20
 
@@ -55,7 +55,7 @@ def _passes(folder: Path, n_tokens: int, n_features: int) -> None:
     model = PRESETS["smollm2"].model
     subjects: list[Subject] = []
     for layer in HOOKS:
-        sae = write_layer(folder / str(layer), layer, _WIDTH)
+        sae = write_layer(folder / str(layer), layer, WIDTH)
         source = SubjectSource(model=model, sae=str(sae), device="cpu")
         subjects.append(load_subject(source, subjects[0] if subjects else None))
     texts = list(documents("demo", CorpusFaults()))[: n_tokens // 10]

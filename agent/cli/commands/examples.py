@@ -42,13 +42,10 @@ from eval.errors import ExamplesError
 from eval.readers import ReadResult, read_examples
 from eval.readers.base import Unit, Vocabulary
 from eval.readers.files import files_in
-from eval.readers.neuronpedia_api import BASE_URL, fetch_record
+from eval.readers.neuronpedia_api import BASE_URL, BASE_URL_VARIABLE, fetch_record
 from probes.features import parse_addresses, parse_features
 from probes.subject import Subject, load_subject
 from probes.tokenizer.special_tokens import special_ids
-
-BASE_URL_VARIABLE = "NEURONPEDIA_BASE_URL"
-"""Names the address of Neuronpedia's API, where it is not the site's own."""
 
 _NEURONPEDIA = "neuronpedia:"
 _STOPPING = "Finishing the batches in hand, then what was read is kept. Press Ctrl-C again to stop at once."

@@ -40,20 +40,28 @@ def export_run(log_path: Path, run_id: int | None, path: Path, form: str | None,
     if form != "neuronpedia":
         _check_plain(form, wanted)
     with read_log(log_path) as log:
-        group = group_of(log.run(run_id), log.runs())
-        chosen = _features(wanted.features, group)
-        labels = {
-            run.run_id: log.labels(run.run_id, status=wanted.status, features=chosen and chosen.get(layer_of(run), []))
-            for run in group.runs
-        }
-        n_labels = sum(map(len, labels.values()))
-        if not n_labels:
-            some = group.runs[0].run_id
-            raise LogError(f"{group.words} of {log_path}: no label of that kind; interpret log {some} lists all.")
-        about = {run.run_id: _neuronpedia(run, wanted) for run in group.runs} if form == "neuronpedia" else None
-        FORMS[form](replace(exported(log, group, labels), reviewed=wanted.reviewed, neuronpedia=about), path)
+        found = to_export(log, log_path, run_id, wanted, form == "neuronpedia")
+        FORMS[form](replace(found, reviewed=wanted.reviewed), path)
+        group, n_labels = found.group, len(found.records)
     features = "1 feature" if n_labels == 1 else f"{n_labels:,} features"
     click.echo(f"Wrote {features} of {group.words.lower()} to {path}.")
+
+
+def to_export(
+    log: RunLog, log_path: Path, run_id: int | None, wanted: ExportRequest, for_neuronpedia: bool
+) -> ExportedRun:
+    """Returns what is asked for of the run, or of the latest one, while the log is open. Raises InterpretError."""
+    group = group_of(log.run(run_id), log.runs())
+    chosen = _features(wanted.features, group)
+    labels = {
+        run.run_id: log.labels(run.run_id, status=wanted.status, features=chosen and chosen.get(layer_of(run), []))
+        for run in group.runs
+    }
+    if not any(labels.values()):
+        some = group.runs[0].run_id
+        raise LogError(f"{group.words} of {log_path}: no label of that kind; interpret log {some} lists all.")
+    about = {run.run_id: _neuronpedia(run, wanted) for run in group.runs} if for_neuronpedia else None
+    return replace(exported(log, group, labels), neuronpedia=about)
 
 
 def exported(log: RunLog, group: RunGroup, labels: Mapping[int, Sequence[LabelRow]]) -> ExportedRun:
@@ -112,6 +120,9 @@ class _AllRecords:
     def __iter__(self) -> Iterator[Record]:
         for part in self.parts:
             yield from part
+
+    def __len__(self) -> int:
+        return sum(len(part.labels) for part in self.parts)
 
 
 class _Texts:

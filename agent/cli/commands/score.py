@@ -22,7 +22,7 @@ from agent.calls.gate import Gate
 from agent.cli.commands.estimate import batch_words, budget_words, check_budget, estimate_of
 from agent.cli.commands.exit_status import exit_status, finishing
 from agent.cli.commands.layers import with_what_is_left
-from agent.cli.terminal.display import console, facts, scores_table
+from agent.cli.terminal.display import console, facts, scores_table, source_scores_table
 from agent.config import RunConfig, ScoreSettings
 from agent.errors import LogError
 from agent.evidence.printable import printable
@@ -40,9 +40,11 @@ from eval.scoring.expected import NOT_BEGUN, expected_questions
 from eval.scoring.judge import TEMPLATES, LoggedJudge
 from eval.scoring.known import known_concepts
 from eval.scoring.score_run import Scoring
+from eval.scoring.source_scores import source_scores
 from eval.scoring.subject_runner import SubjectRunner
 from eval.scoring.variants import variant_words
 from probes.errors import InterpretError
+from probes.examples import FeatureExamples
 from probes.features import parse_features
 from probes.subject import Subject, load_subject
 from prompts import template_hashes
@@ -62,6 +64,7 @@ class ScoredRun:
     rows: Sequence[LabelRow]
     """The labels that were to be scored."""
     scorers: Sequence[str]
+    corpus_id: int | None
 
 
 @dataclass(frozen=True)
@@ -135,7 +138,8 @@ def score_labels(
             concepts=_concepts(config),
         )
         screen.print(facts(_opening(scoring, corpus, explainer, note, rows, config)))
-        scored = ScoredRun(0, run.run_id, scoring_id, rows, settings.scorers or ())
+        texts = None if corpus is None else corpus.corpus_id
+        scored = ScoredRun(0, run.run_id, scoring_id, rows, settings.scorers or (), texts)
         if dry:
             return scored
         if config.batch or log.open_batches(run.run_id, scoring_id):
@@ -341,6 +345,22 @@ def _lack_words(lack: report.UnscoredGroup) -> Iterator[str]:
         yield f"{lack.scorer}{of_what}: {texts}: {_reasons(lack.text_reasons)}"
 
 
+def baselines_of(log: RunLog, scored: ScoredRun) -> list[FeatureExamples]:
+    """Returns what the run's texts came with: labels of others, with scores of theirs."""
+    if scored.corpus_id is None:
+        return []
+    found = (log.collected(scored.corpus_id, row.feature, kinds=[]) for row in scored.rows)
+    return [one for one in found if one is not None]
+
+
+def print_sources(screen: Console, found: Iterable[FeatureExamples], scores: Sequence[ScoreRow], seed: int) -> None:
+    """Prints the scores that sources give labels of their own, if there are any."""
+    if lines := source_scores(found, scores, seed):
+        screen.print()
+        screen.print(source_scores_table(lines))
+        screen.print(Text("Sources' scores are of their own labels, texts and judges; ours are of this scoring."))
+
+
 def print_lacks(screen: Console, scores: Sequence[ScoreRow], scorers: Iterable[str], n_features: int) -> None:
     """Prints what was not scored, and why."""
     for lack in report.unscored(scores, scorers, n_features):
@@ -359,6 +379,7 @@ def _print(screen: Console, log: RunLog, scored: ScoredRun, seed: int) -> None:
     screen.print(scores_table(report.score_summaries(scores, seed)))
     screen.print()
     print_lacks(screen, scores, scored.scorers, len(scored.rows))
+    print_sources(screen, baselines_of(log, scored), scores, seed)
     if spent.calls:
         dollars = "cost unknown" if spent.cost_usd is None else f"${spent.cost_usd:,.4f}"
         screen.print(Text(f"{spent.calls:,} calls, {spent.tokens:,} tokens, {dollars}."))

@@ -7,7 +7,16 @@ from rich.text import Text
 
 from agent.cli.commands.layers import by_layer
 from agent.cli.commands.loading import SubjectLoader
-from agent.cli.commands.score import Among, ScoredRun, plot_scores, print_lacks, score_labels, scores_of
+from agent.cli.commands.score import (
+    Among,
+    ScoredRun,
+    baselines_of,
+    plot_scores,
+    print_lacks,
+    print_sources,
+    score_labels,
+    scores_of,
+)
 from agent.cli.terminal.display import console, scores_table
 from agent.config import RunConfig
 from agent.errors import LogError
@@ -84,6 +93,7 @@ def _print(config: RunConfig, group: RunGroup, scored: Sequence[ScoredRun], plot
     layers = {run.run_id: layer_of(run) for run in group.runs}
     with RunLog.open(config.log, read_only=True) as log:
         by_run = {one.run_id: scores_of(log, [one]) for one in scored}
+        sources = {one.run_id: baselines_of(log, one) for one in scored}
     everything = [score for scores in by_run.values() for score in scores]
     lines = [(str(layers[run_id]), report.score_summaries(scores, config.seed)) for run_id, scores in by_run.items()]
     lines.append(("all", report.score_summaries(everything, config.seed)))
@@ -93,5 +103,7 @@ def _print(config: RunConfig, group: RunGroup, scored: Sequence[ScoredRun], plot
     )
     screen.print()
     print_lacks(screen, everything, scored[0].scorers, sum(len(one.rows) for one in scored))
+    for run_id, found in sources.items():
+        print_sources(screen, found, by_run[run_id], config.seed)
     if plot is not None:
         plot_scores(screen, everything, group.words, config.seed, plot)

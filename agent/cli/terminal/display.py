@@ -25,6 +25,7 @@ from probes.evidence import Projection, ScoredToken, TokenList
 if TYPE_CHECKING:  # types alone: statistics take their time to be imported, and a list of labels needs none
     from eval.metrics import Estimate
     from eval.scoring.report import ScoreSummary
+    from eval.scoring.source_scores import SourceScore
 
 _PLAIN_WIDTH = 150
 """Columns where nobody's window sets them: files, pipes, logs of other programs."""
@@ -167,6 +168,23 @@ def scores_table(lines: Sequence["ScoreSummary"], layers: Sequence[str] = ()) ->
             _rounded(line.chance),
             "" if line.ahead is None else f"{_rounded(line.ahead.value)} {_interval(line.ahead)}",
             "" if line.ahead is None else str(line.ahead.n),
+        )
+    return table
+
+
+def source_scores_table(lines: Sequence["SourceScore"]) -> Table:
+    """Lists what sources say of labels of their own, and our labels' scores on the same features."""
+    heads = ("source", "its score", "mean", "95 % interval", "features", "our labels there", "95 % interval", "of")
+    table = _table(*heads)
+    for line in lines:
+        ours = line.ours
+        table.add_row(
+            Text(printable(line.author)),
+            Text(printable(f"{line.scorer} ({line.metric})" if line.metric else line.scorer)),
+            _rounded(line.mean.value),
+            _interval(line.mean),
+            str(line.mean.n),
+            *(("", "", "") if ours is None else (_rounded(ours.value), _interval(ours), str(ours.n))),
         )
     return table
 
