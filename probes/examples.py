@@ -2,7 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, TypedDict
+from typing import Literal
+
+from typing_extensions import TypedDict
 
 ExampleKind = Literal["activating", "random", "similar", "neighbour"]
 """`activating`: the feature fires somewhere in it. The others are texts where it does not: `random` ones, ones

@@ -137,7 +137,7 @@ class _Reader:
         return self.gathered.reading(called, self.faults, "length")
 
 
-def _scores(scores: object) -> list[BaselineScore]:
+def _scores(scores: object) -> tuple[BaselineScore, ...]:
     """Returns an explanation's scores; what is no score is left out, as most explanations have none."""
     found = []
     for score in scores if isinstance(scores, list) else ():
@@ -148,7 +148,7 @@ def _scores(scores: object) -> list[BaselineScore]:
             metric, n = checks.as_text(about.get("metric")), about.get("n")
             number = n if isinstance(n, int) and not isinstance(n, bool) and n > 0 else 0
             found.append(BaselineScore(scorer=_scorer(name), metric=metric, value=float(value), n=number))
-    return found
+    return tuple(found)
 
 
 def _details(text: object) -> dict[str, Any]:

@@ -14,6 +14,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,7 @@ def main() -> None:
     """Prints the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=("pass", "run"), nargs="?", default="pass")
-    parser.add_argument("--tokens", type=int, default=20_000)
+    parser.add_argument("--tokens", type=int, default=10_000)
     parser.add_argument("--features", type=int, default=100)
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
@@ -58,7 +59,7 @@ def _passes(folder: Path, n_tokens: int, n_features: int) -> None:
         sae = write_layer(folder / str(layer), layer, WIDTH)
         source = SubjectSource(model=model, sae=str(sae), device="cpu")
         subjects.append(load_subject(source, subjects[0] if subjects else None))
-    texts = list(documents("demo", CorpusFaults()))[: n_tokens // 10]
+    texts = list(islice(documents("demo", CorpusFaults()), n_tokens // 10))
     settings, features = CollectSettings(n_tokens=n_tokens), range(n_features)
     collect(subjects[-1], texts[:50], features, settings)  # what is done once is not to count
     start = time.perf_counter()

@@ -1,10 +1,12 @@
-"""A graph of 500 nodes over four layers of SmolLM2, labelled end to end: `python -m tests.bench.graph_smollm2 [--nodes N]`.
+"""A graph of 500 nodes over four layers of SmolLM2, labelled end to end.
 
-The features are those that are most active on a prompt, in the SAE of layer 4 that ships here and in SAEs of layers 1 to
-3 that read the axes of the stream; a link is what the row that the one writes adds to the pre-activation of the other at
-the same token, and influence is a share of all activation. The explainer is a server on this machine that answers with
-the first token of the list it is shown: what is measured is time, calls and how much gets a label, not the labels.
-Writes graph.json and labelled.json into the folder of --keep, if one is given.
+    python -m tests.bench.graph_smollm2 [--nodes N] [--keep FOLDER]
+
+The features are those that are most active on a prompt, in the SAE of layer 4 that ships here and in SAEs of layers 1
+to 3 that read the axes of the stream; a link is what the row that the one writes adds to the pre-activation of the
+other at the same token, and influence is a share of all activation. The explainer is a server on this machine that
+answers with the first token of the list it is shown: what is measured is time, calls and how much gets a label, not the
+labels. Writes graph.json and labelled.json into the folder of --keep, if one is given.
 """
 
 import argparse
