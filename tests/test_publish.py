@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from agent.export import upload
+from agent.export import neuronpedia, upload
 from tests.fault_runs import Interpret
 from tests.full_logs import fill
 from tests.score_commands import said
@@ -47,22 +47,23 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
 
 @pytest.fixture(autouse=True)
-def log(own_folder: None) -> None:  # noqa: ARG001, a folder to write in
-    fill(Path("interpret.db"), range(130), {})
+def log(own_folder: None, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: ARG001, a folder to write in
+    monkeypatch.setattr(neuronpedia, "MAX_FEATURES", 3)
+    fill(Path("interpret.db"), range(5))
 
 
 def test_nothing_is_sent_unless_asked(interpret: Interpret, server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NEURONPEDIA_API_KEY", KEY)
     ran = interpret(*COMMAND, "--evidence-url", "https://example.org/e.html")
     assert ran.status == 0, ran.err
-    assert "2 batches of 130 features with 130 labels are as Neuronpedia takes them" in said(ran.out)
+    assert "2 batches of 5 features with 5 labels are as Neuronpedia takes them" in said(ran.out)
     assert "Nothing was uploaded; --upload sends them" in said(ran.out)
     assert server.got == []
     batch = json.loads(Path("out/batch-0.json").read_text())
-    details = [json.loads(score["jsonDetails"]) for score in batch["features"][3]["explanations"][0]["scores"]]
+    details = [json.loads(score["jsonDetails"]) for score in batch["features"][2]["explanations"][0]["scores"]]
     assert details
-    assert {one["evidence"] for one in details} == {"https://example.org/e.html#f3"}
-    assert 'id="f3"' in Path("out/evidence.html").read_text("utf-8")
+    assert {one["evidence"] for one in details} == {"https://example.org/e.html#f2"}
+    assert 'id="f2"' in Path("out/evidence.html").read_text("utf-8")
 
 
 def test_batches_are_sent_once_with_the_key(interpret: Interpret, server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -78,7 +79,7 @@ def test_batches_are_sent_once_with_the_key(interpret: Interpret, server: Any, m
     assert "out holds batches already; they are checked as they are" in said(again.out)
     assert "Sent 1 batches" in said(again.out)
     assert "1 were sent before" in said(again.out)
-    assert [len(body["features"]) for _, _, body in server.got] == [128, 128, 2, 2]
+    assert [len(body["features"]) for _, _, body in server.got] == [3, 3, 2, 2]
     assert {(path, key) for path, key, _ in server.got} == {("/api/feature/upload-batch", KEY)}
 
 
