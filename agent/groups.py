@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from agent.errors import LogError
-from agent.runlog import RunSummary
-from agent.store.ranges import as_ranges
+from agent.log.rows import as_ranges
+from agent.log.runs import RunSummary
 
 _PER_LAYER = ("corpus", "maxima_corpus")
 """Settings that are each layer's own."""

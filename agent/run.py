@@ -21,10 +21,13 @@ from agent.calls.workers import work_through
 from agent.config import RunConfig
 from agent.known_evidence import KnownEvidence
 from agent.llm.base import Explainer
+from agent.log.calls import spent_by
+from agent.log.labels import add_label
+from agent.log.run_log import RunLog
+from agent.log.runs import RunRow, finish_run
 from agent.loop import Loop, system_prompt
 from agent.prober import Prober
 from agent.run_spec import RunSpec, questions_to
-from agent.runlog import RunLog, RunRow
 from agent.schema import Ending, Outcome
 from probes.errors import InterpretError
 from probes.probe import run_probes
@@ -107,7 +110,7 @@ async def run_features(
 
             async def label(feature: int) -> None:
                 outcome = await loop.label_feature(feature)
-                await asyncio.wrap_future(log.add_label(run.run_id, outcome))
+                await asyncio.wrap_future(log.write(add_label, run.run_id, outcome))
                 outcomes[outcome.status] += 1
                 observer.told(outcome)
                 breaker.count(outcome)
@@ -117,7 +120,7 @@ async def run_features(
     finally:
         await explainer.close()
     if admission.reason is None:
-        log.finish_run(run.run_id)
+        log.write(finish_run, run.run_id).result()
     return RunReport(
         run.run_id,
         run.resumed,
@@ -148,7 +151,7 @@ def _loop(spec: RunSpec, log: RunLog, run_id: int, prober: KnownEvidence, asker:
 
 def _budget(config: RunConfig, log: RunLog, run_id: int) -> SpendingBudget:
     """Returns the run's budget, less what earlier invocations of the run have spent."""
-    spent = log.spent(run_id)
+    spent = log.read(spent_by, run_id)
     limits = Limits(tokens=config.budget_tokens, usd=config.budget_usd)
     return SpendingBudget(limits, tokens=spent.most_tokens, usd=spent.most_usd, known_usd=spent.cost_usd or 0.0)
 

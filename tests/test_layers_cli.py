@@ -10,7 +10,10 @@ import pytest
 
 from agent.cli.commands import loading
 from agent.groups import group_of
-from agent.runlog import RunLog
+from agent.log.calls import spent_by
+from agent.log.labels import labels_of
+from agent.log.run_log import RunLog
+from agent.log.runs import all_runs
 from tests.fault_runs import Interpret
 from tests.layered import N_FEATURES, layered_options
 from tests.llm_script import Reply
@@ -65,14 +68,14 @@ def test_one_command_labels_three_layers_as_three_commands_do(
         alone = Path(f"alone{layer}.db")
         assert interpret("--features", features, *only(three, layer), *FAST, "--log", str(alone)).status == 0
         with RunLog.open(alone, read_only=True) as log:
-            own = [(row.feature, row.label, row.status) for row in log.labels(1)]
+            own = [(row.feature, row.label, row.status) for row in log.read(labels_of, 1)]
         assert own == [row[1:] for row in found if row[0] == layer + 1]
     again = interpret("--features", spec, *three, "--layers", "0-2", *FAST)
     assert again.out.count("nothing left to do") == 3
     assert rows("SELECT count(*) FROM runs") == [(3,)]
     interpret("--features", "1", *three, "--layers", "0-2", *FAST, "--new")
     with RunLog.open(LOG, read_only=True) as log:
-        groups = {tuple(one.run_id for one in group_of(run, log.runs()).runs) for run in log.runs()}
+        groups = {tuple(one.run_id for one in group_of(run, log.read(all_runs)).runs) for run in log.read(all_runs)}
     assert groups == {(1,), (2,), (3,), (4, 5, 6)}
 
 
@@ -154,14 +157,14 @@ def test_a_budget_is_shared_by_all_layers(interpret: Interpret, three: list[str]
         many = ["--features", "0-1", *three, "--layers", "0-2", *FAST, *asking, "--no-cache"]
         assert interpret(*many, "--log", "free.db").status == 0
         with RunLog.open(Path("free.db"), read_only=True) as log:
-            each = [log.spent(run.run_id).tokens for run in log.runs()]
+            each = [log.read(spent_by, run.run_id).tokens for run in log.read(all_runs)]
         n_before = len(server.history)
         budget = ["--budget-tokens", str(each[0] + each[1] + 9000)]
         stopped = interpret(*many, *budget, "--answer-tokens", "4096")
         assert stopped.status == 1
         assert len(server.history) - n_before < 6
         with RunLog.open(LOG, read_only=True) as log:
-            assert sum(log.spent(run.run_id).most_tokens for run in log.runs()) <= int(budget[1])
+            assert sum(log.read(spent_by, run.run_id).most_tokens for run in log.read(all_runs)) <= int(budget[1])
 
 
 @pytest.mark.parametrize(

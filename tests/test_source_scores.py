@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from agent.runlog import RunLog
+from agent.log.examples import examples_of
+from agent.log.run_log import RunLog
 from eval.scoring.source_scores import source_scores
 from probes.examples import Baseline, BaselineScore, FeatureExamples
 from tests.logged import corpus_identity, score
@@ -36,7 +37,7 @@ def test_they_are_averaged_by_author_and_scorer_with_ours_on_the_same_features()
 def test_a_log_keeps_them(tmp_path: Path) -> None:
     with RunLog.open(tmp_path / "l.db") as log:
         corpus = log.add_corpus(corpus_identity(), [(one, {}) for one in FOUND])
-        kept = log.collected(corpus.result(), 3)
+        kept = log.read(examples_of, corpus.result(), 3)
     assert kept is not None
     assert [*kept.baselines[0].scores] == [fuzzing(0.5)]
 
@@ -46,6 +47,6 @@ def test_whole_numbers_are_scores_too(tmp_path: Path, value: float) -> None:
     found = FeatureExamples(3, None, (), [Baseline(3, "dogs", "delphi", [fuzzing(value)])])
     with RunLog.open(tmp_path / "l.db") as log:
         log.add_corpus(corpus_identity(), [(found, {})]).result()
-        kept = log.collected(1, 3)
+        kept = log.read(examples_of, 1, 3)
     assert kept is not None
     assert kept.baselines[0].scores[0]["value"] == 1

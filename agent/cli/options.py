@@ -10,9 +10,9 @@ from typing import Any, TypeVar
 import click
 from click.core import ParameterSource
 
-from agent.cli.types import AUTO_CENTROID, GroupedOption, Names, Numbers, Real, Scale, ScaleList, Shares, Switch, Whole
+from agent.cli.types import GroupedOption, Names, Numbers, Real, Scale, ScaleList, Shares, Whole
 from agent.config import GROUPS, SETTINGS_FILE, key_of, option_of
-from probes.settings import AUTO, PROMPTS
+from probes.settings import PROMPTS
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -98,7 +98,7 @@ _VECTOR = (
     _setting(
         "vector",
         "weights",
-        "vocabulary, encoder, decoder, blend:0.3 or auto: what the vector is made of.",
+        "words, vocabulary, encoder, decoder, blend:0.3 or auto: what the vector is made of.",
         metavar="W",
     ),
     _setting(
@@ -111,18 +111,15 @@ _VECTOR = (
     _setting(
         "vector",
         "centroid",
-        "Start from the mean embedding row, or the origin; --centroid auto: what is best.",
-        Switch(),
+        "Start from the mean embedding row, or the origin.",
+        bool,
         flag="--centroid/--no-centroid",
     ),
-    click.option(AUTO_CENTROID, "centroid", is_flag=True, flag_value=AUTO, type=Switch(), default=None, hidden=True),
-    _setting(
-        "vector", "pca", "Weight of each leading principal component, or auto.", Numbers(AUTO), metavar="W[,W2,...]"
-    ),
+    _setting("vector", "pca", "Weight of each leading principal component.", Numbers(), metavar="W[,W2,...]"),
     _setting(
         "vector",
         "ghost_tokens",
-        "Most tokens that a vector of vocabulary weights is made of.",
+        "Most tokens that a vector of vocabulary weights is made of, and most words of words weights.",
         Whole(),
         metavar="K",
     ),

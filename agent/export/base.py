@@ -7,10 +7,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from agent.comparisons import ClassRow
 from agent.groups import RunGroup
-from agent.runlog import LabelRow, RunSummary, ScoreRow, ScoringRow
-from agent.store.reviews import VERDICTS, ReviewRow
+from agent.log.comparisons import ClassRow
+from agent.log.labels import LabelRow
+from agent.log.reviews import VERDICTS, ReviewRow
+from agent.log.runs import RunSummary
+from agent.log.scores import ScoreRow, ScoringRow
 from probes.evidence import Evidence
 from probes.examples import FeatureExamples
 

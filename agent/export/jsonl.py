@@ -8,7 +8,7 @@ from typing import Any
 
 from agent.export.base import ExportedRun, ExportedScore, Record
 from agent.groups import layer_of
-from agent.store.reviews import ReviewRow
+from agent.log.reviews import ReviewRow
 from probes.doors.outputs import written
 
 

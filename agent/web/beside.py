@@ -9,7 +9,9 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from agent.groups import group_of, layer_of
-from agent.runlog import RunLog, RunSummary
+from agent.log.evidence import evidence_rounds
+from agent.log.run_log import RunLog
+from agent.log.runs import RunSummary, all_runs, chosen_run
 from agent.web.asked import is_blind
 from agent.web.feature.view import FeaturePage, feature_view
 from agent.web.pages import page
@@ -39,7 +41,7 @@ def show(request: Request) -> Response:
     number = given.get("run", "")
     if not (number.isascii() and number.isdigit() and len(number) < 10):
         raise HTTPException(404, "Two features are shown of a run: /compare/features?run=1&one=121&other=5077.")
-    run, runs = log.run(int(number)), log.runs()
+    run, runs = log.read(chosen_run, int(number)), log.read(all_runs)
     sides = [_side(log, run, runs, given.get(name, "")) for name in ("one", "other")]
     both = shared_tokens(sides[0].text, sides[1].text)
     return page(request, "beside.html.j2", run=run, here="labels", sides=sides, both=both, hidden=is_blind(request))
@@ -57,7 +59,7 @@ def _side(log: RunLog, run: RunSummary, runs: Sequence[RunSummary], address: str
         raise HTTPException(
             404, f"Run {mine.run_id} has nothing on feature {feature}; it was asked for {mine.features}."
         )
-    evidence = [item for some in log.evidence_rounds(mine.run_id, feature).values() for item in some]
+    evidence = [item for some in log.read(evidence_rounds, mine.run_id, feature).values() for item in some]
     return FeatureSide(group.address(mine.run_id, feature), view, side_text(mine, view.row, evidence))
 
 

@@ -9,7 +9,9 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from agent.groups import RunGroup, group_of, layer_of
-from agent.runlog import LabelRow, RunLog, RunSummary
+from agent.log.labels import LabelRow, labels_of
+from agent.log.run_log import RunLog
+from agent.log.runs import RunSummary, all_runs, chosen_run
 from agent.web.asked import run_of
 from agent.web.pages import page
 from agent.web.site import site_of
@@ -88,8 +90,10 @@ def show(request: Request) -> Response:
 
 
 def _rows(log: RunLog, run_id: int) -> tuple[RunGroup, dict[GraphFeature, LabelRow]]:
-    group = group_of(log.run(run_id), log.runs())
-    found = {GraphFeature(layer_of(run), row.feature): row for run in group.runs for row in log.labels(run.run_id)}
+    group = group_of(log.read(chosen_run, run_id), log.read(all_runs))
+    found = {
+        GraphFeature(layer_of(run), row.feature): row for run in group.runs for row in log.read(labels_of, run.run_id)
+    }
     return group, found
 
 

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 from agent.evidence.basis import basis_of
 from agent.evidence.wording import folded, percent, phrase_words
-from agent.runlog import LabelRow, RunSummary
+from agent.log.labels import LabelRow
+from agent.log.runs import RunSummary
 from probes.evidence import Evidence, TokenList
 
 _TOKEN_CHARS = 24

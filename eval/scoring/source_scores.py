@@ -6,7 +6,7 @@ They rest on other texts than ours and mostly on another judge, so no difference
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from agent.runlog import ScoreRow
+from agent.log.scores import ScoreRow
 from eval.metrics import Estimate
 from eval.scoring.report import mean_of
 from probes.examples import FeatureExamples

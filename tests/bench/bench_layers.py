@@ -22,7 +22,7 @@ import torch
 from starlette.testclient import TestClient
 
 from agent.cli import main as interpret
-from agent.runlog import RunLog
+from agent.log.run_log import RunLog
 from agent.web.server import make_app
 from eval.collect.corpora import CorpusFaults, documents
 from eval.collect.corpus_pass import Collection, CollectSettings, collect, collect_all

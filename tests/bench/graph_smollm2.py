@@ -23,7 +23,9 @@ from typing import Any
 import torch
 
 from agent.cli import main as interpret
-from agent.runlog import RunLog
+from agent.log.calls import spent_by
+from agent.log.run_log import RunLog
+from agent.log.runs import all_runs
 from probes.hooks.activations import cut_at_last
 from probes.presets import PRESETS, SMOLLM2, SubjectSource
 from probes.subject import Subject, first_ids, load_subject
@@ -119,8 +121,8 @@ def _labelled(path: Path, out: Path, log: Path, saes: list[str], graph: dict[str
     print("\n".join(printed.getvalue().splitlines()[-8:]))
     labelled = sum(bool(node["clerp"]) for node in json.loads(out.read_text("utf-8"))["nodes"]) - 1
     with RunLog.open(log, read_only=True) as opened:
-        runs = opened.runs()
-        spent = sum(opened.spent(run.run_id).tokens for run in runs)
+        runs = opened.read(all_runs)
+        spent = sum(opened.read(spent_by, run.run_id).tokens for run in runs)
     size = log.stat().st_size / 2**20
     print(
         f"{len(graph['nodes']) - 1} nodes, {len(features)} features of layers {[*AXES, 4]}, {len(graph['links'])} links"

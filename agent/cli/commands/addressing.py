@@ -2,7 +2,9 @@
 
 from agent.errors import LogError
 from agent.groups import group_of, layer_of
-from agent.runlog import RunLog, RunSummary
+from agent.log.labels import labels_of
+from agent.log.run_log import RunLog
+from agent.log.runs import RunSummary, all_runs, chosen_run
 from probes.features import parse_address
 
 
@@ -13,10 +15,10 @@ def find_feature(log: RunLog, address: str, run_id: int | None) -> tuple[RunSumm
     layer. Raises FeatureError for what is no address, LogError where nothing is meant.
     """
     layer, feature = parse_address(address)
-    run = log.run(run_id)
+    run = log.read(chosen_run, run_id)
     if layer is None and run_id is not None:
         return run, feature
-    runs = log.runs()
+    runs = log.read(all_runs)
     group = group_of(run, runs)
     if layer is not None:
         elsewhere = [other for other in runs if run_id is None and layer_of(other) == layer]
@@ -24,7 +26,7 @@ def find_feature(log: RunLog, address: str, run_id: int | None) -> tuple[RunSumm
         return elsewhere[-1] if elsewhere and not is_here else group.of_layer(layer), feature
     if not group.is_many:
         return run, feature
-    having = [one for one in group.runs if log.labels(one.run_id, features=[feature])]
+    having = [one for one in group.runs if log.read(labels_of, one.run_id, features=[feature])]
     if len(having) != 1:
         of = ", ".join(group.address(one.run_id, feature) for one in having or group.runs)
         raise LogError(f"Of which layer is feature {feature}? {group.words} have {group.layers}; write one of {of}.")

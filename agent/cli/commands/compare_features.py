@@ -10,7 +10,10 @@ from agent.cli.terminal.display import console, facts
 from agent.cli.terminal.tables import plain_table
 from agent.errors import LogError
 from agent.evidence.printable import printable
-from agent.runlog import RunLog, RunSummary
+from agent.log.evidence import evidence_rounds, has_evidence
+from agent.log.labels import labels_of
+from agent.log.run_log import RunLog
+from agent.log.runs import RunSummary, all_runs
 from agent.web.side_by_side import SideText, shared_tokens, side_text
 from probes.features import parse_address
 
@@ -43,15 +46,15 @@ def _found(log: RunLog, path: Path, addresses: Sequence[str]) -> list[tuple[RunS
         return [(run, feature) for feature in features]
     found = [find_feature(log, address, None) for address in addresses]
     for (run, feature), address in zip(found, addresses, strict=True):
-        if not log.has_evidence(run.run_id, feature, 1):
+        if not log.read(has_evidence, run.run_id, feature, 1):
             raise LogError(f"Run {run.run_id} of {path} has not looked at {address}; it was asked for {run.features}.")
     return found
 
 
 def _latest_with(log: RunLog, path: Path, features: Sequence[int]) -> RunSummary:
     """Returns the latest run that has evidence on each of them."""
-    for run in reversed(log.runs()):
-        if all(log.has_evidence(run.run_id, feature, 1) for feature in features):
+    for run in reversed(log.read(all_runs)):
+        if all(log.read(has_evidence, run.run_id, feature, 1) for feature in features):
             return run
     both = " and ".join(map(str, features))
     raise LogError(
@@ -60,6 +63,6 @@ def _latest_with(log: RunLog, path: Path, features: Sequence[int]) -> RunSummary
 
 
 def _side(log: RunLog, run: RunSummary, feature: int) -> SideText:
-    row = next(iter(log.labels(run.run_id, features=[feature])), None)
-    evidence = [item for some in log.evidence_rounds(run.run_id, feature).values() for item in some]
+    row = next(iter(log.read(labels_of, run.run_id, features=[feature])), None)
+    evidence = [item for some in log.read(evidence_rounds, run.run_id, feature).values() for item in some]
     return side_text(run, row, evidence)

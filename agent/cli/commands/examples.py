@@ -29,8 +29,17 @@ from agent.cli.commands.loading import SubjectLoader
 from agent.cli.commands.stopping import stoppable
 from agent.cli.terminal.display import console, facts
 from agent.config import RunConfig
+from agent.log.examples import (
+    CorpusIdentity,
+    add_collected,
+    add_corpus,
+    begin_corpus,
+    features_collected,
+    find_corpus,
+    note_pass,
+)
+from agent.log.run_log import RunLog
 from agent.maxima import UNIT
-from agent.runlog import CorpusIdentity, RunLog
 from eval.collect.content import content_of
 from eval.collect.corpora import CorpusFaults, content, documents
 from eval.collect.corpus_pass import Collection, CollectSettings
@@ -143,8 +152,8 @@ def _beginning(log: RunLog, work: SubjectFeatures, collection: Collection, cut_o
     check = collection.check
 
     def begin() -> int:
-        corpus_id = log.begin_corpus(identity)
-        log.note_pass(corpus_id, collection.n_tokens, check.l0, check.explained_variance)
+        corpus_id = log.write(begin_corpus, identity).result()
+        log.write(note_pass, corpus_id, collection.n_tokens, check.l0, check.explained_variance).result()
         return corpus_id
 
     return begin
@@ -225,8 +234,8 @@ def _fetch(screen: Console, folder: Path, model: str, source: str, features: Seq
 
 def _todo(log: RunLog, identity: CorpusIdentity, features: Sequence[int]) -> list[int]:
     """Returns the features that the log does not have from there already."""
-    corpus_id = log.find_corpus(identity.hash)
-    there = frozenset() if corpus_id is None else log.collected_features(corpus_id)
+    corpus_id = log.read(find_corpus, identity.hash)
+    there = frozenset() if corpus_id is None else log.read(features_collected, corpus_id)
     return [feature for feature in features if feature not in there]
 
 
@@ -287,7 +296,7 @@ def _keep(
         for item in found:
             kept.append((item.found, item.splitting))
             advance(1)
-    log.add_corpus(identity, kept).result()
+    log.write(add_corpus, identity, kept).result()
     said = [*reading_lines(reading, len(features)), *unit_lines(unit)]
     screen.print(facts([*said, *fault_lines(reading.faults, len(reading.faults))]))
     screen.print(Text(_next_step(config)))
@@ -336,7 +345,7 @@ def _store(
                 if item.found.feature not in wanted:
                     continue
                 corpus_id = begin() if corpus_id is None else corpus_id
-                log.add_collected(corpus_id, item.found, item.splitting).result()
+                log.write(add_collected, corpus_id, item.found, item.splitting).result()
                 advance(1)
                 n += 1
     except KeyboardInterrupt:

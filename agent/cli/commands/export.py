@@ -7,14 +7,20 @@ from pathlib import Path
 import click
 
 from agent.cli.commands.read_log import read_log
-from agent.comparisons import ClassRow
 from agent.errors import LogError
 from agent.export import FORMS, form_of
 from agent.export.base import ExportedRun, ExportedScore, Neuronpedia, Record
 from agent.groups import RunGroup, group_of, layer_of
-from agent.runlog import LabelRow, RunLog, RunSummary, ScoringRow
+from agent.log.calibrations import probabilities_of
+from agent.log.comparisons import ClassRow, classes_of
+from agent.log.evidence import evidence_rounds
+from agent.log.examples import corpora_of, examples_of
+from agent.log.labels import LabelRow, labels_of
+from agent.log.reviews import reviews_of
+from agent.log.run_log import RunLog
+from agent.log.runs import RunSummary, all_runs, chosen_run
+from agent.log.scores import ScoringRow, scores_of, scorings_of
 from agent.schema import Status
-from agent.store.calibrations import probabilities
 from eval.errors import ExportError
 from probes.evidence import Evidence
 from probes.examples import FeatureExamples
@@ -51,10 +57,12 @@ def to_export(
     log: RunLog, log_path: Path, run_id: int | None, wanted: ExportRequest, for_neuronpedia: bool
 ) -> ExportedRun:
     """Returns what is asked for of the run, or of the latest one, while the log is open. Raises InterpretError."""
-    group = group_of(log.run(run_id), log.runs())
+    group = group_of(log.read(chosen_run, run_id), log.read(all_runs))
     chosen = _features(wanted.features, group)
     labels = {
-        run.run_id: log.labels(run.run_id, status=wanted.status, features=chosen and chosen.get(layer_of(run), []))
+        run.run_id: log.read(
+            labels_of, run.run_id, status=wanted.status, features=chosen and chosen.get(layer_of(run), [])
+        )
         for run in group.runs
     }
     if not any(labels.values()):
@@ -66,7 +74,7 @@ def to_export(
 
 def exported(log: RunLog, group: RunGroup, labels: Mapping[int, Sequence[LabelRow]]) -> ExportedRun:
     """Returns these labels, by run, with access to their evidence, while the log is open."""
-    scorings = {run.run_id: log.scorings(run.run_id) for run in group.runs}
+    scorings = {run.run_id: log.read(scorings_of, run.run_id) for run in group.runs}
     texts = {run.run_id: _Texts(log, run, scorings[run.run_id]) for run in group.runs}
     records = [
         _Records(
@@ -74,8 +82,8 @@ def exported(log: RunLog, group: RunGroup, labels: Mapping[int, Sequence[LabelRo
             run,
             labels[run.run_id],
             scorings[run.run_id],
-            log.comparisons.classes(run.subject["fingerprint"]),
-            log.ask(probabilities, run.run_id),
+            log.read(classes_of, run.subject["fingerprint"]),
+            log.read(probabilities_of, run.run_id),
         )
         for run in group.runs
     ]
@@ -104,9 +112,9 @@ class _Records:
             scores = [
                 ExportedScore(scoring, replace(score, items=()))
                 for scoring in self.scorings
-                for score in self.log.scores(scoring.scoring_id, label.label_id)
+                for score in self.log.read(scores_of, scoring.scoring_id, label.label_id)
             ]
-            reviews = self.log.reviews_of(label.label_id)
+            reviews = self.log.read(reviews_of, [label.label_id])
             probability = self.probabilities.get(label.label_id)
             yield Record(self.run, label, reviews, scores, self.classes.get(label.feature), probability)
 
@@ -129,17 +137,17 @@ class _Texts:
     """Activating examples: of the corpus that the run was scored on last, else of the subject's latest."""
 
     def __init__(self, log: RunLog, run: RunSummary, scorings: Sequence[ScoringRow]) -> None:
-        latest = [corpus.corpus_id for corpus in log.corpora(run.subject["fingerprint"])]
+        latest = [corpus.corpus_id for corpus in log.read(corpora_of, run.subject["fingerprint"])]
         self._log = log
         self._corpora = [*dict.fromkeys([*(scoring.corpus_id for scoring in scorings if scoring.corpus_id), *latest])]
 
     def __call__(self, feature: int) -> FeatureExamples | None:
-        found = (self._log.collected(corpus_id, feature, kinds=["activating"]) for corpus_id in self._corpora)
+        found = (self._log.read(examples_of, corpus_id, feature, kinds=["activating"]) for corpus_id in self._corpora)
         return next((collected for collected in found if collected is not None), None)
 
 
 def _evidence(log: RunLog, run: RunSummary, feature: int) -> list[Evidence]:
-    rounds = log.evidence_rounds(run.run_id, feature)
+    rounds = log.read(evidence_rounds, run.run_id, feature)
     return [item for evidence in rounds.values() for item in evidence]
 
 

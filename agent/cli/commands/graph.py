@@ -20,7 +20,8 @@ from agent.cli.terminal.display import console, facts
 from agent.config import RunConfig, read_settings, settings_in_use
 from agent.evidence.printable import printable
 from agent.llm import make_explainer
-from agent.runlog import RunLog
+from agent.log.labels import labels_of
+from agent.log.run_log import RunLog
 from eval.graphs.graph import Graph, GraphFeature, Node, read_graph
 from eval.graphs.graph_context import graph_context
 from eval.graphs.labelling import write_labels
@@ -179,7 +180,7 @@ def _take_up(
 ) -> None:
     """Adds the labels of a run, and their senses; where it abstains, an earlier run's go: this run knew more."""
     with RunLog.open(log, read_only=True) as opened:
-        rows = opened.labels(run_id)
+        rows = opened.read(labels_of, run_id)
     for row in rows:
         labels.pop(GraphFeature(layer, row.feature), None)
         if row.status == "labelled":

@@ -14,7 +14,7 @@ from probes.errors import FeatureError, SettingsError, SubjectError
 from probes.features import parse_features
 
 if TYPE_CHECKING:  # a type alone: `--help` would wait for SQL
-    from agent.runlog import RunLog
+    from agent.log.run_log import RunLog
 
 LAYER = "{layer}"
 """Stands in the place of an SAE where the number of its layer does."""
@@ -88,7 +88,9 @@ def with_what_is_left(config: RunConfig, log: "RunLog", others: Iterable[tuple[i
     """
     if config.budget_tokens is config.budget_usd is None:
         return config
-    spent = [log.spent(run_id, scoring_id) for run_id, scoring_id in others]
+    from agent.log.calls import spent_by  # here, since `--help` would wait for SQL
+
+    spent = [log.read(spent_by, run_id, scoring_id) for run_id, scoring_id in others]
     left = {
         "budget_tokens": (config.budget_tokens, sum(one.most_tokens for one in spent)),
         "budget_usd": (config.budget_usd, sum(one.most_usd for one in spent)),

@@ -30,12 +30,16 @@ from agent.groups import layer_of
 from agent.llm import EXPLAINERS, make_explainer
 from agent.llm.base import Explainer
 from agent.llm.none import NONE
+from agent.log.calibrations import probabilities_of
+from agent.log.calls import Spent, spent_by
+from agent.log.evidence import evidence_rounds
+from agent.log.labels import LabelRow, labels_of
+from agent.log.run_log import RunLog
+from agent.log.runs import RunRow, RunSummary, all_runs, chosen_run, features_done
 from agent.run import RunReport, run_features
 from agent.run_spec import LoggedCircuit, RunSpec
-from agent.runlog import LabelRow, RunLog, RunRow, RunSummary, Spent
 from agent.schema import Outcome
 from agent.shards import Shard
-from agent.store.calibrations import probabilities
 from eval.calibration.applying import give_probabilities
 from eval.scoring.known import agreement, known_concepts
 from probes.errors import InterpretError
@@ -153,7 +157,7 @@ def labelled(
         run_spec = RunSpec(config, subject, explainer, circuit=asked.circuit, saes=asked.saes)
         texts = run_texts(run_spec, log, features, new)
         run_spec = replace(run_spec, material=texts.material, maxima=texts.maxima)
-        done = log.done(run_spec.identity) if log and not new else frozenset()
+        done = log.read(features_done, run_spec.identity) if log and not new else frozenset()
         todo = [feature for feature in features if feature not in done]
         lines = [
             ("subject", subject_words(subject.card)),
@@ -180,7 +184,7 @@ def _others(spec: RunSpec, log: RunLog, asked: LabelRequest) -> set[int]:
     if not asked.saes or asked.new:
         return {*asked.others}
     group, layer = spec.identity.settings["group"], spec.subject.card.layer
-    begun = {layer_of(run): run.run_id for run in log.runs() if run.settings.get("group") == group}
+    begun = {layer_of(run): run.run_id for run in log.read(all_runs) if run.settings.get("group") == group}
     return {run_id for other, run_id in begun.items() if other != layer}
 
 
@@ -192,16 +196,16 @@ def _run(screen: Console, spec: RunSpec, log: RunLog, features: Sequence[int], a
             report = asyncio.run(run_features(spec, log, features, asked.new, observer, tell=observer.tell))
         except KeyboardInterrupt:  # where the event loop handles no signals
             raise CommandInterrupt(GOES_ON) from None
-    rows = log.labels(report.run_id, features=features)
+    rows = log.read(labels_of, report.run_id, features=features)
     if explainer.provider == NONE:
-        screen.print(Text(_probed_words(config, log.run(report.run_id), report, rows)))
+        screen.print(Text(_probed_words(config, log.read(chosen_run, report.run_id), report, rows)))
     elif rows:
-        give_probabilities(log, [log.run(report.run_id)])
+        give_probabilities(log, [log.read(chosen_run, report.run_id)])
         if asked.saes:
             screen.print(facts([("layer", f"{subject.card.layer}: {_counts(report, rows, len(features))}")]))
         else:
             print_labels(screen, config, log, rows, {report.run_id: subject.card.default_scale})
-            screen.print(Text(_closing(config, report, rows, log.spent(report.run_id), len(features))))
+            screen.print(Text(_closing(config, report, rows, log.read(spent_by, report.run_id), len(features))))
     status = exit_status(screen, report.stopped) or int(any(row.status == "failed" for row in rows))
     return LabelResult(status, report.run_id, report.stopped is not None)
 
@@ -257,7 +261,7 @@ def print_labels(
     concepts = {feature: known.name for feature, known in truth.features.items()} if truth else {}
     shown = spread(rows, _ROWS)
     basis = {row.label_id: basis_of(row.evidence, _evidence(log, row), scales[row.run_id]) for row in shown}
-    right = {label_id: p for run_id in scales for label_id, p in log.ask(probabilities, run_id).items()}
+    right = {label_id: p for run_id in scales for label_id, p in log.read(probabilities_of, run_id).items()}
     screen.print()
     screen.print(labels_table(shown, basis, concepts, right, address))
     screen.print()
@@ -271,7 +275,7 @@ def print_labels(
 
 
 def _evidence(log: RunLog, row: LabelRow) -> list[Evidence]:
-    rounds = log.evidence_rounds(row.run_id, row.feature)
+    rounds = log.read(evidence_rounds, row.run_id, row.feature)
     return [item for evidence in rounds.values() for item in evidence]
 
 

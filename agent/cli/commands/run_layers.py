@@ -10,7 +10,10 @@ from agent.cli.commands.run import LabelRequest, labelled, print_labels, spent_w
 from agent.cli.terminal.display import console
 from agent.config import RunConfig
 from agent.groups import group_of
-from agent.runlog import RunLog, Spent
+from agent.log.calls import Spent, spent_by
+from agent.log.labels import labels_of
+from agent.log.run_log import RunLog
+from agent.log.runs import all_runs
 from agent.shards import Shard
 from probes.features import parse_addresses
 
@@ -38,15 +41,17 @@ def _print(config: RunConfig, run_ids: Sequence[int], chosen: dict[int, list[int
     """Prints labels of all layers, and what comes of them."""
     screen = console()
     with RunLog.open(config.log) as log:
-        every = log.runs()
+        every = log.read(all_runs)
         made = [run for run in every if run.run_id in run_ids]
         group = group_of(made[-1], every)
-        rows = [row for run in made for row in log.labels(run.run_id, features=chosen[int(run.subject["layer"])])]
+        rows = [
+            row for run in made for row in log.read(labels_of, run.run_id, features=chosen[int(run.subject["layer"])])
+        ]
         if not rows:
             return
         scales = {run.run_id: float(run.subject["default_scale"]) for run in made}
         print_labels(screen, config, log, rows, scales, group.address)
-        spent = [log.spent(run_id) for run_id in run_ids]
+        spent = [log.read(spent_by, run_id) for run_id in run_ids]
     cost = f" {spent_words(_sum(spent))}" if any(one.tokens or one.cost_usd for one in spent) else ""
     counted = f"{len(rows):,} features of {len(made)} layers: {status_words(rows)}.{cost}"
     where = f"{config.log}, as {group.words[0].lower()}{group.words[1:]}"

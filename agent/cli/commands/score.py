@@ -28,8 +28,14 @@ from agent.errors import LogError
 from agent.evidence.printable import printable
 from agent.llm import make_explainer
 from agent.llm.base import Explainer
+from agent.log.batches import open_batches
+from agent.log.calls import spent_by
+from agent.log.examples import CorpusRow, corpora_of, examples_of, features_collected
+from agent.log.labels import LabelRow, labels_of
+from agent.log.run_log import RunLog
+from agent.log.runs import RunSummary, chosen_run
+from agent.log.scores import ScoreRow, ScoringIdentity, begin_scoring, find_scoring, scores_of
 from agent.run_spec import explainer_name, questions_to
-from agent.runlog import CorpusRow, LabelRow, RunLog, RunSummary, ScoreRow, ScoringIdentity
 from eval.embedders import SentenceEmbedder, SubjectEmbedder, recorded
 from eval.pictures import score_figure
 from eval.plots import check_picture, save
@@ -97,7 +103,7 @@ def score_labels(
     if not config.log.exists():  # which is not made in vain
         raise LogError(f"{config.log} holds no run yet; interpret --features 0-20 makes one.")
     with RunLog.open(config.log, read_only=dry) as log, ExitStack() as stack:
-        run = log.run(run_id)
+        run = log.read(chosen_run, run_id)
         subject = subject or load_subject(config.subject)
         _check_subject(run, subject)
         rows = _rows(log, run, subject, config, spec if among is None else among.features)
@@ -113,7 +119,9 @@ def score_labels(
         if among is not None:
             config = with_what_is_left(config, log, among.scorings)
         identity = _identity(run, corpus, config, settings, explainer)
-        scoring_id = log.find_scoring(identity) or NOT_BEGUN if dry else log.begin_scoring(identity)
+        scoring_id = (
+            log.read(find_scoring, identity) or NOT_BEGUN if dry else log.write(begin_scoring, identity).result()
+        )
         budget = partial(_budget, config, log, run.run_id, scoring_id)
 
         def tell(sentence: str) -> None:
@@ -142,13 +150,13 @@ def score_labels(
         scored = ScoredRun(0, run.run_id, scoring_id, rows, settings.scorers or (), texts)
         if dry:
             return scored
-        if config.batch or log.open_batches(run.run_id, scoring_id):
+        if config.batch or log.read(open_batches, run.run_id, scoring_id):
             log.hold_scoring(scoring_id)  # of two processes, one would ask for what the other's batch will bring
         _measure(screen, scoring, explainer, rows, batches)
         if among is None:
             _print(screen, log, scored, config.seed)
         if plot is not None:
-            plot_scores(screen, scores_of(log, [scored]), f"Run {run.run_id}", config.seed, plot)
+            plot_scores(screen, run_scores(log, [scored]), f"Run {run.run_id}", config.seed, plot)
         return replace(scored, status=exit_status(screen, admission.reason))
 
 
@@ -197,7 +205,7 @@ def _rows(
 ) -> list[LabelRow]:
     card = subject.card
     features = parse_features(wanted, card.n_features, config.seed, card.layer) if isinstance(wanted, str) else wanted
-    rows = log.labels(run.run_id, features=features)
+    rows = log.read(labels_of, run.run_id, features=features)
     if not rows:
         raise LogError(
             f"Run {run.run_id} has no label of these features; interpret log {run.run_id} lists what it has."
@@ -219,13 +227,13 @@ def _corpus(
     None where there is none and no scorer needs one. Raises LogError.
     """
     wanted = {row.feature for row in rows}
-    corpora = log.corpora(subject.card.fingerprint)
+    corpora = log.read(corpora_of, subject.card.fingerprint)
     corpora.sort(key=lambda corpus: corpus.identity != run.settings.get("corpus"))
     if corpus_id is not None and corpus_id not in {corpus.corpus_id for corpus in corpora}:
         known = ", ".join(f"{corpus.corpus_id} ({corpus.source})" for corpus in corpora) or "none"
         raise LogError(f"{log.path} has no texts {corpus_id} of this subject; it has {known}.")
     for corpus in corpora:
-        if corpus_id in (None, corpus.corpus_id) and wanted & log.collected_features(corpus.corpus_id):
+        if corpus_id in (None, corpus.corpus_id) and wanted & log.read(features_collected, corpus.corpus_id):
             return corpus
     if corpus_id is None and not any(needs_texts(SCORERS[name]) for name in scorers):
         return None
@@ -292,7 +300,7 @@ def _corpus_words(corpus: CorpusRow | None) -> str:
 
 
 def _budget(config: RunConfig, log: RunLog, run_id: int, scoring_id: int) -> SpendingBudget:
-    spent = log.spent(run_id, scoring_id)
+    spent = log.read(spent_by, run_id, scoring_id)
     limits = Limits(tokens=config.budget_tokens, usd=config.budget_usd)
     return SpendingBudget(limits, tokens=spent.most_tokens, usd=spent.most_usd, known_usd=spent.cost_usd or 0.0)
 
@@ -320,12 +328,12 @@ def _bar(screen: Console, n_features: int) -> Progress:
     return bar
 
 
-def scores_of(log: RunLog, scored: Iterable[ScoredRun]) -> list[ScoreRow]:
+def run_scores(log: RunLog, scored: Iterable[ScoredRun]) -> list[ScoreRow]:
     """Returns the scores of these runs' labels."""
     return [
         score
         for one in scored
-        for score in log.scores(one.scoring_id)
+        for score in log.read(scores_of, one.scoring_id)
         if score.feature in {row.feature for row in one.rows}
     ]
 
@@ -349,7 +357,7 @@ def baselines_of(log: RunLog, scored: ScoredRun) -> list[FeatureExamples]:
     """Returns what the run's texts came with: labels of others, with scores of theirs."""
     if scored.corpus_id is None:
         return []
-    found = (log.collected(scored.corpus_id, row.feature, kinds=[]) for row in scored.rows)
+    found = (log.read(examples_of, scored.corpus_id, row.feature, kinds=[]) for row in scored.rows)
     return [one for one in found if one is not None]
 
 
@@ -373,8 +381,8 @@ def _reasons(counted: Sequence[tuple[str, int]]) -> str:
 
 
 def _print(screen: Console, log: RunLog, scored: ScoredRun, seed: int) -> None:
-    scores = scores_of(log, [scored])
-    spent = log.spent(scored.run_id, scored.scoring_id)
+    scores = run_scores(log, [scored])
+    spent = log.read(spent_by, scored.run_id, scored.scoring_id)
     screen.print()
     screen.print(scores_table(report.score_summaries(scores, seed)))
     screen.print()

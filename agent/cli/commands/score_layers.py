@@ -14,14 +14,15 @@ from agent.cli.commands.score import (
     plot_scores,
     print_lacks,
     print_sources,
+    run_scores,
     score_labels,
-    scores_of,
 )
 from agent.cli.terminal.display import console, scores_table
 from agent.config import RunConfig
 from agent.errors import LogError
 from agent.groups import RunGroup, group_of, layer_of
-from agent.runlog import RunLog
+from agent.log.run_log import RunLog
+from agent.log.runs import all_runs, chosen_run
 from eval.plots import check_picture
 from eval.scoring import report
 from probes.errors import SettingsError
@@ -58,7 +59,7 @@ def _group(path: Path, run_id: int | None) -> RunGroup:
     if not path.exists():
         raise LogError(f"{path} holds no run yet; interpret --features 0-20 makes one.")
     with RunLog.open(path, read_only=True) as log:
-        return group_of(log.run(run_id), log.runs())
+        return group_of(log.read(chosen_run, run_id), log.read(all_runs))
 
 
 def _score_layers(
@@ -92,7 +93,7 @@ def _print(config: RunConfig, group: RunGroup, scored: Sequence[ScoredRun], plot
     screen = console()
     layers = {run.run_id: layer_of(run) for run in group.runs}
     with RunLog.open(config.log, read_only=True) as log:
-        by_run = {one.run_id: scores_of(log, [one]) for one in scored}
+        by_run = {one.run_id: run_scores(log, [one]) for one in scored}
         sources = {one.run_id: baselines_of(log, one) for one in scored}
     everything = [score for scores in by_run.values() for score in scores]
     lines = [(str(layers[run_id]), report.score_summaries(scores, config.seed)) for run_id, scores in by_run.items()]
