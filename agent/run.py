@@ -6,7 +6,8 @@ Memory does not grow with the number of features.
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
@@ -26,7 +27,10 @@ from agent.log.labels import add_label
 from agent.log.run_log import RunLog
 from agent.log.runs import RunRow, finish_run
 from agent.loop import Loop, system_prompt
-from agent.prober import Prober
+from agent.pool.pool import DEPTH, Pool
+from agent.pool.resident import loaded_from
+from agent.pool.workers import Workforce
+from agent.prober import DevicePool, DeviceThread, Prober
 from agent.run_spec import RunSpec, questions_to
 from agent.schema import Ending, Outcome
 from probes.errors import InterpretError
@@ -35,6 +39,8 @@ from probes.probe import run_probes
 LOOKAHEAD = 64
 """Most features in progress beyond the calls in flight: their evidence is made while the others wait for answers, so
 that even where all answers come at once there is something to ask next."""
+SHARE = 64
+"""Most features in a batch for one of several workers."""
 
 
 class RunObserver(Protocol):
@@ -78,11 +84,12 @@ async def run_features(
     observer: RunObserver,
     retry_policy: RetryPolicy = RETRY_POLICY,
     tell: Callable[[str], None] = lambda _: None,
+    workforce: Workforce | None = None,
 ) -> RunReport:
     """Labels `features`, each of which ends labelled, abstained or failed in the log before the observer hears of it.
 
     If the explainer is nobody, each ends with its evidence in the log, or failed. Evidence that other runs of the log
-    have probed is taken from there.
+    have probed is taken from there; the rest is probed by the workers of `workforce`, or by this process if it is None.
 
     A run of the same identity is resumed unless `new`. Whatever ends a run early (a spent budget, a refused key, a
     fault of the log, Ctrl-C) lets the calls in flight end first, but for batches, of which `tell` hears; it is in the
@@ -99,8 +106,9 @@ async def run_features(
     breaker = Breaker()
 
     batches = Batches(config, explainer, log, admission, run.run_id, None, budget, tell)
+    share = min(-(-len(todo) // _n_places(workforce)) or 1, SHARE)
     try:
-        async with batches, Prober(partial(run_probes, spec.subject), admission.check) as prober:
+        async with batches, _prober(spec, admission, workforce if todo else None, share, tell) as prober:
             asker = None
             if not spec.asks_nobody:
                 questions = questions_to(explainer, config)
@@ -115,7 +123,7 @@ async def run_features(
                 observer.told(outcome)
                 breaker.count(outcome)
 
-            size = _crew_size(config, explainer)
+            size = _crew_size(config, explainer) + (_n_places(workforce) - 1) * share
             await work_through(todo, size, batches.at_work(label), admission, observer.stopping)
     finally:
         await explainer.close()
@@ -130,6 +138,27 @@ async def run_features(
         time.perf_counter() - started,
         admission.reason,
     )
+
+
+@asynccontextmanager
+async def _prober(
+    spec: RunSpec, admission: Admission, workforce: Workforce | None, share: int, tell: Callable[[str], None]
+) -> AsyncIterator[Prober]:
+    """Opens a prober, with a pool of workers if there is a workforce; each batch has at most `share` features then."""
+    if workforce is None:
+        async with Prober(DeviceThread(partial(run_probes, spec.subject)), admission.check) as prober:
+            yield prober
+        return
+    async with (
+        Pool(workforce, loaded_from(spec.subject.card), tell) as pool,
+        Prober(DevicePool(pool, run_probes), admission.check, share) as prober,
+    ):
+        yield prober
+
+
+def _n_places(workforce: Workforce | None) -> int:
+    """Returns the number of batches that are on devices, or wait there, at once."""
+    return 1 if workforce is None else DEPTH * workforce.n_expected
 
 
 def _loop(spec: RunSpec, log: RunLog, run_id: int, prober: KnownEvidence, asker: Asker | None) -> Loop:

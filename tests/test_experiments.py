@@ -20,7 +20,7 @@ from agent.loop import Loop, system_prompt
 from agent.moves.plans import next_plan
 from agent.moves.texts import HYPOTHESIS_CHARS, TEST_CHARS, TESTS, TESTS_OF_ALL
 from agent.planning import Planner, RoundPlan
-from agent.prober import Prober
+from agent.prober import DeviceThread, Prober
 from agent.schema import Outcome, Proposal, TextTest
 from probes import activations
 from probes.evidence import ExpectedText, Experiment, ProbeRequest, TextResult
@@ -139,7 +139,7 @@ async def _labelled(log: RunLog, subject: Subject, explainer: FakeExplainer, fea
     probe = ProbeSettings.parse(
         {"vector": {"scale": subject.card.default_scale}, "tree": {"prompt": "definition", "cutoff": 0.2}}
     )
-    async with Prober(partial(run_probes, subject)) as prober:
+    async with Prober(DeviceThread(partial(run_probes, subject))) as prober:
         loop = Loop(
             run_id=run_id,
             card=subject.card,

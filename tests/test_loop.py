@@ -16,7 +16,7 @@ from agent.log.run_log import RunLog
 from agent.log.runs import RunIdentity
 from agent.loop import Loop
 from agent.planning import Planner
-from agent.prober import Prober
+from agent.prober import DeviceThread, Prober
 from agent.schema import Outcome, Proposal, SenseResult, SettingsChange
 from probes.settings import ProbeSettings
 from tests.fakes import CARD, DOGS, FakeExplainer, FakeProbes, open_door
@@ -43,7 +43,7 @@ class Scene:
         return asyncio.run(self._label(explainer, feature))
 
     async def _label(self, explainer: Explainer, feature: int) -> Outcome:
-        async with Prober(partial(self.probes, None)) as prober:
+        async with Prober(DeviceThread(partial(self.probes, None))) as prober:
             loop = Loop(
                 run_id=self.run_id,
                 card=CARD,

@@ -20,7 +20,7 @@ from agent.loop import Loop, system_prompt
 from agent.moves.candidates import best_candidate
 from agent.moves.ending import Findings, labelled
 from agent.planning import Planner
-from agent.prober import Prober
+from agent.prober import DeviceThread, Prober
 from agent.schema import Candidate, Outcome, Proposal, Sense, SettingsChange
 from probes.behaviour import Continuation, Continuations, Neighbours
 from probes.continuations import LENGTH, OPENINGS
@@ -198,7 +198,7 @@ def planner(subject: Subject, tests: bool = True, candidates: int = 1) -> Planne
 async def _labelled(log: RunLog, subject: Subject, explainer: FakeExplainer, plans: Planner) -> Outcome:
     identity = RunIdentity(subject=subject.card, settings={}, explainer="fake", templates={})
     run_id = log.begin_run(identity, [3], new=True).run_id
-    async with Prober(partial(run_probes, subject)) as prober:
+    async with Prober(DeviceThread(partial(run_probes, subject))) as prober:
         asker = Asker(explainer, log, run_id, open_door())
         loop = Loop(run_id, subject.card, plans, 3, prober, asker, log, system="")
         outcome = await loop.label_feature(3)

@@ -34,6 +34,7 @@ from agent.cli.options import (
 from agent.cli.process import run_as_process
 from agent.cli.types import DEBUG, ROW_ID, Commands, Real, Whole
 from agent.config import RunConfig, resolve
+from agent.pool.choice import check_workers
 from agent.shards import parse_shard
 from probes.errors import SettingsError
 from probes.evidence import RANKS, Rank
@@ -94,7 +95,7 @@ def run(
     """Label features; the same command resumes a run that was cut off."""
     share = None if shard is None else parse_shard(shard)
     configs = configs_of(options, settings_file, layers)
-    _batched(configs[0])
+    check_workers(_batched(configs[0]))
     begin(configs, features, writes_log=True, asks_explainer=True)
     if len(configs) > 1:
         from agent.cli.commands.run_layers import label_layers
@@ -221,9 +222,14 @@ def examples(
     """Collect texts on which features fire, to score labels on and to show to explainers."""
     if imported is None:
         refuse(["form"], "is about the files of --import PATH; name them, or leave it out.")
+    else:
+        refuse(["devices", "ray", "gpus_per_worker"], "is about reading a corpus, not about --import; leave it out.")
     configs = configs_of(options, settings_file, layers)
+    check_workers(configs[0])
     if imported is not None and len(configs) > 1:
         raise click.UsageError("--import reads files about one SAE; name that by --sae, and others in other commands.")
+    if len(configs) > 1:
+        refuse(["devices", "ray", "gpus_per_worker"], "reads a corpus for one SAE; name one, or leave it out.")
     begin(configs, features, writes_log=True)
 
     from agent.cli.commands.examples import gather_examples

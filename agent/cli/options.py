@@ -264,6 +264,22 @@ _BATCH = (
         metavar="SECONDS",
     ),
 )
+_WORKERS = (
+    _setting(
+        "run",
+        "devices",
+        "Work on several, a process each: cuda:0,cuda:1, or all: every GPU; in this process unless given.",
+        metavar="NAMES",
+    ),
+    _setting("run", "ray", "Work on a Ray cluster: its address, auto, or local for one here.", metavar="ADDRESS"),
+    _setting(
+        "run",
+        "gpus_per_worker",
+        "With --ray, GPUs of each worker; 1 if there are any, else 0, unless given.",
+        Real(),
+        metavar="X",
+    ),
+)
 _LOOP = (
     _setting("run", "rounds", "Most rounds of evidence and answer per feature.", Whole(), metavar="N"),
     _setting("run", "evidence", "weights, or examples: activating texts too, the default with any.", metavar="KIND"),
@@ -355,12 +371,13 @@ def _all_of(*groups: tuple[Callable[[Any], Any], ...]) -> Callable[[Function], F
 
 
 run_options = _all_of(
-    _FILE, _LAYERS, _VECTOR, _TREE, _TOKENS, _STEERING, _LLM, _BATCH, _LOOP, _AGREEMENT, _RECOMMENDED, _SEED, _LOG
+    *(_FILE, _LAYERS, _VECTOR, _TREE, _TOKENS, _STEERING, _WORKERS, _LLM, _BATCH, _LOOP, _AGREEMENT, _RECOMMENDED),
+    *(_SEED, _LOG),
 )
 graph_options = _all_of(
     _FILE, _LAYERS, _VECTOR, _TREE, _TOKENS, _STEERING, _LLM, _LOOP, _AGREEMENT, _RECOMMENDED, _SEED, _LOG
 )
-example_options = _all_of(_FILE, _LAYERS, _EXAMPLES, _SEED, _LOG)
+example_options = _all_of(_FILE, _LAYERS, _WORKERS, _EXAMPLES, _SEED, _LOG)
 score_options = _all_of(_FILE, _LAYERS, _SCORE, _LLM, _BATCH, _SEED, _LOG)
 compare_options = _all_of(_FILE, _SUBJECTS, _GRID, _TREE[1:], _STEERING, _SCORE, _LLM, _LOOP, _SEED, _LOG)
 fit_options = _all_of(_FILE, _SUBJECT, _VECTOR[:1], _TREE[:1], _SEED, _LOG)

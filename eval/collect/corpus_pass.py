@@ -5,7 +5,7 @@ Says in what order things happen; the model's part is in `batch_activations`, wh
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from itertools import chain, takewhile
 from typing import Any
@@ -18,7 +18,7 @@ from pydantic import Field
 from eval.collect.batch_activations import ahead, batch_activations
 from eval.collect.corpora import Document
 from eval.collect.self_check import SelfCheck, self_check
-from eval.collect.tally import Tally, TallySizes, stratum
+from eval.collect.tally import BatchActivations, Tally, TallySizes, stratum
 from eval.collect.token_text import Spelling
 from eval.collect.windows import WindowBatch, WindowCutter
 from eval.errors import ExamplesError
@@ -49,6 +49,9 @@ class PassObserver:
 
 
 SILENT = PassObserver()
+
+BatchReaders = Callable[[Sequence[int], Iterable[WindowBatch]], AbstractContextManager[Iterator[BatchActivations]]]
+"""Reads batches elsewhere: features, batches -> where the features fire in each, in the batches' order."""
 
 
 class CollectSettings(Value):
@@ -106,15 +109,17 @@ def collect(
     features: Sequence[int],
     settings: CollectSettings,
     watch: PassObserver = SILENT,
+    readers: BatchReaders | None = None,
 ) -> Collection:
     """Examples and counts of `features` over `documents`, as far as they go or `watch` lets them.
 
     A feature's examples are its strongest windows, the strongest first, then a sample over its range that has none of
-    those. Windows of the very same tokens are kept once. The same seed, documents and features give the same examples.
+    those. Windows of the very same tokens are kept once. The same seed, documents and features give the same examples,
+    whether `readers` read the batches or, without any, this process does.
     Raises ExamplesError where the documents hold nothing, the SAE does not fit the model, or an activation is not a
     finite number.
     """
-    return collect_all([(subject, features)], documents, settings, watch)[0]
+    return collect_all([(subject, features)], documents, settings, watch, readers)[0]
 
 
 def collect_all(
@@ -122,11 +127,12 @@ def collect_all(
     documents: Iterable[Document],
     settings: CollectSettings,
     watch: PassObserver = SILENT,
+    workers: BatchReaders | None = None,
 ) -> list[Collection]:
     """Does the same for several SAEs of one model at once: each gets what a pass of its own would give it.
 
-    The subjects share their model, which reads every text once, up to the deepest of their hooks. Raises ExamplesError
-    too where their texts do not begin alike.
+    The subjects share their model, which reads every text once, up to the deepest of their hooks; `workers` read for
+    one subject alone. Raises ExamplesError too where their texts do not begin alike.
     """
     subject = read[0][0]
     _check_alike([one for one, _ in read])
@@ -145,7 +151,7 @@ def collect_all(
         for _, features in read
     ]
     wanted = takewhile(lambda _: not watch.stops(), chain([first], batches))
-    scan(subject, readers, wanted, kept, watch.read)
+    scan(subject, readers, wanted, kept, watch.read, workers)
     spelling, n = Spelling(subject), windows.n_documents
     return [
         _collection(columns.features, tally, n, check, spelling, watch)
@@ -178,17 +184,37 @@ def scan(
     batches: Iterable[WindowBatch],
     tallies: Sequence[Tally],
     progress: Callable[[int], None],
+    workers: BatchReaders | None = None,
 ) -> None:
     """Adds the batches to each reader's tally: the model reads some while what it found in others is added up."""
     keep_freed_memory()
+    with _here(subject, readers, batches) if workers is None else _elsewhere(workers, readers, batches) as found:
+        for fired in found:
+            for one, tally in zip(fired, tallies, strict=True):
+                tally.add(one)
+            progress(fired[0].batch.n_tokens)
+
+
+_Found = Iterator[Sequence[BatchActivations]]
+"""For each batch where the features of each reader fire."""
+
+
+@contextmanager
+def _here(subject: Subject, readers: Sequence[Columns], batches: Iterable[WindowBatch]) -> Iterator[_Found]:
+    """Reads the batches in this process."""
     with (
         batch_activations(subject.model, readers, forward_tokens(subject)) as fired_in,
         _threads(subject) as n_threads,
     ):
-        for found in ahead(fired_in, batches, n_threads):
-            for fired, tally in zip(found, tallies, strict=True):
-                tally.add(fired)
-            progress(found[0].batch.n_tokens)
+        yield ahead(fired_in, batches, n_threads)
+
+
+@contextmanager
+def _elsewhere(workers: BatchReaders, readers: Sequence[Columns], batches: Iterable[WindowBatch]) -> Iterator[_Found]:
+    """Has them read by workers, for one reader."""
+    [columns] = readers
+    with workers(columns.features, batches) as found:
+        yield ([fired] for fired in found)
 
 
 @contextmanager

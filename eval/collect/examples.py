@@ -10,7 +10,16 @@ from itertools import islice, zip_longest
 import numpy as np
 
 from eval.collect.corpora import Document
-from eval.collect.corpus_pass import SILENT, Collection, CollectSettings, PassObserver, Pool, PoolWindow, collect_all
+from eval.collect.corpus_pass import (
+    SILENT,
+    BatchReaders,
+    Collection,
+    CollectSettings,
+    PassObserver,
+    Pool,
+    PoolWindow,
+    collect_all,
+)
 from eval.collect.negatives import N_PER_NEIGHBOUR, Negatives, PoolActivations, nearest, pool_activations
 from eval.collect.similar import Embed
 from eval.collect.split import split_of, without_duplicates
@@ -53,13 +62,14 @@ def harvest(
     settings: CollectSettings,
     watch: PassObserver = SILENT,
     embed: Embed | None = None,
+    readers: BatchReaders | None = None,
 ) -> tuple[Collection, Iterator[FeatureHarvest]]:
     """The pass, and then each feature with its negatives. Raises ExamplesError.
 
     Neighbours are read beside the features, as many as cost little, for texts that fire them and not the features.
-    `embed` finds the texts that are similar to a feature's own.
+    `embed` finds the texts that are similar to a feature's own; `readers` read the corpus in place of this process.
     """
-    return harvest_all([(subject, features)], documents, settings, watch, embed)[0]
+    return harvest_all([(subject, features)], documents, settings, watch, embed, readers)[0]
 
 
 def harvest_all(
@@ -68,6 +78,7 @@ def harvest_all(
     settings: CollectSettings,
     watch: PassObserver = SILENT,
     embed: Embed | None = None,
+    readers: BatchReaders | None = None,
 ) -> list[tuple[Collection, Iterator[FeatureHarvest]]]:
     """Does the same for several SAEs of one model, in one pass. Raises ExamplesError."""
     neighbours = [nearest(subject.sae, features) for subject, features in wanted]
@@ -78,7 +89,7 @@ def harvest_all(
     return [
         _harvest_of(subject, found, features, near, settings.seed, embed)
         for found, (subject, features), near in zip(
-            collect_all(read, documents, settings, watch), wanted, neighbours, strict=True
+            collect_all(read, documents, settings, watch, readers), wanted, neighbours, strict=True
         )
     ]
 

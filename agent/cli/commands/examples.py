@@ -5,6 +5,7 @@ The work is in `eval`.
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -26,6 +27,7 @@ from agent.cli.commands.examples_screen import (
 from agent.cli.commands.exit_status import GOES_ON, CommandInterrupt
 from agent.cli.commands.layers import by_layer
 from agent.cli.commands.loading import SubjectLoader
+from agent.cli.commands.pass_workers import pass_workers
 from agent.cli.commands.stopping import stoppable
 from agent.cli.terminal.display import console, facts
 from agent.config import RunConfig
@@ -40,6 +42,7 @@ from agent.log.examples import (
 )
 from agent.log.run_log import RunLog
 from agent.maxima import UNIT
+from agent.pool.choice import on_first_device
 from eval.collect.content import content_of
 from eval.collect.corpora import CorpusFaults, content, documents
 from eval.collect.corpus_pass import Collection, CollectSettings
@@ -105,7 +108,7 @@ def gather_examples(configs: Sequence[RunConfig], spec: str, imported: str | Non
 
 def _works(configs: Sequence[RunConfig], spec: str) -> list[SubjectFeatures]:
     if len(configs) == 1:
-        subject = load_subject(configs[0].subject)
+        subject = load_subject(on_first_device(configs[0]))
         features = parse_features(spec, subject.card.n_features, configs[0].seed, subject.card.layer)
         return [SubjectFeatures(configs[0], subject, features)]
     saes, load = by_layer(configs), SubjectLoader()
@@ -172,9 +175,12 @@ def _pass(
     settings = CollectSettings(n_tokens=wanted.tokens, context=wanted.context, seed=config.seed)
     embed = _embed(config)
     texts = documents(wanted.corpus, faults, wanted.text_key, config.seed)
-    with stoppable(lambda: screen.print(Text(_STOPPING))) as stops, bars(screen) as progress:
-        shown = ExamplesScreen(screen, progress, wanted.tokens, stops)
-        collected = harvest_all([(work.subject, work.features) for work in works], texts, settings, shown, embed)
+    with ExitStack() as stack:
+        workers = stack.enter_context(pass_workers(screen, config, works[0].subject)) if len(works) == 1 else None
+        stops = stack.enter_context(stoppable(lambda: screen.print(Text(_STOPPING))))
+        shown = ExamplesScreen(screen, stack.enter_context(bars(screen)), wanted.tokens, stops)
+        read = [(work.subject, work.features) for work in works]
+        collected = harvest_all(read, texts, settings, shown, embed, workers)
         if stops() and not collected[0][0].n_tokens:
             raise CommandInterrupt(_NOTHING_KEPT)
         return collected, stops()

@@ -36,6 +36,7 @@ from agent.log.evidence import evidence_rounds
 from agent.log.labels import LabelRow, labels_of
 from agent.log.run_log import RunLog
 from agent.log.runs import RunRow, RunSummary, all_runs, chosen_run, features_done
+from agent.pool.choice import on_first_device, workforce_of
 from agent.run import RunReport, run_features
 from agent.run_spec import LoggedCircuit, RunSpec
 from agent.schema import Outcome
@@ -139,7 +140,7 @@ def labelled(
     note = explainer.check()
     with ExitStack() as stack:
         log = stack.enter_context(log_of(config.log, dry))
-        subject = load(config.subject)
+        subject = load(on_first_device(config))
         features = asked.features
         if features is None:
             features = parse_features(spec, subject.card.n_features, config.seed, subject.card.layer)
@@ -191,9 +192,13 @@ def _others(spec: RunSpec, log: RunLog, asked: LabelRequest) -> set[int]:
 def _run(screen: Console, spec: RunSpec, log: RunLog, features: Sequence[int], asked: LabelRequest) -> LabelResult:
     config, subject, explainer = spec.config, spec.subject, spec.explainer
     read_tokens(screen, subject, config.weights_plan)
+    workforce = workforce_of(config, subject.card.dtype)
+    if workforce is not None:
+        screen.print(facts([("workers", str(workforce))]))
     with RunScreen(screen, features) as observer:
         try:
-            report = asyncio.run(run_features(spec, log, features, asked.new, observer, tell=observer.tell))
+            work = run_features(spec, log, features, asked.new, observer, tell=observer.tell, workforce=workforce)
+            report = asyncio.run(work)
         except KeyboardInterrupt:  # where the event loop handles no signals
             raise CommandInterrupt(GOES_ON) from None
     rows = log.read(labels_of, report.run_id, features=features)
