@@ -6,7 +6,7 @@ from typing import Literal
 
 from probes.errors import SubjectError
 
-Architecture = Literal["standard", "topk", "jumprelu", "gated"]
+Architecture = Literal["standard", "topk", "abs_topk", "jumprelu", "gated", "matching_pursuit"]
 Normalization = Literal["none", "constant_norm_rescale", "layer_norm"]
 Site = Literal[
     "pre",
@@ -82,6 +82,17 @@ def find_hook(text: str) -> Hook | None:
 
 
 @dataclass(frozen=True)
+class Pursuit:
+    """The end of a matching pursuit, the first that comes."""
+
+    residual_threshold: float
+    """When what is left is shorter than this; 0 for never."""
+    max_iterations: int
+    stops_at_repeats: bool
+    """True to end when a feature comes again."""
+
+
+@dataclass(frozen=True)
 class SaeConfig:
     """Everything about an SAE besides its tensors."""
 
@@ -101,7 +112,9 @@ class SaeConfig:
     subtracts_b_dec: bool = True
     """Whether the decoder's bias is taken off the input."""
     k: int | None = None
-    """Features kept by topk."""
+    """Features kept by topk, or by abs_topk, whose activations may be negative; only positive ones count as active."""
+    pursuit: "Pursuit | None" = None
+    """When matching pursuit ends."""
     scales_by_decoder_norm: bool = False
     """Whether activations are multiplied by the length of decoder rows; topk chooses after that, others before."""
     ranks_by_decoder_norm: bool = False

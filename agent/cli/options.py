@@ -77,7 +77,21 @@ _SUBJECTS = (
 )
 _LAYERS = (
     *_SUBJECT[:2],
-    _setting("subject", "sae", "Its SAE; may be repeated, for other layers.", metavar="PLACE", multiple=True),
+    _setting(
+        "subject",
+        "sae",
+        "Its SAE: a folder, a file, REPO:SUBFOLDER or saelens:RELEASE/ID; may be repeated, for other layers, and hold "
+        "{layer} where the layer's number stands.",
+        metavar="PLACE",
+        multiple=True,
+    ),
+    click.option(
+        "--layers",
+        metavar="SPEC",
+        cls=GroupedOption,
+        heading="Subject",
+        help="Of which layers, where --sae holds {layer}: 0-25, or 3,8,12.",
+    ),
     *_SUBJECT[3:],
 )
 _VECTOR = (
@@ -366,14 +380,14 @@ def _all_of(*groups: tuple[Callable[[Any], Any], ...]) -> Callable[[Function], F
 
 
 run_options = _all_of(
-    *(_FILE, _SUBJECT, _VECTOR, _TREE, _TOKENS, _STEERING, _WORKERS, _LLM, _BATCH, _LOOP, _AGREEMENT, _RECOMMENDED),
+    *(_FILE, _LAYERS, _VECTOR, _TREE, _TOKENS, _STEERING, _WORKERS, _LLM, _BATCH, _LOOP, _AGREEMENT, _RECOMMENDED),
     *(_SEED, _LOG),
 )
 graph_options = _all_of(
     _FILE, _LAYERS, _VECTOR, _TREE, _TOKENS, _STEERING, _LLM, _LOOP, _AGREEMENT, _RECOMMENDED, _SEED, _LOG
 )
-example_options = _all_of(_FILE, _SUBJECT, _WORKERS, _EXAMPLES, _SEED, _LOG)
-score_options = _all_of(_FILE, _SUBJECT, _SCORE, _LLM, _BATCH, _SEED, _LOG)
+example_options = _all_of(_FILE, _LAYERS, _WORKERS, _EXAMPLES, _SEED, _LOG)
+score_options = _all_of(_FILE, _LAYERS, _SCORE, _LLM, _BATCH, _SEED, _LOG)
 compare_options = _all_of(_FILE, _SUBJECTS, _GRID, _TREE[1:], _STEERING, _SCORE, _LLM, _LOOP, _SEED, _LOG)
 fit_options = _all_of(_FILE, _SUBJECT, _VECTOR[:1], _TREE[:1], _SEED, _LOG)
 taxonomy_options = _all_of(_FILE, _SUBJECTS, _SEED, _LOG)

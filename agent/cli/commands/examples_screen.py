@@ -56,7 +56,8 @@ class ExamplesScreen(PassObserver):
         self._screen = screen
         self._progress = progress
         self._read = Advance(progress, "tokens", n_tokens)
-        self._spelled: Advance | None = None
+        self._spelled: Advance
+        self._n_spelled = 0
         self._pressed = pressed
 
     def checked(self, check: SelfCheck) -> None:
@@ -73,7 +74,9 @@ class ExamplesScreen(PassObserver):
 
     def spelled(self, of: int) -> None:
         """Moves the bar of the spellings."""
-        self._spelled = self._spelled or Advance(self._progress, "spelled", of)
+        if self._n_spelled == 0:  # once for each SAE
+            self._spelled = Advance(self._progress, "spelled", of)
+        self._n_spelled = (self._n_spelled + 1) % of
         self._spelled(1)
 
 
