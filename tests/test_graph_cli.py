@@ -238,9 +238,14 @@ def test_hostile_prompts_and_labels_are_printed_as_escapes(interpret: Interpret,
 @pytest.mark.usefixtures("graph")
 def test_the_page_shows_the_nodes_with_labels_links_and_reasons(interpret: Interpret, three: list[str]) -> None:
     write(GRAPH, document((EARLY, OURS, LATE, DEAD, BEYOND, END), LINKS[:3]))
-    with LLMServer(
-        lambda asked: Reply(f'{{"action": "label", "label": "F <{asked.feature}>", "confidence": 0.5}}')
-    ) as server:
+    label = '{{"action": "label", "label": "F <{}>", "confidence": 0.5}}'
+
+    def reply(asked: Any) -> Reply:
+        return Reply(
+            '{"action": "abstain", "reason": "nothing"}' if asked.feature == 23 else label.format(asked.feature)
+        )
+
+    with LLMServer(reply) as server:
         asking = ["--llm", "openai:m", "--base-url", server.base_url("openai")]
         ran = interpret(*COMMAND, *three, *asking, "--supernodes")
     assert ran.status == 0, ran.err
@@ -255,7 +260,7 @@ def test_the_page_shows_the_nodes_with_labels_links_and_reasons(interpret: Inter
         page = serving.Parsed(found.text)
         assert "F <7>" in page.text
         assert "not looked at by these runs" in page.text  # beyond the SAE
-        assert "abstained: " in page.text, page.text[-3000:]  # the dead one
+        assert "abstained: nothing" in page.text
         hrefs = [dict(one.attributes).get("href") for one in page.elements]
         assert "#n-2_5_6" in hrefs
         assert any(href and href.endswith("/features/7") for href in hrefs)
