@@ -52,7 +52,7 @@ class Hook:
     """`pre`, `mid`, `post`: the residual stream before, within and after the block.
     `attn_out`, `mlp_out`: what is added to it; `attn_module`, `mlp_module`: before the norm that some models put there.
     `z`: what the attention's output projection reads; `mlp_act`: what the MLP's reads.
-    `mlp_branch`: `mid` as the MLP's way alone has it, before its norm: what is written there the stream does not get.
+    `mlp_branch`: a copy of `mid` that only the MLP reads, before its norm; writing there leaves the stream unchanged.
     `mlp_in`: what the MLP reads; `mlp_norm`: the same without the gain of the norm before it."""
 
     def __str__(self) -> str:

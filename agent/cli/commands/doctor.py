@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 KEYS = ("ANTHROPIC_API_KEY", "OPENAI_API_KEY")
 _CONTEXT = 128
 _PER_LAYER: tuple[int | PerLayer, ...] = ("placeholder", "zeros", 0)
-"""What is compared; token 0 is the padding that these models themselves look up for images."""
+"""Settings of `--per-layer` to compare; 0 is the padding token, which these models look up for images."""
 _DEMO_TEXTS = 40
-"""Of the demo's own world: its model reads no English."""
+"""Number of texts of the demo's world that it is checked on, since its model reads no English."""
 _BATCH = 4096
 _HUB_S = 3.0
 _PACKAGES = ("sae-interpret", "torch", "transformers", "huggingface_hub", "sqlite-utils")
