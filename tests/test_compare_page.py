@@ -36,7 +36,7 @@ def value(feature: int, place: int) -> float:
 
 
 def fits(place: int, n: int = N) -> list[FitRow]:
-    """Feature f has the value (f + place) / 100 or a little less by list and tree, and 0.1 on others' texts."""
+    """Feature f has the value (f + place) / 100 or a little less by list and tree, and 0.1 on others' examples."""
     own = [FitRow(f, m, f, value(f, place), None, 0.0, 1.0, 9) for f in range(n) for m in ("list", "tree")]
     others = [FitRow(f, m, f + n, 0.1, None, None, None, 9) for f in range(n) for m in ("list", "tree")]
     contrast = "the tree was grown without a contrast"

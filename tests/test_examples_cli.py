@@ -105,7 +105,7 @@ class TestTiny:
             assert interpret("--features", "0-5,100", *tiny, *small, *asking).status == 0
             ran = interpret("examples", "--features", "0-5,100", *tiny, "--corpus", "corpus.jsonl")
             assert ran.status == 0, ran.err
-            n_dead = re.search(r"7, (\d) of which never fired", ran.out)
+            n_dead = re.search(r"7, (\d) of which never activated", ran.out)
             server.script = by_verdict
             n_before = len(server.history)
             dry = interpret("score", *tiny, *asking, "--scorers", "detection,embedding", "--dry-run")

@@ -49,7 +49,7 @@ def test_the_page_tells_everything_that_the_log_knows(visitor: TestClient) -> No
         "because Both agree.",
         "1,500 + 70 tokens, $0.0125, 1,234 ms",
         "of 1,000 tokens 1 %",
-        "by decoder cosine, found when texts were collected",
+        "by decoder cosine, found when examples were collected",
         "round 1 asked for weights blend:0.5 round 2 said dogs",
         "8 wolves and dogs",
         "run 2: canines",
@@ -153,7 +153,7 @@ def test_the_wording_of_reviewers_stands_large_and_the_machines_small(tmp_path: 
         html = read(visitor.get(PAGE).text)
         (title,) = html.all("bdi", id="label-title")
         assert title["data-label"] == "dogs"
-        assert "hounds the explainer said dogs" in html.text
+        assert "hounds the explainer proposed dogs" in html.text
         assert html.all("input", id="review-label")[0]["value"] == "hounds"
         visitor.cookies.set("interpret_blind", "1")
         assert "hounds" not in read(visitor.get(PAGE).text).text

@@ -141,13 +141,13 @@ def test_clarity_without_one_side_is_unscored() -> None:
 def test_a_feature_without_texts_is_unscored_and_nothing_is_asked(name: str) -> None:
     judge = RuleJudge()
     found = score(name, task("dog", activating=[]), judge)
-    assert (found.value, found.reason) == (None, "no held-out text on which the feature fires")
+    assert (found.value, found.reason) == (None, "no held-out activating example")
     assert not judge.questions
 
 
 @pytest.mark.parametrize("name", ["detection", "simulation", "embedding"])
 def test_without_negatives_there_is_no_score(name: str) -> None:
-    assert score(name, task("dog", negatives=[])).reason == "no text on which the feature does not fire"
+    assert score(name, task("dog", negatives=[])).reason == "no non-activating example"
 
 
 def test_texts_and_labels_without_an_embedding_are_unscored() -> None:

@@ -201,12 +201,12 @@ class Asker:
 
     def _stop_where_hopeless(self, exchange: Exchange) -> None:
         if exchange.fault is CallFault.FATAL:
-            raise ExplainerError(f"{(exchange.error or '').rstrip('.')}. The same command goes on from here.")
+            raise ExplainerError(f"{(exchange.error or '').rstrip('.')}. Run the same command to continue.")
         asked_s = exchange.retry_after_s or 0.0
         if exchange.fault is CallFault.TRANSIENT and asked_s > self.retry_policy.max_retry_after_s:
             raise ExplainerError(
-                f"The server asks to be left alone for {asked_s:.0f} s ({exchange.error}); "
-                "the same command goes on from here when that is over."
+                f"The server asks for a pause of {asked_s:.0f} s ({exchange.error}); "
+                "run the same command after that to continue."
             )
 
     def _count(self, exchange: Exchange) -> None:
@@ -231,7 +231,7 @@ class Asker:
             self.admission.stop(
                 ExplainerError(
                     f"None of {self._learned.useless} questions got an answer that can be used ({exchange.error}); "
-                    "choose another model with --llm. The same command goes on from here."
+                    "choose another model with --llm. Run the same command to continue."
                 )
             )
 

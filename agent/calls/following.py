@@ -21,7 +21,7 @@ from agent.log.calls import end_call
 from agent.log.run_log import RunLog
 from probes.doors.given import whole_number
 
-GOES_ON = "the same command goes on from here"
+GOES_ON = "run the same command to continue"
 NOT_MADE = 400
 """HTTP status of calls that no provider has processed, and that cost nothing."""
 _GONE = (404, 410)
@@ -173,8 +173,8 @@ class Follower:
             what = f"Batch {provider_id}" if provider_id else "A batch whose sending was cut off"
             self.admission.stop(
                 BatchWaitError(
-                    f"{what} is on its way at {row.provider} ({row.n_calls:,} questions, {row.created[:16]} UTC); the "
-                    "same command goes on when it has ended."
+                    f"{what} is in progress at {row.provider} ({row.n_calls:,} questions, {row.created[:16]} UTC); the "
+                    "same command continues when it has ended."
                 )
             )
         self.admission.check()
@@ -193,7 +193,7 @@ class Follower:
         if reply.status in _GONE:
             raise ExplainerError(
                 f"{row.provider} knows no batch {provider_id} of {row.created[:16]} UTC ({_told(reply)}); with the key "
-                "that it was sent with the same command goes on, and 29 days after it was sent without it."
+                "it was sent with, the same command continues; 29 days after sending it continues without."
             )
         outage.check(reply, f"batch {provider_id}")
         return None

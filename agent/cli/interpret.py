@@ -112,7 +112,9 @@ def run(
 @click.option("--svg", "svg_file", type=Path, metavar="FILE", help="Write a picture.")
 @click.option("--png", "png_file", type=Path, metavar="FILE", help="Write the picture as pixels.")
 @click.option("--dot", "as_dot", is_flag=True, help="Print the picture in graphviz's language.")
-@click.option("--trim", type=Real(), metavar="P", help="Draw what is at least this probable; else what ranks first.")
+@click.option(
+    "--trim", type=Real(), metavar="P", help="Draw nodes of at least this probability; by default the top-ranked ones."
+)
 @_RANK
 @tree_options
 def tree(
@@ -219,7 +221,7 @@ def examples(
     settings_file: Path | None,
     **options: Any,
 ) -> int:
-    """Collect texts on which features fire, to score labels on and to show to explainers."""
+    """Collect activating examples of features, to score labels on and to show to explainers."""
     if imported is None:
         refuse(["form"], "is about the files of --import PATH; name them, or leave it out.")
     else:
@@ -240,7 +242,9 @@ def examples(
 @interpret.command()
 @click.argument("run_id", metavar="[RUN]", type=ROW_ID, required=False)
 @click.option("--features", metavar="SPEC", help="Only these; all of the run's unless given.")
-@click.option("--examples", "corpus_id", type=ROW_ID, metavar="N", help="Which texts; the run's own or the latest.")
+@click.option(
+    "--examples", "corpus_id", type=ROW_ID, metavar="N", help="Which collected examples; the run's own or the latest."
+)
 @click.option("--plot", type=Path, metavar="FILE", help="Write the scores as a picture, .png or .svg.")
 @click.option("--dry-run", is_flag=True, help="Say what scoring would ask and cost, and stop.")
 @score_options
@@ -254,7 +258,7 @@ def score(
     settings_file: Path | None,
     **options: Any,
 ) -> int:
-    """Measure the labels of RUN, or of the latest run, on held-out texts and beside controls."""
+    """Measure the labels of RUN, or of the latest run, on held-out examples and beside controls."""
     configs = configs_of(options, settings_file, layers)
     check_outputs(_batched(configs[0]), settings_file, plot)
     begin(configs, features, writes_log=True, asks_explainer=True)
@@ -284,7 +288,7 @@ def compare(
     settings_file: Path | None,
     **options: Any,
 ) -> int:
-    """Compare settings: under which of them do tree and token list fit a feature's texts better, and labels score?"""
+    """Compare settings: which make tree and token list fit a feature's examples better, and labels score better?"""
     from agent.cli.commands.compare_grid import grid_of, subjects_of
 
     if pair:
@@ -362,11 +366,18 @@ def taxonomy(features: str | None, settings_file: Path | None, **options: Any) -
 @click.option(
     "--least-score", metavar="SCORER:X", help="Of a run, also labels that nobody reviewed and that score at least X."
 )
-@click.option("--wording", metavar="TEXT", help="What the model is to write; what precedes {label} is given to it.")
+@click.option(
+    "--wording", metavar="TEXT", help="The text that the model should write; whatever precedes {label} is given."
+)
 @click.option("--learn", type=click.Choice(("both", "scale", "bias")), default="both", help="Which numbers are fitted.")
 @click.option("--steps", type=Whole(1), default=300, show_default=True, metavar="N", help="Most steps.")
 @click.option(
-    "--hold-out", type=Real(), default=0.2, show_default=True, metavar="SHARE", help="Of the labels, to judge it by."
+    "--hold-out",
+    type=Real(),
+    default=0.2,
+    show_default=True,
+    metavar="SHARE",
+    help="Proportion of the labels held out for evaluation.",
 )
 @fit_options
 def fit(settings_file: Path | None, **options: Any) -> None:
@@ -393,7 +404,7 @@ def fit(settings_file: Path | None, **options: Any) -> None:
 @_JSON
 @calibrate_options
 def calibrate(settings_file: Path | None, **options: Any) -> None:
-    """Tell how likely labels of RUNs, or of the latest run, are right, and from then on show it beside labels."""
+    """Estimate how likely labels of RUNs, or of the latest run, are to be right; later commands show it beside them."""
     from agent.cli.commands.calibrate import CalibrationRequest
     from agent.cli.commands.calibrate import calibrate as calibrate_labels
 
@@ -438,7 +449,7 @@ def graph(
 @click.argument("run_id", metavar="RUN", type=ROW_ID)
 @log_options
 def replay(run_id: int, settings_file: Path | None, **options: Any) -> int:
-    """Work a run out again from its logged answers, asking nothing, and compare the labels."""
+    """Replay a run from its logged answers, without any calls, and compare the labels."""
     from agent.cli.commands.replay import replay_run
 
     return replay_run(resolve(by_key(options), settings_file).log, run_id)
@@ -446,7 +457,9 @@ def replay(run_id: int, settings_file: Path | None, **options: Any) -> int:
 
 @interpret.command()
 @click.argument("run_id", metavar="[RUN]", type=ROW_ID, required=False)
-@click.option("--to", "path", required=True, type=Path, metavar="FILE", help="Where; its ending says in which form.")
+@click.option(
+    "--to", "path", required=True, type=Path, metavar="FILE", help="The output file; its ending selects the format."
+)
 @click.option("--format", "form", metavar="NAME", help="csv, jsonl, parquet, html or neuronpedia, whatever the ending.")
 @click.option("--status", type=click.Choice(STATUSES), help="Only features of this status.")
 @click.option("--features", metavar="SPEC", help="Only these features.")
@@ -534,7 +547,7 @@ def serve(
 
 @interpret.command()
 @click.argument("run_id", metavar="[RUN]", type=ROW_ID, required=False)
-@click.option("--blind", is_flag=True, help="Hide scores, confidence and what others said.")
+@click.option("--blind", is_flag=True, help="Hide scores, confidence and others' verdicts.")
 @click.option("--again", is_flag=True, help="Labels that you have judged already, too.")
 @click.option("--reviewer", metavar="NAME", help="Whose reviews these are; the system's user unless given.")
 @label_options
@@ -561,7 +574,7 @@ def review(
 @interpret.command()
 @doctor_options
 def doctor(settings_file: Path | None, **options: Any) -> int:
-    """Tell what is installed and found: device, keys, hub, log; and load the subject if one is named.
+    """Show what is installed and found: device, keys, hub, log; and load the subject if one is named.
 
     The exit status is 2 where something that was asked for will not work as it stands.
     """

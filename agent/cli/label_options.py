@@ -22,7 +22,9 @@ def _option(name: str, help_text: str, kind: Any = None, **kwargs: Any) -> Calla
 _OPTIONS = (
     _option("--search", "Only labels or explanations with these words.", metavar="TEXT"),
     _option("--status", "Only labels of this status.", click.Choice(STATUSES)),
-    _option("--reviewed", "Only those with a verdict or none, or with this one.", click.Choice(_REVIEWED)),
+    _option(
+        "--reviewed", "Only labels with any verdict (yes), with none (no), or with this one.", click.Choice(_REVIEWED)
+    ),
     _option("--class class_name", "Only features of this class, by interpret taxonomy.", click.Choice(CLASSES)),
     _option("--min-confidence", "Only labels that are at least so sure.", Real(), metavar="X"),
     _option("--max-confidence", "Only labels that are at most so sure.", Real(), metavar="X"),

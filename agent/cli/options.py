@@ -51,13 +51,13 @@ _SUBJECT = (
     _setting(
         "subject",
         "per_layer",
-        "What Gemma 3n's and 4's second table finds for a ghost: placeholder (its row), zeros, or a token's id.",
+        "Row of Gemma 3n's and 4's second table that a ghost uses: placeholder (its own), zeros, or a token's id.",
         metavar="WHAT",
     ),
     _setting(
         "subject",
         "input_scale",
-        "What the SAE's input is multiplied by; auto: to the length of training; the preset's own or 1 unless given.",
+        "Factor for the SAE's input; auto matches the length used in training; by default the preset's own, or 1.",
         Scale(),
         metavar="X",
     ),
@@ -134,7 +134,7 @@ _GRID = (
         metavar="W[,W2,...]",
         cls=GroupedOption,
         heading="Grid",
-        help="Sides or blends, as encoder,decoder,blend:0.5; auto is each feature's.",
+        help="Weights or blends, as encoder,decoder,blend:0.5; auto chooses per feature.",
     ),
     click.option(
         "--scale",
@@ -221,7 +221,7 @@ _STEERING = (
         metavar="HOW",
     ),
     _setting("steering", "strength", "How much, in units of its maximum activation.", Real(), metavar="X"),
-    _setting("steering", "maximum", "That activation; the log's texts tell it unless given.", Real(), metavar="A"),
+    _setting("steering", "maximum", "That maximum; by default taken from the log's examples.", Real(), metavar="A"),
     _setting("steering", "at", "ghost: there alone; after: where the definition is written; all.", metavar="WHERE"),
     _setting(
         "steering", "ghost", "Beside a ghost, or with a pronoun in its place.", kind=bool, flag="--ghost/--no-ghost"
@@ -240,15 +240,15 @@ _LLM = (
     _setting(
         "run",
         "timeout",
-        "Seconds to wait for an answer; once more, twice as long. 120, or 600 at a --base-url, unless given.",
+        "Seconds to wait for an answer; one retry waits twice as long. By default 120, or 600 with --base-url.",
         Real(),
         metavar="SECONDS",
     ),
-    _setting("run", "effort", "How much a model that thinks is to think: low, medium, high.", metavar="EFFORT"),
+    _setting("run", "effort", "Reasoning effort of a model that has one: low, medium, high.", metavar="EFFORT"),
     _setting(
         "run",
         "cache",
-        "Answer from the log what another run has asked in the same words, or ask again.",
+        "Reuse answers that the log has to identical questions of other runs, or ask again.",
         kind=bool,
         flag="--cache/--no-cache",
     ),
@@ -259,7 +259,7 @@ _BATCH = (
     _setting(
         "run",
         "wait",
-        "With --batch, seconds to wait; 0: send and leave, the same command goes on.",
+        "With --batch, seconds to wait; 0: send and exit, the same command continues later.",
         Real(),
         metavar="SECONDS",
     ),
@@ -268,7 +268,7 @@ _WORKERS = (
     _setting(
         "run",
         "devices",
-        "Work on several, a process each: cuda:0,cuda:1, or all: every GPU; in this process unless given.",
+        "Use several devices, a process each: cuda:0,cuda:1, or all: every GPU; by default only this process.",
         metavar="NAMES",
     ),
     _setting("run", "ray", "Work on a Ray cluster: its address, auto, or local for one here.", metavar="ADDRESS"),
@@ -290,11 +290,16 @@ _LOOP = (
         Real(),
         metavar="P",
     ),
-    _setting("run", "evidence", "weights, or examples: activating texts too, the default with any.", metavar="KIND"),
+    _setting(
+        "run",
+        "evidence",
+        "weights, or examples: activating examples too, the default if the log has any.",
+        metavar="KIND",
+    ),
     _setting(
         "run",
         "feedback",
-        "Try labels out on such texts and ask again where they do badly; implies --evidence examples, needs --llm.",
+        "Check labels on such examples and ask again where they do badly; implies --evidence examples, needs --llm.",
         kind=bool,
         flag="--feedback/--no-feedback",
     ),
@@ -318,7 +323,7 @@ _AGREEMENT = (
     _setting(
         "run",
         "agreement",
-        "Grow small trees of other base prompts too, and tell how far they say the same.",
+        "Grow small trees of other base prompts too, and measure how far they agree.",
         kind=bool,
         flag="--agreement/--no-agreement",
     ),
@@ -355,8 +360,19 @@ _SCORE = (
         metavar="NAME[,NAME...]",
     ),
     _setting("score", "negatives", "Any of random, similar, neighbour.", Names(), metavar="KIND[,KIND...]"),
-    _setting("score", "texts", "Most texts that fire a feature, and as many others.", Whole(), metavar="N"),
-    _setting("score", "embedder", "minilm, or a model's name or folder; else the subject's rows.", metavar="MODEL"),
+    _setting(
+        "score",
+        "texts",
+        "Maximum activating examples per feature, and as many non-activating ones.",
+        Whole(),
+        metavar="N",
+    ),
+    _setting(
+        "score",
+        "embedder",
+        "minilm, or a model's name or folder; by default the subject's own embeddings.",
+        metavar="MODEL",
+    ),
 )
 _LOG = (_setting("run", "log", "The SQLite file that holds everything.", Path, metavar="FILE"),)
 _FILE = (

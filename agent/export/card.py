@@ -194,7 +194,7 @@ def _frequency(collected: FeatureExamples | None) -> str:
     activity = collected.activity if collected else None
     if activity is None:
         return ""
-    return f"fires on {percent(activity.frequency)} of {activity.n_tokens:,} tokens, at most {activity.maximum:.3g}"
+    return f"active on {percent(activity.frequency)} of {activity.n_tokens:,} tokens, maximum {activity.maximum:.3g}"
 
 
 def _scores(scores: Iterable[ExportedScore]) -> Iterator[CardScore]:

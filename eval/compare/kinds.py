@@ -25,7 +25,7 @@ MIN_TOKENS = 10
 """That a feature must fire on, among its texts, for any rule but the first."""
 
 KINDS: Mapping[str, str] = {
-    "dead": "never fired on the whole corpus",
+    "dead": "never active in the whole corpus",
     "positional": f"at least {POSITIONAL_SHARE:.0%} of the tokens it fires on stand at one place of the context",
     "single token": f"at least {SINGLE_SHARE:.0%} of the tokens it fires on are one word, whatever its case",
     "concept": "the mean embedding of the tokens it fires on in one half of its texts tells those it fires on in the "

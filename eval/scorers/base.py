@@ -207,8 +207,8 @@ def unscored(scorer: str, metric: str, reason: str) -> Score:
 def lacking(task: ScoringTask) -> str | None:
     """Says why a task cannot tell activating from non-activating texts."""
     if not task.activating:
-        return "no held-out text on which the feature fires"
-    return None if task.negatives else "no text on which the feature does not fire"
+        return "no held-out activating example"
+    return None if task.negatives else "no non-activating example"
 
 
 def drawn(examples: Sequence[Example], k: int, rng: np.random.Generator) -> list[Example]:

@@ -42,7 +42,7 @@ def feature_ghosts(
     Raises SettingsError for settings that are still to be found.
     """
     if settings.is_auto:
-        raise SettingsError("Where one vector is asked for, its weights and scale cannot be auto; name them.")
+        raise SettingsError("For a single vector, weights and scale cannot be auto; name them.")
     if settings.weights == WORDS:
         unit = word_directions(subject, subject.sae.encoder_rows(features).T, settings.ghost_tokens)
     else:

@@ -128,7 +128,7 @@ def _truth(asked: CalibrationRequest, runs: Sequence[RunSummary]) -> Truth:
     least = MinScore.parse(asked.least_score)
     if asked.truth not in (None, least.scorer):
         raise SettingsError(
-            f"--least-score {asked.least_score} says what is right, and so does --truth {asked.truth}; leave one out."
+            f"--least-score {asked.least_score} and --truth {asked.truth} both define what is right; leave one out."
         )
     return Truth(least.scorer, least.value)
 

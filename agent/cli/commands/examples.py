@@ -60,7 +60,7 @@ from probes.subject import Subject, load_subject
 from probes.tokenizer.special_tokens import special_ids
 
 _NEURONPEDIA = "neuronpedia:"
-_STOPPING = "Finishing the batches in hand, then what was read is kept. Press Ctrl-C again to stop at once."
+_STOPPING = "Finishing the current batches, then saving what was read. Press Ctrl-C again to stop at once."
 _NOTHING_KEPT = "Stopped before there was anything to keep; the same command begins anew."
 _MAX_IN_VAIN = 5
 """Records in a row that cannot be fetched, after which no more are asked for."""

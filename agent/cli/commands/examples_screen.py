@@ -84,7 +84,7 @@ def pass_lines(collection: Collection) -> Iterator[tuple[str, str]]:
     found = collection.features.values()
     dead = sum(item.activity is not None and item.activity.n_active == 0 for item in found)
     yield "read", f"{collection.n_tokens:,} tokens of {collection.n_documents:,} documents"
-    yield "features", f"{len(found):,}, {dead:,} of which never fired"
+    yield "features", f"{len(found):,}, {dead:,} of which never activated"
 
 
 def check_words(check: SelfCheck) -> str:

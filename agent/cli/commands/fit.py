@@ -131,7 +131,7 @@ def _closing(fitted: AdapterFit, path: str, settings: FitSettings) -> str:
     use = f"interpret tree 0 --adapter {path} --weights {settings.weights}"
     if not fitted.steps:
         return (
-            "No step made the loss on the labels to stop by less: the adapter is the unfitted vector, centroid and "
+            "No step reduced the loss on the validation labels: the adapter is the unfitted vector, centroid and "
             f"default scale. It is in {path}."
         )
     change = paired_difference(fitted.held_out.end, fitted.held_out.start, settings.seed)
@@ -139,4 +139,4 @@ def _closing(fitted: AdapterFit, path: str, settings: FitSettings) -> str:
     return f"The adapter is in {path}; to use it: {use}.{doubt}"
 
 
-_DOUBT = "But on labels held out nothing shows that it reads features better than centroid and default scale do."
+_DOUBT = "But held-out labels do not show that it reads features better than centroid and default scale do."

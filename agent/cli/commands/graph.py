@@ -235,7 +235,7 @@ def _closing(
         were = f"{_features(without)} {'was looked at and has' if without == 1 else 'were looked at and have'} no label"
         yield f"{were}: interpret log {run_ids[-1]} --status abstained --log {log} says why."
     if asked.target is None:
-        yield "The labels are in the log alone; --to OUT.json writes them into a copy of the graph."
+        yield "The labels are only in the log; --to OUT.json writes them into a copy of the graph."
         return
     known = {f: [next(n.clerp for n in graph.features[f] if n.clerp.strip())] for f in before}
     texts = known | {feature: [label, *senses.get(feature, ())] for feature, label in found.items()}

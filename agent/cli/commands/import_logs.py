@@ -35,7 +35,7 @@ def _said(merged: Merged, target: Path, runs: Sequence[RunSummary]) -> Iterator[
     if merged.n_same:
         yield "known", f"{merged.n_same:,} labels were in {target} already"
     if merged.n_kept:
-        yield "kept", f"{merged.n_kept:,} labels read otherwise in {target} and stand; the others' wording was left out"
+        yield "kept", f"{merged.n_kept:,} labels differ in {target} and were kept; the imported ones were left out"
 
 
 def _apart_words(run: RunSummary, runs: Sequence[RunSummary], merged: Merged) -> Iterator[str]:

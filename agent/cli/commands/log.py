@@ -90,7 +90,7 @@ def show_labels(path: Path, run_id: int, wanted: LabelCriteria, as_json: bool) -
         if labels:
             console().print(browsed_table(labels, chosen[0].scorer, classes, group.address))
         else:
-            none = _none_words(path, group.runs[0]) if wanted.is_everything else "No label of this run meets that."
+            none = _none_words(path, group.runs[0]) if wanted.is_everything else "No label of this run matches."
             console().print(Text(none))
         for line in agreed:
             console().print(Text(line))
@@ -100,7 +100,7 @@ def _none_words(path: Path, run: RunSummary) -> str:
     if run.kind != "probe":
         return "No label yet."
     return (
-        f"Run {run.run_id} asked nobody and has no label: the evidence of {run.n_probed:,} features is in {path}; its "
+        f"Run {run.run_id} had no explainer, so no label: the evidence of {run.n_probed:,} features is in {path}; its "
         "command with another --llm labels from it."
     )
 

@@ -45,5 +45,5 @@ def replay_run(path: Path, run_id: int) -> int:
 
 
 def _prompts_words(unlike: int, changed: Sequence[str]) -> str:
-    words = f"{unlike:,} features would be asked in other words" if unlike else "each reads as it did"
+    words = f"{unlike:,} features would get another prompt" if unlike else "all as in the run"
     return f"{words} (templates changed since: {', '.join(changed)})" if changed else words

@@ -152,7 +152,7 @@ def review_labels(
         if queue:
             session.go(queue)
         elif chosen:
-            which = "" if wanted.is_everything else " that meets that"
+            which = "" if wanted.is_everything else " that matches"
             words = f"{reviewer} has judged every label of run {run.run_id}{which}; --again goes through them."
             session.screen.print(Text(words))
         else:

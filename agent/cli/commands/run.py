@@ -258,13 +258,13 @@ def _expected_lines(spec: RunSpec, n_features: int) -> Iterator[tuple[str, str]]
 def _explainer_words(explainer: Explainer) -> str:
     name = f"{explainer.provider}:{explainer.model}"
     if explainer.provider == NONE:
-        return "none: features are probed and nothing is asked; later runs on this log label from the evidence"
+        return "none: features are probed without an explainer; later runs on this log label from the evidence"
     if explainer.forms:
         return name
     add = " or ".join(f"--llm {provider}" for provider in EXPLAINERS if provider not in (explainer.provider, NONE))
     seen = ", ".join(keys_seen())
     keys = f"{seen} is set but not used: add {add}" if seen else f"for one, set a key and add {add}"
-    return f"{name}, a rule-based baseline and no language model ({keys})"
+    return f"{name}, a rule-based baseline, not a language model ({keys})"
 
 
 def _begun(row: RunRow, n_features: int, n_done: int) -> str:

@@ -92,7 +92,7 @@ def _open(path: Path, read_only: bool) -> RunLog:
     """Opens the log for reading; one of an older version is brought up to date if reviews are written."""
     if not read_only and path.is_file():
         if not all(os.access(one, os.W_OK) for one in (path, path.parent)):
-            raise LogError(f"The log {path} cannot be written, so no reviews be kept: add --read-only to look at it.")
+            raise LogError(f"The log {path} cannot be written, so no reviews are kept: add --read-only to look at it.")
         RunLog.open(path).close()
     return RunLog.open(path, read_only=True)
 

@@ -157,7 +157,17 @@ def calls_table(calls: Sequence[CallRow]) -> Table:
 def scores_table(lines: Sequence["ScoreSummary"], layers: Sequence[str] = ()) -> Table:
     """Lists means over features with 95 % intervals, and controls with how far the label is ahead of each, on the
     features (`of`) that have both. `layers`, if there are several, has one for each line."""
-    heads = ("scorer", "texts", "label scored", "mean", "95 % interval", "features", "chance", "label ahead by", "of")
+    heads = (
+        "scorer",
+        "examples",
+        "label scored",
+        "mean",
+        "95 % interval",
+        "features",
+        "chance",
+        "label ahead by",
+        "of",
+    )
     table = _table(*(["layer"] if layers else []), *heads)
     for place, line in enumerate(lines):
         mean = line.mean
@@ -195,7 +205,7 @@ def source_scores_table(lines: Sequence["SourceScore"]) -> Table:
 
 def feature_scores_table(scores: Sequence[ScoreRow]) -> Table:
     """Lists the scores of one feature's label and its controls."""
-    table = _table("scorer", "texts", "label scored", "value", "95 % interval", "n", "unscored because")
+    table = _table("scorer", "examples", "label scored", "value", "95 % interval", "n", "unscored because")
     for score in scores:
         table.add_row(
             f"{score.scorer} ({score.metric})" if score.metric else score.scorer,

@@ -81,7 +81,7 @@ def tested(experiment: Experiment, name: str, round: int) -> ExperimentView:
     """Makes the view of an experiment."""
     told = [held for held in map(experiment.held, experiment.results) if held is not None]
     of = "in texts" if experiment.is_of_texts else "on single tokens"
-    caption = f"{sum(told)} of {len(told)} as expected; shares of the maximum {of}, {experiment.maximum:.3g}"
+    caption = f"{sum(told)} of {len(told)} as expected; proportions of the maximum {of}, {experiment.maximum:.3g}"
     return ExperimentView(name, round, caption, tuple(_line(experiment, result) for result in experiment.results))
 
 

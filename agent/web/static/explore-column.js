@@ -61,7 +61,7 @@ export class Column {
     } catch (error) {
       if (request.signal.aborted) return;
       this.asked = null;
-      this.state.textContent = `The server did not answer (${error.message}); is interpret serve still running?`;
+      this.state.textContent = `The server did not answer as expected (${error.message}); is interpret serve still running?`;
     }
     if (this.request === request) this.root.removeAttribute("aria-busy");
   }

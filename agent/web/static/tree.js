@@ -144,8 +144,8 @@ export class TreeView {
     const probability = probabilityOf(this.tree, place.branch);
     const before = place.parent ? probabilityOf(this.tree, place.parent.branch) : 1;
     const [lift, gain] = [liftOf(this.tree, place.branch), gainOf(this.tree, place)];
-    const figures = [`${percent(probability)} in all, ${percent(probability / before)} from there`];
-    if (gain !== null) figures.push(`${nats(gain)} nats by these words, ${nats(lift)} in all`);
+    const figures = [`${percent(probability)} cumulative, ${percent(probability / before)} given what precedes`];
+    if (gain !== null) figures.push(`${nats(gain)} nats from these words, ${nats(lift)} in total`);
     return `${path.join("").trim()}\n${figures.join("; ")}`;
   }
 }
