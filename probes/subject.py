@@ -214,8 +214,8 @@ def _loaded(
     table = EmbeddingTable(stored_rows(model))
     if not 0 < table.mean_distance < float("inf"):
         raise SubjectError(
-            f"The embeddings of model {source.preset.model} are {table.mean_distance} from their mean on average, with "
-            "which nothing can be asked; download it again."
+            f"The embeddings of model {source.preset.model} are {table.mean_distance} from their mean on average, so "
+            "they cannot be used; download it again."
         )
     return model, tokenizer, table
 

@@ -231,7 +231,7 @@ def test_of_very_many_features_some_are_drawn_and_that_is_said(log: RunLog) -> N
     compared(log, SETTINGS[:2], MAX_POINTS + 500)
     answer = client(log).get("/compare?measure=fit")
     assert answer.text.count('class="point') == MAX_POINTS
-    assert f"{MAX_POINTS:,} of them evenly spread are drawn" in answer.text
+    assert f"{MAX_POINTS:,} of them, evenly spaced, are drawn" in answer.text
 
 
 def test_one_setting_alone_and_a_log_without_a_comparison_have_a_page(log: RunLog) -> None:

@@ -41,16 +41,16 @@ def test_the_page_tells_everything_that_the_log_knows(visitor: TestClient) -> No
         "dogs",
         "confidence 0.70",
         "Words for dogs.",
-        "Rests on 1 line of evidence",
+        "Based on 1 line of evidence",
         "E1 tree, encoder, scale 3.8",
         "E5 projection of the decoder row",
         "asked for weights blend:0.5",
-        "because The sides disagree.",
-        "because Both agree.",
+        "reason The sides disagree.",
+        "reason Both agree.",
         "1,500 + 70 tokens, $0.0125, 1,234 ms",
         "of 1,000 tokens 1 %",
         "by decoder cosine, found when examples were collected",
-        "round 1 asked for weights blend:0.5 round 2 said dogs",
+        "round 1 asked for weights blend:0.5 round 2 proposed dogs",
         "8 wolves and dogs",
         "run 2: canines",
         "pets someone",
@@ -276,7 +276,7 @@ def test_similarities_are_wrong_where_most_of_the_other_side_outranks_them() -> 
     found = mistakes_of([logged.score(1, scorer="embedding", items=items)])
 
     assert dict(found.by_key) == {
-        "b": ["embedding ranks it below most silent texts"],
+        "b": ["embedding ranks it below most non-activating texts"],
         "e": ["embedding ranks it above most activating texts"],
     }
 
@@ -291,7 +291,7 @@ def test_marks_of_fuzzing_belong_to_their_text() -> None:
     items = [{"key": "my file:3 wrong", "truth": False, "prediction": True, "reason": None}]
     found = mistakes_of([logged.score(1, scorer="fuzzing", items=items)])
 
-    assert dict(found.by_key) == {"my file:3": ["fuzzing took wrong marks for right"]}
+    assert dict(found.by_key) == {"my file:3": ["fuzzing judged wrong marks correct"]}
 
 
 def test_a_histogram_spans_what_is_filled_and_grows_with_the_log() -> None:

@@ -100,7 +100,7 @@ def test_a_graph_comes_back_with_labels_where_there_were_none(interpret: Interpr
     assert "1 feature labelled in the file already (--overwrite replaces labels)" in said
     assert "1 whose id, layer, position and feature number do not agree" in said
     assert "1 of an unknown type" in said
-    assert "labels at 2 nodes, all else as it was" in said
+    assert "labels at 2 nodes, all else unchanged" in said
     [(status, reason)] = rows("SELECT status, reason FROM labels WHERE feature = 23")
     assert (ran.status, status) == (0, "abstained")  # it is all zeros
     assert reason
@@ -222,7 +222,7 @@ def test_two_saes_of_one_layer_are_refused(interpret: Interpret, subject: list[s
     place = subject[subject.index("--sae") + 1]
     ran = interpret(*COMMAND, *subject, "--sae", place)
     assert ran.status == 2
-    assert "Two SAEs are given for layer 1, and features are told apart by their layers" in words(ran.err)
+    assert "Two SAEs are given for layer 1, and features are identified by their layers" in words(ran.err)
 
 
 def test_hostile_prompts_and_labels_are_printed_as_escapes(interpret: Interpret, subject: list[str]) -> None:

@@ -125,7 +125,7 @@ def test_missing_empty_and_repeated_texts_are_unscored_in_clarity() -> None:
     found = score("clarity", task("dog"), RuleJudge(twist))
     reasons = [item.reason for item in found.items]
     assert (found.value, found.n, len(found.items)) == (1, 16, 20)
-    assert reasons.count("the judge left it out, empty or wrote it twice") == 3
+    assert reasons.count("the judge omitted it, left it empty or repeated it") == 3
     assert reasons.count("the subject has no activation for it") == 1
     assert all("\ud800" not in item.text for item in found.items)
 

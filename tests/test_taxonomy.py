@@ -258,7 +258,7 @@ class TestRecommended:
         ((name, words),) = found.advice
         assert name == "advice"
         assert words.startswith("decoder, scale 2, pca 0.1, by taxonomy of 20")
-        assert words.endswith("(not used; --recommended takes it)")
+        assert words.endswith("(not used; --recommended applies it)")
 
     def test_another_subject_has_none(self, log: RunLog) -> None:
         with log:

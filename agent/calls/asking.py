@@ -219,7 +219,7 @@ class Asker:
         if self._learned.unanswered >= self.retry_policy.max_unanswered:
             self.admission.stop(
                 ExplainerError(
-                    f"The last {self._learned.unanswered} questions were not answered, however often they were asked "
+                    f"The last {self._learned.unanswered} questions were not answered, despite retries "
                     f"({exchange.error}); the same command goes on from here."
                 )
             )
@@ -230,7 +230,7 @@ class Asker:
         if self._learned.useless >= self.retry_policy.max_unusable and not self._learned.good:
             self.admission.stop(
                 ExplainerError(
-                    f"None of {self._learned.useless} questions got an answer that can be used ({exchange.error}); "
+                    f"None of {self._learned.useless} questions got a usable answer ({exchange.error}); "
                     "choose another model with --llm. Run the same command to continue."
                 )
             )

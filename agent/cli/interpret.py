@@ -211,7 +211,7 @@ def show(feature: str, run_id: int | None, rank: Rank, settings_file: Path | Non
     metavar="PATH",
     help="Read another tool's files, or neuronpedia:MODEL/SOURCE from its server, instead of a corpus.",
 )
-@click.option("--format", "form", metavar="NAME", help="Of these files; found out from them unless given.")
+@click.option("--format", "form", metavar="NAME", help="Format of these files; by default detected.")
 @example_options
 def examples(
     features: str,
@@ -364,7 +364,7 @@ def taxonomy(features: str | None, settings_file: Path | None, **options: Any) -
 )
 @click.option("--to", "path", required=True, type=Path, metavar="FILE", help="Where to keep the adapter: .safetensors.")
 @click.option(
-    "--least-score", metavar="SCORER:X", help="Of a run, also labels that nobody reviewed and that score at least X."
+    "--least-score", metavar="SCORER:X", help="From a run, use unreviewed labels too if they score at least X."
 )
 @click.option(
     "--wording", metavar="TEXT", help="The text that the model should write; whatever precedes {label} is given."
@@ -381,7 +381,7 @@ def taxonomy(features: str | None, settings_file: Path | None, **options: Any) -
 )
 @fit_options
 def fit(settings_file: Path | None, **options: Any) -> None:
-    """Fit an adapter to labels: the scale and bias with which features' vectors are read best; use it by --adapter."""
+    """Fit an adapter to labels: the scale and bias that make features' vectors easiest to read; use it by --adapter."""
     asked = {name: options.pop(name) for name in _OF_FIT}
     config = resolve(by_key(options), settings_file)
     check_outputs(config, settings_file, asked["path"])
@@ -418,7 +418,9 @@ def calibrate(settings_file: Path | None, **options: Any) -> None:
 @click.argument("path", metavar="GRAPH.json", type=Path)
 @click.option("--to", "target", type=Path, metavar="OUT.json", help="Write the graph there with its labels.")
 @click.option("--top", type=Whole(1), metavar="N", help="Only the N most influential features.")
-@click.option("--overwrite", is_flag=True, help="Label what has a label in the file, too, and replace that.")
+@click.option(
+    "--overwrite", is_flag=True, help="Also label features that the file labels already, and replace those labels."
+)
 @click.option("--supernodes", is_flag=True, help="Write supernodes too: nodes that are labelled and linked alike.")
 @click.option("--new", is_flag=True, help="Start other runs where some could be resumed or are finished.")
 @click.option("--dry-run", is_flag=True, help="Say what would be labelled and what it would cost, and stop.")

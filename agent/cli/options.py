@@ -64,7 +64,7 @@ _SUBJECT = (
     _setting(
         "subject",
         "bos",
-        "Begin what the SAE reads with a BOS, or not; as its files or else the tokenizer say unless given.",
+        "Begin texts that the SAE reads with a BOS, or not; by default as its files, or else the tokenizer, say.",
         bool,
         flag="--bos/--no-bos",
     ),
@@ -119,7 +119,7 @@ _VECTOR = (
     _setting(
         "vector",
         "ghost_tokens",
-        "Most tokens that a vector of vocabulary weights is made of, and most words of words weights.",
+        "Maximum tokens in a vector of vocabulary weights, and maximum words of words weights.",
         Whole(),
         metavar="K",
     ),
@@ -142,7 +142,7 @@ _GRID = (
         metavar="X[,X2,...]",
         cls=GroupedOption,
         heading="Grid",
-        help="Distances from the centroid; default is the subject's own, auto each feature's.",
+        help="Distances from the centroid; default is the subject's own, auto chooses per feature.",
     ),
     click.option(
         "--centroid",
@@ -199,12 +199,12 @@ _TREE = (
     _setting(
         "tree", "prompt", f"A base prompt: {', '.join(PROMPTS)}, a text with one {{ghost}}, or auto.", metavar="TEXT"
     ),
-    _setting("tree", "cutoff", "Least cumulative probability of a node.", Real(), metavar="P"),
+    _setting("tree", "cutoff", "Minimum cumulative probability of a node.", Real(), metavar="P"),
     _setting("tree", "top_k", "Most children of a node.", Whole(), metavar="K"),
     _setting(
         "tree",
         "contrast",
-        "Least probability of a node that is compared with random directions; 0 for all, off for none.",
+        "Minimum probability of a node that is compared with random directions; 0 for all, off for none.",
         metavar="P",
     ),
     _setting("tree", "max_depth", "Most tokens from root to leaf.", Whole(), metavar="D"),
@@ -222,17 +222,25 @@ _STEERING = (
     ),
     _setting("steering", "strength", "How much, in units of its maximum activation.", Real(), metavar="X"),
     _setting("steering", "maximum", "That maximum; by default taken from the log's examples.", Real(), metavar="A"),
-    _setting("steering", "at", "ghost: there alone; after: where the definition is written; all.", metavar="WHERE"),
     _setting(
-        "steering", "ghost", "Beside a ghost, or with a pronoun in its place.", kind=bool, flag="--ghost/--no-ghost"
+        "steering", "at", "ghost: only there; after: where the definition is written; all: everywhere.", metavar="WHERE"
     ),
-    _setting("steering", "pronoun", "Which one; it, this or that unless given.", metavar="WORD"),
+    _setting(
+        "steering",
+        "ghost",
+        "Keep the ghost in the prompt, or put a pronoun in its place.",
+        kind=bool,
+        flag="--ghost/--no-ghost",
+    ),
+    _setting("steering", "pronoun", "The pronoun; it, this or that unless given.", metavar="WORD"),
 )
 _LLM = (
     _setting(
         "run", "llm", "The explainer: offline (rules), anthropic, openai; none: probe only.", metavar="PROVIDER[:MODEL]"
     ),
-    _setting("run", "base_url", "A server that speaks the provider's protocol; the provider's own.", metavar="URL"),
+    _setting(
+        "run", "base_url", "A server that speaks the provider's protocol; by default the provider's own.", metavar="URL"
+    ),
     _setting("run", "concurrency", "Most calls in flight at once.", Whole(), metavar="N"),
     _setting("run", "budget_usd", "The most that the run may cost, resumed or not.", Real(), metavar="X"),
     _setting("run", "budget_tokens", "The most tokens that the run may use, resumed or not.", Whole(), metavar="N"),
@@ -337,7 +345,7 @@ _RECOMMENDED = (
         flag="--recommended/--no-recommended",
     ),
 )
-_SEED = (_setting("run", "seed", "Of everything drawn at random.", Whole(), metavar="N"),)
+_SEED = (_setting("run", "seed", "Seed of everything drawn at random.", Whole(), metavar="N"),)
 _EXAMPLES = (
     _setting(
         "examples",

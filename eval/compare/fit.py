@@ -25,7 +25,7 @@ AGREEING_WORDS = 20
 """Of a tree, the heaviest, looked for in the token list."""
 
 _NO_DIRECTION = "the feature has no direction by these weights"
-_NO_WORDS = "the tree holds no word, or none that random directions do not give as well"
+_NO_WORDS = "the tree has no word that random directions do not give as well"
 
 
 @dataclass(frozen=True)

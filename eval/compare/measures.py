@@ -19,7 +19,7 @@ feature's texts; that is no knowledge of this feature."""
 
 REPORTED: Mapping[str, str] = {
     CHOSEN_BY: "mean AUROC of list and tree on the feature's own examples, minus that on other "
-    "features' texts; 0 says nothing of this feature",
+    "features' examples; 0: nothing specific to this feature",
     JOINT: "mean of list and tree, of features that have both",
     **MEASURES,
 }

@@ -35,7 +35,7 @@ class Fuzzing:
             return unscored(self.name, METRIC, "no held-out activating example")
         candidates = _candidates(task)
         if not candidates:
-            return unscored(self.name, METRIC, "the feature fires on every token, so none can be marked wrongly")
+            return unscored(self.name, METRIC, "the feature is active on every token, so none can be marked wrongly")
         return self.of_items(await judged(self.judge, task, self.name, candidates), task)
 
     def of_items(self, items: Sequence[ScoredItem], _task: ScoringTask) -> Score:

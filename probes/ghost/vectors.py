@@ -122,9 +122,7 @@ def blended(
 
 def _check_single(settings: VectorSettings) -> None:
     if settings.weights == WORDS:
-        raise SettingsError(
-            f"Where one vector is asked for, its weights cannot be {WORDS}, which are several; take {VOCABULARY}."
-        )
+        raise SettingsError(f"For a single vector, weights cannot be {WORDS}, which make several; use {VOCABULARY}.")
 
 
 def _unit(vectors: Float[Tensor, "n d_model"]) -> Float[Tensor, "n d_model"]:

@@ -106,7 +106,7 @@ def calibrate(config: RunConfig, asked: CalibrationRequest) -> None:
     _print(screen, made)
     screen.print(closing(made.explainer, n_given, n_labels, len(runs), len(made.report.table)))
     if asked.plot is not None:
-        screen.print(Text(f"The picture is in {asked.plot}."))
+        screen.print(Text(f"Wrote {asked.plot}."))
 
 
 def _made(log: RunLog, asked: CalibrationRequest, seed: int) -> _NewCalibration:

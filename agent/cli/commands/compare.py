@@ -174,5 +174,5 @@ def _opening(
     yield "baseline", names[0]
     if config.probe.steering.on:
         yield "all trees", tree_words(config.probe, "as named")
-    yield "to do", f"{todo}; what else is needed is in the log"
+    yield "to do", f"{todo}; the rest is already in the log"
     yield "log", str(config.log)

@@ -181,7 +181,7 @@ def _first_token(subject: "Subject") -> str:
 
     texts, alone = first_ids(subject), ids_before_lone_tokens(subject)
     told = f"texts begin with {words(texts)}, base prompts with {words(leading_ids(subject.tokenizer))}"
-    return told if texts == alone != [] else f"{told}; in front of a token read alone stands {words(alone)}"
+    return told if texts == alone != [] else f"{told}; a token read alone is preceded by {words(alone)}"
 
 
 def _second_table(subject: "Subject") -> str:
@@ -193,7 +193,7 @@ def _second_table(subject: "Subject") -> str:
     effects = per_layer_effects(subject, [*choices])
     told = ", ".join(f"{_row(choice)} {nats:.2g}" for choice, nats in effects.items())
     return (
-        f"a ghost finds {_row(now)} there (--per-layer); mean divergence of the next token's probabilities from those "
+        f"a ghost uses {_row(now)} there (--per-layer); mean divergence of the next token's probabilities from those "
         f"after the placeholder's row, over {N_FEATURES} features, in nats: {told}"
     )
 
@@ -218,7 +218,7 @@ def _sae(subject: "Subject") -> str:
     )
     if is_demo:
         return f"{figures} the demo's text"
-    return f"{figures} English (published SAEs have .6 and more on text such as they were trained on)"
+    return f"{figures} English (published SAEs reach .6 or more on text like their training data)"
 
 
 def subject_words(card: SubjectCard) -> str:

@@ -61,7 +61,7 @@ from probes.tokenizer.special_tokens import special_ids
 
 _NEURONPEDIA = "neuronpedia:"
 _STOPPING = "Finishing the current batches, then saving what was read. Press Ctrl-C again to stop at once."
-_NOTHING_KEPT = "Stopped before there was anything to keep; the same command begins anew."
+_NOTHING_KEPT = "Stopped before there was anything to save; the same command starts over."
 _MAX_IN_VAIN = 5
 """Records in a row that cannot be fetched, after which no more are asked for."""
 

@@ -106,7 +106,7 @@ def unit_lines(found: ActivationUnit) -> Iterator[tuple[str, str]]:
     of = {"sae": "the SAE's own", "length": "the SAE's own times the length of decoder rows, divided by it"}[found.unit]
     by = found.agreeing
     if by.value is None:
-        yield "unit", f"{of}: as this format mostly has it, since only {by.n:,} peaks tell or they disagree"
+        yield "unit", f"{of}: assumed from the format, since only {by.n:,} peaks are informative or they disagree"
     else:
         yield "unit", f"{of}: {by.value:.2f} [{by.low:.2f}, {by.high:.2f}] of {by.n:,} peaks agree with that"
 

@@ -97,7 +97,7 @@ def _opening(subject: Subject, found: LabelPairs, parts: Parts, settings: FitSet
     yield "labels", f"{len(found.pairs):,} features, {n_labels:,} labels, from {found.source}"
     yield (
         "split",
-        f"by label: {len(parts.train):,} features to fit on, {len(parts.validation):,} to stop by, "
+        f"by label: {len(parts.train):,} features to fit on, {len(parts.validation):,} for validation, "
         f"{len(parts.held_out):,} held out",
     )
     yield "vectors", f"{settings.weights}; learned: {'scale and bias' if settings.learn == 'both' else settings.learn}"
@@ -110,7 +110,7 @@ def _outcome(subject: Subject, fitted: AdapterFit, settings: FitSettings) -> Ite
     moved = float((fitted.bias - subject.centroid).norm())
     yield "scale", f"{fitted.scale:.4g}, from {subject.card.default_scale:.4g}"
     yield "bias", f"{moved:.4g} away from the centroid"
-    for name, losses in (("fitted on", fitted.train), ("stopped by", fitted.validation), ("held out", fitted.held_out)):
+    for name, losses in (("fitted on", fitted.train), ("validation", fitted.validation), ("held out", fitted.held_out)):
         if losses.start:
             yield name, _loss_words(losses, settings.seed)
 

@@ -129,7 +129,7 @@ def _configs(
     if graph.scan in PRESETS:
         return configs_of({**options, "subject": graph.scan}, settings_file, layers)
     raise click.UsageError(
-        f"The graph's metadata name {graph.scan or 'nothing'!r}, which is no subject known here; name its model and "
+        f"The graph's metadata name {graph.scan or 'nothing'!r}, which is not a known subject; name its model and "
         "transcoders by --subject NAME, or by --model MODEL and --sae PLACE, once for each layer."
     )
 
@@ -242,5 +242,5 @@ def _closing(
     proposed = propose(graph, texts) if asked.supernodes else ()
     changes = write_labels(asked.path, asked.target, found, asked.overwrite, proposed)
     groups = f", {changes.n_supernodes:,} supernodes, their nodes pinned" if asked.supernodes else ""
-    yield f"Wrote {asked.target}: labels at {changes.n_labels:,} nodes{groups}, all else as it was."
+    yield f"Wrote {asked.target}: labels at {changes.n_labels:,} nodes{groups}, all else unchanged."
     yield f"Its nodes with labels and links, in the browser: interpret serve --graph {asked.target} --log {log}"

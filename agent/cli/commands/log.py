@@ -258,7 +258,7 @@ def _class_line(found: ClassRow | None) -> list[tuple[str, str]]:
 
 def _review_line(review: ReviewRow) -> tuple[str, str]:
     words = ", ".join(word for word in (review.verdict, review.label, review.note) if word)
-    how = " (blind)" * review.blind + " (taken back)" * review.undone
+    how = " (blind)" * review.blind + " (undone)" * review.undone
     return "review", f"{words}{how}, by {review.reviewer}, {review.created[:10]}"
 
 
@@ -267,7 +267,7 @@ def _print_citations(screen: Console, rows: Sequence[LabelRow], evidence: Sequen
     if lines:
         screen.print(
             facts(
-                ("rests on" if place == 0 else "", f"{line['id']}  {line['text']}  {line['value']:.3g}")
+                ("based on" if place == 0 else "", f"{line['id']}  {line['text']}  {line['value']:.3g}")
                 for place, line in enumerate(lines)
             )
         )

@@ -15,7 +15,7 @@ from eval.scoring.shown_examples import CorpusExamples
 from probes.errors import SettingsError
 from probes.subject import Subject
 
-_LEFT_OUT = (("texts", "not shown, since this run was begun without them; --evidence examples does"),)
+_LEFT_OUT = (("texts", "not shown, since this run was started without them; --evidence examples adds them"),)
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,9 @@ def _check_explainer(config: RunConfig, explainer: Explainer, asked: bool) -> No
     if asked and not explainer.forms and config.feedback:
         raise SettingsError("Labels are tried out by a language model: --feedback needs --llm anthropic or openai.")
     if asked and not explainer.forms:
-        raise SettingsError(f"Explainer {explainer.provider} reads no texts: --evidence examples needs a hosted one.")
+        raise SettingsError(
+            f"Explainer {explainer.provider} reads no examples: --evidence examples needs a hosted one."
+        )
 
 
 def _no_texts(config: RunConfig) -> LogError:

@@ -201,7 +201,7 @@ def _source(log: RunLog, subject: Subject, corpus: CorpusRow, stored: StoredComp
 
 def _print_predictions(screen: Console, sources: Sequence[PredictionSource], seed: int) -> None:
     if not all(source.axes for source in sources):
-        screen.print(Text("One setting alone was compared, so there is nothing to predict."))
+        screen.print(Text("Only one setting was compared, so there is nothing to predict."))
     elif not is_installed():
         screen.print(Text("Predicting the settings needs an extra: pip install 'sae-interpret[taxonomy]'."))
     else:
@@ -228,7 +228,7 @@ def _recommend(log: RunLog, subject: Subject, stored: StoredComparison) -> str:
         )
     versus = found.pair.versus if found.pair else None
     if versus is None or not versus.is_shown or (versus.difference.value or 0.0) < 0:
-        return f"{words} Nothing else than {stored.names[stored.baseline]} is recommended."
+        return f"{words} Nothing other than {stored.names[stored.baseline]} is recommended."
     log.write(add_recommendation, subject.card.fingerprint, stored.row.comparison_id, found.setting, words).result()
     (name,) = names_of([found.setting]).values()
     return f"{words} Recommended: {name}. It changes no run by itself; interpret --features ... --recommended uses it."

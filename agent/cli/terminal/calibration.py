@@ -24,7 +24,7 @@ def opening(explainer: str, fitted_on: str, found: CalibrationReport) -> Iterato
     yield "right", f"{_words(found.right)} of {len(table):,} labels, in {len({*table.groups}):,} groups"
     yield "columns", ", ".join(table.names) + (f"; not known: {', '.join(found.dropped)}" if found.dropped else "")
     if found.n_left_out:
-        yield "left out", f"{found.n_left_out:,} labels of which one of these columns is not known"
+        yield "left out", f"{found.n_left_out:,} labels that lack one of these columns"
 
 
 def candidates_table(found: CalibrationReport) -> Table:
@@ -44,7 +44,7 @@ def candidates_table(found: CalibrationReport) -> Table:
 
 def measures_table(found: CalibrationReport) -> Table:
     """Compares the stated confidence with the calibrated probability, on labels that were not fitted to."""
-    table = plain_table("measure", *NAMES.values(), "after less before", "n")
+    table = plain_table("measure", *NAMES.values(), "after minus before", "n")
     for one in found.measures:
         row = map(_words, (one.before, one.after, one.change))
         table.add_row(one.name, *row, f"{one.after.n:,}")
@@ -53,7 +53,7 @@ def measures_table(found: CalibrationReport) -> Table:
 
 def reliability_table(found: CalibrationReport) -> Table:
     """Compares stated probabilities with outcomes, bin by bin."""
-    table = plain_table("said", *(f"{name}: right" for name in NAMES.values()))
+    table = plain_table("stated", *(f"{name}: right" for name in NAMES.values()))
     by_low = {when: {one.low: one for one in some} for when, some in found.bins.items()}
     for place in range(BINS):
         cells = [some.get(place / BINS) for some in by_low.values()]
@@ -84,7 +84,7 @@ def remarks(found: CalibrationReport) -> Iterator[Text]:
         yield Text("There is no evidence that the map is calibrated better than the stated confidence.")
     rarer = min(sum(found.table.truth), len(found.table) - sum(found.table.truth))
     if rarer < FEW:
-        yield Text(f"Only {rarer} of the labels are of the rarer kind: a map can hardly tell them from the others.")
+        yield Text(f"Only {rarer} of the labels are of the rarer kind: a map can hardly learn to separate them.")
     if not fitted.map.columns:
         yield Text("No column separated right labels from wrong ones, so all labels get the same probability.")
 

@@ -72,7 +72,7 @@ export class Column {
     this.form.tell(faults);
     this.page.tell(faults.feature);
     if (Object.keys(faults).length) {
-      this.state.textContent = "Not redrawn: a setting cannot be used.";
+      this.state.textContent = "Not redrawn: a setting is not valid.";
     } else if (!response.ok) {
       throw new Error(`it answered ${response.status}`);
     } else {

@@ -43,7 +43,7 @@ export class TreeView {
   }
 
   #build() {
-    this.slider = made("input", { type: "range", min: 0, max: STEPS, "aria-label": "Trim: least probability drawn" });
+    this.slider = made("input", { type: "range", min: 0, max: STEPS, "aria-label": "Trim: minimum probability drawn" });
     this.output = made("output");
     this.svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
     this.svg.setAttribute("class", "tree-svg");
