@@ -260,7 +260,7 @@ def test_a_contrast_gives_each_node_its_lift() -> None:
     assert (tree["badge"]["words"], tree["badge"]["tone"]) == ("differs", "good")
     assert tree["badge"]["sentence"] == (
         "Differs from random directions: 1.25 nats from the mean of random directions' trees, "
-        "as far as 0 of 99 others are (p 0.01)."
+        "0 of 99 other random directions are as far from it (p 0.01)."
     )
 
 

@@ -236,7 +236,7 @@ class TestUnscored:
             (one.scorer, one.feature): one.reason for one in named(scores, part="held_out", variant="label", value=None)
         }
         expected_questions = {
-            1: "never fired in 5,000 tokens",
+            1: "never active in 5,000 tokens",
             2: "no examples were collected of this feature",
             3: "no held-out activating example",
             4: "no non-activating example",
@@ -253,7 +253,7 @@ class TestUnscored:
         (lack,) = report.unscored(scores, ["detection"], 3)
         assert (lack.scorer, lack.variant, lack.n, lack.of) == ("detection", "label", 2, 3)
         assert {*lack.reasons} == {
-            ("never fired in 5,000 tokens", 1),
+            ("never active in 5,000 tokens", 1),
             ("no examples were collected of this feature", 1),
         }
         assert {line.mean.n for line in report.score_summaries(scores, 0) if line.variant == "label"} == {1}
