@@ -1,4 +1,5 @@
-# What a user needs: make demo, make real. What a contributor needs: make test, make lint, make bench, make docs, make site.
+# What a user needs: make demo, make real. What a contributor needs: make test, make lint, make bench, make prompt-bench, make docs,
+# make site.
 # Everything happens in .venv, which is made when it is missing or when the requirements have changed.
 
 PYTHON ?= python3
@@ -7,7 +8,7 @@ INSTALLED := .venv/.installed
 REAL := .venv/.real
 RAY := .venv/.ray
 
-.PHONY: demo real test lint bench docs site install clean
+.PHONY: demo real test lint bench prompt-bench docs site install clean
 
 demo: $(INSTALLED)
 	$(BIN)/interpret --features 0-500 --cutoff 0.001 --log demo.db
@@ -28,6 +29,11 @@ lint: $(INSTALLED)
 
 bench: $(INSTALLED)
 	$(BIN)/python -m tests.bench.bench_engine
+
+# Against the templates of the last commit unless AGAINST names another ref or a folder; PROMPT_BENCH has more options.
+AGAINST ?= HEAD
+prompt-bench: $(INSTALLED)
+	$(BIN)/python -m tests.bench.prompt_bench --against $(AGAINST) $(PROMPT_BENCH)
 
 docs: $(INSTALLED)
 	$(BIN)/cog -r docs/reference.md

@@ -45,6 +45,9 @@ class RunSettings(Value):
     ones, and see what the model writes with the feature clamped. None: a language model may."""
     candidates: int = Field(default=1, ge=1, le=3)
     """Labels that an answer may propose, each with four texts; the one whose texts activate it most is kept."""
+    least_gain: float | None = Field(default=None, gt=0, le=1)
+    """Probability of a right label that another round must be able to add, by the log's history of features whose first
+    evidence is graded alike. None: every feature may have all rounds."""
     feedback: bool = False
     """True to check a label on the examples that may be shown, and to ask again if it does badly."""
     concurrency: int = Field(default=64, ge=1, le=1000)

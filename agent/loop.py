@@ -5,13 +5,14 @@ Evidence and answers are logged before they are used, and read from the log when
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from agent.breaker import INTERNAL
 from agent.calls.asking import AnswerSource
 from agent.evidence.digest import EvidencePiece, citable, digest, escaped
+from agent.evidence.first_grade import grade_of
 from agent.evidence.shown_examples import ACTIVE_SHARE, ShownExamples
 from agent.evidence.table import table
 from agent.llm.base import Request
@@ -78,6 +79,8 @@ class Progress:
     feature: int
     plan: RoundPlan
     """The plan of the round that is next or under way."""
+    rounds: int
+    """Most rounds of this feature."""
     past: list[Round] = field(default_factory=list)
     tried: list[ProbeRequest] = field(default_factory=list)
     pieces: list[EvidencePiece] = field(default_factory=list)
@@ -116,6 +119,8 @@ class Loop:
     material: Material | None = None
     feedback: Feedback | None = None
     circuit: Circuit | None = None
+    paying: Mapping[str, int] = field(default_factory=dict)
+    """Most rounds by the grade of a feature's first evidence, where another one does not pay."""
 
     async def label_feature(self, feature: int) -> Outcome:
         """Labels the feature; its own faults are in the outcome, which then counts no rounds.
@@ -134,7 +139,7 @@ class Loop:
             return Outcome(feature=feature, status="failed", rounds=0, reason=reason)
 
     async def _look(self, feature: int) -> Outcome:
-        work = Progress(feature, self.planner.first(feature))
+        work = Progress(feature, self.planner.first(feature), self.rounds)
         if self.asker is None:
             await self._evidence(feature, 1, work.plan.requests)
             return Outcome(feature=feature, status="probed", rounds=1)
@@ -143,7 +148,7 @@ class Loop:
             answer = await self.asker.ask(self._request(work))
             proposal, plan = await self._chosen(work, answer.proposal)
             check = await self._check(work, proposal)
-            last = work.number == self.rounds or proposal is None or proposal.action == "abstain"
+            last = work.number == work.rounds or proposal is None or proposal.action == "abstain"
             if proposal is None or last or (proposal.action == "label" and is_good(check)):
                 return outcome(work.findings, work.past, answer, proposal, check)
             work.plan = plan if plan.requests else next_plan(self.planner, feature, proposal, work.tried)
@@ -157,6 +162,8 @@ class Loop:
         work.pieces = digest(evidence, self.card.default_scale, first=_next_id(work.pieces))
         work.ids.update(line["id"] for piece in work.pieces for line in citable(piece))
         work.tried += work.plan.requests
+        if work.number == 1:
+            work.rounds = min(self.rounds, self.paying.get(grade_of(work.pieces), self.rounds))
 
     async def _chosen(self, work: Progress, proposal: Proposal | None) -> tuple[Proposal | None, RoundPlan]:
         """Returns the answer with its best candidate as the label, and the plan that ran the candidates' texts.
@@ -200,15 +207,16 @@ class Loop:
             "feature": feature,
             "subject": _subject(self.card),
             "round": number,
-            "rounds": self.rounds,
-            "last": number == self.rounds,
+            "rounds": work.rounds,
+            "last": number == work.rounds,
             "evidence": [*pieces],
             "table": table(pieces),
             "looks_at_texts": self.material is not None,
             "texts": None if self.material is None else self.material.texts(feature),
             "in_context": ACTIVE_SHARE,
             "graph": None if self.circuit is None else self.circuit.part(feature),
-            "can_test": self.planner.tests and number < self.rounds,
+            "experiments": self.planner.tests,
+            "can_test": self.planner.tests and number < work.rounds,
             "candidates": self.planner.candidates,
             "history": [_history(position, round_) for position, round_ in enumerate(work.past, start=1)],
         }

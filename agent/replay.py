@@ -146,6 +146,7 @@ def _loop(log: RunLog, run: RunSummary, asker: _LoggedAnswers, material_of: Mate
         material=material,
         feedback=material.feedback(asker, run.settings["seed"]) if material and run.settings["feedback"] else None,
         circuit=_LoggedCircuit(log, run.run_id) if "graph" in run.settings else None,
+        paying=run.settings.get("paying", {}),
     )
 
 

@@ -175,6 +175,7 @@ def _loop(spec: RunSpec, log: RunLog, run_id: int, prober: KnownEvidence, asker:
         material=material,
         feedback=material.feedback(asker, config.seed) if asker and material and config.feedback else None,
         circuit=spec.circuit,
+        paying=spec.paying,
     )
 
 

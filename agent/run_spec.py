@@ -1,7 +1,7 @@
 """The specification of a run: everything that makes it this run and no other, and its plan of probes."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Protocol
 
@@ -40,6 +40,8 @@ class RunSpec:
     maxima: CorpusMaxima | None = None
     """The unit in which features are steered and tests measured."""
     circuit: LoggedCircuit | None = None
+    paying: Mapping[str, int] = field(default_factory=dict)
+    """Rounds that pay, by the grade of a feature's first evidence; a grade that is left out has all rounds."""
 
     @cached_property
     def identity(self) -> RunIdentity:
@@ -56,6 +58,8 @@ class RunSpec:
             settings |= {"tests": True}
         if config.candidates > 1 and not self.asks_nobody:
             settings |= {"candidates": config.candidates}
+        if config.least_gain is not None and not self.asks_nobody:
+            settings |= {"least_gain": config.least_gain, "paying": dict(self.paying)}
         if explainer.forms:
             settings |= {"answer_tokens": config.answer_tokens, "effort": config.effort}
             settings |= {"prompts": [*self._offered]}

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from agent.log.scores import ScoreRow
 from eval.plots import IntervalPanel, PlotPoint, PlotRow, PlotValues, interval_rows
 from eval.scoring.report import ScoreSummary, chance_of, score_summaries
-from eval.scoring.variants import variant_words
+from eval.scoring.variants import OF_FEATURES, variant_words
 
 _TEXTS = {"held_out": "held-out texts", "new_words": "new words"}
 _SPREAD = ("label", "shuffled")
@@ -38,7 +38,7 @@ def _row(line: ScoreSummary) -> PlotRow:
     mean = line.mean
     point = None if mean.value is None else PlotPoint(mean.value, mean.low, mean.high)
     note = f"n = {mean.n:,}" if point else mean.reason or ""
-    return PlotRow(_words(line.variant), point, note, is_main=line.variant == "label")
+    return PlotRow(_words(line.variant), point, note, is_main=line.variant in ("label", *OF_FEATURES))
 
 
 def _values(scores: Sequence[ScoreRow], line: ScoreSummary, variant: str) -> list[float]:

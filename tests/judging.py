@@ -81,6 +81,7 @@ def task(label: str, feature: int = 0, n: int = 40, variant: Variant = "label", 
         activating=texts(feature, "activating", n),
         negatives=negatives,
         neighbours={other: neighbour_texts(other, n, feature) for other in range(feature + 1, feature + 4)},
+        matched={other: texts(other, "activating", 4) for other in range(len(CONCEPTS)) if other != feature},
         maximum=PEAK,
     )
     return replace(made, **changes)
@@ -136,6 +137,25 @@ def _discrimination(prompt: str, words: frozenset[str]) -> dict[str, Any]:
     return {"answers": [{"number": number, "text": text} for number, text in enumerate(chosen, start=1)]}
 
 
+def _rating(prompt: str, words: frozenset[str]) -> dict[str, Any]:
+    """Clear where one of the words stands in the text, partly where a word begins like one of them."""
+    found = [{*re.findall(r"\w+", text)} for text in numbered(prompt)]
+    ratings = [2 if words & text else 1 if any(w[:5] == o[:5] for w in words for o in text) else 0 for text in found]
+    return {"answers": [{"number": number, "rating": rating} for number, rating in enumerate(ratings, start=1)]}
+
+
+def _intruder(prompt: str, _words: frozenset[str]) -> dict[str, Any]:
+    """The one text whose marks are of another concept than most; the first where no concept has most of the texts."""
+    found = [_concept_of(marks(text)) for text in numbered(prompt)]
+    common = max(found, key=found.count)
+    odd = [place for place, concept in enumerate(found, start=1) if concept != common]
+    return {"text": odd[0] if len(odd) == 1 else 1}
+
+
+def _concept_of(words: Sequence[str]) -> str:
+    return next((concept for concept, known in WORLD.items() if {*words} <= {*known}), "")
+
+
 def _output(prompt: str, words: frozenset[str]) -> dict[str, Any]:
     """The first list with the most fitting words, so the first of all where none fits."""
     lists = [[token.strip() for token in tokens.split('", "')] for tokens in numbered(prompt)]
@@ -156,6 +176,8 @@ _RULES: Mapping[str, Callable[[str, frozenset[str]], dict[str, Any]]] = {
     "Clarity": _clarity,
     "Discrimination": _discrimination,
     "Output": _output,
+    "Rating": _rating,
+    "Intruder": _intruder,
     "One": _one,
 }
 

@@ -7,9 +7,11 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from agent.llm.base import AnswerForm
-from agent.schema import Proposal, SettingsChange
+from agent.schema import Proposal, SettingsChange, TextTest
 
 _FIRST_LINE = re.compile(r'^E\d+\.\d+ "(?P<text>(?:[^"\\]|\\.)*)"', re.MULTILINE)
+
+_TRIED = ("dog", "city", "colour", "fruit", "storm", "tool", "river", "name")
 
 
 @dataclass(frozen=True)
@@ -95,6 +97,14 @@ def labelling(asked: Asked) -> Reply:
         label = " ".join(words)[:60] or "whitespace"
         proposal = Proposal(action="label", label=label, explanation="It comes first.", confidence=0.5)
     return Reply(proposal.model_dump_json(exclude_defaults=True))
+
+
+def testing(asked: Asked) -> Reply:
+    """Eight texts to be run first, where that is offered; then a label."""
+    if asked.round != 1 or "`test` what you think" not in asked.system:
+        return labelling(asked)
+    texts = [TextTest(text=f"There was a {word} here.", expected=place < 4) for place, word in enumerate(_TRIED)]
+    return Reply(Proposal(action="test", label="tried", tests=tuple(texts)).model_dump_json(exclude_defaults=True))
 
 
 def in_turn(*replies: Reply) -> Script:

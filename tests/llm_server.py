@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from agent.llm.base import AnswerForm
-from tests.llm_script import BODIES, Asked, Reply, Script, Served, error_body, labelling
+from tests.llm_script import BODIES, Asked, Reply, Script, Served, error_body, labelling, testing
 
 _ROUND = re.compile(r"^# Feature (?P<feature>\d+) of .*?^Round (?P<round>\d+) of ", re.DOTALL | re.MULTILINE)
 _PATHS = {"/v1/messages": "anthropic", "/v1/chat/completions": "openai"}
@@ -218,7 +218,8 @@ def _text(content: Any) -> str:
 @contextmanager
 def _serving(arguments: argparse.Namespace) -> Iterator[LLMServer]:
     def script(asked: Asked) -> Reply:
-        return replace(labelling(asked), delay_s=arguments.delay_s)
+        answer = testing if arguments.tests else labelling
+        return replace(answer(asked), delay_s=arguments.delay_s)
 
     with LLMServer(script, arguments.models, port=arguments.port, history=arguments.history) as server:
         yield server
@@ -227,6 +228,7 @@ def _serving(arguments: argparse.Namespace) -> Iterator[LLMServer]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--port", type=int, default=0)
+    parser.add_argument("--tests", action="store_true", help="has texts run before it labels")
     parser.add_argument("--history", type=Path)
     parser.add_argument("--delay-s", type=float, default=0.0)
     parser.add_argument("--models", nargs="+", default=["model-a"])

@@ -75,9 +75,10 @@ def plant(
     labels: Mapping[int, str] = TRUE,
     examples: Callable[[int], FeatureExamples | None] = of_feature,
     statuses: Mapping[int, Status] | None = None,
+    settings: Mapping[str, Any] | None = None,
 ) -> Planted:
     """A run with these labels, and what `examples` gives of their features."""
-    run_id = log.begin_run(identity(), sorted(labels), new=True).run_id
+    run_id = log.begin_run(identity(settings={"rounds": 3, **(settings or {})}), sorted(labels), new=True).run_id
     corpus_id = log.write(begin_corpus, corpus_identity()).result()
     for feature, label in labels.items():
         status = (statuses or {}).get(feature, "labelled")

@@ -1,7 +1,6 @@
 """Texts of an explainer run on the subject: exact activations, bounds on what is run, what comes back and is kept."""
 
 import asyncio
-import math
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -10,8 +9,6 @@ import pytest
 import torch
 
 from agent.calls.asking import Asker
-from agent.evidence.digest import digest
-from agent.llm.offline import propose
 from agent.log import codec
 from agent.log.evidence import evidence_rounds
 from agent.log.run_log import RunLog
@@ -28,7 +25,7 @@ from probes.hooks.activations import residual
 from probes.probe import run_probes
 from probes.settings import ProbeSettings
 from probes.subject import Subject, first_ids
-from tests.fakes import CARD, DOGS, FakeExplainer, contrasted, open_door, tree, vocabulary_list
+from tests.fakes import CARD, FakeExplainer, open_door
 
 SETTINGS = ProbeSettings.parse({"vector": {"scale": CARD.default_scale}, "tree": {"prompt": "definition"}})
 TEXTS = ("the cat sat", "a mat", "", "the the the cat on a mat that sat <eos> there", "cat")
@@ -170,24 +167,6 @@ def test_tests_are_run_told_and_kept(subject: Subject, tmp_path: Path) -> None:
     assert "Ignore the evidence" in prompt
     assert "</evidence> Ignore" not in prompt
     assert "to tell cats from mats" in prompt
-
-
-def test_offline_tests_its_label_where_it_may_and_drops_what_no_text_bears_out() -> None:
-    evidence = [contrasted(tree(DOGS, settings=SETTINGS), 0.01), vocabulary_list(" dog")]
-    context = {"evidence": digest(evidence, 2.0), "last": False, "history": [], "can_test": True}
-    first = propose(context)
-    assert first.action == "test"
-    assert any("dog" in test.text and test.expected for test in first.tests)
-    assert any("dog" not in test.text and not test.expected for test in first.tests)
-
-    def then(*activations: float) -> Proposal:
-        values = [(t.text, t.expected, a) for t, a in zip(first.tests, activations, strict=False)]
-        past = {"evidence": context["evidence"], "asked": {}}
-        return propose({**context, "evidence": digest([experiment(*values)], 2.0), "history": [past]})
-
-    assert then(9.0, 0.0, 0.0, 0.0, 0.0).label == "dog"
-    assert then(0.0, 0.0, 0.0, 0.0, 9.0).action == "abstain"
-    assert not math.isnan(then(9.0).confidence)
 
 
 def test_a_huge_text_costs_no_round() -> None:

@@ -13,6 +13,7 @@ from eval.metrics import (
     Estimate,
     Z,
     auroc,
+    average_precision,
     balanced_accuracy,
     correlation,
     f1,
@@ -64,6 +65,17 @@ def test_auroc_agrees_with_scikit_learn_ties_and_all(pairs: list[tuple[bool, flo
         assert found.value is None
         return
     assert found.value == pytest.approx(reference.roc_auc_score(truth, values))
+    assert inside(found)
+
+
+@given(SCORED)
+def test_average_precision_agrees_with_scikit_learn_ties_and_all(pairs: list[tuple[bool, float]]) -> None:
+    truth, values = columns(pairs)
+    found = average_precision(truth, values)
+    if not any(truth):
+        assert (found.value, found.reason) == (None, "none of them is true")
+        return
+    assert found.value == pytest.approx(reference.average_precision_score(truth, values))
     assert inside(found)
 
 

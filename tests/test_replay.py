@@ -10,6 +10,7 @@ import pytest
 import agent.run
 from agent.cli.commands.replay import replay_run
 from agent.errors import LogError
+from agent.llm import experimenting
 from agent.llm.base import Answer, AnswerForm, CallFault, Request
 from agent.llm.offline import Offline
 from agent.log.evidence import evidence_rounds
@@ -125,6 +126,7 @@ def test_a_run_whose_explainer_tested_its_labels_comes_out_as_it_did(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(agent.run, "run_probes", FakeProbes())
+    monkeypatch.setattr(experimenting, "UNSURE", 1.0)  # the label of these probes is sure
     with RunLog.open(tmp_path / "log.db") as log:
         asyncio.run(run_features(RunSpec(config(tests=True), SUBJECT, Offline()), log, range(2), False, Notes()))
         kinds = [[type(piece).__name__ for piece in round_] for round_ in log.read(evidence_rounds, 1, 0).values()]

@@ -28,6 +28,14 @@ def asked(name: str, judge: RuleJudge | None = None) -> tuple[Question[Value], s
     return seen.questions[-1], seen.prompts[-1]
 
 
+def asked_of_itself() -> tuple[Question[Value], str]:
+    """Likewise, of a scorer that reads no label."""
+    seen = RuleJudge()
+    activating = [HOSTILE, *texts(0, "activating", 3)]
+    score("intruder", task("dog", n=4, variant="feature", activating=activating), seen)
+    return seen.questions[-1], seen.prompts[-1]
+
+
 def one_shot() -> str:
     return render("one_shot", one_shot_question(0, [HOSTILE, *texts(0, "activating", 2)]).context).text
 
@@ -47,6 +55,8 @@ PROMPTS: dict[str, Callable[[], str]] = {
     "clarity": lambda: asked("clarity")[1],
     "discrimination": lambda: asked("discrimination")[1],
     "output": lambda: asked("output")[1],
+    "rating": lambda: asked("responsiveness")[1],
+    "intruder": lambda: asked_of_itself()[1],
     "one_shot": one_shot,
 }
 
@@ -59,12 +69,14 @@ def test_a_prompt_is_the_golden_one(name: str) -> None:
     assert text == path.read_text(encoding="utf-8"), f"{path.name} differs; see the head of this file"
 
 
-@pytest.mark.parametrize("name", ["detection", "fuzzing", "simulation", "clarity", "discrimination", "output"])
+@pytest.mark.parametrize(
+    "name", ["detection", "fuzzing", "simulation", "clarity", "discrimination", "output", "purity"]
+)
 def test_a_context_that_lacks_something_is_an_error(name: str) -> None:
     context = asked(name)[0].context
     for key in context:
         with pytest.raises(UndefinedError, match=key):
-            render(name, {other: value for other, value in context.items() if other != key})
+            render(asked(name)[0].template, {other: value for other, value in context.items() if other != key})
 
 
 def test_the_system_prompt_holds_nothing_of_the_feature() -> None:

@@ -268,6 +268,14 @@ _WORKERS = (
 )
 _LOOP = (
     _setting("run", "rounds", "Most rounds of evidence and answer per feature.", Whole(), metavar="N"),
+    _setting(
+        "run",
+        "least_gain",
+        "No other round where the log's history of such features says that it adds less to the probability of a right "
+        "label.",
+        Real(),
+        metavar="P",
+    ),
     _setting("run", "evidence", "weights, or examples: activating texts too, the default with any.", metavar="KIND"),
     _setting(
         "run",
@@ -327,7 +335,8 @@ _SCORE = (
     _setting(
         "score",
         "scorers",
-        "Any of detection, fuzzing, simulation, embedding, clarity, discrimination, output, output_similarity.",
+        "Any of detection, fuzzing, simulation, embedding, clarity, discrimination, output, output_similarity, "
+        "responsiveness, purity, intruder.",
         Names(),
         metavar="NAME[,NAME...]",
     ),

@@ -51,6 +51,8 @@ _LIGHT_SECOND = _words("part parts piece pieces item items type types form forms
 """Light nouns that pass it on to the noun before them: "a body part"."""
 
 
+_FUNCTION_WORDS = _SKIPPED | _BOUNDARY | _OPENING | _PARTICIPLES
+
 _STANDS_FOR = {"someone": "person", "somebody": "person", "anyone": "person", "something": "thing", "anything": "thing"}
 
 
@@ -129,3 +131,8 @@ def _ends_phrase(words: Sequence[str], position: int, phrase: Sequence[str]) -> 
 
 def _is_participle(word: str) -> bool:
     return word in _PARTICIPLES or (len(word) > 4 and word.endswith("ed") and not word.endswith("eed"))
+
+
+def is_function_word(word: str) -> bool:
+    """Tests if a word in lower case is one of the rules' own, which names nothing."""
+    return word in _FUNCTION_WORDS

@@ -6,24 +6,22 @@ knows no subject, no lexicon and no truth, and says in every explanation what it
 How it decides: where the list of tokens that activate a feature differs from those of random directions, the strongest
 noun of the tree made of them is the label, at once where it is strong, else after a few other settings. Elsewhere only
 trees of other sides that differ count, and unless they differ very clearly another side or a list must say the noun
-too. Where texts may be run, it runs the label's own words in plain sentences first, and drops a label that no such text
-bears out. The rules of strength, and all figures, are in agent.llm.reading.
+too. Where the model may be experimented on, it does so, and names two senses, by the rules of agent.llm.experimenting.
+The rules of strength, and all figures, are in agent.llm.reading.
 """
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from agent.evidence.digest import citable
+from agent.evidence.digest import EvidencePiece, citable
+from agent.llm import experimenting
 from agent.llm.base import Answer, AnswerForm, Exchange, Request
-from agent.llm.carriers import texts_for
 from agent.llm.free import Free
 from agent.llm.reading import (
     HOPELESS,
     SETTLED,
     EvidenceReading,
-    any_activates,
-    experiments,
     is_sure,
     names,
     p_values,
@@ -54,10 +52,14 @@ class Offline(Free):
     provider = "offline"
     model = MODEL
 
+    def __init__(self, rules: frozenset[experimenting.Rule] = experimenting.RULES) -> None:
+        """`rules` are those that it follows beyond reading where a run grants experiments."""
+        self._rules = rules
+
     async def answer(self, request: Request, form: AnswerForm | None = None) -> Answer:  # noqa: ARG002
         """Makes a proposal by rules from the request's context; the logged response is the proposal itself."""
         started = time.perf_counter()
-        proposal = propose(request.context)
+        proposal = propose({**request.context, "rules": self._rules})
         duration_ms = 1000 * (time.perf_counter() - started)
         response = proposal.model_dump_json(exclude_defaults=True)
         exchange = Exchange(self.provider, self.model, response, cost_usd=0.0, duration_ms=duration_ms)
@@ -75,26 +77,43 @@ def propose(context: Mapping[str, Any]) -> Proposal:
         (read([*pieces, *(one for one in lists if one not in pieces)]) for pieces in rounds),
         key=lambda reading: (not reading.is_stopgap, reading.strength),
     )
-    tested = experiments(seen)
-    change = None if context["last"] or tested else _next_change(context["history"])
+    experimented = any(piece["kind"] in experimenting.KINDS for piece in seen)
+    change = None if context["last"] or experimented else _next_change(context["history"])
     if (best.is_stopgap or (best.strength < SETTLED and not best.listed)) and change is not None:
         return Proposal(action="probe", settings=change, reason=f"{PREFIX}{_doubt(best)}.")
-    if not best.carries:
-        return _abstained(_doubt(best))
+    senses = experimenting.two_senses(best, context) if not best.carries else ()
+    if not best.carries and not senses:
+        return _by_steering(best, context, seen)
     p_value = verdict(best, seen)
     if not is_sure(best, p_value, seen):
         told = "what there is" if p_value is None else f"p {p_value:.2f}"
         return _abstained(f'nothing else says "{best.label}", and {told} is too little for one side alone')
-    if context.get("can_test") and not tested:
-        return Proposal(action="test", tests=tuple(texts_for(best.label)), reason=f"{PREFIX}{_doubt(best)}.")
-    if tested and not any_activates(tested):
-        return _abstained(f'no text with "{best.label}" in it activates the feature')
+    confidence = round(best.certainty * trust(p_value), 3)
+    if (move := experimenting.experiment(best, confidence, context, seen)) is not None:
+        return move.model_copy(update={"reason": f"{PREFIX}{move.reason}."})
+    if not experimenting.is_borne_out(seen):
+        return _abstained(f'no text for "{best.label}" activates the feature')
     return Proposal(
         action="label",
-        label=best.label,
+        label="; ".join(sense.text for sense in senses) or experimenting.told_apart(best.label, seen),
+        senses=senses,
+        promotes=experimenting.written(seen),
         explanation=_explanation(best),
-        confidence=round(best.certainty * trust(p_value), 3),
+        confidence=confidence,
         evidence=tuple(_cited(best)),
+    )
+
+
+def _by_steering(best: EvidenceReading, context: Mapping[str, Any], seen: Sequence[EvidencePiece]) -> Proposal:
+    """Clamps the feature where nothing else names it, and labels it by what the model then writes."""
+    if experimenting.steering(context, seen):
+        return Proposal(action="steer", reason=f"{PREFIX}{_doubt(best)}.")
+    word = experimenting.written(seen)
+    if not word:
+        return _abstained(_doubt(best))
+    explanation = f'{PREFIX}with the feature clamped the model writes "{word}", with a random one it does not.'
+    return Proposal(
+        action="label", label=word, promotes=word, explanation=explanation, confidence=experimenting.WRITTEN_CONFIDENCE
     )
 
 

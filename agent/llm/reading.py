@@ -280,8 +280,3 @@ def _is_generic(noun: str, pieces: Sequence[EvidencePiece]) -> bool:
 def experiments(pieces: Iterable[EvidencePiece]) -> list[EvidencePiece]:
     """Returns the texts that were run, in order."""
     return [piece for piece in pieces if piece["kind"] == "experiment"]
-
-
-def any_activates(tested: Iterable[EvidencePiece]) -> bool:
-    """Returns True if any text that should activate the feature does."""
-    return any(line["held"] for piece in tested for line in piece["tests"] if line["expected"])

@@ -11,7 +11,10 @@ from eval.scorers.detection import Detection
 from eval.scorers.discrimination import Discrimination
 from eval.scorers.embedding import Embedding
 from eval.scorers.fuzzing import Fuzzing
+from eval.scorers.intruder import Intruder
 from eval.scorers.output import OutputSimilarity, OutputSuccess
+from eval.scorers.purity import Purity
+from eval.scorers.responsiveness import Responsiveness
 from eval.scorers.simulation import Simulation
 from probes.errors import SettingsError
 
@@ -24,6 +27,9 @@ SCORERS: dict[str, type[Any]] = {
     "discrimination": Discrimination,
     "output": OutputSuccess,
     "output_similarity": OutputSimilarity,
+    "responsiveness": Responsiveness,
+    "purity": Purity,
+    "intruder": Intruder,
 }
 """Classes of scorers; each is made from what it `needs`."""
 

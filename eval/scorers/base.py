@@ -20,10 +20,13 @@ from probes.examples import Example
 from probes.settings import Value
 from prompts import render
 
-Variant = Literal["label", "first", "shuffled", "tokens", "one_shot", "baseline", "known"]
+Variant = Literal[
+    "label", "first", "shuffled", "tokens", "one_shot", "baseline", "known", "feature", "unlabelled", "mixed"
+]
 """What is scored: the feature's own label, the first that was proposed in a run with feedback, another feature's, its
 top tokens, one made in one shot from texts, one that the source of the examples brought along, or the name of the
-concept that the feature is known to stand for."""
+concept that the feature is known to stand for. By scorers that read no label: a feature that has one, a feature that
+has none, or in its place examples of several features."""
 
 Need = Literal["judge", "runner", "embedder"]
 """What a scorer cannot do without."""
@@ -109,13 +112,21 @@ class ScoringTask:
     """Texts on which each of the nearest features fires, with its activations, and on which `feature` does not."""
     maximum: float | None = None
     """The highest activation known of the feature."""
+    matched: Mapping[int, Sequence[Example]] = field(default_factory=dict)
+    """Activating examples of other features that activate about as often, its neighbours left out."""
     seed: int = 0
 
-    def question(self, scorer: str, item: int, schema: type[V], **context: Any) -> Question[V]:
-        """A scorer's question about this label; the scorer's template has its name."""
-        purpose = scorer if self.variant == "label" else f"{scorer}/{self.variant}"
+    def question(self, template: str, item: int, schema: type[V], **context: Any) -> Question[V]:
+        """A question about this label, its purpose named like its template."""
         label = escaped(self.label, LABEL_CHARS)
-        return Question(purpose, self.feature, item, scorer, {"label": label, **context}, schema)
+        return Question(self._purpose(template), self.feature, item, template, {"label": label, **context}, schema)
+
+    def question_without_label(self, template: str, item: int, schema: type[V], **context: Any) -> Question[V]:
+        """A question about the feature's examples alone, whatever its label."""
+        return Question(self._purpose(template), self.feature, item, template, context, schema)
+
+    def _purpose(self, template: str) -> str:
+        return template if self.variant in ("label", "feature", "unlabelled") else f"{template}/{self.variant}"
 
 
 @dataclass(frozen=True)
@@ -153,6 +164,10 @@ class Scorer(Protocol):
 
     name: ClassVar[str]
     needs: ClassVar[frozenset[Need]]
+    template: ClassVar[str]
+    """The template of its questions; empty where it asks none."""
+    reads_label: ClassVar[bool]
+    """False for one that scores the feature's examples alone, so that a feature without a label has a score too."""
 
     async def score(self, task: ScoringTask) -> Score:
         """The score; a fault of single answers is in it. Raises what ends a run."""

@@ -37,6 +37,8 @@ class Clarity:
 
     name: ClassVar[str] = "clarity"
     needs: ClassVar[frozenset[Need]] = frozenset({"judge", "runner"})
+    template: ClassVar[str] = "clarity"
+    reads_label: ClassVar[bool] = True
 
     judge: Judge
     runner: Runner

@@ -23,6 +23,8 @@ class Detection:
 
     name: ClassVar[str] = "detection"
     needs: ClassVar[frozenset[Need]] = frozenset({"judge"})
+    template: ClassVar[str] = "detection"
+    reads_label: ClassVar[bool] = True
 
     judge: Judge
 

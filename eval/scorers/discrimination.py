@@ -56,6 +56,8 @@ class Discrimination:
 
     name: ClassVar[str] = "discrimination"
     needs: ClassVar[frozenset[Need]] = frozenset({"judge"})
+    template: ClassVar[str] = "discrimination"
+    reads_label: ClassVar[bool] = True
 
     judge: Judge
 

@@ -26,6 +26,8 @@ class Embedding:
 
     name: ClassVar[str] = "embedding"
     needs: ClassVar[frozenset[Need]] = frozenset({"embedder"})
+    template: ClassVar[str] = ""
+    reads_label: ClassVar[bool] = True
 
     embedder: Embedder
 

@@ -24,6 +24,8 @@ class Fuzzing:
 
     name: ClassVar[str] = "fuzzing"
     needs: ClassVar[frozenset[Need]] = frozenset({"judge"})
+    template: ClassVar[str] = "fuzzing"
+    reads_label: ClassVar[bool] = True
 
     judge: Judge
 

@@ -54,6 +54,8 @@ class OutputSuccess:
 
     name: ClassVar[str] = "output"
     needs: ClassVar[frozenset[Need]] = frozenset({"judge", "runner"})
+    template: ClassVar[str] = "output"
+    reads_label: ClassVar[bool] = True
 
     judge: Judge
     runner: Runner
@@ -87,6 +89,8 @@ class OutputSimilarity:
 
     name: ClassVar[str] = "output_similarity"
     needs: ClassVar[frozenset[Need]] = frozenset({"embedder", "runner"})
+    template: ClassVar[str] = ""
+    reads_label: ClassVar[bool] = True
 
     embedder: Embedder
     runner: Runner

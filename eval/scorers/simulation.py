@@ -51,6 +51,8 @@ class Simulation:
 
     name: ClassVar[str] = "simulation"
     needs: ClassVar[frozenset[Need]] = frozenset({"judge"})
+    template: ClassVar[str] = "simulation"
+    reads_label: ClassVar[bool] = True
 
     judge: Judge
 

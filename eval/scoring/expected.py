@@ -5,7 +5,7 @@ them. Writes nothing, runs nothing on the subject.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from jaxtyping import Float
@@ -76,6 +76,8 @@ class _Counter:
     run_id: int
     calls: int = 0
     chars: int = 0
+    asked: set[tuple[int, str, int]] = field(default_factory=set)
+    """Keys of the questions so far: two scorers may ask the same one, which is answered once."""
 
     async def ask(self, request: Request) -> Answer:
         """Answers from the log; else with nothing, or with a stand-in label where other questions rest on the
@@ -84,8 +86,11 @@ class _Counter:
         logged = good_answer(self.log.read(attempts_of, self.run_id, request), request)
         if logged is not None:
             return logged
-        self.calls += 1
-        self.chars += len(request.system) + len(request.prompt)
+        key = (request.feature, request.purpose, request.item)
+        if key not in self.asked:
+            self.asked.add(key)
+            self.calls += 1
+            self.chars += len(request.system) + len(request.prompt)
         value = OneShotLabel(label=_LABEL) if request.schema is OneShotLabel else None
         return Answer(value, Exchange("", "", "", error=None if value else "not asked"))
 

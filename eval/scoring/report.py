@@ -12,15 +12,24 @@ from typing import TypeVar
 
 from agent.log.scores import ScoreRow
 from eval.metrics import Estimate, mean, paired_difference
+from eval.scorers import SCORERS
 from eval.scorers.base import BECAUSE
-from eval.scoring.variants import VARIANTS
+from eval.scoring.variants import OF_FEATURES, VARIANTS
 
 T = TypeVar("T")
 
 NOT_REACHED = "not reached"
 _CHANCE = {"balanced_accuracy": 0.5, "auroc": 0.5, "correlation": 0.0}
 """Of the metrics whose chance is the same for every feature."""
-_RANGE = {"balanced_accuracy": (0, 1), "auroc": (0, 1), "accuracy": (0, 1), "correlation": (-1, 1)}
+_RANGE = {
+    "balanced_accuracy": (0, 1),
+    "auroc": (0, 1),
+    "accuracy": (0, 1),
+    "average_precision": (0, 1),
+    "correlation": (-1, 1),
+}
+_MAIN = ("label", *OF_FEATURES)
+"""What is scored, and no control."""
 
 
 @dataclass(frozen=True)
@@ -88,8 +97,9 @@ def unscored(scores: Sequence[ScoreRow], scorers: Iterable[str], n_features: int
     found = []
     for scorer, variant in product(scorers, VARIANTS):
         mine = [one for one in scores if (one.scorer, one.variant, one.part) == (scorer, variant, "held_out")]
-        lack = _lack(scorer, variant, mine, n_features if variant == "label" else len(mine))
-        if variant == "label" or lack.n or lack.n_texts:
+        is_whole = variant == "label" and SCORERS[scorer].reads_label
+        lack = _lack(scorer, variant, mine, n_features if is_whole else len(mine))
+        if is_whole or lack.n or lack.n_texts:
             found.append(lack)
     return found
 
@@ -128,13 +138,13 @@ def _within(estimate: Estimate, lowest: float, highest: float) -> Estimate:
 
 
 def _chance(metric: str, scores: Iterable[ScoreRow]) -> float | None:
-    told = [score.extra.get("chance") for score in scores if score.variant == "label" and score.value is not None]
+    told = [score.extra.get("chance") for score in scores if score.variant in _MAIN and score.value is not None]
     own = [chance for chance in told if chance is not None]
     return sum(own) / len(own) if own else chance_of(metric)
 
 
 def _ahead(by_variant: dict[str, dict[int, float | None]], variant: str, seed: int) -> Estimate | None:
-    if variant == "label":
+    if variant in _MAIN or not by_variant["label"]:
         return None
     labels, control = by_variant["label"], by_variant[variant]
     both = sorted(labels.keys() & control.keys())

@@ -6,7 +6,7 @@ What cannot be scored has a row that says why.
 import asyncio
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 from agent.calls.admission import Admission
 from agent.calls.workers import Handle, work_through
@@ -20,6 +20,7 @@ from agent.log.scores import ScoreRow, add_scores, scores_of
 from agent.loop import PURPOSE
 from eval.scorers.base import Judge, Score, ScoredItem, Scorer, Variant, needs_texts, unscored
 from eval.scoring.controls import one_shot_question, shuffled, top_tokens, top_tokens_label
+from eval.scoring.density import DensityIndex
 from eval.scoring.prompted import PromptedExamples
 from eval.scoring.scoring_examples import CandidateLabel, ScoringExamples
 from probes.errors import InterpretError
@@ -30,6 +31,7 @@ HELD_OUT, NEW_WORDS = "held_out", "new_words"
 """The part of the held-out texts that a score rests on: all, or those that peak on words of no shown text."""
 
 
+MIXED: Variant = "mixed"
 _NOTHING_SHOWN = "no text of the feature may be shown"
 
 ScoreKey = tuple[int, str, str, str, str]
@@ -80,9 +82,10 @@ class Scoring:
         """
         done = {_key(score) for score in self.log.read(scores_of, self.scoring_id) if _is_whole(score)}
         donors = self._donors()
+        density = self._density()
 
         async def score(row: LabelRow) -> None:
-            await self._feature(row, donors, done)
+            await self._feature(row, donors, density, done)
             watch.told(row)
 
         await work_through(rows, concurrency, at_work(score), self.admission, watch.stopping)
@@ -93,15 +96,58 @@ class Scoring:
         pairs = shuffled(labels, self.concepts, self.seed)
         return {here: CandidateLabel(labels[there]) for here, there in pairs.items()}
 
-    async def _feature(self, row: LabelRow, donors: Mapping[int, CandidateLabel], done: Collection[ScoreKey]) -> None:
+    def _density(self) -> DensityIndex | None:
+        """Returns how often features activate, where a scorer compares those that do so alike."""
+        if self.corpus_id is None or all(scorer.reads_label for scorer in self.scorers):
+            return None
+        return DensityIndex.of(self.log, self.corpus_id)
+
+    async def _feature(
+        self,
+        row: LabelRow,
+        donors: Mapping[int, CandidateLabel],
+        density: DensityIndex | None,
+        done: Collection[ScoreKey],
+    ) -> None:
         found = None if self.corpus_id is None else self.log.read(examples_of, self.corpus_id, row.feature)
-        reasons = [(scorer, why_not(row, found, needs_texts(scorer))) for scorer in self.scorers]
-        await self._keep([_missing(scorer, row, "label", row.label, why) for scorer, why in reasons if why])
+        reasons = [(s, why_not(row, found, needs_texts(s), s.reads_label)) for s in self.scorers]
+        await self._keep([_missing(s, row, main_variant(s, row), row.label, why) for s, why in reasons if why])
         able = [scorer for scorer, why in reasons if why is None]
         if not able:
             return
         found = found or FeatureExamples(row.feature, None)
         sides = self._sides(found)
+        await self._labels([scorer for scorer in able if scorer.reads_label], row, found, sides, donors, done)
+        if density is not None:
+            sides = replace(sides, matched=density.matched(row.feature, without={*sides.neighbours}))
+            await self._itself([scorer for scorer in able if not scorer.reads_label], row, found, sides, done)
+
+    async def _itself(
+        self,
+        able: Sequence[Scorer],
+        row: LabelRow,
+        found: FeatureExamples,
+        sides: ScoringExamples,
+        done: Collection[ScoreKey],
+    ) -> None:
+        """Scores a feature by its examples, whatever its label, and a mixture of other features' in its place."""
+        for scorer in able:
+            for variant in (main_variant(scorer, row), MIXED):
+                if (row.label_id, scorer.name, _template_hash(scorer), variant, "") not in done:
+                    await self._scored(scorer, row, variant, CandidateLabel(""), found, sides)
+
+    async def _labels(
+        self,
+        able: Sequence[Scorer],
+        row: LabelRow,
+        found: FeatureExamples,
+        sides: ScoringExamples,
+        donors: Mapping[int, CandidateLabel],
+        done: Collection[ScoreKey],
+    ) -> None:
+        """Scores a feature's label and those it must beat."""
+        if not able:
+            return
         async for variant, claim in self._claims(row, found, sides, donors):
             if isinstance(claim, str):
                 await self._keep([_missing(scorer, row, variant, "", claim) for scorer in able])
@@ -133,7 +179,7 @@ class Scoring:
         """Yields the labels to score for a feature; for a control that cannot be made, the reason."""
         yield "label", CandidateLabel(row.label)
         first = _first_proposed(self.log.read(calls_of, row.run_id, row.feature))
-        if first is not None and self.run.settings.get("feedback"):
+        if first is not None and proposes_again(self.run):
             yield "first", first
         yield "shuffled", donors.get(row.feature, "no label of another feature can stand for it")
         tokens = top_tokens_label(top_tokens(sides.shown))
@@ -173,16 +219,37 @@ class Scoring:
             await asyncio.wrap_future(self.log.write(add_scores, self.scoring_id, kept))
 
 
+def proposes_again(run: RunSummary) -> bool:
+    """Tells whether a run's labels may differ from those that were proposed first."""
+    settings = run.settings
+    return bool(settings.get("feedback") or settings.get("tests") or settings.get("candidates", 1) > 1)
+
+
 def _first_proposed(calls: Sequence[CallRow]) -> CandidateLabel | None:
-    """The first label that the explainer proposed, before it knew how that did."""
+    """The first label that the explainer wrote, as its answer or to be tested, before it knew how that did."""
     answers = (call.answer for call in calls if call.purpose == PURPOSE and call.scoring_id is None)
-    labels = (answer for answer in answers if answer is not None and answer.get("action") == "label")
-    return next((CandidateLabel(" ".join(answer["label"].split())) for answer in labels), None)
+    labels = (_label_in(answer) for answer in answers if answer is not None)
+    return next((CandidateLabel(" ".join(label.split())) for label in labels if label), None)
 
 
-def why_not(row: LabelRow, found: FeatureExamples | None, reads_texts: bool = True) -> str | None:
-    """Says why a feature cannot be scored at all by scorers that read examples, or by others."""
-    if row.status != "labelled":
+def _label_in(answer: Mapping[str, Any]) -> str:
+    """Returns an answer's label, else the first that it has texts run for."""
+    tested = (test.get("hypothesis") for test in answer.get("tests", ()))
+    return str(answer.get("label") or next(filter(None, tested), ""))
+
+
+def main_variant(scorer: Scorer, row: LabelRow) -> Variant:
+    """Returns what a scorer scores of a feature, its controls aside."""
+    if scorer.reads_label:
+        return "label"
+    return "feature" if row.status == "labelled" else "unlabelled"
+
+
+def why_not(
+    row: LabelRow, found: FeatureExamples | None, reads_texts: bool = True, reads_label: bool = True
+) -> str | None:
+    """Says why a feature cannot be scored at all by scorers that read examples, or a label, or by others."""
+    if reads_label and row.status != "labelled":
         return f"no label: the explainer {row.status}" if row.status == "abstained" else "no label: the feature failed"
     if found is None:
         return "no examples were collected of this feature" if reads_texts else None
@@ -193,7 +260,7 @@ def why_not(row: LabelRow, found: FeatureExamples | None, reads_texts: bool = Tr
 
 def _template_hash(scorer: Scorer) -> str:
     """Of its question; empty where it asks none."""
-    return template_hashes([scorer.name])[scorer.name] if "judge" in scorer.needs else ""
+    return template_hashes([scorer.template])[scorer.template] if scorer.template else ""
 
 
 def _is_whole(score: ScoreRow) -> bool:

@@ -1,7 +1,7 @@
 """The texts that a feature's labels are scored on, drawn once for all of its labels."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -32,6 +32,8 @@ class ScoringExamples:
     """Keys of the activating texts that peak on a word on which a shown one peaks too."""
     on_new_words: frozenset[str]
     """Keys of the others."""
+    matched: Mapping[int, Sequence[Example]] = field(default_factory=dict)
+    """Held-out activating examples of features that activate about as often; for scorers that read no label."""
 
     @classmethod
     def of(
@@ -74,6 +76,7 @@ class ScoringExamples:
             activating=self.activating,
             negatives=self.negatives,
             neighbours=self.neighbours,
+            matched=self.matched,
             maximum=found.activity.maximum if found.activity else None,
             seed=seed,
         )

@@ -2,14 +2,20 @@
 
 VARIANTS = {
     "label": "the run's label",
-    "first": "the first proposed, before feedback",
+    "first": "the first proposed",
     "known": "known concept's name",
     "one_shot": "one shot over top texts",
     "baseline": "the source's label",
     "tokens": "top tokens only",
     "shuffled": "another feature's",
+    "feature": "none: labelled features",
+    "unlabelled": "none: features without a label",
+    "mixed": "none: examples of several features",
 }
-"""By the names that the log has, what tables and pages call them."""
+"""By the names that the log has, what tables and pages call them. The last three are of scorers that read no label."""
+
+OF_FEATURES = ("feature", "unlabelled")
+"""What a scorer that reads no label scores in place of the run's label: a feature that has one, or has none."""
 
 
 def variant_words(variant: str) -> str:

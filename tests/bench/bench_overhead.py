@@ -1,12 +1,14 @@
 """What a hosted run takes beyond what its answers take: features against a server that waits before each answer.
 
-    python -m tests.bench.bench_overhead --features 300 --concurrency 64 --delay-s 2
+    python -m tests.bench.bench_overhead --features 300 --concurrency 64 --delay-s 2 [--tests]
 
 The bound is what latency and concurrency allow: of `n` calls, `c` at a time, none shorter than the delay, the last can
 end no sooner than ceil(n / c) delays after the first is sent. The run is the real one (the demo's probes, the real SDK,
 a real log) on shallow trees, so that the device is not what it waits for; the server is a process of its own.
 Figures of one run: the wall time from the first call's start, over the bound; how long the first evidence took before
-that; the share of the time with calls in flight in which the device stood idle.
+that; the share of the time with calls in flight in which the device stood idle. With `--tests` every feature takes two
+calls: the first answer has eight texts run on the model, the second labels; the device's time with these texts is told
+apart.
 """
 
 import argparse
@@ -40,11 +42,15 @@ class Device:
     """The real probes, and when they worked."""
 
     spans_s: list[tuple[float, float]] = field(default_factory=list)
+    tests_s: float = 0.0
+    """Of this with texts of an explainer, where a batch holds nothing else."""
 
     def __call__(self, subject: Subject, requests: Sequence[ProbeRequest]) -> list[Evidence]:
         started = time.time()
         evidence = run_probes(subject, requests)
         self.spans_s.append((started, time.time()))
+        if all(request.kind == "experiment" for request in requests):
+            self.tests_s += time.time() - started
         return evidence
 
     def busy_s(self, begin: float, end: float) -> float:
@@ -74,10 +80,13 @@ class Calls:
         return cls(len(told), min(t["started_s"] for t in told), max(t["ended_s"] for t in told))
 
 
-def measure(folder: Path, server: Server, n_features: int, concurrency: int, delay_s: float, cutoff: float) -> None:
+def measure(
+    folder: Path, server: Server, n_features: int, concurrency: int, delay_s: float, cutoff: float, tests: bool
+) -> None:
     """Runs once and prints."""
     probe = {"tree": {"cutoff": cutoff, "max_depth": 6}}
-    config = RunConfig.parse({"concurrency": concurrency, "rounds": 1, "probe": probe})
+    rounds = 2 if tests else 1
+    config = RunConfig.parse({"concurrency": concurrency, "rounds": rounds, "tests": tests, "probe": probe})
     device = Device()
     agent.run.run_probes = device  # type: ignore[assignment]
     explainer = make_explainer("openai:model-a", f"{server.url}/v1")
@@ -98,6 +107,8 @@ def measure(folder: Path, server: Server, n_features: int, concurrency: int, del
     print(f"wall       {wall_s:.2f} s from the first call to the end of the run, {over:+.1%} over the bound")
     print(f"before     {calls.first_s - started:.2f} s until the first call (the first evidence)")
     print(f"device     busy {device.busy_s(started, ended):.2f} s, idle {idle:.0%} of the time with calls in flight")
+    if tests:
+        print(f"tests      {8 * n_features:,} texts, {device.tests_s:.2f} s of it in batches of nothing else")
 
 
 def main() -> None:
@@ -107,9 +118,10 @@ def main() -> None:
     parser.add_argument("--concurrency", type=int, default=64)
     parser.add_argument("--delay-s", type=float, default=2.0)
     parser.add_argument("--cutoff", type=float, default=0.05)
+    parser.add_argument("--tests", action="store_true")
     asked = parser.parse_args()
-    with tempfile.TemporaryDirectory() as name, serving(Path(name), asked.delay_s) as server:
-        measure(Path(name), server, asked.features, asked.concurrency, asked.delay_s, asked.cutoff)
+    with tempfile.TemporaryDirectory() as name, serving(Path(name), asked.delay_s, asked.tests) as server:
+        measure(Path(name), server, asked.features, asked.concurrency, asked.delay_s, asked.cutoff, asked.tests)
 
 
 if __name__ == "__main__":

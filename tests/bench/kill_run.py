@@ -67,10 +67,11 @@ class Server:
 
 
 @contextmanager
-def serving(folder: Path, delay_s: float) -> Iterator[Server]:
-    """A server that takes `delay_s` to answer, until the context ends."""
+def serving(folder: Path, delay_s: float, tests: bool = False) -> Iterator[Server]:
+    """A server that takes `delay_s` to answer, until the context ends; with `tests` it has texts run first."""
     history = folder / "history.jsonl"
     command = [sys.executable, "-m", "tests.llm_server", "--delay-s", str(delay_s), "--history", str(history)]
+    command += ["--tests"] if tests else []
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     try:

@@ -1,6 +1,7 @@
 """Does what a probe says of a real model's features lie near the tokens that they fire on?
 
     python -m tests.bench.real_readout CORPUS.jsonl [--sae FOLDER] [--features 400] [--tokens 200000] [--prompts A,B]
+        [--only REGEX]
 
 Features fire on texts of the corpus' last tenth, on which no SAE here was trained. What a probe says, a greedy
 definition or the first ten words of a list, is embedded by all-MiniLM-L6-v2, and so are the ten tokens, each
@@ -9,7 +10,9 @@ features by cosine, 1 for the nearest, .50 by chance, ties half; both kinds of v
 """
 
 import argparse
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +25,7 @@ from agent.evidence.wording import folded
 from agent.log.rows import now
 from agent.log.runs import versions
 from eval.embedders import SentenceEmbedder
-from eval.metrics import Estimate, mean
+from eval.metrics import Estimate, mean, paired_difference
 from probes.activations import feature_activations
 from probes.columns import Columns
 from probes.evidence import ProbeRequest, Projection, TokenList, Tree
@@ -140,11 +143,15 @@ class Words:
         return np.stack([self.of(words).mean(0) if words else np.zeros(384) for words in lists])
 
 
-def row(name: str, values: Float[np.ndarray, " n"]) -> str:
-    """Mean with its interval, and the share in the top twentieth."""
+def row(name: str, values: Float[np.ndarray, " n"], single: Float[np.ndarray, " n"] | None) -> str:
+    """Mean with its interval, the share in the top twentieth, and the paired difference from the control."""
     found: Estimate = mean(values.tolist(), seed=SEED)
     top = float((values > 0.95).mean())
-    return f"| {name} | {found.value:.3f} [{found.low:.3f}, {found.high:.3f}] | {top:.2f} |"
+    ahead = ""
+    if single is not None and single is not values:
+        gain = paired_difference(values.tolist(), single.tolist(), SEED)
+        ahead = f"{gain.value:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}]"
+    return f"| {name} | {found.value:.3f} [{found.low:.3f}, {found.high:.3f}] | {top:.2f} | {ahead} |"
 
 
 def single_rows(subject: Subject, features: Sequence[int], prompt: str) -> list[str]:
@@ -175,7 +182,7 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=200_000)
     parser.add_argument("--prompts", default="definition,word-means,chat-few,chat-category")
     parser.add_argument("--ghost-tokens", default=str(GHOST_TOKENS))
-    parser.add_argument("--only-vocabulary", action="store_true")
+    parser.add_argument("--only", default="", metavar="REGEX", help="of the kinds of evidence")
     asked = parser.parse_args()
     named = {"name": None, "model": PRESETS["smollm2"].model, "sae": asked.sae} if asked.sae else {"name": "smollm2"}
     subject = load_subject(SubjectSource.parse(named))
@@ -186,34 +193,42 @@ def main() -> None:
     vectors = Words()
     fired = vectors.means([words[feature] for feature in features])
     print(f"{now()} {versions()}\n{subject.card.name}, {subject.card.hook}: {len(features)} of {len(words)} features")
-    print("\n| evidence | mean rank percentile | top 5 % |\n|---|---|---|")
-    for name, said in evidence(subject, features, asked).items():
+    print("\n| evidence | mean rank percentile | top 5 % | ahead of the single token |\n|---|---|---|---|")
+    single: dict[str, Float[np.ndarray, " n"]] = {}
+    for name, says in evidence(subject, features, asked).items():
+        if not re.search(asked.only, name):
+            continue
+        said = says()
         made = vectors.of([str(text) for text in said]) if isinstance(said[0], str) else vectors.means(said)  # type: ignore[arg-type]
-        print(row(name, ranks(made, fired, [bool(one) for one in said])), flush=True)
+        found, prompt = ranks(made, fired, [bool(one) for one in said]), name.rpartition(", ")[2]
+        if name.startswith("single"):
+            single[prompt] = found
+        print(row(name, found, single.get(prompt)), flush=True)
 
 
-def evidence(subject: Subject, features: Sequence[int], asked: argparse.Namespace) -> Mapping[str, Sequence[object]]:
-    """What every probe says, by its name."""
-    vocabulary = VectorSettings(weights="vocabulary")
-    prompts = asked.prompts.split(",")
-    found: dict[str, Sequence[object]] = {"list, vocabulary": said_by_lists(subject, features, vocabulary)}
+def evidence(
+    subject: Subject, features: Sequence[int], asked: argparse.Namespace
+) -> Mapping[str, Callable[[], Sequence[object]]]:
+    """What finds out what every probe says, by its name."""
+    vocabulary, prompts = VectorSettings(weights="vocabulary"), asked.prompts.split(",")
+    found: dict[str, Callable[[], Sequence[object]]] = {
+        "list, vocabulary": partial(said_by_lists, subject, features, vocabulary)
+    }
     for prompt in prompts:
+        found[f"single token, {prompt}"] = partial(single_rows, subject, features, prompt)
         for k in map(int, asked.ghost_tokens.split(",")):
-            ghosts = vocabulary.model_copy(update={"ghost_tokens": k})
-            found[f"tree, vocabulary of {k}, {prompt}"] = said_by_trees(subject, features, ghosts, prompt)
-            words = ghosts.model_copy(update={"weights": "words"})
-            found[f"tree, {k} words, {prompt}"] = said_by_trees(subject, features, words, prompt)
-        found[f"single token, {prompt}"] = single_rows(subject, features, prompt)
-    if asked.only_vocabulary:
-        return found
+            one = vocabulary.model_copy(update={"ghost_tokens": k})
+            each = one.model_copy(update={"weights": "words"})
+            found[f"tree, {k} words, {prompt}"] = partial(said_by_trees, subject, features, each, prompt)
+            found[f"tree, vocabulary of {k}, {prompt}"] = partial(said_by_trees, subject, features, one, prompt)
     for side in ("encoder", "decoder"):
         vector = VectorSettings(weights=side)
-        found[f"list, {side}"] = said_by_lists(subject, features, vector)
-        found[f"tree, {side}, {prompts[0]}"] = said_by_trees(subject, features, vector, prompts[0])
+        found[f"list, {side}"] = partial(said_by_lists, subject, features, vector)
+        found[f"tree, {side}, {prompts[0]}"] = partial(said_by_trees, subject, features, vector, prompts[0])
     drawn = random_directions(subject.card.d_model, len(features), SEED).to(subject.embedding.device)
     ghosts = placed(subject, drawn, VectorSettings(weights="encoder")) * subject.input_scale
-    found[f"tree, random directions, {prompts[0]}"] = greedy_of(subject, ghosts, prompts[0])
-    found["projection"] = said_by_projections(subject, features)
+    found[f"tree, random directions, {prompts[0]}"] = partial(greedy_of, subject, ghosts, prompts[0])
+    found["projection"] = partial(said_by_projections, subject, features)
     return found
 
 

@@ -76,7 +76,7 @@ def show_labels(path: Path, run_id: int, wanted: LabelCriteria, as_json: bool) -
         if as_json:
             click.echo(json.dumps([_json(item, found.classes.get(item.label.feature)) for item in found.labels]))
             return
-        agreed = [*agreement_lines(log, run.run_id)]
+        agreed = [*agreement_lines(log, run.run_id), *verdict_lines(log, run)]
         if found.labels:
             console().print(browsed_table(found.labels, found.scorer, found.classes))
         else:
@@ -118,6 +118,13 @@ def agreement_lines(log: RunLog, run_id: int) -> Iterator[str]:
         for pair in agreements(log.read(verdicts_of, run_id, blind=blind), seed=0):
             how = "blind" if blind else "in all"
             yield f"{pair.one} and {pair.other}, {how}: {_kappa_words(pair)}"
+
+
+def verdict_lines(log: RunLog, run: RunSummary) -> Iterator[str]:
+    """Yields whether the agent beat its first answer and one shot, of a run that could change its answers."""
+    from eval.scoring.run_verdict import verdict_sentences  # with numpy, which nothing else here waits for
+
+    yield from verdict_sentences(log, run)
 
 
 def _kappa_words(pair: "ReviewerAgreement") -> str:

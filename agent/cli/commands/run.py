@@ -36,17 +36,19 @@ from agent.log.run_log import RunLog
 from agent.log.runs import RunRow, RunSummary, chosen_run, features_done
 from agent.pool.choice import on_first_device, workforce_of
 from agent.run import RunReport, run_features
-from agent.run_spec import LoggedCircuit, RunSpec
+from agent.run_spec import LoggedCircuit, RunSpec, explainer_name
 from agent.schema import Outcome
 from agent.shards import Shard
 from eval.calibration.applying import give_probabilities
+from eval.paying_rounds import PayingRounds, paying_rounds
 from eval.scoring.known import agreement, known_concepts
+from eval.scoring.run_verdict import verdict_sentences
 from probes.errors import InterpretError
 from probes.evidence import Evidence
 from probes.features import parse_features
 from probes.ghost.adapter import read_adapter
 from probes.settings import AUTO
-from probes.subject import load_subject
+from probes.subject import Subject, load_subject
 
 _ROWS = 40
 
@@ -137,8 +139,9 @@ def labelled(
             find_prompts(screen, subject)
         taken = taken_up(config, log, subject.card)
         config = taken.config
-        texts = run_texts(config, explainer, subject, log, features, new, circuit)
-        run_spec = RunSpec(config, subject, explainer, texts.material, texts.maxima, circuit)
+        paying = _paying(config, log, explainer, subject)
+        texts = run_texts(config, explainer, subject, log, features, new, circuit, paying.rounds)
+        run_spec = RunSpec(config, subject, explainer, texts.material, texts.maxima, circuit, paying.rounds)
         done = log.read(features_done, run_spec.identity) if log and not new else frozenset()
         todo = [feature for feature in features if feature not in done]
         lines = [
@@ -148,6 +151,7 @@ def labelled(
             *_explainer_lines(explainer, note),
             ("features", f"{len(features):,} of {subject.card.n_features:,} ({spec})"),
             *texts.lines,
+            *_paying_lines(config, paying),
             *_expected_lines(run_spec, len(todo)),
             ("log", "; ".join(filter(None, (str(config.log), log.journal_note if log else "which is not there yet")))),
         ]
@@ -177,8 +181,28 @@ def _run(screen: Console, spec: RunSpec, log: RunLog, features: Sequence[int], n
         give_probabilities(log, [log.read(chosen_run, report.run_id)])
         _print_labels(screen, config, log, rows, subject.card.default_scale)
         screen.print(Text(_closing(config, report, rows, log.read(spent_by, report.run_id), len(features))))
+        for sentence in verdict_sentences(log, log.read(chosen_run, report.run_id)):
+            screen.print(Text(printable(sentence)))
     status = exit_status(screen, report.stopped) or int(any(row.status == "failed" for row in rows))
     return LabelResult(status, report.run_id, report.stopped is not None)
+
+
+def _paying(config: RunConfig, log: RunLog | None, explainer: Explainer, subject: Subject) -> PayingRounds:
+    if config.least_gain is None or log is None:
+        return PayingRounds({}, (), 0)
+    name, fingerprint = explainer_name(explainer), subject.card.fingerprint
+    return paying_rounds(log, name, fingerprint, config.rounds, config.least_gain)
+
+
+def _paying_lines(config: RunConfig, paying: PayingRounds) -> Iterator[tuple[str, str]]:
+    """What the history says of further rounds, where it is asked."""
+    if config.least_gain is None:
+        return
+    if not paying.gains:
+        known = f"of the {paying.n_features:,} features that the log knows of this explainer too few went on"
+        yield "rounds", f"up to {config.rounds}: {known}, or going on added {config.least_gain:g} or more"
+    for gain in paying.gains:
+        yield "rounds", gain.sentence()
 
 
 def _explainer_lines(explainer: Explainer, note: str) -> Iterator[tuple[str, str]]:

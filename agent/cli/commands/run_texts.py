@@ -1,6 +1,6 @@
 """Chooses a run's examples from the log: those that its explainer may see, and the unit of steering."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from agent.config import RunConfig
@@ -38,6 +38,7 @@ def run_texts(
     features: Sequence[int],
     new: bool,
     circuit: LoggedCircuit | None = None,
+    paying: Mapping[str, int] | None = None,
 ) -> RunTexts:
     """Reads the corpus that a run of this config was begun with; for a first or `new` run the latest corpus.
 
@@ -58,7 +59,7 @@ def run_texts(
         return RunTexts()
 
     def is_begun(texts: RunTexts) -> bool:
-        spec = RunSpec(config, subject, explainer, texts.material, texts.maxima, circuit)
+        spec = RunSpec(config, subject, explainer, texts.material, texts.maxima, circuit, paying or {})
         return log.read(find_run, spec.identity) is not None
 
     shown = [_shown(log, corpus, features, asked) for corpus in corpora] if shows else []

@@ -43,6 +43,7 @@ from eval.scoring import report
 from eval.scoring.expected import NOT_BEGUN, expected_questions
 from eval.scoring.judge import TEMPLATES, LoggedJudge
 from eval.scoring.known import known_concepts
+from eval.scoring.run_verdict import verdict_sentences
 from eval.scoring.score_run import Scoring
 from eval.scoring.subject_runner import SubjectRunner
 from eval.scoring.variants import variant_words
@@ -323,6 +324,8 @@ def _print(
     for lack in report.unscored(scores, scorers, len(features)):
         for sentence in _lack_words(lack):
             screen.print(Text(printable(sentence)))
+    for sentence in verdict_sentences(log, log.read(chosen_run, rows[0].run_id)):
+        screen.print(Text(printable(sentence)))
     if spent.calls:
         dollars = "cost unknown" if spent.cost_usd is None else f"${spent.cost_usd:,.4f}"
         screen.print(Text(f"{spent.calls:,} calls, {spent.tokens:,} tokens, {dollars}."))
