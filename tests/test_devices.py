@@ -35,6 +35,9 @@ SMALL = ("--cutoff", "0.05", "--max-depth", "4", "--rounds", "2")
 N_FEATURES = 24
 NAP_S = 60
 
+pytestmark = pytest.mark.timeout(900)
+"""Every worker imports PyTorch anew, which takes minutes beside busy neighbours."""
+
 
 def refused(**settings: object) -> str:
     with pytest.raises(SettingsError) as refusal:

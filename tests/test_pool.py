@@ -191,6 +191,36 @@ async def test_a_subject_that_a_worker_cannot_load_is_said_with_the_worker() -> 
 
 
 @in_loop
+async def test_one_that_dies_whenever_it_loads_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool_module, "RETRY_S", 0.001)
+    told: list[str] = []
+    worker = FakeWorker("a", loaded=WorkerLostError("out of memory"), comes_back=True)
+    async with Pool(FakeWorkforce(worker), LOADED, told.append) as pool:
+        with pytest.raises(NoWorkerError, match="No worker is left, the last one a: out of memory; give"):
+            await pool.call(doubled, 1)
+    assert told == ["Worker a: out of memory, before it could work; it is given up."]
+
+
+@in_loop
+async def test_any_other_fault_of_loading_is_said_with_the_worker() -> None:
+    async with Pool(FakeWorkforce(FakeWorker("a", loaded=RuntimeError("no memory left"))), LOADED) as pool:
+        with pytest.raises(WorkersError, match=r"^Worker a: RuntimeError, no memory left\.$"):
+            await pool.call(doubled, 1)
+
+
+@in_loop
+async def test_a_cluster_that_has_gone_ends_the_work() -> None:
+    class Gone(FakeWorkforce):
+        async def workers(self) -> AsyncIterator[Worker]:
+            yield FakeWorker("a", life=0)
+            raise ConnectionError("nobody answers")
+
+    async with Pool(Gone(), LOADED) as pool:
+        with pytest.raises(WorkersError, match="Workers are out of reach: ConnectionError, nobody answers; give"):
+            await pool.call(doubled, 1)
+
+
+@in_loop
 async def test_one_that_dies_as_it_loads_leaves_the_work_to_the_others() -> None:
     workers = [FakeWorker("a", loaded=WorkerLostError("out of memory")), FakeWorker("b")]
     async with Pool(FakeWorkforce(*workers), LOADED) as pool:

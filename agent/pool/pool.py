@@ -9,6 +9,7 @@ from typing import Any, Self
 from agent.errors import LostWorkError, NoWorkerError, WorkersError
 from agent.pool.resident import Loaded
 from agent.pool.workers import Worker, WorkerLostError, Workforce
+from probes.doors import brief
 from probes.errors import InterpretError
 
 DEPTH = 2
@@ -16,7 +17,8 @@ DEPTH = 2
 LOADING = 4
 """Workers that load the subject at once: disks and networks serve a few faster than all."""
 LOSSES = 3
-"""Workers that may be lost at work on one call, before the call is held to be what kills them."""
+"""Workers that may be lost at work on one call, before the call is held to be what kills them; and times that a worker
+may be lost as it loads, before it is given up."""
 RETRY_S = 1.0
 """Between attempts to reach a worker that may come back, in seconds."""
 
@@ -64,7 +66,7 @@ class Pool:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await asyncio.gather(*(worker.close() for worker in self._workers))
+        await asyncio.gather(*(worker.close() for worker in self._workers), return_exceptions=True)
         self._workforce.close()
 
     @property
@@ -122,8 +124,9 @@ class Pool:
                 self._workers.append(worker)
                 employed.append(asyncio.create_task(self._employ(worker)))
             await asyncio.gather(*employed)
-        except Exception as error:
-            self._end(error)
+        except Exception as error:  # as where a cluster has gone with all its machines
+            again = "give the same command again"
+            self._end(WorkersError(f"Workers are out of reach: {type(error).__name__}, {brief(error)}; {again}."))
         finally:
             for task in employed:
                 task.cancel()
@@ -131,20 +134,28 @@ class Pool:
         self._end_without_workers()
 
     async def _employ(self, worker: Worker) -> None:
-        """Lets a worker load and work until it is lost, again and again if it comes back."""
+        """Lets a worker load and work until it is lost, again and again if it comes back.
+
+        One that is lost time after time as it loads is given up.
+        """
+        n_in_vain = 0
         while True:
             try:
                 await worker.arrive()
+                n_in_vain += 1
                 await self._work_on(worker)
+                n_in_vain = 0
             except WorkerLostError as error:
                 words = self._lost_words(worker, error)
-                if not worker.comes_back:
-                    self._tell(f"Worker {words}.")
+                if not worker.comes_back or n_in_vain == LOSSES:
+                    self._tell(f"Worker {words}, before it could work; it is given up.")
+                    return
             except WorkersError as error:
                 self._end(error)
                 return
-            except InterpretError as error:
-                self._end(WorkersError(f"Worker {worker.name}: {error}"))
+            except Exception as error:
+                why = str(error) if isinstance(error, InterpretError) else f"{type(error).__name__}, {brief(error)}."
+                self._end(WorkersError(f"Worker {worker.name}: {why}"))
                 return
             if not worker.comes_back:
                 return
