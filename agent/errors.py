@@ -1,6 +1,6 @@
 """The agent's branch of the tree of errors rooted in `probes.errors`."""
 
-from probes.errors import InterpretError
+from probes.errors import FeatureError, InterpretError
 
 
 class LogError(InterpretError):
@@ -29,6 +29,18 @@ class BudgetError(InterpretError):
 
 class BrokenError(InterpretError):
     """Every feature fails by the same fault of the program."""
+
+
+class WorkersError(InterpretError):
+    """Workers cannot be had, or one holds something else than the others."""
+
+
+class NoWorkerError(WorkersError):
+    """No worker is left."""
+
+
+class LostWorkError(FeatureError):
+    """Workers are lost whenever they work on it."""
 
 
 class ServeError(InterpretError):

@@ -8,9 +8,11 @@ import asyncio
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
+from agent.log.evidence import evidence_by_id, evidence_keys, evidence_of
+from agent.log.run_log import RunLog
+from agent.log.runs import RunIdentity, runs_of
 from agent.planning import Planner
 from agent.prober import EvidenceSource
-from agent.runlog import RunIdentity, RunLog
 from probes.essence import essence_of
 from probes.evidence import Evidence, ProbeRequest, Tree
 from probes.settings import AUTO, ProbeKind, ProbeSettings
@@ -38,7 +40,9 @@ class KnownEvidence:
         cls, log: RunLog, prober: EvidenceSource, planner: Planner, run_id: int, identity: RunIdentity
     ) -> "KnownEvidence":
         """Makes the source for the run of that number and identity. Raises LogError."""
-        others = {number: settings for number, settings in log.runs_of(identity.subject).items() if number != run_id}
+        others = {
+            number: settings for number, settings in log.read(runs_of, identity.subject).items() if number != run_id
+        }
         mine = {name: identity.settings.get(name) for name in _decisive(planner)}
         alike = [n for n, settings in others.items() if {name: settings.get(name) for name in mine} == mine]
         return cls(log, prober, planner, others.keys(), alike)
@@ -57,13 +61,13 @@ class KnownEvidence:
         feature = requests[0].feature
         if self.alike and tuple(requests) == self.planner.first(feature).requests:
             for run_id in self.alike:
-                round_1 = self.log.evidence_of(run_id, feature, 1)
+                round_1 = self.log.read(evidence_of, run_id, feature, 1)
                 if len(round_1) == len(requests):
                     return dict(enumerate(round_1))
         return dict(self._pieces(feature, requests))
 
     def _pieces(self, feature: int, requests: Sequence[ProbeRequest]) -> Iterator[tuple[int, Evidence]]:
-        stored = self.log.comparisons.evidence_keys([*self.others], [feature])
+        stored = self.log.read(evidence_keys, [*self.others], [feature])
         ids = {essence_of(key.kind, key.settings): key.evidence_id for key in stored if key.kind in _KINDS}
         wanted = {
             place: ids[essence]
@@ -71,7 +75,7 @@ class KnownEvidence:
             if request.kind in _KINDS and not _is_open(request.settings)
             if (essence := essence_of(request.kind, request.settings)) in ids
         }
-        pieces = self.log.comparisons.evidence_by_id(wanted.values())
+        pieces = self.log.read(evidence_by_id, wanted.values())
         for place, id in wanted.items():
             if not _was_chosen(pieces[id]):
                 yield place, replace(pieces[id], settings=requests[place].settings)

@@ -16,12 +16,13 @@ from agent.evidence.first_grade import grade_of
 from agent.evidence.shown_examples import ACTIVE_SHARE, ShownExamples
 from agent.evidence.table import table
 from agent.llm.base import Request
+from agent.log.evidence import add_evidence, evidence_of, evidence_rows, has_evidence
+from agent.log.run_log import RunLog
 from agent.moves.candidates import TEXTS, best_candidate
 from agent.moves.ending import Findings, Round, is_good, outcome
 from agent.moves.plans import candidates_plan, next_plan
 from agent.planning import CLAMP_RANGE, EXPONENT_RANGE, SCALE_RANGE, Planner, RoundPlan
 from agent.prober import EvidenceSource
-from agent.runlog import RunLog
 from agent.schema import Check, Outcome, Proposal
 from agent.secrets import without_secrets
 from probes.errors import FeatureError, InterpretError, SettingsError
@@ -193,12 +194,12 @@ class Loop:
 
         Always as logged: storing rounds a little, and a prompt must read the same when the run is resumed or replayed.
         """
-        if not self.log.has_evidence(self.run_id, feature, number):
+        if not self.log.read(has_evidence, self.run_id, feature, number):
             evidence = await self.prober.probe(requests)
             # encoding is work: not on the event loop
-            kept = await asyncio.to_thread(self.log.add_evidence, self.run_id, feature, number, evidence)
-            await asyncio.wrap_future(kept)
-        return self.log.evidence_of(self.run_id, feature, number)
+            rows = await asyncio.to_thread(evidence_rows, self.run_id, feature, number, evidence)
+            await asyncio.wrap_future(self.log.write(add_evidence, rows))
+        return self.log.read(evidence_of, self.run_id, feature, number)
 
     def _request(self, work: Progress) -> Request:
         feature, number, pieces = work.feature, work.number, work.pieces

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from agent.errors import LogError
-from agent.runlog import RunLog
-from agent.store.rows import CorpusRow
+from agent.log.examples import CorpusRow, corpora_of, corpus_identity, examples_of
+from agent.log.run_log import RunLog
 
 UNIT = "unit"
 """In a corpus's settings: that activations which came in another unit than the SAE's own are kept in this."""
@@ -25,13 +25,13 @@ class CorpusMaxima:
     @property
     def corpus(self) -> str:
         """Returns the identity of the corpus, the same in any log."""
-        return self.log.corpus_identity(self.corpus_id)
+        return self.log.read(corpus_identity, self.corpus_id)
 
     def of(self, feature: int) -> float | None:
         """Returns the feature's highest activation; None if it is not in the corpus or never activates."""
         if not self.in_own_unit:
             return None
-        found = self.log.collected(self.corpus_id, feature, kinds=())
+        found = self.log.read(examples_of, self.corpus_id, feature, kinds=())
         return None if found is None or found.activity is None else found.activity.maximum or None
 
 
@@ -62,5 +62,5 @@ def maximum_in(path: Path, fingerprint: str, feature: int) -> float | None:
     if not path.exists():
         return None
     with RunLog.open(path, read_only=True) as log:
-        found = (maxima_of(log, corpus).of(feature) for corpus in log.corpora(fingerprint))
+        found = (maxima_of(log, corpus).of(feature) for corpus in log.read(corpora_of, fingerprint))
         return next((maximum for maximum in found if maximum is not None), None)

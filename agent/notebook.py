@@ -21,11 +21,14 @@ from agent.cli.commands.export import exported
 from agent.config import GROUPS
 from agent.drawing.svg import tree_svg
 from agent.errors import LogError
+from agent.evidence.badge import list_badge
 from agent.evidence.branches import Trim
 from agent.evidence.wording import folded, list_words, token_words
 from agent.export.card import FeatureCard, card
 from agent.export.html import environment
-from agent.runlog import RunLog
+from agent.log.labels import labels_of
+from agent.log.run_log import RunLog
+from agent.log.runs import chosen_run
 from probes.errors import SettingsError
 from probes.evidence import Evidence, ProbeRequest, TokenList, Tree
 from probes.presets import SubjectSource
@@ -64,7 +67,8 @@ class TokensView:
 
     def _repr_html_(self) -> str:
         found = self.value
-        title = f"feature {found.feature}: {list_words(found)}"
+        badge = list_badge(found)
+        title = f"feature {found.feature}: {list_words(found)}{f'; {badge.brief}' if badge else ''}"
         tokens = folded(found.tokens) if found.settings.vector.is_vocabulary else found.tokens
         rows = [(rank, token_words(token.token), token) for rank, token in enumerate(tokens, start=1)]
         return environment().get_template("tokens.html.j2").render(title=title, rows=rows)
@@ -128,8 +132,8 @@ class LogView:
     def feature(self, feature: int, run: int | None = None) -> FeatureView:
         """Returns a feature of that run, or of the latest one. Raises LogError."""
         with RunLog.open(self.path, read_only=True) as log:
-            summary = log.run(run)
-            labels = log.labels(summary.run_id, features=[feature])
+            summary = log.read(chosen_run, run)
+            labels = log.read(labels_of, summary.run_id, features=[feature])
             if not labels:
                 raise LogError(
                     f"Run {summary.run_id} in {self.path} has no label of feature {feature}; it was asked for "

@@ -11,10 +11,14 @@ from typing import Literal
 from agent.calls.asking import asked_again, last_answer
 from agent.errors import LogError
 from agent.llm.base import Answer, Request
+from agent.log.calls import attempts_of, calls_of
+from agent.log.examples import find_corpus
+from agent.log.labels import LabelRow, labels_of
+from agent.log.run_log import RunLog
+from agent.log.runs import RunSummary
 from agent.loop import Loop, Material, system_prompt
 from agent.maxima import CorpusMaxima
 from agent.planning import Planner
-from agent.runlog import LabelRow, RunLog, RunSummary
 from agent.schema import Outcome
 from probes.evidence import Evidence, ProbeRequest
 from probes.presets import SubjectCard
@@ -75,7 +79,7 @@ class _LoggedAnswers:
         self.prompts_alike = True
 
     async def ask(self, request: Request) -> Answer:
-        attempts = self._log.attempts_of(self._run_id, request)
+        attempts = self._log.read(attempts_of, self._run_id, request)
         answer = last_answer(attempts, request)
         if answer is None:
             raise LogError(f"The log lacks the answer on feature {request.feature} in round {request.round}.")
@@ -94,13 +98,13 @@ class _LoggedCircuit:
     run_id: int
 
     def part(self, feature: int) -> str | None:
-        prompts = (call.prompt for call in self.log.calls_of(self.run_id, feature))
+        prompts = (call.prompt for call in self.log.read(calls_of, self.run_id, feature))
         return next((match[0] for prompt in prompts if (match := _GRAPH.search(prompt))), None)
 
 
 async def replay(log: RunLog, run: RunSummary, material_of: MaterialOf) -> list[ReplayedLabel]:
     """Works every label of the run out again. Raises LogError where the log lacks what the run went on from."""
-    return [await _feature(log, run, row, material_of) for row in log.labels(run.run_id)]
+    return [await _feature(log, run, row, material_of) for row in log.read(labels_of, run.run_id)]
 
 
 def changed_templates(run: RunSummary) -> list[str]:
@@ -110,7 +114,7 @@ def changed_templates(run: RunSummary) -> list[str]:
 
 
 async def _feature(log: RunLog, run: RunSummary, row: LabelRow, material_of: MaterialOf) -> ReplayedLabel:
-    if not log.calls_of(run.run_id, row.feature):
+    if not log.read(calls_of, run.run_id, row.feature):
         return ReplayedLabel(row, None, 0, True)
     asker = _LoggedAnswers(log, run.run_id)
     outcome = await _loop(log, run, asker, material_of).label_feature(row.feature)
@@ -149,7 +153,7 @@ def _loop(log: RunLog, run: RunSummary, asker: _LoggedAnswers, material_of: Mate
 def _corpus(log: RunLog, run: RunSummary, name: str) -> int | None:
     """Returns this log's id of the corpus that the run's settings name. Raises LogError if the log lacks it."""
     identity = run.settings.get(name)
-    found = None if identity is None else log.find_corpus(identity)
+    found = None if identity is None else log.read(find_corpus, identity)
     if identity is not None and found is None:
         raise LogError(f"The log lacks the texts that run {run.run_id} went on from (corpus {identity[:12]}).")
     return found

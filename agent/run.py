@@ -6,7 +6,8 @@ Memory does not grow with the number of features.
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
@@ -21,10 +22,16 @@ from agent.calls.workers import work_through
 from agent.config import RunConfig
 from agent.known_evidence import KnownEvidence
 from agent.llm.base import Explainer
+from agent.log.calls import spent_by
+from agent.log.labels import add_label
+from agent.log.run_log import RunLog
+from agent.log.runs import RunRow, finish_run
 from agent.loop import Loop, system_prompt
-from agent.prober import Prober
+from agent.pool.pool import DEPTH, Pool
+from agent.pool.resident import loaded_from
+from agent.pool.workers import Workforce
+from agent.prober import DevicePool, DeviceThread, Prober
 from agent.run_spec import RunSpec, questions_to
-from agent.runlog import RunLog, RunRow
 from agent.schema import Ending, Outcome
 from probes.errors import InterpretError
 from probes.probe import run_probes
@@ -32,6 +39,8 @@ from probes.probe import run_probes
 LOOKAHEAD = 64
 """Most features in progress beyond the calls in flight: their evidence is made while the others wait for answers, so
 that even where all answers come at once there is something to ask next."""
+SHARE = 64
+"""Most features in a batch for one of several workers."""
 
 
 class RunObserver(Protocol):
@@ -75,11 +84,12 @@ async def run_features(
     observer: RunObserver,
     retry_policy: RetryPolicy = RETRY_POLICY,
     tell: Callable[[str], None] = lambda _: None,
+    workforce: Workforce | None = None,
 ) -> RunReport:
     """Labels `features`, each of which ends labelled, abstained or failed in the log before the observer hears of it.
 
     If the explainer is nobody, each ends with its evidence in the log, or failed. Evidence that other runs of the log
-    have probed is taken from there.
+    have probed is taken from there; the rest is probed by the workers of `workforce`, or by this process if it is None.
 
     A run of the same identity is resumed unless `new`. Whatever ends a run early (a spent budget, a refused key, a
     fault of the log, Ctrl-C) lets the calls in flight end first, but for batches, of which `tell` hears; it is in the
@@ -96,8 +106,9 @@ async def run_features(
     breaker = Breaker()
 
     batches = Batches(config, explainer, log, admission, run.run_id, None, budget, tell)
+    share = min(-(-len(todo) // _n_places(workforce)) or 1, SHARE)
     try:
-        async with batches, Prober(partial(run_probes, spec.subject), admission.check) as prober:
+        async with batches, _prober(spec, admission, workforce if todo else None, share, tell) as prober:
             asker = None
             if not spec.asks_nobody:
                 questions = questions_to(explainer, config)
@@ -107,17 +118,17 @@ async def run_features(
 
             async def label(feature: int) -> None:
                 outcome = await loop.label_feature(feature)
-                await asyncio.wrap_future(log.add_label(run.run_id, outcome))
+                await asyncio.wrap_future(log.write(add_label, run.run_id, outcome))
                 outcomes[outcome.status] += 1
                 observer.told(outcome)
                 breaker.count(outcome)
 
-            size = _crew_size(config, explainer)
+            size = _crew_size(config, explainer) + (_n_places(workforce) - 1) * share
             await work_through(todo, size, batches.at_work(label), admission, observer.stopping)
     finally:
         await explainer.close()
     if admission.reason is None:
-        log.finish_run(run.run_id)
+        log.write(finish_run, run.run_id).result()
     return RunReport(
         run.run_id,
         run.resumed,
@@ -127,6 +138,27 @@ async def run_features(
         time.perf_counter() - started,
         admission.reason,
     )
+
+
+@asynccontextmanager
+async def _prober(
+    spec: RunSpec, admission: Admission, workforce: Workforce | None, share: int, tell: Callable[[str], None]
+) -> AsyncIterator[Prober]:
+    """Opens a prober, with a pool of workers if there is a workforce; each batch has at most `share` features then."""
+    if workforce is None:
+        async with Prober(DeviceThread(partial(run_probes, spec.subject)), admission.check) as prober:
+            yield prober
+        return
+    async with (
+        Pool(workforce, loaded_from(spec.subject.card), tell) as pool,
+        Prober(DevicePool(pool, run_probes), admission.check, share) as prober,
+    ):
+        yield prober
+
+
+def _n_places(workforce: Workforce | None) -> int:
+    """Returns the number of batches that are on devices, or wait there, at once."""
+    return 1 if workforce is None else DEPTH * workforce.n_expected
 
 
 def _loop(spec: RunSpec, log: RunLog, run_id: int, prober: KnownEvidence, asker: Asker | None) -> Loop:
@@ -149,7 +181,7 @@ def _loop(spec: RunSpec, log: RunLog, run_id: int, prober: KnownEvidence, asker:
 
 def _budget(config: RunConfig, log: RunLog, run_id: int) -> SpendingBudget:
     """Returns the run's budget, less what earlier invocations of the run have spent."""
-    spent = log.spent(run_id)
+    spent = log.read(spent_by, run_id)
     limits = Limits(tokens=config.budget_tokens, usd=config.budget_usd)
     return SpendingBudget(limits, tokens=spent.most_tokens, usd=spent.most_usd, known_usd=spent.cost_usd or 0.0)
 

@@ -9,10 +9,10 @@ from agent.calls.questions import Questions
 from agent.config import RunConfig
 from agent.llm.base import Explainer
 from agent.llm.none import NONE
+from agent.log.runs import RunIdentity
 from agent.loop import TEMPLATES, Circuit, Material
 from agent.maxima import CorpusMaxima
 from agent.planning import Planner
-from agent.runlog import RunIdentity
 from probes.ghost.base_prompt import all_resolved, offered_prompts
 from probes.settings import PLAIN_PROMPTS, ProbeSettings
 from probes.subject import Subject
@@ -71,6 +71,7 @@ class RunSpec:
             settings |= {"graph": self.circuit.settings}
         more = (*(("detection", "judge") if config.feedback else ()), *(("graph",) if self.circuit else ()))
         return RunIdentity(
+            kind="probe" if self.asks_nobody else "label",
             subject=self.subject.card,
             settings=settings,
             explainer=explainer_name(explainer),

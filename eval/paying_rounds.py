@@ -12,7 +12,11 @@ from dataclasses import dataclass
 from agent.errors import LogError
 from agent.evidence.digest import digest
 from agent.evidence.first_grade import grade_of
-from agent.runlog import LabelRow, RunLog, RunSummary
+from agent.log.evidence import evidence_of
+from agent.log.labels import LabelRow, labels_of
+from agent.log.run_log import RunLog
+from agent.log.runs import RunSummary, all_runs
+from agent.log.scores import scores_of, scorings_of
 from eval.calibration.truth import REVIEWS, Truth, default_truth, judged_labels
 from probes.proportion import Proportion
 
@@ -102,12 +106,12 @@ def _gain(grade: str, after: int, features: Sequence[_Past]) -> RoundGain | None
 
 def _history(log: RunLog, explainer: str, fingerprint: str) -> Iterator[_Past]:
     """Yields the features of the explainer's runs of several rounds, those about this subject where there are any."""
-    runs = [run for run in log.runs() if run.explainer == explainer and "least_gain" not in run.settings]
+    runs = [run for run in log.read(all_runs) if run.explainer == explainer and "least_gain" not in run.settings]
     runs = [run for run in runs if run.settings.get("rounds", 1) > 1]
     runs = [run for run in runs if run.subject["fingerprint"] == fingerprint] or runs
     for run in runs:
         judged = _judged(log, run)
-        for row in log.labels(run.run_id):
+        for row in log.read(labels_of, run.run_id):
             if row.status != "failed":
                 yield _Past(_grade(log, row), row.rounds, row.status == "labelled", judged.get(row.label_id))
 
@@ -126,9 +130,11 @@ def _judged(log: RunLog, run: RunSummary) -> dict[int, bool]:
 
 
 def _scorers(log: RunLog, run: RunSummary) -> list[str]:
-    scores = (score for scoring in log.scorings(run.run_id) for score in log.scores(scoring.scoring_id))
+    scores = (
+        score for scoring in log.read(scorings_of, run.run_id) for score in log.read(scores_of, scoring.scoring_id)
+    )
     return [*dict.fromkeys(score.scorer for score in scores if score.variant == "label" and score.value is not None)]
 
 
 def _grade(log: RunLog, row: LabelRow) -> str:
-    return grade_of(digest(log.evidence_of(row.run_id, row.feature, 1), _ANY_SCALE))
+    return grade_of(digest(log.read(evidence_of, row.run_id, row.feature, 1), _ANY_SCALE))

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from matplotlib.figure import Figure
 
-from agent.runlog import ScoreRow
+from agent.log.scores import ScoreRow
 from eval.plots import IntervalPanel, PlotPoint, PlotRow, PlotValues, interval_rows
 from eval.scoring.report import ScoreSummary, chance_of, score_summaries
 from eval.scoring.variants import OF_FEATURES, variant_words

@@ -2,7 +2,7 @@
 
 import json
 
-from probes.settings import PROMPTS, ProbeKind, ProbeSettings, Value
+from probes.settings import PROMPTS, VOCABULARY, ProbeKind, ProbeSettings, Value
 
 
 def essence_of(kind: ProbeKind, settings: ProbeSettings) -> str:
@@ -25,7 +25,7 @@ def essence_of(kind: ProbeKind, settings: ProbeSettings) -> str:
                 if not settings.steering.ghost:
                     del parts["vector"]
         case "tokens" if settings.vector.is_vocabulary:
-            parts = {"weights": settings.vector.weights, "top_n": settings.tokens.top_n}
+            parts = {"weights": VOCABULARY, "top_n": settings.tokens.top_n}
         case "tokens":
             parts["tokens"] = _json(settings.tokens)
         case "sweep":

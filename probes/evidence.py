@@ -48,7 +48,7 @@ RANKS = get_args(Rank)
 Verdict = Literal["differs", "hardly differs", "no different"]
 FAILED_ABOVE = 0.05
 """A tree whose p-value is larger is flagged: it does not clearly tell more than a random direction's."""
-_HARDLY_UP_TO = 0.3
+HARDLY_UP_TO = 0.3
 """A flagged tree up to this p-value is told to differ hardly rather than not at all. On the embedded subject a
 seventh to a quarter of the trees that name their feature's concept are flagged, and none of the decoder's, a ninth of
 the encoder's, have a larger p (tests/bench/readout_table.py)."""
@@ -86,7 +86,7 @@ class Contrast:
         """Grades how clearly the tree differs from the null distribution; one that does not differ is flagged."""
         if not self.failed:
             return "differs"
-        return "hardly differs" if self.p_value <= _HARDLY_UP_TO else "no different"
+        return "hardly differs" if self.p_value <= HARDLY_UP_TO else "no different"
 
     @property
     def n_as_far(self) -> int:

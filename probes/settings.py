@@ -57,8 +57,11 @@ the subject's own words best (`probes.ghost.base_prompt`)."""
 VOCABULARY = "vocabulary"
 """Weights that are read off tokens: see `probes.ghost.vocabulary`."""
 
+WORDS = "words"
+"""The same tokens, each word of them a ghost of its own: see `probes.ghost.words`."""
+
 GHOST_TOKENS = 4
-"""Most tokens that stand behind such weights."""
+"""Most tokens, or words, that stand behind such weights."""
 
 PRONOUNS = ("it", "this", "that")
 """Words that may stand where a ghost would, to say nothing of a feature."""
@@ -145,16 +148,17 @@ class VectorSettings(Value):
     """
 
     weights: str = VOCABULARY
-    """`vocabulary` = the tokens that activate the feature most when read alone; `encoder`, `decoder`, `blend:b` =
-    unit((1-b) encoder + b decoder), 0 <= b <= 1; or `auto`."""
+    """`words` = each of the words that activate the feature most when read alone, a vector for each; `vocabulary` =
+    one vector of those tokens; `encoder`, `decoder`, `blend:b` = unit((1-b) encoder + b decoder), 0 <= b <= 1; or
+    `auto`."""
     ghost_tokens: int = Field(default=GHOST_TOKENS, ge=1, le=1000)
-    """Most tokens that a vector of `vocabulary` weights is made of."""
+    """Most tokens that a vector of `vocabulary` weights is made of, and most vectors of `words` weights."""
     scale: float | Auto | None = None
     """Distance from the centroid, in units of stored embedding rows; None = the subject's own default; or `auto`."""
-    centroid: bool | Auto = True
-    """Whether the vector starts from the mean row of the embedding matrix or from the origin; or `auto`."""
-    pca: tuple[float, ...] | Auto = ()
-    """Weight of each leading principal component of the embedding rows, r' = (1 - sum p) r + sum p_i u_i; or `auto`."""
+    centroid: bool = True
+    """Whether the vector starts from the mean row of the embedding matrix or from the origin."""
+    pca: tuple[float, ...] = ()
+    """Weight of each leading principal component of the embedding rows, r' = (1 - sum p) r + sum p_i u_i."""
     adapter: AdapterFile | None = None
     """A fitted scale and bias instead of all these but the weights: v = scale r + bias; may be given by its path."""
 
@@ -177,24 +181,12 @@ class VectorSettings(Value):
             raise ValueError(f"a scale is a number above 0 and at most {LARGEST_SCALE:,.0f}, or auto")
         return checked
 
-    @field_validator("centroid", mode="wrap")
+    @field_validator("pca")
     @classmethod
-    def _centroid_is_a_switch_or_auto(cls, centroid: object, handler: ValidatorFunctionWrapHandler) -> object:
-        try:
-            return handler(centroid)
-        except ValidationError:
-            raise ValueError("the centroid is true, false or auto") from None
-
-    @field_validator("pca", mode="wrap")
-    @classmethod
-    def _pca_weights_are_shares_or_auto(cls, pca: object, handler: ValidatorFunctionWrapHandler) -> object:
-        try:
-            checked = handler(pca)
-        except ValidationError:
-            raise ValueError("PCA weights are numbers with commas between them, or auto") from None
-        if isinstance(checked, tuple) and (any(p < 0 for p in checked) or sum(checked) > 1):
+    def _pca_weights_are_shares(cls, pca: tuple[float, ...]) -> tuple[float, ...]:
+        if any(p < 0 for p in pca) or sum(pca) > 1:
             raise ValueError("PCA weights must be 0 or more and sum to at most 1")
-        return checked
+        return pca
 
     @field_validator("adapter", mode="before")
     @classmethod
@@ -212,7 +204,7 @@ class VectorSettings(Value):
     @property
     def is_auto(self) -> bool:
         """Tells whether something in the settings is still to be found."""
-        return AUTO in (self.weights, self.scale, self.centroid, self.pca)
+        return AUTO in (self.weights, self.scale)
 
     @property
     def distance(self) -> float | None:
@@ -220,14 +212,14 @@ class VectorSettings(Value):
         return None if isinstance(self.scale, str) else self.scale
 
     @property
-    def components(self) -> tuple[float, ...]:
-        """The weights of principal components where they are numbers; none where they are still to be found."""
-        return () if isinstance(self.pca, str) else self.pca
-
-    @property
     def is_vocabulary(self) -> bool:
         """Tells whether the vector is made of tokens that activate the feature."""
-        return self.weights == VOCABULARY
+        return self.weights in (VOCABULARY, WORDS)
+
+    @property
+    def n_ghosts(self) -> int:
+        """Most vectors that stand for a feature."""
+        return self.ghost_tokens if self.weights == WORDS else 1
 
     def scaled(self, default: float) -> Self:
         """With the subject's default for a scale where none is named; an adapter keeps its own."""
@@ -349,7 +341,7 @@ class ProbeSettings(Value):
 
 def checked_weights(weights: str) -> str:
     """`weights`, if a vector can be made of them. Raises ValueError."""
-    if weights != VOCABULARY:
+    if weights not in (VOCABULARY, WORDS):
         blend_share(weights)
     return weights
 
@@ -360,5 +352,5 @@ def blend_share(weights: str) -> float:
         return float(weights == "decoder")
     match = _BLEND.fullmatch(weights)
     if match is None or not 0 <= (share := float(match["share"])) <= 1 or math.isnan(share):
-        raise ValueError("weights are vocabulary, encoder, decoder or blend:b with b from 0 to 1")
+        raise ValueError("weights are words, vocabulary, encoder, decoder or blend:b with b from 0 to 1")
     return share

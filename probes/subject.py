@@ -229,7 +229,7 @@ def choose_device(name: str) -> torch.device:
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     device = torch.device(name)
     n_there = torch.cuda.device_count() if device.type == "cuda" else int(torch.backends.mps.is_available())
-    if device.type != "cpu" and (device.index or 0) >= n_there:
+    if device.type != "cpu" and not 0 <= (device.index or 0) < n_there:  # a large index wraps around
         raise SubjectError(f"Device {name} is not available here; use auto or cpu.")
     return device
 

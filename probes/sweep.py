@@ -1,7 +1,6 @@
 """Settings found for each feature: a cheap tree of every candidate vector, and the one that reads out best.
 
-For `scale=auto` the candidates are scales, for `weights=auto` sides, for `centroid=auto` starting from it or not, for
-`pca=auto` a share of the leading component or none; for several, all combinations. That the right scale
+For `scale=auto` the candidates are scales, for `weights=auto` sides, for both all combinations. That the right scale
 differs from feature to feature, and that the answer's entropy helps to find it, is from Kharlapenko, neverix, Nanda and
 Conmy, "Self-explaining SAE features" (2024); the divergence from ghosts that say nothing stands here in place of their
 similarity to the feature's own direction. What is best of many looks good by chance, so it is compared with the best
@@ -25,8 +24,6 @@ from probes.subject import Subject
 SCALES = (0.5, 0.7, 0.85, 1.0, 1.2, 1.4, 1.7, 2.0, 2.4, 2.8, 3.4, 4.0)
 """Multiples of the subject's default scale. Elsewhere recovery was best from 2.1 to 3.4 of it and fell off at 5.5."""
 WEIGHTS = (VOCABULARY, "encoder", "decoder", "blend:0.5")
-CENTROIDS = (True, False)
-PCAS: tuple[tuple[float, ...], ...] = ((), (0.1,))
 CHEAP = TreeSettings(cutoff=0.05, max_depth=8, contrast=0.05)
 """All that the statistics need of a tree, but for its base prompt."""
 ENTROPY_WEIGHT = 0.2
@@ -144,8 +141,6 @@ def _candidates(vector: VectorSettings, default_scale: float) -> Iterator[Vector
     own = vector.scaled(default_scale)
     axes: dict[str, Sequence[object]] = {
         "weights": WEIGHTS,
-        "centroid": CENTROIDS,
-        "pca": PCAS,
         "scale": [default_scale * multiple for multiple in SCALES],
     }
     values = [axis if getattr(own, name) == AUTO else [getattr(own, name)] for name, axis in axes.items()]

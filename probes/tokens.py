@@ -99,12 +99,13 @@ def all_scores(subject: Subject, requests: Sequence[ProbeRequest]) -> list[Float
 
     Of vocabulary weights they are pre-activations below 0. Infinite for tokens that are in no list.
     """
-    vectors = request_vectors(subject, requests)
     return [
         alone(subject, request.feature).neg()
         if request.settings.vector.is_vocabulary
-        else scores_of(subject.table, vector[None], slice(None), request.settings.tokens.exponent)[0]
-        for request, vector in zip(requests, vectors, strict=True)
+        else scores_of(
+            subject.table, request_vectors(subject, [request]), slice(None), request.settings.tokens.exponent
+        )[0]
+        for request in requests
     ]
 
 

@@ -2,21 +2,23 @@
 
 From a node, the next-token distribution (the placeholder masked before the softmax) and its top k tokens; a child stays
 if its cumulative probability, its parent's times its own, reaches the cutoff. After M. Watkins, "SAE Feature
-Interpretability Tool". Trees grow in `probes.growing.growth`.
+Interpretability Tool". Trees grow in `probes.growing.growth`; that of several vectors is the mean of theirs
+(`probes.growing.mixing`).
 """
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
 from probes.batching import in_groups
 from probes.errors import SettingsError
 from probes.evidence import Contrast, Evidence, ProbeRequest, Tree
-from probes.ghost.vectors import has_direction, request_vectors, resolved
+from probes.ghost.vectors import has_direction, request_ghosts, resolved
 from probes.growing.growth import Grower
+from probes.growing.mixing import grow_mixed
 from probes.growing.tree_columns import TreeColumns
 from probes.null.contrast import contrasts
 from probes.null.directions import null_weights
@@ -53,13 +55,14 @@ def _trees(
     text = prompt_text(subject.tokenizer, settings)
     prompt = prompt_ids(subject.tokenizer, text, held)
     _check_length(subject, prompt, settings)
-    vectors, alive = _vectors(subject, requests, held)
-    living = [request for request, lives in zip(requests, alive.tolist(), strict=True) if lives]
-    steered = _steered(subject, living, steering) if steering.on and living else None
-    grower = Grower(subject, prompt, settings, steered)
-    grown = iter([*grower.grow(vectors[alive] * subject.input_scale)] if alive.any() else [])
-    columns = [next(grown) if lives else TreeColumns() for lives in alive.tolist()]
-    found = [None] * len(columns) if steering.on else _contrasts(subject, grower, requests, columns)
+    ghosts = _ghosts(subject, requests, held) * subject.input_scale
+    found: list[Contrast | None] = [None] * len(requests)
+    if steering.on:
+        columns = _steered(subject, prompt, settings, requests, ghosts)
+    else:
+        grower = Grower(subject, prompt, settings)
+        columns = grow_mixed(grower, ghosts)
+        found = _contrasts(subject, grower, requests, columns)
     for request, tree, contrast in zip(requests, columns, found, strict=True):
         yield Tree(
             feature=request.feature,
@@ -85,24 +88,36 @@ def _resolved(subject: Subject, settings: ProbeSettings) -> ProbeSettings:
     return resolved(subject, settings)
 
 
-def _vectors(
-    subject: Subject, requests: Sequence[ProbeRequest], held: int
-) -> tuple[Float[Tensor, "n d_model"], Bool[Tensor, " n"]]:
-    """Returns the vector in the ghost's place of each request, and whether its feature has a direction there.
+def _ghosts(subject: Subject, requests: Sequence[ProbeRequest], held: int) -> Float[Tensor, "n n_ghosts d_model"]:
+    """Returns the vectors in the ghost's place of each request; zeros where its feature has no direction there.
 
     Without ghosts it is the row of the token that is `held`, whatever the vector's settings.
     """
     if held == subject.card.placeholder_id:
-        vectors = request_vectors(subject, requests)
-        return vectors, has_direction(vectors)
+        return request_ghosts(subject, requests)
     written = subject.sae.decoder_rows([request.feature for request in requests])
-    return subject.embedding[held].expand(len(requests), -1), has_direction(written)
+    return (subject.embedding[held] * has_direction(written)[:, None])[:, None]
 
 
-def _steered(subject: Subject, requests: Sequence[ProbeRequest], steering: SteeringSettings) -> FeatureSteering:
-    features = [request.feature for request in requests]
-    amounts = [request.settings.steering.amount(request.feature) for request in requests]
-    return FeatureSteering(subject, features, amounts, steering)
+def _steered(
+    subject: Subject,
+    prompt: PromptIds,
+    settings: TreeSettings,
+    requests: Sequence[ProbeRequest],
+    ghosts: Float[Tensor, "n n_ghosts d_model"],
+) -> list[TreeColumns]:
+    """Grows the trees while each request's feature is steered; those of equally many vectors together."""
+    places: dict[int, list[int]] = defaultdict(list)
+    for place, n_ghosts in enumerate(has_direction(ghosts).sum(dim=1).tolist()):
+        places[n_ghosts].append(place)
+    found: dict[int, TreeColumns] = dict.fromkeys(places.pop(0, []), TreeColumns())
+    for n_ghosts, where in places.items():
+        steered = [requests[place] for place in where for _ in range(n_ghosts)]
+        amounts = [request.settings.steering.amount(request.feature) for request in steered]
+        features = [request.feature for request in steered]
+        steering = FeatureSteering(subject, features, amounts, steered[0].settings.steering)
+        found |= zip(where, grow_mixed(Grower(subject, prompt, settings, steering), ghosts[where]), strict=True)
+    return [found[place] for place in range(len(requests))]
 
 
 def _contrasts(

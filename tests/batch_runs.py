@@ -13,10 +13,12 @@ from agent.calls import following
 from agent.calls.following import Pace
 from agent.llm import make_explainer
 from agent.llm.models import DEFAULTS
+from agent.log.batches import BatchRow, batches_of
+from agent.log.calls import CallRow, calls_of
+from agent.log.labels import LabelRow, labels_of
+from agent.log.run_log import RunLog
 from agent.run import RunReport, run_features
 from agent.run_spec import RunSpec
-from agent.runlog import CallRow, LabelRow, RunLog
-from agent.store.batches import BatchRow
 from tests.batch_server import BatchServer
 from tests.fakes import SUBJECT, FakeProbes, Notes, config
 from tests.fault_runs import QUICK, environment
@@ -81,8 +83,8 @@ def run_in_batches(
         explainer = make_explainer(name, server.base_url(provider), timeout_s=20.0, batch=settings.batch)
         run = run_features(RunSpec(settings, SUBJECT, explainer), log, features, new, Notes(), QUICK, tell=told.append)
         report = asyncio.run(run)
-        calls = [call for feature in features for call in log.calls_of(report.run_id, feature)]
-        return Ran(report, log.labels(report.run_id), calls, log.batches(report.run_id), told)
+        calls = [call for feature in features for call in log.read(calls_of, report.run_id, feature)]
+        return Ran(report, log.read(labels_of, report.run_id), calls, log.read(batches_of, report.run_id), told)
 
 
 def _hosted(provider: str) -> Any:

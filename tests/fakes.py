@@ -12,7 +12,7 @@ from agent.calls.budget import Limits, SpendingBudget
 from agent.calls.gate import Gate
 from agent.config import RunConfig
 from agent.llm.base import Answer, AnswerForm, Bound, CallFault, Exchange, Request, Usage
-from agent.runlog import RunRow
+from agent.log.runs import RunRow
 from agent.schema import Outcome, Proposal
 from probes.errors import FeatureError, InterpretError
 from probes.evidence import (

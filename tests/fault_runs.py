@@ -17,10 +17,13 @@ import agent.run
 from agent.calls.asking import RetryPolicy
 from agent.cli import main
 from agent.llm import make_explainer
+from agent.log.calls import CallRow, calls_of
+from agent.log.labels import LabelRow, labels_of
+from agent.log.run_log import RunLog
+from agent.log.runs import chosen_run
 from agent.replay import Verdict, replay
 from agent.run import RunReport, run_features
 from agent.run_spec import RunSpec
-from agent.runlog import CallRow, LabelRow, RunLog
 from eval.scoring.shown_examples import CorpusExamples
 from tests.fakes import SUBJECT, FakeProbes, Notes, config
 from tests.fault_cases import ATTEMPTS, FEATURES, Case
@@ -117,7 +120,7 @@ def work(case: Case, provider: str, path: Path) -> Worked:
 def replayed(path: Path, run_id: int = 1) -> list[Verdict]:
     """How each label of a run comes out of its log."""
     with RunLog.open(path, read_only=True) as log:
-        return [feature.verdict for feature in asyncio.run(replay(log, log.run(run_id), CorpusExamples))]
+        return [feature.verdict for feature in asyncio.run(replay(log, log.read(chosen_run, run_id), CorpusExamples))]
 
 
 def _visit(server: LLMServer, desk: Desk, provider: str, path: Path, timeout_s: float = 60.0) -> Visit:
@@ -127,8 +130,8 @@ def _visit(server: LLMServer, desk: Desk, provider: str, path: Path, timeout_s: 
     settings = config(concurrency=CONCURRENCY)
     with RunLog.open(path) as log:
         report = asyncio.run(run_features(RunSpec(settings, SUBJECT, explainer), log, FEATURES, False, Notes(), QUICK))
-        calls = [call for feature in FEATURES for call in log.calls_of(report.run_id, feature)]
-        return Visit(note, report, log.labels(report.run_id), calls, _served(server, desk))
+        calls = [call for feature in FEATURES for call in log.read(calls_of, report.run_id, feature)]
+        return Visit(note, report, log.read(labels_of, report.run_id), calls, _served(server, desk))
 
 
 def _served(server: LLMServer, desk: Desk) -> list[tuple[Asked, Reply, Served | None]]:

@@ -10,7 +10,11 @@ from typing import Any
 from starlette.testclient import TestClient
 
 from agent.llm.base import Usage
-from agent.runlog import RunLog
+from agent.log.evidence import add_evidence, evidence_rows
+from agent.log.examples import add_collected, begin_corpus
+from agent.log.labels import add_label, labels_of
+from agent.log.run_log import RunLog
+from agent.log.scores import add_scores, begin_scoring
 from agent.schema import Proposal, SettingsChange
 from agent.web.server import make_app
 from probes.evidence import Contrast, Evidence, Projection, ScoredToken, TokenList, Tree
@@ -86,16 +90,18 @@ def write_log(path: Path, words: str = "", **card: Any) -> None:
         assert isinstance(decoder[0], Tree)
         tokens = (ScoredToken(7, " bark" + words, 9.5), ScoredToken(8, " tail", 4.0))
         writes = Projection(FEATURE, encoder[0].settings, tokens, (ScoredToken(9, " of", -3.0),))
-        log.add_evidence(run_id, FEATURE, 1, [*encoder, with_contrast(decoder[0]), decoder[1], writes]).result()
-        log.add_evidence(run_id, FEATURE, 2, side("blend:0.5", words)).result()
+        log.write(
+            add_evidence, evidence_rows(run_id, FEATURE, 1, [*encoder, with_contrast(decoder[0]), decoder[1], writes])
+        ).result()
+        log.write(add_evidence, evidence_rows(run_id, FEATURE, 2, side("blend:0.5", words))).result()
         _add_calls(log, run_id, words, sound)
         label = logged.outcome(FEATURE, label="dogs" + words, explanation="Words for dogs." + words, evidence=("E1.1",))
-        log.add_label(run_id, label).result()
-        log.add_label(run_id, logged.outcome(8, label="wolves and dogs" + words)).result()
-        log.add_label(run_id, logged.outcome(9, status="failed", label="", reason="no answer" + words)).result()
+        log.write(add_label, run_id, label).result()
+        log.write(add_label, run_id, logged.outcome(8, label="wolves and dogs" + words)).result()
+        log.write(add_label, run_id, logged.outcome(9, status="failed", label="", reason="no answer" + words)).result()
         _add_texts(log, run_id, identity, words)
         other = log.begin_run(logged.identity(subject=identity.subject, explainer="other"), [FEATURE]).run_id
-        log.add_label(other, logged.outcome(FEATURE, label="canines" + words)).result()
+        log.write(add_label, other, logged.outcome(FEATURE, label="canines" + words)).result()
 
 
 @contextmanager
@@ -131,11 +137,11 @@ def _add_texts(log: RunLog, run_id: int, identity: Any, words: str) -> None:
     ]
     activity = Activity(FEATURE, 1000, 10, 4.0, (0.0, 1.0, 2.0, 4.0), (0, 7, 3))
     found = FeatureExamples(FEATURE, activity, examples, [Baseline(FEATURE, "pets" + words, "someone" + words)])
-    corpus_id = log.begin_corpus(logged.corpus_identity(subject=identity.subject))
+    corpus_id = log.write(begin_corpus, logged.corpus_identity(subject=identity.subject)).result()
     sides = {"hound": "shown", "terrier": "held_out", "teapot": "held_out", "wolf": "held_out"}
-    log.add_collected(corpus_id, found, sides).result()  # type: ignore[arg-type]
-    scoring_id = log.begin_scoring(logged.scoring_identity(run_id, corpus_id))
-    label_id = log.labels(run_id, features=[FEATURE])[0].label_id
+    log.write(add_collected, corpus_id, found, sides).result()  # type: ignore[arg-type]
+    scoring_id = log.write(begin_scoring, logged.scoring_identity(run_id, corpus_id)).result()
+    label_id = log.read(labels_of, run_id, features=[FEATURE])[0].label_id
     items = [
         {"key": "terrier:0", "truth": True, "prediction": False, "reason": None},
         {"key": "teapot:0", "truth": False, "prediction": True, "reason": None},
@@ -145,4 +151,4 @@ def _add_texts(log: RunLog, run_id: int, identity: Any, words: str) -> None:
         logged.score(label_id, variant="shuffled", label="cats" + words, value=0.5, low=0.3, high=0.7, n=2),
         logged.score(label_id, scorer="fuzzing", value=None, reason="the judge refused" + words, metric=""),
     ]
-    log.add_scores(scoring_id, scores).result()
+    log.write(add_scores, scoring_id, scores).result()

@@ -15,8 +15,8 @@ from sqlite_utils import Database
 from starlette.testclient import TestClient
 
 from agent.cli import main
-from agent.runlog import RunLog
-from agent.store.schema import columns, tables
+from agent.log.run_log import RunLog
+from agent.log.schema import columns, tables
 from agent.web.server import make_app
 from tests.serving import ORIGIN, TOKEN
 
@@ -60,9 +60,9 @@ def damage(draw: st.DrawFn, base: Path) -> tuple[str, int, str, Any]:
     """A table, a row of it, one of its columns, and another value for that."""
     with closing(sqlite3.connect(base)) as connection:
         db = Database(connection)
-        sized = {table: db[table].count for table in tables(db)}
+        sized = {table: db[table].count for table in tables()}
         table = draw(st.sampled_from([table for table, n in sized.items() if n]))
-        column = draw(st.sampled_from(columns(db, table)))
+        column = draw(st.sampled_from([*columns(db, table)]))
         place = draw(st.integers(0, sized[table] - 1))
         sql = f"SELECT rowid, {column} FROM {table} ORDER BY rowid LIMIT 1 OFFSET {place}"
         row, value = connection.execute(sql).fetchone()

@@ -4,7 +4,11 @@ import random
 from typing import Any
 
 from agent.llm.base import Answer, Bound, CallFault, Exchange, Request
-from agent.runlog import CorpusIdentity, Dispatch, RunIdentity, RunLog, ScoreRow, ScoringIdentity
+from agent.log.calls import Dispatch, begin_call, end_call
+from agent.log.examples import CorpusIdentity
+from agent.log.run_log import RunLog
+from agent.log.runs import RunIdentity
+from agent.log.scores import ScoreRow, ScoringIdentity
 from agent.schema import Outcome, Proposal
 from probes.evidence import Projection, ScoredToken, TokenList, Tree
 from probes.examples import Activity, Baseline, Example, FeatureExamples
@@ -68,7 +72,7 @@ def failure(error: str = "HTTP 529: overloaded", fault: CallFault = CallFault.TR
 def add_call(log: RunLog, run_id: int, asked: Request, told: Answer, bound: Bound = BOUND) -> None:
     """A request with what came of it."""
     dispatch = Dispatch(told.exchange.provider, told.exchange.model, told.exchange.form, bound)
-    log.end_call(log.begin_call(run_id, asked, dispatch).result(), told).result()
+    log.write(end_call, log.write(begin_call, run_id, asked, dispatch).result(), told).result()
 
 
 def outcome(feature: int = 5, **changes: Any) -> Outcome:

@@ -15,7 +15,11 @@ from agent.calls.admission import Admission
 from agent.calls.asking import Asker, RetryPolicy
 from agent.config import ScoreSettings
 from agent.llm.base import Answer, AnswerForm, Bound, CallFault, Exchange, Explainer, Request, Usage
-from agent.runlog import LabelRow, RunLog, ScoreRow, ScoringIdentity
+from agent.log.examples import add_collected, begin_corpus
+from agent.log.labels import LabelRow, add_label, labels_of
+from agent.log.run_log import RunLog
+from agent.log.runs import chosen_run
+from agent.log.scores import ScoreRow, ScoringIdentity, begin_scoring, scores_of
 from agent.schema import Status
 from eval.collect.split import split_of
 from eval.scorers import ScorerTools, make_scorers
@@ -47,7 +51,7 @@ class Planted:
 
     @property
     def rows(self) -> list[LabelRow]:
-        return self.log.labels(self.run_id)
+        return self.log.read(labels_of, self.run_id)
 
 
 def of_feature(feature: int, n: int = 40) -> FeatureExamples:
@@ -75,13 +79,13 @@ def plant(
 ) -> Planted:
     """A run with these labels, and what `examples` gives of their features."""
     run_id = log.begin_run(identity(settings={"rounds": 3, **(settings or {})}), sorted(labels), new=True).run_id
-    corpus_id = log.begin_corpus(corpus_identity())
+    corpus_id = log.write(begin_corpus, corpus_identity()).result()
     for feature, label in labels.items():
         status = (statuses or {}).get(feature, "labelled")
-        log.add_label(run_id, outcome(feature, label=label, explanation="", status=status)).result()
+        log.write(add_label, run_id, outcome(feature, label=label, explanation="", status=status)).result()
         found = examples(feature)
         if found is not None:
-            log.add_collected(corpus_id, found, sides(found.examples)).result()
+            log.write(add_collected, corpus_id, found, sides(found.examples)).result()
     return Planted(log, run_id, corpus_id)
 
 
@@ -158,7 +162,7 @@ def scoring(
         settings=chosen.model_dump(mode="json", exclude={"scorers"}),
         templates={},
     )
-    scoring_id = planted.log.begin_scoring(identity)
+    scoring_id = planted.log.write(begin_scoring, identity).result()
     judge = None
     admission = admission or open_door()
     if explainer is not None:
@@ -166,7 +170,7 @@ def scoring(
         judge = LoggedJudge(asker, scoring_id)
     return Scoring(
         log=planted.log,
-        run=planted.log.run(planted.run_id),
+        run=planted.log.read(chosen_run, planted.run_id),
         scoring_id=scoring_id,
         corpus_id=planted.corpus_id,
         scorers=make_scorers(names, ScorerTools(judge, PlantedRunner(), PlantedEmbedder())),
@@ -186,4 +190,4 @@ def score(
     asyncio.run(made.score(planted.rows, 4, Told()))
     if made.admission.reason is not None:
         raise made.admission.reason
-    return planted.log.scores(made.scoring_id)
+    return planted.log.read(scores_of, made.scoring_id)

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from agent.llm import make_explainer
-from agent.runlog import RunLog, ScoreRow
+from agent.log.run_log import RunLog
+from agent.log.scores import ScoreRow, scores_of
 from eval.metrics import Estimate
 from eval.scoring.report import score_summaries
 from tests.fault_runs import environment
@@ -57,4 +58,4 @@ def _scores(server: LLMServer, provider: str, path: Path, labels: Mapping[int, s
             await explainer.close()
 
         asyncio.run(measured())
-        return log.scores(made.scoring_id)
+        return log.read(scores_of, made.scoring_id)

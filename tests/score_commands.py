@@ -8,7 +8,10 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
-from agent.runlog import RunIdentity, RunLog
+from agent.log.examples import corpora_of, features_collected
+from agent.log.labels import add_label
+from agent.log.run_log import RunLog
+from agent.log.runs import RunIdentity
 from probes.presets import SubjectSource
 from probes.subject import Subject, load_subject
 from tests.logged import outcome
@@ -44,13 +47,15 @@ def label(subject: Subject, labels: Mapping[int, str], settings: Mapping[str, An
     with RunLog.open(LOG) as log:
         run_id = log.begin_run(identity, sorted(labels), new=True).run_id
         for feature, words in labels.items():
-            log.add_label(run_id, outcome(feature, label=words, explanation="")).result()
+            log.write(add_label, run_id, outcome(feature, label=words, explanation="")).result()
 
 
 def stored() -> dict[str, list[int]]:
     """The features of each corpus in the log, by its source."""
     with RunLog.open(LOG) as log:
-        return {corpus.source: sorted(log.collected_features(corpus.corpus_id)) for corpus in log.corpora()}
+        return {
+            corpus.source: sorted(log.read(features_collected, corpus.corpus_id)) for corpus in log.read(corpora_of)
+        }
 
 
 def said(text: str) -> str:

@@ -9,7 +9,9 @@ from typing import Any
 
 from agent.calls.asking import ASK_AGAIN
 from agent.llm import make_explainer
-from agent.runlog import RunLog, ScoreRow
+from agent.log.calls import spent_by
+from agent.log.run_log import RunLog
+from agent.log.scores import ScoreRow, scores_of
 from tests.fault_runs import environment
 from tests.judging import answer
 from tests.llm_script import Asked, Reply, Script
@@ -78,8 +80,8 @@ def work(case: Case, path: Path, names: Sequence[str] = ASKING, provider: str = 
 
         asyncio.run(measured())
         stopped = str(made.admission.reason or "")
-        scores = log.scores(made.scoring_id)
-        return Worked(scores, len(asked), log.spent(planted.run_id, made.scoring_id).calls, stopped)
+        scores = log.read(scores_of, made.scoring_id)
+        return Worked(scores, len(asked), log.read(spent_by, planted.run_id, made.scoring_id).calls, stopped)
 
 
 def by_rule(asked: Asked) -> Reply:

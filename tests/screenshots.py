@@ -13,7 +13,10 @@ from typing import get_args
 import click
 from playwright.sync_api import Browser, Page
 
-from agent.runlog import RunLog
+from agent.log.calls import calls_of
+from agent.log.labels import labels_of
+from agent.log.run_log import RunLog
+from agent.log.runs import chosen_run
 from agent.web.server import make_app
 from probes.presets import SubjectSource
 from probes.subject import load_subject
@@ -25,14 +28,14 @@ MOST_PX = 6000
 
 def pages(log: RunLog, feature: int | None, has_subject: bool) -> Iterator[tuple[str, str]]:
     """Each page's name and place, about the latest run."""
-    run = log.run(None)
-    labels = log.labels(run.run_id, status="labelled") or log.labels(run.run_id)
+    run = log.read(chosen_run, None)
+    labels = log.read(labels_of, run.run_id, status="labelled") or log.read(labels_of, run.run_id)
     chosen = labels[len(labels) // 2].feature if feature is None else feature
     yield "runs", "/"
     yield "overview", f"/runs/{run.run_id}"
     yield "labels", f"/runs/{run.run_id}/labels"
     yield "feature", f"/runs/{run.run_id}/features/{chosen}"
-    yield "call", f"/runs/{run.run_id}/features/{chosen}/calls/{log.calls_of(run.run_id, chosen)[0].call_id}"
+    yield "call", f"/runs/{run.run_id}/features/{chosen}/calls/{log.read(calls_of, run.run_id, chosen)[0].call_id}"
     yield "compare", "/compare"
     if has_subject:
         yield "explore", f"/explore?feature={chosen}&beside=1&b-weights=decoder"

@@ -1,17 +1,20 @@
 """The pages over a small log, for tests: asked in process, through the guard, as a browser would."""
 
 import random
+import sqlite3
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from html.parser import HTMLParser
 from pathlib import Path
 
-import pytest
 from starlette.testclient import TestClient
 
-from agent.runlog import RunLog
-from agent.store.database import open_writable
-from agent.store.migrations import MIGRATIONS
+from agent.log.examples import begin_corpus
+from agent.log.labels import add_label, labels_of
+from agent.log.run_log import RunLog
+from agent.log.runs import finish_run
+from agent.log.scores import add_scores, begin_scoring
 from agent.web.server import make_app
 from tests import logged
 
@@ -68,7 +71,8 @@ def scored_log(path: Path, n_labels: int = 40, seed: int = 0) -> RunLog:
         for feature in range(n_labels):
             status = dice.choice(("labelled", "labelled", "abstained", "failed"))
             said = " ".join(dice.choices(words, k=3))
-            log.add_label(
+            log.write(
+                add_label,
                 run.run_id,
                 logged.outcome(
                     feature,
@@ -79,21 +83,21 @@ def scored_log(path: Path, n_labels: int = 40, seed: int = 0) -> RunLog:
                     reason="" if status == "labelled" else f"noise about {dice.choice(words)}",
                 ),
             ).result()
-        corpus_id = log.begin_corpus(logged.corpus_identity())
+        corpus_id = log.write(begin_corpus, logged.corpus_identity()).result()
         identity = logged.scoring_identity(run.run_id, corpus_id)
         settings = {"scorers": ["detection", "embedding"]}
-        scoring_id = log.begin_scoring(identity.model_copy(update={"settings": settings}))
-        for row in log.labels(run.run_id):
-            log.add_scores(scoring_id, _scores(row.label_id, row.status, dice)).result()
-        log.finish_run(run.run_id)
+        scoring_id = log.write(begin_scoring, identity.model_copy(update={"settings": settings})).result()
+        for row in log.read(labels_of, run.run_id):
+            log.write(add_scores, scoring_id, _scores(row.label_id, row.status, dice)).result()
+        log.write(finish_run, run.run_id).result()
     return RunLog.open(path, read_only=True)
 
 
-def older_log(path: Path) -> None:
-    """An empty log as it was before there were reviews."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(MIGRATIONS, "_migrations", [step for step in MIGRATIONS._migrations if step.name < "0004"])
-        open_writable(path).close()
+def unreleased_log(path: Path) -> None:
+    """A log as versions before the first release made it."""
+    with closing(sqlite3.connect(path)) as db, db:
+        for table in ("_sqlite_migrations (name TEXT)", "runs (id INTEGER)", "labels (id INTEGER)"):
+            db.execute(f"CREATE TABLE {table}")
 
 
 def _scores(label_id: int, status: str, dice: random.Random) -> Sequence[logged.ScoreRow]:

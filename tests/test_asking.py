@@ -14,9 +14,11 @@ from agent.calls.asking import Asker, RetryPolicy
 from agent.calls.budget import Limits
 from agent.errors import BudgetError, ExplainerError, InterruptError
 from agent.llm.base import Answer, AnswerForm, Bound, CallFault, Exchange, Request
+from agent.log.calls import Dispatch, attempts_of, begin_call, calls_of, end_call
+from agent.log.evidence import has_evidence
+from agent.log.run_log import RunLog
 from agent.run import RunReport, run_features
 from agent.run_spec import RunSpec
-from agent.runlog import Dispatch, RunLog
 from agent.schema import Proposal
 from tests.fakes import SUBJECT, FakeExplainer, FakeProbes, Notes, config, faulty, open_door
 from tests.logged import BOUND, identity, request
@@ -46,7 +48,7 @@ class Desk:
         return asyncio.run(self.asker.ask(asked))
 
     def faults(self, asked: Request) -> list[CallFault | None]:
-        return [call.fault for call in self.log.attempts_of(self.run_id, asked)]
+        return [call.fault for call in self.log.read(attempts_of, self.run_id, asked)]
 
 
 def test_a_fault_that_passes_is_waited_for_and_every_attempt_is_a_row(log: RunLog) -> None:
@@ -158,8 +160,8 @@ def test_an_unusable_answer_is_asked_for_once_more_with_what_was_wrong(log: RunL
 
 def test_a_run_cut_off_before_it_asked_again_goes_on_by_asking_again(log: RunLog) -> None:
     desk = Desk(log, FakeExplainer([LABEL]))
-    sent = log.begin_call(desk.run_id, request(), Dispatch("fake", "queue", None, BOUND)).result()
-    log.end_call(sent, Answer(None, faulty(CallFault.UNUSABLE, "not JSON"))).result()
+    sent = log.write(begin_call, desk.run_id, request(), Dispatch("fake", "queue", None, BOUND)).result()
+    log.write(end_call, sent, Answer(None, faulty(CallFault.UNUSABLE, "not JSON"))).result()
     desk.ask(request())
     (only,) = desk.explainer.requests
     assert "not JSON" in only.prompt  # the plain question had its answer already
@@ -171,7 +173,7 @@ def test_the_forms_are_tried_in_turn_and_what_works_is_remembered(log: RunLog) -
     desk.ask(request(1))
     desk.ask(request(2))
     assert desk.explainer.asked_in == [AnswerForm.SCHEMA, AnswerForm.JSON, AnswerForm.TEXT, AnswerForm.TEXT]
-    assert [call.form for call in log.calls_of(desk.run_id, 1)] == [*LADDER]
+    assert [call.form for call in log.read(calls_of, desk.run_id, 1)] == [*LADDER]
 
 
 def test_a_question_that_no_form_helps_does_not_take_the_forms_from_the_others(log: RunLog) -> None:
@@ -246,7 +248,7 @@ class TestRun:
         report = self.run(log, stuck := Stuck([LABEL], forms=LADDER))
         assert isinstance(report.stopped, InterruptError)
         assert report.outcomes == {}
-        lost = [call for feature in range(20) for call in log.calls_of(report.run_id, feature)]
+        lost = [call for feature in range(20) for call in log.read(calls_of, report.run_id, feature)]
         assert [call.fault for call in lost] == [CallFault.LOST] * len(stuck.requests)
 
     def test_evidence_is_made_ahead_while_calls_are_in_flight(self, log: RunLog) -> None:
@@ -262,7 +264,7 @@ class TestRun:
 
         probed: list[int] = []
         explainer = Counting([LABEL], forms=LADDER)
-        notes = Notes(on_told=lambda outcome: probed.append(log.has_evidence(1, outcome.feature + 3, 1)))
+        notes = Notes(on_told=lambda outcome: probed.append(log.read(has_evidence, 1, outcome.feature + 3, 1)))
         self.run(log, explainer, notes, concurrency=3)
         assert explainer.most == 3
         assert sum(probed[:10]) >= 8  # while feature n is asked about, the features after it are probed

@@ -11,7 +11,7 @@ from agent.calls import following
 from agent.llm import batching, make_explainer, wire
 from agent.llm.base import AnswerForm, CallFault
 from agent.llm.batching import BatchExplainer, BrokenResultsError, ProviderBatch, ResultLine, results_of
-from agent.store.batches import BatchRow
+from agent.log.batches import BatchRow
 from tests.batch_runs import FEATURES, quick, run_in_batches
 from tests.batch_server import BatchFaults, BatchServer
 from tests.fakes import in_loop

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from agent.calls import following
-from agent.runlog import RunLog
+from agent.log.batches import batches_of
+from agent.log.run_log import RunLog
+from agent.log.scores import scores_of
 from tests.batch_runs import PACE
 from tests.batch_server import BatchServer
 from tests.example_files import lines
@@ -82,7 +84,7 @@ def test_scorers_ask_in_batches_too_and_come_to_the_same_scores(interpret: Inter
         asking.remove("--batch")
         assert interpret(*asking, "--seed", "0").status == 0
         assert (server.history, server.billed.total()) == ([], n_billed)  # all of it was in the log
-    assert all(batch.scoring_id == 1 and batch.status == "ended" for batch in _log().batches())
+    assert all(batch.scoring_id == 1 and batch.status == "ended" for batch in _log().read(batches_of))
     assert {row["value"] for row in in_batches} != {None}
 
 
@@ -92,4 +94,4 @@ def _log() -> RunLog:
 
 def _scores() -> list[dict[str, object]]:
     with _log() as log:
-        return [{"value": score.value, "feature": score.feature} for score in log.scores(1)]
+        return [{"value": score.value, "feature": score.feature} for score in log.read(scores_of, 1)]

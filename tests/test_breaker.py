@@ -7,9 +7,10 @@ import pytest
 import agent.run
 from agent.breaker import ALIKE, INTERNAL, Breaker
 from agent.errors import BrokenError
+from agent.log.labels import labels_of
+from agent.log.run_log import RunLog
 from agent.run import run_features
 from agent.run_spec import RunSpec
-from agent.runlog import RunLog
 from agent.schema import Outcome, Proposal
 from tests.fakes import DOGS, SUBJECT, FakeExplainer, FakeProbes, Notes, config, in_loop
 
@@ -67,8 +68,8 @@ async def test_a_run_ends_with_the_fault_in_its_sentence_and_what_failed_in_the_
         report = await run_features(*run, range(1, 100), False, observer)
         assert isinstance(report.stopped, BrokenError)
         assert f"first {ALIKE} features all failed alike: {INTERNAL}" in str(report.stopped)
-        assert ALIKE <= len(log.labels(report.run_id)) <= ALIKE + 2
+        assert ALIKE <= len(log.read(labels_of, report.run_id)) <= ALIKE + 2
         monkeypatch.setattr(agent.run, "run_probes", FakeProbes(default=DOGS))
         again = await run_features(*run, range(1, 100), False, Notes())
         assert (again.run_id, again.stopped) == (report.run_id, None)
-        assert {row.status for row in log.labels(report.run_id)} == {"labelled"}
+        assert {row.status for row in log.read(labels_of, report.run_id)} == {"labelled"}

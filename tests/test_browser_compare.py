@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, expect
 
-from agent.runlog import RunLog
+from agent.log.evidence import add_evidence, evidence_rows
+from agent.log.labels import add_label
+from agent.log.run_log import RunLog
 from agent.web.server import make_app
 from tests import logged
 from tests.browser import TOKEN, Scheme, findings, launched, opened, served
@@ -30,9 +32,12 @@ def address(tmp_path: Path) -> Iterator[str]:
     with RunLog.open(tmp_path / "l.db") as log:
         labelling = log.begin_run(logged.identity(), range(N)).run_id
         for feature in range(N):
-            log.add_evidence(labelling, feature, 1, [replace(logged.token_list(" dog"), feature=feature)]).result()
+            log.write(
+                add_evidence,
+                evidence_rows(labelling, feature, 1, [replace(logged.token_list(" dog"), feature=feature)]),
+            ).result()
             if feature != LONE:
-                log.add_label(labelling, logged.outcome(feature, label=f"dogs of kind {feature}")).result()
+                log.write(add_label, labelling, logged.outcome(feature, label=f"dogs of kind {feature}")).result()
         compared(log)
     with RunLog.open(tmp_path / "l.db", read_only=True) as log, served(make_app(log, TOKEN)) as address:
         yield address

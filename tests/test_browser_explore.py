@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, Route, expect
 
-from agent.runlog import RunLog
+from agent.log.evidence import evidence_rounds
+from agent.log.run_log import RunLog
 from agent.web.server import make_app
 from probes.subject import Subject
 from tests.browser import TOKEN, Scheme, findings, launched, opened, served
@@ -240,7 +241,7 @@ def test_a_key_keeps_what_is_shown(page: Page, path: Path, address: str) -> None
     expect(page.locator(".tree-svg .node").first).to_be_visible()
 
     with RunLog.open(path, read_only=True) as log:
-        assert len(log.evidence_rounds(3, 3)[1]) == 3
+        assert len(log.read(evidence_rounds, 3, 3)[1]) == 3
 
 
 def test_trimming_survives_the_next_redraw(page: Page) -> None:

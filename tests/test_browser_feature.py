@@ -10,7 +10,10 @@ from playwright.sync_api import Browser, Page, Route, expect
 
 from agent.evidence.branches import Trim, drawn
 from agent.evidence.wording import phrase_words
-from agent.runlog import RunLog
+from agent.log.evidence import add_evidence, evidence_rows
+from agent.log.labels import labels_of
+from agent.log.reviews import reviews_of
+from agent.log.run_log import RunLog
 from agent.web.server import make_app
 from agent.web.trees import drawing
 from tests import logged
@@ -133,7 +136,7 @@ def test_a_verdict_leads_on_and_is_taken_back_from_there(page: Page, path: Path,
     page.keyboard.press("u")
     expect(page).to_have_url(address + PAGE)
     expect(page.locator("#review-title")).not_to_contain_text("accepted")
-    assert reviews_of(path) == [("accept", "ann", True)]
+    assert all_reviews(path) == [("accept", "ann", True)]
 
 
 def test_an_edit_is_the_heading_from_then_on(page: Page, path: Path) -> None:
@@ -148,7 +151,7 @@ def test_an_edit_is_the_heading_from_then_on(page: Page, path: Path) -> None:
     page.keyboard.press("u")
     expect(page.locator("h1")).to_have_text("dogs")
     expect(page.locator("#machines")).to_be_hidden()
-    assert reviews_of(path) == [("edit", "ann", True)]
+    assert all_reviews(path) == [("edit", "ann", True)]
 
 
 def test_a_flag_and_a_note_stay_on_the_page(page: Page, path: Path, address: str) -> None:
@@ -159,7 +162,7 @@ def test_a_flag_and_a_note_stay_on_the_page(page: Page, path: Path, address: str
     page.keyboard.press("Control+Enter")
     expect(page.locator("#said")).to_have_text("Feature 5 has your note.")
     expect(page).to_have_url(address + PAGE)
-    assert [verdict for verdict, _, _ in reviews_of(path)] == ["flag", "note"]
+    assert [verdict for verdict, _, _ in all_reviews(path)] == ["flag", "note"]
     expect(page.locator("#said")).to_be_empty()  # after a while
 
 
@@ -172,11 +175,11 @@ def test_blind_a_verdict_stays_to_show_what_was_hidden(page: Page, address: str)
     expect(page).to_have_url(address + PAGE)
 
 
-def reviews_of(path: Path) -> list[tuple[str, str, bool]]:
+def all_reviews(path: Path) -> list[tuple[str, str, bool]]:
     with RunLog.open(path, read_only=True) as log:
-        row = log.labels(1, features=[FEATURE])[0]
+        row = log.read(labels_of, 1, features=[FEATURE])[0]
         assert row.label == "dogs"
-        return [(one.verdict, one.reviewer, one.undone) for one in log.reviews_of(row.label_id)]
+        return [(one.verdict, one.reviewer, one.undone) for one in log.read(reviews_of, [row.label_id])]
 
 
 def test_keys_lead_to_the_next_feature_and_to_help(page: Page, address: str) -> None:
@@ -203,7 +206,7 @@ def test_a_tree_fits_its_box_at_first_draw(browser: Browser, tmp_path: Path, wid
     ]
     with RunLog.open(path) as log:
         run_id = log.begin_run(logged.identity(), [FEATURE]).run_id
-        log.add_evidence(run_id, FEATURE, 1, [tree_of(phrases, feature=FEATURE)]).result()
+        log.write(add_evidence, evidence_rows(run_id, FEATURE, 1, [tree_of(phrases, feature=FEATURE)])).result()
     with (
         RunLog.open(path, read_only=True) as log,
         served(make_app(log, TOKEN)) as address,
@@ -230,7 +233,7 @@ def test_a_tree_that_is_taller_than_its_box_opens_where_it_begins(browser: Brows
     path = tmp_path / "tall.db"
     with RunLog.open(path) as log:
         run_id = log.begin_run(logged.identity(), [FEATURE]).run_id
-        log.add_evidence(run_id, FEATURE, 1, [logged.grown_tree(400)]).result()
+        log.write(add_evidence, evidence_rows(run_id, FEATURE, 1, [logged.grown_tree(400)])).result()
     with (
         RunLog.open(path, read_only=True) as log,
         served(make_app(log, TOKEN)) as address,
@@ -261,7 +264,7 @@ def test_hostile_words_are_drawn_as_words(browser: Browser, tmp_path: Path) -> N
     tree = replace(tree, prompt="{ghost} is")  # opens no quote that theirs could close
     with RunLog.open(path) as log:
         run_id = log.begin_run(logged.identity(), [FEATURE]).run_id
-        log.add_evidence(run_id, FEATURE, 1, [tree, side("encoder", NASTY[7])[1]]).result()
+        log.write(add_evidence, evidence_rows(run_id, FEATURE, 1, [tree, side("encoder", NASTY[7])[1]])).result()
     with (
         RunLog.open(path, read_only=True) as log,
         served(make_app(log, TOKEN)) as address,

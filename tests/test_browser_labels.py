@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from agent.runlog import RunLog
+from agent.log.run_log import RunLog
 from agent.web.server import make_app
 from tests.browser import TOKEN, launched, opened, served
 from tests.feature_log import FEATURE, PAGE, write_log

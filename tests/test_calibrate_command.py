@@ -8,8 +8,13 @@ from typing import Any
 
 import pytest
 
-from agent.runlog import Review, RunLog
-from agent.store.calibrations import Calibration, calibrations, given_to, probabilities
+from agent.log.calibrations import Calibration, add_calibration, calibrations_of, probabilities_of, probability_of
+from agent.log.examples import begin_corpus
+from agent.log.labels import add_label, labels_of
+from agent.log.reviews import Review, add_review, undo_review
+from agent.log.run_log import RunLog
+from agent.log.runs import chosen_run, finish_run
+from agent.log.scores import add_scores, begin_scoring
 from eval.calibration import fitting
 from eval.calibration.applying import give_probabilities
 from probes.demo.shipped import load_truth
@@ -40,10 +45,10 @@ def run_of(path: Path, features: Sequence[int] = (*KNOWN, UNKNOWN), who: Any = D
     with RunLog.open(path) as log:
         run_id = log.begin_run(who, [*features, 0], new=new).run_id
         for said in outcomes.values():
-            log.add_label(run_id, said)
+            log.write(add_label, run_id, said)
         abstained = outcome(0, status="abstained", label="", explanation="", confidence=None, reason="unclear")
-        log.add_label(run_id, abstained).result()
-        log.finish_run(run_id)
+        log.write(add_label, run_id, abstained).result()
+        log.write(finish_run, run_id).result()
     return run_id
 
 
@@ -69,8 +74,8 @@ def calibrated(interpret: Interpret, *arguments: str) -> Mapping[str, Any]:
 def given(path: Path, run_id: int = 1) -> dict[int, float]:
     """The probabilities of a run's labels, by feature."""
     with RunLog.open(path, read_only=True) as log:
-        found = log.ask(probabilities, run_id)
-        return {row.feature: found[row.label_id] for row in log.labels(run_id) if row.label_id in found}
+        found = log.read(probabilities_of, run_id)
+        return {row.feature: found[row.label_id] for row in log.read(labels_of, run_id) if row.label_id in found}
 
 
 class TestTruth:
@@ -86,26 +91,30 @@ class TestTruth:
 
     def test_what_reviewers_say_stands_as_they_left_it(self, path: Path, interpret: Interpret) -> None:
         with RunLog.open(path, read_only=True) as log:
-            rows = [row for row in log.labels(1) if row.feature in KNOWN]
+            rows = [row for row in log.read(labels_of, 1) if row.feature in KNOWN]
             for place, row in enumerate(rows):
                 verdict = ("accept", "reject", "edit")[place % 3]
-                log.review(row.label_id, "ann", Review(verdict=verdict, label="b" if verdict == "edit" else None))
-            log.undo_review(rows[0].label_id, "ann")
-            log.review(rows[1].label_id, "bob", Review(verdict="accept"))
+                log.write_at_once(
+                    add_review, row.label_id, "ann", Review(verdict=verdict, label="b" if verdict == "edit" else None)
+                )
+            log.write_at_once(undo_review, rows[0].label_id, "ann")
+            log.write_at_once(add_review, rows[1].label_id, "bob", Review(verdict="accept"))
         found = calibrated(interpret, "--truth", "reviews")
         # 20 accepted, less the one that was taken back, and one that another reviewer accepted after all
         assert (found["n"], found["n_right"]) == (59, 20)
 
     def test_a_scorer_decides_by_its_control_or_by_a_least_score(self, path: Path, interpret: Interpret) -> None:
         with RunLog.open(path) as log:
-            scoring = log.begin_scoring(scoring_identity(1, log.begin_corpus(corpus_identity())))
-            for place, row in enumerate(log.labels(1, status="labelled")):
+            scoring = log.write(
+                begin_scoring, scoring_identity(1, log.write(begin_corpus, corpus_identity()).result())
+            ).result()
+            for place, row in enumerate(log.read(labels_of, 1, status="labelled")):
                 value, control = (0.5 + place / 200, None) if place < 5 else (0.5 + place / 200, 0.6 - place % 2 / 100)
                 about = {"feature": row.feature, "label": row.label}
-                log.add_scores(scoring, [score(row.label_id, **about, value=value)])
+                log.write(add_scores, scoring, [score(row.label_id, **about, value=value)])
                 if control is not None:
                     control_row = score(row.label_id, **about, variant="shuffled", value=control)
-                    log.add_scores(scoring, [control_row]).result()
+                    log.write(add_scores, scoring, [control_row]).result()
         by_control = calibrated(interpret, "--truth", "detection")
         right = sum(0.5 + place / 200 > 0.6 - place % 2 / 100 for place in range(5, 61))
         assert (by_control["n"], by_control["n_right"]) == (56, right)
@@ -137,30 +146,30 @@ class TestKept:
         later = run_of(path, new=True)
         assert given(path, later) == {}
         with RunLog.open(path) as log:
-            assert give_probabilities(log, [log.run(later)]) == 61
-            assert give_probabilities(log, [log.run(later)]) == 61
+            assert give_probabilities(log, [log.read(chosen_run, later)]) == 61
+            assert give_probabilities(log, [log.read(chosen_run, later)]) == 61
         assert given(path, later) == given(path, 1)
 
     def test_another_calibration_takes_the_place_of_the_first(self, path: Path, interpret: Interpret) -> None:
         first = calibrated(interpret)
         with RunLog.open(path, read_only=True) as log:
-            for place, row in enumerate(log.labels(1, status="labelled")):
-                log.review(row.label_id, "ann", Review(verdict="reject" if place % 10 else "accept"))
+            for place, row in enumerate(log.read(labels_of, 1, status="labelled")):
+                log.write_at_once(add_review, row.label_id, "ann", Review(verdict="reject" if place % 10 else "accept"))
         before = given(path)
         second = calibrated(interpret, "--truth", "reviews")
         assert first["calibration"] != second["calibration"]
         assert max(given(path).values()) < max(before.values())
         with RunLog.open(path, read_only=True) as log:
-            found = log.ask(given_to, log.labels(1, status="labelled")[0].label_id)
+            found = log.read(probability_of, log.read(labels_of, 1, status="labelled")[0].label_id)
             assert found is not None
             assert found.calibration.calibration_id == second["calibration"]
-            assert [row.n for row in log.ask(calibrations, DEMO.explainer)] == [61, 60]
+            assert [row.n for row in log.read(calibrations_of, DEMO.explainer)] == [61, 60]
 
     def test_a_label_of_which_something_is_not_known_has_none(self, path: Path) -> None:
         needs_list = {"method": "logistic", "intercept": 0, "terms": [_term("list_p")]}
         with RunLog.open(path) as log:
-            log.add_calibration(Calibration(DEMO.explainer, "x", ["d" * 64], needs_list, 30, 15, {}))
-            assert give_probabilities(log, [log.run(1)]) == 0
+            log.write(add_calibration, Calibration(DEMO.explainer, "x", ["d" * 64], needs_list, 30, 15, {})).result()
+            assert give_probabilities(log, [log.read(chosen_run, 1)]) == 0
         assert given(path) == {}
 
     def test_the_same_seed_gives_the_same(self, interpret: Interpret) -> None:
@@ -178,7 +187,7 @@ class TestKept:
             ran = commands(capsys)("import", str(path), "--log", str(target))
             assert ran.status == 0, ran.err
             with RunLog.open(target, read_only=True) as log:
-                assert len(log.ask(calibrations, DEMO.explainer)) == 1
+                assert len(log.read(calibrations_of, DEMO.explainer)) == 1
             assert given(target, own + 1) == given(path)
             assert given(target, own) == {feature: given(path)[feature] for feature in [*KNOWN][:5]}
 

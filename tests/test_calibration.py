@@ -11,7 +11,7 @@ from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression
 
 from agent.errors import LogError
-from agent.store.calibrations import CalibrationRow
+from agent.log.calibrations import CalibrationRow
 from eval.calibration.applying import calibration_for
 from eval.calibration.columns import COLUMNS, LabelWithEvidence, values_of
 from eval.calibration.figures import (

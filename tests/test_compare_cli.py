@@ -14,7 +14,13 @@ from agent.cli.commands import compare
 from agent.cli.commands import score as score_command
 from agent.cli.commands.compare_labels import Work
 from agent.config import resolve
-from agent.runlog import RunIdentity, RunLog, ScoringIdentity
+from agent.log.comparisons import add_recommendation, classes_of, compared_settings, comparisons_of, recommendation_for
+from agent.log.evidence import evidence_of, evidence_rounds
+from agent.log.examples import corpora_of
+from agent.log.labels import add_label, labels_of
+from agent.log.run_log import RunLog
+from agent.log.runs import RunIdentity, all_runs, chosen_run
+from agent.log.scores import ScoringIdentity, add_scores, begin_scoring, scorings_of
 from probes.demo.shipped import load_truth
 from probes.evidence import TokenList, Tree
 from probes.presets import SubjectSource
@@ -123,10 +129,10 @@ def test_the_evidence_is_a_run_of_its_own_which_other_commands_read_and_do_not_t
     interpret(*FEATURES, *QUICK, "--rounds", "1")
     interpret("compare", *FEATURES, *QUICK, "--weights", "blend:0.5,blend:0.7")
     with RunLog.open(LOG, read_only=True) as log:
-        labelling, comparing = log.runs()
-        rounds = log.evidence_rounds(comparing.run_id, KNOWN[0])
-        assert log.run(None).run_id == labelling.run_id
-    assert (comparing.explainer, comparing.status, comparing.n_asked) == ("compare", "finished", 12)
+        labelling, comparing = log.read(all_runs)
+        rounds = log.read(evidence_rounds, comparing.run_id, KNOWN[0])
+        assert log.read(chosen_run, None).run_id == labelling.run_id
+    assert (comparing.kind, comparing.status, comparing.n_asked) == ("compare", "finished", 12)
     assert [type(item) for item in rounds[1]] == [Tree, TokenList] * 2
     assert "compare" in interpret("log").out
     assert "nearest tokens" in interpret("show", str(KNOWN[0]), "--run", str(comparing.run_id)).out
@@ -165,7 +171,7 @@ def test_a_steered_run_is_found_again_by_its_command_in_whatever_log_it_comes_to
         assert "nothing left to do" in said(interpret(*command, "--log", path).out)
         assert "2 identical, 0 different" in said(interpret("replay", "1", "--log", path).out)
     with RunLog.open(LOG, read_only=True) as log:
-        assert log.runs()[0].settings["maxima_corpus"] == log.corpora()[-1].identity
+        assert log.read(all_runs)[0].settings["maxima_corpus"] == log.read(corpora_of)[-1].identity
 
 
 class TestTaxonomy:
@@ -180,18 +186,18 @@ class TestTaxonomy:
         assert "pca" in ran.out[ran.out.index("Told beforehand") :]
         assert "Nothing is recommended: the default (vocabulary, scale 0.9749) was not compared" in said(ran.out)
         with RunLog.open(LOG) as log:
-            fingerprint = log.runs()[0].subject["fingerprint"]
-            assert sorted(log.comparisons.classes(fingerprint)) == MANY
-            assert log.comparisons.recommendation(fingerprint) is None
-            (row,) = log.comparisons.all(fingerprint)
-            origin = next(s for s in log.comparisons.settings(row.comparison_id) if s.vector.pca == ())
-            log.comparisons.recommend(fingerprint, row.comparison_id, origin, "planted")
+            fingerprint = log.read(all_runs)[0].subject["fingerprint"]
+            assert sorted(log.read(classes_of, fingerprint)) == MANY
+            assert log.read(recommendation_for, fingerprint) is None
+            (row,) = log.read(comparisons_of, fingerprint)
+            origin = next(s for s in log.read(compared_settings, row.comparison_id) if s.vector.pca == ())
+            log.write(add_recommendation, fingerprint, row.comparison_id, origin, "planted").result()
         one = ("--features", str(KNOWN[0]), *QUICK, "--rounds", "1")
         for options in ((), ("--no-recommended",), ("--new",)):
             assert "(not used; --recommended takes it)" in said(interpret(*one, *options).out)
         assert "(used where nothing else is given)" in said(interpret(*one, "--recommended").out)
         with RunLog.open(LOG, read_only=True) as log:
-            runs = [run.settings for run in log.runs() if run.explainer != "compare"]
+            runs = [run.settings for run in log.read(all_runs) if run.kind != "compare"]
         assert [run["probe"]["vector"]["centroid"] for run in runs] == [True, True, False]
         assert [run["weights_plan"] for run in runs] == [["vocabulary"], ["vocabulary"], ["encoder"]]
 
@@ -219,15 +225,15 @@ class TestLabels:
         assert "labels 2 runs, one for each setting, of 3 features" in said(dry.out)
         assert "6 labels to make, by rules, at no cost" in said(dry.out)
         with RunLog.open(LOG, read_only=True) as log:
-            assert log.runs() == []
+            assert log.read(all_runs) == []
         ran = interpret("compare", *self.TWO)
         assert ran.status == 0, ran.err
         with RunLog.open(LOG, read_only=True) as log:
-            compared, encoder, decoder = log.runs()
+            compared, encoder, decoder = log.read(all_runs)
             assert [run.settings["weights_plan"] for run in (encoder, decoder)] == [["encoder"], ["decoder"]]
-            assert [len(log.labels(run.run_id)) for run in (encoder, decoder)] == [3, 3]
-            assert [len(log.scorings(run.run_id)) for run in (encoder, decoder)] == [1, 1]
-        assert compared.explainer == "compare"
+            assert [len(log.read(labels_of, run.run_id)) for run in (encoder, decoder)] == [3, 3]
+            assert [len(log.read(scorings_of, run.run_id)) for run in (encoder, decoder)] == [1, 1]
+        assert compared.kind == "compare"
         assert "Labels of decoder against encoder" in ran.out
         assert re.search(
             rf"run {encoder.run_id} \(scoring 1\), \d of run {decoder.run_id} \(scoring 2\)", said(ran.out)
@@ -246,9 +252,9 @@ class TestLabels:
         assert ran.status == 0, ran.err
         assert len(loads) == 1
         with RunLog.open(LOG, read_only=True) as log:
-            _, *runs = log.runs()
+            _, *runs = log.read(all_runs)
             assert [(run.n_labelled + run.n_abstained, run.n_failed) for run in runs] == [(3, 0), (3, 0)]
-            evidence = [log.evidence_of(run.run_id, feature, 1) for run in runs for feature in KNOWN[:3]]
+            evidence = [log.read(evidence_of, run.run_id, feature, 1) for run in runs for feature in KNOWN[:3]]
             trees = [piece for pieces in evidence for piece in pieces if isinstance(piece, Tree)]
             assert {(tree.settings.steering.mode, tree.settings.steering.maximum is None) for tree in trees} == {
                 ("clamp", False)
@@ -323,8 +329,8 @@ class TestRefusals:
         how = r"72 trees and lists, about \d+ s by 5 trees tried for \d+\.\d s; more than 20 are made only with --yes"
         assert re.search(how, said(refused.err))
         with RunLog.open(LOG, read_only=True) as log:
-            assert log.runs() == []
-            assert log.comparisons.all() == []
+            assert log.read(all_runs) == []
+            assert log.read(comparisons_of) == []
         allowed = interpret("compare", *FEATURES, *QUICK, "--yes")
         assert allowed.status == 0, allowed.err
         assert re.search(r"to do\s+72 trees and lists, about \d+ s by 5 trees", allowed.out)
@@ -397,18 +403,21 @@ class TestRuns:
                 identity = RunIdentity(subject=card, settings={"by": "hand"}, explainer="by hand", templates={})
                 run_id = log.begin_run(identity, [*levels], new=True).run_id
                 for feature in levels:
-                    log.add_label(run_id, outcome(feature)).result()
+                    log.write(add_label, run_id, outcome(feature)).result()
             settings = {"negatives": ["random"], "texts": 20, "embedder": None, "seed": 0}
-            settings |= {"scoring": len(log.scorings(run_id))}  # what tells two scorings of a run apart
-            corpus_id = log.corpora()[0].corpus_id
-            scoring = log.begin_scoring(
-                ScoringIdentity(run_id=run_id, corpus_id=corpus_id, judge="none", settings=settings, templates={})
-            )
+            settings |= {"scoring": len(log.read(scorings_of, run_id))}  # what tells two scorings of a run apart
+            corpus_id = log.read(corpora_of)[0].corpus_id
+            scoring = log.write(
+                begin_scoring,
+                ScoringIdentity(run_id=run_id, corpus_id=corpus_id, judge="none", settings=settings, templates={}),
+            ).result()
             for feature, value in levels.items():
-                (row,) = log.labels(run_id, features=[feature])
+                (row,) = log.read(labels_of, run_id, features=[feature])
                 reason = None if value is not None else "the label has no embedding"
                 values = {"feature": feature, "metric": "auroc", "value": value, "reason": reason}
-                log.add_scores(scoring, [score(row.label_id, scorer=name, **values) for name in scorers]).result()
+                log.write(
+                    add_scores, scoring, [score(row.label_id, scorer=name, **values) for name in scorers]
+                ).result()
         return run_id
 
     def test_two_scored_runs_are_compared_on_the_features_that_both_have(self, interpret: Interpret) -> None:

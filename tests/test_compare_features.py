@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from agent.runlog import RunLog
+from agent.log.evidence import add_evidence, evidence_rows
+from agent.log.run_log import RunLog
 from tests.fault_runs import Interpret
 from tests.feature_log import side, write_log
 
@@ -17,7 +18,9 @@ def both(words: str = "") -> None:
     """A log whose first run has looked at feature 9 too, and saw what it saw of feature 5."""
     write_log(Path("l.db"), words)
     with RunLog.open(Path("l.db")) as log:
-        log.add_evidence(1, 9, 1, [replace(piece, feature=9) for piece in side("encoder", words)]).result()
+        log.write(
+            add_evidence, evidence_rows(1, 9, 1, [replace(piece, feature=9) for piece in side("encoder", words)])
+        ).result()
 
 
 def test_two_features_stand_side_by_side(interpret: Interpret) -> None:

@@ -10,9 +10,11 @@ from typing import Any
 
 import pytest
 
-from agent.comparisons import ComparisonIdentity, FitRow
-from agent.runlog import RunLog
-from agent.store.comparisons import newest_fit
+from agent.log.comparisons import ComparisonIdentity, FitRow, add_fits, begin_comparison, newest_fit
+from agent.log.evidence import add_evidence, evidence_rows
+from agent.log.examples import begin_corpus
+from agent.log.labels import add_label
+from agent.log.run_log import RunLog
 from agent.web.cache import Cache
 from agent.web.compare.comparison import Comparison
 from agent.web.compare.pair import MAX_LISTED, MAX_POINTS, scatter, verdicts
@@ -46,11 +48,11 @@ def compared(
 ) -> int:
     """A comparison; the number of its run."""
     subject = logged.card(**(card or {}))
-    run_id = log.begin_run(logged.identity(subject=subject, explainer="compare"), range(n)).run_id
-    corpus_id = log.begin_corpus(logged.corpus_identity(subject=subject))
-    id = log.comparisons.begin(ComparisonIdentity(run_id=run_id, corpus_id=corpus_id, settings={}))
+    run_id = log.begin_run(logged.identity(subject=subject, kind="compare", explainer=""), range(n)).run_id
+    corpus_id = log.write(begin_corpus, logged.corpus_identity(subject=subject)).result()
+    id = log.write(begin_comparison, ComparisonIdentity(run_id=run_id, corpus_id=corpus_id, settings={})).result()
     for place, setting in enumerate(settings):
-        log.comparisons.add_fits(id, setting, fits(place, n))
+        log.write(add_fits, id, setting, fits(place, n)).result()
     return run_id
 
 
@@ -76,7 +78,7 @@ def test_a_point_opens_the_latest_labelling_run_that_has_its_feature_or_else_bot
     elsewhere = log.begin_run(logged.identity(subject=logged.card(fingerprint="e" * 64)), range(N)).run_id
     for run_id, features in ((older, (3, 4)), (newer, (4,)), (elsewhere, (3, 4, 5))):
         for feature in features:
-            log.add_label(run_id, logged.outcome(feature, label=f"label {feature} of {run_id}")).result()
+            log.write(add_label, run_id, logged.outcome(feature, label=f"label {feature} of {run_id}")).result()
     compared(log)
     page = client(log).get("/compare?across=0&up=1").text
 
@@ -95,7 +97,7 @@ def test_a_feature_under_two_settings_has_what_any_run_kept_of_them_and_nothing_
     labelling = log.begin_run(logged.identity(), [5]).run_id
     words = {SETTINGS[0]: " hound", SETTINGS[1]: " terrier", SETTINGS[2]: " teapot"}
     made = [replace(logged.token_list(word), feature=5, settings=setting) for setting, word in words.items()]
-    log.add_evidence(labelling, 5, 1, made).result()
+    log.write(add_evidence, evidence_rows(labelling, 5, 1, made)).result()
     compared(log)
     page = client(log).get("/compare/1/features/5?across=0&up=1")
     assert page.status_code == 200
@@ -148,7 +150,7 @@ def test_the_choice_is_made_on_one_half_and_reported_on_the_other(log: RunLog) -
 def test_settings_are_sorted_and_one_that_was_cut_off_stands_apart_and_spoils_no_mean(log: RunLog) -> None:
     compared(log)
     cut_off = ProbeSettings(vector=VectorSettings(weights="decoder", scale=9))
-    log.comparisons.add_fits(1, cut_off, fits(90, 4))
+    log.write(add_fits, 1, cut_off, fits(90, 4)).result()
     found = table(load(log), 0, "fit", True, "mean")
     assert [row.place for row in found.rows] == [5, 4, 3, 2, 1, 0, 6]
     assert [row.is_through for row in found.rows] == [True] * 6 + [False]
@@ -162,7 +164,7 @@ def test_settings_are_sorted_and_one_that_was_cut_off_stands_apart_and_spoils_no
 
 def test_means_are_over_the_features_that_all_settings_have(log: RunLog) -> None:
     compared(log, SETTINGS[:2])
-    log.comparisons.add_fits(1, SETTINGS[2], [fit for fit in fits(2) if fit.feature < 20])
+    log.write(add_fits, 1, SETTINGS[2], [fit for fit in fits(2) if fit.feature < 20]).result()
     common, each = (table(load(log), 0, "list", is_common, "order") for is_common in (True, False))
     assert [row.mean.n for row in common.rows] == [20, 20, 20]
     assert [row.mean.n for row in each.rows] == [N, N, 20]
@@ -213,9 +215,9 @@ def test_what_was_counted_is_counted_again_only_when_there_are_new_fits(log: Run
         return len(made)
 
     assert cache.until(newest_fit, count) == 1
-    log.add_label(1, logged.outcome(1)).result()
+    log.write(add_label, 1, logged.outcome(1)).result()
     assert cache.until(newest_fit, count) == 1
-    log.comparisons.add_fits(1, SETTINGS[0], fits(1, 2))
+    log.write(add_fits, 1, SETTINGS[0], fits(1, 2)).result()
     assert cache.until(newest_fit, count) == 2
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pytest
 
-from agent.comparisons import FitRow
+from agent.log.comparisons import FitRow
 from eval.compare.measures import CHOSEN_BY, JOINT
 from eval.compare.pictures import drawn_measure, picture
 from eval.compare.report import (

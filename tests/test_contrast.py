@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.evidence.definitions import defining_part, distinct
-from agent.store.codec import decode, encode
+from agent.log.codec import decode, encode
 from probes.errors import SubjectError
 from probes.evidence import Contrast, ProbeRequest, Tree, tree_json
 from probes.ghost.random_directions import random_directions

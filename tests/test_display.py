@@ -28,7 +28,9 @@ from agent.cli.terminal.progress import progress
 from agent.evidence.basis import Basis, basis_of, cited_lines
 from agent.evidence.branches import Trim
 from agent.evidence.digest import EvidenceLine, digest
-from agent.runlog import CallRow, LabelRow, RunSummary
+from agent.log.calls import CallRow
+from agent.log.labels import LabelRow
+from agent.log.runs import RunSummary
 from agent.schema import Outcome
 from probes.evidence import Evidence, Projection, ScoredToken, TokenList
 from probes.settings import ProbeSettings, VectorSettings

@@ -15,6 +15,7 @@ import pytest
 from agent.drawing.layout import MAX_GAIN, gain_hue
 from agent.drawing.raster import tree_png
 from agent.drawing.svg import tree_dot, tree_svg
+from agent.evidence.badge import tree_badge
 from agent.evidence.branches import Branch, Trim, drawn
 from agent.evidence.closing import until_quote
 from agent.evidence.glyphs import spelt
@@ -227,8 +228,7 @@ def test_the_scale_of_colour_has_no_steps_and_two_ends() -> None:
 
 
 def test_a_tree_that_is_no_different_is_said_to_be() -> None:
-    assert "no more than random directions give: 1.00 nats" in tree_svg(contrasted(DOG, [], p_value=16 / 41), Trim())
-    assert "as far as 15 of 40 others" in tree_svg(contrasted(DOG, [], p_value=16 / 41), Trim())
+    assert "does not differ from random directions (p 0.39)" in tree_svg(contrasted(DOG, [], p_value=16 / 41), Trim())
     assert "hardly differs" in tree_svg(contrasted(DOG, [], p_value=0.2), Trim())
     assert "differs" not in tree_svg(contrasted(DOG, [], p_value=0.05), Trim())
 
@@ -237,8 +237,10 @@ def test_a_tree_that_a_sweep_chose_is_compared_with_the_best_of_as_many() -> Non
     grown = contrasted(DOG, [], p_value=4 / 41)
     assert grown.contrast is not None
     chosen = replace(grown, contrast=replace(grown.contrast, n_candidates=36))
-    told = "the best of 36 vectors; 3 of 40 random features do as well with the best of theirs (p 0.098)"
-    assert told in tree_svg(chosen, Trim())
+    assert chosen.contrast is not None
+    told = "the best of 36 vectors; 3 of 40 random features do as well with the best of theirs (p 0.098)."
+    assert tree_badge(chosen.contrast).sentence.endswith(told)
+    assert "hardly differs from random directions (p 0.098)" in tree_svg(chosen, Trim())
 
 
 def test_dot_has_the_colours_and_the_legend() -> None:

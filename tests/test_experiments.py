@@ -9,14 +9,16 @@ import pytest
 import torch
 
 from agent.calls.asking import Asker
+from agent.log import codec
+from agent.log.evidence import evidence_rounds
+from agent.log.run_log import RunLog
+from agent.log.runs import RunIdentity
 from agent.loop import Loop, system_prompt
 from agent.moves.plans import next_plan
 from agent.moves.texts import HYPOTHESIS_CHARS, TEST_CHARS, TESTS, TESTS_OF_ALL
 from agent.planning import Planner, RoundPlan
-from agent.prober import Prober
-from agent.runlog import RunIdentity, RunLog
+from agent.prober import DeviceThread, Prober
 from agent.schema import Outcome, Proposal, TextTest
-from agent.store import codec
 from probes import activations
 from probes.evidence import ExpectedText, Experiment, ProbeRequest, TextResult
 from probes.hooks.activations import residual
@@ -134,7 +136,7 @@ async def _labelled(log: RunLog, subject: Subject, explainer: FakeExplainer, fea
     probe = ProbeSettings.parse(
         {"vector": {"scale": subject.card.default_scale}, "tree": {"prompt": "definition", "cutoff": 0.2}}
     )
-    async with Prober(partial(run_probes, subject)) as prober:
+    async with Prober(DeviceThread(partial(run_probes, subject))) as prober:
         loop = Loop(
             run_id=run_id,
             card=subject.card,
@@ -155,7 +157,7 @@ def test_tests_are_run_told_and_kept(subject: Subject, tmp_path: Path) -> None:
     explainer = FakeExplainer([test, Proposal(action="label", label="cats", confidence=0.5)])
     with RunLog.open(tmp_path / "log.db") as log:
         outcome = asyncio.run(_labelled(log, subject, explainer, 3))
-        rounds = log.evidence_rounds(1, 3)
+        rounds = log.read(evidence_rounds, 1, 3)
     assert (outcome.label, outcome.rounds) == ("cats", 2)
     (kept,) = rounds[2]
     assert isinstance(kept, Experiment)

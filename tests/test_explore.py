@@ -11,12 +11,16 @@ from urllib.parse import parse_qsl
 import pytest
 from starlette.testclient import TestClient
 
-from agent.runlog import RunLog
+from agent.log.evidence import evidence_rounds
+from agent.log.examples import add_collected, begin_corpus
+from agent.log.labels import add_label
+from agent.log.run_log import RunLog
+from agent.log.runs import chosen_run, latest_run
 from agent.web import device as devices
 from agent.web.device import COARSE_CUTOFF, LEVELS, Device, device_of
 from agent.web.explore import controls as made
 from agent.web.explore.controls import ParsedQuery, ProbeQuery, asked, controls, groups, query_of
-from agent.web.explore.keeping import EXPLORE, keep
+from agent.web.explore.keeping import keep
 from agent.web.trees import drawing
 from probes import probe
 from probes.evidence import ProbeRequest, Tree
@@ -99,8 +103,6 @@ def test_a_query_stands_for_settings(subject: Subject) -> None:
         "tree": {"top_k": 3, **OFF},
     }
     assert found == ParsedQuery(ProbeQuery(7, ProbeSettings.parse(expected)), {})
-    found = asked({"feature": "7", "pca": "auto"}, subject.card)
-    assert found == ParsedQuery(ProbeQuery(7, ProbeSettings.parse({"vector": {"pca": "auto"}, "tree": OFF})), {})
     plain = asked({"feature": "7", "scale": ""}, subject.card)
     assert plain == ParsedQuery(ProbeQuery(7, ProbeSettings.parse({"tree": OFF})), {})
 
@@ -222,11 +224,11 @@ def test_what_the_log_knows_of_a_feature_stands_beside_it(tmp_path: Path, subjec
     path = tmp_path / "l.db"
     with RunLog.open(path) as log:
         run_id = log.begin_run(logged.identity(subject=subject.card), [3]).run_id
-        log.add_label(run_id, logged.outcome(3, label="dogs & <b>wolves</b>")).result()
-        corpus_id = log.begin_corpus(logged.corpus_identity(subject=subject.card))
+        log.write(add_label, run_id, logged.outcome(3, label="dogs & <b>wolves</b>")).result()
+        corpus_id = log.write(begin_corpus, logged.corpus_identity(subject=subject.card)).result()
         text = Example(3, "activating", "doc", ("see", " hound", " run"), (0.0, 4.0, 1.0), quantile=0)
         found = FeatureExamples(3, Activity(3, 1000, 10, 4.0, (0.0, 1.0, 4.0), (0, 7)), [text], [])
-        log.add_collected(corpus_id, found, {"doc": "shown"}).result()
+        log.write(add_collected, corpus_id, found, {"doc": "shown"}).result()
     with client(path, subject=subject) as visitor:
         known = read(visitor.get("/explore/about?feature=3").text)
         unknown = read(visitor.get("/explore/about?feature=4").text)
@@ -306,13 +308,13 @@ def test_what_is_kept_is_evidence_of_a_run_of_its_own(visitor: TestClient, path:
     again = visitor.post(f"/explore/keep?feature=3&{FINE}", headers=own(visitor)).json()
     other = visitor.post(f"/explore/keep?feature=3&weights=decoder&{FINE}", headers=own(visitor)).json()
     with RunLog.open(path, read_only=True) as log:
-        run = log.run(first["run_id"])
-        rounds = log.evidence_rounds(run.run_id, 3)
+        run = log.read(chosen_run, first["run_id"])
+        rounds = log.read(evidence_rounds, run.run_id, 3)
 
     assert (first["round"], first["is_new"]) == (1, True)
     assert (again["round"], again["is_new"]) == (1, False)
     assert (other["run_id"], other["round"], other["is_new"]) == (run.run_id, 2, True)
-    assert (run.explainer, run.status, run.features) == (EXPLORE, "finished", "3")
+    assert (run.kind, run.status, run.features) == ("explore", "finished", "3")
     assert [item.settings.vector.weights for item in rounds[1]] == ["vocabulary"] * 3
     page = read(visitor.get(f"/runs/{run.run_id}/features/3").text)
     assert "not labelled in this run" in page.text
@@ -320,10 +322,10 @@ def test_what_is_kept_is_evidence_of_a_run_of_its_own(visitor: TestClient, path:
 
 def test_exploring_is_not_the_run_that_commands_mean(visitor: TestClient, path: Path) -> None:
     with RunLog.open(path, read_only=True) as log:
-        before = log.latest_run()
+        before = log.read(latest_run)
     visitor.post(f"/explore/keep?feature=3&{FINE}", headers=own(visitor))
     with RunLog.open(path, read_only=True) as log:
-        assert log.latest_run() == before
+        assert log.read(latest_run) == before
 
 
 def test_reading_only_keeps_nothing(path: Path, subject: Subject) -> None:
@@ -335,7 +337,7 @@ def test_a_run_that_is_being_written_elsewhere_is_one_sentence(
     visitor: TestClient, path: Path, subject: Subject
 ) -> None:
     kept = keep(path, subject.card, 3, side("encoder"))
-    identity = logged.identity(subject=subject.card, settings={}, explainer=EXPLORE, templates={})
+    identity = logged.identity(subject=subject.card, kind="explore", settings={}, explainer="", templates={})
     with RunLog.open(path) as log:
         assert log.begin_run(identity, [3]).run_id == kept.run_id
         answer = visitor.post(f"/explore/keep?feature=3&{FINE}", headers=own(visitor))
@@ -348,7 +350,7 @@ def test_a_subject_of_the_run_tells_neighbours_by_its_decoder(tmp_path: Path, su
     path = tmp_path / "l.db"
     with RunLog.open(path) as log:
         run_id = log.begin_run(logged.identity(subject=subject.card), [3]).run_id
-        log.add_label(run_id, logged.outcome(3)).result()
+        log.write(add_label, run_id, logged.outcome(3)).result()
     with client(path, subject=subject) as visitor:
         html = read(visitor.get(f"/runs/{run_id}/features/3").text)
 
@@ -363,7 +365,7 @@ def test_a_tree_is_compared_with_random_directions_when_asked_and_last(visitor: 
     assert [tree["lifts"] for tree in plain] == [None]
     assert [piece["tree"]["lifts"] is not None for piece in pieces] == [False, True]
     assert [piece["last"] for piece in pieces] == [False, True]
-    assert "random directions" in pieces[-1]["tree"]["readout"]
+    assert "random directions" in pieces[-1]["tree"]["badge"]["sentence"]
 
 
 def test_what_is_to_be_found_is_found_once_and_shown_first(visitor: TestClient) -> None:

@@ -15,11 +15,17 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
+import agent.cli.commands.export
 from agent.cli.commands.export import ExportRequest, export_run
-from agent.comparisons import ComparisonIdentity
 from agent.evidence.printable import printable
 from agent.export.csv_table import harmless
-from agent.runlog import RunLog
+from agent.log.comparisons import ComparisonIdentity, add_classes, begin_comparison
+from agent.log.evidence import add_evidence, evidence_rows
+from agent.log.examples import add_collected
+from agent.log.labels import labels_of
+from agent.log.reviews import undo_review
+from agent.log.run_log import RunLog
+from agent.log.scores import add_scores, begin_scoring
 from eval.errors import ExportError
 from probes.errors import InterpretError, OutputError
 from probes.examples import Activity, Example, FeatureExamples
@@ -57,10 +63,12 @@ def log(path: Path) -> Path:
         },
     )
     with RunLog.open(path) as log:
-        again = log.begin_scoring(scoring_identity(run_id, 1).model_copy(update={"judge": "fake:later"}))
-        [row] = log.labels(run_id, features=[3])
+        again = log.write(
+            begin_scoring, scoring_identity(run_id, 1).model_copy(update={"judge": "fake:later"})
+        ).result()
+        [row] = log.read(labels_of, run_id, features=[3])
         [later, *_] = scores_of(row.label_id, 3, row.label)
-        log.add_scores(again, [later.__class__(**vars(later) | {"value": 0.9})]).result()
+        log.write(add_scores, again, [later.__class__(**vars(later) | {"value": 0.9})]).result()
     review(path, run_id, 3, "accept")
     review(path, run_id, 3, "edit", label="hounds", note="all of them bark")
     return path
@@ -142,8 +150,8 @@ class TestCsv:
         review(log, 1, 5, "note", note="a hard one")
         review(log, 1, 5, "flag")
         with RunLog.open(log) as opened:
-            [unclear] = opened.labels(1, features=[5])
-            assert opened.undo_review(unclear.label_id, "ann")
+            [unclear] = opened.read(labels_of, 1, features=[5])
+            assert opened.write_at_once(undo_review, unclear.label_id, "ann")
         dogs, unclear_row, failed = table(exported(log, "out.csv"))
         assert (dogs["verdict"], dogs["flags"]) == ("edit", "bob")
         assert dogs["notes"] == r"ann: all of them bark | bob: dogs or\nwolves?"
@@ -155,8 +163,8 @@ class TestCsv:
 
     def test_the_class_of_a_feature_is_told(self, log: Path) -> None:
         with RunLog.open(log) as opened:
-            id = opened.comparisons.begin(ComparisonIdentity(run_id=1, corpus_id=1, settings={}))
-            opened.comparisons.add_classes(id, card().fingerprint, [(3, "concept", "both"), (5, "dead", None)])
+            id = opened.write(begin_comparison, ComparisonIdentity(run_id=1, corpus_id=1, settings={})).result()
+            opened.write(add_classes, id, card().fingerprint, [(3, "concept", "both"), (5, "dead", None)]).result()
         dogs, unclear, failed = table(exported(log, "out.csv"))
         assert [(row["kind"], row["captured_by"]) for row in (dogs, unclear, failed)] == [
             ("concept", "both"),
@@ -258,7 +266,7 @@ class TestHtml:
     def test_a_feature_has_its_best_tree_and_its_scores_beside_controls(self, log: Path) -> None:
         with RunLog.open(log) as opened:
             far = contrasted(tree(DOGS, 3), 1e-9, divergence=2.0)
-            opened.add_evidence(1, 3, 2, [replace(far, prompt="the best {ghost}")]).result()
+            opened.write(add_evidence, evidence_rows(1, 3, 2, [replace(far, prompt="the best {ghost}")])).result()
         page = exported(log, "out.html").read_text("utf-8")
         dogs = page[page.index("<details>") : page.index("</details>")]
         assert dogs.count("the best") == 2, "in the title and as a heading of its picture"
@@ -279,11 +287,11 @@ class TestHtml:
         for n, text in enumerate(HOSTILE):
             run_id = fill(path, [n], {n: outcome(n, label=text, explanation=text)}, scored=False)
         with RunLog.open(path) as log:
-            log.add_evidence(run_id, 0, 2, [token_list(*HOSTILE, feature=0)]).result()
+            log.write(add_evidence, evidence_rows(run_id, 0, 2, [token_list(*HOSTILE, feature=0)])).result()
             tokens = tuple(HOSTILE)
             fires = Example(0, "activating", "d0", tokens, tuple([1.0] * len(tokens)))
             found = FeatureExamples(0, Activity(0, 1000, 10, 1.0, (0.0, 1.0), (10,)), [fires])
-            log.add_collected(1, found, {"d0": "shown"}).result()
+            log.write(add_collected, 1, found, {"d0": "shown"}).result()
         review(path, run_id, 1, "edit", label="</bdi><script>", note="<!-- ")
         file = exported(path, "out.html")
         page, plain = Page(file), file.read_bytes()
@@ -403,8 +411,8 @@ class TestChoosing:
 
     def test_what_was_taken_back_does_not_count(self, log: Path) -> None:
         with RunLog.open(log) as opened:
-            [row] = opened.labels(1, features=[3])
-            assert opened.undo_review(row.label_id, "ann")
+            [row] = opened.read(labels_of, 1, features=[3])
+            assert opened.write_at_once(undo_review, row.label_id, "ann")
         [dogs, *_] = lines(exported(log, "out.jsonl", reviewed=True))
         assert (dogs["verdict"], dogs["reviewed_label"]) == ("accept", "dogs 3")
 
@@ -458,7 +466,7 @@ class TestRefusals:
         def break_off(*_: object) -> None:
             raise KeyboardInterrupt
 
-        monkeypatch.setattr(RunLog, "reviews_of", break_off)
+        monkeypatch.setattr(agent.cli.commands.export, "reviews_of", break_off)
         with pytest.raises(KeyboardInterrupt):
             exported(log, "out.jsonl")
         assert file.read_bytes() == before

@@ -7,7 +7,10 @@ import pytest
 from starlette.testclient import TestClient
 
 from agent.evidence.printable import printable
-from agent.runlog import Review, RunLog
+from agent.log.evidence import add_evidence, evidence_rows
+from agent.log.labels import labels_of
+from agent.log.reviews import Review, add_review
+from agent.log.run_log import RunLog
 from agent.web.feature.figures import headline, histogram, score_blocks
 from agent.web.feature.texts import Mistakes, activating, mistakes_of
 from agent.web.feature.view import neuronpedia_page
@@ -144,8 +147,8 @@ def test_the_wording_of_reviewers_stands_large_and_the_machines_small(tmp_path: 
     path = tmp_path / "l.db"
     write_log(path)
     with RunLog.open(path, read_only=True) as log:
-        label_id = log.labels(1, features=[FEATURE])[0].label_id
-        log.review(label_id, "bob", Review(verdict="edit", label="hounds"))
+        label_id = log.read(labels_of, 1, features=[FEATURE])[0].label_id
+        log.write_at_once(add_review, label_id, "bob", Review(verdict="edit", label="hounds"))
     with client(path, reviewer="ann") as visitor:
         html = read(visitor.get(PAGE).text)
         (title,) = html.all("bdi", id="label-title")
@@ -164,7 +167,9 @@ def test_a_call_tells_a_blind_reviewer_nothing_before_the_verdict(tmp_path: Path
         visitor.cookies.set("interpret_blind", "1")
         hidden = read(visitor.get(f"{PAGE}/calls/1").text).text
         with RunLog.open(path, read_only=True) as log:
-            log.review(log.labels(1, features=[FEATURE])[0].label_id, "ann", Review(verdict="accept"))
+            log.write_at_once(
+                add_review, log.read(labels_of, 1, features=[FEATURE])[0].label_id, "ann", Review(verdict="accept")
+            )
         shown = read(visitor.get(f"{PAGE}/calls/1").text).text
 
     assert "{} with secrets" not in hidden
@@ -184,7 +189,9 @@ def test_a_failed_and_an_unlooked_at_feature_have_pages(visitor: TestClient) -> 
 def test_evidence_without_a_label_has_a_page(tmp_path: Path) -> None:
     path = tmp_path / "l.db"
     with RunLog.open(path) as log:
-        log.add_evidence(log.begin_run(logged.identity(), [5]).run_id, 5, 1, side("encoder")).result()
+        log.write(
+            add_evidence, evidence_rows(log.begin_run(logged.identity(), [5]).run_id, 5, 1, side("encoder"))
+        ).result()
     with client(path) as visitor:
         assert "Feature 5, not labelled in this run" in read(visitor.get(PAGE).text).text
 
@@ -250,15 +257,17 @@ def test_a_contrast_gives_each_node_its_lift() -> None:
     assert drawing(DOG)["lifts"] is None
     assert tree["lifts"][1] == pytest.approx(math.log(2), rel=1e-4)
     assert tree["lifts"][-1] is None
-    assert tree["readout"] == (
-        "Differs from what random directions give: 1.25 nats from the mean of random directions, "
+    assert (tree["badge"]["words"], tree["badge"]["tone"]) == ("differs", "good")
+    assert tree["badge"]["sentence"] == (
+        "Differs from random directions: 1.25 nats from the mean of random directions' trees, "
         "as far as 0 of 99 others are (p 0.01)."
     )
 
 
 def test_a_tree_like_random_ones_says_so() -> None:
-    assert drawing(with_contrast(DOG, p_value=0.4))["readout"].startswith("No more than random directions give: ")
-    assert drawing(with_contrast(DOG, p_value=0.2))["readout"].startswith("Hardly differs ")
+    assert drawing(with_contrast(DOG, p_value=0.4))["badge"]["words"] == "does not differ"
+    assert drawing(with_contrast(DOG, p_value=0.2))["badge"]["words"] == "hardly differs"
+    assert drawing(DOG)["badge"] is None
 
 
 def test_similarities_are_wrong_where_most_of_the_other_side_outranks_them() -> None:

@@ -6,7 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from agent.runlog import Review, RunLog, ScoreRow, ScoringIdentity
+from agent.log.evidence import evidence_of
+from agent.log.examples import begin_corpus
+from agent.log.labels import labels_of
+from agent.log.reviews import Review, add_review
+from agent.log.run_log import RunLog
+from agent.log.runs import all_runs
+from agent.log.scores import ScoreRow, ScoringIdentity, add_scores, begin_scoring
 from probes.ghost.adapter import Adapter, read_adapter
 from probes.settings import AdapterFile
 from probes.subject import Subject
@@ -117,7 +123,8 @@ class TestFile:
             (("--labels", "labels.jsonl", "--least-score", "embedding"), "write SCORER:X"),
             (("--labels", "labels.jsonl", "--wording", "a thing"), "a wording has exactly one {label}"),
             (("--labels", "labels.jsonl", "--hold-out", "1"), "is a share"),
-            (("--labels", "labels.jsonl", "--weights", "auto"), "weights are vocabulary, encoder, decoder or blend:b"),
+            (("--labels", "labels.jsonl", "--weights", "auto"), "weights are words, vocabulary, encoder, decoder or"),
+            (("--labels", "labels.jsonl", "--weights", "words"), "an adapter is fitted to one vector a feature"),
             (("--labels", "labels.jsonl", "--to", "none/a.safetensors"), "there is no folder none"),
             (("--labels", "7"), "run"),
         ],
@@ -140,15 +147,15 @@ class TestRun:
         """A run of which 11 labels are accepted, one edited, one rejected, and three score well."""
         label(subject, {feature: f"word {feature}" for feature in range(30)})
         with RunLog.open(LOG) as log:
-            ids = {row.feature: row.label_id for row in log.labels(1)}
+            ids = {row.feature: row.label_id for row in log.read(labels_of, 1)}
             for feature in range(11):
-                log.review(ids[feature], "me", Review(verdict="accept"))
-            log.review(ids[11], "me", Review(verdict="edit", label="better"))
-            log.review(ids[20], "me", Review(verdict="reject"))
-            corpus_id = log.begin_corpus(corpus_identity(subject=subject.card))
+                log.write_at_once(add_review, ids[feature], "me", Review(verdict="accept"))
+            log.write_at_once(add_review, ids[11], "me", Review(verdict="edit", label="better"))
+            log.write_at_once(add_review, ids[20], "me", Review(verdict="reject"))
+            corpus_id = log.write(begin_corpus, corpus_identity(subject=subject.card)).result()
             identity = ScoringIdentity(run_id=1, corpus_id=corpus_id, judge="none", settings={}, templates={})
             scores = {20: 0.95, 21: 0.9, 22: 0.8, 23: 0.79, 24: None}
-            log.add_scores(log.begin_scoring(identity), [*scored(ids, scores)]).result()
+            log.write(add_scores, log.write(begin_scoring, identity).result(), [*scored(ids, scores)]).result()
 
     @pytest.mark.usefixtures("reviewed")
     def test_reviewed_labels_are_taken(self, interpret: Interpret, tiny: list[str], subject: Subject) -> None:
@@ -201,7 +208,7 @@ class TestUse:
         assert ran.status == 0, ran.err
         assert "nothing left to do" in said(interpret(*command).out)
         with RunLog.open(LOG, read_only=True) as log:
-            vectors = {item.settings.vector.adapter for item in log.evidence_of(1, 0, 1)}
+            vectors = {item.settings.vector.adapter for item in log.read(evidence_of, 1, 0, 1)}
         assert vectors == {AdapterFile.at("a.safetensors")}
         assert interpret("replay", "1").status == 0
         Path("a.safetensors").unlink()
@@ -213,7 +220,7 @@ class TestUse:
         assert ran.status == 2
         assert "was fitted to" in said(ran.err)
         with RunLog.open(LOG) as log:
-            assert log.runs() == []
+            assert log.read(all_runs) == []
 
     def test_settings_compare_with_and_without_it(self, interpret: Interpret, tiny: list[str]) -> None:
         ran = interpret("compare", "--features", "0-2", "--adapter", "a.safetensors", "--adapter", "none", *tiny)

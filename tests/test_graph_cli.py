@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
+from agent.log.labels import labels_of
+from agent.log.run_log import RunLog
+from agent.log.runs import all_runs
 from agent.replay import replay
-from agent.runlog import RunLog
 from eval.scoring.shown_examples import CorpusExamples
 from tests.fault_runs import Interpret, subject_options
 from tests.graph_files import TOKENS, document, feature_node, link, other_node, write
@@ -111,7 +113,7 @@ def test_rules_read_no_links_and_give_the_labels_of_any_run(interpret: Interpret
     assert interpret(*COMMAND, *fast).status == 0
     assert interpret("--features", "38,487", *fast, "--log", "other.db").status == 0
     with RunLog.open(Path("other.db"), read_only=True) as log:
-        plain = {row.feature: row.label for row in log.labels(1)}
+        plain = {row.feature: row.label for row in log.read(labels_of, 1)}
     assert clerps() == {"0_38_2": plain[38], "0_487_3": plain[487], "1_38_3": ""}
     assert json.loads(rows("SELECT settings FROM runs")[0][0])["graph"]["layer"] == 0
 
@@ -134,7 +136,7 @@ def test_layers_are_labelled_late_to_early_and_then_early_to_late(interpret: Int
     assert clerps() == {"0_3_1": "F3", "1_7_2": "F7", "2_5_6": "F5", "4_9_6": 'Output " bed"'}
     assert again.out.count("nothing left to do") == 6
     with RunLog.open(LOG, read_only=True) as log:
-        found = [one for run in log.runs() for one in asyncio.run(replay(log, run, CorpusExamples))]
+        found = [one for run in log.read(all_runs) for one in asyncio.run(replay(log, run, CorpusExamples))]
     assert [(one.verdict, one.prompts_alike) for one in found] == [("identical", True)] * 6
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from agent.runlog import RunLog
+from agent.log.examples import add_collected, begin_corpus, examples_of
+from agent.log.run_log import RunLog
 from eval.collect import examples
 from eval.collect.corpus_pass import Collection, CollectSettings
 from eval.collect.examples import FeatureHarvest, _with_neighbours, feature_harvest, harvest, imported
@@ -80,11 +81,11 @@ def test_the_log_gives_back_each_side_and_no_document_is_on_both(
     tmp_path: Path, found: tuple[Collection, list[FeatureHarvest]]
 ) -> None:
     with RunLog.open(tmp_path / "log.db") as log:
-        corpus_id = log.begin_corpus(corpus_identity())
+        corpus_id = log.write(begin_corpus, corpus_identity()).result()
         for item in found[1]:
-            log.add_collected(corpus_id, item.found, item.splitting).result()
+            log.write(add_collected, corpus_id, item.found, item.splitting).result()
         for item in found[1]:
-            sides = [log.collected(corpus_id, item.found.feature, split) for split in ("shown", "held_out")]
+            sides = [log.read(examples_of, corpus_id, item.found.feature, split) for split in ("shown", "held_out")]
             kept = [[*side.examples] for side in sides if side is not None]
             assert sorted(e.text for side in kept for e in side) == sorted(e.text for e in item.found.examples)
             shown, held_out = ({e.document for e in side} for side in kept)

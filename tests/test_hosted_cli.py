@@ -13,8 +13,9 @@ from agent.llm.base import Usage
 from agent.llm.models import DEFAULTS
 from agent.llm.openai import OpenAI
 from agent.llm.prices import cost_usd
-from agent.runlog import RunLog
-from agent.store.calibrations import Calibration
+from agent.log.calibrations import Calibration, add_calibration
+from agent.log.run_log import RunLog
+from agent.log.runs import chosen_run
 from tests.fault_cases import PROVIDERS, always, on
 from tests.fault_runs import Interpret, subject_options
 from tests.llm_script import Reply
@@ -73,7 +74,9 @@ def test_labels_of_a_calibrated_explainer_get_their_probability_as_the_run_ends(
     assert " right " not in interpret("--features", "0", *command).out
     with RunLog.open(Path("interpret.db")) as log:
         rate = {"method": "logistic", "intercept": 2.0, "terms": []}
-        log.add_calibration(Calibration(log.run(1).explainer, "labels of long ago", [], rate, 30, 26, {}))
+        log.write(
+            add_calibration, Calibration(log.read(chosen_run, 1).explainer, "labels of long ago", [], rate, 30, 26, {})
+        ).result()
     ran = interpret("--features", "0-2", *command)
     head, *lines = (line.split() for line in ran.out.partition("\n\n")[2].splitlines()[:4])
     assert head[:4] == ["feature", "label", "conf.", "right"]

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from agent.llm.base import CallFault
-from agent.runlog import CallRow
+from agent.log.calls import CallRow
 from tests.fault_cases import CASES, FEATURES, PROVIDERS, QUESTIONS, Case, each
 from tests.fault_runs import Visit, Worked, work
 from tests.llm_script import Asked, Reply, Served

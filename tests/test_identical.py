@@ -9,7 +9,10 @@ import pytest
 from agent.calls.asking import Asker
 from agent.calls.questions import Questions
 from agent.llm.base import Answer, CallFault, Request
-from agent.runlog import RunLog, ScoringIdentity
+from agent.log.calls import attempts_of, spent_by
+from agent.log.run_log import RunLog
+from agent.log.runs import all_runs
+from agent.log.scores import ScoringIdentity, begin_scoring
 from agent.schema import Check, Proposal
 from tests.batch_runs import FEATURES, QUESTIONS, run_in_batches
 from tests.batch_server import BatchServer
@@ -56,10 +59,10 @@ def test_what_another_run_has_asked_is_answered_from_the_log_and_costs_nothing(l
     other = desk.begin()
     assert desk.ask(other, request(7, **SAME)).value == FIRST
     assert desk.n_asked == 1
-    (row,) = log.attempts_of(other, request(7, **SAME))
+    (row,) = log.read(attempts_of, other, request(7, **SAME))
     assert (row.cached, row.fault, row.error, row.cost_usd, row.reserved_tokens) == (True, None, None, 0.0, 0)
     assert (row.input_tokens, row.output_tokens, row.prompt) == (0, 0, "Evidence.")
-    spent = log.spent(other)
+    spent = log.read(spent_by, other)
     assert (spent.calls, spent.tokens, spent.most_tokens, spent.most_usd) == (1, 0, 0, 0.0)
 
 
@@ -80,7 +83,7 @@ def test_no_run_is_given_one_answer_twice(log: RunLog) -> None:
 def test_a_scoring_is_another_asker_than_its_run(log: RunLog) -> None:
     desk = Desk(log, FIRST, SECOND)
     run_id = desk.begin()
-    scorings = [log.begin_scoring(_scoring(run_id, seed)) for seed in (1, 2)]
+    scorings = [log.write(begin_scoring, _scoring(run_id, seed)).result() for seed in (1, 2)]
     for scoring_id in scorings:
         asked = request(5, scoring_id=scoring_id, purpose="detection", **SAME)
         assert desk.ask(run_id, asked).value == FIRST
@@ -146,5 +149,5 @@ def test_a_second_run_asks_nothing_resumes_and_is_replayed(provider: str, batch:
             FEATURES
         )
     with RunLog.open(path, read_only=True) as log:
-        assert [run.n_labelled for run in log.runs()] == [len(FEATURES)] * 3
+        assert [run.n_labelled for run in log.read(all_runs)] == [len(FEATURES)] * 3
     assert replayed(path, 2) == ["identical"] * len(FEATURES)

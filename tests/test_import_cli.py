@@ -15,7 +15,8 @@ from safetensors.torch import save_file
 
 from agent.cli.commands import examples
 from agent.cli.commands.examples import BASE_URL_VARIABLE
-from agent.runlog import RunLog
+from agent.log.examples import corpora_of, examples_of
+from agent.log.run_log import RunLog
 from tests.example_files import SAE, api_record, lines, np_text, plain, write
 from tests.fault_runs import Interpret
 from tests.score_commands import LOG, N_FEATURES, label, named, said, stored
@@ -80,7 +81,7 @@ class TestImport:
             write(Path("mine.jsonl"), lines([plain(8, tokens=[words, " cat"])]))
             interpret("examples", "--features", "8", *tiny, "--import", "mine.jsonl")
         with RunLog.open(LOG) as log:
-            found = [log.collected(corpus.corpus_id, 8) for corpus in log.corpora()]
+            found = [log.read(examples_of, corpus.corpus_id, 8) for corpus in log.read(corpora_of)]
         assert [one.examples[0].text for one in found if one] == ["the cat", "a cat"]
 
     def test_an_import_twice_is_there_once(self, interpret: Interpret, tiny: list[str]) -> None:
@@ -88,8 +89,8 @@ class TestImport:
         for _ in range(2):
             interpret("examples", "--features", "8", *tiny, "--import", "mine.jsonl")
         with RunLog.open(LOG) as log:
-            (corpus,) = log.corpora()
-            found = log.collected(corpus.corpus_id, 8)
+            (corpus,) = log.read(corpora_of)
+            found = log.read(examples_of, corpus.corpus_id, 8)
         assert found is not None
         assert len(found.examples) == 2
 
@@ -167,8 +168,8 @@ class TestNeuronpedia:
         for feature in (14, 15):
             assert f"has no record of gemma-x/6-res-jb/{feature}" in said(ran.out)
         with RunLog.open(LOG) as log:
-            (corpus,) = log.corpora()
-            found = log.collected(corpus.corpus_id, 12)
+            (corpus,) = log.read(corpora_of)
+            found = log.read(examples_of, corpus.corpus_id, 12)
         assert (corpus.source, corpus.settings) == (
             "neuronpedia:gemma-x/6-res-jb",
             {"path": "neuronpedia:gemma-x/6-res-jb", "unit": "sae"},

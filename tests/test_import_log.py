@@ -13,21 +13,32 @@ import pytest
 from sqlite_utils import Database
 
 from agent.cli.commands.export import ExportRequest, export_run
-from agent.comparisons import ComparisonIdentity
 from agent.errors import LogError
-from agent.runlog import Merged, RunLog
-from agent.store import migrations
-from agent.store.browsing import LabelFilter, count_labels, latest_labelled
-from agent.store.related import labels_elsewhere
-from agent.store.reviews import verdicts
-from agent.store.schema import references, tables
+from agent.log.browsing import LabelFilter, count_labels
+from agent.log.calls import attempts_of, calls_of
+from agent.log.comparisons import (
+    ComparisonIdentity,
+    add_classes,
+    add_recommendation,
+    begin_comparison,
+    classes_of,
+    recommendation_for,
+)
+from agent.log.evidence import add_evidence, evidence_of, evidence_rows
+from agent.log.examples import begin_corpus, corpora_of, examples_of, find_corpus
+from agent.log.labels import add_label, labels_elsewhere, labels_of
+from agent.log.merging import Merged
+from agent.log.reviews import reviews_of, undo_review, verdicts_of
+from agent.log.run_log import RunLog
+from agent.log.runs import all_runs, chosen_run, latest_labelled
+from agent.log.schema import references, tables
+from agent.log.scores import begin_scoring, find_scoring, scores_of, scorings_of
 from probes.settings import ProbeSettings
 from tests.fault_runs import Interpret, commands, environment
 from tests.full_logs import fill, label, review
 from tests.logged import (
     add_call,
     answer,
-    card,
     corpus_identity,
     failure,
     identity,
@@ -61,7 +72,7 @@ def content(path: Path, without: set[str] = frozenset()) -> dict[str, list[Any]]
     """Every row of every table, those without ids in the order of their texts."""
     with closing(sqlite3.connect(path)) as connection:
         db = Database(connection)
-        found = {table: list(db.query(f"SELECT * FROM {table}")) for table in tables(db)}
+        found = {table: list(db.query(f"SELECT * FROM {table}")) for table in tables()}
     if not without:
         return found
     kept = {
@@ -104,9 +115,9 @@ class TestCopies:
         review(there, run_id, 3, "note", note=nasty.encode("utf-8", "ignore").decode())
         merge(here, there)
         with RunLog.open(here) as log:
-            [row] = log.labels(1)
+            [row] = log.read(labels_of, 1)
             assert (row.label, len(row.explanation)) == (nasty, 100_000)
-            assert log.reviews_of(row.label_id)[0].note == nasty.encode("utf-8", "ignore").decode()
+            assert log.read(reviews_of, [row.label_id])[0].note == nasty.encode("utf-8", "ignore").decode()
 
     def test_exported_imported_and_exported_again_it_is_the_same(self, tmp_path: Path, here: Path, there: Path) -> None:
         run_id = fill(there, [3, 5], {5: outcome(5, label="\ud83d\0\r\n=1+1")})
@@ -128,14 +139,13 @@ class TestParts:
         [merged] = merge(here, there)
         unlike = OWN | TIMES | {"command", "features"}
         ours, expected = content(here, unlike), content(whole, unlike)
-        for table in ("invocations", "_sqlite_migrations"):
-            ours.pop(table, None), expected.pop(table, None)
+        ours.pop("invocations"), expected.pop("invocations")
         assert ours == expected
         assert (merged.runs, merged.joined) == ({1: 1}, {1})
         with RunLog.open(here) as log:
-            [run] = log.runs()
+            [run] = log.read(all_runs)
             assert (run.features, run.status, run.n_labelled) == ("0-5", "finished", 6)
-            assert len(log.scores(1)) == 18
+            assert len(log.read(scores_of, 1)) == 18
 
     def test_a_part_that_was_cut_off_is_finished_by_the_other(self, here: Path, there: Path) -> None:
         run_id = fill(here, range(3), asked=range(6))
@@ -143,7 +153,7 @@ class TestParts:
         fill(there, range(3, 6))
         merge(here, there)
         with RunLog.open(here) as log:
-            assert log.run(run_id).status == "finished"
+            assert log.read(chosen_run, run_id).status == "finished"
             assert log.begin_run(identity(), range(6)).done == frozenset(range(6))
 
     def test_parts_that_both_lack_features_are_unfinished(self, here: Path, there: Path) -> None:
@@ -152,7 +162,7 @@ class TestParts:
         fill(there, range(3, 6))
         merge(here, there)
         with RunLog.open(here) as log:
-            assert log.run(1).status == "unfinished"
+            assert log.read(chosen_run, 1).status == "unfinished"
             assert log.begin_run(identity(), range(9)).done == frozenset(range(6))
 
     def test_runs_that_contradict_each_other_stay_two(self, here: Path, there: Path) -> None:
@@ -161,9 +171,9 @@ class TestParts:
         [merged] = merge(here, there)
         assert (merged.runs, merged.joined, merged.n_kept) == ({1: 2}, frozenset(), 0)
         with RunLog.open(here) as log:
-            assert [row.label for row in log.labels(1)] == ["dogs 0", "dogs 1", "dogs 2"]
-            assert [row.label for row in log.labels(2)] == ["cats", "dogs 3", "dogs 4"]
-            assert len(log.scores(1)) == len(log.scores(2)) == 9
+            assert [row.label for row in log.read(labels_of, 1)] == ["dogs 0", "dogs 1", "dogs 2"]
+            assert [row.label for row in log.read(labels_of, 2)] == ["cats", "dogs 3", "dogs 4"]
+            assert len(log.read(scores_of, 1)) == len(log.read(scores_of, 2)) == 9
         again = content(here)
         merge(here, there)
         assert content(here) == again
@@ -183,11 +193,11 @@ class TestParts:
     def test_what_neither_concluded_keeps_runs_apart(self, here: Path, there: Path) -> None:
         for path in (here, there):
             with RunLog.open(path) as log:
-                run_id = log.begin_run(identity(explainer="explore"), [5]).run_id
-                log.add_evidence(run_id, 5, 1, [token_list(path.stem)]).result()
+                run_id = log.begin_run(identity(kind="explore", explainer=""), [5]).run_id
+                log.write(add_evidence, evidence_rows(run_id, 5, 1, [token_list(path.stem)])).result()
         merge(here, there)
         with RunLog.open(here) as log:
-            assert [log.evidence_of(run_id, 5, 1)[0].tokens[0].token for run_id in (1, 2)] == ["here", "there"]
+            assert [log.read(evidence_of, run_id, 5, 1)[0].tokens[0].token for run_id in (1, 2)] == ["here", "there"]
 
 
 class TestContest:
@@ -208,11 +218,15 @@ class TestContest:
         [merged] = merge(here, there)
         assert (merged.n_same, merged.n_kept, merged.joined) == (2, 1, {1})
         with RunLog.open(here) as log:
-            rows = log.labels(1)
+            rows = log.read(labels_of, 1)
             assert [row.label for row in rows] == ["dogs 1", "dogs 2", "dogs 3"]
-            assert [[said.verdict for said in log.reviews_of(row.label_id)] for row in rows] == [[], [], ["reject"]]
-            assert {score.label for score in log.scores(1)} == {"dogs 1", "dogs 2", "dogs 3", "a bird"}
-            assert [len(log.evidence_of(1, feature, 1)) for feature in (1, 2, 3)] == [3, 3, 3]
+            assert [[said.verdict for said in log.read(reviews_of, [row.label_id])] for row in rows] == [
+                [],
+                [],
+                ["reject"],
+            ]
+            assert {score.label for score in log.read(scores_of, 1)} == {"dogs 1", "dogs 2", "dogs 3", "a bird"}
+            assert [len(log.read(evidence_of, 1, feature, 1)) for feature in (1, 2, 3)] == [3, 3, 3]
 
     def test_what_was_paid_for_is_kept_even_where_the_label_is_not(self, copies: tuple[Path, Path]) -> None:
         here, there = copies
@@ -222,7 +236,7 @@ class TestContest:
                 label(log, run_id, outcome(2, label=words), response=words)
         merge(here, there)
         with RunLog.open(here) as log:
-            calls = log.calls_of(1, 2)
+            calls = log.read(calls_of, 1, 2)
             assert [(call.attempt, call.response) for call in calls] == [(1, "dogs"), (2, "cats")]
 
     def test_what_failed_here_and_not_there_is_taken_from_there(self, copies: tuple[Path, Path]) -> None:
@@ -231,18 +245,18 @@ class TestContest:
             run_id = log.begin_run(identity(), [2]).run_id
             add_call(log, run_id, request(2), answer("an unfinished thought"))
             add_call(log, run_id, request(2, round=2), failure())
-            log.add_label(run_id, outcome(2, status="failed", label="", reason="overloaded")).result()
+            log.write(add_label, run_id, outcome(2, status="failed", label="", reason="overloaded")).result()
         fill(there, [2])
         [merged] = merge(here, there)
         assert (merged.added["labels"], merged.n_kept) == (1, 0)
         with RunLog.open(here) as log:
-            [row] = log.labels(1, features=[2])
+            [row] = log.read(labels_of, 1, features=[2])
             assert (row.status, row.label, row.reason) == ("labelled", "dogs 2", "")
-            first, *others = log.attempts_of(1, request(2))
+            first, *others = log.read(attempts_of, 1, request(2))
             assert (first.attempt, first.response) == (1, "a dog")
             assert [(call.attempt, call.response) for call in others] == [(2, "an unfinished thought")]
-            assert len(log.calls_of(1, 2)) == 3
-            assert [row.feature for row in log.labels(1, search="dogs")] == [1, 2]
+            assert len(log.read(calls_of, 1, 2)) == 3
+            assert [row.feature for row in log.read(labels_of, 1, search="dogs")] == [1, 2]
 
     def test_what_failed_there_does_not_replace_a_label(self, copies: tuple[Path, Path]) -> None:
         here, there = copies
@@ -251,7 +265,7 @@ class TestContest:
         [merged] = merge(here, there)
         assert merged.n_kept == 0
         with RunLog.open(here) as log:
-            assert log.labels(1, features=[2])[0].label == "dogs 2"
+            assert log.read(labels_of, 1, features=[2])[0].label == "dogs 2"
 
     def test_a_review_taken_back_in_both_is_taken_back_once(self, here: Path, there: Path) -> None:
         run_id = fill(here, [1])
@@ -259,10 +273,10 @@ class TestContest:
         shutil.copy(here, there)
         for path in (here, there):
             with RunLog.open(path) as log:
-                assert log.undo_review(log.labels(1)[0].label_id, "ann")
+                assert log.write_at_once(undo_review, log.read(labels_of, 1)[0].label_id, "ann")
         merge(here, there)
         with RunLog.open(here) as log:
-            [said] = log.reviews_of(log.labels(1)[0].label_id)
+            [said] = log.read(reviews_of, [log.read(labels_of, 1)[0].label_id])
             assert said.undone
 
 
@@ -275,13 +289,13 @@ class TestNumbers:
         fill(here, [9], who=identity(explainer="another"))
         with RunLog.open(here) as log:
             add_call(log, 1, request(9, system="Another system prompt.", purpose="other"), answer())
-            log.begin_corpus(corpus_identity(seed=99))
+            log.write(begin_corpus, corpus_identity(seed=99)).result()
         return here
 
     def test_references_follow_their_rows(self, taken: Path, there: Path) -> None:
         other = identity(explainer="new")
         with RunLog.open(there) as log:
-            log.begin_corpus(corpus_identity(seed=5))
+            log.write(begin_corpus, corpus_identity(seed=5)).result()
             run_id = log.begin_run(other, [3]).run_id
             add_call(log, run_id, request(3, system="A third system prompt."), answer("three"))
         run_id = fill(there, [3, 4], who=other, scored=True)
@@ -289,15 +303,15 @@ class TestNumbers:
         [merged] = merge(taken, there)
         assert merged.runs == {1: 2}
         with RunLog.open(taken) as log:
-            rows = log.labels(2)
+            rows = log.read(labels_of, 2)
             assert [row.label for row in rows] == ["dogs 3", "dogs 4"]
-            assert log.calls_of(2, 3)[0].system == "A third system prompt."
-            assert log.calls_of(2, 4)[0].system == "You read evidence."
-            assert [said.note for said in log.reviews_of(rows[1].label_id)] == ["odd"]
-            [scoring] = log.scorings(2)
-            assert {score.feature for score in log.scores(scoring.scoring_id)} == {3, 4}
-            assert sorted(corpus.seed for corpus in log.corpora()) == [0, 5, 99]
-            assert log.collected(scoring.corpus_id, 3) is not None
+            assert log.read(calls_of, 2, 3)[0].system == "A third system prompt."
+            assert log.read(calls_of, 2, 4)[0].system == "You read evidence."
+            assert [said.note for said in log.read(reviews_of, [rows[1].label_id])] == ["odd"]
+            [scoring] = log.read(scorings_of, 2)
+            assert {score.feature for score in log.read(scores_of, scoring.scoring_id)} == {3, 4}
+            assert sorted(corpus.seed for corpus in log.read(corpora_of)) == [0, 5, 99]
+            assert log.read(examples_of, scoring.corpus_id, 3) is not None
         with closing(sqlite3.connect(taken)) as connection:
             assert not connection.execute("PRAGMA foreign_key_check").fetchall()
             assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
@@ -306,11 +320,11 @@ class TestNumbers:
         texts = corpus_identity(seed=5)
         who = identity(settings={"rounds": 3, "corpus": texts.hash, "maxima_corpus": texts.hash})
         with RunLog.open(there) as log:
-            assert log.begin_corpus(texts) == 1
+            assert log.write(begin_corpus, texts).result() == 1
         fill(there, [3], who=who, scored=False)
         [merged] = merge(taken, there)
         with RunLog.open(taken) as log:
-            assert log.find_corpus(texts.hash) not in (None, 1)
+            assert log.read(find_corpus, texts.hash) not in (None, 1)
             again = log.begin_run(who, [3])
             assert (again.run_id, again.done) == (merged.runs[1], {3})
         assert merge(taken, there)[0].added == {}
@@ -318,15 +332,15 @@ class TestNumbers:
     def test_a_scoring_goes_on_under_its_new_numbers_and_is_no_other_runs(self, taken: Path, there: Path) -> None:
         fill(there, [3], scored=False)
         with RunLog.open(there) as log:
-            log.begin_scoring(scoring_identity(1, 1))
+            log.write(begin_scoring, scoring_identity(1, 1)).result()
         [merged] = merge(taken, there)
         with RunLog.open(taken) as log:
-            [scoring] = log.scorings(merged.runs[1])
+            [scoring] = log.read(scorings_of, merged.runs[1])
             here = scoring_identity(merged.runs[1], scoring.corpus_id)
-            assert log.find_scoring(here) == scoring.scoring_id
+            assert log.read(find_scoring, here) == scoring.scoring_id
             others = {"templates": {"judge": "of then"}, "run_id": 1, "judge": "b", "settings": {"texts": 2}}
             for other in ({name: value} for name, value in others.items()):
-                assert log.find_scoring(here.model_copy(update=other)) != scoring.scoring_id
+                assert log.read(find_scoring, here.model_copy(update=other)) != scoring.scoring_id
         before = counted(taken)
         merge(taken, there)
         assert counted(taken) == before
@@ -343,8 +357,8 @@ class TestOrder:
         for place, path in enumerate(paths):
             with RunLog.open(path) as log:
                 for seed in range(place):
-                    log.begin_corpus(corpus_identity(seed=100 + 10 * place + seed))
-                log.begin_corpus(texts)
+                    log.write(begin_corpus, corpus_identity(seed=100 + 10 * place + seed)).result()
+                log.write(begin_corpus, texts).result()
             fill(path, [place], who=identity(explainer=f"own {place}"))
             part = fill(path, [10 + place], who=identity(settings={"rounds": 3, "maxima_corpus": texts.hash}))
             review(path, part, 10 + place, "accept", reviewer=f"{place}")
@@ -365,7 +379,7 @@ class TestOrder:
                 held = content(path, unlike)
                 found.append({table: rows for table, rows in held.items() if table != "invocations"})
                 with RunLog.open(path) as log:
-                    runs = {run.explainer: run.features for run in log.runs()}
+                    runs = {run.explainer: run.features for run in log.read(all_runs)}
                     assert runs == {"own 0": "0", "own 1": "1", "own 2": "2", "offline": "10-12"}
                     texts = corpus_identity(seed=5).hash
                     joined = log.begin_run(identity(settings={"rounds": 3, "maxima_corpus": texts}), [10, 11, 12])
@@ -380,27 +394,29 @@ class TestLatest:
         fill(there, [3])
         review(there, 1, 3, "reject", reviewer="bob")
         with RunLog.open(there) as log:
-            log.begin_corpus(corpus_identity(seed=7))
-            log.comparisons.recommend("f" * 64, _compared(log), ProbeSettings(), "the older one")
-            log.comparisons.add_classes(1, "f" * 64, [(3, "dead", None)])
+            log.write(begin_corpus, corpus_identity(seed=7)).result()
+            log.write(add_recommendation, "f" * 64, _compared(log), ProbeSettings(), "the older one").result()
+            log.write(add_classes, 1, "f" * 64, [(3, "dead", None)]).result()
         execute(there, *(f"UPDATE {table} SET {time} = '2020-01-01T00:00:00.000Z'" for table, time in _TIMES))
         fill(here, [3])
         review(here, 1, 3, "accept")
         with RunLog.open(here) as log:
-            log.comparisons.recommend("f" * 64, _compared(log), ProbeSettings(), "the newer one")
-            log.comparisons.add_classes(1, "f" * 64, [(3, "concept", None)])
+            log.write(add_recommendation, "f" * 64, _compared(log), ProbeSettings(), "the newer one").result()
+            log.write(add_classes, 1, "f" * 64, [(3, "concept", None)]).result()
         execute(there, "UPDATE runs SET explainer = 'older', identity = 'older' WHERE explainer = 'offline'")
         merge(here, there)
         with RunLog.open(here) as log:
-            assert log.run(None).explainer == log.run(log.ask(latest_labelled)).explainer == "offline"
-            assert [(run.run_id, run.explainer) for run in log.runs()] == [(3, "older"), (1, "offline"), (2, "compare")]
-            assert log.corpora()[0].seed == 0
-            found = log.comparisons.recommendation("f" * 64)
+            latest = log.read(chosen_run, None), log.read(chosen_run, log.read(latest_labelled))
+            assert [run.explainer for run in latest] == ["offline", "offline"]
+            kinds = [(run.run_id, run.explainer, run.kind) for run in log.read(all_runs)]
+            assert kinds == [(3, "older", "label"), (1, "offline", "label"), (2, "", "compare")]
+            assert log.read(corpora_of)[0].seed == 0
+            found = log.read(recommendation_for, "f" * 64)
             assert found is not None
             assert found.because == "the newer one"
-            assert log.comparisons.classes("f" * 64)[3].kind == "concept"
-            assert log.scorings(1)[0].created > "2021"
-            assert labels_elsewhere(log.ask(_itself), 99, "f" * 64, 3)[0].created > "2021"
+            assert log.read(classes_of, "f" * 64)[3].kind == "concept"
+            assert log.read(scorings_of, 1)[0].created > "2021"
+            assert labels_elsewhere(log.read(_itself), 99, "f" * 64, 3)[0].created > "2021"
 
     def test_an_older_verdict_that_is_imported_last_is_not_the_latest(self, here: Path, there: Path) -> None:
         run_id = fill(here, [3])
@@ -410,12 +426,12 @@ class TestLatest:
         review(here, run_id, 3, "accept")
         merge(here, there)
         with RunLog.open(here) as log:
-            [row] = log.labels(run_id)
-            assert [said.verdict for said in log.reviews_of(row.label_id)] == ["reject", "accept"]
-            assert log.ask(verdicts, run_id) == {"ann": {row.label_id: "accept"}}
-            assert log.ask(count_labels, run_id, LabelFilter(reviewed="accept")) == 1
-            assert log.undo_review(row.label_id, "ann")
-            assert log.ask(verdicts, run_id) == {"ann": {row.label_id: "reject"}}
+            [row] = log.read(labels_of, run_id)
+            assert [said.verdict for said in log.read(reviews_of, [row.label_id])] == ["reject", "accept"]
+            assert log.read(verdicts_of, run_id) == {"ann": {row.label_id: "accept"}}
+            assert log.read(count_labels, run_id, LabelFilter(reviewed="accept")) == 1
+            assert log.write_at_once(undo_review, row.label_id, "ann")
+            assert log.read(verdicts_of, run_id) == {"ann": {row.label_id: "reject"}}
         with closing(sqlite3.connect(here)) as connection:
             assert connection.execute("SELECT verdict FROM labels_reviewed").fetchall() == [("reject",)]
 
@@ -433,8 +449,8 @@ def _itself(db: Database) -> Database:
 
 def _compared(log: RunLog) -> int:
     """A comparison of the log's own."""
-    run_id = log.begin_run(identity(explainer="compare"), [3]).run_id
-    return log.comparisons.begin(ComparisonIdentity(run_id=run_id, corpus_id=1, settings={}))
+    run_id = log.begin_run(identity(kind="compare", explainer=""), [3]).run_id
+    return log.write(begin_comparison, ComparisonIdentity(run_id=run_id, corpus_id=1, settings={})).result()
 
 
 class TestRefusals:
@@ -474,7 +490,7 @@ class TestRefusals:
 
     def test_a_newer_log(self, full: Path, there: Path) -> None:
         fill(there, [2])
-        execute(there, "INSERT INTO _sqlite_migrations (migration_set, name) VALUES ('sae-interpret', '0099_wings')")
+        execute(there, "PRAGMA user_version = 9")
         with pytest.raises(LogError, match="newer version"):
             merge(full, there)
 
@@ -509,35 +525,12 @@ class TestRefusals:
             assert merge(here, there)[0].runs == {1: 2}
 
 
-def test_an_older_log_is_brought_up_to_date_in_a_copy(here: Path, there: Path) -> None:
-    with closing(sqlite3.connect(there)) as connection:
-        db = Database(connection)
-        migrations.MIGRATIONS.apply(db, stop_before="0002_hosted_calls")
-        columns = "(id, identity, status, created, subject_name, subject, settings, explainer, templates, features)"
-        db.execute(
-            f"INSERT INTO runs {columns} VALUES (4, 'abc', 'finished', '2026', 's', ?, '{{}}', 'e', '{{}}', '7')",
-            [card().model_dump_json()],
-        )
-        db.execute("INSERT INTO texts VALUES (1, 'aa', 'You read evidence.')")
-        db.execute(
-            """INSERT INTO calls (run_id, feature, round, purpose, item, attempt, provider, model, system_id, prompt,
-            template, template_hash, response, created)
-            VALUES (4, 7, 1, 'explain', 0, 1, 'p', 'm', 1, '', '', '', '', '')"""
-        )
-        connection.commit()
-    before = there.read_bytes()
-    merge(here, there)
-    assert there.read_bytes() == before
-    with RunLog.open(here) as log:
-        assert [call.model for call in log.calls_of(4, 7)] == ["m"]
-
-
 def test_whatever_is_called_an_id_is_declared_as_a_reference(here: Path) -> None:
     """Else its number would be copied as it stands."""
     fill(here, [1])
     with closing(sqlite3.connect(here)) as connection:
         db = Database(connection)
-        for table in tables(db):
+        for table in tables():
             named = {column for column in db[table].columns_dict if column.endswith("_id")} - {"token_id"}
             assert named <= references(db, table).keys(), table
 

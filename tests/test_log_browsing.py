@@ -7,14 +7,13 @@ from typing import Any
 
 import pytest
 
-from agent.comparisons import ComparisonIdentity, FitRow
-from agent.runlog import RunLog
-from agent.store.database import open_readable
-from agent.store.schema import references, tables
+from agent.log.comparisons import ComparisonIdentity, FitRow, add_fits, begin_comparison
+from agent.log.opening import open_readable
+from agent.log.run_log import RunLog
+from agent.log.schema import references, tables
 from probes.settings import ProbeSettings, VectorSettings
 from tests.full_logs import fill
 from tests.logged import outcome
-from tests.serving import older_log
 
 
 @pytest.fixture
@@ -24,13 +23,13 @@ def path(tmp_path: Path) -> Path:
     abstained = outcome(5, status="abstained", label="", explanation="", confidence=None, reason="unclear")
     run_id = fill(path, [3, 5], {5: abstained})
     with RunLog.open(path) as log:
-        id = log.comparisons.begin(ComparisonIdentity(run_id=run_id, corpus_id=1, settings={}))
+        id = log.write(begin_comparison, ComparisonIdentity(run_id=run_id, corpus_id=1, settings={})).result()
         setting = ProbeSettings(vector=VectorSettings(weights="decoder", scale=2.5, pca=(0.1,), centroid=False))
         own = [
             FitRow(feature, "list", feature, value, None, None, None, 20) for feature, value in ((3, 0.75), (5, 0.5))
         ]
         others = [FitRow(3, "list", 5, 0.25, None, None, None, 20), FitRow(5, "list", 3, None, "none", None, None, 0)]
-        log.comparisons.add_fits(id, setting, [*own, *others])
+        log.write(add_fits, id, setting, [*own, *others]).result()
     return path
 
 
@@ -42,7 +41,7 @@ def asked(path: Path, sql: str) -> list[tuple[Any, ...]]:
 def test_whatever_is_referred_to_has_a_title_in_words(path: Path) -> None:
     """Datasette takes a column `name` or `title` for that, as told by PRAGMA table_xinfo."""
     with closing(open_readable(path)) as db:
-        referred = {to for table in tables(db) for to in references(db, table).values()} - {"reviews"}
+        referred = {to for table in tables() for to in references(db, table).values()} - {"reviews"}
         titles = {
             table: [title for (title,) in db.execute(f"SELECT title FROM {table} ORDER BY id")] for table in referred
         }
@@ -74,12 +73,3 @@ def test_settings_have_their_mean_fit(path: Path) -> None:
     found = asked(path, "SELECT setting, measure, mean, features, on_others_texts FROM fits_by_setting")
     assert [row[1:] for row in found] == [("list", 0.625, 2, 0.25)]
     assert found[0][0].startswith("decoder, scale 2.5")
-
-
-def test_a_log_of_before_gets_them(tmp_path: Path) -> None:
-    old = tmp_path / "old.db"
-    older_log(old)
-    with closing(sqlite3.connect(old)) as db, db:
-        db.execute("INSERT INTO runs VALUES (1, 'i', 'finished', '2026-01-02T', 't', 's', '{}', '{}', 'e', '{}', '5')")
-    RunLog.open(old).close()
-    assert asked(old, "SELECT title FROM runs") == [("s, e, 2026-01-02",)]

@@ -6,10 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.store import codec
-from agent.store.escape import escape, unescape
-from agent.store.provenance import without_secrets
-from agent.store.ranges import as_ranges, from_ranges
+from agent.log import codec
+from agent.log.rows import as_ranges, escape, from_ranges, unescape
+from agent.secrets import without_secrets
 from probes.evidence import Evidence, ScoredToken, TokenList, Tree
 from tests.fakes import vocabulary_list
 from tests.logged import SETTINGS, grown_tree, projection, token_list

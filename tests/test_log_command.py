@@ -5,8 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from agent.comparisons import ComparisonIdentity
-from agent.runlog import RunLog
+from agent.log.comparisons import ComparisonIdentity, add_classes, begin_comparison
+from agent.log.labels import labels_of
+from agent.log.reviews import reviews_of
+from agent.log.run_log import RunLog
+from agent.log.scores import add_scores, begin_scoring
 from agent.schema import CLASSES
 from eval.compare.kinds import KINDS
 from eval.compare.taxonomy import CAPTURES
@@ -25,13 +28,13 @@ def path(tmp_path: Path) -> Path:
     outcomes = {n: outcome(n, label=f"dogs {n}", confidence=sure) for n, sure in SURE.items()}
     run_id = fill(path, SURE, outcomes, scored=False)
     with RunLog.open(path) as log:
-        id = log.comparisons.begin(ComparisonIdentity(run_id=run_id, corpus_id=1, settings={}))
-        log.comparisons.add_classes(id, card().fingerprint, [(3, "other", "both")])
-        log.comparisons.add_classes(id, card().fingerprint, [(3, "concept", "list only"), (5, "dead", None)])
+        id = log.write(begin_comparison, ComparisonIdentity(run_id=run_id, corpus_id=1, settings={})).result()
+        log.write(add_classes, id, card().fingerprint, [(3, "other", "both")]).result()
+        log.write(add_classes, id, card().fingerprint, [(3, "concept", "list only"), (5, "dead", None)]).result()
         scored_by = scoring_identity(run_id, 1).model_copy(update={"settings": {"scorers": ["detection"]}})
-        scoring = log.begin_scoring(scored_by)
-        for row in log.labels(run_id):
-            log.add_scores(scoring, [score(row.label_id, feature=row.feature, value=row.feature / 10)]).result()
+        scoring = log.write(begin_scoring, scored_by).result()
+        for row in log.read(labels_of, run_id):
+            log.write(add_scores, scoring, [score(row.label_id, feature=row.feature, value=row.feature / 10)]).result()
     review(path, run_id, 5, "reject")
     return path
 
@@ -148,5 +151,8 @@ def test_reviewing_takes_the_same_filter(interpret: Interpret, path: Path, monke
     ran = interpret("review", "1", "--reviewer", "bob", "--sort", "score", "--descending", "--max-score", "0.6")
     assert ran.status == 0, ran.err
     with RunLog.open(path, read_only=True) as log:
-        given = {row.feature: [r for r in log.reviews_of(row.label_id) if r.reviewer == "bob"] for row in log.labels(1)}
+        given = {
+            row.feature: [r for r in log.read(reviews_of, [row.label_id]) if r.reviewer == "bob"]
+            for row in log.read(labels_of, 1)
+        }
     assert [feature for feature, found in given.items() if found] == [5]

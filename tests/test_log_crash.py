@@ -10,7 +10,11 @@ from pathlib import Path
 import pytest
 
 from agent.errors import LogError
-from agent.runlog import RunLog
+from agent.log.calls import attempts_of
+from agent.log.evidence import add_evidence, evidence_of, evidence_rows
+from agent.log.labels import add_label, labels_of
+from agent.log.run_log import RunLog
+from agent.log.runs import all_runs
 from tests.logged import identity, outcome, request, token_list
 
 _ROOT = Path(__file__).parent.parent
@@ -18,12 +22,15 @@ _ROOT = Path(__file__).parent.parent
 _WRITER = """
 import sys
 from pathlib import Path
-from agent.runlog import Dispatch, RunLog
-from agent.store import database
+from agent.log import opening
+from agent.log.calls import Dispatch, begin_call, end_call
+from agent.log.evidence import add_evidence, evidence_of, evidence_rows
+from agent.log.labels import add_label
+from agent.log.run_log import RunLog
 from tests.logged import BOUND, answer, grown_tree, identity, outcome, request
 
 if sys.argv[2] == "nfs4":
-    database.network_filesystem = lambda path: "nfs4"
+    opening.network_filesystem = lambda path: "nfs4"
 tree = grown_tree(40)
 with RunLog.open(Path(sys.argv[1])) as log:
     run = log.begin_run(identity(), range(100_000))
@@ -31,11 +38,11 @@ with RunLog.open(Path(sys.argv[1])) as log:
     for start in range(0, len(left), 8):
         features, last = left[start : start + 8], []
         for feature in features:
-            if not log.evidence_of(run.run_id, feature, 1):
-                log.add_evidence(run.run_id, feature, 1, [tree])
-            sent = log.begin_call(run.run_id, request(feature), Dispatch('fake', 'm', None, BOUND))
-            log.end_call(sent.result(), answer())
-            last.append(log.add_label(run.run_id, outcome(feature)))
+            if not log.read(evidence_of, run.run_id, feature, 1):
+                log.write(add_evidence, evidence_rows(run.run_id, feature, 1, [tree]))
+            sent = log.write(begin_call, run.run_id, request(feature), Dispatch('fake', 'm', None, BOUND))
+            log.write(end_call, sent.result(), answer())
+            last.append(log.write(add_label, run.run_id, outcome(feature)))
         for feature, future in zip(features, last):
             future.result()
             print(feature, flush=True)
@@ -45,7 +52,7 @@ _BEGINNER = """
 import sys
 from pathlib import Path
 from agent.errors import LogError
-from agent.runlog import RunLog
+from agent.log.run_log import RunLog
 from tests.logged import identity
 
 with RunLog.open(Path(sys.argv[1])) as log:
@@ -81,12 +88,12 @@ def test_nothing_acknowledged_is_lost_to_kill_9(tmp_path: Path, filesystem: str)
         acknowledged += killed_after(start(_WRITER, str(path), filesystem), n_lines)
     assert len(acknowledged) == len(set(acknowledged)) >= 78
     with RunLog.open(path) as log:
-        (run,) = log.runs()
-        labelled = {row.feature for row in log.labels(run.run_id)}
+        (run,) = log.read(all_runs)
+        labelled = {row.feature for row in log.read(labels_of, run.run_id)}
         assert labelled >= set(acknowledged)
         for feature in labelled:
-            assert len(log.evidence_of(run.run_id, feature, 1)) == 1
-            assert [call.error for call in log.attempts_of(run.run_id, request(feature))][-1] is None
+            assert len(log.read(evidence_of, run.run_id, feature, 1)) == 1
+            assert [call.error for call in log.read(attempts_of, run.run_id, request(feature))][-1] is None
         assert log.begin_run(identity(), [0]).run_id == run.run_id  # the dead hold no lock
     connection = sqlite3.connect(path)
     assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
@@ -111,7 +118,7 @@ def test_a_refused_run_leaves_no_trace_and_is_free_after_close(tmp_path: Path) -
         with RunLog.open(path) as log:
             with pytest.raises(LogError, match="another process"):
                 log.begin_run(identity(), [2])
-            assert [run.features for run in log.runs()] == ["1"]
+            assert [run.features for run in log.read(all_runs)] == ["1"]
             assert log.begin_run(identity(), [2], new=True).run_id == 2
     with RunLog.open(path) as log:
         assert log.begin_run(identity(explainer="x"), [1]).run_id == 3
@@ -135,8 +142,8 @@ def test_two_runs_write_one_log_at_once(tmp_path: Path) -> None:
         waiting = []
         for feature in range(200):
             for log, run_id in runs:
-                waiting.append(log.add_evidence(run_id, feature, 1, [token_list(" dog")]))
-                waiting.append(log.add_label(run_id, outcome(feature)))
+                waiting.append(log.write(add_evidence, evidence_rows(run_id, feature, 1, [token_list(" dog")])))
+                waiting.append(log.write(add_label, run_id, outcome(feature)))
         for future in waiting:
             future.result(30)
-        assert [len(one.labels(run_id)) for _, run_id in runs] == [200, 200]
+        assert [len(one.read(labels_of, run_id)) for _, run_id in runs] == [200, 200]

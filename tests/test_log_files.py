@@ -10,20 +10,22 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from sqlite_utils import Database
 
 from agent.errors import LogError
-from agent.runlog import RunLog
-from agent.store import database, filesystems, limits
-from agent.store.migrations import MIGRATIONS
-from tests.logged import identity, outcome, scoring_identity, token_list
+from agent.log import opening
+from agent.log.evidence import add_evidence, evidence_of, evidence_rounds, evidence_rows
+from agent.log.labels import add_label, labels_of
+from agent.log.run_log import RunLog
+from agent.log.runs import chosen_run
+from tests.logged import identity, outcome, token_list
+from tests.serving import unreleased_log
 
 
 def a_log(path: Path) -> int:
     """A finished log with one label; the id of its run."""
     with RunLog.open(path) as log:
         run_id = log.begin_run(identity(), [5]).run_id
-        log.add_label(run_id, outcome(5)).result()
+        log.write(add_label, run_id, outcome(5)).result()
     return run_id
 
 
@@ -61,16 +63,12 @@ def foreign_cut_off(path: Path) -> None:
 
 
 def foreign_with_migrations(path: Path) -> None:
-    execute(
-        path,
-        "CREATE TABLE _sqlite_migrations (id INTEGER PRIMARY KEY, migration_set TEXT, name TEXT, applied_at TEXT)",
-        "INSERT INTO _sqlite_migrations (migration_set, name) VALUES ('birds', '0001_first_tables')",
-    )
+    execute(path, "CREATE TABLE _sqlite_migrations (name TEXT)", "CREATE TABLE runs (id INTEGER)")
 
 
 def newer(path: Path) -> None:
     a_log(path)
-    execute(path, "INSERT INTO _sqlite_migrations (migration_set, name) VALUES ('sae-interpret', '0099_wings')")
+    execute(path, "PRAGMA user_version = 99", "ALTER TABLE labels ADD COLUMN wings")
 
 
 def not_a_database(path: Path) -> None:
@@ -91,7 +89,8 @@ def damaged(path: Path) -> None:
         (foreign_cut_off, "is a database of another program"),
         (foreign_with_wal, "is a database of another program"),
         (foreign_with_migrations, "is a database of another program"),
-        (newer, "newer version of sae-interpret .it has 0099_wings."),
+        (newer, "newer version of sae-interpret .tables 99.; update sae-interpret, or choose another file"),
+        (unreleased_log, "before its first release, which this one cannot read; choose another file with --log"),
         (not_a_database, "not a SQLite database"),
         (damaged, "it is damaged"),
         (Path.mkdir, "is not a file"),
@@ -131,7 +130,7 @@ def test_reading_needs_a_log(tmp_path: Path) -> None:
     with pytest.raises(LogError, match="There is no log at"):
         RunLog.open(tmp_path / "interpret.db", read_only=True)
     (tmp_path / "empty.db").touch()
-    with pytest.raises(LogError, match="empty or of an older version"):
+    with pytest.raises(LogError, match="is empty; run"):
         RunLog.open(tmp_path / "empty.db", read_only=True)
     assert folder(tmp_path) == {"empty.db": b""}
 
@@ -155,9 +154,9 @@ def test_reading_leaves_everything_as_it_was(tmp_path: Path) -> None:
     run_id = a_log(tmp_path / "interpret.db")
     before = folder(tmp_path)
     with RunLog.open(tmp_path / "interpret.db", read_only=True) as log:
-        assert len(log.labels(run_id)) == 1
+        assert len(log.read(labels_of, run_id)) == 1
         with pytest.raises(LogError, match="reading only"):
-            log.add_label(run_id, outcome(6))
+            log.write(add_label, run_id, outcome(6))
     assert folder(tmp_path) == before
 
 
@@ -173,7 +172,7 @@ def test_a_log_in_a_folder_that_cannot_be_written_can_be_read(tmp_path: Path, mo
 
     monkeypatch.setattr(sqlite3, "connect", watched)
     with RunLog.open(tmp_path / "interpret.db", read_only=True) as log:
-        assert len(log.labels(run_id)) == 1
+        assert len(log.read(labels_of, run_id)) == 1
     assert opened
     assert all(address.endswith("immutable=1") for address in opened)
 
@@ -186,7 +185,7 @@ def test_a_live_log_is_read_while_it_is_being_written(tmp_path: Path) -> None:
         writer.execute("BEGIN IMMEDIATE")
         writer.execute("UPDATE labels SET label = 'half written'")
         with RunLog.open(path, read_only=True) as log:
-            assert [row.label for row in log.labels(run_id)] == ["dogs"]
+            assert [row.label for row in log.read(labels_of, run_id)] == ["dogs"]
         writer.close()
 
 
@@ -194,10 +193,10 @@ def test_damage_that_shows_only_on_reading_is_one_sentence(tmp_path: Path) -> No
     path = tmp_path / "interpret.db"
     run_id = a_log(path)
     with RunLog.open(path) as log:
-        log.add_evidence(run_id, 5, 1, [token_list(" dog")]).result()
+        log.write(add_evidence, evidence_rows(run_id, 5, 1, [token_list(" dog")])).result()
     execute(path, "UPDATE evidence SET payload = substr(payload, 1, 20)")
     with RunLog.open(path, read_only=True) as log, pytest.raises(LogError, match="it is damaged"):
-        log.evidence_of(run_id, 5, 1)
+        log.read(evidence_of, run_id, 5, 1)
 
 
 def test_many_may_make_the_same_log_at_once(tmp_path: Path) -> None:
@@ -208,54 +207,22 @@ def test_many_may_make_the_same_log_at_once(tmp_path: Path) -> None:
     assert a_log(tmp_path / "interpret.db") == 1
 
 
-def test_scores_and_calls_keep_their_scoring_when_it_may_do_without_a_corpus(tmp_path: Path) -> None:
-    path = tmp_path / "old.db"
-    with closing(sqlite3.connect(path)) as connection:
-        db = Database(connection)
-        db.execute("PRAGMA foreign_keys=ON")
-        MIGRATIONS.apply(db, stop_before="0008_scorings_without_a_corpus")
-        db.execute("INSERT INTO runs VALUES (1, 'x', 'finished', '', '', 'tiny', '{}', '{}', 'offline', '{}', '5')")
-        db.execute("INSERT INTO labels VALUES (1, 1, 5, 'dogs', '', NULL, 'labelled', 1, '', '[]', '')")
-        db.execute(
-            "INSERT INTO corpora (id, identity, subject_name, fingerprint, source, settings, seed, created)"
-            " VALUES (1, 'c', 'tiny', 'f', 'demo', '{}', 0, '')"
-        )
-        db.execute(
-            "INSERT INTO scorings (id, identity, run_id, corpus_id, judge, settings, created)"
-            " VALUES (7, 's', 1, 1, 'a judge', '{}', '2026')"
-        )
-        db.execute(
-            "INSERT INTO scores (scoring_id, label_id, scorer, variant, part, label, metric, value, n, extra,"
-            " items, created) VALUES (7, 1, 'detection', 'label', 'held_out', 'dogs', '', 0.5, 3, '{}', '[]', '')"
-        )
-        connection.commit()
-    with RunLog.open(path) as log:
-        scoring, scores = log.latest_scores(1, 1) or (None, [])
-        assert scoring is not None
-        assert (scoring.scoring_id, scoring.corpus_id, scoring.judge) == (7, 1, "a judge")
-        assert [(score.value, score.template_hash) for score in scores] == [(0.5, "")]
-        no_corpus = scoring_identity(1, 1).model_copy(update={"corpus_id": None})
-        assert log.begin_scoring(no_corpus) == 8
-    with closing(sqlite3.connect(path)) as connection:
-        assert connection.execute("PRAGMA foreign_key_check").fetchall() == []
-
-
 def test_a_local_log_survives_power_cuts(tmp_path: Path) -> None:
-    db = database.open_writable(tmp_path / "interpret.db")
+    db = opening.open_writable(tmp_path / "interpret.db")
     assert db.journal_mode == "wal"
     assert db.execute("PRAGMA synchronous").fetchone() == (2,)
-    assert database.journal_note(db, tmp_path) is None
+    assert opening.journal_note(db, tmp_path) is None
     db.close()
 
 
 def test_a_network_file_system_gets_another_journal_and_a_note(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run_id = a_log(tmp_path / "interpret.db")
-    monkeypatch.setattr(database, "network_filesystem", lambda _path: "nfs4")
+    monkeypatch.setattr(opening, "network_filesystem", lambda _path: "nfs4")
     with RunLog.open(tmp_path / "interpret.db") as log:
         assert log.journal_note is not None
         assert "(nfs4) that cannot carry" in log.journal_note
-        log.add_label(run_id, outcome(6)).result()
-        assert len(log.labels(run_id)) == 2
+        log.write(add_label, run_id, outcome(6)).result()
+        assert len(log.read(labels_of, run_id)) == 2
         assert "interpret.db-wal" not in folder(tmp_path)
         assert "interpret.db-journal" in folder(tmp_path)
 
@@ -277,7 +244,7 @@ def test_the_innermost_mount_decides(path: str, found: str | None, monkeypatch: 
     table = [*mounts.items(), ("/scratch", "lustre"), ("/twice", "autofs"), ("/twice", "CIFS")]
     partitions = [SimpleNamespace(mountpoint=point, fstype=kind) for point, kind in table]
     monkeypatch.setattr("psutil.disk_partitions", lambda **_: partitions)
-    assert filesystems.network_filesystem(Path(path)) == found
+    assert opening.network_filesystem(Path(path)) == found
 
 
 def test_a_log_cut_off_before_it_had_a_table_is_begun_anew(tmp_path: Path) -> None:
@@ -299,7 +266,7 @@ def test_a_log_cut_off_before_it_had_a_table_is_begun_anew(tmp_path: Path) -> No
         (("ALTER TABLE runs ADD COLUMN slow TEXT AS (zeroblob(999999999)) VIRTUAL",), "the table runs"),
         (("DROP TABLE classes", "CREATE VIRTUAL TABLE classes USING fts5(kind)"), "the table classes"),
         (("DROP TRIGGER labels_ai",), "the trigger labels_ai"),
-        (("DELETE FROM _sqlite_migrations WHERE name = '0003_scoring'",), "its list of migrations"),
+        (("ALTER TABLE scores DROP COLUMN extra",), "the table scores"),
     ],
 )
 @pytest.mark.parametrize("read_only", [False, True], ids=["to write", "to read"])
@@ -321,24 +288,24 @@ def test_views_and_tables_of_the_users_own_are_let_be(tmp_path: Path) -> None:
     endless = "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c) SELECT x FROM c"
     execute(path, f"CREATE VIEW mine AS {endless}", "CREATE TABLE notes (note)", "CREATE INDEX i ON labels (created)")
     with RunLog.open(path) as log:
-        assert len(log.labels(1)) == 1
+        assert len(log.read(labels_of, 1)) == 1
     assert RunLog.merge(tmp_path / "target.db", [path])[0].added["labels"] == 1
 
 
 def test_a_statement_that_goes_on_for_too_long_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "slow.db"
     a_log(path)
-    monkeypatch.setattr(limits, "LONGEST_S", 0.1)
+    monkeypatch.setattr(opening, "LONGEST_S", 0.1)
     endless = "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c) SELECT count(*) FROM c"
     with RunLog.open(path, read_only=True) as log:
         with pytest.raises(LogError, match="a question to it took more than"):
-            log.ask(lambda db: db.execute(endless).fetchall())
-        assert len(log.labels(1)) == 1, "each statement has its own time"
+            log.read(lambda db: db.execute(endless).fetchall())
+        assert len(log.read(labels_of, 1)) == 1, "each statement has its own time"
 
 
 def test_a_number_that_no_log_holds_is_a_sentence(tmp_path: Path) -> None:
     a_log(tmp_path / "log.db")
     with RunLog.open(tmp_path / "log.db", read_only=True) as log:
-        for ask in (lambda: log.run(10**19), lambda: log.evidence_rounds(1, 10**19)):
+        for ask in (lambda: log.read(chosen_run, 10**19), lambda: log.read(evidence_rounds, 1, 10**19)):
             with pytest.raises(LogError, match=r"nothing under a number of 2\*\*63 or more"):
                 ask()

@@ -12,7 +12,9 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from agent.cli import main
-from agent.runlog import Review, RunLog
+from agent.log.labels import labels_of
+from agent.log.reviews import Review, add_review
+from agent.log.run_log import RunLog
 from tests.fault_runs import environment
 from tests.log_fuzz import COMMANDS, PAGES, damage, damaged, shown, told
 
@@ -43,9 +45,11 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 main([*command, "--log", str(_MADE)])
             assert end.value.code == 0, command
         with RunLog.open(_MADE, read_only=True) as log:
-            for row in log.labels(1):
-                log.review(row.label_id, "ann", Review(verdict="accept"))
-                log.review(row.label_id, "bob", Review(verdict="edit", label="other words", note="a note"))
+            for row in log.read(labels_of, 1):
+                log.write_at_once(add_review, row.label_id, "ann", Review(verdict="accept"))
+                log.write_at_once(
+                    add_review, row.label_id, "bob", Review(verdict="edit", label="other words", note="a note")
+                )
     return _MADE
 
 

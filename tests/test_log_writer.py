@@ -11,7 +11,7 @@ import pytest
 from sqlite_utils import Database
 
 from agent.errors import LogError
-from agent.store.writer import Writer
+from agent.log.writer import Writer
 
 
 @pytest.fixture

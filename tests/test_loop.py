@@ -10,10 +10,13 @@ import pytest
 
 from agent.calls.asking import Asker
 from agent.llm.base import CallFault, Explainer
+from agent.log.calls import calls_of
+from agent.log.evidence import evidence_rounds
+from agent.log.run_log import RunLog
+from agent.log.runs import RunIdentity
 from agent.loop import Loop
 from agent.planning import Planner
-from agent.prober import Prober
-from agent.runlog import RunIdentity, RunLog
+from agent.prober import DeviceThread, Prober
 from agent.schema import Outcome, Proposal, SenseResult, SettingsChange
 from probes.settings import ProbeSettings
 from tests.fakes import CARD, DOGS, FakeExplainer, FakeProbes, open_door
@@ -40,7 +43,7 @@ class Scene:
         return asyncio.run(self._label(explainer, feature))
 
     async def _label(self, explainer: Explainer, feature: int) -> Outcome:
-        async with Prober(partial(self.probes, None)) as prober:
+        async with Prober(DeviceThread(partial(self.probes, None))) as prober:
             loop = Loop(
                 run_id=self.run_id,
                 card=CARD,
@@ -87,9 +90,9 @@ def test_a_label_in_round_one(scene: Scene) -> None:
 def test_everything_is_in_the_log_before_it_is_used(scene: Scene) -> None:
     class Watching(FakeExplainer):
         async def answer(self, request, form=None):
-            rounds = scene.log.evidence_rounds(scene.run_id, 7)
+            rounds = scene.log.read(evidence_rounds, scene.run_id, 7)
             assert [*rounds] == [*range(1, request.round + 1)]
-            *answered, sent = scene.log.calls_of(scene.run_id, 7)
+            *answered, sent = scene.log.read(calls_of, scene.run_id, 7)
             assert len(answered) == request.round - 1
             assert all(call.fault is None for call in answered)
             assert (sent.prompt, sent.fault) == (
@@ -99,7 +102,7 @@ def test_everything_is_in_the_log_before_it_is_used(scene: Scene) -> None:
             return await super().answer(request, form)
 
     assert scene.label(Watching([BLEND, LABEL])).status == "labelled"
-    calls = scene.log.calls_of(scene.run_id, 7)
+    calls = scene.log.read(calls_of, scene.run_id, 7)
     assert [(call.round, call.attempt, call.template) for call in calls] == [(1, 1, "explain"), (2, 1, "explain")]
 
 
@@ -148,7 +151,7 @@ def test_an_unusable_answer_fails_and_is_asked_again_on_resume(scene: Scene) -> 
     assert scene.label(again).status == "labelled"
     assert [request.round for request in again.requests] == [2]  # round 1's answer was good and is not asked for again
     assert len(scene.probes.probed()) == probed  # nor is anything probed again
-    assert [(call.round, call.attempt) for call in scene.log.calls_of(scene.run_id, 7)] == [
+    assert [(call.round, call.attempt) for call in scene.log.read(calls_of, scene.run_id, 7)] == [
         (1, 1),
         (2, 1),  # unusable
         (2, 2),  # told so, and still unusable: the feature failed

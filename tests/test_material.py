@@ -10,13 +10,17 @@ import pytest
 
 import agent.run
 from agent.llm.base import Answer, AnswerForm, CallFault, Exchange, Request
+from agent.log.calls import calls_of
+from agent.log.examples import add_collected, begin_corpus, examples_of
+from agent.log.labels import labels_of
+from agent.log.run_log import RunLog
+from agent.log.runs import all_runs, chosen_run
 from agent.moves import ending
 from agent.moves.ending import Round, best_tried
 from agent.planning import RoundPlan
 from agent.replay import replay
 from agent.run import RunReport, run_features
 from agent.run_spec import RunSpec
-from agent.runlog import RunLog
 from agent.schema import Check, Proposal, SettingsChange
 from eval.collect.examples import feature_harvest
 from eval.scorers.verdicts import TextVerdict, TextVerdicts
@@ -43,12 +47,12 @@ def log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[RunLog]:
     """Examples of features 0 to 3; feature 3 never fired, feature 4 was not looked at."""
     monkeypatch.setattr(agent.run, "run_probes", FakeProbes())
     with RunLog.open(tmp_path / "log.db") as log:
-        corpus_id = log.begin_corpus(corpus_identity(subject=CARD))
+        corpus_id = log.write(begin_corpus, corpus_identity(subject=CARD)).result()
         for feature in range(4):
             examples = [example(feature, number) for number in range(N_DOCUMENTS)] if feature < 3 else []
             activity = Activity(feature, 1000, 20 * (feature < 3), 1.0, (0.0, 1.0), (20,))
             item = feature_harvest(FeatureExamples(feature, activity, examples), SEED)
-            log.add_collected(corpus_id, item.found, item.splitting).result()
+            log.write(add_collected, corpus_id, item.found, item.splitting).result()
         yield log
 
 
@@ -88,12 +92,12 @@ def run(log: RunLog, explainer: Reader, features: range = range(3), **changes: o
 
 
 def words_in(log: RunLog, features: range) -> set[str]:
-    calls = [call for feature in features for call in log.calls_of(1, feature)]
+    calls = [call for feature in features for call in log.read(calls_of, 1, feature)]
     return {word for call in calls for word in re.findall(r"w\d+x\d+", call.prompt + call.system)}
 
 
 def words_of(log: RunLog, side: str) -> set[str]:
-    found = [log.collected(1, feature, side) for feature in range(3)]  # type: ignore[arg-type]
+    found = [log.read(examples_of, 1, feature, side) for feature in range(3)]  # type: ignore[arg-type]
     return {item.tokens[2].strip() for one in found if one for item in one.examples}
 
 
@@ -111,13 +115,13 @@ def test_no_held_out_text_ever_reaches_an_explainer(log: RunLog, feedback: bool)
 
 def collected_anew(log: RunLog, seed: int, renamed: bool) -> int:
     """The same texts in a corpus of their own, split by another seed, perhaps under other names."""
-    corpus_id = log.begin_corpus(corpus_identity(subject=CARD, seed=seed, source="again"))
+    corpus_id = log.write(begin_corpus, corpus_identity(subject=CARD, seed=seed, source="again")).result()
     for feature in range(3):
-        found = log.collected(1, feature)
+        found = log.read(examples_of, 1, feature)
         assert found is not None
         named = [replace(e, document=f"again {e.document}") if renamed else e for e in found.examples]
         item = feature_harvest(replace(found, examples=named), seed)
-        log.add_collected(corpus_id, item.found, item.splitting).result()
+        log.write(add_collected, corpus_id, item.found, item.splitting).result()
     return corpus_id
 
 
@@ -130,11 +134,11 @@ def test_nothing_that_stood_in_a_prompt_is_held_out_of_another_corpus(
     corpus_id = collected_anew(log, SEED + 1, renamed)
     for feature in range(3):
         seen = words_in(log, range(feature, feature + 1))
-        found = log.collected(corpus_id, feature, "held_out")
+        found = log.read(examples_of, corpus_id, feature, "held_out")
         assert found is not None
         held_out = {example.tokens[2].strip() for example in found.examples}
         assert held_out & seen
-        kept = PromptedExamples.of(log, log.run(1), feature).less(found.examples)
+        kept = PromptedExamples.of(log, log.read(chosen_run, 1), feature).less(found.examples)
         assert {example.tokens[2].strip() for example in kept} == held_out - seen
 
 
@@ -143,7 +147,7 @@ def test_other_stretches_of_a_document_that_stood_in_a_prompt_are_not_held_out_e
     (number, *_) = (int(word.partition("x")[2]) for word in words_in(log, range(1)))
     later = Example(0, "activating", f"d{number}", (" and", " so", " it", " went"), (1.0, 0, 0, 0), start=3)
     other = replace(later, document="another")
-    assert PromptedExamples.of(log, log.run(1), 0).less([later, other]) == [other]
+    assert PromptedExamples.of(log, log.read(chosen_run, 1), 0).less([later, other]) == [other]
 
 
 def test_texts_are_shown_with_their_active_tokens_marked(log: RunLog) -> None:
@@ -161,7 +165,7 @@ def test_texts_are_shown_with_their_active_tokens_marked(log: RunLog) -> None:
 def test_a_label_that_does_badly_is_asked_for_again_and_the_best_is_kept(log: RunLog) -> None:
     reader = Reader([label("either"), label("cats"), label("either")], WORDS)
     report = run(log, reader, range(1), feedback=True)
-    (row,) = log.labels(report.run_id)
+    (row,) = log.read(labels_of, report.run_id)
     assert (row.label, row.rounds) == ("either", 3)  # .5, 0 and .5: the first of the best
     second = next(r for r in reader.requests if (r.purpose, r.round) == ("explain", 2))
     assert 'You proposed the label "either"' in second.prompt
@@ -172,7 +176,7 @@ def test_a_label_that_does_badly_is_asked_for_again_and_the_best_is_kept(log: Ru
 def test_a_good_label_is_kept_without_asking_again(log: RunLog) -> None:
     reader = Reader([label("cats"), label("dogs"), label("never asked for")], WORDS)
     report = run(log, reader, range(1), feedback=True)
-    (row,) = log.labels(report.run_id)
+    (row,) = log.read(labels_of, report.run_id)
     assert (row.label, row.rounds) == ("dogs", 2)
     assert {request.round for request in reader.requests} == {1, 2}
 
@@ -187,14 +191,14 @@ def test_a_label_that_beats_chance_is_kept_where_the_explainer_gives_up(
 ) -> None:
     monkeypatch.setattr(ending, "GOOD", 2.0)  # even a perfect label is asked for again
     report = run(log, Reader([label("dogs"), label("cats"), last], WORDS), range(1), feedback=True)
-    (row,) = log.labels(report.run_id)
+    (row,) = log.read(labels_of, report.run_id)
     assert (row.status, row.label, row.rounds) == ("labelled", "dogs", 3)
 
 
 @pytest.mark.parametrize(("last", "status"), [(GIVES_UP, "abstained"), (STILL_LOOKS, "abstained"), (None, "failed")])
 def test_a_label_at_chance_does_not_override_the_explainer(log: RunLog, last: Proposal | None, status: str) -> None:
     report = run(log, Reader([label("either"), label("cats"), last], WORDS), range(1), feedback=True)
-    (row,) = log.labels(report.run_id)
+    (row,) = log.read(labels_of, report.run_id)
     assert (row.status, row.label) == (status, "")
 
 
@@ -210,19 +214,19 @@ def test_beating_chance_takes_the_whole_interval(value: float, low: float | None
 def test_an_abstention_stands_where_no_label_was_measured(log: RunLog) -> None:
     reader = Reader([Proposal(action="abstain", reason="nothing fits")], WORDS)
     report = run(log, reader, range(1), feedback=True)
-    (row,) = log.labels(report.run_id)
+    (row,) = log.read(labels_of, report.run_id)
     assert (row.status, row.reason) == ("abstained", "nothing fits")
 
 
 def test_a_feature_without_texts_is_labelled_without_being_tried_out(log: RunLog) -> None:
     report = run(log, Reader([label("dogs")], WORDS), range(3, 5), feedback=True)
     assert report.outcomes == {"labelled": 2}
-    assert [row.rounds for row in log.labels(report.run_id)] == [1, 1]
+    assert [row.rounds for row in log.read(labels_of, report.run_id)] == [1, 1]
 
 
 def test_a_run_with_feedback_replays_from_its_log(log: RunLog) -> None:
     run(log, Reader([label("cats"), label("either"), label("dogs")], WORDS), range(5), feedback=True)
-    again = asyncio.run(replay(log, log.runs()[0], CorpusExamples))
+    again = asyncio.run(replay(log, log.read(all_runs)[0], CorpusExamples))
     assert {item.verdict for item in again} == {"identical"}
     assert all(item.prompts_alike for item in again)
 

@@ -11,14 +11,17 @@ import pytest
 import torch
 
 from agent.calls.asking import Asker
+from agent.log import codec
+from agent.log.evidence import evidence_rounds
+from agent.log.labels import LabelRow, add_label, labels_of
+from agent.log.run_log import RunLog
+from agent.log.runs import RunIdentity
 from agent.loop import Loop, system_prompt
 from agent.moves.candidates import best_candidate
 from agent.moves.ending import Findings, labelled
 from agent.planning import Planner
-from agent.prober import Prober
-from agent.runlog import LabelRow, RunIdentity, RunLog
+from agent.prober import DeviceThread, Prober
 from agent.schema import Candidate, Outcome, Proposal, Sense, SettingsChange
-from agent.store import codec
 from probes.behaviour import Continuation, Continuations, Neighbours
 from probes.continuations import LENGTH, OPENINGS
 from probes.evidence import Evidence, ExpectedText, Experiment, ProbeRequest, TextResult
@@ -195,11 +198,11 @@ def planner(subject: Subject, tests: bool = True, candidates: int = 1) -> Planne
 async def _labelled(log: RunLog, subject: Subject, explainer: FakeExplainer, plans: Planner) -> Outcome:
     identity = RunIdentity(subject=subject.card, settings={}, explainer="fake", templates={})
     run_id = log.begin_run(identity, [3], new=True).run_id
-    async with Prober(partial(run_probes, subject)) as prober:
+    async with Prober(DeviceThread(partial(run_probes, subject))) as prober:
         asker = Asker(explainer, log, run_id, open_door())
         loop = Loop(run_id, subject.card, plans, 3, prober, asker, log, system="")
         outcome = await loop.label_feature(3)
-    await asyncio.wrap_future(log.add_label(run_id, outcome))
+    await asyncio.wrap_future(log.write(add_label, run_id, outcome))
     return outcome
 
 
@@ -209,8 +212,8 @@ def in_the_loop(
     explainer = FakeExplainer([*answers])
     with RunLog.open(path) as log:
         asyncio.run(_labelled(log, subject, explainer, plans))
-        (row,) = log.labels(1)
-        return row, explainer, dict(log.evidence_rounds(1, 3))
+        (row,) = log.read(labels_of, 1)
+        return row, explainer, dict(log.read(evidence_rounds, 1, 3))
 
 
 def test_the_loop_compares_and_steers_and_shows_what_came(subject: Subject, tmp_path: Path) -> None:

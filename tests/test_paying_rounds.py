@@ -10,15 +10,18 @@ import pytest
 
 import agent.run
 from agent.calls.asking import Asker
+from agent.log.evidence import add_evidence, evidence_rows
+from agent.log.labels import add_label, labels_of
+from agent.log.reviews import Review, add_review, undo_review
+from agent.log.run_log import RunLog
+from agent.log.runs import RunIdentity, chosen_run
 from agent.loop import Loop
 from agent.planning import Planner
-from agent.prober import Prober
+from agent.prober import DeviceThread, Prober
 from agent.replay import replay
 from agent.run import run_features
 from agent.run_spec import RunSpec
-from agent.runlog import RunIdentity, RunLog
 from agent.schema import Outcome
-from agent.store.reviews import Review
 from eval.paying_rounds import FEWEST, paying_rounds
 from eval.scoring.shown_examples import CorpusExamples
 from tests.fakes import CARD, DOGS, SUBJECT, FakeExplainer, FakeProbes, Notes, config, contrasted, open_door, tree
@@ -42,12 +45,12 @@ def history(
     n = n_right + n_wrong + n_abstained
     run_id = log.begin_run(identity(settings=settings, **given), range(n), new=True).run_id
     for feature in range(n):
-        log.add_evidence(run_id, feature, 1, [contrasted(tree(DOGS, feature), p_value)]).result()
+        log.write(add_evidence, evidence_rows(run_id, feature, 1, [contrasted(tree(DOGS, feature), p_value)])).result()
         status = "labelled" if feature < n_right + n_wrong else "abstained"
-        log.add_label(run_id, outcome(feature, status=status, rounds=3)).result()
-    for row in log.labels(run_id, status="labelled"):
+        log.write(add_label, run_id, outcome(feature, status=status, rounds=3)).result()
+    for row in log.read(labels_of, run_id, status="labelled"):
         verdict = "accept" if row.feature < n_right else "reject"
-        log.review(row.label_id, "me", Review(verdict=verdict))
+        log.write_at_once(add_review, row.label_id, "me", Review(verdict=verdict))
     return run_id
 
 
@@ -84,8 +87,8 @@ def test_of_few_features_or_few_judged_labels_nothing_is_concluded(log: RunLog) 
     other = "e" * 64
     run_id = history(log, n_wrong=N, subject=card(fingerprint=other, name="other"))
     assert paying(log, fingerprint=other) == {"clear": 1}
-    for row in log.labels(run_id)[FEWEST // 2 :]:
-        log.undo_review(row.label_id, "me")
+    for row in log.read(labels_of, run_id)[FEWEST // 2 :]:
+        log.write_at_once(undo_review, row.label_id, "me")
     assert paying(log, fingerprint=other) == {}
 
 
@@ -105,7 +108,7 @@ def test_a_subjects_own_history_comes_before_that_of_others(log: RunLog) -> None
 
 
 async def labelled(log: RunLog, explainer: FakeExplainer, paying: dict[str, int], run_id: int) -> Outcome:
-    async with Prober(partial(FakeProbes(), None)) as prober:
+    async with Prober(DeviceThread(partial(FakeProbes(), None))) as prober:
         planner = Planner(PROBE, ("encoder",), CARD.default_scale)
         asker = Asker(explainer, log, run_id, open_door())
         loop = Loop(run_id, CARD, planner, 3, prober, asker, log, "read well", paying=paying)
@@ -135,7 +138,7 @@ def test_a_run_that_was_stopped_replays(log: RunLog, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(agent.run, "run_probes", FakeProbes())
     spec = RunSpec(config(least_gain=0.1), SUBJECT, FakeExplainer([BLEND]), paying={"clear": 1, "not compared": 1})
     report = asyncio.run(run_features(spec, log, range(3), False, Notes()))
-    run = log.run(report.run_id)
+    run = log.read(chosen_run, report.run_id)
     found = asyncio.run(replay(log, run, CorpusExamples))
     assert {one.verdict for one in found} == {"identical"}
     assert {one.stored.rounds for one in found} == {1}

@@ -11,10 +11,13 @@ import agent.run
 from agent.llm.base import Explainer
 from agent.llm.none import NoExplainer
 from agent.llm.offline import Offline
+from agent.log.evidence import evidence_of, has_evidence
+from agent.log.labels import labels_of
+from agent.log.run_log import RunLog
+from agent.log.runs import all_runs, chosen_run
 from agent.replay import replay
 from agent.run import RunReport, run_features
 from agent.run_spec import RunSpec
-from agent.runlog import RunLog
 from agent.schema import Outcome
 from eval.scoring.shown_examples import CorpusExamples
 from probes.evidence import Evidence, ProbeRequest
@@ -48,10 +51,10 @@ class TestProbeOnly:
         report = run(tmp_path / "log.db", NoExplainer())
         assert report.outcomes == {"probed": 12}
         with RunLog.open(tmp_path / "log.db") as log:
-            [summary] = log.runs()
+            [summary] = log.read(all_runs)
             assert (summary.status, summary.explainer, summary.n_probed, summary.n_calls) == ("finished", "none", 12, 0)
-            assert log.labels(1) == []
-            assert all(len(log.evidence_of(1, feature, 1)) == 3 for feature in FEATURES)
+            assert log.read(labels_of, 1) == []
+            assert all(len(log.read(evidence_of, 1, feature, 1)) == 3 for feature in FEATURES)
         assert sorted(probes.probed()) == sorted([*FEATURES] * 3)
 
     def test_a_run_that_was_cut_off_probes_nothing_twice(self, tmp_path: Path, probes: FakeProbes) -> None:
@@ -71,7 +74,7 @@ class TestProbeOnly:
 
         with RunLog.open(tmp_path / "log.db") as log:
             asyncio.run(cut_off(log))
-            kept = {feature for feature in FEATURES if log.has_evidence(1, feature, 1)}
+            kept = {feature for feature in FEATURES if log.read(has_evidence, 1, feature, 1)}
         assert 5 <= len(kept) < 12
         probes.batches.clear()
         report = run(tmp_path / "log.db", NoExplainer())
@@ -93,7 +96,7 @@ class TestProbeOnly:
         [merged] = RunLog.merge(tmp_path / "a.db", [tmp_path / "b.db"])
         assert merged.joined == {1}
         with RunLog.open(tmp_path / "a.db") as log:
-            [summary] = log.runs()
+            [summary] = log.read(all_runs)
             assert (summary.features, summary.n_probed, summary.status) == ("0-11", 12, "finished")
 
 
@@ -111,8 +114,8 @@ class TestKnownEvidence:
         assert of_run(probed, "labels", LABEL, 2) == of_run(plain, "labels", LABEL, 1)
         assert of_run(probed, "evidence", EVIDENCE, 2) == of_run(plain, "evidence", EVIDENCE, 1)
         with RunLog.open(probed) as log:
-            assert log.run(None).run_id == 2
-            again = asyncio.run(replay(log, log.run(2), CorpusExamples))
+            assert log.read(chosen_run, None).run_id == 2
+            again = asyncio.run(replay(log, log.read(chosen_run, 2), CorpusExamples))
         assert {item.verdict for item in again} == {"identical"}
 
     def test_shards_that_were_probed_apart_are_labelled_by_one_process(
@@ -173,8 +176,8 @@ class TestKnownEvidence:
         report = label(Offline(), "auto")
         assert (asked, report.n_known) == ([], 4)
         with RunLog.open(tmp_path / "log.db") as log:
-            assert log.evidence_of(report.run_id, 2, 1) == log.evidence_of(1, 2, 1)
-            chosen = log.evidence_of(1, 2, 1)[1].settings.vector.scale
+            assert log.read(evidence_of, report.run_id, 2, 1) == log.read(evidence_of, 1, 2, 1)
+            chosen = log.read(evidence_of, 1, 2, 1)[1].settings.vector.scale
         assert isinstance(chosen, float)
         label(Offline(), chosen)
         assert "tree" in {request.kind for request in asked}

@@ -3,7 +3,7 @@ import threading
 import time
 from collections.abc import Sequence
 
-from agent.prober import BATCH, Prober
+from agent.prober import BATCH, DeviceThread, Prober
 from probes.errors import FeatureError
 from probes.evidence import Evidence, ProbeRequest
 from probes.settings import ProbeSettings
@@ -21,12 +21,12 @@ async def wave(prober: Prober, features: Sequence[int]) -> list[list[Evidence] |
     return await asyncio.gather(*jobs, return_exceptions=True)
 
 
-def probing(fake: FakeProbes, seconds: float = 0.0):
+def probing(fake: FakeProbes, seconds: float = 0.0) -> DeviceThread:
     def run(requests: Sequence[ProbeRequest]) -> list[Evidence]:
         time.sleep(seconds)
         return fake(None, requests)
 
-    return run
+    return DeviceThread(run)
 
 
 @in_loop

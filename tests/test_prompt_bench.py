@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 
 from agent.llm.base import Answer, Exchange, Usage
-from agent.runlog import RunLog
+from agent.log.calls import calls_of
+from agent.log.labels import add_label, labels_of
+from agent.log.run_log import RunLog
 from agent.schema import Proposal
 from probes.demo.shipped import load_truth
 from probes.errors import SettingsError
@@ -47,12 +49,12 @@ def version(log: RunLog, right: int, tokens: int, cached: int | None, question: 
     run_id = log.begin_run(identity(), FEATURES, new=True).run_id
     for place, feature in enumerate(FEATURES):
         label = truth.features[feature].name if place < right else "qqq"
-        log.add_label(run_id, outcome(feature, label=label)).result()
+        log.write(add_label, run_id, outcome(feature, label=label)).result()
         usage = Usage(tokens + place, 10, cached, None)
         exchange = Exchange("fake", "m", "{}", usage=usage, cost_usd=0.01)
         add_call(log, run_id, replace(request(feature), prompt=f"{question}{feature}"), Answer(LABEL, exchange))
-    rows = {row.feature: row for row in log.labels(run_id)}
-    return Version(rows, {feature: log.calls_of(run_id, feature) for feature in FEATURES})
+    rows = {row.feature: row for row in log.read(labels_of, run_id)}
+    return Version(rows, {feature: log.read(calls_of, run_id, feature) for feature in FEATURES})
 
 
 def test_versions_are_compared_by_feature(tmp_path: Path) -> None:

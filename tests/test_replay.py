@@ -13,10 +13,12 @@ from agent.errors import LogError
 from agent.llm import experimenting
 from agent.llm.base import Answer, AnswerForm, CallFault, Request
 from agent.llm.offline import Offline
+from agent.log.evidence import evidence_rounds
+from agent.log.run_log import RunLog
+from agent.log.runs import all_runs
 from agent.replay import ReplayedLabel, changed_templates, replay
 from agent.run import run_features
 from agent.run_spec import RunSpec
-from agent.runlog import RunLog
 from agent.schema import Proposal, SettingsChange
 from eval.scoring.shown_examples import CorpusExamples
 from tests.fakes import GENERIC, MIXED, SUBJECT, FakeExplainer, FakeProbes, Notes, config, faulty
@@ -56,7 +58,7 @@ def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def replayed(path: Path) -> list[ReplayedLabel]:
     with RunLog.open(path, read_only=True) as log:
-        return asyncio.run(replay(log, log.runs()[-1], CorpusExamples))
+        return asyncio.run(replay(log, log.read(all_runs)[-1], CorpusExamples))
 
 
 def tamper(path: Path, sql: str) -> None:
@@ -104,13 +106,13 @@ def test_a_replay_writes_nothing(path: Path) -> None:
 
 def test_templates_that_changed_since_are_named(path: Path) -> None:
     with RunLog.open(path, read_only=True) as log:
-        assert changed_templates(log.runs()[0]) == []
+        assert changed_templates(log.read(all_runs)[0]) == []
     connection = sqlite3.connect(path)
     connection.execute("""UPDATE runs SET templates = json_set(templates, '$.system', 'other')""")
     connection.commit()
     connection.close()
     with RunLog.open(path, read_only=True) as log:
-        assert changed_templates(log.runs()[0]) == ["system"]
+        assert changed_templates(log.read(all_runs)[0]) == ["system"]
 
 
 def test_offline_runs_replay_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -127,7 +129,7 @@ def test_a_run_whose_explainer_tested_its_labels_comes_out_as_it_did(
     monkeypatch.setattr(experimenting, "UNSURE", 1.0)  # the label of these probes is sure
     with RunLog.open(tmp_path / "log.db") as log:
         asyncio.run(run_features(RunSpec(config(tests=True), SUBJECT, Offline()), log, range(2), False, Notes()))
-        kinds = [[type(piece).__name__ for piece in round_] for round_ in log.evidence_rounds(1, 0).values()]
+        kinds = [[type(piece).__name__ for piece in round_] for round_ in log.read(evidence_rounds, 1, 0).values()]
     assert kinds[1:] == [["Experiment"]]
     assert [(item.verdict, item.calls, item.prompts_alike) for item in replayed(tmp_path / "log.db")] == [
         ("identical", 2, True)

@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 from starlette.testclient import TestClient
 
-import agent.runlog
-from agent.runlog import LabelRow, RunLog
+import agent.log.run_log
+from agent.log.labels import LabelRow, labels_of
+from agent.log.reviews import reviews_of
+from agent.log.run_log import RunLog
 from tests.serving import OURS, Parsed, client, scored_log
 
 PART = {**OURS, "X-Part": "review"}
@@ -28,7 +30,7 @@ def browser(log: RunLog) -> TestClient:
 
 @pytest.fixture
 def label(log: RunLog) -> LabelRow:
-    return next(row for row in log.labels(1) if row.status == "labelled" and row.feature > 0)
+    return next(row for row in log.read(labels_of, 1) if row.status == "labelled" and row.feature > 0)
 
 
 def _place(label: LabelRow, query: str = "") -> str:
@@ -51,10 +53,10 @@ def test_each_button_is_a_row(
     answer = browser.post(_place(label, "?search=dog"), data=form, headers=OURS)
     assert answer.status_code == 303
     assert answer.headers["location"] == f"/runs/1/features/{label.feature}?search=dog#review"
-    (found,) = log.reviews_of(label.label_id)
+    (found,) = log.read(reviews_of, [label.label_id])
     assert (found.verdict, found.label, found.note) == kept
     assert found.reviewer == "ann"
-    assert log.labels(1, features=[label.feature]) == [label]
+    assert log.read(labels_of, 1, features=[label.feature]) == [label]
 
 
 def test_the_script_gets_the_box_again(browser: TestClient, label: LabelRow) -> None:
@@ -78,7 +80,7 @@ def test_undo_takes_back_and_says_so_when_there_is_nothing_left(browser: TestCli
 def test_the_keys_lead_through_the_filter(log: RunLog, browser: TestClient, label: LabelRow) -> None:
     page = browser.post(_place(label, "?status=labelled&sort=-feature"), data={"verdict": "accept"}, headers=PART).text
     keys = {dict(e.attributes)["data-key"]: dict(e.attributes) for e in Parsed(page).elements if "data-key" in e.shape}
-    labelled = sorted((row.feature for row in log.labels(1, status="labelled")), reverse=True)
+    labelled = sorted((row.feature for row in log.read(labels_of, 1, status="labelled")), reverse=True)
     after = labelled[labelled.index(label.feature) + 1 :][:1]
     assert set("arfuent") <= set(keys)
     assert all(keys[key].get("data-help") for key in keys)
@@ -97,13 +99,13 @@ def test_an_empty_or_unknown_review_is_one_sentence(
         answer = browser.post(_place(label), data=form, headers=headers)
         assert answer.status_code == 400
         assert "Traceback" not in answer.text
-    assert not log.reviews_of(label.label_id)
+    assert not log.read(reviews_of, [label.label_id])
 
 
 def test_a_locked_log_loses_nothing_that_was_typed(
     log: RunLog, browser: TestClient, label: LabelRow, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(agent.runlog, "_REVIEW_WAIT_S", 0.01)
+    monkeypatch.setattr(agent.log.run_log, "_REVIEW_WAIT_S", 0.01)
     form = {"verdict": "note", "note": "what I thought\nof it </textarea>"}
     with closing(sqlite3.connect(log.path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
@@ -117,19 +119,19 @@ def test_a_locked_log_loses_nothing_that_was_typed(
     retry = next(dict(e.attributes) for e in Parsed(answer.text).elements if e.shape == ("form", "method", "action") and
                  "review" in (dict(e.attributes)["action"] or ""))  # fmt: skip
     assert browser.post(retry["action"] or "", data=form, headers=OURS).status_code == 303
-    assert len(log.reviews_of(label.label_id)) == 1
+    assert len(log.read(reviews_of, [label.label_id])) == 1
 
 
 def test_long_and_broken_forms_are_refused(log: RunLog, browser: TestClient, label: LabelRow) -> None:
     assert browser.post(_place(label), data={"note": "x" * 200_000}, headers=OURS).status_code == 413
     assert browser.post(_place(label), content="&".join("a=1" for _ in range(50)), headers=OURS).status_code == 400
     assert browser.post(_place(label), content=b"\xff\xfe%ff%00=%", headers=OURS).status_code == 400
-    assert not log.reviews_of(label.label_id)
+    assert not log.read(reviews_of, [label.label_id])
 
 
 def test_features_without_a_label_are_not_found_and_failed_ones_not_reviewed(log: RunLog, browser: TestClient) -> None:
     assert browser.post("/runs/1/features/999/review", data={"verdict": "accept"}, headers=OURS).status_code == 404
-    failed = next(row for row in log.labels(1) if row.status == "failed")
+    failed = next(row for row in log.read(labels_of, 1) if row.status == "failed")
     answer = browser.post(_place(failed), data={"verdict": "accept"}, headers=PART)
     assert answer.status_code == 503
     assert "nothing to review" in answer.text
@@ -145,7 +147,7 @@ def test_blind_a_reviewer_sees_others_reviews_only_after_judging(log: RunLog, la
     page = browser.post(_place(label), data={"verdict": "accept"}, headers=PART).text
     assert "bob" in page
     assert "data-hidden" not in page
-    assert [review.blind for review in log.reviews_of(label.label_id)] == [False, True, True]
+    assert [review.blind for review in log.read(reviews_of, [label.label_id])] == [False, True, True]
 
 
 def test_read_only_pages_have_no_buttons(log: RunLog, label: LabelRow) -> None:

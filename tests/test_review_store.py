@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 from sklearn.metrics import cohen_kappa_score
 
-import agent.runlog
+import agent.log.run_log
 from agent.errors import LogError
-from agent.runlog import Review, RunLog
-from agent.store.reviews import latest_verdict, verdicts
+from agent.log.labels import add_label, labels_of
+from agent.log.reviews import Review, add_review, latest_verdict, reviews_of, undo_review, verdicts_of
+from agent.log.run_log import RunLog
 from agent.web.agreement import agreements, kappa
 from probes.errors import SettingsError
 from tests import logged
-from tests.serving import older_log
 
 ACCEPT, REJECT = Review(verdict="accept"), Review(verdict="reject")
 
@@ -29,7 +29,7 @@ def path(tmp_path: Path) -> Path:
     with RunLog.open(found) as log:
         run = log.begin_run(logged.identity(), range(3))
         for feature, status in enumerate(("labelled", "abstained", "failed")):
-            log.add_label(run.run_id, logged.outcome(feature, status=status)).result()
+            log.write(add_label, run.run_id, logged.outcome(feature, status=status)).result()
     return found
 
 
@@ -40,50 +40,52 @@ def log(path: Path) -> Iterator[RunLog]:
 
 
 def test_a_review_is_kept_with_reviewer_and_time_beside_the_label(log: RunLog) -> None:
-    before = log.labels(1)
-    log.review(1, "ann \ud83d", Review(verdict="edit", label="hounds\0", note="too wide", blind=True))
-    (found,) = log.reviews_of(1)
+    before = log.read(labels_of, 1)
+    log.write_at_once(
+        add_review, 1, "ann \ud83d", Review(verdict="edit", label="hounds\0", note="too wide", blind=True)
+    )
+    (found,) = log.read(reviews_of, [1])
     assert (found.reviewer, found.verdict, found.label, found.note) == ("ann \ud83d", "edit", "hounds\0", "too wide")
     assert (found.blind, found.undone) == (True, False)
     assert found.created.endswith("Z")
-    assert log.labels(1) == before
+    assert log.read(labels_of, 1) == before
 
 
 def test_undo_takes_back_the_reviewers_own_latest_and_keeps_every_row(path: Path, log: RunLog) -> None:
-    log.review(1, "ann", ACCEPT)
-    log.review(1, "ann", REJECT)
-    log.review(1, "bob", ACCEPT)
-    assert log.undo_review(1, "ann")
-    assert [review.undone for review in log.reviews_of(1)] == [False, True, False]
-    assert log.ask(verdicts, 1) == {"ann": {1: "accept"}, "bob": {1: "accept"}}
-    assert log.undo_review(1, "ann")
-    assert not log.undo_review(1, "ann")
-    assert not log.undo_review(2, "ann")
+    log.write_at_once(add_review, 1, "ann", ACCEPT)
+    log.write_at_once(add_review, 1, "ann", REJECT)
+    log.write_at_once(add_review, 1, "bob", ACCEPT)
+    assert log.write_at_once(undo_review, 1, "ann")
+    assert [review.undone for review in log.read(reviews_of, [1])] == [False, True, False]
+    assert log.read(verdicts_of, 1) == {"ann": {1: "accept"}, "bob": {1: "accept"}}
+    assert log.write_at_once(undo_review, 1, "ann")
+    assert not log.write_at_once(undo_review, 1, "ann")
+    assert not log.write_at_once(undo_review, 2, "ann")
     with closing(sqlite3.connect(path)) as db:
         assert db.execute("SELECT count(*) FROM reviews").fetchone() == (5,)
 
 
 def test_the_latest_verdict_stands_and_flags_and_notes_leave_it(log: RunLog) -> None:
     for review in (ACCEPT, REJECT, Review(verdict="flag"), Review(verdict="note", note="hm")):
-        log.review(1, "ann", review)
-    assert latest_verdict(log.reviews_of(1)) == "reject"
-    assert log.ask(verdicts, 1) == {"ann": {1: "reject"}}
+        log.write_at_once(add_review, 1, "ann", review)
+    assert latest_verdict(log.read(reviews_of, [1])) == "reject"
+    assert log.read(verdicts_of, 1) == {"ann": {1: "reject"}}
 
 
 def test_verdicts_given_blind_can_be_had_apart(log: RunLog) -> None:
-    log.review(1, "ann", Review(verdict="accept", blind=True))
-    log.review(1, "ann", Review(verdict="reject"))
-    log.review(1, "bob", Review(verdict="accept"))
-    log.review(2, "bob", Review(verdict="reject", blind=True))
-    assert log.ask(verdicts, 1) == {"ann": {1: "reject"}, "bob": {1: "accept", 2: "reject"}}
-    assert log.ask(verdicts, 1, blind=True) == {"ann": {1: "accept"}, "bob": {2: "reject"}}
+    log.write_at_once(add_review, 1, "ann", Review(verdict="accept", blind=True))
+    log.write_at_once(add_review, 1, "ann", Review(verdict="reject"))
+    log.write_at_once(add_review, 1, "bob", Review(verdict="accept"))
+    log.write_at_once(add_review, 2, "bob", Review(verdict="reject", blind=True))
+    assert log.read(verdicts_of, 1) == {"ann": {1: "reject"}, "bob": {1: "accept", 2: "reject"}}
+    assert log.read(verdicts_of, 1, blind=True) == {"ann": {1: "accept"}, "bob": {2: "reject"}}
 
 
 @pytest.mark.parametrize(("label_id", "why"), [(3, "failed"), (99, "no label 99")])
 def test_what_cannot_be_reviewed_is_refused(log: RunLog, label_id: int, why: str) -> None:
     with pytest.raises(LogError, match=why):
-        log.review(label_id, "ann", ACCEPT)
-    assert not log.reviews_of(label_id)
+        log.write_at_once(add_review, label_id, "ann", ACCEPT)
+    assert not log.read(reviews_of, [label_id])
 
 
 @pytest.mark.parametrize(
@@ -106,46 +108,33 @@ def test_a_review_says_something_and_not_too_much(said: dict[str, Any]) -> None:
 def test_reviews_are_kept_while_a_run_is_writing(path: Path) -> None:
     with RunLog.open(path) as writing, RunLog.open(path, read_only=True) as log:
         run = writing.begin_run(logged.identity(), range(300))
-        futures = [writing.add_label(run.run_id, logged.outcome(feature)) for feature in range(10, 300)]
+        futures = [writing.write(add_label, run.run_id, logged.outcome(feature)) for feature in range(10, 300)]
         for _ in range(20):
-            log.review(1, "ann", ACCEPT)
+            log.write_at_once(add_review, 1, "ann", ACCEPT)
         for future in futures:
             future.result()
-        assert len(log.reviews_of(1)) == 20
-        assert len(log.labels(1)) == 293
+        assert len(log.read(reviews_of, [1])) == 20
+        assert len(log.read(labels_of, 1)) == 293
 
 
 def test_a_locked_log_is_one_sentence_and_not_for_ever(
     path: Path, log: RunLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(agent.runlog, "_REVIEW_WAIT_S", 0.01)
+    monkeypatch.setattr(agent.log.run_log, "_REVIEW_WAIT_S", 0.01)
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(LogError, match="another process holds it"):
-            log.review(1, "ann", ACCEPT)
+            log.write_at_once(add_review, 1, "ann", ACCEPT)
         other.execute("COMMIT")
-    log.review(1, "ann", ACCEPT)
-    assert len(log.reviews_of(1)) == 1
-
-
-def test_reviews_that_an_older_log_holds_come_along(tmp_path: Path) -> None:
-    old = tmp_path / "old.db"
-    older_log(old)
-    with closing(sqlite3.connect(old)) as db, db:
-        db.execute("INSERT INTO runs VALUES (1, 'i', 'finished', 't', 't', 's', '{}', '{}', 'e', '{}', '5')")
-        db.execute("INSERT INTO labels VALUES (1, 1, 5, 'dogs', '', NULL, 'labelled', 1, 'noise', '[]', 't')")
-        db.execute("INSERT INTO reviews VALUES (7, 1, 'ann', 'edit', 'hounds', NULL, 't')")
-    with RunLog.open(old) as log:
-        (found,) = log.reviews_of(1)
-        assert (found.review_id, found.label, found.undone) == (7, "hounds", False)
-        assert [row.feature for row in log.labels(1, search="noise")] == [5]
+    log.write_at_once(add_review, 1, "ann", ACCEPT)
+    assert len(log.read(reviews_of, [1])) == 1
 
 
 def test_datasette_finds_each_label_with_its_latest_verdict(path: Path, log: RunLog) -> None:
-    log.review(1, "ann", ACCEPT)
-    log.review(1, "bob", Review(verdict="edit", label="hounds"))
-    log.review(2, "ann", REJECT)
-    log.undo_review(2, "ann")
+    log.write_at_once(add_review, 1, "ann", ACCEPT)
+    log.write_at_once(add_review, 1, "bob", Review(verdict="edit", label="hounds"))
+    log.write_at_once(add_review, 2, "ann", REJECT)
+    log.write_at_once(undo_review, 2, "ann")
     with closing(sqlite3.connect(path)) as db:
         found = db.execute("SELECT feature, label, verdict, reviewed_label, reviewer FROM labels_reviewed").fetchall()
     assert found == [(0, "dogs", "edit", "hounds", "bob"), (1, "dogs", None, None, None), (2, "dogs", None, None, None)]

@@ -7,7 +7,9 @@ import click
 import pytest
 
 from agent.cli import main
-from agent.runlog import RunLog
+from agent.log.labels import labels_of
+from agent.log.reviews import reviews_of
+from agent.log.run_log import RunLog
 from tests.serving import scored_log
 
 Typed = Callable[..., str]
@@ -43,13 +45,13 @@ def log(path: Path) -> Iterator[RunLog]:
 
 
 def _said(log: RunLog) -> list[tuple[str, str | None, str | None, bool]]:
-    rows = [review for row in log.labels(1) for review in log.reviews_of(row.label_id)]
+    rows = [review for row in log.read(labels_of, 1) for review in log.read(reviews_of, [row.label_id])]
     return [(review.verdict, review.label, review.note, review.undone) for review in rows]
 
 
 def test_keys_judge_one_label_after_the_other(log: RunLog, typed: Typed) -> None:
     out = typed("arefnq", lines=("better words", "a note"))
-    labels = [row for row in log.labels(1) if row.status != "failed"]
+    labels = [row for row in log.read(labels_of, 1) if row.status != "failed"]
     assert _said(log) == [
         ("accept", None, None, False),
         ("reject", None, None, False),
@@ -57,12 +59,12 @@ def test_keys_judge_one_label_after_the_other(log: RunLog, typed: Typed) -> None
         ("flag", None, None, False),
         ("note", None, "a note", False),
     ]
-    assert [len(log.reviews_of(row.label_id)) for row in labels[:4]] == [1, 1, 1, 2]
+    assert [len(log.read(reviews_of, [row.label_id])) for row in labels[:4]] == [1, 1, 1, 2]
     assert "5 reviews kept as ann." in out
 
 
 def test_what_is_judged_does_not_come_again_unless_asked_for(log: RunLog, typed: Typed) -> None:
-    labels = [row for row in log.labels(1) if row.status != "failed"]
+    labels = [row for row in log.read(labels_of, 1) if row.status != "failed"]
     typed("a" * len(labels))
     assert len(_said(log)) == len(labels)
     assert "has judged every label" in typed("")

@@ -7,13 +7,18 @@ from pathlib import Path
 
 import pytest
 
+import agent.loop
 import agent.run
 from agent.errors import ExplainerError, LogError
 from agent.llm.base import Answer, AnswerForm, CallFault, Explainer, Request
 from agent.llm.offline import Offline
+from agent.log.calls import calls_of
+from agent.log.evidence import evidence_of, evidence_rounds
+from agent.log.labels import labels_of
+from agent.log.run_log import RunLog
+from agent.log.runs import all_runs
 from agent.run import RunReport, run_features
 from agent.run_spec import RunSpec
-from agent.runlog import RunLog
 from agent.schema import Outcome, Proposal
 from probes.evidence import Evidence, ProbeRequest
 from tests.fakes import GENERIC, SUBJECT, FakeExplainer, FakeProbes, Notes, config, faulty
@@ -49,13 +54,13 @@ def test_every_feature_ends_with_a_label_or_a_reason(log: RunLog, probes: FakePr
     probes.definitions = {3: dict.fromkeys(("vocabulary", "encoder", "decoder", "blend:0.5"), GENERIC)}
     report = run(log, range(10))
     assert report.outcomes == {"labelled": 8, "abstained": 1, "failed": 1}
-    rows = {row.feature: row for row in log.labels(report.run_id)}
+    rows = {row.feature: row for row in log.read(labels_of, report.run_id)}
     assert [*rows] == [*range(10)]
     assert rows[0].label == "dog"
     assert (rows[3].status, rows[5].status, rows[5].reason) == ("abstained", "failed", "Feature 5 is all zeros.")
     assert all(row.label or row.reason for row in rows.values())
-    assert len(log.calls_of(report.run_id, 3)) == 3
-    assert [summary.status for summary in log.runs()] == ["finished"]
+    assert len(log.read(calls_of, report.run_id, 3)) == 3
+    assert [summary.status for summary in log.read(all_runs)] == ["finished"]
 
 
 def test_whole_waves_of_features_share_a_batch(log: RunLog, probes: FakeProbes) -> None:
@@ -80,7 +85,7 @@ def test_failed_features_are_tried_again_in_place(log: RunLog) -> None:
     assert first.outcomes == {"labelled": 3, "failed": 1}
     second = run(log, range(4), FakeExplainer([LABEL]), concurrency=1)
     assert (second.run_id, second.outcomes) == (first.run_id, {"labelled": 1})
-    assert [row.status for row in log.labels(first.run_id)] == ["labelled"] * 4
+    assert [row.status for row in log.read(labels_of, first.run_id)] == ["labelled"] * 4
 
 
 @pytest.mark.usefixtures("probes")
@@ -140,12 +145,12 @@ def test_a_cancelled_run_goes_on_where_it_stopped(tmp_path: Path) -> None:
     with RunLog.open(tmp_path / "cut.db") as log, pytest.raises(asyncio.CancelledError):
         asyncio.run(interrupted(log))
     with RunLog.open(tmp_path / "cut.db") as log:
-        logged = {row.feature for row in log.labels(1)}
+        logged = {row.feature for row in log.read(labels_of, 1)}
         assert set(told) <= logged < set(range(30))
         report = run(log, range(30))
         assert (report.resumed, report.n_done_before) == (True, len(logged))
         assert report.outcomes == {"labelled": 30 - len(logged)}
-        calls = [call for feature in range(30) for call in log.calls_of(report.run_id, feature)]
+        calls = [call for feature in range(30) for call in log.read(calls_of, report.run_id, feature)]
         assert sum(call.answer is not None for call in calls) == 30  # none that had arrived was asked for again
 
 
@@ -154,12 +159,12 @@ def test_a_fault_of_the_log_ends_the_run_with_its_own_sentence(log: RunLog, monk
     def broken(*_: object) -> None:
         raise LogError("The disk is full.")
 
-    monkeypatch.setattr(RunLog, "add_evidence", broken)
+    monkeypatch.setattr(agent.loop, "add_evidence", broken)
     report = run(log, range(10))
     assert isinstance(report.stopped, LogError)
     assert "The disk is full" in str(report.stopped)
-    assert log.labels(1) == []
-    assert [summary.status for summary in log.runs()] == ["unfinished"]
+    assert log.read(labels_of, 1) == []
+    assert [summary.status for summary in log.read(all_runs)] == ["unfinished"]
 
 
 @pytest.mark.usefixtures("probes")
@@ -175,8 +180,8 @@ def test_an_explainer_that_cannot_be_used_ends_the_run(log: RunLog) -> None:
     assert "The key was refused" in str(report.stopped)
     assert len(locked.requests) <= 4  # those that were in flight together; nobody else is sent after them
     assert locked.closed
-    assert len(log.evidence_of(1, 0, 1)) == 3  # what was probed is kept
-    assert [summary.status for summary in log.runs()] == ["unfinished"]
+    assert len(log.read(evidence_of, 1, 0, 1)) == 3  # what was probed is kept
+    assert [summary.status for summary in log.read(all_runs)] == ["unfinished"]
 
 
 def test_memory_does_not_grow_with_the_number_of_features(log: RunLog, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -205,9 +210,9 @@ def test_the_real_probes_and_the_real_log_work_together(log: RunLog, tmp_path: P
     report = asyncio.run(run_features(RunSpec(quick, subject, Offline()), log, range(12), False, Notes()))
     assert sum(report.outcomes.values()) == 12
     assert "failed" not in report.outcomes
-    for row in log.labels(report.run_id):
-        rounds = log.evidence_rounds(report.run_id, row.feature)
+    for row in log.read(labels_of, report.run_id):
+        rounds = log.read(evidence_rounds, report.run_id, row.feature)
         assert [type(item).__name__ for item in rounds[1]] == ["Tree", "TokenList", "Projection"]
-        assert len(log.calls_of(report.run_id, row.feature)) == row.rounds
+        assert len(log.read(calls_of, report.run_id, row.feature)) == row.rounds
     again = asyncio.run(run_features(RunSpec(quick, subject, Offline()), log, range(12), False, Notes()))
     assert (again.resumed, again.n_done_before, again.outcomes) == (True, 12, {})

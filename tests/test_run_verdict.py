@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from agent.llm.base import Answer, Exchange, Usage
-from agent.runlog import RunLog
+from agent.log.run_log import RunLog
+from agent.log.runs import chosen_run
 from agent.schema import Proposal, TextTest
 from eval.scoring.run_verdict import verdict_sentences, verdicts
 from tests.judging import CONCEPTS
@@ -43,7 +44,7 @@ NEXT = {feature: CONCEPTS[(feature + 1) % len(CONCEPTS)] for feature in TRUE}
 def test_an_agent_that_gave_up_a_wrong_label_beat_its_first_answer(log: RunLog) -> None:
     planted = agent_run(log, NEXT)
     score(planted, RuleExplainer(), ["detection"])
-    first, one_shot = verdicts(log, log.run(planted.run_id))
+    first, one_shot = verdicts(log, log.read(chosen_run, planted.run_id))
     assert (first.rival, first.ahead.n) == ("first", 6)
     assert first.ahead.value is not None
     assert first.ahead.value > 0.4
@@ -52,7 +53,7 @@ def test_an_agent_that_gave_up_a_wrong_label_beat_its_first_answer(log: RunLog) 
     assert (one_shot.rival, one_shot.ahead.value) == ("one_shot", 0)
     assert one_shot.rivals.calls == 1
     assert one_shot.rivals.tokens == 50
-    told = [*verdict_sentences(log, log.run(planted.run_id))]
+    told = [*verdict_sentences(log, log.read(chosen_run, planted.run_id))]
     assert "against its own first answer, by detection: ahead, +0." in told[0]
     assert "2.0 calls, 420 tokens, $0.0040 a feature" in told[0]
     assert "against one shot over top examples, by detection: no difference, +0.00 over 6 features" in told[1]
@@ -62,20 +63,20 @@ def test_an_agent_that_gave_up_a_wrong_label_beat_its_first_answer(log: RunLog) 
 def test_an_agent_that_said_the_same_first_is_not_ahead(log: RunLog) -> None:
     planted = agent_run(log, dict(TRUE))
     score(planted, RuleExplainer(), ["detection"])
-    first, _ = verdicts(log, log.run(planted.run_id))
+    first, _ = verdicts(log, log.read(chosen_run, planted.run_id))
     assert (first.ahead.value, first.ahead.n) == (0, 6)
 
 
 def test_a_run_without_scores_says_why_and_one_that_answers_once_says_nothing(log: RunLog) -> None:
     planted = agent_run(log, NEXT)
-    (told,) = verdict_sentences(log, log.run(planted.run_id))
+    (told,) = verdict_sentences(log, log.read(chosen_run, planted.run_id))
     assert "unscored, because its labels have no scores; interpret score 1" in told
     once = plant(log, settings={"rounds": 1})
-    assert [*verdict_sentences(log, log.run(once.run_id))] == []
+    assert [*verdict_sentences(log, log.read(chosen_run, once.run_id))] == []
 
 
 def test_scores_without_a_first_answer_or_one_shot_say_so(log: RunLog) -> None:
     planted = plant(log, settings=TESTS)  # no calls, so no first answer; no judge, so no one shot
     score(planted, None, ["embedding"])
-    (told,) = verdict_sentences(log, log.run(planted.run_id))
+    (told,) = verdict_sentences(log, log.read(chosen_run, planted.run_id))
     assert "because its first answers have no scores" in told

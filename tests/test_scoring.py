@@ -14,9 +14,12 @@ from agent.calls.budget import Limits
 from agent.errors import BudgetError, ExplainerError
 from agent.evidence.digest import CHARS_PER_TOKEN
 from agent.llm.base import Answer, Bound, CallFault, Exchange, Request
-from agent.runlog import RunLog, ScoreRow
+from agent.log.calls import calls_of, spent_by
+from agent.log.examples import add_collected, examples_of
+from agent.log.labels import add_label
+from agent.log.run_log import RunLog
+from agent.log.scores import ScoreRow, score_kinds, scores_of
 from agent.schema import Proposal
-from agent.store.overview import score_kinds
 from agent.web.figures import histogram
 from eval.collect.split import ALIKE, peak_word, split_of, without_duplicates
 from eval.scorers import SCORERS
@@ -58,7 +61,7 @@ def named(scores: Sequence[ScoreRow], **wanted: Any) -> list[ScoreRow]:
 
 
 def shown_texts(planted: Planted, feature: int) -> list[str]:
-    found = planted.log.collected(planted.corpus_id, feature, "shown")
+    found = planted.log.read(examples_of, planted.corpus_id, feature, "shown")
     assert found is not None
     return [example.text for example in found.examples]
 
@@ -72,7 +75,7 @@ class TestTexts:
         assert len(scored) > 6
         for feature in TRUE:
             asked = [_bare(request.prompt) for request in scored if request.feature == feature]
-            held_out = log.collected(planted.corpus_id, feature, "held_out")
+            held_out = log.read(examples_of, planted.corpus_id, feature, "held_out")
             assert held_out is not None
             assert any(_bare(example.text) in prompt for example in held_out.examples for prompt in asked)
             assert not [t for t in shown_texts(planted, feature) if any(_bare(t) in prompt for prompt in asked)]
@@ -81,7 +84,7 @@ class TestTexts:
         planted, judge = plant(log, {0: "dog", 1: "fruit"}), RuleExplainer()
         score(planted, judge)
         (asked,) = [request for request in judge.asked("one_shot") if request.feature == 0]
-        held_out = log.collected(planted.corpus_id, 0, "held_out")
+        held_out = log.read(examples_of, planted.corpus_id, 0, "held_out")
         assert held_out is not None
         assert any(_bare(text) in _bare(asked.prompt) for text in shown_texts(planted, 0))
         assert not any(_bare(example.text) in _bare(asked.prompt) for example in held_out.examples)
@@ -153,11 +156,11 @@ def test_the_first_label_of_a_run_with_feedback_is_scored_of_every_feature(log: 
         add_call(log, planted.run_id, request(feature), Answer(proposal, Exchange("fake", "rules", "")))
     plain = scoring(planted, judge)
     asyncio.run(plain.score(planted.rows, 4, Told()))
-    assert not named(log.scores(plain.scoring_id), variant="first")
+    assert not named(log.read(scores_of, plain.scoring_id), variant="first")
     made = replace(plain, run=replace(plain.run, settings={"feedback": True}))
     asyncio.run(made.score(planted.rows, 4, Told()))
-    first = named(log.scores(made.scoring_id), variant="first", part="held_out")
-    labels = named(log.scores(made.scoring_id), variant="label", part="held_out")
+    first = named(log.read(scores_of, made.scoring_id), variant="first", part="held_out")
+    labels = named(log.read(scores_of, made.scoring_id), variant="label", part="held_out")
     assert [(one.feature, one.label) for one in first] == [(0, "puppy"), (1, "fruit")]
     assert first[0].value is not None
     assert first[0].value < 1
@@ -175,7 +178,7 @@ class TestNewWords:
         scores = score(planted, judge)
         (whole,) = named(scores, feature=0, variant="label", part="held_out")
         (new,) = named(scores, feature=0, variant="label", part="new_words")
-        held_out = log.collected(planted.corpus_id, 0, "held_out", ["activating"])
+        held_out = log.read(examples_of, planted.corpus_id, 0, "held_out", ["activating"])
         assert held_out is not None
         old = {f"{e.document}:0" for e in held_out.examples if peak_word(e) in ("dog", "puppy")}
         asked_about = {item["key"] for item in whole.items}
@@ -298,7 +301,7 @@ class TestUnscored:
         scores = score(planted, RuleExplainer(), ["detection", "embedding", "simulation"])
         lines = [line for line in report.score_summaries(scores, SEED) if line.part == "held_out"]
         told = {(line.scorer, variant_words(line.variant)): line.mean for line in lines}
-        kinds = log.ask(score_kinds, planted.run_id)
+        kinds = log.read(score_kinds, planted.run_id)
         drawn = [(kind.key.scorer, histogram(log, kind)) for kind in kinds]
         means = [(scorer, mean) for scorer, found in drawn if found is not None for mean in found.means]
         assert {(scorer, mean.variant): mean.estimate for scorer, mean in means} == told
@@ -343,7 +346,7 @@ class TestAgain:
             score(planted, ill)
         scores = score(planted, well)
         assert all(one.value is not None for one in named(scores, part="held_out"))
-        good = [call for f in TRUE for call in log.calls_of(planted.run_id, f) if call.answer is not None]
+        good = [call for f in TRUE for call in log.read(calls_of, planted.run_id, f) if call.answer is not None]
         assert len(good) >= 30
         assert max(Counter((call.purpose, call.feature, call.item) for call in good).values()) == 1
         with RunLog.open(log.path.with_name("other.db")) as other:
@@ -365,7 +368,7 @@ class TestAgain:
         planted, judge = plant(log), RuleExplainer()
         some = scoring(planted, judge)
         asyncio.run(some.score(planted.rows[:2], 4, Told()))
-        alone = {one.feature: one.label for one in named(log.scores(some.scoring_id), variant="shuffled")}
+        alone = {one.feature: one.label for one in named(log.read(scores_of, some.scoring_id), variant="shuffled")}
         whole = named(score(planted, judge), variant="shuffled", part="held_out")
         donors = {one.feature: one.label for one in whole}
         assert {*alone} == {0, 1}
@@ -379,7 +382,7 @@ class TestAgain:
         (before,) = named(score(planted, judge), feature=0, variant="shuffled", part="held_out")
         log.begin_run(identity(), [2, 3, 4, 5])
         for feature in (2, 3, 4, 5):
-            log.add_label(planted.run_id, outcome(feature, label=CONCEPTS[feature], explanation="")).result()
+            log.write(add_label, planted.run_id, outcome(feature, label=CONCEPTS[feature], explanation="")).result()
         scores = score(planted, judge)
         others = {one.feature: one.label for one in named(scores, variant="shuffled", part="held_out")}
         assert before.label == "fruit" != others[0]
@@ -390,7 +393,7 @@ class TestAgain:
         planted, ill, well = plant(log), RuleExplainer(shy), RuleExplainer()
         score(planted, ill)
         found = replace(of_feature(0), examples=[*texts(0, "activating", 40, seed=1), *texts(0, "random", 40, seed=1)])
-        log.add_collected(planted.corpus_id, found, sides(found.examples)).result()
+        log.write(add_collected, planted.corpus_id, found, sides(found.examples)).result()
         score(planted, well)
         asked = [request for request in well.asked("detection") if request.feature == 0]
         assert {request.item for request in asked} == {0, 1, 2, 3}
@@ -438,9 +441,9 @@ class TestAgain:
         if seen:
             ill = RuleExplainer(lambda request, right: right if len(ill.requests) <= seen else refusal(request, right))
             score(planted, ill, [*SCORERS])
-        scores = log.scores(made.scoring_id)
+        scores = log.read(scores_of, made.scoring_id)
         told = asyncio.run(expected_questions(made, planted.rows))
-        assert (log.scores(made.scoring_id), judge.requests) == (scores, [])
+        assert (log.read(scores_of, made.scoring_id), judge.requests) == (scores, [])
         score(planted, judge, [*SCORERS])
         output = sum(request.purpose.startswith("output") for request in ill.requests[:seen]) if seen else 0
         assert told.calls == len(judge.requests) + output  # what is logged of the subject's lists is counted again
@@ -464,10 +467,10 @@ class TestAgain:
         asyncio.run(made.score(planted.rows, 4, Told()))
         assert isinstance(made.admission.reason, BudgetError)
         assert "1000" in str(made.admission.reason)
-        spent = log.spent(planted.run_id, made.scoring_id)
+        spent = log.read(spent_by, planted.run_id, made.scoring_id)
         assert 900 < spent.most_tokens <= 1000
         assert spent.tokens == 50 * spent.calls
-        assert log.spent(planted.run_id).calls == 0
+        assert log.read(spent_by, planted.run_id).calls == 0
         scores = score(planted, judge)
         assert {one.feature for one in named(scores, variant="label")} == {*TRUE}
 
@@ -477,7 +480,7 @@ class TestAgain:
         told: list[tuple[int, bool]] = []
 
         def tell(row: Any) -> None:
-            told.append((row.feature, bool(named(log.scores(made.scoring_id), feature=row.feature))))
+            told.append((row.feature, bool(named(log.read(scores_of, made.scoring_id), feature=row.feature))))
 
         asyncio.run(made.score(planted.rows, 4, Told(tell)))
         assert sorted(told) == [(feature, True) for feature in TRUE]

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from agent.runlog import RunLog
+from agent.log.examples import examples_of
+from agent.log.run_log import RunLog
 from eval.scoring import report
 from eval.scoring.density import DensityIndex
 from probes.examples import FeatureExamples
@@ -73,6 +74,6 @@ def test_intruders_come_from_features_that_activate_about_as_often_and_are_no_ne
     assert [*index.matched(0, without={2})] == [4]
     assert {e.kind for examples in index.matched(1, without=()).values() for e in examples} == {"activating"}
     assert index.matched(99, without=()) == {}
-    held_out = log.collected(planted.corpus_id, 2, "held_out", ["activating"])
+    held_out = log.read(examples_of, planted.corpus_id, 2, "held_out", ["activating"])
     assert held_out is not None
     assert index.matched(0, without={4})[2] == [*held_out.examples]

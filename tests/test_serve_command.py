@@ -7,7 +7,7 @@ import socket
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -17,8 +17,9 @@ import pytest
 import agent.cli.commands.serve
 from agent.cli import main
 from agent.cli.commands.reviewer import reviewer_name
-from agent.runlog import RunLog
-from tests.serving import older_log, scored_log
+from agent.log.labels import labels_of
+from agent.log.run_log import RunLog
+from tests.serving import scored_log, unreleased_log
 
 Refused = Callable[..., str]
 
@@ -87,9 +88,7 @@ def test_what_is_not_a_log_of_ours_is_refused(tmp_path: Path, path: Path, refuse
     (tmp_path / "text.db").write_text("not a database, but long enough to be looked at " * 100)
     assert "not a SQLite database" in refused("--log", str(tmp_path / "text.db"))
     with closing(sqlite3.connect(path)) as db, db:
-        db.execute(
-            "INSERT INTO _sqlite_migrations (migration_set, name, applied_at) VALUES ('sae-interpret', '9', 't')"
-        )
+        db.execute("PRAGMA user_version = 9")
     assert "newer version" in refused("--log", str(path))
 
 
@@ -107,7 +106,7 @@ def test_a_log_that_cannot_be_written_can_be_looked_at(
     monkeypatch.setattr(os, "access", lambda _path, mode: mode != os.W_OK)  # root may write anywhere
     assert "add --read-only to look at it" in refused("--log", str(sealed))
     with agent.cli.commands.serve._open(sealed, read_only=True) as log:
-        assert len(log.labels(1)) == 4
+        assert len(log.read(labels_of, 1)) == 4
 
 
 def test_others_are_warned_about(
@@ -142,13 +141,10 @@ def test_a_browser_is_opened_by_a_private_file_where_there_is_a_display(
     assert "?token=" in page
 
 
-def test_a_log_of_an_older_version_is_brought_up_to_date_unless_it_may_only_be_read(
-    tmp_path: Path, refused: Refused
-) -> None:
-    older_log(tmp_path / "old.db")
-    assert "older version" in refused("--log", str(tmp_path / "old.db"), "--read-only")
-    with agent.cli.commands.serve._open(tmp_path / "old.db", read_only=False) as log:
-        assert log.runs() == []
+@pytest.mark.parametrize("options", [(), ("--read-only",)])
+def test_a_log_of_an_unreleased_version_is_refused(tmp_path: Path, refused: Refused, options: Sequence[str]) -> None:
+    unreleased_log(tmp_path / "old.db")
+    assert "before its first release" in refused("--log", str(tmp_path / "old.db"), *options)
 
 
 def test_a_reviewers_name_is_a_name() -> None:

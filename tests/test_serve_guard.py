@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 from starlette.testclient import TestClient
 
-from agent.runlog import RunLog
+from agent.log.labels import labels_of
+from agent.log.reviews import reviews_of
+from agent.log.run_log import RunLog
 from agent.web.guard import known_host
 from tests.serving import ORIGIN, OURS, TOKEN, client, scored_log
 
@@ -78,7 +80,7 @@ def test_a_fault_of_ours_is_a_page_with_the_same_headers(log: RunLog, monkeypatc
     answer = quiet.get("/runs/1")
     assert answer.status_code == 503
     assert "cannot be used" in answer.text
-    monkeypatch.setattr(RunLog, "ask", _broken)
+    monkeypatch.setattr(RunLog, "read", _broken)
     answer = quiet.get("/runs/1")
     assert answer.status_code == 500
     assert "ZeroDivisionError" in answer.text
@@ -158,17 +160,17 @@ def test_a_host_that_was_named_is_known_and_on_every_address_figures_are() -> No
 def test_no_other_page_writes(log: RunLog, place: str, headers: dict[str, str]) -> None:
     answer = client(log).post(place, data={"verdict": "accept"}, headers=headers)
     assert answer.status_code == 403
-    assert not log.reviews_of(1)
+    assert not log.read(reviews_of, [1])
 
 
 @pytest.mark.parametrize(
     "headers", [OURS, {"Sec-Fetch-Site": "same-origin"}, {**OURS, "Sec-Fetch-Site": "same-origin"}]
 )
 def test_our_own_pages_write(log: RunLog, headers: dict[str, str]) -> None:
-    label = next(row for row in log.labels(1) if row.status != "failed")
+    label = next(row for row in log.read(labels_of, 1) if row.status != "failed")
     place = f"/runs/1/features/{label.feature}/review"
     assert client(log).post(place, data={"verdict": "accept"}, headers=headers).status_code == 303
-    assert len(log.reviews_of(label.label_id)) == 1
+    assert len(log.read(reviews_of, [label.label_id])) == 1
 
 
 def test_a_write_needs_the_cookie_whatever_the_address_says(log: RunLog) -> None:

@@ -7,10 +7,15 @@ from typing import Any
 
 import pytest
 
-from agent.comparisons import ComparisonIdentity
-from agent.runlog import LabelRow, Review, RunLog
-from agent.store.browsing import BrowsedLabel, LabelFilter, ScoreKey, around, count_labels, label_page, place_of
-from agent.store.calibrations import Calibration, probabilities
+from agent.log.browsing import BrowsedLabel, LabelFilter, around, count_labels, label_page, place_of
+from agent.log.calibrations import Calibration, add_calibration, keep_probabilities, probabilities_of
+from agent.log.comparisons import ComparisonIdentity, add_classes, begin_comparison
+from agent.log.evidence import add_evidence, evidence_rows
+from agent.log.examples import corpora_of
+from agent.log.labels import LabelRow, add_label, labels_of
+from agent.log.reviews import Review, add_review, reviews_of, undo_review
+from agent.log.run_log import RunLog
+from agent.log.scores import ScoreKey, scores_of
 from probes.errors import SettingsError
 from tests import logged
 from tests.serving import OURS, Parsed, client, scored_log
@@ -38,20 +43,20 @@ def log(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunLog]:
     """Labels, scores and reviews; a second run and a second scoring, which must not show up."""
     path = tmp_path_factory.mktemp("log") / "log.db"
     with scored_log(path) as found:
-        labels = [row for row in found.labels(1) if row.status != "failed"]
+        labels = [row for row in found.read(labels_of, 1) if row.status != "failed"]
         for place, row in enumerate(labels):
             for reviewer, step in (("ann", 3), ("bob", 4)):
                 if place % step == 0:
-                    found.review(row.label_id, reviewer, _review(place))
+                    found.write_at_once(add_review, row.label_id, reviewer, _review(place))
             if place % 7 == 0:
-                assert found.undo_review(row.label_id, "ann") or place % 3
+                assert found.write_at_once(undo_review, row.label_id, "ann") or place % 3
     with RunLog.open(path) as writing:
         run = writing.begin_run(logged.identity(), range(3), new=True)
-        writing.add_label(run.run_id, logged.outcome(1, label="dog of another run")).result()
-        calibration = writing.add_calibration(Calibration("offline", "", [], {}, 30, 15, {}))
-        given = {row.label_id: row.label_id * 7 % 11 / 11 for row in writing.labels(1) if row.label_id % 4}
-        [other] = writing.labels(run.run_id)
-        writing.give_probabilities(calibration, {**given, other.label_id: 1.0})
+        writing.write(add_label, run.run_id, logged.outcome(1, label="dog of another run")).result()
+        calibration = writing.write(add_calibration, Calibration("offline", "", [], {}, 30, 15, {})).result()
+        given = {row.label_id: row.label_id * 7 % 11 / 11 for row in writing.read(labels_of, 1) if row.label_id % 4}
+        [other] = writing.read(labels_of, run.run_id)
+        writing.write(keep_probabilities, calibration, {**given, other.label_id: 1.0}).result()
     with RunLog.open(path, read_only=True) as found:
         yield found
 
@@ -69,16 +74,18 @@ def _review(place: int) -> Review:
 
 def _plain(log: RunLog, wanted: LabelFilter) -> list[int]:
     """The features that meet the filter, in order, the slow way."""
-    scores = {s.label_id: s.value for s in log.scores(1) if (s.scorer, s.variant) == ("detection", "label")}
+    scores = {s.label_id: s.value for s in log.read(scores_of, 1) if (s.scorer, s.variant) == ("detection", "label")}
     rows = [
-        row for row in log.labels(1, search=wanted.search or None, status=wanted.status) if _meets(log, row, wanted)
+        row
+        for row in log.read(labels_of, 1, search=wanted.search or None, status=wanted.status)
+        if _meets(log, row, wanted)
     ]
     if wanted.score is not None and (wanted.min_score, wanted.max_score) != (None, None):
         low, high = wanted.min_score or -9, 9 if wanted.max_score is None else wanted.max_score
         rows = [row for row in rows if (value := scores.get(row.label_id)) is not None and low <= value <= high]
     if wanted.order == "score":
         rows = [row for row in rows if row.label_id in scores]
-    probable = log.ask(probabilities, 1)
+    probable = log.read(probabilities_of, 1)
     if wanted.order == "probability":
         rows = [row for row in rows if row.label_id in probable]
     keys = {
@@ -91,7 +98,7 @@ def _plain(log: RunLog, wanted: LabelFilter) -> list[int]:
 
 
 def _meets(log: RunLog, row: LabelRow, wanted: LabelFilter) -> bool:
-    standing = [review.verdict for review in log.reviews_of(row.label_id) if not review.undone]
+    standing = [review.verdict for review in log.read(reviews_of, [row.label_id]) if not review.undone]
     verdicts = [verdict for verdict in standing if verdict in ("accept", "edit", "reject")]
     reviewed = {
         None: True,
@@ -100,7 +107,7 @@ def _meets(log: RunLog, row: LabelRow, wanted: LabelFilter) -> bool:
         "flag": "flag" in standing,
         "note": "note" in standing,
     }.get(wanted.reviewed, verdicts[-1:] == [wanted.reviewed])
-    confidence, probability = row.confidence, log.ask(probabilities, 1).get(row.label_id, -1)
+    confidence, probability = row.confidence, log.read(probabilities_of, 1).get(row.label_id, -1)
     least, most = wanted.min_confidence, wanted.max_confidence
     return (
         reviewed
@@ -117,22 +124,22 @@ def test_filters_and_orders_are_those_of_a_plain_reading(
 ) -> None:
     wanted = LabelFilter.parse({"score": DETECTION, **given, "order": order, "descending": descending})
     plain = _plain(log, wanted)
-    assert log.ask(count_labels, 1, wanted) == len(plain)
-    pages = [log.ask(label_page, 1, wanted, first, 7) for first in range(0, len(plain) + 7, 7)]
+    assert log.read(count_labels, 1, wanted) == len(plain)
+    pages = [log.read(label_page, 1, wanted, first, 7) for first in range(0, len(plain) + 7, 7)]
     assert [one.label.feature for page in pages for one in page] == plain
     for before, after in pairwise(plain):
-        assert log.ask(around, 1, wanted, before).after == after
-        assert log.ask(around, 1, wanted, after).before == before
+        assert log.read(around, 1, wanted, before).after == after
+        assert log.read(around, 1, wanted, after).before == before
     if plain:
-        assert log.ask(around, 1, wanted, plain[0]).before is None
-        assert log.ask(around, 1, wanted, plain[-1]).after is None
+        assert log.read(around, 1, wanted, plain[0]).before is None
+        assert log.read(around, 1, wanted, plain[-1]).after is None
 
 
 def test_each_filter_leaves_some_and_takes_some(log: RunLog) -> None:
     """Else the test above would show nothing."""
-    n_labels = log.ask(count_labels, 1, LabelFilter())
+    n_labels = log.read(count_labels, 1, LabelFilter())
     for given in FILTERS[1:]:
-        n_found = log.ask(count_labels, 1, LabelFilter.parse(given))
+        n_found = log.read(count_labels, 1, LabelFilter.parse(given))
         assert n_found < n_labels
         assert n_found or given == {"search": "=>"} or given.get("status") == "abstained"
 
@@ -140,22 +147,22 @@ def test_each_filter_leaves_some_and_takes_some(log: RunLog) -> None:
 def test_a_feature_outside_the_filter_has_the_neighbours_of_its_place(log: RunLog) -> None:
     wanted = LabelFilter(status="labelled")
     inside = _plain(log, wanted)
-    outside = next(row.feature for row in log.labels(1) if row.status == "failed" and row.feature > inside[0])
-    found = log.ask(around, 1, wanted, outside)
+    outside = next(row.feature for row in log.read(labels_of, 1) if row.status == "failed" and row.feature > inside[0])
+    found = log.read(around, 1, wanted, outside)
     assert found.before == max(feature for feature in inside if feature < outside)
-    assert log.ask(around, 1, wanted, 10_000).after is None
+    assert log.read(around, 1, wanted, 10_000).after is None
 
 
 def test_scores_of_a_scoring_of_another_run_sort_nothing(log: RunLog) -> None:
     wanted = LabelFilter(score=DETECTION, order="score")
-    assert log.ask(count_labels, 2, wanted) == 0
+    assert log.read(count_labels, 2, wanted) == 0
 
 
 def test_a_row_has_its_score_and_reviews(log: RunLog) -> None:
-    found: list[BrowsedLabel] = log.ask(label_page, 1, LabelFilter(score=DETECTION), 0, 100)
-    scores = {s.label_id: s.value for s in log.scores(1) if (s.scorer, s.variant) == ("detection", "label")}
+    found: list[BrowsedLabel] = log.read(label_page, 1, LabelFilter(score=DETECTION), 0, 100)
+    scores = {s.label_id: s.value for s in log.read(scores_of, 1) if (s.scorer, s.variant) == ("detection", "label")}
     assert [one.score for one in found] == [scores.get(one.label.label_id) for one in found]
-    assert [list(one.reviews) for one in found] == [log.reviews_of(one.label.label_id) for one in found]
+    assert [list(one.reviews) for one in found] == [log.read(reviews_of, [one.label.label_id]) for one in found]
 
 
 @pytest.mark.parametrize("given", [{"order": "score"}, {"min_score": 0.5}])
@@ -249,29 +256,29 @@ def fresh(tmp_path: Path) -> Iterator[RunLog]:
 
 
 def _labelled(log: RunLog) -> LabelRow:
-    return next(row for row in log.labels(1) if row.status == "labelled")
+    return next(row for row in log.read(labels_of, 1) if row.status == "labelled")
 
 
 def test_what_reviewers_wrote_is_found_and_shown(fresh: RunLog) -> None:
     row = _labelled(fresh)
-    fresh.review(row.label_id, "bob", Review(verdict="edit", label="zebras, striped"))
-    fresh.review(row.label_id, "bob", Review(verdict="note", note="see the giraffe"))
+    fresh.write_at_once(add_review, row.label_id, "bob", Review(verdict="edit", label="zebras, striped"))
+    fresh.write_at_once(add_review, row.label_id, "bob", Review(verdict="note", note="see the giraffe"))
     for search in ("zebra", "giraffes", "zebras, striped"):
         page = client(fresh).get("/runs/1/labels", params={"search": search}).text
         assert _features(page) == [row.feature], search
         assert f"zebras, striped was {row.label}" in " ".join(Parsed(page).text.split())
-    fresh.undo_review(row.label_id, "bob")
+    fresh.write_at_once(undo_review, row.label_id, "bob")
     assert _features(client(fresh).get("/runs/1/labels?search=giraffe").text) == []
 
 
 def test_labels_are_filtered_by_their_features_classes(fresh: RunLog) -> None:
     assert 'name="class_name"' not in client(fresh).get("/runs/1/labels").text
-    features = [row.feature for row in fresh.labels(1)]
-    corpus_id = fresh.corpora()[0].corpus_id
+    features = [row.feature for row in fresh.read(labels_of, 1)]
+    corpus_id = fresh.read(corpora_of)[0].corpus_id
     found = [(feature, "concept" if feature < 3 else "dead", "list only") for feature in features]
     with RunLog.open(fresh.path) as writing:
-        id = writing.comparisons.begin(ComparisonIdentity(run_id=1, corpus_id=corpus_id, settings={}))
-        writing.comparisons.add_classes(id, logged.card().fingerprint, found)
+        id = writing.write(begin_comparison, ComparisonIdentity(run_id=1, corpus_id=corpus_id, settings={})).result()
+        writing.write(add_classes, id, logged.card().fingerprint, found).result()
     page = client(fresh).get("/runs/1/labels?class_name=concept").text
     assert _features(page) == [feature for feature in features if feature < 3]
     options = [dict(one.attributes)["value"] for one in Parsed(page).elements if one.name == "option"]
@@ -281,8 +288,8 @@ def test_labels_are_filtered_by_their_features_classes(fresh: RunLog) -> None:
 
 def test_blind_filters_and_searches_know_ones_own_reviews_only(fresh: RunLog) -> None:
     row = _labelled(fresh)
-    fresh.review(row.label_id, "bob", Review(verdict="edit", label="zebras"))
-    fresh.review(row.label_id, "bob", Review(verdict="flag"))
+    fresh.write_at_once(add_review, row.label_id, "bob", Review(verdict="edit", label="zebras"))
+    fresh.write_at_once(add_review, row.label_id, "bob", Review(verdict="flag"))
     ann, bob = client(fresh, reviewer="ann"), client(fresh, reviewer="bob")
     for browser in (ann, bob):
         browser.cookies.set("interpret_blind", "1")
@@ -297,7 +304,7 @@ def test_the_page_with_a_feature_is_found_and_its_row_marked(log: RunLog, query:
     browser = client(log)
     every = _features(browser.get(f"/runs/1/labels?{query}").text)
     wanted = LabelFilter.parse({"score": DETECTION, "order": "feature"})
-    assert log.ask(place_of, 1, wanted, 7) == 7
+    assert log.read(place_of, 1, wanted, 7) == 7
     page = browser.get(f"/runs/1/labels?{query}&at={every[-1]}").text
     marked = [dict(e.attributes) for e in Parsed(page).elements if dict(e.attributes).get("aria-current") == "true"]
     assert [row["id"] for row in marked] == [f"f{every[-1]}"]
@@ -316,9 +323,11 @@ def test_a_review_from_the_table_gives_the_row_again(fresh: RunLog) -> None:
 def test_rows_show_the_leading_tokens_of_the_first_list(tmp_path: Path) -> None:
     with RunLog.open(tmp_path / "l.db") as log:
         run = log.begin_run(logged.identity(), [5])
-        log.add_evidence(run.run_id, 5, 1, [logged.token_list("it's", ' say "x"', "\n", "café")]).result()
-        log.add_evidence(run.run_id, 5, 2, [logged.token_list("later")]).result()
-        log.add_label(run.run_id, logged.outcome(5)).result()
+        log.write(
+            add_evidence, evidence_rows(run.run_id, 5, 1, [logged.token_list("it's", ' say "x"', "\n", "café")])
+        ).result()
+        log.write(add_evidence, evidence_rows(run.run_id, 5, 2, [logged.token_list("later")])).result()
+        log.write(add_label, run.run_id, logged.outcome(5)).result()
     with RunLog.open(tmp_path / "l.db", read_only=True) as log:
         text = " ".join(Parsed(client(log).get("/runs/1/labels").text).text.split())
     assert 'it\'s say "x" \\n café' in text

@@ -11,13 +11,16 @@ from threading import Event
 import pytest
 from sqlite_utils import Database
 
-from agent.comparisons import ComparisonIdentity, FitRow
 from agent.evidence.printable import printable
 from agent.llm.base import CallFault
-from agent.runlog import Review, RunLog
-from agent.store.escape import escape
-from agent.store.overview import Reason
-from agent.store.reviews import verdicts
+from agent.log.comparisons import ComparisonIdentity, FitRow, add_fits, begin_comparison
+from agent.log.evidence import add_evidence, evidence_rows
+from agent.log.examples import begin_corpus
+from agent.log.labels import Reason, add_label
+from agent.log.reviews import Review, add_review, verdicts_of
+from agent.log.rows import escape
+from agent.log.run_log import RunLog
+from agent.log.scores import add_scores, begin_scoring
 from agent.web.agreement import agreements
 from agent.web.cache import Cache
 from agent.web.explore.keeping import keep
@@ -49,20 +52,22 @@ def _fill(path: Path, text: str) -> None:
     """A log with `text` wherever a text from outside can stand."""
     with RunLog.open(path) as log:
         run = log.begin_run(logged.identity(), [5, 6, 7])
-        log.add_evidence(run.run_id, 5, 1, [logged.token_list(text)]).result()
-        log.add_label(run.run_id, logged.outcome(5, label=text, explanation=text, evidence=(text, "E1.1"))).result()
+        log.write(add_evidence, evidence_rows(run.run_id, 5, 1, [logged.token_list(text)])).result()
+        log.write(
+            add_label, run.run_id, logged.outcome(5, label=text, explanation=text, evidence=(text, "E1.1"))
+        ).result()
         for feature, status in ((6, "abstained"), (7, "failed")):
             lost = logged.outcome(feature, status=status, label="", explanation="", reason=text, confidence=None)
-            log.add_label(run.run_id, lost).result()
+            log.write(add_label, run.run_id, lost).result()
         logged.add_call(log, run.run_id, logged.request(7), logged.failure(text, CallFault.FATAL))
-        scoring = logged.scoring_identity(run.run_id, log.begin_corpus(logged.corpus_identity()))
+        scoring = logged.scoring_identity(run.run_id, log.write(begin_corpus, logged.corpus_identity()).result())
         whole = text.encode("utf-8", "replace").decode()  # what a browser can send
         settings = {"settings": {"scorers": ["detection"]}, "judge": whole}
-        scoring_id = log.begin_scoring(scoring.model_copy(update=settings))
-        log.add_scores(scoring_id, [logged.score(1, label=text, metric=text[:100])]).result()
+        scoring_id = log.write(begin_scoring, scoring.model_copy(update=settings)).result()
+        log.write(add_scores, scoring_id, [logged.score(1, label=text, metric=text[:100])]).result()
         for reviewer in (f"ann {text[:90]}", "bob"):
-            log.review(1, reviewer, Review(verdict="edit", label=whole[:200]))
-            log.review(1, reviewer, Review(verdict="note", note=whole[:10_000]))
+            log.write_at_once(add_review, 1, reviewer, Review(verdict="edit", label=whole[:200]))
+            log.write_at_once(add_review, 1, reviewer, Review(verdict="note", note=whole[:10_000]))
     card = logged.card().model_dump() | {"name": text, "model": text, "sae": text, "hook": text}
     with closing(Database(path)) as db, db.conn:
         said = [json.dumps(card), escape(text), escape(text)]
@@ -144,7 +149,7 @@ def test_the_overview_has_the_runs_figures(plain: RunLog) -> None:
     assert "0.50" in text
     assert "1 fatal" in text
     assert "decoder, scale 3.8, pca 0.1+0.2, exponent 1.4" in text
-    (found,) = agreements(plain.ask(verdicts, 1), seed=0)
+    (found,) = agreements(plain.read(verdicts_of, 1), seed=0)
     assert found.kappa.value is None
     assert "no kappa: both gave every label the same verdict" in text
 
@@ -168,7 +173,7 @@ def test_progress_tells_a_live_run_from_one_that_was_cut_off(tmp_path: Path) -> 
     path = tmp_path / "log.db"
     with RunLog.open(path) as writing, RunLog.open(path, read_only=True) as log:
         run = writing.begin_run(logged.identity(), range(3))
-        writing.add_label(run.run_id, logged.outcome(1)).result()
+        writing.write(add_label, run.run_id, logged.outcome(1)).result()
         browser = client(log)
         figures = browser.get("/runs/1/progress").json()
         assert {name: figures[name] for name in ("status", "live", "asked", "done", "labelled", "cost")} == {
@@ -179,7 +184,7 @@ def test_progress_tells_a_live_run_from_one_that_was_cut_off(tmp_path: Path) -> 
             "labelled": 1,
             "cost": None,
         }
-        writing.add_label(run.run_id, logged.outcome(2)).result()
+        writing.write(add_label, run.run_id, logged.outcome(2)).result()
         assert browser.get("/runs/1/progress").json()["done"] == 2
         writing.close()
         assert browser.get("/runs/1/progress").json()["live"] is False
@@ -191,7 +196,7 @@ def test_what_was_counted_is_counted_anew_when_the_log_changes(tmp_path: Path) -
         run = writing.begin_run(logged.identity(), range(3))
         browser = client(log)
         assert "no reason" not in browser.get("/runs/1").text
-        writing.add_label(run.run_id, logged.outcome(1, status="failed", reason="a new reason")).result()
+        writing.write(add_label, run.run_id, logged.outcome(1, status="failed", reason="a new reason")).result()
         assert "a new reason" in browser.get("/runs/1").text
 
 
@@ -218,15 +223,18 @@ def test_what_was_compared_and_kept_are_no_runs_and_have_pages_of_their_own(tmp_
     path, card = tmp_path / "log.db", logged.card()
     with RunLog.open(path) as log:
         labelling = log.begin_run(logged.identity(), [5]).run_id
-        log.add_label(labelling, logged.outcome(5, label="hounds")).result()
-        comparing = log.begin_run(logged.identity(explainer="compare"), [5]).run_id
+        log.write(add_label, labelling, logged.outcome(5, label="hounds")).result()
+        comparing = log.begin_run(logged.identity(kind="compare", explainer=""), [5]).run_id
         settings = [ProbeSettings(vector=VectorSettings(weights=weights)) for weights in ("encoder", "decoder")]
-        corpus_id = log.begin_corpus(logged.corpus_identity())
+        corpus_id = log.write(begin_corpus, logged.corpus_identity()).result()
         identity = ComparisonIdentity(run_id=comparing, corpus_id=corpus_id, settings={})
         for setting in settings:
-            log.comparisons.add_fits(
-                log.comparisons.begin(identity), setting, [FitRow(5, "list", 5, 0.5, None, None, None, 9)]
-            )
+            log.write(
+                add_fits,
+                log.write(begin_comparison, identity).result(),
+                setting,
+                [FitRow(5, "list", 5, 0.5, None, None, None, 9)],
+            ).result()
     kept = keep(path, card, 5, [logged.token_list("dog")])
     with RunLog.open(path, read_only=True) as log:
         browser = client(log)
@@ -251,15 +259,15 @@ def test_scores_are_drawn_over_those_of_the_control_as_shares(tmp_path: Path) ->
     with RunLog.open(tmp_path / "log.db") as log:
         run = log.begin_run(logged.identity(), range(4))
         for feature in range(4):
-            log.add_label(run.run_id, logged.outcome(feature)).result()
-        corpus_id = log.begin_corpus(logged.corpus_identity())
+            log.write(add_label, run.run_id, logged.outcome(feature)).result()
+        corpus_id = log.write(begin_corpus, logged.corpus_identity()).result()
         identity = logged.scoring_identity(run.run_id, corpus_id).model_copy(
             update={"settings": {"scorers": ["detection"]}}
         )
-        scoring_id = log.begin_scoring(identity)
+        scoring_id = log.write(begin_scoring, identity).result()
         for label, value in enumerate((0.9, 0.9, 0.9, 0.1), start=1):
-            log.add_scores(scoring_id, [logged.score(label, value=value, metric="auroc")]).result()
-        log.add_scores(scoring_id, [logged.score(1, variant="shuffled", value=0.5, metric="auroc")]).result()
+            log.write(add_scores, scoring_id, [logged.score(label, value=value, metric="auroc")]).result()
+        log.write(add_scores, scoring_id, [logged.score(1, variant="shuffled", value=0.5, metric="auroc")]).result()
         ((kind, drawn),) = _scorers(log, run.run_id)
         assert kind.metric == "auroc"
         assert drawn.chance == drawn.axis.at(0.5)

@@ -10,9 +10,12 @@ import pytest
 
 import agent.run
 from agent.llm.offline import Offline
+from agent.log.evidence import evidence_rounds
+from agent.log.labels import labels_of
+from agent.log.run_log import RunLog
+from agent.log.runs import all_runs
 from agent.run import run_features
 from agent.run_spec import RunSpec
-from agent.runlog import RunLog
 from agent.schema import Outcome
 from agent.shards import Shard, parse_shard
 from probes.errors import SettingsError
@@ -30,7 +33,7 @@ def rows_of(path: Path, table: str, columns: Sequence[str]) -> list[tuple[Any, .
     """What a log has in those columns, in the order of the first few of them."""
     order = ", ".join(columns[:3])
     with RunLog.open(path, read_only=True) as log:
-        return log.ask(lambda db: [*db.execute(f"SELECT {', '.join(columns)} FROM {table} ORDER BY {order}")])
+        return log.read(lambda db: [*db.execute(f"SELECT {', '.join(columns)} FROM {table} ORDER BY {order}")])
 
 
 class TestShare:
@@ -143,7 +146,7 @@ class TestOneRun:
         self.run(part, Shard(1, 2), stop_after=3)
         RunLog.merge(merged, [part])
         with RunLog.open(merged) as log:
-            assert [run.status for run in log.runs()] == ["unfinished"]
+            assert [run.status for run in log.read(all_runs)] == ["unfinished"]
         self.run(part, Shard(1, 2))
         RunLog.merge(merged, [part])
         assert rows_of(merged, "labels", LABEL) == rows_of(whole, "labels", LABEL)
@@ -215,8 +218,8 @@ def assert_alike(one: Path, other: Path) -> None:
     in a batch of other features."""
     assert rows_of(one, "evidence", EVIDENCE[:5]) == rows_of(other, "evidence", EVIDENCE[:5])
     with RunLog.open(one) as log, RunLog.open(other) as whole:
-        for row in whole.labels(1):
-            ours, theirs = log.evidence_rounds(1, row.feature), whole.evidence_rounds(1, row.feature)
+        for row in whole.read(labels_of, 1):
+            ours, theirs = log.read(evidence_rounds, 1, row.feature), whole.read(evidence_rounds, 1, row.feature)
             for number, pieces in theirs.items():
                 for mine, piece in zip(ours[number], pieces, strict=True):
                     assert numbers_of(mine) == pytest.approx(numbers_of(piece), rel=1e-4)

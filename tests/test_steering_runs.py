@@ -13,14 +13,16 @@ from agent.cli import main
 from agent.config import RunConfig, resolve
 from agent.evidence.digest import digest
 from agent.evidence.wording import prompt_words, tree_words
+from agent.log.codec import decode, encode
+from agent.log.examples import add_collected, begin_corpus
+from agent.log.run_log import RunLog
+from agent.log.runs import all_runs
 from agent.maxima import CorpusMaxima, maximum_in
 from agent.planning import Planner, RoundPlan
 from agent.replay import replay
 from agent.run import run_features
 from agent.run_spec import RunSpec
-from agent.runlog import RunLog
 from agent.schema import Proposal, SettingsChange
-from agent.store.codec import decode, encode
 from eval.scoring.shown_examples import CorpusExamples
 from probes.errors import SettingsError
 from probes.essence import essence_of
@@ -107,10 +109,10 @@ def test_a_log_tells_the_maximum_of_the_latest_corpus_that_has_it(tmp_path: Path
     fingerprint = "f" * 64
     assert maximum_in(path, fingerprint, 5) is None
     with RunLog.open(path) as log:
-        corpora = [log.begin_corpus(corpus_identity(seed=seed)) for seed in (0, 1)]
+        corpora = [log.write(begin_corpus, corpus_identity(seed=seed)).result() for seed in (0, 1)]
         for corpus, feature in zip(corpora, (5, 6), strict=True):
-            log.add_collected(corpus, collected(feature), {"d0": "shown", "d1": "shown"}).result()
-        log.begin_corpus(corpus_identity(seed=2))  # empty
+            log.write(add_collected, corpus, collected(feature), {"d0": "shown", "d1": "shown"}).result()
+        log.write(begin_corpus, corpus_identity(seed=2)).result()  # empty
         assert [CorpusMaxima(log, corpora[1]).of(feature) for feature in (5, 6)] == [None, 2.5]
     assert maximum_in(path, fingerprint, 5) == 2.5
     assert maximum_in(path, "0" * 64, 5) is None
@@ -121,14 +123,14 @@ def test_a_run_in_which_an_explainer_clamps_is_replayed(tmp_path: Path, monkeypa
     monkeypatch.setattr(agent.run, "run_probes", probes)
     explainer = FakeExplainer([CLAMP, LABEL])
     with RunLog.open(tmp_path / "log.db") as log:
-        corpus = log.begin_corpus(corpus_identity())
-        log.add_collected(corpus, collected(0), {"d0": "shown", "d1": "shown"}).result()
+        corpus = log.write(begin_corpus, corpus_identity()).result()
+        log.write(add_collected, corpus, collected(0), {"d0": "shown", "d1": "shown"}).result()
         maxima = CorpusMaxima(log, corpus)
         asyncio.run(run_features(RunSpec(config(), SUBJECT, explainer, maxima=maxima), log, [0], False, Notes()))
         steered = [r.settings.steering for batch in probes.batches for r in batch if r.settings.steering.on]
         assert {(s.mode, s.strength, s.at, s.maximum) for s in steered} == {("clamp", 3.0, "all", 2.5)}
         assert "`clamp_at`" in explainer.requests[0].system
-        found = asyncio.run(replay(log, log.runs()[-1], CorpusExamples))
+        found = asyncio.run(replay(log, log.read(all_runs)[-1], CorpusExamples))
         assert [(item.verdict, item.prompts_alike) for item in found] == [("identical", True)]
         identities = {RunSpec(config(), SUBJECT, explainer, None, m).identity.hash for m in (None, maxima)}
         assert len(identities) == 2
@@ -199,8 +201,8 @@ def test_a_tree_by_command_is_steered_by_what_the_log_knows(
     assert not path.exists()
     card = load_subject(SubjectSource(model=subject[1], sae=subject[3], device="cpu")).card
     with RunLog.open(path) as log:
-        corpus = log.begin_corpus(corpus_identity(subject=card))
-        log.add_collected(corpus, collected(5), {"d0": "shown", "d1": "shown"}).result()
+        corpus = log.write(begin_corpus, corpus_identity(subject=card)).result()
+        log.write(add_collected, corpus, collected(5), {"d0": "shown", "d1": "shown"}).result()
     known, given, plain = run("--steer", "clamp"), run("--steer", "clamp", "--maximum", "2.5"), run()
     assert known[0] == given[0] == plain[0] == 0
     trees = [json.loads(out) for _, out, _ in (known, given, plain)]

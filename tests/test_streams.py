@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from agent.cli.streams import Outlet
-from agent.runlog import RunLog
+from agent.log.run_log import RunLog
+from agent.log.runs import all_runs
 from tests.full_logs import fill
 
 LOST = "interpret: What was to be printed could not be written: "
@@ -63,7 +64,7 @@ def test_a_run_whose_reader_and_terminal_have_gone_is_finished_and_its_log_whole
     closed = shell(f"$I --features 0-5 {small} --log run.db >&- 2>&- <&-", folder=tmp_path)
     assert closed.returncode == 2
     with RunLog.open(tmp_path / "run.db", read_only=True) as log:
-        assert [(run.status, run.n_asked) for run in log.runs()] == [("finished", 6)]
+        assert [(run.status, run.n_asked) for run in log.read(all_runs)] == [("finished", 6)]
 
 
 def test_an_outlet_takes_all_after_its_first_failure_and_tells_it() -> None:

@@ -5,7 +5,6 @@ import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import product
 from pathlib import Path
 from weakref import WeakKeyDictionary
 
@@ -18,13 +17,15 @@ from agent.cli.terminal.sweep import sweep_table
 from agent.config import RunConfig, resolve
 from agent.evidence.digest import digest
 from agent.llm.offline import Offline
+from agent.log import codec
+from agent.log.evidence import evidence_of
+from agent.log.run_log import RunLog
+from agent.log.runs import all_runs
 from agent.planning import Planner
 from agent.replay import replay
 from agent.run import run_features
 from agent.run_spec import RunSpec
-from agent.runlog import RunLog
 from agent.schema import Proposal, SettingsChange
-from agent.store import codec
 from eval.scoring.shown_examples import CorpusExamples
 from probes import sweep
 from probes.errors import SettingsError
@@ -38,10 +39,9 @@ from probes.null.null_file import NullFigures
 from probes.probe import PROBES, run_probes
 from probes.settings import ProbeSettings, TreeSettings, VectorSettings
 from probes.subject import Subject
-from probes.sweep import CENTROIDS, CHEAP, ENTROPY_WEIGHT, PCAS, SCALES, WEIGHTS
+from probes.sweep import CHEAP, ENTROPY_WEIGHT, SCALES, WEIGHTS
 from prompts import render
 from tests.fakes import FakeExplainer, Notes
-from tests.fault_runs import Interpret
 from tests.subjects import N_FEATURES, write_model, write_sae
 from tests.test_agreement import contrasted, said
 from tests.test_prompts import context
@@ -127,24 +127,6 @@ def test_a_side_is_chosen_alone_and_with_its_scale(subject: Subject, plant) -> N
     assert both.best.vector.weights == "decoder"
     assert both.best.vector.distance == pytest.approx(1.4 * subject.card.default_scale)
     assert not any(point.vector.centroid for point in both.points)
-
-
-def test_centroid_and_component_are_axes_where_they_are_auto(subject: Subject, plant) -> None:
-    planted = plant(lambda *_: 0.25)
-    planted.bonus = lambda vector: 0.1 * (not vector.centroid) + 0.1 * (vector.pca == PCAS[1])
-    every = VectorSettings.parse({"weights": "auto", "scale": "auto", "centroid": "auto", "pca": "auto"})
-    found = swept(subject, 0, ProbeSettings(vector=every))
-    vectors = {point.vector for point in found.points}
-    assert len(vectors) == len(found.points) == len(WEIGHTS) * len(SCALES) * len(CENTROIDS) * len(PCAS)
-    assert (found.best.vector.centroid, found.best.vector.pca) == (False, PCAS[1])
-    alone = swept(subject, 0, ProbeSettings(vector=VectorSettings(pca="auto", centroid=False, scale=2.0)))
-    assert [point.vector for point in alone.points] == [
-        VectorSettings(pca=pca, centroid=False, scale=2.0) for pca in PCAS
-    ]
-    console = Console(width=120)
-    with console.capture() as captured:
-        console.print(sweep_table(found))
-    assert "no centroid, pca 0.1" in captured.get()
 
 
 def test_of_equals_the_subject_s_own_scale_is_kept(subject: Subject, plant) -> None:
@@ -274,18 +256,18 @@ def test_a_scale_is_a_number_or_auto(value: object) -> None:
 
 
 @pytest.mark.parametrize(
-    ("field", "value"), [("centroid", "maybe"), ("pca", "much"), ("pca", ("a",)), ("pca", (0.9, 0.9))]
+    ("field", "value"),
+    [("centroid", "maybe"), ("centroid", "auto"), ("pca", "auto"), ("pca", ("a",)), ("pca", (0.9, 0.9))],
 )
-def test_what_is_neither_a_value_nor_auto_is_one_sentence(field: str, value: object) -> None:
-    with pytest.raises(SettingsError, match=rf"^Setting {field}=.*(auto|at most 1)\.$"):
+def test_centroid_and_components_are_values_and_nothing_to_be_found(field: str, value: object) -> None:
+    with pytest.raises(SettingsError, match=rf"^Setting {field}.*"):
         VectorSettings.parse({field: value})
-    assert VectorSettings.parse({field: "auto"}).is_auto
 
 
 def test_auto_may_stand_in_a_settings_file(tmp_path: Path) -> None:
-    (tmp_path / "mine.toml").write_text('[vector]\nscale = "auto"\nweights = "auto"\npca = "auto"\n')
+    (tmp_path / "mine.toml").write_text('[vector]\nscale = "auto"\nweights = "auto"\n')
     config = resolve({}, tmp_path / "mine.toml")
-    assert (config.probe.vector.scale, config.probe.vector.pca, config.weights_plan) == ("auto", "auto", ("auto",))
+    assert (config.probe.vector.scale, config.weights_plan) == ("auto", ("auto",))
     with pytest.raises(SettingsError, match="cannot be auto"):
         feature_vectors(None, [0], config.probe.vector)  # type: ignore[arg-type]  # refused before any subject is read
 
@@ -366,9 +348,9 @@ def test_a_run_finds_its_scales_resumes_and_replays(subject: Subject, config: Ru
     with RunLog.open(config.log) as log:
         run(range(2), explainer := FakeExplainer([LABEL]))
         run(range(3), explainer)
-        (summary,) = log.runs()
+        (summary,) = log.read(all_runs)
         assert (summary.n_labelled, summary.settings["probe"]["vector"]["scale"]) == (3, "auto")
-        evidence = log.evidence_of(summary.run_id, 1, 1)
+        evidence = log.read(evidence_of, summary.run_id, 1, 1)
         assert [type(item).__name__ for item in evidence] == [
             *("Sweep", "Tree", "TokenList", "Sweep", "Tree", "TokenList", "Projection")
         ]
@@ -387,15 +369,6 @@ def test_a_run_with_a_named_scale_is_another_run(subject: Subject, config: RunCo
     assert RunSpec(config, subject, Offline()).identity.hash != RunSpec(named, subject, Offline()).identity.hash
     agreeing = named.model_copy(update={"agreement": True})
     assert RunSpec(agreeing, subject, Offline()).identity.hash != RunSpec(named, subject, Offline()).identity.hash
-
-
-def test_centroid_and_pca_may_be_auto_on_the_command_line(config: RunConfig, interpret: Interpret) -> None:
-    tiny = ("--model", config.subject.model, "--sae", config.subject.sae, "--device", "cpu", "--top-n", "3")
-    ran = interpret("tokens", "3", *tiny, "--centroid", "auto", "--pca", "auto", "--json")
-    assert {
-        (point["vector"]["centroid"], tuple(point["vector"]["pca"])) for point in json.loads(ran.out)["sweep"]["points"]
-    } == {*product(CENTROIDS, PCAS)}
-    assert "sweep" not in json.loads(interpret("tokens", "3", *tiny, "--centroid", "--json").out)
 
 
 def test_a_tree_with_auto_is_printed_with_its_sweep(config: RunConfig, capsys: pytest.CaptureFixture[str]) -> None:

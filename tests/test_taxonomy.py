@@ -11,10 +11,11 @@ import torch
 
 from agent.cli.commands.recommended import RecommendedConfig, taken_up
 from agent.cli.terminal.classes import prediction_words
-from agent.comparisons import ComparisonIdentity, FitRow
 from agent.config import RunConfig, resolve
 from agent.errors import LogError
-from agent.runlog import RunLog
+from agent.log.comparisons import ComparisonIdentity, FitRow, add_recommendation, begin_comparison
+from agent.log.examples import begin_corpus
+from agent.log.run_log import RunLog
 from eval.compare.grid import Grid, axes_of, names_of
 from eval.compare.kinds import KINDS, MIN_TOKENS, kind_of
 from eval.compare.measures import CHOSEN_BY
@@ -230,11 +231,11 @@ class TestRecommended:
     @pytest.fixture
     def log(self, tmp_path: object) -> RunLog:
         log = RunLog.open(tmp_path / "log.db")  # type: ignore[operator]
-        run_id = log.begin_run(identity(explainer="compare"), [1]).run_id
-        corpus_id = log.begin_corpus(corpus_identity())
-        id = log.comparisons.begin(ComparisonIdentity(run_id=run_id, corpus_id=corpus_id, settings={}))
-        log.comparisons.recommend(card().fingerprint, id, A, "an older one")
-        log.comparisons.recommend(card().fingerprint, id, self.SETTINGS, "because")
+        run_id = log.begin_run(identity(kind="compare", explainer=""), [1]).run_id
+        corpus_id = log.write(begin_corpus, corpus_identity()).result()
+        id = log.write(begin_comparison, ComparisonIdentity(run_id=run_id, corpus_id=corpus_id, settings={})).result()
+        log.write(add_recommendation, card().fingerprint, id, A, "an older one").result()
+        log.write(add_recommendation, card().fingerprint, id, self.SETTINGS, "because").result()
         return log
 
     def taken(self, log: RunLog, **given: Any) -> RecommendedConfig:
@@ -270,13 +271,15 @@ class TestRecommended:
 
     def test_the_same_said_again_is_one_recommendation(self, tmp_path: Path) -> None:
         with RunLog.open(tmp_path / "log.db") as log:
-            run_id = log.begin_run(identity(explainer="compare"), [1]).run_id
-            corpus_id = log.begin_corpus(corpus_identity())
-            id = log.comparisons.begin(ComparisonIdentity(run_id=run_id, corpus_id=corpus_id, settings={}))
+            run_id = log.begin_run(identity(kind="compare", explainer=""), [1]).run_id
+            corpus_id = log.write(begin_corpus, corpus_identity()).result()
+            id = log.write(
+                begin_comparison, ComparisonIdentity(run_id=run_id, corpus_id=corpus_id, settings={})
+            ).result()
             for because in ("first", "first", "second", "first"):
-                log.comparisons.recommend(card().fingerprint, id, A, because)
+                log.write(add_recommendation, card().fingerprint, id, A, because).result()
             said = "SELECT because FROM recommendations ORDER BY id"
-            assert [because for (because,) in log.ask(lambda db: db.execute(said).fetchall())] == [
+            assert [because for (because,) in log.read(lambda db: db.execute(said).fetchall())] == [
                 "first",
                 "second",
                 "first",

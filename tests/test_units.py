@@ -15,8 +15,9 @@ from agent.cli.commands.run_texts import run_texts
 from agent.config import resolve
 from agent.errors import LogError
 from agent.llm import make_explainer
+from agent.log.examples import add_collected, begin_corpus, corpora_of, examples_of
+from agent.log.run_log import RunLog
 from agent.maxima import CorpusMaxima, maxima_of, maximum_in
-from agent.runlog import RunLog
 from eval.collect.corpora import Document
 from eval.collect.corpus_pass import CollectSettings
 from eval.collect.examples import harvest
@@ -165,9 +166,9 @@ def test_the_maximum_is_the_subjects_own(
     assert ran.status == 0, ran.err
     assert ("times the length of decoder rows, divided by it" in ran.out) is folded
     with RunLog.open(LOG) as log:
-        (corpus,) = log.corpora()
+        (corpus,) = log.read(corpora_of)
         for feature, (_, own, _) in texts.items():
-            kept = log.collected(corpus.corpus_id, feature, kinds=["activating"])
+            kept = log.read(examples_of, corpus.corpus_id, feature, kinds=["activating"])
             assert kept is not None
             assert max(example.peak for example in kept.examples) == pytest.approx(max(own), rel=1e-4)
 
@@ -184,15 +185,17 @@ def test_what_an_older_version_imported_is_not_steered_by(subject: Subject, tmp_
         ]
         for source, settings in came:
             identity = corpus_identity().model_copy(update={"source": source, "settings": settings})
-            corpus_id = log.begin_corpus(identity)
-            log.add_collected(corpus_id, found, {"d0": "shown"}).result()
+            corpus_id = log.write(begin_corpus, identity).result()
+            log.write(add_collected, corpus_id, found, {"d0": "shown"}).result()
         fingerprint = identity.subject.fingerprint
-        known = {corpus.source: maxima_of(log, corpus).of(5) for corpus in log.corpora(fingerprint)}
+        known = {corpus.source: maxima_of(log, corpus).of(5) for corpus in log.read(corpora_of, fingerprint)}
         assert known == {"neuronpedia:m/6-res-jb": None, "jsonl:mine": 2.5, "saedashboard:m": 2.5}
     old = tmp_path / "old.db"
     with RunLog.open(old) as log:
-        corpus_id = log.begin_corpus(corpus_identity().model_copy(update={"source": "neuronpedia:m/6-res-jb"}))
-        log.add_collected(corpus_id, found, {"d0": "shown"}).result()
+        corpus_id = log.write(
+            begin_corpus, corpus_identity().model_copy(update={"source": "neuronpedia:m/6-res-jb"})
+        ).result()
+        log.write(add_collected, corpus_id, found, {"d0": "shown"}).result()
         steered = resolve({"steer": "clamp", "evidence": "weights", "log": old})
         card = subject.card.model_copy(update={"fingerprint": fingerprint})
         with pytest.raises(LogError, match="import them again, or give the number with --maximum"):

@@ -19,7 +19,8 @@ from agent.errors import ExplainerError
 from agent.evidence.digest import escaped
 from agent.llm.base import Answer, AnswerForm, CallFault, Exchange, Explainer, Request, Usage
 from agent.llm.batching import BatchExplainer, ResultLine
-from agent.runlog import CallRow, Dispatch, RunLog
+from agent.log.calls import CallRow, Dispatch, attempts_of, end_call, has_draw, take_draw
+from agent.log.run_log import RunLog
 
 ASK_AGAIN = (
     "\n\n# Your last answer could not be used\n\n{error}\n\n"
@@ -125,15 +126,15 @@ class Asker:
 
     async def _attempts(self, request: Request) -> Sequence[CallRow]:
         """Returns every attempt at the question so far, after reading answers of batches that no process waited for."""
-        attempts = self.log.attempts_of(self.run_id, request)
+        attempts = self.log.read(attempts_of, self.run_id, request)
         unread = [call for call in attempts if call.fault is CallFault.WAITING and call.response]
         if not unread or not isinstance(self.explainer, BatchExplainer):
             return attempts
         for call in unread:
             line = ResultLine("", 200, call.response)
             answer = self.explainer.answer_to(line, request.schema, call.form or AnswerForm.TEXT)
-            await asyncio.wrap_future(self.log.end_call(call.call_id, answer))
-        return self.log.attempts_of(self.run_id, request)
+            await asyncio.wrap_future(self.log.write(end_call, call.call_id, answer))
+        return self.log.read(attempts_of, self.run_id, request)
 
     async def _drawn(self, request: Request) -> Answer | None:
         """Copies the answer that another run or scoring got to the same question; None if there is none."""
@@ -141,11 +142,11 @@ class Asker:
         if questions is None or not questions.from_log:
             return None
         dispatch = self._dispatch(request, None)
-        if not self.log.has_draw(self.run_id, request, dispatch.question or ""):
+        if not self.log.read(has_draw, self.run_id, request, dispatch.question or ""):
             return None
-        if not await asyncio.wrap_future(self.log.take_draw(self.run_id, request, dispatch)):
+        if not await asyncio.wrap_future(self.log.write(take_draw, self.run_id, request, dispatch)):
             return None
-        return good_answer(self.log.attempts_of(self.run_id, request), request)
+        return good_answer(self.log.read(attempts_of, self.run_id, request), request)
 
     def _dispatch(self, request: Request, form: AnswerForm | None) -> Dispatch:
         question = None if self.questions is None else self.questions.key(request)

@@ -16,7 +16,8 @@ from agent.config import RunConfig
 from agent.errors import InterruptError, StoppedError
 from agent.llm.base import Explainer
 from agent.llm.batching import BatchExplainer
-from agent.runlog import RunLog
+from agent.log.batches import open_batches
+from agent.log.run_log import RunLog
 from probes.errors import InterpretError
 
 T = TypeVar("T")
@@ -65,7 +66,7 @@ class Batches:
         await self._stack.__aexit__(*error)  # type: ignore[arg-type]
 
     async def _take_up(self) -> None:
-        rows = self.log.open_batches(self.run_id, self.scoring_id)
+        rows = self.log.read(open_batches, self.run_id, self.scoring_id)
         if self._follower is None or not rows:
             return
         for row in rows:

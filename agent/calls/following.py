@@ -16,8 +16,9 @@ from agent.llm.batching import BatchApi, BatchExplainer, BrokenResultsError, Pro
 from agent.llm.bodies import at, items_at, json_of, text_at
 from agent.llm.faults import Failure
 from agent.llm.wire import WireReply
-from agent.runlog import RunLog
-from agent.store.batches import BatchRow, known_ids, unanswered
+from agent.log.batches import BatchRow, end_batch, known_ids, note_batch_sent, unanswered
+from agent.log.calls import end_call
+from agent.log.run_log import RunLog
 from probes.doors.given import whole_number
 
 GOES_ON = "the same command goes on from here"
@@ -112,7 +113,7 @@ class Follower:
         if provider_id is None:
             await self.close(row, "it never reached the provider")
             return
-        await asyncio.wrap_future(self.log.note_batch_sent(row.batch_id, provider_id))
+        await asyncio.wrap_future(self.log.write(note_batch_sent, row.batch_id, provider_id))
         try:
             await self.follow(row, provider_id, {})
         except QueueFullError:
@@ -120,7 +121,7 @@ class Follower:
 
     async def follow(self, row: BatchRow, provider_id: str, joined: Joined) -> None:
         """Follows a batch until every call has its outcome in the log and every waiting task has its answer."""
-        left = self.log.ask(unanswered, row.batch_id)
+        left = self.log.read(unanswered, row.batch_id)
         began_s, looks = _now_s(), self.pace.looks()
         outage = _Outage(self.pace.outage_s)
         while True:
@@ -131,7 +132,7 @@ class Follower:
             except _LostError:
                 why = "the provider keeps results of a batch for 29 days, and this one is older"
                 await self.give_back(row, left, joined, Failure(CallFault.TRANSIENT, why), None)
-                await asyncio.wrap_future(self.log.end_batch(row.batch_id, "lost", why))
+                await asyncio.wrap_future(self.log.write(end_batch, row.batch_id, "lost", why))
                 return
             self.check_wait(row, provider_id, began_s)
             await self.admission.sleep(next(looks))
@@ -140,7 +141,7 @@ class Follower:
         """Looks for a batch whose creation was never confirmed; None if it was not created."""
         began_s, looks = _now_s(), self.pace.looks()
         outage = _Outage(self.pace.outage_s)
-        others: set[str] = {*self.log.ask(known_ids)}
+        others: set[str] = {*self.log.read(known_ids)}
         while True:
             unclear = False
             for batch in await self._listed(row, others, outage):
@@ -157,8 +158,8 @@ class Follower:
 
     async def close(self, row: BatchRow, why: str) -> None:
         """Closes a batch that was not created: its calls may be asked again."""
-        await self.give_back(row, self.log.ask(unanswered, row.batch_id), {}, Failure(CallFault.TRANSIENT, why))
-        await asyncio.wrap_future(self.log.end_batch(row.batch_id, "unmade", why))
+        await self.give_back(row, self.log.read(unanswered, row.batch_id), {}, Failure(CallFault.TRANSIENT, why))
+        await asyncio.wrap_future(self.log.write(end_batch, row.batch_id, "unmade", why))
 
     async def give_back(
         self, row: BatchRow, calls: Iterable[int], joined: Joined, failure: Failure, status: int | None = NOT_MADE
@@ -243,7 +244,7 @@ class Follower:
         if left:
             silent = Failure(CallFault.TRANSIENT, "its batch ended without a word of it")
             await self.give_back(row, left, joined, silent, None)
-        await asyncio.wrap_future(self.log.end_batch(row.batch_id, "ended"))
+        await asyncio.wrap_future(self.log.write(end_batch, row.batch_id, "ended"))
         self.tell(f"batch {row.batch_id} has ended: {batch.provider_id}, {row.n_calls:,} questions")
         return True
 
@@ -283,7 +284,7 @@ class Follower:
 
     async def _settle(self, joined: Joined, answers: Sequence[tuple[int, Answer]]) -> None:
         """Writes answers to the log, then hands them to the waiting tasks."""
-        kept = [asyncio.wrap_future(self.log.end_call(call_id, answer)) for call_id, answer in answers]
+        kept = [asyncio.wrap_future(self.log.write(end_call, call_id, answer)) for call_id, answer in answers]
         await asyncio.gather(*kept)
         for call_id, answer in answers:
             one = joined.get(call_id)

@@ -19,8 +19,8 @@ from agent.errors import ExplainerError, StoppedError
 from agent.llm.base import Answer, AnswerForm, Request
 from agent.llm.bodies import json_of
 from agent.llm.faults import Failure
-from agent.runlog import Dispatch
-from agent.store.batches import BatchRow, Packed
+from agent.log.batches import BatchRow, Packed, begin_batch, end_batch, note_batch_sent
+from agent.log.calls import Dispatch
 
 T = TypeVar("T")
 
@@ -140,7 +140,9 @@ class BatchSender:
             try:
                 await self._made_and_followed(row, packed)
             except QueueFullError:
-                await asyncio.wrap_future(self._follower.log.end_batch(row.batch_id, "unmade", "too much was queued"))
+                await asyncio.wrap_future(
+                    self._follower.log.write(end_batch, row.batch_id, "unmade", "too much was queued")
+                )
                 self._make_room(packed)
             else:
                 self._regrow()
@@ -152,7 +154,7 @@ class BatchSender:
         calls = [Packed(one.request, one.dispatch, one.call_id) for one in some]
         log, provider = self._follower.log, self._follower.explainer.provider
         token = f"sae{secrets.token_hex(8)}"
-        begun = log.begin_batch(self._run_id, self._scoring_id, provider, token, calls)
+        begun = log.write(begin_batch, self._run_id, self._scoring_id, provider, token, calls)
         reserved = await asyncio.wrap_future(begun)
         packed = dict(sorted(zip(reserved.call_ids, some, strict=True), key=lambda pair: pair[0]))
         for call_id, one in packed.items():
@@ -164,7 +166,7 @@ class BatchSender:
         if provider_id is None:
             return
         log = self._follower.log
-        await asyncio.wrap_future(log.note_batch_sent(row.batch_id, provider_id))
+        await asyncio.wrap_future(log.write(note_batch_sent, row.batch_id, provider_id))
         self._follower.tell(f"batch {row.batch_id} is sent: {provider_id}, {row.n_calls:,} questions")
         await self._follower.follow(row, provider_id, packed)
 
@@ -198,7 +200,7 @@ class BatchSender:
 
     async def _turned_down(self, row: BatchRow, packed: dict[int, _QueueEntry], failure: Failure) -> None:
         await self._follower.give_back(row, packed, packed, failure, NOT_MADE)
-        await asyncio.wrap_future(self._follower.log.end_batch(row.batch_id, "unmade", failure.sentence))
+        await asyncio.wrap_future(self._follower.log.write(end_batch, row.batch_id, "unmade", failure.sentence))
 
     def _make_room(self, packed: dict[int, _QueueEntry]) -> None:
         """Puts questions back at the head of the queue, to be sent when the pending batches have ended.

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from agent.llm.base import Answer, Explainer, Request
-from agent.runlog import Dispatch, RunLog
+from agent.log.calls import Dispatch, begin_call, end_call
+from agent.log.run_log import RunLog
 
 
 class Sender(Protocol):
@@ -38,7 +39,7 @@ class OneByOne:
 
     async def send(self, request: Request, dispatch: Dispatch) -> Answer:
         """Sends one HTTP request."""
-        call_id = await asyncio.wrap_future(self.log.begin_call(self.run_id, request, dispatch))
+        call_id = await asyncio.wrap_future(self.log.write(begin_call, self.run_id, request, dispatch))
         answer = await self.explainer.answer(request, dispatch.form)
-        await asyncio.wrap_future(self.log.end_call(call_id, answer))
+        await asyncio.wrap_future(self.log.write(end_call, call_id, answer))
         return answer

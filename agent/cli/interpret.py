@@ -33,6 +33,7 @@ from agent.cli.options import (
 from agent.cli.process import run_as_process
 from agent.cli.types import DEBUG, ROW_ID, Commands, Real, Whole
 from agent.config import RunConfig, resolve
+from agent.pool.choice import check_workers
 from agent.shards import parse_shard
 from probes.errors import SettingsError
 from probes.evidence import RANKS, Rank
@@ -85,6 +86,7 @@ def run(features: str, new: bool, dry_run: bool, shard: str | None, settings_fil
     """Label features; the same command resumes a run that was cut off."""
     share = None if shard is None else parse_shard(shard)
     config = _batched(resolve(by_key(options), settings_file))
+    check_workers(config)
     begin([config], features, writes_log=True, asks_explainer=True)
 
     from agent.cli.commands.run import label_features
@@ -201,7 +203,10 @@ def examples(features: str, imported: str | None, form: str | None, settings_fil
     """Collect texts on which features fire, to score labels on and to show to explainers."""
     if imported is None:
         refuse(["form"], "is about the files of --import PATH; name them, or leave it out.")
+    else:
+        refuse(["devices", "ray", "gpus_per_worker"], "is about reading a corpus, not about --import; leave it out.")
     config = resolve(by_key(options), settings_file)
+    check_workers(config)
     begin([config], features, writes_log=True)
 
     from agent.cli.commands.examples import gather_examples

@@ -10,9 +10,9 @@ from typing import Any, TypeVar
 import click
 from click.core import ParameterSource
 
-from agent.cli.types import AUTO_CENTROID, GroupedOption, Names, Numbers, Real, Scale, ScaleList, Shares, Switch, Whole
+from agent.cli.types import GroupedOption, Names, Numbers, Real, Scale, ScaleList, Shares, Whole
 from agent.config import GROUPS, SETTINGS_FILE, key_of, option_of
-from probes.settings import AUTO, PROMPTS
+from probes.settings import PROMPTS
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -84,7 +84,7 @@ _VECTOR = (
     _setting(
         "vector",
         "weights",
-        "vocabulary, encoder, decoder, blend:0.3 or auto: what the vector is made of.",
+        "words, vocabulary, encoder, decoder, blend:0.3 or auto: what the vector is made of.",
         metavar="W",
     ),
     _setting(
@@ -97,18 +97,15 @@ _VECTOR = (
     _setting(
         "vector",
         "centroid",
-        "Start from the mean embedding row, or the origin; --centroid auto: what is best.",
-        Switch(),
+        "Start from the mean embedding row, or the origin.",
+        bool,
         flag="--centroid/--no-centroid",
     ),
-    click.option(AUTO_CENTROID, "centroid", is_flag=True, flag_value=AUTO, type=Switch(), default=None, hidden=True),
-    _setting(
-        "vector", "pca", "Weight of each leading principal component, or auto.", Numbers(AUTO), metavar="W[,W2,...]"
-    ),
+    _setting("vector", "pca", "Weight of each leading principal component.", Numbers(), metavar="W[,W2,...]"),
     _setting(
         "vector",
         "ghost_tokens",
-        "Most tokens that a vector of vocabulary weights is made of.",
+        "Most tokens that a vector of vocabulary weights is made of, and most words of words weights.",
         Whole(),
         metavar="K",
     ),
@@ -253,6 +250,22 @@ _BATCH = (
         metavar="SECONDS",
     ),
 )
+_WORKERS = (
+    _setting(
+        "run",
+        "devices",
+        "Work on several, a process each: cuda:0,cuda:1, or all: every GPU; in this process unless given.",
+        metavar="NAMES",
+    ),
+    _setting("run", "ray", "Work on a Ray cluster: its address, auto, or local for one here.", metavar="ADDRESS"),
+    _setting(
+        "run",
+        "gpus_per_worker",
+        "With --ray, GPUs of each worker; 1 if there are any, else 0, unless given.",
+        Real(),
+        metavar="X",
+    ),
+)
 _LOOP = (
     _setting("run", "rounds", "Most rounds of evidence and answer per feature.", Whole(), metavar="N"),
     _setting(
@@ -353,12 +366,13 @@ def _all_of(*groups: tuple[Callable[[Any], Any], ...]) -> Callable[[Function], F
 
 
 run_options = _all_of(
-    _FILE, _SUBJECT, _VECTOR, _TREE, _TOKENS, _STEERING, _LLM, _BATCH, _LOOP, _AGREEMENT, _RECOMMENDED, _SEED, _LOG
+    *(_FILE, _SUBJECT, _VECTOR, _TREE, _TOKENS, _STEERING, _WORKERS, _LLM, _BATCH, _LOOP, _AGREEMENT, _RECOMMENDED),
+    *(_SEED, _LOG),
 )
 graph_options = _all_of(
     _FILE, _LAYERS, _VECTOR, _TREE, _TOKENS, _STEERING, _LLM, _LOOP, _AGREEMENT, _RECOMMENDED, _SEED, _LOG
 )
-example_options = _all_of(_FILE, _SUBJECT, _EXAMPLES, _SEED, _LOG)
+example_options = _all_of(_FILE, _SUBJECT, _WORKERS, _EXAMPLES, _SEED, _LOG)
 score_options = _all_of(_FILE, _SUBJECT, _SCORE, _LLM, _BATCH, _SEED, _LOG)
 compare_options = _all_of(_FILE, _SUBJECTS, _GRID, _TREE[1:], _STEERING, _SCORE, _LLM, _LOOP, _SEED, _LOG)
 fit_options = _all_of(_FILE, _SUBJECT, _VECTOR[:1], _TREE[:1], _SEED, _LOG)

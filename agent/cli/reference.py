@@ -10,7 +10,8 @@ import sqlite_utils
 from click.testing import CliRunner
 
 from agent.cli.interpret import interpret
-from agent.runlog import RunLog
+from agent.log.run_log import RunLog
+from agent.log.schema import tables
 
 
 def help_text(*command: str) -> str:
@@ -30,7 +31,6 @@ def log_schema() -> str:
         path = Path(folder) / "empty.db"
         RunLog.open(path).close()
         database = sqlite_utils.Database(path)
-        tables = [t for t in database.tables if not t.name.startswith(("_", "labels_fts", "sqlite_"))]
-        schema = "\n".join(table.schema.rstrip(";") + ";" for table in tables)
+        schema = "\n".join(database[table].schema.rstrip(";") + ";" for table in tables())
         database.close()
     return f"```sql\n{schema}\n```"

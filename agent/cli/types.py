@@ -1,6 +1,5 @@
 """Adds to click help texts under headings, a default command, and values such as lists of numbers."""
 
-from itertools import pairwise
 from typing import Any
 
 import click
@@ -15,10 +14,6 @@ class GroupedOption(click.Option):
     def __init__(self, *args: Any, heading: str = "Options", **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.heading = heading
-
-
-AUTO_CENTROID = "--auto-centroid"
-"""What `--centroid auto` is turned into, since a flag of click's takes no word."""
 
 
 def _set_debug(ctx: click.Context, _param: click.Parameter, value: bool) -> None:
@@ -47,9 +42,6 @@ class GroupedCommand(click.Command):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Called by click, with what was typed."""
         self._refuse_unusable(ctx, [*args])
-        if any(AUTO_CENTROID in parameter.opts for parameter in self.params):
-            for place in [at for at, pair in enumerate(pairwise(args)) if pair == ("--centroid", AUTO)][::-1]:
-                args[place : place + 2] = [AUTO_CENTROID]
         return super().parse_args(ctx, args)
 
     def _refuse_unusable(self, ctx: click.Context, args: list[str]) -> None:
@@ -147,32 +139,17 @@ def _floats(text: str, comma: str = ",") -> tuple[float, ...] | None:
     return found if len(found) == len(numbers) else None
 
 
-class Numbers(click.ParamType[tuple[float, ...] | str]):
-    """Numbers separated by commas, or a word instead of them."""
+class Numbers(click.ParamType[tuple[float, ...]]):
+    """Numbers separated by commas."""
 
     name = "w[,w2,...]"
 
-    def __init__(self, word: str | None = None) -> None:
-        self._word = word
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[float, ...] | str:
-        """Returns the numbers or the word; fails with a usage error otherwise."""
-        if self._word is not None and value == self._word:
-            return self._word
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[float, ...]:
+        """Returns the numbers; fails with a usage error otherwise."""
         found = _floats(str(value))
         if found is None:
             self.fail(f"{shown(value)} is not a number, or several with commas between them.", param, ctx)
         return found
-
-
-class Switch(click.types.BoolParamType):
-    """A flag and its opposite, or the word `auto`."""
-
-    def convert(  # type: ignore[override]  # the word is more than click's own has
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> bool | str | None:
-        """Converts to a bool, or leaves the word."""
-        return AUTO if value == AUTO else super().convert(value, param, ctx)
 
 
 class Scale(click.ParamType[str | float]):

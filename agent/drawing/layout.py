@@ -9,9 +9,10 @@ from dataclasses import dataclass
 
 from rich.cells import cell_len
 
+from agent.evidence.badge import tree_badge
 from agent.evidence.branches import Branch, Trim, TrimmedTree, drawn
 from agent.evidence.closing import until_quote
-from agent.evidence.wording import percent, phrase_words, prompt_words, readout_words, tree_words
+from agent.evidence.wording import percent, phrase_words, prompt_words, tree_words
 from probes.evidence import Tree
 
 ROW_PX = 19
@@ -166,7 +167,7 @@ def _captions(tree: Tree, picture: TrimmedTree) -> tuple[str, str]:
     cutoff = f"cutoff {tree.settings.tree.cutoff:g}, top {tree.settings.tree.top_k}"
     notes = [tree_words(tree.settings), cutoff, share]
     if tree.contrast is not None and tree.contrast.failed:
-        notes.append(readout_words(tree.contrast))
+        notes.append(tree_badge(tree.contrast).brief)
     return title, "; ".join(notes)
 
 

@@ -245,9 +245,11 @@ def _token_list(listed: TokenList, piece: EvidencePiece) -> EvidencePiece:
         for line, same in zip(lines, places, strict=True)
     ]
     exponent = f", exponent {listed.settings.tokens.exponent:.3g}"
+    own = listed.settings.vector.is_vocabulary
     return piece | {
         "kind": "tokens",
-        "settings": "" if piece["side"] == VOCABULARY else piece["settings"] + exponent,
+        "side": VOCABULARY if own else piece["side"],
+        "settings": "" if own else piece["settings"] + exponent,
         "tokens": tokens,
         "threshold": listed.threshold,
         "note": escaped(listed.note, TOKEN_CHARS),

@@ -6,8 +6,8 @@ Everything returned is safe to print.
 from collections.abc import Sequence
 
 from agent.evidence.printable import printable
-from probes.evidence import IN_CONTEXT, Contrast, ScoredToken, Sweep, TokenList, Tree, Verdict
-from probes.settings import GHOST, GHOST_TOKENS, ProbeSettings, SteeringSettings, VectorSettings
+from probes.evidence import IN_CONTEXT, ScoredToken, Sweep, TokenList, Tree
+from probes.settings import GHOST, GHOST_TOKENS, WORDS, ProbeSettings, SteeringSettings, VectorSettings
 
 GHOST_SIGN = "▢"
 """Stands for the ghost token wherever a prompt is shown."""
@@ -43,7 +43,10 @@ def vector_words(settings: VectorSettings) -> str:
 
 def _weights_words(settings: VectorSettings) -> str:
     own = settings.is_vocabulary and settings.ghost_tokens != GHOST_TOKENS
-    return f"{settings.weights} of {settings.ghost_tokens} tokens" if own else settings.weights
+    if not own:
+        return settings.weights
+    several = f"{settings.ghost_tokens} words"
+    return several if settings.weights == WORDS else f"{settings.weights} of {settings.ghost_tokens} tokens"
 
 
 def place_words(settings: VectorSettings) -> list[str]:
@@ -53,50 +56,27 @@ def place_words(settings: VectorSettings) -> list[str]:
         parts.append(f"adapter {printable(str(settings.adapter))}")
     if settings.scale is not None:
         parts.append("scale auto" if settings.distance is None else f"scale {settings.distance:.4g}")
-    if settings.centroid is not True:
-        parts.append("centroid auto" if settings.centroid else "no centroid")
+    if not settings.centroid:
+        parts.append("no centroid")
     if any(settings.pca):
-        parts.append("pca " + ("+".join(f"{weight:g}" for weight in settings.components) or "auto"))
+        parts.append("pca " + "+".join(f"{weight:g}" for weight in settings.pca))
     return parts
 
 
-_VERDICTS: dict[Verdict, str] = {
-    "differs": "differs from what random directions give",
-    "hardly differs": "hardly differs from what random directions give",
-    "no different": "no more than random directions give",
-}
-
-
-def readout_words(contrast: Contrast) -> str:
-    """Describes a tree's difference from random directions', with its statistic."""
-    said = f"{_VERDICTS[contrast.verdict]}: {contrast.divergence:.2f} nats from the mean of random directions, "
-    if contrast.n_candidates == 1:
-        return f"{said}as far as {contrast.n_as_far} of {contrast.n_random} others are (p {contrast.p_value:.2g})"
-    return (
-        f"{said}the best of {contrast.n_candidates} vectors; {contrast.n_as_far} of {contrast.n_random} random "
-        f"features do as well with the best of theirs (p {contrast.p_value:.2g})"
-    )
-
-
 def list_words(listed: TokenList) -> str:
-    """Describes a token list: its vector, its method, its reliability."""
+    """Describes a token list: its vector and its method, and of a vocabulary list what makes the feature active."""
     settings = listed.settings
     if not settings.vector.is_vocabulary:
         return f"nearest tokens, {vector_words(settings.vector)}, exponent {settings.tokens.exponent:.3g}"
-    return f"vocabulary list, the tokens that activate it most when read alone; {standing_words(listed)}"
+    return "; ".join(["vocabulary list, the tokens that activate it most when read alone", *activity_words(listed)])
 
 
-def standing_words(listed: TokenList) -> str:
-    """Describes how far a vocabulary list differs from random ones, and if any token alone activates the feature."""
-    if not listed.tokens or listed.p_value is None:
-        return "none: the feature has no encoder weights"
-    as_far = round(listed.p_value * (1 + listed.n_random)) - 1
-    parts = [f"{as_far} of {listed.n_random} random directions have tokens as far out (p {listed.p_value:.2g})"]
-    if listed.threshold is not None:
-        parts.append(f"it is active above {listed.threshold:.3g}")
-    if listed.note == IN_CONTEXT:
-        parts.append("no single token makes it active: it fires in context, not on a word")
-    return "; ".join(parts)
+def activity_words(listed: TokenList) -> list[str]:
+    """Lists what a vocabulary list says of the feature's activity: its threshold, and if any token alone reaches it."""
+    if not listed.tokens:
+        return ["none: the feature has no encoder weights"]
+    parts = [] if listed.threshold is None else [f"active above {listed.threshold:.3g}"]
+    return [*parts, *(["no single token makes it active: it needs context"] if listed.note == IN_CONTEXT else [])]
 
 
 def folded(tokens: Sequence[ScoredToken]) -> list[ScoredToken]:

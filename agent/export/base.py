@@ -6,9 +6,11 @@ Texts are unsafe, as the log has them; each form makes them safe.
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from agent.comparisons import ClassRow
-from agent.runlog import LabelRow, RunSummary, ScoreRow, ScoringRow
-from agent.store.reviews import VERDICTS, ReviewRow
+from agent.log.comparisons import ClassRow
+from agent.log.labels import LabelRow
+from agent.log.reviews import VERDICTS, ReviewRow
+from agent.log.runs import RunSummary
+from agent.log.scores import ScoreRow, ScoringRow
 from probes.evidence import Evidence
 from probes.examples import FeatureExamples
 

@@ -9,7 +9,8 @@ from typing import Literal
 
 from agent.evidence.sense_words import counts_words
 from agent.export.base import ExportedRun, ExportedScore, Record
-from agent.runlog import ReviewRow, ScoreRow
+from agent.log.reviews import ReviewRow
+from agent.log.scores import ScoreRow
 from agent.schema import SenseResult
 from eval.scoring.variants import VARIANTS
 

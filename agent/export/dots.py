@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup, escape
 
-from agent.runlog import ScoreRow
+from agent.log.scores import ScoreRow
 
 _NAME_PX, _TRACK_PX, _VALUE_PX, _ROW_PX = 150, 300, 110, 22
 _RADIUS_PX = 4

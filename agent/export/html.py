@@ -21,7 +21,7 @@ from agent.export.base import ExportedRun, Record
 from agent.export.card import FeatureCard, card, cut
 from agent.export.columns import latest_scorings
 from agent.export.dots import Dots, dot_plot
-from agent.runlog import RunSummary
+from agent.log.runs import RunSummary
 from eval.pictures import score_figure
 from eval.plots import image
 from eval.scoring.variants import variant_words

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from agent.export.base import ExportedRun, ExportedScore, Record
-from agent.store.reviews import ReviewRow
+from agent.log.reviews import ReviewRow
 from probes.doors.outputs import written
 
 

@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from agent.evidence.digest import EvidenceLine, EvidencePiece
 from agent.evidence.grades import Grade, grade
 from agent.evidence.heads import head_of
-from probes.settings import VOCABULARY
+from probes.settings import VOCABULARY, WORDS
 
+OF_TOKENS = (WORDS, VOCABULARY)
+"""Sides of trees that are made of the vocabulary list's tokens."""
 SIGNIFICANT = 0.05
 """Largest p-value of a tree or list that may carry a label."""
 ALONE = 0.02
@@ -105,7 +107,7 @@ def read(pieces: Sequence[EvidencePiece]) -> EvidenceReading:
     """Reads the strongest nouns of the trees that count, and the common word of the vocabulary list."""
     counting = _counting(pieces)
     trees = [_shares(piece) for piece in counting]
-    of_vocabulary = any(piece["side"] == VOCABULARY for piece in counting)
+    of_vocabulary = any(piece["side"] in OF_TOKENS for piece in counting)
     words = _listed(pieces)
     strengths = {noun: _strength(noun, trees, words) for noun in set().union(*trees)}
     ranked = sorted(strengths.items(), key=lambda item: (-item[1], item[0]))[:2]
@@ -125,7 +127,11 @@ def read(pieces: Sequence[EvidencePiece]) -> EvidenceReading:
 def is_backed(reading: EvidenceReading, pieces: Sequence[EvidencePiece]) -> bool:
     """Returns True if two sides give the label, or a list does; a blend is not a side of its own."""
     trees = [piece for piece in pieces if piece["kind"] == "tree" and not piece["side"].startswith("blend")]
-    sides = {tree["side"] for tree in trees if reading.label in {line["text"] for line in tree["nouns"][:BACKING]}}
+    sides = {
+        VOCABULARY if tree["side"] in OF_TOKENS else tree["side"]
+        for tree in trees
+        if reading.label in {line["text"] for line in tree["nouns"][:BACKING]}
+    }
     return len(sides) > 1 or any(akin(reading.label, word) for word in _listed(pieces))
 
 
@@ -221,13 +227,13 @@ def plain(token: str) -> str:
 def _counting(pieces: Sequence[EvidencePiece]) -> list[EvidencePiece]:
     """Returns the trees that a label may rest on: the vocabulary's if its list differs, else others that differ."""
     trees = [piece for piece in pieces if piece["kind"] == "tree"]
-    of_vocabulary = [piece for piece in trees if piece["side"] == VOCABULARY]
+    of_vocabulary = [piece for piece in trees if piece["side"] in OF_TOKENS]
     if of_vocabulary and _lists_up_to(SIGNIFICANT, pieces):
         return of_vocabulary
     differing = [piece for piece in trees if _differs(piece)]
     if vocabulary_lists(pieces):  # which does not differ, so what is made of its tokens says nothing either
-        return [piece for piece in differing if piece["side"] != VOCABULARY]
-    return [piece for piece in differing if piece["side"] == VOCABULARY] or differing
+        return [piece for piece in differing if piece["side"] not in OF_TOKENS]
+    return [piece for piece in differing if piece["side"] in OF_TOKENS] or differing
 
 
 def _differs(piece: EvidencePiece) -> bool:

@@ -12,7 +12,7 @@ from itertools import combinations
 import numpy as np
 from jaxtyping import Float
 
-from agent.store.reviews import Verdict
+from agent.log.reviews import Verdict
 from eval.metrics import RESAMPLES, Estimate
 
 _MIN_DEFINED = 0.95

@@ -10,9 +10,9 @@ from starlette.convertors import Convertor, register_url_convertor
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
-from agent.runlog import LabelRow, RunSummary
-from agent.store.browsing import LabelFilter
-from agent.store.reading import runs
+from agent.log.browsing import LabelFilter
+from agent.log.labels import LabelRow, labels_of
+from agent.log.runs import RunSummary, run_summary
 from agent.web.site import site_of
 
 SIZES = (50, 100, 200, 500)
@@ -73,15 +73,15 @@ def run_of(request: Request) -> RunSummary:
     """Returns the run that the address names. Raises HTTPException, not found."""
     run_id = request.path_params["run_id"]
     log = site_of(request).log
-    found = log.ask(runs, run_id)
-    if not found:
+    found = log.read(run_summary, run_id)
+    if found is None:
         raise HTTPException(404, f"{log.path} has no run {run_id}; the list of runs has them all.")
-    return found[0]
+    return found
 
 
 def label_of(request: Request, run: RunSummary) -> LabelRow | None:
     """Returns the label of the feature that the address names; None if it is not done yet."""
-    found = site_of(request).log.labels(run.run_id, features=[request.path_params["feature"]])
+    found = site_of(request).log.read(labels_of, run.run_id, features=[request.path_params["feature"]])
     return found[0] if found else None
 
 

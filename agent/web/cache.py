@@ -7,8 +7,8 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from sqlite_utils import Database
 
-from agent.runlog import RunLog
-from agent.store.browsing import version
+from agent.log.run_log import RunLog
+from agent.log.runs import data_version
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -40,7 +40,7 @@ class Cache:
 
     def __call__(self, make: Callable[Concatenate[RunLog, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Returns the result of `make` for the log and the arguments, made anew if the log has changed since."""
-        return self.until(version, make, *args, **kwargs)
+        return self.until(data_version, make, *args, **kwargs)
 
     def until(
         self, changed: Version, make: Callable[Concatenate[RunLog, P], T], *args: P.args, **kwargs: P.kwargs
@@ -48,7 +48,7 @@ class Cache:
         """Returns the result, made anew only if `changed` gives another number, not at every write to the log."""
         answer = self._answer((make, args, tuple(kwargs.items())))
         with answer.making:
-            now = self._log.ask(changed)
+            now = self._log.read(changed)
             if answer.version != now:
                 answer.value = make(self._log, *args, **kwargs)
                 answer.version = now

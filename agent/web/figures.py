@@ -6,8 +6,8 @@ Lengths are in the units of the view box that the template draws.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from agent.runlog import RunLog
-from agent.store.overview import BINS, ScoreKind, Spread, spreads
+from agent.log.run_log import RunLog
+from agent.log.scores import BINS, ScoreKind, Spread, spreads_of
 from agent.web.axis import Axis, axis_over
 from eval.metrics import Estimate
 from eval.scoring.report import chance_of, mean_of
@@ -67,7 +67,7 @@ class ScoreHistogram:
 
 def histogram(log: RunLog, kind: ScoreKind) -> ScoreHistogram | None:
     """Makes the histogram of scores with their control; None if there is none on held-out examples."""
-    found = log.ask(spreads, kind.key)
+    found = log.read(spreads_of, kind.key)
     order = {variant: place for place, variant in enumerate(VARIANTS)}
     ranked = sorted(found.variants, key=lambda spread: order.get(spread.variant, len(order)))
     if not ranked:

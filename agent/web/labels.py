@@ -12,13 +12,14 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from agent.evidence.printable import printable
-from agent.runlog import RunLog, RunSummary
+from agent.log.browsing import BrowsedLabel, LabelFilter, count_labels, label_of_table, label_page, place_of
+from agent.log.calibrations import is_calibrated
+from agent.log.comparisons import classes_of
+from agent.log.reviews import Verdict, latest_verdict, latest_wording, standing
+from agent.log.run_log import RunLog
+from agent.log.runs import RunSummary
+from agent.log.scores import ScoreKind, score_kinds
 from agent.schema import CLASSES
-from agent.store.browsing import BrowsedLabel, LabelFilter, count_labels, label_of_table, label_page, place_of
-from agent.store.calibrations import is_calibrated
-from agent.store.classes import classes
-from agent.store.overview import ScoreKind, score_kinds
-from agent.store.reviews import Verdict, latest_verdict, latest_wording, standing
 from agent.web.asked import SIZES, LabelQuery, asked_of, is_blind, run_of
 from agent.web.pages import page
 from agent.web.site import site_of
@@ -56,10 +57,10 @@ def show_labels(request: Request) -> Response:
     n_found = site.cache(_count, run.run_id, asked.filter)
     n_pages = max(1, -(-n_found // asked.size))
     here = _feature(request)
-    number = asked.page if here is None else site.log.ask(place_of, run.run_id, wanted, here) // asked.size + 1
+    number = asked.page if here is None else site.log.read(place_of, run.run_id, wanted, here) // asked.size + 1
     asked = LabelQuery(asked.filter, asked.size, min(number, n_pages))
     first = (asked.page - 1) * asked.size
-    found = site.log.ask(label_page, run.run_id, wanted, first, asked.size)
+    found = site.log.read(label_page, run.run_id, wanted, first, asked.size)
     return page(
         request,
         "labels.html.j2",
@@ -87,7 +88,7 @@ def row_page(request: Request, run: RunSummary, feature: int) -> Response:
     """Renders one row of the table, after a review of it."""
     site, asked = site_of(request), asked_of(request)
     wanted, kind = _scored(asked.filter, site.cache(_kinds, run.run_id), is_blind(request))
-    found = site.log.ask(label_of_table, run.run_id, wanted, feature)
+    found = site.log.read(label_of_table, run.run_id, wanted, feature)
     if found is None:
         raise HTTPException(404, f"Run {run.run_id} has no label of feature {feature} yet.")
     context: dict[str, Any] = {
@@ -105,21 +106,21 @@ def _feature(request: Request) -> int | None:
 
 
 def _kinds(log: RunLog, run_id: int) -> list[ScoreKind]:
-    return log.ask(score_kinds, run_id)
+    return log.read(score_kinds, run_id)
 
 
 def _is_calibrated(log: RunLog, run_id: int) -> bool:
-    return log.ask(is_calibrated, run_id)
+    return log.read(is_calibrated, run_id)
 
 
 def _classes(log: RunLog, fingerprint: str) -> Sequence[str]:
     """Returns the classes to filter by that some of the subject's features have."""
-    found = log.ask(classes, fingerprint).values()
+    found = log.read(classes_of, fingerprint).values()
     return [word for word in CLASSES if any(word in (one.kind, one.captured) for one in found)]
 
 
 def _count(log: RunLog, run_id: int, wanted: LabelFilter) -> int:
-    return log.ask(count_labels, run_id, wanted)
+    return log.read(count_labels, run_id, wanted)
 
 
 def _scored(wanted: LabelFilter, kinds: Sequence[ScoreKind], blind: bool) -> tuple[LabelFilter, ScoreKind | None]:

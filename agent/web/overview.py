@@ -8,16 +8,18 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from agent.comparisons import COMPARE
 from agent.evidence.wording import vector_words
-from agent.runlog import RunLog, RunSummary, Spent
-from agent.store import overview as store
-from agent.store.comparisons import labelled, newest_fit
-from agent.store.reviews import verdicts
+from agent.log.calls import FaultCount, Spent, faults_of, spent_by
+from agent.log.comparisons import compared_settings, comparisons_of, n_compared, newest_fit
+from agent.log.evidence import kept_views
+from agent.log.labels import Reason, labelled, reasons_of
+from agent.log.reviews import verdicts_of
+from agent.log.run_log import RunLog
+from agent.log.runs import RunSummary, all_runs, command_of, last_written
+from agent.log.scores import ScoreKind, newest_score, score_kinds, scorings_of
 from agent.web.agreement import ReviewerAgreement, agreements
 from agent.web.asked import is_blind, run_of
 from agent.web.explore.controls import query_of
-from agent.web.explore.keeping import APART, EXPLORE
 from agent.web.figures import HEIGHT, WIDTH, ScoreHistogram, first_histogram, histogram
 from agent.web.pages import as_json, page
 from agent.web.site import Site, site_of
@@ -40,7 +42,7 @@ class RunCard:
 
     run: RunSummary
     live: bool
-    scores: tuple[store.ScoreKind, ScoreHistogram] | None
+    scores: tuple[ScoreKind, ScoreHistogram] | None
 
 
 @dataclass(frozen=True)
@@ -59,14 +61,14 @@ class ComparisonCard:
 def show_runs(request: Request) -> Response:
     """Shows every labelling run of the log; apart from them comparisons and stored evidence."""
     site = site_of(request)
-    runs = site.log.runs()[::-1]
+    runs = site.log.read(all_runs)[::-1]
     return page(
         request,
         "runs.html.j2",
         here="runs",
-        runs=[_card(site, run) for run in runs if run.explainer not in APART],
+        runs=[_card(site, run) for run in runs if run.kind in ("label", "probe")],
         comparisons=site.cache.until(newest_fit, _comparisons),
-        kept=[run for run in runs if run.explainer == EXPLORE],
+        kept=[run for run in runs if run.kind == "explore"],
         log=site.log,
         size=(WIDTH, HEIGHT),
     )
@@ -74,20 +76,20 @@ def show_runs(request: Request) -> Response:
 
 def _card(site: Site, run: RunSummary) -> RunCard:
     live = run.status == "unfinished" and site.log.is_held(run.run_id)
-    return RunCard(run, live, site.cache.until(store.newest_score, _first_scores, run.run_id))
+    return RunCard(run, live, site.cache.until(newest_score, _first_scores, run.run_id))
 
 
-def _first_scores(log: RunLog, run_id: int) -> tuple[store.ScoreKind, ScoreHistogram] | None:
-    return first_histogram(log, log.ask(store.score_kinds, run_id))
+def _first_scores(log: RunLog, run_id: int) -> tuple[ScoreKind, ScoreHistogram] | None:
+    return first_histogram(log, log.read(score_kinds, run_id))
 
 
 def _comparisons(log: RunLog) -> list[ComparisonCard]:
     found = []
-    for row in log.comparisons.all():
-        settings = log.comparisons.settings(row.comparison_id)
+    for row in log.read(comparisons_of):
+        settings = log.read(compared_settings, row.comparison_id)
         if settings:
             names = [*names_of(settings).values()][:_NAMED]
-            subject, n = f"{row.subject.name}, {row.subject.hook}", log.ask(store.n_compared, row.comparison_id)
+            subject, n = f"{row.subject.name}, {row.subject.hook}", log.read(n_compared, row.comparison_id)
             found.append(ComparisonCard(row.comparison_id, subject, row.created, len(settings), names, n))
     return found
 
@@ -98,8 +100,8 @@ class Figures:
 
     spent: Sequence[tuple[str, Spent]]
     """The costs of the labelling and of each scoring, if there were calls."""
-    faults: Sequence[store.Fault]
-    reasons: Sequence[store.Reason]
+    faults: Sequence[FaultCount]
+    reasons: Sequence[Reason]
     winning: WinnerTable
     agreements: Sequence[ReviewerAgreement]
     blind_agreements: Sequence[ReviewerAgreement]
@@ -109,9 +111,9 @@ class Figures:
 def show_run(request: Request) -> Response:
     """Shows one run; of one that does not label, its contents."""
     site, run = site_of(request), run_of(request)
-    if run.explainer == EXPLORE:
+    if run.kind == "explore":
         return _show_kept(request, run)
-    if run.explainer == COMPARE:
+    if run.kind == "compare":
         return _to_comparison(request, run)
     return page(
         request,
@@ -119,8 +121,8 @@ def show_run(request: Request) -> Response:
         run=run,
         here="overview",
         progress=_progress(site, run),
-        command=site.log.ask(store.command_of, run.run_id),
-        scorers=site.cache.until(store.newest_score, _scorers, run.run_id),
+        command=site.log.read(command_of, run.run_id),
+        scorers=site.cache.until(newest_score, _scorers, run.run_id),
         figures=site.cache(_figures, run.run_id, run.n_labelled),
         hidden=is_blind(request),
         size=(WIDTH, HEIGHT),
@@ -129,7 +131,7 @@ def show_run(request: Request) -> Response:
 
 def _to_comparison(request: Request, run: RunSummary) -> Response:
     log = site_of(request).log
-    made = next((row for row in log.comparisons.all() if row.run_id == run.run_id), None)
+    made = next((row for row in log.read(comparisons_of) if row.run_id == run.run_id), None)
     return RedirectResponse("/compare" if made is None else f"/compare?of={made.comparison_id}", 303)
 
 
@@ -148,9 +150,9 @@ class KeptViewRow:
 
 def _show_kept(request: Request, run: RunSummary) -> Response:
     site = site_of(request)
-    found = site.log.ask(store.kept_views, run.run_id, _MAX_KEPT)
+    found = site.log.read(kept_views, run.run_id, _MAX_KEPT)
     fingerprint = str(run.subject["fingerprint"])
-    labels = site.log.ask(labelled, fingerprint, {view.feature for view in found}, APART)
+    labels = site.log.read(labelled, fingerprint, {view.feature for view in found})
     by_feature = {one.feature: one.label or one.status for one in labels}
     card = site.subject.card if site.subject is not None and site.subject.card.fingerprint == fingerprint else None
     views = [
@@ -167,40 +169,40 @@ def _show_kept(request: Request, run: RunSummary) -> Response:
     return page(request, "kept.html.j2", here="runs", kept=run, views=views)
 
 
-def _scorers(log: RunLog, run_id: int) -> list[tuple[store.ScoreKind, ScoreHistogram]]:
-    kinds = log.ask(store.score_kinds, run_id)
+def _scorers(log: RunLog, run_id: int) -> list[tuple[ScoreKind, ScoreHistogram]]:
+    kinds = log.read(score_kinds, run_id)
     found = [(kind, histogram(log, kind)) for kind in kinds]
     return [(kind, drawn) for kind, drawn in found if drawn is not None]
 
 
 def _figures(log: RunLog, run_id: int, n_labelled: int) -> Figures:
-    spent = [("labels", log.spent(run_id))]
+    spent = [("labels", log.read(spent_by, run_id))]
     spent += [
-        (f"scoring {scoring.scoring_id}, {scoring.judge}", log.spent(run_id, scoring.scoring_id))
-        for scoring in log.scorings(run_id)
+        (f"scoring {scoring.scoring_id}, {scoring.judge}", log.read(spent_by, run_id, scoring.scoring_id))
+        for scoring in log.read(scorings_of, run_id)
     ]
     return Figures(
         spent=[(name, what) for name, what in spent if what.calls],
-        faults=log.ask(store.faults, run_id),
-        reasons=grouped(log.ask(store.reasons, run_id))[:_REASONS],
+        faults=log.read(faults_of, run_id),
+        reasons=grouped(log.read(reasons_of, run_id))[:_REASONS],
         winning=winning_settings(log, run_id, n_labelled, _SAMPLED),
-        agreements=agreements(log.ask(verdicts, run_id), _SEED),
-        blind_agreements=agreements(log.ask(verdicts, run_id, blind=True), _SEED),
+        agreements=agreements(log.read(verdicts_of, run_id), _SEED),
+        blind_agreements=agreements(log.read(verdicts_of, run_id, blind=True), _SEED),
     )
 
 
-def grouped(reasons: Sequence[store.Reason]) -> list[store.Reason]:
+def grouped(reasons: Sequence[Reason]) -> list[Reason]:
     """Groups reasons that differ only in quoted words and figures, the most frequent first.
 
     Each group has the words of one feature, the first with its most frequent wording.
     """
-    alike: dict[tuple[str, str], list[store.Reason]] = {}
+    alike: dict[tuple[str, str], list[Reason]] = {}
     for one in reasons:
         alike.setdefault((one.status, _DETAIL.sub("…", one.reason)), []).append(one)
     found = []
     for same in alike.values():
         example = min(same, key=lambda one: (-one.n, one.example))
-        found.append(store.Reason(example.status, example.reason, sum(one.n for one in same), example.example))
+        found.append(Reason(example.status, example.reason, sum(one.n for one in same), example.example))
     return sorted(found, key=lambda one: -one.n)
 
 
@@ -222,7 +224,7 @@ def _progress(site: Site, run: RunSummary) -> dict[str, str | int | float | bool
         "failed": run.n_failed,
         "calls": run.n_calls,
         "cost": run.cost_usd,
-        "written": site.log.ask(store.last_written, run.run_id),
+        "written": site.log.read(last_written, run.run_id),
     }
 
 

@@ -15,8 +15,8 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
 from agent.evidence.printable import printable
-from agent.runlog import RunLog
-from agent.store.browsing import latest_labelled
+from agent.log.run_log import RunLog
+from agent.log.runs import latest_labelled
 from agent.web.asked import is_blind
 from agent.web.site import Site, site_of
 
@@ -41,7 +41,7 @@ def _latest_run_id(site: Site, here: str) -> int | None:
 
 
 def _latest_labelled(log: RunLog) -> int | None:
-    return log.ask(latest_labelled)
+    return log.read(latest_labelled)
 
 
 def as_json(value: Mapping[str, Any], status: int = 200) -> Response:

@@ -11,9 +11,10 @@ from starlette.routing import Route
 
 from agent.errors import LogError
 from agent.evidence.printable import printable
-from agent.runlog import LabelRow, Review, RunSummary
-from agent.store.browsing import Around, around
-from agent.store.reviews import latest_verdict, latest_wording, standing
+from agent.log.browsing import Around, around
+from agent.log.labels import LabelRow
+from agent.log.reviews import Review, add_review, latest_verdict, latest_wording, reviews_of, standing, undo_review
+from agent.log.runs import RunSummary
 from agent.web.asked import BLIND_COOKIE, asked_of, is_blind, label_of, run_of
 from agent.web.labels import row_page
 from agent.web.pages import page
@@ -30,12 +31,12 @@ def review_context(request: Request, run: RunSummary, label: LabelRow | None, fe
     `hidden` says that the reviewer is to judge without scores, confidence and what others said: leave these out.
     """
     site = site_of(request)
-    reviews = site.log.reviews_of(label.label_id) if label else []
+    reviews = site.log.read(reviews_of, [label.label_id]) if label else []
     own = [review for review in reviews if review.reviewer == site.reviewer]
     mine = latest_verdict(own)
     hidden = is_blind(request) and mine is None and label is not None and label.status != "failed"
     asked = asked_of(request)
-    near = site.log.ask(around, run.run_id, asked.filter, feature) if label else Around(None, None)
+    near = site.log.read(around, run.run_id, asked.filter, feature) if label else Around(None, None)
     return {
         "run": run,
         "label": label,
@@ -84,13 +85,13 @@ def _write(request: Request, form: dict[str, str], partial: str) -> Response:
         raise HTTPException(404, f"Run {run.run_id} has no label of feature {request.path_params['feature']} yet.")
     kind = form.get("verdict", "")
     if kind == "undo":
-        done = site.log.undo_review(label.label_id, site.reviewer)
+        done = site.log.write_at_once(undo_review, label.label_id, site.reviewer)
         said = "Taken back." if done else "There is no review of yours to take back."
     else:
         wording = form.get("label", "").strip() if kind == "edit" else None
         note = form.get("note", "").strip() or None
         review = Review.parse({"verdict": kind, "label": wording, "note": note, "blind": is_blind(request)})
-        site.log.review(label.label_id, site.reviewer, review)
+        site.log.write_at_once(add_review, label.label_id, site.reviewer, review)
         said = ""
     if partial == "row":
         return row_page(request, run, label.feature)

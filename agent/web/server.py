@@ -12,7 +12,7 @@ from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
 
 from agent.errors import LogError
-from agent.runlog import RunLog
+from agent.log.run_log import RunLog
 from agent.web import compare, explore, feature, labels, overview, reviewing
 from agent.web.cache import Cache
 from agent.web.guard import SECURITY_HEADERS, Guard

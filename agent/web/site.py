@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from starlette.requests import Request
 
-from agent.runlog import RunLog
+from agent.log.run_log import RunLog
 from agent.web.cache import Cache
 
 if TYPE_CHECKING:  # a type alone: torch is loaded only where a subject is

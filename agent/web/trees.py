@@ -4,13 +4,14 @@ Every text it returns is safe to print.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
+from agent.evidence.badge import Badge, tree_badge
 from agent.evidence.branches import OMITTED, Branch, Trim, drawn
 from agent.evidence.closing import until_quote
 from agent.evidence.printable import printable
-from agent.evidence.wording import percent, phrase_words, prompt_words, readout_words, tree_words
+from agent.evidence.wording import percent, phrase_words, prompt_words, tree_words
 from probes.evidence import Tree
 
 OUTLINE_NODES = 40
@@ -58,16 +59,13 @@ def drawing(tree: Tree) -> Mapping[str, Any]:
         "token": [0, *(spelling[tree.token_ids[node]] for node in kept[1:])],
         "probabilities": [_rounded(tree.probabilities[node]) for node in kept],
         "lifts": lifts,
-        "readout": readout(tree),
+        "badge": None if (found := badge(tree)) is None else asdict(found),
     }
 
 
-def readout(tree: Tree) -> str:
-    """Describes the tree's difference from random directions'; empty if it was not measured."""
-    if tree.contrast is None:
-        return ""
-    words = readout_words(tree.contrast)
-    return f"{words[0].upper()}{words[1:]}."
+def badge(tree: Tree) -> Badge | None:
+    """Returns the verdict on the tree beside random directions'; None if it was not measured."""
+    return None if tree.contrast is None else tree_badge(tree.contrast)
 
 
 def outline(tree: Tree, most: int = OUTLINE_NODES) -> Outline:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from agent.evidence.wording import tree_words, vector_words
-from agent.runlog import RunLog
-from agent.store.overview import LoggedPiece, Rested, rested
+from agent.log.evidence import LoggedPiece, Rested, rested
+from agent.log.run_log import RunLog
 from probes.proportion import Proportion
 from probes.settings import ProbeSettings
 
@@ -39,7 +39,7 @@ def winning_settings(log: RunLog, run_id: int, n_labels: int, most: int) -> Winn
 
     Where a run has more than `most` labels, as many are looked at, evenly spread over its features.
     """
-    found = log.ask(rested, run_id, n_labels, most)
+    found = log.read(rested, run_id, n_labels, most)
     counts = Counter(settings for label in found for settings in _settings_of(label))
     winners = [Winner(kind, words, Proportion(k, len(found))) for (kind, words), k in counts.most_common(_MAX_WINNERS)]
     return WinnerTable(len(found), winners)

@@ -5,8 +5,11 @@ Knows the log; fits nothing.
 
 from collections.abc import Iterable, Sequence
 
-from agent.runlog import LabelRow, RunLog, RunSummary
-from agent.store.calibrations import CalibrationRow, calibrated_labels, calibrations
+from agent.log.calibrations import CalibrationRow, calibrated_labels, calibrations_of, keep_probabilities
+from agent.log.evidence import evidence_rounds
+from agent.log.labels import LabelRow, labels_of
+from agent.log.run_log import RunLog
+from agent.log.runs import RunSummary
 from eval.calibration.columns import LabelWithEvidence, values_of
 from eval.calibration.maps import map_of
 from probes.evidence import Evidence
@@ -33,18 +36,18 @@ def known_of(log: RunLog, label: LabelRow) -> LabelWithEvidence:
 
 
 def _give(log: RunLog, run: RunSummary) -> int:
-    calibration = calibration_for(log.ask(calibrations, run.explainer), run.subject["fingerprint"])
+    calibration = calibration_for(log.read(calibrations_of, run.explainer), run.subject["fingerprint"])
     if calibration is None:
         return 0
     fitted = map_of(calibration.map)
-    done = log.ask(calibrated_labels, run.run_id, calibration.calibration_id)
-    labels = [label for label in log.labels(run.run_id, status="labelled") if label.label_id not in done]
+    done = log.read(calibrated_labels, run.run_id, calibration.calibration_id)
+    labels = [label for label in log.read(labels_of, run.run_id, status="labelled") if label.label_id not in done]
     given = {label.label_id: fitted.probability(values_of(known_of(log, label), fitted.columns)) for label in labels}
     if given:
-        log.give_probabilities(calibration.calibration_id, given)
+        log.write(keep_probabilities, calibration.calibration_id, given).result()
     return len(done) + sum(probability is not None for probability in given.values())
 
 
 def _evidence(log: RunLog, label: LabelRow) -> list[Evidence]:
-    rounds = log.evidence_rounds(label.run_id, label.feature)
+    rounds = log.read(evidence_rounds, label.run_id, label.feature)
     return [item for evidence in rounds.values() for item in evidence]

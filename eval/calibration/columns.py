@@ -11,7 +11,7 @@ from functools import cached_property
 
 from agent.evidence.digest import EvidencePiece, citable, digest
 from agent.llm.reading import akin, plain
-from agent.runlog import LabelRow
+from agent.log.labels import LabelRow
 from probes.evidence import Evidence, TokenList, Tree
 
 _WORD = re.compile(r"[^\W\d_]+")

@@ -7,8 +7,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from agent.errors import LogError
-from agent.runlog import LabelRow, RunLog, RunSummary
-from agent.store.reviews import latest_verdict
+from agent.log.labels import LabelRow, labels_of
+from agent.log.reviews import latest_verdict, reviews_of
+from agent.log.run_log import RunLog
+from agent.log.runs import RunSummary
+from agent.log.scores import scores_of, scorings_of
 from eval.scoring.known import names_concept
 from eval.scoring.score_run import HELD_OUT
 from probes.demo.shipped import load_truth
@@ -60,7 +63,7 @@ def default_truth(runs: Sequence[RunSummary]) -> Truth:
 
 
 def _labelled(log: RunLog, run: RunSummary) -> list[LabelRow]:
-    return log.labels(run.run_id, status="labelled")
+    return log.read(labels_of, run.run_id, status="labelled")
 
 
 def _by_concept(log: RunLog, run: RunSummary, truth: Truth) -> Iterator[JudgedLabel]:  # noqa: ARG001
@@ -79,13 +82,13 @@ def _by_concept(log: RunLog, run: RunSummary, truth: Truth) -> Iterator[JudgedLa
 def _by_review(log: RunLog, run: RunSummary, truth: Truth) -> Iterator[JudgedLabel]:  # noqa: ARG001
     """An edit says what the label should have been, so the machine's was not right."""
     for label in _labelled(log, run):
-        verdict = latest_verdict(log.reviews_of(label.label_id))
+        verdict = latest_verdict(log.read(reviews_of, [label.label_id]))
         if verdict is not None:
             yield JudgedLabel(run, label, verdict == "accept", _words(label))
 
 
 def _by_score(log: RunLog, run: RunSummary, truth: Truth) -> Iterator[JudgedLabel]:
-    scorings = [log.scores(scoring.scoring_id) for scoring in log.scorings(run.run_id)]
+    scorings = [log.read(scores_of, scoring.scoring_id) for scoring in log.read(scorings_of, run.run_id)]
     found = [[score for score in scores if (score.scorer, score.part) == (truth.name, HELD_OUT)] for scores in scorings]
     latest = next((scores for scores in found if scores), None)
     if latest is None:

@@ -92,14 +92,19 @@ def _refuse(columns: Columns, scores: Float[Tensor, "batch pos n_chosen"], batch
 def ahead(function: Callable[[_Item], _Result], items: Iterable[_Item], n_threads: int) -> Iterator[_Result]:
     """`map`, with `n_threads` working ahead of whoever takes the results; in order, and never far ahead."""
     with ThreadPoolExecutor(n_threads) as pool:
-        waiting: deque[Future[_Result]] = deque()
-        try:
-            for item in items:
-                waiting.append(pool.submit(function, item))
-                if len(waiting) > n_threads:
-                    yield waiting.popleft().result()
-            while waiting:
+        yield from in_order(lambda item: pool.submit(function, item), items, n_threads)
+
+
+def in_order(submit: Callable[[_Item], Future[_Result]], items: Iterable[_Item], n_ahead: int) -> Iterator[_Result]:
+    """Yields what comes of each item, in their order, with `n_ahead` submitted beyond the one that is waited for."""
+    waiting: deque[Future[_Result]] = deque()
+    try:
+        for item in items:
+            waiting.append(submit(item))
+            if len(waiting) > n_ahead:
                 yield waiting.popleft().result()
-        finally:
-            for future in waiting:
-                future.cancel()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        for future in waiting:
+            future.cancel()

@@ -4,7 +4,7 @@ Says in what order things happen; the model's part is in `firing`, what is kept 
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from itertools import chain, takewhile
 from typing import Any
@@ -17,7 +17,7 @@ from pydantic import Field
 from eval.collect.batch_activations import ahead, batch_activations
 from eval.collect.corpora import Document
 from eval.collect.self_check import SelfCheck, self_check
-from eval.collect.tally import Tally, TallySizes, stratum
+from eval.collect.tally import BatchActivations, Tally, TallySizes, stratum
 from eval.collect.token_text import Spelling
 from eval.collect.windows import WindowBatch, WindowCutter
 from eval.errors import ExamplesError
@@ -48,6 +48,9 @@ class PassObserver:
 
 
 SILENT = PassObserver()
+
+BatchReaders = Callable[[Sequence[int], Iterable[WindowBatch]], AbstractContextManager[Iterator[BatchActivations]]]
+"""Reads batches elsewhere: features, batches -> where the features fire in each, in the batches' order."""
 
 
 class CollectSettings(Value):
@@ -105,11 +108,13 @@ def collect(
     features: Sequence[int],
     settings: CollectSettings,
     watch: PassObserver = SILENT,
+    readers: BatchReaders | None = None,
 ) -> Collection:
     """Examples and counts of `features` over `documents`, as far as they go or `watch` lets them.
 
     A feature's examples are its strongest windows, the strongest first, then a sample over its range that has none of
-    those. Windows of the very same tokens are kept once. The same seed, documents and features give the same examples.
+    those. Windows of the very same tokens are kept once. The same seed, documents and features give the same examples,
+    whether `readers` read the batches or, without any, this process does.
     Raises ExamplesError where the documents hold nothing, the SAE does not fit the model, or an activation is not a
     finite number.
     """
@@ -123,7 +128,7 @@ def collect(
     columns = Columns(subject.sae, features)
     tally = Tally(TallySizes(len(features), settings.top, settings.per_stratum, settings.pool), settings.seed)
     wanted = takewhile(lambda _: not watch.stops(), chain([first], batches))
-    scan(subject, columns, wanted, tally, watch.read)
+    scan(subject, columns, wanted, tally, watch.read, readers)
     spelling = Spelling(subject)
     found = {}
     for place, feature in enumerate(columns.features):
@@ -133,14 +138,26 @@ def collect(
 
 
 def scan(
-    subject: Subject, columns: Columns, batches: Iterable[WindowBatch], tally: Tally, progress: Callable[[int], None]
+    subject: Subject,
+    columns: Columns,
+    batches: Iterable[WindowBatch],
+    tally: Tally,
+    progress: Callable[[int], None],
+    readers: BatchReaders | None = None,
 ) -> None:
     """Adds the batches to `tally`: the model reads some of them while what it found in others is added up."""
     keep_freed_memory()
-    with batch_activations(subject, columns, forward_tokens(subject)) as fired_in, _threads(subject) as n_threads:
-        for fired in ahead(fired_in, batches, n_threads):
+    with _here(subject, columns, batches) if readers is None else readers(columns.features, batches) as found:
+        for fired in found:
             tally.add(fired)
             progress(fired.batch.n_tokens)
+
+
+@contextmanager
+def _here(subject: Subject, columns: Columns, batches: Iterable[WindowBatch]) -> Iterator[Iterator[BatchActivations]]:
+    """Reads the batches in this process."""
+    with batch_activations(subject, columns, forward_tokens(subject)) as fired_in, _threads(subject) as n_threads:
+        yield ahead(fired_in, batches, n_threads)
 
 
 @contextmanager

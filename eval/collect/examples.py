@@ -10,7 +10,16 @@ from itertools import islice, zip_longest
 import numpy as np
 
 from eval.collect.corpora import Document
-from eval.collect.corpus_pass import SILENT, Collection, CollectSettings, PassObserver, Pool, PoolWindow, collect
+from eval.collect.corpus_pass import (
+    SILENT,
+    BatchReaders,
+    Collection,
+    CollectSettings,
+    PassObserver,
+    Pool,
+    PoolWindow,
+    collect,
+)
 from eval.collect.negatives import N_PER_NEIGHBOUR, Negatives, PoolActivations, nearest, pool_activations
 from eval.collect.similar import Embed
 from eval.collect.split import split_of, without_duplicates
@@ -53,14 +62,15 @@ def harvest(
     settings: CollectSettings,
     watch: PassObserver = SILENT,
     embed: Embed | None = None,
+    readers: BatchReaders | None = None,
 ) -> tuple[Collection, Iterator[FeatureHarvest]]:
     """The pass, and then each feature with its negatives. Raises ExamplesError.
 
     Neighbours are read beside the features, as many as cost little, for texts that fire them and not the features.
-    `embed` finds the texts that are similar to a feature's own.
+    `embed` finds the texts that are similar to a feature's own; `readers` read the corpus in place of this process.
     """
     neighbours = nearest(subject.sae, features)
-    found = collect(subject, documents, _with_neighbours(features, neighbours), settings, watch)
+    found = collect(subject, documents, _with_neighbours(features, neighbours), settings, watch, readers)
     asked_for = replace(found, features={feature: found.features[feature] for feature in features})
     return asked_for, _with_negatives(subject, asked_for, neighbours, found.features, settings.seed, embed)
 

@@ -16,7 +16,7 @@ from eval.compare.held_out_examples import HeldOutExamples
 from eval.compare.words import WordVectors, tree_words
 from eval.metrics import Estimate, auroc
 from probes.evidence import ProbeRequest, Tree
-from probes.ghost.vectors import has_direction, request_vectors
+from probes.ghost.vectors import has_direction, request_ghosts
 from probes.settings import ProbeSettings
 from probes.subject import Subject
 from probes.tokens import all_scores
@@ -57,7 +57,7 @@ def feature_readouts(subject: Subject, trees: Sequence[Tree], setting: ProbeSett
         ProbeRequest("tokens", tree.feature, tree.settings.model_copy(update={"tokens": setting.tokens}))
         for tree in trees
     ]
-    alive = has_direction(request_vectors(subject, requests)).tolist()
+    alive = has_direction(request_ghosts(subject, requests)).any(dim=1).tolist()
     columns = zip(all_scores(subject, requests), trees, alive, strict=True)
     return [FeatureReadout(scores, tree, tree_words(tree), lives) for scores, tree, lives in columns]
 

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from agent.runlog import RunLog
+from agent.log.examples import examples_of
+from agent.log.run_log import RunLog
 from eval.collect.split import without_duplicates
 from eval.scorers.base import Embedder
 from probes.examples import Activity, ExampleKind
@@ -40,7 +41,7 @@ def held_out_examples(
     log: RunLog, corpus_id: int, feature: int, negatives: Collection[ExampleKind], embedder: Embedder
 ) -> HeldOutExamples:
     """The held-out texts of a feature, near-duplicates left out, and as `negatives` those on which it is silent."""
-    found = log.collected(corpus_id, feature, "held_out", ["activating", *negatives])
+    found = log.read(examples_of, corpus_id, feature, "held_out", ["activating", *negatives])
     if found is None:
         return HeldOutExamples(feature, reason=NOT_COLLECTED)
     if reason := _dead(found.activity):

@@ -11,7 +11,7 @@ from statistics import fmean
 
 import numpy as np
 
-from agent.comparisons import FitRow
+from agent.log.comparisons import FitRow
 from eval.compare.measures import CHOSEN_BY, JOINT, MEASURES, REPORTED
 from eval.metrics import Estimate, mean, paired_difference, proportion
 from probes.settings import ProbeSettings

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import get_args
 
-from agent.comparisons import FitRow
+from agent.log.comparisons import FitRow
 from agent.schema import Capture
 from eval.compare.kinds import KINDS
 from eval.compare.report import SettingChoice, SettingMeasures, choice

@@ -3,12 +3,14 @@
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import count
+from itertools import chain, count
 from typing import Any
 
-from agent.comparisons import ComparisonIdentity, FitRow
-from agent.runlog import RunIdentity, RunLog
-from agent.store.reading import find_run
+from agent.log.comparisons import ComparisonIdentity, FitRow, add_fits, begin_comparison, comparisons_of, fits_of
+from agent.log.evidence import add_evidence, evidence_by_id, evidence_keys, evidence_of, evidence_rows, has_evidence
+from agent.log.examples import features_collected
+from agent.log.run_log import RunLog
+from agent.log.runs import RunIdentity, all_runs, find_run
 from eval.compare.fit import FeatureReadout, FitTools, by_itself, feature_readouts, on_texts
 from eval.compare.held_out_examples import NOT_COLLECTED, HeldOutExamples, held_out_examples
 from eval.metrics import Estimate
@@ -104,7 +106,7 @@ class ComparisonWork:
         """Plans the work that the log lacks of the settings on the features, in that order. Writes nothing."""
         id = self._comparison_id()
         lacking = {setting: frozenset(features) - self._measured(id, setting) for setting in settings}
-        keys = self.log.comparisons.evidence_keys(self._runs_of_subject(), frozenset().union(*lacking.values()))
+        keys = self.log.read(evidence_keys, self._runs_of_subject(), frozenset().union(*lacking.values()))
         known = {
             (key.feature, essence_of(key.kind, key.settings)): key.evidence_id for key in keys if key.kind in _KINDS
         }
@@ -133,16 +135,16 @@ class ComparisonWork:
     def begin(self, features: Sequence[int]) -> ComparisonRows:
         """The run and the comparison, made if there are none. Raises LogError while another process writes them."""
         run_id = self.log.begin_run(self.run, features).run_id
-        return ComparisonRows(run_id, self.log.comparisons.begin(self._identity(run_id)))
+        return ComparisonRows(run_id, self.log.write(begin_comparison, self._identity(run_id)).result())
 
     def _identity(self, run_id: int) -> ComparisonIdentity:
         return ComparisonIdentity(run_id=run_id, corpus_id=self.corpus_id, settings=dict(self.settings))
 
     def _comparison_id(self) -> int | None:
         """The comparison that `begin` would go on with."""
-        run_id = self.log.ask(find_run, self.run)
+        run_id = self.log.read(find_run, self.run)
         mine = (run_id, self.corpus_id, self.settings)
-        found = self.log.comparisons.all(self.run.subject.fingerprint)
+        found = self.log.read(comparisons_of, self.run.subject.fingerprint)
         return next((c.comparison_id for c in found if (c.run_id, c.corpus_id, c.settings) == mine), None)
 
     def work(self, plan: ComparisonPlan, place: ComparisonRows) -> Iterator[int]:
@@ -161,15 +163,15 @@ class ComparisonWork:
         """The features that are done, those among them left out whose texts have come since."""
         if comparison_id is None:
             return set()
-        found = [fit for fit in self.log.comparisons.fits(comparison_id, setting) if fit.is_own]
-        collected = self.log.collected_features(self.corpus_id)
+        found = [fit for fit in self.log.read(fits_of, comparison_id, setting) if fit.is_own]
+        collected = self.log.read(features_collected, self.corpus_id)
         again = {fit.feature for fit in found if fit.reason == NOT_COLLECTED and fit.feature in collected}
         return {fit.feature for fit in found} - again
 
     def _runs_of_subject(self) -> list[int]:
         """The runs whose evidence is of this very subject, on whatever device."""
         card = self.tools.subject.card.model_dump(mode="json", exclude={"device"})
-        runs = self.log.runs()
+        runs = self.log.read(all_runs)
         return [run.run_id for run in runs if all(run.subject.get(name) == value for name, value in card.items())]
 
     def _probed(self, requests: Mapping[Key, ProbeRequest], run_id: int) -> dict[Key, Evidence]:
@@ -180,12 +182,15 @@ class ComparisonWork:
         for (feature, _), evidence in zip(requests, made, strict=True):
             rounds.setdefault(feature, []).append(evidence)
         places = {feature: self._next_round(run_id, feature) for feature in rounds}
-        self.log.add_rounds(run_id, [(feature, places[feature], mine) for feature, mine in rounds.items()]).result()
-        kept = {feature: iter(self.log.evidence_of(run_id, feature, number)) for feature, number in places.items()}
+        kept_rows = (evidence_rows(run_id, feature, places[feature], mine) for feature, mine in rounds.items())
+        self.log.write(add_evidence, [*chain.from_iterable(kept_rows)]).result()
+        kept = {
+            feature: iter(self.log.read(evidence_of, run_id, feature, number)) for feature, number in places.items()
+        }
         return {key: next(kept[key[0]]) for key in requests}
 
     def _next_round(self, run_id: int, feature: int) -> int:
-        return next(n for n in count(1) if not self.log.has_evidence(run_id, feature, n))
+        return next(n for n in count(1) if not self.log.read(has_evidence, run_id, feature, n))
 
     def _measured_by(self, request: ProbeRequest) -> ProbeRequest:
         """The request with its feature's own maximum, where it is steered by that."""
@@ -203,7 +208,7 @@ class ComparisonWork:
             for feature in plan.lacking[setting].intersection(features)
         }
         ids = {key: plan.known[key] for key in trees & plan.known.keys()}
-        stored = self.log.comparisons.evidence_by_id(ids.values())
+        stored = self.log.read(evidence_by_id, ids.values())
         return {key: stored[id] for key, id in ids.items()}
 
     def _measure(
@@ -223,7 +228,7 @@ class ComparisonWork:
                 )
                 for other in _next(texts, place):
                     rows += _rows(seen, other, on_texts(self.tools, seen, other))
-            self.log.comparisons.add_fits(comparison_id, setting, rows)
+            self.log.write(add_fits, comparison_id, setting, rows).result()
 
 
 def _kind_of(setting: ProbeSettings) -> tuple[VectorSettings, TreeSettings]:

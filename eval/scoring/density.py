@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from agent.runlog import RunLog
+from agent.log.examples import examples_of, features_collected
+from agent.log.run_log import RunLog
 from probes.examples import Example
 
 MATCHES = 10
@@ -28,7 +29,8 @@ class DensityIndex:
     def of(cls, log: RunLog, corpus_id: int) -> "DensityIndex":
         """Reads the frequencies of all features of a corpus."""
         found = (
-            (feature, log.collected(corpus_id, feature, kinds=())) for feature in log.collected_features(corpus_id)
+            (feature, log.read(examples_of, corpus_id, feature, kinds=()))
+            for feature in log.read(features_collected, corpus_id)
         )
         known = {feature: one.activity.frequency for feature, one in found if one and one.activity}
         return cls(log, corpus_id, {feature: value for feature, value in sorted(known.items()) if value > 0})
@@ -42,5 +44,5 @@ class DensityIndex:
         distances = np.abs(np.log([self.frequencies[other] for other in others]) - math.log(own))
         order = [int(place) for place in np.argsort(distances, kind="stable")[:MATCHES]]
         near = [others[place] for place in order if distances[place] <= math.log(FACTOR)]
-        found = {other: self.log.collected(self.corpus_id, other, "held_out", ["activating"]) for other in near}
+        found = {other: self.log.read(examples_of, self.corpus_id, other, "held_out", ["activating"]) for other in near}
         return {other: [*one.examples] for other, one in found.items() if one and one.examples}

@@ -16,7 +16,10 @@ from agent.calls.budget import SpendingBudget
 from agent.calls.gate import Gate
 from agent.evidence.digest import CHARS_PER_TOKEN
 from agent.llm.base import Answer, Exchange, Request
-from agent.runlog import LabelRow, RunLog, ScoreRow
+from agent.log.calls import attempts_of
+from agent.log.labels import LabelRow
+from agent.log.run_log import RunLog
+from agent.log.scores import ScoreRow
 from eval.scorers import ScorerTools, make_scorers
 from eval.scoring.controls import OneShotLabel
 from eval.scoring.judge import LoggedJudge
@@ -80,7 +83,7 @@ class _Counter:
         """Answers from the log; else with nothing, or with a stand-in label where other questions rest on the
         answer.
         """
-        logged = good_answer(self.log.attempts_of(self.run_id, request), request)
+        logged = good_answer(self.log.read(attempts_of, self.run_id, request), request)
         if logged is not None:
             return logged
         key = (request.feature, request.purpose, request.item)

@@ -9,7 +9,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from agent.evidence.shown_examples import CLOSING, OPENING, cut, shown
-from agent.runlog import RunLog, RunSummary
+from agent.log.calls import calls_of
+from agent.log.examples import examples_of, find_corpus
+from agent.log.run_log import RunLog
+from agent.log.runs import RunSummary
 from eval.collect.split import ALIKE, shingles
 from probes.examples import Example
 
@@ -47,10 +50,12 @@ class PromptedExamples:
     @classmethod
     def of(cls, log: RunLog, run: RunSummary, feature: int) -> "PromptedExamples":
         """By the log's calls about the feature, those of scorers left out."""
-        prompts = PromptLines(call.prompt for call in log.calls_of(run.run_id, feature) if call.scoring_id is None)
+        prompts = PromptLines(
+            call.prompt for call in log.read(calls_of, run.run_id, feature) if call.scoring_id is None
+        )
         corpus = run.settings.get("corpus")
-        corpus_id = None if corpus is None else log.find_corpus(corpus)
-        found = None if corpus_id is None else log.collected(corpus_id, feature, "shown")
+        corpus_id = None if corpus is None else log.read(find_corpus, corpus)
+        found = None if corpus_id is None else log.read(examples_of, corpus_id, feature, "shown")
         examples = [] if found is None else [*found.examples]
         documents = frozenset(example.document for example in examples if prompts.hold(example))
         return cls(prompts, [example for example in examples if example.kind == "activating"], documents)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from itertools import product
 from typing import TypeVar
 
-from agent.runlog import ScoreRow
+from agent.log.scores import ScoreRow
 from eval.metrics import Estimate, mean, paired_difference
 from eval.scorers import SCORERS
 from eval.scorers.base import BECAUSE

@@ -7,8 +7,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
+from agent.log.calls import CallRow, calls_of
+from agent.log.run_log import RunLog
+from agent.log.runs import RunSummary
+from agent.log.scores import ScoreRow, scores_of, scorings_of
 from agent.loop import PURPOSE
-from agent.runlog import CallRow, RunLog, RunSummary, ScoreRow
 from eval.metrics import Estimate, paired_difference
 from eval.scoring.score_run import HELD_OUT, proposes_again
 
@@ -57,8 +60,8 @@ class Verdict:
 
 def verdicts(log: RunLog, run: RunSummary, seed: int = 0) -> list[Verdict]:
     """Compares by every scorer whose scores have both; the latest scoring that has any counts."""
-    for scoring in log.scorings(run.run_id):
-        scores = [score for score in log.scores(scoring.scoring_id) if score.part == HELD_OUT]
+    for scoring in log.read(scorings_of, run.run_id):
+        scores = [score for score in log.read(scores_of, scoring.scoring_id) if score.part == HELD_OUT]
         found = [*_verdicts(log, run, scores, seed)]
         if found:
             return found
@@ -73,7 +76,7 @@ def verdict_sentences(log: RunLog, run: RunSummary) -> Iterator[str]:
     for verdict in found:
         yield verdict.sentence()
     if not found:
-        why = "its first answers" if log.scorings(run.run_id) else "its labels"
+        why = "its first answers" if log.read(scorings_of, run.run_id) else "its labels"
         yield (
             f"Whether the agent beat its first answer and one shot over top examples is unscored, because {why} have "
             f"no scores; interpret score {run.run_id} makes them, with --llm those of one shot too."
@@ -87,7 +90,7 @@ def _verdicts(log: RunLog, run: RunSummary, scores: Sequence[ScoreRow], seed: in
             both = sorted(feature for variant, feature in values if variant == rival and ("label", feature) in values)
             if both:
                 labels, others = [[values[variant, f] for f in both] for variant in ("label", rival)]
-                calls = [log.calls_of(run.run_id, feature) for feature in both]
+                calls = [log.read(calls_of, run.run_id, feature) for feature in both]
                 agent = [[call for call in made if call.scoring_id is None] for made in calls]
                 ahead = paired_difference(labels, others, seed)
                 yield Verdict(scorer, rival, ahead, _costs(agent), _costs([_of_rival(made, rival) for made in calls]))

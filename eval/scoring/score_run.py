@@ -11,8 +11,13 @@ from typing import Any, Protocol
 from agent.calls.admission import Admission
 from agent.calls.workers import Handle, work_through
 from agent.config import ScoreSettings
+from agent.log.calls import CallRow, calls_of
+from agent.log.examples import examples_of
+from agent.log.labels import LabelRow, labels_of
+from agent.log.run_log import RunLog
+from agent.log.runs import RunSummary
+from agent.log.scores import ScoreRow, add_scores, scores_of
 from agent.loop import PURPOSE
-from agent.runlog import CallRow, LabelRow, RunLog, RunSummary, ScoreRow
 from eval.scorers.base import Judge, Score, ScoredItem, Scorer, Variant, needs_texts, unscored
 from eval.scoring.controls import one_shot_question, shuffled, top_tokens, top_tokens_label
 from eval.scoring.density import DensityIndex
@@ -75,7 +80,7 @@ class Scoring:
 
         What ends it early lets the calls in flight end and is `admission.reason`.
         """
-        done = {_key(score) for score in self.log.scores(self.scoring_id) if _is_whole(score)}
+        done = {_key(score) for score in self.log.read(scores_of, self.scoring_id) if _is_whole(score)}
         donors = self._donors()
         density = self._density()
 
@@ -87,7 +92,7 @@ class Scoring:
 
     def _donors(self) -> dict[int, CandidateLabel]:
         """Another feature's label for each of the run's, whichever of them are scored now."""
-        labels = {row.feature: row.label for row in self.log.labels(self.run.run_id, status="labelled")}
+        labels = {row.feature: row.label for row in self.log.read(labels_of, self.run.run_id, status="labelled")}
         pairs = shuffled(labels, self.concepts, self.seed)
         return {here: CandidateLabel(labels[there]) for here, there in pairs.items()}
 
@@ -104,7 +109,7 @@ class Scoring:
         density: DensityIndex | None,
         done: Collection[ScoreKey],
     ) -> None:
-        found = None if self.corpus_id is None else self.log.collected(self.corpus_id, row.feature)
+        found = None if self.corpus_id is None else self.log.read(examples_of, self.corpus_id, row.feature)
         reasons = [(s, why_not(row, found, needs_texts(s), s.reads_label)) for s in self.scorers]
         await self._keep([_missing(s, row, main_variant(s, row), row.label, why) for s, why in reasons if why])
         able = [scorer for scorer, why in reasons if why is None]
@@ -156,14 +161,14 @@ class Scoring:
 
     def _as_first(self, row: LabelRow) -> list[ScoreRow]:
         """The label's own scores, where the first label proposed is the one that was kept."""
-        scores = self.log.scores(self.scoring_id, row.label_id)
+        scores = self.log.read(scores_of, self.scoring_id, row.label_id)
         return [replace(score, variant="first") for score in scores if score.variant == "label"]
 
     def _sides(self, found: FeatureExamples) -> ScoringExamples:
         if self.corpus_id is None:
             return ScoringExamples.of((), (), self.settings, self.seed)
-        held_out = self.log.collected(self.corpus_id, found.feature, "held_out")
-        shown = self.log.collected(self.corpus_id, found.feature, "shown", ["activating"])
+        held_out = self.log.read(examples_of, self.corpus_id, found.feature, "held_out")
+        shown = self.log.read(examples_of, self.corpus_id, found.feature, "shown", ["activating"])
         prompted = PromptedExamples.of(self.log, self.run, found.feature)
         unseen = prompted.less(held_out.examples if held_out else ())
         return ScoringExamples.of(unseen, shown.examples if shown else (), self.settings, self.seed, prompted.examples)
@@ -173,7 +178,7 @@ class Scoring:
     ) -> AsyncIterator[tuple[Variant, CandidateLabel | str]]:
         """Yields the labels to score for a feature; for a control that cannot be made, the reason."""
         yield "label", CandidateLabel(row.label)
-        first = _first_proposed(self.log.calls_of(row.run_id, row.feature))
+        first = _first_proposed(self.log.read(calls_of, row.run_id, row.feature))
         if first is not None and proposes_again(self.run):
             yield "first", first
         yield "shuffled", donors.get(row.feature, "no label of another feature can stand for it")
@@ -211,7 +216,7 @@ class Scoring:
 
     async def _keep(self, kept: Sequence[ScoreRow]) -> None:
         if kept:
-            await asyncio.wrap_future(self.log.add_scores(self.scoring_id, kept))
+            await asyncio.wrap_future(self.log.write(add_scores, self.scoring_id, kept))
 
 
 def proposes_again(run: RunSummary) -> bool:

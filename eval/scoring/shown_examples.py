@@ -12,7 +12,8 @@ import numpy as np
 from agent.calls.asking import AnswerSource
 from agent.evidence.digest import escaped
 from agent.evidence.shown_examples import ShownExamples, shown_examples
-from agent.runlog import RunLog
+from agent.log.examples import corpus_identity, examples_of
+from agent.log.run_log import RunLog
 from agent.schema import Check, Proposal
 from eval.scorers.base import ScoredItem, ScoringTask, drawn
 from eval.scorers.detection import Detection
@@ -41,7 +42,7 @@ class CorpusExamples:
     @property
     def corpus(self) -> str:
         """The identity of the corpus in any log."""
-        return self.log.corpus_identity(self.corpus_id)
+        return self.log.read(corpus_identity, self.corpus_id)
 
     def feedback(self, asker: AnswerSource, seed: int) -> "LabelCheck":
         """Tries labels out on these texts by asking `asker`."""
@@ -49,7 +50,7 @@ class CorpusExamples:
 
     def texts(self, feature: int) -> ShownExamples | None:
         """For a prompt; None where the feature was not looked at."""
-        found = self.log.collected(self.corpus_id, feature, "shown", ["activating"])
+        found = self.log.read(examples_of, self.corpus_id, feature, "shown", ["activating"])
         if found is None:
             return None
         density, maximum = (None, None) if (a := found.activity) is None else (a.frequency, a.maximum or None)
@@ -57,7 +58,7 @@ class CorpusExamples:
 
     def examples(self, feature: int) -> tuple[list[Example], list[Example]]:
         """Returns the activating examples, and random ones that do not activate the feature."""
-        found = self.log.collected(self.corpus_id, feature, "shown", ["activating", "random"])
+        found = self.log.read(examples_of, self.corpus_id, feature, "shown", ["activating", "random"])
         examples = [] if found is None else [*found.examples]
         return [e for e in examples if e.kind == "activating"], [e for e in examples if e.kind == "random"]
 

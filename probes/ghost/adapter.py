@@ -23,7 +23,7 @@ from probes.doors import door
 from probes.doors.outputs import check_output, written
 from probes.errors import SettingsError
 from probes.presets import SubjectCard
-from probes.settings import VOCABULARY, AdapterFile, TreeSettings, Value, adapter_bytes, checked_weights
+from probes.settings import VOCABULARY, WORDS, AdapterFile, TreeSettings, Value, adapter_bytes, checked_weights
 
 LABEL = "{label}"
 Learn = Literal["both", "scale", "bias"]
@@ -56,6 +56,10 @@ class FitSettings(Value):
     @field_validator("weights")
     @classmethod
     def _weights_are_known(cls, weights: str) -> str:
+        if weights == WORDS:
+            raise ValueError(
+                f"an adapter is fitted to one vector a feature, and {WORDS} are several; take {VOCABULARY}"
+            )
         return checked_weights(weights)
 
     @field_validator("prompt")

@@ -2,8 +2,9 @@
 
 r = w / |w|;  r' = (1 - sum p_i) r + sum p_i u_i;  v = c + s r', or s r' without the centroid. c and u_i: mean and
 principal components of the embedding rows as stored. After M. Watkins, "SAE Feature Interpretability Tool"; blends and
-several components go beyond it. With a fitted adapter v = s r + b, its own s and b. float32 always. Knows
-nothing of prompts, trees or lists.
+several components go beyond it. With a fitted adapter v = s r + b, its own s and b. float32 always.
+
+Weights of words give a feature several vectors, one for each of its words; all others one.
 """
 
 from collections import defaultdict
@@ -17,7 +18,8 @@ from probes.errors import SettingsError
 from probes.evidence import ProbeRequest
 from probes.ghost.adapter import read_adapter
 from probes.ghost.vocabulary import vocabulary_directions
-from probes.settings import GHOST_TOKENS, VOCABULARY, ProbeSettings, VectorSettings, blend_share
+from probes.ghost.words import word_directions
+from probes.settings import GHOST_TOKENS, VOCABULARY, WORDS, ProbeSettings, VectorSettings, blend_share
 from probes.subject import Subject
 
 
@@ -25,21 +27,37 @@ def feature_vectors(subject: Subject, features: Sequence[int], settings: VectorS
     """The vectors v of `features`, before any scaling that the model applies to embedding rows.
 
     A feature whose weights are all zero has no direction: its vector is zero, not the centroid; see `has_direction`.
-    Raises SettingsError for settings that are still to be found: `probes.probe` finds them.
+    Raises SettingsError for weights of words, of which a feature has several vectors, and for settings that are still
+    to be found: `probes.probe` finds them.
+    """
+    _check_single(settings)
+    return feature_ghosts(subject, features, settings)[:, 0]
+
+
+def feature_ghosts(
+    subject: Subject, features: Sequence[int], settings: VectorSettings
+) -> Float[Tensor, "n n_ghosts d_model"]:
+    """All the vectors v that stand for each of `features`: one, or of weights of words one for each; zeros are none.
+
+    Raises SettingsError for settings that are still to be found.
     """
     if settings.is_auto:
-        raise SettingsError(
-            "Where one vector is asked for, its weights, scale, centroid and pca cannot be auto; name them."
-        )
-    return placed(subject, directions(subject, features, settings.weights, settings.ghost_tokens), settings)
+        raise SettingsError("Where one vector is asked for, its weights and scale cannot be auto; name them.")
+    if settings.weights == WORDS:
+        unit = word_directions(subject, subject.sae.encoder_rows(features).T, settings.ghost_tokens)
+    else:
+        unit = directions(subject, features, settings.weights, settings.ghost_tokens)[:, None]
+    return placed(subject, unit, settings)
 
 
-def placed(subject: Subject, unit: Float[Tensor, "n d_model"], settings: VectorSettings) -> Float[Tensor, "n d_model"]:
+def placed(
+    subject: Subject, unit: Float[Tensor, "*n d_model"], settings: VectorSettings
+) -> Float[Tensor, "*n d_model"]:
     """The vectors v of unit directions r, whatever they come from; zero where a direction is."""
-    alive = has_direction(unit)[:, None]
+    alive = has_direction(unit)[..., None]
     if settings.adapter is not None:
         return read_adapter(settings.adapter, subject.card)(unit) * alive
-    shares = torch.tensor(settings.components, dtype=torch.float32, device=unit.device)
+    shares = torch.tensor(settings.pca, dtype=torch.float32, device=unit.device)
     mixed = (1 - shares.sum()) * unit + shares @ subject.components(len(shares))
     scale = settings.distance or subject.card.default_scale
     return (origin(subject, settings) + scale * mixed) * alive
@@ -52,20 +70,29 @@ def origin(subject: Subject, settings: VectorSettings) -> Float[Tensor, " d_mode
     return subject.centroid if settings.centroid else torch.zeros_like(subject.centroid)
 
 
-def has_direction(vectors: Float[Tensor, "n d_model"]) -> Bool[Tensor, " n"]:
+def has_direction(vectors: Float[Tensor, "*n d_model"]) -> Bool[Tensor, "*n"]:
     """False where a vector is zero, which is a feature without weights: probes answer it with empty evidence."""
     return vectors.any(dim=-1)
 
 
 def request_vectors(subject: Subject, requests: Sequence[ProbeRequest]) -> Float[Tensor, "n d_model"]:
-    """The vector of every request, in their order; those of equal settings are computed together."""
+    """The vector of every request, in their order. Raises SettingsError for weights of words."""
+    for request in requests:
+        _check_single(request.settings.vector)
+    return request_ghosts(subject, requests)[:, 0]
+
+
+def request_ghosts(subject: Subject, requests: Sequence[ProbeRequest]) -> Float[Tensor, "n n_ghosts d_model"]:
+    """All vectors of every request, in their order; those of equal settings are computed together; zeros are none."""
     places: dict[VectorSettings, list[int]] = defaultdict(list)
     for place, request in enumerate(requests):
         places[request.settings.vector].append(place)
-    vectors = torch.empty(len(requests), subject.card.d_model, device=subject.embedding.device)
+    n_ghosts = max((settings.n_ghosts for settings in places), default=1)
+    ghosts = torch.zeros(len(requests), n_ghosts, subject.card.d_model, device=subject.embedding.device)
     for settings, where in places.items():
-        vectors[where] = feature_vectors(subject, [requests[place].feature for place in where], settings)
-    return vectors
+        found = feature_ghosts(subject, [requests[place].feature for place in where], settings)
+        ghosts[where, : found.shape[1]] = found
+    return ghosts
 
 
 def resolved(subject: Subject, settings: ProbeSettings) -> ProbeSettings:
@@ -91,6 +118,13 @@ def blended(
 ) -> Float[Tensor, "n d_model"]:
     """The blend of unit vectors, itself of length 1; zero where nothing is left."""
     return _unit((1 - decoder_share) * encoder + decoder_share * decoder)
+
+
+def _check_single(settings: VectorSettings) -> None:
+    if settings.weights == WORDS:
+        raise SettingsError(
+            f"Where one vector is asked for, its weights cannot be {WORDS}, which are several; take {VOCABULARY}."
+        )
 
 
 def _unit(vectors: Float[Tensor, "n d_model"]) -> Float[Tensor, "n d_model"]:

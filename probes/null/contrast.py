@@ -1,8 +1,9 @@
 """Compares a tree with the null distribution: its nodes' probability after ghosts of random directions.
 
 The null is the mean over seeded random directions, put where the feature's direction was: same scale, same centroid,
-same components. How far a tree diverges from it is compared with the trees of other random directions, which do not
-read out as anything: a feature's that diverges no further has told nothing.
+same components; where a feature has several, each random feature gives one of its own in turn. How far a tree diverges
+from it is compared with the trees of other random directions, which do not read out as anything: a feature's that
+diverges no further has told nothing.
 """
 
 from collections.abc import Iterator, Sequence
@@ -17,6 +18,7 @@ from probes.evidence import Contrast
 from probes.ghost.vectors import origin, placed
 from probes.growing.choosing import Trie
 from probes.growing.growth import Grower
+from probes.growing.mixing import grow_mixed
 from probes.growing.tree_columns import TreeColumns, entropy_bits
 from probes.null.directions import null_directions, null_weights
 from probes.null.null_file import NullFigures, file_of, keep, kept
@@ -79,12 +81,12 @@ def _null_distribution(subject: Subject, grower: Grower, vector: VectorSettings)
 def _made(subject: Subject, grower: Grower, vector: VectorSettings, settings: TreeSettings) -> NullDistribution:
     """From the user's cache, or measured and put there."""
 
-    def ghosts_of(weights: str) -> Float[Tensor, "n d_model"]:
+    def ghosts_of(weights: str) -> Float[Tensor, "n n_ghosts d_model"]:
         drawn = null_directions(subject, weights, vector.ghost_tokens, N_NULL + N_RANDOM, SEED)
         return placed(subject, drawn, vector) * subject.input_scale
 
     bare = origin(subject, vector)[None] * subject.input_scale
-    ghosts = torch.cat([bare, ghosts_of(null_weights(vector.weights))[:N_NULL]])
+    ghosts = torch.cat([bare, _one_each(ghosts_of(null_weights(vector.weights))[:N_NULL])])
     file = file_of(subject.card, vector, settings, {"null": N_NULL, "random": N_RANDOM, "seed": SEED})
     figures = kept(file, N_RANDOM)
     if figures is None:
@@ -93,13 +95,23 @@ def _made(subject: Subject, grower: Grower, vector: VectorSettings, settings: Tr
     return NullDistribution(ghosts, figures)
 
 
+def _one_each(ghosts: Float[Tensor, "n n_ghosts d_model"]) -> Float[Tensor, "n d_model"]:
+    """Returns the first vector of the first random feature, the second of the second and so on, around and around.
+
+    Their trees' mean is that of all of them, at the price of one each.
+    """
+    places = torch.arange(len(ghosts))
+    drawn = ghosts[places, places % ghosts.shape[1]]
+    return torch.where(drawn.any(dim=-1, keepdim=True), drawn, ghosts[:, 0])
+
+
 def _measured(
-    grower: Grower, vectors: Float[Tensor, "n d_model"], ghosts: Float[Tensor, "n_ghosts d_model"]
+    grower: Grower, vectors: Float[Tensor, "n_random n_ghosts d_model"], ghosts: Float[Tensor, "n_null d_model"]
 ) -> NullFigures:
     """Grows the trees of random directions, and follows them after the null's."""
     least = grower.settings.contrast
     assert least is not None
-    trees = [*grower.grow(vectors, least)]
+    trees = grow_mixed(grower, vectors, least)
     return NullFigures(
         divergences=tuple(found.divergence for found in _follow(grower, trees, ghosts, least)),
         entropies_bits=tuple(entropy_bits(tree) if len(tree.parents) > 1 else None for tree in trees),

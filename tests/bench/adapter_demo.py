@@ -18,7 +18,8 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from agent.store.provenance import now, versions
+from agent.log.rows import now
+from agent.log.runs import versions
 from eval.metrics import Estimate, mean, paired_difference
 from probes.demo.ladder import SCALES, definitions, named_concept
 from probes.demo.shipped import load_truth

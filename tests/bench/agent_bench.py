@@ -19,9 +19,11 @@ from pathlib import Path
 
 from agent.config import RunConfig
 from agent.llm import make_explainer
+from agent.log.calls import Spent, calls_of, spent_by
+from agent.log.labels import LabelRow, labels_of
+from agent.log.run_log import RunLog
 from agent.run import run_features
 from agent.run_spec import RunSpec
-from agent.runlog import LabelRow, RunLog, Spent
 from eval.metrics import Estimate, mean, paired_difference, proportion
 from probes.demo.world import load_world
 from probes.evidence import ExpectedText, Experiment, ProbeRequest
@@ -68,9 +70,9 @@ def labelled(garden: PlantedSubject, tests: bool, cutoff: float, url: str, folde
     with RunLog.open(folder / f"{tests}.db") as log:
         spec = RunSpec(config, garden.subject, explainer)
         report = asyncio.run(run_features(spec, log, features, True, Silent()))
-        rows = {row.feature: row for row in log.labels(report.run_id)}
-        firsts = {feature: log.calls_of(report.run_id, feature)[0].prompt for feature in features}
-        spent = log.spent(report.run_id)
+        rows = {row.feature: row for row in log.read(labels_of, report.run_id)}
+        firsts = {feature: log.read(calls_of, report.run_id, feature)[0].prompt for feature in features}
+        spent = log.read(spent_by, report.run_id)
     return Labelled(rows, {feature: listed_words(prompt) for feature, prompt in firsts.items()}, spent)
 
 

@@ -25,9 +25,10 @@ import agent.run
 from agent.calls.admission import Admission
 from agent.config import RunConfig
 from agent.llm import make_explainer
+from agent.log.run_log import RunLog
+from agent.log.runs import RunRow
 from agent.run import run_features
 from agent.run_spec import RunSpec
-from agent.runlog import RunLog, RunRow
 from agent.schema import Outcome
 from probes.errors import InterpretError
 from probes.evidence import Evidence, ProbeRequest

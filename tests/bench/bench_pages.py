@@ -20,9 +20,10 @@ from pathlib import Path
 from sqlite_utils import Database
 from starlette.testclient import TestClient
 
-from agent.runlog import RunLog
-from agent.store.provenance import now
-from agent.store.writing import evidence_rows
+from agent.log.evidence import evidence_rows
+from agent.log.rows import now
+from agent.log.run_log import RunLog
+from agent.log.runs import finish_run
 from agent.web.server import make_app
 from probes.presets import SubjectSource
 from probes.settings import ProbeSettings
@@ -63,7 +64,7 @@ def fill(path: Path, n_labels: int) -> None:
     begun = time.perf_counter()
     with RunLog.open(path) as log:
         log.begin_run(identity(), range(n_labels))
-        log.finish_run(1)
+        log.write(finish_run, 1).result()
     dice = random.Random(0)
     words = ["".join(dice.choices("abcdefghijklmnopqrstuvwxyz", k=dice.randint(3, 9))) for _ in range(5000)]
     db = Database(path)

@@ -13,7 +13,8 @@ from collections.abc import Callable
 import psutil
 import torch
 
-from agent.store.provenance import now, versions
+from agent.log.rows import now
+from agent.log.runs import versions
 from probes.ghost.token_states import _made, readable_ids, token_states
 from probes.ghost.vocabulary import alone, leading_tokens
 from probes.hooks.activations import cut_at

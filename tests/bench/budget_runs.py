@@ -24,9 +24,10 @@ from agent.calls.budget import Limits
 from agent.config import RunConfig
 from agent.errors import BudgetError
 from agent.llm import make_explainer
+from agent.log.calls import Spent, spent_by
+from agent.log.run_log import RunLog
 from agent.run import run_features
 from agent.run_spec import RunSpec
-from agent.runlog import RunLog, Spent
 from tests.fakes import SUBJECT, FakeProbes, Notes
 from tests.llm_script import Asked, Reply, labelling
 from tests.llm_server import LLMServer
@@ -76,7 +77,7 @@ def one_run(seed: int, folder: Path) -> Billed:
                 report = asyncio.run(run)
             stopped = isinstance(report.stopped, BudgetError)
             assert report.stopped is None or stopped, report.stopped
-        logged = log.spent(report.run_id)
+        logged = log.read(spent_by, report.run_id)
     usd = sum(_price(provider, one.input_tokens, one.output_tokens) for one in server.history if one.input_tokens)
     return Billed(limits, sum(server.tokens), usd, logged, stopped)
 

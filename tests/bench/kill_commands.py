@@ -30,7 +30,7 @@ from safetensors.numpy import load_file
 from sqlite_utils import Database
 
 from agent.cli import main as interpret
-from agent.store.schema import columns, tables
+from agent.log.schema import columns, tables
 from probes.presets import SubjectSource
 from probes.subject import load_subject
 from tests.fault_runs import environment
@@ -126,7 +126,7 @@ def rows_of(path: Path) -> Rows:
         db = Database(connection)
         found = {
             table: [*db.query(f"SELECT {', '.join(columns(db, table))} FROM {table} ORDER BY rowid")]
-            for table in tables(db)
+            for table in tables()
             if table != "invocations"
         }
     places: dict[object, int] = {}

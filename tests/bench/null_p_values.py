@@ -14,7 +14,8 @@ from dataclasses import replace
 import numpy as np
 from scipy.stats import ks_2samp
 
-from agent.store.provenance import now, versions
+from agent.log.rows import now
+from agent.log.runs import versions
 from eval.metrics import proportion
 from probes.evidence import ProbeRequest, Sweep, TokenList, Tree
 from probes.ghost.random_directions import random_directions

@@ -21,7 +21,8 @@ from pathlib import Path
 import torch
 
 from agent.evidence.definitions import defining_part, distinct, endings
-from agent.store.provenance import now, versions
+from agent.log.rows import now
+from agent.log.runs import versions
 from eval.collect.corpora import CorpusFaults, documents
 from eval.metrics import Estimate, paired_difference, proportion
 from eval.scoring.known import known_concepts
@@ -127,7 +128,6 @@ def ways(subject: Subject) -> list[Way]:
         Way("decoder, pca .1", vector("decoder", pca=(0.1,))),
         *(_auto(f"{side}, scale auto", weights=side, scale="auto") for side in sides),
         _auto("side and scale auto", weights="auto", scale="auto"),
-        _auto("all auto", weights="auto", scale="auto", centroid="auto", pca="auto"),
         *_steered(),
     ]
 

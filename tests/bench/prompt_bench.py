@@ -26,9 +26,11 @@ from statistics import fmean
 from agent.config import RunConfig
 from agent.evidence.digest import CHARS_PER_TOKEN
 from agent.llm import make_explainer
+from agent.log.calls import CallRow, calls_of
+from agent.log.labels import LabelRow, labels_of
+from agent.log.run_log import RunLog
 from agent.run import run_features
 from agent.run_spec import RunSpec
-from agent.runlog import CallRow, LabelRow, RunLog
 from eval.metrics import Estimate, mean, paired_difference
 from eval.scoring.known import names_concept
 from probes.demo.shipped import load_truth
@@ -85,8 +87,8 @@ def labelled(log: RunLog, subject: Subject, features: Sequence[int], config: Run
     report = asyncio.run(run_features(RunSpec(config, subject, explainer), log, features, True, Silent()))
     if report.stopped is not None:
         raise report.stopped
-    rows = {row.feature: row for row in log.labels(report.run_id)}
-    return Version(rows, {feature: log.calls_of(report.run_id, feature) for feature in features})
+    rows = {row.feature: row for row in log.read(labels_of, report.run_id)}
+    return Version(rows, {feature: log.read(calls_of, report.run_id, feature) for feature in features})
 
 
 def version_folder(version: str, folder: Path) -> Path:

@@ -10,7 +10,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from agent.evidence.digest import CHARS_PER_TOKEN
-from agent.runlog import RunLog
+from agent.log.calls import calls_of
+from agent.log.run_log import RunLog
+from agent.log.runs import all_runs
 
 
 def main() -> None:
@@ -26,10 +28,10 @@ def main() -> None:
 
 def lengths(log: RunLog, features: Sequence[int]) -> Iterator[str]:
     """One line for each feature: tokens of the system prompt, of the question, and of both."""
-    run_id = log.runs()[-1].run_id
+    run_id = log.read(all_runs)[-1].run_id
     yield f"{'feature':>8} {'system':>8} {'question':>9} {'both':>6}"
     for feature in features:
-        first = log.calls_of(run_id, feature)[0]
+        first = log.read(calls_of, run_id, feature)[0]
         system, question = (len(text) // CHARS_PER_TOKEN for text in (first.system, first.prompt))
         yield f"{feature:8} {system:8} {question:9} {system + question:6}"
 

@@ -11,7 +11,8 @@ from collections.abc import Iterator, Sequence
 
 import torch
 
-from agent.store.provenance import now, versions
+from agent.log.rows import now
+from agent.log.runs import versions
 from eval.metrics import proportion
 from eval.scoring.known import known_concepts
 from probes.demo.shipped import ShippedTruth

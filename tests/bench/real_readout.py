@@ -1,6 +1,7 @@
 """Does what a probe says of a real model's features lie near the tokens that they fire on?
 
     python -m tests.bench.real_readout CORPUS.jsonl [--sae FOLDER] [--features 400] [--tokens 200000] [--prompts A,B]
+        [--only REGEX]
 
 Features fire on texts of the corpus' last tenth, on which no SAE here was trained. What a probe says, a greedy
 definition or the first ten words of a list, is embedded by all-MiniLM-L6-v2, and so are the ten tokens, each
@@ -9,7 +10,9 @@ features by cosine, 1 for the nearest, .50 by chance, ties half; both kinds of v
 """
 
 import argparse
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,9 +22,10 @@ from rich.console import Console
 from rich.progress import track
 
 from agent.evidence.wording import folded
-from agent.store.provenance import now, versions
+from agent.log.rows import now
+from agent.log.runs import versions
 from eval.embedders import SentenceEmbedder
-from eval.metrics import Estimate, mean
+from eval.metrics import Estimate, mean, paired_difference
 from probes.activations import feature_activations
 from probes.columns import Columns
 from probes.evidence import ProbeRequest, Projection, TokenList, Tree
@@ -43,7 +47,7 @@ LEAST_TOKENS = 10
 """On which a feature fires in the texts; with fewer it is left out."""
 DENSE = 0.1
 """A feature that fires on more of the tokens is left out."""
-GREEDY = {"top_k": 1, "cutoff": 1e-300, "max_depth": 16, "contrast": None}
+GREEDY = {"top_k": 1, "cutoff": 1e-300, "max_depth": 12, "contrast": None}
 
 
 def fired_words(subject: Subject, documents: Sequence[str], n_tokens: int) -> dict[int, list[str]]:
@@ -88,15 +92,19 @@ def _unit(x: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n d"]:
     return x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-9)
 
 
-def definition(tree: Tree) -> str:
-    """A greedy tree's text up to the closing quote."""
-    text = "".join(tree.texts[id] for id in tree.token_ids[1:])
-    return text.partition('"')[0].partition("\n")[0].strip()
+def definitions(tree: Tree) -> list[str]:
+    """A greedy tree's texts up to the closing quote: one, or as many as its words are defined differently."""
+    texts: list[str] = []
+    for parent, token_id in zip(tree.parents, tree.token_ids, strict=True):
+        texts.append(texts[parent] + tree.texts[token_id] if parent >= 0 else "")
+    leaves = sorted({*range(1, tree.n_nodes)} - {*tree.parents})
+    whole = (texts[leaf].partition('"')[0].partition("\n")[0].strip() for leaf in leaves)
+    return [*dict.fromkeys(text for text in whole if text)]
 
 
-def said_by_trees(subject: Subject, features: Sequence[int], vector: VectorSettings, prompt: str) -> list[str]:
+def said_by_trees(subject: Subject, features: Sequence[int], vector: VectorSettings, prompt: str) -> list[list[str]]:
     settings = ProbeSettings(vector=vector, tree=TreeSettings.parse({**GREEDY, "prompt": prompt}))
-    return [definition(tree) for tree in _probed(subject, "tree", features, settings) if isinstance(tree, Tree)]
+    return [definitions(tree) for tree in _probed(subject, "tree", features, settings) if isinstance(tree, Tree)]
 
 
 def said_by_lists(subject: Subject, features: Sequence[int], vector: VectorSettings) -> list[list[str]]:
@@ -135,11 +143,15 @@ class Words:
         return np.stack([self.of(words).mean(0) if words else np.zeros(384) for words in lists])
 
 
-def row(name: str, values: Float[np.ndarray, " n"]) -> str:
-    """Mean with its interval, and the share in the top twentieth."""
+def row(name: str, values: Float[np.ndarray, " n"], single: Float[np.ndarray, " n"] | None) -> str:
+    """Mean with its interval, the share in the top twentieth, and the paired difference from the control."""
     found: Estimate = mean(values.tolist(), seed=SEED)
     top = float((values > 0.95).mean())
-    return f"| {name} | {found.value:.3f} [{found.low:.3f}, {found.high:.3f}] | {top:.2f} |"
+    ahead = ""
+    if single is not None and single is not values:
+        gain = paired_difference(values.tolist(), single.tolist(), SEED)
+        ahead = f"{gain.value:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}]"
+    return f"| {name} | {found.value:.3f} [{found.low:.3f}, {found.high:.3f}] | {top:.2f} | {ahead} |"
 
 
 def single_rows(subject: Subject, features: Sequence[int], prompt: str) -> list[str]:
@@ -170,7 +182,7 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=200_000)
     parser.add_argument("--prompts", default="definition,word-means,chat-few,chat-category")
     parser.add_argument("--ghost-tokens", default=str(GHOST_TOKENS))
-    parser.add_argument("--only-vocabulary", action="store_true")
+    parser.add_argument("--only", default="", metavar="REGEX", help="of the kinds of evidence")
     asked = parser.parse_args()
     named = {"name": None, "model": PRESETS["smollm2"].model, "sae": asked.sae} if asked.sae else {"name": "smollm2"}
     subject = load_subject(SubjectSource.parse(named))
@@ -181,32 +193,42 @@ def main() -> None:
     vectors = Words()
     fired = vectors.means([words[feature] for feature in features])
     print(f"{now()} {versions()}\n{subject.card.name}, {subject.card.hook}: {len(features)} of {len(words)} features")
-    print("\n| evidence | mean rank percentile | top 5 % |\n|---|---|---|")
-    for name, said in evidence(subject, features, asked).items():
+    print("\n| evidence | mean rank percentile | top 5 % | ahead of the single token |\n|---|---|---|---|")
+    single: dict[str, Float[np.ndarray, " n"]] = {}
+    for name, says in evidence(subject, features, asked).items():
+        if not re.search(asked.only, name):
+            continue
+        said = says()
         made = vectors.of([str(text) for text in said]) if isinstance(said[0], str) else vectors.means(said)  # type: ignore[arg-type]
-        print(row(name, ranks(made, fired, [bool(one) for one in said])), flush=True)
+        found, prompt = ranks(made, fired, [bool(one) for one in said]), name.rpartition(", ")[2]
+        if name.startswith("single"):
+            single[prompt] = found
+        print(row(name, found, single.get(prompt)), flush=True)
 
 
-def evidence(subject: Subject, features: Sequence[int], asked: argparse.Namespace) -> Mapping[str, Sequence[object]]:
-    """What every probe says, by its name."""
-    vocabulary = VectorSettings(weights="vocabulary")
-    prompts = asked.prompts.split(",")
-    found: dict[str, Sequence[object]] = {"list, vocabulary": said_by_lists(subject, features, vocabulary)}
+def evidence(
+    subject: Subject, features: Sequence[int], asked: argparse.Namespace
+) -> Mapping[str, Callable[[], Sequence[object]]]:
+    """What finds out what every probe says, by its name."""
+    vocabulary, prompts = VectorSettings(weights="vocabulary"), asked.prompts.split(",")
+    found: dict[str, Callable[[], Sequence[object]]] = {
+        "list, vocabulary": partial(said_by_lists, subject, features, vocabulary)
+    }
     for prompt in prompts:
+        found[f"single token, {prompt}"] = partial(single_rows, subject, features, prompt)
         for k in map(int, asked.ghost_tokens.split(",")):
-            ghosts = vocabulary.model_copy(update={"ghost_tokens": k})
-            found[f"tree, vocabulary of {k}, {prompt}"] = said_by_trees(subject, features, ghosts, prompt)
-        found[f"single token, {prompt}"] = single_rows(subject, features, prompt)
-    if asked.only_vocabulary:
-        return found
+            one = vocabulary.model_copy(update={"ghost_tokens": k})
+            each = one.model_copy(update={"weights": "words"})
+            found[f"tree, {k} words, {prompt}"] = partial(said_by_trees, subject, features, each, prompt)
+            found[f"tree, vocabulary of {k}, {prompt}"] = partial(said_by_trees, subject, features, one, prompt)
     for side in ("encoder", "decoder"):
         vector = VectorSettings(weights=side)
-        found[f"list, {side}"] = said_by_lists(subject, features, vector)
-        found[f"tree, {side}, {prompts[0]}"] = said_by_trees(subject, features, vector, prompts[0])
+        found[f"list, {side}"] = partial(said_by_lists, subject, features, vector)
+        found[f"tree, {side}, {prompts[0]}"] = partial(said_by_trees, subject, features, vector, prompts[0])
     drawn = random_directions(subject.card.d_model, len(features), SEED).to(subject.embedding.device)
     ghosts = placed(subject, drawn, VectorSettings(weights="encoder")) * subject.input_scale
-    found[f"tree, random directions, {prompts[0]}"] = greedy_of(subject, ghosts, prompts[0])
-    found["projection"] = said_by_projections(subject, features)
+    found[f"tree, random directions, {prompts[0]}"] = partial(greedy_of, subject, ghosts, prompts[0])
+    found["projection"] = partial(said_by_projections, subject, features)
     return found
 
 

@@ -21,9 +21,10 @@ from statistics import fmean
 from agent.config import RunConfig
 from agent.llm.experimenting import RULES, Rule
 from agent.llm.offline import Offline
+from agent.log.labels import labels_of
+from agent.log.run_log import RunLog
 from agent.run import run_features
 from agent.run_spec import RunSpec
-from agent.runlog import RunLog
 from eval.metrics import paired_difference, proportion
 from eval.scoring.known import names_concept
 from probes.demo.shipped import load_truth
@@ -58,7 +59,7 @@ def labelled(
     """Runs once, with the evidence that earlier runs of the log have."""
     config = RunConfig.parse({"rounds": rounds, "tests": bool(rules), "probe": {"tree": {"cutoff": cutoff}}})
     report = asyncio.run(run_features(RunSpec(config, subject, Offline(rules)), log, features, True, Silent()))
-    rows = log.labels(report.run_id)
+    rows = log.read(labels_of, report.run_id)
     labels = {row.feature: row.label if row.status == "labelled" else None for row in rows}
     return Labelled(labels, fmean(row.rounds for row in rows))
 

@@ -27,7 +27,11 @@ from agent.cli.commands.run import label_features
 from agent.cli.commands.score import score_labels
 from agent.config import RunConfig, resolve
 from agent.evidence.shown_examples import cut, key_of
-from agent.runlog import RunIdentity, RunLog, ScoreRow
+from agent.log.examples import examples_of
+from agent.log.labels import add_label, labels_of
+from agent.log.run_log import RunLog
+from agent.log.runs import RunIdentity, chosen_run
+from agent.log.scores import ScoreRow, scores_of, scorings_of
 from agent.schema import Outcome
 from eval.metrics import Estimate, auroc, mean, paired_difference
 from eval.scoring import report
@@ -93,7 +97,7 @@ def main() -> None:
             for row in _rows(log, config, offline, named):
                 table.add_row(*_cells(row))
             console.print(table)
-            for lack in report.unscored(offline.scores, ["embedding"], len(log.labels(run_ids[0]))):
+            for lack in report.unscored(offline.scores, ["embedding"], len(log.read(labels_of, run_ids[0]))):
                 reasons = "; ".join(f"{n} {reason}" for reason, n in lack.reasons)
                 console.print(f"The offline explainer's labels: {lack.n} of {lack.of} features unscored: {reasons}.")
 
@@ -108,20 +112,20 @@ def _arguments() -> argparse.Namespace:
 def _run_ids(config: RunConfig, features: Sequence[int]) -> tuple[int, int]:
     """The offline explainer's run, and one whose labels are the names of the known concepts."""
     with RunLog.open(config.log) as log:
-        offline = log.run(None)
+        offline = log.read(chosen_run, None)
         card = SubjectCard(**offline.subject)
         identity = RunIdentity(subject=card, settings={}, explainer="known concepts", templates={})
         run = log.begin_run(identity, features)
         for feature in sorted({*features} - run.done):
             name = load_truth().features[feature].name
             outcome = Outcome(feature=feature, status="labelled", label=name, rounds=1)
-            log.add_label(run.run_id, outcome).result()
+            log.write(add_label, run.run_id, outcome).result()
         return offline.run_id, run.run_id
 
 
 def _scores(log: RunLog, run_id: int) -> Scores:
-    scoring = log.scorings(run_id)[0]
-    return Scores(log.scores(scoring.scoring_id), scoring.corpus_id)
+    scoring = log.read(scorings_of, run_id)[0]
+    return Scores(log.read(scores_of, scoring.scoring_id), scoring.corpus_id)
 
 
 def _rows(log: RunLog, config: RunConfig, offline: Scores, named: Scores) -> Iterator[Row]:
@@ -176,7 +180,7 @@ def _oracle(log: RunLog, config: RunConfig, named: Scores, part: str) -> dict[in
 
 
 def _texts(log: RunLog, corpus_id: int, feature: int, split: Split) -> Sequence[Example]:
-    found = log.collected(corpus_id, feature, split, ["activating"] if split == "shown" else None)
+    found = log.read(examples_of, corpus_id, feature, split, ["activating"] if split == "shown" else None)
     return found.examples if found else ()
 
 

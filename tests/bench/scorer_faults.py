@@ -14,7 +14,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from agent.runlog import ScoreRow
+from agent.log.scores import ScoreRow
 from eval.metrics import Estimate
 from eval.scoring import report
 from tests.planted_scores import CHANCE, LABELS, NAMES, Scored, scored_by_rule

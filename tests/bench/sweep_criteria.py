@@ -24,8 +24,10 @@ from probes.probe import run_probes
 from probes.proportion import Proportion
 from probes.settings import ProbeSettings, VectorSettings
 from probes.subject import Subject, load_subject
-from probes.sweep import CENTROIDS, CHEAP, ENTROPY_WEIGHT, OTHER_PROMPTS, PCAS, SCALES, WEIGHTS
+from probes.sweep import CHEAP, ENTROPY_WEIGHT, OTHER_PROMPTS, SCALES, WEIGHTS
 
+CENTROIDS = (True, False)
+PCAS: tuple[tuple[float, ...], ...] = ((), (0.1,))
 SEED = 0
 FIXED = "fixed: own scale"
 

@@ -27,8 +27,9 @@ from agent.cli.terminal.calibration import (
 from agent.cli.terminal.display import console, facts
 from agent.config import RunConfig
 from agent.errors import LogError
-from agent.runlog import RunLog, RunSummary
-from agent.store.calibrations import Calibration
+from agent.log.calibrations import Calibration, add_calibration
+from agent.log.run_log import RunLog
+from agent.log.runs import RunSummary, all_runs, chosen_run
 from eval.calibration.applying import give_probabilities, known_of
 from eval.calibration.fitting import check_installed
 from eval.calibration.picture import calibration_figure
@@ -94,8 +95,8 @@ def calibrate(config: RunConfig, asked: CalibrationRequest) -> None:
         made = _made(log, asked, config.seed)
         if asked.plot is not None:
             save(calibration_figure(made.report, f"{made.explainer}, {made.truth.words}"), asked.plot)
-        calibration_id = log.add_calibration(made.kept)
-        runs = [run for run in log.runs() if run.explainer == made.explainer]
+        calibration_id = log.write(add_calibration, made.kept).result()
+        runs = [run for run in log.read(all_runs) if run.explainer == made.explainer]
         n_given = give_probabilities(log, runs)
     n_labels = sum(run.n_labelled for run in runs)
     if asked.as_json:
@@ -109,8 +110,8 @@ def calibrate(config: RunConfig, asked: CalibrationRequest) -> None:
 
 
 def _made(log: RunLog, asked: CalibrationRequest, seed: int) -> _NewCalibration:
-    runs = [log.run(number) for number in dict.fromkeys(asked.runs)] or [log.run(None)]
-    explainers = sorted({run.explainer for run in runs})
+    runs = [log.read(chosen_run, number) for number in dict.fromkeys(asked.runs)] or [log.read(chosen_run, None)]
+    explainers = sorted({run.made_by for run in runs})
     if len(explainers) > 1:
         raise LogError(
             f"The runs are of {len(explainers)} explainers, {', '.join(explainers)}, and a calibration is of one; name "

@@ -3,13 +3,14 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from agent.comparisons import ClassRow
 from agent.errors import LogError
-from agent.runlog import RunLog, RunSummary
+from agent.log.browsing import BrowsedLabel, LabelFilter, Order, Reviewed, label_page
+from agent.log.calibrations import is_calibrated
+from agent.log.comparisons import ClassRow, classes_of
+from agent.log.run_log import RunLog
+from agent.log.runs import RunSummary
+from agent.log.scores import ScoreKey, score_kinds
 from agent.schema import Status
-from agent.store.browsing import BrowsedLabel, LabelFilter, Order, Reviewed, ScoreKey, label_page
-from agent.store.calibrations import is_calibrated
-from agent.store.overview import score_kinds
 
 _ALL = -1
 """Of SQLite's limits: none."""
@@ -82,23 +83,25 @@ def choose(log: RunLog, run: RunSummary, wanted: LabelCriteria) -> LabelSelectio
             "descending": wanted.descending,
         }
     )
-    classes = log.comparisons.classes(run.subject["fingerprint"])
+    classes = log.read(classes_of, run.subject["fingerprint"])
     if wanted.class_name is not None and not classes:
         name = run.subject["name"]
         raise LogError(f"{log.path} has no classes of {name}'s features for --class; interpret taxonomy makes them.")
-    if wanted.asks_for_probability and not log.ask(is_calibrated, run.run_id):
+    if wanted.asks_for_probability and not log.read(is_calibrated, run.run_id):
         raise LogError(
             f"No label of run {run.run_id} has a probability of being right; interpret calibrate gives them to labels "
             f"of {run.explainer}."
         )
-    return LabelSelection(log.ask(label_page, run.run_id, found, 0, _ALL), None if key is None else key.scorer, classes)
+    return LabelSelection(
+        log.read(label_page, run.run_id, found, 0, _ALL), None if key is None else key.scorer, classes
+    )
 
 
 def _score(log: RunLog, run: RunSummary, wanted: LabelCriteria) -> ScoreKey | None:
     """Returns the latest scoring by the named scorer, or by the only one; None if no score is asked for."""
     if wanted.score is None and not wanted.asks_for_score:
         return None
-    kinds = log.ask(score_kinds, run.run_id)
+    kinds = log.read(score_kinds, run.run_id)
     names = [*dict.fromkeys(kind.key.scorer for kind in kinds)]
     name = wanted.score or (names[0] if len(names) == 1 else None)
     if not names:

@@ -15,12 +15,14 @@ from agent.cli.commands.doctor import subject_words
 from agent.cli.commands.token_pass import read_tokens
 from agent.cli.terminal.bars import bar, duration
 from agent.cli.terminal.display import console, facts
-from agent.comparisons import COMPARE
 from agent.config import RunConfig
 from agent.errors import LogError
 from agent.evidence.wording import tree_words
+from agent.log.comparisons import fits_of
+from agent.log.examples import CorpusRow, latest_corpus
+from agent.log.run_log import RunLog
+from agent.log.runs import RunIdentity, finish_run
 from agent.maxima import CorpusMaxima, maxima_of
-from agent.runlog import CorpusRow, RunIdentity, RunLog
 from eval.compare.fit import FitTools
 from eval.compare.grid import Grid, names_of
 from eval.compare.report import setting_measures
@@ -105,8 +107,8 @@ def _compared(
         with bar(screen, "trees and lists", len(plan.requests)) as advance:
             for n in comparing.work(plan, place):
                 advance(n)
-        log.finish_run(place.run_id)
-        fits = {setting: log.comparisons.fits(place.comparison_id, setting) for setting in settings}
+        log.write(finish_run, place.run_id).result()
+        fits = {setting: log.read(fits_of, place.comparison_id, setting) for setting in settings}
     return compared(
         subject.card, {setting: setting_measures(rows, features) for setting, rows in fits.items()}, config.seed
     )
@@ -114,7 +116,7 @@ def _compared(
 
 def corpus_of(log: RunLog, card: SubjectCard, features: Sequence[int]) -> CorpusRow:
     """Returns the subject's latest corpus with examples of any of the features. Raises LogError if there is none."""
-    if (corpus := log.latest_corpus(card.fingerprint, features)) is None:
+    if (corpus := log.read(latest_corpus, card.fingerprint, features)) is None:
         raise no_examples(log.path, features)
     return corpus
 
@@ -148,7 +150,7 @@ def _comparing(
         tools=FitTools(subject, WordVectors(embedder)),
         embedder=embedder,
         negatives=score.negatives,
-        run=RunIdentity(subject=subject.card, settings={}, explainer=COMPARE, templates={}),
+        run=RunIdentity(kind="compare", subject=subject.card, settings={}, explainer="", templates={}),
         corpus_id=corpus.corpus_id,
         settings={"version": VERSION, "negatives": sorted(score.negatives), "embedder": recorded(score.embedder)},
         maxima=maxima,

@@ -12,7 +12,10 @@ from agent.errors import LogError
 from agent.evidence.basis import basis_of
 from agent.evidence.printable import printable
 from agent.evidence.wording import folded, percent, phrase_words
-from agent.runlog import LabelRow, RunLog, RunSummary
+from agent.log.evidence import evidence_rounds, has_evidence
+from agent.log.labels import LabelRow, labels_of
+from agent.log.run_log import RunLog
+from agent.log.runs import RunSummary, all_runs
 from probes.evidence import Evidence, TokenList
 
 _TOKEN_CHARS = 24
@@ -23,7 +26,7 @@ def compare_features(path: Path, features: Sequence[int]) -> int:
     screen = console()
     with RunLog.open(path, read_only=True) as log:
         run = _latest_with(log, path, features)
-        labels = {row.feature: row for row in log.labels(run.run_id, features=features)}
+        labels = {row.feature: row for row in log.read(labels_of, run.run_id, features=features)}
         evidence = {feature: _evidence(log, run, feature) for feature in features}
     screen.print(facts([("run", f"{run.run_id}, {run.subject['name']}, {run.subject['hook']}")]))
     screen.print()
@@ -37,8 +40,8 @@ def compare_features(path: Path, features: Sequence[int]) -> int:
 
 def _latest_with(log: RunLog, path: Path, features: Sequence[int]) -> RunSummary:
     """Returns the latest run that has evidence on each of them."""
-    for run in reversed(log.runs()):
-        if all(log.has_evidence(run.run_id, feature, 1) for feature in features):
+    for run in reversed(log.read(all_runs)):
+        if all(log.read(has_evidence, run.run_id, feature, 1) for feature in features):
             return run
     both = " and ".join(map(str, features))
     raise LogError(
@@ -47,7 +50,7 @@ def _latest_with(log: RunLog, path: Path, features: Sequence[int]) -> RunSummary
 
 
 def _evidence(log: RunLog, run: RunSummary, feature: int) -> list[Evidence]:
-    return [item for evidence in log.evidence_rounds(run.run_id, feature).values() for item in evidence]
+    return [item for evidence in log.read(evidence_rounds, run.run_id, feature).values() for item in evidence]
 
 
 def _side_by_side(

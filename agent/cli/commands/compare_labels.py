@@ -22,9 +22,11 @@ from agent.cli.terminal.display import console, facts
 from agent.config import RunConfig
 from agent.llm import make_explainer
 from agent.llm.base import Explainer
+from agent.log.calls import spent_by
+from agent.log.run_log import RunLog
+from agent.log.runs import chosen_run, features_done
 from agent.run import run_features
 from agent.run_spec import RunSpec, explainer_name
-from agent.runlog import RunLog
 from eval.compare.grid import Grid, names_of
 from probes.errors import SettingsError
 from probes.features import parse_features
@@ -84,7 +86,10 @@ def _opening(log: RunLog, work: Work) -> Iterator[tuple[str, str]]:
     explainer = _explainer(work.config)
     check_budget(work.config, explainer)
     texts = {setting: _texts(log, work, setting, explainer) for setting in work.names}
-    todo = sum(len({*work.features} - log.done(_spec(work, s, explainer, texts[s]).identity)) for s in work.names)
+    todo = sum(
+        len({*work.features} - log.read(features_done, _spec(work, s, explainer, texts[s]).identity))
+        for s in work.names
+    )
     yield "explainer", explainer_name(explainer)
     yield "labels", f"{len(work.names):,} runs, one for each setting, of {len(work.features):,} features"
     if not explainer.forms:
@@ -128,7 +133,7 @@ def _for_scoring(work: Work, setting: ProbeSettings, run_id: int) -> RunConfig:
     """Returns the config for scoring, with what is left of the setting's share of the budget."""
     config = work.config_of(setting)
     with RunLog.open(config.log, read_only=True) as log:
-        spent = log.spent(run_id)
+        spent = log.read(spent_by, run_id)
     usd, tokens = config.budget_usd, config.budget_tokens
     update = {
         "budget_usd": None if usd is None else max(usd - spent.most_usd, 0.0),
@@ -141,8 +146,8 @@ def _compare(screen: Console, work: Work, runs: Mapping[ProbeSettings, int]) -> 
     """Compares every setting's run with the first setting's."""
     (baseline, first_id), *others = runs.items()
     with RunLog.open(work.config.log, read_only=True) as log:
-        first = log.run(first_id)
+        first = log.read(chosen_run, first_id)
         for setting, run_id in others:
-            other = log.run(run_id)
+            other = log.read(chosen_run, run_id)
             screen.print(Text(f"\nLabels of {work.names[setting]} against {work.names[baseline]}", style="bold"))
             show_found(found_between(log, first, other, work.config.score.scorers, work.config.seed), first, other)

@@ -15,7 +15,9 @@ from agent.cli.commands.read_log import read_log
 from agent.cli.terminal.display import console, facts
 from agent.config import RunConfig
 from agent.errors import LogError
-from agent.runlog import RunLog, RunSummary, ScoreRow, ScoringRow
+from agent.log.run_log import RunLog
+from agent.log.runs import RunSummary, chosen_run
+from agent.log.scores import ScoreRow, ScoringRow, scores_of, scorings_of
 from eval.compare.report import PairedComparison, Values, against
 from eval.compare.verdict import versus_words
 from probes.doors.given import shown, whole_number
@@ -48,7 +50,7 @@ def compare_runs(config: RunConfig, wanted: str, output: ComparisonOutput) -> in
 
         check_picture(output.plot)
     with read_log(config.log) as log:
-        first, second = log.run(first_id), log.run(second_id)
+        first, second = log.read(chosen_run, first_id), log.read(chosen_run, second_id)
         _check_subjects(first, second)
         found = found_between(log, first, second, config.score.scorers, config.seed)
     if output.plot is not None and len(found) > 1:
@@ -85,8 +87,8 @@ def found_between(
 ) -> list[RunComparison]:
     """Returns a comparison for every common scorer, or those asked for. Raises LogError if there is none."""
     pairs: dict[str, list[tuple[tuple[int, int], Rows, Rows]]] = {}
-    for one, other in _matching(log.scorings(first.run_id), log.scorings(second.run_id)):
-        ours, theirs = _labels(log.scores(one)), _labels(log.scores(other))
+    for one, other in _matching(log.read(scorings_of, first.run_id), log.read(scorings_of, second.run_id)):
+        ours, theirs = _labels(log.read(scores_of, one)), _labels(log.read(scores_of, other))
         for scorer in ours:
             if scorer in theirs and (wanted is None or scorer in wanted):
                 pairs.setdefault(scorer, []).append(((one, other), ours[scorer], theirs[scorer]))

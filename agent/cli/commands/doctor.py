@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agent.config import RunConfig
+from agent.log.runs import all_runs
 from probes.errors import InterpretError
 from probes.presets import PerLayer, SubjectCard
 
@@ -137,13 +138,15 @@ def _minilm(asked: bool) -> Finding:
 
 
 def _log(path: Path) -> Finding:
-    from agent.runlog import RunLog
+    from agent.log.run_log import RunLog
 
     if not path.exists():
         return Finding("log", f"{path} does not exist yet; the first run makes it")
     try:
         with RunLog.open(path, read_only=True) as log:
-            return Finding("log", f"{path}, {len(log.runs())} runs, {log.journal_note or 'write-ahead journal'}")
+            return Finding(
+                "log", f"{path}, {len(log.read(all_runs))} runs, {log.journal_note or 'write-ahead journal'}"
+            )
     except InterpretError as error:
         return Finding("log", str(error), good=False)
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from agent.runlog import RunLog
+from agent.log.run_log import RunLog
 
 
 @contextmanager

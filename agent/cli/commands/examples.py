@@ -5,6 +5,7 @@ The work is in `eval`.
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -23,11 +24,22 @@ from agent.cli.commands.examples_screen import (
     unit_lines,
 )
 from agent.cli.commands.exit_status import GOES_ON, CommandInterrupt
+from agent.cli.commands.pass_workers import pass_workers
 from agent.cli.commands.stopping import stoppable
 from agent.cli.terminal.display import console, facts
 from agent.config import RunConfig
+from agent.log.examples import (
+    CorpusIdentity,
+    add_collected,
+    add_corpus,
+    begin_corpus,
+    features_collected,
+    find_corpus,
+    note_pass,
+)
+from agent.log.run_log import RunLog
 from agent.maxima import UNIT
-from agent.runlog import CorpusIdentity, RunLog
+from agent.pool.choice import on_first_device
 from eval.collect.content import content_of
 from eval.collect.corpora import CorpusFaults, content, documents
 from eval.collect.corpus_pass import Collection, CollectSettings
@@ -61,7 +73,7 @@ def gather_examples(config: RunConfig, spec: str, imported: str | None, form: st
     """
     screen = console()
     with RunLog.open(config.log) as log:
-        subject = load_subject(config.subject)
+        subject = load_subject(on_first_device(config))
         features = parse_features(spec, subject.card.n_features, config.seed)
         screen.print(facts([("subject", subject_words(subject.card)), ("features", f"{len(features):,} ({spec})")]))
         try:
@@ -92,8 +104,8 @@ def _from_corpus(screen: Console, config: RunConfig, log: RunLog, subject: Subje
     check = collection.check
 
     def begin() -> int:
-        corpus_id = log.begin_corpus(identity)
-        log.note_pass(corpus_id, collection.n_tokens, check.l0, check.explained_variance)
+        corpus_id = log.write(begin_corpus, identity).result()
+        log.write(note_pass, corpus_id, collection.n_tokens, check.l0, check.explained_variance).result()
         return corpus_id
 
     stored = features if cut_off else todo
@@ -120,9 +132,11 @@ def _pass(
     settings = CollectSettings(n_tokens=wanted.tokens, context=wanted.context, seed=config.seed)
     embed = _embed(config)
     texts = documents(wanted.corpus, faults, wanted.text_key, config.seed)
-    with stoppable(lambda: screen.print(Text(_STOPPING))) as stops, bars(screen) as progress:
-        shown = ExamplesScreen(screen, progress, wanted.tokens, stops)
-        collection, found = harvest(subject, texts, features, settings, shown, embed)
+    with ExitStack() as stack:
+        readers = stack.enter_context(pass_workers(screen, config, subject))
+        stops = stack.enter_context(stoppable(lambda: screen.print(Text(_STOPPING))))
+        shown = ExamplesScreen(screen, stack.enter_context(bars(screen)), wanted.tokens, stops)
+        collection, found = harvest(subject, texts, features, settings, shown, embed, readers)
         if stops() and not collection.n_tokens:
             raise CommandInterrupt(_NOTHING_KEPT)
         return collection, found, stops()
@@ -182,8 +196,8 @@ def _fetch(screen: Console, folder: Path, model: str, source: str, features: Seq
 
 def _todo(log: RunLog, identity: CorpusIdentity, features: Sequence[int]) -> list[int]:
     """Returns the features that the log does not have from there already."""
-    corpus_id = log.find_corpus(identity.hash)
-    there = frozenset() if corpus_id is None else log.collected_features(corpus_id)
+    corpus_id = log.read(find_corpus, identity.hash)
+    there = frozenset() if corpus_id is None else log.read(features_collected, corpus_id)
     return [feature for feature in features if feature not in there]
 
 
@@ -244,7 +258,7 @@ def _keep(
         for item in found:
             kept.append((item.found, item.splitting))
             advance(1)
-    log.add_corpus(identity, kept).result()
+    log.write(add_corpus, identity, kept).result()
     said = [*reading_lines(reading, len(features)), *unit_lines(unit)]
     screen.print(facts([*said, *fault_lines(reading.faults, len(reading.faults))]))
     screen.print(Text(_next_step(config)))
@@ -293,7 +307,7 @@ def _store(
                 if item.found.feature not in wanted:
                     continue
                 corpus_id = begin() if corpus_id is None else corpus_id
-                log.add_collected(corpus_id, item.found, item.splitting).result()
+                log.write(add_collected, corpus_id, item.found, item.splitting).result()
                 advance(1)
                 n += 1
     except KeyboardInterrupt:

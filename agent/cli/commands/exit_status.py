@@ -4,7 +4,7 @@ import click
 from rich.console import Console
 from rich.text import Text
 
-from agent.errors import BatchWaitError, BudgetError, InterruptError
+from agent.errors import BatchWaitError, BudgetError, InterruptError, NoWorkerError
 from probes.errors import InterpretError
 
 GOES_ON = "Stopped; what is done is in the log, the same command goes on from there."
@@ -23,12 +23,14 @@ def finishing(reason: InterpretError) -> Text:
 
 
 def exit_status(screen: Console, reason: InterpretError | None) -> int:
-    """Returns 0 if nothing ended it early, 1 for a spent budget or pending batches, with a line; raises the rest."""
+    """Returns 0 if nothing ended it early; 1 for a spent budget, pending batches or lost workers, with a line; raises
+    the rest.
+    """
     if reason is None:
         return 0
     if isinstance(reason, InterruptError):
         raise CommandInterrupt(GOES_ON)
-    if isinstance(reason, BudgetError | BatchWaitError):
+    if isinstance(reason, BudgetError | BatchWaitError | NoWorkerError):
         screen.print(Text(str(reason), style="bold"))
         return 1
     raise reason

@@ -7,13 +7,19 @@ from pathlib import Path
 import click
 
 from agent.cli.commands.read_log import read_log
-from agent.comparisons import ClassRow
 from agent.errors import LogError
 from agent.export import FORMS, form_of
 from agent.export.base import ExportedRun, ExportedScore, Neuronpedia, Record
-from agent.runlog import LabelRow, RunLog, RunSummary, ScoringRow
+from agent.log.calibrations import probabilities_of
+from agent.log.comparisons import ClassRow, classes_of
+from agent.log.evidence import evidence_rounds
+from agent.log.examples import corpora_of, examples_of
+from agent.log.labels import LabelRow, labels_of
+from agent.log.reviews import reviews_of
+from agent.log.run_log import RunLog
+from agent.log.runs import RunSummary, chosen_run
+from agent.log.scores import ScoringRow, scores_of, scorings_of
 from agent.schema import Status
-from agent.store.calibrations import probabilities
 from eval.errors import ExportError
 from probes.evidence import Evidence
 from probes.examples import FeatureExamples
@@ -39,8 +45,8 @@ def export_run(log_path: Path, run_id: int | None, path: Path, form: str | None,
     if form != "neuronpedia":
         _check_plain(form, wanted)
     with read_log(log_path) as log:
-        run = log.run(run_id)
-        labels = log.labels(run.run_id, status=wanted.status, features=_features(wanted.features, run))
+        run = log.read(chosen_run, run_id)
+        labels = log.read(labels_of, run.run_id, status=wanted.status, features=_features(wanted.features, run))
         if not labels:
             where = f"Run {run.run_id} of {log_path}"
             raise LogError(f"{where} has no label of that kind; interpret log {run.run_id} lists what it has.")
@@ -52,8 +58,8 @@ def export_run(log_path: Path, run_id: int | None, path: Path, form: str | None,
 
 def exported(log: RunLog, run: RunSummary, labels: Sequence[LabelRow]) -> ExportedRun:
     """Returns these labels of a run with access to their evidence, while the log is open."""
-    scorings, classes = log.scorings(run.run_id), log.comparisons.classes(run.subject["fingerprint"])
-    right = log.ask(probabilities, run.run_id)
+    scorings, classes = log.read(scorings_of, run.run_id), log.read(classes_of, run.subject["fingerprint"])
+    right = log.read(probabilities_of, run.run_id)
     return ExportedRun(
         run=run,
         records=_Records(log, run, labels, scorings, classes, right),
@@ -79,9 +85,9 @@ class _Records:
             scores = [
                 ExportedScore(scoring, replace(score, items=()))
                 for scoring in self.scorings
-                for score in self.log.scores(scoring.scoring_id, label.label_id)
+                for score in self.log.read(scores_of, scoring.scoring_id, label.label_id)
             ]
-            reviews = self.log.reviews_of(label.label_id)
+            reviews = self.log.read(reviews_of, [label.label_id])
             probability = self.probabilities.get(label.label_id)
             yield Record(self.run, label, reviews, scores, self.classes.get(label.feature), probability)
 
@@ -90,17 +96,17 @@ class _Texts:
     """Activating examples: of the corpus that the run was scored on last, else of the subject's latest."""
 
     def __init__(self, log: RunLog, run: RunSummary, scorings: Sequence[ScoringRow]) -> None:
-        latest = [corpus.corpus_id for corpus in log.corpora(run.subject["fingerprint"])]
+        latest = [corpus.corpus_id for corpus in log.read(corpora_of, run.subject["fingerprint"])]
         self._log = log
         self._corpora = [*dict.fromkeys([*(scoring.corpus_id for scoring in scorings if scoring.corpus_id), *latest])]
 
     def __call__(self, feature: int) -> FeatureExamples | None:
-        found = (self._log.collected(corpus_id, feature, kinds=["activating"]) for corpus_id in self._corpora)
+        found = (self._log.read(examples_of, corpus_id, feature, kinds=["activating"]) for corpus_id in self._corpora)
         return next((collected for collected in found if collected is not None), None)
 
 
 def _evidence(log: RunLog, run: RunSummary, feature: int) -> list[Evidence]:
-    rounds = log.evidence_rounds(run.run_id, feature)
+    rounds = log.read(evidence_rounds, run.run_id, feature)
     return [item for evidence in rounds.values() for item in evidence]
 
 

@@ -15,7 +15,8 @@ from agent.cli.commands.fit_labels import LabelPairs, MinScore, labelled
 from agent.cli.terminal.bars import bar
 from agent.cli.terminal.display import console, facts
 from agent.config import RunConfig
-from agent.store.provenance import now, versions
+from agent.log.rows import now
+from agent.log.runs import versions
 from eval.metrics import Estimate, paired_difference
 from probes.errors import SettingsError
 from probes.ghost.adapter import Adapter, FitRecord, FitSettings, Learn, PartRecord, check_free, write_adapter

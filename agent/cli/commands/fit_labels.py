@@ -11,6 +11,8 @@ from agent.cli.commands.read_log import read_log
 from agent.config import RunConfig
 from agent.errors import LogError
 from agent.export.base import Record
+from agent.log.labels import labels_of
+from agent.log.runs import chosen_run
 from eval.scoring.known import known_concepts
 from eval.scoring.score_run import HELD_OUT
 from probes.doors.given import fault_of, finite_number, shown, whole_number
@@ -74,13 +76,13 @@ def _known(config: RunConfig) -> list[LabelPair]:
 
 def _of_run(config: RunConfig, run_id: int, card: SubjectCard, least: MinScore | None) -> LabelPairs:
     with read_log(config.log) as log:
-        run = log.run(run_id)
+        run = log.read(chosen_run, run_id)
         if run.subject["fingerprint"] != card.fingerprint:
             raise LogError(
                 f"Run {run_id} is about {run.subject['name']}, not about {card.name}; name its subject with --subject, "
                 "or with --model and --sae."
             )
-        records = exported(log, run, log.labels(run_id)).records
+        records = exported(log, run, log.read(labels_of, run_id)).records
         found = [LabelPair(record.label.feature, label) for record in records if (label := _good(record, least))]
     how = "accepted or edited" + (f", or {least.scorer} of at least {least.value:g}" if least else "")
     if not found:

@@ -19,7 +19,9 @@ from agent.cli.terminal.display import console, facts
 from agent.config import SETTINGS_FILE, RunConfig, read_settings, resolve
 from agent.evidence.printable import printable
 from agent.llm import make_explainer
-from agent.runlog import RunLog
+from agent.log.calls import spent_by
+from agent.log.labels import labels_of
+from agent.log.run_log import RunLog
 from eval.errors import GraphError
 from eval.graphs.graph import Graph, GraphFeature, Node, read_graph
 from eval.graphs.graph_context import graph_context
@@ -185,7 +187,7 @@ def _with_what_is_left(config: RunConfig, run_ids: Sequence[int]) -> RunConfig:
     if not run_ids or config.budget_tokens is config.budget_usd is None:
         return config
     with RunLog.open(config.log, read_only=True) as log:
-        spent = [log.spent(run_id) for run_id in run_ids]
+        spent = [log.read(spent_by, run_id) for run_id in run_ids]
     left = {
         "budget_tokens": (config.budget_tokens, sum(one.most_tokens for one in spent)),
         "budget_usd": (config.budget_usd, sum(one.most_usd for one in spent)),
@@ -198,7 +200,7 @@ def _with_what_is_left(config: RunConfig, run_ids: Sequence[int]) -> RunConfig:
 def _take_up(labels: dict[GraphFeature, str], log: Path, layer: int, run_id: int) -> None:
     """Adds the labels of a run; where it abstains, an earlier run's label is dropped, since this run knew more."""
     with RunLog.open(log, read_only=True) as opened:
-        rows = opened.labels(run_id)
+        rows = opened.read(labels_of, run_id)
     for row in rows:
         labels.pop(GraphFeature(layer, row.feature), None)
         if row.status == "labelled":

@@ -4,10 +4,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from agent.cli.terminal.display import console, facts
-from agent.llm.none import NONE
-from agent.runlog import Merged, RunLog, RunSummary
-from agent.store.differences import difference_words, nearest
-from agent.web.explore.keeping import APART
+from agent.log.merging import Merged
+from agent.log.run_log import RunLog
+from agent.log.runs import RunSummary, all_runs, difference_words, nearest_run
 from eval.calibration.applying import give_probabilities
 
 
@@ -19,7 +18,7 @@ def import_logs(target: Path, others: Sequence[Path]) -> None:
     screen = console()
     merges = RunLog.merge(target, others)
     with RunLog.open(target) as log:
-        runs = log.runs()
+        runs = log.read(all_runs)
         for merged in merges:
             screen.print(facts(_said(merged, target, runs)))
         give_probabilities(log, runs)
@@ -42,17 +41,12 @@ def _said(merged: Merged, target: Path, runs: Sequence[RunSummary]) -> Iterator[
 def _apart_words(run: RunSummary, runs: Sequence[RunSummary], merged: Merged) -> Iterator[str]:
     """Explains why an imported run joins none in the log: its difference from the nearest of its kind."""
     came = min(here for here in merged.runs.values() if here not in merged.joined)
-    before = [other for other in runs if other.run_id < came and _kind(other) == _kind(run)]
-    if not before or run.explainer in APART:
+    before = [other for other in runs if other.run_id < came and other.kind == run.kind]
+    if not before or run.kind in ("compare", "explore"):
         return
-    other, unlike = nearest(run, before)
+    other, unlike = nearest_run(run, before)
     why = f"it differs in {difference_words(unlike)}" if unlike else "of the same features they tell different things"
     yield f"{run.run_id} is not one with {other.run_id}: {why}"
-
-
-def _kind(run: RunSummary) -> str:
-    """Returns the kind of a run: labelling, probing only or comparing. Only runs of one kind are joined."""
-    return run.explainer if run.explainer in (NONE, *APART) else ""
 
 
 def _run_words(there: int, here: int, merged: Merged) -> str:

@@ -27,18 +27,23 @@ from agent.cli.terminal.experiment import experiment_table
 from agent.cli.terminal.labels import browsed_table
 from agent.cli.terminal.outline import tree_outline
 from agent.cli.terminal.sweep import sweep_table
-from agent.comparisons import ClassRow
 from agent.errors import LogError
 from agent.evidence.basis import cited_lines
 from agent.evidence.branches import Trim
 from agent.evidence.digest import digest
 from agent.evidence.sense_words import counts_words, scope_lines
-from agent.llm.none import NONE
-from agent.runlog import CallRow, LabelRow, RunLog, RunSummary, ScoreRow, ScoringRow
+from agent.log.batches import batches_of
+from agent.log.browsing import BrowsedLabel
+from agent.log.calibrations import Given, probability_of
+from agent.log.calls import CallRow, calls_of
+from agent.log.comparisons import ClassRow, classes_of
+from agent.log.evidence import evidence_rounds
+from agent.log.labels import LabelRow, labels_of
+from agent.log.reviews import ReviewRow, latest_verdict, reviews_of, verdicts_of
+from agent.log.run_log import RunLog
+from agent.log.runs import RunSummary, all_runs, chosen_run
+from agent.log.scores import ScoreRow, ScoringRow, latest_scores
 from agent.schema import SenseResult
-from agent.store.browsing import BrowsedLabel
-from agent.store.calibrations import Given, given_to
-from agent.store.reviews import ReviewRow, latest_verdict, verdicts
 from probes.behaviour import Continuations, Neighbours
 from probes.evidence import Evidence, Experiment, Projection, Rank, Sweep, TokenList, Tree
 
@@ -51,7 +56,7 @@ _TREE_NODES = 40
 def show_runs(path: Path, as_json: bool) -> None:
     """Every run of the log, and the batches that their questions went in. Raises LogError."""
     with read_log(path) as log:
-        runs, batches = log.runs(), log.batches()
+        runs, batches = log.read(all_runs), log.read(batches_of)
         if as_json:
             of_run = {run.run_id: [asdict(row) for row in batches if row.run_id == run.run_id] for run in runs}
             click.echo(json.dumps([asdict(run) | {"batches": of_run[run.run_id]} for run in runs]))
@@ -66,7 +71,7 @@ def show_runs(path: Path, as_json: bool) -> None:
 def show_labels(path: Path, run_id: int, wanted: LabelCriteria, as_json: bool) -> None:
     """The labels of one run that were asked for, and how far its reviewers agree. Raises LogError, SettingsError."""
     with read_log(path) as log:
-        run = log.run(run_id)
+        run = log.read(chosen_run, run_id)
         found = choose(log, run, wanted)
         if as_json:
             click.echo(json.dumps([_json(item, found.classes.get(item.label.feature)) for item in found.labels]))
@@ -83,7 +88,7 @@ def show_labels(path: Path, run_id: int, wanted: LabelCriteria, as_json: bool) -
 
 
 def _none_words(path: Path, run: RunSummary) -> str:
-    if run.explainer != NONE:
+    if run.kind != "probe":
         return "No label yet."
     return (
         f"Run {run.run_id} asked nobody and has no label: the evidence of {run.n_probed:,} features is in {path}; its "
@@ -104,13 +109,13 @@ def _json(item: BrowsedLabel, found: ClassRow | None) -> dict[str, Any]:
 
 def agreement_lines(log: RunLog, run_id: int) -> Iterator[str]:
     """Yields how far each two reviewers of a run agree, on all that both judged and on what both judged blind."""
-    given = log.ask(verdicts, run_id)
+    given = log.read(verdicts_of, run_id)
     if len(given) < 2:
         return
     from agent.web.agreement import agreements  # with scipy, which nothing else here waits for
 
     for blind in (False, True):
-        for pair in agreements(log.ask(verdicts, run_id, blind=blind), seed=0):
+        for pair in agreements(log.read(verdicts_of, run_id, blind=blind), seed=0):
             how = "blind" if blind else "in all"
             yield f"{pair.one} and {pair.other}, {how}: {_kappa_words(pair)}"
 
@@ -137,14 +142,14 @@ def show_feature(path: Path, feature: int, run_id: int | None, rank: Rank) -> No
     The phrases of its trees are ordered by `rank`.
     """
     with read_log(path) as log:
-        run = log.run(run_id)
-        rows = log.labels(run.run_id, features=[feature])
-        rounds = log.evidence_rounds(run.run_id, feature)
-        calls = [call for call in log.calls_of(run.run_id, feature) if call.scoring_id is None]
-        scored = log.latest_scores(run.run_id, rows[0].label_id) if rows else None
-        sorted_as = log.comparisons.classes(run.subject["fingerprint"]).get(feature)
-        reviews = log.reviews_of(rows[0].label_id) if rows else []
-        given = log.ask(given_to, rows[0].label_id) if rows else None
+        run = log.read(chosen_run, run_id)
+        rows = log.read(labels_of, run.run_id, features=[feature])
+        rounds = log.read(evidence_rounds, run.run_id, feature)
+        calls = [call for call in log.read(calls_of, run.run_id, feature) if call.scoring_id is None]
+        scored = log.read(latest_scores, run.run_id, rows[0].label_id) if rows else None
+        sorted_as = log.read(classes_of, run.subject["fingerprint"]).get(feature)
+        reviews = log.read(reviews_of, [rows[0].label_id]) if rows else []
+        given = log.read(probability_of, rows[0].label_id) if rows else None
         _print_feature(path, run, feature, LoggedFeature(rows, rounds, calls, scored, sorted_as, reviews, given), rank)
 
 

@@ -26,7 +26,7 @@ def begin(
     That is said `apart` from what is printed where that is evidence, which programs read too: on the terminal alone.
     """
     from agent.llm import make_explainer  # here, since `--help` would wait for it, as for SQL
-    from agent.store.database import check_writable
+    from agent.log.opening import check_writable
 
     if features is not None:
         check_features(features)

@@ -17,6 +17,7 @@ from agent.cli.terminal.outline import tree_outline
 from agent.cli.terminal.sweep import sweep_table
 from agent.config import RunConfig
 from agent.drawing.svg import tree_dot, tree_svg
+from agent.evidence.badge import list_badge
 from agent.evidence.branches import Trim
 from agent.evidence.wording import list_words
 from agent.maxima import maximum_in
@@ -92,7 +93,10 @@ def show_tokens(config: RunConfig, feature: str, as_json: bool) -> None:
         return
     _print_sweep(sweeps)
     screen = console()
-    screen.print(facts([(f"feature {found.feature}", list_words(found))]))
+    badge = list_badge(found)
+    screen.print(
+        facts([(f"feature {found.feature}", list_words(found)), *([("the list", badge.brief)] if badge else [])])
+    )
     screen.print(token_list(found))
 
 

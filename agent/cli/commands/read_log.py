@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
-from agent.runlog import RunLog
-from agent.store.database import damaged
+from agent.log.opening import damaged
+from agent.log.run_log import RunLog
 from probes.errors import InterpretError
 
 _NOT_THE_LOGS = (InterpretError, OSError, click.ClickException, click.Abort, click.exceptions.Exit)

@@ -5,10 +5,10 @@ Settings given in a file or on the command line have precedence. What a run's se
 
 from dataclasses import dataclass
 
-from agent.comparisons import Recommendation
 from agent.config import RunConfig
 from agent.errors import LogError
-from agent.runlog import RunLog
+from agent.log.comparisons import Recommendation, recommendation_for
+from agent.log.run_log import RunLog
 from eval.compare.grid import names_of
 from probes.presets import SubjectCard
 
@@ -30,7 +30,7 @@ def taken_up(config: RunConfig, log: RunLog | None, card: SubjectCard) -> Recomm
 
     Raises LogError if a recommendation is asked for and there is none.
     """
-    found = log.comparisons.recommendation(card.fingerprint) if log else None
+    found = log.read(recommendation_for, card.fingerprint) if log else None
     if found is None:
         if config.recommended:
             raise _none(config, card)

@@ -12,6 +12,7 @@ from agent.cli.commands.read_log import read_log
 from agent.cli.terminal.display import console, facts
 from agent.errors import LogError
 from agent.evidence.printable import printable
+from agent.log.runs import chosen_run
 from agent.replay import Verdict, changed_templates, replay
 from eval.scoring.shown_examples import CorpusExamples
 
@@ -19,7 +20,7 @@ from eval.scoring.shown_examples import CorpusExamples
 def replay_run(path: Path, run_id: int) -> int:
     """Works a run out again from its log; returns the exit status, 1 if a label differs. Raises LogError."""
     with read_log(path) as log:
-        run = log.run(run_id)
+        run = log.read(chosen_run, run_id)
         replayed = asyncio.run(replay(log, run, CorpusExamples))
         changed = changed_templates(run)
     if not replayed:

@@ -18,9 +18,13 @@ from agent.cli.terminal.display import console, facts, feature_scores_table
 from agent.errors import LogError, ServeError
 from agent.evidence.basis import basis_of, cited_lines
 from agent.evidence.digest import digest
-from agent.runlog import LabelRow, Review, RunLog, RunSummary
-from agent.store.calibrations import given_to
-from agent.store.reviews import verdicts
+from agent.log.calibrations import probability_of
+from agent.log.evidence import evidence_rounds
+from agent.log.labels import LabelRow
+from agent.log.reviews import Review, add_review, reviews_of, undo_review, verdicts_of
+from agent.log.run_log import RunLog
+from agent.log.runs import RunSummary, chosen_run
+from agent.log.scores import latest_scores
 from probes.errors import InterpretError
 
 _DEFINITIONS = 5
@@ -66,7 +70,7 @@ class _Session:
     def _done(self, key: str, row: LabelRow) -> bool:
         """Does what a key asks for; returns True if that was a verdict."""
         if key == "u":
-            undone = self.log.undo_review(row.label_id, self.reviewer)
+            undone = self.log.write_at_once(undo_review, row.label_id, self.reviewer)
             self.n_kept = max(0, self.n_kept - bool(undone))  # what an earlier session kept was not counted
             self._say("Taken back." if undone else "There is no review of yours to take back.")
         elif key in _VERDICTS:
@@ -82,7 +86,7 @@ class _Session:
         return key in "ar" or (key == "e" and bool(wording))
 
     def _keep(self, row: LabelRow, said: dict[str, str]) -> None:
-        self.log.review(row.label_id, self.reviewer, Review.parse(said | {"blind": self.blind}))
+        self.log.write_at_once(add_review, row.label_id, self.reviewer, Review.parse(said | {"blind": self.blind}))
         self.n_kept += 1
         self._say(f"Kept: {said['verdict']}.")
 
@@ -90,7 +94,9 @@ class _Session:
         self.screen.print(facts([("", sentence)]))
 
     def _show(self, row: LabelRow, place: str) -> None:
-        evidence = [piece for pieces in self.log.evidence_rounds(row.run_id, row.feature).values() for piece in pieces]
+        evidence = [
+            piece for pieces in self.log.read(evidence_rounds, row.run_id, row.feature).values() for piece in pieces
+        ]
         scale = float(self.run.subject["default_scale"])
         basis = basis_of(row.evidence, evidence, scale)
         lines = cited_lines(row.evidence, digest(evidence, scale))[:_DEFINITIONS]
@@ -98,7 +104,7 @@ class _Session:
             ("feature", f"{row.feature}, {place}"),
             ("label", row.label if row.status == "labelled" else f"({row.status}) {row.reason}"),
             ("explanation", row.explanation),
-            ("probability", "" if self.blind else str(self.log.ask(given_to, row.label_id) or "")),
+            ("probability", "" if self.blind else str(self.log.read(probability_of, row.label_id) or "")),
             ("confidence", "" if self.blind or row.confidence is None else f"{row.confidence:.2f}"),
             *(
                 ("rests on" if not index else "", f"{line['text']}  {line['value']:.3g}")
@@ -116,13 +122,13 @@ class _Session:
     def _reviewed(self, row: LabelRow) -> str:
         reviews = [
             review
-            for review in self.log.reviews_of(row.label_id)
+            for review in self.log.read(reviews_of, [row.label_id])
             if not review.undone and (review.reviewer == self.reviewer or not self.blind)
         ]
         return "; ".join(f"{review.verdict} by {review.reviewer}" for review in reviews)
 
     def _show_scores(self, row: LabelRow) -> None:
-        scored = self.log.latest_scores(row.run_id, row.label_id)
+        scored = self.log.read(latest_scores, row.run_id, row.label_id)
         if scored is not None and not self.blind:
             self.screen.print(feature_scores_table(scored[1]))
 
@@ -138,8 +144,8 @@ def review_labels(
     if path.is_file():
         RunLog.open(path).close()  # one of an older version is brought up to date
     with read_log(path) as log:
-        run = log.run(run_id)
-        judged = {} if again else log.ask(verdicts, run.run_id).get(reviewer, {})
+        run = log.read(chosen_run, run_id)
+        judged = {} if again else log.read(verdicts_of, run.run_id).get(reviewer, {})
         chosen = [item.label for item in choose(log, run, wanted).labels if item.label.status != "failed"]
         queue = [row for row in chosen if row.label_id not in judged]
         session = _Session(log, run, reviewer, blind)

@@ -28,12 +28,17 @@ from agent.evidence.printable import printable
 from agent.llm import EXPLAINERS, make_explainer
 from agent.llm.base import Explainer
 from agent.llm.none import NONE
+from agent.log.calibrations import probabilities_of
+from agent.log.calls import Spent, spent_by
+from agent.log.evidence import evidence_rounds
+from agent.log.labels import LabelRow, labels_of
+from agent.log.run_log import RunLog
+from agent.log.runs import RunRow, RunSummary, chosen_run, features_done
+from agent.pool.choice import on_first_device, workforce_of
 from agent.run import RunReport, run_features
 from agent.run_spec import LoggedCircuit, RunSpec, explainer_name
-from agent.runlog import LabelRow, RunLog, RunRow, RunSummary, Spent
 from agent.schema import Outcome
 from agent.shards import Shard
-from agent.store.calibrations import probabilities
 from eval.calibration.applying import give_probabilities
 from eval.paying_rounds import PayingRounds, paying_rounds
 from eval.scoring.known import agreement, known_concepts
@@ -121,7 +126,7 @@ def labelled(
     note = explainer.check()
     with ExitStack() as stack:
         log = stack.enter_context(log_of(config.log, dry))
-        subject = load_subject(config.subject)
+        subject = load_subject(on_first_device(config))
         features = parse_features(spec, subject.card.n_features, config.seed) if named is None else named
         if shard is not None:
             features, spec = shard.of(features), f"{spec}, shard {shard}"
@@ -137,7 +142,7 @@ def labelled(
         paying = _paying(config, log, explainer, subject)
         texts = run_texts(config, explainer, subject, log, features, new, circuit, paying.rounds)
         run_spec = RunSpec(config, subject, explainer, texts.material, texts.maxima, circuit, paying.rounds)
-        done = log.done(run_spec.identity) if log and not new else frozenset()
+        done = log.read(features_done, run_spec.identity) if log and not new else frozenset()
         todo = [feature for feature in features if feature not in done]
         lines = [
             ("subject", subject_words(subject.card)),
@@ -160,19 +165,23 @@ def labelled(
 def _run(screen: Console, spec: RunSpec, log: RunLog, features: Sequence[int], new: bool) -> LabelResult:
     config, subject, explainer = spec.config, spec.subject, spec.explainer
     read_tokens(screen, subject, config.weights_plan)
+    workforce = workforce_of(config, subject.card.dtype)
+    if workforce is not None:
+        screen.print(facts([("workers", str(workforce))]))
     with RunScreen(screen, features) as observer:
         try:
-            report = asyncio.run(run_features(spec, log, features, new, observer, tell=observer.tell))
+            work = run_features(spec, log, features, new, observer, tell=observer.tell, workforce=workforce)
+            report = asyncio.run(work)
         except KeyboardInterrupt:  # where the event loop handles no signals
             raise CommandInterrupt(GOES_ON) from None
-    rows = log.labels(report.run_id, features=features)
+    rows = log.read(labels_of, report.run_id, features=features)
     if explainer.provider == NONE:
-        screen.print(Text(_probed_words(config, log.run(report.run_id), report, rows)))
+        screen.print(Text(_probed_words(config, log.read(chosen_run, report.run_id), report, rows)))
     elif rows:
-        give_probabilities(log, [log.run(report.run_id)])
+        give_probabilities(log, [log.read(chosen_run, report.run_id)])
         _print_labels(screen, config, log, rows, subject.card.default_scale)
-        screen.print(Text(_closing(config, report, rows, log.spent(report.run_id), len(features))))
-        for sentence in verdict_sentences(log, log.run(report.run_id)):
+        screen.print(Text(_closing(config, report, rows, log.read(spent_by, report.run_id), len(features))))
+        for sentence in verdict_sentences(log, log.read(chosen_run, report.run_id)):
             screen.print(Text(printable(sentence)))
     status = exit_status(screen, report.stopped) or int(any(row.status == "failed" for row in rows))
     return LabelResult(status, report.run_id, report.stopped is not None)
@@ -239,7 +248,7 @@ def _print_labels(
     shown = spread(rows, _ROWS)
     basis = {row.feature: basis_of(row.evidence, _evidence(log, row), default_scale) for row in shown}
     screen.print()
-    screen.print(labels_table(shown, basis, concepts, log.ask(probabilities, rows[0].run_id)))
+    screen.print(labels_table(shown, basis, concepts, log.read(probabilities_of, rows[0].run_id)))
     screen.print()
     if len(shown) < len(rows):
         screen.print(
@@ -251,7 +260,7 @@ def _print_labels(
 
 
 def _evidence(log: RunLog, row: LabelRow) -> list[Evidence]:
-    rounds = log.evidence_rounds(row.run_id, row.feature)
+    rounds = log.read(evidence_rounds, row.run_id, row.feature)
     return [item for evidence in rounds.values() for item in evidence]
 
 

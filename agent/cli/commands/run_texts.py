@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from agent.config import RunConfig
 from agent.errors import LogError
 from agent.llm.base import Explainer
+from agent.log.examples import CorpusRow, corpora_of, features_collected
+from agent.log.run_log import RunLog
+from agent.log.runs import find_run
 from agent.maxima import CorpusMaxima, in_another_unit, maxima_of, no_maxima
 from agent.run_spec import LoggedCircuit, RunSpec
-from agent.runlog import CorpusRow, RunLog
-from agent.store.reading import find_run
 from eval.scoring.shown_examples import CorpusExamples
 from probes.errors import SettingsError
 from probes.subject import Subject
@@ -59,7 +60,7 @@ def run_texts(
 
     def is_begun(texts: RunTexts) -> bool:
         spec = RunSpec(config, subject, explainer, texts.material, texts.maxima, circuit, paying or {})
-        return log.ask(find_run, spec.identity) is not None
+        return log.read(find_run, spec.identity) is not None
 
     shown = [_shown(log, corpus, features, asked) for corpus in corpora] if shows else []
     plain = [RunTexts(maxima=maxima_of(log, corpus)) for corpus in corpora] if steers else [RunTexts()]
@@ -74,12 +75,12 @@ def run_texts(
 
 def _corpora(log: RunLog, subject: Subject, features: Sequence[int]) -> list[CorpusRow]:
     wanted = frozenset(features)
-    corpora = log.corpora(subject.card.fingerprint)
-    return [corpus for corpus in corpora if wanted & log.collected_features(corpus.corpus_id)]
+    corpora = log.read(corpora_of, subject.card.fingerprint)
+    return [corpus for corpus in corpora if wanted & log.read(features_collected, corpus.corpus_id)]
 
 
 def _shown(log: RunLog, corpus: CorpusRow, features: Sequence[int], asked: bool) -> RunTexts:
-    n = len(log.collected_features(corpus.corpus_id).intersection(features))
+    n = len(log.read(features_collected, corpus.corpus_id).intersection(features))
     words = f"corpus {corpus.corpus_id}, which has examples of {n:,} of these features"
     by_default = "" if asked else "; shown beside the weights, --evidence weights leaves them out"
     return RunTexts(CorpusExamples(log, corpus.corpus_id), maxima_of(log, corpus), (("texts", words + by_default),))

@@ -26,8 +26,14 @@ from agent.errors import LogError
 from agent.evidence.printable import printable
 from agent.llm import make_explainer
 from agent.llm.base import Explainer
+from agent.log.batches import open_batches
+from agent.log.calls import spent_by
+from agent.log.examples import CorpusRow, corpora_of, features_collected
+from agent.log.labels import LabelRow, labels_of
+from agent.log.run_log import RunLog
+from agent.log.runs import RunSummary, chosen_run
+from agent.log.scores import ScoringIdentity, begin_scoring, find_scoring, scores_of
 from agent.run_spec import explainer_name, questions_to
-from agent.runlog import CorpusRow, LabelRow, RunLog, RunSummary, ScoringIdentity
 from eval.embedders import SentenceEmbedder, SubjectEmbedder, recorded
 from eval.pictures import score_figure
 from eval.plots import check_picture, save
@@ -69,7 +75,7 @@ def score_labels(
     if not config.log.exists():  # which is not made in vain
         raise LogError(f"{config.log} holds no run yet; interpret --features 0-20 makes one.")
     with RunLog.open(config.log, read_only=dry) as log, ExitStack() as stack:
-        run = log.run(run_id)
+        run = log.read(chosen_run, run_id)
         subject = subject or load_subject(config.subject)
         _check_subject(run, subject)
         rows = _rows(log, run, subject, config, spec)
@@ -83,7 +89,9 @@ def score_labels(
         corpus = _corpus(log, run, subject, rows, corpus_id, settings.scorers or ())
         embedder = _embedder(config, subject)
         identity = _identity(run, corpus, config, settings, explainer)
-        scoring_id = log.find_scoring(identity) or NOT_BEGUN if dry else log.begin_scoring(identity)
+        scoring_id = (
+            log.read(find_scoring, identity) or NOT_BEGUN if dry else log.write(begin_scoring, identity).result()
+        )
         budget = partial(_budget, config, log, run.run_id, scoring_id)
 
         def tell(sentence: str) -> None:
@@ -110,7 +118,7 @@ def score_labels(
         screen.print(facts(_opening(scoring, corpus, explainer, note, rows, config)))
         if dry:
             return 0
-        if config.batch or log.open_batches(run.run_id, scoring_id):
+        if config.batch or log.read(open_batches, run.run_id, scoring_id):
             log.hold_scoring(scoring_id)  # of two processes, one would ask for what the other's batch will bring
         _measure(screen, scoring, explainer, rows, batches)
         _print(screen, log, scoring_id, rows, settings.scorers or (), config.seed)
@@ -161,7 +169,7 @@ def _check_subject(run: RunSummary, subject: Subject) -> None:
 
 def _rows(log: RunLog, run: RunSummary, subject: Subject, config: RunConfig, spec: str | None) -> list[LabelRow]:
     features = None if spec is None else parse_features(spec, subject.card.n_features, config.seed)
-    rows = log.labels(run.run_id, features=features)
+    rows = log.read(labels_of, run.run_id, features=features)
     if not rows:
         raise LogError(
             f"Run {run.run_id} has no label of these features; interpret log {run.run_id} lists what it has."
@@ -183,13 +191,13 @@ def _corpus(
     None where there is none and no scorer needs one. Raises LogError.
     """
     wanted = {row.feature for row in rows}
-    corpora = log.corpora(subject.card.fingerprint)
+    corpora = log.read(corpora_of, subject.card.fingerprint)
     corpora.sort(key=lambda corpus: corpus.identity != run.settings.get("corpus"))
     if corpus_id is not None and corpus_id not in {corpus.corpus_id for corpus in corpora}:
         known = ", ".join(f"{corpus.corpus_id} ({corpus.source})" for corpus in corpora) or "none"
         raise LogError(f"{log.path} has no texts {corpus_id} of this subject; it has {known}.")
     for corpus in corpora:
-        if corpus_id in (None, corpus.corpus_id) and wanted & log.collected_features(corpus.corpus_id):
+        if corpus_id in (None, corpus.corpus_id) and wanted & log.read(features_collected, corpus.corpus_id):
             return corpus
     if corpus_id is None and not any(needs_texts(SCORERS[name]) for name in scorers):
         return None
@@ -256,7 +264,7 @@ def _corpus_words(corpus: CorpusRow | None) -> str:
 
 
 def _budget(config: RunConfig, log: RunLog, run_id: int, scoring_id: int) -> SpendingBudget:
-    spent = log.spent(run_id, scoring_id)
+    spent = log.read(spent_by, run_id, scoring_id)
     limits = Limits(tokens=config.budget_tokens, usd=config.budget_usd)
     return SpendingBudget(limits, tokens=spent.most_tokens, usd=spent.most_usd, known_usd=spent.cost_usd or 0.0)
 
@@ -286,7 +294,7 @@ def _bar(screen: Console, n_features: int) -> Progress:
 
 def _plot(screen: Console, log: RunLog, scoring_id: int, rows: Sequence[LabelRow], seed: int, path: Path) -> None:
     features = {row.feature for row in rows}
-    scores = [score for score in log.scores(scoring_id) if score.feature in features]
+    scores = [score for score in log.read(scores_of, scoring_id) if score.feature in features]
     save(score_figure(scores, seed, f"Run {rows[0].run_id}: labels on held-out texts, beside controls"), path)
     screen.print(Text(f"Wrote {path}."))
 
@@ -308,15 +316,15 @@ def _print(
     screen: Console, log: RunLog, scoring_id: int, rows: Sequence[LabelRow], scorers: Iterable[str], seed: int
 ) -> None:
     features = {row.feature for row in rows}
-    scores = [score for score in log.scores(scoring_id) if score.feature in features]
-    spent = log.spent(rows[0].run_id, scoring_id)
+    scores = [score for score in log.read(scores_of, scoring_id) if score.feature in features]
+    spent = log.read(spent_by, rows[0].run_id, scoring_id)
     screen.print()
     screen.print(scores_table(report.score_summaries(scores, seed)))
     screen.print()
     for lack in report.unscored(scores, scorers, len(features)):
         for sentence in _lack_words(lack):
             screen.print(Text(printable(sentence)))
-    for sentence in verdict_sentences(log, log.run(rows[0].run_id)):
+    for sentence in verdict_sentences(log, log.read(chosen_run, rows[0].run_id)):
         screen.print(Text(printable(sentence)))
     if spent.calls:
         dollars = "cost unknown" if spent.cost_usd is None else f"${spent.cost_usd:,.4f}"

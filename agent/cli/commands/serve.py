@@ -25,7 +25,7 @@ import uvicorn
 from agent.cli.commands.reviewer import reviewer_name
 from agent.config import RunConfig
 from agent.errors import LogError, ServeError
-from agent.runlog import RunLog
+from agent.log.run_log import RunLog
 from agent.web.server import make_app
 
 if TYPE_CHECKING:  # a type alone: torch is loaded only where a subject is

@@ -14,10 +14,19 @@ from agent.cli.commands.base_prompt import all_named
 from agent.cli.commands.doctor import subject_words
 from agent.cli.terminal.classes import classes_table, prediction_words, predictions_table
 from agent.cli.terminal.display import console, facts
-from agent.comparisons import ComparisonRow, FitRow
 from agent.config import RunConfig
 from agent.errors import LogError
-from agent.runlog import CorpusRow, RunLog
+from agent.log.comparisons import (
+    ComparisonRow,
+    FitRow,
+    add_classes,
+    add_recommendation,
+    compared_settings,
+    comparisons_of,
+    fits_of,
+)
+from agent.log.examples import CorpusRow, corpora_of, examples_of
+from agent.log.run_log import RunLog
 from eval.compare.grid import axes_of, names_of
 from eval.compare.kinds import KINDS, kind_of
 from eval.compare.measures import CHOSEN_BY
@@ -76,7 +85,7 @@ def _classified(screen: Console, log: RunLog, config: RunConfig, spec: str | Non
     asked = None if spec is None else parse_features(spec, subject.card.n_features, config.seed)
     [default] = all_named(screen, subject, [resolved(subject, ProbeSettings())])
     stored = _stored(log, subject, default, asked, config.seed)
-    corpus = next(c for c in log.corpora() if c.corpus_id == stored.row.corpus_id)
+    corpus = next(c for c in log.read(corpora_of) if c.corpus_id == stored.row.corpus_id)
     screen.print(facts(_opening(config, subject, corpus, stored)))
     screen.print()
     _sort(screen, log, subject, corpus, stored, config.seed)
@@ -93,11 +102,11 @@ def _stored(
 ) -> StoredComparison:
     """Returns the latest comparison's settings that were measured on all features asked for; by default on the
     features of the setting with most. Raises LogError."""
-    rows = log.comparisons.all(subject.card.fingerprint)
+    rows = log.read(comparisons_of, subject.card.fingerprint)
     if not rows:
         raise _no_comparison(log.path, subject.card.name)
     id = rows[0].comparison_id
-    fits = {setting: log.comparisons.fits(id, setting) for setting in log.comparisons.settings(id)}
+    fits = {setting: log.read(fits_of, id, setting) for setting in log.read(compared_settings, id)}
     covered = {setting: frozenset(fit.feature for fit in found) for setting, found in fits.items()}
     widest = max(covered.values(), key=len)
     features = sorted(widest) if asked is None else [*asked]
@@ -150,11 +159,12 @@ def _sort(
     kinds = {feature: _kind(log, corpus, subject, feature) for feature in stored.features}
     by_list, by_tree = (capture_result(stored.fits[stored.setting], measure) for measure in ("list", "tree"))
     captures = each_captured(kinds, by_list.own, by_tree.own)
-    log.comparisons.add_classes(
+    log.write(
+        add_classes,
         stored.row.comparison_id,
         subject.card.fingerprint,
         [(feature, kind, captures.get(feature)) for feature, kind in kinds.items()],
-    )
+    ).result()
     found = classes(kinds, by_list.own, by_tree.own, stored.values, stored.baseline, seed)
     screen.print(classes_table(found, stored.names))
     screen.print()
@@ -165,7 +175,7 @@ def _sort(
 
 
 def _kind(log: RunLog, corpus: CorpusRow, subject: Subject, feature: int) -> str:
-    found = {side: log.collected(corpus.corpus_id, feature, side, ["activating"]) for side in _SIDES}
+    found = {side: log.read(examples_of, corpus.corpus_id, feature, side, ["activating"]) for side in _SIDES}
     halves: dict[Split, Sequence[Example]] = {
         side: [] if some is None else [*some.examples] for side, some in found.items()
     }
@@ -183,7 +193,7 @@ def _capture_words(by_list: CaptureResult, by_tree: CaptureResult, name: str) ->
 
 
 def _source(log: RunLog, subject: Subject, corpus: CorpusRow, stored: StoredComparison) -> PredictionSource:
-    activities = {f: log.collected(corpus.corpus_id, f, None, []) for f in stored.features}
+    activities = {f: log.read(examples_of, corpus.corpus_id, f, None, []) for f in stored.features}
     frequencies = {f: a.activity.frequency for f, a in activities.items() if a is not None and a.activity}
     known = known_beforehand(subject, stored.features, frequencies)
     return PredictionSource(subject.card.layer, stored.values, axes_of([*stored.values]), known)
@@ -219,7 +229,7 @@ def _recommend(log: RunLog, subject: Subject, stored: StoredComparison) -> str:
     versus = found.pair.versus if found.pair else None
     if versus is None or not versus.is_shown or (versus.difference.value or 0.0) < 0:
         return f"{words} Nothing else than {stored.names[stored.baseline]} is recommended."
-    log.comparisons.recommend(subject.card.fingerprint, stored.row.comparison_id, found.setting, words)
+    log.write(add_recommendation, subject.card.fingerprint, stored.row.comparison_id, found.setting, words).result()
     (name,) = names_of([found.setting]).values()
     return (
         f"{words} Recommended: {name}. It changes no run by itself; interpret --features ... --recommended takes it up."

@@ -7,7 +7,7 @@ from rich.text import Text
 
 from agent.cli.terminal.tables import plain_table
 from agent.evidence.printable import printable
-from agent.store.batches import BatchRow
+from agent.log.batches import BatchRow
 
 _COLUMNS = ("batch", "run", "for", "at the provider", "status", "questions", "answered", "cost $", "sent (UTC)", "note")
 

@@ -14,10 +14,14 @@ from rich.table import Table
 from rich.text import Text
 
 from agent.cli.commands.doctor import Finding
+from agent.evidence.badge import list_badge
 from agent.evidence.basis import Basis
 from agent.evidence.printable import printable
-from agent.evidence.wording import folded, percent, standing_words, token_words
-from agent.runlog import CallRow, LabelRow, RunSummary, ScoreRow
+from agent.evidence.wording import activity_words, folded, percent, token_words
+from agent.log.calls import CallRow
+from agent.log.labels import LabelRow
+from agent.log.runs import RunSummary
+from agent.log.scores import ScoreRow
 from eval.scoring.variants import variant_words
 from probes.evidence import Projection, ScoredToken, TokenList
 
@@ -118,7 +122,7 @@ def runs_table(runs: Sequence[RunSummary]) -> Table:
                     run.created[:16].replace("T", " "),
                     run.status,
                     str(run.subject["name"]),
-                    run.explainer,
+                    run.made_by,
                     f"{run.n_asked:,}: {_cut(run.features, 24)}",
                     f"{run.n_labelled:,}",
                     f"{run.n_abstained:,}",
@@ -220,7 +224,9 @@ def token_line(found: TokenList, most: int = 40) -> RenderableType:
     """Formats the first tokens of a list as running text; for vocabulary weights with their reliability below."""
     if not found.z:
         return _running("nearest tokens", found.tokens[:most])
-    return Group(_running("activated most by", folded(found.tokens)[:most]), Text(f"({standing_words(found)})"))
+    badge = list_badge(found)
+    said = [*([badge.brief] if badge else []), *activity_words(found)]
+    return Group(_running("activated most by", folded(found.tokens)[:most]), Text(f"({'; '.join(said)})"))
 
 
 def projection_lines(found: Projection) -> RenderableType:

@@ -7,10 +7,10 @@ from rich.text import Text
 
 from agent.cli.terminal.display import label_text
 from agent.cli.terminal.tables import plain_table
-from agent.comparisons import ClassRow
 from agent.evidence.printable import printable
-from agent.store.browsing import BrowsedLabel
-from agent.store.reviews import latest_verdict
+from agent.log.browsing import BrowsedLabel
+from agent.log.comparisons import ClassRow
+from agent.log.reviews import latest_verdict
 
 
 def browsed_table(rows: Sequence[BrowsedLabel], scorer: str | None, classes: Mapping[int, ClassRow]) -> Table:

@@ -7,9 +7,10 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from agent.evidence.badge import tree_badge
 from agent.evidence.branches import Branch, Trim, drawn
 from agent.evidence.closing import until_quote
-from agent.evidence.wording import percent, phrase_words, prompt_words, readout_words, tree_words
+from agent.evidence.wording import percent, phrase_words, prompt_words, tree_words
 from probes.evidence import Tree
 
 _BAR_CELLS = 8
@@ -34,7 +35,7 @@ def tree_outline(tree: Tree, trim: Trim) -> Group:
     if trim.rank == "lift":
         notes.append("in falling order of probability times lift")
     if tree.contrast:
-        notes.append(f"right: lift, nats above random directions; {readout_words(tree.contrast)}")
+        notes.append(f"right: lift, nats above random directions; the tree {tree_badge(tree.contrast).brief}")
     return Group(head, grid, *(Text(note, "dim") for note in notes))
 
 

@@ -3,8 +3,8 @@
 from collections.abc import Callable, Collection, Hashable, Sequence
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
-from agent.comparisons import ComparisonRow
-from agent.runlog import RunLog
+from agent.log.comparisons import ComparisonRow, compared_settings, fits_of
+from agent.log.run_log import RunLog
 from eval.compare.grid import names_of
 from eval.compare.measures import CHOSEN_BY, JOINT, REPORTED
 from eval.compare.report import MIN_FEATURES, SettingMeasures, Values, in_order, setting_measures
@@ -32,8 +32,8 @@ class Comparison:
     @classmethod
     def load(cls, log: RunLog, comparison_id: int) -> Self:
         """Reads the comparison from the log."""
-        settings = log.comparisons.settings(comparison_id)
-        found = [log.comparisons.fits(comparison_id, setting) for setting in settings]
+        settings = log.read(compared_settings, comparison_id)
+        found = [log.read(fits_of, comparison_id, setting) for setting in settings]
         return cls(settings, [setting_measures(rows, {row.feature for row in rows}) for rows in found])
 
     def once(self, make: Callable[Concatenate[Self, P], T], *args: P.args, **kwargs: P.kwargs) -> T:

@@ -3,13 +3,16 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from agent.comparisons import ComparisonRow
+from agent.evidence.badge import Badge, list_badge
 from agent.evidence.wording import list_words, vector_words
-from agent.runlog import RunLog
+from agent.log.comparisons import ComparisonRow
+from agent.log.evidence import evidence_by_id, evidence_keys
+from agent.log.run_log import RunLog
+from agent.log.runs import all_runs
 from agent.web.compare.comparison import Comparison
 from agent.web.explore.controls import query_of
 from agent.web.feature.evidence import ListPiece, list_bars, tree_caption
-from agent.web.trees import Outline, outline, readout
+from agent.web.trees import Outline, badge, outline
 from eval.compare.measures import REPORTED, UNITS
 from eval.compare.verdict import figure
 from probes.essence import essence_of
@@ -23,7 +26,7 @@ class ComparedTree:
 
     name: str
     caption: str
-    readout: str
+    badge: Badge | None
     outline: Outline
 
 
@@ -72,8 +75,8 @@ def _side(
         place=place,
         name=found.names[place] or vector_words(setting.vector),
         measured={name: figure(value) for name, value in values.items()},
-        tree=ComparedTree("tree", tree_caption(tree), readout(tree), outline(tree)) if isinstance(tree, Tree) else None,
-        tokens=ListPiece("tokens", list_words(tokens), list_bars(tokens)) if isinstance(tokens, TokenList) else None,
+        tree=ComparedTree("tree", tree_caption(tree), badge(tree), outline(tree)) if isinstance(tree, Tree) else None,
+        tokens=_compared_list(tokens) if isinstance(tokens, TokenList) else None,
         explored=query_of(setting, row.subject),
     )
 
@@ -90,9 +93,13 @@ def _evidence(
 ) -> dict[str, Evidence]:
     """Returns the stored evidence of the feature under these settings, of any run, by essence."""
     wanted = {essence_of(kind, setting) for setting in settings for kind in kinds}
-    runs = [run.run_id for run in log.runs() if run.subject.get("fingerprint") == row.subject.fingerprint]
-    keys = log.comparisons.evidence_keys(runs, [feature])
+    runs = [run.run_id for run in log.read(all_runs) if run.subject.get("fingerprint") == row.subject.fingerprint]
+    keys = log.read(evidence_keys, runs, [feature])
     ids = {essence_of(key.kind, key.settings): key.evidence_id for key in keys if key.kind in kinds}
     ids = {essence: id for essence, id in ids.items() if essence in wanted}
-    stored = log.comparisons.evidence_by_id(ids.values())
+    stored = log.read(evidence_by_id, ids.values())
     return {essence: stored[id] for essence, id in ids.items()}
+
+
+def _compared_list(tokens: TokenList) -> ListPiece:
+    return ListPiece("tokens", list_words(tokens), list_badge(tokens), list_bars(tokens))

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from agent.comparisons import ComparisonRow
+from agent.log.comparisons import ComparisonRow
 from agent.web.axis import Axis, axis_over
 from agent.web.compare.comparison import SEED, Comparison, subject_words
 from agent.web.compare.pair import PlottedEstimate, drawn

@@ -5,14 +5,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from agent.comparisons import ComparisonRow
-from agent.runlog import RunLog
-from agent.store.comparisons import Labelled, labelled, newest_fit
+from agent.log.comparisons import ComparisonRow, comparisons_of, newest_fit
+from agent.log.labels import Labelled, labelled
+from agent.log.run_log import RunLog
 from agent.web.compare import pair, scales, table
 from agent.web.compare.comparison import Comparison, subject_words
 from agent.web.compare.feature import SettingViews, sides, tree_at
 from agent.web.compare.layers import beside
-from agent.web.explore.keeping import APART
 from agent.web.pages import as_json, page
 from agent.web.site import site_of
 from agent.web.trees import drawing
@@ -24,7 +23,7 @@ from eval.compare.measures import REPORTED, UNITS
 def show_comparison(request: Request) -> Response:
     """Shows a comparison, by default the latest; if there is none, how to make one."""
     site = site_of(request)
-    rows = site.log.comparisons.all()
+    rows = site.log.read(comparisons_of)
     if not rows:
         return page(request, "compare_none.html.j2", here="compare", log=site.log)
     row = _row(request, rows)
@@ -102,13 +101,13 @@ def tell_tree(request: Request) -> Response:
 
 def _labels(log: RunLog, fingerprint: str, features: tuple[int, ...]) -> dict[int, Labelled]:
     """Returns the latest labels of labelling runs."""
-    found = log.ask(labelled, fingerprint, features, APART)
+    found = log.read(labelled, fingerprint, features)
     return {one.feature: one for one in found}
 
 
 def _asked(request: Request) -> tuple[ComparisonRow, Comparison, int, int]:
     """Returns the comparison in the address, and two of its settings."""
-    rows = site_of(request).log.comparisons.all()
+    rows = site_of(request).log.read(comparisons_of)
     row = next((row for row in rows if row.comparison_id == request.path_params["comparison"]), None)
     if row is None:
         raise HTTPException(404, "The log has no such comparison; the page without an address has the latest.")

@@ -6,9 +6,9 @@ Every text returned is safe to print.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from agent.runlog import RunLog
-from agent.store.comparisons import Labelled, labelled
-from agent.web.explore.keeping import APART
+from agent.log.examples import corpora_of, examples_of
+from agent.log.labels import Labelled, labelled
+from agent.log.run_log import RunLog
 from agent.web.feature.texts import ExampleView, Mistakes, activating, fires_on
 from agent.web.feature.view import neuronpedia_page
 from probes.examples import Activity, FeatureExamples, Split
@@ -35,7 +35,7 @@ class About:
 
 def about(log: RunLog, card: SubjectCard, feature: int) -> About:
     """Returns the log's facts about a feature of that subject."""
-    found = log.ask(labelled, card.fingerprint, [feature], APART)
+    found = log.read(labelled, card.fingerprint, [feature])
     collected = _collected(log, card.fingerprint, feature)
     examples = {split: side.examples for split, side in collected.items()}
     texts = activating(examples, Mistakes())
@@ -52,8 +52,8 @@ def about(log: RunLog, card: SubjectCard, feature: int) -> About:
 
 def _collected(log: RunLog, fingerprint: str, feature: int) -> dict[Split, FeatureExamples]:
     """Returns the examples of the latest corpus that has the feature."""
-    for corpus in log.corpora(fingerprint):
-        found = {split: log.collected(corpus.corpus_id, feature, split, ["activating"]) for split in _SPLITS}
+    for corpus in log.read(corpora_of, fingerprint):
+        found = {split: log.read(examples_of, corpus.corpus_id, feature, split, ["activating"]) for split in _SPLITS}
         if any(found.values()):
             return {split: side for split, side in found.items() if side is not None}
     return {}

@@ -66,14 +66,14 @@ class ParsedQuery:
 
 
 _CHOICES = {
-    "weights": ("vocabulary", "encoder", "decoder", "blend:0.5", "auto"),
+    "weights": ("words", "vocabulary", "encoder", "decoder", "blend:0.5", "auto"),
     "scale": ("auto",),
     "prompt": (AUTO, *PROMPTS),
 }
 _HINTS = {
-    "weights": "vocabulary, encoder, decoder, blend:0.3, auto",
+    "weights": "words, vocabulary, encoder, decoder, blend:0.3, auto",
     "scale": "a number, or auto",
-    "pca": "0.1,0.05, or auto",
+    "pca": "0.1,0.05",
     "contrast": "a probability, or off",
     "prompt": "auto, a name, or a text with one {ghost}",
     "maximum": "as the log has it",

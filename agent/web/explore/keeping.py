@@ -1,18 +1,14 @@
-"""Stores evidence while exploring, in a run whose explainer is `explore`, one for each subject."""
+"""Stores evidence while exploring, in a run of the kind `explore`, one for each subject."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from agent.comparisons import COMPARE
-from agent.runlog import RunIdentity, RunLog
+from agent.log.evidence import add_evidence, evidence_rounds, evidence_rows
+from agent.log.run_log import RunLog
+from agent.log.runs import RunIdentity, finish_run
 from probes.evidence import Evidence
 from probes.presets import SubjectCard
-
-EXPLORE = "explore"
-"""The explainer of such runs: whoever explores."""
-APART = (COMPARE, EXPLORE)
-"""Explainers of runs that label nothing: they hold what comparing and exploring made."""
 
 
 @dataclass(frozen=True)
@@ -31,13 +27,13 @@ def keep(path: Path, card: SubjectCard, feature: int, evidence: Sequence[Evidenc
 
     Raises LogError where the log cannot be written, or that run is being written by another process.
     """
-    identity = RunIdentity(subject=card, settings={}, explainer=EXPLORE, templates={})
+    identity = RunIdentity(kind="explore", subject=card, settings={}, explainer="", templates={})
     with RunLog.open(path) as log:
         run_id = log.begin_run(identity, [feature]).run_id
-        rounds = log.evidence_rounds(run_id, feature)
+        rounds = log.read(evidence_rounds, run_id, feature)
         before = [number for number, pieces in rounds.items() if pieces[0].settings == evidence[0].settings]
         number = before[0] if before else max(rounds, default=0) + 1
         if not before:
-            log.add_evidence(run_id, feature, number, evidence).result()
-        log.finish_run(run_id)
+            log.write(add_evidence, evidence_rows(run_id, feature, number, evidence)).result()
+        log.write(finish_run, run_id).result()
         return KeptEvidence(run_id, feature, number, is_new=not before)

@@ -14,6 +14,7 @@ from starlette.routing import Route
 
 from agent.drawing.svg import tree_svg
 from agent.errors import LogError
+from agent.evidence.badge import list_badge
 from agent.evidence.branches import Trim
 from agent.evidence.wording import list_words
 from agent.maxima import maximum_in
@@ -148,7 +149,12 @@ def _piece(found: Evidence, settings: ProbeSettings) -> Mapping[str, Any]:
             is_last = tree == settings.tree.model_copy(update={"prompt": tree.prompt})  # it may have been auto
             return {"tree": drawing(found), "depth": tree.max_depth, "last": is_last}
         case TokenList():
-            return {"tokens": [asdict(row) for row in list_bars(found)], "caption": list_words(found)}
+            rows, verdict = list_bars(found), list_badge(found)
+            return {
+                "tokens": [asdict(row) for row in rows],
+                "caption": list_words(found),
+                "badge": None if verdict is None else asdict(verdict),
+            }
         case Projection():
             top, bottom = (token_bars(end) for end in (found.top, found.bottom))
             return {"raised": [asdict(row) for row in top], "lowered": [asdict(row) for row in bottom]}

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 
+from agent.evidence.badge import Badge, list_badge
 from agent.evidence.basis import cited_lines
 from agent.evidence.digest import EvidenceLine, digest
 from agent.evidence.wording import (
@@ -27,7 +28,7 @@ from agent.web.feature.experiments import (
     tested,
     written_table,
 )
-from agent.web.trees import Outline, outline, readout
+from agent.web.trees import Outline, badge, outline
 from probes.behaviour import Continuations, Neighbours
 from probes.evidence import (
     Evidence,
@@ -63,7 +64,7 @@ class TreePiece:
     round: int
     item: int
     caption: str
-    readout: str
+    badge: Badge | None
     outline: Outline
 
 
@@ -71,6 +72,7 @@ class TreePiece:
 class ListPiece:
     name: str
     caption: str
+    badge: Badge | None
     rows: tuple[TokenBar, ...]
 
 
@@ -236,11 +238,11 @@ def tree_caption(tree: Tree) -> str:
 
 
 def _tree(tree: Tree, name: str, round: int, item: int) -> TreePiece:
-    return TreePiece(name, round, item, tree_caption(tree), readout(tree), outline(tree))
+    return TreePiece(name, round, item, tree_caption(tree), badge(tree), outline(tree))
 
 
 def _list(listed: TokenList, name: str) -> ListPiece:
-    return ListPiece(name, list_words(listed), list_bars(listed))
+    return ListPiece(name, list_words(listed), list_badge(listed), list_bars(listed))
 
 
 def _candidate(point: SweepPoint, chosen: bool, low: float, high: float) -> TokenBar:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from agent.evidence.printable import printable
-from agent.runlog import ScoreRow
+from agent.log.scores import ScoreRow
 from eval.scoring.report import chance_of
 from eval.scoring.variants import VARIANTS, variant_words
 from probes.examples import Activity

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from agent.evidence.printable import printable
+from agent.log.calls import CallRow
 from agent.loop import PURPOSE
-from agent.runlog import CallRow
 
 
 @dataclass(frozen=True)

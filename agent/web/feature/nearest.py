@@ -7,8 +7,8 @@ that labels share. A caller with a loaded subject passes the neighbours in.
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from agent.runlog import LabelRow, RunLog
-from agent.store.related import labels_sharing_words
+from agent.log.labels import LabelRow, labels_of, labels_sharing_words
+from agent.log.run_log import RunLog
 from probes.examples import Example
 
 MAX_NEAREST = 8
@@ -43,10 +43,10 @@ def nearest_labels(
         )
     if row is None or not row.label:
         return Nearest("", ())
-    sharing = log.ask(labels_sharing_words, run_id, feature, row.label, MAX_NEAREST)
+    sharing = log.read(labels_sharing_words, run_id, feature, row.label, MAX_NEAREST)
     return Nearest("by words that their labels share", tuple(NearLabel(other.feature, other) for other in sharing))
 
 
 def _labelled(log: RunLog, run_id: int, features: Sequence[int]) -> tuple[NearLabel, ...]:
-    rows = {row.feature: row for row in log.labels(run_id, features=features)}
+    rows = {row.feature: row for row in log.read(labels_of, run_id, features=features)}
     return tuple(NearLabel(feature, rows.get(feature)) for feature in features)

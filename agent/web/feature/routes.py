@@ -9,7 +9,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from agent.runlog import RunSummary
+from agent.log.calls import calls_of
+from agent.log.evidence import evidence_rounds
+from agent.log.runs import RunSummary
 from agent.web.asked import label_of, run_of
 from agent.web.device import device_of
 from agent.web.feature import history
@@ -48,7 +50,9 @@ async def show(request: Request) -> Response:
 def tree(request: Request) -> Response:
     """Returns one tree, for the script that draws it."""
     run, place = run_of(request), request.path_params
-    evidence = site_of(request).log.evidence_rounds(run.run_id, request.path_params["feature"]).get(place["round"], [])
+    evidence = (
+        site_of(request).log.read(evidence_rounds, run.run_id, request.path_params["feature"]).get(place["round"], [])
+    )
     found = evidence[place["item"]] if place["item"] < len(evidence) else None
     if not isinstance(found, Tree):
         raise HTTPException(404, "There is no such tree.")
@@ -58,7 +62,7 @@ def tree(request: Request) -> Response:
 def call(request: Request) -> Response:
     """Shows one call: the prompt as sent, the response as received."""
     run, feature = run_of(request), request.path_params["feature"]
-    calls = site_of(request).log.calls_of(run.run_id, feature)
+    calls = site_of(request).log.read(calls_of, run.run_id, feature)
     found = next((call for call in calls if call.call_id == request.path_params["call"]), None)
     if found is None:
         raise HTTPException(404, f"Feature {feature} has no such call.")

@@ -11,7 +11,7 @@ from typing import Any
 
 from agent.evidence.printable import printable
 from agent.evidence.shown_examples import cut, key_of
-from agent.runlog import ScoreRow
+from agent.log.scores import ScoreRow
 from eval.scoring.controls import top_tokens
 from probes.examples import Example, Split
 

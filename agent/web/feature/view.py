@@ -8,10 +8,15 @@ from itertools import chain
 from agent.evidence.digest import EvidenceLine
 from agent.evidence.printable import printable
 from agent.evidence.sense_words import counts_words, scope_lines
-from agent.runlog import CorpusRow, LabelRow, RunLog, RunSummary, ScoreRow, ScoringRow
+from agent.log.calibrations import Given, probability_of
+from agent.log.calls import calls_of
+from agent.log.evidence import evidence_rounds
+from agent.log.examples import CorpusRow, corpora_of, examples_of
+from agent.log.labels import LabelRow, labels_elsewhere, labels_of
+from agent.log.run_log import RunLog
+from agent.log.runs import RunSummary
+from agent.log.scores import ScoreRow, ScoringRow, latest_scores
 from agent.schema import SenseResult
-from agent.store.calibrations import Given, given_to
-from agent.store.related import labels_elsewhere
 from agent.web.feature import history, texts
 from agent.web.feature.evidence import FeatureEvidence, citations, shown
 from agent.web.feature.figures import Headline, HistogramBin, ScoreBlock, headline, histogram, score_blocks
@@ -84,12 +89,12 @@ class FeaturePage:
 
 def feature_view(log: RunLog, run: RunSummary, feature: int, neighbours: Sequence[int]) -> FeaturePage | None:
     """Reads a feature's page; None if the run has nothing on it. `neighbours` are by a loaded subject's decoder."""
-    row = next(iter(log.labels(run.run_id, features=[feature])), None)
-    rounds = log.evidence_rounds(run.run_id, feature)
+    row = next(iter(log.read(labels_of, run.run_id, features=[feature])), None)
+    rounds = log.read(evidence_rounds, run.run_id, feature)
     if row is None and not rounds:
         return None
     fingerprint = str(run.subject["fingerprint"])
-    calls = log.calls_of(run.run_id, feature)
+    calls = log.read(calls_of, run.run_id, feature)
     evidence = shown(rounds)
     scoring, scores = _scores(log, run.run_id, row)
     corpus = _corpus(log, fingerprint, feature, scoring)
@@ -100,7 +105,7 @@ def feature_view(log: RunLog, run: RunSummary, feature: int, neighbours: Sequenc
         run=run,
         feature=feature,
         row=row,
-        given=log.ask(given_to, row.label_id) if row else None,
+        given=log.read(probability_of, row.label_id) if row else None,
         senses=_senses(row.senses if row else ()),
         scopes=[*scope_lines(row)] if row else [],
         cited=citations(rests_on, rounds, float(run.subject["default_scale"])),
@@ -111,7 +116,7 @@ def feature_view(log: RunLog, run: RunSummary, feature: int, neighbours: Sequenc
         texts=_texts(corpus.source, found, texts.mistakes_of(scores)) if corpus and found else None,
         scored=_scored(scoring.judge, scores) if scoring else None,
         nearest=nearest_labels(log, row, run.run_id, feature, chain(*examples.values()), neighbours),
-        elsewhere=log.ask(labels_elsewhere, run.run_id, fingerprint, feature),
+        elsewhere=log.read(labels_elsewhere, run.run_id, fingerprint, feature),
         neuronpedia=neuronpedia_page(run.subject.get("neuronpedia"), feature),
     )
 
@@ -128,7 +133,7 @@ def _senses(senses: Sequence[SenseResult]) -> list[SenseRow]:
 
 def _scores(log: RunLog, run_id: int, row: LabelRow | None) -> tuple[ScoringRow | None, list[ScoreRow]]:
     """Returns the latest scoring of the label, with its scores."""
-    scored = log.latest_scores(run_id, row.label_id) if row else None
+    scored = log.read(latest_scores, run_id, row.label_id) if row else None
     return scored or (None, [])
 
 
@@ -139,16 +144,17 @@ def _scored(judge: str, scores: Sequence[ScoreRow]) -> ScoringView:
 
 def _corpus(log: RunLog, fingerprint: str, feature: int, scoring: ScoringRow | None) -> CorpusRow | None:
     """Returns the corpus of the scores, else the latest with examples of the feature."""
-    corpora = log.corpora(fingerprint)
+    corpora = log.read(corpora_of, fingerprint)
     if scoring is not None:
         return next((corpus for corpus in corpora if corpus.corpus_id == scoring.corpus_id), None)
     return next(
-        (corpus for corpus in corpora if log.collected(corpus.corpus_id, feature, "shown", []) is not None), None
+        (corpus for corpus in corpora if log.read(examples_of, corpus.corpus_id, feature, "shown", []) is not None),
+        None,
     )
 
 
 def _by_split(log: RunLog, corpus_id: int, feature: int) -> dict[Split, FeatureExamples]:
-    found = {split: log.collected(corpus_id, feature, split) for split in SPLITS}
+    found = {split: log.read(examples_of, corpus_id, feature, split) for split in SPLITS}
     return {split: side for split, side in found.items() if side is not None}
 
 

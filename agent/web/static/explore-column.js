@@ -1,7 +1,7 @@
 // One of the explore page's two settings: its form, what it asks for, and what comes of it, the tree level by level.
 
 import { Form } from "./explore-form.js";
-import { bars } from "./explore-lists.js";
+import { badge, bars } from "./explore-lists.js";
 import { say } from "./keys.js";
 import { TreeView } from "./tree.js";
 import { percent } from "./tree-words.js";
@@ -84,13 +84,13 @@ export class Column {
   #add(piece, tookMs) {
     if (piece.error) this.state.textContent = piece.error;
     if (piece.swept) this.#fill(".swept", bars(piece.swept, "Settings that were tried"));
-    if (piece.tokens) this.#fill(".tokens", bars(piece.tokens, piece.caption));
+    if (piece.tokens) this.#fill(".tokens", bars(piece.tokens, piece.caption, piece.badge));
     if (piece.raised) this.page.write(piece);
     if (piece.tree) this.#grow(piece, tookMs);
   }
 
   #grow({ tree, depth, last }, tookMs) {
-    this.root.querySelector(".caption").textContent = `${tree.prompt} … ${tree.settings}${tree.readout ? ` · ${tree.readout}` : ""}`;
+    this.root.querySelector(".caption").replaceChildren(`${tree.prompt} … ${tree.settings} `, ...badge(tree.badge));
     this.tree.show(tree);
     const nodes = `${tree.n_nodes.toLocaleString("en")} nodes of at least ${percent(tree.cutoff)}`;
     this.state.textContent = last ? `${nodes}, in ${(tookMs / 1000).toFixed(2)} s` : `${nodes}, ${depth} deep, growing on …`;

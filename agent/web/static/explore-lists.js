@@ -21,10 +21,21 @@ function row({ token, score, bar }) {
   return made;
 }
 
-export function bars(rows, caption) {
+/** A verdict in a word or two with its sentence on hover; nothing where none was measured. */
+export function badge(found) {
+  if (!found) return [];
+  const made = document.createElement("span");
+  made.className = `tag ${found.tone}`;
+  made.tabIndex = 0;
+  made.title = found.sentence;
+  made.textContent = found.words;
+  return [made];
+}
+
+export function bars(rows, caption, verdict = null) {
   const table = document.createElement("table");
   table.className = "bars";
-  table.createCaption().textContent = caption;
+  table.createCaption().append(`${caption} `, ...badge(verdict));
   table.createTBody().append(...rows.slice(0, FIRST).map(row));
   const whole = document.createElement("div");
   whole.append(table);

@@ -1,0 +1,344 @@
+"""Evidence as the bytes of one column and back: columns of JSON, compressed.
+
+Probabilities are kept as whole micro-nats, round(-1e6 ln p), each less its parent's: within 5e-7 relative, and small.
+Scores keep 7 significant digits. Encoding what was decoded gives the same bytes.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import accumulate, pairwise
+from typing import Any
+
+from agent.log.rows import made, packed, unpacked
+from probes.behaviour import Continuation, Continuations, Neighbour, Neighbours, TokenPair
+from probes.evidence import (
+    Contrast,
+    Evidence,
+    ExpectedText,
+    Experiment,
+    Projection,
+    ScoredToken,
+    Sweep,
+    SweepPoint,
+    TextResult,
+    TokenList,
+    Tree,
+)
+from probes.settings import ProbeKind, ProbeSettings, VectorSettings
+
+Columns = Mapping[str, Any]
+
+_MICRO = 1e-6
+_SUMMARY_TOKENS = 8
+
+
+@dataclass(frozen=True)
+class Form:
+    """The way one kind of evidence is stored."""
+
+    of: type[Evidence]
+    columns: Callable[[Any], Columns]
+    value: Callable[[int, ProbeSettings, Columns], Evidence]
+    size: Callable[[Any], int]
+    """Number of nodes, tokens or candidates."""
+    leading: Callable[[Any], Sequence[tuple[str, float]]]
+    """What a reader of the table sees first: tokens with their numbers, or the candidate that was chosen."""
+
+
+def encode(evidence: Evidence) -> bytes:
+    """All of `evidence` but its kind, feature and settings, which have columns of their own."""
+    return packed(FORMS[kind_of(evidence)].columns(evidence))
+
+
+def decode(kind: ProbeKind, feature: int, settings: ProbeSettings, payload: bytes) -> Evidence:
+    """The evidence that `encode` was given."""
+    return FORMS[kind].value(feature, settings, unpacked(payload))
+
+
+def kind_of(evidence: Evidence) -> ProbeKind:
+    """The kind of probe that makes such evidence."""
+    return next(kind for kind, form in FORMS.items() if isinstance(evidence, form.of))
+
+
+def size_of(evidence: Evidence) -> int:
+    """Nodes of a tree below its root, tokens of a list, candidates of a sweep, texts, or neighbours."""
+    return FORMS[kind_of(evidence)].size(evidence)
+
+
+def summary_of(evidence: Evidence) -> str:
+    """The leading tokens with their numbers, for whoever reads the table by eye."""
+    leading = FORMS[kind_of(evidence)].leading(evidence)[:_SUMMARY_TOKENS]
+    return ", ".join(f"{token!r} {number:.3g}" for token, number in leading)
+
+
+def _tree_columns(tree: Tree) -> Columns:
+    place = {token_id: place for place, token_id in enumerate(dict.fromkeys(tree.token_ids))}
+    return {
+        "prompt": tree.prompt,
+        "prompt_ids": tree.prompt_ids,
+        "ghost_position": tree.ghost_position,
+        "placeholder_id": tree.placeholder_id,
+        "token_ids": list(place),
+        "texts": [tree.texts.get(token_id) for token_id in place],
+        "parents": _steps(tree.parents),
+        "tokens": [place[token_id] for token_id in tree.token_ids],
+        "surprisals": _surprisals(tree),
+        **({"contrast": _contrast_columns(tree.contrast)} if tree.contrast else {}),
+    }
+
+
+def _tree_value(feature: int, settings: ProbeSettings, columns: Columns) -> Tree:
+    token_ids, parents = columns["token_ids"], tuple(accumulate(columns["parents"]))
+    texts = {token_id: text for token_id, text in zip(token_ids, columns["texts"], strict=True) if text is not None}
+    tree = made(
+        Tree,
+        {
+            "feature": feature,
+            "settings": settings,
+            **{name: columns[name] for name in ("prompt", "ghost_position", "placeholder_id")},
+            "prompt_ids": tuple(columns["prompt_ids"]),
+            "parents": parents,
+            "token_ids": tuple(token_ids[place] for place in columns["tokens"]),
+            "probabilities": _probabilities(parents, columns["surprisals"]),
+            "texts": texts,
+            "contrast": _contrast_value(columns["contrast"]) if "contrast" in columns else None,
+        },
+    )
+    _check_tree(tree)
+    return tree
+
+
+def _check_tree(tree: Tree) -> None:
+    """Raises ValueError unless every node but the root hangs on an earlier one and has a text."""
+    n = tree.n_nodes
+    placed = all(0 <= parent < node for node, parent in enumerate(tree.parents[1:], start=1))
+    told = all(token_id in tree.texts for token_id in tree.token_ids[1:])
+    sized = len(tree.token_ids) == n and (tree.contrast is None or len(tree.contrast.null) == n)
+    if not (n and tree.parents[0] == -1 and placed and told and sized):
+        raise ValueError(f"a tree of {n} nodes is none: a node without a parent, a text or a number")
+
+
+def _contrast_columns(contrast: Contrast) -> Columns:
+    """Of the nodes looked at, which ones, and micro-nats."""
+    nodes = [node for node, null in enumerate(contrast.null) if null is not None]
+    return {
+        "n_nodes": len(contrast.null),
+        "nodes": _steps(nodes),
+        "null": [_micro_nats(contrast.null[node]) for node in nodes],
+        "centroid": [_micro_nats(contrast.centroid[node]) for node in nodes],
+        "readout": [contrast.divergence, contrast.p_value, contrast.n_random, *_chosen_among(contrast)],
+    }
+
+
+def _contrast_value(columns: Columns) -> Contrast:
+    nodes = list(accumulate(columns["nodes"]))
+    null, centroid = (
+        {node: math.exp(-nats * _MICRO) for node, nats in zip(nodes, columns[name], strict=True)}
+        for name in ("null", "centroid")
+    )
+    every = range(columns["n_nodes"])
+    names = ("divergence", "p_value", "n_random", "n_candidates")
+    readout = dict(zip(names, columns["readout"], strict=False))
+    pair = {"null": tuple(map(null.get, every)), "centroid": tuple(map(centroid.get, every))}
+    return made(Contrast, pair | readout)
+
+
+def _chosen_among(contrast: Contrast) -> list[int]:
+    """Nothing where nothing was chosen: logs from before sweeps were tested are read as they were written."""
+    return [contrast.n_candidates] if contrast.n_candidates > 1 else []
+
+
+def _micro_nats(probability: float | None) -> int:
+    assert probability is not None
+    return round(-math.log(probability) / _MICRO)
+
+
+def _surprisals(tree: Tree) -> list[int]:
+    """Micro-nats of each node given its parent. They are differences of whole numbers, so no error adds up."""
+    totals = [round(-math.log(probability) / _MICRO) for probability in tree.probabilities]
+    return [total - (totals[parent] if parent >= 0 else 0) for total, parent in zip(totals, tree.parents, strict=True)]
+
+
+def _probabilities(parents: Sequence[int], surprisals: Sequence[int]) -> tuple[float, ...]:
+    """Cumulative from the root."""
+    totals: list[int] = []
+    for parent, surprisal in zip(parents, surprisals, strict=True):
+        totals.append(surprisal + (totals[parent] if parent >= 0 else 0))
+    return tuple(math.exp(-total * _MICRO) for total in totals)
+
+
+def _steps(numbers: Sequence[int]) -> list[int]:
+    """Each number less the one before it: the parents of a tree in any usual order become mostly 0 and 1."""
+    return [*numbers[:1], *(after - before for before, after in pairwise(numbers))]
+
+
+def _first_level(tree: Tree) -> list[tuple[str, float]]:
+    children = (node for node, parent in enumerate(tree.parents) if parent == 0)
+    return [(tree.texts[tree.token_ids[node]], tree.probabilities[node]) for node in children]
+
+
+def _token_columns(tokens: Iterable[ScoredToken]) -> Columns:
+    tokens = tuple(tokens)
+    return {
+        "token_ids": [token.token_id for token in tokens],
+        "tokens": [token.token for token in tokens],
+        "scores": [float(f"{token.score:.7g}") for token in tokens],
+    }
+
+
+def _token_values(columns: Columns) -> tuple[ScoredToken, ...]:
+    names = ("token_id", "token", "score")
+    rows = zip(columns["token_ids"], columns["tokens"], columns["scores"], strict=True)
+    return tuple(made(ScoredToken, dict(zip(names, row, strict=True))) for row in rows)
+
+
+def _list_columns(listed: TokenList) -> Columns:
+    if listed.p_value is None:
+        return _token_columns(listed.tokens)
+    names = ("threshold", "p_value", "n_random", "note")
+    own = {name: getattr(listed, name) for name in names}
+    return {**_token_columns(listed.tokens), "z": [round(z, 3) for z in listed.z], **own}
+
+
+def _list_value(feature: int, settings: ProbeSettings, columns: Columns) -> TokenList:
+    own = {name: value for name, value in columns.items() if name not in ("token_ids", "tokens", "scores", "z")}
+    values = {"tokens": _token_values(columns), "z": tuple(columns.get("z", ()))}
+    listed = made(TokenList, {"feature": feature, "settings": settings, **own, **values})
+    if listed.p_value is not None and len(listed.z) != len(listed.tokens):
+        raise ValueError(f"a list has {len(listed.tokens)} tokens and {len(listed.z)} z")
+    return listed
+
+
+def _projection_value(feature: int, settings: ProbeSettings, columns: Columns) -> Projection:
+    return Projection(feature, settings, _token_values(columns["top"]), _token_values(columns["bottom"]))
+
+
+def _sweep_columns(sweep: Sweep) -> Columns:
+    return {
+        "criterion": sweep.criterion,
+        "points": [asdict(point) | {"vector": point.vector.model_dump(mode="json")} for point in sweep.points],
+        "chosen": sweep.chosen,
+        "prompts": sweep.prompts,
+        "agreement": sweep.agreement,
+        **({} if sweep.p_value is None else {"p_value": sweep.p_value}),
+    }
+
+
+def _sweep_value(feature: int, settings: ProbeSettings, columns: Columns) -> Sweep:
+    points = (
+        made(SweepPoint, point | {"vector": VectorSettings.parse(point["vector"])}) for point in columns["points"]
+    )
+    lists = {"points": tuple(points), "prompts": tuple(columns["prompts"])}
+    sweep = made(Sweep, {"feature": feature, "settings": settings, **columns, **lists})
+    if not 0 <= sweep.chosen < len(sweep.points):
+        raise ValueError(f"a sweep of {len(sweep.points)} candidates chose number {sweep.chosen}")
+    return sweep
+
+
+def _chosen(sweep: Sweep) -> list[tuple[str, float]]:
+    """The candidate with its score; nothing where none could be scored."""
+    best = sweep.best
+    scored = [] if best.score is None else [best.score]
+    return [(f"{best.vector.weights} at {best.vector.distance:.4g}", score) for score in scored]
+
+
+def _experiment_columns(experiment: Experiment) -> Columns:
+    results = experiment.results
+    return {
+        "texts": [result.asked.text for result in results],
+        "expected": [result.asked.activates for result in results],
+        "hypotheses": [result.asked.hypothesis for result in results],
+        "tokens": [result.tokens for result in results],
+        "activations": [[float(f"{value:.5g}") for value in result.activations] for result in results],
+        "maximum": [float(f"{experiment.maximum:.7g}"), experiment.is_of_texts],
+    }
+
+
+def _experiment_value(feature: int, settings: ProbeSettings, columns: Columns) -> Experiment:
+    asked = map(ExpectedText, columns["texts"], columns["expected"], columns["hypotheses"])
+    lines = zip(asked, map(tuple, columns["tokens"]), map(tuple, columns["activations"]), strict=True)
+    return Experiment(feature, settings, tuple(TextResult(*line) for line in lines), *columns["maximum"])
+
+
+def _peaks(experiment: Experiment) -> list[tuple[str, float]]:
+    return [(result.asked.text, result.peak or 0.0) for result in experiment.results]
+
+
+def _neighbours_columns(found: Neighbours) -> Columns:
+    return {"neighbours": [_rounded(asdict(neighbour)) for neighbour in found.neighbours]}
+
+
+def _rounded(value: Any) -> Any:
+    """The value with 4 decimals, as far as numbers are in it: cosines and proportions."""
+    if isinstance(value, Mapping):
+        return {name: _rounded(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_rounded(item) for item in value]
+    return round(value, 4) if isinstance(value, float) else value
+
+
+def _neighbours_value(feature: int, settings: ProbeSettings, columns: Columns) -> Neighbours:
+    return Neighbours(feature, settings, tuple(map(_neighbour_value, columns["neighbours"])))
+
+
+def _neighbour_value(columns: Columns) -> Neighbour:
+    lists = {name: tuple(made(TokenPair, pair) for pair in columns[name]) for name in ("own", "shared", "other")}
+    return made(Neighbour, {**columns, **lists})
+
+
+def _continuations_columns(found: Continuations) -> Columns:
+    return {
+        "amount": float(f"{found.amount:.7g}"),
+        "is_of_texts": found.is_of_texts,
+        "other": found.other,
+        "lines": [[line.opening, line.text, line.beside] for line in found.lines],
+        "reason": found.reason,
+    }
+
+
+def _continuations_value(feature: int, settings: ProbeSettings, columns: Columns) -> Continuations:
+    names = ("opening", "text", "beside")
+    lines = tuple(made(Continuation, dict(zip(names, line, strict=True))) for line in columns["lines"])
+    return made(Continuations, {**columns, "feature": feature, "settings": settings, "lines": lines})
+
+
+def _numbered(tokens: Iterable[ScoredToken]) -> list[tuple[str, float]]:
+    return [(token.token, token.score) for token in tokens]
+
+
+FORMS: dict[ProbeKind, Form] = {
+    "tree": Form(Tree, _tree_columns, _tree_value, lambda tree: len(tree.parents) - 1, _first_level),
+    "tokens": Form(
+        TokenList,
+        _list_columns,
+        _list_value,
+        lambda listed: len(listed.tokens),
+        lambda listed: _numbered(listed.tokens),
+    ),
+    "projection": Form(
+        Projection,
+        lambda projected: {"top": _token_columns(projected.top), "bottom": _token_columns(projected.bottom)},
+        _projection_value,
+        lambda projected: len(projected.top) + len(projected.bottom),
+        lambda projected: _numbered(projected.top),
+    ),
+    "experiment": Form(
+        Experiment, _experiment_columns, _experiment_value, lambda experiment: len(experiment.results), _peaks
+    ),
+    "neighbours": Form(
+        Neighbours,
+        _neighbours_columns,
+        _neighbours_value,
+        lambda found: len(found.neighbours),
+        lambda found: [(f"feature {one.feature}", one.cosine) for one in found.neighbours],
+    ),
+    "continuations": Form(
+        Continuations,
+        _continuations_columns,
+        _continuations_value,
+        lambda found: len(found.lines),
+        lambda found: [(line.text, found.amount) for line in found.lines],
+    ),
+    "sweep": Form(Sweep, _sweep_columns, _sweep_value, lambda sweep: len(sweep.points), _chosen),
+}

@@ -1,0 +1,169 @@
+"""Evidence by run, feature and round: rows in, values out."""
+
+import json
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+
+from sqlite_utils import Database
+
+from agent.log import codec
+from agent.log.rows import Row, insert, made, now, select, some
+from probes.evidence import Evidence
+from probes.settings import ProbeKind, ProbeSettings
+
+_KEYS = """
+    SELECT evidence.id AS evidence_id, feature, kind, evidence.settings FROM evidence
+    WHERE run_id IN (SELECT value FROM json_each(:run_ids)) AND feature IN (SELECT value FROM json_each(:features))
+"""
+_KEPT = """
+    SELECT feature, round, settings, created FROM evidence WHERE run_id = :run_id AND item = 0
+    ORDER BY created DESC, id DESC LIMIT :most
+"""
+_SAMPLE = """
+    SELECT feature, rounds, evidence FROM labels WHERE id IN (
+        SELECT id FROM labels WHERE run_id = :run_id AND status = 'labelled'
+        ORDER BY feature % :stride, feature LIMIT :most
+    ) ORDER BY feature
+"""
+_PIECES = """
+    SELECT feature, round, kind, settings FROM evidence
+    WHERE run_id = :run_id AND feature IN (SELECT value FROM json_each(:features)) ORDER BY feature, round, item
+"""
+
+
+@dataclass(frozen=True)
+class EvidenceKey:
+    """The key of a piece of evidence in the log, without the evidence."""
+
+    evidence_id: int
+    feature: int
+    kind: ProbeKind
+    settings: ProbeSettings
+
+
+@dataclass(frozen=True)
+class KeptView:
+    """Settings under which a feature was looked at."""
+
+    feature: int
+    round: int
+    settings: ProbeSettings
+    created: str
+
+
+@dataclass(frozen=True)
+class LoggedPiece:
+    """A piece of evidence without its contents."""
+
+    round: int
+    kind: ProbeKind
+    settings: str
+    """JSON."""
+
+
+@dataclass(frozen=True)
+class Rested:
+    """A label with the ids that it cites and all evidence of its feature, in the order in which ids number it."""
+
+    feature: int
+    rounds: int
+    cited: tuple[str, ...]
+    pieces: Sequence[LoggedPiece]
+
+
+def evidence_rows(run_id: int, feature: int, round: int, pieces: Iterable[Evidence]) -> list[Row]:
+    """Encodes one round's evidence, in order, as rows for `add_evidence`: here, so that other writes do not wait."""
+    return [
+        {
+            "run_id": run_id,
+            "feature": feature,
+            "round": round,
+            "item": item,
+            "kind": codec.kind_of(piece),
+            "settings": piece.settings.model_dump_json(),
+            "n_nodes": codec.size_of(piece),
+            "summary": codec.summary_of(piece),
+            "payload": codec.encode(piece),
+            "created": now(),
+        }
+        for item, piece in enumerate(pieces)
+    ]
+
+
+def add_evidence(db: Database, rows: Iterable[Row]) -> None:
+    """Keeps evidence, all of it or nothing."""
+    for row in rows:
+        insert(db, "evidence", row)
+
+
+def has_evidence(db: Database, run_id: int, feature: int, round: int) -> bool:
+    """Tells whether that round was probed."""
+    sql = "SELECT 1 FROM evidence WHERE run_id = ? AND feature = ? AND round = ? LIMIT 1"
+    return db.execute(sql, [run_id, feature, round]).fetchone() is not None
+
+
+def evidence_of(db: Database, run_id: int, feature: int, round: int) -> list[Evidence]:
+    """Returns one round's evidence as it was stored, empty when there is none."""
+    return evidence_rounds(db, run_id, feature, round).get(round, [])
+
+
+def evidence_rounds(db: Database, run_id: int, feature: int, round: int | None = None) -> dict[int, list[Evidence]]:
+    """Returns a feature's evidence by round, of one or all, in the order it was given."""
+    sql = "SELECT * FROM evidence WHERE run_id = :run_id AND feature = :feature {} ORDER BY round, item"
+    wanted = sql.format("" if round is None else "AND round = :round")
+    rounds: dict[int, list[Evidence]] = {}
+    for row in select(db, wanted, run_id=run_id, feature=feature, round=round):
+        rounds.setdefault(row["round"], []).append(evidence_in(row))
+    return rounds
+
+
+def evidence_keys(db: Database, run_ids: Sequence[int], features: Collection[int]) -> list[EvidenceKey]:
+    """Returns the keys of these runs' evidence of these features, less that of versions that did not know every
+    setting.
+    """
+    known: dict[str, ProbeSettings | None] = {}
+    found = []
+    for row in select(db, _KEYS, run_ids=some(run_ids), features=some(features)):
+        text = row["settings"]
+        if text not in known:
+            known[text] = _if_complete(text)
+        if (settings := known[text]) is not None:
+            found.append(made(EvidenceKey, row | {"settings": settings}))
+    return found
+
+
+def evidence_by_id(db: Database, ids: Collection[int]) -> dict[int, Evidence]:
+    """Returns the evidence with those ids."""
+    sql = "SELECT * FROM evidence WHERE id IN (SELECT value FROM json_each(:ids))"
+    return {row["id"]: evidence_in(row) for row in select(db, sql, ids=some(ids))}
+
+
+def kept_views(db: Database, run_id: int, most: int) -> list[KeptView]:
+    """Returns the evidence kept while exploring, the latest first."""
+    found = select(db, _KEPT, run_id=run_id, most=most)
+    return [made(KeptView, row | {"settings": ProbeSettings.model_validate_json(row["settings"])}) for row in found]
+
+
+def rested(db: Database, run_id: int, n_labels: int, most: int) -> list[Rested]:
+    """Returns at most `most` of a run's labels with what they cite, spread evenly over its features."""
+    stride = max(1, -(-n_labels // most))
+    labels = list(select(db, _SAMPLE, run_id=run_id, stride=stride, most=most))
+    pieces: dict[int, list[LoggedPiece]] = {label["feature"]: [] for label in labels}
+    for row in select(db, _PIECES, run_id=run_id, features=some(pieces)):
+        pieces[row["feature"]].append(LoggedPiece(row["round"], row["kind"], row["settings"]))
+    return [
+        Rested(label["feature"], label["rounds"], tuple(json.loads(label["evidence"])), pieces[label["feature"]])
+        for label in labels
+    ]
+
+
+def evidence_in(row: Row) -> Evidence:
+    """Decodes a row of the table."""
+    settings = ProbeSettings.model_validate_json(row["settings"])
+    return codec.decode(row["kind"], row["feature"], settings, row["payload"])
+
+
+def _if_complete(text: str) -> ProbeSettings | None:
+    """Returns the settings, if every one is named: what a default was when they were stored, nobody knows."""
+    settings = ProbeSettings.model_validate_json(text)
+    return settings if settings.model_dump(mode="json") == json.loads(text) else None

@@ -1,1 +1,0 @@
-"""The parts of the run log; `agent.runlog.RunLog` is its only face."""

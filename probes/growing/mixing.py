@@ -1,0 +1,65 @@
+"""Grows one tree of several ghosts that are equally likely: the mean of the trees of each.
+
+A path's probability is the mean over the ghosts of what it is after each. Each ghost's own tree is grown down to so
+many times the cutoff as there are ghosts, so that several cost about as much as one; what a ghost's own tree lacks
+counts as 0, so a mean is too small by less than the cutoff times the ghosts that lack it.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from itertools import islice
+
+from jaxtyping import Float
+from torch import Tensor
+
+from probes.growing.growth import Grower
+from probes.growing.tree_columns import TreeColumns
+
+
+def grow_mixed(grower: Grower, ghosts: Float[Tensor, "n n_ghosts d_model"], least: float = 0.0) -> list[TreeColumns]:
+    """Grows one tree for each row of ghosts, in their order, of nodes of at least the probability `least`.
+
+    Ghosts are scaled as the embedding's output is; zeros are none, and a row without any gets a bare root.
+    """
+    alive = ghosts.any(dim=-1)
+    places: dict[int, list[int]] = defaultdict(list)
+    for place, n_ghosts in enumerate(alive.sum(dim=1).tolist()):
+        places[n_ghosts].append(place)
+    found: dict[int, TreeColumns] = dict.fromkeys(places.pop(0, []), TreeColumns())
+    for n_ghosts, where in places.items():
+        cutoff = min(1.0, n_ghosts * max(grower.settings.cutoff, least))
+        trees = grower.grow(ghosts[where][alive[where]], cutoff)
+        found |= {place: mean_tree([*islice(trees, n_ghosts)]) for place in where}
+    return [found[place] for place in range(len(ghosts))]
+
+
+def mean_tree(trees: Sequence[TreeColumns]) -> TreeColumns:
+    """Returns the mean of trees, breadth first, siblings in falling order; what a tree lacks counts as 0 in it."""
+    if len(trees) == 1:
+        return trees[0]
+    sums: dict[tuple[int, ...], float] = defaultdict(float)
+    for tree in trees:
+        for path, probability in zip(_paths(tree), tree.probabilities, strict=True):
+            sums[path] += probability / len(trees)
+    sums[()] = 1.0
+    order: list[tuple[int, ...]] = [()]
+    children: dict[tuple[int, ...], list[tuple[int, ...]]] = defaultdict(list)
+    for path in sums:
+        if path:
+            children[path[:-1]].append(path)
+    for path in order:  # grows as it is read: breadth first
+        order += sorted(children[path], key=lambda child: (-sums[child], child))
+    numbers = {path: number for number, path in enumerate(order)}
+    return TreeColumns(
+        tuple(numbers[path[:-1]] if path else -1 for path in order),
+        tuple(path[-1] if path else -1 for path in order),
+        tuple(sums[path] for path in order),
+    )
+
+
+def _paths(tree: TreeColumns) -> Iterator[tuple[int, ...]]:
+    """Yields the token ids from the root to each node."""
+    paths: list[tuple[int, ...]] = []
+    for parent, token_id in zip(tree.parents, tree.token_ids, strict=True):
+        paths.append((*paths[parent], token_id) if parent >= 0 else ())
+        yield paths[-1]
