@@ -16,7 +16,7 @@ from probes.doors.given import fault_of, shortened
 from probes.doors.text_files import read_text
 from probes.errors import SettingsError
 from probes.presets import SubjectSource
-from probes.settings import ProbeSettings, SteeringSettings, TokenSettings, TreeSettings, Value, VectorSettings
+from probes.settings import WORDS, ProbeSettings, SteeringSettings, TokenSettings, TreeSettings, Value, VectorSettings
 
 SETTINGS_FILE = Path("interpret.toml")
 """Read from the working folder when it exists and no other file is named."""
@@ -124,7 +124,7 @@ class RunConfig(RunSettings):
 
     subject: SubjectSource = SubjectSource()
     probe: ProbeSettings = ProbeSettings()
-    weights_plan: tuple[str, ...] = Field(default=("vocabulary",), min_length=1)
+    weights_plan: tuple[str, ...] = Field(default=(WORDS,), min_length=1)
     """The sides of the feature that round 1 probes; `--weights W` makes it W alone."""
     examples: CorpusSettings = CorpusSettings()
     score: ScoreSettings = ScoreSettings()

@@ -147,7 +147,7 @@ class VectorSettings(Value):
     stands.
     """
 
-    weights: str = VOCABULARY
+    weights: str = WORDS
     """`words` = each of the words that activate the feature most when read alone, a vector for each; `vocabulary` =
     one vector of those tokens; `encoder`, `decoder`, `blend:b` = unit((1-b) encoder + b decoder), 0 <= b <= 1; or
     `auto`."""

@@ -129,7 +129,7 @@ _GRID = (
     click.option(
         "--weights",
         type=Names(),
-        default="vocabulary,encoder,decoder",
+        default="words,encoder,decoder",
         show_default=True,
         metavar="W[,W2,...]",
         cls=GroupedOption,
@@ -290,6 +290,7 @@ _WORKERS = (
 )
 _LOOP = (
     _setting("run", "rounds", "Most rounds of evidence and answer per feature.", Whole(), metavar="N"),
+<<<<<<< HEAD
     _setting(
         "run",
         "least_gain",
@@ -304,6 +305,10 @@ _LOOP = (
         "weights, or examples: activating examples too, the default if the log has any.",
         metavar="KIND",
     ),
+=======
+    _setting("run", "least_gain", "No other round that adds less, by the log's history.", Real(), metavar="P"),
+    _setting("run", "evidence", "weights, or examples: activating texts too, the default with any.", metavar="KIND"),
+>>>>>>> agent-tests
     _setting(
         "run",
         "feedback",

@@ -10,7 +10,7 @@ from torch.nn.functional import kl_div
 
 from probes.ghost.vectors import feature_vectors
 from probes.presets import PerLayer
-from probes.settings import PROMPTS, VectorSettings
+from probes.settings import PROMPTS, VOCABULARY, VectorSettings
 from probes.subject import Subject
 from probes.tokenizer.prompt import prompt_ids
 
@@ -33,7 +33,7 @@ def per_layer_effects(subject: Subject, choices: Sequence[int | PerLayer]) -> di
     """
     prompt = prompt_ids(subject.tokenizer, PROMPTS["definition"], subject.card.placeholder_id)
     features = range(min(N_FEATURES, subject.card.n_features))
-    ghosts = feature_vectors(subject, features, VectorSettings()) * subject.input_scale
+    ghosts = feature_vectors(subject, features, VectorSettings(weights=VOCABULARY)) * subject.input_scale
     ids = torch.tensor([prompt.ids]).expand(len(ghosts), -1).to(subject.model.device)
 
     def after(choice: int | PerLayer) -> torch.Tensor:
