@@ -290,25 +290,13 @@ _WORKERS = (
 )
 _LOOP = (
     _setting("run", "rounds", "Most rounds of evidence and answer per feature.", Whole(), metavar="N"),
-<<<<<<< HEAD
-    _setting(
-        "run",
-        "least_gain",
-        "No other round where the log's history of such features says that it adds less to the probability of a right "
-        "label.",
-        Real(),
-        metavar="P",
-    ),
+    _setting("run", "least_gain", "No other round that adds less, by the log's history.", Real(), metavar="P"),
     _setting(
         "run",
         "evidence",
         "weights, or examples: activating examples too, the default if the log has any.",
         metavar="KIND",
     ),
-=======
-    _setting("run", "least_gain", "No other round that adds less, by the log's history.", Real(), metavar="P"),
-    _setting("run", "evidence", "weights, or examples: activating texts too, the default with any.", metavar="KIND"),
->>>>>>> agent-tests
     _setting(
         "run",
         "feedback",
