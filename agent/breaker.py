@@ -39,5 +39,5 @@ class Breaker:
             return
         raise BrokenError(
             f"The first {len(self._reasons)} features all failed alike: {outcome.reason.rstrip('.')}. The program or "
-            "its installation is at fault; once that is mended, the same command goes on from here."
+            "its installation is at fault; once that is fixed, run the same command to continue."
         )

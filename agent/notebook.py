@@ -26,6 +26,7 @@ from agent.evidence.branches import Trim
 from agent.evidence.wording import folded, list_words, token_words
 from agent.export.card import FeatureCard, card
 from agent.export.html import environment
+from agent.groups import RunGroup
 from agent.log.labels import labels_of
 from agent.log.run_log import RunLog
 from agent.log.runs import chosen_run
@@ -139,10 +140,10 @@ class LogView:
                     f"Run {summary.run_id} in {self.path} has no label of feature {feature}; it was asked for "
                     f"{summary.features or 'none'}."
                 )
-            found = exported(log, summary, labels)
-            evidence = found.evidence(feature)
+            found = exported(log, RunGroup((summary,)), {summary.run_id: labels})
             [record] = found.records
-            return FeatureView(card(record, found.label_of(record), evidence, found.collected(feature)), evidence)
+            evidence = found.evidence(record)
+            return FeatureView(card(record, found.label_of(record), evidence, found.collected(record)), evidence)
 
 
 def open_subject(

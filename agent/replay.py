@@ -155,5 +155,5 @@ def _corpus(log: RunLog, run: RunSummary, name: str) -> int | None:
     identity = run.settings.get(name)
     found = None if identity is None else log.read(find_corpus, identity)
     if identity is not None and found is None:
-        raise LogError(f"The log lacks the texts that run {run.run_id} went on from (corpus {identity[:12]}).")
+        raise LogError(f"The log lacks the examples that run {run.run_id} used (corpus {identity[:12]}).")
     return found

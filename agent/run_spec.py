@@ -9,7 +9,7 @@ from agent.calls.questions import Questions
 from agent.config import RunConfig
 from agent.llm.base import Explainer
 from agent.llm.none import NONE
-from agent.log.runs import RunIdentity
+from agent.log.runs import RunIdentity, hash_of
 from agent.loop import TEMPLATES, Circuit, Material
 from agent.maxima import CorpusMaxima
 from agent.planning import Planner
@@ -17,6 +17,9 @@ from probes.ghost.base_prompt import all_resolved, offered_prompts
 from probes.settings import PLAIN_PROMPTS, ProbeSettings
 from probes.subject import Subject
 from prompts import template_hashes
+
+_GROUP_CHARS = 16
+"""Of the hash by which the runs of one command know each other."""
 
 
 class LoggedCircuit(Circuit, Protocol):
@@ -42,6 +45,8 @@ class RunSpec:
     circuit: LoggedCircuit | None = None
     paying: Mapping[str, int] = field(default_factory=dict)
     """Rounds that pay, by the grade of a feature's first evidence; a grade that is left out has all rounds."""
+    saes: Sequence[str] = ()
+    """The SAEs of the command, where there are several; each has a run of its own."""
 
     @cached_property
     def identity(self) -> RunIdentity:
@@ -63,6 +68,9 @@ class RunSpec:
         if explainer.forms:
             settings |= {"answer_tokens": config.answer_tokens, "effort": config.effort}
             settings |= {"prompts": [*self._offered]}
+        if self.saes:
+            common = {"saes": [*self.saes], "explainer": explainer_name(explainer), "settings": settings}
+            settings |= {"group": hash_of(common)[:_GROUP_CHARS]}
         if self.maxima is not None:
             settings |= {"maxima_corpus": self.maxima.corpus}
         if self.material is not None:

@@ -9,7 +9,7 @@ from eval.plots import IntervalPanel, PlotPoint, PlotRow, PlotValues, interval_r
 from eval.scoring.report import ScoreSummary, chance_of, score_summaries
 from eval.scoring.variants import OF_FEATURES, variant_words
 
-_TEXTS = {"held_out": "held-out texts", "new_words": "new words"}
+_TEXTS = {"held_out": "held-out examples", "new_words": "new words"}
 _SPREAD = ("label", "shuffled")
 """Variants whose single values are drawn."""
 

@@ -1,7 +1,7 @@
 """Chosen features of an SAE without the others: only their encoder columns, where the activation rule allows it.
 
-relu, jumprelu and gated look at one feature at a time, so each of theirs is an affine map and a threshold. Top-k
-compares all features of a token and needs every pre-activation. The plain formulas are `SAE.encode`'s.
+relu, jumprelu and gated look at one feature at a time, so each of theirs is an affine map and a threshold. Top-k and
+matching pursuit compare all features of a token and need every one. The plain formulas are `SAE.encode`'s.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,6 +14,8 @@ from torch import Tensor
 from probes.model.products import linear
 from probes.sae import SAE
 
+COMPARING = ("topk", "abs_topk", "matching_pursuit")
+"""Architectures in which a feature's activation hangs on the others."""
 _ELEMENTS = 1 << 24
 """Most pre-activations held at once where all features of a token are needed: 64 MiB."""
 
@@ -44,7 +46,7 @@ class Columns:
         self._folded: PreActivations | None = None
         self.threshold: Float[Tensor, " n_chosen"] = torch.zeros(len(self.features), device=sae.device)
         """What `scores` must exceed to be activations; never negative."""
-        if sae.config.architecture != "topk":
+        if sae.config.architecture not in COMPARING:
             self._folded = pre_activations(sae, self._chosen)
             self.threshold = self._folded.threshold.clamp(min=0)
 
@@ -111,6 +113,8 @@ def _gated(sae: SAE, chosen: Tensor, encoder: Tensor, shift: Tensor) -> PreActiv
 _FOLDS: dict[str, Callable[[SAE, Tensor, Tensor, Tensor], PreActivations]] = {
     "standard": _standard,
     "topk": _topk,
+    "abs_topk": _topk,
+    "matching_pursuit": _topk,
     "jumprelu": _jumprelu,
     "gated": _gated,
 }

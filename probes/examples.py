@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from typing_extensions import TypedDict
+
 ExampleKind = Literal["activating", "random", "similar", "neighbour"]
 """`activating`: the feature fires somewhere in it. The others are texts where it does not: `random` ones, ones
 `similar` to activating texts, and ones on which a `neighbour` (a feature of similar decoder direction) fires."""
@@ -66,6 +68,18 @@ class Activity:
         return self.n_active / self.n_tokens
 
 
+class BaselineScore(TypedDict):
+    """A score that a source gives a label of its own, on texts of its own."""
+
+    scorer: str
+    """By our name where it is one of ours, else by the source's."""
+    metric: str
+    """Empty where the source does not say."""
+    value: float
+    n: int
+    """Texts that it rests on; 0 where the source does not say."""
+
+
 @dataclass(frozen=True)
 class Baseline:
     """A label that someone else gave the feature, to be compared with ours."""
@@ -74,6 +88,8 @@ class Baseline:
     text: str
     author: str
     """Which method and model, by the source's own account."""
+    scores: Sequence[BaselineScore] = ()
+    """Its scores, by the source's own account."""
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 import random
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +12,8 @@ from probes.errors import FeatureError
 
 _RANGE = re.compile(r"([0-9]+)-([0-9]+)")
 _RANDOM = re.compile(r"random:([0-9]+)")
-_EXAMPLES = "write for example 7, 1,5,9-12, 0-500, all, random:50 or @FILE."
+_ADDRESS = re.compile(r"([0-9]+):(.+)")
+_EXAMPLES = "write for example 7, 1,5,9-12, 0-500, all, random:50, 8:121 (of layer 8) or @FILE."
 
 
 @dataclass(frozen=True)
@@ -22,22 +23,66 @@ class _Random:
     count: int
 
 
-_Part = range | _Random | None
-"""None is `all`."""
+@dataclass(frozen=True)
+class _Part:
+    """Some features of one layer's SAE, or of every SAE."""
+
+    layer: int | None
+    what: range | _Random | None
+    """None is `all`."""
 
 
-def parse_features(text: str, n_features: int, seed: int = 0) -> list[int]:
+def parse_features(text: str, n_features: int, seed: int = 0, layer: int | None = None) -> list[int]:
     """The features that `text` names, each once, in its order.
 
     Comma-separated: `7`; `0-500`, both ends included; `all`; `random:50`, drawn without repeats by `seed` and sorted;
-    `@FILE`, whose lines hold any of these (`#` starts a comment). Raises FeatureError, before any long list is made.
+    `@FILE`, whose lines hold any of these (`#` starts a comment). Any of them may have the SAE's `layer` and a colon in
+    front. Raises FeatureError, before any long list is made.
     """
-    return list(dict.fromkeys(feature for part in _parts(text) for feature in _features(part, n_features, seed)))
+    parts = _parts(text)
+    for part in parts:
+        if part.layer not in (None, layer):
+            here = "here one SAE is read" if layer is None else f"the SAE that is read is of layer {layer}"
+            raise FeatureError(f"{shown(text)} names features of layer {part.layer}, and {here}; {_EXAMPLES}")
+    return _each_once(parts, n_features, seed)
+
+
+def parse_addresses(text: str, n_features: Mapping[int, int], seed: int = 0) -> dict[int, list[int]]:
+    """The features that `text` names, by layer, in rising order of layers; layers without any are left out.
+
+    As for `parse_features`; what has no layer in front is meant of every SAE. `n_features` says how many each has.
+    Raises FeatureError, also for layers without an SAE.
+    """
+    parts = _parts(text)
+    for part in parts:
+        if part.layer is not None and part.layer not in n_features:
+            known = ", ".join(map(str, sorted(n_features)))
+            raise FeatureError(
+                f"{shown(text)} names features of layer {part.layer}; SAEs are given for layers {known}."
+            )
+    found = {
+        layer: _each_once([part for part in parts if part.layer in (None, layer)], n_features[layer], seed)
+        for layer in sorted(n_features)
+    }
+    return {layer: features for layer, features in found.items() if features}
+
+
+def parse_address(text: str) -> tuple[int | None, int]:
+    """The layer, if `text` names one, and the feature of `121` or `8:121`. Raises FeatureError."""
+    layer, colon, feature = text.strip().rpartition(":")
+    numbers = whole_number(layer) if colon else None, whole_number(feature)
+    if numbers[1] is None or (colon and numbers[0] is None):
+        raise FeatureError(f"{shown(text)} is not one feature; write its number, as 121, or 8:121 for one of layer 8.")
+    return numbers[0], numbers[1]
 
 
 def check_features(text: str) -> None:
     """Raises FeatureError where `text` is not what `parse_features` reads, whatever the SAE."""
     _parts(text)
+
+
+def _each_once(parts: Iterable[_Part], n_features: int, seed: int) -> list[int]:
+    return list(dict.fromkeys(feature for part in parts for feature in _features(part.what, n_features, seed)))
 
 
 def _parts(text: str) -> list[_Part]:
@@ -59,6 +104,12 @@ def _in_file(name: str) -> Iterator[_Part]:
 
 
 def _part(word: str) -> _Part:
+    if match := _ADDRESS.fullmatch(word):
+        return _Part(_number(match[1]), _what(match[2]))
+    return _Part(None, _what(word))
+
+
+def _what(word: str) -> range | _Random | None:
     if word == "all":
         return None
     if match := _RANDOM.fullmatch(word):
@@ -82,7 +133,7 @@ def _number(digits: str) -> int:
     return number
 
 
-def _features(part: _Part, n_features: int, seed: int) -> Sequence[int]:
+def _features(part: range | _Random | None, n_features: int, seed: int) -> Sequence[int]:
     if part is None:
         return range(n_features)
     if isinstance(part, _Random):

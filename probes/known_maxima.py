@@ -8,8 +8,10 @@ from probes.subject import Subject
 
 
 def known_maxima(subject: Subject, requests: Sequence[ProbeRequest]) -> list[float]:
-    """The largest activations of the requests' features: in texts where that is known, else on any single token; 0 for
-    a feature that neither activates."""
+    """Returns the largest activation of each request's feature: in examples if it is known, else on any single token.
+
+    0 for a feature that no single token activates.
+    """
     unknown = sorted({request.feature for request in requests if request.maximum is None})
     lists = token_lists(subject, unknown, 1).leading.values[:, 0].tolist() if unknown else []
     alone = dict(zip(unknown, lists, strict=True))

@@ -146,7 +146,7 @@ class SubjectSource(Value):
         try:
             Path(place or "").expanduser()
         except RuntimeError:
-            raise ValueError("there is no such user here, whose home ~ could stand for") from None
+            raise ValueError("~ names a user who does not exist on this machine") from None
         return place
 
     @field_validator("device")

@@ -52,7 +52,7 @@ class SAE:
         normalised, _, _ = self._normalised(activations.float())
         centred = normalised - self.b_dec if self.config.subtracts_b_dec else normalised
         features: Tensor = _ACTIVATIONS[self.config.architecture](self, centred)
-        if self.config.scales_by_decoder_norm and self.config.architecture != "topk":
+        if self.config.scales_by_decoder_norm and self.config.architecture not in ("topk", "abs_topk"):
             features = features * self.decoder_lengths
         return features
 
@@ -177,8 +177,11 @@ def _topk(sae: SAE, centred: Tensor) -> Tensor:
     if sae.config.scales_by_decoder_norm:
         pre = pre * sae.decoder_lengths
     ranked = pre * sae.decoder_lengths if sae.config.ranks_by_decoder_norm else pre
+    is_signed = sae.config.architecture == "abs_topk"
+    ranked = ranked.abs() if is_signed else ranked
     kept = ranked.topk(min(sae.config.k or 0, pre.shape[-1]), dim=-1).indices
-    return torch.zeros_like(pre).scatter(-1, kept, pre.gather(-1, kept).relu())
+    values = pre.gather(-1, kept)
+    return torch.zeros_like(pre).scatter(-1, kept, values if is_signed else values.relu())
 
 
 def _jumprelu(sae: SAE, centred: Tensor) -> Tensor:
@@ -195,6 +198,31 @@ def _gated(sae: SAE, centred: Tensor) -> Tensor:
     return (projected * sae.r_mag.exp() + sae.b_mag).relu() * (projected + sae.b_gate > 0)
 
 
+def _matching_pursuit(sae: SAE, centred: Tensor) -> Tensor:
+    """Takes the feature whose row has the largest product with what is left, takes it off, and so on.
+
+    After SAELens' `MatchingPursuitSAE`: a feature that comes again is added to, and ends it unless the SAE goes on.
+    """
+    rows, pursuit = sae.decoder, sae.config.pursuit
+    assert pursuit is not None
+    left = centred.reshape(-1, centred.shape[-1]).clone()
+    found = left.new_zeros(len(left), len(rows))
+    todo = torch.arange(len(left), device=left.device)
+    for _ in range(pursuit.max_iterations):
+        if not len(todo):
+            break
+        values, features = (left[todo] @ rows.T).relu().max(dim=-1)
+        goes_on = values > 0
+        if pursuit.stops_at_repeats:
+            goes_on &= found[todo, features] == 0
+        found[todo, features] += values
+        left[todo] -= values[:, None] * rows[features]
+        if pursuit.residual_threshold > 0:
+            goes_on &= left[todo].norm(dim=-1) >= pursuit.residual_threshold
+        todo = todo[goes_on]
+    return found.reshape(*centred.shape[:-1], len(rows))
+
+
 def _pre_activations(sae: SAE, centred: Tensor) -> Tensor:
     assert sae.b_enc is not None
     return centred @ sae.encoder + sae.b_enc
@@ -203,6 +231,8 @@ def _pre_activations(sae: SAE, centred: Tensor) -> Tensor:
 _ACTIVATIONS: dict[str, Callable[[SAE, Tensor], Tensor]] = {
     "standard": _standard,
     "topk": _topk,
+    "abs_topk": _topk,
     "jumprelu": _jumprelu,
     "gated": _gated,
+    "matching_pursuit": _matching_pursuit,
 }

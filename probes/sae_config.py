@@ -6,7 +6,7 @@ from typing import Literal
 
 from probes.errors import SubjectError
 
-Architecture = Literal["standard", "topk", "jumprelu", "gated"]
+Architecture = Literal["standard", "topk", "abs_topk", "jumprelu", "gated", "matching_pursuit"]
 Normalization = Literal["none", "constant_norm_rescale", "layer_norm"]
 Site = Literal[
     "pre",
@@ -52,7 +52,7 @@ class Hook:
     """`pre`, `mid`, `post`: the residual stream before, within and after the block.
     `attn_out`, `mlp_out`: what is added to it; `attn_module`, `mlp_module`: before the norm that some models put there.
     `z`: what the attention's output projection reads; `mlp_act`: what the MLP's reads.
-    `mlp_branch`: `mid` as the MLP's way alone has it, before its norm: what is written there the stream does not get.
+    `mlp_branch`: a copy of `mid` that only the MLP reads, before its norm; writing there leaves the stream unchanged.
     `mlp_in`: what the MLP reads; `mlp_norm`: the same without the gain of the norm before it."""
 
     def __str__(self) -> str:
@@ -82,6 +82,17 @@ def find_hook(text: str) -> Hook | None:
 
 
 @dataclass(frozen=True)
+class Pursuit:
+    """The end of a matching pursuit, the first that comes."""
+
+    residual_threshold: float
+    """When what is left is shorter than this; 0 for never."""
+    max_iterations: int
+    stops_at_repeats: bool
+    """True to end when a feature comes again."""
+
+
+@dataclass(frozen=True)
 class SaeConfig:
     """Everything about an SAE besides its tensors."""
 
@@ -101,7 +112,9 @@ class SaeConfig:
     subtracts_b_dec: bool = True
     """Whether the decoder's bias is taken off the input."""
     k: int | None = None
-    """Features kept by topk."""
+    """Features kept by topk, or by abs_topk, whose activations may be negative; only positive ones count as active."""
+    pursuit: "Pursuit | None" = None
+    """When matching pursuit ends."""
     scales_by_decoder_norm: bool = False
     """Whether activations are multiplied by the length of decoder rows; topk chooses after that, others before."""
     ranks_by_decoder_norm: bool = False

@@ -257,7 +257,7 @@ class TreeSettings(Value):
     def prompt_text(self) -> str:
         """The base prompt itself, with its `{ghost}`. Raises SettingsError for one that is still to be found."""
         if self.prompt == AUTO:
-            raise SettingsError(f"Where one tree is asked for, its base prompt cannot be {AUTO}; name it.")
+            raise SettingsError(f"For a single tree the base prompt cannot be {AUTO}; name one.")
         return PROMPTS.get(self.prompt, self.prompt)
 
 
@@ -326,7 +326,7 @@ class SteeringSettings(Value):
         """Returns the message about a feature whose maximum is not known."""
         return SettingsError(
             f"Feature {feature} is to be steered in units of its maximum activation, which is not known: collect texts "
-            f"on which it fires with interpret examples --features {feature}, or give the number with --maximum."
+            f"that activate it with interpret examples --features {feature}, or give the number with --maximum."
         )
 
 

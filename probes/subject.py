@@ -146,8 +146,11 @@ def read_sae_config(source: SubjectSource) -> SaeConfig:
     return read_stored(folder.path, target).sae.config
 
 
-def load_subject(source: SubjectSource) -> Subject:
-    """The subject that `source` names, from this machine or the hub. Raises SubjectError, early where it can."""
+def load_subject(source: SubjectSource, beside: Subject | None = None) -> Subject:
+    """The subject that `source` names, from this machine or the hub. Raises SubjectError, early where it can.
+
+    `beside` is a loaded subject of the same model, loaded in the same way: the model is shared with it.
+    """
     preset = source.preset
     device = choose_device(source.device)
     _check_embedded(source)
@@ -155,27 +158,26 @@ def load_subject(source: SubjectSource) -> Subject:
     stored = read_stored(sae_folder.path, target)
     found = model_folder(preset)
     with door(SubjectError, f"Model {preset.model} and SAE {preset.sae} cannot be used together: {{cause}}."):
-        return _assembled(source, device, found, sae_folder.revision, stored)
+        return _assembled(source, device, found, sae_folder.revision, stored, beside)
 
 
 def _assembled(
-    source: SubjectSource, device: torch.device, found: ModelFolder, sae_revision: str, stored: StoredSAE
+    source: SubjectSource,
+    device: torch.device,
+    found: ModelFolder,
+    sae_revision: str,
+    stored: StoredSAE,
+    beside: Subject | None,
 ) -> Subject:
     """Loads what has been found. Raises SubjectError."""
     preset, sae = source.preset, _with_bos(stored.sae, source.bos)
     _check_fit(load_config(found.path), sae.config, preset)
-    model = load_model(found.path, device, source.dtype, source.device_map, source.quantise)
-    tokenizer = load_tokenizer(found.path)
-    check_vocabulary(tokenizer, model.get_input_embeddings().weight.shape[0], found.path)
+    model, tokenizer, table = (
+        _loaded(source, device, found) if beside is None else (beside.model, beside.tokenizer, beside.table)
+    )
     _check_sites(model, sae, preset)
     _check_bos(source, tokenizer)
     sae_input_scale = sae_input.resolve(preset.input_scale, model, tokenizer, sae.to(model.device))
-    table = EmbeddingTable(stored_rows(model))
-    if not 0 < table.mean_distance < float("inf"):
-        raise SubjectError(
-            f"The embeddings of model {preset.model} are {table.mean_distance} from their mean on average, with which "
-            "nothing can be asked; download it again."
-        )
     card = SubjectCard(
         **_names(source, sae.config),
         model_revision=found.revision,
@@ -200,6 +202,22 @@ def _assembled(
     )
     sae = sae.scaled(sae_input_scale).to(model.device)
     return Subject(card, model, tokenizer, sae, table, TokenTexts(tokenizer))
+
+
+def _loaded(
+    source: SubjectSource, device: torch.device, found: ModelFolder
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, EmbeddingTable]:
+    """The model with what belongs to it. Raises SubjectError."""
+    model = load_model(found.path, device, source.dtype, source.device_map, source.quantise)
+    tokenizer = load_tokenizer(found.path)
+    check_vocabulary(tokenizer, model.get_input_embeddings().weight.shape[0], found.path)
+    table = EmbeddingTable(stored_rows(model))
+    if not 0 < table.mean_distance < float("inf"):
+        raise SubjectError(
+            f"The embeddings of model {source.preset.model} are {table.mean_distance} from their mean on average, so "
+            "they cannot be used; download it again."
+        )
+    return model, tokenizer, table
 
 
 def _with_bos(sae: SAE, asked: bool | None) -> SAE:

@@ -2,9 +2,9 @@
 
 For `scale=auto` the candidates are scales, for `weights=auto` sides, for both all combinations. That the right scale
 differs from feature to feature, and that the answer's entropy helps to find it, is from Kharlapenko, neverix, Nanda and
-Conmy, "Self-explaining SAE features" (2024); the divergence from ghosts that say nothing stands here in place of their
-similarity to the feature's own direction. What is best of many looks good by chance, so it is compared with the best
-that the same sweep finds for random features. Stands above trees, beside no other probe.
+Conmy, "Self-explaining SAE features" (2024); where they use similarity to the feature's own direction, this uses the
+tree's divergence from the null distribution. The best of many candidates looks good by chance, so it is compared with
+the best that the same sweep finds for random features.
 """
 
 import math

@@ -59,6 +59,8 @@ def randomised(module: nn.Module) -> Any:
         last = name.split(".")[-1]
         if "threshold" in last and "log" not in last:
             drawn = drawn.abs() + 0.1
+        elif type(module).__name__ == "MatchingPursuitSAE" and name == "W_dec":
+            drawn = drawn / drawn.norm(dim=-1, keepdim=True)  # with other lengths it would never end
         elif name in ("W_dec", "decoder.weight", "W_D"):
             drawn = drawn * torch.logspace(-1, 1, N).reshape([N if size == N else 1 for size in drawn.shape])
         tensor.copy_(drawn)
@@ -169,6 +171,10 @@ def _cases() -> Iterator[LibraryCase]:
         ("gated", {}),
         ("topk", {"k": K}),
         ("topk", {"k": K, "rescale_acts_by_decoder_norm": True}),
+        ("abstopk", {"k": K}),
+        ("abstopk", {"k": K, "rescale_acts_by_decoder_norm": True}),
+        ("matching_pursuit", {"residual_threshold": 0.5}),
+        ("matching_pursuit", {"max_iterations": 4, "stop_on_duplicate_support": False}),
     ]
     norms = ("none", "constant_norm_rescale", "layer_norm")
     for (kind, own), norm, subtracts in product(rules, norms, (True, False)):

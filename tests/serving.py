@@ -16,6 +16,7 @@ from agent.log.run_log import RunLog
 from agent.log.runs import finish_run
 from agent.log.scores import add_scores, begin_scoring
 from agent.web.server import make_app
+from eval.graphs.graph import Graph
 from tests import logged
 
 TOKEN = "a-token"
@@ -53,9 +54,11 @@ class Parsed(HTMLParser):
         self.text += data
 
 
-def client(log: RunLog, *, signed_in: bool = True, read_only: bool = False, reviewer: str = "ann") -> TestClient:
-    """A browser at the pages over `log`."""
-    app = make_app(log, TOKEN, read_only=read_only, reviewer=reviewer)
+def client(
+    log: RunLog, *, signed_in: bool = True, read_only: bool = False, reviewer: str = "ann", graph: Graph | None = None
+) -> TestClient:
+    """A browser at the pages over `log`, and of a graph if one is given."""
+    app = make_app(log, TOKEN, read_only=read_only, reviewer=reviewer, graph=graph)
     found = TestClient(app, base_url=ORIGIN, follow_redirects=False)
     if signed_in:
         found.get(f"/?token={TOKEN}")

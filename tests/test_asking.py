@@ -95,9 +95,7 @@ def test_a_model_that_never_gives_a_usable_answer_stops_the_run(log: RunLog) -> 
     for feature in range(QUICK.max_unusable):
         assert desk.admission.reason is None
         desk.ask(request(feature))
-    assert f"None of {QUICK.max_unusable} questions got an answer that can be used (not JSON)" in str(
-        desk.admission.reason
-    )
+    assert f"None of {QUICK.max_unusable} questions got a usable answer (not JSON)" in str(desk.admission.reason)
     able = Desk(log, FakeExplainer([LABEL, None]))
     for feature in range(100, 101 + QUICK.max_unusable):
         able.ask(request(feature))

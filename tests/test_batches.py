@@ -163,7 +163,7 @@ def test_with_no_wait_it_leaves_at_once_and_the_same_command_goes_on(provider: s
         first = run_in_batches(server, provider, path, wait=0)
         assert isinstance(first.report.stopped, BatchWaitError)
         assert "Batch batch_0 is on its way" in str(first.report.stopped)
-        assert "the same command goes on when it has ended" in str(first.report.stopped)
+        assert "the same command continues when it has ended" in str(first.report.stopped)
         assert {call.fault for call in first.calls} == {CallFault.WAITING}
         assert first.ends == {}
         still = run_in_batches(server, provider, path, wait=0)

@@ -44,7 +44,7 @@ def test_no_wait_is_status_1_with_one_sentence_and_the_log_lists_the_batch(
     left = interpret(*command, "--wait", "0")
     assert (left.status, left.err) == (1, "")
     assert "at half price in batches" in said(left.out)
-    assert "Batch batch_0 is on its way at openai (3 questions, " in said(left.out)
+    assert "Batch batch_0 is in progress at openai (3 questions, " in said(left.out)
     (run,) = json.loads(interpret("log", "--json").out)
     assert [(row["status"], row["provider_id"], row["n_answered"]) for row in run["batches"]] == [
         ("sent", "batch_0", 0)

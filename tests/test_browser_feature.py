@@ -146,7 +146,7 @@ def test_an_edit_is_the_heading_from_then_on(page: Page, path: Path) -> None:
     page.keyboard.press("Enter")
     expect(page.locator("#review-title")).to_contain_text("edited")
     expect(page.locator("h1")).to_have_text("dogs and hounds")
-    expect(page.locator("#machines")).to_have_text("the explainer said dogs")
+    expect(page.locator("#machines")).to_have_text("the explainer proposed dogs")
     expect(page.locator("#review-label")).to_have_value("dogs and hounds")
     page.keyboard.press("u")
     expect(page.locator("h1")).to_have_text("dogs")

@@ -307,7 +307,7 @@ class TestRefused:
         [
             (("--least-score", "detection"), "write SCORER:X"),
             (("--least-score", "detection:nan"), "write SCORER:X"),
-            (("--truth", "known", "--least-score", "detection:0.8"), "leave one out"),
+            (("--truth", "known", "--least-score", "detection:0.8"), "both define what is right; leave one out"),
             (("--plot", "picture.txt"), "ends in none of .png, .svg"),
             (("7",), "has no run 7"),
         ],

@@ -194,7 +194,7 @@ class TestTaxonomy:
             log.write(add_recommendation, fingerprint, row.comparison_id, origin, "planted").result()
         one = ("--features", str(KNOWN[0]), *QUICK, "--rounds", "1")
         for options in ((), ("--no-recommended",), ("--new",)):
-            assert "(not used; --recommended takes it)" in said(interpret(*one, *options).out)
+            assert "(not used; --recommended applies it)" in said(interpret(*one, *options).out)
         assert "(used where nothing else is given)" in said(interpret(*one, "--recommended").out)
         with RunLog.open(LOG, read_only=True) as log:
             runs = [run.settings for run in log.read(all_runs) if run.kind != "compare"]
@@ -266,7 +266,7 @@ class TestLabels:
     @pytest.mark.parametrize(
         ("line", "sentence"),
         [
-            ('evidence = "examples"', "Explainer offline reads no texts: --evidence examples needs a hosted one."),
+            ('evidence = "examples"', "Explainer offline reads no examples: --evidence examples needs a hosted one."),
             ("feedback = true", "--feedback needs --llm anthropic or openai."),
         ],
     )

@@ -7,6 +7,7 @@ import pytest
 
 from agent.log.evidence import add_evidence, evidence_rows
 from agent.log.run_log import RunLog
+from tests import serving
 from tests.fault_runs import Interpret
 from tests.feature_log import side, write_log
 
@@ -54,10 +55,31 @@ def test_texts_from_outside_are_printed_as_escapes(interpret: Interpret) -> None
         (("5", "6", "7"), "Two features are shown side by side"),
         (("5", "77"), "has looked at both 5 and 77"),
         (("5", "8", "--features", "1"), "--features is about settings or runs"),
-        (("5", "x"), "x"),
+        (("5", "x"), "'x' is not one feature; write its number, as 121, or 8:121"),
+        (("5", "44:9"), "44"),
     ],
 )
 def test_bad_input_is_one_sentence(interpret: Interpret, arguments: tuple[str, ...], sentence: str) -> None:
     write_log(Path("l.db"))
     ran = interpret("compare", *arguments, *LOG)
     assert (ran.status, sentence in " ".join(ran.err.split())) == (2, True), ran.err
+
+
+def test_the_page_has_them_side_by_side_too() -> None:
+    both("<b>\u202e")
+    with RunLog.open(Path("l.db"), read_only=True) as log:
+        browser = serving.client(log)
+        found = browser.get("/compare/features?run=1&one=5&other=9")
+        assert found.status_code == 200
+        page = serving.Parsed(found.text)
+        assert "dogs" in page.text
+        assert {"/runs/1/features/5", "/runs/1/features/9"} <= {
+            dict(one.attributes).get("href") for one in page.elements
+        }
+        assert "\u202e" not in found.text
+        [shared] = [part for part in page.text.split("<p>") if "In the first token lists of both: " in part]
+        assert "none" not in shared.rpartition("In the first token lists of both: ")[2]
+        for query in ("run=1&one=5&other=77", "run=x&one=5&other=9", "run=1&one=5", "run=1&one=5&other=9:9"):
+            assert browser.get(f"/compare/features?{query}").status_code in (404, 503)
+        feature = browser.get("/runs/1/features/5").text
+        assert 'action="/compare/features"' in feature

@@ -36,7 +36,7 @@ def value(feature: int, place: int) -> float:
 
 
 def fits(place: int, n: int = N) -> list[FitRow]:
-    """Feature f has the value (f + place) / 100 or a little less by list and tree, and 0.1 on others' texts."""
+    """Feature f has the value (f + place) / 100 or a little less by list and tree, and 0.1 on others' examples."""
     own = [FitRow(f, m, f, value(f, place), None, 0.0, 1.0, 9) for f in range(n) for m in ("list", "tree")]
     others = [FitRow(f, m, f + n, 0.1, None, None, None, 9) for f in range(n) for m in ("list", "tree")]
     contrast = "the tree was grown without a contrast"
@@ -231,7 +231,7 @@ def test_of_very_many_features_some_are_drawn_and_that_is_said(log: RunLog) -> N
     compared(log, SETTINGS[:2], MAX_POINTS + 500)
     answer = client(log).get("/compare?measure=fit")
     assert answer.text.count('class="point') == MAX_POINTS
-    assert f"{MAX_POINTS:,} of them evenly spread are drawn" in answer.text
+    assert f"{MAX_POINTS:,} of them, evenly spaced, are drawn" in answer.text
 
 
 def test_one_setting_alone_and_a_log_without_a_comparison_have_a_page(log: RunLog) -> None:

@@ -192,7 +192,7 @@ class TestVerdicts:
         ours = {n: 0.9 if n < 40 else 0.49 for n in range(100)}
         theirs = dict.fromkeys(range(100), 0.5)
         words = versus_words("x", "y", against(ours, theirs, 0), "AUROC")
-        assert words.startswith("x is ahead of y on average alone")
+        assert words.startswith("x is ahead of y only on average")
         assert words.endswith("better on 40% of 100 features, worse on 60%.")
 
     def test_a_difference_that_does_not_vary_is_shown_where_all_features_are_on_one_side(self) -> None:

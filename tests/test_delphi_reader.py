@@ -188,3 +188,22 @@ def test_explanations_are_baselines(tmp_path: Path) -> None:
         assert reading.faults == (f"{HOOK}_latent9.txt, line 1: it is not a JSON string with an explanation.",)
     with pytest.raises(ExamplesError, match="several hook points"):
         read(tmp_path / "explanations")
+
+
+def test_scores_beside_explanations_come_with_them(tmp_path: Path) -> None:
+    """Balanced accuracy over the texts with an answer, as delphi's own summary has it."""
+    (tmp_path / "run" / "explanations").mkdir(parents=True)
+    explanation = tmp_path / "run" / "explanations" / f"{HOOK}_latent7.txt"
+    explanation.write_text(json.dumps("dogs"))
+    answers = [(True, True), (True, False), (True, None), (False, 0.2), (False, False), (False, True)]
+    texts = [{"str_tokens": [" a"], "activating": there, "prediction": said} for there, said in answers]
+    for name, content in (("fuzz", texts), ("detection", texts[:2])):
+        folder = tmp_path / "run" / "scores" / name
+        folder.mkdir(parents=True)
+        (folder / f"{HOOK}_latent7.txt").write_text(json.dumps(content))
+    reading = read(tmp_path / "run")
+    [baseline] = reading.features[7].baselines
+    [score] = baseline.scores
+    assert (score["scorer"], score["metric"], score["n"]) == ("fuzzing", "balanced_accuracy", 5)
+    assert score["value"] == pytest.approx((1 / 2 + 2 / 3) / 2)
+    assert any("no answers about both activating and other texts" in fault for fault in reading.faults)

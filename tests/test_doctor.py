@@ -79,7 +79,7 @@ def test_the_factor_of_the_sae_s_input_is_told(model_folder: Path, tmp_path: Pat
 def test_what_a_second_table_does_to_a_ghost_is_told(tmp_path: Path) -> None:
     found = finding_of(family_source(tmp_path, FAMILIES["gemma4"], per_layer="7"), "second table")
     assert found is not None
-    assert found.text.startswith("a ghost finds token 7's row there (--per-layer); ")
+    assert found.text.startswith("a ghost uses token 7's row there (--per-layer); ")
     told = dict(re.findall(r"(the placeholder's row|zeros|token \d+'s row) ([\d.e-]+)", found.text.split("nats: ")[1]))
     assert told.keys() == {"the placeholder's row", "zeros", "token 0's row", "token 7's row"}
     assert float(told["the placeholder's row"]) == 0 < min(float(told["zeros"]), float(told["token 7's row"]))
@@ -93,7 +93,7 @@ def test_an_sae_that_does_not_fit_is_said_to(model_folder: Path, tmp_path: Path)
     found = finding(model_folder, write_sae(tmp_path), "SAE")
     assert found is not None
     assert not found.good
-    assert f"of {N_FEATURES} features firing per token" in found.text
+    assert f"of {N_FEATURES} features active per token" in found.text
 
 
 def test_without_an_sae_nothing_is_read(model_folder: Path, tmp_path: Path) -> None:
@@ -110,7 +110,7 @@ def test_what_stands_first_is_told(model_folder: Path, tmp_path: Path) -> None:
     without = finding(model_folder, mirror(tmp_path / "without"), "first token", bos=False)
     assert without is not None
     assert without.text == (
-        "texts begin with nothing, base prompts with <bos>; in front of a token read alone stands nothing"
+        "texts begin with nothing, base prompts with <bos>; a token read alone is preceded by nothing"
     )
 
 

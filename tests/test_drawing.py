@@ -238,7 +238,7 @@ def test_a_tree_that_a_sweep_chose_is_compared_with_the_best_of_as_many() -> Non
     assert grown.contrast is not None
     chosen = replace(grown, contrast=replace(grown.contrast, n_candidates=36))
     assert chosen.contrast is not None
-    told = "the best of 36 vectors; 3 of 40 random features do as well with the best of theirs (p 0.098)."
+    told = "the best of 36 vectors; 3 of 40 random features do as well with their own best (p 0.098)."
     assert tree_badge(chosen.contrast).sentence.endswith(told)
     assert "hardly differs from random directions (p 0.098)" in tree_svg(chosen, Trim())
 

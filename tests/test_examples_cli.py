@@ -105,7 +105,7 @@ class TestTiny:
             assert interpret("--features", "0-5,100", *tiny, *small, *asking).status == 0
             ran = interpret("examples", "--features", "0-5,100", *tiny, "--corpus", "corpus.jsonl")
             assert ran.status == 0, ran.err
-            n_dead = re.search(r"7, (\d) of which never fired", ran.out)
+            n_dead = re.search(r"7, (\d) of which never activated", ran.out)
             server.script = by_verdict
             n_before = len(server.history)
             dry = interpret("score", *tiny, *asking, "--scorers", "detection,embedding", "--dry-run")
@@ -119,7 +119,7 @@ class TestTiny:
         unscored = re.findall(r"^(\w+): (\d) of 7 features unscored: (.*)$", scored.out, re.MULTILINE)
         assert {name for name, _, _ in unscored} == {"detection", "embedding"}
         assert n_dead is not None
-        assert all(f"{n_dead[1]} never fired in " in why for _, _, why in unscored)
+        assert all(f"{n_dead[1]} never active in " in why for _, _, why in unscored)
         assert re.search(r"judge\s+openai:model-a at http://127", scored.out)
         assert re.search(r"\d+ calls, [\d,]+ tokens, cost unknown\.", scored.out)
         assert len(server.history) == n_asked

@@ -18,6 +18,7 @@ from eval.graphs.graph_context import graph_context
 from eval.graphs.influence import shares
 from eval.graphs.labelling import write_labels
 from eval.graphs.scanning import Scanner
+from eval.graphs.supernodes import Supernode, propose
 from prompts import render
 from tests.graph_files import TOKENS, document, feature_node, link, other_node, pair, write
 
@@ -206,10 +207,10 @@ def test_only_empty_labels_change_and_no_other_byte(tmp_path: Path) -> None:
         .replace('"first", "clerp": null', f'"first", "clerp": {label}')
         .replace('" \\t"', label)
     )
-    assert write_labels(source, target, {GraphFeature(0, 1): LABEL}, overwrite=False) == 4
+    assert write_labels(source, target, {GraphFeature(0, 1): LABEL}, overwrite=False).n_labels == 4
     assert target.read_text(encoding="utf-8") == expected
     assert source.read_text(encoding="utf-8") == text
-    assert write_labels(source, source, {GraphFeature(0, 1): LABEL}, overwrite=True) == 5
+    assert write_labels(source, source, {GraphFeature(0, 1): LABEL}, overwrite=True).n_labels == 5
     assert source.read_text(encoding="utf-8") == expected.replace('"mine"', label)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["g.json", "out.json"]
 
@@ -263,7 +264,7 @@ def test_a_graph_far_longer_than_memory_allows_is_read_and_labelled(tmp_path: Pa
     tracemalloc.start()
     try:
         graph = read_graph(path)
-        n_nodes = write_labels(path, tmp_path / "out.json", {GraphFeature(0, 7): "x"}, overwrite=False)
+        n_nodes = write_labels(path, tmp_path / "out.json", {GraphFeature(0, 7): "x"}, overwrite=False).n_labels
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
@@ -335,3 +336,64 @@ def test_a_position_outside_the_prompt_marks_nothing(tmp_path: Path, position: i
     node = feature_node(0, 1, 2, ctx_idx=99, node_id="0_1_99")
     graph = graph_of(tmp_path, node if position == 99 else feature_node(0, 1, 2), tokens=[] if position < 0 else TOKENS)
     assert "«" not in _block(graph, GraphFeature(0, 1), {}).partition("- ")[2]
+
+
+# --- supernodes ---------------------------------------------------------------------------------------------------
+
+
+def grouped(graph: Any, labels: dict[tuple[int, int], list[str]]) -> list[tuple[str, set[str]]]:
+    found = propose(graph, {GraphFeature(*feature): texts for feature, texts in labels.items()})
+    return [(one.name, {*one.node_ids}) for one in found]
+
+
+def test_nodes_that_are_labelled_alike_and_near_one_another_are_a_supernode(tmp_path: Path) -> None:
+    one, same, far, other = (
+        feature_node(0, 1, 2, 0.4),
+        feature_node(1, 2, 2, 0.5),
+        feature_node(1, 3, 5),
+        feature_node(2, 4, 2),
+    )
+    acts, end = feature_node(0, 5, 4, 0.6), other_node("logit", "3_9_6", 6)
+    links = [link(acts, end, 2.0), link(far, end, 1.0)]
+    graph = graph_of(tmp_path, one, same, far, other, acts, end, links=links)
+    labels = {
+        (0, 1): ["root vegetables"],
+        (1, 2): ["a root vegetable"],
+        (1, 3): ["names of towns", "root vegetables"],
+        (2, 4): ["verbs of motion"],
+        (0, 5): ["the names of towns"],
+    }
+    assert grouped(graph, labels) == [
+        ("root vegetables", {"0_1_2", "1_2_2"}),
+        ("the names of towns", {"0_5_4", "1_3_5"}),  # both act on the output
+    ]
+    assert grouped(graph, {(0, 1): ["of the"], (1, 2): ["of the"]}) == []  # words that say nothing
+
+
+@pytest.mark.parametrize("as_text", [False, True])
+def test_supernodes_are_added_in_the_form_that_the_file_has(tmp_path: Path, as_text: bool) -> None:
+    content = document([feature_node(0, 1, 2), feature_node(1, 2, 2), feature_node(1, 3, 2)])
+    old = [["veg", "0_1_2", "1_9_9"]]
+    content["qParams"] |= {
+        "supernodes": json.dumps(old) if as_text else old,
+        "pinnedIds": "0_1_2,4_4_4" if as_text else ["0_1_2", "4_4_4"],
+    }
+    source, out = write(tmp_path / "g.json", content, indent=1), tmp_path / "out.json"
+    wanted = [Supernode("towns", ("1_2_2", "1_3_2")), Supernode("half known", ("0_1_2", "1_2_2"))]
+    changes = write_labels(source, out, {}, False, wanted)
+    assert (changes.n_labels, changes.n_supernodes) == (0, 1)
+    found = json.loads(out.read_text("utf-8"))
+    groups, pinned = found["qParams"].pop("supernodes"), found["qParams"].pop("pinnedIds")
+    assert (json.loads(groups) if as_text else groups) == [*old, ["towns", "1_2_2", "1_3_2"]]
+    assert (pinned.split(",") if as_text else pinned) == ["0_1_2", "4_4_4", "1_2_2", "1_3_2"]
+    del content["qParams"]["supernodes"], content["qParams"]["pinnedIds"]
+    assert found == content
+
+
+@pytest.mark.parametrize("q_params", [{}, {"linkType": "both"}])
+def test_a_file_without_supernodes_gets_the_field(tmp_path: Path, q_params: dict[str, str]) -> None:
+    content = document([feature_node(1, 2, 2), feature_node(1, 3, 2)]) | {"qParams": q_params}
+    source, out = write(tmp_path / "g.json", content), tmp_path / "out.json"
+    write_labels(source, out, {}, False, [Supernode("a", ("1_2_2", "1_3_2"))])
+    added = {"supernodes": [["a", "1_2_2", "1_3_2"]], "pinnedIds": ["1_2_2", "1_3_2"]}
+    assert json.loads(out.read_text("utf-8")) == content | {"qParams": q_params | added}

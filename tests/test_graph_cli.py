@@ -12,7 +12,9 @@ from agent.log.labels import labels_of
 from agent.log.run_log import RunLog
 from agent.log.runs import all_runs
 from agent.replay import replay
+from eval.graphs.graph import read_graph
 from eval.scoring.shown_examples import CorpusExamples
+from tests import serving
 from tests.fault_runs import Interpret, subject_options
 from tests.graph_files import TOKENS, document, feature_node, link, other_node, write
 from tests.llm_script import Reply
@@ -98,7 +100,7 @@ def test_a_graph_comes_back_with_labels_where_there_were_none(interpret: Interpr
     assert "1 feature labelled in the file already (--overwrite replaces labels)" in said
     assert "1 whose id, layer, position and feature number do not agree" in said
     assert "1 of an unknown type" in said
-    assert "labels at 2 nodes, all else as it was" in said
+    assert "labels at 2 nodes, all else unchanged" in said
     [(status, reason)] = rows("SELECT status, reason FROM labels WHERE feature = 23")
     assert (ran.status, status) == (0, "abstained")  # it is all zeros
     assert reason
@@ -220,7 +222,7 @@ def test_two_saes_of_one_layer_are_refused(interpret: Interpret, subject: list[s
     place = subject[subject.index("--sae") + 1]
     ran = interpret(*COMMAND, *subject, "--sae", place)
     assert ran.status == 2
-    assert "Two SAEs are given for layer 1, and a node has one" in words(ran.err)
+    assert "Two SAEs are given for layer 1, and features are identified by their layers" in words(ran.err)
 
 
 def test_hostile_prompts_and_labels_are_printed_as_escapes(interpret: Interpret, subject: list[str]) -> None:
@@ -231,3 +233,42 @@ def test_hostile_prompts_and_labels_are_printed_as_escapes(interpret: Interpret,
     assert "\\x1b[31m\\u202eevil" in ran.out
     assert "\x1b" not in ran.out
     assert "\u202e" not in ran.out
+
+
+@pytest.mark.usefixtures("graph")
+def test_the_page_shows_the_nodes_with_labels_links_and_reasons(interpret: Interpret, three: list[str]) -> None:
+    write(GRAPH, document((EARLY, OURS, LATE, DEAD, BEYOND, END), LINKS[:3]))
+    label = '{{"action": "label", "label": "F <{}>", "confidence": 0.5}}'
+
+    def reply(asked: Any) -> Reply:
+        return Reply(
+            '{"action": "abstain", "reason": "nothing"}' if asked.feature == 23 else label.format(asked.feature)
+        )
+
+    with LLMServer(reply) as server:
+        asking = ["--llm", "openai:m", "--base-url", server.base_url("openai")]
+        ran = interpret(*COMMAND, *three, *asking, "--supernodes")
+    assert ran.status == 0, ran.err
+    assert "interpret serve --graph out.json --log g.db" in words(ran.out)
+    with RunLog.open(LOG, read_only=True) as log:
+        last = log.read(all_runs)[-1].run_id
+        browser = serving.client(log, graph=read_graph(OUT))
+        overview = browser.get(f"/runs/{last}").text
+        assert f"/runs/{last}/graph" in overview
+        found = browser.get(f"/runs/{last}/graph")
+        assert found.status_code == 200
+        page = serving.Parsed(found.text)
+        assert "F <7>" in page.text
+        assert "not looked at by these runs" in page.text  # beyond the SAE
+        assert "abstained: nothing" in page.text
+        hrefs = [dict(one.attributes).get("href") for one in page.elements]
+        assert "#n-2_5_6" in hrefs
+        assert any(href and href.endswith("/features/7") for href in hrefs)
+        one_layer = browser.get(f"/runs/{last}/graph?layer=2")
+        assert 'id="n-2_5_6"' in one_layer.text
+        assert 'id="n-1_7_2"' not in one_layer.text
+        other = serving.client(log)
+        assert other.get(f"/runs/{last}/graph").status_code == 404
+        assert "interpret serve --graph GRAPH.json" in other.get(f"/runs/{last}").text
+        both = browser.get(f"/compare/features?run={last}&one=5&other=1:7")
+        assert both.status_code in (200, 404)

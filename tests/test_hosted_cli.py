@@ -154,8 +154,8 @@ def test_a_feature_that_fails_makes_the_status_one_and_is_asked_again_by_the_sam
 @pytest.mark.parametrize(
     ("reply", "sentence"),
     [
-        (Reply("invalid key", 401), "interpret: HTTP 401: invalid key. The same command goes on from here.\n"),
-        (Reply("pay first.", 402), "interpret: HTTP 402: pay first. The same command goes on from here.\n"),
+        (Reply("invalid key", 401), "interpret: HTTP 401: invalid key. Run the same command to continue.\n"),
+        (Reply("pay first.", 402), "interpret: HTTP 402: pay first. Run the same command to continue.\n"),
     ],
 )
 def test_a_server_that_turns_everything_down_ends_it_with_one_sentence(

@@ -298,7 +298,7 @@ def test_a_statement_that_goes_on_for_too_long_is_ended(tmp_path: Path, monkeypa
     monkeypatch.setattr(opening, "LONGEST_S", 0.1)
     endless = "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c) SELECT count(*) FROM c"
     with RunLog.open(path, read_only=True) as log:
-        with pytest.raises(LogError, match="a question to it took more than"):
+        with pytest.raises(LogError, match="a query on it took more than"):
             log.read(lambda db: db.execute(endless).fetchall())
         assert len(log.read(labels_of, 1)) == 1, "each statement has its own time"
 

@@ -155,7 +155,7 @@ def test_a_scoring_is_drawn_beside_its_controls() -> None:
     figure = score_figure(scores, seed=0)
     written = words(figure)
     assert {"the run's label", "another feature's", "n = 3", "n = 2"} <= {*written}
-    assert "detection, held-out texts: mean balanced accuracy" in written
+    assert "detection, held-out examples: mean balanced accuracy" in written
     dots = [xs for xs, ys in places(figure) if len(xs) == 1]
     assert dots == [[pytest.approx(0.8)], [pytest.approx(0.45)]]
 

@@ -113,7 +113,7 @@ async def test_what_a_dead_worker_held_is_done_by_the_others() -> None:
         assert await ask(pool, range(30)) == [2 * number for number in range(30)]
     assert (len(workers[0].done), len(workers[1].done)) == (3, 27)
     assert [line for line in told if "goes to the others" in line] == [
-        "Worker a: it died. What it had in hand goes to the others."
+        "Worker a: it died. Its unfinished work goes to the others."
     ]
 
 

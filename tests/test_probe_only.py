@@ -192,7 +192,7 @@ class TestCommands:
         assert probed.status == 0, probed.err
         assert "6 features probed, 0 failed" in probed.out
         assert "The evidence of 6 is in interpret.db" in probed.out
-        assert "Run 1 asked nobody and has no label: the evidence of 6 features" in interpret("log", "1").out
+        assert "Run 1 had no explainer, so no label: the evidence of 6 features" in interpret("log", "1").out
         assert "nothing left to do: all 6 features are done" in interpret(*self.SMALL, *tiny, "--llm", "none").out
         labelled = interpret(*self.SMALL, *tiny)
         assert ", 18 pieces of evidence taken from other runs." in " ".join(labelled.out.split())

@@ -295,3 +295,22 @@ def test_nothing_to_read(tmp_path: Path) -> None:
     file = write(tmp_path / "a.jsonl", lines([{"feature": 1, "text": "a"}]))
     with pytest.raises(ExamplesError, match=r"read as jsonl:a.jsonl\. The first fault: a.jsonl, line 1: "):
         read_examples(file)
+
+
+def test_explanations_of_neuronpedia_come_with_their_scores(tmp_path: Path) -> None:
+    details = '{"metric": "balanced_accuracy", "n": 40}'
+    scores = [
+        {"value": 0.75, "explanationScoreTypeName": "eleuther_fuzz", "jsonDetails": details},
+        {"value": 0.5, "explanationScoreTypeName": "sae-interpret_simulation", "jsonDetails": "[" * 5},
+        {"value": "nan", "explanationScoreTypeName": "recall_alt"},
+        {"value": 1, "explanationScoreTypeName": ""},
+        7,
+    ]
+    explained = {"description": "dogs", "typeName": "t", "explanationModelName": "m", "scores": scores}
+    record = {"modelId": "a", "layer": "6-res", "index": "3", "activations": [], "explanations": [explained]}
+    (tmp_path / "3.json").write_text(json.dumps(record))
+    [baseline] = read_examples(tmp_path / "3.json").features[3].baselines
+    assert [*baseline.scores] == [
+        {"scorer": "fuzzing", "metric": "balanced_accuracy", "value": 0.75, "n": 40},
+        {"scorer": "simulation", "metric": "", "value": 0.5, "n": 0},
+    ]

@@ -74,7 +74,7 @@ def test_undo_takes_back_and_says_so_when_there_is_nothing_left(browser: TestCli
     assert "taken back" in page
     assert 'aria-pressed="true"' not in page
     page = browser.post(_place(label), data={"verdict": "undo"}, headers=PART).text
-    assert "There is no review of yours to take back." in page
+    assert "You have no review to undo." in page
 
 
 def test_the_keys_lead_through_the_filter(log: RunLog, browser: TestClient, label: LabelRow) -> None:

@@ -125,7 +125,7 @@ def test_missing_empty_and_repeated_texts_are_unscored_in_clarity() -> None:
     found = score("clarity", task("dog"), RuleJudge(twist))
     reasons = [item.reason for item in found.items]
     assert (found.value, found.n, len(found.items)) == (1, 16, 20)
-    assert reasons.count("the judge left it out, empty or wrote it twice") == 3
+    assert reasons.count("the judge omitted it, left it empty or repeated it") == 3
     assert reasons.count("the subject has no activation for it") == 1
     assert all("\ud800" not in item.text for item in found.items)
 
@@ -141,13 +141,13 @@ def test_clarity_without_one_side_is_unscored() -> None:
 def test_a_feature_without_texts_is_unscored_and_nothing_is_asked(name: str) -> None:
     judge = RuleJudge()
     found = score(name, task("dog", activating=[]), judge)
-    assert (found.value, found.reason) == (None, "no held-out text on which the feature fires")
+    assert (found.value, found.reason) == (None, "no held-out activating example")
     assert not judge.questions
 
 
 @pytest.mark.parametrize("name", ["detection", "simulation", "embedding"])
 def test_without_negatives_there_is_no_score(name: str) -> None:
-    assert score(name, task("dog", negatives=[])).reason == "no text on which the feature does not fire"
+    assert score(name, task("dog", negatives=[])).reason == "no non-activating example"
 
 
 def test_texts_and_labels_without_an_embedding_are_unscored() -> None:

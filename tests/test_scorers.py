@@ -147,7 +147,7 @@ def test_fuzzing_borrows_a_silent_text_where_every_token_fires() -> None:
     mislabelled = Example(0, "activating", "zero", (" the", " house"), (0.0, 0.0))
     assert score("fuzzing", replace(task("dog"), activating=[loud, mislabelled], negatives=silent)).n == 2
     assert score("fuzzing", replace(task("dog"), activating=[loud], negatives=[])).reason == (
-        "the feature fires on every token, so none can be marked wrongly"
+        "the feature is active on every token, so none can be marked wrongly"
     )
 
 

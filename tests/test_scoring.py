@@ -236,10 +236,10 @@ class TestUnscored:
             (one.scorer, one.feature): one.reason for one in named(scores, part="held_out", variant="label", value=None)
         }
         expected_questions = {
-            1: "never fired in 5,000 tokens",
+            1: "never active in 5,000 tokens",
             2: "no examples were collected of this feature",
-            3: "no held-out text on which the feature fires",
-            4: "no text on which the feature does not fire",
+            3: "no held-out activating example",
+            4: "no non-activating example",
             6: "no label: the explainer abstained",
             7: "no label: the feature failed",
         }
@@ -253,7 +253,7 @@ class TestUnscored:
         (lack,) = report.unscored(scores, ["detection"], 3)
         assert (lack.scorer, lack.variant, lack.n, lack.of) == ("detection", "label", 2, 3)
         assert {*lack.reasons} == {
-            ("never fired in 5,000 tokens", 1),
+            ("never active in 5,000 tokens", 1),
             ("no examples were collected of this feature", 1),
         }
         assert {line.mean.n for line in report.score_summaries(scores, 0) if line.variant == "label"} == {1}
@@ -342,7 +342,7 @@ class TestAgain:
             return right if len(ill.requests) <= 30 else faulty(CallFault.FATAL, "HTTP 401: no key")
 
         planted, ill, well = plant(log), RuleExplainer(dying), RuleExplainer()
-        with pytest.raises(ExplainerError, match=r"HTTP 401: no key\. The same command goes on from here"):
+        with pytest.raises(ExplainerError, match=r"HTTP 401: no key\. Run the same command to continue"):
             score(planted, ill)
         scores = score(planted, well)
         assert all(one.value is not None for one in named(scores, part="held_out"))

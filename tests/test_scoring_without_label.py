@@ -49,7 +49,7 @@ def test_a_report_tells_labelled_features_from_the_others_and_has_no_label_ahead
     assert {line.ahead for line in found.values()} == {None}
     (lack,) = report.unscored(scores, ["intruder"], 6)
     assert (lack.variant, lack.n, lack.of) == ("mixed", 6, 6)
-    assert lack.reasons == [("examples of fewer than 5 other features that fire about as often", 6)]
+    assert lack.reasons == [("examples of fewer than 5 other features about as often active", 6)]
 
 
 def test_nothing_is_asked_a_second_time(log: RunLog) -> None:

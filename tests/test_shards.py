@@ -206,7 +206,7 @@ class TestCommands:
             interpret("--features", "0-3", *tiny, *small, *more, "--log", f"{index}.db", "--shard", f"{index}/2")
         ran = interpret("import", "0.db", "1.db", "--log", "merged.db")
         assert ran.status == 0, ran.err
-        assert "2 is not one with 1: it differs in settings.probe.tree.top_k (3, not 5)" in ran.out
+        assert "2 was not merged with 1: it differs in settings.probe.tree.top_k (3, not 5)" in ran.out
         assert [*rows_of(Path("merged.db"), "runs", ("features", "status"))] == [
             ("0,2", "finished"),
             ("1,3", "finished"),

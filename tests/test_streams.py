@@ -12,7 +12,7 @@ from agent.log.run_log import RunLog
 from agent.log.runs import all_runs
 from tests.full_logs import fill
 
-LOST = "interpret: What was to be printed could not be written: "
+LOST = "interpret: The output could not be written: "
 ROOT = Path(__file__).parent.parent
 
 

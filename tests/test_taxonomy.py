@@ -162,10 +162,8 @@ class TestPredictions:
         assert found.ahead.low is not None
         assert found.ahead.low > 0.15
         assert found.gain.value == pytest.approx(0.1 * sum(best) / 200, abs=0.015)
-        assert prediction_words(found).startswith(
-            "weights can be told beforehand: a model of these columns is right on 9"
-        )
-        assert "following it pays: ." in prediction_words(found)
+        assert prediction_words(found).startswith("weights can be predicted: a model of these columns is right on 9")
+        assert "using it improves the fit: ." in prediction_words(found)
 
     def test_columns_of_noise_are_not_ahead_of_the_majority(self) -> None:
         dice = np.random.default_rng(2)
@@ -175,7 +173,7 @@ class TestPredictions:
         assert found.ahead.low is not None
         assert found.ahead.low < 0
         assert found.majority.value == pytest.approx(1 - sum(best) / 200, abs=0.01)
-        assert prediction_words(found).startswith("weights could not be told beforehand: a model of these columns is")
+        assert prediction_words(found).startswith("weights could not be predicted: a model of these columns is")
 
     def test_where_one_value_is_always_best_there_is_nothing_to_tell(self) -> None:
         known = {feature: [0.0] * len(COLUMNS) for feature in range(50)}
@@ -260,7 +258,7 @@ class TestRecommended:
         ((name, words),) = found.advice
         assert name == "advice"
         assert words.startswith("decoder, scale 2, pca 0.1, by taxonomy of 20")
-        assert words.endswith("(not used; --recommended takes it)")
+        assert words.endswith("(not used; --recommended applies it)")
 
     def test_another_subject_has_none(self, log: RunLog) -> None:
         with log:

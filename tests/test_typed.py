@@ -88,7 +88,7 @@ def test_of_many_active_tokens_the_strongest_are_listed_in_their_order() -> None
 @pytest.mark.parametrize(
     ("activations", "maximum", "words"),
     [
-        ((0.0, 0.0), 4.0, "silent at all 2 tokens"),
+        ((0.0, 0.0), 4.0, "not active at any of 2 tokens"),
         ((0.0, 2.0), None, "2; active at 1 of 2 tokens"),
         ((1.0, 2.0), 8.0, "2, 25% of the highest in the log's texts; active at 2 of 2 tokens"),
     ],
@@ -132,10 +132,10 @@ def test_the_box_shades_the_text_by_the_loaded_subject(visitor: TestClient, subj
     page = read(visitor.get(here, params={"text": TEXT}).text)
     [active] = [activation for activation in found.activations if activation > 0]
     assert page.all("mark", title=f"{active:.3g}", class_="a10")
-    assert f"peak {active:.3g}; shades are tenths of it" in page.text
+    assert f"peak {active:.3g}; each shade is a tenth of it" in page.text
     assert page.all("form", action=f"{here}#typed", method="get")
     assert "shades are tenths" not in read(visitor.get(here).text).text
-    assert "silent on all of it" in read(visitor.get(PAGE, params={"text": TEXT}).text).text
+    assert "not active on any token" in read(visitor.get(PAGE, params={"text": TEXT}).text).text
 
 
 def test_line_ends_are_read_as_they_were_typed(visitor: TestClient) -> None:

@@ -127,7 +127,7 @@ def test_the_null_is_made_of_random_features_words_one_of_each_in_turn(
 
 
 def test_one_vector_of_several_words_is_refused_in_a_sentence(subject: Subject) -> None:
-    with pytest.raises(SettingsError, match=r"weights cannot be words, which are several; take vocabulary\.$"):
+    with pytest.raises(SettingsError, match=r"weights cannot be words, which make several; use vocabulary\.$"):
         feature_vectors(subject, [0], WORDS)
 
 

@@ -201,12 +201,12 @@ class Asker:
 
     def _stop_where_hopeless(self, exchange: Exchange) -> None:
         if exchange.fault is CallFault.FATAL:
-            raise ExplainerError(f"{(exchange.error or '').rstrip('.')}. The same command goes on from here.")
+            raise ExplainerError(f"{(exchange.error or '').rstrip('.')}. Run the same command to continue.")
         asked_s = exchange.retry_after_s or 0.0
         if exchange.fault is CallFault.TRANSIENT and asked_s > self.retry_policy.max_retry_after_s:
             raise ExplainerError(
-                f"The server asks to be left alone for {asked_s:.0f} s ({exchange.error}); "
-                "the same command goes on from here when that is over."
+                f"The server asks for a pause of {asked_s:.0f} s ({exchange.error}); "
+                "run the same command after that to continue."
             )
 
     def _count(self, exchange: Exchange) -> None:
@@ -219,7 +219,7 @@ class Asker:
         if self._learned.unanswered >= self.retry_policy.max_unanswered:
             self.admission.stop(
                 ExplainerError(
-                    f"The last {self._learned.unanswered} questions were not answered, however often they were asked "
+                    f"The last {self._learned.unanswered} questions were not answered, despite retries "
                     f"({exchange.error}); the same command goes on from here."
                 )
             )
@@ -230,8 +230,8 @@ class Asker:
         if self._learned.useless >= self.retry_policy.max_unusable and not self._learned.good:
             self.admission.stop(
                 ExplainerError(
-                    f"None of {self._learned.useless} questions got an answer that can be used ({exchange.error}); "
-                    "choose another model with --llm. The same command goes on from here."
+                    f"None of {self._learned.useless} questions got a usable answer ({exchange.error}); "
+                    "choose another model with --llm. Run the same command to continue."
                 )
             )
 

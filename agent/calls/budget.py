@@ -62,7 +62,7 @@ class SpendingBudget:
             )
         else:
             spent = f"--budget-tokens {self.limits.tokens}: {self.tokens:,} are used, a call can use {bound.tokens:,}"
-        return BudgetError(f"The budget leaves no room for another call ({spent}); a larger one goes on from here.")
+        return BudgetError(f"The budget leaves no room for another call ({spent}); raise it to continue.")
 
     def _over_tokens(self, bound: Bound) -> bool:
         limit = self.limits.tokens

@@ -21,7 +21,7 @@ from agent.log.calls import end_call
 from agent.log.run_log import RunLog
 from probes.doors.given import whole_number
 
-GOES_ON = "the same command goes on from here"
+GOES_ON = "run the same command to continue"
 NOT_MADE = 400
 """HTTP status of calls that no provider has processed, and that cost nothing."""
 _GONE = (404, 410)
@@ -170,11 +170,11 @@ class Follower:
     def check_wait(self, row: BatchRow, provider_id: str | None, began_s: float) -> None:
         """Stops the run if a batch has been waited for long enough. Raises StoppedError."""
         if self.wait_s is not None and _now_s() - began_s >= self.wait_s:
-            what = f"Batch {provider_id}" if provider_id else "A batch whose sending was cut off"
+            what = f"Batch {provider_id}" if provider_id else "A batch whose sending was interrupted"
             self.admission.stop(
                 BatchWaitError(
-                    f"{what} is on its way at {row.provider} ({row.n_calls:,} questions, {row.created[:16]} UTC); the "
-                    "same command goes on when it has ended."
+                    f"{what} is in progress at {row.provider} ({row.n_calls:,} questions, {row.created[:16]} UTC); the "
+                    "same command continues when it has ended."
                 )
             )
         self.admission.check()
@@ -193,7 +193,7 @@ class Follower:
         if reply.status in _GONE:
             raise ExplainerError(
                 f"{row.provider} knows no batch {provider_id} of {row.created[:16]} UTC ({_told(reply)}); with the key "
-                "that it was sent with the same command goes on, and 29 days after it was sent without it."
+                "it was sent with, the same command continues; 29 days after sending it continues without."
             )
         outage.check(reply, f"batch {provider_id}")
         return None
@@ -242,7 +242,7 @@ class Follower:
         elif not await self._read_lines(batch, row, left, joined, outage):
             return False
         if left:
-            silent = Failure(CallFault.TRANSIENT, "its batch ended without a word of it")
+            silent = Failure(CallFault.TRANSIENT, "its batch ended without a result for it")
             await self.give_back(row, left, joined, silent, None)
         await asyncio.wrap_future(self.log.write(end_batch, row.batch_id, "ended"))
         self.tell(f"batch {row.batch_id} has ended: {batch.provider_id}, {row.n_calls:,} questions")
@@ -275,7 +275,7 @@ class Follower:
     async def _refused(self, batch: ProviderBatch, row: BatchRow, left: dict[int, AnswerForm], joined: Joined) -> None:
         """Logs the requests that the provider's validation rejected; the other requests are asked again."""
         assert batch.refusal is not None
-        other = Failure(CallFault.TRANSIENT, f"{batch.refusal.sentence}, for another question's sake")
+        other = Failure(CallFault.TRANSIENT, f"{batch.refusal.sentence}, because of another question in the batch")
         spared = other if batch.refused_lines else batch.refusal
         calls = sorted(left)
         failures = {call_id: batch.refused_lines.get(place, spared) for place, call_id in enumerate(calls)}

@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 
 import click
 
+from agent.cli.commands.layers import configs_of
 from agent.cli.commands.opening import begin
 from agent.cli.commands.outputs import check_outputs
 from agent.cli.label_options import STATUSES, label_options
@@ -82,16 +83,27 @@ def interpret() -> None:
 @click.option("--dry-run", is_flag=True, help="Say what the run would do and cost, and stop.")
 @click.option("--shard", metavar="I/N", help="Every Nth of the features from the Ith (from 0), or slurm.")
 @run_options
-def run(features: str, new: bool, dry_run: bool, shard: str | None, settings_file: Path | None, **options: Any) -> int:
+def run(
+    features: str,
+    new: bool,
+    dry_run: bool,
+    shard: str | None,
+    layers: str | None,
+    settings_file: Path | None,
+    **options: Any,
+) -> int:
     """Label features; the same command resumes a run that was cut off."""
     share = None if shard is None else parse_shard(shard)
-    config = _batched(resolve(by_key(options), settings_file))
-    check_workers(config)
-    begin([config], features, writes_log=True, asks_explainer=True)
+    configs = configs_of(options, settings_file, layers)
+    check_workers(_batched(configs[0]))
+    begin(configs, features, writes_log=True, asks_explainer=True)
+    if len(configs) > 1:
+        from agent.cli.commands.run_layers import label_layers
 
+        return label_layers(configs, features, new, dry_run, share)
     from agent.cli.commands.run import label_features
 
-    return label_features(config, features, new, dry_run, share)
+    return label_features(configs[0], features, new, dry_run, share)
 
 
 @interpret.command()
@@ -100,7 +112,9 @@ def run(features: str, new: bool, dry_run: bool, shard: str | None, settings_fil
 @click.option("--svg", "svg_file", type=Path, metavar="FILE", help="Write a picture.")
 @click.option("--png", "png_file", type=Path, metavar="FILE", help="Write the picture as pixels.")
 @click.option("--dot", "as_dot", is_flag=True, help="Print the picture in graphviz's language.")
-@click.option("--trim", type=Real(), metavar="P", help="Draw what is at least this probable; else what ranks first.")
+@click.option(
+    "--trim", type=Real(), metavar="P", help="Draw nodes of at least this probability; by default the top-ranked ones."
+)
 @_RANK
 @tree_options
 def tree(
@@ -178,12 +192,12 @@ def log(run_id: int | None, as_json: bool, settings_file: Path | None, log: Path
 
 
 @interpret.command()
-@click.argument("feature", type=Whole(0))
+@click.argument("feature")
 @click.option("--run", "run_id", type=ROW_ID, metavar="RUN", help="The run; the latest one unless given.")
 @_RANK
 @log_options
-def show(feature: int, run_id: int | None, rank: Rank, settings_file: Path | None, **options: Any) -> None:
-    """Show everything the log knows about one feature."""
+def show(feature: str, run_id: int | None, rank: Rank, settings_file: Path | None, **options: Any) -> None:
+    """Show everything the log knows about one feature, as 121, or 8:121 of layer 8."""
     from agent.cli.commands.log import show_feature
 
     show_feature(resolve(by_key(options), settings_file).log, feature, run_id, rank)
@@ -197,27 +211,40 @@ def show(feature: int, run_id: int | None, rank: Rank, settings_file: Path | Non
     metavar="PATH",
     help="Read another tool's files, or neuronpedia:MODEL/SOURCE from its server, instead of a corpus.",
 )
-@click.option("--format", "form", metavar="NAME", help="Of these files; found out from them unless given.")
+@click.option("--format", "form", metavar="NAME", help="Format of these files; by default detected.")
 @example_options
-def examples(features: str, imported: str | None, form: str | None, settings_file: Path | None, **options: Any) -> int:
-    """Collect texts on which features fire, to score labels on and to show to explainers."""
+def examples(
+    features: str,
+    imported: str | None,
+    form: str | None,
+    layers: str | None,
+    settings_file: Path | None,
+    **options: Any,
+) -> int:
+    """Collect activating examples of features, to score labels on and to show to explainers."""
     if imported is None:
         refuse(["form"], "is about the files of --import PATH; name them, or leave it out.")
     else:
         refuse(["devices", "ray", "gpus_per_worker"], "is about reading a corpus, not about --import; leave it out.")
-    config = resolve(by_key(options), settings_file)
-    check_workers(config)
-    begin([config], features, writes_log=True)
+    configs = configs_of(options, settings_file, layers)
+    check_workers(configs[0])
+    if imported is not None and len(configs) > 1:
+        raise click.UsageError("--import reads files about one SAE; name that by --sae, and others in other commands.")
+    if len(configs) > 1:
+        refuse(["devices", "ray", "gpus_per_worker"], "reads a corpus for one SAE; name one, or leave it out.")
+    begin(configs, features, writes_log=True)
 
     from agent.cli.commands.examples import gather_examples
 
-    return gather_examples(config, features, imported, form)
+    return gather_examples(configs, features, imported, form)
 
 
 @interpret.command()
 @click.argument("run_id", metavar="[RUN]", type=ROW_ID, required=False)
 @click.option("--features", metavar="SPEC", help="Only these; all of the run's unless given.")
-@click.option("--examples", "corpus_id", type=ROW_ID, metavar="N", help="Which texts; the run's own or the latest.")
+@click.option(
+    "--examples", "corpus_id", type=ROW_ID, metavar="N", help="Which collected examples; the run's own or the latest."
+)
 @click.option("--plot", type=Path, metavar="FILE", help="Write the scores as a picture, .png or .svg.")
 @click.option("--dry-run", is_flag=True, help="Say what scoring would ask and cost, and stop.")
 @score_options
@@ -227,21 +254,22 @@ def score(
     corpus_id: int | None,
     plot: Path | None,
     dry_run: bool,
+    layers: str | None,
     settings_file: Path | None,
     **options: Any,
 ) -> int:
-    """Measure the labels of RUN, or of the latest run, on held-out texts and beside controls."""
-    config = _batched(resolve(by_key(options), settings_file))
-    check_outputs(config, settings_file, plot)
-    begin([config], features, writes_log=True, asks_explainer=True)
+    """Measure the labels of RUN, or of the latest run, on held-out examples and beside controls."""
+    configs = configs_of(options, settings_file, layers)
+    check_outputs(_batched(configs[0]), settings_file, plot)
+    begin(configs, features, writes_log=True, asks_explainer=True)
 
-    from agent.cli.commands.score import score_labels
+    from agent.cli.commands.score_layers import score_run_or_layers
 
-    return score_labels(config, run_id, features, corpus_id, plot, dry_run)
+    return score_run_or_layers(configs, run_id, features, corpus_id, plot, dry_run)
 
 
 @interpret.command()
-@click.argument("pair", metavar="[FEATURE FEATURE]", type=Whole(0), nargs=-1)
+@click.argument("pair", metavar="[FEATURE FEATURE]", nargs=-1)
 @click.option("--features", metavar="SPEC", help="0-500 (inclusive), 7, 1,5,9-12, all, random:50, @FILE.")
 @click.option("--runs", metavar="N,M", help="Instead, the scores of two scored runs, feature by feature.")
 @click.option("--yes", is_flag=True, help="Make however many trees and lists the grid asks for.")
@@ -250,7 +278,7 @@ def score(
 @_JSON
 @compare_options
 def compare(
-    pair: tuple[int, ...],
+    pair: tuple[str, ...],
     features: str | None,
     runs: str | None,
     yes: bool,
@@ -260,7 +288,7 @@ def compare(
     settings_file: Path | None,
     **options: Any,
 ) -> int:
-    """Compare settings: under which of them do tree and token list fit a feature's texts better, and labels score?"""
+    """Compare settings: which make tree and token list fit a feature's examples better, and labels score better?"""
     from agent.cli.commands.compare_grid import grid_of, subjects_of
 
     if pair:
@@ -298,9 +326,10 @@ def compare(
         raise click.UsageError("--plot draws one subject; name one, what was compared already is in the log.")
     begin(configs, features, writes_log=True, asks_explainer=with_labels, apart=as_json)
 
-    from agent.cli.commands.compare import ComparisonRequest, SubjectLoader, compare_settings
+    from agent.cli.commands.compare import ComparisonRequest, compare_settings
     from agent.cli.commands.compare_labels import compare_labels
     from agent.cli.commands.compare_output import ComparisonOutput
+    from agent.cli.commands.loading import SubjectLoader
 
     load = SubjectLoader()
     status = compare_settings(
@@ -335,17 +364,24 @@ def taxonomy(features: str | None, settings_file: Path | None, **options: Any) -
 )
 @click.option("--to", "path", required=True, type=Path, metavar="FILE", help="Where to keep the adapter: .safetensors.")
 @click.option(
-    "--least-score", metavar="SCORER:X", help="Of a run, also labels that nobody reviewed and that score at least X."
+    "--least-score", metavar="SCORER:X", help="From a run, use unreviewed labels too if they score at least X."
 )
-@click.option("--wording", metavar="TEXT", help="What the model is to write; what precedes {label} is given to it.")
+@click.option(
+    "--wording", metavar="TEXT", help="The text that the model should write; whatever precedes {label} is given."
+)
 @click.option("--learn", type=click.Choice(("both", "scale", "bias")), default="both", help="Which numbers are fitted.")
 @click.option("--steps", type=Whole(1), default=300, show_default=True, metavar="N", help="Most steps.")
 @click.option(
-    "--hold-out", type=Real(), default=0.2, show_default=True, metavar="SHARE", help="Of the labels, to judge it by."
+    "--hold-out",
+    type=Real(),
+    default=0.2,
+    show_default=True,
+    metavar="SHARE",
+    help="Proportion of the labels held out for evaluation.",
 )
 @fit_options
 def fit(settings_file: Path | None, **options: Any) -> None:
-    """Fit an adapter to labels: the scale and bias with which features' vectors are read best; use it by --adapter."""
+    """Fit an adapter to labels: the scale and bias that make features' vectors easiest to read; use it by --adapter."""
     asked = {name: options.pop(name) for name in _OF_FIT}
     config = resolve(by_key(options), settings_file)
     check_outputs(config, settings_file, asked["path"])
@@ -368,7 +404,7 @@ def fit(settings_file: Path | None, **options: Any) -> None:
 @_JSON
 @calibrate_options
 def calibrate(settings_file: Path | None, **options: Any) -> None:
-    """Tell how likely labels of RUNs, or of the latest run, are right, and from then on show it beside labels."""
+    """Estimate how likely labels of RUNs, or of the latest run, are to be right; later commands show it beside them."""
     from agent.cli.commands.calibrate import CalibrationRequest
     from agent.cli.commands.calibrate import calibrate as calibrate_labels
 
@@ -382,7 +418,10 @@ def calibrate(settings_file: Path | None, **options: Any) -> None:
 @click.argument("path", metavar="GRAPH.json", type=Path)
 @click.option("--to", "target", type=Path, metavar="OUT.json", help="Write the graph there with its labels.")
 @click.option("--top", type=Whole(1), metavar="N", help="Only the N most influential features.")
-@click.option("--overwrite", is_flag=True, help="Label what has a label in the file, too, and replace that.")
+@click.option(
+    "--overwrite", is_flag=True, help="Also label features that the file labels already, and replace those labels."
+)
+@click.option("--supernodes", is_flag=True, help="Write supernodes too: nodes that are labelled and linked alike.")
 @click.option("--new", is_flag=True, help="Start other runs where some could be resumed or are finished.")
 @click.option("--dry-run", is_flag=True, help="Say what would be labelled and what it would cost, and stop.")
 @graph_options
@@ -391,22 +430,28 @@ def graph(
     target: Path | None,
     top: int | None,
     overwrite: bool,
+    supernodes: bool,
     new: bool,
     dry_run: bool,
+    layers: str | None,
     settings_file: Path | None,
     **options: Any,
 ) -> int:
     """Label the features of an attribution graph, as circuit-tracer and Neuronpedia write them."""
+    if supernodes and target is None:
+        raise click.UsageError("--supernodes are written into the graph; say where by --to OUT.json.")
+
     from agent.cli.commands.graph import GraphRequest, label_graph
 
-    return label_graph(options, settings_file, GraphRequest(path, target, top, overwrite, new, dry_run))
+    asked = GraphRequest(path, target, top, overwrite, supernodes, new, dry_run)
+    return label_graph(options, settings_file, layers, asked)
 
 
 @interpret.command()
 @click.argument("run_id", metavar="RUN", type=ROW_ID)
 @log_options
 def replay(run_id: int, settings_file: Path | None, **options: Any) -> int:
-    """Work a run out again from its logged answers, asking nothing, and compare the labels."""
+    """Replay a run from its logged answers, without any calls, and compare the labels."""
     from agent.cli.commands.replay import replay_run
 
     return replay_run(resolve(by_key(options), settings_file).log, run_id)
@@ -414,7 +459,9 @@ def replay(run_id: int, settings_file: Path | None, **options: Any) -> int:
 
 @interpret.command()
 @click.argument("run_id", metavar="[RUN]", type=ROW_ID, required=False)
-@click.option("--to", "path", required=True, type=Path, metavar="FILE", help="Where; its ending says in which form.")
+@click.option(
+    "--to", "path", required=True, type=Path, metavar="FILE", help="The output file; its ending selects the format."
+)
 @click.option("--format", "form", metavar="NAME", help="csv, jsonl, parquet, html or neuronpedia, whatever the ending.")
 @click.option("--status", type=click.Choice(STATUSES), help="Only features of this status.")
 @click.option("--features", metavar="SPEC", help="Only these features.")
@@ -435,6 +482,36 @@ def export(
     export_run(config.log, run_id, path, form, ExportRequest(**wanted))
 
 
+@interpret.command()
+@click.argument("run_id", metavar="[RUN]", type=ROW_ID, required=False)
+@click.option("--to", "folder", required=True, type=Path, metavar="FOLDER", help="Where batches are written and read.")
+@click.option("--upload", "sends", is_flag=True, help="Send them, with a key in NEURONPEDIA_API_KEY.")
+@click.option("--evidence-url", "evidence", metavar="URL", help="Where evidence.html will lie; labels link there.")
+@click.option("--status", type=click.Choice(STATUSES), help="Only features of this status.")
+@click.option("--features", metavar="SPEC", help="Only these features.")
+@click.option("--reviewed", is_flag=True, help="Labels as reviewers accepted or worded them.")
+@click.option("--source", metavar="MODEL/SOURCE", help="Neuronpedia's name of the SAE; may hold {layer}.")
+@click.option("--method-name", metavar="NAME", help="How explanations were made, as Neuronpedia calls it.")
+@click.option("--model-name", metavar="NAME", help="What wrote them, as Neuronpedia calls it.")
+@log_options
+def publish(
+    run_id: int | None,
+    folder: Path,
+    sends: bool,
+    evidence: str | None,
+    settings_file: Path | None,
+    log: Path | None,
+    **wanted: Any,
+) -> int:
+    """Write a run, or the latest one, as batches for Neuronpedia, check them, and with --upload send them."""
+    from agent.cli.commands.export import ExportRequest
+    from agent.cli.commands.publish import publish_run
+
+    config = resolve({"log": log}, settings_file)
+    check_outputs(config, settings_file, folder, folder=True)
+    return publish_run(config.log, run_id, folder, ExportRequest(**wanted), evidence, sends)
+
+
 @interpret.command("import")
 @click.argument("others", metavar="OTHER.db...", type=Path, nargs=-1, required=True)
 @log_options
@@ -451,6 +528,7 @@ def import_(others: tuple[Path, ...], settings_file: Path | None, **options: Any
 @click.option("--read-only", is_flag=True, help="Write no reviews and keep nothing.")
 @click.option("--open/--no-open", "opens", default=True, help="Open a browser, where there is a display.")
 @click.option("--reviewer", metavar="NAME", help="Whose reviews these are; the system's user unless given.")
+@click.option("--graph", type=Path, metavar="GRAPH.json", help="Show the nodes of this graph, which the log labelled.")
 @serve_options
 def serve(
     port: int,
@@ -458,19 +536,20 @@ def serve(
     read_only: bool,
     opens: bool,
     reviewer: str | None,
+    graph: Path | None,
     settings_file: Path | None,
     **options: Any,
 ) -> int:
     """Open a log in the browser: overview, labels, reviews; with a subject named, its probes too."""
     from agent.cli.commands.serve import ServerOptions, serve
 
-    place = ServerOptions(host, port, read_only, opens, reviewer)
+    place = ServerOptions(host, port, read_only, opens, reviewer, graph)
     return serve(resolve(by_key(options), settings_file), place, _names_subject(options))
 
 
 @interpret.command()
 @click.argument("run_id", metavar="[RUN]", type=ROW_ID, required=False)
-@click.option("--blind", is_flag=True, help="Hide scores, confidence and what others said.")
+@click.option("--blind", is_flag=True, help="Hide scores, confidence and others' verdicts.")
 @click.option("--again", is_flag=True, help="Labels that you have judged already, too.")
 @click.option("--reviewer", metavar="NAME", help="Whose reviews these are; the system's user unless given.")
 @label_options
@@ -497,7 +576,7 @@ def review(
 @interpret.command()
 @doctor_options
 def doctor(settings_file: Path | None, **options: Any) -> int:
-    """Tell what is installed and found: device, keys, hub, log; and load the subject if one is named.
+    """Show what is installed and found: device, keys, hub, log; and load the subject if one is named.
 
     The exit status is 2 where something that was asked for will not work as it stands.
     """

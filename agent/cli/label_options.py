@@ -22,14 +22,16 @@ def _option(name: str, help_text: str, kind: Any = None, **kwargs: Any) -> Calla
 _OPTIONS = (
     _option("--search", "Only labels or explanations with these words.", metavar="TEXT"),
     _option("--status", "Only labels of this status.", click.Choice(STATUSES)),
-    _option("--reviewed", "Only those with a verdict or none, or with this one.", click.Choice(_REVIEWED)),
+    _option(
+        "--reviewed", "Only labels with any verdict (yes), with none (no), or with this one.", click.Choice(_REVIEWED)
+    ),
     _option("--class class_name", "Only features of this class, by interpret taxonomy.", click.Choice(CLASSES)),
-    _option("--min-confidence", "Only labels that are at least so sure.", Real(), metavar="X"),
-    _option("--max-confidence", "Only labels that are at most so sure.", Real(), metavar="X"),
-    _option("--min-probability", "Only labels that are at least so likely right (calibrate).", Real(), metavar="X"),
+    _option("--min-confidence", "Only labels of at least this confidence.", Real(), metavar="X"),
+    _option("--max-confidence", "Only labels of at most this confidence.", Real(), metavar="X"),
+    _option("--min-probability", "Only labels at least this likely to be right (calibrate).", Real(), metavar="X"),
     _option("--score", "Show this score; the next three are about it.", metavar="SCORER"),
-    _option("--min-score", "Only labels that score at least so.", Real(), metavar="X"),
-    _option("--max-score", "Only labels that score at most so.", Real(), metavar="X"),
+    _option("--min-score", "Only labels that score at least this much.", Real(), metavar="X"),
+    _option("--max-score", "Only labels that score at most this much.", Real(), metavar="X"),
     _option("--sort", "In this order.", click.Choice(_ORDERS), default="feature", show_default=True),
     _option("--descending", "The highest first.", is_flag=True),
 )

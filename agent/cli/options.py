@@ -51,20 +51,20 @@ _SUBJECT = (
     _setting(
         "subject",
         "per_layer",
-        "What Gemma 3n's and 4's second table finds for a ghost: placeholder (its row), zeros, or a token's id.",
+        "Row of Gemma 3n's and 4's second table that a ghost uses: placeholder (its own), zeros, or a token's id.",
         metavar="WHAT",
     ),
     _setting(
         "subject",
         "input_scale",
-        "What the SAE's input is multiplied by; auto: to the length of training; the preset's own or 1 unless given.",
+        "Factor for the SAE's input; auto matches the length used in training; by default the preset's own, or 1.",
         Scale(),
         metavar="X",
     ),
     _setting(
         "subject",
         "bos",
-        "Begin what the SAE reads with a BOS, or not; as its files or else the tokenizer say unless given.",
+        "Begin texts that the SAE reads with a BOS, or not; by default as its files, or else the tokenizer, say.",
         bool,
         flag="--bos/--no-bos",
     ),
@@ -77,7 +77,21 @@ _SUBJECTS = (
 )
 _LAYERS = (
     *_SUBJECT[:2],
-    _setting("subject", "sae", "Its SAE; may be repeated, for other layers.", metavar="PLACE", multiple=True),
+    _setting(
+        "subject",
+        "sae",
+        "Its SAE: a folder, a file, REPO:SUBFOLDER or saelens:RELEASE/ID; may be repeated, for other layers, and hold "
+        "{layer} where the layer's number stands.",
+        metavar="PLACE",
+        multiple=True,
+    ),
+    click.option(
+        "--layers",
+        metavar="SPEC",
+        cls=GroupedOption,
+        heading="Subject",
+        help="Of which layers, where --sae holds {layer}: 0-25, or 3,8,12.",
+    ),
     *_SUBJECT[3:],
 )
 _VECTOR = (
@@ -105,7 +119,7 @@ _VECTOR = (
     _setting(
         "vector",
         "ghost_tokens",
-        "Most tokens that a vector of vocabulary weights is made of, and most words of words weights.",
+        "Maximum tokens in a vector of vocabulary weights, and maximum words of words weights.",
         Whole(),
         metavar="K",
     ),
@@ -120,7 +134,7 @@ _GRID = (
         metavar="W[,W2,...]",
         cls=GroupedOption,
         heading="Grid",
-        help="Sides or blends, as encoder,decoder,blend:0.5; auto is each feature's.",
+        help="Weights or blends, as encoder,decoder,blend:0.5; auto chooses per feature.",
     ),
     click.option(
         "--scale",
@@ -128,7 +142,7 @@ _GRID = (
         metavar="X[,X2,...]",
         cls=GroupedOption,
         heading="Grid",
-        help="Distances from the centroid; default is the subject's own, auto each feature's.",
+        help="Distances from the centroid; default is the subject's own, auto chooses per feature.",
     ),
     click.option(
         "--centroid",
@@ -185,12 +199,12 @@ _TREE = (
     _setting(
         "tree", "prompt", f"A base prompt: {', '.join(PROMPTS)}, a text with one {{ghost}}, or auto.", metavar="TEXT"
     ),
-    _setting("tree", "cutoff", "Least cumulative probability of a node.", Real(), metavar="P"),
+    _setting("tree", "cutoff", "Minimum cumulative probability of a node.", Real(), metavar="P"),
     _setting("tree", "top_k", "Most children of a node.", Whole(), metavar="K"),
     _setting(
         "tree",
         "contrast",
-        "Least probability of a node that is compared with random directions; 0 for all, off for none.",
+        "Minimum probability of a node that is compared with random directions; 0 for all, off for none.",
         metavar="P",
     ),
     _setting("tree", "max_depth", "Most tokens from root to leaf.", Whole(), metavar="D"),
@@ -207,18 +221,26 @@ _STEERING = (
         metavar="HOW",
     ),
     _setting("steering", "strength", "How much, in units of its maximum activation.", Real(), metavar="X"),
-    _setting("steering", "maximum", "That activation; the log's texts tell it unless given.", Real(), metavar="A"),
-    _setting("steering", "at", "ghost: there alone; after: where the definition is written; all.", metavar="WHERE"),
+    _setting("steering", "maximum", "That maximum; by default taken from the log's examples.", Real(), metavar="A"),
     _setting(
-        "steering", "ghost", "Beside a ghost, or with a pronoun in its place.", kind=bool, flag="--ghost/--no-ghost"
+        "steering", "at", "ghost: only there; after: where the definition is written; all: everywhere.", metavar="WHERE"
     ),
-    _setting("steering", "pronoun", "Which one; it, this or that unless given.", metavar="WORD"),
+    _setting(
+        "steering",
+        "ghost",
+        "Keep the ghost in the prompt, or put a pronoun in its place.",
+        kind=bool,
+        flag="--ghost/--no-ghost",
+    ),
+    _setting("steering", "pronoun", "The pronoun; it, this or that unless given.", metavar="WORD"),
 )
 _LLM = (
     _setting(
         "run", "llm", "The explainer: offline (rules), anthropic, openai; none: probe only.", metavar="PROVIDER[:MODEL]"
     ),
-    _setting("run", "base_url", "A server that speaks the provider's protocol; the provider's own.", metavar="URL"),
+    _setting(
+        "run", "base_url", "A server that speaks the provider's protocol; by default the provider's own.", metavar="URL"
+    ),
     _setting("run", "concurrency", "Most calls in flight at once.", Whole(), metavar="N"),
     _setting("run", "budget_usd", "The most that the run may cost, resumed or not.", Real(), metavar="X"),
     _setting("run", "budget_tokens", "The most tokens that the run may use, resumed or not.", Whole(), metavar="N"),
@@ -226,15 +248,15 @@ _LLM = (
     _setting(
         "run",
         "timeout",
-        "Seconds to wait for an answer; once more, twice as long. 120, or 600 at a --base-url, unless given.",
+        "Seconds to wait for an answer; one retry waits twice as long. By default 120, or 600 with --base-url.",
         Real(),
         metavar="SECONDS",
     ),
-    _setting("run", "effort", "How much a model that thinks is to think: low, medium, high.", metavar="EFFORT"),
+    _setting("run", "effort", "Reasoning effort of a model that has one: low, medium, high.", metavar="EFFORT"),
     _setting(
         "run",
         "cache",
-        "Answer from the log what another run has asked in the same words, or ask again.",
+        "Reuse answers that the log has to identical questions of other runs, or ask again.",
         kind=bool,
         flag="--cache/--no-cache",
     ),
@@ -245,7 +267,7 @@ _BATCH = (
     _setting(
         "run",
         "wait",
-        "With --batch, seconds to wait; 0: send and leave, the same command goes on.",
+        "With --batch, seconds to wait; 0: send and exit, the same command continues later.",
         Real(),
         metavar="SECONDS",
     ),
@@ -254,7 +276,7 @@ _WORKERS = (
     _setting(
         "run",
         "devices",
-        "Work on several, a process each: cuda:0,cuda:1, or all: every GPU; in this process unless given.",
+        "Use several devices, a process each: cuda:0,cuda:1, or all: every GPU; by default only this process.",
         metavar="NAMES",
     ),
     _setting("run", "ray", "Work on a Ray cluster: its address, auto, or local for one here.", metavar="ADDRESS"),
@@ -276,11 +298,16 @@ _LOOP = (
         Real(),
         metavar="P",
     ),
-    _setting("run", "evidence", "weights, or examples: activating texts too, the default with any.", metavar="KIND"),
+    _setting(
+        "run",
+        "evidence",
+        "weights, or examples: activating examples too, the default if the log has any.",
+        metavar="KIND",
+    ),
     _setting(
         "run",
         "feedback",
-        "Try labels out on such texts and ask again where they do badly; implies --evidence examples, needs --llm.",
+        "Check labels on such examples and ask again where they do badly; implies --evidence examples, needs --llm.",
         kind=bool,
         flag="--feedback/--no-feedback",
     ),
@@ -304,7 +331,7 @@ _AGREEMENT = (
     _setting(
         "run",
         "agreement",
-        "Grow small trees of other base prompts too, and tell how far they say the same.",
+        "Grow small trees of other base prompts too, and measure how far they agree.",
         kind=bool,
         flag="--agreement/--no-agreement",
     ),
@@ -318,7 +345,7 @@ _RECOMMENDED = (
         flag="--recommended/--no-recommended",
     ),
 )
-_SEED = (_setting("run", "seed", "Of everything drawn at random.", Whole(), metavar="N"),)
+_SEED = (_setting("run", "seed", "Seed of everything drawn at random.", Whole(), metavar="N"),)
 _EXAMPLES = (
     _setting(
         "examples",
@@ -341,8 +368,19 @@ _SCORE = (
         metavar="NAME[,NAME...]",
     ),
     _setting("score", "negatives", "Any of random, similar, neighbour.", Names(), metavar="KIND[,KIND...]"),
-    _setting("score", "texts", "Most texts that fire a feature, and as many others.", Whole(), metavar="N"),
-    _setting("score", "embedder", "minilm, or a model's name or folder; else the subject's rows.", metavar="MODEL"),
+    _setting(
+        "score",
+        "texts",
+        "Maximum activating examples per feature, and as many non-activating ones.",
+        Whole(),
+        metavar="N",
+    ),
+    _setting(
+        "score",
+        "embedder",
+        "minilm, or a model's name or folder; by default the subject's own embeddings.",
+        metavar="MODEL",
+    ),
 )
 _LOG = (_setting("run", "log", "The SQLite file that holds everything.", Path, metavar="FILE"),)
 _FILE = (
@@ -366,14 +404,14 @@ def _all_of(*groups: tuple[Callable[[Any], Any], ...]) -> Callable[[Function], F
 
 
 run_options = _all_of(
-    *(_FILE, _SUBJECT, _VECTOR, _TREE, _TOKENS, _STEERING, _WORKERS, _LLM, _BATCH, _LOOP, _AGREEMENT, _RECOMMENDED),
+    *(_FILE, _LAYERS, _VECTOR, _TREE, _TOKENS, _STEERING, _WORKERS, _LLM, _BATCH, _LOOP, _AGREEMENT, _RECOMMENDED),
     *(_SEED, _LOG),
 )
 graph_options = _all_of(
     _FILE, _LAYERS, _VECTOR, _TREE, _TOKENS, _STEERING, _LLM, _LOOP, _AGREEMENT, _RECOMMENDED, _SEED, _LOG
 )
-example_options = _all_of(_FILE, _SUBJECT, _WORKERS, _EXAMPLES, _SEED, _LOG)
-score_options = _all_of(_FILE, _SUBJECT, _SCORE, _LLM, _BATCH, _SEED, _LOG)
+example_options = _all_of(_FILE, _LAYERS, _WORKERS, _EXAMPLES, _SEED, _LOG)
+score_options = _all_of(_FILE, _LAYERS, _SCORE, _LLM, _BATCH, _SEED, _LOG)
 compare_options = _all_of(_FILE, _SUBJECTS, _GRID, _TREE[1:], _STEERING, _SCORE, _LLM, _LOOP, _SEED, _LOG)
 fit_options = _all_of(_FILE, _SUBJECT, _VECTOR[:1], _TREE[:1], _SEED, _LOG)
 taxonomy_options = _all_of(_FILE, _SUBJECTS, _SEED, _LOG)

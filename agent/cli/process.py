@@ -61,13 +61,13 @@ def _status_told(status: int, output: Outlet) -> int:
         return status
     if is_reader_gone(output.failure):
         return status or _PIPE_CLOSED
-    return _told(f"What was to be printed could not be written: {brief(output.failure)}.", status or 2)
+    return _told(f"The output could not be written: {brief(output.failure)}.", status or 2)
 
 
 def _unforeseen(error: BaseException) -> str:
     return (
-        f"something went wrong that has no sentence of its own ({type(error).__name__}: {brief(error)}); "
-        "the same command with --debug tells where, please report it."
+        f"an unexpected error occurred ({type(error).__name__}: {brief(error)}); "
+        "run the same command with --debug to see where, and please report it."
     )
 
 

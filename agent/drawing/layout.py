@@ -39,7 +39,7 @@ _RAMP = ("#8c4a12", "#c79a5b", "#b9bdc2", "#5f9bd8", "#0b4a93")
 tell apart for the colour-blind. The review pages have the same ends."""
 _TICKS = (-6, -2, 0, 2, 6)
 _N_SWATCHES = 31
-_LEGEND = "nats that the words add over random directions; pale: not compared"
+_LEGEND = "nats that the words add relative to random directions; pale: not compared"
 _UNKNOWN_HUE = "#d0ccc4"
 _TOLD_ABOVE = 1.0
 """Nats from which words are written in their colour."""

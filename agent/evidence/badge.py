@@ -32,10 +32,10 @@ def tree_badge(contrast: Contrast) -> Badge:
     if contrast.n_candidates > 1:
         beside = (
             f"the best of {contrast.n_candidates} vectors; {contrast.n_as_far} of {contrast.n_random} random features "
-            "do as well with the best of theirs"
+            "do as well with their own best"
         )
     else:
-        beside = f"as far as {contrast.n_as_far} of {contrast.n_random} others are"
+        beside = f"{contrast.n_as_far} of {contrast.n_random} other random directions are as far from it"
     return _badge(contrast.p_value, f"{distance}, {beside}")
 
 
@@ -44,7 +44,7 @@ def list_badge(listed: TokenList) -> Badge | None:
     if not listed.tokens or listed.p_value is None:
         return None
     as_far = round(listed.p_value * (1 + listed.n_random)) - 1
-    return _badge(listed.p_value, f"{as_far} of {listed.n_random} random directions have tokens as far out")
+    return _badge(listed.p_value, f"{as_far} of {listed.n_random} random directions have lists as extreme")
 
 
 def _badge(p_value: float, told: str) -> Badge:

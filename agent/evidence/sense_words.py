@@ -27,7 +27,7 @@ def counts_words(sense: SenseResult) -> str:
     told = []
     if sense.n_positive:
         share = Proportion(sense.n_activating, sense.n_positive)
-        told.append(f"{share} of {sense.n_positive} texts of its own activate")
+        told.append(f"{share} of its {sense.n_positive} texts activate")
     if sense.n_near_misses:
         share = Proportion(sense.n_silent, sense.n_near_misses)
         told.append(f"{share} of {sense.n_near_misses} near misses do not")

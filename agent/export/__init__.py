@@ -22,7 +22,7 @@ _ENDINGS = {".csv": "csv", ".jsonl": "jsonl", ".parquet": "parquet", ".html": "h
 def form_of(path: Path, name: str | None) -> str:
     """Returns the form by `name`, else by the path's ending. Raises ExportError."""
     if name is not None and name not in FORMS:
-        raise ExportError(f"There is no form {name!r} of export; there are {', '.join(FORMS)}.")
+        raise ExportError(f"There is no export format {name!r}; there are {', '.join(FORMS)}.")
     form = name or _ENDINGS.get(path.suffix.lower())
     if form is None:
         raise ExportError(

@@ -3,9 +3,11 @@
 Texts are unsafe, as the log has them; each form makes them safe.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
+from agent.groups import RunGroup
 from agent.log.comparisons import ClassRow
 from agent.log.labels import LabelRow
 from agent.log.reviews import VERDICTS, ReviewRow
@@ -61,22 +63,41 @@ class Record:
         return None if rejected or self.label.status != "labelled" else self.label.label
 
 
+class Records(Protocol):
+    """Records that can be counted, and read again and again."""
+
+    def __iter__(self) -> Iterator[Record]: ...
+
+    def __len__(self) -> int: ...
+
+
 @dataclass(frozen=True)
 class ExportedRun:
     """A run to be exported."""
 
-    run: RunSummary
-    records: Iterable[Record]
-    """Records by feature, read anew each time, so that a long run need not be held in memory."""
-    evidence: Callable[[int], Sequence[Evidence]]
+    group: RunGroup
+    """The run, or those of a command that labelled several layers."""
+    records: Records
+    """Records by layer and feature, read anew each time, so that a long run need not be held in memory."""
+    evidence: Callable[[Record], Sequence[Evidence]]
     """Returns a feature's evidence, round after round."""
-    collected: Callable[[int], FeatureExamples | None]
+    collected: Callable[[Record], FeatureExamples | None]
     """Returns a feature's examples; None if none were collected."""
     calibrated: bool = False
     """True if any label of the run has a calibrated probability."""
     reviewed: bool = False
     """True if reviewed labels take the place of the machine's."""
-    neuronpedia: "Neuronpedia | None" = None
+    neuronpedia: "Mapping[int, Neuronpedia] | None" = None
+    """Names of each run at Neuronpedia, if they are needed."""
+
+    @property
+    def run(self) -> RunSummary:
+        """Returns the first run."""
+        return self.group.runs[0]
+
+    def address(self, record: Record) -> str:
+        """Returns the feature's address: its index, with the layer in front if there are several."""
+        return self.group.address(record.run.run_id, record.label.feature)
 
     def label_of(self, record: Record) -> str | None:
         """Returns the label for forms that show only one; None if the feature has none."""

@@ -78,7 +78,8 @@ class CardScore:
 class FeatureCard:
     """A feature in few words."""
 
-    feature: int
+    feature: str
+    """Its address."""
     status: str
     label: str
     machine_label: str
@@ -103,13 +104,17 @@ class FeatureCard:
 
 
 def card(
-    record: Record, label: str | None, evidence: Sequence[Evidence], collected: FeatureExamples | None
+    record: Record,
+    label: str | None,
+    evidence: Sequence[Evidence],
+    collected: FeatureExamples | None,
+    address: str | None = None,
 ) -> FeatureCard:
-    """Makes the card of a feature with this label; None for no label."""
+    """Makes the card of a feature with this label; None for no label. Its `address` is its index unless given."""
     row, review = record.label, record.review
     replaced = label is not None and label != row.label
     return FeatureCard(
-        feature=row.feature,
+        feature=address or str(row.feature),
         status=row.status,
         label=cut(label or "", _LABEL_CHARS),
         machine_label=cut(row.label, _LABEL_CHARS) if replaced else "",
@@ -189,7 +194,7 @@ def _frequency(collected: FeatureExamples | None) -> str:
     activity = collected.activity if collected else None
     if activity is None:
         return ""
-    return f"fires on {percent(activity.frequency)} of {activity.n_tokens:,} tokens, at most {activity.maximum:.3g}"
+    return f"active on {percent(activity.frequency)} of {activity.n_tokens:,} tokens, maximum {activity.maximum:.3g}"
 
 
 def _scores(scores: Iterable[ExportedScore]) -> Iterator[CardScore]:

@@ -3,12 +3,13 @@
 Each scorer's latest scoring is taken; the others are in JSONL alone.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from agent.evidence.sense_words import counts_words
 from agent.export.base import ExportedRun, ExportedScore, Record
+from agent.groups import layer_of
 from agent.log.reviews import ReviewRow
 from agent.log.scores import ScoreRow
 from agent.schema import SenseResult
@@ -45,8 +46,8 @@ class ExportTable:
 
     columns: Sequence[ExportColumn]
     exported: ExportedRun
-    latest: Mapping[str, int]
-    """The scoring that is shown, by scorer."""
+    latest: Mapping[str, Collection[int]]
+    """The scorings that are shown, one of each run, by scorer."""
 
     def rows(self) -> Iterator[list[Cell]]:
         """Yields the cells of each feature."""
@@ -55,28 +56,32 @@ class ExportTable:
             yield [column.cell(row) for column in self.columns]
 
     def _is_shown(self, item: ExportedScore) -> bool:
-        return self.latest[item.score.scorer] == item.scoring.scoring_id
+        return item.scoring.scoring_id in self.latest[item.score.scorer]
 
 
 def table(exported: ExportedRun) -> ExportTable:
     """Makes the table of a run; reads the run once to find its scores."""
     latest = latest_scorings(exported)
     keys = {_key(scored.score) for record in exported.records for scored in record.scores}
-    about = [*_about_labels(exported.reviewed), *_about_reviews(), *_about_scores(sorted(keys, key=_order))]
+    about = [
+        *_about_labels(exported.reviewed, exported.group.is_many),
+        *_about_reviews(),
+        *_about_scores(sorted(keys, key=_order)),
+    ]
     return ExportTable(about, exported, latest)
 
 
-def latest_scorings(exported: ExportedRun) -> dict[str, int]:
-    """Returns the latest scoring of each scorer, by name."""
-    latest: dict[str, int] = {}
+def latest_scorings(exported: ExportedRun) -> dict[str, Collection[int]]:
+    """Returns the latest scoring of each run by each scorer, by the scorer's name."""
+    latest: dict[str, dict[int, int]] = {}
     for record in exported.records:
         for scored in record.scores:
-            scorer, number = scored.score.scorer, scored.scoring.scoring_id
-            latest[scorer] = max(latest.get(scorer, number), number)
-    return dict(sorted(latest.items()))
+            of_scorer, number = latest.setdefault(scored.score.scorer, {}), scored.scoring.scoring_id
+            of_scorer[record.run.run_id] = max(of_scorer.get(record.run.run_id, number), number)
+    return {scorer: {*found.values()} for scorer, found in sorted(latest.items())}
 
 
-def _about_labels(reviewed: bool) -> list[ExportColumn]:
+def _about_labels(reviewed: bool, layered: bool) -> list[ExportColumn]:
     found = [
         ExportColumn("run", "whole", lambda row: row.record.run.run_id),
         ExportColumn("subject", "text", lambda row: str(row.record.run.subject["name"])),
@@ -95,8 +100,10 @@ def _about_labels(reviewed: bool) -> list[ExportColumn]:
         ExportColumn("kind", "text", lambda row: getattr(row.record.sorted_as, "kind", None)),
         ExportColumn("captured_by", "text", lambda row: getattr(row.record.sorted_as, "captured", None)),
     ]
+    if layered:
+        found.insert(2, ExportColumn("layer", "whole", lambda row: layer_of(row.record.run)))
     if reviewed:
-        found.insert(5, ExportColumn("reviewed_label", "text", lambda row: row.record.reviewed_label))
+        found.insert(5 + layered, ExportColumn("reviewed_label", "text", lambda row: row.record.reviewed_label))
     return found
 
 

@@ -6,7 +6,7 @@ its hash, and nothing else that could run.
 """
 
 from base64 import b64encode
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from hashlib import sha256
@@ -21,7 +21,6 @@ from agent.export.base import ExportedRun, Record
 from agent.export.card import FeatureCard, card, cut
 from agent.export.columns import latest_scorings
 from agent.export.dots import Dots, dot_plot
-from agent.log.runs import RunSummary
 from eval.pictures import score_figure
 from eval.plots import image
 from eval.scoring.variants import variant_words
@@ -38,7 +37,8 @@ _TREE_NODES = 24
 class _Row:
     """A row of the table of labels."""
 
-    feature: int
+    feature: str
+    """Its address."""
     label: str
     status: str
     cells: Sequence[str]
@@ -56,15 +56,14 @@ class _Part:
 
 def write(exported: ExportedRun, path: Path) -> None:
     """Writes the page. Raises OutputError."""
-    run = exported.run
     latest = latest_scorings(exported)
     script = (_TEMPLATES / "report.js").read_text("utf-8")
     page = (
         environment()
         .get_template("report.html.j2")
         .stream(
-            title=f"Labels of {cut(str(run.subject['name']), 100)}, run {run.run_id}",
-            facts=[*_facts(run)],
+            title=f"Labels of {cut(_subject_name(exported), 100)}, {exported.group.words.lower()}",
+            facts=[*_facts(exported)],
             picture=_picture(exported),
             heads=[
                 *(["probability"] if exported.calibrated else []),
@@ -96,31 +95,40 @@ def environment() -> Environment:
     )
 
 
-def _facts(run: RunSummary) -> Iterator[tuple[str, str]]:
-    subject = run.subject
-    place = f"{subject['name']}: {subject['model']}, SAE {subject['sae']} at {subject['hook']}"
-    counts = f"{run.n_labelled:,} labelled, {run.n_abstained:,} abstained, {run.n_failed:,} failed"
-    yield "subject", cut(place, _WORDS_CHARS)
-    yield "explainer", cut(run.explainer, _WORDS_CHARS)
-    yield "begun", f"{run.created[:16].replace('T', ' ')} UTC, {run.status}"
-    yield "features", f"{run.n_asked:,}: {counts}"
-    if run.n_calls:
-        cost = "cost unknown" if run.cost_usd is None else f"${run.cost_usd:,.4f}"
-        yield "calls", f"{run.n_calls:,}, {cost}"
+def _subject_name(exported: ExportedRun) -> str:
+    subject = exported.run.subject
+    return f"{subject['model']}, {exported.group.layers}" if exported.group.is_many else str(subject["name"])
+
+
+def _facts(exported: ExportedRun) -> Iterator[tuple[str, str]]:
+    for run in exported.group.runs:
+        subject = run.subject
+        place = f"{subject['name']}: {subject['model']}, SAE {subject['sae']} at {subject['hook']}"
+        counts = f"{run.n_labelled:,} labelled, {run.n_abstained:,} abstained, {run.n_failed:,} failed"
+        yield "subject", cut(place, _WORDS_CHARS)
+        yield "features", f"{run.n_asked:,}: {counts}"
+        if run.n_calls:
+            cost = "cost unknown" if run.cost_usd is None else f"${run.cost_usd:,.4f}"
+            yield "calls", f"{run.n_calls:,}, {cost}"
+    yield "explainer", cut(exported.run.explainer, _WORDS_CHARS)
+    yield "begun", f"{exported.run.created[:16].replace('T', ' ')} UTC, {exported.run.status}"
 
 
 def _picture(exported: ExportedRun) -> Markup | None:
     """Draws the latest scoring beside its controls; None if nothing was scored."""
-    scores = [scored for record in exported.records for scored in record.scores]
+    scores = [(record.run.run_id, scored) for record in exported.records for scored in record.scores]
     if not scores:
         return None
-    latest = max(scored.scoring.scoring_id for scored in scores)
-    figure = score_figure([scored.score for scored in scores if scored.scoring.scoring_id == latest], seed=0)
+    latest: dict[int, int] = {}
+    for run_id, scored in scores:
+        latest[run_id] = max(latest.get(run_id, 0), scored.scoring.scoring_id)
+    shown = [scored.score for run_id, scored in scores if scored.scoring.scoring_id == latest[run_id]]
+    figure = score_figure(shown, seed=0)
     svg = image(figure, "svg").decode("utf-8")
     return Markup(svg[svg.index("<svg") :])  # matplotlib's own, its texts escaped
 
 
-def _rows(exported: ExportedRun, latest: Mapping[str, int]) -> Iterator[_Row]:
+def _rows(exported: ExportedRun, latest: Mapping[str, Collection[int]]) -> Iterator[_Row]:
     for record in exported.records:
         label, row = exported.label_of(record), record.label
         scores = {dots.scorer: dots.own.value for dots in _dots(record, latest)}
@@ -131,19 +139,18 @@ def _rows(exported: ExportedRun, latest: Mapping[str, int]) -> Iterator[_Row]:
             "" if record.sorted_as is None else str(record.sorted_as),
             "" if record.review is None else record.review.verdict,
         ]
-        yield _Row(row.feature, cut(label or "", _WORDS_CHARS), row.status, cells)
+        yield _Row(exported.address(record), cut(label or "", _WORDS_CHARS), row.status, cells)
 
 
 def _figure(value: float | None) -> str:
     return "" if value is None else f"{value:.2f}"
 
 
-def _parts(exported: ExportedRun, latest: Mapping[str, int]) -> Iterator[_Part]:
+def _parts(exported: ExportedRun, latest: Mapping[str, Collection[int]]) -> Iterator[_Part]:
     for record in exported.records:
-        feature = record.label.feature
-        evidence = exported.evidence(feature)
+        evidence = exported.evidence(record)
         yield _Part(
-            card(record, exported.label_of(record), evidence, exported.collected(feature)),
+            card(record, exported.label_of(record), evidence, exported.collected(record), exported.address(record)),
             _best_tree(evidence),
             dot_plot([*_dots(record, latest)]),
         )
@@ -158,13 +165,14 @@ def _best_tree(evidence: Sequence[Evidence]) -> Markup | None:
     return Markup(tree_svg(best, Trim(_TREE_NODES)))  # its texts are escaped there
 
 
-def _dots(record: Record, latest: Mapping[str, int]) -> Iterator[Dots]:
+def _dots(record: Record, latest: Mapping[str, Collection[int]]) -> Iterator[Dots]:
     """Yields each scorer's latest score of the label on all held-out examples, with that scoring's controls."""
-    for scorer, scoring_id in latest.items():
+    for scorer, scorings in latest.items():
         mine = [
             scored.score
             for scored in record.scores
-            if (scored.score.scorer, scored.scoring.scoring_id, scored.score.part) == (scorer, scoring_id, "held_out")
+            if (scored.score.scorer, scored.score.part) == (scorer, "held_out")
+            and scored.scoring.scoring_id in scorings
         ]
         own = next((score for score in mine if score.variant == "label"), None)
         if own is not None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from agent.export.base import ExportedRun, ExportedScore, Record
+from agent.groups import layer_of
 from agent.log.reviews import ReviewRow
 from probes.doors.outputs import written
 
@@ -15,18 +16,19 @@ def write(exported: ExportedRun, path: Path) -> None:
     """Writes the lines. Raises OutputError."""
     with written(path) as file:
         for record in exported.records:
-            file.write(json.dumps(_line(record, exported.reviewed)).encode("ascii") + b"\n")
+            file.write(json.dumps(_line(record, exported)).encode("ascii") + b"\n")
 
 
-def _line(record: Record, reviewed: bool) -> Mapping[str, Any]:
+def _line(record: Record, exported: ExportedRun) -> Mapping[str, Any]:
     label = record.label
     return {
         "run": record.run.run_id,
         "subject": record.run.subject["name"],
+        **({"layer": layer_of(record.run)} if exported.group.is_many else {}),
         "feature": label.feature,
         "status": label.status,
         "label": label.label,
-        **({"reviewed_label": record.reviewed_label} if reviewed else {}),
+        **({"reviewed_label": record.reviewed_label} if exported.reviewed else {}),
         "explanation": label.explanation,
         "confidence": label.confidence,
         "probability": record.probability,

@@ -8,7 +8,7 @@ against the server.
 import json
 import re
 from collections.abc import Mapping, Sequence
-from itertools import islice, pairwise
+from itertools import groupby, islice, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -29,20 +29,27 @@ _STRATA = 10
 """Parts of a feature's range, by which its texts are told apart."""
 
 
-def write(exported: ExportedRun, path: Path) -> None:
-    """Writes batches into the folder `path`, made if missing. Raises ExportError if it has some, OutputError."""
-    about = exported.neuronpedia
-    if about is None:
+EVIDENCE = "evidence.html"
+"""The page of evidence beside the batches, that `interpret publish` writes."""
+
+
+def write(exported: ExportedRun, path: Path, evidence: str | None = None) -> None:
+    """Writes batches; scores link to the feature's place in the page `evidence`, an address, if there is one.
+
+    They go into the folder `path`, made if missing, each of one run. Raises ExportError if it has some, OutputError.
+    """
+    if exported.neuronpedia is None:
         raise ExportError(f"{path} cannot be written: model, source, method and model name at Neuronpedia are needed.")
     _make_folder(path)
-    records = iter(exported.records)
     number = 0
-    while some := list(islice(records, MAX_FEATURES)):
-        features = [_feature(exported, about, record) for record in some]
-        batch = {"modelId": about.model, "source": about.source, "features": features}
-        with written(path / f"batch-{number}.json") as file:
-            file.write(json.dumps(batch).encode("ascii"))
-        number += 1
+    for run_id, records in groupby(exported.records, key=lambda record: record.run.run_id):
+        about = exported.neuronpedia[run_id]
+        while some := list(islice(records, MAX_FEATURES)):
+            features = [_feature(exported, about, record, evidence) for record in some]
+            batch = {"modelId": about.model, "source": about.source, "features": features}
+            with written(path / f"batch-{number}.json") as file:
+                file.write(json.dumps(batch).encode("ascii"))
+            number += 1
 
 
 def _make_folder(path: Path) -> None:
@@ -54,16 +61,16 @@ def _make_folder(path: Path) -> None:
         raise ExportError(f"{path} holds batches already, which would be uploaded with these; name another folder.")
 
 
-def _feature(exported: ExportedRun, about: Neuronpedia, record: Record) -> Mapping[str, Any]:
-    feature = record.label.feature
-    collected = exported.collected(feature)
+def _feature(exported: ExportedRun, about: Neuronpedia, record: Record, evidence: str | None) -> Mapping[str, Any]:
+    link = None if evidence is None else f"{evidence}#f{exported.address(record)}"
+    collected = exported.collected(record)
     label = exported.label_of(record)
-    projection = next((item for item in exported.evidence(feature) if isinstance(item, Projection)), None)
+    projection = next((item for item in exported.evidence(record) if isinstance(item, Projection)), None)
     return {
-        "index": feature,
+        "index": record.label.feature,
         **_density(collected),
         **({} if projection is None else _logits(projection)),
-        "explanations": [] if label is None else [_explanation(label, about, record.scores)],
+        "explanations": [] if label is None else [_explanation(label, about, record, link)],
         "activations": [] if collected is None else _activations(collected),
     }
 
@@ -81,13 +88,13 @@ def _tokens(tokens: Sequence[ScoredToken]) -> list[Mapping[str, Any]]:
     return [{"token": whole(token.token), "value": token.score} for token in tokens]
 
 
-def _explanation(label: str, about: Neuronpedia, scores: Sequence[ExportedScore]) -> Mapping[str, Any]:
+def _explanation(label: str, about: Neuronpedia, record: Record, link: str | None) -> Mapping[str, Any]:
     text = whole(label)
     return {
         "text": text if len(text) <= MAX_CHARS else text[: MAX_CHARS - 1] + "…",
         "methodName": about.method_name,
         "modelName": about.model_name,
-        "scores": [_score(scored) for scored in scores if _is_of(scored, label)],
+        "scores": [_score(scored, record, link) for scored in record.scores if _is_of(scored, label)],
     }
 
 
@@ -97,13 +104,15 @@ def _is_of(scored: ExportedScore, label: str) -> bool:
     return score.variant == "label" and score.part == "held_out" and score.label == label and score.value is not None
 
 
-def _score(scored: ExportedScore) -> Mapping[str, Any]:
+def _score(scored: ExportedScore, record: Record, link: str | None) -> Mapping[str, Any]:
     score = scored.score
+    told = {"metric": score.metric, "low": score.low, "high": score.high, "n": score.n}
+    back = {"evidence": link, "rests_on": [*record.label.evidence]} if link else {}
     return {
         "value": score.value,
         "explanationScoreTypeName": f"sae-interpret_{score.scorer}",
         "explanationScoreModelName": scored.scoring.judge,
-        "jsonDetails": json.dumps({"metric": score.metric, "low": score.low, "high": score.high, "n": score.n}),
+        "jsonDetails": json.dumps(told | back),
     }
 
 

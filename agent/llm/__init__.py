@@ -52,7 +52,7 @@ def _none(settings: LLMSettings) -> Explainer:
     from agent.llm.none import NONE, NoExplainer
 
     if settings.model or settings.base_url:
-        raise ExplainerError(f"--llm {NONE} asks nobody, so that neither a model nor a base URL goes with it.")
+        raise ExplainerError(f"--llm {NONE} uses no explainer, so it takes neither a model nor a base URL.")
     return NoExplainer()
 
 

@@ -87,7 +87,7 @@ def propose(context: Mapping[str, Any]) -> Proposal:
     p_value = verdict(best, seen)
     if not is_sure(best, p_value, seen):
         told = "what there is" if p_value is None else f"p {p_value:.2f}"
-        return _abstained(f'nothing else says "{best.label}", and {told} is too little for one side alone')
+        return _abstained(f'no other evidence says "{best.label}", and {told} is too weak on its own')
     confidence = round(best.certainty * trust(p_value), 3)
     if (move := experimenting.experiment(best, confidence, context, seen)) is not None:
         return move.model_copy(update={"reason": f"{PREFIX}{move.reason}."})

@@ -32,7 +32,7 @@ _DRAWN = f"""
     WHERE question = :question AND answer IS NOT NULL AND NOT cached AND NOT ({_HERE})
     ORDER BY id LIMIT 1 OFFSET (SELECT count(*) FROM calls WHERE question = :question AND cached AND {_HERE})
 """
-_ON_ITS_WAY = "the run was stopped while this was on its way; no answer was seen"
+_ON_ITS_WAY = "the run was stopped while this call was in flight; no answer was received"
 
 
 @dataclass(frozen=True)

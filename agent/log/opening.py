@@ -41,7 +41,7 @@ _ADVICE = {
     "SQLITE_BUSY": "another process holds it; try again when that has ended",
     "SQLITE_READONLY": "it is read-only; choose another file with --log",
     "SQLITE_CANTOPEN": "it cannot be opened here; choose another file with --log",
-    "SQLITE_INTERRUPT": f"a question to it took more than {LONGEST_S:.0f} s; it is damaged, or not as it was made",
+    "SQLITE_INTERRUPT": f"a query on it took more than {LONGEST_S:.0f} s; it is damaged or was altered",
 }
 
 

@@ -62,7 +62,7 @@ class Pool:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Ends the workers; what they have in hand is lost."""
-        self._over = self._over or WorkersError("The workers have been sent home.")
+        self._over = self._over or WorkersError("The workers have been shut down.")
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -109,7 +109,7 @@ class Pool:
         place.suspect = place.calls[0]
         place.lost.set()
         self._places.remove(place)
-        self._tell(f"Worker {self._lost_words(place.worker, error)}. What it had in hand goes to the others.")
+        self._tell(f"Worker {self._lost_words(place.worker, error)}. Its unfinished work goes to the others.")
 
     def _lost_words(self, worker: Worker, error: WorkerLostError) -> str:
         """Keeps what is known of the latest loss, and returns it."""

@@ -21,6 +21,7 @@ from agent.web.agreement import ReviewerAgreement, agreements
 from agent.web.asked import is_blind, run_of
 from agent.web.explore.controls import query_of
 from agent.web.figures import HEIGHT, WIDTH, ScoreHistogram, first_histogram, histogram
+from agent.web.graph_page import is_of
 from agent.web.pages import as_json, page
 from agent.web.site import Site, site_of
 from agent.web.winning import WinnerTable, winning_settings
@@ -125,6 +126,7 @@ def show_run(request: Request) -> Response:
         scorers=site.cache.until(newest_score, _scorers, run.run_id),
         figures=site.cache(_figures, run.run_id, run.n_labelled),
         hidden=is_blind(request),
+        graph_here=is_of(site.graph, run),
         size=(WIDTH, HEIGHT),
     )
 

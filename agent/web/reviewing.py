@@ -86,7 +86,7 @@ def _write(request: Request, form: dict[str, str], partial: str) -> Response:
     kind = form.get("verdict", "")
     if kind == "undo":
         done = site.log.write_at_once(undo_review, label.label_id, site.reviewer)
-        said = "Taken back." if done else "There is no review of yours to take back."
+        said = "Undone." if done else "You have no review to undo."
     else:
         wording = form.get("label", "").strip() if kind == "edit" else None
         note = form.get("note", "").strip() or None

@@ -13,11 +13,12 @@ from starlette.staticfiles import StaticFiles
 
 from agent.errors import LogError
 from agent.log.run_log import RunLog
-from agent.web import compare, explore, feature, labels, overview, reviewing
+from agent.web import beside, compare, explore, feature, graph_page, labels, overview, reviewing
 from agent.web.cache import Cache
 from agent.web.guard import SECURITY_HEADERS, Guard
 from agent.web.pages import page
 from agent.web.site import Site
+from eval.graphs.graph import Graph
 from probes.errors import InterpretError
 
 if TYPE_CHECKING:  # a type alone: torch is loaded only where a subject is
@@ -34,9 +35,10 @@ def make_app(
     subject: "Subject | None" = None,
     reviewer: str = "reviewer",
     host: str = "127.0.0.1",
+    graph: Graph | None = None,
 ) -> Starlette:
     """Makes the pages of `log`, open for reading, for holders of `token`; the server listens on `host`."""
-    pages = (overview, labels, reviewing, feature, explore, compare)
+    pages = (overview, labels, reviewing, feature, explore, beside, compare, graph_page)
     app = Starlette(
         routes=[
             *(route for module in pages for route in module.routes),
@@ -45,7 +47,7 @@ def make_app(
         middleware=[Middleware(Guard, token=token, host=host, read_only=read_only)],
         exception_handlers={HTTPException: _refused, InterpretError: _failed, Exception: _broken},
     )
-    app.state.site = Site(log, read_only, reviewer, subject, Cache(log))
+    app.state.site = Site(log, read_only, reviewer, subject, graph, Cache(log))
     return app
 
 

@@ -7,6 +7,7 @@ from starlette.requests import Request
 
 from agent.log.run_log import RunLog
 from agent.web.cache import Cache
+from eval.graphs.graph import Graph
 
 if TYPE_CHECKING:  # a type alone: torch is loaded only where a subject is
     from probes.subject import Subject
@@ -23,6 +24,8 @@ class Site:
     """The reviewer whose reviews are written."""
     subject: "Subject | None"
     """The subject of the explore page; None if none was loaded."""
+    graph: Graph | None
+    """The attribution graph whose nodes are shown; None if none was given."""
     cache: Cache
     """Results counted over whole runs."""
 

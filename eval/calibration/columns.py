@@ -87,7 +87,9 @@ COLUMNS: Mapping[str, CalibrationColumn] = {
     "confidence": CalibrationColumn("the explainer's stated confidence", lambda known: known.label.confidence),
     "list_p": CalibrationColumn("log10 of the token list's p-value", _list_p),
     "tree_p": CalibrationColumn("log10 of the smallest p-value of a tree", _tree_p),
-    "sides": CalibrationColumn("share of trees' sides, list and projection that say a word of the label", _sides),
+    "sides": CalibrationColumn(
+        "proportion of tree weights, list and projection that contain a word of the label", _sides
+    ),
     "first_z": CalibrationColumn("z of the token that activates the feature most", _first_z),
     "rounds": CalibrationColumn("rounds of evidence", lambda known: float(known.label.rounds)),
 }

@@ -22,8 +22,8 @@ def calibration_figure(found: CalibrationReport, title: str = "") -> Figure:
     n = f"n = {len(found.table):,}"
     return curve_panels(
         [
-            CurvePanel(f"reliability, {n}", bins, "said to be right", "share that is right", diagonal=True),
-            CurvePanel(f"risk, {n}", risks, "coverage: labels kept, likeliest first", "share of them that is wrong"),
+            CurvePanel(f"reliability, {n}", bins, "stated probability", "proportion right", diagonal=True),
+            CurvePanel(f"risk, {n}", risks, "coverage: labels kept, likeliest first", "proportion of them wrong"),
         ],
         title,
     )

@@ -138,6 +138,6 @@ def _check(n: int, n_right: int, n_groups: int, by: str) -> None:
         )
     if n_right in (0, n):
         kind = "right" if n_right else "wrong"
-        raise SettingsError(f"All {n} labels are {kind}, by {by}: nothing tells right from wrong among them. {more}")
+        raise SettingsError(f"All {n} labels are {kind}, by {by}, so there is nothing to calibrate. {more}")
     if n_groups < 2:
         raise SettingsError(f"All {n} labels are of one concept, so that none can be judged by the others. {more}")

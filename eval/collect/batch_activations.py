@@ -1,11 +1,11 @@
 """The part of a pass that needs the model: batches of token ids -> where chosen features fire.
 
-One forward cut at the SAE's hook and one matrix product at a time; what leaves the device is the firings alone. Knows
-nothing of what is kept of them.
+One forward cut at the deepest of the SAEs' hooks and one matrix product for each SAE at a time; what leaves the device
+is the firings alone. Knows nothing of what is kept of them.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TypeVar
@@ -14,50 +14,59 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from transformers import PreTrainedModel
 
 from eval.collect.tally import BatchActivations
 from eval.collect.windows import WindowBatch
 from eval.errors import ExamplesError
 from probes.columns import Columns
-from probes.hooks.activations import Stream, cut_at
-from probes.subject import Subject
+from probes.hooks.activations import Streams, cut_at_last
 
+_Firings = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 
 
 @contextmanager
 def batch_activations(
-    subject: Subject, columns: Columns, forward_tokens: int
-) -> Iterator[Callable[[WindowBatch], BatchActivations]]:
-    """While it lasts, the value tells where the features of `columns` fire in a batch; for several threads at once.
+    model: PreTrainedModel, readers: Sequence[Columns], forward_tokens: int
+) -> Iterator[Callable[[WindowBatch], list[BatchActivations]]]:
+    """While it lasts, the value tells where the features of each of `readers` fire in a batch; for several threads at
+    once.
 
-    `forward_tokens` go through the model at a time. Raises ExamplesError, from within the value, where an activation is
-    not a finite number.
+    `forward_tokens` go through the model at a time, once for all readers. Raises ExamplesError, from within the value,
+    where an activation is not a finite number.
     """
-    with cut_at(subject.model, subject.sae.config.hook) as stream:
+    with cut_at_last(model, [columns.sae.config.hook for columns in readers]) as streams:
 
         @torch.inference_mode()
-        def fired(batch: WindowBatch) -> BatchActivations:
-            parts = [_part(subject, columns, stream, batch, rows) for rows in batch.slices(forward_tokens)]
-            return BatchActivations(batch, *(np.concatenate(column) for column in zip(*parts, strict=True)))
+        def fired(batch: WindowBatch) -> list[BatchActivations]:
+            parts = [_part(model, readers, streams, batch, rows) for rows in batch.slices(forward_tokens)]
+            return [
+                BatchActivations(batch, *(np.concatenate(column) for column in zip(*of_one, strict=True)))
+                for of_one in zip(*parts, strict=True)
+            ]
 
         yield fired
 
 
 def _part(
-    subject: Subject, columns: Columns, stream: Stream, batch: WindowBatch, part: slice
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    model: PreTrainedModel, readers: Sequence[Columns], streams: Streams, batch: WindowBatch, part: slice
+) -> list[_Firings]:
+    """What fires in some rows of a batch, for each reader."""
+    states = streams(torch.from_numpy(batch.ids[part, : batch.width(part)]).to(model.device))
+    return [_firings(columns, x, batch, part) for columns, x in zip(readers, states, strict=True)]
+
+
+def _firings(columns: Columns, x: Float[Tensor, "batch pos d_model"], batch: WindowBatch, part: slice) -> _Firings:
     """Rows, places, columns and values of what fires in some rows of a batch."""
-    width = batch.width(part)
-    x = stream(torch.from_numpy(batch.ids[part, :width]).to(subject.model.device))
     scores = columns.scores(x.flatten(0, 1))
     where, values = _exceeding(scores, columns.threshold)
     # a norm is finite only where all numbers are, and none so large that a product with it could overflow
     if not (torch.linalg.vector_norm(x.float()).isfinite() and np.isfinite(values).all()):
         _refuse(columns, scores.unflatten(0, x.shape[:2]), batch, part.start)
     tokens, chosen = np.divmod(where, len(columns.features))
-    rows, places = np.divmod(tokens, width)
+    rows, places = np.divmod(tokens, x.shape[1])
     counts = batch.counted[part.start + rows, places]
     return part.start + rows[counts], places[counts], chosen[counts], values[counts]
 

@@ -1,6 +1,7 @@
-"""Examples of chosen features from a corpus: one streaming pass of the subject, in memory that does not grow with it.
+"""Examples of chosen features from a corpus: one streaming pass of the model for all SAEs that read it, in memory that
+does not grow with the corpus.
 
-Says in what order things happen; the model's part is in `firing`, what is kept in `tally`.
+Says in what order things happen; the model's part is in `batch_activations`, what is kept in `tally`.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -24,7 +25,7 @@ from eval.errors import ExamplesError
 from probes.columns import Columns
 from probes.examples import Example, FeatureExamples
 from probes.settings import Value
-from probes.subject import Subject
+from probes.subject import Subject, first_ids
 
 BATCH_TOKENS = 16384
 """Tokens that are added up at a time."""
@@ -118,46 +119,102 @@ def collect(
     Raises ExamplesError where the documents hold nothing, the SAE does not fit the model, or an activation is not a
     finite number.
     """
+    return collect_all([(subject, features)], documents, settings, watch, readers)[0]
+
+
+def collect_all(
+    read: Sequence[tuple[Subject, Sequence[int]]],
+    documents: Iterable[Document],
+    settings: CollectSettings,
+    watch: PassObserver = SILENT,
+    workers: BatchReaders | None = None,
+) -> list[Collection]:
+    """Does the same for several SAEs of one model at once: each gets what a pass of its own would give it.
+
+    The subjects share their model, which reads every text once, up to the deepest of their hooks; `workers` read for
+    one subject alone. Raises ExamplesError too where their texts do not begin alike.
+    """
+    subject = read[0][0]
+    _check_alike([one for one, _ in read])
     windows = WindowCutter(subject, settings.context, BATCH_TOKENS)
     batches = windows.batches(documents, settings.n_tokens)
     first = next(batches, None)
     if first is None:
         raise ExamplesError("The corpus holds no text; give one that has some.")
-    check = self_check(subject, first)
-    watch.checked(check)
-    columns = Columns(subject.sae, features)
-    tally = Tally(TallySizes(len(features), settings.top, settings.per_stratum, settings.pool), settings.seed)
+    checks = []
+    for one, _ in read:
+        checks.append(self_check(one, first))
+        watch.checked(checks[-1])
+    readers = [Columns(one.sae, features) for one, features in read]
+    kept = [
+        Tally(TallySizes(len(features), settings.top, settings.per_stratum, settings.pool), settings.seed)
+        for _, features in read
+    ]
     wanted = takewhile(lambda _: not watch.stops(), chain([first], batches))
-    scan(subject, columns, wanted, tally, watch.read, readers)
-    spelling = Spelling(subject)
+    scan(subject, readers, wanted, kept, watch.read, workers)
+    spelling, n = Spelling(subject), windows.n_documents
+    return [
+        _collection(columns.features, tally, n, check, spelling, watch)
+        for columns, tally, check in zip(readers, kept, checks, strict=True)
+    ]
+
+
+def _check_alike(subjects: Sequence[Subject]) -> None:
+    fronts = {(id(subject.model), *first_ids(subject)) for subject in subjects}
+    if len(fronts) > 1:
+        raise ExamplesError(
+            "These SAEs do not read the same texts: for some a BOS stands in front, for others not; give --bos or "
+            "--no-bos for all, or name them in two commands."
+        )
+
+
+def _collection(
+    features: tuple[int, ...], tally: Tally, n_documents: int, check: SelfCheck, spelling: Spelling, watch: PassObserver
+) -> Collection:
     found = {}
-    for place, feature in enumerate(columns.features):
+    for place, feature in enumerate(features):
         found[feature] = _collected(tally, place, feature, spelling)
-        watch.spelled(len(columns.features))
-    return Collection(tally.n_tokens, windows.n_documents, check, found, _pool(tally, columns.features, spelling))
+        watch.spelled(len(features))
+    return Collection(tally.n_tokens, n_documents, check, found, _pool(tally, features, spelling))
 
 
 def scan(
     subject: Subject,
-    columns: Columns,
+    readers: Sequence[Columns],
     batches: Iterable[WindowBatch],
-    tally: Tally,
+    tallies: Sequence[Tally],
     progress: Callable[[int], None],
-    readers: BatchReaders | None = None,
+    workers: BatchReaders | None = None,
 ) -> None:
-    """Adds the batches to `tally`: the model reads some of them while what it found in others is added up."""
+    """Adds the batches to each reader's tally: the model reads some while what it found in others is added up."""
     keep_freed_memory()
-    with _here(subject, columns, batches) if readers is None else readers(columns.features, batches) as found:
+    with _here(subject, readers, batches) if workers is None else _elsewhere(workers, readers, batches) as found:
         for fired in found:
-            tally.add(fired)
-            progress(fired.batch.n_tokens)
+            for one, tally in zip(fired, tallies, strict=True):
+                tally.add(one)
+            progress(fired[0].batch.n_tokens)
+
+
+_Found = Iterator[Sequence[BatchActivations]]
+"""For each batch where the features of each reader fire."""
 
 
 @contextmanager
-def _here(subject: Subject, columns: Columns, batches: Iterable[WindowBatch]) -> Iterator[Iterator[BatchActivations]]:
+def _here(subject: Subject, readers: Sequence[Columns], batches: Iterable[WindowBatch]) -> Iterator[_Found]:
     """Reads the batches in this process."""
-    with batch_activations(subject, columns, forward_tokens(subject)) as fired_in, _threads(subject) as n_threads:
+    with (
+        batch_activations(subject.model, readers, forward_tokens(subject)) as fired_in,
+        _threads(subject) as n_threads,
+    ):
         yield ahead(fired_in, batches, n_threads)
+
+
+@contextmanager
+def _elsewhere(workers: BatchReaders, readers: Sequence[Columns], batches: Iterable[WindowBatch]) -> Iterator[_Found]:
+    """Has them read by workers, for one reader."""
+    [columns] = readers
+    with workers(columns.features, batches) as found:
+        yield ([fired] for fired in found)
 
 
 @contextmanager

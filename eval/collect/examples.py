@@ -18,7 +18,7 @@ from eval.collect.corpus_pass import (
     PassObserver,
     Pool,
     PoolWindow,
-    collect,
+    collect_all,
 )
 from eval.collect.negatives import N_PER_NEIGHBOUR, Negatives, PoolActivations, nearest, pool_activations
 from eval.collect.similar import Embed
@@ -69,10 +69,41 @@ def harvest(
     Neighbours are read beside the features, as many as cost little, for texts that fire them and not the features.
     `embed` finds the texts that are similar to a feature's own; `readers` read the corpus in place of this process.
     """
-    neighbours = nearest(subject.sae, features)
-    found = collect(subject, documents, _with_neighbours(features, neighbours), settings, watch, readers)
+    return harvest_all([(subject, features)], documents, settings, watch, embed, readers)[0]
+
+
+def harvest_all(
+    wanted: Sequence[tuple[Subject, Sequence[int]]],
+    documents: Iterable[Document],
+    settings: CollectSettings,
+    watch: PassObserver = SILENT,
+    embed: Embed | None = None,
+    readers: BatchReaders | None = None,
+) -> list[tuple[Collection, Iterator[FeatureHarvest]]]:
+    """Does the same for several SAEs of one model, in one pass. Raises ExamplesError."""
+    neighbours = [nearest(subject.sae, features) for subject, features in wanted]
+    read = [
+        (subject, _with_neighbours(features, near))
+        for (subject, features), near in zip(wanted, neighbours, strict=True)
+    ]
+    return [
+        _harvest_of(subject, found, features, near, settings.seed, embed)
+        for found, (subject, features), near in zip(
+            collect_all(read, documents, settings, watch, readers), wanted, neighbours, strict=True
+        )
+    ]
+
+
+def _harvest_of(
+    subject: Subject,
+    found: Collection,
+    features: Sequence[int],
+    neighbours: Mapping[int, Sequence[int]],
+    seed: int,
+    embed: Embed | None,
+) -> tuple[Collection, Iterator[FeatureHarvest]]:
     asked_for = replace(found, features={feature: found.features[feature] for feature in features})
-    return asked_for, _with_negatives(subject, asked_for, neighbours, found.features, settings.seed, embed)
+    return asked_for, _with_negatives(subject, asked_for, neighbours, found.features, seed, embed)
 
 
 def _with_neighbours(features: Sequence[int], neighbours: Mapping[int, Sequence[int]]) -> list[int]:

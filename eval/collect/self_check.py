@@ -55,7 +55,7 @@ def self_check(subject: Subject, batch: WindowBatch) -> SelfCheck:
     fires = f"{check.l0:,.1f} of {subject.card.n_features:,} features"
     raise ExamplesError(
         f"The SAE does not fit what it reads: over {check.n_tokens:,} tokens at {subject.sae.config.sites} it explains "
-        f"{explained} (at least {MIN_EXPLAINED} is expected) with {fires} firing per token (more than 0 and at most "
+        f"{explained} (at least {MIN_EXPLAINED} is expected) with {fires} active per token (more than 0 and at most "
         f"{MAX_ACTIVE_SHARE:.0%} are expected); {_likely_cause(subject, batch)}."
     )
 

@@ -15,6 +15,7 @@ import torch
 from eval.collect.own_texts import Peak, check_own, read_peaks
 from eval.metrics import Estimate, proportion
 from eval.readers.base import Unit
+from probes.columns import COMPARING
 from probes.examples import Activity, Example, FeatureExamples
 from probes.sae import SAE
 from probes.steering import written_rows
@@ -66,7 +67,7 @@ def folded_lengths(sae: SAE, features: Sequence[int]) -> dict[int, float]:
 
 def _is_never_folded(sae: SAE) -> bool:
     """Tells whether tools leave an SAE's rows unfolded, because its active features would change with their length."""
-    return sae.config.architecture == "topk" and not sae.config.scales_by_decoder_norm
+    return sae.config.architecture in COMPARING and not sae.config.scales_by_decoder_norm
 
 
 def unit_of(peaks: Sequence[Peak], lengths: Mapping[int, float], custom: Unit) -> ActivationUnit:

@@ -40,6 +40,6 @@ def fired_in(subject: Subject, features: Sequence[int], batch: WindowBatch) -> t
     columns = _COLUMNS.get(subject)
     if columns is None or columns.features != features:
         columns = _COLUMNS[subject] = Columns(subject.sae, features)
-    with batch_activations(subject, columns, forward_tokens(subject)) as fired:
-        found = fired(batch)
+    with batch_activations(subject.model, [columns], forward_tokens(subject)) as fired:
+        [found] = fired(batch)
     return found.rows, found.places, found.columns, found.values

@@ -25,7 +25,7 @@ AGREEING_WORDS = 20
 """Of a tree, the heaviest, looked for in the token list."""
 
 _NO_DIRECTION = "the feature has no direction by these weights"
-_NO_WORDS = "the tree holds no word, or none that random directions do not give as well"
+_NO_WORDS = "the tree has no word that random directions do not give as well"
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ def tree_fit(vectors: WordVectors, words: Mapping[str, float], texts: HeldOutExa
     if texts.reason or texts.vectors is None:
         return _undefined(texts.reason)
     if all(texts.activating):
-        return _undefined("no held-out text on which the feature does not fire")
+        return _undefined("no held-out non-activating example")
     lengths = np.linalg.norm(texts.vectors, axis=1)
     usable = lengths > 0
     mean = vectors.mean(words)

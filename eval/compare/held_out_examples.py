@@ -49,7 +49,7 @@ def held_out_examples(
     firing = without_duplicates(example for example in found.examples if example.kind == "activating")
     silent = without_duplicates(example for example in found.examples if example.kind != "activating")
     if not firing:
-        return HeldOutExamples(feature, reason="no held-out text on which the feature fires")
+        return HeldOutExamples(feature, reason="no held-out activating example")
     with_ids = [example for example in firing if example.token_ids is not None]
     return HeldOutExamples(
         feature=feature,
@@ -65,4 +65,4 @@ def _dead(activity: Activity | None) -> str:
     """Says why a feature without any activity has no examples."""
     if activity is None or activity.n_active:
         return ""
-    return f"never fired in {activity.n_tokens:,} tokens"
+    return f"never active in {activity.n_tokens:,} tokens"

@@ -25,13 +25,13 @@ MIN_TOKENS = 10
 """That a feature must fire on, among its texts, for any rule but the first."""
 
 KINDS: Mapping[str, str] = {
-    "dead": "never fired on the whole corpus",
-    "positional": f"at least {POSITIONAL_SHARE:.0%} of the tokens it fires on stand at one place of the context",
-    "single token": f"at least {SINGLE_SHARE:.0%} of the tokens it fires on are one word, whatever its case",
+    "dead": "never active in the whole corpus",
+    "positional": f"at least {POSITIONAL_SHARE:.0%} of its active tokens are at one position of the context",
+    "single token": f"at least {SINGLE_SHARE:.0%} of its active tokens are one word, ignoring case",
     "concept": "the mean embedding of the tokens it fires on in one half of its texts tells those it fires on in the "
     f"other half from their neighbours, with an AUROC of at least {CONCEPT_AUROC:g}",
-    "other": "none of these; by its context, or by nothing that embeddings show",
-    "unknown": f"no texts, or fewer than {MIN_TOKENS} tokens on which it fires",
+    "other": "none of these; depends on context, or on nothing that embeddings show",
+    "unknown": f"no texts, or fewer than {MIN_TOKENS} active tokens",
 }
 """Every kind with its rule."""
 

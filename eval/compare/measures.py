@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 
 MEASURES: Mapping[str, str] = {
-    "list": "AUROC of the token list's score at telling tokens on which the feature fires from the other tokens of the "
+    "list": "AUROC of the token list's score at separating the feature's active tokens from the other tokens of the "
     "same texts",
-    "tree": "AUROC of the cosine between the tree's words and a text at telling texts on which the feature fires",
-    "agreement": "share of the vocabulary that the token list puts behind the tree's words: .5 by chance",
+    "tree": "AUROC of the cosine between the tree's words and a text at detecting activating examples",
+    "agreement": "proportion of the vocabulary that the token list ranks below the tree's words: .5 by chance",
     "readout": "share of trees that are further from what random directions give than those are from one another",
     "divergence": "how far the tree is from what random directions give",
 }
@@ -18,8 +18,8 @@ CHOSEN_BY = "specific"
 feature's texts; that is no knowledge of this feature."""
 
 REPORTED: Mapping[str, str] = {
-    CHOSEN_BY: "mean AUROC of list and tree on the feature's own texts, less that of the same list and tree on other "
-    "features' texts; 0 says nothing of this feature",
+    CHOSEN_BY: "mean AUROC of list and tree on the feature's own examples, minus that on other "
+    "features' examples; 0: nothing specific to this feature",
     JOINT: "mean of list and tree, of features that have both",
     **MEASURES,
 }
@@ -31,7 +31,7 @@ UNITS: Mapping[str, str] = {
     "list": "AUROC of the token list",
     "tree": "AUROC of the tree",
     "agreement": "agreement of tree and list",
-    "readout": "share of trees that stand out",
+    "readout": "proportion of trees that stand out",
     "divergence": "divergence from the null",
 }
 """What the figures are called in a sentence."""

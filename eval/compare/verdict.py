@@ -35,7 +35,7 @@ def versus_words(ours: str, theirs: str, versus: PairedComparison, unit: str) ->
     if wins > d.n / 2:
         equal = f", equal on {percent(versus.ties, d.n)}" if versus.ties else ""
         return f"{better} beats {worse} on {percent(wins, d.n)} of {n}{equal}; {size}."
-    average = "on average" if wins > losses else "on average alone"
+    average = "on average" if wins > losses else "only on average"
     return f"{better} is ahead of {worse} {average}, {size}; {_odds(wins, versus.ties, losses, n)}."
 
 

@@ -5,7 +5,10 @@ tells by its fields which of them it is. An API record is a feature with its act
 Activations are mostly SAEDashboard's, times the length of the feature's decoder row.
 """
 
+import json
+import math
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,9 +20,13 @@ from eval.readers.files import files_in, keys_near_start, records
 from eval.readers.gathering import ExampleGatherer
 from eval.readers.histogram import NO_HISTOGRAM, ActivityHistogram, activity, histogram_of, tokens_seen
 from eval.readers.spelling import spelled_out
-from probes.examples import Baseline
+from probes.examples import Baseline, BaselineScore
 
 _ENDINGS = (".jsonl", ".jsonl.gz", ".json", ".json.gz")
+_OURS = "sae-interpret_"
+"""Begins the names of scores that our own exports have."""
+_SCORERS = {"eleuther_fuzz": "fuzzing", "eleuther_recall": "detection", "eleuther_embedding": "embedding"}
+"""Its names of the scores of Paulo et al. 2024, which are ours too."""
 _OF_A_FEATURE = frozenset({"frac_nonzero", "freq_hist_data_bar_values", "activations", "explanations", "maxActApprox"})
 """A record with one of these fields is a feature's own."""
 
@@ -116,7 +123,8 @@ class _Reader:
             if not text:
                 raise RecordError("`description` is no text, or an empty one")
             by = (checks.as_text(record.get("typeName")), checks.as_text(record.get("explanationModelName")))
-            self.gathered.add_baseline(Baseline(feature, text, ", ".join(filter(None, by)) or "Neuronpedia"))
+            author = ", ".join(filter(None, by)) or "Neuronpedia"
+            self.gathered.add_baseline(Baseline(feature, text, author, _scores(record.get("scores"))))
 
     def reading(self) -> ReadResult:
         """Returns the records taken, with activity computed."""
@@ -127,6 +135,31 @@ class _Reader:
                 self.gathered.set_activity(known)
         called = f"neuronpedia:{self.source}" if self.source else "neuronpedia"
         return self.gathered.reading(called, self.faults, "length")
+
+
+def _scores(scores: object) -> tuple[BaselineScore, ...]:
+    """Returns an explanation's scores; what is no score is left out, as most explanations have none."""
+    found = []
+    for score in scores if isinstance(scores, list) else ():
+        value = score.get("value") if isinstance(score, dict) else None
+        name = checks.as_text(score.get("explanationScoreTypeName")) if isinstance(score, dict) else ""
+        if name and isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+            about = _details(score.get("jsonDetails"))
+            metric, n = checks.as_text(about.get("metric")), about.get("n")
+            number = n if isinstance(n, int) and not isinstance(n, bool) and n > 0 else 0
+            found.append(BaselineScore(scorer=_scorer(name), metric=metric, value=float(value), n=number))
+    return tuple(found)
+
+
+def _details(text: object) -> dict[str, Any]:
+    with suppress(ValueError, TypeError, RecursionError):
+        found = json.loads(text) if isinstance(text, str) else text
+        return found if isinstance(found, dict) else {}
+    return {}
+
+
+def _scorer(name: str) -> str:
+    return _SCORERS.get(name, name.removeprefix(_OURS))
 
 
 def _is_named_records(record: Any) -> bool:

@@ -9,6 +9,8 @@ from eval.errors import ExamplesError
 from eval.readers.json_stream import LONGEST_RECORD
 
 BASE_URL = "https://neuronpedia.org"
+BASE_URL_VARIABLE = "NEURONPEDIA_BASE_URL"
+"""Names the address of Neuronpedia's API, where it is not the site's own."""
 _TIMEOUT_S = 30.0
 _REDIRECTS = 5
 

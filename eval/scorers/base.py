@@ -23,10 +23,11 @@ from prompts import render
 Variant = Literal[
     "label", "first", "shuffled", "tokens", "one_shot", "baseline", "known", "feature", "unlabelled", "mixed"
 ]
-"""What is scored: the feature's own label, the first that was proposed in a run with feedback, another feature's, its
-top tokens, one made in one shot from texts, one that the source of the examples brought along, or the name of the
-concept that the feature is known to stand for. By scorers that read no label: a feature that has one, a feature that
-has none, or in its place examples of several features."""
+"""The kinds of things that are scored. `label`: the feature's own label; `first`: the first label that a run proposed;
+`shuffled`: another feature's label; `tokens`: the feature's top tokens; `one_shot`: a label made from examples in one
+call; `baseline`: a label that came with imported examples; `known`: the name of the feature's known concept. Scorers
+that read no label score `feature` (one that has a label), `unlabelled` (one that has none) or `mixed` (examples of
+several features)."""
 
 Need = Literal["judge", "runner", "embedder"]
 """What a scorer cannot do without."""
@@ -98,8 +99,8 @@ class Embedder(Protocol):
 class ScoringTask:
     """A label to be scored, and the examples to score it on.
 
-    A label is judged by its own words alone, without its explanation: most of what it is compared with (top tokens, the
-    name of a concept, a baseline) has none, so that with one it would be ahead for another reason than its words.
+    A label is judged without its explanation, since most of its rivals (top tokens, the name of a concept, a baseline)
+    have none: with an explanation it could win by length alone.
     """
 
     feature: int
@@ -206,8 +207,8 @@ def unscored(scorer: str, metric: str, reason: str) -> Score:
 def lacking(task: ScoringTask) -> str | None:
     """Says why a task cannot tell activating from non-activating texts."""
     if not task.activating:
-        return "no held-out text on which the feature fires"
-    return None if task.negatives else "no text on which the feature does not fire"
+        return "no held-out activating example"
+    return None if task.negatives else "no non-activating example"
 
 
 def drawn(examples: Sequence[Example], k: int, rng: np.random.Generator) -> list[Example]:

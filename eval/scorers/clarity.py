@@ -72,7 +72,7 @@ def _items(name: str, texts: Sequence[str], peaks: dict[str, float], truth: bool
 
 def _item(key: str, text: str, truth: bool, peak: float | None) -> ScoredItem:
     if peak is None:
-        return ScoredItem(key, text, truth, None, "the judge left it out, empty or wrote it twice")
+        return ScoredItem(key, text, truth, None, "the judge omitted it, left it empty or repeated it")
     if not math.isfinite(peak):
         return ScoredItem(key, text, truth, None, "the subject has no activation for it")
     return ScoredItem(key, text, truth, float(peak))

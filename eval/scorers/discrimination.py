@@ -65,7 +65,7 @@ class Discrimination:
         """Every activating text is chosen from once; texts of neighbours come again where they are fewer."""
         trials = list(_trials(task))
         if not task.activating:
-            return unscored(self.name, METRIC, "no held-out text on which the feature fires")
+            return unscored(self.name, METRIC, "no held-out activating example")
         if not trials:
             return unscored(self.name, METRIC, "no held-out text of any neighbour on which the feature does not fire")
 

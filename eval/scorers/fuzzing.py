@@ -32,10 +32,10 @@ class Fuzzing:
     async def score(self, task: ScoringTask) -> Score:
         """Both versions of a text come in different questions, unless there are too few texts for that."""
         if not task.activating:
-            return unscored(self.name, METRIC, "no held-out text on which the feature fires")
+            return unscored(self.name, METRIC, "no held-out activating example")
         candidates = _candidates(task)
         if not candidates:
-            return unscored(self.name, METRIC, "the feature fires on every token, so none can be marked wrongly")
+            return unscored(self.name, METRIC, "the feature is active on every token, so none can be marked wrongly")
         return self.of_items(await judged(self.judge, task, self.name, candidates), task)
 
     def of_items(self, items: Sequence[ScoredItem], _task: ScoringTask) -> Score:

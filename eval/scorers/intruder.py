@@ -85,12 +85,12 @@ class Intruder:
 
 def _lacking(task: ScoringTask) -> str | None:
     if not task.activating:
-        return "no held-out text on which the feature fires"
+        return "no held-out activating example"
     if len(task.activating) < OWN:
-        return f"fewer than {OWN} held-out texts on which the feature fires"
+        return f"fewer than {OWN} held-out activating examples"
     others = len(_others(task))
     if task.variant == "mixed" and others <= OWN:
-        return f"examples of fewer than {OWN + 1} other features that fire about as often"
+        return f"examples of fewer than {OWN + 1} other features about as often active"
     return None if others else "no examples of another feature that fires about as often"
 
 

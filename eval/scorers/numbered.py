@@ -1,6 +1,6 @@
 """Questions about several numbered things at once, and which answer belongs to which thing.
 
-Below the scorers that ask so; knows none of them, and not what is asked.
+Shared by the scorers that put several examples into one question.
 """
 
 from collections import Counter

@@ -10,7 +10,7 @@ from probes.settings import Value
 from prompts import render
 
 TEMPLATES = ("judge", "one_shot")
-"""Those that every scoring with a judge hangs on; each scorer has one of its own beside them."""
+"""Templates that every scoring with a judge uses; each scorer adds its own, see `Scorer.template`."""
 
 V = TypeVar("V", bound=Value)
 

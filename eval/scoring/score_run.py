@@ -254,7 +254,7 @@ def why_not(
     if found is None:
         return "no examples were collected of this feature" if reads_texts else None
     if found.activity is not None and found.activity.n_active == 0:
-        return f"never fired in {found.activity.n_tokens:,} tokens"
+        return f"never active in {found.activity.n_tokens:,} tokens"
     return None
 
 

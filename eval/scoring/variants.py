@@ -4,7 +4,7 @@ VARIANTS = {
     "label": "the run's label",
     "first": "the first proposed",
     "known": "known concept's name",
-    "one_shot": "one shot over top texts",
+    "one_shot": "one shot over top examples",
     "baseline": "the source's label",
     "tokens": "top tokens only",
     "shuffled": "another feature's",

@@ -25,4 +25,4 @@ def read_text(path: Path, what: str, error: type[InterpretError]) -> str:
         try:
             return content.decode("utf-8-sig")
         except UnicodeDecodeError as cause:
-            raise error(f"{what} {path} is not UTF-8, from byte {cause.start + 1} on; save it as that.") from cause
+            raise error(f"{what} {path} is not UTF-8, from byte {cause.start + 1} on; save it as UTF-8.") from cause

@@ -26,17 +26,17 @@ from probes.tokenizer.prompt import PromptIds, prompt_ids, prompt_text
 ORDINARY = "definition"
 """The one where nothing can be measured, or nothing reads better by more than chance."""
 CHEAP = TreeSettings(prompt=ORDINARY, cutoff=0.04, max_depth=8, contrast=None)
-"""How the words' trees grow; a prompt after which nothing is likely gives few nodes, and so says little."""
+"""Settings of the words' trees; a prompt after which nothing is likely gives few nodes, and so says little."""
 _LAYOUT = 1
-"""Of the files; to be raised when figures come out otherwise, so that they are measured anew."""
+"""Version of the cached files, to be raised when figures change, so that they are measured anew."""
 _NORMAL_95 = 1.96
 _HALF = 0.5
-"""Of what the best one reads above chance: what reads less is not worth a round."""
+"""A prompt is offered if it reads at least this proportion of what the best prompt reads above chance."""
 _SAMPLE = 64
-"""Numbers of each of a model's weights that tell it from another model."""
+"""Numbers sampled from each weight tensor to tell one model from another."""
 
 PromptObserver = Callable[[Sequence[str]], Iterable[str]]
-"""Gives the names of base prompts on, one by one, and sees thereby how far measuring is."""
+"""Wraps the base prompts' names in an iterator that reports progress, as tqdm does."""
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,7 @@ def feature_ghosts(
     Raises SettingsError for settings that are still to be found.
     """
     if settings.is_auto:
-        raise SettingsError("Where one vector is asked for, its weights and scale cannot be auto; name them.")
+        raise SettingsError("For a single vector, weights and scale cannot be auto; name them.")
     if settings.weights == WORDS:
         unit = word_directions(subject, subject.sae.encoder_rows(features).T, settings.ghost_tokens)
     else:
@@ -122,9 +122,7 @@ def blended(
 
 def _check_single(settings: VectorSettings) -> None:
     if settings.weights == WORDS:
-        raise SettingsError(
-            f"Where one vector is asked for, its weights cannot be {WORDS}, which are several; take {VOCABULARY}."
-        )
+        raise SettingsError(f"For a single vector, weights cannot be {WORDS}, which make several; use {VOCABULARY}.")
 
 
 def _unit(vectors: Float[Tensor, "n d_model"]) -> Float[Tensor, "n d_model"]:

@@ -1,7 +1,7 @@
 """Measures how far the trees of several base prompts say the same of one vector.
 
-What a tree says are the words it holds beyond what ghosts that say nothing would make the model write; so "a" and "the"
-count for nothing without a list of such words, in any language.
+Trees are compared by the words that are more probable in them than under the null distribution, so "a" and "the" count
+for nothing in any language, without a list of stop words.
 """
 
 from collections import defaultdict

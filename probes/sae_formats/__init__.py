@@ -36,9 +36,9 @@ FORMATS: dict[str, Format] = {
     "goodfire": goodfire,
 }
 SAE_FILES = tuple(dict.fromkeys(name for known in FORMATS.values() for name in known.FILES))
-"""What is asked of the hub where a folder is named; a pickle is named itself."""
+"""File names that are downloaded when a repository's folder is named; a pickle has to be named itself."""
 SAE_SUFFIXES = (*PICKLES, ".npz", ".safetensors")
-"""How a file ends that may be named in place of its folder."""
+"""Endings of files that may be named directly, instead of their folder."""
 _DEPTH = 3
 """Folders down which SAEs are looked for where one was named that holds none itself."""
 

@@ -12,11 +12,12 @@ from torch import Tensor
 
 from probes.errors import SubjectError
 from probes.sae import SAE
-from probes.sae_config import Architecture, Hook, Normalization, SaeConfig, parse_hook
+from probes.sae_config import Architecture, Hook, Normalization, Pursuit, SaeConfig, parse_hook
 from probes.sae_formats.base import (
     SaeFiles,
     SaePlace,
     explained,
+    not_negative,
     part,
     positive,
     read_json,
@@ -33,15 +34,19 @@ _ARCHITECTURES: dict[str, Architecture] = {
     "standard": "standard",
     "relu": "standard",
     "topk": "topk",
+    "abstopk": "abs_topk",
     "jumprelu": "jumprelu",
     "gated": "gated",
     "batchtopk": "jumprelu",
     "matryoshka_batchtopk": "jumprelu",
+    "matching_pursuit": "matching_pursuit",
     "transcoder": "standard",
     "skip_transcoder": "standard",
     "jumprelu_transcoder": "jumprelu",
     "jumprelu_skip_transcoder": "jumprelu",
 }
+_RESIDUAL, _RESIDUAL_THRESHOLD = "residual_threshold", 1e-2
+"""SAELens' threshold of matching pursuit where the file has none."""
 _FINETUNED = "finetuning_scaling_factor"
 _BY_CONSTANT, _CONSTANT = "constant_scalar_rescale", "activation_normalization_factor"
 _NORMALIZATIONS: dict[str, Normalization] = {
@@ -51,13 +56,15 @@ _NORMALIZATIONS: dict[str, Normalization] = {
     "constant_norm_rescale": "constant_norm_rescale",
     "layer_norm": "layer_norm",
 }
-_OF_TOP_K = ("topk", "batchtopk", "matryoshka_batchtopk")
+_OF_TOP_K = ("topk", "abstopk", "batchtopk", "matryoshka_batchtopk")
 """The architectures that know rescale_acts_by_decoder_norm; SAELens passes over it with any other."""
 _OWN: dict[Architecture, tuple[str, ...]] = {
     "standard": ("b_enc",),
     "topk": ("b_enc",),
+    "abs_topk": ("b_enc",),
     "jumprelu": ("b_enc",),
     "gated": ("b_gate", "b_mag", "r_mag"),
+    "matching_pursuit": (),
 }
 """The tensors, one number per feature, that an architecture has besides its threshold."""
 
@@ -84,7 +91,9 @@ def read(files: SaeFiles) -> SAE:
 
 def _assembled(config: SaeConfig, d_out: int, weights: Weights, input_scale: float, is_finetuned: bool) -> SAE:
     n, d = config.n_features, config.d_model
-    encoder, decoder = weights.matrix("W_enc", d, n), weights.matrix("W_dec", n, d_out)
+    decoder = weights.matrix("W_dec", n, d_out)
+    is_tied = config.architecture == "matching_pursuit"
+    encoder = decoder.T if is_tied else weights.matrix("W_enc", d, n)
     if weights.has("scaling_factor"):  # multiplies activations before the decoder, which is the same as longer rows
         factor = weights.vector("scaling_factor", n)
         changes = not torch.allclose(factor, torch.ones(n))
@@ -99,7 +108,8 @@ def _assembled(config: SaeConfig, d_out: int, weights: Weights, input_scale: flo
         config=config,
         W_enc=encoder,
         W_dec=decoder,
-        b_dec=weights.vector("b_dec", d_out),
+        b_dec=weights.vector("b_dec", d_out) if config.subtracts_b_dec or not is_tied else torch.zeros(d_out),
+        b_enc=torch.zeros(n) if is_tied else own.pop("b_enc", None),
         threshold=_threshold(config, weights, decoder) if config.architecture == "jumprelu" else None,
         W_skip=weights.small("W_skip", d, d_out, turned=True) if weights.has("W_skip") else None,
         input_scale=input_scale,
@@ -131,7 +141,8 @@ def _config(flat: Mapping[str, Any]) -> SaeConfig:
         hook_out=writes,
         normalization=_normalization(flat.get("normalize_activations")),
         subtracts_b_dec=switch(flat, "apply_b_dec_to_input", True) and writes is None,
-        k=_k(flat) if architecture == "topk" else None,
+        k=_k(flat) if architecture in ("topk", "abs_topk") else None,
+        pursuit=_pursuit(flat) if architecture == "matching_pursuit" else None,
         scales_by_decoder_norm=_is_of_top_k(flat) and switch(flat, "rescale_acts_by_decoder_norm", False),
         centres_input=bool(centred) and hook.is_residual,
         lacks_input_scale=flat.get("normalize_activations") == "constant_scalar_rescale"
@@ -173,6 +184,11 @@ def _architecture(flat: Mapping[str, Any]) -> Architecture:
     activation = flat.get("activation_fn_str", flat.get("activation_fn")) or "relu"
     if name in ("standard", "topk") and activation == "topk":
         return "topk"
+    if name == "temporal":
+        raise SubjectError(
+            "Temporal SAEs are not supported: what a feature does at a token hangs on the tokens before it, so it has "
+            "no direction of its own that could be read."
+        )
     if not isinstance(name, str) or name not in _ARCHITECTURES or activation != "relu":
         known = ", ".join(_ARCHITECTURES)
         raise SubjectError(f"architecture {name!r} with activation {activation!r} is not supported; known are {known}.")
@@ -201,6 +217,15 @@ def _input_scale(flat: Mapping[str, Any], scaler: Mapping[str, Any]) -> float:
     else:
         return 1.0
     return 1.0 if factor is None else positive({key: factor}, key)
+
+
+def _pursuit(flat: Mapping[str, Any]) -> Pursuit:
+    most = "max_iterations"
+    return Pursuit(
+        residual_threshold=not_negative({_RESIDUAL: flat.get(_RESIDUAL, _RESIDUAL_THRESHOLD)}, _RESIDUAL),
+        max_iterations=size(flat, most if flat.get(most) is not None else "d_in"),
+        stops_at_repeats=switch(flat, "stop_on_duplicate_support", True),
+    )
 
 
 def _k(flat: Mapping[str, Any]) -> int:

@@ -37,7 +37,7 @@ class Weights:
         return all(name in self.tensors for name in names)
 
     def vector(self, name: str, n: int | None = None) -> Float[Tensor, " n"]:
-        """A vector, `n` long unless it is the one to say how long; float32."""
+        """A float32 vector of length `n`, or of any length where `n` is None."""
         tensor = self._floats(name)
         if tensor.ndim != 1 or (n is not None and len(tensor) != n):
             raise SubjectError(self._misshapen(name, ["any length"] if n is None else [n]))

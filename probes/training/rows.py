@@ -7,19 +7,16 @@ model's states do not depend on.
 import gzip
 import json
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
 from rich.progress import track
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from probes.hooks.activations import cut_at
-from probes.hooks.sites import tap
+from probes.hooks.activations import cut_at_last
 from probes.sae_config import Hook
 
 BATCH_TOKENS = 8192
@@ -76,28 +73,10 @@ def rows_of(
 def activations_at(
     model: PreTrainedModel, rows: TokenRows, hooks: Sequence[Hook], dtype: torch.dtype = torch.float16
 ) -> dict[Hook, Float[Tensor, "n d_model"]]:
-    """Returns the model's states at each hook on every position that holds text, by one pass up to the last of them.
-
-    The hooks are ends of blocks, in rising order.
-    """
-    *earlier, last = hooks
-    seen: dict[Hook, Tensor] = {}
+    """Returns the model's states at each hook on every position that holds text, by one pass up to the last of them."""
     kept: dict[Hook, list[Tensor]] = {hook: [] for hook in hooks}
-    with ExitStack() as stack:
-        for hook in earlier:
-            place = tap(model, hook)
-            handle = place.module.register_forward_hook(_noting(seen, hook))
-            stack.callback(handle.remove)
-        stream = stack.enter_context(cut_at(model, last))
+    with cut_at_last(model, hooks) as streams:
         for batch in track([*rows.batches()], "activations"):
-            seen[last] = stream(batch.ids)
-            for hook in hooks:
-                kept[hook].append(seen[hook][batch.is_text].to(dtype))
+            for hook, states in zip(hooks, streams(batch.ids), strict=True):
+                kept[hook].append(states[batch.is_text].to(dtype))
     return {hook: torch.cat(parts) for hook, parts in kept.items()}
-
-
-def _noting(seen: dict[Hook, Tensor], hook: Hook) -> Any:
-    def note(_module: nn.Module, _args: tuple[Any, ...], output: Tensor | tuple[Tensor, ...]) -> None:
-        seen[hook] = output[0] if isinstance(output, tuple) else output
-
-    return note

@@ -147,7 +147,7 @@ def _bare(subject: Subject, batches: Sequence[WindowBatch]) -> None:
 def _pass(subject: Subject, batches: Sequence[WindowBatch]) -> None:
     settings = CollectSettings()
     tally = Tally(TallySizes(N_FEATURES, settings.top, settings.per_stratum, settings.pool), settings.seed)
-    scan(subject, Columns(subject.sae, range(N_FEATURES)), batches, tally, lambda _: None)
+    scan(subject, [Columns(subject.sae, range(N_FEATURES))], batches, [tally], lambda _: None)
 
 
 def _print_whole(subject: Subject, n_tokens: int) -> None:

@@ -6,7 +6,7 @@ The versions are the working tree's and those of a git ref, or of a folder. Both
 first `--features` with a known concept; differences are paired by feature. Without `--llm` a scripted explainer on the
 loopback interface answers (`tests.bench.knowing`), which knows the concepts' words and reads nothing but the prompts.
 With `--log` the answers are kept, and a question that was asked in the same words is answered from there at no cost, so
-that a second run pays for changed prompts only.
+that a second run pays for changed prompts only; what such an answer once took is then not told.
 
 The shared prefix is what two features' prompts begin with alike, system prompt and question together: the part that a
 provider's cache can keep. The hit rate is what the server told of cached input tokens.
@@ -60,15 +60,16 @@ class Version:
             "right": float(names_concept(label, truth.features[feature], truth)),
             "labelled": float(label is not None),
             "calls": float(len(calls)),
-            "input tokens": _total([call.input_tokens for call in calls]),
-            "output tokens": _total([call.output_tokens for call in calls]),
-            "cost, $": _total([call.cost_usd for call in calls]),
+            "input tokens": _total([None if call.cached else call.input_tokens for call in calls]),
+            "output tokens": _total([None if call.cached else call.output_tokens for call in calls]),
+            "cost, $": _total([None if call.cached else call.cost_usd for call in calls]),
         }
 
     @property
     def hit_rate(self) -> float | None:
         """Share of input tokens that the server had in its cache; None where it told of none."""
-        told = [(c.cache_read_tokens, c.input_tokens) for calls in self.calls.values() for c in calls]
+        calls = [call for calls in self.calls.values() for call in calls if not call.cached]
+        told = [(call.cache_read_tokens, call.input_tokens) for call in calls]
         known = [(read, sent) for read, sent in told if read is not None and sent]
         return sum(read for read, _ in known) / sum(sent for _, sent in known) if known else None
 
@@ -180,12 +181,17 @@ def main() -> None:
             llm, url = "openai:model-a", stack.enter_context(LLMServer(script)).base_url("openai")
         settings = {"llm": llm, "base_url": url, "rounds": given.rounds, "budget_tokens": given.budget_tokens}
         config = RunConfig.parse({**settings, "probe": {"tree": {"cutoff": given.cutoff}}})
-        log = stack.enter_context(RunLog.open(given.log or folder / "log.db"))
+        logs = [stack.enter_context(RunLog.open(path)) for path in _paths(given.log, folder)]
         subject = load_subject(config.subject)
         with templates_in(old):
-            then = labelled(log, subject, features, config)
-        for line in lines(then, labelled(log, subject, features, config), given.seed):
+            then = labelled(logs[0], subject, features, config)
+        for line in lines(then, labelled(logs[-1], subject, features, config), given.seed):
             print(line)
+
+
+def _paths(log: Path | None, folder: Path) -> list[Path]:
+    """One log for both versions where one was named; else one each, so that no version pays for the other."""
+    return [folder / "then.db", folder / "now.db"] if log is None else [log]
 
 
 if __name__ == "__main__":

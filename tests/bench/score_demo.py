@@ -87,7 +87,7 @@ def main() -> None:
         console.print("labelling, collecting and scoring; with --log all of it is kept")
         with redirect_stdout(io.StringIO()):  # each of the commands prints tables of its own
             label_features(config, spec, False)
-            gather_examples(config, spec, None, None)
+            gather_examples([config], spec, None, None)
             run_ids = _run_ids(config, features)
             for run_id in run_ids:
                 score_labels(config, run_id, spec)

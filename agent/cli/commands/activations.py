@@ -42,7 +42,7 @@ def show_activations(config: RunConfig, feature: str, text: str, as_json: bool) 
 def peak_words(typed: TypedText, maximum: float | None) -> str:
     """Formats the highest activation, beside the highest in the log's examples if it has any."""
     if typed.peak <= 0:
-        return f"silent at all {len(typed.tokens):,} tokens"
+        return f"not active at any of {len(typed.tokens):,} tokens"
     n_active = sum(activation > 0 for activation in typed.activations)
     share = "" if maximum is None else f", {typed.peak / maximum:.0%} of the highest in the log's texts"
     return f"{typed.peak:.3g}{share}; active at {n_active:,} of {len(typed.tokens):,} tokens"

@@ -36,7 +36,7 @@ def prompt_lines(config: RunConfig, subject: Subject) -> Iterator[tuple[str, str
 
 def _words(own: PromptFigure, figures: Sequence[PromptFigure]) -> str:
     is_best = own.value == max(figure.value for figure in figures)
-    how = "which reads this model's own words best" if is_best else "as good as any for this model's own words"
+    how = "which reads this model's own words best" if is_best else "no other reads this model's own words better"
     return f", {how}: {_figure(own)} over {len(own.shares)} words, {CHANCE:.2f} by chance"
 
 

@@ -106,7 +106,7 @@ def calibrate(config: RunConfig, asked: CalibrationRequest) -> None:
     _print(screen, made)
     screen.print(closing(made.explainer, n_given, n_labels, len(runs), len(made.report.table)))
     if asked.plot is not None:
-        screen.print(Text(f"The picture is in {asked.plot}."))
+        screen.print(Text(f"Wrote {asked.plot}."))
 
 
 def _made(log: RunLog, asked: CalibrationRequest, seed: int) -> _NewCalibration:
@@ -128,7 +128,7 @@ def _truth(asked: CalibrationRequest, runs: Sequence[RunSummary]) -> Truth:
     least = MinScore.parse(asked.least_score)
     if asked.truth not in (None, least.scorer):
         raise SettingsError(
-            f"--least-score {asked.least_score} says what is right, and so does --truth {asked.truth}; leave one out."
+            f"--least-score {asked.least_score} and --truth {asked.truth} both define what is right; leave one out."
         )
     return Truth(least.scorer, least.value)
 

@@ -1,7 +1,8 @@
 """Chooses and sorts a run's labels by the options of a command, as the page of labels does by its form."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import inf
 
 from agent.errors import LogError
 from agent.log.browsing import BrowsedLabel, LabelFilter, Order, Reviewed, label_page
@@ -95,6 +96,19 @@ def choose(log: RunLog, run: RunSummary, wanted: LabelCriteria) -> LabelSelectio
     return LabelSelection(
         log.read(label_page, run.run_id, found, 0, _ALL), None if key is None else key.scorer, classes
     )
+
+
+def in_order(found: Sequence[Sequence[BrowsedLabel]], wanted: LabelCriteria) -> list[BrowsedLabel]:
+    """Returns the labels of several runs, each in the order asked for, in that order; by feature, run after run."""
+    labels = [item for of_run in found for item in of_run]
+    if wanted.sort == "feature" or len(found) == 1:
+        return labels
+
+    def value(item: BrowsedLabel) -> float:
+        number = item.label.confidence if wanted.sort == "confidence" else getattr(item, wanted.sort)
+        return -inf if number is None else float(number)
+
+    return sorted(labels, key=value, reverse=wanted.descending)
 
 
 def _score(log: RunLog, run: RunSummary, wanted: LabelCriteria) -> ScoreKey | None:

@@ -12,6 +12,7 @@ from rich.console import Console
 from agent.cli.commands.base_prompt import all_named
 from agent.cli.commands.compare_output import ComparisonOutput, ComparisonReport, compared, show
 from agent.cli.commands.doctor import subject_words
+from agent.cli.commands.loading import SubjectLoader
 from agent.cli.commands.token_pass import read_tokens
 from agent.cli.terminal.bars import bar, duration
 from agent.cli.terminal.display import console, facts
@@ -31,9 +32,9 @@ from eval.compare.work import ComparisonWork, TimingTrial
 from eval.embedders import SentenceEmbedder, SubjectEmbedder, recorded
 from probes.errors import SettingsError
 from probes.features import parse_features
-from probes.presets import SubjectCard, SubjectSource
+from probes.presets import SubjectCard
 from probes.settings import ProbeSettings
-from probes.subject import Subject, load_subject
+from probes.subject import Subject
 
 MAX_PROBES = 20_000
 """Trees and lists that are made without being asked whether so many are meant."""
@@ -51,20 +52,6 @@ class ComparisonRequest:
     """True to probe however many settings the grid has."""
     dry: bool
     """True to announce the work without doing it."""
-
-
-class SubjectLoader:
-    """Loads subjects, and keeps the last one: they are large, and take long to load."""
-
-    def __init__(self) -> None:
-        self._kept: tuple[SubjectSource, Subject] | None = None
-
-    def __call__(self, source: SubjectSource) -> Subject:
-        """Returns the subject. Raises SubjectError."""
-        if self._kept is None or self._kept[0] != source:
-            self._kept = None  # before the next one takes its place in memory
-            self._kept = source, load_subject(source)
-        return self._kept[1]
 
 
 def compare_settings(
@@ -187,5 +174,5 @@ def _opening(
     yield "baseline", names[0]
     if config.probe.steering.on:
         yield "all trees", tree_words(config.probe, "as named")
-    yield "to do", f"{todo}; what else is needed is in the log"
+    yield "to do", f"{todo}; the rest is already in the log"
     yield "log", str(config.log)

@@ -77,7 +77,7 @@ def compare_labels(config: RunConfig, subject: Subject, spec: str, grid: Grid, d
     status = max(status for _, status in made.values())
     for setting, (run_id, _) in made.items():
         screen.print(Text(f"\nLabels of {names[setting]}", style="bold"))
-        status |= score_labels(_for_scoring(work, setting, run_id), run_id, spec, subject=subject)
+        status |= score_labels(_for_scoring(work, setting, run_id), run_id, spec, subject=subject).status
     _compare(screen, work, {setting: run_id for setting, (run_id, _) in made.items()})
     return status
 
@@ -112,7 +112,7 @@ def _explainer(config: RunConfig) -> Explainer:
 
 
 def _texts(log: RunLog, work: Work, setting: ProbeSettings, explainer: Explainer) -> RunTexts:
-    return run_texts(work.config_of(setting), explainer, work.subject, log, work.features, new=False)
+    return run_texts(RunSpec(work.config_of(setting), work.subject, explainer), log, work.features, new=False)
 
 
 def _spec(work: Work, setting: ProbeSettings, explainer: Explainer, texts: RunTexts) -> RunSpec:

@@ -106,7 +106,9 @@ def _print(screen: Console, found: ComparisonReport) -> None:
     for sentence in found.verdicts:
         screen.print(Text(sentence))
     if len(found.pairs) > 1:
-        screen.print(Text(f"{len(found.pairs)} intervals of 95 % each: one in twenty misses by chance.", style="dim"))
+        screen.print(
+            Text(f"{len(found.pairs)} intervals of 95 % each: about one in twenty misses the true value.", style="dim")
+        )
 
 
 def _json(found: ComparisonReport) -> dict[str, Any]:

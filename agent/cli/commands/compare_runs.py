@@ -78,7 +78,7 @@ def _check_subjects(first: RunSummary, second: RunSummary) -> None:
     if first.subject["fingerprint"] != second.subject["fingerprint"]:
         raise LogError(
             f"Runs {first.run_id} and {second.run_id} are about {first.subject['name']} and {second.subject['name']}, "
-            "whose features are no pairs; compare two runs of one subject."
+            "whose features cannot be paired; compare two runs of one subject."
         )
 
 

@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 KEYS = ("ANTHROPIC_API_KEY", "OPENAI_API_KEY")
 _CONTEXT = 128
 _PER_LAYER: tuple[int | PerLayer, ...] = ("placeholder", "zeros", 0)
-"""What is compared; token 0 is the padding that these models themselves look up for images."""
+"""Settings of `--per-layer` to compare; 0 is the padding token, which these models look up for images."""
 _DEMO_TEXTS = 40
-"""Of the demo's own world: its model reads no English."""
+"""Number of texts of the demo's world that it is checked on, since its model reads no English."""
 _BATCH = 4096
 _HUB_S = 3.0
 _PACKAGES = ("sae-interpret", "torch", "transformers", "huggingface_hub", "sqlite-utils")
@@ -181,7 +181,7 @@ def _first_token(subject: "Subject") -> str:
 
     texts, alone = first_ids(subject), ids_before_lone_tokens(subject)
     told = f"texts begin with {words(texts)}, base prompts with {words(leading_ids(subject.tokenizer))}"
-    return told if texts == alone != [] else f"{told}; in front of a token read alone stands {words(alone)}"
+    return told if texts == alone != [] else f"{told}; a token read alone is preceded by {words(alone)}"
 
 
 def _second_table(subject: "Subject") -> str:
@@ -193,7 +193,7 @@ def _second_table(subject: "Subject") -> str:
     effects = per_layer_effects(subject, [*choices])
     told = ", ".join(f"{_row(choice)} {nats:.2g}" for choice, nats in effects.items())
     return (
-        f"a ghost finds {_row(now)} there (--per-layer); mean divergence of the next token's probabilities from those "
+        f"a ghost uses {_row(now)} there (--per-layer); mean divergence of the next token's probabilities from those "
         f"after the placeholder's row, over {N_FEATURES} features, in nats: {told}"
     )
 
@@ -218,7 +218,7 @@ def _sae(subject: "Subject") -> str:
     )
     if is_demo:
         return f"{figures} the demo's text"
-    return f"{figures} English (published SAEs have .6 and more on text such as they were trained on)"
+    return f"{figures} English (published SAEs reach .6 or more on text like their training data)"
 
 
 def subject_words(card: SubjectCard) -> str:

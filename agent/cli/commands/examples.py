@@ -6,7 +6,8 @@ The work is in `eval`.
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -24,6 +25,8 @@ from agent.cli.commands.examples_screen import (
     unit_lines,
 )
 from agent.cli.commands.exit_status import GOES_ON, CommandInterrupt
+from agent.cli.commands.layers import by_layer
+from agent.cli.commands.loading import SubjectLoader
 from agent.cli.commands.pass_workers import pass_workers
 from agent.cli.commands.stopping import stoppable
 from agent.cli.terminal.display import console, facts
@@ -43,7 +46,7 @@ from agent.pool.choice import on_first_device
 from eval.collect.content import content_of
 from eval.collect.corpora import CorpusFaults, content, documents
 from eval.collect.corpus_pass import Collection, CollectSettings
-from eval.collect.examples import FeatureHarvest, harvest, imported
+from eval.collect.examples import FeatureHarvest, harvest_all, imported
 from eval.collect.similar import Embed
 from eval.collect.units import in_own_unit
 from eval.embedders import SentenceEmbedder, recorded
@@ -51,34 +54,49 @@ from eval.errors import ExamplesError
 from eval.readers import ReadResult, read_examples
 from eval.readers.base import Unit, Vocabulary
 from eval.readers.files import files_in
-from eval.readers.neuronpedia_api import BASE_URL, fetch_record
-from probes.features import parse_features
+from eval.readers.neuronpedia_api import BASE_URL, BASE_URL_VARIABLE, fetch_record
+from probes.features import parse_addresses, parse_features
 from probes.subject import Subject, load_subject
 from probes.tokenizer.special_tokens import special_ids
 
-BASE_URL_VARIABLE = "NEURONPEDIA_BASE_URL"
-"""Names the address of Neuronpedia's API, where it is not the site's own."""
-
 _NEURONPEDIA = "neuronpedia:"
-_STOPPING = "Finishing the batches in hand, then what was read is kept. Press Ctrl-C again to stop at once."
-_NOTHING_KEPT = "Stopped before there was anything to keep; the same command begins anew."
+_STOPPING = "Finishing the current batches, then saving what was read. Press Ctrl-C again to stop at once."
+_NOTHING_KEPT = "Stopped before there was anything to save; the same command starts over."
 _MAX_IN_VAIN = 5
 """Records in a row that cannot be fetched, after which no more are asked for."""
 
 
-def gather_examples(config: RunConfig, spec: str, imported: str | None, form: str | None) -> int:
+@dataclass(frozen=True)
+class SubjectFeatures:
+    """The features of one SAE whose examples are wanted."""
+
+    config: RunConfig
+    subject: Subject
+    features: Sequence[int]
+
+    @cached_property
+    def identity(self) -> CorpusIdentity:
+        """Returns the identity of the examples that a whole pass over the corpus gives."""
+        wanted = self.config.examples
+        how = {**wanted.model_dump(mode="json"), "content": content(wanted.corpus), **_similarity(self.config)}
+        return _identity(self.config, self.subject, wanted.corpus, how)
+
+
+def gather_examples(configs: Sequence[RunConfig], spec: str, imported: str | None, form: str | None) -> int:
     """Reads, stores and prints; returns the exit status, 0. `imported` is a path, or `neuronpedia:MODEL/SOURCE`.
 
-    Raises InterpretError.
+    Several configs are of several SAEs of one model, which reads a corpus once for all of them. Raises InterpretError.
     """
-    screen = console()
+    screen, config = console(), configs[0]
     with RunLog.open(config.log) as log:
-        subject = load_subject(on_first_device(config))
-        features = parse_features(spec, subject.card.n_features, config.seed)
-        screen.print(facts([("subject", subject_words(subject.card)), ("features", f"{len(features):,} ({spec})")]))
+        works = _works(configs, spec)
+        for work in works:
+            card, n = work.subject.card, len(work.features)
+            screen.print(facts([("subject", subject_words(card)), ("features", f"{n:,} ({spec})")]))
+        subject, features = works[0].subject, works[0].features
         try:
             if imported is None:
-                _from_corpus(screen, config, log, subject, features)
+                _from_corpus(screen, log, works)
             elif imported.startswith(_NEURONPEDIA):
                 _from_neuronpedia(screen, config, log, subject, features, imported)
             else:
@@ -88,19 +106,52 @@ def gather_examples(config: RunConfig, spec: str, imported: str | None, form: st
     return 0
 
 
-def _from_corpus(screen: Console, config: RunConfig, log: RunLog, subject: Subject, features: Sequence[int]) -> None:
-    wanted = config.examples
-    how = {**wanted.model_dump(mode="json"), "content": content(wanted.corpus), **_similarity(config)}
-    identity = _identity(config, subject, wanted.corpus, how)
-    todo = _todo(log, identity, features)
+def _works(configs: Sequence[RunConfig], spec: str) -> list[SubjectFeatures]:
+    if len(configs) == 1:
+        subject = load_subject(on_first_device(configs[0]))
+        features = parse_features(spec, subject.card.n_features, configs[0].seed, subject.card.layer)
+        return [SubjectFeatures(configs[0], subject, features)]
+    saes, load = by_layer(configs), SubjectLoader()
+    chosen = parse_addresses(spec, {layer: one.n_features for layer, one in saes.items()}, configs[0].seed)
+    return [
+        SubjectFeatures(saes[layer].config, load(saes[layer].config.subject), features)
+        for layer, features in chosen.items()
+    ]
+
+
+def _from_corpus(screen: Console, log: RunLog, works: Sequence[SubjectFeatures]) -> None:
+    config, wanted = works[0].config, works[0].config.examples
+    todo = {work.subject.card.layer: _todo(log, work.identity, work.features) for work in works}
     screen.print(facts([("corpus", f"{wanted.corpus}, up to {wanted.tokens:,} tokens"), ("log", str(config.log))]))
-    if not todo:
-        screen.print(Text(f"Nothing left to do: examples of all {len(features):,} features are in the log."))
+    n_asked = sum(len(work.features) for work in works)
+    works = [work for work in works if todo[work.subject.card.layer]]
+    if not works:
+        screen.print(Text(f"Nothing left to do: examples of all {n_asked:,} features are in the log."))
         return
     faults = CorpusFaults()
-    collection, found, cut_off = _pass(screen, config, subject, features, faults)
-    if cut_off:  # a corpus of its own: the same command is to read all that it asks for
-        identity = _identity(config, subject, wanted.corpus, {**how, "stopped_after": collection.n_tokens})
+    collected, cut_off = _pass(screen, works, faults)
+    for work, (collection, found) in zip(works, collected, strict=True):
+        stored = work.features if cut_off else todo[work.subject.card.layer]
+        _store(screen, log, _beginning(log, work, collection, cut_off), found, stored)
+        told = replace(collection, features={feature: collection.features[feature] for feature in stored})
+        layer = [("layer", str(work.subject.card.layer))] if len(works) > 1 else []
+        screen.print(facts([*layer, *pass_lines(told)]))
+    screen.print(facts(fault_lines(faults.sentences, faults.n)))
+    if cut_off:
+        raise CommandInterrupt(
+            f"Stopped after {collected[0][0].n_tokens:,} of {wanted.tokens:,} tokens. What they gave is in the log, as "
+            "a corpus of its own; the same command reads everything anew."
+        )
+    screen.print(Text(_next_step(config)))
+
+
+def _beginning(log: RunLog, work: SubjectFeatures, collection: Collection, cut_off: bool) -> Callable[[], int]:
+    """Returns what begins the corpus in the log; one that was cut off is a corpus of its own, since the same command is
+    to read all that it asks for."""
+    identity = work.identity
+    if cut_off:
+        settings = {**identity.settings, "stopped_after": collection.n_tokens}
+        identity = identity.model_copy(update={"settings": settings})
     check = collection.check
 
     def begin() -> int:
@@ -108,38 +159,31 @@ def _from_corpus(screen: Console, config: RunConfig, log: RunLog, subject: Subje
         log.write(note_pass, corpus_id, collection.n_tokens, check.l0, check.explained_variance).result()
         return corpus_id
 
-    stored = features if cut_off else todo
-    _store(screen, log, begin, found, stored)
-    told = replace(collection, features={feature: collection.features[feature] for feature in stored})
-    screen.print(facts([*pass_lines(told), *fault_lines(faults.sentences, faults.n)]))
-    if cut_off:
-        raise CommandInterrupt(
-            f"Stopped after {collection.n_tokens:,} of {wanted.tokens:,} tokens. What they gave is in the log, as a "
-            "corpus of its own; the same command reads everything anew."
-        )
-    screen.print(Text(_next_step(config)))
+    return begin
 
 
 def _pass(
-    screen: Console, config: RunConfig, subject: Subject, features: Sequence[int], faults: CorpusFaults
-) -> tuple[Collection, Iterator[FeatureHarvest], bool]:
-    """Passes over the corpus; returns what was collected, and whether Ctrl-C cut it off.
+    screen: Console, works: Sequence[SubjectFeatures], faults: CorpusFaults
+) -> tuple[list[tuple[Collection, Iterator[FeatureHarvest]]], bool]:
+    """Passes over the corpus; returns what was collected of each SAE, and whether Ctrl-C cut it off.
 
     It reads for all features that were asked for, those that the log has from an earlier command too: texts on which a
     feature is silent are chosen beside the others, and are to be the same whether the command was cut off or not.
     """
+    config = works[0].config
     wanted = config.examples
     settings = CollectSettings(n_tokens=wanted.tokens, context=wanted.context, seed=config.seed)
     embed = _embed(config)
     texts = documents(wanted.corpus, faults, wanted.text_key, config.seed)
     with ExitStack() as stack:
-        readers = stack.enter_context(pass_workers(screen, config, subject))
+        workers = stack.enter_context(pass_workers(screen, config, works[0].subject)) if len(works) == 1 else None
         stops = stack.enter_context(stoppable(lambda: screen.print(Text(_STOPPING))))
         shown = ExamplesScreen(screen, stack.enter_context(bars(screen)), wanted.tokens, stops)
-        collection, found = harvest(subject, texts, features, settings, shown, embed, readers)
-        if stops() and not collection.n_tokens:
+        read = [(work.subject, work.features) for work in works]
+        collected = harvest_all(read, texts, settings, shown, embed, workers)
+        if stops() and not collected[0][0].n_tokens:
             raise CommandInterrupt(_NOTHING_KEPT)
-        return collection, found, stops()
+        return collected, stops()
 
 
 def _from_neuronpedia(

@@ -56,7 +56,8 @@ class ExamplesScreen(PassObserver):
         self._screen = screen
         self._progress = progress
         self._read = Advance(progress, "tokens", n_tokens)
-        self._spelled: Advance | None = None
+        self._spelled: Advance
+        self._n_spelled = 0
         self._pressed = pressed
 
     def checked(self, check: SelfCheck) -> None:
@@ -73,7 +74,9 @@ class ExamplesScreen(PassObserver):
 
     def spelled(self, of: int) -> None:
         """Moves the bar of the spellings."""
-        self._spelled = self._spelled or Advance(self._progress, "spelled", of)
+        if self._n_spelled == 0:  # once for each SAE
+            self._spelled = Advance(self._progress, "spelled", of)
+        self._n_spelled = (self._n_spelled + 1) % of
         self._spelled(1)
 
 
@@ -81,7 +84,7 @@ def pass_lines(collection: Collection) -> Iterator[tuple[str, str]]:
     found = collection.features.values()
     dead = sum(item.activity is not None and item.activity.n_active == 0 for item in found)
     yield "read", f"{collection.n_tokens:,} tokens of {collection.n_documents:,} documents"
-    yield "features", f"{len(found):,}, {dead:,} of which never fired"
+    yield "features", f"{len(found):,}, {dead:,} of which never activated"
 
 
 def check_words(check: SelfCheck) -> str:
@@ -103,7 +106,7 @@ def unit_lines(found: ActivationUnit) -> Iterator[tuple[str, str]]:
     of = {"sae": "the SAE's own", "length": "the SAE's own times the length of decoder rows, divided by it"}[found.unit]
     by = found.agreeing
     if by.value is None:
-        yield "unit", f"{of}: as this format mostly has it, since only {by.n:,} peaks tell or they disagree"
+        yield "unit", f"{of}: assumed from the format, since only {by.n:,} peaks are informative or they disagree"
     else:
         yield "unit", f"{of}: {by.value:.2f} [{by.low:.2f}, {by.high:.2f}] of {by.n:,} peaks agree with that"
 

@@ -7,7 +7,7 @@ from rich.text import Text
 from agent.errors import BatchWaitError, BudgetError, InterruptError, NoWorkerError
 from probes.errors import InterpretError
 
-GOES_ON = "Stopped; what is done is in the log, the same command goes on from there."
+GOES_ON = "Stopped; finished work is in the log, and the same command continues from there."
 
 
 class CommandInterrupt(click.ClickException):

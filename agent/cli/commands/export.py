@@ -10,6 +10,7 @@ from agent.cli.commands.read_log import read_log
 from agent.errors import LogError
 from agent.export import FORMS, form_of
 from agent.export.base import ExportedRun, ExportedScore, Neuronpedia, Record
+from agent.groups import RunGroup, group_of, layer_of
 from agent.log.calibrations import probabilities_of
 from agent.log.comparisons import ClassRow, classes_of
 from agent.log.evidence import evidence_rounds
@@ -17,13 +18,13 @@ from agent.log.examples import corpora_of, examples_of
 from agent.log.labels import LabelRow, labels_of
 from agent.log.reviews import reviews_of
 from agent.log.run_log import RunLog
-from agent.log.runs import RunSummary, chosen_run
+from agent.log.runs import RunSummary, all_runs, chosen_run
 from agent.log.scores import ScoringRow, scores_of, scorings_of
 from agent.schema import Status
 from eval.errors import ExportError
 from probes.evidence import Evidence
 from probes.examples import FeatureExamples
-from probes.features import parse_features
+from probes.features import parse_addresses
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class ExportRequest:
     features: str | None = None
     reviewed: bool = False
     source: str | None = None
-    """MODEL/SOURCE at Neuronpedia; this and the next two are for that form alone."""
+    """MODEL/SOURCE at Neuronpedia, with {layer} for several layers; this and the next two are for that form alone."""
     method_name: str | None = None
     model_name: str | None = None
 
@@ -45,27 +46,53 @@ def export_run(log_path: Path, run_id: int | None, path: Path, form: str | None,
     if form != "neuronpedia":
         _check_plain(form, wanted)
     with read_log(log_path) as log:
-        run = log.read(chosen_run, run_id)
-        labels = log.read(labels_of, run.run_id, status=wanted.status, features=_features(wanted.features, run))
-        if not labels:
-            where = f"Run {run.run_id} of {log_path}"
-            raise LogError(f"{where} has no label of that kind; interpret log {run.run_id} lists what it has.")
-        about = _neuronpedia(run, wanted) if form == "neuronpedia" else None
-        FORMS[form](replace(exported(log, run, labels), reviewed=wanted.reviewed, neuronpedia=about), path)
-    features = "1 feature" if len(labels) == 1 else f"{len(labels):,} features"
-    click.echo(f"Wrote {features} of run {run.run_id} to {path}.")
+        found = to_export(log, log_path, run_id, wanted, form == "neuronpedia")
+        FORMS[form](replace(found, reviewed=wanted.reviewed), path)
+        group, n_labels = found.group, len(found.records)
+    features = "1 feature" if n_labels == 1 else f"{n_labels:,} features"
+    click.echo(f"Wrote {features} of {group.words.lower()} to {path}.")
 
 
-def exported(log: RunLog, run: RunSummary, labels: Sequence[LabelRow]) -> ExportedRun:
-    """Returns these labels of a run with access to their evidence, while the log is open."""
-    scorings, classes = log.read(scorings_of, run.run_id), log.read(classes_of, run.subject["fingerprint"])
-    right = log.read(probabilities_of, run.run_id)
+def to_export(
+    log: RunLog, log_path: Path, run_id: int | None, wanted: ExportRequest, for_neuronpedia: bool
+) -> ExportedRun:
+    """Returns what is asked for of the run, or of the latest one, while the log is open. Raises InterpretError."""
+    group = group_of(log.read(chosen_run, run_id), log.read(all_runs))
+    chosen = _features(wanted.features, group)
+    labels = {
+        run.run_id: log.read(
+            labels_of, run.run_id, status=wanted.status, features=chosen and chosen.get(layer_of(run), [])
+        )
+        for run in group.runs
+    }
+    if not any(labels.values()):
+        some = group.runs[0].run_id
+        raise LogError(f"{group.words} of {log_path}: no label of that kind; interpret log {some} lists all.")
+    about = {run.run_id: _neuronpedia(run, wanted) for run in group.runs} if for_neuronpedia else None
+    return replace(exported(log, group, labels), neuronpedia=about)
+
+
+def exported(log: RunLog, group: RunGroup, labels: Mapping[int, Sequence[LabelRow]]) -> ExportedRun:
+    """Returns these labels, by run, with access to their evidence, while the log is open."""
+    scorings = {run.run_id: log.read(scorings_of, run.run_id) for run in group.runs}
+    texts = {run.run_id: _Texts(log, run, scorings[run.run_id]) for run in group.runs}
+    records = [
+        _Records(
+            log,
+            run,
+            labels[run.run_id],
+            scorings[run.run_id],
+            log.read(classes_of, run.subject["fingerprint"]),
+            log.read(probabilities_of, run.run_id),
+        )
+        for run in group.runs
+    ]
     return ExportedRun(
-        run=run,
-        records=_Records(log, run, labels, scorings, classes, right),
-        evidence=lambda feature: _evidence(log, run, feature),
-        collected=_Texts(log, run, scorings),
-        calibrated=bool(right),
+        group=group,
+        records=_AllRecords(records),
+        evidence=lambda record: _evidence(log, record.run, record.label.feature),
+        collected=lambda record: texts[record.run.run_id](record.label.feature),
+        calibrated=any(one.probabilities for one in records),
     )
 
 
@@ -92,6 +119,20 @@ class _Records:
             yield Record(self.run, label, reviews, scores, self.classes.get(label.feature), probability)
 
 
+@dataclass(frozen=True)
+class _AllRecords:
+    """The features of several runs, one run after the other."""
+
+    parts: Sequence[_Records]
+
+    def __iter__(self) -> Iterator[Record]:
+        for part in self.parts:
+            yield from part
+
+    def __len__(self) -> int:
+        return sum(len(part.labels) for part in self.parts)
+
+
 class _Texts:
     """Activating examples: of the corpus that the run was scored on last, else of the subject's latest."""
 
@@ -110,8 +151,11 @@ def _evidence(log: RunLog, run: RunSummary, feature: int) -> list[Evidence]:
     return [item for evidence in rounds.values() for item in evidence]
 
 
-def _features(spec: str | None, run: RunSummary) -> Collection[int] | None:
-    return None if spec is None else parse_features(spec, int(run.subject["n_features"]))
+def _features(spec: str | None, group: RunGroup) -> Mapping[int, Collection[int]] | None:
+    """Returns the features asked for, by layer."""
+    if spec is None:
+        return None
+    return parse_addresses(spec, {layer_of(run): int(run.subject["n_features"]) for run in group.runs})
 
 
 def _check_plain(form: str, wanted: ExportRequest) -> None:
@@ -125,7 +169,8 @@ def _check_plain(form: str, wanted: ExportRequest) -> None:
 
 def _neuronpedia(run: RunSummary, wanted: ExportRequest) -> Neuronpedia:
     page = run.subject.get("neuronpedia") or ""
-    model, _, source = (wanted.source or "/".join(page.split("/")[-2:])).partition("/")
+    named = wanted.source and wanted.source.replace("{layer}", str(layer_of(run)))
+    model, _, source = (named or "/".join(page.split("/")[-2:])).partition("/")
     if not model or not source:
         subject = run.subject["name"]
         raise ExportError(f"{subject} has no known place at Neuronpedia; name it with --source MODEL/SOURCE.")

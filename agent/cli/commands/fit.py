@@ -97,7 +97,7 @@ def _opening(subject: Subject, found: LabelPairs, parts: Parts, settings: FitSet
     yield "labels", f"{len(found.pairs):,} features, {n_labels:,} labels, from {found.source}"
     yield (
         "split",
-        f"by label: {len(parts.train):,} features to fit on, {len(parts.validation):,} to stop by, "
+        f"by label: {len(parts.train):,} features to fit on, {len(parts.validation):,} for validation, "
         f"{len(parts.held_out):,} held out",
     )
     yield "vectors", f"{settings.weights}; learned: {'scale and bias' if settings.learn == 'both' else settings.learn}"
@@ -110,7 +110,7 @@ def _outcome(subject: Subject, fitted: AdapterFit, settings: FitSettings) -> Ite
     moved = float((fitted.bias - subject.centroid).norm())
     yield "scale", f"{fitted.scale:.4g}, from {subject.card.default_scale:.4g}"
     yield "bias", f"{moved:.4g} away from the centroid"
-    for name, losses in (("fitted on", fitted.train), ("stopped by", fitted.validation), ("held out", fitted.held_out)):
+    for name, losses in (("fitted on", fitted.train), ("validation", fitted.validation), ("held out", fitted.held_out)):
         if losses.start:
             yield name, _loss_words(losses, settings.seed)
 
@@ -131,7 +131,7 @@ def _closing(fitted: AdapterFit, path: str, settings: FitSettings) -> str:
     use = f"interpret tree 0 --adapter {path} --weights {settings.weights}"
     if not fitted.steps:
         return (
-            "No step made the loss on the labels to stop by less: the adapter is the unfitted vector, centroid and "
+            "No step reduced the loss on the validation labels: the adapter is the unfitted vector, centroid and "
             f"default scale. It is in {path}."
         )
     change = paired_difference(fitted.held_out.end, fitted.held_out.start, settings.seed)
@@ -139,4 +139,4 @@ def _closing(fitted: AdapterFit, path: str, settings: FitSettings) -> str:
     return f"The adapter is in {path}; to use it: {use}.{doubt}"
 
 
-_DOUBT = "But on labels held out nothing shows that it reads features better than centroid and default scale do."
+_DOUBT = "But held-out labels do not show that it reads features better than centroid and default scale do."

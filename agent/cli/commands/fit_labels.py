@@ -11,6 +11,7 @@ from agent.cli.commands.read_log import read_log
 from agent.config import RunConfig
 from agent.errors import LogError
 from agent.export.base import Record
+from agent.groups import RunGroup
 from agent.log.labels import labels_of
 from agent.log.runs import chosen_run
 from eval.scoring.known import known_concepts
@@ -82,7 +83,7 @@ def _of_run(config: RunConfig, run_id: int, card: SubjectCard, least: MinScore |
                 f"Run {run_id} is about {run.subject['name']}, not about {card.name}; name its subject with --subject, "
                 "or with --model and --sae."
             )
-        records = exported(log, run, log.read(labels_of, run_id)).records
+        records = exported(log, RunGroup((run,)), {run.run_id: log.read(labels_of, run_id)}).records
         found = [LabelPair(record.label.feature, label) for record in records if (label := _good(record, least))]
     how = "accepted or edited" + (f", or {least.scorer} of at least {least.value:g}" if least else "")
     if not found:

@@ -13,22 +13,21 @@ from typing import Any
 import click
 from rich.text import Text
 
-from agent.cli.commands.run import labelled
-from agent.cli.options import by_key
+from agent.cli.commands.layers import by_layer, configs_of
+from agent.cli.commands.loading import SubjectLoader
+from agent.cli.commands.run import LabelRequest, labelled
 from agent.cli.terminal.display import console, facts
-from agent.config import SETTINGS_FILE, RunConfig, read_settings, resolve
+from agent.config import RunConfig, read_settings, settings_in_use
 from agent.evidence.printable import printable
 from agent.llm import make_explainer
-from agent.log.calls import spent_by
 from agent.log.labels import labels_of
 from agent.log.run_log import RunLog
-from eval.errors import GraphError
 from eval.graphs.graph import Graph, GraphFeature, Node, read_graph
 from eval.graphs.graph_context import graph_context
 from eval.graphs.labelling import write_labels
+from eval.graphs.supernodes import propose
 from probes.doors.outputs import check_output
 from probes.presets import PRESETS
-from probes.subject import read_sae_config
 from prompts import render
 
 _PROMPT_CHARS = 120
@@ -43,6 +42,8 @@ class GraphRequest:
     """The file that the labelled graph is written to; None keeps the labels in the log alone."""
     top: int | None
     overwrite: bool
+    supernodes: bool
+    """True to propose supernodes and write them too."""
     new: bool
     dry: bool
 
@@ -81,48 +82,54 @@ class LayerCircuit:
         )
 
 
-def label_graph(options: Mapping[str, Any], settings_file: Path | None, asked: GraphRequest) -> int:
+def label_graph(options: Mapping[str, Any], settings_file: Path | None, layers: str | None, asked: GraphRequest) -> int:
     """Labels, writes and tells; the exit status. `options` are the command's, with any number of SAEs.
 
     Raises InterpretError, and UsageError where no subject is named.
     """
     screen = console()
     graph = read_graph(asked.path)
-    configs = _configs(options, settings_file, graph)
+    configs = _configs(options, settings_file, layers, graph)
     if asked.target is not None:
         check_output(asked.target, [configs[0].log])
-    saes = _by_layer(configs)
-    chosen = choose(graph, {layer: n_features for layer, (_, n_features) in saes.items()}, asked)
+    saes, load = by_layer(configs), SubjectLoader()
+    chosen = choose(graph, {layer: one.n_features for layer, one in saes.items()}, asked)
     screen.print(facts(_opening(graph, chosen)))
     labels: dict[GraphFeature, str] = {}
+    senses: dict[GraphFeature, Sequence[str]] = {}
     status, run_ids = 0, list[int]()
     for sweep, layer in _order(chosen, bool(_explainer_reads(configs[0]))):
         circuit = LayerCircuit(graph, layer, sweep, {f: label for f, label in labels.items() if f.layer != layer})
         spec = f"of layer {layer} in {asked.path.name}"
-        config = _with_what_is_left(saes[layer][0], run_ids)
-        run = labelled(config, spec, asked.new, asked.dry, chosen.features[layer], circuit)
+        config = saes[layer].config
+        wanted = LabelRequest(
+            spec, asked.new, asked.dry, features=chosen.features[layer], circuit=circuit, others=[*run_ids]
+        )
+        run = labelled(config, wanted, load)
         status = max(status, run.status)
         if run.run_id is not None:
             run_ids.append(run.run_id)
-            _take_up(labels, config.log, layer, run.run_id)
+            _take_up(labels, senses, config.log, layer, run.run_id)
         if run.ended_early:
             break
     if not asked.dry:
-        for sentence in _closing(graph, chosen, labels, asked, configs[0].log, run_ids):
+        for sentence in _closing(graph, chosen, labels, senses, asked, configs[0].log, run_ids):
             screen.print(Text(sentence))
     return status
 
 
-def _configs(options: Mapping[str, Any], settings_file: Path | None, graph: Graph) -> list[RunConfig]:
+def _configs(
+    options: Mapping[str, Any], settings_file: Path | None, layers: str | None, graph: Graph
+) -> list[RunConfig]:
     """Returns a config for each SAE; without one, for the subject that the graph names. Raises UsageError."""
-    file = settings_file or (SETTINGS_FILE if SETTINGS_FILE.exists() else None)
+    file = settings_in_use(settings_file)
     in_file = read_settings(file) if file else {}
     if any(options[name] or name in in_file for name in ("subject", "model", "sae")):
-        return [resolve(by_key({**options, "sae": sae}), settings_file) for sae in options["sae"] or [None]]
+        return configs_of(options, settings_file, layers)
     if graph.scan in PRESETS:
-        return [resolve(by_key({**options, "subject": graph.scan, "sae": None}), settings_file)]
+        return configs_of({**options, "subject": graph.scan}, settings_file, layers)
     raise click.UsageError(
-        f"The graph's metadata name {graph.scan or 'nothing'!r}, which is no subject known here; name its model and "
+        f"The graph's metadata name {graph.scan or 'nothing'!r}, which is not a known subject; name its model and "
         "transcoders by --subject NAME, or by --model MODEL and --sae PLACE, once for each layer."
     )
 
@@ -155,20 +162,6 @@ def _why_not(
     return None
 
 
-def _by_layer(configs: Sequence[RunConfig]) -> dict[int, tuple[RunConfig, int]]:
-    """Returns each config with its SAE's number of features, by the layer at which the SAE reads."""
-    found: dict[int, tuple[RunConfig, int]] = {}
-    for config in configs:
-        sae = read_sae_config(config.subject)
-        if sae.hook.layer in found:
-            raise GraphError(
-                f"Two SAEs are given for layer {sae.hook.layer}, and a node has one; leave one of them out: "
-                f"{found[sae.hook.layer][0].subject.sae} or {config.subject.sae}."
-            )
-        found[sae.hook.layer] = config, sae.n_features
-    return found
-
-
 def _explainer_reads(config: RunConfig) -> bool:
     """Tells whether the explainer reads a graph; rules do not."""
     return bool(make_explainer(config.llm, config.base_url or "", config.answer_tokens, config.effort).forms)
@@ -182,29 +175,17 @@ def _order(chosen: FeatureChoice, reads: bool) -> Iterator[tuple[int, int]]:
         yield from ((2, layer) for layer in layers)
 
 
-def _with_what_is_left(config: RunConfig, run_ids: Sequence[int]) -> RunConfig:
-    """Returns the config with what is left of the budget, which the graph's runs share."""
-    if not run_ids or config.budget_tokens is config.budget_usd is None:
-        return config
-    with RunLog.open(config.log, read_only=True) as log:
-        spent = [log.read(spent_by, run_id) for run_id in run_ids]
-    left = {
-        "budget_tokens": (config.budget_tokens, sum(one.most_tokens for one in spent)),
-        "budget_usd": (config.budget_usd, sum(one.most_usd for one in spent)),
-    }
-    return config.model_copy(
-        update={name: None if asked is None else max(asked - used, 0) for name, (asked, used) in left.items()}
-    )
-
-
-def _take_up(labels: dict[GraphFeature, str], log: Path, layer: int, run_id: int) -> None:
-    """Adds the labels of a run; where it abstains, an earlier run's label is dropped, since this run knew more."""
+def _take_up(
+    labels: dict[GraphFeature, str], senses: dict[GraphFeature, Sequence[str]], log: Path, layer: int, run_id: int
+) -> None:
+    """Adds the labels of a run, and their senses; where it abstains, an earlier run's go: this run knew more."""
     with RunLog.open(log, read_only=True) as opened:
         rows = opened.read(labels_of, run_id)
     for row in rows:
         labels.pop(GraphFeature(layer, row.feature), None)
         if row.status == "labelled":
             labels[GraphFeature(layer, row.feature)] = row.label
+            senses[GraphFeature(layer, row.feature)] = [one.text for one in row.senses if not one.dropped]
 
 
 def _opening(graph: Graph, chosen: FeatureChoice) -> Iterator[tuple[str, str]]:
@@ -237,6 +218,7 @@ def _closing(
     graph: Graph,
     chosen: FeatureChoice,
     labels: Mapping[GraphFeature, str],
+    senses: Mapping[GraphFeature, Sequence[str]],
     asked: GraphRequest,
     log: Path,
     run_ids: Sequence[int],
@@ -251,10 +233,14 @@ def _closing(
     )
     if without := len(asked_for) - len(found):
         were = f"{_features(without)} {'was looked at and has' if without == 1 else 'were looked at and have'} no label"
-        ways = ", ".join(f"interpret log {run_id} --status abstained --log {log}" for run_id in run_ids)
-        yield f"{were}: {ways} says why."
+        yield f"{were}: interpret log {run_ids[-1]} --status abstained --log {log} says why."
     if asked.target is None:
-        yield "The labels are in the log alone; --to OUT.json writes them into a copy of the graph."
+        yield "The labels are only in the log; --to OUT.json writes them into a copy of the graph."
         return
-    n_nodes = write_labels(asked.path, asked.target, found, asked.overwrite)
-    yield f"Wrote {asked.target}: labels at {n_nodes:,} nodes, all else as it was."
+    known = {f: [next(n.clerp for n in graph.features[f] if n.clerp.strip())] for f in before}
+    texts = known | {feature: [label, *senses.get(feature, ())] for feature, label in found.items()}
+    proposed = propose(graph, texts) if asked.supernodes else ()
+    changes = write_labels(asked.path, asked.target, found, asked.overwrite, proposed)
+    groups = f", {changes.n_supernodes:,} supernodes, their nodes pinned" if asked.supernodes else ""
+    yield f"Wrote {asked.target}: labels at {changes.n_labels:,} nodes{groups}, all else unchanged."
+    yield f"Its nodes with labels and links, in the browser: interpret serve --graph {asked.target} --log {log}"

@@ -35,7 +35,7 @@ def _said(merged: Merged, target: Path, runs: Sequence[RunSummary]) -> Iterator[
     if merged.n_same:
         yield "known", f"{merged.n_same:,} labels were in {target} already"
     if merged.n_kept:
-        yield "kept", f"{merged.n_kept:,} labels read otherwise in {target} and stand; the others' wording was left out"
+        yield "kept", f"{merged.n_kept:,} labels differ in {target} and were kept; the imported ones were left out"
 
 
 def _apart_words(run: RunSummary, runs: Sequence[RunSummary], merged: Merged) -> Iterator[str]:
@@ -45,8 +45,8 @@ def _apart_words(run: RunSummary, runs: Sequence[RunSummary], merged: Merged) ->
     if not before or run.kind in ("compare", "explore"):
         return
     other, unlike = nearest_run(run, before)
-    why = f"it differs in {difference_words(unlike)}" if unlike else "of the same features they tell different things"
-    yield f"{run.run_id} is not one with {other.run_id}: {why}"
+    why = f"it differs in {difference_words(unlike)}" if unlike else "their results for the same features differ"
+    yield f"{run.run_id} was not merged with {other.run_id}: {why}"
 
 
 def _run_words(there: int, here: int, merged: Merged) -> str:

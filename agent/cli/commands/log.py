@@ -10,7 +10,8 @@ import click
 from rich.console import Console
 from rich.text import Text
 
-from agent.cli.commands.choosing import LabelCriteria, choose
+from agent.cli.commands.addressing import find_feature
+from agent.cli.commands.choosing import LabelCriteria, choose, in_order
 from agent.cli.commands.read_log import read_log
 from agent.cli.terminal.batches import batches_table
 from agent.cli.terminal.behaviour import continuations_table, neighbours_table
@@ -32,6 +33,7 @@ from agent.evidence.basis import cited_lines
 from agent.evidence.branches import Trim
 from agent.evidence.digest import digest
 from agent.evidence.sense_words import counts_words, scope_lines
+from agent.groups import RunGroup, group_of, layer_of
 from agent.log.batches import batches_of
 from agent.log.browsing import BrowsedLabel
 from agent.log.calibrations import Given, probability_of
@@ -69,20 +71,27 @@ def show_runs(path: Path, as_json: bool) -> None:
 
 
 def show_labels(path: Path, run_id: int, wanted: LabelCriteria, as_json: bool) -> None:
-    """The labels of one run that were asked for, and how far its reviewers agree. Raises LogError, SettingsError."""
+    """The labels of a run that were asked for, with those of the other layers of its command, and how far its reviewers
+    agree. Raises LogError, SettingsError."""
     with read_log(path) as log:
-        run = log.read(chosen_run, run_id)
-        found = choose(log, run, wanted)
+        group = group_of(log.read(chosen_run, run_id), log.read(all_runs))
+        chosen = [choose(log, run, wanted) for run in group.runs]
+        labels = in_order([found.labels for found in chosen], wanted)
+        classes = {
+            item.label.label_id: found.classes[item.label.feature]
+            for found in chosen
+            for item in found.labels
+            if item.label.feature in found.classes
+        }
         if as_json:
-            click.echo(json.dumps([_json(item, found.classes.get(item.label.feature)) for item in found.labels]))
+            click.echo(json.dumps([_json(item, classes.get(item.label.label_id), group) for item in labels]))
             return
-        agreed = [*agreement_lines(log, run.run_id), *verdict_lines(log, run)]
-        if found.labels:
-            console().print(browsed_table(found.labels, found.scorer, found.classes))
+        agreed = [line for run in group.runs for line in (*agreement_lines(log, run.run_id), *verdict_lines(log, run))]
+        if labels:
+            console().print(browsed_table(labels, chosen[0].scorer, classes, group.address))
         else:
-            console().print(
-                Text(_none_words(path, run) if wanted.is_everything else "No label of this run meets that.")
-            )
+            none = _none_words(path, group.runs[0]) if wanted.is_everything else "No label of this run matches."
+            console().print(Text(none))
         for line in agreed:
             console().print(Text(line))
 
@@ -91,14 +100,15 @@ def _none_words(path: Path, run: RunSummary) -> str:
     if run.kind != "probe":
         return "No label yet."
     return (
-        f"Run {run.run_id} asked nobody and has no label: the evidence of {run.n_probed:,} features is in {path}; its "
+        f"Run {run.run_id} had no explainer, so no label: the evidence of {run.n_probed:,} features is in {path}; its "
         "command with another --llm labels from it."
     )
 
 
-def _json(item: BrowsedLabel, found: ClassRow | None) -> dict[str, Any]:
+def _json(item: BrowsedLabel, found: ClassRow | None, group: RunGroup) -> dict[str, Any]:
     return {
         **asdict(item.label),
+        **({"layer": layer_of(group.of_run(item.label.run_id))} if group.is_many else {}),
         "probability": item.probability,
         "score": item.score,
         "verdict": latest_verdict(item.reviews),
@@ -136,13 +146,13 @@ def _kappa_words(pair: "ReviewerAgreement") -> str:
     return f"{same}, Cohen's kappa {kappa.value:.2f}{interval}."
 
 
-def show_feature(path: Path, feature: int, run_id: int | None, rank: Rank) -> None:
-    """Everything about one feature in one run: label, then round after round, then the calls. Raises LogError.
+def show_feature(path: Path, address: str, run_id: int | None, rank: Rank) -> None:
+    """Everything about one feature in one run: label, then round after round, then the calls.
 
-    The phrases of its trees are ordered by `rank`.
+    The phrases of its trees are ordered by `rank`. Raises LogError, and FeatureError for no address of a feature.
     """
     with read_log(path) as log:
-        run = log.read(chosen_run, run_id)
+        run, feature = find_feature(log, address, run_id)
         rows = log.read(labels_of, run.run_id, features=[feature])
         rounds = log.read(evidence_rounds, run.run_id, feature)
         calls = [call for call in log.read(calls_of, run.run_id, feature) if call.scoring_id is None]
@@ -248,7 +258,7 @@ def _class_line(found: ClassRow | None) -> list[tuple[str, str]]:
 
 def _review_line(review: ReviewRow) -> tuple[str, str]:
     words = ", ".join(word for word in (review.verdict, review.label, review.note) if word)
-    how = " (blind)" * review.blind + " (taken back)" * review.undone
+    how = " (blind)" * review.blind + " (undone)" * review.undone
     return "review", f"{words}{how}, by {review.reviewer}, {review.created[:10]}"
 
 
@@ -257,7 +267,7 @@ def _print_citations(screen: Console, rows: Sequence[LabelRow], evidence: Sequen
     if lines:
         screen.print(
             facts(
-                ("rests on" if place == 0 else "", f"{line['id']}  {line['text']}  {line['value']:.3g}")
+                ("based on" if place == 0 else "", f"{line['id']}  {line['text']}  {line['value']:.3g}")
                 for place, line in enumerate(lines)
             )
         )

@@ -36,7 +36,7 @@ def taken_up(config: RunConfig, log: RunLog | None, card: SubjectCard) -> Recomm
             raise _none(config, card)
         return RecommendedConfig(config, [])
     if not config.recommended:
-        return _told(config, found, "not used; --recommended takes it")
+        return _told(config, found, "not used; --recommended applies it")
     return _told(_with(config, found), found, "used where nothing else is given")
 
 

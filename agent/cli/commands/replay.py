@@ -24,7 +24,7 @@ def replay_run(path: Path, run_id: int) -> int:
         replayed = asyncio.run(replay(log, run, CorpusExamples))
         changed = changed_templates(run)
     if not replayed:
-        raise LogError(f"Run {run_id} has no label to work out again; interpret log lists the runs that have.")
+        raise LogError(f"Run {run_id} has no label to replay; interpret log lists the runs that have.")
     screen = console()
     counts = Counter(item.verdict for item in replayed)
     unlike = sum(not item.prompts_alike for item in replayed)
@@ -32,7 +32,7 @@ def replay_run(path: Path, run_id: int) -> int:
         facts(
             [
                 ("run", f"{run.run_id}, {run.status}, explainer {run.explainer}"),
-                ("calls", f"{sum(item.calls for item in replayed):,} answers taken from the log, none asked"),
+                ("calls", f"{sum(item.calls for item in replayed):,} answers taken from the log, no calls made"),
                 ("labels", ", ".join(f"{counts[verdict]:,} {verdict}" for verdict in get_args(Verdict))),
                 ("prompts", _prompts_words(unlike, changed)),
             ]
@@ -45,5 +45,5 @@ def replay_run(path: Path, run_id: int) -> int:
 
 
 def _prompts_words(unlike: int, changed: Sequence[str]) -> str:
-    words = f"{unlike:,} features would be asked in other words" if unlike else "each reads as it did"
+    words = f"{unlike:,} features would get another prompt" if unlike else "all as in the run"
     return f"{words} (templates changed since: {', '.join(changed)})" if changed else words

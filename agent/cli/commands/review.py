@@ -72,7 +72,7 @@ class _Session:
         if key == "u":
             undone = self.log.write_at_once(undo_review, row.label_id, self.reviewer)
             self.n_kept = max(0, self.n_kept - bool(undone))  # what an earlier session kept was not counted
-            self._say("Taken back." if undone else "There is no review of yours to take back.")
+            self._say("Undone." if undone else "You have no review to undo.")
         elif key in _VERDICTS:
             self._keep(row, {"verdict": _VERDICTS[key]})
         elif key == "e" and (wording := _line("a better label")):
@@ -107,7 +107,7 @@ class _Session:
             ("probability", "" if self.blind else str(self.log.read(probability_of, row.label_id) or "")),
             ("confidence", "" if self.blind or row.confidence is None else f"{row.confidence:.2f}"),
             *(
-                ("rests on" if not index else "", f"{line['text']}  {line['value']:.3g}")
+                ("based on" if not index else "", f"{line['text']}  {line['value']:.3g}")
                 for index, line in enumerate(lines)
             ),
             ("definition", "" if lines else basis.definition),
@@ -152,11 +152,11 @@ def review_labels(
         if queue:
             session.go(queue)
         elif chosen:
-            which = "" if wanted.is_everything else " that meets that"
-            words = f"{reviewer} has judged every label of run {run.run_id}{which}; --again goes through them."
+            which = "" if wanted.is_everything else " that matches"
+            words = f"{reviewer} has judged every label of run {run.run_id}{which}; --again shows them again."
             session.screen.print(Text(words))
         else:
-            which = "to review yet" if wanted.is_everything else "to review that meets that; name fewer conditions"
+            which = "to review yet" if wanted.is_everything else "to review that matches; relax the conditions"
             raise LogError(f"Run {run.run_id} has no label {which}.")
         session.screen.print(Text(f"{session.n_kept} reviews kept as {reviewer}."))
     return 0

@@ -4,9 +4,9 @@ The work is in `agent.run`, the words and tables are in `agent.cli.terminal`.
 """
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rich.console import Console
 from rich.text import Text
@@ -17,6 +17,7 @@ from agent.cli.commands.doctor import keys_seen, subject_words
 from agent.cli.commands.dry_run import log_of
 from agent.cli.commands.estimate import batch_words, budget_words, check_budget, estimate
 from agent.cli.commands.exit_status import GOES_ON, CommandInterrupt, exit_status, finishing
+from agent.cli.commands.layers import with_what_is_left
 from agent.cli.commands.recommended import taken_up
 from agent.cli.commands.run_texts import run_texts
 from agent.cli.commands.token_pass import read_tokens
@@ -25,6 +26,7 @@ from agent.cli.terminal.progress import progress
 from agent.config import RunConfig
 from agent.evidence.basis import basis_of
 from agent.evidence.printable import printable
+from agent.groups import layer_of
 from agent.llm import EXPLAINERS, make_explainer
 from agent.llm.base import Explainer
 from agent.llm.none import NONE
@@ -33,7 +35,7 @@ from agent.log.calls import Spent, spent_by
 from agent.log.evidence import evidence_rounds
 from agent.log.labels import LabelRow, labels_of
 from agent.log.run_log import RunLog
-from agent.log.runs import RunRow, RunSummary, chosen_run, features_done
+from agent.log.runs import RunRow, RunSummary, all_runs, chosen_run, features_done
 from agent.pool.choice import on_first_device, workforce_of
 from agent.run import RunReport, run_features
 from agent.run_spec import LoggedCircuit, RunSpec, explainer_name
@@ -47,6 +49,7 @@ from probes.errors import InterpretError
 from probes.evidence import Evidence
 from probes.features import parse_features
 from probes.ghost.adapter import read_adapter
+from probes.presets import SubjectSource
 from probes.settings import AUTO
 from probes.subject import Subject, load_subject
 
@@ -101,35 +104,50 @@ class LabelResult:
     """True if the budget was used up before the last feature."""
 
 
-def label_features(config: RunConfig, spec: str, new: bool, dry: bool = False, shard: Shard | None = None) -> int:
-    """Runs, prints, and returns the exit status. Raises InterpretError.
+@dataclass(frozen=True)
+class LabelRequest:
+    """The features to label, and how."""
 
-    `dry` stops after the opening lines: nothing is probed, asked or logged. A `shard` has features of its own.
-    """
-    return labelled(config, spec, new, dry, shard=shard).status
+    spec: str
+    """The features as the user named them."""
+    new: bool = False
+    """True to begin another run where one could be resumed."""
+    dry: bool = False
+    """True to stop after the opening lines: nothing is probed, asked or logged."""
+    shard: Shard | None = None
+    """The share of the features that is labelled here."""
+    features: Sequence[int] | None = None
+    """The features, where they are chosen already."""
+    circuit: LoggedCircuit | None = None
+    """The graph that they are from."""
+    saes: Sequence[str] = ()
+    """The SAEs of the command, where there are several; labels are then left for the command to print."""
+    others: Sequence[int] = ()
+    """The runs that the command has made before this one, with which it shares its budget."""
+
+
+def label_features(config: RunConfig, spec: str, new: bool, dry: bool = False, shard: Shard | None = None) -> int:
+    """Runs, prints, and returns the exit status. Raises InterpretError."""
+    return labelled(config, LabelRequest(spec, new, dry, shard)).status
 
 
 def labelled(
-    config: RunConfig,
-    spec: str,
-    new: bool,
-    dry: bool = False,
-    named: Sequence[int] | None = None,
-    circuit: LoggedCircuit | None = None,
-    shard: Shard | None = None,
+    config: RunConfig, asked: LabelRequest, load: Callable[[SubjectSource], Subject] = load_subject
 ) -> LabelResult:
-    """Does the same; returns the run's id too. Features are `named` or given by `spec`; `circuit` is their graph."""
-    screen = console()
+    """Does the same; returns the run's id too."""
+    screen, spec, new, dry = console(), asked.spec, asked.new, asked.dry
     explainer = make_explainer(
         config.llm, config.base_url or "", config.answer_tokens, config.effort, config.timeout, config.batch
     )
     note = explainer.check()
     with ExitStack() as stack:
         log = stack.enter_context(log_of(config.log, dry))
-        subject = load_subject(on_first_device(config))
-        features = parse_features(spec, subject.card.n_features, config.seed) if named is None else named
-        if shard is not None:
-            features, spec = shard.of(features), f"{spec}, shard {shard}"
+        subject = load(on_first_device(config))
+        features = asked.features
+        if features is None:
+            features = parse_features(spec, subject.card.n_features, config.seed, subject.card.layer)
+        if asked.shard is not None:
+            features, spec = asked.shard.of(features), f"{spec}, shard {asked.shard}"
         if not features:
             screen.print(Text(f"There is no feature in {spec}, so there is nothing to do."))
             return LabelResult(0)
@@ -140,8 +158,9 @@ def labelled(
         taken = taken_up(config, log, subject.card)
         config = taken.config
         paying = _paying(config, log, explainer, subject)
-        texts = run_texts(config, explainer, subject, log, features, new, circuit, paying.rounds)
-        run_spec = RunSpec(config, subject, explainer, texts.material, texts.maxima, circuit, paying.rounds)
+        run_spec = RunSpec(config, subject, explainer, circuit=asked.circuit, paying=paying.rounds, saes=asked.saes)
+        texts = run_texts(run_spec, log, features, new)
+        run_spec = replace(run_spec, material=texts.material, maxima=texts.maxima)
         done = log.read(features_done, run_spec.identity) if log and not new else frozenset()
         todo = [feature for feature in features if feature not in done]
         lines = [
@@ -159,10 +178,22 @@ def labelled(
         screen.print(facts(lines))
         if dry or log is None:
             return LabelResult(0)
-        return _run(screen, run_spec, log, features, new)
+        run_spec = replace(
+            run_spec, config=with_what_is_left(config, log, [(other, None) for other in _others(run_spec, log, asked)])
+        )
+        return _run(screen, run_spec, log, features, asked)
 
 
-def _run(screen: Console, spec: RunSpec, log: RunLog, features: Sequence[int], new: bool) -> LabelResult:
+def _others(spec: RunSpec, log: RunLog, asked: LabelRequest) -> set[int]:
+    """Returns the other runs of the command: those it has made, and unless all are new those it will go on with."""
+    if not asked.saes or asked.new:
+        return {*asked.others}
+    group, layer = spec.identity.settings["group"], spec.subject.card.layer
+    begun = {layer_of(run): run.run_id for run in log.read(all_runs) if run.settings.get("group") == group}
+    return {run_id for other, run_id in begun.items() if other != layer}
+
+
+def _run(screen: Console, spec: RunSpec, log: RunLog, features: Sequence[int], asked: LabelRequest) -> LabelResult:
     config, subject, explainer = spec.config, spec.subject, spec.explainer
     read_tokens(screen, subject, config.weights_plan)
     workforce = workforce_of(config, subject.card.dtype)
@@ -170,7 +201,7 @@ def _run(screen: Console, spec: RunSpec, log: RunLog, features: Sequence[int], n
         screen.print(facts([("workers", str(workforce))]))
     with RunScreen(screen, features) as observer:
         try:
-            work = run_features(spec, log, features, new, observer, tell=observer.tell, workforce=workforce)
+            work = run_features(spec, log, features, asked.new, observer, tell=observer.tell, workforce=workforce)
             report = asyncio.run(work)
         except KeyboardInterrupt:  # where the event loop handles no signals
             raise CommandInterrupt(GOES_ON) from None
@@ -179,9 +210,13 @@ def _run(screen: Console, spec: RunSpec, log: RunLog, features: Sequence[int], n
         screen.print(Text(_probed_words(config, log.read(chosen_run, report.run_id), report, rows)))
     elif rows:
         give_probabilities(log, [log.read(chosen_run, report.run_id)])
-        _print_labels(screen, config, log, rows, subject.card.default_scale)
-        screen.print(Text(_closing(config, report, rows, log.read(spent_by, report.run_id), len(features))))
-        for sentence in verdict_sentences(log, log.read(chosen_run, report.run_id)):
+        run = log.read(chosen_run, report.run_id)
+        if asked.saes:
+            screen.print(facts([("layer", f"{subject.card.layer}: {_counts(report, rows, len(features))}")]))
+        else:
+            print_labels(screen, config, log, rows, {report.run_id: subject.card.default_scale})
+            screen.print(Text(_closing(config, report, rows, log.read(spent_by, report.run_id), len(features))))
+        for sentence in verdict_sentences(log, run):
             screen.print(Text(printable(sentence)))
     status = exit_status(screen, report.stopped) or int(any(row.status == "failed" for row in rows))
     return LabelResult(status, report.run_id, report.stopped is not None)
@@ -223,13 +258,13 @@ def _expected_lines(spec: RunSpec, n_features: int) -> Iterator[tuple[str, str]]
 def _explainer_words(explainer: Explainer) -> str:
     name = f"{explainer.provider}:{explainer.model}"
     if explainer.provider == NONE:
-        return "none: features are probed and nothing is asked; later runs on this log label from the evidence"
+        return "none: features are probed without an explainer; later runs on this log label from the evidence"
     if explainer.forms:
         return name
     add = " or ".join(f"--llm {provider}" for provider in EXPLAINERS if provider not in (explainer.provider, NONE))
     seen = ", ".join(keys_seen())
     keys = f"{seen} is set but not used: add {add}" if seen else f"for one, set a key and add {add}"
-    return f"{name}, a rule-based baseline and no language model ({keys})"
+    return f"{name}, a rule-based baseline, not a language model ({keys})"
 
 
 def _begun(row: RunRow, n_features: int, n_done: int) -> str:
@@ -240,15 +275,25 @@ def _begun(row: RunRow, n_features: int, n_done: int) -> str:
     return f"{row.run_id}, resumed: {n_done:,} of {n_features:,} features were done before"
 
 
-def _print_labels(
-    screen: Console, config: RunConfig, log: RunLog, rows: Sequence[LabelRow], default_scale: float
+def print_labels(
+    screen: Console,
+    config: RunConfig,
+    log: RunLog,
+    rows: Sequence[LabelRow],
+    scales: Mapping[int, float],
+    address: Callable[[int, int], str] = lambda _run_id, feature: str(feature),
 ) -> None:
+    """Prints some of the labels with their evidence, and how many agree with what is known of the features.
+
+    `scales` are the subjects' default scales by run, `address` names a run's feature.
+    """
     truth = known_concepts(config.subject)
     concepts = {feature: known.name for feature, known in truth.features.items()} if truth else {}
     shown = spread(rows, _ROWS)
-    basis = {row.feature: basis_of(row.evidence, _evidence(log, row), default_scale) for row in shown}
+    basis = {row.label_id: basis_of(row.evidence, _evidence(log, row), scales[row.run_id]) for row in shown}
+    right = {label_id: p for run_id in scales for label_id, p in log.read(probabilities_of, run_id).items()}
     screen.print()
-    screen.print(labels_table(shown, basis, concepts, log.read(probabilities_of, rows[0].run_id)))
+    screen.print(labels_table(shown, basis, concepts, right, address))
     screen.print()
     if len(shown) < len(rows):
         screen.print(
@@ -279,15 +324,24 @@ def _known_words(report: RunReport) -> str:
 
 
 def _closing(config: RunConfig, report: RunReport, rows: Sequence[LabelRow], spent: Spent, n_features: int) -> str:
-    counts = ", ".join(f"{sum(row.status == s for row in rows):,} {s}" for s in ("labelled", "abstained", "failed"))
-    left = f", {n_features - len(rows):,} are left" if len(rows) < n_features else ""
-    cost = "" if not spent.tokens and not spent.cost_usd else f" {_spent_words(spent)}"
+    cost = "" if not spent.tokens and not spent.cost_usd else f" {spent_words(spent)}"
     return (
-        f"{len(rows):,} features: {counts}{left}, in {report.seconds:.1f} s{_known_words(report)}.{cost} Everything is "
+        f"{_counts(report, rows, n_features)}.{cost} Everything is "
         f"in {config.log}; for one feature: interpret show {rows[0].feature} --run {report.run_id} --log {config.log}"
     )
 
 
-def _spent_words(spent: Spent) -> str:
+def _counts(report: RunReport, rows: Sequence[LabelRow], n_features: int) -> str:
+    left = f", {n_features - len(rows):,} are left" if len(rows) < n_features else ""
+    return f"{len(rows):,} features: {status_words(rows)}{left}, in {report.seconds:.1f} s{_known_words(report)}"
+
+
+def status_words(rows: Sequence[LabelRow]) -> str:
+    """Counts the labels of each status."""
+    return ", ".join(f"{sum(row.status == s for row in rows):,} {s}" for s in ("labelled", "abstained", "failed"))
+
+
+def spent_words(spent: Spent) -> str:
+    """Formats what a run has used."""
     dollars = "cost unknown" if spent.cost_usd is None else f"${spent.cost_usd:,.4f}"
     return f"The run has made {spent.calls:,} calls so far: {spent.tokens:,} tokens, {dollars}."

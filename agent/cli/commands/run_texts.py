@@ -1,7 +1,7 @@
 """Chooses a run's examples from the log: those that its explainer may see, and the unit of steering."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 from agent.config import RunConfig
 from agent.errors import LogError
@@ -10,12 +10,12 @@ from agent.log.examples import CorpusRow, corpora_of, features_collected
 from agent.log.run_log import RunLog
 from agent.log.runs import find_run
 from agent.maxima import CorpusMaxima, in_another_unit, maxima_of, no_maxima
-from agent.run_spec import LoggedCircuit, RunSpec
+from agent.run_spec import RunSpec
 from eval.scoring.shown_examples import CorpusExamples
 from probes.errors import SettingsError
 from probes.subject import Subject
 
-_LEFT_OUT = (("texts", "not shown, since this run was begun without them; --evidence examples does"),)
+_LEFT_OUT = (("texts", "not shown, since this run was started without them; --evidence examples adds them"),)
 
 
 @dataclass(frozen=True)
@@ -30,36 +30,28 @@ class RunTexts:
     """Lines about the examples for a run's opening."""
 
 
-def run_texts(
-    config: RunConfig,
-    explainer: Explainer,
-    subject: Subject,
-    log: RunLog | None,
-    features: Sequence[int],
-    new: bool,
-    circuit: LoggedCircuit | None = None,
-    paying: Mapping[str, int] | None = None,
-) -> RunTexts:
-    """Reads the corpus that a run of this config was begun with; for a first or `new` run the latest corpus.
+def run_texts(wanted: RunSpec, log: RunLog | None, features: Sequence[int], new: bool) -> RunTexts:
+    """Reads the corpus that a run of this kind was begun with; for a first or `new` run the latest corpus.
 
     So the same command goes on with its run, whatever texts came into the log since. Where the settings do not say
     whether texts are shown, they are if the explainer reads them and the log holds some of these features, unless the
     run was begun without. Raises SettingsError, LogError.
     """
+    config, explainer = wanted.config, wanted.explainer
     asked = config.evidence == "examples" or config.feedback
     shows = asked or (config.evidence is None and bool(explainer.forms))
     steers = config.probe.steering.on and config.probe.steering.maximum is None
     _check_explainer(config, explainer, asked)
     if not (shows or steers):
         return RunTexts()
-    corpora = [] if log is None else _corpora(log, subject, features)
+    corpora = [] if log is None else _corpora(log, wanted.subject, features)
     if log is None or not corpora:
         if asked or steers:
             raise _no_texts(config) if asked else no_maxima(config.log)
         return RunTexts()
 
     def is_begun(texts: RunTexts) -> bool:
-        spec = RunSpec(config, subject, explainer, texts.material, texts.maxima, circuit, paying or {})
+        spec = replace(wanted, material=texts.material, maxima=texts.maxima)
         return log.read(find_run, spec.identity) is not None
 
     shown = [_shown(log, corpus, features, asked) for corpus in corpora] if shows else []
@@ -102,7 +94,9 @@ def _check_explainer(config: RunConfig, explainer: Explainer, asked: bool) -> No
     if asked and not explainer.forms and config.feedback:
         raise SettingsError("Labels are tried out by a language model: --feedback needs --llm anthropic or openai.")
     if asked and not explainer.forms:
-        raise SettingsError(f"Explainer {explainer.provider} reads no texts: --evidence examples needs a hosted one.")
+        raise SettingsError(
+            f"Explainer {explainer.provider} reads no examples: --evidence examples needs a hosted one."
+        )
 
 
 def _no_texts(config: RunConfig) -> LogError:

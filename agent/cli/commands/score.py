@@ -6,6 +6,7 @@ The work is in `eval`.
 import asyncio
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -20,7 +21,8 @@ from agent.calls.budget import Limits, SpendingBudget
 from agent.calls.gate import Gate
 from agent.cli.commands.estimate import batch_words, budget_words, check_budget, estimate_of
 from agent.cli.commands.exit_status import exit_status, finishing
-from agent.cli.terminal.display import console, facts, scores_table
+from agent.cli.commands.layers import with_what_is_left
+from agent.cli.terminal.display import console, facts, scores_table, source_scores_table
 from agent.config import RunConfig, ScoreSettings
 from agent.errors import LogError
 from agent.evidence.printable import printable
@@ -28,11 +30,11 @@ from agent.llm import make_explainer
 from agent.llm.base import Explainer
 from agent.log.batches import open_batches
 from agent.log.calls import spent_by
-from agent.log.examples import CorpusRow, corpora_of, features_collected
+from agent.log.examples import CorpusRow, corpora_of, examples_of, features_collected
 from agent.log.labels import LabelRow, labels_of
 from agent.log.run_log import RunLog
 from agent.log.runs import RunSummary, chosen_run
-from agent.log.scores import ScoringIdentity, begin_scoring, find_scoring, scores_of
+from agent.log.scores import ScoreRow, ScoringIdentity, begin_scoring, find_scoring, scores_of
 from agent.run_spec import explainer_name, questions_to
 from eval.embedders import SentenceEmbedder, SubjectEmbedder, recorded
 from eval.pictures import score_figure
@@ -45,15 +47,40 @@ from eval.scoring.judge import TEMPLATES, LoggedJudge
 from eval.scoring.known import known_concepts
 from eval.scoring.run_verdict import verdict_sentences
 from eval.scoring.score_run import Scoring
+from eval.scoring.source_scores import source_scores
 from eval.scoring.subject_runner import SubjectRunner
 from eval.scoring.variants import variant_words
 from probes.errors import InterpretError
+from probes.examples import FeatureExamples
 from probes.features import parse_features
 from probes.subject import Subject, load_subject
 from prompts import template_hashes
 
 _FREE = ("embedding",)
 _ASKING = ("detection", "fuzzing")
+
+
+@dataclass(frozen=True)
+class ScoredRun:
+    """The outcome of scoring one run."""
+
+    status: int
+    """The exit status: 1 if a budget ended it, else 0."""
+    run_id: int
+    scoring_id: int
+    rows: Sequence[LabelRow]
+    """The labels that were to be scored."""
+    scorers: Sequence[str]
+    corpus_id: int | None
+
+
+@dataclass(frozen=True)
+class Among:
+    """The place of a run among those of other SAEs that one command scores."""
+
+    features: Sequence[int] | None
+    scorings: Sequence[tuple[int, int]]
+    """Runs that were scored before it, with their scorings, with which it shares the budget."""
 
 
 def score_labels(
@@ -64,10 +91,12 @@ def score_labels(
     plot: Path | None = None,
     dry: bool = False,
     subject: Subject | None = None,
-) -> int:
-    """Scores, prints and plots; returns the exit status, 1 if a budget ended it, else 0. Raises InterpretError.
+    among: Among | None = None,
+) -> ScoredRun:
+    """Scores, prints and plots. Raises InterpretError.
 
-    `dry` stops after the opening lines: nothing is asked or logged. `subject` is the config's, where it is loaded.
+    `dry` stops after the opening lines: nothing is asked or logged. `subject` is the config's, where it is loaded; a
+    run is scored `among` those of other SAEs by a command that prints the scores of all.
     """
     screen = console()
     if plot is not None:
@@ -78,7 +107,7 @@ def score_labels(
         run = log.read(chosen_run, run_id)
         subject = subject or load_subject(config.subject)
         _check_subject(run, subject)
-        rows = _rows(log, run, subject, config, spec)
+        rows = _rows(log, run, subject, config, spec if among is None else among.features)
         explainer = make_explainer(
             config.llm, config.base_url or "", config.answer_tokens, config.effort, config.timeout, config.batch
         )
@@ -88,6 +117,8 @@ def score_labels(
         check_scorers(settings.scorers or (), ("runner", "embedder", *(("judge",) if explainer.forms else ())))
         corpus = _corpus(log, run, subject, rows, corpus_id, settings.scorers or ())
         embedder = _embedder(config, subject)
+        if among is not None:
+            config = with_what_is_left(config, log, among.scorings)
         identity = _identity(run, corpus, config, settings, explainer)
         scoring_id = (
             log.read(find_scoring, identity) or NOT_BEGUN if dry else log.write(begin_scoring, identity).result()
@@ -116,15 +147,18 @@ def score_labels(
             concepts=_concepts(config),
         )
         screen.print(facts(_opening(scoring, corpus, explainer, note, rows, config)))
+        texts = None if corpus is None else corpus.corpus_id
+        scored = ScoredRun(0, run.run_id, scoring_id, rows, settings.scorers or (), texts)
         if dry:
-            return 0
+            return scored
         if config.batch or log.read(open_batches, run.run_id, scoring_id):
             log.hold_scoring(scoring_id)  # of two processes, one would ask for what the other's batch will bring
         _measure(screen, scoring, explainer, rows, batches)
-        _print(screen, log, scoring_id, rows, settings.scorers or (), config.seed)
+        if among is None:
+            _print(screen, log, scored, config.seed)
         if plot is not None:
-            _plot(screen, log, scoring_id, rows, config.seed, plot)
-        return exit_status(screen, admission.reason)
+            plot_scores(screen, run_scores(log, [scored]), f"Run {run.run_id}", config.seed, plot)
+        return replace(scored, status=exit_status(screen, admission.reason))
 
 
 def _measure(
@@ -167,8 +201,11 @@ def _check_subject(run: RunSummary, subject: Subject) -> None:
         )
 
 
-def _rows(log: RunLog, run: RunSummary, subject: Subject, config: RunConfig, spec: str | None) -> list[LabelRow]:
-    features = None if spec is None else parse_features(spec, subject.card.n_features, config.seed)
+def _rows(
+    log: RunLog, run: RunSummary, subject: Subject, config: RunConfig, wanted: str | Sequence[int] | None
+) -> list[LabelRow]:
+    card = subject.card
+    features = parse_features(wanted, card.n_features, config.seed, card.layer) if isinstance(wanted, str) else wanted
     rows = log.read(labels_of, run.run_id, features=features)
     if not rows:
         raise LogError(
@@ -292,10 +329,19 @@ def _bar(screen: Console, n_features: int) -> Progress:
     return bar
 
 
-def _plot(screen: Console, log: RunLog, scoring_id: int, rows: Sequence[LabelRow], seed: int, path: Path) -> None:
-    features = {row.feature for row in rows}
-    scores = [score for score in log.read(scores_of, scoring_id) if score.feature in features]
-    save(score_figure(scores, seed, f"Run {rows[0].run_id}: labels on held-out texts, beside controls"), path)
+def run_scores(log: RunLog, scored: Iterable[ScoredRun]) -> list[ScoreRow]:
+    """Returns the scores of these runs' labels."""
+    return [
+        score
+        for one in scored
+        for score in log.read(scores_of, one.scoring_id)
+        if score.feature in {row.feature for row in one.rows}
+    ]
+
+
+def plot_scores(screen: Console, scores: Sequence[ScoreRow], name: str, seed: int, path: Path) -> None:
+    """Draws the scores of one run or of several."""
+    save(score_figure(scores, seed, f"{name}: labels on held-out texts, beside controls"), path)
     screen.print(Text(f"Wrote {path}."))
 
 
@@ -308,24 +354,44 @@ def _lack_words(lack: report.UnscoredGroup) -> Iterator[str]:
         yield f"{lack.scorer}{of_what}: {texts}: {_reasons(lack.text_reasons)}"
 
 
+def baselines_of(log: RunLog, scored: ScoredRun) -> list[FeatureExamples]:
+    """Returns what the run's texts came with: labels of others, with scores of theirs."""
+    if scored.corpus_id is None:
+        return []
+    found = (log.read(examples_of, scored.corpus_id, row.feature, kinds=[]) for row in scored.rows)
+    return [one for one in found if one is not None]
+
+
+def print_sources(screen: Console, found: Iterable[FeatureExamples], scores: Sequence[ScoreRow], seed: int) -> None:
+    """Prints the scores that sources give labels of their own, if there are any."""
+    if lines := source_scores(found, scores, seed):
+        screen.print()
+        screen.print(source_scores_table(lines))
+        screen.print(Text("Sources' scores are of their own labels, texts and judges; ours are of this scoring."))
+
+
+def print_lacks(screen: Console, scores: Sequence[ScoreRow], scorers: Iterable[str], n_features: int) -> None:
+    """Prints what was not scored, and why."""
+    for lack in report.unscored(scores, scorers, n_features):
+        for sentence in _lack_words(lack):
+            screen.print(Text(printable(sentence)))
+
+
 def _reasons(counted: Sequence[tuple[str, int]]) -> str:
     return "; ".join(f"{n:,} {reason}" for reason, n in counted[:4])
 
 
-def _print(
-    screen: Console, log: RunLog, scoring_id: int, rows: Sequence[LabelRow], scorers: Iterable[str], seed: int
-) -> None:
-    features = {row.feature for row in rows}
-    scores = [score for score in log.read(scores_of, scoring_id) if score.feature in features]
-    spent = log.read(spent_by, rows[0].run_id, scoring_id)
+def _print(screen: Console, log: RunLog, scored: ScoredRun, seed: int) -> None:
+    scores = run_scores(log, [scored])
+    spent = log.read(spent_by, scored.run_id, scored.scoring_id)
     screen.print()
     screen.print(scores_table(report.score_summaries(scores, seed)))
     screen.print()
-    for lack in report.unscored(scores, scorers, len(features)):
-        for sentence in _lack_words(lack):
+    print_lacks(screen, scores, scored.scorers, len(scored.rows))
+    print_sources(screen, baselines_of(log, scored), scores, seed)
+    for run_id in dict.fromkeys(row.run_id for row in scored.rows):
+        for sentence in verdict_sentences(log, log.read(chosen_run, run_id)):
             screen.print(Text(printable(sentence)))
-    for sentence in verdict_sentences(log, log.read(chosen_run, rows[0].run_id)):
-        screen.print(Text(printable(sentence)))
     if spent.calls:
         dollars = "cost unknown" if spent.cost_usd is None else f"${spent.cost_usd:,.4f}"
         screen.print(Text(f"{spent.calls:,} calls, {spent.tokens:,} tokens, {dollars}."))

@@ -27,6 +27,7 @@ from agent.config import RunConfig
 from agent.errors import LogError, ServeError
 from agent.log.run_log import RunLog
 from agent.web.server import make_app
+from eval.graphs.graph import read_graph
 
 if TYPE_CHECKING:  # a type alone: torch is loaded only where a subject is
     from probes.subject import Subject
@@ -47,6 +48,8 @@ class ServerOptions:
     """True to open a browser, where there is a display."""
     reviewer: str | None
     """None stands for the system's user."""
+    graph: Path | None = None
+    """The attribution graph whose nodes are shown."""
 
 
 def serve(config: RunConfig, place: ServerOptions, with_subject: bool) -> int:
@@ -62,6 +65,7 @@ def serve(config: RunConfig, place: ServerOptions, with_subject: bool) -> int:
             subject=_subject(config) if with_subject else None,
             reviewer=reviewer_name(place.reviewer),
             host=place.host,
+            graph=None if place.graph is None else read_graph(place.graph),
         )
         address = f"http://{_shown_host(place.host)}:{listening.getsockname()[1]}/?token={quote(token)}"
         _tell(config.log, address, place)
@@ -88,7 +92,7 @@ def _open(path: Path, read_only: bool) -> RunLog:
     """Opens the log for reading; one of an older version is brought up to date if reviews are written."""
     if not read_only and path.is_file():
         if not all(os.access(one, os.W_OK) for one in (path, path.parent)):
-            raise LogError(f"The log {path} cannot be written, so no reviews be kept: add --read-only to look at it.")
+            raise LogError(f"The log {path} cannot be written, so no reviews are kept: add --read-only to look at it.")
         RunLog.open(path).close()
     return RunLog.open(path, read_only=True)
 

@@ -187,7 +187,7 @@ def _kind(log: RunLog, corpus: CorpusRow, subject: Subject, feature: int) -> str
 def _capture_words(by_list: CaptureResult, by_tree: CaptureResult, name: str) -> str:
     return (
         f"A probe captures a feature where its AUROC under {name} is {CAPTURED:g} or more and the interval above .5. "
-        f"On other features' texts that is so for {estimate_words(by_list.by_chance)} of the lists and "
+        f"On other features' examples this holds for {estimate_words(by_list.by_chance)} of the lists and "
         f"{estimate_words(by_tree.by_chance)} of the trees."
     )
 
@@ -201,17 +201,17 @@ def _source(log: RunLog, subject: Subject, corpus: CorpusRow, stored: StoredComp
 
 def _print_predictions(screen: Console, sources: Sequence[PredictionSource], seed: int) -> None:
     if not all(source.axes for source in sources):
-        screen.print(Text("One setting alone was compared, so there is nothing to predict."))
+        screen.print(Text("Only one setting was compared, so there is nothing to predict."))
     elif not is_installed():
-        screen.print(Text("Whether settings can be predicted is told with pip install 'sae-interpret[taxonomy]'."))
+        screen.print(Text("Predicting the settings needs an extra: pip install 'sae-interpret[taxonomy]'."))
     else:
         found = predictions(sources, CHOSEN_BY, seed)
-        screen.print(Text(f"Told beforehand, from {', '.join(columns_of(sources))}", style="bold"))
+        screen.print(Text(f"Predicted beforehand, from {', '.join(columns_of(sources))}", style="bold"))
         screen.print(predictions_table(found))
         for sentence in map(prediction_words, found):
             screen.print(Text(sentence))
         if not found:
-            screen.print(Text("The subjects were compared under no two settings in common."))
+            screen.print(Text("The subjects have fewer than two compared settings in common."))
 
 
 def _recommend(log: RunLog, subject: Subject, stored: StoredComparison) -> str:
@@ -224,13 +224,11 @@ def _recommend(log: RunLog, subject: Subject, stored: StoredComparison) -> str:
         (name,) = names_of([stored.default]).values()
         return (
             f"{words} Nothing is recommended: the default ({name}) was not compared with them, and nothing is known to "
-            "be better than it; interpret compare with it in the grid tells."
+            "be better than it; run interpret compare with it in the grid."
         )
     versus = found.pair.versus if found.pair else None
     if versus is None or not versus.is_shown or (versus.difference.value or 0.0) < 0:
-        return f"{words} Nothing else than {stored.names[stored.baseline]} is recommended."
+        return f"{words} Nothing other than {stored.names[stored.baseline]} is recommended."
     log.write(add_recommendation, subject.card.fingerprint, stored.row.comparison_id, found.setting, words).result()
     (name,) = names_of([found.setting]).values()
-    return (
-        f"{words} Recommended: {name}. It changes no run by itself; interpret --features ... --recommended takes it up."
-    )
+    return f"{words} Recommended: {name}. It changes no run by itself; interpret --features ... --recommended uses it."

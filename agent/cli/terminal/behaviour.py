@@ -12,7 +12,7 @@ from probes.behaviour import Continuations, Neighbours, TokenPair
 
 def neighbours_table(found: Neighbours) -> Group:
     """A line for each neighbour: the tokens of the feature alone, of both, of the neighbour alone."""
-    table = _table("feature", "cosine", "this one's tokens", "both", "the other's")
+    table = _table("feature", "cosine", "this feature's tokens", "both", "the other's tokens")
     for one in found.neighbours:
         table.add_row(str(one.feature), f"{one.cosine:.2f}", _tokens(one.own), _tokens(one.shared), _tokens(one.other))
     return Group(Text("nearest features by decoder cosine; tokens read alone", style="dim"), table)
@@ -22,7 +22,7 @@ def continuations_table(found: Continuations) -> Group:
     """A line for each opening, with the feature clamped and with a random one."""
     if not found.lines:
         return Group(Text(printable(f"nothing was written with the feature clamped: {found.reason}"), style="dim"))
-    table = _table("opening", "with the feature clamped", f"with feature {found.other} clamped as far")
+    table = _table("opening", "with the feature clamped", f"with feature {found.other} clamped equally far")
     for line in found.lines:
         table.add_row(*(Text(printable(text)) for text in (line.opening, line.text, line.beside)))
     caption = (

@@ -24,7 +24,7 @@ def opening(explainer: str, fitted_on: str, found: CalibrationReport) -> Iterato
     yield "right", f"{_words(found.right)} of {len(table):,} labels, in {len({*table.groups}):,} groups"
     yield "columns", ", ".join(table.names) + (f"; not known: {', '.join(found.dropped)}" if found.dropped else "")
     if found.n_left_out:
-        yield "left out", f"{found.n_left_out:,} labels of which one of these columns is not known"
+        yield "left out", f"{found.n_left_out:,} labels that lack one of these columns"
 
 
 def candidates_table(found: CalibrationReport) -> Table:
@@ -33,7 +33,7 @@ def candidates_table(found: CalibrationReport) -> Table:
     The simplest within one standard error of the best is taken.
     """
     fitted = found.fitted
-    table = plain_table("map", "log loss, out of fold", "n", "chosen: the simplest about as good as the best")
+    table = plain_table("map", "log loss, out of fold", "n", "chosen (simplest within one standard error)")
     for name, losses in fitted.losses.items():
         folds = f"in {fitted.chosen_in.count(name)} of {len(fitted.chosen_in)} folds"
         table.add_row(
@@ -44,7 +44,7 @@ def candidates_table(found: CalibrationReport) -> Table:
 
 def measures_table(found: CalibrationReport) -> Table:
     """Compares the stated confidence with the calibrated probability, on labels that were not fitted to."""
-    table = plain_table("measure", *NAMES.values(), "after less before", "n")
+    table = plain_table("measure", *NAMES.values(), "after minus before", "n")
     for one in found.measures:
         row = map(_words, (one.before, one.after, one.change))
         table.add_row(one.name, *row, f"{one.after.n:,}")
@@ -53,7 +53,7 @@ def measures_table(found: CalibrationReport) -> Table:
 
 def reliability_table(found: CalibrationReport) -> Table:
     """Compares stated probabilities with outcomes, bin by bin."""
-    table = plain_table("said", *(f"{name}: right" for name in NAMES.values()))
+    table = plain_table("stated", *(f"{name}: right" for name in NAMES.values()))
     by_low = {when: {one.low: one for one in some} for when, some in found.bins.items()}
     for place in range(BINS):
         cells = [some.get(place / BINS) for some in by_low.values()]
@@ -77,18 +77,16 @@ def remarks(found: CalibrationReport) -> Iterator[Text]:
     """Yields remarks on the figures: what they show, and what they do not."""
     error, fitted = found.measures[0], found.fitted
     yield Text(
-        f"Perfect probabilities would show an expected calibration error of {found.by_chance:.2f} on so many labels, "
+        f"On this many labels, perfect probabilities would show an expected calibration error of {found.by_chance:.2f} "
         "by chance."
     )
     if error.change.high is not None and error.change.high >= 0:
-        yield Text("Nothing shows that the map is calibrated better than the stated confidence.")
+        yield Text("There is no evidence that the map is calibrated better than the stated confidence.")
     rarer = min(sum(found.table.truth), len(found.table) - sum(found.table.truth))
     if rarer < FEW:
-        yield Text(f"Only {rarer} of the labels are of the rarer kind: a map can hardly tell them from the others.")
+        yield Text(f"Only {rarer} of the labels are of the rarer kind: a map can hardly learn to separate them.")
     if not fitted.map.columns:
-        yield Text(
-            "Nothing that is known of a label beforehand told right ones from wrong ones, so all are given the same."
-        )
+        yield Text("No column separated right labels from wrong ones, so all labels get the same probability.")
 
 
 def map_words(found: CalibrationReport) -> Iterator[tuple[str, str]]:
@@ -106,7 +104,7 @@ def map_words(found: CalibrationReport) -> Iterator[tuple[str, str]]:
 
 def closing(explainer: str, n_given: int, n_labels: int, n_runs: int, n_fitted: int) -> Text:
     """Returns the closing sentence: what changes from now on."""
-    lacking = "" if n_given == n_labels else f"; of {n_labels - n_given:,} something is not known that it needs"
+    lacking = "" if n_given == n_labels else f"; {n_labels - n_given:,} lack something that it needs"
     runs = "1 run" if n_runs == 1 else f"{n_runs:,} runs"
     return Text(
         printable(

@@ -35,7 +35,7 @@ def predictions_table(found: Sequence[Prediction]) -> Table:
     """Lists how well the best value of each setting is predicted, against the majority, and what following it would
     bring.
     """
-    table = plain_table("setting", "best on features", "told right", "majority", "ahead by", "gain in fit", "n")
+    table = plain_table("setting", "best on features", "predicted right", "majority", "ahead by", "gain in fit", "n")
     for item in found:
         counts = ", ".join(f"{name} {n:,}" for name, n in item.n_best.items())
         figures = (item.accuracy, item.majority, item.ahead, item.gain)
@@ -49,13 +49,17 @@ def prediction_words(found: Prediction) -> str:
     """Says whether the best value of a setting can be predicted, as far as the figures show."""
     ahead, gain = found.ahead, found.gain
     if ahead.value is None:
-        return f"{found.axis}: whether it can be told beforehand was not tried, since {ahead.reason}."
-    size = f"right on {_percent_of(found.accuracy)} of {ahead.n:,} features, always saying the same is on "
+        return f"{found.axis}: whether it can be predicted was not tested, since {ahead.reason}."
+    size = f"right on {_percent_of(found.accuracy)} of {ahead.n:,} features, the most frequent value on "
     size += f"{_percent_of(found.majority)}"
     if ahead.low is None or ahead.low <= 0:
-        return f"{found.axis} could not be told beforehand: a model of these columns is {size}."
-    worth = "that makes the fit no better for sure" if gain.low is None or gain.low <= 0 else "following it pays"
-    return f"{found.axis} can be told beforehand: a model of these columns is {size}; {worth}: {estimate_words(gain)}."
+        return f"{found.axis} could not be predicted: a model of these columns is {size}."
+    worth = (
+        "using it does not reliably improve the fit"
+        if gain.low is None or gain.low <= 0
+        else "using it improves the fit"
+    )
+    return f"{found.axis} can be predicted: a model of these columns is {size}; {worth}: {estimate_words(gain)}."
 
 
 def _percent_of(e: Estimate) -> str:

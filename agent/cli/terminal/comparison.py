@@ -19,7 +19,7 @@ Names = Mapping[ProbeSettings, str]
 
 def lines_table(lines: Sequence[MeasureSummary], names: Names) -> Table:
     """Lists means over features beside the control's."""
-    table = plain_table("measure", "setting", "mean", "95 % interval", "features", "on others' texts")
+    table = plain_table("measure", "setting", "mean", "95 % interval", "features", "on others' examples")
     for line in lines:
         if line.mean.n:
             table.add_row(

@@ -6,7 +6,7 @@ Every text from outside goes through `printable` into a rich `Text`: it can neit
 import json
 import os
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from rich.console import Console, Group, RenderableType
@@ -18,6 +18,7 @@ from agent.evidence.badge import list_badge
 from agent.evidence.basis import Basis
 from agent.evidence.printable import printable
 from agent.evidence.wording import activity_words, folded, percent, token_words
+from agent.groups import RunGroup, groups_of, layer_of
 from agent.log.calls import CallRow
 from agent.log.labels import LabelRow
 from agent.log.runs import RunSummary
@@ -28,6 +29,7 @@ from probes.evidence import Projection, ScoredToken, TokenList
 if TYPE_CHECKING:  # types alone: statistics take their time to be imported, and a list of labels needs none
     from eval.metrics import Estimate
     from eval.scoring.report import ScoreSummary
+    from eval.scoring.source_scores import SourceScore
 
 _PLAIN_WIDTH = 150
 """Columns where nobody's window sets them: files, pipes, logs of other programs."""
@@ -79,17 +81,18 @@ def labels_table(
     basis: Mapping[int, Basis],
     concepts: Mapping[int, str],
     probabilities: Mapping[int, float] | None = None,
+    address: Callable[[int, int], str] = lambda _run_id, feature: str(feature),
 ) -> Table:
-    """Lists labels with their evidence; `concepts` are the features' known concepts, if there are any, and
-    `probabilities`, by label, that the labels are right."""
+    """Lists labels with their evidence, `basis`, by label; `concepts` are the features' known concepts, if there are
+    any, `probabilities`, by label, that the labels are right, and `address` names a run's feature."""
     right = ["right"] if probabilities else []
     table = _table("feature", "label", "conf.", *right, "a definition in its tree", "prob.", "tokens")
     if concepts:
         table.add_column("known concept")
     for row in rows:
-        found = basis.get(row.feature, Basis())
+        found = basis.get(row.label_id, Basis())
         cells = [
-            Text(str(row.feature)),
+            Text(address(row.run_id, row.feature)),
             label_text(row),
             Text("" if row.confidence is None else f"{row.confidence:.2f}"),
             *(Text(_rounded((probabilities or {}).get(row.label_id))) for _ in right),
@@ -110,28 +113,27 @@ def label_text(row: LabelRow) -> Text:
 
 
 def runs_table(runs: Sequence[RunSummary]) -> Table:
-    """Lists the runs of a log, one per line; a column counts probed features if a run asked no explainer."""
+    """Lists the runs of a log, one per line, those of one command over several SAEs on one line together; a column
+    counts probed features if a run asked no explainer."""
     probes = any(run.n_probed for run in runs)
     table = _table(*_RUN_COLUMNS, *(["probed only"] if probes else []))
-    for run in runs:
-        table.add_row(
-            *(
-                Text(printable(cell))
-                for cell in (
-                    str(run.run_id),
-                    run.created[:16].replace("T", " "),
-                    run.status,
-                    str(run.subject["name"]),
-                    run.made_by,
-                    f"{run.n_asked:,}: {_cut(run.features, 24)}",
-                    f"{run.n_labelled:,}",
-                    f"{run.n_abstained:,}",
-                    f"{run.n_failed:,}",
-                    *([f"{run.n_probed:,}" if run.n_probed else ""] if probes else []),
-                )
-            )
-        )
+    for group in groups_of(runs):
+        table.add_row(*(Text(printable(cell)) for cell in _group_cells(group, probes)))
     return table
+
+
+def _group_cells(group: RunGroup, probes: bool) -> Iterator[str]:
+    first, runs = group.runs[0], group.runs
+    yield group.numbers
+    yield min(run.created for run in runs)[:16].replace("T", " ")
+    yield "finished" if all(run.status == "finished" for run in runs) else "unfinished"
+    yield f"{first.subject['model']}, {group.layers}" if group.is_many else str(first.subject["name"])
+    yield first.explainer
+    features = f"{layer_of(first)}:{first.features}, ..." if group.is_many else first.features
+    yield f"{sum(run.n_asked for run in runs):,}: {_cut(features, 24)}"
+    for count in ("n_labelled", "n_abstained", "n_failed", *(["n_probed"] if probes else [])):
+        number = sum(getattr(run, count) for run in runs)
+        yield "" if count == "n_probed" and not number else f"{number:,}"
 
 
 def calls_table(calls: Sequence[CallRow]) -> Table:
@@ -152,14 +154,25 @@ def calls_table(calls: Sequence[CallRow]) -> Table:
     return table
 
 
-def scores_table(lines: Sequence["ScoreSummary"]) -> Table:
+def scores_table(lines: Sequence["ScoreSummary"], layers: Sequence[str] = ()) -> Table:
     """Lists means over features with 95 % intervals, and controls with how far the label is ahead of each, on the
-    features (`of`) that have both."""
-    heads = ("scorer", "texts", "label scored", "mean", "95 % interval", "features", "chance", "label ahead by", "of")
-    table = _table(*heads)
-    for line in lines:
+    features (`of`) that have both. `layers`, if there are several, has one for each line."""
+    heads = (
+        "scorer",
+        "examples",
+        "label scored",
+        "mean",
+        "95 % interval",
+        "features",
+        "chance",
+        "label ahead by",
+        "of",
+    )
+    table = _table(*(["layer"] if layers else []), *heads)
+    for place, line in enumerate(lines):
         mean = line.mean
         table.add_row(
+            *layers[place : place + 1],
             f"{line.scorer} ({line.metric})",
             line.part.replace("_", " "),
             variant_words(line.variant),
@@ -173,9 +186,26 @@ def scores_table(lines: Sequence["ScoreSummary"]) -> Table:
     return table
 
 
+def source_scores_table(lines: Sequence["SourceScore"]) -> Table:
+    """Lists what sources say of labels of their own, and our labels' scores on the same features."""
+    heads = ("source", "its score", "mean", "95 % interval", "features", "our labels there", "95 % interval", "of")
+    table = _table(*heads)
+    for line in lines:
+        ours = line.ours
+        table.add_row(
+            Text(printable(line.author)),
+            Text(printable(f"{line.scorer} ({line.metric})" if line.metric else line.scorer)),
+            _rounded(line.mean.value),
+            _interval(line.mean),
+            str(line.mean.n),
+            *(("", "", "") if ours is None else (_rounded(ours.value), _interval(ours), str(ours.n))),
+        )
+    return table
+
+
 def feature_scores_table(scores: Sequence[ScoreRow]) -> Table:
     """Lists the scores of one feature's label and its controls."""
-    table = _table("scorer", "texts", "label scored", "value", "95 % interval", "n", "unscored because")
+    table = _table("scorer", "examples", "label scored", "value", "95 % interval", "n", "unscored because")
     for score in scores:
         table.add_row(
             f"{score.scorer} ({score.metric})" if score.metric else score.scorer,

@@ -18,7 +18,7 @@ def experiment_table(experiment: Experiment, coloured: bool) -> Group:
     for result in experiment.results:
         table.add_row(
             {True: "✓", False: "✗", None: "?"}[experiment.held(result)],
-            "activates" if result.asked.activates else "nothing",
+            "activates" if result.asked.activates else "no activation",
             _proportion(experiment, result),
             _text(experiment, result, coloured),
             Text(printable(result.asked.hypothesis)),

@@ -1,6 +1,6 @@
 """A run's labels as a table for reading through them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from rich.table import Table
 from rich.text import Text
@@ -13,8 +13,16 @@ from agent.log.comparisons import ClassRow
 from agent.log.reviews import latest_verdict
 
 
-def browsed_table(rows: Sequence[BrowsedLabel], scorer: str | None, classes: Mapping[int, ClassRow]) -> Table:
-    """Lists labels with explanations and what else is known of them: probability, score, verdict, class."""
+def browsed_table(
+    rows: Sequence[BrowsedLabel],
+    scorer: str | None,
+    classes: Mapping[int, ClassRow],
+    address: Callable[[int, int], str] = lambda _run_id, feature: str(feature),
+) -> Table:
+    """Lists labels with explanations and what else is known of them: probability, score, verdict, class.
+
+    `classes` are by label, `address` names a run's feature.
+    """
     reviewed = any(row.reviews for row in rows)
     probable = any(row.probability is not None for row in rows)
     asked = {"right": probable, printable(scorer or ""): scorer is not None, "review": reviewed, "class": bool(classes)}
@@ -32,10 +40,10 @@ def browsed_table(rows: Sequence[BrowsedLabel], scorer: str | None, classes: Map
             _figure(row.probability),
             _figure(row.score),
             latest_verdict(row.reviews) or "",
-            str(classes.get(label.feature, "")),
+            str(classes.get(label.label_id, "")),
         )
         table.add_row(
-            str(label.feature),
+            address(label.run_id, label.feature),
             label_text(label),
             _figure(label.confidence),
             *(cell for cell, is_asked in zip(cells, asked.values(), strict=True) if is_asked),

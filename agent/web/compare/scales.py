@@ -81,7 +81,7 @@ def _panel(
     numbers = sorted(scale for scale in places if scale is not None)
     dots = [_dot(places[scale], _across(scale, every), f"scale {scale:.4g}", estimates, up) for scale in numbers]
     shown = [dot for dot in dots if dot is not None]
-    auto = _dot(places[None], AUTO_AT, "the scale found for each feature", estimates, up) if None in places else None
+    auto = _dot(places[None], AUTO_AT, "the scale chosen for each feature", estimates, up) if None in places else None
     path = " ".join(f"{dot.cx},{dot.cy}" for dot in shown)
     rim = [(dot.cx, dot.top) for dot in shown] + [(dot.cx, dot.bottom) for dot in reversed(shown)]
     band = "" if any(y is None for _, y in rim) else " ".join(f"{x},{y}" for x, y in rim)

@@ -72,7 +72,7 @@ def neighbour_table(found: Neighbours, name: str, round: int) -> NeighbourTable:
 def written_table(found: Continuations, name: str, round: int) -> WrittenTable:
     """Makes the table of continuations; if nothing was written it has no rows and the caption says why."""
     at = f"{found.settings.steering.strength:.3g} times its maximum, {found.amount:.3g}"
-    caption = f"with the feature clamped at {at}, and with feature {found.other} moved as far"
+    caption = f"with the feature clamped at {at}, and with feature {found.other} clamped equally far"
     lines = tuple((printable(line.opening), printable(line.text), printable(line.beside)) for line in found.lines)
     return WrittenTable(name, round, caption if lines else f"nothing was written: {printable(found.reason)}", lines)
 
@@ -81,7 +81,7 @@ def tested(experiment: Experiment, name: str, round: int) -> ExperimentView:
     """Makes the view of an experiment."""
     told = [held for held in map(experiment.held, experiment.results) if held is not None]
     of = "in texts" if experiment.is_of_texts else "on single tokens"
-    caption = f"{sum(told)} of {len(told)} as expected; shares of the maximum {of}, {experiment.maximum:.3g}"
+    caption = f"{sum(told)} of {len(told)} as expected; proportions of the maximum {of}, {experiment.maximum:.3g}"
     return ExperimentView(name, round, caption, tuple(_line(experiment, result) for result in experiment.results))
 
 

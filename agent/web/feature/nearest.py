@@ -39,12 +39,12 @@ def nearest_labels(
     logged = list(dict.fromkeys(e.neighbour for e in examples if e.neighbour is not None and e.neighbour != feature))
     if logged:
         return Nearest(
-            "by decoder cosine, found when texts were collected", _labelled(log, run_id, logged[:MAX_NEAREST])
+            "by decoder cosine, found when examples were collected", _labelled(log, run_id, logged[:MAX_NEAREST])
         )
     if row is None or not row.label:
         return Nearest("", ())
     sharing = log.read(labels_sharing_words, run_id, feature, row.label, MAX_NEAREST)
-    return Nearest("by words that their labels share", tuple(NearLabel(other.feature, other) for other in sharing))
+    return Nearest("by words shared between their labels", tuple(NearLabel(other.feature, other) for other in sharing))
 
 
 def _labelled(log: RunLog, run_id: int, features: Sequence[int]) -> tuple[NearLabel, ...]:

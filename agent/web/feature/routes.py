@@ -87,7 +87,7 @@ def _feature(request: Request) -> int:
     """Returns the feature in the address; SQLite holds numbers below 2**63."""
     feature = int(request.path_params["feature"])
     if feature >= 2**63:
-        raise HTTPException(404, f"{feature} is no number of a feature.")
+        raise HTTPException(404, f"{feature} is not a feature number.")
     return feature
 
 

@@ -114,13 +114,13 @@ def _wrong(scorer: str, items: Sequence[Mapping[str, Any]]) -> Iterable[tuple[st
         elif isinstance(truth, bool) and type(said) is float and (not truth) in middle:
             rival = middle[not truth]
             if said < rival if truth else said > rival:
-                others = "silent" if truth else "activating"
+                others = "non-activating" if truth else "activating"
                 yield key, f"{scorer} ranks it {'below' if truth else 'above'} most {others} texts"
 
 
 def _verdict_words(scorer: str, truth: bool, marks: bool) -> str:
     if marks:
-        return f"{scorer} took {'right marks for wrong' if truth else 'wrong marks for right'}"
+        return f"{scorer} judged {'correct marks wrong' if truth else 'wrong marks correct'}"
     return f"{scorer} {'missed it' if truth else 'took it for activating'}"
 
 

@@ -61,7 +61,7 @@ export class Column {
     } catch (error) {
       if (request.signal.aborted) return;
       this.asked = null;
-      this.state.textContent = `The server did not answer (${error.message}); is interpret serve still running?`;
+      this.state.textContent = `The server did not answer as expected (${error.message}); is interpret serve still running?`;
     }
     if (this.request === request) this.root.removeAttribute("aria-busy");
   }
@@ -72,7 +72,7 @@ export class Column {
     this.form.tell(faults);
     this.page.tell(faults.feature);
     if (Object.keys(faults).length) {
-      this.state.textContent = "Not redrawn: a setting cannot be used.";
+      this.state.textContent = "Not redrawn: a setting is not valid.";
     } else if (!response.ok) {
       throw new Error(`it answered ${response.status}`);
     } else {

@@ -25,9 +25,9 @@ const page = {
   },
   // The decoder row is the same whatever the settings: it is shown once.
   write({ raised, lowered }) {
-    const less = bars(lowered, "and lowers");
+    const less = bars(lowered, "Tokens it lowers");
     less.className = "lowered";
-    results.querySelector(".writes").replaceChildren(bars(raised, "The decoder row raises, logits"), less);
+    results.querySelector(".writes").replaceChildren(bars(raised, "Tokens the decoder row raises (logits)"), less);
   },
 };
 const columns = ["a", "b"].map((side) => new Column(side, page));
@@ -54,7 +54,7 @@ function changed(control) {
 
 function refresh() {
   for (const column of columns) column.refresh();
-  panel.querySelector(".changes").textContent = Object.entries(shownColumn().form.query()).map((pair) => pair.join(" ")).join(" · ") || "as they are by default";
+  panel.querySelector(".changes").textContent = Object.entries(shownColumn().form.query()).map((pair) => pair.join(" ")).join(" · ") || "all defaults";
   about();
 }
 
@@ -110,7 +110,7 @@ async function copy() {
     await navigator.clipboard.writeText(location.href);
     say("Copied: a link to this view.");
   } catch {
-    say("This browser lets nothing be copied here; the address above is the link.");
+    say("Copying is blocked here; use the link in the address bar.");
   }
 }
 

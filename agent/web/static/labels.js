@@ -87,7 +87,7 @@ if (!form.hasAttribute("data-read-only")) {
   bind("a", "accept the chosen row's label", () => judge("accept"));
   bind("r", "reject it", () => judge("reject"));
   bind("f", "flag it", () => judge("flag"));
-  bind("u", "take your last review of it back", () => judge("undo"));
+  bind("u", "undo your last review of it", () => judge("undo"));
 }
 
 document.addEventListener("focusin", ({ target }) => {

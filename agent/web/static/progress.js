@@ -26,7 +26,7 @@ function show(figures) {
     ...Object.fromEntries(["asked", "done", "labelled", "abstained", "failed", "calls"].map((name) => [name, figures[name].toLocaleString("en")])),
     cost: money(figures.cost),
     written: (figures.written ?? "never").slice(0, 19).replace("T", " "),
-    state: figures.status === "finished" ? "Finished" : figures.live ? "Running" : "Unfinished: still running elsewhere, or cut off",
+    state: figures.status === "finished" ? "Finished" : figures.live ? "Running" : "Unfinished: still running elsewhere, or interrupted",
   };
   for (const element of section.querySelectorAll("[data-is]")) element.textContent = words[element.dataset.is];
   fill(figures);

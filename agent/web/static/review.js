@@ -43,7 +43,7 @@ async function send(event) {
 function leadsOn(box, form, verdict) {
   const next = box.querySelector('a[rel="next"]');
   if (!next || (verdict !== "accept" && verdict !== "reject")) return false;
-  const said = `Feature ${box.dataset.feature} ${SAID[verdict]}; u takes that back.`;
+  const said = `Feature ${box.dataset.feature} ${SAID[verdict]}; press u to undo.`;
   sessionStorage.setItem(LAST, JSON.stringify({ said, action: form.action, page: location.href, on: next.href }));
   location.assign(next.href);
   return true;

@@ -21,8 +21,8 @@ export class Frame {
     this.buttons.className = "tree-buttons";
     this.#add("−", "Smaller", () => this.zoom(1 / STEP));
     this.#add("+", "Larger", () => this.zoom(STEP));
-    this.#add("Fit", "As much as fits", () => this.fit());
-    this.whole = this.#add("Full", "The whole screen", () => this.fill());
+    this.#add("Fit", "Fit to window", () => this.fit());
+    this.whole = this.#add("Full", "Full screen", () => this.fill());
     this.stage.addEventListener("scroll", () => this.#fade(), { passive: true });
     new ResizeObserver(() => this.#resized()).observe(this.stage);
     frames.push(this);
@@ -117,8 +117,8 @@ function meant() {
 
 bind("+", "tree: larger", () => meant()?.zoom(STEP));
 bind("-", "tree: smaller", () => meant()?.zoom(1 / STEP));
-bind("0", "tree: as much as fits", () => meant()?.fit());
-bind("z", "tree: the whole screen", () => meant()?.fill());
+bind("0", "tree: fit to window", () => meant()?.fit());
+bind("z", "tree: full screen", () => meant()?.fill());
 addEventListener("keydown", (event) => {
   const full = frames.find((one) => one.isFull);
   if (event.key === "Escape" && full) full.fill(false);

@@ -43,7 +43,7 @@ export class TreeView {
   }
 
   #build() {
-    this.slider = made("input", { type: "range", min: 0, max: STEPS, "aria-label": "Trim: least probability drawn" });
+    this.slider = made("input", { type: "range", min: 0, max: STEPS, "aria-label": "Trim: minimum probability drawn" });
     this.output = made("output");
     this.svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
     this.svg.setAttribute("class", "tree-svg");
@@ -144,8 +144,8 @@ export class TreeView {
     const probability = probabilityOf(this.tree, place.branch);
     const before = place.parent ? probabilityOf(this.tree, place.parent.branch) : 1;
     const [lift, gain] = [liftOf(this.tree, place.branch), gainOf(this.tree, place)];
-    const figures = [`${percent(probability)} in all, ${percent(probability / before)} from there`];
-    if (gain !== null) figures.push(`${nats(gain)} nats by these words, ${nats(lift)} in all`);
+    const figures = [`${percent(probability)} cumulative, ${percent(probability / before)} given what precedes`];
+    if (gain !== null) figures.push(`${nats(gain)} nats from these words, ${nats(lift)} in total`);
     return `${path.join("").trim()}\n${figures.join("; ")}`;
   }
 }

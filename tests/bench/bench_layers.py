@@ -1,0 +1,144 @@
+"""Several SAEs in one command: `python -m tests.bench.bench_layers [pass | run] [--tokens N] [--features N]`.
+
+`pass` (the default): one pass over the demo's texts for six hooks of SmolLM2, the SAEs of which read the axes of the
+stream, against six passes; the time ratio, and whether every example, count and activation is the same. `run`: a random
+model of 26 layers, labelled, with examples and scores, by three commands against a server on this machine; the times,
+the log's size and the times of its pages.
+"""
+
+import argparse
+import contextlib
+import io
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+from starlette.testclient import TestClient
+
+from agent.cli import main as interpret
+from agent.log.run_log import RunLog
+from agent.web.server import make_app
+from eval.collect.corpora import CorpusFaults, documents
+from eval.collect.corpus_pass import Collection, CollectSettings, collect, collect_all
+from probes.presets import PRESETS, SubjectSource
+from probes.subject import Subject, load_subject
+from tests.layered import write_layer
+from tests.llm_script import Reply
+from tests.llm_server import LLMServer
+from tests.subjects import D_MODEL, write_model
+
+HOOKS = (4, 9, 14, 19, 24, 29)
+LAYERS = 26
+WIDTH = 576
+_TOKEN = "bench"
+_REQUESTS = 20
+
+
+def main() -> None:
+    """Prints the figures."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=("pass", "run"), nargs="?", default="pass")
+    parser.add_argument("--tokens", type=int, default=10_000)
+    parser.add_argument("--features", type=int, default=100)
+    asked = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        work: Callable[[Path, int, int], None] = _passes if asked.what == "pass" else _run
+        work(Path(folder), asked.tokens, asked.features)
+
+
+def _passes(folder: Path, n_tokens: int, n_features: int) -> None:
+    model = PRESETS["smollm2"].model
+    subjects: list[Subject] = []
+    for layer in HOOKS:
+        sae = write_layer(folder / str(layer), layer, WIDTH)
+        source = SubjectSource(model=model, sae=str(sae), device="cpu")
+        subjects.append(load_subject(source, subjects[0] if subjects else None))
+    texts = list(islice(documents("demo", CorpusFaults()), n_tokens // 10))
+    settings, features = CollectSettings(n_tokens=n_tokens), range(n_features)
+    collect(subjects[-1], texts[:50], features, settings)  # what is done once is not to count
+    begun = _clocks()
+    together = collect_all([(subject, features) for subject in subjects], texts, settings)
+    between = _clocks()
+    apart = [collect(subject, texts, features, settings) for subject in subjects]
+    ended = _clocks()
+    n, threads = together[0].n_tokens, torch.get_num_threads()
+    print(f"SmolLM2-135M, hooks at layers {HOOKS}, {n_features} features each, {n:,} tokens, {threads} threads")
+    for name, before, middle, after in zip(("wall clock", "processor"), begun, between, ended, strict=True):
+        one, six = middle - before, after - middle
+        print(f"{name}: one pass for all {one:.1f} s, a pass for each {six:.1f} s, {six / one:.2f} times as long")
+    same = [_plain(a) == _plain(b) for a, b in zip(together, apart, strict=True)]
+    n_examples = sum(len(item.examples) for found in together for item in found.features.values())
+    print(f"{n_examples:,} examples and all counts: the same at {sum(same)} of {len(same)} hooks")
+
+
+def _clocks() -> tuple[float, float]:
+    """Seconds on the wall and of the processor, which other programs on the machine disturb less."""
+    return time.perf_counter(), time.process_time()
+
+
+def _plain(found: Collection) -> Any:
+    """Everything that is kept of a pass, to be compared number by number."""
+    features = {number: asdict(item) for number, item in found.features.items()}
+    return features, found.n_tokens, asdict(found.check), found.pool.windows, found.pool.peaks.tolist()
+
+
+def _run(folder: Path, n_tokens: int, n_features: int) -> None:
+    write_model(folder / "model", "llama", num_hidden_layers=LAYERS)
+    for layer in range(LAYERS):
+        write_layer(folder / f"sae-{layer}", layer, D_MODEL)
+    named = ["--model", str(folder / "model"), "--sae", str(folder / "sae-{layer}"), "--layers", f"0-{LAYERS - 1}"]
+    log, corpus = folder / "layers.db", folder / "corpus.txt"
+    corpus.write_text("\n\n".join(f"the cat {n} sat on the mat, the dog {n} ran" for n in range(n_tokens // 12)))
+    words = ["cats", "a mat to sit on", "dogs that run", "numbers", "the old house"]
+
+    def reply(asked: Any) -> Reply:
+        return Reply(f'{{"action": "label", "label": "{words[asked.feature % 5]}", "confidence": 0.5}}')
+
+    common = [*named, "--device", "cpu", "--log", str(log)]
+    features = ["--features", f"0-{n_features - 1}"]
+    small = ["--cutoff", "0.02", "--max-depth", "4", "--contrast", "off", "--rounds", "1"]
+    with LLMServer(reply) as server:
+        asking = ["--llm", "openai:m", "--base-url", server.base_url("openai"), "--evidence", "weights"]
+        print(f"{LAYERS} layers x {n_features} features")
+        print(f"labelled in {_seconds([*features, *common, *small, *asking]):.1f} s")
+    print(f"examples in {_seconds(['examples', *features, *common, '--corpus', str(corpus), '--context', '32']):.1f} s")
+    print(f"scored in {_seconds(['score', *common]):.1f} s")
+    for command in (["log"], ["log", "1"], ["show", "8:12"], ["export", "--to", str(folder / "out.csv")]):
+        print(f"interpret {command[0]}{' 1' * (len(command) == 2)}: {_seconds([*command, '--log', str(log)]):.2f} s")
+    print(f"log: {sum(file.stat().st_size for file in folder.glob('layers.db*')) / 2**20:.1f} MiB")
+    _pages(log)
+
+
+def _seconds(command: Sequence[str]) -> float:
+    """Runs a command of `interpret` in this process; prints what it printed at its end if it failed."""
+    start, out = time.perf_counter(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.suppress(SystemExit):
+        interpret([*command])
+    if command[0] == "score":
+        print("\n".join(out.getvalue().splitlines()[-130:]))
+    return time.perf_counter() - start
+
+
+def _pages(path: Path) -> None:
+    with RunLog.open(path, read_only=True) as log:
+        client = TestClient(make_app(log, _TOKEN), base_url="http://127.0.0.1")
+        client.get(f"/?token={_TOKEN}")
+        for page in ("/", "/runs/9", "/runs/9/labels", "/runs/9/features/12"):
+            times = []
+            for _ in range(_REQUESTS):
+                start = time.perf_counter()
+                answer = client.get(page)
+                times.append(time.perf_counter() - start)
+            size = len(answer.content) / 1024
+            first, median = 1000 * times[0], 1000 * statistics.median(times)
+            print(f"{page}: {answer.status_code}, first {first:.0f} ms, median {median:.0f} ms, {size:.0f} KiB")
+
+
+if __name__ == "__main__":
+    main()
