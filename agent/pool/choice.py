@@ -1,13 +1,15 @@
 """Finds out from a run's settings where its workers are: in processes on this machine, on a cluster, or nowhere."""
 
 import re
+from typing import TYPE_CHECKING
 
 from agent.config import RunConfig
-from agent.pool.processes import DeviceProcesses
-from agent.pool.workers import Workforce
 from probes.doors.given import shown
 from probes.errors import SettingsError
 from probes.presets import SubjectSource
+
+if TYPE_CHECKING:
+    from agent.pool.workers import Workforce
 
 ALL = "all"
 """Stands for every GPU of this machine."""
@@ -38,14 +40,16 @@ def on_first_device(config: RunConfig) -> SubjectSource:
     return config.subject.model_copy(update={"device": _devices(config.devices)[0]})
 
 
-def workforce_of(config: RunConfig, dtype: str) -> Workforce | None:
+def workforce_of(config: RunConfig, dtype: str) -> "Workforce | None":
     """Returns the workers that the settings ask for; None where this process is to do all itself.
 
     `dtype` is what this process has loaded, and workers load the same. Raises SettingsError and WorkersError.
     """
     source = config.subject.model_copy(update={"dtype": dtype.partition(" ")[0]})
     if config.devices is not None:
-        import torch
+        import torch  # here, as processes below: settings are checked before the first word is said
+
+        from agent.pool.processes import DeviceProcesses
 
         return DeviceProcesses(source, _devices(config.devices), torch.get_num_threads())
     if config.ray is not None:
