@@ -60,7 +60,7 @@ def test_anything_else_among_them_shows_that_the_fault_is_not_everyones(other: O
 async def test_a_run_ends_with_the_fault_in_its_sentence_and_what_failed_in_the_log(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    broken = {feature: {"vocabulary": None, "encoder": None, "decoder": None} for feature in range(1, 100)}
+    broken = {feature: {"words": None, "encoder": None, "decoder": None} for feature in range(1, 100)}
     monkeypatch.setattr(agent.run, "run_probes", FakeProbes(definitions=broken))  # type: ignore[arg-type]
     with RunLog.open(tmp_path / "log.db") as log:
         observer = Notes()

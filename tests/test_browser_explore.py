@@ -103,8 +103,8 @@ def test_back_goes_to_the_view_before_and_a_dragged_slider_is_one_step(page: Pag
     expect(page).to_have_url(re.compile("feature=3&weights=decoder"))
     expect(page.locator("#feature")).to_have_value("3")
     page.go_back()
-    expect(page.locator("#a-weights")).to_have_value("vocabulary")
-    expect(page.locator("[data-side=a] .caption")).to_contain_text("vocabulary, scale")
+    expect(page.locator("#a-weights")).to_have_value("words")
+    expect(page.locator("[data-side=a] .caption")).to_contain_text("words, scale")
 
 
 def test_weights_that_lie_on_no_way_to_the_decoder_are_left_alone_by_their_slider(page: Page) -> None:
@@ -189,7 +189,7 @@ def test_on_a_phone_settings_are_a_sheet_and_sides_are_tabs(browser: Browser, ad
         page.get_by_role("button", name="A", exact=True).click()
         expect(page.locator(".shown[data-side=a]")).to_be_visible()
         expect(page.locator(".shown[data-side=b]")).to_be_hidden()
-        expect(page.locator("#a-weights")).to_have_value("vocabulary")
+        expect(page.locator("#a-weights")).to_have_value("words")
 
 
 def test_only_the_side_whose_control_moved_is_asked_for_again(page: Page) -> None:

@@ -154,7 +154,7 @@ def test_log_and_show_read_it_back(run: Interpret, subject: list[str]) -> None:
     assert "No label" in run("log", "1", "--search", "zebra => \"'*").out
     shown = run("show", "5")
     assert shown.status == 0
-    for words in ("round 1", 'A typical definition of "▢" would be "', "vocabulary", "activated most by", "calls"):
+    for words in ("round 1", 'A typical definition of "▢" would be "', "words", "activated most by", "calls"):
         assert words in shown.out
     assert run("show", "5", "--run", "1").out == shown.out
     nothing = run("show", "4")

@@ -93,8 +93,8 @@ def test_identical_settings_show_no_difference(interpret: Interpret) -> None:
 def test_json_names_every_figure_with_its_n_and_why_some_are_lacking(interpret: Interpret) -> None:
     ran = interpret("compare", "--features", f"{KNOWN[0]},{KNOWN[1]},3", *QUICK, "--contrast", "off", "--json")
     (found,) = json.loads(ran.out)
-    assert [*found["settings"]] == ["vocabulary", "encoder", "decoder"]
-    assert found["baseline"] == "vocabulary"
+    assert [*found["settings"]] == ["words", "encoder", "decoder"]
+    assert found["baseline"] == "words"
     by_name = {(line["setting"], line["measure"]): line for line in found["measures"]}
     assert by_name["decoder", "list"]["mean"]["n"] == 2
     assert by_name["decoder", "list"]["unmeasured"] == [["no examples were collected of this feature", 1]]
@@ -110,7 +110,7 @@ def test_what_is_in_the_log_is_not_probed_again_and_says_the_same(interpret: Int
     again = interpret("compare", *FEATURES, *QUICK)
     assert (to_do(first.out), to_do(again.out)) == (72, 0)
     assert _tables(again.out) == _tables(first.out)
-    wider = interpret("compare", *FEATURES, *QUICK, "--weights", "vocabulary,encoder,decoder,blend:0.5")
+    wider = interpret("compare", *FEATURES, *QUICK, "--weights", "words,encoder,decoder,blend:0.5")
     assert to_do(wider.out) == 24
     exponents = interpret("compare", *FEATURES, *QUICK, "--weights", "encoder", "--exponent", "1.4,2")
     assert to_do(exponents.out) == 12, "an exponent changes no tree"
@@ -120,7 +120,7 @@ def test_what_is_in_the_log_is_not_probed_again_and_says_the_same(interpret: Int
 
 def test_what_a_run_has_probed_is_used(interpret: Interpret) -> None:
     interpret(*FEATURES, *QUICK, "--rounds", "1")
-    assert to_do(interpret("compare", *FEATURES, *QUICK, "--weights", "vocabulary").out) == 0
+    assert to_do(interpret("compare", *FEATURES, *QUICK, "--weights", "words").out) == 0
 
 
 def test_the_evidence_is_a_run_of_its_own_which_other_commands_read_and_do_not_take_for_the_latest(
@@ -184,7 +184,7 @@ class TestTaxonomy:
         assert re.search(r"^all\s+20\s+1\.000 ", ran.out, re.MULTILINE)
         assert "A probe captures a feature where its AUROC under encoder is" in said(ran.out)
         assert "pca" in ran.out[ran.out.index("Told beforehand") :]
-        assert "Nothing is recommended: the default (vocabulary, scale 0.9749) was not compared" in said(ran.out)
+        assert "Nothing is recommended: the default (words, scale 0.9749) was not compared" in said(ran.out)
         with RunLog.open(LOG) as log:
             fingerprint = log.read(all_runs)[0].subject["fingerprint"]
             assert sorted(log.read(classes_of, fingerprint)) == MANY
@@ -199,12 +199,12 @@ class TestTaxonomy:
         with RunLog.open(LOG, read_only=True) as log:
             runs = [run.settings for run in log.read(all_runs) if run.kind != "compare"]
         assert [run["probe"]["vector"]["centroid"] for run in runs] == [True, True, False]
-        assert [run["weights_plan"] for run in runs] == [["vocabulary"], ["vocabulary"], ["encoder"]]
+        assert [run["weights_plan"] for run in runs] == [["words"], ["words"], ["encoder"]]
 
     def test_where_the_default_is_best_nothing_is_recommended(self, interpret: Interpret) -> None:
-        interpret("compare", *FEATURES, *QUICK, "--weights", "vocabulary", "--pca", "1,0")
+        interpret("compare", *FEATURES, *QUICK, "--weights", "words", "--pca", "1,0")
         ran = interpret("taxonomy", "--subject", "demo", "--subject", "demo")
-        assert said(ran.out).count("Nothing else than vocabulary is recommended.") == 2
+        assert said(ran.out).count("Nothing else than words is recommended.") == 2
         assert ran.out.count("Told beforehand") == 3
         assert "2 subjects together" in ran.out
         assert interpret("--features", "1", "--recommended").status == 2
@@ -339,7 +339,7 @@ class TestRefusals:
     @pytest.mark.parametrize(
         ("options", "sentence"),
         [
-            (("--weights", "encoder,nonsense"), "weights are vocabulary, encoder, decoder"),
+            (("--weights", "encoder,nonsense"), "weights are words, vocabulary, encoder, decoder"),
             (("--scale", "2.5,wide"), "is not like 2.5,3.8,default"),
             (("--scale", "0"), "Setting vector.scale"),
             (("--pca", "0.1;0.2"), "is not like 0,0.1,0.1+0.05"),
@@ -383,7 +383,7 @@ class TestPictures:
         [
             ((), "two.svg"),
             (("--scale", "0.5,1,2", "--weights", "encoder"), "curves.png"),
-            (("--weights", "vocabulary,encoder,decoder,blend:0.5"), "rows.svg"),
+            (("--weights", "words,encoder,decoder,blend:0.5"), "rows.svg"),
         ],
     )
     def test_a_picture_is_written(self, interpret: Interpret, options: tuple[str, ...], name: str) -> None:

@@ -27,7 +27,7 @@ def test_without_a_word_everything_is_as_the_fields_say() -> None:
     config = resolve({"scale": None, "llm": None})
     assert config == RunConfig()
     assert config.probe == ProbeSettings()
-    assert config.weights_plan == ("vocabulary",)
+    assert config.weights_plan == ("words",)
 
 
 def test_the_command_line_wins_over_the_file_and_the_file_over_defaults() -> None:

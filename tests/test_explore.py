@@ -315,7 +315,7 @@ def test_what_is_kept_is_evidence_of_a_run_of_its_own(visitor: TestClient, path:
     assert (again["round"], again["is_new"]) == (1, False)
     assert (other["run_id"], other["round"], other["is_new"]) == (run.run_id, 2, True)
     assert (run.kind, run.status, run.features) == ("explore", "finished", "3")
-    assert [item.settings.vector.weights for item in rounds[1]] == ["vocabulary"] * 3
+    assert [item.settings.vector.weights for item in rounds[1]] == ["words"] * 3
     page = read(visitor.get(f"/runs/{run.run_id}/features/3").text)
     assert "not labelled in this run" in page.text
 

@@ -51,7 +51,7 @@ def run(log: RunLog, features: range, explainer: Explainer | None = None, new: b
 
 def test_every_feature_ends_with_a_label_or_a_reason(log: RunLog, probes: FakeProbes) -> None:
     probes.faulty, probes.unclear = frozenset({5}), frozenset({3})
-    probes.definitions = {3: dict.fromkeys(("vocabulary", "encoder", "decoder", "blend:0.5"), GENERIC)}
+    probes.definitions = {3: dict.fromkeys(("words", "vocabulary", "encoder", "decoder", "blend:0.5"), GENERIC)}
     report = run(log, range(10))
     assert report.outcomes == {"labelled": 8, "abstained": 1, "failed": 1}
     rows = {row.feature: row for row in log.read(labels_of, report.run_id)}

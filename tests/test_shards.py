@@ -95,8 +95,8 @@ class TestOneRun:
 
     @pytest.fixture(autouse=True)
     def probes(self, monkeypatch: pytest.MonkeyPatch) -> FakeProbes:
-        sides = ("vocabulary", "encoder", "decoder")
-        fake = FakeProbes(definitions={4: dict.fromkeys(sides, GENERIC), 7: {"vocabulary": MIXED}})
+        sides = ("words", "vocabulary", "encoder", "decoder")
+        fake = FakeProbes(definitions={4: dict.fromkeys(sides, GENERIC), 7: {"words": MIXED}})
         fake.faulty = frozenset({11})
         monkeypatch.setattr(agent.run, "run_probes", fake)
         return fake

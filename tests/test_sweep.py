@@ -308,7 +308,7 @@ def test_of_a_vector_that_is_named_the_agreement_is_told_alone(subject: Subject)
     trees = [cheap_tree(subject, named.vector, prompt) for prompt in found.prompts]
     assert found.agreement == pytest.approx(agreement(trees), rel=1e-3)
     text = render("explain", context(evidence=digest([found], subject.card.default_scale))).text
-    assert "E1: agreement of base prompts\nThe trees of 3 base prompts (vocabulary, scale " in text
+    assert "E1: agreement of base prompts\nThe trees of 3 base prompts (words, scale " in text
     assert f"agree to {found.agreement:.2f} (1:" in text
     assert "Chosen" not in text
     console = Console(width=120)

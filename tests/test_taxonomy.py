@@ -206,7 +206,7 @@ class TestGrid:
         assert [*names_of(grid.settings(self.BASE, 3.8)).values()] == ["encoder", "decoder"]
         grid = Grid({"scale": (2.5, 3.8), "exponent": (1.0, 2.0)})
         names = [*names_of(grid.settings(self.BASE, 3.8)).values()]
-        assert names[0] == "vocabulary, scale 2.5, exponent 1"
+        assert names[0] == "words, scale 2.5, exponent 1"
         assert len({*names}) == 4
 
     def test_bad_values_are_refused(self) -> None:
@@ -242,7 +242,7 @@ class TestRecommended:
 
     def test_what_is_not_given_is_taken_from_the_latest_recommendation(self, log: RunLog) -> None:
         config = self.taken(log, recommended=True).config
-        assert config.probe.vector == self.SETTINGS.vector.model_copy(update={"weights": "vocabulary"})
+        assert config.probe.vector == self.SETTINGS.vector.model_copy(update={"weights": "words"})
         assert config.weights_plan == ("decoder",)
         assert config.probe.tree == RunConfig().probe.tree
 

@@ -29,7 +29,7 @@ ROW_BYTES = 2 * 3 * 8 * 4
 
 
 def grow(subject: Subject, features: list[int], tree: TreeSettings, vector: VectorSettings | None = None) -> list[Tree]:
-    settings = ProbeSettings(vector=vector or VectorSettings(), tree=tree)
+    settings = ProbeSettings(vector=vector or VectorSettings(weights="vocabulary"), tree=tree)
     grown = run_probes(subject, [ProbeRequest("tree", feature, settings) for feature in features])
     assert all(isinstance(tree, Tree) for tree in grown)
     return [tree for tree in grown if isinstance(tree, Tree)]
@@ -80,7 +80,9 @@ def test_trees_to_compare_are_worth_comparing(subject: Subject) -> None:
     assert max(depth_of(tree) for tree in deep) == SETTINGS.max_depth
 
 
-@pytest.mark.parametrize("vector", [VectorSettings(weights="decoder", scale=2.5), VectorSettings(centroid=False)])
+@pytest.mark.parametrize(
+    "vector", [VectorSettings(weights="decoder", scale=2.5), VectorSettings(weights="vocabulary", centroid=False)]
+)
 def test_engine_follows_the_vector(subject: Subject, vector: VectorSettings) -> None:
     tree = grow(subject, [5], SETTINGS, vector)[0]
     assert_same(tree, reference(subject, tree))

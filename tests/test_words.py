@@ -68,14 +68,15 @@ def test_its_tree_is_the_mean_of_the_words_trees_each_down_to_as_many_times_the_
     ids = plain_words(subject, feature, 3)
     ghosts = feature_ghosts(subject, [feature], WORDS.scaled(subject.card.default_scale))[0, : len(ids)]
     prompt = prompt_ids(subject.tokenizer, prompt_text(subject.tokenizer, TREE), subject.card.placeholder_id)
-    settings = TREE.model_copy(update={"cutoff": len(ids) * TREE.cutoff})
+    settings = TREE.model_copy(update={"cutoff": len(ids) * TREE.cutoff, "top_k": 5 * len(ids)})
     expected: Paths = defaultdict(float)
     for ghost in ghosts:
         for path, probability in paths(
             *Grower(subject, prompt, settings).grow(ghost[None] * subject.input_scale)
         ).items():
             expected[path] += probability / len(ids)
-    tree = probed(subject, "tree", feature)
+    wide = SETTINGS.model_copy(update={"tree": TREE.model_copy(update={"top_k": 5 * len(ids)})})
+    tree = probed(subject, "tree", feature, wide)
     assert isinstance(tree, Tree)
     assert len(ids) > 1 < tree.n_nodes
     assert paths(tree) == pytest.approx(dict(expected), rel=1e-4)
@@ -85,9 +86,10 @@ def test_its_tree_is_the_mean_of_the_words_trees_each_down_to_as_many_times_the_
 def test_nodes_are_breadth_first_and_siblings_in_falling_order_and_none_is_likelier_than_its_parent() -> None:
     one = TreeColumns((-1, 0, 0, 1), (-1, 5, 6, 7), (1.0, 0.6, 0.3, 0.5))
     other = TreeColumns((-1, 0, 1), (-1, 6, 7), (1.0, 0.8, 0.2))
-    found = mean_tree([one, other])
+    found = mean_tree([one, other], top_k=5)
     assert found == TreeColumns((-1, 0, 0, 1, 2), (-1, 6, 5, 7, 7), (1.0, 0.55, 0.3, 0.1, 0.25))
-    assert mean_tree([one]) is one
+    assert mean_tree([one, other], top_k=1) == TreeColumns((-1, 0, 1), (-1, 6, 7), (1.0, 0.55, 0.1))
+    assert mean_tree([one], top_k=5) is one
 
 
 def test_features_with_fewer_words_and_with_none_grow_beside_the_others(subject: Subject) -> None:

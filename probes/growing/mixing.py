@@ -1,8 +1,9 @@
 """Grows one tree of several ghosts that are equally likely: the mean of the trees of each.
 
-A path's probability is the mean over the ghosts of what it is after each. Each ghost's own tree is grown down to so
+A path's probability is the mean over the ghosts of what it is after each. Each ghost's own tree is grown down to as
 many times the cutoff as there are ghosts, so that several cost about as much as one; what a ghost's own tree lacks
-counts as 0, so a mean is too small by less than the cutoff times the ghosts that lack it.
+counts as 0, so a mean is too small by less than the cutoff times the ghosts that lack it. Of a node's children the
+`top_k` most probable are kept, as in any tree.
 """
 
 from collections import defaultdict
@@ -27,13 +28,17 @@ def grow_mixed(grower: Grower, ghosts: Float[Tensor, "n n_ghosts d_model"], leas
         places[n_ghosts].append(place)
     found: dict[int, TreeColumns] = dict.fromkeys(places.pop(0, []), TreeColumns())
     for n_ghosts, where in places.items():
-        cutoff = min(1.0, n_ghosts * max(grower.settings.cutoff, least))
+        cutoff = min(1.0, n_ghosts * max(grower.settings.cutoff, least) * _ROUNDING)
         trees = grower.grow(ghosts[where][alive[where]], cutoff)
-        found |= {place: mean_tree([*islice(trees, n_ghosts)]) for place in where}
+        found |= {place: mean_tree([*islice(trees, n_ghosts)], grower.settings.top_k) for place in where}
     return [found[place] for place in range(len(ghosts))]
 
 
-def mean_tree(trees: Sequence[TreeColumns]) -> TreeColumns:
+_ROUNDING = 1 + 1e-12
+"""What keeps a mean from falling below the cutoff by the last digit of a float."""
+
+
+def mean_tree(trees: Sequence[TreeColumns], top_k: int) -> TreeColumns:
     """Returns the mean of trees, breadth first, siblings in falling order; what a tree lacks counts as 0 in it."""
     if len(trees) == 1:
         return trees[0]
@@ -48,7 +53,7 @@ def mean_tree(trees: Sequence[TreeColumns]) -> TreeColumns:
         if path:
             children[path[:-1]].append(path)
     for path in order:  # grows as it is read: breadth first
-        order += sorted(children[path], key=lambda child: (-sums[child], child))
+        order += sorted(children[path], key=lambda child: (-sums[child], child))[:top_k]
     numbers = {path: number for number, path in enumerate(order)}
     return TreeColumns(
         tuple(numbers[path[:-1]] if path else -1 for path in order),

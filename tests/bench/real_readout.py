@@ -13,6 +13,7 @@ import argparse
 import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +31,7 @@ from probes.activations import feature_activations
 from probes.columns import Columns
 from probes.evidence import ProbeRequest, Projection, TokenList, Tree
 from probes.ghost.random_directions import random_directions
-from probes.ghost.vectors import placed
+from probes.ghost.vectors import feature_ghosts, placed
 from probes.growing.growth import Grower
 from probes.presets import PRESETS, SubjectSource
 from probes.probe import run_probes
@@ -92,19 +93,23 @@ def _unit(x: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n d"]:
     return x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-9)
 
 
-def definitions(tree: Tree) -> list[str]:
-    """A greedy tree's texts up to the closing quote: one, or as many as its words are defined differently."""
-    texts: list[str] = []
-    for parent, token_id in zip(tree.parents, tree.token_ids, strict=True):
-        texts.append(texts[parent] + tree.texts[token_id] if parent >= 0 else "")
-    leaves = sorted({*range(1, tree.n_nodes)} - {*tree.parents})
-    whole = (texts[leaf].partition('"')[0].partition("\n")[0].strip() for leaf in leaves)
-    return [*dict.fromkeys(text for text in whole if text)]
+def definition(tree: Tree) -> str:
+    """A greedy tree's text up to the closing quote."""
+    text = "".join(tree.texts[id] for id in tree.token_ids[1:])
+    return text.partition('"')[0].partition("\n")[0].strip()
 
 
-def said_by_trees(subject: Subject, features: Sequence[int], vector: VectorSettings, prompt: str) -> list[list[str]]:
+def said_by_trees(subject: Subject, features: Sequence[int], vector: VectorSettings, prompt: str) -> list[str]:
     settings = ProbeSettings(vector=vector, tree=TreeSettings.parse({**GREEDY, "prompt": prompt}))
-    return [definitions(tree) for tree in _probed(subject, "tree", features, settings) if isinstance(tree, Tree)]
+    return [definition(tree) for tree in _probed(subject, "tree", features, settings) if isinstance(tree, Tree)]
+
+
+def said_of_words(subject: Subject, features: Sequence[int], vector: VectorSettings, prompt: str) -> list[list[str]]:
+    """The greedy definition of each word's ghost, whose trees a tree of words is the mean of."""
+    ghosts = feature_ghosts(subject, features, vector)
+    alive = ghosts.any(dim=-1)
+    texts = iter(greedy_of(subject, ghosts[alive] * subject.input_scale, prompt))
+    return [[text for text in islice(texts, n) if text] for n in alive.sum(dim=1).tolist()]
 
 
 def said_by_lists(subject: Subject, features: Sequence[int], vector: VectorSettings) -> list[list[str]]:
@@ -219,7 +224,7 @@ def evidence(
         for k in map(int, asked.ghost_tokens.split(",")):
             one = vocabulary.model_copy(update={"ghost_tokens": k})
             each = one.model_copy(update={"weights": "words"})
-            found[f"tree, {k} words, {prompt}"] = partial(said_by_trees, subject, features, each, prompt)
+            found[f"tree, {k} words, {prompt}"] = partial(said_of_words, subject, features, each, prompt)
             found[f"tree, vocabulary of {k}, {prompt}"] = partial(said_by_trees, subject, features, one, prompt)
     for side in ("encoder", "decoder"):
         vector = VectorSettings(weights=side)
