@@ -145,6 +145,9 @@ def test_layers_are_scored_together_and_compared(interpret: Interpret, three: li
     heads = [line.split()[:2] for line in ran.out.splitlines()]
     assert ["layer", "scorer"] in heads
     assert {line[0] for line in heads if line[1:] == ["embedding"]} == {"scorers", "0", "2", "all"}
+    own = [line.split() for line in ran.out.splitlines() if "the run's label" in line and "held out" in line]
+    counted = {words[0]: int(words[-2]) for words in own}
+    assert counted["all"] == counted["0"] + counted["2"] > 0
     assert rows("SELECT count(*) FROM scorings") == [(2,)]
     one = interpret("score", "1", *only(three, 2))  # of the two runs the one that is of its layer
     assert one.status == 0

@@ -68,9 +68,11 @@ def measured(subject: Subject, batch: WindowBatch) -> SelfCheck:
 
 def _states(subject: Subject, batch: WindowBatch, hook: Hook) -> Float[Tensor, "n d_model"]:
     """Returns the model's states at the tokens that count; the pass reports those that are not finite."""
-    ids = torch.from_numpy(batch.ids).to(subject.model.device)
-    counted = torch.from_numpy(batch.counted).to(subject.model.device)
-    return residual(subject.model, ids, hook)[counted][: max(_TOKENS, _ELEMENTS // subject.card.n_features)].float()
+    n_tokens = max(_TOKENS, _ELEMENTS // subject.card.n_features)
+    n_rows = int(batch.counted.sum(axis=1).cumsum().searchsorted(n_tokens)) + 1  # the others are not looked at
+    ids = torch.from_numpy(batch.ids[:n_rows]).to(subject.model.device)
+    counted = torch.from_numpy(batch.counted[:n_rows]).to(subject.model.device)
+    return residual(subject.model, ids, hook)[counted][:n_tokens].float()
 
 
 def _measured(subject: Subject, batch: WindowBatch, hook: Hook, scale: float = 1.0) -> SelfCheck:

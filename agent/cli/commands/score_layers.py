@@ -1,6 +1,7 @@
 """Scores the runs of several SAEs of one model, and compares the layers."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from rich.text import Text
@@ -95,7 +96,8 @@ def _print(config: RunConfig, group: RunGroup, scored: Sequence[ScoredRun], plot
     with RunLog.open(config.log, read_only=True) as log:
         by_run = {one.run_id: run_scores(log, [one]) for one in scored}
         sources = {one.run_id: baselines_of(log, one) for one in scored}
-    everything = [score for scores in by_run.values() for score in scores]
+    # features of different layers have the same numbers, their labels do not
+    everything = [replace(score, feature=score.label_id) for scores in by_run.values() for score in scores]
     lines = [(str(layers[run_id]), report.score_summaries(scores, config.seed)) for run_id, scores in by_run.items()]
     lines.append(("all", report.score_summaries(everything, config.seed)))
     screen.print()
