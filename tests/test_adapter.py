@@ -64,12 +64,12 @@ class TestVector:
             torch.testing.assert_close(feature_vectors(subject, [0, 3, 11], settings), expected, rtol=0, atol=0)
 
     def test_a_dead_feature_has_no_vector_not_even_the_bias(self, subject: Subject, kept: AdapterFile) -> None:
-        vectors = feature_vectors(subject, [0, N_FEATURES - 1], VectorSettings(adapter=kept))
+        vectors = feature_vectors(subject, [0, N_FEATURES - 1], VectorSettings(weights="vocabulary", adapter=kept))
         assert vectors[0].any()
         assert vectors[1].eq(0).all()
 
     def test_resolved_settings_keep_the_adapter_s_own_scale(self, subject: Subject, kept: AdapterFile) -> None:
-        settings = ProbeSettings(vector=VectorSettings(adapter=kept))
+        settings = ProbeSettings(vector=VectorSettings(weights="vocabulary", adapter=kept))
         assert resolved(subject, settings) == settings
         assert ProbeSettings.model_validate_json(settings.model_dump_json()) == settings
 
@@ -135,7 +135,7 @@ class TestSettings:
             VectorSettings.parse({"adapter": f"{tmp_path}/{name}"})
 
     def test_an_explainer_that_asks_for_another_scale_is_told_so(self, kept: AdapterFile) -> None:
-        planner = Planner(ProbeSettings(vector=VectorSettings(adapter=kept)), ("encoder",), 1.0)
+        planner = Planner(ProbeSettings(vector=VectorSettings(weights="vocabulary", adapter=kept)), ("encoder",), 1.0)
         plan = planner.next(3, SettingsChange(scale=2.0), [])
         assert "an adapter brings its own scale" in plan.refusal
         assert planner.next(3, SettingsChange(weights="decoder"), []).requests[0].settings.vector.adapter == kept
@@ -162,12 +162,12 @@ class TestFile:
         other = write_adapter(tmp_path / "b.safetensors", adapter(subject, steps=30))
         Path(other.path).replace(kept.path)
         with pytest.raises(SettingsError, match="not the file that these settings were made with"):
-            feature_vectors(subject, [0], VectorSettings(adapter=kept))
+            feature_vectors(subject, [0], VectorSettings(weights="vocabulary", adapter=kept))
 
     def test_a_file_that_is_gone_is_refused(self, subject: Subject, kept: AdapterFile) -> None:
         Path(kept.path).unlink()
         with pytest.raises(SettingsError, match="is not a file"):
-            feature_vectors(subject, [0], VectorSettings(adapter=kept))
+            feature_vectors(subject, [0], VectorSettings(weights="vocabulary", adapter=kept))
 
     @pytest.mark.parametrize("changes", [{"fingerprint": "0" * 64}, {"d_model": 8}])
     def test_an_adapter_of_another_subject_is_refused(

@@ -126,7 +126,7 @@ def test_the_time_that_a_server_asks_for_is_waited(log: RunLog) -> None:
 
 def test_a_server_that_asks_for_an_hour_stops_the_run(log: RunLog) -> None:
     desk = Desk(log, FakeExplainer([faulty(CallFault.TRANSIENT, "HTTP 429", status=429, retry_after_s=3600.0)]))
-    with pytest.raises(ExplainerError, match=r"left alone for 3600 s \(HTTP 429\)"):
+    with pytest.raises(ExplainerError, match=r"asks for a pause of 3600 s \(HTTP 429\)"):
         desk.ask(request())
 
 

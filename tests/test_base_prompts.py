@@ -9,7 +9,7 @@ from probes.errors import SettingsError
 from probes.evidence import ProbeRequest, Tree
 from probes.ghost.vectors import feature_vectors
 from probes.probe import run_probes
-from probes.settings import CHATS, GHOST, PROMPTS, ProbeSettings, TreeSettings
+from probes.settings import CHATS, GHOST, PROMPTS, ProbeSettings, TreeSettings, VectorSettings
 from probes.subject import Subject
 from probes.tokenizer.prompt import prompt_ids, prompt_text
 from tests.plain import plain_tree, size
@@ -29,7 +29,8 @@ def chatting(subject: Subject, template: str | None) -> Subject:
 
 
 def grown(subject: Subject, prompt: str) -> Tree:
-    settings = ProbeSettings(tree=TreeSettings(prompt=prompt, cutoff=2e-3, max_depth=3, contrast=None))
+    tree = TreeSettings(prompt=prompt, cutoff=2e-3, max_depth=3, contrast=None)
+    settings = ProbeSettings(vector=VectorSettings(weights="vocabulary"), tree=tree)
     tree = run_probes(subject, [ProbeRequest("tree", 3, settings)])[0]
     assert isinstance(tree, Tree)
     return tree

@@ -18,6 +18,7 @@ from probes.activations import feature_activations
 from probes.columns import Columns
 from probes.examples import Baseline, Example, ExampleKind, FeatureExamples
 from probes.subject import Subject, first_ids
+from probes.tokenizer.special_tokens import special_ids
 from tests.fitting import fitting, texts
 from tests.logged import corpus_identity
 from tests.planted_labels import of_feature
@@ -163,7 +164,8 @@ def test_neighbours_that_fire_on_few_windows_of_the_pool_are_read_in_the_pass(
         assert example.neighbour is not None
         ids = torch.tensor([[*front, *(example.token_ids or ())]])
         found = feature_activations(fitted, Columns(fitted.sae, [7, example.neighbour]), ids)[0, len(front) :]
-        own, others = found.amax(dim=0).tolist()
+        is_text = [id not in special_ids(fitted.tokenizer) for id in example.token_ids or ()]  # the others count as 0
+        own, others = found[is_text].amax(dim=0).tolist()
         assert own <= 0 < others == pytest.approx(example.peak, rel=1e-3)
     monkeypatch.setattr(examples, "COLUMNS", 0)
     assert len(hard_ones()) < 2

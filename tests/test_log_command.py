@@ -122,7 +122,7 @@ def test_how_far_reviewers_agree_is_told_below_and_blind_reviews_apart(interpret
         (("log", "1", "--min-confidence", "2"), "min_confidence"),
         (("log", "1", "--class", "odd"), "'odd'"),
         (("review", "1", "--blind", "--sort", "score"), "--sort tells what --blind hides"),
-        (("review", "1", "--reviewer", "ann", "--class", "both"), "Run 1 has no label to review that meets that"),
+        (("review", "1", "--reviewer", "ann", "--class", "both"), "Run 1 has no label to review that matches"),
     ],
 )
 def test_what_cannot_be_chosen_by(interpret: Interpret, arguments: tuple[str, ...], sentence: str) -> None:
