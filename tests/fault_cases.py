@@ -283,7 +283,7 @@ FATAL = (
         always(Reply("slow down", 429, {"retry-after": "3600"})),
         fault=CallFault.TRANSIENT,
         error="HTTP 429",
-        stops="left alone for 3600 s",
+        stops="asks for a pause of 3600 s",
         requests=None,
     ),
     Case(

@@ -20,7 +20,7 @@ from agent.log.schema import columns, tables
 from agent.web.server import make_app
 from tests.serving import ORIGIN, TOKEN
 
-NOT_FORESEEN = "no sentence of its own"
+NOT_FORESEEN = "an unexpected error occurred"
 
 ODD = [
     *(None, 0, -1, 1, 7, 2**63 - 1, -(2**63), 0.5, -0.5, 1e308, float("inf")),

@@ -149,7 +149,7 @@ def test_a_refused_key_stops_the_run_with_one_sentence_and_costs_nothing(provide
         ran = run_in_batches(server, provider, path)
         assert isinstance(ran.report.stopped, ExplainerError)
         assert "HTTP 401" in str(ran.report.stopped)
-        assert "same command goes on from here" in str(ran.report.stopped)
+        assert "Run the same command to continue" in str(ran.report.stopped)
         assert server.batches == []
         assert {call.fault for call in ran.calls} == {CallFault.FATAL}
         again = run_in_batches(server, provider, path)
@@ -162,7 +162,7 @@ def test_with_no_wait_it_leaves_at_once_and_the_same_command_goes_on(provider: s
     with BatchServer(BatchFaults(looks=4)) as server:
         first = run_in_batches(server, provider, path, wait=0)
         assert isinstance(first.report.stopped, BatchWaitError)
-        assert "Batch batch_0 is on its way" in str(first.report.stopped)
+        assert "Batch batch_0 is in progress" in str(first.report.stopped)
         assert "the same command continues when it has ended" in str(first.report.stopped)
         assert {call.fault for call in first.calls} == {CallFault.WAITING}
         assert first.ends == {}

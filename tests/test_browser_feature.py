@@ -117,7 +117,7 @@ def test_hovering_and_focus_tell_the_probability(page: Page) -> None:
     tip = figure.locator(".tree-tip")
 
     figure.get_by_role("treeitem", name='dog"').hover()
-    expect(tip).to_have_text('a kind of dog"\n50% in all, 71% from there')
+    expect(tip).to_have_text('a kind of dog"\n50% cumulative, 71% given what precedes')
     figure.get_by_role("treeitem", name='hound"').focus()
     expect(tip).to_contain_text("20% in all")
 
@@ -132,7 +132,7 @@ def test_the_list_stands_in_for_the_drawing_without_scripts(browser: Browser, ad
 def test_a_verdict_leads_on_and_is_taken_back_from_there(page: Page, path: Path, address: str) -> None:
     page.keyboard.press("a")
     expect(page).to_have_url(f"{address}/runs/1/features/8")
-    expect(page.locator("#said")).to_have_text("Feature 5 accepted; u takes that back.")
+    expect(page.locator("#said")).to_have_text("Feature 5 accepted; press u to undo.")
     page.keyboard.press("u")
     expect(page).to_have_url(address + PAGE)
     expect(page.locator("#review-title")).not_to_contain_text("accepted")

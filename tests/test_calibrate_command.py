@@ -258,7 +258,7 @@ class TestShown:
         out = " ".join(ran.out.split())
         assert "60 labels of demo" in out
         assert "by known concepts" in out
-        assert "Perfect probabilities would show an expected calibration error of" in out
+        assert "perfect probabilities would show an expected calibration error of" in out
         assert "61 of the 61 labels in 1 run of this log" in out
         assert pictures[0].read_bytes().startswith(b"\x89PNG")
         svg = pictures[1].read_text("utf-8")

@@ -119,7 +119,7 @@ def test_a_run_prints_what_it_does_labels_and_logs(run: Interpret, subject: list
     heads = [line.split()[0] for line in ran.out.splitlines() if line and not line.startswith(" ")]
     assert heads[:7] == ["loading", "subject", "base", "explainer", "features", "log", "run"]
     assert "base prompt  definition" in ran.out
-    assert "no language model" in ran.out
+    assert "not a language model" in ran.out
     assert "8 features:" in ran.out
     assert Path("interpret.db").exists()
     rows = json.loads(run("log", "1", "--json").out)
@@ -355,7 +355,7 @@ def test_ctrl_c_says_how_to_go_on_and_the_run_does(
         patch.setattr("agent.cli.commands.run.make_explainer", lambda *_: Interrupting())
         ran = run("--features", "0-5", *subject, *SMALL, "--concurrency", "1")
     assert ran.status == 130
-    assert "goes on from there" in ran.err
+    assert "continues from there" in ran.err
     resumed = run("--features", "0-5", *subject, *SMALL)
     assert resumed.status == 0
     assert "resumed: 4 of 6 features were done before" in resumed.out  # what was in flight has ended

@@ -204,7 +204,7 @@ class TestTaxonomy:
     def test_where_the_default_is_best_nothing_is_recommended(self, interpret: Interpret) -> None:
         interpret("compare", *FEATURES, *QUICK, "--weights", "words", "--pca", "1,0")
         ran = interpret("taxonomy", "--subject", "demo", "--subject", "demo")
-        assert said(ran.out).count("Nothing else than words is recommended.") == 2
+        assert said(ran.out).count("Nothing other than words is recommended.") == 2
         assert ran.out.count("Told beforehand") == 3
         assert "2 subjects together" in ran.out
         assert interpret("--features", "1", "--recommended").status == 2

@@ -298,7 +298,7 @@ class TestCorpora:
         _press_after(2, monkeypatch)
         write(Path("corpus.jsonl"), CATS)
         ran = interpret("examples", "--features", "0-2", *tiny, "--corpus", "corpus.jsonl")
-        assert (ran.status, "Stopped before there was anything to keep" in ran.err) == (130, True)
+        assert (ran.status, "Stopped before there was anything to save" in ran.err) == (130, True)
         assert stored() == {}
 
     def test_an_sae_that_does_not_fit_its_model_is_refused(self, interpret: Interpret, tiny: list[str]) -> None:

@@ -212,7 +212,7 @@ def test_bad_input_is_one_sentence(
 def test_a_graph_of_an_unknown_model_needs_a_subject_and_a_known_one_does_not(interpret: Interpret) -> None:
     ran = interpret(*COMMAND, "--dry-run")
     assert ran.status == 2
-    assert "The graph's metadata name 'tiny', which is no subject known here" in words(ran.err)
+    assert "The graph's metadata name 'tiny', which is not a known subject" in words(ran.err)
     write(GRAPH, document([EARLY], scan="demo"))
     assert "subject demo: 1,536 features" in words(interpret(*COMMAND, "--dry-run").out)
 

@@ -201,7 +201,7 @@ class TestNeuronpedia:
         monkeypatch.setattr(examples, "fetch_record", until_twelve)
         ran = interpret("examples", *tiny, "--import", "neuronpedia:gemma-x/6-res-jb", "--features", "10-13")
         assert (ran.status, asked) == (130, [10, 11])
-        assert "what is done is in the log, the same command goes on from there" in ran.err
+        assert "finished work is in the log, and the same command continues from there" in ran.err
         assert stored() == {"neuronpedia:gemma-x/6-res-jb": [10, 11]}
 
     def test_after_a_few_in_vain_no_more_are_asked_for(

@@ -205,7 +205,7 @@ class TestCommands:
         [
             (("--features", "0", "--llm", "none:big"), "neither a model nor a base URL"),
             (("compare", "--features", "0", "--llm", "none"), "there are no labels to compare"),
-            (("--features", "0", "--llm", "none", "--evidence", "examples"), "reads no texts"),
+            (("--features", "0", "--llm", "none", "--evidence", "examples"), "reads no examples"),
         ],
     )
     def test_what_nobody_can_do_is_refused(

@@ -94,7 +94,7 @@ def test_a_log_without_the_evidence_says_so(path: Path) -> None:
 
 def test_a_run_without_labels_has_nothing_to_replay(path: Path) -> None:
     tamper(path, "DELETE FROM labels")
-    with pytest.raises(LogError, match="Run 1 has no label to work out again"):
+    with pytest.raises(LogError, match="Run 1 has no label to replay"):
         replay_run(path, 1)
 
 

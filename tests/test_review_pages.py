@@ -71,7 +71,7 @@ def test_the_script_gets_the_box_again(browser: TestClient, label: LabelRow) -> 
 def test_undo_takes_back_and_says_so_when_there_is_nothing_left(browser: TestClient, label: LabelRow) -> None:
     browser.post(_place(label), data={"verdict": "accept"}, headers=PART)
     page = browser.post(_place(label), data={"verdict": "undo"}, headers=PART).text
-    assert "taken back" in page
+    assert "Undone." in page
     assert 'aria-pressed="true"' not in page
     page = browser.post(_place(label), data={"verdict": "undo"}, headers=PART).text
     assert "You have no review to undo." in page

@@ -75,7 +75,7 @@ def test_what_is_judged_does_not_come_again_unless_asked_for(log: RunLog, typed:
 def test_back_and_undo_take_a_verdict_back_and_unknown_keys_tell_the_known_ones(log: RunLog, typed: Typed) -> None:
     out = typed("akuujkx?q")
     assert [undone for *_, undone in _said(log)] == [True]
-    assert out.count("Taken back.") == out.count("You have no review to undo.") == 1
+    assert out.count("Undone.") == out.count("You have no review to undo.") == 1
     assert out.count("a accept") == 5 + 2
 
 

@@ -277,7 +277,7 @@ class TestCalls:
         log.write(begin_call, run_id, request(), Dispatch("openai", "m", AnswerForm.SCHEMA, BOUND)).result()
         (row,) = log.read(attempts_of, run_id, request())
         assert (row.fault, row.answer, row.cost_usd, row.input_tokens) == (CallFault.LOST, None, None, None)
-        assert "no answer was seen" in (row.error or "")
+        assert "no answer was received" in (row.error or "")
         spent = log.read(spent_by, run_id)
         assert (spent.calls, spent.tokens, spent.cost_usd) == (1, 0, None)
         assert (spent.most_tokens, spent.most_usd) == (BOUND.tokens, BOUND.cost_usd)

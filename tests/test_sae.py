@@ -135,7 +135,7 @@ def test_the_old_name_of_topk(tmp_path: Path) -> None:
     ("changes", "says"),
     [
         ({"architecture": "transcoder"}, "architecture 'transcoder' lacks hook_name_out"),
-        ({"architecture": "temporal"}, "architecture 'temporal'"),
+        ({"architecture": "temporal"}, "Temporal SAEs are not supported"),
         ({"architecture": "standard", "activation_fn": "tanh-relu"}, "activation 'tanh-relu'"),
         ({"normalize_activations": "covariance_whitening"}, "fold it into the weights with SAELens"),
         ({"reshape_activations": "hook_z"}, "hook_z"),
@@ -145,7 +145,7 @@ def test_the_old_name_of_topk(tmp_path: Path) -> None:
         ({"d_in": "32"}, "d_in is '32'"),
         ({"architecture": "topk"}, "k is None"),
         ({"architecture": "jumprelu"}, "no tensor threshold"),
-        ({"d_sae": N_FEATURES + 1}, r"W_enc has shape \[32, 24\].* \[32, 25\]"),
+        ({"d_sae": N_FEATURES + 1}, r"W_dec has shape \[24, 32\].* \[25, 32\]"),
     ],
 )
 def test_what_cannot_be_read_is_said(tmp_path: Path, changes: dict[str, Any], says: str) -> None:

@@ -102,7 +102,7 @@ def with_nan(folder: Path, name: str, key: str, where: Any) -> Path:
 @pytest.mark.parametrize(
     ("name", "changes", "says"),
     [
-        ("saelens", {"architecture": "temporal"}, "architecture 'temporal'"),
+        ("saelens", {"architecture": "temporal"}, "Temporal SAEs are not supported"),
         ("gemma_scope_2", {"architecture": "topk"}, "only jump_relu"),
         ("gemma_scope_2", {"hf_hook_point_in": "model.embed"}, "hf_hook_point_in 'model.embed' is not supported"),
         ("llama_scope", {"act_fn": "gelu"}, "act_fn 'gelu'"),

@@ -180,7 +180,7 @@ class TestPredictions:
         (found,) = predictions([source([True] * 50, known)], CHOSEN_BY, 0)
         assert found.accuracy.value is None
         assert found.accuracy.reason is not None
-        assert "was not tried, since one value is best on nearly every feature" in prediction_words(found)
+        assert "was not tested, since one value is best on nearly every feature" in prediction_words(found)
 
     def test_what_is_known_beforehand_is_read_off_the_weights(self, subject: Subject) -> None:
         n_features = subject.card.n_features

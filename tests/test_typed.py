@@ -134,7 +134,7 @@ def test_the_box_shades_the_text_by_the_loaded_subject(visitor: TestClient, subj
     assert page.all("mark", title=f"{active:.3g}", class_="a10")
     assert f"peak {active:.3g}; each shade is a tenth of it" in page.text
     assert page.all("form", action=f"{here}#typed", method="get")
-    assert "shades are tenths" not in read(visitor.get(here).text).text
+    assert "each shade is a tenth" not in read(visitor.get(here).text).text
     assert "not active on any token" in read(visitor.get(PAGE, params={"text": TEXT}).text).text
 
 

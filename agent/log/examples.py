@@ -149,7 +149,10 @@ def examples_of(
         feature=feature,
         activity=_activity(activity),
         examples=[_example(row) for row in select(db, _EXAMPLES, **key, **wanted)],
-        baselines=[made(Baseline, baseline) for baseline in json.loads(activity["baselines"])],
+        baselines=[
+            made(Baseline, {**baseline, "scores": tuple(baseline.get("scores", ()))})
+            for baseline in json.loads(activity["baselines"])
+        ],
     )
 
 
