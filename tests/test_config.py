@@ -156,6 +156,7 @@ OF_COMMANDS = {
     "settings-file",
     "plot",
     "shard",
+    "layers",
 }
 """What stands on the command line alone."""
 
@@ -175,7 +176,7 @@ def test_keys_of_different_groups_differ() -> None:
 @pytest.mark.parametrize("name", ["run", "examples"])
 def test_no_option_has_a_default_of_its_own(name: str) -> None:
     parsed = interpret.commands[name].make_context(name, ["--features", "1"]).params
-    assert {key for key, value in parsed.items() if value is not None} <= {"features", "new", "dry_run"}
+    assert {key for key, value in parsed.items() if value not in (None, ())} <= {"features", "new", "dry_run"}
 
 
 def test_the_help_names_every_scorer() -> None:

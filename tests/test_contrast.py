@@ -118,12 +118,14 @@ def test_random_directions_fail_as_often_as_they_should(subject: Subject) -> Non
     """p-values of directions like those they are compared with are spread evenly: at most 5 % or so may pass."""
     n = 60
     drawn = random_directions(subject.card.d_model, n, seed=1)
-    vectors = placed(subject, drawn, VectorSettings(scale=subject.card.default_scale))
+    vectors = placed(subject, drawn, VectorSettings(weights="encoder", scale=subject.card.default_scale))
     tree = grown(subject, [0])[0]
     prompt = PromptIds(tree.prompt_ids, tree.ghost_position)
     grower = Grower(subject, prompt, SETTINGS)
     trees = [*grower.grow(vectors * subject.input_scale)]
-    found = contrast.contrasts(subject, grower, trees, VectorSettings(scale=subject.card.default_scale))
+    found = contrast.contrasts(
+        subject, grower, trees, VectorSettings(weights="encoder", scale=subject.card.default_scale)
+    )
     passed = sum(one is not None and not one.failed for one in found)
     assert passed <= 10  # 3 expected of 60; more than 10 has probability 1e-4
     assert len({one.p_value for one in found if one}) > 20

@@ -13,7 +13,8 @@ from agent.log.runs import RunSummary
 from agent.log.scores import ScoreRow, scores_of, scorings_of
 from agent.loop import PURPOSE
 from eval.metrics import Estimate, paired_difference
-from eval.scoring.score_run import HELD_OUT, proposes_again
+from eval.scoring.score_run import HELD_OUT
+from eval.scoring.variants import proposes_again
 
 RIVALS = {"first": "its own first answer", "one_shot": "one shot over top examples"}
 """Variants that an agent's label must beat to be worth its calls, and their words."""

@@ -23,6 +23,7 @@ from eval.scoring.controls import one_shot_question, shuffled, top_tokens, top_t
 from eval.scoring.density import DensityIndex
 from eval.scoring.prompted import PromptedExamples
 from eval.scoring.scoring_examples import CandidateLabel, ScoringExamples
+from eval.scoring.variants import proposes_again
 from probes.errors import InterpretError
 from probes.examples import FeatureExamples
 from prompts import template_hashes
@@ -217,12 +218,6 @@ class Scoring:
     async def _keep(self, kept: Sequence[ScoreRow]) -> None:
         if kept:
             await asyncio.wrap_future(self.log.write(add_scores, self.scoring_id, kept))
-
-
-def proposes_again(run: RunSummary) -> bool:
-    """Tells whether a run's labels may differ from those that were proposed first."""
-    settings = run.settings
-    return bool(settings.get("feedback") or settings.get("tests") or settings.get("candidates", 1) > 1)
 
 
 def _first_proposed(calls: Sequence[CallRow]) -> CandidateLabel | None:

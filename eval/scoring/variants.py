@@ -1,5 +1,7 @@
 """The labels that a scoring measures: the run's own, and those it must beat, in the order of a report."""
 
+from agent.log.runs import RunSummary
+
 VARIANTS = {
     "label": "the run's label",
     "first": "the first proposed",
@@ -21,3 +23,9 @@ OF_FEATURES = ("feature", "unlabelled")
 def variant_words(variant: str) -> str:
     """Returns what people read for a variant; a log's own name where it is none of ours."""
     return VARIANTS.get(variant, variant)
+
+
+def proposes_again(run: RunSummary) -> bool:
+    """Tells whether a run's labels may differ from those that were proposed first."""
+    settings = run.settings
+    return bool(settings.get("feedback") or settings.get("tests") or settings.get("candidates", 1) > 1)
