@@ -118,7 +118,8 @@ def test_random_directions_fail_as_often_as_they_should(subject: Subject) -> Non
     """p-values of directions like those they are compared with are spread evenly: at most 5 % or so may pass."""
     n = 60
     drawn = random_directions(subject.card.d_model, n, seed=1)
-    vectors = placed(subject, drawn, VectorSettings(weights="encoder", scale=subject.card.default_scale))
+    vector = VectorSettings(weights="encoder", scale=subject.card.default_scale)
+    vectors = placed(subject, drawn, vector)
     tree = grown(subject, [0])[0]
     prompt = PromptIds(tree.prompt_ids, tree.ghost_position)
     grower = Grower(subject, prompt, SETTINGS)

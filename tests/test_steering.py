@@ -124,7 +124,13 @@ def test_features_may_be_clamped_off(subject: Subject, at: str) -> None:
 
 def test_features_of_one_batch_may_be_steered_differently(subject: Subject) -> None:
     requests = [
-        ProbeRequest("tree", feature, ProbeSettings(tree=TREE, steering=steered("after", strength=s, maximum=m)))
+        ProbeRequest(
+            "tree",
+            feature,
+            ProbeSettings(
+                vector=VectorSettings(weights="encoder"), tree=TREE, steering=steered("after", strength=s, maximum=m)
+            ),
+        )
         for feature, s, m in ((0, 1.0, 2.0), (3, -2.0, 1.0), (0, 0.5, 9.0))
     ]
     for tree in run_probes(subject, requests):
