@@ -18,12 +18,12 @@ from probes.growing.tree_columns import entropy_bits
 from probes.null.agreement import agreement
 from probes.null.contrast import N_RANDOM, null_figures, p_value
 from probes.null.directions import null_weights
-from probes.settings import AUTO, WORDS, ProbeSettings, TreeSettings, VectorSettings
+from probes.settings import AUTO, VOCABULARY, ProbeSettings, TreeSettings, VectorSettings
 from probes.subject import Subject
 
 SCALES = (0.5, 0.7, 0.85, 1.0, 1.2, 1.4, 1.7, 2.0, 2.4, 2.8, 3.4, 4.0)
 """Multiples of the subject's default scale. Elsewhere recovery was best from 2.1 to 3.4 of it and fell off at 5.5."""
-WEIGHTS = (WORDS, "encoder", "decoder", "blend:0.5")
+WEIGHTS = (VOCABULARY, "encoder", "decoder", "blend:0.5")
 CHEAP = TreeSettings(cutoff=0.05, max_depth=8, contrast=0.05)
 """All that the statistics need of a tree, but for its base prompt."""
 ENTROPY_WEIGHT = 0.2

@@ -93,7 +93,7 @@ def labelling(asked: Asked) -> Reply:
     elif found is None:
         proposal = Proposal(action="abstain", reason="There is no evidence.")
     else:
-        words = json.loads(f'"{found["text"]}"').split()
+        words = found["text"].replace("\\", " ").split()  # whatever was escaped in it is no part of a name
         label = " ".join(words)[:60] or "whitespace"
         proposal = Proposal(action="label", label=label, explanation="It comes first.", confidence=0.5)
     return Reply(proposal.model_dump_json(exclude_defaults=True))

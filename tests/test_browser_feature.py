@@ -119,7 +119,7 @@ def test_hovering_and_focus_tell_the_probability(page: Page) -> None:
     figure.get_by_role("treeitem", name='dog"').hover()
     expect(tip).to_have_text('a kind of dog"\n50% cumulative, 71% given what precedes')
     figure.get_by_role("treeitem", name='hound"').focus()
-    expect(tip).to_contain_text("20% in all")
+    expect(tip).to_contain_text("20% cumulative")
 
 
 def test_the_list_stands_in_for_the_drawing_without_scripts(browser: Browser, address: str) -> None:

@@ -234,7 +234,7 @@ class TestShown:
     def test_on_pages_but_not_to_blind_reviewers(self, path: Path, interpret: Interpret) -> None:
         with RunLog.open(path, read_only=True) as log:
             places = ["/runs/1/labels", f"/runs/1/features/{UNKNOWN}"]
-            column, words = 'class="probability', "likely right"
+            column, words = 'class="probability', "probability right"
             before = [client(log).get(place).text for place in places]
             assert column not in before[0]
             assert words not in before[1]

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from agent.cli import main
-from agent.cli.commands import compare
+from agent.cli.commands import loading
 from agent.cli.commands import score as score_command
 from agent.cli.commands.compare_labels import Work
 from agent.config import resolve
@@ -183,7 +183,7 @@ class TestTaxonomy:
         assert re.search(r"settings\s+2 that were measured on all of them", ran.out)
         assert re.search(r"^all\s+20\s+1\.000 ", ran.out, re.MULTILINE)
         assert "A probe captures a feature where its AUROC under encoder is" in said(ran.out)
-        assert "pca" in ran.out[ran.out.index("Told beforehand") :]
+        assert "pca" in ran.out[ran.out.index("Predicted beforehand") :]
         assert "Nothing is recommended: the default (words, scale 0.9749) was not compared" in said(ran.out)
         with RunLog.open(LOG) as log:
             fingerprint = log.read(all_runs)[0].subject["fingerprint"]
@@ -205,7 +205,7 @@ class TestTaxonomy:
         interpret("compare", *FEATURES, *QUICK, "--weights", "words", "--pca", "1,0")
         ran = interpret("taxonomy", "--subject", "demo", "--subject", "demo")
         assert said(ran.out).count("Nothing other than words is recommended.") == 2
-        assert ran.out.count("Told beforehand") == 3
+        assert ran.out.count("Predicted beforehand") == 3
         assert "2 subjects together" in ran.out
         assert interpret("--features", "1", "--recommended").status == 2
 
@@ -246,8 +246,10 @@ class TestLabels:
         self, interpret: Interpret, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         loads = []
-        for module in (compare, score_command):
-            monkeypatch.setattr(module, "load_subject", lambda source: loads.append(source) or load_subject(source))
+        for module in (loading, score_command):
+            monkeypatch.setattr(
+                module, "load_subject", lambda source, beside=None: loads.append(source) or load_subject(source, beside)
+            )
         ran = interpret("compare", *self.TWO, "--steer", "clamp")
         assert ran.status == 0, ran.err
         assert len(loads) == 1

@@ -200,7 +200,7 @@ def test_edges_are_coloured_by_what_their_words_add_and_a_legend_says_so() -> No
     assert hues == [gain_hue(4.0), gain_hue(0.0), gain_hue(-2.0), gain_hue(None)]
     swatches = [rect.attrib["fill"] for rect in svg.iter(f"{SVG}rect")][1:]
     assert (swatches[0], swatches[-1]) == (gain_hue(-MAX_GAIN), gain_hue(MAX_GAIN))
-    assert any("over random directions" in (text.text or "") for text in svg.iter(f"{SVG}text"))
+    assert any("relative to random directions" in (text.text or "") for text in svg.iter(f"{SVG}text"))
     height = float(svg.attrib["height"])
     assert all(float(text.attrib["y"]) < height for text in svg.iter(f"{SVG}text"))
 

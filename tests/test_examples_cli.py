@@ -238,7 +238,7 @@ class TestCorpora:
         assert [shows in said(ran.out) for ran in (before, by_default, left_out, begun, resumed, anew, offline)] == [
             False, True, False, False, False, True, False,
         ]  # fmt: skip
-        assert "not shown, since this run was begun without them" in said(resumed.out)
+        assert "not shown, since this run was started without them" in said(resumed.out)
         assert "nothing left to do" in said(resumed.out)
 
     def test_a_file_with_other_texts_in_it_is_another_corpus(self, interpret: Interpret, tiny: list[str]) -> None:

@@ -248,7 +248,7 @@ class TestHtml:
         for said in ("Labels of tiny, run 1", "dogs 3", "no label: abstained", "a kind of dog that barks", "unclear"):
             assert said in words
         assert "detection (balanced accuracy) the run's label 0.90 [0.50, 0.90] n = 20" in words
-        assert "fires on 1.0% of 1,000 tokens" in words
+        assert "active on 1.0% of 1,000 tokens" in words
         assert {"svg", "mark", "table", "article"} <= set(page.tags)
 
     def test_it_needs_nothing_else_and_runs_its_own_script_alone(self, log: Path) -> None:
@@ -434,7 +434,7 @@ class TestRefusals:
         [
             ("out.xls", None, {}, "names no form of export"),
             ("out", None, {}, "names no form of export"),
-            ("out.csv", "xml", {}, "no form 'xml'"),
+            ("out.csv", "xml", {}, "no export format 'xml'"),
             ("nowhere/out.csv", None, {}, "there is no folder"),
             ("out.csv", None, {"features": "400"}, "no label of that kind"),
             ("out.csv", None, {"features": "9999"}, "out of range"),

@@ -54,7 +54,7 @@ class TestFile:
     def test_an_adapter_is_fitted_kept_and_used(self, interpret: Interpret, tiny: list[str], subject: Subject) -> None:
         ran = interpret("fit", "--labels", labels(), *TO, *tiny, "--weights", "decoder", "--seed", "3")
         assert ran.status == 0, ran.err
-        assert "by label: 9 features to fit on, 2 to stop by, 3 held out" in said(ran.out)
+        assert "by label: 9 features to fit on, 2 for validation, 3 held out" in said(ran.out)
         assert "over 3 features" in said(ran.out)
         adapter = kept(subject)
         assert fitted_on(adapter) == set(range(len(WORDS)))

@@ -47,7 +47,7 @@ from tests.test_agreement import contrasted, said
 from tests.test_prompts import context
 
 COARSE = TreeSettings(prompt="definition", cutoff=0.02, max_depth=4, contrast=None)
-AUTO = ProbeSettings(vector=VectorSettings(scale="auto"), tree=COARSE)
+AUTO = ProbeSettings(vector=VectorSettings(weights="vocabulary", scale="auto"), tree=COARSE)
 LABEL = Proposal(action="label", label="dog", confidence=0.8)
 
 
@@ -161,7 +161,7 @@ def test_a_sweep_s_best_is_compared_with_the_best_of_each_random_feature(subject
 
 def test_a_vector_that_is_named_keeps_its_own_p_value(subject: Subject, plant) -> None:
     plant(lambda *_: 0.25)
-    named = ProbeSettings(vector=VectorSettings(scale=2.0), tree=COARSE)
+    named = ProbeSettings(vector=VectorSettings(weights="vocabulary", scale=2.0), tree=COARSE)
     tree, found = probed(subject, ProbeRequest("tree", 0, named), ProbeRequest("sweep", 0, named))
     assert isinstance(found, Sweep)
     assert isinstance(tree, Tree)
@@ -302,13 +302,13 @@ def test_a_prompt_and_a_terminal_show_the_curve(subject: Subject) -> None:
 
 
 def test_of_a_vector_that_is_named_the_agreement_is_told_alone(subject: Subject) -> None:
-    named = ProbeSettings(vector=VectorSettings(scale=2.0), tree=COARSE)
+    named = ProbeSettings(vector=VectorSettings(weights="vocabulary", scale=2.0), tree=COARSE)
     found = swept(subject, 3, named)
     assert [point.vector for point in found.points] == [named.vector]
     trees = [cheap_tree(subject, named.vector, prompt) for prompt in found.prompts]
     assert found.agreement == pytest.approx(agreement(trees), rel=1e-3)
     text = render("explain", context(evidence=digest([found], subject.card.default_scale))).text
-    assert "E1: agreement of base prompts\nThe trees of 3 base prompts (words, scale " in text
+    assert "E1: agreement of base prompts\nThe trees of 3 base prompts (vocabulary, scale " in text
     assert f"agree to {found.agreement:.2f} (1:" in text
     assert "Chosen" not in text
     console = Console(width=120)
@@ -382,7 +382,8 @@ def test_a_tree_with_auto_is_printed_with_its_sweep(config: RunConfig, capsys: p
     show_tree(config, "3", replace(output, as_json=False))
     shown = capsys.readouterr().out
     assert shown.index("chosen by") < shown.index("A typical definition")
-    plain = config.model_copy(update={"probe": ProbeSettings(tree=COARSE), "agreement": True})
+    named = ProbeSettings(vector=VectorSettings(weights="vocabulary"), tree=COARSE)
+    plain = config.model_copy(update={"probe": named, "agreement": True})
     show_tree(plain, "3", output)
     told = json.loads(capsys.readouterr().out)["sweep"]
     assert (len(told["points"]), 0 <= told["agreement"] <= 1) == (1, True)

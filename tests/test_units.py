@@ -18,6 +18,7 @@ from agent.llm import make_explainer
 from agent.log.examples import add_collected, begin_corpus, corpora_of, examples_of
 from agent.log.run_log import RunLog
 from agent.maxima import CorpusMaxima, maxima_of, maximum_in
+from agent.run_spec import RunSpec
 from eval.collect.corpora import Document
 from eval.collect.corpus_pass import CollectSettings
 from eval.collect.examples import harvest
@@ -198,7 +199,8 @@ def test_what_an_older_version_imported_is_not_steered_by(subject: Subject, tmp_
         log.write(add_collected, corpus_id, found, {"d0": "shown"}).result()
         steered = resolve({"steer": "clamp", "evidence": "weights", "log": old})
         card = subject.card.model_copy(update={"fingerprint": fingerprint})
+        wanted = RunSpec(steered, replace(subject, card=card), make_explainer("offline"))
         with pytest.raises(LogError, match="import them again, or give the number with --maximum"):
-            run_texts(steered, make_explainer("offline"), replace(subject, card=card), log, [5], new=True)
+            run_texts(wanted, log, [5], new=True)
         assert CorpusMaxima(log, corpus_id).of(5) == 2.5  # a run of then is replayed as it was
     assert maximum_in(old, fingerprint, 5) is None

@@ -76,7 +76,7 @@ def test_components_are_unit_sorted_and_of_fixed_sign(subject: Subject) -> None:
 
 def test_more_components_than_dimensions_are_refused(subject: Subject) -> None:
     with pytest.raises(SettingsError, match="32 dimensions"):
-        feature_vectors(subject, [0], VectorSettings(pca=(0.01,) * 33))
+        feature_vectors(subject, [0], VectorSettings(weights="encoder", pca=(0.01,) * 33))
 
 
 @pytest.mark.parametrize("weights", ["encoder", "decoder", "blend:0.5"])

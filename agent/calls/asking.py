@@ -220,7 +220,7 @@ class Asker:
             self.admission.stop(
                 ExplainerError(
                     f"The last {self._learned.unanswered} questions were not answered, despite retries "
-                    f"({exchange.error}); the same command goes on from here."
+                    f"({exchange.error}); run the same command to continue."
                 )
             )
 

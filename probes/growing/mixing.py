@@ -1,9 +1,9 @@
 """Grows one tree of several ghosts that are equally likely: the mean of the trees of each.
 
 A path's probability is the mean over the ghosts of what it is after each. Each ghost's own tree is grown down to as
-many times the cutoff as there are ghosts, so that several cost about as much as one; what a ghost's own tree lacks
-counts as 0, so a mean is too small by less than the cutoff times the ghosts that lack it. Of a node's children the
-`top_k` most probable are kept, as in any tree.
+many times the cutoff as there are ghosts, so that several cost about as much as one, but no coarser than `COARSEST`.
+What a ghost's own tree lacks counts as 0. A node's `top_k` most probable children are kept, down to the cutoff, as in
+any tree.
 """
 
 from collections import defaultdict
@@ -15,6 +15,9 @@ from torch import Tensor
 
 from probes.growing.growth import Grower
 from probes.growing.tree_columns import TreeColumns
+
+COARSEST = 0.02
+"""Largest cutoff of a ghost's own tree, unless the tree's own is larger: beyond it hardly a node would be left."""
 
 
 def grow_mixed(grower: Grower, ghosts: Float[Tensor, "n n_ghosts d_model"], least: float = 0.0) -> list[TreeColumns]:
@@ -28,17 +31,14 @@ def grow_mixed(grower: Grower, ghosts: Float[Tensor, "n n_ghosts d_model"], leas
         places[n_ghosts].append(place)
     found: dict[int, TreeColumns] = dict.fromkeys(places.pop(0, []), TreeColumns())
     for n_ghosts, where in places.items():
-        cutoff = min(1.0, n_ghosts * max(grower.settings.cutoff, least) * _ROUNDING)
-        trees = grower.grow(ghosts[where][alive[where]], cutoff)
-        found |= {place: mean_tree([*islice(trees, n_ghosts)], grower.settings.top_k) for place in where}
+        cutoff = max(grower.settings.cutoff, least)
+        own = max(cutoff, min(n_ghosts * cutoff, COARSEST))
+        trees = grower.grow(ghosts[where][alive[where]], own)
+        found |= {place: mean_tree([*islice(trees, n_ghosts)], grower.settings.top_k, cutoff) for place in where}
     return [found[place] for place in range(len(ghosts))]
 
 
-_ROUNDING = 1 + 1e-12
-"""What keeps a mean from falling below the cutoff by the last digit of a float."""
-
-
-def mean_tree(trees: Sequence[TreeColumns], top_k: int) -> TreeColumns:
+def mean_tree(trees: Sequence[TreeColumns], top_k: int, cutoff: float) -> TreeColumns:
     """Returns the mean of trees, breadth first, siblings in falling order; what a tree lacks counts as 0 in it."""
     if len(trees) == 1:
         return trees[0]
@@ -53,7 +53,8 @@ def mean_tree(trees: Sequence[TreeColumns], top_k: int) -> TreeColumns:
         if path:
             children[path[:-1]].append(path)
     for path in order:  # grows as it is read: breadth first
-        order += sorted(children[path], key=lambda child: (-sums[child], child))[:top_k]
+        likely = (child for child in children[path] if sums[child] >= cutoff)
+        order += sorted(likely, key=lambda child: (-sums[child], child))[:top_k]
     numbers = {path: number for number, path in enumerate(order)}
     return TreeColumns(
         tuple(numbers[path[:-1]] if path else -1 for path in order),

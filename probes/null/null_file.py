@@ -12,7 +12,7 @@ from probes.doors.cached_json import cache_folder, file_name, read_json, write_j
 from probes.presets import SubjectCard
 from probes.settings import TreeSettings, VectorSettings
 
-_LAYOUT = 2
+_LAYOUT = 3
 """Of the files; to be raised when trees or figures come out otherwise, so that they are measured anew."""
 
 

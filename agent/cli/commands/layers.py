@@ -74,7 +74,7 @@ def by_layer(configs: Sequence[RunConfig]) -> dict[int, LayerConfig]:
         sae = read_sae_config(config.subject)
         if sae.hook.layer in found:
             raise SubjectError(
-                f"Two SAEs are given for layer {sae.hook.layer}, and features are told apart by their layers; leave "
+                f"Two SAEs are given for layer {sae.hook.layer}, and features are identified by their layers; leave "
                 f"one of them out: {found[sae.hook.layer].config.subject.sae} or {config.subject.sae}."
             )
         found[sae.hook.layer] = LayerConfig(config, sae.n_features, sae.sites)

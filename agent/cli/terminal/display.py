@@ -128,7 +128,7 @@ def _group_cells(group: RunGroup, probes: bool) -> Iterator[str]:
     yield min(run.created for run in runs)[:16].replace("T", " ")
     yield "finished" if all(run.status == "finished" for run in runs) else "unfinished"
     yield f"{first.subject['model']}, {group.layers}" if group.is_many else str(first.subject["name"])
-    yield first.explainer
+    yield first.made_by
     features = f"{layer_of(first)}:{first.features}, ..." if group.is_many else first.features
     yield f"{sum(run.n_asked for run in runs):,}: {_cut(features, 24)}"
     for count in ("n_labelled", "n_abstained", "n_failed", *(["n_probed"] if probes else [])):
