@@ -13,6 +13,81 @@ from tests.fault_runs import Interpret, commands, environment
 from tests.score_commands import tiny_options
 from tests.subjects import FAMILIES, tiny_subject
 
+SLOW = frozenset(
+    [
+        "answer_fuzz",
+        "base_prompt_choice",
+        "base_prompts",
+        "batch_kills",
+        "batches",
+        "browser_compare",
+        "browser_explore",
+        "browser_feature",
+        "browser_labels",
+        "browser_report",
+        "calibrate_command",
+        "chat_template",
+        "cli",
+        "collecting",
+        "compare_cli",
+        "compare_page",
+        "demo",
+        "devices",
+        "door_fuzz",
+        "examples_cli",
+        "export",
+        "families",
+        "fit",
+        "fit_cli",
+        "fuzz_model_folder",
+        "fuzz_sae_folder",
+        "gguf",
+        "gpu",
+        "graph",
+        "graph_cli",
+        "hosted_cli",
+        "hosted_run",
+        "import_log",
+        "kill",
+        "kill_commands",
+        "layers_cli",
+        "libraries",
+        "log_crash",
+        "log_fuzz",
+        "model_files",
+        "negatives",
+        "option_pairs",
+        "planted_key",
+        "planted_scores",
+        "plots",
+        "probe_only",
+        "providers",
+        "ray",
+        "sae_copies",
+        "scorer_faults",
+        "scoring",
+        "secrets",
+        "serve_command",
+        "serve_guard",
+        "serve_labels",
+        "serve_pages",
+        "shards",
+        "smollm2",
+        "start_up",
+        "steering",
+        "streams",
+        "sweep",
+    ]
+)
+"""Files of the slow tier, without `test_`: browsers, killed processes, real models, all families, whole commands."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks the slow tier, which `-m "not slow"` leaves out: what is left takes less than two minutes on two cores."""
+    for item in items:
+        if item.path.stem.removeprefix("test_") in SLOW:
+            item.add_marker("slow")
+
 
 @pytest.fixture(autouse=True)
 def plain_output(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,8 +16,6 @@ from probes.ghost.adapter import Adapter, FitRecord, FitSettings, PartRecord, wr
 from tests.fault_runs import Interpret, Ran, commands, environment
 from tests.score_commands import named, tiny_options
 
-pytestmark = pytest.mark.slow
-
 Case = Mapping[str, str]
 AXES: dict[str, tuple[str, ...]] = {
     "command": ("run", "compare", "score"),
