@@ -18,9 +18,10 @@ import numpy as np
 
 from agent.config import RunConfig
 from agent.llm.offline import Offline
+from agent.log.labels import LabelRow, labels_of
+from agent.log.run_log import RunLog
 from agent.run import run_features
 from agent.run_spec import RunSpec, explainer_name
-from agent.runlog import LabelRow, RunLog
 from eval.metrics import paired_difference, proportion
 from eval.paying_rounds import paying_rounds
 from eval.scoring.known import names_concept
@@ -45,7 +46,7 @@ def labelled(
             print(f"  {one.sentence()}")
     spec = RunSpec(config, subject, explainer, paying=paying)
     report = asyncio.run(run_features(spec, log, features, True, Silent()))
-    return log.labels(report.run_id)
+    return log.read(labels_of, report.run_id)
 
 
 def right(rows: Sequence[LabelRow]) -> list[float]:
