@@ -1,6 +1,6 @@
 """How often the offline explainer labels random directions in place of features: a twentieth at most is the promise.
 
-    python -m tests.bench.random_labels [--subject demo] [--n 200] [--weights vocabulary] [--seed 0]
+    python -m tests.bench.random_labels [--subject demo] [--n 200] [--weights words] [--seed 0]
 
 Each random feature has an encoder direction and a decoder direction of its own. As many of the subject's own features,
 drawn at random, stand beside them.
@@ -37,7 +37,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--subject", default="demo")
     parser.add_argument("--n", default=200, type=int)
-    parser.add_argument("--weights", default="vocabulary")
+    parser.add_argument("--weights", default="words")
     parser.add_argument("--cutoff", default=0.001, type=float)
     parser.add_argument("--seed", default=0, type=int)
     given = parser.parse_args()
