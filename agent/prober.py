@@ -34,7 +34,7 @@ class EvidenceSource(Protocol):
         ...
 
 
-class Device(Protocol):
+class ProbingDevice(Protocol):
     """What makes evidence, some batches at a time."""
 
     @property
@@ -119,7 +119,9 @@ class _Job:
 class Prober:
     """Probes for many coroutines at once; an async context manager."""
 
-    def __init__(self, device: Device, check: Callable[[], None] = lambda: None, largest: int | None = None) -> None:
+    def __init__(
+        self, device: ProbingDevice, check: Callable[[], None] = lambda: None, largest: int | None = None
+    ) -> None:
         """`check` is called before each batch; what it raises is what the batch's features get.
 
         `largest` is the most features in a batch; None: as many as wait.

@@ -11,7 +11,7 @@ from scipy.sparse import csr_matrix
 from sklearn.feature_extraction.text import TfidfTransformer
 from sklearn.preprocessing import normalize
 
-from eval.collect.corpus_pass import Collection, CollectSettings, Pool, PoolWindow, collect
+from eval.collect.corpus_pass import Collection, CollectSettings, PoolWindow, WindowPool, collect
 from eval.collect.negatives import (
     N_NEIGHBOURS,
     N_PER_NEIGHBOUR,
@@ -151,7 +151,7 @@ class TestChoice:
     @pytest.mark.parametrize("n", [1, 5, 20])
     def test_a_small_pool_gives_some_of_each_kind_it_can(self, n: int, fitted: Subject, found: Collection) -> None:
         windows = found.pool.windows[:n]
-        pool = Pool(windows, found.pool.features, found.pool.peaks[:n])
+        pool = WindowPool(windows, found.pool.features, found.pool.peaks[:n])
         chooser = Negatives(pool, pool_activations(fitted, windows, FEATURES), 0)
         for feature, others in nearest(fitted.sae, FEATURES).items():
             chosen = chooser.of(feature, found.features[feature].examples, others)
@@ -167,7 +167,7 @@ class TestByHand:
     WINDOWS = tuple(PoolWindow(f"d{n}", 0, (n,), (f" {n}",)) for n in range(40))
 
     def chosen(self, in_document: Sequence[float], alone: np.ndarray, neighbours: Sequence[int]) -> list[Example]:
-        pool = Pool(self.WINDOWS, (0,), np.array(in_document, dtype=np.float32)[:, None])
+        pool = WindowPool(self.WINDOWS, (0,), np.array(in_document, dtype=np.float32)[:, None])
         fired = [csr_matrix(row[None]) for row in alone]
         return Negatives(pool, PoolActivations(self.WINDOWS, {0: 0, 1: 1, 2: 2}, alone, fired), 0).of(0, [], neighbours)
 

@@ -10,7 +10,8 @@ from typing import Any, TypeVar
 import click
 from click.core import ParameterSource
 
-from agent.cli.types import GroupedOption, Names, Numbers, Real, Scale, ScaleList, Shares, Whole
+from agent.cli.grid_options import GRID
+from agent.cli.types import GroupedOption, Names, Numbers, Real, Scale, Whole
 from agent.config import GROUPS, SETTINGS_FILE, key_of, option_of
 from probes.settings import PROMPTS
 
@@ -124,76 +125,6 @@ _VECTOR = (
         metavar="K",
     ),
     _setting("vector", "adapter", "A scale and bias that interpret fit has fitted, instead of these.", metavar="FILE"),
-)
-_GRID = (
-    click.option(
-        "--weights",
-        type=Names(),
-        default="words,encoder,decoder",
-        show_default=True,
-        metavar="W[,W2,...]",
-        cls=GroupedOption,
-        heading="Grid",
-        help="Weights or blends, as encoder,decoder,blend:0.5; auto chooses per feature.",
-    ),
-    click.option(
-        "--scale",
-        type=ScaleList(),
-        metavar="X[,X2,...]",
-        cls=GroupedOption,
-        heading="Grid",
-        help="Distances from the centroid; default is the subject's own, auto chooses per feature.",
-    ),
-    click.option(
-        "--centroid",
-        "with_centroid",
-        is_flag=True,
-        cls=GroupedOption,
-        heading="Grid",
-        help="Start from the mean embedding row; with --no-centroid too, both.",
-    ),
-    click.option(
-        "--no-centroid",
-        "without_centroid",
-        is_flag=True,
-        cls=GroupedOption,
-        heading="Grid",
-        help="Start from the origin.",
-    ),
-    click.option(
-        "--pca",
-        type=Shares(),
-        metavar="W[,W2,...]",
-        cls=GroupedOption,
-        heading="Grid",
-        help="Weights of the leading component; 0.1+0.05 weighs two.",
-    ),
-    click.option(
-        "--adapter",
-        "adapters",
-        multiple=True,
-        metavar="FILE",
-        cls=GroupedOption,
-        heading="Grid",
-        help="A fitted adapter, or none; may be repeated.",
-    ),
-    click.option(
-        "--prompt",
-        "prompts",
-        multiple=True,
-        metavar="TEXT",
-        cls=GroupedOption,
-        heading="Grid",
-        help="A base prompt by name, or a text with one {ghost}; may be repeated.",
-    ),
-    click.option(
-        "--exponent",
-        type=Numbers(),
-        metavar="M[,M2,...]",
-        cls=GroupedOption,
-        heading="Grid",
-        help="Exponents of the token list.",
-    ),
 )
 _TREE = (
     _setting(
@@ -405,7 +336,7 @@ graph_options = _all_of(
 )
 example_options = _all_of(_FILE, _LAYERS, _WORKERS, _EXAMPLES, _SEED, _LOG)
 score_options = _all_of(_FILE, _LAYERS, _SCORE, _LLM, _BATCH, _SEED, _LOG)
-compare_options = _all_of(_FILE, _SUBJECTS, _GRID, _TREE[1:], _STEERING, _SCORE, _LLM, _LOOP, _SEED, _LOG)
+compare_options = _all_of(_FILE, _SUBJECTS, GRID, _TREE[1:], _STEERING, _SCORE, _LLM, _LOOP, _SEED, _LOG)
 fit_options = _all_of(_FILE, _SUBJECT, _VECTOR[:1], _TREE[:1], _SEED, _LOG)
 taxonomy_options = _all_of(_FILE, _SUBJECTS, _SEED, _LOG)
 calibrate_options = _all_of(_FILE, _SEED, _LOG)

@@ -82,7 +82,7 @@ class PoolWindow:
 
 
 @dataclass(frozen=True, eq=False)
-class Pool:
+class WindowPool:
     """Random windows, whatever fires in them."""
 
     windows: tuple[PoolWindow, ...]
@@ -100,7 +100,7 @@ class Collection:
     n_documents: int
     check: SelfCheck
     features: Mapping[int, FeatureExamples]
-    pool: Pool
+    pool: WindowPool
 
 
 def collect(
@@ -267,10 +267,10 @@ def _example(row: Any, feature: int, tenth: int, spelling: Spelling) -> Example:
     )
 
 
-def _pool(tally: Tally, features: tuple[int, ...], spelling: Spelling) -> Pool:
+def _pool(tally: Tally, features: tuple[int, ...], spelling: Spelling) -> WindowPool:
     rows = tally.pool
     ids = [tuple(row["ids"][: row["length"]].tolist()) for row in rows]
     windows = tuple(
         PoolWindow(row["document"], int(row["start"]), i, spelling(i)) for row, i in zip(rows, ids, strict=True)
     )
-    return Pool(windows, features, rows["peaks"])
+    return WindowPool(windows, features, rows["peaks"])

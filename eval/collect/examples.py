@@ -16,8 +16,8 @@ from eval.collect.corpus_pass import (
     Collection,
     CollectSettings,
     PassObserver,
-    Pool,
     PoolWindow,
+    WindowPool,
     collect_all,
 )
 from eval.collect.negatives import N_PER_NEIGHBOUR, Negatives, PoolActivations, nearest, pool_activations
@@ -127,7 +127,7 @@ def imported(
     neighbours = nearest(subject.sae, features)
     firings = _firings(subject, windows, features, neighbours)
     peaks = firings.peaks[:, [firings.place[feature] for feature in features]]
-    return _each(found, neighbours, Negatives(Pool(windows, features, peaks), firings, seed, embed), seed)
+    return _each(found, neighbours, Negatives(WindowPool(windows, features, peaks), firings, seed, embed), seed)
 
 
 def _windows(subject: Subject, examples: Sequence[Example], seed: int) -> tuple[PoolWindow, ...]:
@@ -158,7 +158,7 @@ def _with_negatives(
     yield from _each(collection.features, neighbours, Negatives(collection.pool, firings, seed, embed), seed)
 
 
-def _rare(pool: Pool, features: AnyOf[int]) -> list[int]:
+def _rare(pool: WindowPool, features: AnyOf[int]) -> list[int]:
     """Returns the features active on too few windows of the pool to be a neighbour there."""
     n_fired = dict(zip(pool.features, (pool.peaks > 0).sum(axis=0).tolist(), strict=True))
     return sorted(feature for feature in features if n_fired.get(feature, 0) < N_PER_NEIGHBOUR)

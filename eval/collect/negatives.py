@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float
 from scipy.sparse import csr_matrix
 
-from eval.collect.corpus_pass import Pool, PoolWindow
+from eval.collect.corpus_pass import PoolWindow, WindowPool
 from eval.collect.similar import Embed, EmbeddingSimilarity, Similarity, TfIdfSimilarity
 from probes.activations import feature_activations
 from probes.columns import Columns
@@ -70,7 +70,7 @@ def pool_activations(subject: Subject, windows: Sequence[PoolWindow], features: 
 class Negatives:
     """Chooses from a pool, for one feature after the other."""
 
-    def __init__(self, pool: Pool, firings: PoolActivations, seed: int, embed: Embed | None = None) -> None:
+    def __init__(self, pool: WindowPool, firings: PoolActivations, seed: int, embed: Embed | None = None) -> None:
         """`firings` are of the pool's windows, for all features to choose for and their neighbours; windows behind
         those are of texts that are known to fire neighbours, and serve as nothing else. `embed` finds similar texts,
         which are else those with the same words."""
