@@ -18,8 +18,10 @@ SLOW = frozenset(
         "answer_fuzz",
         "base_prompt_choice",
         "base_prompts",
+        "batch_bounds",
         "batch_kills",
         "batches",
+        "batches_cli",
         "browser_compare",
         "browser_explore",
         "browser_feature",
@@ -31,12 +33,15 @@ SLOW = frozenset(
         "collecting",
         "compare_cli",
         "compare_page",
+        "contrast",
         "demo",
         "devices",
         "door_fuzz",
         "examples_cli",
+        "explore",
         "export",
         "families",
+        "feature_page",
         "fit",
         "fit_cli",
         "fuzz_model_folder",
@@ -47,6 +52,7 @@ SLOW = frozenset(
         "graph_cli",
         "hosted_cli",
         "hosted_run",
+        "identical",
         "import_log",
         "kill",
         "kill_commands",
@@ -63,8 +69,11 @@ SLOW = frozenset(
         "probe_only",
         "providers",
         "ray",
+        "run",
+        "runlog",
         "sae_copies",
         "scorer_faults",
+        "scorers",
         "scoring",
         "secrets",
         "serve_command",
@@ -77,13 +86,15 @@ SLOW = frozenset(
         "steering",
         "streams",
         "sweep",
+        "tree",
+        "vocabulary",
     ]
 )
 """Files of the slow tier, without `test_`: browsers, killed processes, real models, all families, whole commands."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Marks the slow tier, which `-m "not slow"` leaves out: what is left takes less than two minutes on two cores."""
+    """Marks the slow tier, which `-m "not slow"` leaves out: what is left takes about two minutes on two cores."""
     for item in items:
         if item.path.stem.removeprefix("test_") in SLOW:
             item.add_marker("slow")
