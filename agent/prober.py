@@ -35,7 +35,7 @@ class EvidenceSource(Protocol):
 
 
 class ProbingDevice(Protocol):
-    """What makes evidence, some batches at a time."""
+    """A maker of evidence, some batches at a time."""
 
     @property
     def n_vacant(self) -> int:

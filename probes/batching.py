@@ -1,24 +1,22 @@
-"""Requests that share settings are computed together, and come back in the order they were asked for. No torch."""
+"""Items that are alike are computed together, and what is found of them comes back in their order. No torch."""
 
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import TypeVar
 
-from probes.evidence import Evidence, ProbeRequest
-
+Item = TypeVar("Item")
 Key = TypeVar("Key", bound=Hashable)
+Found = TypeVar("Found")
 
 
 def in_groups(
-    requests: Sequence[ProbeRequest],
-    key: Callable[[ProbeRequest], Key],
-    answer: Callable[[Key, Sequence[ProbeRequest]], Iterable[Evidence]],
-) -> list[Evidence]:
-    """The evidence for `requests`, in their order; `answer` gets those of each key at once and keeps their order."""
+    items: Sequence[Item], key: Callable[[Item], Key], answer: Callable[[Key, Sequence[Item]], Iterable[Found]]
+) -> list[Found]:
+    """What is found of `items`, in their order; `answer` gets those of each key at once and keeps their order."""
     places: dict[Key, list[int]] = defaultdict(list)
-    for place, request in enumerate(requests):
-        places[key(request)].append(place)
-    found: dict[int, Evidence] = {}
+    for place, item in enumerate(items):
+        places[key(item)].append(place)
+    found: dict[int, Found] = {}
     for shared, where in places.items():
-        found |= zip(where, answer(shared, [requests[place] for place in where]), strict=True)
-    return [found[place] for place in range(len(requests))]
+        found |= zip(where, answer(shared, [items[place] for place in where]), strict=True)
+    return [found[place] for place in range(len(items))]

@@ -48,10 +48,17 @@ RANKS = get_args(Rank)
 Verdict = Literal["differs", "hardly differs", "no different"]
 FAILED_ABOVE = 0.05
 """A tree whose p-value is larger is flagged: it does not clearly tell more than a random direction's."""
-HARDLY_UP_TO = 0.3
+_HARDLY_UP_TO = 0.3
 """A flagged tree up to this p-value is told to differ hardly rather than not at all. On the embedded subject a
 seventh to a quarter of the trees that name their feature's concept are flagged, and none of the decoder's, a ninth of
 the encoder's, have a larger p (tests/bench/readout_table.py)."""
+
+
+def verdict_of(p_value: float) -> Verdict:
+    """Grades how clearly evidence of that p-value differs from the null distribution."""
+    if p_value <= FAILED_ABOVE:
+        return "differs"
+    return "hardly differs" if p_value <= _HARDLY_UP_TO else "no different"
 
 
 @dataclass(frozen=True)
@@ -84,9 +91,7 @@ class Contrast:
     @property
     def verdict(self) -> Verdict:
         """Grades how clearly the tree differs from the null distribution; one that does not differ is flagged."""
-        if not self.failed:
-            return "differs"
-        return "hardly differs" if self.p_value <= HARDLY_UP_TO else "no different"
+        return verdict_of(self.p_value)
 
     @property
     def n_as_far(self) -> int:

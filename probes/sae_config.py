@@ -113,7 +113,7 @@ class SaeConfig:
     """Whether the decoder's bias is taken off the input."""
     k: int | None = None
     """Features kept by topk, or by abs_topk, whose activations may be negative; only positive ones count as active."""
-    pursuit: "Pursuit | None" = None
+    pursuit: Pursuit | None = None
     """When matching pursuit ends."""
     scales_by_decoder_norm: bool = False
     """Whether activations are multiplied by the length of decoder rows; topk chooses after that, others before."""

@@ -107,17 +107,16 @@ def _steered(
     ghosts: Float[Tensor, "n n_ghosts d_model"],
 ) -> list[TreeColumns]:
     """Grows the trees while each request's feature is steered; those of equally many vectors together."""
-    places: dict[int, list[int]] = defaultdict(list)
-    for place, n_ghosts in enumerate(has_direction(ghosts).sum(dim=1).tolist()):
-        places[n_ghosts].append(place)
-    found: dict[int, TreeColumns] = dict.fromkeys(places.pop(0, []), TreeColumns())
-    for n_ghosts, where in places.items():
-        steered = [requests[place] for place in where for _ in range(n_ghosts)]
+    counts: list[int] = has_direction(ghosts).sum(dim=1).tolist()
+
+    def grown(n_ghosts: int, places: Sequence[int]) -> list[TreeColumns]:
+        steered = [requests[place] for place in places for _ in range(n_ghosts)]
         amounts = [request.settings.steering.amount(request.feature) for request in steered]
         features = [request.feature for request in steered]
-        steering = FeatureSteering(subject, features, amounts, steered[0].settings.steering)
-        found |= zip(where, grow_mixed(Grower(subject, prompt, settings, steering), ghosts[where]), strict=True)
-    return [found[place] for place in range(len(requests))]
+        steering = FeatureSteering(subject, features, amounts, steered[0].settings.steering) if steered else None
+        return grow_mixed(Grower(subject, prompt, settings, steering), ghosts[places])
+
+    return in_groups(range(len(requests)), counts.__getitem__, grown)
 
 
 def _contrasts(

@@ -38,7 +38,7 @@ def test_a_cause_is_brief_and_never_empty() -> None:
 
 
 def test_what_no_door_has_caught_is_one_sentence_and_its_traceback_only_on_demand(tmp_path) -> None:
-    broken = "import agent.config as c, agent.cli.interpret as m\nm.logged.resolve = lambda *a: 1 / 0\nm.main({})"
+    broken = "import agent.config as c, agent.cli.interpret as m\nm.logs.resolve = lambda *a: 1 / 0\nm.main({})"
     arguments = ["log", "--log", str(tmp_path / "no.db")]
 
     plain = subprocess.run([sys.executable, "-c", broken.format(arguments)], capture_output=True, text=True)

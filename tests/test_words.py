@@ -14,7 +14,7 @@ from probes.ghost.words import word_directions
 from probes.growing.growth import Grower
 from probes.growing.mixing import grow_mixed, mean_tree
 from probes.growing.tree_columns import TreeColumns
-from probes.null.contrast import N_NULL, N_RANDOM, contrasts
+from probes.null.contrast import N_NULL, N_RANDOM, _one_each, contrasts
 from probes.probe import run_probes
 from probes.settings import ProbeSettings, SteeringSettings, TokenSettings, TreeSettings, VectorSettings
 from probes.subject import Subject
@@ -63,24 +63,30 @@ def test_each_word_s_direction_is_that_of_its_own_row_and_the_rest_are_none(subj
         assert not found[len(ids) :].any()
 
 
-def test_its_tree_is_the_mean_of_the_words_trees_down_to_the_cutoff(subject: Subject) -> None:
+@pytest.mark.parametrize(("cutoff", "of_a_word"), [(0.02, 0.02), (0.01, 0.02), (0.005, None), (0.05, 0.05)])
+def test_its_tree_is_the_mean_of_the_words_trees_down_to_the_cutoff(
+    subject: Subject, cutoff: float, of_a_word: float | None
+) -> None:
+    """Each word's own tree goes down to as many times the cutoff as there are words, though no coarser than .02."""
     feature = several(subject)
     ids = plain_words(subject, feature, 3)
     ghosts = feature_ghosts(subject, [feature], WORDS.scaled(subject.card.default_scale))[0, : len(ids)]
     prompt = prompt_ids(subject.tokenizer, prompt_text(subject.tokenizer, TREE), subject.card.placeholder_id)
-    settings = TREE.model_copy(update={"top_k": 5 * len(ids)})
+    own = len(ids) * cutoff if of_a_word is None else of_a_word
+    settings = TREE.model_copy(update={"top_k": 5 * len(ids), "cutoff": own})
     expected: Paths = defaultdict(float)
     for ghost in ghosts:
         for path, probability in paths(
             *Grower(subject, prompt, settings).grow(ghost[None] * subject.input_scale)
         ).items():
             expected[path] += probability / len(ids)
-    wide = SETTINGS.model_copy(update={"tree": TREE.model_copy(update={"top_k": 5 * len(ids)})})
+    wide = SETTINGS.model_copy(update={"tree": TREE.model_copy(update={"top_k": 5 * len(ids), "cutoff": cutoff})})
     tree = probed(subject, "tree", feature, wide)
     assert isinstance(tree, Tree)
-    assert len(ids) > 1 < tree.n_nodes
+    assert len(ids) > 1
+    assert tree.n_nodes > 1 or cutoff > TREE.cutoff
     expected[()] = 1.0
-    likely = {path: p for path, p in expected.items() if p >= TREE.cutoff}
+    likely = {path: p for path, p in expected.items() if p >= cutoff}
     assert paths(tree) == pytest.approx(likely, rel=1e-4)
 
 
@@ -115,9 +121,13 @@ def test_the_list_of_words_is_the_vocabulary_s(subject: Subject) -> None:
     assert replace(one, settings=other.settings) == other
 
 
-def test_the_null_is_made_of_random_features_words_one_of_each_in_turn(
-    subject: Subject, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_of_a_random_feature_one_word_in_turn_stands_for_all_and_its_first_where_that_is_none() -> None:
+    ghosts = torch.arange(1.0, 13.0).view(4, 3, 1)
+    ghosts[1, 1] = 0
+    assert _one_each(ghosts).flatten().tolist() == [1, 4, 9, 10]
+
+
+def test_the_null_is_made_of_random_features_words(subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[torch.Tensor] = []
     real = contrasts.__globals__["placed"]
     monkeypatch.setitem(contrasts.__globals__, "placed", lambda s, unit, v: seen.append(unit) or real(s, unit, v))

@@ -1,4 +1,4 @@
-"""The command line: one function per command.
+"""The command line: the default command, `run`, and the others from the files that group them.
 
 What needs torch is imported inside the commands that need it, so that `--help` and `log` answer at once.
 """
@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 
 import click
 
-from agent.cli import logged, measuring, probing
+from agent.cli import logs, measuring, probing
 from agent.cli.commands.layers import configs_of
 from agent.cli.commands.opening import begin
 from agent.cli.options import (
@@ -81,14 +81,14 @@ for _command in (
     probing.tokens,
     probing.activations,
     probing.doctor,
-    logged.log,
-    logged.show,
-    logged.replay,
-    logged.export,
-    logged.publish,
-    logged.import_,
-    logged.serve,
-    logged.review,
+    logs.log,
+    logs.show,
+    logs.replay,
+    logs.export,
+    logs.publish,
+    logs.import_,
+    logs.serve,
+    logs.review,
     measuring.examples,
     measuring.score,
     measuring.compare,

@@ -3,10 +3,11 @@
 Pages show the words as a badge and the sentence on hover; terminals show the words with the p-value.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from probes.evidence import FAILED_ABOVE, HARDLY_UP_TO, Contrast, TokenList
+from probes.evidence import Contrast, TokenList, Verdict, verdict_of
 
 Tone = Literal["good", "warm", "bad"]
 
@@ -47,13 +48,14 @@ def list_badge(listed: TokenList) -> Badge | None:
     return _badge(listed.p_value, f"{as_far} of {listed.n_random} random directions have lists as extreme")
 
 
+_BADGES: Mapping[Verdict, tuple[str, Tone]] = {
+    "differs": ("differs", "good"),
+    "hardly differs": ("hardly differs", "warm"),
+    "no different": ("does not differ", "bad"),
+}
+
+
 def _badge(p_value: float, told: str) -> Badge:
-    words: str
-    tone: Tone
-    words, tone = "does not differ", "bad"
-    if p_value <= FAILED_ABOVE:
-        words, tone = "differs", "good"
-    elif p_value <= HARDLY_UP_TO:
-        words, tone = "hardly differs", "warm"
+    words, tone = _BADGES[verdict_of(p_value)]
     sentence = f"{words} from random directions: {told} (p {p_value:.2g})."
     return Badge(words, tone, p_value, sentence[0].upper() + sentence[1:])

@@ -3,7 +3,7 @@
 Every text here comes from a tokenizer and is hostile until `escaped`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TypedDict
 
 from agent.evidence.candidates import SweepSummary, candidates
@@ -147,6 +147,11 @@ def citable(piece: EvidencePiece) -> list[EvidenceLine]:
     """Returns all lines of a piece that have an id."""
     evidence = [*piece["nouns"], *piece["lines"], *piece["lowered"], *piece["tokens"]]
     return [*evidence, *piece["tests"], *piece["neighbours"], *piece["continuations"]]
+
+
+def p_values(pieces: Iterable[EvidencePiece]) -> list[float]:
+    """Returns the p-values of the pieces that were compared with random directions."""
+    return [piece["readout"]["p_value"] for piece in pieces if piece["readout"] is not None]
 
 
 def escaped(text: str, limit: int | None = None) -> str:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from agent.evidence.digest import EvidencePiece
+from agent.evidence.digest import EvidencePiece, p_values
 from agent.evidence.grades import grade
 
 NOT_COMPARED = "not compared"
@@ -10,5 +10,5 @@ NOT_COMPARED = "not compared"
 
 def grade_of(pieces: Iterable[EvidencePiece]) -> str:
     """Returns the grade of the smallest p-value among the pieces; `not compared` where none has one."""
-    found = [piece["readout"]["p_value"] for piece in pieces if piece["readout"] is not None]
+    found = p_values(pieces)
     return grade(min(found)) if found else NOT_COMPARED

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from agent.evidence.printable import printable
 from probes.evidence import IN_CONTEXT, ScoredToken, Sweep, TokenList, Tree
 from probes.settings import GHOST, GHOST_TOKENS, WORDS, ProbeSettings, SteeringSettings, VectorSettings
+from probes.tokenizer.token_text import folded_word
 
 GHOST_SIGN = "▢"
 """Stands for the ghost token wherever a prompt is shown."""
@@ -88,7 +89,7 @@ def spellings(tokens: Sequence[ScoredToken]) -> list[list[int]]:
     """Returns the positions of each word's spellings, words in the order of their first."""
     found: dict[str, list[int]] = {}
     for place, token in enumerate(tokens):
-        found.setdefault(token.token.strip().casefold() or token.token, []).append(place)
+        found.setdefault(folded_word(token.token) or token.token, []).append(place)
     return [*found.values()]
 
 

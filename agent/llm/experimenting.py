@@ -10,10 +10,10 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
-from agent.evidence.digest import EvidencePiece
+from agent.evidence.digest import EvidencePiece, p_values
 from agent.evidence.heads import is_function_word
 from agent.llm.carriers import texts_for
-from agent.llm.reading import SIGNIFICANT, EvidenceReading, akin, experiments, p_values, plain, vocabulary_lists
+from agent.llm.reading import SIGNIFICANT, EvidenceReading, akin, experiments, plain, vocabulary_lists
 from agent.schema import Proposal, Sense, TextTest
 
 Rule = Literal["test", "compare", "steer", "senses"]

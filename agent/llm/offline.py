@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from agent.evidence.digest import EvidencePiece, citable
+from agent.evidence.digest import EvidencePiece, citable, p_values
 from agent.llm import experimenting
 from agent.llm.base import Answer, AnswerForm, Exchange, Request
 from agent.llm.free import Free
@@ -24,7 +24,6 @@ from agent.llm.reading import (
     EvidenceReading,
     is_sure,
     names,
-    p_values,
     read,
     trust,
     verdict,

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from agent.evidence.digest import EvidenceLine, EvidencePiece
+from agent.evidence.digest import EvidenceLine, EvidencePiece, p_values
 from agent.evidence.grades import Grade, grade
 from agent.evidence.heads import head_of
 from probes.settings import VOCABULARY, WORDS
@@ -201,11 +201,6 @@ def akin(one: str, other: str) -> bool:
     shorter = min(len(one), len(other))
     alike = next((n for n in range(shorter) if one[n] != other[n]), shorter)
     return alike >= STEM_CHARS and alike >= STEM_SHARE * shorter
-
-
-def p_values(pieces: Iterable[EvidencePiece]) -> list[float]:
-    """Returns the p-values of the pieces that were compared with random directions."""
-    return [piece["readout"]["p_value"] for piece in pieces if piece["readout"] is not None]
 
 
 def names(piece: EvidencePiece, line: EvidenceLine, word: str) -> bool:

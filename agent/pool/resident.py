@@ -14,7 +14,7 @@ from probes.presets import SubjectCard, SubjectSource
 
 @dataclass(frozen=True)
 class Loaded:
-    """What a worker holds; two workers give the same evidence only if all but the device is the same."""
+    """The subject that a worker holds; workers give the same evidence only if all but the device is the same."""
 
     fingerprint: str
     """Of the subject's files."""

@@ -53,7 +53,7 @@ def batch_activations(
 def _part(
     model: PreTrainedModel, readers: Sequence[Columns], streams: Streams, batch: WindowBatch, part: slice
 ) -> list[_Firings]:
-    """What fires in some rows of a batch, for each reader."""
+    """Returns the active features in some rows of a batch, for each reader."""
     states = streams(torch.from_numpy(batch.ids[part, : batch.width(part)]).to(model.device))
     return [_firings(columns, x, batch, part) for columns, x in zip(readers, states, strict=True)]
 

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
+from agent.evidence.heads import is_function_word
 from eval.graphs.graph import Graph, GraphFeature
 
 ALIKE = 0.5
@@ -17,34 +18,8 @@ ALIKE = 0.5
 MOST_WITH_A_WORD = 400
 """Nodes whose labels share a word; of more, the word says too little to compare all of them by it."""
 _WORD = re.compile(r"[^\W_]+")
-_COMMON = frozenset(
-    [
-        "a",
-        "an",
-        "and",
-        "as",
-        "at",
-        "by",
-        "for",
-        "from",
-        "in",
-        "is",
-        "it",
-        "its",
-        "of",
-        "on",
-        "or",
-        "that",
-        "the",
-        "to",
-        "used",
-        "with",
-        "word",
-        "words",
-        "token",
-        "tokens",
-    ]
-)
+_OF_LABELS = frozenset(("token", "tokens", "used", "word", "words"))
+"""Words that labels have for no reason of their meaning."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +55,9 @@ def propose(graph: Graph, texts: Mapping[GraphFeature, Sequence[str]]) -> list[S
 
 
 def _words(text: str) -> frozenset[str]:
-    return frozenset(word.rstrip("s") or word for word in map(str.lower, _WORD.findall(text))) - _COMMON
+    """Returns the words of a label that name something, singular and plural alike."""
+    words = (word for word in map(str.lower, _WORD.findall(text)) if not is_function_word(word))
+    return frozenset(word.rstrip("s") or word for word in words if word not in _OF_LABELS)
 
 
 def _candidates(

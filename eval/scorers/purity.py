@@ -6,34 +6,23 @@ for a feature of several senses of which the label names one. Chance is the shar
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import ClassVar
 
 from eval.metrics import average_precision
-from eval.scorers.base import Judge, Need, Score, ScoredItem, ScoringTask, lacking, scored, unscored
-from eval.scorers.ratings import TEMPLATE, one_sided, rated, sides
+from eval.scorers.base import Score, ScoredItem, ScoringTask, scored
+from eval.scorers.ratings import RatedScorer, one_sided, sides
 
 METRIC = "average_precision"
 
 
-@dataclass(frozen=True)
-class Purity:
+class Purity(RatedScorer):
     """Average precision of what the label names, by the largest activation of each text."""
 
     name: ClassVar[str] = "purity"
-    needs: ClassVar[frozenset[Need]] = frozenset({"judge"})
-    template: ClassVar[str] = TEMPLATE
-    reads_label: ClassVar[bool] = True
+    metric: ClassVar[str] = METRIC
 
-    judge: Judge
-
-    async def score(self, task: ScoringTask) -> Score:
-        """Each text is rated once, in random order among others; responsiveness asks the same."""
-        if reason := lacking(task):
-            return unscored(self.name, METRIC, reason)
-        return self.of_items(await rated(self.judge, task), task)
-
-    def of_items(self, items: Sequence[ScoredItem], _task: ScoringTask) -> Score:
+    def of_items(self, items: Sequence[ScoredItem], task: ScoringTask) -> Score:  # noqa: ARG002
         """Over the texts that are among them."""
         clear, peaks = sides(items)
         estimate = average_precision(clear, peaks)

@@ -1,16 +1,17 @@
 """Ratings: how clearly does each of many texts hold what a label names? By a judge that sees no activation.
 
-Below the scorers that compare the ratings with activations; knows none of them. They share the questions, so that the
-second of them asks nothing.
+The scorers that compare the ratings with activations share the questions, so that the second of them asks nothing.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Literal
+from dataclasses import dataclass
+from typing import ClassVar, Literal
 
 import numpy as np
 
 from agent.evidence.shown_examples import cut, key_of, shown
-from eval.scorers.base import Judge, ScoredItem, ScoringTask, drawn
+from eval.scorers.base import Judge, Need, Score, ScoredItem, ScoringTask, drawn, lacking, unscored
 from eval.scorers.numbered import MissingAnswer, ask_in_batches
 from probes.examples import Example
 from probes.settings import Value
@@ -33,6 +34,29 @@ class TextRatings(Value):
     """One for each text of the question."""
 
     answers: tuple[TextRating, ...]
+
+
+@dataclass(frozen=True)
+class RatedScorer(ABC):
+    """A scorer that rests on the ratings alone; its name, metric and figure are its own."""
+
+    name: ClassVar[str]
+    metric: ClassVar[str]
+    needs: ClassVar[frozenset[Need]] = frozenset({"judge"})
+    template: ClassVar[str] = TEMPLATE
+    reads_label: ClassVar[bool] = True
+
+    judge: Judge
+
+    async def score(self, task: ScoringTask) -> Score:
+        """Has each example rated once, in random order among others."""
+        if reason := lacking(task):
+            return unscored(self.name, self.metric, reason)
+        return self.of_items(await rated(self.judge, task), task)
+
+    @abstractmethod
+    def of_items(self, items: Sequence[ScoredItem], task: ScoringTask) -> Score:
+        """Scores over the examples that are among them."""
 
 
 async def rated(judge: Judge, task: ScoringTask) -> list[ScoredItem]:

@@ -6,34 +6,23 @@ activates, here the activations are what is measured. A label too narrow loses n
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import ClassVar
 
 from eval.metrics import auroc
-from eval.scorers.base import Judge, Need, Score, ScoredItem, ScoringTask, lacking, scored, unscored
-from eval.scorers.ratings import TEMPLATE, one_sided, rated, sides
+from eval.scorers.base import Score, ScoredItem, ScoringTask, scored
+from eval.scorers.ratings import RatedScorer, one_sided, sides
 
 METRIC = "auroc"
 
 
-@dataclass(frozen=True)
-class Responsiveness:
+class Responsiveness(RatedScorer):
     """AUROC of the largest activations of texts with what the label names against those of texts without it."""
 
     name: ClassVar[str] = "responsiveness"
-    needs: ClassVar[frozenset[Need]] = frozenset({"judge"})
-    template: ClassVar[str] = TEMPLATE
-    reads_label: ClassVar[bool] = True
+    metric: ClassVar[str] = METRIC
 
-    judge: Judge
-
-    async def score(self, task: ScoringTask) -> Score:
-        """Each text is rated once, in random order among others."""
-        if reason := lacking(task):
-            return unscored(self.name, METRIC, reason)
-        return self.of_items(await rated(self.judge, task), task)
-
-    def of_items(self, items: Sequence[ScoredItem], _task: ScoringTask) -> Score:
+    def of_items(self, items: Sequence[ScoredItem], task: ScoringTask) -> Score:  # noqa: ARG002
         """Over the texts that are among them."""
         estimate = auroc(*sides(items))
         if reason := one_sided(items):

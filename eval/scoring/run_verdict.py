@@ -23,7 +23,7 @@ _ONE_SHOT = "one_shot"
 
 @dataclass(frozen=True)
 class Costs:
-    """What something took, on average over features."""
+    """Calls, tokens and dollars, on average over features."""
 
     calls: float
     tokens: float | None

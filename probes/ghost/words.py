@@ -11,6 +11,7 @@ from torch.nn.functional import normalize
 
 from probes.ghost.vocabulary import CUT, leading_tokens
 from probes.subject import Subject
+from probes.tokenizer.token_text import folded_word
 
 _SPELLINGS = 8
 """Tokens that are looked at for each word wanted: most words have fewer spellings."""
@@ -36,5 +37,5 @@ def _words(subject: Subject, ids: list[int]) -> list[int]:
     """Returns the first token of each word."""
     first: dict[str, int] = {}
     for id in ids:
-        first.setdefault(subject.text_of(id).strip().lower(), id)
+        first.setdefault(folded_word(subject.text_of(id)), id)
     return [id for word, id in first.items() if word]

@@ -13,6 +13,7 @@ from itertools import islice
 from jaxtyping import Float
 from torch import Tensor
 
+from probes.batching import in_groups
 from probes.growing.growth import Grower
 from probes.growing.tree_columns import TreeColumns
 
@@ -25,23 +26,22 @@ def grow_mixed(grower: Grower, ghosts: Float[Tensor, "n n_ghosts d_model"], leas
 
     Ghosts are scaled as the embedding's output is; zeros are none, and a row without any gets a bare root.
     """
-    alive = ghosts.any(dim=-1)
-    places: dict[int, list[int]] = defaultdict(list)
-    for place, n_ghosts in enumerate(alive.sum(dim=1).tolist()):
-        places[n_ghosts].append(place)
-    found: dict[int, TreeColumns] = dict.fromkeys(places.pop(0, []), TreeColumns())
-    for n_ghosts, where in places.items():
-        cutoff = max(grower.settings.cutoff, least)
+    alive, cutoff = ghosts.any(dim=-1), max(grower.settings.cutoff, least)
+    counts: list[int] = alive.sum(dim=1).tolist()
+
+    def grown(n_ghosts: int, places: Sequence[int]) -> Iterator[TreeColumns]:
         own = max(cutoff, min(n_ghosts * cutoff, COARSEST))
-        trees = grower.grow(ghosts[where][alive[where]], own)
-        found |= {place: mean_tree([*islice(trees, n_ghosts)], grower.settings.top_k, cutoff) for place in where}
-    return [found[place] for place in range(len(ghosts))]
+        trees = iter(grower.grow(ghosts[places][alive[places]], own) if n_ghosts else ())
+        for _ in places:
+            yield mean_tree([*islice(trees, n_ghosts)], grower.settings.top_k, cutoff)
+
+    return in_groups(range(len(ghosts)), counts.__getitem__, grown)
 
 
 def mean_tree(trees: Sequence[TreeColumns], top_k: int, cutoff: float) -> TreeColumns:
     """Returns the mean of trees, breadth first, siblings in falling order; what a tree lacks counts as 0 in it."""
-    if len(trees) == 1:
-        return trees[0]
+    if len(trees) < 2:
+        return trees[0] if trees else TreeColumns()
     sums: dict[tuple[int, ...], float] = defaultdict(float)
     for tree in trees:
         for path, probability in zip(_paths(tree), tree.probabilities, strict=True):

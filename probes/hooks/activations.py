@@ -73,7 +73,7 @@ class _Reached(Exception):  # noqa: N818, no error but the way out of a forward
 
 
 class _Seen(local):
-    """What the forward of a thread has come by so far."""
+    """The states at the hooks that the forward of a thread has passed so far."""
 
     def __init__(self, n_hooks: int) -> None:
         self._n_hooks = n_hooks

@@ -1,6 +1,14 @@
-"""The text that a token stands for inside a sentence."""
+"""The text that a token stands for inside a sentence, and the word that its spellings share."""
 
-from transformers import PreTrainedTokenizerBase
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # a type alone: what only folds words need not wait for transformers
+    from transformers import PreTrainedTokenizerBase
+
+
+def folded_word(text: str) -> str:
+    """A token's text whatever its case and the spaces around it; empty for one of spaces alone."""
+    return text.strip().casefold()
 
 
 class TokenTexts:
@@ -10,7 +18,7 @@ class TokenTexts:
     text is then cut off: " cat" and "cat" stay two.
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+    def __init__(self, tokenizer: "PreTrainedTokenizerBase") -> None:
         self._tokenizer = tokenizer
         self._known: dict[int, str] = {}
         self._anchor = list(tokenizer.encode("a", add_special_tokens=False))[-1:]

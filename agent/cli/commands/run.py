@@ -209,8 +209,8 @@ def _run(screen: Console, spec: RunSpec, log: RunLog, features: Sequence[int], a
     if explainer.provider == NONE:
         screen.print(Text(_probed_words(config, log.read(chosen_run, report.run_id), report, rows)))
     elif rows:
-        give_probabilities(log, [log.read(chosen_run, report.run_id)])
         run = log.read(chosen_run, report.run_id)
+        give_probabilities(log, [run])
         if asked.saes:
             screen.print(facts([("layer", f"{subject.card.layer}: {_counts(report, rows, len(features))}")]))
         else:
@@ -230,7 +230,7 @@ def _paying(config: RunConfig, log: RunLog | None, explainer: Explainer, subject
 
 
 def _paying_lines(config: RunConfig, paying: PayingRounds) -> Iterator[tuple[str, str]]:
-    """What the history says of further rounds, where it is asked."""
+    """Yields lines about the rounds that pay by the log's history, where `--least-gain` asks for them."""
     if config.least_gain is None:
         return
     if not paying.gains:

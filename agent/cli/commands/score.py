@@ -111,10 +111,7 @@ def score_labels(
         explainer = make_explainer(
             config.llm, config.base_url or "", config.answer_tokens, config.effort, config.timeout, config.batch
         )
-        note = explainer.check()
-        check_budget(config, explainer)
-        settings = _settings(config, explainer)
-        check_scorers(settings.scorers or (), ("runner", "embedder", *(("judge",) if explainer.forms else ())))
+        note, settings = explainer.check(), _checked_settings(config, explainer)
         corpus = _corpus(log, run, subject, rows, corpus_id, settings.scorers or ())
         embedder = _embedder(config, subject)
         if among is not None:
@@ -159,6 +156,14 @@ def score_labels(
         if plot is not None:
             plot_scores(screen, run_scores(log, [scored]), f"Run {run.run_id}", config.seed, plot)
         return replace(scored, status=exit_status(screen, admission.reason))
+
+
+def _checked_settings(config: RunConfig, explainer: Explainer) -> ScoreSettings:
+    """Returns the scoring's settings. Raises SettingsError where the budget or the scorers do not fit the explainer."""
+    check_budget(config, explainer)
+    settings = _settings(config, explainer)
+    check_scorers(settings.scorers or (), ("runner", "embedder", *(("judge",) if explainer.forms else ())))
+    return settings
 
 
 def _measure(
