@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 
 from probes.activations import feature_activations
 from probes.columns import Columns
-from probes.hooks.activations import cut_at, residual
+from probes.hooks.activations import cut_at, cut_at_last, residual
 from probes.model.structure import final_norm_of, layers_of
 from probes.sae import SAE
 from probes.sae_config import Hook
@@ -110,3 +110,26 @@ def test_activations_are_the_encoding_of_the_hidden_states(any_subject: Subject)
     found = feature_activations(any_subject, Columns(any_subject.sae, CHOSEN), ids)
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
     assert any_subject.card.layer + 1 < LAYERS
+
+
+def test_several_places_are_read_in_one_forward_whatever_later_layers_write_into(subject: Subject) -> None:
+    ids = torch.tensor([[1, 9, 30, 7]])
+    hooks = [Hook(1, "post"), Hook(0, "post"), Hook(1, "post")]
+    expected = [residual(subject.model, ids, hook) for hook in hooks]
+
+    def write(_module: object, args: tuple[torch.Tensor, ...]) -> None:
+        args[0].add_(3.0)  # into the very states that the first place has
+        args[0].sub_(3.0)
+        args[0][0, 0] += 100
+
+    handle = layers_of(subject.model)[1].register_forward_pre_hook(write)
+    try:
+        with cut_at_last(subject.model, hooks) as streams:
+            found = streams(ids)
+            again = streams(ids)
+    finally:
+        handle.remove()
+    torch.testing.assert_close(found[1], expected[1])
+    torch.testing.assert_close(found[0], found[2], rtol=0, atol=0)
+    torch.testing.assert_close(again[0], found[0])
+    assert not torch.allclose(found[0], expected[0])  # what was written goes on

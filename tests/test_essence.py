@@ -5,7 +5,7 @@ import pytest
 from probes.essence import essence_of
 from probes.settings import PROMPTS, ProbeKind, ProbeSettings
 
-VOCABULARY = {"vector": {"scale": 2.0}}
+VOCABULARY = {"vector": {"weights": "vocabulary", "scale": 2.0}}
 ENCODER = {"vector": {"weights": "encoder", "scale": 2.0}}
 NO_GHOST = {"steering": {"mode": "clamp", "maximum": 3.0, "ghost": False}}
 
@@ -17,7 +17,7 @@ def both(kind: ProbeKind, one: dict[str, object], other: dict[str, object]) -> t
 @pytest.mark.parametrize(
     ("kind", "one", "other"),
     [
-        ("tokens", VOCABULARY, {"vector": {"scale": 9.0}}),
+        ("tokens", VOCABULARY, {"vector": {"weights": "words", "scale": 9.0}}),
         ("tokens", VOCABULARY, VOCABULARY | {"tokens": {"exponent": 3.0}}),
         ("tokens", ENCODER, ENCODER | {"tree": {"top_k": 2}}),
         ("tokens", ENCODER, ENCODER | NO_GHOST),
@@ -40,7 +40,8 @@ def test_settings_that_nothing_hangs_on_make_no_other_evidence(
         ("tokens", VOCABULARY, ENCODER),
         ("tokens", ENCODER, ENCODER | {"tokens": {"exponent": 3.0}}),
         ("tokens", ENCODER, {"vector": {"weights": "encoder", "scale": 3.0}}),
-        ("tree", VOCABULARY, {"vector": {"scale": 9.0}}),
+        ("tree", VOCABULARY, {"vector": {"weights": "vocabulary", "scale": 9.0}}),
+        ("tree", VOCABULARY, {"vector": {"weights": "words", "scale": 2.0}}),
         ("tree", ENCODER, ENCODER | {"tree": {"top_k": 2}}),
         ("tree", ENCODER, ENCODER | NO_GHOST),
         ("sweep", ENCODER, ENCODER | {"tree": {"prompt": "meaning"}}),

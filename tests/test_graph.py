@@ -397,3 +397,10 @@ def test_a_file_without_supernodes_gets_the_field(tmp_path: Path, q_params: dict
     write_labels(source, out, {}, False, [Supernode("a", ("1_2_2", "1_3_2"))])
     added = {"supernodes": [["a", "1_2_2", "1_3_2"]], "pinnedIds": ["1_2_2", "1_3_2"]}
     assert json.loads(out.read_text("utf-8")) == content | {"qParams": q_params | added}
+
+
+def test_words_that_labels_have_for_no_meaning_of_theirs_join_nothing(tmp_path: Path) -> None:
+    graph = graph_of(tmp_path, feature_node(0, 1, 2, 0.4), feature_node(1, 2, 2, 0.5))
+    assert not grouped(graph, {(0, 1): ["tokens, words of law"], (1, 2): ["tokens, words of music"]})
+    assert not grouped(graph, {(0, 1): ["the law"], (1, 2): ["the music"]})
+    assert grouped(graph, {(0, 1): ["words for laws"], (1, 2): ["law"]})

@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ from probes.errors import SettingsError
 from probes.evidence import ProbeRequest, TokenList, Tree
 from probes.ghost.vectors import feature_ghosts, feature_vectors
 from probes.ghost.vocabulary import CUT, leading_tokens
-from probes.ghost.words import word_directions
+from probes.ghost.words import _words, word_directions
 from probes.growing.growth import Grower
 from probes.growing.mixing import grow_mixed, mean_tree
 from probes.growing.tree_columns import TreeColumns
@@ -61,6 +62,11 @@ def test_each_word_s_direction_is_that_of_its_own_row_and_the_rest_are_none(subj
         rows = subject.embedding[ids] - subject.centroid
         torch.testing.assert_close(found[: len(ids)], rows / rows.norm(dim=-1, keepdim=True), rtol=0, atol=1e-6)
         assert not found[len(ids) :].any()
+
+
+def test_spellings_of_a_word_count_once_and_spaces_for_none() -> None:
+    texts = {1: " Law", 2: "law", 3: "   ", 4: "LAW", 5: " order", 6: "orders"}
+    assert _words(SimpleNamespace(text_of=texts.__getitem__), [*texts]) == [1, 5, 6]  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(("cutoff", "of_a_word"), [(0.02, 0.02), (0.01, 0.02), (0.005, None), (0.05, 0.05)])
