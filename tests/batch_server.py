@@ -4,7 +4,6 @@ What it answers is a script's, as for questions one by one; a batch ends after a
 order of its own, and counts stay 0 until the end. It notes every answer that it would bill.
 """
 
-import gzip
 import json
 import random
 import re
@@ -18,6 +17,7 @@ from email import message_from_bytes
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+from tests.gzip_bomb import gzip_bomb
 from tests.llm_script import BODIES, Asked, Reply, Script, error_body, labelling
 from tests.llm_server import Handler, LLMServer, asked_in
 
@@ -26,8 +26,6 @@ Lot = Callable[[Asked], str]
 """What becomes of a request: `answered`, `expired`, `errored` (the server's fault) or `invalid` (the request's)."""
 
 _ASKED_AT = {"anthropic": "/v1/messages", "openai": "/v1/chat/completions"}
-BOMB = gzip.compress(bytes(200_000_000), 9)
-"""200 kB on the wire, and no line in it."""
 _STATUS_OF = {"errored": 500, "invalid": 400}
 
 
@@ -190,7 +188,7 @@ class BatchHandler(Handler):
     def _tell(self, event: str, body: str, reply: Reply) -> None:
         """The body, or far too much in its place."""
         if event in self.owner.faults.bombs:
-            reply = replace(reply, raw=BOMB, headers={"Content-Encoding": "gzip"})
+            reply = replace(reply, raw=gzip_bomb(), headers={"Content-Encoding": "gzip"})
         self._send(reply, body)
 
     def do_GET(self) -> None:  # noqa: N802

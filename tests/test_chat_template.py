@@ -40,8 +40,8 @@ def test_the_text_is_what_transformers_makes_of_it(template: str) -> None:
 @pytest.mark.parametrize(
     ("template", "says"),
     [
-        (ENDLESS, "it takes more than 4 s or 256 MiB"),
-        ("{{ 'x' * 10**11 }}", "256 MiB"),
+        (ENDLESS, "it takes more than 1 s or 256 MiB"),
+        ("{{ 'x' * 10**11 }}", "it takes more than 256 MiB"),
         ("{{ 1/0 }}", "ZeroDivisionError: division by zero"),
         ("{% for i in range(99999999) %}x{% endfor %}", "OverflowError: Range too big"),
         ("{% if %}", "TemplateSyntaxError"),
@@ -56,7 +56,7 @@ def test_the_text_is_what_transformers_makes_of_it(template: str) -> None:
 def test_a_template_that_fails_or_takes_too_much_is_said(template: str, says: str) -> None:
     begun = time.monotonic()
     with pytest.raises(TemplateFailedError) as caught:
-        rendered(request(template), cpu_s=4, memory=256 * 1024**2)  # of a busy machine
+        rendered(request(template), cpu_s=1, memory=256 * 1024**2)
     assert says in str(caught.value)
     assert time.monotonic() - begun < 60
 

@@ -1,6 +1,5 @@
 """Fetching one record, against a server in this process."""
 
-import gzip
 import json
 import tracemalloc
 from collections.abc import Iterator
@@ -14,10 +13,9 @@ import pytest
 from eval.errors import ExamplesError
 from eval.readers.json_stream import LONGEST_RECORD
 from eval.readers.neuronpedia_api import fetch_record
+from tests.gzip_bomb import gzip_bomb
 
-BOMB = gzip.compress(bytes(200_000_000), 9)
-"""200 kB on the wire."""
-ANSWERS: dict[str, tuple[int, bytes]] = {
+ANSWERS: dict[str, tuple[int, bytes | None]] = {
     "/api/feature/gemma-2b/6-res-jb/10": (200, b'{"index": "10"}'),
     "/api/feature/a%2Fb/x%3Fy/10": (200, b'{"index": "quoted"}'),
     "/api/feature/gemma-2b/6-res-jb/11": (200, b"null"),
@@ -26,9 +24,10 @@ ANSWERS: dict[str, tuple[int, bytes]] = {
     "/api/feature/gemma-2b/6-res-jb/14": (200, b"{" + b" " * LONGEST_RECORD),
     "/api/feature/gemma-2b/6-res-jb/15": (308, b"/api/feature/gemma-2b/6-res-jb/10"),
     "/api/feature/gemma-2b/6-res-jb/16": (302, b"/api/feature/gemma-2b/6-res-jb/16"),
-    "/api/feature/gemma-2b/6-res-jb/17": (404, BOMB),
-    "/api/feature/gemma-2b/6-res-jb/18": (200, BOMB),
+    "/api/feature/gemma-2b/6-res-jb/17": (404, None),
+    "/api/feature/gemma-2b/6-res-jb/18": (200, None),
 }
+"""By path, a status and a body, or None: two hundred megabytes in 200 kB."""
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -36,12 +35,12 @@ class Handler(BaseHTTPRequestHandler):
         status, body = ANSWERS.get(self.path, (404, b""))
         self.send_response(status)
         self.send_header("Retry-After", "30")
-        if status in (302, 308):
+        if status in (302, 308) and body is not None:
             self.send_header("Location", body.decode())
+            body = None
+        if body is None:
             self.send_header("Content-Encoding", "gzip")
-            body = BOMB
-        elif body is BOMB:
-            self.send_header("Content-Encoding", "gzip")
+            body = gzip_bomb()
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
@@ -83,6 +82,7 @@ def test_anything_but_a_record_is_one_sentence(server: str, index: int, why: str
 
 @pytest.mark.parametrize("index", [15, 16, 17, 18])
 def test_no_body_is_read_beyond_its_bound_whatever_its_status(server: str, index: int) -> None:
+    gzip_bomb()  # made before memory is watched
     tracemalloc.start()
     with suppress(ExamplesError):
         assert json.loads(fetch_record("gemma-2b", "6-res-jb", index, server)) == {"index": "10"}

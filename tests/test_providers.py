@@ -1,7 +1,6 @@
 """The real SDKs against a loopback server that speaks both protocols: every form, every fault, one request each."""
 
 import asyncio
-import gzip
 import json
 import threading
 import tracemalloc
@@ -22,6 +21,7 @@ from agent.llm.wire import MAX_BYTES
 from agent.schema import Proposal
 from probes.settings import Value
 from tests.fakes import in_loop
+from tests.gzip_bomb import gzip_bomb
 from tests.llm_script import Asked, Reply, in_turn, labelling
 from tests.llm_server import LLMServer
 
@@ -423,13 +423,9 @@ def test_answers_that_are_none(server: LLMServer, provider: str, text: str, told
     assert told in str(exchange.error)
 
 
-BOMB = gzip.compress(bytes(200_000_000), 9)
-"""200 kB on the wire."""
-
-
 @pytest.mark.parametrize("status", [200, 302, 400])
 def test_no_body_is_read_beyond_its_bound_whatever_its_status(server: LLMServer, provider: str, status: int) -> None:
-    bomb = Reply(status=status, raw=BOMB, headers={"Content-Encoding": "gzip"})
+    bomb = Reply(status=status, raw=gzip_bomb(), headers={"Content-Encoding": "gzip"})
     tracemalloc.start()
     try:
         exchange = ask(server, provider, bomb).exchange

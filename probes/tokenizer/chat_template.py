@@ -8,6 +8,7 @@ import json
 import subprocess
 import sys
 from functools import lru_cache
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +70,7 @@ def _bound(cpu_s: int, memory: int) -> None:
     except ImportError:  # Windows, where the clock alone is watched
         return
     used = resource.getrusage(resource.RUSAGE_SELF)
-    until_s = int(used.ru_utime + used.ru_stime) + cpu_s
+    until_s = ceil(used.ru_utime + used.ru_stime) + cpu_s  # the limit is in whole seconds
     resource.setrlimit(resource.RLIMIT_CPU, (until_s, until_s))
     resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
