@@ -245,6 +245,11 @@ def data_version(db: Database) -> int:
     return int(db.execute("PRAGMA data_version").fetchone()[0])
 
 
+def newest_run(db: Database) -> int:
+    """Returns a number that is another one once a run is added."""
+    return int(db.execute("SELECT coalesce(max(id), 0) FROM runs").fetchone()[0])
+
+
 def versions() -> dict[str, str | None]:
     """Returns versions of what decides a run's numbers; None for a package of a checkout that is not installed."""
     return {"python": sys.version.split()[0], **{package: _version(package) for package in _PACKAGES}}

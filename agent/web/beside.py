@@ -8,6 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from agent.errors import LogError
 from agent.groups import group_of, layer_of
 from agent.log.evidence import evidence_rounds
 from agent.log.run_log import RunLog
@@ -48,16 +49,18 @@ def show(request: Request) -> Response:
 
 
 def _side(log: RunLog, run: RunSummary, runs: Sequence[RunSummary], address: str) -> FeatureSide:
+    group = group_of(run, runs)
     try:
         layer, feature = parse_address(address)
-    except FeatureError as error:
+        mine = run if layer is None or layer == layer_of(run) else group.of_layer(layer)
+    except (FeatureError, LogError) as error:
         raise HTTPException(404, str(error)) from None
-    group = group_of(run, runs)
-    mine = run if layer is None or layer == layer_of(run) else group.of_layer(layer)
     view = feature_view(log, mine, feature, ())
     if view is None:
         raise HTTPException(
-            404, f"Run {mine.run_id} has nothing on feature {feature}; it was asked for {mine.features}."
+            404,
+            f"Run {mine.run_id} has nothing on feature {group.address(mine.run_id, feature)}; it was asked for "
+            f"{mine.features}.",
         )
     evidence = [item for some in log.read(evidence_rounds, mine.run_id, feature).values() for item in some]
     return FeatureSide(group.address(mine.run_id, feature), view, side_text(mine, view.row, evidence))

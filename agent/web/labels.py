@@ -11,18 +11,24 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from agent.errors import LogError
 from agent.evidence.printable import printable
+from agent.groups import RunGroup
 from agent.log.browsing import BrowsedLabel, LabelFilter, count_labels, label_of_table, label_page, place_of
 from agent.log.calibrations import is_calibrated
 from agent.log.comparisons import classes_of
+from agent.log.labels import LabelRow, labels_of
 from agent.log.reviews import Verdict, latest_verdict, latest_wording, standing
 from agent.log.run_log import RunLog
 from agent.log.runs import RunSummary
 from agent.log.scores import ScoreKind, score_kinds
 from agent.schema import CLASSES
 from agent.web.asked import SIZES, LabelQuery, asked_of, is_blind, run_of
+from agent.web.group import group_at
 from agent.web.pages import page
 from agent.web.site import site_of
+from probes.errors import FeatureError
+from probes.features import parse_address
 
 _TOKEN = re.compile(r"""('(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*") -?[\d.]""")
 """A token in the log's summary of a list, as Python writes it, before its number."""
@@ -71,6 +77,7 @@ def show_labels(request: Request) -> Response:
         kind=kind,
         rows=[_row(request, one, kind) for one in found],
         at=here,
+        named=_named(site.log, group_at(site, run), asked.filter.search),
         n_found=n_found,
         n_pages=n_pages,
         first=first,
@@ -103,6 +110,16 @@ def _feature(request: Request) -> int | None:
     """Returns the feature whose row is to be shown, if the address names one."""
     named = request.query_params.get("at", "")
     return int(named) if named.isdecimal() and len(named) < 19 else None
+
+
+def _named(log: RunLog, group: RunGroup, search: str) -> LabelRow | None:
+    """Returns the label whose address, as `8:121`, stands in the search box; None where none does."""
+    try:
+        layer, feature = parse_address(search)
+        run = None if layer is None or not group.is_many else group.of_layer(layer)
+    except (FeatureError, LogError):
+        return None
+    return next(iter(log.read(labels_of, run.run_id, features=[feature])), None) if run else None
 
 
 def _kinds(log: RunLog, run_id: int) -> list[ScoreKind]:

@@ -5,7 +5,7 @@ Whatever a template prints goes through `printable` (nothing hidden, nothing reo
 
 import json
 from collections.abc import Mapping
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from agent.evidence.printable import printable
 from agent.log.run_log import RunLog
 from agent.log.runs import latest_labelled
 from agent.web.asked import is_blind
+from agent.web.group import group_at
 from agent.web.site import Site, site_of
 
 _FOLDER = Path(__file__).parent / "templates"
@@ -26,12 +27,16 @@ _FOLDER = Path(__file__).parent / "templates"
 def page(request: Request, template: str, status: int = 200, **context: Any) -> HTMLResponse:
     """Renders `template`, such as `labels.html.j2`, with `context` and the variables of `base.html.j2`.
 
-    A page about one run gives it as `run`; any page may name its place in the navigation as `here`.
+    A page about one run gives it as `run`, and has its `group` and `address_of` its features; any page may name its
+    place in the navigation as `here`.
     """
     site = site_of(request)
     common = {"run": None, "here": "", "site": site, "path": request.url.path, "blind": is_blind(request)}
     filled = common | context
-    filled["nav_run_id"] = filled["run"].run_id if filled["run"] else _latest_run_id(site, filled["here"])
+    run = filled["run"]
+    filled["nav_run_id"] = run.run_id if run else _latest_run_id(site, filled["here"])
+    filled["group"] = group_at(site, run) if run else None
+    filled["address_of"] = partial(filled["group"].address, run.run_id) if run else str
     return HTMLResponse(environment().get_template(template).render(filled), status_code=status)
 
 

@@ -1,8 +1,9 @@
 """Prints `interpret log` and `interpret show`: a log read back, for people or as JSON."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -156,6 +157,7 @@ def show_feature(path: Path, address: str, run_id: int | None, rank: Rank) -> No
     """
     with read_log(path) as log:
         run, feature = find_feature(log, address, run_id)
+        name = partial(group_of(run, log.read(all_runs)).address, run.run_id)
         rows = log.read(labels_of, run.run_id, features=[feature])
         rounds = log.read(evidence_rounds, run.run_id, feature)
         calls = [call for call in log.read(calls_of, run.run_id, feature) if call.scoring_id is None]
@@ -163,7 +165,8 @@ def show_feature(path: Path, address: str, run_id: int | None, rank: Rank) -> No
         sorted_as = log.read(classes_of, run.subject["fingerprint"]).get(feature)
         reviews = log.read(reviews_of, [rows[0].label_id]) if rows else []
         given = log.read(probability_of, rows[0].label_id) if rows else None
-        _print_feature(path, run, feature, LoggedFeature(rows, rounds, calls, scored, sorted_as, reviews, given), rank)
+        known = LoggedFeature(rows, rounds, calls, scored, sorted_as, reviews, given)
+        _print_feature(path, run, feature, known, rank, name)
 
 
 @dataclass(frozen=True)
@@ -182,18 +185,20 @@ class LoggedFeature:
     """The calibrated probability that the label is right."""
 
 
-def _print_feature(path: Path, run: RunSummary, feature: int, known: LoggedFeature, rank: Rank) -> None:
+def _print_feature(
+    path: Path, run: RunSummary, feature: int, known: LoggedFeature, rank: Rank, name: Callable[[int], str]
+) -> None:
     rows, rounds = known.rows, known.rounds
     if not rows and not rounds:
         raise LogError(
-            f"Run {run.run_id} in {path} has nothing on feature {feature}; it was asked for {run.features or 'none'}; "
-            "name another run with --run, which interpret log lists."
+            f"Run {run.run_id} in {path} has nothing on feature {name(feature)}; it was asked for "
+            f"{run.features or 'none'}; name another run with --run, which interpret log lists."
         )
     screen = console()
     screen.print(
         facts(
             [
-                *_where(run, feature),
+                *_where(run, feature, name),
                 *_verdict(rows),
                 *_given_line(known.given),
                 *_class_line(known.sorted_as),
@@ -205,7 +210,7 @@ def _print_feature(path: Path, run: RunSummary, feature: int, known: LoggedFeatu
     _print_citations(screen, rows, everything, float(run.subject["default_scale"]))
     for number, evidence in rounds.items():
         _rule(screen, f"round {number}")
-        _print_evidence(screen, evidence, rank)
+        _print_evidence(screen, evidence, rank, name)
     if known.calls:
         _rule(screen, "calls")
         screen.print(calls_table(known.calls))
@@ -215,10 +220,10 @@ def _print_feature(path: Path, run: RunSummary, feature: int, known: LoggedFeatu
         screen.print(feature_scores_table(scores))
 
 
-def _where(run: RunSummary, feature: int) -> list[tuple[str, str]]:
+def _where(run: RunSummary, feature: int, name: Callable[[int], str]) -> list[tuple[str, str]]:
     page = run.subject.get("neuronpedia")
     lines = [
-        ("feature", f"{feature} of {run.subject['name']}, {run.subject['hook']}"),
+        ("feature", f"{name(feature)} of {run.subject['name']}, {run.subject['hook']}"),
         ("run", f"{run.run_id}, {run.created[:16].replace('T', ' ')} UTC, explainer {run.explainer}"),
     ]
     return [*lines, ("page", f"{page}/{feature}")] if page else lines
@@ -276,7 +281,7 @@ def _print_citations(screen: Console, rows: Sequence[LabelRow], evidence: Sequen
         )
 
 
-def _print_evidence(screen: Console, evidence: Sequence[Evidence], rank: Rank) -> None:
+def _print_evidence(screen: Console, evidence: Sequence[Evidence], rank: Rank, name: Callable[[int], str]) -> None:
     for item in evidence:
         match item:
             case Tree():
@@ -290,9 +295,9 @@ def _print_evidence(screen: Console, evidence: Sequence[Evidence], rank: Rank) -
             case Experiment():
                 screen.print(experiment_table(item, screen.color_system is not None and not screen.no_color))
             case Neighbours():
-                screen.print(neighbours_table(item))
+                screen.print(neighbours_table(item, name))
             case Continuations():
-                screen.print(continuations_table(item))
+                screen.print(continuations_table(item, name))
         screen.print()
 
 

@@ -1,6 +1,6 @@
 """Neighbours and continuations of a feature in the terminal."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from rich.console import Group
 from rich.table import Table
@@ -10,19 +10,20 @@ from agent.evidence.printable import printable
 from probes.behaviour import Continuations, Neighbours, TokenPair
 
 
-def neighbours_table(found: Neighbours) -> Group:
-    """A line for each neighbour: the tokens of the feature alone, of both, of the neighbour alone."""
+def neighbours_table(found: Neighbours, name: Callable[[int], str] = str) -> Group:
+    """A line for each neighbour, by its `name`: the tokens of the feature alone, of both, of the neighbour alone."""
     table = _table("feature", "cosine", "this feature's tokens", "both", "the other's tokens")
     for one in found.neighbours:
-        table.add_row(str(one.feature), f"{one.cosine:.2f}", _tokens(one.own), _tokens(one.shared), _tokens(one.other))
+        table.add_row(name(one.feature), f"{one.cosine:.2f}", _tokens(one.own), _tokens(one.shared), _tokens(one.other))
     return Group(Text("nearest features by decoder cosine; tokens read alone", style="dim"), table)
 
 
-def continuations_table(found: Continuations) -> Group:
-    """A line for each opening, with the feature clamped and with a random one."""
+def continuations_table(found: Continuations, name: Callable[[int], str] = str) -> Group:
+    """A line for each opening, with the feature clamped and with a random one, by its `name`."""
     if not found.lines:
         return Group(Text(printable(f"nothing was written with the feature clamped: {found.reason}"), style="dim"))
-    table = _table("opening", "with the feature clamped", f"with feature {found.other} clamped equally far")
+    other = "none" if found.other is None else name(found.other)
+    table = _table("opening", "with the feature clamped", f"with feature {other} clamped equally far")
     for line in found.lines:
         table.add_row(*(Text(printable(text)) for text in (line.opening, line.text, line.beside)))
     caption = (

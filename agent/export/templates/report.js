@@ -16,10 +16,10 @@
     count.textContent = `${shown} of ${rows.length}`;
   });
 
-  // Numbers before words, and what is empty last, whichever way.
+  // Numbers before words, 8:5 before 8:121, and what is empty last, whichever way.
   const compare = (a, b, sign) => {
     if (!a || !b) return !a - !b;
-    return sign * (isNaN(a) || isNaN(b) ? isNaN(a) - isNaN(b) || a.localeCompare(b) : a - b);
+    return sign * (isNaN(a) || isNaN(b) ? isNaN(a) - isNaN(b) || a.localeCompare(b, undefined, { numeric: true }) : a - b);
   };
   table.tHead.addEventListener("click", (event) => {
     const head = event.target.closest("th");

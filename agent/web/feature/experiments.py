@@ -61,6 +61,8 @@ class WrittenTable:
     name: str
     round: int
     caption: str
+    other: int | None
+    """The random feature; None if nothing was written."""
     rows: tuple[tuple[str, str, str], ...]
 
 
@@ -71,10 +73,11 @@ def neighbour_table(found: Neighbours, name: str, round: int) -> NeighbourTable:
 
 def written_table(found: Continuations, name: str, round: int) -> WrittenTable:
     """Makes the table of continuations; if nothing was written it has no rows and the caption says why."""
+    if not found.lines:
+        return WrittenTable(name, round, f"nothing was written: {printable(found.reason)}", None, ())
     at = f"{found.settings.steering.strength:.3g} times its maximum, {found.amount:.3g}"
-    caption = f"with the feature clamped at {at}, and with feature {found.other} clamped equally far"
     lines = tuple((printable(line.opening), printable(line.text), printable(line.beside)) for line in found.lines)
-    return WrittenTable(name, round, caption if lines else f"nothing was written: {printable(found.reason)}", lines)
+    return WrittenTable(name, round, f"with the feature clamped at {at}", found.other, lines)
 
 
 def tested(experiment: Experiment, name: str, round: int) -> ExperimentView:

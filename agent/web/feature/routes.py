@@ -18,6 +18,7 @@ from agent.web.feature import history
 from agent.web.feature.nearest import MAX_NEAREST
 from agent.web.feature.texts import ShadedToken, shaded
 from agent.web.feature.view import feature_view
+from agent.web.group import group_at
 from agent.web.pages import as_json, page
 from agent.web.reviewing import review_context
 from agent.web.site import Site, site_of
@@ -76,8 +77,8 @@ def _shown(request: Request, run: RunSummary, neighbours: Sequence[int], typed: 
     feature = _feature(request)
     view = feature_view(site_of(request).log, run, feature, neighbours)
     if view is None:
-        asked = run.features or "none"
-        raise HTTPException(404, f"Run {run.run_id} has nothing on feature {feature}; it was asked for {asked}.")
+        named, asked = group_at(site_of(request), run).address(run.run_id, feature), run.features or "none"
+        raise HTTPException(404, f"Run {run.run_id} has nothing on feature {named}; it was asked for {asked}.")
     review = review_context(request, run, view.row, feature)
     explorable = _has_subject(site_of(request), str(run.subject["fingerprint"]))
     return page(request, "feature.html.j2", here="labels", view=view, explorable=explorable, typed=typed, **review)

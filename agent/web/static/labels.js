@@ -68,7 +68,7 @@ async function judge(verdict) {
     const holder = document.createElement("template");
     holder.innerHTML = `<table><tbody>${text}</tbody></table>`; // our own server's, escaped there
     row.replaceWith(holder.content.querySelector("tr"));
-    say(`Feature ${row.id.slice(1)} ${SAID[verdict]}.`);
+    say(`Feature ${row.querySelector("a").textContent} ${SAID[verdict]}.`);
     choose(verdict === "accept" || verdict === "reject" ? place + 1 : place);
   } catch (error) {
     say(words(error));
