@@ -1,6 +1,6 @@
-"""Do p-values hold? Those of the demo's SAE with random rows in place of its features, for trees and after sweeps.
+"""Do p-values hold? Those of an SAE with random rows in place of its features, for trees and after sweeps.
 
-    python -m tests.bench.null_p_values [--n 400] [--seed 0]
+    python -m tests.bench.null_p_values [--subject demo] [--n 400] [--seed 0] [--only REGEX]
 
 Random rows say nothing, so 5 % of them may have p <= .05. Uniform: a Kolmogorov-Smirnov test of these rows against the
 99 random features that all p-values rest on, which are a sample themselves; its p is small where p-values do not hold.
@@ -8,6 +8,7 @@ Random rows say nothing, so 5 % of them may have p <= .05. Uniform: a Kolmogorov
 """
 
 import argparse
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
@@ -27,6 +28,7 @@ from probes.subject import Subject, load_subject
 from tests.bench.probe_table import figure
 
 WAYS = {
+    "words": {"weights": "words"},
     "vocabulary": {"weights": "vocabulary"},
     "vocabulary --scale auto": {"weights": "vocabulary", "scale": "auto"},
     "encoder": {"weights": "encoder"},
@@ -43,13 +45,16 @@ CUTOFF = 0.01
 def main() -> None:
     """Prints the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--subject", default="demo")
     parser.add_argument("--n", default=400, type=int)
     parser.add_argument("--seed", default=0, type=int)
+    parser.add_argument("--only", default="", metavar="REGEX", help="of the ways in which trees are made")
     chosen = parser.parse_args()
-    subject = with_random_rows(load_subject(SubjectSource()), chosen.n, chosen.seed)
+    subject = with_random_rows(load_subject(SubjectSource(name=chosen.subject)), chosen.n, chosen.seed)
     print(now(), *(f"{package} {version}" for package, version in versions().items()), sep="  ")
     print(f"vocabulary lists, p <= .05   {_share(listed(subject, range(chosen.n)), 0.05)}")
-    for line in lines(subject, range(chosen.n)):
+    ways = [name for name in WAYS if re.search(chosen.only, name)]
+    for line in lines(subject, range(chosen.n), ways):
         print(line, flush=True)
 
 
@@ -59,11 +64,11 @@ def with_random_rows(subject: Subject, n: int, seed: int) -> Subject:
     return replace(subject, sae=replace(subject.sae, W_enc=encoder.T, W_dec=decoder))
 
 
-def lines(subject: Subject, features: Sequence[int]) -> Iterator[str]:
+def lines(subject: Subject, features: Sequence[int], ways: Sequence[str]) -> Iterator[str]:
     """One for each way."""
     yield f"{'':28} {'p <= .05':26} {'if alone':26} {'p <= .30':26} uniform"
-    for name, vector in WAYS.items():
-        settings = ProbeSettings.parse({"vector": vector, "tree": {"cutoff": CUTOFF}})
+    for name in ways:
+        settings = ProbeSettings.parse({"vector": WAYS[name], "tree": {"cutoff": CUTOFF}})
         trees, alone = _p_values(subject, features, settings)
         shares = [_share(trees, 0.05), _share(alone, 0.05) if alone else "", _share(trees, 0.3)]
         yield f"{name:28} {' '.join(f'{one:26}' for one in shares)} {_uniformity(trees)}"
