@@ -47,6 +47,11 @@ class RunGroup:
         return found
 
     @property
+    def status(self) -> str:
+        """Returns `finished`, or `unfinished` while a run is."""
+        return "finished" if all(run.status == "finished" for run in self.runs) else "unfinished"
+
+    @property
     def numbers(self) -> str:
         """Returns the runs' numbers, as `1-26`."""
         return as_ranges(run.run_id for run in self.runs)

@@ -126,6 +126,16 @@ class TestTruth:
         run_of(path, [*KNOWN][:30], new=True)
         assert calibrated(interpret, "1", "2", "1")["n"] == 90
 
+    def test_a_commands_layers_are_taken_together_unless_runs_are_named(self, path: Path, interpret: Interpret) -> None:
+        path.unlink()
+        for layer in (2, 5):
+            subject = card(name="demo", n_features=1536, layer=layer, fingerprint=f"{layer:064d}")
+            run_of(path, [*KNOWN], who=identity(subject=subject, settings={"group": "a-group"}))
+        both = calibrated(interpret)
+        assert (both["runs"], both["n"]) == ([1, 2], 120)
+        assert both["fitted_on"].startswith("120 labels of a-model, layers 2,5 (runs of ")
+        assert calibrated(interpret, "2")["runs"] == [2]
+
 
 class TestKept:
     def test_labels_of_the_explainer_have_the_maps_probability_and_no_others(

@@ -4,6 +4,7 @@ import csv
 import json
 import re
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +103,10 @@ def test_features_are_addressed_by_layer_everywhere(interpret: Interpret, three:
     assert "Of which layer is feature 3? Runs 1-3 have layers 0-2; write one of 0:3, 2:3" in said(refused.err)
     assert "no features of layer 9" in said(interpret("show", "9:3").err)
     assert interpret("show", "2:x").status == 2
+    again = interpret("replay", "2")
+    assert again.status == 0, again.err
+    assert "runs 1-3, finished, explainer openai:m" in said(again.out)
+    assert "3 identical, 0 different" in said(again.out)
     assert interpret("export", "--to", "out.csv").status == 0
     with Path("out.csv").open(encoding="utf-8") as file:
         assert [(row["layer"], row["feature"], row["label"]) for row in csv.DictReader(file)] == [
@@ -117,6 +122,11 @@ def test_features_are_addressed_by_layer_everywhere(interpret: Interpret, three:
     assert interpret("export", "--to", "batches", *np).status == 0
     sources = [json.loads(Path(f"batches/batch-{n}.json").read_text("utf-8"))["source"] for n in range(3)]
     assert sources == ["0-res", "1-res", "2-res"]
+    with closing(sqlite3.connect(LOG)) as connection, connection:
+        connection.execute("UPDATE labels SET label = 'other' WHERE run_id = 2")
+    unlike = interpret("replay", "1")
+    assert unlike.status == 1
+    assert "feature 1:5, label: was 'other', is now 'F5'" in said(unlike.out)
 
 
 def test_one_pass_gives_each_sae_what_its_own_gives_it(interpret: Interpret, three: list[str]) -> None:

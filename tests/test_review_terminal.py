@@ -8,8 +8,9 @@ import pytest
 
 from agent.cli import main
 from agent.log.labels import labels_of
-from agent.log.reviews import reviews_of
+from agent.log.reviews import reviews_of, verdicts_of
 from agent.log.run_log import RunLog
+from tests.grouped_log import grouped_log
 from tests.serving import scored_log
 
 Typed = Callable[..., str]
@@ -70,6 +71,21 @@ def test_what_is_judged_does_not_come_again_unless_asked_for(log: RunLog, typed:
     assert "has judged every label" in typed("")
     assert f"{labels[0].feature}, 1 of {len(labels)}" in typed("q", "--again")
     assert f"{labels[0].feature}, 1 of {len(labels)}" in typed("q", reviewer="bob")
+
+
+def test_labels_of_all_layers_are_judged_in_one_session(path: Path, typed: Typed) -> None:
+    path.unlink()
+    grouped_log(path, {3: (4, 5), 9: (5,)})
+    out = " ".join(typed("aq").split())
+    assert "3:4, 1 of 3" in out
+    assert "3:5, 2 of 3" in out
+    out = " ".join(typed("ar", "2").split())  # any of the runs' numbers names all of them
+    assert "3:5, 1 of 2" in out
+    assert "9:5, 2 of 2" in out
+    assert "has judged every label of runs 1-2;" in typed("")
+    with RunLog.open(path, read_only=True) as log:
+        verdicts = [log.read(verdicts_of, run_id)["ann"] for run_id in (1, 2)]
+    assert [[*some.values()] for some in verdicts] == [["accept", "accept"], ["reject"]]
 
 
 def test_back_and_undo_take_a_verdict_back_and_unknown_keys_tell_the_known_ones(log: RunLog, typed: Typed) -> None:

@@ -27,6 +27,7 @@ from agent.cli.terminal.calibration import (
 from agent.cli.terminal.display import console, facts
 from agent.config import RunConfig
 from agent.errors import LogError
+from agent.groups import RunGroup, group_of, groups_of
 from agent.log.calibrations import Calibration, add_calibration
 from agent.log.run_log import RunLog
 from agent.log.runs import RunSummary, all_runs, chosen_run
@@ -44,7 +45,7 @@ class CalibrationRequest:
     """The options of `interpret calibrate`, except log and seed."""
 
     runs: Sequence[int]
-    """The runs; empty stands for the latest one."""
+    """The runs; empty stands for the latest one, with those of its command's other layers."""
     truth: str | None
     least_score: str | None
     plot: Path | None
@@ -66,9 +67,7 @@ class _NewCalibration:
     @property
     def fitted_on(self) -> str:
         """Describes the runs in words that hold in another log too, where runs have other numbers."""
-        runs = ", ".join(
-            f"{run.subject['name']} (run of {run.created[:16].replace('T', ' ')} UTC)" for run in self.runs
-        )
+        runs = ", ".join(map(_runs_words, groups_of(self.runs)))
         return f"{len(self.report.table):,} labels of {runs}, by {self.truth.words}"
 
     @property
@@ -109,8 +108,15 @@ def calibrate(config: RunConfig, asked: CalibrationRequest) -> None:
         screen.print(Text(f"Wrote {asked.plot}."))
 
 
+def _runs_words(group: RunGroup) -> str:
+    first = group.runs[0]
+    name = f"{first.subject['model']}, {group.layers}" if group.is_many else first.subject["name"]
+    return f"{name} (run{'s' * group.is_many} of {first.created[:16].replace('T', ' ')} UTC)"
+
+
 def _made(log: RunLog, asked: CalibrationRequest, seed: int) -> _NewCalibration:
-    runs = [log.read(chosen_run, number) for number in dict.fromkeys(asked.runs)] or [log.read(chosen_run, None)]
+    named = [log.read(chosen_run, number) for number in dict.fromkeys(asked.runs)]
+    runs = named or group_of(log.read(chosen_run, None), log.read(all_runs)).runs
     explainers = sorted({run.made_by for run in runs})
     if len(explainers) > 1:
         raise LogError(

@@ -1,4 +1,4 @@
-"""`interpret replay`: a run worked out again from its log, summed up in a few lines."""
+"""`interpret replay`: the runs of a command worked out again from their log, summed up in a few lines."""
 
 import asyncio
 from collections import Counter
@@ -12,26 +12,34 @@ from agent.cli.commands.read_log import read_log
 from agent.cli.terminal.display import console, facts
 from agent.errors import LogError
 from agent.evidence.printable import printable
-from agent.log.runs import chosen_run
+from agent.groups import group_of
+from agent.log.runs import all_runs, chosen_run
 from agent.replay import Verdict, changed_templates, replay
 from eval.scoring.shown_examples import CorpusExamples
 
 
 def replay_run(path: Path, run_id: int) -> int:
-    """Works a run out again from its log; returns the exit status, 1 if a label differs. Raises LogError."""
+    """Works a run and those of its command's other layers out again; returns the exit status, 1 if a label differs.
+
+    Raises LogError.
+    """
     with read_log(path) as log:
-        run = log.read(chosen_run, run_id)
-        replayed = asyncio.run(replay(log, run, CorpusExamples))
-        changed = changed_templates(run)
+        group = group_of(log.read(chosen_run, run_id), log.read(all_runs))
+        replayed = [item for run in group.runs for item in asyncio.run(replay(log, run, CorpusExamples))]
+        changed = [*dict.fromkeys(name for run in group.runs for name in changed_templates(run))]
     if not replayed:
-        raise LogError(f"Run {run_id} has no label to replay; interpret log lists the runs that have.")
+        has = "have" if group.is_many else "has"
+        raise LogError(f"{group.words} {has} no label to replay; interpret log lists the runs that have.")
     screen = console()
     counts = Counter(item.verdict for item in replayed)
     unlike = sum(not item.prompts_alike for item in replayed)
     screen.print(
         facts(
             [
-                ("run", f"{run.run_id}, {run.status}, explainer {run.explainer}"),
+                (
+                    "runs" if group.is_many else "run",
+                    f"{group.numbers}, {group.status}, explainer {group.runs[0].explainer}",
+                ),
                 ("calls", f"{sum(item.calls for item in replayed):,} answers taken from the log, no calls made"),
                 ("labels", ", ".join(f"{counts[verdict]:,} {verdict}" for verdict in get_args(Verdict))),
                 ("prompts", _prompts_words(unlike, changed)),
@@ -39,8 +47,9 @@ def replay_run(path: Path, run_id: int) -> int:
         )
     )
     for item in replayed:
+        address = group.address(item.stored.run_id, item.stored.feature)
         for name, (stored, again) in item.differences.items():
-            screen.print(Text(printable(f"feature {item.stored.feature}, {name}: was {stored!r}, is now {again!r}")))
+            screen.print(Text(printable(f"feature {address}, {name}: was {stored!r}, is now {again!r}")))
     return int(counts["different"] > 0)
 
 

@@ -11,19 +11,20 @@ import click
 from rich.console import Console
 from rich.text import Text
 
-from agent.cli.commands.choosing import EVERYTHING, LabelCriteria, choose
+from agent.cli.commands.choosing import EVERYTHING, LabelCriteria, choose, in_order
 from agent.cli.commands.read_log import read_log
 from agent.cli.commands.reviewer import reviewer_name
 from agent.cli.terminal.display import console, facts, feature_scores_table
 from agent.errors import LogError, ServeError
 from agent.evidence.basis import basis_of, cited_lines
 from agent.evidence.digest import digest
+from agent.groups import RunGroup, group_of
 from agent.log.calibrations import probability_of
 from agent.log.evidence import evidence_rounds
 from agent.log.labels import LabelRow
 from agent.log.reviews import Review, add_review, reviews_of, undo_review, verdicts_of
 from agent.log.run_log import RunLog
-from agent.log.runs import RunSummary, chosen_run
+from agent.log.runs import all_runs, chosen_run
 from agent.log.scores import latest_scores
 from probes.errors import InterpretError
 
@@ -34,10 +35,10 @@ _VERDICTS = {"a": "accept", "r": "reject", "f": "flag"}
 
 @dataclass
 class _Session:
-    """A session of one reviewer on one run."""
+    """A session of one reviewer on the runs of one command."""
 
     log: RunLog
-    run: RunSummary
+    group: RunGroup
     reviewer: str
     blind: bool
     screen: Console = field(default_factory=console)
@@ -97,11 +98,11 @@ class _Session:
         evidence = [
             piece for pieces in self.log.read(evidence_rounds, row.run_id, row.feature).values() for piece in pieces
         ]
-        scale = float(self.run.subject["default_scale"])
+        scale = float(self.group.of_run(row.run_id).subject["default_scale"])
         basis = basis_of(row.evidence, evidence, scale)
         lines = cited_lines(row.evidence, digest(evidence, scale))[:_DEFINITIONS]
         said = [
-            ("feature", f"{row.feature}, {place}"),
+            ("feature", f"{self.group.address(row.run_id, row.feature)}, {place}"),
             ("label", row.label if row.status == "labelled" else f"({row.status}) {row.reason}"),
             ("explanation", row.explanation),
             ("probability", "" if self.blind else str(self.log.read(probability_of, row.label_id) or "")),
@@ -136,7 +137,8 @@ class _Session:
 def review_labels(
     path: Path, run_id: int | None, name: str | None, blind: bool, again: bool, wanted: LabelCriteria = EVERYTHING
 ) -> int:
-    """Goes through the chosen labels of a run, without those that the reviewer has judged unless `again`.
+    """Goes through the chosen labels of a run and of its command's other layers, without those that the reviewer has
+    judged unless `again`.
 
     Raises LogError, SettingsError.
     """
@@ -144,22 +146,28 @@ def review_labels(
     if path.is_file():
         RunLog.open(path).close()  # one of an older version is brought up to date
     with read_log(path) as log:
-        run = log.read(chosen_run, run_id)
-        judged = {} if again else log.read(verdicts_of, run.run_id).get(reviewer, {})
-        chosen = [item.label for item in choose(log, run, wanted).labels if item.label.status != "failed"]
+        group = group_of(log.read(chosen_run, run_id), log.read(all_runs))
+        found = in_order([choose(log, run, wanted).labels for run in group.runs], wanted)
+        chosen = [item.label for item in found if item.label.status != "failed"]
+        judged = set() if again else _judged(log, group, reviewer)
         queue = [row for row in chosen if row.label_id not in judged]
-        session = _Session(log, run, reviewer, blind)
+        session = _Session(log, group, reviewer, blind)
         if queue:
             session.go(queue)
         elif chosen:
             which = "" if wanted.is_everything else " that matches"
-            words = f"{reviewer} has judged every label of run {run.run_id}{which}; --again shows them again."
+            words = f"{reviewer} has judged every label of {group.words.lower()}{which}; --again shows them again."
             session.screen.print(Text(words))
         else:
             which = "to review yet" if wanted.is_everything else "to review that matches; relax the conditions"
-            raise LogError(f"Run {run.run_id} has no label {which}.")
+            raise LogError(f"{group.words} {'have' if group.is_many else 'has'} no label {which}.")
         session.screen.print(Text(f"{session.n_kept} reviews kept as {reviewer}."))
     return 0
+
+
+def _judged(log: RunLog, group: RunGroup, reviewer: str) -> set[int]:
+    """Returns the labels that the reviewer has judged."""
+    return {label for run in group.runs for label in log.read(verdicts_of, run.run_id).get(reviewer, {})}
 
 
 def _key() -> str:

@@ -126,7 +126,7 @@ def _group_cells(group: RunGroup, probes: bool) -> Iterator[str]:
     first, runs = group.runs[0], group.runs
     yield group.numbers
     yield min(run.created for run in runs)[:16].replace("T", " ")
-    yield "finished" if all(run.status == "finished" for run in runs) else "unfinished"
+    yield group.status
     yield f"{first.subject['model']}, {group.layers}" if group.is_many else str(first.subject["name"])
     yield first.made_by
     features = f"{layer_of(first)}:{first.features}, ..." if group.is_many else first.features
