@@ -13,7 +13,7 @@ Status = Literal["labelled", "abstained", "failed"]
 Ending = Status | Literal["probed"]
 """How the work on a feature ends: with a label's status, or, where nobody is asked, with its evidence alone."""
 Kind = Literal["dead", "positional", "single token", "concept", "other", "unknown"]
-"""What a feature is, by where it fires."""
+"""What a feature is, by where it activates."""
 Capture = Literal["both", "list only", "tree only", "neither"]
 """Which probes capture a feature."""
 CLASSES: tuple[str, ...] = (*get_args(Kind), *get_args(Capture))
@@ -149,7 +149,7 @@ class SenseResult:
     """Number of these on which it activates; if there are few, the sense is too wide."""
     n_near_misses: int = 0
     """Number of measured texts on which it should not activate."""
-    n_silent: int = 0
+    n_not_activating: int = 0
     """Number of these on which it does not; if there are few, the sense is too narrow."""
     dropped: bool = False
     """True if none of its own texts activates the feature: it is then no part of the label."""

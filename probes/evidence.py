@@ -170,7 +170,7 @@ class TokenList:
     n_random: int = 0
     """Directions that the p-value rests on."""
     note: str = ""
-    """`IN_CONTEXT` where no token alone makes the feature active, so that it must fire in context, not on a word."""
+    """`IN_CONTEXT` where no token alone makes the feature active, so it must activate in context, not on a word."""
 
 
 @dataclass(frozen=True)

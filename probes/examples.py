@@ -1,4 +1,4 @@
-"""Texts with a feature's activation at each token, and how often it fires: values only, no torch and no SQL."""
+"""Texts with a feature's activation at each token, and how often it activates: values only, no torch and no SQL."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,8 +7,8 @@ from typing import Literal
 from typing_extensions import TypedDict
 
 ExampleKind = Literal["activating", "random", "similar", "neighbour"]
-"""`activating`: the feature fires somewhere in it. The others are texts where it does not: `random` ones, ones
-`similar` to activating texts, and ones on which a `neighbour` (a feature of similar decoder direction) fires."""
+"""`activating`: the feature activates somewhere in it. The others are texts where it does not: `random` ones, ones
+`similar` to activating texts, and ones on which a `neighbour` (a feature of similar decoder direction) activates."""
 
 Split = Literal["shown", "held_out"]
 """Whether an explainer may see it, or scorers measure on it; never both."""
@@ -24,13 +24,13 @@ class Example:
     """Which text of its source; what is cut from one document goes into one split."""
     tokens: tuple[str, ...]
     activations: tuple[float, ...]
-    """One for each token, 0 where nothing fires: of `feature`, or of `neighbour` where there is one."""
+    """One for each token, 0 where nothing activates: of `feature`, or of `neighbour` where there is one."""
     token_ids: tuple[int, ...] | None = None
     """None where the source gives texts only."""
     start: int = 0
     """Place of the first token in its document."""
     neighbour: int | None = None
-    """The feature of similar direction that fires on it while `feature` does not; None for all other kinds."""
+    """The feature of similar direction that activates on it while `feature` does not; None for all other kinds."""
     quantile: int | None = None
     """Stratum of an activating example: 0 is the highest tenth of the feature's range, 9 the lowest; None where the
     source does not say."""
@@ -54,9 +54,9 @@ class Activity:
     n_tokens: int
     """Tokens looked at, special tokens left out."""
     n_active: int
-    """Of these, how many it fired on."""
+    """Of these, how many it activated on."""
     maximum: float
-    """Highest activation seen; 0 where it never fired."""
+    """Highest activation seen; 0 where it never activated."""
     edges: tuple[float, ...]
     """Bounds of the histogram's bins, ascending, one more than `counts`."""
     counts: tuple[int, ...]
@@ -64,7 +64,7 @@ class Activity:
 
     @property
     def frequency(self) -> float:
-        """Share of tokens it fires on."""
+        """Share of tokens it activates on."""
         return self.n_active / self.n_tokens
 
 

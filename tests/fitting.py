@@ -28,7 +28,7 @@ def texts(n: int, seed: int = 0, longest: int = 90) -> list[Document]:
 
 
 def fitting(subject: Subject, rule: Any = "jumprelu", **changes: Any) -> Subject:
-    """The subject with an SAE of `rule` whose features are both directions of a rotated basis; a few fire at a time."""
+    """The subject with an SAE of `rule` whose features are both directions of a rotated basis; a few are on at once."""
     generator = torch.Generator().manual_seed(0)
     config = replace(subject.sae.config, architecture=rule, n_features=N_FEATURES, k=8, **changes)
     ids = torch.randint(3, VOCAB, (40, 60), generator=generator)

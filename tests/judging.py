@@ -1,4 +1,4 @@
-"""A world of a few concepts, features that fire exactly on one concept's words, and a judge that answers by rule.
+"""A world of a few concepts, features that activate exactly on one concept's words, and a judge that answers by rule.
 
 The judge reads nothing but the rendered prompt, so that a prompt which leaves something out makes it fail. `answer` is
 a pure function of that prompt: a server can use it as well.
@@ -27,7 +27,7 @@ WORLD: dict[str, tuple[str, ...]] = {
     "river": ("river", "brook", "stream", "creek"),
     "colour": ("red", "green", "purple", "yellow"),
 }
-"""Words by concept; feature number n fires on the words of the nth."""
+"""Words by concept; feature number n activates on the words of the nth."""
 CONCEPTS = (*WORLD,)
 PEAK = 5.0
 MEANINGS: dict[str, frozenset[str]] = {
@@ -48,8 +48,8 @@ def example(feature: int, kind: ExampleKind, number: int, words: Sequence[str], 
     tokens = [f" {word}" for word in rng.choice(_FILLER, 12 - len(words))]
     for word in words:
         tokens.insert(int(rng.integers(len(tokens) + 1)), f" {word}")
-    fires = WORLD[CONCEPTS[feature]]
-    activations = tuple(PEAK if token.strip() in fires else 0.0 for token in tokens)
+    activates = WORLD[CONCEPTS[feature]]
+    activations = tuple(PEAK if token.strip() in activates else 0.0 for token in tokens)
     return Example(feature, kind, f"{kind} {feature}/{number}", tuple(tokens), activations)
 
 
@@ -66,7 +66,7 @@ def texts(feature: int, kind: ExampleKind, n: int, seed: int = 0) -> list[Exampl
 
 
 def neighbour_texts(feature: int, n: int, other: int) -> list[Example]:
-    """Texts on which `feature` fires and `other` does not."""
+    """Texts on which `feature` activates and `other` does not."""
     avoided = {f" {word}" for word in WORLD[CONCEPTS[other]]}
     return [e for e in texts(feature, "activating", 3 * n) if not avoided & {*e.tokens}][:n]
 
@@ -122,11 +122,14 @@ def _simulation(prompt: str, words: frozenset[str]) -> dict[str, Any]:
 
 
 def _clarity(prompt: str, words: frozenset[str]) -> dict[str, Any]:
-    n = re.search(r"`firing`: (\d+) texts", prompt)
+    n = re.search(r"`activating`: (\d+) texts", prompt)
     assert n is not None
     used = islice(cycle(sorted(words)), int(n[1]))
-    firing = [f"they met the {word} behind house {number}" for number, word in enumerate(used)]
-    return {"firing": firing, "silent": [f"nothing was near house {number}" for number in range(int(n[1]))]}
+    activating = [f"they met the {word} behind house {number}" for number, word in enumerate(used)]
+    return {
+        "activating": activating,
+        "non_activating": [f"nothing was near house {number}" for number in range(int(n[1]))],
+    }
 
 
 def _discrimination(prompt: str, words: frozenset[str]) -> dict[str, Any]:
@@ -207,20 +210,20 @@ class RuleJudge:
 
 
 class PlantedRunner:
-    """Fires on the words of a feature's concept; a text without a word has no activation at all."""
+    """Activates on the words of a feature's concept; a text without a word has no activation at all."""
 
     async def peaks(self, feature: int, texts: Sequence[str]) -> Sequence[float]:
         return [self._peak({*WORLD[CONCEPTS[feature]]}, {*re.findall(r"\w+", text)}) for text in texts]
 
     async def raised(self, feature: int, maximum: float, n_others: int, seed: int) -> Sequence[Sequence[str]]:
-        """Words of the feature's concept, then of the next three; in this world what fires is what is written."""
+        """Words of the feature's concept, then of the next three; in this world what activates is what is written."""
         assert maximum == PEAK
         rng = np.random.default_rng([seed, feature])
         others = [(feature + step) % len(CONCEPTS) for step in rng.integers(1, 4, n_others)]
         return [[f" {word}" for word in WORLD[CONCEPTS[one]]] for one in (feature, *others)]
 
-    def _peak(self, fires: set[str], words: set[str]) -> float:
-        return float("nan") if not words else PEAK * bool(fires & words)
+    def _peak(self, activates: set[str], words: set[str]) -> float:
+        return float("nan") if not words else PEAK * bool(activates & words)
 
 
 class PlantedEmbedder:

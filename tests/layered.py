@@ -17,7 +17,7 @@ def layered_options(folder: Path) -> list[str]:
 
 
 def write_layer(folder: Path, layer: int, width: int = D_MODEL) -> Path:
-    """An SAE that reads both directions of each axis, with a threshold of its own; its other features never fire."""
+    """An SAE that reads both directions of each axis, with a threshold of its own; the others never activate."""
     torch.manual_seed(0)
     axes, n_never = torch.eye(width), 4 * width
     rows = torch.cat([axes, -axes, torch.randn(n_never, width)])

@@ -147,6 +147,6 @@ def score(label_id: int, **changes: Any) -> ScoreRow:
 def collected(feature: int) -> FeatureExamples:
     """Two examples, one of them of a neighbour, in documents d0 and d1."""
     activity = Activity(feature, 1000, 10, 2.5, (0.0, 1.25, 2.5), (7, 3))
-    fires = Example(feature, "activating", "d0", ("a", " dog"), (0.0, 2.5), (4, 9), 7, quantile=0)
+    activates = Example(feature, "activating", "d0", ("a", " dog"), (0.0, 2.5), (4, 9), 7, quantile=0)
     other = Example(feature, "neighbour", "d1", (" half \ud83d", "\0"), (0.5, 0.0), None, 0, neighbour=8)
-    return FeatureExamples(feature, activity, [fires, other], [Baseline(feature, "dogs", "someone")])
+    return FeatureExamples(feature, activity, [activates, other], [Baseline(feature, "dogs", "someone")])

@@ -1,6 +1,6 @@
 """A log with planted labels and examples, from the world of `tests.judging`, and ways to score them.
 
-Feature number n fires exactly on the words of the nth concept; its neighbours are the next three features.
+Feature number n activates exactly on the words of the nth concept; its neighbours are the next three features.
 """
 
 import asyncio
@@ -55,7 +55,7 @@ class Planted:
 
 
 def of_feature(feature: int, n: int = 40) -> FeatureExamples:
-    """n texts that fire the feature, n that do not, and n of each neighbour, split and scored as real ones are."""
+    """n texts that activate the feature, n that do not, and n of each neighbour, split and scored as real ones are."""
     hard = [
         replace(example, feature=feature, kind="neighbour", neighbour=other % len(CONCEPTS))
         for other in range(feature + 1, feature + 4)

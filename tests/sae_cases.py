@@ -260,7 +260,7 @@ ONE_OF_EACH = {case.format: case for case in reversed(CASES)}
 class Read:
     """What reading a case gave against its formula."""
 
-    fires: float
+    activates: float
     """Share of activations that are not 0, by the formula."""
     features: float
     """Largest difference of an activation."""

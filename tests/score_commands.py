@@ -23,7 +23,7 @@ LOG = Path("interpret.db")
 
 def tiny_options(folder: Path) -> list[str]:
     """The options that name a tiny subject from folders: its SAE reads both directions of each axis, and the rest of
-    its features never fire."""
+    its features never activate."""
     torch.manual_seed(0)
     axes, others = torch.eye(D_MODEL), torch.randn(N_FEATURES - 2 * D_MODEL, D_MODEL)
     rows = torch.cat([axes, -axes, others])

@@ -56,9 +56,9 @@ def test_scores_are_activations_above_the_threshold_and_no_activation_is_below_0
     columns = Columns(sae_of(tmp_path, rule), CHOSEN)
     x = torch.randn(40, D_MODEL)
     scores, activations = columns.scores(x), columns.encode(x)
-    fires = scores > columns.threshold
-    assert torch.equal(fires, activations > 0)
-    assert torch.equal(activations[fires], scores[fires])
+    activates = scores > columns.threshold
+    assert torch.equal(activates, activations > 0)
+    assert torch.equal(activations[activates], scores[activates])
     assert (columns.threshold >= 0).all()
 
 

@@ -52,8 +52,8 @@ def plain_scores(subject: Subject, feature: int, ids: Sequence[int], exponent: f
     return [float((1 - cosine(v, rows[i], 0)) ** exponent / (1 - cosine(c, rows[i], 0))) for i in ids]
 
 
-def texts(ids: Sequence[int] = (), fires: Sequence[bool] = (), **fields: object) -> HeldOutExamples:
-    return HeldOutExamples(3, tuple(ids), tuple(fires), **fields)  # type: ignore[arg-type]
+def texts(ids: Sequence[int] = (), activates: Sequence[bool] = (), **fields: object) -> HeldOutExamples:
+    return HeldOutExamples(3, tuple(ids), tuple(activates), **fields)  # type: ignore[arg-type]
 
 
 def seen(subject: Subject, feature: int = 3) -> FeatureReadout:
@@ -68,9 +68,9 @@ def tools(subject: Subject) -> FitTools:
 
 def test_the_lists_auroc_is_that_of_its_formula_with_repeated_tokens_as_ties(subject: Subject) -> None:
     ids = [7, 40, 41, 7, 90, 40, 200, 201, 202, 7]
-    fires = [True, False, True, False, False, True, False, False, True, True]
-    found = list_fit(seen(subject).scores, texts(ids, fires))
-    assert found.value == pytest.approx(plain_auroc(fires, [-s for s in plain_scores(subject, 3, ids)]))
+    activates = [True, False, True, False, False, True, False, False, True, True]
+    found = list_fit(seen(subject).scores, texts(ids, activates))
+    assert found.value == pytest.approx(plain_auroc(activates, [-s for s in plain_scores(subject, 3, ids)]))
     assert found.n == len(ids)
     assert found.low is not None
     assert found.high is not None
@@ -139,9 +139,9 @@ def test_every_measure_is_there_for_every_feature(subject: Subject) -> None:
 
 
 def test_what_cannot_be_measured_has_a_reason_and_no_value(subject: Subject) -> None:
-    nothing = texts(reason="never fired in 10 tokens")
+    nothing = texts(reason="never activated in 10 tokens")
     found = on_texts(tools(subject), seen(subject), nothing)
-    assert {(e.value, e.reason) for e in found.values()} == {(None, "never fired in 10 tokens")}
+    assert {(e.value, e.reason) for e in found.values()} == {(None, "never activated in 10 tokens")}
     no_ids = texts(no_ids="the texts came without the subject's own tokens", vectors=np.ones((2, 3)))
     assert list_fit(seen(subject).scores, no_ids).reason == no_ids.no_ids
     everywhere = texts([7, 8], [True, True])

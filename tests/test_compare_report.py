@@ -36,7 +36,7 @@ def fits(level: float, seed: int = 0, n: int = N, control: float = 0.5, missing:
     for feature in range(n):
         for measure in ("list", "tree"):
             if feature in missing:
-                rows.append(FitRow(feature, measure, feature, None, "never fired", None, None, 0))
+                rows.append(FitRow(feature, measure, feature, None, "never activated", None, None, 0))
                 continue
             own = float(np.clip(level + hard[feature] + noise[feature], 0, 1))
             rows.append(FitRow(feature, measure, feature, own, None, own - 0.1, own + 0.1, 50))
@@ -86,7 +86,7 @@ def test_what_is_unmeasured_is_counted_with_its_reason_and_is_never_0() -> None:
     (line,) = (line for line in measure_summaries({A: some}, 0) if line.measure == "list")
     assert line.mean.n == N - 30
     assert (line.mean.value or 0) > 0.65
-    assert line.unmeasured == [("never fired", 30)]
+    assert line.unmeasured == [("never activated", 30)]
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])

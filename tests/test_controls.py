@@ -89,5 +89,5 @@ def test_a_one_shot_label_is_made_from_the_strongest_firing_texts() -> None:
     assert len(question.context["texts"]) == ONE_SHOT_EXAMPLES
     assert "weakly" not in judge.prompts[0]
     few = one_shot_question(2, [*weak, *texts(2, "random", 9)]).context["texts"]
-    assert len(few) == len(weak)  # rather few texts than silent ones
+    assert len(few) == len(weak)  # rather few texts than non-activating ones
     assert {token["strength"] for text in question.context["texts"] for token in text["tokens"]} == {10}

@@ -88,11 +88,11 @@ def test_figures_are_plain_counts_on_the_half_where_nothing_was_chosen(corpus: C
     truth = feature_truths(half(marked, 0), half(marked, 1), world)[0]
     flat, senses = values[:, 1:].reshape(-1), corpus.senses[:, 1:].reshape(-1)
     second = slice(len(flat) // 2, None)
-    fired, is_dog = flat[second] > truth.threshold, senses[second] == 0
+    activated, is_dog = flat[second] > truth.threshold, senses[second] == 0
     assert truth.concept == "dog"
-    assert truth.fit.n_fired == fired.sum()
-    assert truth.fit.precision == pytest.approx((fired & is_dog).sum() / fired.sum())
-    assert truth.fit.recall == pytest.approx((fired & is_dog).sum() / is_dog.sum())
+    assert truth.fit.n_active == activated.sum()
+    assert truth.fit.precision == pytest.approx((activated & is_dog).sum() / activated.sum())
+    assert truth.fit.recall == pytest.approx((activated & is_dog).sum() / is_dog.sum())
 
 
 def test_what_a_feature_promotes_is_what_follows_it(corpus: Corpus, world: World) -> None:

@@ -33,7 +33,7 @@ def finding_of(source: SubjectSource, topic: str) -> Finding | None:
 
 def mirror(folder: Path, share: float = 1.0) -> Path:
     """An SAE of opposite directions and many dead features: it writes a share of whatever it reads, for which as many
-    features fire as there are directions."""
+    features activate as there are directions."""
     axes = torch.eye(D_MODEL)
     rows = torch.cat([axes, -axes, torch.zeros(8 * D_MODEL, D_MODEL)])
     zeros = {"b_enc": torch.zeros(len(rows)), "b_dec": torch.zeros(D_MODEL)}

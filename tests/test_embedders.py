@@ -33,10 +33,10 @@ def test_the_subjects_own_embedding_tells_texts_with_the_labels_word(subject: Su
     def text(number: int, word: str, kind: Any) -> Example:
         return Example(0, kind, str(number), (" the", word, " ran"), (0.0, float(kind == "activating"), 0.0))
 
-    firing = [text(number, " cat", "activating") for number in range(4)]
-    silent = [text(number, " house", "random") for number in range(4)]
+    activating = [text(number, " cat", "activating") for number in range(4)]
+    non_activating = [text(number, " house", "random") for number in range(4)]
     scorer = make_scorers(["embedding"], ScorerTools(embedder=SubjectEmbedder(subject)))[0]
-    found = asyncio.run(scorer.score(replace(task("cat"), activating=firing, negatives=silent)))
+    found = asyncio.run(scorer.score(replace(task("cat"), activating=activating, negatives=non_activating)))
     assert found.value == 1
 
 

@@ -133,7 +133,9 @@ class TestTiny:
 
     def test_clarity_needs_no_examples(self, interpret: Interpret, tiny: list[str]) -> None:
         label(named(tiny), {5: "cat", 8: "dog"})
-        with LLMServer(lambda _: Reply(json.dumps({"firing": ["a cat", "one"], "silent": ["it", "so"]}))) as server:
+        with LLMServer(
+            lambda _: Reply(json.dumps({"activating": ["a cat", "one"], "non_activating": ["it", "so"]}))
+        ) as server:
             asking = ["--llm", "openai:model-a", "--base-url", server.base_url("openai")]
             ran = interpret("score", *tiny, *asking, "--scorers", "clarity")
         assert ran.status == 0, ran.err

@@ -289,8 +289,8 @@ class TestHtml:
         with RunLog.open(path) as log:
             log.write(add_evidence, evidence_rows(run_id, 0, 2, [token_list(*HOSTILE, feature=0)])).result()
             tokens = tuple(HOSTILE)
-            fires = Example(0, "activating", "d0", tokens, tuple([1.0] * len(tokens)))
-            found = FeatureExamples(0, Activity(0, 1000, 10, 1.0, (0.0, 1.0), (10,)), [fires])
+            activates = Example(0, "activating", "d0", tokens, tuple([1.0] * len(tokens)))
+            found = FeatureExamples(0, Activity(0, 1000, 10, 1.0, (0.0, 1.0), (10,)), [activates])
             log.write(add_collected, 1, found, {"d0": "shown"}).result()
         review(path, run_id, 1, "edit", label="</bdi><script>", note="<!-- ")
         file = exported(path, "out.html")
@@ -329,9 +329,9 @@ class TestNeuronpedia:
         [said] = dogs["explanations"]
         assert (said["text"], said["methodName"], said["modelName"]) == ("dogs 3", "a-method", "a-writer")
         assert unclear["explanations"] == failed["explanations"] == []
-        [fires] = dogs["activations"]
-        assert (fires["tokens"], fires["values"]) == (["a", " dog"], [0.0, 2.5])
-        assert (fires["quantileMin"], fires["quantileMax"]) == (2.25, 2.5)
+        [activates] = dogs["activations"]
+        assert (activates["tokens"], activates["values"]) == (["a", " dog"], [0.0, 2.5])
+        assert (activates["quantileMin"], activates["quantileMax"]) == (2.25, 2.5)
 
     def test_scores_go_with_the_words_they_measured(self, log: Path) -> None:
         scores = self.batch(log)["features"][0]["explanations"][0]["scores"]

@@ -67,7 +67,7 @@ class TestImport:
         assert stored() == {"delphi:layers.1": [6]}
 
     def test_examples_of_another_subject_are_refused(self, interpret: Interpret, tiny: list[str]) -> None:
-        """Features 38 and 40 are silent at the cat of their texts, feature 4 fires there."""
+        """Features 38 and 40 are not active at the cat of their texts, feature 4 activates there."""
         texts = [plain(feature, tokens=[f"{n}", " cat"]) for feature in (38, 40, 4) for n in range(4)]
         write(Path("mine.jsonl"), lines(texts))
         ran = interpret("examples", "--features", "4,38,40", *tiny, "--import", "mine.jsonl")
@@ -98,9 +98,12 @@ class TestImport:
         self, interpret: Interpret, tiny: list[str]
     ) -> None:
         label(named(tiny), {4: "cat", 40: "dog"})
-        fires = [plain(4, tokens=[f"{n}", " cat"]) for n in range(12)]
-        silent = [plain(4, tokens=["the", f" house {n}"], activations=[0, 0]) for n in range(12)]
-        write(Path("mine.jsonl"), lines([*fires, *silent, *(plain(40, tokens=["a", f" dog {n}"]) for n in range(12))]))
+        activates = [plain(4, tokens=[f"{n}", " cat"]) for n in range(12)]
+        non_activating = [plain(4, tokens=["the", f" house {n}"], activations=[0, 0]) for n in range(12)]
+        write(
+            Path("mine.jsonl"),
+            lines([*activates, *non_activating, *(plain(40, tokens=["a", f" dog {n}"]) for n in range(12))]),
+        )
         interpret("examples", "--features", "4,40", *tiny, "--import", "mine.jsonl")
         scored = interpret("score", *tiny)
         assert scored.status == 0, scored.err

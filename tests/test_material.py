@@ -36,7 +36,7 @@ SEED = 3
 
 
 def example(feature: int, number: int) -> Example:
-    """A text with a word of its own; it fires the feature on even numbers, on `dog`."""
+    """A text with a word of its own; it activates the feature on even numbers, on `dog`."""
     kind, word = ("activating", " dog") if number % 2 == 0 else ("random", " cat")
     tokens = ("The", word, f" w{feature}x{number}")
     return Example(feature, kind, f"d{number}", tokens, (0.0, float(number % 2 == 0), 0.0))  # type: ignore[arg-type]
@@ -44,7 +44,7 @@ def example(feature: int, number: int) -> Example:
 
 @pytest.fixture
 def log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[RunLog]:
-    """Examples of features 0 to 3; feature 3 never fired, feature 4 was not looked at."""
+    """Examples of features 0 to 3; feature 3 never activated, feature 4 was not looked at."""
     monkeypatch.setattr(agent.run, "run_probes", FakeProbes())
     with RunLog.open(tmp_path / "log.db") as log:
         corpus_id = log.write(begin_corpus, corpus_identity(subject=CARD)).result()
@@ -157,9 +157,9 @@ def test_texts_are_shown_with_their_active_tokens_marked(log: RunLog) -> None:
     assert '"The «dog» w0x' in prompts[0]
     assert " cat" not in prompts[0].partition("Texts on which")[2]
     assert " % of all tokens." in prompts[0]
-    assert "it fired on no text that was read" in prompts[3]
+    assert "it activated on no text that was read" in prompts[3]
     assert "none were collected of this feature" in prompts[4]
-    assert "texts on which it fires" in reader.requests[0].system
+    assert "texts on which it activates" in reader.requests[0].system
 
 
 def test_a_label_that_does_badly_is_asked_for_again_and_the_best_is_kept(log: RunLog) -> None:
@@ -170,7 +170,7 @@ def test_a_label_that_does_badly_is_asked_for_again_and_the_best_is_kept(log: Ru
     second = next(r for r in reader.requests if (r.purpose, r.round) == ("explain", 2))
     assert 'You proposed the label "either"' in second.prompt
     assert "balanced accuracy was 0.50" in second.prompt
-    assert "It is silent here, though the label was found to fit" in second.prompt
+    assert "It is not active here, though the label was found to fit" in second.prompt
 
 
 def test_a_good_label_is_kept_without_asking_again(log: RunLog) -> None:

@@ -64,8 +64,8 @@ class TestSenses:
             ("mats", "a cot", False, 0.0),
         )
         cats, mats = ending(self.TWO, ran).senses
-        assert (cats.n_activating, cats.n_positive, cats.n_silent, cats.n_near_misses) == (1, 2, 0, 1)
-        assert (mats.n_activating, mats.n_positive, mats.n_silent, mats.n_near_misses) == (1, 1, 1, 1)
+        assert (cats.n_activating, cats.n_positive, cats.n_not_activating, cats.n_near_misses) == (1, 2, 0, 1)
+        assert (mats.n_activating, mats.n_positive, mats.n_not_activating, mats.n_near_misses) == (1, 1, 1, 1)
         assert cats.evidence == ("E1.1",), "an id that no line of evidence has is left out"
 
     def test_one_that_no_text_of_its_own_activates_is_dropped_and_that_is_said(self) -> None:

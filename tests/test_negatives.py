@@ -1,4 +1,4 @@
-"""Texts on which a feature is silent, against plain formulas and plain forwards."""
+"""Texts on which a feature is not active, against plain formulas and plain forwards."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -155,10 +155,10 @@ class TestChoice:
         chooser = Negatives(pool, pool_activations(fitted, windows, FEATURES), 0)
         for feature, others in nearest(fitted.sae, FEATURES).items():
             chosen = chooser.of(feature, found.features[feature].examples, others)
-            silent = [w for w in windows if plain(fitted, w, [feature]).max() <= 0]
-            assert len(chosen) <= len(silent)
+            non_activating = [w for w in windows if plain(fitted, w, [feature]).max() <= 0]
+            assert len(chosen) <= len(non_activating)
             assert len(chosen) == 0 or _random(chosen)
-            assert len(silent) < 6 or len(_random(chosen)) < len(chosen)
+            assert len(non_activating) < 6 or len(_random(chosen)) < len(chosen)
 
 
 class TestByHand:
@@ -168,8 +168,10 @@ class TestByHand:
 
     def chosen(self, in_document: Sequence[float], alone: np.ndarray, neighbours: Sequence[int]) -> list[Example]:
         pool = WindowPool(self.WINDOWS, (0,), np.array(in_document, dtype=np.float32)[:, None])
-        fired = [csr_matrix(row[None]) for row in alone]
-        return Negatives(pool, PoolActivations(self.WINDOWS, {0: 0, 1: 1, 2: 2}, alone, fired), 0).of(0, [], neighbours)
+        activated = [csr_matrix(row[None]) for row in alone]
+        return Negatives(pool, PoolActivations(self.WINDOWS, {0: 0, 1: 1, 2: 2}, alone, activated), 0).of(
+            0, [], neighbours
+        )
 
     def test_a_window_must_be_silent_in_its_document_and_by_itself(self) -> None:
         in_document, alone = [0.0] * 40, np.zeros((40, 3), dtype=np.float32)

@@ -228,7 +228,7 @@ def test_a_label_of_any_script_can_be_seen(label: str) -> None:
         (ListChoice, {"list": True}),
         (PredictedActivations, {"activations": [0, True]}),
         (PredictedActivations, {"activations": [0, "1"]}),
-        (ClarityTexts, {"firing": ["a", 1], "silent": []}),
+        (ClarityTexts, {"activating": ["a", 1], "non_activating": []}),
     ],
 )
 def test_nothing_in_a_judges_answer_is_taken_for_another_type(schema: type[Value], data: dict[str, object]) -> None:

@@ -33,13 +33,13 @@ def test_an_export_is_read_field_by_field(tmp_path: Path) -> None:
     reading = read_examples(export(tmp_path))
     assert (reading.source, reading.faults, reading.n_records) == ("neuronpedia:gemma-x/6-res-jb", (), 7)
     cats = reading.features[5]
-    active, silent = cats.examples
+    active, non_activating = cats.examples
     assert active.tokens == (" a", " cat", "s", ".")
     assert active.activations == (0, 3.5, 0.25, 0)
     assert (active.feature, active.kind, active.text, active.peak) == (5, "activating", " a cats.", 3.5)
     assert (active.quantile, active.token_ids, active.start) == (1, None, 0)  # 3.5 of 3.9: the second tenth
-    assert (silent.kind, silent.quantile) == ("random", None)
-    assert silent.document == active.document  # the same text is the same document
+    assert (non_activating.kind, non_activating.quantile) == ("random", None)
+    assert non_activating.document == active.document  # the same text is the same document
     assert cats.baselines == (Baseline(5, "cats", "oai_token-act-pair, gpt-4o-mini"),)
 
 
@@ -80,7 +80,7 @@ def test_bars_that_tell_nothing_give_no_activity(tmp_path: Path, bars: dict[str,
     reading = read_examples(write(tmp_path / "f.jsonl", lines([{**SAE, "index": 5, **BARS, **bars}, np_text()])))
     assert reading.features[5].activity is None
     (fault,) = reading.faults
-    assert fault.startswith("f.jsonl, line 1: how often the feature fires is unknown")
+    assert fault.startswith("f.jsonl, line 1: how often the feature activates is unknown")
 
 
 def test_any_part_of_an_export_is_enough(tmp_path: Path) -> None:
@@ -190,8 +190,8 @@ FAULTS: list[tuple[Any, str]] = [
     (plain(feature=True), "which is no feature's index"),
     (plain(feature="٣"), "which is no feature's index"),  # a digit to Python, not to anyone who writes indices
     (plain(kind="negative"), "`kind` is 'negative', not one of activating, random"),
-    (plain(kind="random"), "it is called random, but the feature fires in it"),
-    (plain(kind="activating", activations=[0, 0]), "called activating, but the feature never fires"),
+    (plain(kind="random"), "it is called random, but the feature activates in it"),
+    (plain(kind="activating", activations=[0, 0]), "called activating, but the feature never activates"),
     (plain(document=["d"]), "`document` is neither a text nor a number"),
     (["a"], "is not an object with fields"),
     (b'{"feature": 5, "tok', "it is not JSON"),

@@ -363,7 +363,7 @@ class TestTables:
 
     def test_a_score_needs_a_value_or_a_reason(self, log: RunLog, path: Path) -> None:
         scoring_id, label_id = scoring(log)
-        log.write(add_scores, scoring_id, [score(label_id, value=None, reason="never fired")]).result()
+        log.write(add_scores, scoring_id, [score(label_id, value=None, reason="never activated")]).result()
         with closing(sqlite3.connect(path)) as db, pytest.raises(sqlite3.IntegrityError, match="CHECK"):
             db.execute("UPDATE scores SET reason = NULL")
 

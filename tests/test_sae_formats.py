@@ -18,7 +18,7 @@ pytestmark = pytest.mark.usefixtures("sae_cache")
 @pytest.mark.parametrize("name", BY_NAME)
 def test_it_does_what_its_formula_says(tmp_path: Path, name: str) -> None:
     found = read_back(BY_NAME[name], tmp_path / "sae")
-    assert 0.01 < found.fires < 0.99
+    assert 0.01 < found.activates < 0.99
     assert max(found.features, found.chosen, found.reconstruction) < 1e-4
 
 

@@ -119,8 +119,8 @@ def test_numbers_out_of_range_are_no_simulation() -> None:
 
 def test_missing_empty_and_repeated_texts_are_unscored_in_clarity() -> None:
     def twist(_: Question[Any], right: dict[str, Any]) -> dict[str, Any]:
-        firing = [*right["firing"][:5], right["firing"][0], "  ", "…", "a lone \ud800 dog"]
-        return {"firing": firing, "silent": right["silent"] * 2}
+        activating = [*right["activating"][:5], right["activating"][0], "  ", "…", "a lone \ud800 dog"]
+        return {"activating": activating, "non_activating": right["non_activating"] * 2}
 
     found = score("clarity", task("dog"), RuleJudge(twist))
     reasons = [item.reason for item in found.items]
@@ -131,7 +131,7 @@ def test_missing_empty_and_repeated_texts_are_unscored_in_clarity() -> None:
 
 
 def test_clarity_without_one_side_is_unscored() -> None:
-    found = score("clarity", task("dog"), RuleJudge(lambda _, right: {**right, "silent": []}))
+    found = score("clarity", task("dog"), RuleJudge(lambda _, right: {**right, "non_activating": []}))
     assert found.value is None
     assert "all of them are true; 10 of 20 texts unscored" in str(found.reason)
     assert found.extra == {"trigger_rate": 1, "false_trigger_rate": None}

@@ -1,4 +1,4 @@
-"""Every scorer on features that fire exactly on one concept's words, with a judge that answers by rule."""
+"""Every scorer on features that activate exactly on one concept's words, with a judge that answers by rule."""
 
 from dataclasses import replace
 from typing import Any
@@ -141,11 +141,11 @@ def test_fuzzing_keeps_the_pattern_of_the_marks() -> None:
 
 def test_fuzzing_borrows_a_silent_text_where_every_token_fires() -> None:
     loud = Example(0, "activating", "loud", (" dog", " dog"), (3.0, 2.0))
-    silent = texts(0, "random", 1)
-    found = score("fuzzing", replace(task("dog"), activating=[loud], negatives=silent))
+    non_activating = texts(0, "random", 1)
+    found = score("fuzzing", replace(task("dog"), activating=[loud], negatives=non_activating))
     assert (found.value, found.n) == (1, 2)
     mislabelled = Example(0, "activating", "zero", (" the", " house"), (0.0, 0.0))
-    assert score("fuzzing", replace(task("dog"), activating=[loud, mislabelled], negatives=silent)).n == 2
+    assert score("fuzzing", replace(task("dog"), activating=[loud, mislabelled], negatives=non_activating)).n == 2
     assert score("fuzzing", replace(task("dog"), activating=[loud], negatives=[])).reason == (
         "the feature is active on every token, so none can be marked wrongly"
     )
@@ -190,7 +190,7 @@ def test_discrimination_leaves_out_texts_that_are_the_features_own() -> None:
     found = score("discrimination", task("dog", neighbours={1: own, 2: neighbour_texts(2, 9, 0)}))
     assert (found.value, found.extra) == (1, {"chance": 0.5})
     lone = score("discrimination", task("dog", neighbours={1: own}))
-    assert lone.reason == "no held-out text of any neighbour on which the feature does not fire"
+    assert lone.reason == "no held-out text of any neighbour on which the feature does not activate"
 
 
 def test_responsiveness_and_purity_share_their_questions() -> None:
@@ -211,7 +211,9 @@ def test_ratings_are_compared_with_the_largest_activation_of_each_text() -> None
     weak = [replace(example(0, "activating", 10 + n, ["terrier"], rng)) for n in range(5)]
     weak = [replace(e, activations=tuple(a / 10 for a in e.activations)) for e in weak]
     what = task("terrier", activating=[*strong, *weak], negatives=texts(0, "random", 10))
-    assert score("responsiveness", what).value == pytest.approx(2 / 3)  # above the ten silent ones, below the five
+    assert score("responsiveness", what).value == pytest.approx(
+        2 / 3
+    )  # above the ten non-activating ones, below the five
     found = score("purity", what)
     assert found.value == pytest.approx(0.5)  # five of the ten strongest
     assert found.extra["chance"] == pytest.approx(0.25)

@@ -184,9 +184,9 @@ class TestNewWords:
         asked_about = {item["key"] for item in whole.items}
         assert old & asked_about
         assert new.n == len(asked_about - old)
-        n_firing = sum(bool(item["truth"]) for item in whole.items)
+        n_activating = sum(bool(item["truth"]) for item in whole.items)
         # the label names the old words alone
-        assert (whole.extra["recall"], new.extra["recall"]) == (pytest.approx(len(old & asked_about) / n_firing), 0)
+        assert (whole.extra["recall"], new.extra["recall"]) == (pytest.approx(len(old & asked_about) / n_activating), 0)
         assert new.items == []
 
     def test_where_every_word_is_new_both_parts_agree(self, log: RunLog) -> None:

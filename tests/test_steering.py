@@ -30,7 +30,7 @@ T = sae_tensors()
 ENCODER = VectorSettings(weights="encoder")
 TREE = TreeSettings(cutoff=2e-2, max_depth=4)
 MAXIMA = {0: 3.0, 3: 7.0, 7: 5.0}
-"""As if measured; the features do fire in these models."""
+"""As if measured; the features do activate in these models."""
 MODES, PLACES = ("add", "clamp"), ("ghost", "after", "all")
 
 
@@ -110,7 +110,7 @@ def test_steering_matters(subject: Subject, at: str) -> None:
         for steering in (None, steered(at, "add"), steered(at, "clamp"))
     )
     for one, other in ((plain, added), (plain, clamped), (added, clamped)):
-        assert sum(a != b for a, b in zip(one, other, strict=True)) >= 4  # clamping what is silent is adding
+        assert sum(a != b for a, b in zip(one, other, strict=True)) >= 4  # clamping what is not active is adding
 
 
 @pytest.mark.parametrize("at", PLACES)

@@ -47,7 +47,7 @@ IDS = torch.tensor([[1, 40, 290, 7, 99]])
 
 
 def steered_at(subject: Subject, hook: Hook) -> tuple[Subject, FeatureSteering, int]:
-    """The subject with an SAE at the hook, one of whose features that fire there is clamped at the last token."""
+    """The subject with an SAE at the hook, one of whose features that activate there is clamped at the last token."""
     width = residual(subject.model, IDS, hook).shape[-1]
     tensors: dict[str, Any] = {**sae_tensors(width)}
     sae = SAE(SaeConfig("standard", width, N_FEATURES, hook), **tensors)

@@ -36,7 +36,7 @@ OTHER_IDS = range(60, 72)
 
 
 def text(number: int, place: int, word: str, id: int, start: int = 0) -> Example:
-    """Twelve tokens, on one of which the feature fires."""
+    """Twelve tokens, on one of which the feature activates."""
     tokens = [f" w{n}" for n in range(LENGTH)]
     ids = [*OTHER_IDS]
     tokens[place], ids[place] = word, id
@@ -89,7 +89,7 @@ class TestKinds:
 
 def fit(feature: int, measure: str, value: float | None, low: float = 0.6, texts_of: int | None = None) -> FitRow:
     of = feature if texts_of is None else texts_of
-    return FitRow(feature, measure, of, value, None if value is not None else "never fired", low, 1.0, 20)
+    return FitRow(feature, measure, of, value, None if value is not None else "never activated", low, 1.0, 20)
 
 
 class TestCaptures:

@@ -34,7 +34,7 @@ def test_activations_are_the_saes_own_behind_what_stands_first(subject: Subject)
     expected = subject.sae.encode(states)[0, 1:, 4]
     assert found.token_ids == tuple(ids)
     assert "".join(found.tokens) == TEXT
-    assert len({a > 0 for a in found.activations}) == 2  # it fires somewhere, and not everywhere
+    assert len({a > 0 for a in found.activations}) == 2  # it activates somewhere, and not everywhere
     assert torch.allclose(torch.tensor(found.activations), expected, atol=1e-5)
 
 

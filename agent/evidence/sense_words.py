@@ -29,7 +29,7 @@ def counts_words(sense: SenseResult) -> str:
         share = Proportion(sense.n_activating, sense.n_positive)
         told.append(f"{share} of its {sense.n_positive} texts activate")
     if sense.n_near_misses:
-        share = Proportion(sense.n_silent, sense.n_near_misses)
+        share = Proportion(sense.n_not_activating, sense.n_near_misses)
         told.append(f"{share} of {sense.n_near_misses} near misses do not")
     words = ", ".join(told) or "not tested"
     return f"dropped: {words}" if sense.dropped else words

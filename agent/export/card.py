@@ -170,8 +170,8 @@ def _token(token: str) -> str:
 
 
 def _texts(collected: FeatureExamples | None) -> list[CardExample]:
-    firing = [example for example in (collected.examples if collected else ()) if example.kind == "activating"]
-    highest = sorted(firing, key=lambda example: -example.peak)[:_TEXTS]
+    activating = [example for example in (collected.examples if collected else ()) if example.kind == "activating"]
+    highest = sorted(activating, key=lambda example: -example.peak)[:_TEXTS]
     most = max((example.peak for example in highest), default=0.0)
     return [CardExample([*_pieces(example, most)], example.peak) for example in highest]
 

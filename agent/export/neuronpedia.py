@@ -118,8 +118,8 @@ def _score(scored: ExportedScore, record: Record, link: str | None) -> Mapping[s
 
 def _activations(collected: FeatureExamples) -> list[Mapping[str, Any]]:
     """Returns the strongest activating examples, strongest first."""
-    firing = [example for example in collected.examples if example.kind == "activating"]
-    strongest = sorted(firing, key=lambda example: -example.peak)[:_TEXTS]
+    activating = [example for example in collected.examples if example.kind == "activating"]
+    strongest = sorted(activating, key=lambda example: -example.peak)[:_TEXTS]
     return [_activation(example, collected.activity) for example in strongest]
 
 

@@ -48,6 +48,6 @@ def _result(sense: Sense, names: Sequence[str], experiments: Iterable[Experiment
         n_positive=len(positive),
         n_activating=sum(positive),
         n_near_misses=len(near_misses),
-        n_silent=sum(near_misses),
+        n_not_activating=sum(near_misses),
         dropped=bool(positive) and not any(positive),
     )

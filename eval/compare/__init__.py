@@ -1,1 +1,1 @@
-"""Settings compared across features: how well what they show fits the texts on which each feature fires."""
+"""Settings compared across features: how well what they show fits the texts on which each feature activates."""

@@ -80,10 +80,10 @@ def by_itself(tools: FitTools, seen: FeatureReadout) -> dict[str, Estimate]:
 
 
 def list_fit(scores: Float[Tensor, " vocab"], texts: HeldOutExamples) -> Estimate:
-    """AUROC over the tokens of the texts that fire the feature; ties count half. n counts tokens."""
+    """AUROC over the tokens of the texts that activate the feature; ties count half. n counts tokens."""
     if reason := texts.reason or texts.no_ids:
         return _undefined(reason)
-    return auroc(texts.fires, (-scores.cpu()[torch.tensor(texts.token_ids)]).tolist())
+    return auroc(texts.activates, (-scores.cpu()[torch.tensor(texts.token_ids)]).tolist())
 
 
 def tree_fit(vectors: WordVectors, words: Mapping[str, float], texts: HeldOutExamples) -> Estimate:

@@ -1,4 +1,4 @@
-"""Kinds of features by where they fire, each by a rule that can be measured; no probe and no label has a say in it.
+"""Kinds of features by where they activate, each by a rule that can be measured; no probe and no label has a say in it.
 
 The rules are looked at in the order of `KINDS`, and the first that holds decides. Thresholds are conventions, said here
 and nowhere else.
@@ -17,19 +17,19 @@ from probes.examples import Example, FeatureExamples, Split
 from probes.model.embedding import EmbeddingTable
 
 POSITIONAL_SHARE = 0.5
-"""Of the tokens a feature fires on, at one place of what the model reads at a time."""
+"""Of the tokens a feature activates on, at one place of what the model reads at a time."""
 SINGLE_SHARE = 0.9
-"""Of the tokens a feature fires on, one and the same word whatever its case."""
+"""Of the tokens a feature activates on, one and the same word whatever its case."""
 CONCEPT_AUROC = 0.8
 MIN_TOKENS = 10
-"""That a feature must fire on, among its texts, for any rule but the first."""
+"""That a feature must activate on, among its texts, for any rule but the first."""
 
 KINDS: Mapping[str, str] = {
     "dead": "never active in the whole corpus",
     "positional": f"at least {POSITIONAL_SHARE:.0%} of its active tokens are at one position of the context",
     "single token": f"at least {SINGLE_SHARE:.0%} of its active tokens are one word, ignoring case",
-    "concept": "the mean embedding of the tokens it fires on in one half of its texts tells those it fires on in the "
-    f"other half from their neighbours, with an AUROC of at least {CONCEPT_AUROC:g}",
+    "concept": "the mean embedding of the tokens it activates on in one half of its texts tells those in "
+    f"the other half from their neighbours, with an AUROC of at least {CONCEPT_AUROC:g}",
     "other": "none of these; depends on context, or on nothing that embeddings show",
     "unknown": f"no texts, or fewer than {MIN_TOKENS} active tokens",
 }
@@ -38,13 +38,13 @@ KINDS: Mapping[str, str] = {
 
 @dataclass(frozen=True)
 class TokenActivation:
-    """A token on which a feature fires or not, in one of the texts on which it fires."""
+    """A token on which a feature activates or not, in one of the texts on which it activates."""
 
     id: int | None
     word: str
     place: int
     """In the document."""
-    fires: bool
+    activates: bool
 
 
 def kind_of(
@@ -58,7 +58,7 @@ def kind_of(
     if found is not None and found.activity is not None and found.activity.n_active == 0:
         return "dead"
     shown, held_out = [*_token_activations(halves["shown"])], [*_token_activations(halves["held_out"])]
-    active = [token for token in (*shown, *held_out) if token.fires]
+    active = [token for token in (*shown, *held_out) if token.activates]
     if len(active) < MIN_TOKENS:
         return "unknown"
     if window and _top_share(token.place % window for token in active) >= POSITIONAL_SHARE:
@@ -83,14 +83,14 @@ def _top_share(items: Iterator[object]) -> float:
 
 def _coherence(shown: Sequence[TokenActivation], held_out: Sequence[TokenActivation], table: EmbeddingTable) -> float:
     """The AUROC of the rule for concepts; 0 where it cannot be had."""
-    known = [token.id for token in shown if token.fires and token.id is not None]
+    known = [token.id for token in shown if token.activates and token.id is not None]
     asked = [token for token in held_out if token.id is not None]
     if not known or not asked:
         return 0.0
     mean = (_rows(table, known).mean(dim=0) - table.centroid)[None]
     others = _rows(table, [token.id for token in asked if token.id is not None]) - table.centroid
     cosines = torch.nn.functional.cosine_similarity(others, mean, dim=1)
-    return auroc([token.fires for token in asked], cosines.tolist()).value or 0.0
+    return auroc([token.activates for token in asked], cosines.tolist()).value or 0.0
 
 
 def _rows(table: EmbeddingTable, ids: Sequence[int]) -> Float[Tensor, "n d_model"]:

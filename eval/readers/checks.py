@@ -48,7 +48,7 @@ def activations(record: Mapping[str, Any], name: str, n_tokens: int) -> tuple[fl
     """A feature's activation at each token.
 
     A negative one is refused rather than clamped: no SAE's activation rule lets one through, so the numbers would be
-    pre-activations or a neuron's, whose small positive values do not mean that the feature fires.
+    pre-activations or a neuron's, whose small positive values do not mean that the feature activates.
     """
     value = record[name]
     if not isinstance(value, list):

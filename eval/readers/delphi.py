@@ -3,7 +3,7 @@
 A cache is a folder for each hook point with splits (eval/readers/delphi_cache.py). An explanation is
 `HOOK_latentN.txt` with a JSON string; `scores/SCORER/HOOK_latentN.txt` has each text that an explanation was judged on,
 and whether it was judged rightly. The cache tells nothing of features that it has no entry for, not even that they
-never fired: delphi can be told to cache a few only.
+never activated: delphi can be told to cache a few only.
 """
 
 import re

@@ -11,7 +11,7 @@ from probes.examples import Activity, Baseline, Example, ExampleKind, FeatureExa
 
 N_STRATA = 10
 _START_TOKENS = frozenset({"<bos>", "<s>", "<|endoftext|>", "<|begin_of_text|>"})
-"""Where a text begins with one of these, it is left out: it is no text, and some features always fire on it."""
+"""Where a text begins with one of these, it is left out: it is no text, and some features always activate on it."""
 
 
 def stratum(peak: float, maximum: float) -> int:
@@ -40,7 +40,7 @@ class ExampleGatherer:
         document: str = "",
         kind: ExampleKind | None = None,
     ) -> None:
-        """One text with activations, as long as `tokens`; without `kind` it is activating where the feature fires.
+        """One text with activations, as long as `tokens`; without `kind` it is activating where the feature activates.
 
         Raises RecordError where nothing of it is left or its kind contradicts its activations.
         """
@@ -48,10 +48,12 @@ class ExampleGatherer:
         tokens, activations = tuple(tokens[cut:]), tuple(activations[cut:])
         if not tokens:
             raise RecordError("it has no token but one that marks the start of a text")
-        fires = max(activations) > 0
-        if kind is not None and (kind == "activating") is not fires:
-            raise RecordError(f"it is called {kind}, but the feature {'fires' if fires else 'never fires'} in it")
-        found = kind or ("activating" if fires else "random")
+        activates = max(activations) > 0
+        if kind is not None and (kind == "activating") is not activates:
+            raise RecordError(
+                f"it is called {kind}, but the feature {'activates' if activates else 'never activates'} in it"
+            )
+        found = kind or ("activating" if activates else "random")
         document = document or named_by_text(tokens)
         self.add(Example(feature, found, document, tokens, activations, start=cut + self._start(document, tokens)))
 

@@ -13,7 +13,7 @@ from eval.readers.checks import as_number
 from probes.examples import Activity
 
 NO_HISTOGRAM = (
-    "how often the feature fires is unknown, for it has no usable `frac_nonzero` and `freq_hist_data_bar_...`"
+    "how often the feature activates is unknown, for it has no usable `frac_nonzero` and `freq_hist_data_bar_...`"
 )
 """What to say where `histogram_of` found none."""
 
@@ -29,7 +29,7 @@ class ActivityHistogram:
 
     @property
     def n_active(self) -> int:
-        """Tokens the feature fired on."""
+        """Tokens the feature activated on."""
         return sum(self.counts)
 
 
@@ -54,7 +54,7 @@ def histogram_of(record: Mapping[str, Any]) -> ActivityHistogram | None:
 def tokens_seen(histograms: Mapping[int, ActivityHistogram]) -> int | None:
     """Estimates how many tokens a source looked at, the same for all its features: the most active one tells it best.
 
-    None where no feature fired often enough for its share not to be rounded to 0.
+    None where no feature activated often enough for its share not to be rounded to 0.
     """
     most = max(histograms.values(), key=lambda histogram: histogram.share_active, default=None)
     return round(most.n_active / most.share_active) if most and most.share_active else None

@@ -36,8 +36,8 @@ def read(path: Path, wanted: ReadRequest) -> ReadResult:
 def _take(gathered: ExampleGatherer, value: Any) -> None:
     if isinstance(value, dict) and "text" in value and not {"tokens", "activations"} & value.keys():
         raise RecordError(
-            "it has a `text` alone, which does not tell where the feature fires: give `tokens` and `activations`, or "
-            "run the subject over the texts as a corpus"
+            "it has a `text` alone, which does not tell where the feature activates: give `tokens` and `activations`, "
+            "or run the subject over the texts as a corpus"
         )
     record = checks.needed(value, "feature", "tokens", "activations")
     feature = checks.feature_index(record, "feature")

@@ -1,4 +1,4 @@
-"""Features' firing in a corpus as sparse entries -> counts, and which windows to keep."""
+"""Features' activating in a corpus as sparse entries -> counts, and which windows to keep."""
 
 from dataclasses import dataclass
 

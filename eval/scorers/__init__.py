@@ -1,4 +1,4 @@
-"""Scorers by name. Each measures a label against what really fires the feature; what they share is in `base`."""
+"""Scorers by name. Each measures a label against what really activates the feature; what they share is in `base`."""
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, fields

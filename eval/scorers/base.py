@@ -108,9 +108,9 @@ class ScoringTask:
     variant: Variant
     activating: Sequence[Example]
     negatives: Sequence[Example]
-    """Texts on which the feature does not fire."""
+    """Texts on which the feature does not activate."""
     neighbours: Mapping[int, Sequence[Example]] = field(default_factory=dict)
-    """Texts on which each of the nearest features fires, with its activations, and on which `feature` does not."""
+    """Texts on which each of the nearest features activates, with its activations, and on which `feature` does not."""
     maximum: float | None = None
     """The highest activation known of the feature."""
     matched: Mapping[int, Sequence[Example]] = field(default_factory=dict)
@@ -137,7 +137,7 @@ class ScoredItem:
     key: str
     text: str
     truth: bool | tuple[float, ...]
-    """Whether the feature fires on it, or its activations."""
+    """Whether the feature activates on it, or its activations."""
     prediction: bool | float | tuple[float, ...] | None
     """None exactly where `reason` says why it is unscored."""
     reason: str | None = None

@@ -1,8 +1,8 @@
-"""Clarity: does the feature fire on new texts written after its label, and stay silent on texts written to avoid it?
+"""Clarity: does the feature activate on new texts written after its label, and not on texts written to avoid it?
 
-The judge writes, the subject runs. After the clarity of FADE (Puri et al. 2025, arXiv 2502.16994), whose silent texts
-come from a corpus where ours are written to be near misses, and the generation score of SAGE (arXiv 2511.20820). It
-tells whether what the label says fires the feature, not whether the label says all that does.
+The judge writes, the subject runs. After the clarity of FADE (Puri et al. 2025, arXiv 2502.16994), whose non-activating
+texts come from a corpus where ours are written to be near misses, and the generation score of SAGE (arXiv 2511.20820).
+It tells whether what the label says activates the feature, not whether the label says all that does.
 """
 
 import math
@@ -16,7 +16,7 @@ from probes.settings import Value
 
 METRIC = "auroc"
 TEXTS = 10
-"""Texts that should fire the feature, and as many that should not."""
+"""Texts that should activate the feature, and as many that should not."""
 TRIGGER_SHARE = 0.1
 """A text triggers the feature when it gets above this share of the highest activation known: out of the lowest tenth of
 its range. Where no maximum is known, above 0."""
@@ -25,15 +25,15 @@ its range. Where no maximum is known, above 0."""
 class ClarityTexts(Value):
     """The texts that the judge wrote."""
 
-    firing: tuple[str, ...]
-    """On which the feature should fire if the label is right."""
-    silent: tuple[str, ...]
+    activating: tuple[str, ...]
+    """On which the feature should activate if the label is right."""
+    non_activating: tuple[str, ...]
     """On which it should not."""
 
 
 @dataclass(frozen=True)
 class Clarity:
-    """AUROC of the measured peaks of texts that should fire the feature and texts that should not."""
+    """AUROC of the measured peaks of texts that should activate the feature and texts that should not."""
 
     name: ClassVar[str] = "clarity"
     needs: ClassVar[frozenset[Need]] = frozenset({"judge", "runner"})
@@ -48,10 +48,10 @@ class Clarity:
         reply = await self.judge.ask(task.question(self.name, 0, ClarityTexts, n=TEXTS))
         if reply.value is None:
             return unscored(self.name, METRIC, reply.reason or "no answer")
-        firing, silent = (_cleaned(texts) for texts in (reply.value.firing, reply.value.silent))
-        usable = [text for text in dict.fromkeys((*firing, *silent)) if text]
+        activating, non_activating = (_cleaned(texts) for texts in (reply.value.activating, reply.value.non_activating))
+        usable = [text for text in dict.fromkeys((*activating, *non_activating)) if text]
         peaks = dict(zip(usable, await self.runner.peaks(task.feature, usable), strict=True))
-        items = _items("firing", firing, peaks, True) + _items("silent", silent, peaks, False)
+        items = _items("activating", activating, peaks, True) + _items("non_activating", non_activating, peaks, False)
         return self.of_items(items, task)
 
     def of_items(self, items: Sequence[ScoredItem], task: ScoringTask) -> Score:

@@ -1,4 +1,4 @@
-"""Detection: can one tell by the label alone on which texts the feature fires?
+"""Detection: can one tell by the label alone on which texts the feature activates?
 
 After Paulo et al. 2024, "Automatically Interpreting Millions of Features in Large Language Models" (arXiv 2410.13928).
 As hard as its negatives: `extra` tells for each kind of them how many were rightly refused.
@@ -19,7 +19,7 @@ from probes.examples import Example, ExampleKind
 
 @dataclass(frozen=True)
 class Detection:
-    """Balanced accuracy of yes and no on as many texts that fire the feature as texts that do not."""
+    """Balanced accuracy of yes and no on as many texts that activate the feature as texts that do not."""
 
     name: ClassVar[str] = "detection"
     needs: ClassVar[frozenset[Need]] = frozenset({"judge"})

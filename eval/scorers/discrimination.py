@@ -67,7 +67,9 @@ class Discrimination:
         if not task.activating:
             return unscored(self.name, METRIC, "no held-out activating example")
         if not trials:
-            return unscored(self.name, METRIC, "no held-out text of any neighbour on which the feature does not fire")
+            return unscored(
+                self.name, METRIC, "no held-out text of any neighbour on which the feature does not activate"
+            )
 
         async def ask(batch: Sequence[DiscriminationTrial], item: int) -> Sequence[SetChoice] | MissingAnswer:
             question = task.question(self.name, item, SetChoices, sets=[[*trial.texts] for trial in batch])

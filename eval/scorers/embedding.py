@@ -1,4 +1,4 @@
-"""Embedding: are texts on which the feature fires more similar to its label than others?
+"""Embedding: are texts on which the feature activates more similar to its label than others?
 
 After Paulo et al. 2024 (arXiv 2410.13928). The cheapest scorer and the coarsest: no language model is asked, and a text
 counts as a whole.

@@ -1,7 +1,7 @@
-"""Fuzzing: can one tell by the label alone on which tokens of a text the feature fires?
+"""Fuzzing: can one tell by the label alone on which tokens of a text the feature activates?
 
 After Paulo et al. 2024 (arXiv 2410.13928). Every activating text comes twice, with its active tokens marked and with as
-many wrong ones: only the marks tell the two apart. Wrong marks in texts on which the feature does not fire would be
+many wrong ones: only the marks tell the two apart. Wrong marks in texts on which the feature does not activate would be
 given away by the text, which is what detection asks; they are used only for texts without an inactive token to mark.
 """
 
@@ -71,8 +71,8 @@ def _pairs(task: ScoringTask, rng: np.random.Generator) -> Iterator[tuple[Candid
 
 
 def _moved(places: Sequence[int], carrier: Example, rng: np.random.Generator) -> list[int]:
-    """As many places where the feature does not fire, in the same pattern if it fits anywhere: a pattern tells nothing
-    about the label, so it must not tell right from wrong either."""
+    """As many places where the feature does not activate, in the same pattern if it fits anywhere: a pattern tells
+    nothing about the label, so it must not tell right from wrong either."""
     quiet = {place for place, activation in enumerate(carrier.activations) if activation <= 0}
     shifts = range(-places[0], len(carrier.tokens) - places[-1])
     fitting = [moved for shift in shifts if quiet.issuperset(moved := [place + shift for place in places])]

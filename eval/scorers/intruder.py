@@ -91,7 +91,7 @@ def _lacking(task: ScoringTask) -> str | None:
     others = len(_others(task))
     if task.variant == "mixed" and others <= OWN:
         return f"examples of fewer than {OWN + 1} other features about as often active"
-    return None if others else "no examples of another feature that fires about as often"
+    return None if others else "no examples of another feature that activates about as often"
 
 
 def _others(task: ScoringTask) -> list[Sequence[Example]]:

@@ -3,7 +3,7 @@
 Output success of Gur-Arieh et al. 2025 (arXiv 2501.08319): who has the label must tell what the feature does to the
 model from what two random features do. A judge chooses among three lists, each time beside other random features; or,
 where there is no judge, the list is chosen whose words are most similar to the label. Chance is a third either way.
-All other scorers ask when a feature fires; this one asks what it does, which may be another thing.
+All other scorers ask when a feature activates; this one asks what it does, which may be another thing.
 """
 
 import asyncio

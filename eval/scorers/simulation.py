@@ -1,4 +1,4 @@
-"""Simulation: can one tell by the label alone how strongly the feature fires on each token?
+"""Simulation: can one tell by the label alone how strongly the feature activates on each token?
 
 After Bills et al. 2023, "Language models can explain neurons in language models", all tokens of a text at once. The
 predicted activations are the numbers the judge writes: their expectation over log-probabilities, as in the original,
@@ -36,7 +36,7 @@ from probes.settings import Value
 
 METRIC = "correlation"
 TEXTS = 10
-"""Most texts on which the feature fires, and most on which it does not: each costs a question of its own."""
+"""Most texts on which the feature activates, and most on which it does not: each costs a question of its own."""
 
 
 class PredictedActivations(Value):

@@ -78,8 +78,8 @@ def one_shot_question(feature: int, shown: Sequence[Example]) -> Question[OneSho
 
     After Paulo et al. 2024 (arXiv 2410.13928); the prompt is our own.
     """
-    firing = [cut(example) for example in shown if example.kind == "activating"]
-    strongest = sorted(firing, key=lambda example: -example.peak)[:ONE_SHOT_EXAMPLES]
+    activating = [cut(example) for example in shown if example.kind == "activating"]
+    strongest = sorted(activating, key=lambda example: -example.peak)[:ONE_SHOT_EXAMPLES]
     top = max((example.peak for example in strongest), default=0.0)
     texts = [shown_example(example, top) for example in strongest]
     return Question("one_shot", feature, 0, "one_shot", {"texts": texts}, OneShotLabel)

@@ -99,7 +99,7 @@ class _StandIn:
     """In the place of the subject and of embeddings, for scorers that go on to ask."""
 
     async def peaks(self, _feature: int, texts: Sequence[str]) -> Sequence[float]:
-        """Nothing fires."""
+        """Nothing is active."""
         return [0.0] * len(texts)
 
     async def raised(self, _feature: int, _maximum: float, n_others: int, _seed: int) -> Sequence[Sequence[str]]:

@@ -49,17 +49,17 @@ class ScoringExamples:
         `elsewhere`: activating texts of another corpus that an explainer may have seen.
         """
         seen = [*shown, *elsewhere]
-        firing = [example for example in held_out if example.kind == "activating"]
-        distinct = without_duplicates([*seen, *firing])[len(without_duplicates(seen)) :]
+        activating = [example for example in held_out if example.kind == "activating"]
+        distinct = without_duplicates([*seen, *activating])[len(without_duplicates(seen)) :]
         rng = np.random.default_rng(seed)
         activating = drawn(distinct, settings.texts, rng)
-        silent = [example for example in held_out if example.kind in settings.negatives]
+        non_activating = [example for example in held_out if example.kind in settings.negatives]
         neighbours = [example for example in held_out if example.neighbour is not None]
         new = frozenset(key_of(cut(example)) for example in on_new_words(activating, seen))
         return cls(
             shown=shown,
             activating=activating,
-            negatives=[_without_activations(example) for example in drawn(silent, settings.texts, rng)],
+            negatives=[_without_activations(example) for example in drawn(non_activating, settings.texts, rng)],
             neighbours={n: [e for e in neighbours if e.neighbour == n] for n in _neighbours(neighbours)},
             on_old_words=frozenset(key_of(cut(example)) for example in activating) - new,
             on_new_words=new,

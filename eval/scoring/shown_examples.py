@@ -24,7 +24,7 @@ from probes.examples import Example
 SHOWN_EXAMPLES = 10
 """In a prompt."""
 CHECK_EXAMPLES = 10
-"""That fire the feature, and as many that do not, on which a label is tried out."""
+"""That activate the feature, and as many that do not, on which a label is tried out."""
 CHECK_QUESTIONS = 2 * CHECK_EXAMPLES // BATCH
 """That trying a label out takes."""
 TOLD_EXAMPLES = 4
@@ -77,14 +77,14 @@ class LabelCheck:
 
     async def check(self, feature: int, round: int, proposal: Proposal) -> Check:
         """Scores the label on the shown examples, and tells which it got wrong."""
-        activating, silent = self.shown.examples(feature)
+        activating, non_activating = self.shown.examples(feature)
         rng = np.random.default_rng([self.seed, feature])
         task = ScoringTask(
             feature=feature,
             label=proposal.label,
             variant="label",
             activating=drawn(activating, CHECK_EXAMPLES, rng),
-            negatives=drawn(silent, CHECK_EXAMPLES, rng),
+            negatives=drawn(non_activating, CHECK_EXAMPLES, rng),
             seed=self.seed,
         )
         score = await Detection(LoggedJudge(self.asker, None, round)).score(task)

@@ -81,7 +81,7 @@ On {m.n_tokens:,} tokens of unseen text, `<bos>` left out.
 
 ## Known concepts
 
-A feature has a known concept when it fires, above a threshold of its own, on at least {MIN_WORD_TYPES} of the
+A feature has a known concept when it activates, above a threshold of its own, on at least {MIN_WORD_TYPES} of the
 concept's words with precision {MIN_PRECISION} or more. Concept and threshold were chosen on one half of the text; the
 figures are the other half's.
 

@@ -18,7 +18,7 @@ class KnownConcept:
     lineage: tuple[str, ...]
     """The concept and all that it is a kind of."""
     f1: float
-    """Of the feature's firing against the concept's words, on text where neither was chosen."""
+    """Of the feature's activating against the concept's words, on text where neither was chosen."""
 
 
 @dataclass(frozen=True)

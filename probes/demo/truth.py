@@ -1,7 +1,7 @@
 """Finds what each feature of the demo's SAE really stands for, measured on text the model never saw.
 
-A feature fires where its activation exceeds its own threshold. Concept and threshold are chosen on one half of the text
-and reported on the other. Knows activations and marks; no readout, label or explainer reaches this file.
+A feature activates where its activation exceeds its own threshold. Concept and threshold are chosen on one half of the
+text and reported on the other. Knows activations and marks; no readout, label or explainer reaches this file.
 """
 
 from collections.abc import Sequence
@@ -32,8 +32,8 @@ class ConceptFit:
     precision: float
     recall: float
     f1: float
-    n_fired: int
-    """Tokens on which the feature fired."""
+    n_active: int
+    """Tokens on which the feature activated."""
     n_word_types: int
     """Different words of the concept among them."""
 
@@ -47,13 +47,13 @@ class FeatureTruth:
     threshold: float
     fit: ConceptFit
     at_zero: ConceptFit
-    """The same concept with the feature firing wherever its activation is positive at all."""
+    """The same concept with the feature activating wherever its activation is positive at all."""
     known: bool
     """Whether `fit` reaches MIN_PRECISION over MIN_WORD_TYPES: the feature has a known concept."""
     promotes: str
-    """The concept whose share among the next tokens gains most where the feature fires, against everywhere."""
+    """The concept whose share among the next tokens gains most where the feature activates, against everywhere."""
     promotes_share: float
-    """That share where the feature fires."""
+    """That share where the feature activates."""
 
 
 @dataclass(frozen=True)
@@ -92,8 +92,8 @@ def positive_activations(sae: SAE, x: Float[Tensor, "n d_model"]) -> PositiveAct
     return PositiveActivations(tokens, features, values, sae.config.n_features)
 
 
-def mark(corpus: Corpus, world: World, fired: PositiveActivations) -> MarkedActivations:
-    """`fired`, on the tokens of `corpus` but `<bos>`, beside what those tokens mean."""
+def mark(corpus: Corpus, world: World, activated: PositiveActivations) -> MarkedActivations:
+    """`activated`, on the tokens of `corpus` but `<bos>`, beside what those tokens mean."""
     concepts = {name: i for i, name in enumerate(world.concepts)}
     table = torch.zeros(len(corpus.lineages) + 1, len(concepts))
     for i, lineage in enumerate(corpus.lineages):
@@ -106,7 +106,7 @@ def mark(corpus: Corpus, world: World, fired: PositiveActivations) -> MarkedActi
     sense_concepts = table[unique[unique >= 0] % len(corpus.lineages)]
     belongs = table[lineages].unflatten(0, (len(corpus.ids), -1))
     followed_by = torch.nn.functional.pad(belongs[:, 1:], (0, 0, 0, 1))
-    return MarkedActivations(fired, belongs.flatten(0, 1), followed_by.flatten(0, 1), numbers, sense_concepts)
+    return MarkedActivations(activated, belongs.flatten(0, 1), followed_by.flatten(0, 1), numbers, sense_concepts)
 
 
 def half(marked: MarkedActivations, which: int) -> MarkedActivations:
@@ -127,13 +127,13 @@ def half(marked: MarkedActivations, which: int) -> MarkedActivations:
 
 
 def feature_truths(chosen_on: MarkedActivations, reported_on: MarkedActivations, world: World) -> list[FeatureTruth]:
-    """The truth of every feature that fires on both halves."""
+    """The truth of every feature that activates on both halves."""
     names = list(world.concepts)
     depth = torch.tensor([len(world.lineage(name)) for name in names])
     thresholds = _thresholds(chosen_on.positive_activations)
     strong = [_above(chosen_on.positive_activations, level) for level in thresholds]
-    counts = torch.stack([_counts(fired, chosen_on.belongs) for fired in strong])
-    types = torch.stack([_word_types(chosen_on, fired) for fired in strong])
+    counts = torch.stack([_counts(activated, chosen_on.belongs) for activated in strong])
+    types = torch.stack([_word_types(chosen_on, activated) for activated in strong])
     precision, _, f1 = _scores(counts, chosen_on.belongs.sum(0))
     good = (precision >= MIN_PRECISION + _CHOICE_MARGIN) & (types >= MIN_WORD_TYPES)
     rank = f1 + good * (10.0 + 10.0 * depth)  # any good one first, the most specific of those, then by F1
@@ -155,7 +155,7 @@ def feature_truths(chosen_on: MarkedActivations, reported_on: MarkedActivations,
             promotes_share=float(share[f]),
         )
         for f in features.tolist()
-        if fits[f].n_fired and counts[0, f, -1]
+        if fits[f].n_active and counts[0, f, -1]
     ]
 
 
@@ -163,65 +163,67 @@ def _is_known(fit: ConceptFit) -> bool:
     return fit.precision >= MIN_PRECISION and fit.n_word_types >= MIN_WORD_TYPES
 
 
-def _thresholds(fired: PositiveActivations) -> Float[Tensor, "levels n_features"]:
+def _thresholds(activated: PositiveActivations) -> Float[Tensor, "levels n_features"]:
     """Per feature, the quantiles of its positive activations; level 0 is 0 itself."""
-    order = torch.argsort(fired.values)
-    order = order[torch.argsort(fired.features[order], stable=True)]
-    count = torch.bincount(fired.features, minlength=fired.n_features)
+    order = torch.argsort(activated.values)
+    order = order[torch.argsort(activated.features[order], stable=True)]
+    count = torch.bincount(activated.features, minlength=activated.n_features)
     first = count.cumsum(0) - count
     last = len(order) - 1
     at = torch.stack([(first + (q * (count - 1).clamp(min=0)).long()).clamp(max=last) for q in _LEVELS])
-    levels = fired.values[order][at]
+    levels = activated.values[order][at]
     levels[0] = 0
     return levels
 
 
-def _above(fired: PositiveActivations, threshold: Float[Tensor, "n_features"]) -> PositiveActivations:
+def _above(activated: PositiveActivations, threshold: Float[Tensor, "n_features"]) -> PositiveActivations:
     """The positive_activations above each feature's threshold."""
-    strong = fired.values > threshold[fired.features]
-    return PositiveActivations(fired.tokens[strong], fired.features[strong], fired.values[strong], fired.n_features)
+    strong = activated.values > threshold[activated.features]
+    return PositiveActivations(
+        activated.tokens[strong], activated.features[strong], activated.values[strong], activated.n_features
+    )
 
 
 def _counts(
-    fired: PositiveActivations, table: Float[Tensor, "n n_concepts"]
+    activated: PositiveActivations, table: Float[Tensor, "n n_concepts"]
 ) -> Float[Tensor, "n_features n_concepts_and_all"]:
     """Counts how often each feature is active where `table` is 1, per concept; the last column: how often at all."""
-    total = torch.zeros(fired.n_features, table.shape[1] + 1)
-    for tokens, features in zip(fired.tokens.split(_TOKENS), fired.features.split(_TOKENS), strict=True):
+    total = torch.zeros(activated.n_features, table.shape[1] + 1)
+    for tokens, features in zip(activated.tokens.split(_TOKENS), activated.features.split(_TOKENS), strict=True):
         total.index_add_(0, features, torch.nn.functional.pad(table[tokens], (0, 1), value=1.0))
     return total
 
 
 def _promoted(
-    marked: MarkedActivations, fired: PositiveActivations
+    marked: MarkedActivations, activated: PositiveActivations
 ) -> tuple[Int[Tensor, "n_features"], Float[Tensor, "n_features"]]:
-    """The concept whose share of the next tokens gains most where each feature fires, and that share."""
-    counts = _counts(fired, marked.followed_by)
+    """The concept whose share of the next tokens gains most where each feature activates, and that share."""
+    counts = _counts(activated, marked.followed_by)
     shares = counts[:, :-1] / counts[:, -1:].clamp(min=1)
     concept = (shares - marked.followed_by.mean(0)).argmax(1)
     return concept, shares.gather(1, concept[:, None])[:, 0]
 
 
-def _word_types(marked: MarkedActivations, fired: PositiveActivations) -> Float[Tensor, "n_features n_concepts"]:
-    """Over how many different words of each concept each feature fires."""
-    seen = torch.zeros(fired.n_features, len(marked.sense_concepts) + 1)
-    seen[fired.features, marked.senses[fired.tokens]] = 1  # what has no sense, -1, goes into the last column
+def _word_types(marked: MarkedActivations, activated: PositiveActivations) -> Float[Tensor, "n_features n_concepts"]:
+    """Over how many different words of each concept each feature activates."""
+    seen = torch.zeros(activated.n_features, len(marked.sense_concepts) + 1)
+    seen[activated.features, marked.senses[activated.tokens]] = 1  # what has no sense, -1, goes into the last column
     return seen[:, :-1] @ marked.sense_concepts
 
 
 def _scores(
     counts: Float[Tensor, "*levels n_features n_concepts_and_all"], sizes: Float[Tensor, "n_concepts"]
 ) -> tuple[Tensor, Tensor, Tensor]:
-    hits, fired = counts[..., :-1], counts[..., -1:]
-    precision, recall = hits / fired.clamp(min=1), hits / sizes.clamp(min=1)
+    hits, activated = counts[..., :-1], counts[..., -1:]
+    precision, recall = hits / activated.clamp(min=1), hits / sizes.clamp(min=1)
     return precision, recall, 2 * precision * recall / (precision + recall).clamp(min=1e-9)
 
 
 def _fits(
     marked: MarkedActivations, threshold: Float[Tensor, "n_features"], concept: Int[Tensor, "n_features"]
 ) -> Sequence[ConceptFit]:
-    fired = _above(marked.positive_activations, threshold)
-    counts, types = _counts(fired, marked.belongs), _word_types(marked, fired)
+    activated = _above(marked.positive_activations, threshold)
+    counts, types = _counts(activated, marked.belongs), _word_types(marked, activated)
     columns = [table.gather(1, concept[:, None])[:, 0] for table in (*_scores(counts, marked.belongs.sum(0)), types)]
     rows = zip(*(c.tolist() for c in columns), counts[:, -1].tolist(), strict=True)
     return [ConceptFit(p, r, f1, int(n), int(n_types)) for p, r, f1, n_types, n in rows]

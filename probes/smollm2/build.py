@@ -132,13 +132,13 @@ On {m.n_tokens:,} tokens of the corpus' last tenth, which nothing was trained on
 | loss recovered | {m.loss_recovered:.3f} |
 | L0 | {m.l0:.1f} |
 | explained variance | {m.explained_variance:.3f} |
-| features that never fired there | {m.dead_share:.1%} |
+| features that never activated there | {m.dead_share:.1%} |
 
 ## What evidence reads
 
-Does what a probe says lie near the tokens that a feature fires on, in texts that nothing was trained on? Embedded by
-all-MiniLM-L6-v2; the mean rank percentile of the feature's own tokens among those of all features (chance .50, with a
-95 % interval), and the share in the top 5 %. SAEs were trained at layers {", ".join(map(str, LAYERS))}.
+Does what a probe says lie near the tokens that a feature activates on, in texts that nothing was trained on? Embedded
+by all-MiniLM-L6-v2; the mean rank percentile of the feature's own tokens among those of all features (chance .50, with
+a 95 % interval), and the share in the top 5 %. SAEs were trained at layers {", ".join(map(str, LAYERS))}.
 
 {readout}
 """

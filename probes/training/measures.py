@@ -32,11 +32,11 @@ class Measures:
     loss_recovered: float
     """1 where the SAE does no harm, 0 where it is no better than zeros."""
     l0: float
-    """Features that fire per token."""
+    """Features that activate per token."""
     explained_variance: float
     """1 - |x - x'|^2 / |x - mean x|^2, both summed over tokens."""
     dead_share: float
-    """Features that never fired."""
+    """Features that never activated."""
 
 
 @torch.inference_mode()
@@ -49,7 +49,7 @@ def residuals(model: PreTrainedModel, ids: Int[Tensor, "rows pos"], hook: Hook) 
 def measure(subject: Subject, ids: Int[Tensor, "rows pos"], x: Float[Tensor, "rows pos d_model"]) -> Measures:
     """The measures on `ids`, whose residual stream at the SAE's hook is `x`."""
     sae, kept = subject.sae, x[:, 1:].flatten(0, 1)
-    fired = torch.cat([sae.encode(part) > 0 for part in kept.split(_TOKENS)])
+    activated = torch.cat([sae.encode(part) > 0 for part in kept.split(_TOKENS)])
     error = sum(float((sae.reconstruct(part) - part).square().sum()) for part in kept.split(_TOKENS))
     loss, with_sae, with_zero = (_loss(subject, ids, change) for change in (None, sae.reconstruct, torch.zeros_like))
     return Measures(
@@ -58,9 +58,9 @@ def measure(subject: Subject, ids: Int[Tensor, "rows pos"], x: Float[Tensor, "ro
         loss_with_sae=with_sae,
         loss_with_zero=with_zero,
         loss_recovered=(with_zero - with_sae) / (with_zero - loss),
-        l0=float(fired.sum(1).float().mean()),
+        l0=float(activated.sum(1).float().mean()),
         explained_variance=1 - error / float((kept - kept.mean(0)).square().sum()),
-        dead_share=float((~fired.any(0)).float().mean()),
+        dead_share=float((~activated.any(0)).float().mean()),
     )
 
 

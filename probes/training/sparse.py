@@ -27,14 +27,14 @@ class SparseRecipe:
     prefixes: tuple[int, ...] = (960, 1536)
     """Sizes of the nested dictionaries, the last being all."""
     k: int = 3
-    """Features that fire per token, on average over a batch."""
+    """Features that activate per token, on average over a batch."""
     steps: int = 2500
     batch: int = 1024
     learning_rate: float = 1e-3
     aux_share: float = 1 / 32
     """Weight of the dead features' reconstruction of what is left over (Gao et al. 2024, arXiv 2406.04093)."""
     dead_after: int = 200
-    """Steps without firing after which a feature counts as dead in training."""
+    """Steps without activating after which a feature counts as dead in training."""
     threshold_stride: int = 1
     """Of a batch, every how manieth token says which activations are kept; the search costs as much as a product."""
     bfloat16: bool = False
@@ -130,7 +130,7 @@ def train_sparse(recipe: SparseRecipe, activations: Float[Tensor, "n d_model"]) 
 def _finished(
     model: MatryoshkaBatchTopK, scale: Float[Tensor, ""], sample: Float[Tensor, "n d_model"]
 ) -> SparseWeights:
-    """Weights in the residual stream's units, with the threshold at which k features fire per token on average."""
+    """Weights in the residual stream's units, with the threshold at which k features activate per token on average."""
     kept = model.recipe.k * len(sample)
     largest = torch.empty(0)
     for part in sample.split(4096):

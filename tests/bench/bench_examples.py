@@ -85,7 +85,7 @@ def main() -> None:
 
 def random_gemma(demo: Subject) -> Subject:
     """A Gemma of 8 layers and hidden size 512 with a jumprelu SAE after its fourth, of 4,096 features of which one in a
-    hundred fires, on the demo's device and in its dtype; the tokenizer is the demo's, whose ids it knows."""
+    hundred activates, on the demo's device and in its dtype; the tokenizer is the demo's, whose ids it knows."""
     torch.manual_seed(0)
     shape = {"hidden_size": 512, "intermediate_size": 2048, "num_hidden_layers": 8, "vocab_size": 32_000}
     heads = {"num_attention_heads": 8, "num_key_value_heads": 1, "head_dim": 64}

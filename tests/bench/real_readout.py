@@ -1,11 +1,11 @@
-"""Does what a probe says of a real model's features lie near the tokens that they fire on?
+"""Does what a probe says of a real model's features lie near the tokens that they activate on?
 
     python -m tests.bench.real_readout CORPUS.jsonl [--sae FOLDER] [--features 400] [--tokens 200000] [--prompts A,B]
         [--only REGEX]
 
-Features fire on texts of the corpus' last tenth, on which no SAE here was trained. What a probe says, a greedy
+Features activate on texts of the corpus' last tenth, on which no SAE here was trained. What a probe says, a greedy
 definition or the first ten words of a list, is embedded by all-MiniLM-L6-v2, and so are the ten tokens, each
-another one, on which each feature fires most. The measure is the rank of the feature's own words among those of all
+another one, on which each feature activates most. The measure is the rank of the feature's own words among those of all
 features by cosine, 1 for the nearest, .50 by chance, ties half; both kinds of vectors are centred over features first.
 """
 
@@ -45,14 +45,14 @@ SEED = 11
 WORDS = 10
 """Tokens that a feature's words are taken from, and of a list."""
 LEAST_TOKENS = 10
-"""On which a feature fires in the texts; with fewer it is left out."""
+"""On which a feature activates in the texts; with fewer it is left out."""
 DENSE = 0.1
-"""A feature that fires on more of the tokens is left out."""
+"""A feature that activates on more of the tokens is left out."""
 GREEDY = {"top_k": 1, "cutoff": 1e-300, "max_depth": 12, "contrast": None}
 
 
-def fired_words(subject: Subject, documents: Sequence[str], n_tokens: int) -> dict[int, list[str]]:
-    """Of every feature that fires often enough and not everywhere, the tokens on which it fires most, in words."""
+def activating_words(subject: Subject, documents: Sequence[str], n_tokens: int) -> dict[int, list[str]]:
+    """Of every feature active often enough and not everywhere, the tokens on which it is most active, in words."""
     start = start_id(subject.tokenizer)
     assert first_ids(subject) == [start]
     rows = rows_of(documents, subject.tokenizer, start, 128, n_tokens)
@@ -79,14 +79,14 @@ def fired_words(subject: Subject, documents: Sequence[str], n_tokens: int) -> di
 
 
 def ranks(
-    said: Float[np.ndarray, "n d"], fired: Float[np.ndarray, "n d"], alive: Sequence[bool]
+    said: Float[np.ndarray, "n d"], activated: Float[np.ndarray, "n d"], alive: Sequence[bool]
 ) -> Float[np.ndarray, " n"]:
     """Each feature's percentile; .5 where nothing was said."""
-    a, b = (_unit(x - x.mean(0)) for x in (said, fired))
+    a, b = (_unit(x - x.mean(0)) for x in (said, activated))
     cosines = a @ b.T
     own = np.diag(cosines)[:, None]
     others = (cosines < own).sum(1) + ((cosines == own).sum(1) - 1) / 2
-    return np.where(alive, others / (len(fired) - 1), 0.5)
+    return np.where(alive, others / (len(activated) - 1), 0.5)
 
 
 def _unit(x: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n d"]:
@@ -192,11 +192,11 @@ def main() -> None:
     named = {"name": None, "model": PRESETS["smollm2"].model, "sae": asked.sae} if asked.sae else {"name": "smollm2"}
     subject = load_subject(SubjectSource.parse(named))
     documents = read_documents(asked.corpus)
-    words = fired_words(subject, documents[len(documents) * 9 // 10 :], asked.tokens)
+    words = activating_words(subject, documents[len(documents) * 9 // 10 :], asked.tokens)
     order = torch.randperm(len(words), generator=torch.Generator().manual_seed(SEED)).tolist()
     features = sorted([[*words][place] for place in order][: asked.features])
     vectors = Words()
-    fired = vectors.means([words[feature] for feature in features])
+    activated = vectors.means([words[feature] for feature in features])
     print(f"{now()} {versions()}\n{subject.card.name}, {subject.card.hook}: {len(features)} of {len(words)} features")
     print("\n| evidence | mean rank percentile | top 5 % | ahead of the single token |\n|---|---|---|---|")
     single: dict[str, Float[np.ndarray, " n"]] = {}
@@ -205,7 +205,7 @@ def main() -> None:
             continue
         said = says()
         made = vectors.of([str(text) for text in said]) if isinstance(said[0], str) else vectors.means(said)  # type: ignore[arg-type]
-        found, prompt = ranks(made, fired, [bool(one) for one in said]), name.rpartition(", ")[2]
+        found, prompt = ranks(made, activated, [bool(one) for one in said]), name.rpartition(", ")[2]
         if name.startswith("single"):
             single[prompt] = found
         print(row(name, found, single.get(prompt)), flush=True)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from agent.log.examples import corpora_of, examples_of
 from agent.log.labels import Labelled, labelled
 from agent.log.run_log import RunLog
-from agent.web.feature.texts import ExampleView, Mistakes, activating, fires_on
+from agent.web.feature.texts import ExampleView, Mistakes, activates_on, activating
 from agent.web.feature.view import neuronpedia_page
 from probes.examples import Activity, FeatureExamples, Split
 from probes.presets import SubjectCard
@@ -26,7 +26,7 @@ class About:
     label: Labelled | None
     """Its label in the latest run that finished it."""
     activity: Activity | None
-    fires_on: tuple[str, ...]
+    activates_on: tuple[str, ...]
     texts: Sequence[ExampleView]
     """Its strongest examples."""
     n_texts: int
@@ -43,7 +43,7 @@ def about(log: RunLog, card: SubjectCard, feature: int) -> About:
         feature=feature,
         label=found[0] if found else None,
         activity=next((side.activity for side in collected.values()), None),
-        fires_on=fires_on([example for some in examples.values() for example in some]),
+        activates_on=activates_on([example for some in examples.values() for example in some]),
         texts=texts[:MAX_EXAMPLES],
         n_texts=len(texts),
         neuronpedia=neuronpedia_page(card.neuronpedia, feature),

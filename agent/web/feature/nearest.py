@@ -1,7 +1,7 @@
 """The features nearest to one, with their labels and the measure of nearness.
 
-By decoder cosine if a subject is loaded or the log has it, from the texts that neighbours fire on; else by the words
-that labels share. A caller with a loaded subject passes the neighbours in.
+By decoder cosine if a subject is loaded or the log has it, from the texts that neighbours activate on; else by the
+words that labels share. A caller with a loaded subject passes the neighbours in.
 """
 
 from collections.abc import Iterable, Sequence

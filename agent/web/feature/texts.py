@@ -69,7 +69,7 @@ def activating(examples: Mapping[Split, Sequence[Example]], mistakes: Mistakes) 
     return [_text(example, split, top, mistakes) for example, split in found]
 
 
-def silent_mistaken(examples: Mapping[Split, Sequence[Example]], mistakes: Mistakes) -> list[ExampleView]:
+def non_activating_mistaken(examples: Mapping[Split, Sequence[Example]], mistakes: Mistakes) -> list[ExampleView]:
     """Returns the non-activating examples about which a scorer was wrong, unshaded."""
     found = [(e, split) for split, some in examples.items() for e in some if e.kind != "activating"]
     return [_text(example, split, 0.0, mistakes) for example, split in found if mistakes.of(example)]
@@ -81,7 +81,7 @@ def shaded(tokens: Sequence[str], activations: Sequence[float]) -> tuple[ShadedT
     return tuple(shaded_token(token, activation, top) for token, activation in zip(tokens, activations, strict=True))
 
 
-def fires_on(examples: Iterable[Example]) -> tuple[str, ...]:
+def activates_on(examples: Iterable[Example]) -> tuple[str, ...]:
     """Returns the tokens on which the feature activates most in its examples, each once."""
     texts = [example for example in examples if example.kind == "activating"]
     words = dict.fromkeys(printable(token.strip())[:TOKEN_CHARS] for token in top_tokens(texts))

@@ -38,7 +38,7 @@ class ExamplesView:
     activating: list[texts.ExampleView]
     mistaken: list[texts.ExampleView]
     """Non-activating examples about which a scorer was wrong."""
-    fires_on: tuple[str, ...]
+    activates_on: tuple[str, ...]
     baselines: Sequence[Baseline]
 
 
@@ -166,7 +166,7 @@ def _texts(source: str, found: Mapping[Split, FeatureExamples], mistakes: texts.
         activity=first.activity,
         columns=histogram(first.activity) if first.activity else (),
         activating=texts.activating(examples, mistakes),
-        mistaken=texts.silent_mistaken(examples, mistakes),
-        fires_on=texts.fires_on(chain(*examples.values())),
+        mistaken=texts.non_activating_mistaken(examples, mistakes),
+        activates_on=texts.activates_on(chain(*examples.values())),
         baselines=first.baselines,
     )
