@@ -40,6 +40,8 @@ _NAMES: dict[Site, str] = {
 """TransformerLens' names; it has none for the last two, which differ from `..._out` where a norm follows the module."""
 _SITES = {name: site for site, name in _NAMES.items()}
 _HOOK = re.compile(rf"blocks\.(\d{{1,6}})\.({'|'.join(map(re.escape, _SITES))})")
+_STREAM: tuple[Site, ...] = ("pre", "mid", "post", "attn_out", "mlp_out")
+"""The residual stream itself, and what is added to it as it is."""
 _RESIDUAL: tuple[Site, ...] = ("pre", "mid", "post", "mlp_branch", "attn_out", "mlp_out", "attn_module", "mlp_module")
 
 
@@ -127,6 +129,11 @@ class SaeConfig:
     """Whether the texts that it was trained on began with a BOS; None where its files do not say."""
     neuronpedia: str | None = None
     """The SAE's id there, `model/source`."""
+
+    @property
+    def writes_to_stream(self) -> bool:
+        """Tells whether decoder rows are directions of the residual stream as they stand, alike in every layer."""
+        return self.last_target is None and (self.hook_out or self.hook).side in _STREAM
 
     @property
     def sites(self) -> str:

@@ -20,6 +20,7 @@ from agent.cli.commands.reviewer import reviewer_name
 from agent.log.labels import labels_of
 from agent.log.run_log import RunLog
 from tests.serving import scored_log, unreleased_log
+from tests.subjects import write_sae
 
 Refused = Callable[..., str]
 
@@ -45,6 +46,14 @@ def refused(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch)
         return said
 
     return run
+
+
+def test_saes_of_several_layers_are_named_as_for_other_commands(refused: Refused, path: Path, tmp_path: Path) -> None:
+    one, other = (str(write_sae(tmp_path / name)) for name in ("one", "other"))
+    here = ("--log", str(path), "--model", str(tmp_path))
+    assert "Two SAEs are given for layer 1" in refused(*here, "--sae", one, "--sae", other)
+    assert "say of which ones, as --layers 0-25" in refused(*here, "--sae", str(tmp_path / "{layer}"))
+    assert "say where their layer stands" in refused("--log", str(path), "--layers", "0-2")
 
 
 def test_it_prints_an_address_that_works_and_stops_at_ctrl_c(path: Path) -> None:

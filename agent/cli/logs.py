@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from agent.cli.commands.layers import configs_of
 from agent.cli.commands.outputs import check_outputs
 from agent.cli.label_options import STATUSES, label_options
 from agent.cli.options import (
@@ -139,6 +140,7 @@ def serve(
     opens: bool,
     reviewer: str | None,
     graph: Path | None,
+    layers: str | None,
     settings_file: Path | None,
     **options: Any,
 ) -> int:
@@ -146,7 +148,9 @@ def serve(
     from agent.cli.commands.serve import ServerOptions, serve
 
     place = ServerOptions(host, port, read_only, opens, reviewer, graph)
-    return serve(resolve(by_key(options), settings_file), place, _names_subject(options))
+    if layers is None and not _names_subject(options):
+        return serve([resolve({"log": options["log"]}, settings_file)], place, False)
+    return serve(configs_of(options, settings_file, layers), place, True)
 
 
 @click.command(cls=GroupedCommand)
@@ -176,4 +180,4 @@ def review(
 
 
 def _names_subject(options: dict[str, Any]) -> bool:
-    return any(options[name] is not None for name in ("subject", "model", "sae"))
+    return any(options[name] for name in ("subject", "model", "sae"))

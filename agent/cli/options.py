@@ -343,7 +343,7 @@ calibrate_options = _all_of(_FILE, _SEED, _LOG)
 tree_options = _all_of(_FILE, _SUBJECT, _VECTOR, _TREE, _STEERING, _AGREEMENT, _LOG)
 token_options = _all_of(_FILE, _SUBJECT, _VECTOR, _TOKENS)
 doctor_options = _all_of(_FILE, _SUBJECT, _LOG)
-serve_options = doctor_options
+serve_options = _all_of(_FILE, _LAYERS, _LOG)
 log_options = _all_of(_FILE, _LOG)
 
 

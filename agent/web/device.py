@@ -1,8 +1,8 @@
-"""One thread that owns the loaded subject: nothing of torch runs on the event loop, and one thing at a time."""
+"""One thread that owns a loaded model: nothing of torch runs on the event loop, and one thing at a time."""
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Hashable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from typing import TYPE_CHECKING, TypeVar
@@ -31,7 +31,7 @@ class Device:
 
     def __init__(self, subject: "Subject") -> None:
         self._subject = subject
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="explore")
+        self._thread = _thread_of(subject.model)
         self._answers: OrderedDict[tuple[int, ProbeSettings], Sequence[Evidence]] = OrderedDict()
 
     @property
@@ -72,11 +72,11 @@ class Device:
 
     async def nearest(self, feature: int, k: int) -> list[int]:
         """Returns the `k` features of most similar decoder direction, the nearest first."""
-        return await self._on_thread(lambda: _nearest(self._subject, feature, k))
+        return await self.on_thread(lambda: _nearest(self._subject, feature, k))
 
     async def read(self, feature: int, text: str) -> "TypedText":
         """Returns the feature's activations on a text. Raises FeatureError and ExamplesError."""
-        return await self._on_thread(lambda: _read(self._subject, feature, text))
+        return await self.on_thread(lambda: _read(self._subject, feature, text))
 
     async def _grown(self, feature: int, settings: ProbeSettings) -> AsyncIterator[Evidence]:
         if settings.vector.is_auto:
@@ -89,9 +89,10 @@ class Device:
             yield await self._probe(ProbeRequest("tree", feature, settings.model_copy(update={"tree": tree})))
 
     async def _probe(self, request: ProbeRequest) -> Evidence:
-        return (await self._on_thread(lambda: _run(self._subject, [request])))[0]
+        return (await self.on_thread(lambda: _run(self._subject, [request])))[0]
 
-    async def _on_thread(self, work: Callable[[], T]) -> T:
+    async def on_thread(self, work: Callable[[], T]) -> T:
+        """Does `work` while nothing else is done with the model."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
 
@@ -125,3 +126,9 @@ def _read(subject: "Subject", feature: int, text: str) -> "TypedText":
 def device_of(subject: "Subject") -> Device:
     """Returns the one device of a subject, shared by all pages."""
     return Device(subject)
+
+
+@cache
+def _thread_of(model: Hashable) -> ThreadPoolExecutor:  # noqa: ARG001, one for each
+    """Returns the one thread of a model, shared by all SAEs that read it."""
+    return ThreadPoolExecutor(max_workers=1, thread_name_prefix="explore")

@@ -1,5 +1,6 @@
 """Puts the pages together into one application, behind the guard."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,11 +34,15 @@ def make_app(
     *,
     read_only: bool = False,
     subject: "Subject | None" = None,
+    others: "Sequence[Subject]" = (),
     reviewer: str = "reviewer",
     host: str = "127.0.0.1",
     graph: Graph | None = None,
 ) -> Starlette:
-    """Makes the pages of `log`, open for reading, for holders of `token`; the server listens on `host`."""
+    """Makes the pages of `log`, open for reading, for holders of `token`; the server listens on `host`.
+
+    `others` are SAEs of other layers of the `subject`'s model.
+    """
     pages = (overview, labels, reviewing, feature, explore, beside, compare, graph_page)
     app = Starlette(
         routes=[
@@ -47,7 +52,8 @@ def make_app(
         middleware=[Middleware(Guard, token=token, host=host, read_only=read_only)],
         exception_handlers={HTTPException: _refused, InterpretError: _failed, Exception: _broken},
     )
-    app.state.site = Site(log, read_only, reviewer, subject, graph, Cache(log))
+    subjects = {one.card.fingerprint: one for one in ([subject] if subject else []) + [*others]}
+    app.state.site = Site(log, read_only, reviewer, subject, subjects, graph, Cache(log))
     return app
 
 

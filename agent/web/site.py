@@ -1,5 +1,6 @@
 """The parts that all pages of one server share: the open log, the reviewer, and what may be done."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,8 @@ class Site:
     """The reviewer whose reviews are written."""
     subject: "Subject | None"
     """The subject of the explore page; None if none was loaded."""
+    subjects: "Mapping[str, Subject]"
+    """All that were loaded, by fingerprint: the same model with SAEs of several layers."""
     graph: Graph | None
     """The attribution graph whose nodes are shown; None if none was given."""
     cache: Cache

@@ -9,7 +9,7 @@ import secrets
 import socket
 import sys
 import webbrowser
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from html import escape
@@ -22,6 +22,7 @@ from urllib.parse import quote
 import click
 import uvicorn
 
+from agent.cli.commands.layers import by_layer
 from agent.cli.commands.reviewer import reviewer_name
 from agent.config import RunConfig
 from agent.errors import LogError, ServeError
@@ -52,17 +53,22 @@ class ServerOptions:
     """The attribution graph whose nodes are shown."""
 
 
-def serve(config: RunConfig, place: ServerOptions, with_subject: bool) -> int:
-    """Serves until it is stopped; the exit status. Raises LogError, ServeError, and what loading a subject raises."""
-    token = secrets.token_urlsafe(32)
+def serve(configs: Sequence[RunConfig], place: ServerOptions, with_subject: bool) -> int:
+    """Serves until it is stopped; the exit status. Raises LogError, ServeError, and what loading a subject raises.
+
+    `configs` are of SAEs of one model's layers; the explore page is of the first.
+    """
+    config, token = configs[0], secrets.token_urlsafe(32)
     with ExitStack() as stack:
         log = stack.enter_context(_open(config.log, place.read_only))
         listening = stack.enter_context(_listening(place))
+        subjects = _subjects(configs) if with_subject else []
         app = make_app(
             log,
             token,
             read_only=place.read_only,
-            subject=_subject(config) if with_subject else None,
+            subject=next(iter(subjects), None),
+            others=subjects[1:],
             reviewer=reviewer_name(place.reviewer),
             host=place.host,
             graph=None if place.graph is None else read_graph(place.graph),
@@ -97,10 +103,14 @@ def _open(path: Path, read_only: bool) -> RunLog:
     return RunLog.open(path, read_only=True)
 
 
-def _subject(config: RunConfig) -> "Subject":
+def _subjects(configs: Sequence[RunConfig]) -> "list[Subject]":
+    """Returns a subject for each SAE; they share the model."""
     from probes.subject import load_subject
 
-    return load_subject(config.subject)
+    if len(configs) > 1:
+        by_layer(configs)  # says where two are of one layer
+    first = load_subject(configs[0].subject)
+    return [first, *(load_subject(config.subject, first) for config in configs[1:])]
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
@@ -16,6 +17,7 @@ from agent.web.asked import label_of, run_of
 from agent.web.device import device_of
 from agent.web.feature import history
 from agent.web.feature.nearest import MAX_NEAREST
+from agent.web.feature.other_layers import NearInLayer, labelled_in_layers, nearest_elsewhere, other_layers
 from agent.web.feature.texts import ShadedToken, shaded
 from agent.web.feature.view import feature_view
 from agent.web.group import group_at
@@ -25,6 +27,9 @@ from agent.web.site import Site, site_of
 from agent.web.trees import drawing
 from probes.errors import InterpretError
 from probes.evidence import Tree
+
+if TYPE_CHECKING:  # a type alone: the server imports torch with a subject only
+    from probes.subject import Subject
 
 MAX_CHARS = 4000
 """Of a text in the box; addresses are not made for more."""
@@ -43,9 +48,12 @@ class TypedTextView:
 async def show(request: Request) -> Response:
     """Shows everything about one feature in one run; for a blind reviewer without scores and others' reviews."""
     run = await run_in_threadpool(run_of, request)
-    neighbours = await _neighbours(site_of(request), _feature(request), str(run.subject["fingerprint"]))
-    typed = await _typed(request, str(run.subject["fingerprint"]))
-    return await run_in_threadpool(_shown, request, run, neighbours, typed)
+    subject = site_of(request).subjects.get(str(run.subject["fingerprint"]))
+    subject = subject if subject is not None and _feature(request) < subject.card.n_features else None
+    neighbours = [] if subject is None else await device_of(subject).nearest(_feature(request), MAX_NEAREST)
+    in_layers = [] if subject is None else await _in_layers(site_of(request), subject, run, _feature(request))
+    typed = await _typed(request, subject)
+    return await run_in_threadpool(_shown, request, run, neighbours, in_layers, typed)
 
 
 def tree(request: Request) -> Response:
@@ -73,15 +81,31 @@ def call(request: Request) -> Response:
     return page(request, "feature_call.html.j2", here="labels", **context)
 
 
-def _shown(request: Request, run: RunSummary, neighbours: Sequence[int], typed: TypedTextView) -> Response:
+def _shown(
+    request: Request,
+    run: RunSummary,
+    neighbours: Sequence[int],
+    in_layers: Sequence[NearInLayer],
+    typed: TypedTextView,
+) -> Response:
     feature = _feature(request)
     view = feature_view(site_of(request).log, run, feature, neighbours)
     if view is None:
         named, asked = group_at(site_of(request), run).address(run.run_id, feature), run.features or "none"
         raise HTTPException(404, f"Run {run.run_id} has nothing on feature {named}; it was asked for {asked}.")
     review = review_context(request, run, view.row, feature)
-    explorable = _has_subject(site_of(request), str(run.subject["fingerprint"]))
-    return page(request, "feature.html.j2", here="labels", view=view, explorable=explorable, typed=typed, **review)
+    subject, fingerprint = site_of(request).subject, str(run.subject["fingerprint"])
+    return page(
+        request,
+        "feature.html.j2",
+        here="labels",
+        view=view,
+        in_layers=in_layers,
+        explorable=subject is not None and subject.card.fingerprint == fingerprint,
+        readable=fingerprint in site_of(request).subjects,
+        typed=typed,
+        **review,
+    )
 
 
 def _feature(request: Request) -> int:
@@ -92,27 +116,25 @@ def _feature(request: Request) -> int:
     return feature
 
 
-async def _typed(request: Request, fingerprint: str) -> TypedTextView:
-    """Reads the text in the address with the loaded subject, if it is the one that the run was about."""
-    site, text = site_of(request), request.query_params.get("text", "").replace("\r\n", "\n")  # as forms send it
-    if not text or site.subject is None or not _has_subject(site, fingerprint):
+async def _typed(request: Request, subject: "Subject | None") -> TypedTextView:
+    """Reads the text in the address with the subject that the run was about, if it is loaded."""
+    text = request.query_params.get("text", "").replace("\r\n", "\n")  # as forms send it
+    if not text or subject is None:
         return TypedTextView(text)
     try:
-        found = await device_of(site.subject).read(_feature(request), text[:MAX_CHARS])
+        found = await device_of(subject).read(_feature(request), text[:MAX_CHARS])
     except InterpretError as error:
         return TypedTextView(text, fault=str(error))
     return TypedTextView(text, shaded(found.tokens, found.activations), found.peak)
 
 
-async def _neighbours(site: Site, feature: int, fingerprint: str) -> list[int]:
-    """Returns the neighbours by the loaded subject's decoder, if the run was about that subject."""
-    if site.subject is None or not _has_subject(site, fingerprint):
+async def _in_layers(site: Site, subject: "Subject", run: RunSummary, feature: int) -> list[NearInLayer]:
+    """Returns the nearest features of those layers of the run's command whose SAEs are loaded too."""
+    others = await run_in_threadpool(other_layers, site, run)
+    if not others:
         return []
-    return await device_of(site.subject).nearest(feature, MAX_NEAREST)
-
-
-def _has_subject(site: Site, fingerprint: str) -> bool:
-    return site.subject is not None and site.subject.card.fingerprint == fingerprint
+    near = await device_of(subject).on_thread(lambda: nearest_elsewhere(subject, feature, others))
+    return await run_in_threadpool(labelled_in_layers, site.log, group_at(site, run), near)
 
 
 _AT = "/runs/{run_id:row}/features/{feature:row}"
