@@ -1,12 +1,15 @@
-"""Splits the features of one run among many machines: shard I takes every Nth feature in rising order.
+"""Splits work among many machines: shard I of N takes every Nth feature of a run, or every Nth batch of a corpus.
 
-A shard is no part of what a run is: its log is imported into another one as a part of the same run.
+A shard is no part of what a run is: its log is imported into another one as a part of the same run. The shards of a
+corpus are put together when all are in one log.
 """
 
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
+from typing import TypeVar
 
 from probes.doors.given import shown, whole_number
 from probes.errors import SettingsError
@@ -14,6 +17,7 @@ from probes.errors import SettingsError
 SLURM = "slurm"
 """Stands for the task of a SLURM job array that the command runs in."""
 
+_Item = TypeVar("_Item")
 _SHARD = re.compile(r"([0-9]+)/([0-9]+)")
 _FORM = f"write --shard I/N with I from 0 to N-1, as 0/4, or --shard {SLURM} in a job array."
 _TASK = "SLURM_ARRAY_TASK_"
@@ -31,8 +35,16 @@ class Shard:
         """Returns the shard's own features in rising order, whatever the order of `features`."""
         return sorted(features)[self.index :: self.count]
 
+    def every(self, items: Iterable[_Item]) -> Iterator[_Item]:
+        """Yields the shard's own items, in their order."""
+        return islice(items, self.index, None, self.count)
+
     def __str__(self) -> str:
         return f"{self.index}/{self.count}"
+
+
+WHOLE = Shard(0, 1)
+"""All there is."""
 
 
 def parse_shard(text: str, environment: Mapping[str, str] = os.environ) -> Shard:

@@ -36,6 +36,7 @@ SLOW = frozenset(
         "compare_page",
         "compare_report",
         "contrast",
+        "corpus_shards",
         "demo",
         "demo_world",
         "devices",

@@ -29,8 +29,8 @@ from tests.subjects import FAMILIES, tiny_subject
 
 CHOSEN = [3, 60, 17, 0]
 CONTEXT = 40
-SMALL = CollectSettings(context=CONTEXT, top=5, per_stratum=2, pool=30)
-EXHAUSTIVE = CollectSettings(context=CONTEXT, top=400, per_stratum=400, pool=400)
+SMALL = CollectSettings(context=CONTEXT, top=5, per_cell=2, pool=30)
+EXHAUSTIVE = CollectSettings(context=CONTEXT, top=400, per_cell=400, pool=400)
 TOLERANCE = {"rel": 1e-3, "abs": 1e-4}
 
 
@@ -163,27 +163,35 @@ def test_with_room_for_all_every_firing_window_is_kept_once_in_its_stratum(
         assert example.peak / highest <= (10 - example.quantile) / 10 + 1e-6
 
 
-def test_the_sample_covers_the_strata_and_repeats_no_top_window(fit: Subject, corpus: list[Document]) -> None:
-    [collected] = run(fit, corpus, top=3, per_stratum=2, features=[3]).features.values()
+def cell(example: Example, highest: float) -> int:
+    """Which sixteenth of the range up to a power of two the example's peak lies in."""
+    return int(16 * example.peak / 2.0 ** math.frexp(highest)[1])
+
+
+def test_the_sample_covers_the_range_and_repeats_no_top_window(fit: Subject, corpus: list[Document]) -> None:
+    [collected] = run(fit, corpus, top=3, per_cell=2, features=[3]).features.values()
     assert len({where(example) for example in collected.examples}) == len(collected.examples)
     top, sample = collected.examples[:3], collected.examples[3:]
-    strata = Counter(example.quantile for example in sample)
-    assert max(strata.values()) <= 2
+    highest = top[0].peak
+    assert max(Counter(cell(example, highest) for example in sample).values()) <= 2
     everything = run(fit, corpus, EXHAUSTIVE, features=[3]).features[3].examples
-    there = Counter(example.quantile for example in everything)
-    shown = Counter(example.quantile for example in (*top, *sample))
+    there = Counter(cell(example, highest) for example in everything)
+    shown = Counter(cell(example, highest) for example in (*top, *sample))
+    assert len(there) > 5
     assert set(shown) == set(there)
-    assert all(shown[s] >= min(2, there[s]) for s in there)
+    assert all(shown[part] >= min(2, there[part]) for part in there)
 
 
 def test_the_sample_is_fair(fit: Subject, corpus: list[Document]) -> None:
-    """Over many seeds every window of a stratum is drawn about as often as the others."""
-    everything = [e for e in run(fit, corpus, EXHAUSTIVE, features=[3]).features[3].examples if e.quantile == 4]
+    """Over many seeds every window of a part of the range is drawn about as often as the others."""
+    examples = run(fit, corpus, EXHAUSTIVE, features=[3]).features[3].examples
+    highest = examples[0].peak
+    everything = [example for example in examples if cell(example, highest) == 6]
     drawn: Counter[tuple[str, int]] = Counter()
     n_seeds = 40
     for seed in range(n_seeds):
-        examples = run(fit, corpus, top=1, per_stratum=1, features=[3], seed=seed).features[3].examples
-        drawn.update(where(example) for example in examples if example.quantile == 4)
+        examples = run(fit, corpus, top=1, per_cell=1, features=[3], seed=seed).features[3].examples
+        drawn.update(where(example) for example in examples if cell(example, highest) == 6)
     assert drawn.total() == n_seeds
     assert set(drawn) <= {where(example) for example in everything}
     share = n_seeds / len(everything)

@@ -11,7 +11,7 @@ from agent.log.examples import add_collected, begin_corpus, examples_of
 from agent.log.run_log import RunLog
 from eval.collect import examples
 from eval.collect.corpus_pass import Collection, CollectSettings
-from eval.collect.examples import FeatureHarvest, _with_neighbours, feature_harvest, harvest, imported
+from eval.collect.examples import FeatureHarvest, feature_harvest, harvest, imported, with_neighbours
 from eval.collect.negatives import nearest
 from eval.collect.split import SHOWN_SHARE, split_of, without_duplicates
 from probes.activations import feature_activations
@@ -24,7 +24,7 @@ from tests.logged import corpus_identity
 from tests.planted_labels import of_feature
 
 FEATURES = (7, 3, 40)
-SETTINGS = CollectSettings(n_tokens=8000, context=32, top=8, per_stratum=2, pool=300, seed=5)
+SETTINGS = CollectSettings(n_tokens=8000, context=32, top=8, per_cell=2, pool=300, seed=5)
 
 
 @pytest.fixture(scope="module")
@@ -174,5 +174,5 @@ def test_neighbours_that_fire_on_few_windows_of_the_pool_are_read_in_the_pass(
 @pytest.mark.parametrize("n", [3, 600])
 def test_neighbours_are_read_as_far_as_there_is_room(n: int) -> None:
     neighbours = {feature: [feature + 1, 1000 + feature, 2000] for feature in range(n)}
-    read = _with_neighbours(range(n), neighbours)
+    read = with_neighbours(range(n), neighbours)
     assert read == ([0, 1, 2, 3, 1000, 1001, 1002, 2000] if n == 3 else [*range(600)])

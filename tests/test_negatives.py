@@ -39,7 +39,7 @@ def fitted(subject_of: Callable[[str], Subject]) -> Subject:
 
 @pytest.fixture(scope="module")
 def found(fitted: Subject) -> Collection:
-    settings = CollectSettings(n_tokens=20_000, context=40, top=8, per_stratum=2, pool=1200)
+    settings = CollectSettings(n_tokens=20_000, context=40, top=8, per_cell=2, pool=1200)
     return collect(fitted, texts(1500, longest=3), FEATURES, settings)
 
 

@@ -24,6 +24,7 @@ from agent.cli.shared_options import FEATURES, JSON
 from agent.cli.types import ROW_ID, GroupedCommand, Real, Whole
 from agent.config import RunConfig, resolve
 from agent.pool.choice import check_workers
+from agent.shards import parse_shard
 from probes.errors import SettingsError
 
 _OF_FIT = ("labels", "path", "least_score", "wording", "learn", "steps", "hold_out")
@@ -46,11 +47,13 @@ _OF_LABELS = (
     help="Read another tool's files, or neuronpedia:MODEL/SOURCE from its server, instead of a corpus.",
 )
 @click.option("--format", "form", metavar="NAME", help="Format of these files; by default detected.")
+@click.option("--shard", metavar="I/N", help="Every Nth batch of the corpus from the Ith (from 0), or slurm.")
 @example_options
 def examples(
     features: str,
     imported: str | None,
     form: str | None,
+    shard: str | None,
     layers: str | None,
     settings_file: Path | None,
     **options: Any,
@@ -59,7 +62,9 @@ def examples(
     if imported is None:
         refuse(["form"], "is about the files of --import PATH; name them, or leave it out.")
     else:
-        refuse(["devices", "ray", "gpus_per_worker"], "is about reading a corpus, not about --import; leave it out.")
+        of_corpus = ["devices", "ray", "gpus_per_worker", "shard"]
+        refuse(of_corpus, "is about reading a corpus, not about --import; leave it out.")
+    share = None if shard is None else parse_shard(shard)
     configs = configs_of(options, settings_file, layers)
     check_workers(configs[0])
     if imported is not None and len(configs) > 1:
@@ -70,7 +75,7 @@ def examples(
 
     from agent.cli.commands.examples import gather_examples
 
-    return gather_examples(configs, features, imported, form)
+    return gather_examples(configs, features, imported, form, share)
 
 
 @click.command(cls=GroupedCommand)

@@ -52,6 +52,7 @@ _JSON = {
     "labels": ("evidence", "senses"),
     "corpora": ("settings",),
     "activity": ("histogram", "baselines"),
+    "corpus_shards": ("settings",),
     "scorings": ("settings",),
     "scores": ("extra", "items"),
     "comparisons": ("settings",),
@@ -310,7 +311,7 @@ def _check_row(table: str, types: Mapping[str, str], row: Row) -> None:
             json.loads(row[column])
     if table == "runs":
         from_ranges(row["features"])
-    if table == "examples":
+    if table in ("examples", "corpus_shards", "shard_features"):
         unpacked(row["payload"])
     if table == "evidence":
         evidence_in(row)

@@ -257,7 +257,12 @@ def versions() -> dict[str, str | None]:
 
 def differences(one: RunSummary, other: RunSummary) -> list[Difference]:
     """Returns all that makes them two runs and no other than one; nothing where they have one identity."""
-    ours, theirs = dict(_leaves("", _identity(one))), dict(_leaves("", _identity(other)))
+    return differences_between(_identity(one), _identity(other))
+
+
+def differences_between(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[Difference]:
+    """Returns the values that differ, by their names: those of nested mappings have all of theirs, with dots."""
+    ours, theirs = dict(_leaves("", one)), dict(_leaves("", other))
     pairs = ((name, ours.get(name, _ABSENT), theirs.get(name, _ABSENT)) for name in ours | theirs)
     return [(name, a, b) for name, a, b in pairs if a != b]
 

@@ -1,4 +1,4 @@
--- The run log: SQLite, version 1. A table stands below those that it refers to, the order in which rows are imported.
+-- The run log: SQLite, version 2. A table stands below those that it refers to, the order in which rows are imported.
 -- Texts are escaped (rows.py); times are UTC; JSON columns hold plain JSON. Datasette shows a reference by the `title`
 -- of the row that is referred to; titles are computed, not stored.
 
@@ -83,6 +83,36 @@ CREATE TABLE examples (
     created TEXT NOT NULL
 );
 CREATE INDEX examples_feature ON examples (corpus_id, feature, split, kind);
+
+CREATE TABLE corpus_shards (            -- a part of a pass over a corpus, until all parts are put together
+    id INTEGER PRIMARY KEY,
+    identity TEXT NOT NULL,             -- as in corpora, of what all parts together give
+    subject_name TEXT NOT NULL,
+    fingerprint TEXT NOT NULL,
+    source TEXT NOT NULL,
+    settings TEXT NOT NULL,             -- JSON
+    seed INTEGER NOT NULL,
+    features TEXT NOT NULL,             -- asked for, as ranges
+    shard INTEGER NOT NULL,             -- which part, from 0
+    n_shards INTEGER NOT NULL,
+    n_tokens INTEGER NOT NULL,          -- of this part
+    n_documents INTEGER NOT NULL,       -- of the whole pass, as the figures of its self-check
+    l0 REAL NOT NULL,
+    explained_variance REAL,
+    n_checked INTEGER NOT NULL,
+    payload BLOB NOT NULL,              -- zlib-compressed JSON: random windows
+    created TEXT NOT NULL,
+    title TEXT GENERATED ALWAYS AS (source || ', shard ' || shard || '/' || n_shards) VIRTUAL,
+    UNIQUE (identity, features, n_shards, shard)
+);
+
+CREATE TABLE shard_features (           -- what a part has of a feature, and of those beside which it is read
+    id INTEGER PRIMARY KEY,
+    shard_id INTEGER NOT NULL REFERENCES corpus_shards (id),
+    feature INTEGER NOT NULL,
+    payload BLOB NOT NULL,              -- zlib-compressed JSON: counts, windows and activations
+    UNIQUE (shard_id, feature)
+);
 
 CREATE TABLE labels (
     id INTEGER PRIMARY KEY,
@@ -388,4 +418,4 @@ CREATE VIEW fits_by_setting AS          -- each setting's mean fit by each measu
     FROM fits JOIN compared ON compared.id = fits.compared_id GROUP BY compared_id, measure;
 
 PRAGMA application_id = 1935764583;     -- the bytes of 'salg'
-PRAGMA user_version = 1;
+PRAGMA user_version = 2;

@@ -26,7 +26,7 @@ class GroupEntries:
 
 
 class BottomK:
-    """For each group the `k` entries with the smallest keys, no two of one name."""
+    """For each group the `k` names with the smallest keys: the same, whatever the order in which they are offered."""
 
     def __init__(self, n_groups: int, k: int, dtype: np.dtype[Any]) -> None:
         self._k = k
@@ -47,11 +47,12 @@ class BottomK:
         names: UInt64[np.ndarray, "n"],
         rows_of: Callable[[Int[np.ndarray, "m"]], StructuredArray],
     ) -> None:
-        """Offers entries with finite keys; those of one group have different names, none of them 0.
+        """Offers entries with finite keys and names other than 0.
 
-        `rows_of(places)` makes the rows of those that are kept, by their places in the arrays.
+        Of several of one name a group keeps the one with the smallest key, and of equal keys the first that it was
+        offered. `rows_of(places)` makes the rows of those that are kept, by their places in the arrays.
         """
-        new = (~(self._names[groups] == names[:, None]).any(axis=1)).nonzero()[0]
+        new = self._new(groups, keys, names)
         if len(new) == 0:
             return
         touched, candidates = self._best(groups, keys, new)
@@ -83,6 +84,23 @@ class BottomK:
         self._bars[groups] = np.inf
         self._names[groups] = 0
         return kept
+
+    def _new(
+        self, groups: Int[np.ndarray, "n"], keys: Float[np.ndarray, "n"], names: UInt64[np.ndarray, "n"]
+    ) -> Int[np.ndarray, "m"]:
+        """Of the offered entries those of new names, one of each name, and makes room for one whose name has a larger
+        key here: it is better than an entry that stays, so it will take a place."""
+        order = np.lexsort((keys, names, groups))
+        again = (np.diff(names[order], prepend=0) == 0) & (np.diff(groups[order], prepend=-1) == 0)
+        distinct = order[~again]
+        entry, slot = (self._names[groups[distinct]] == names[distinct, None]).nonzero()
+        known = distinct[entry]
+        better = keys[known] < self._keys[groups[known], slot]
+        free = groups[known[better]], slot[better]
+        self._keys[free], self._names[free] = np.inf, 0
+        is_new = np.ones(len(distinct), dtype=bool)
+        is_new[entry[~better]] = False
+        return np.asarray(distinct[is_new])
 
     def _best(
         self, groups: Int[np.ndarray, "n"], keys: Float[np.ndarray, "n"], some: Int[np.ndarray, "m"]

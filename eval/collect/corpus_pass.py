@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Float
 from pydantic import Field
 
+from agent.shards import WHOLE, Shard
 from eval.collect.batch_activations import ahead, batch_activations
 from eval.collect.corpora import Document
 from eval.collect.self_check import SelfCheck, self_check
@@ -63,11 +64,16 @@ class CollectSettings(Value):
     """Most tokens of a window, BOS with them; documents are cut into windows, and no window crosses documents."""
     top: int = Field(default=32, ge=1)
     """Strongest windows kept of each feature."""
-    per_stratum: int = Field(default=8, ge=1)
-    """Windows sampled from each tenth of each feature's range."""
+    per_cell: int = Field(default=8, ge=1)
+    """Windows sampled from each of 8 to 16 equal parts of each feature's range."""
     pool: int = Field(default=2000, ge=1)
     """Random windows kept."""
     seed: int = Field(default=0, ge=0)
+
+    @property
+    def sizes(self) -> TallySizes:
+        """Returns the sizes of what is kept."""
+        return TallySizes(self.top, self.per_cell, self.pool)
 
 
 @dataclass(frozen=True)
@@ -89,6 +95,18 @@ class WindowPool:
     features: tuple[int, ...]
     peaks: Float[np.ndarray, "n_pool n_chosen"]
     """The highest activation of each of `features` within each stretch, float32; 0 where it does not fire."""
+
+
+@dataclass(frozen=True, eq=False)
+class Tallied:
+    """The tally of a pass, or of a part of one."""
+
+    features: Sequence[int]
+    """In the order of the tally's columns."""
+    tally: Tally
+    n_documents: int
+    """Documents of the whole pass."""
+    check: SelfCheck
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,6 +152,24 @@ def collect_all(
     The subjects share their model, which reads every text once, up to the deepest of their hooks; `workers` read for
     one subject alone. Raises ExamplesError too where their texts do not begin alike.
     """
+    tallies = tally_all(read, documents, settings, watch, workers)
+    spelling = Spelling(read[0][0])
+    return [collection_of(tally, spelling, watch) for tally in tallies]
+
+
+def tally_all(
+    read: Sequence[tuple[Subject, Sequence[int]]],
+    documents: Iterable[Document],
+    settings: CollectSettings,
+    watch: PassObserver,
+    workers: BatchReaders | None,
+    shard: Shard = WHOLE,
+) -> list[Tallied]:
+    """Returns the tally of each SAE over a shard's batches of the documents.
+
+    All documents are cut into windows, whatever the shard: so it reads the very batches that it would read in a pass
+    over all, and finds the very numbers. Raises ExamplesError.
+    """
     subject = read[0][0]
     _check_alike([one for one, _ in read])
     windows = WindowCutter(subject, settings.context, BATCH_TOKENS)
@@ -146,15 +182,11 @@ def collect_all(
         checks.append(self_check(one, first))
         watch.checked(checks[-1])
     readers = [Columns(one.sae, features) for one, features in read]
-    kept = [
-        Tally(TallySizes(len(features), settings.top, settings.per_stratum, settings.pool), settings.seed)
-        for _, features in read
-    ]
-    wanted = takewhile(lambda _: not watch.stops(), chain([first], batches))
+    kept = [Tally(features, settings.sizes, settings.seed) for _, features in read]
+    wanted = takewhile(lambda _: not watch.stops(), shard.every(chain([first], batches)))
     scan(subject, readers, wanted, kept, watch.read, workers)
-    spelling, n = Spelling(subject), windows.n_documents
     return [
-        _collection(columns.features, tally, n, check, spelling, watch)
+        Tallied(columns.features, tally, windows.n_documents, check)
         for columns, tally, check in zip(readers, kept, checks, strict=True)
     ]
 
@@ -168,14 +200,14 @@ def _check_alike(subjects: Sequence[Subject]) -> None:
         )
 
 
-def _collection(
-    features: tuple[int, ...], tally: Tally, n_documents: int, check: SelfCheck, spelling: Spelling, watch: PassObserver
-) -> Collection:
-    found = {}
-    for place, feature in enumerate(features):
-        found[feature] = _collected(tally, place, feature, spelling)
-        watch.spelled(len(features))
-    return Collection(tally.n_tokens, n_documents, check, found, _pool(tally, features, spelling))
+def collection_of(found: Tallied, spelling: Spelling, watch: PassObserver) -> Collection:
+    """Returns the examples that a tally holds, as texts."""
+    examples = {}
+    for place, feature in enumerate(found.features):
+        examples[feature] = _collected(found.tally, place, feature, spelling)
+        watch.spelled(len(found.features))
+    pool = _pool(found.tally, found.features, spelling)
+    return Collection(found.tally.n_tokens, found.n_documents, found.check, examples, pool)
 
 
 def scan(
@@ -267,10 +299,10 @@ def _example(row: Any, feature: int, tenth: int, spelling: Spelling) -> Example:
     )
 
 
-def _pool(tally: Tally, features: tuple[int, ...], spelling: Spelling) -> WindowPool:
-    rows = tally.pool
+def _pool(tally: Tally, features: Sequence[int], spelling: Spelling) -> WindowPool:
+    rows = tally.pool.rows
     ids = [tuple(row["ids"][: row["length"]].tolist()) for row in rows]
     windows = tuple(
         PoolWindow(row["document"], int(row["start"]), i, spelling(i)) for row, i in zip(rows, ids, strict=True)
     )
-    return WindowPool(windows, features, rows["peaks"])
+    return WindowPool(windows, tuple(features), rows["peaks"])

@@ -83,18 +83,17 @@ def harvest_all(
     """Does the same for several SAEs of one model, in one pass. Raises ExamplesError."""
     neighbours = [nearest(subject.sae, features) for subject, features in wanted]
     read = [
-        (subject, _with_neighbours(features, near))
-        for (subject, features), near in zip(wanted, neighbours, strict=True)
+        (subject, with_neighbours(features, near)) for (subject, features), near in zip(wanted, neighbours, strict=True)
     ]
     return [
-        _harvest_of(subject, found, features, near, settings.seed, embed)
+        harvest_of(subject, found, features, near, settings.seed, embed)
         for found, (subject, features), near in zip(
             collect_all(read, documents, settings, watch, readers), wanted, neighbours, strict=True
         )
     ]
 
 
-def _harvest_of(
+def harvest_of(
     subject: Subject,
     found: Collection,
     features: Sequence[int],
@@ -102,13 +101,15 @@ def _harvest_of(
     seed: int,
     embed: Embed | None,
 ) -> tuple[Collection, Iterator[FeatureHarvest]]:
+    """Returns the features asked for, without their neighbours, each with its negatives."""
     asked_for = replace(found, features={feature: found.features[feature] for feature in features})
     return asked_for, _with_negatives(subject, asked_for, neighbours, found.features, seed, embed)
 
 
-def _with_neighbours(features: Sequence[int], neighbours: Mapping[int, Sequence[int]]) -> list[int]:
-    """The features, then the nearest neighbours of all, then the second nearest, up to `COLUMNS` of them."""
-    ranks = zip_longest(*(neighbours[feature] for feature in features))
+def with_neighbours(features: Sequence[int], neighbours: Mapping[int, Sequence[int]]) -> list[int]:
+    """The features, then the nearest neighbours of all, then the second nearest, up to `COLUMNS` of them; which ones
+    does not hang on the order of the features."""
+    ranks = zip_longest(*(neighbours[feature] for feature in sorted(features)))
     others = dict.fromkeys(other for rank in ranks for other in rank if other is not None)
     room = max(0, COLUMNS - len(features))
     return [*features, *islice((other for other in others if other not in neighbours), room)]

@@ -18,22 +18,35 @@ class Histograms:
     def __init__(self, n_features: int) -> None:
         self.maximum = np.zeros(n_features, dtype=np.float32)
         """Highest value seen; 0 for none."""
-        self._range = np.zeros(n_features)
+        self.range = np.zeros(n_features)
         """Power of two above the maximum; 0 before the first value."""
-        self._counts = np.zeros((n_features, N_BINS), dtype=np.int64)
+        self.counts = np.zeros((n_features, N_BINS), dtype=np.int64)
+        """By equal parts of the range."""
 
     def add(self, features: Int[np.ndarray, "m"], values: Float[np.ndarray, "m"]) -> None:
         """Counts positive, finite values."""
         np.maximum.at(self.maximum, features, values)
         self._widen()
-        bins = (values * (N_BINS / self._range[features])).astype(np.int64)
-        np.add.at(self._counts.ravel(), features * N_BINS + bins, 1)
+        bins = (values * (N_BINS / self.range[features])).astype(np.int64)
+        np.add.at(self.counts.ravel(), features * N_BINS + bins, 1)
+
+    def add_counted(self, place: int, maximum: float, counts: Int[np.ndarray, "n_bins"]) -> None:
+        """Adds what another histogram of the same feature has counted; nothing where its maximum is 0."""
+        if maximum == 0:
+            return
+        self.maximum[place] = max(self.maximum[place], np.float32(maximum))
+        self._widen()
+        [theirs] = _range_of(np.array([maximum], dtype=np.float32))
+        narrower = np.zeros(N_BINS, dtype=np.int64)
+        n_to_one = int(min(self.range[place] / theirs, N_BINS))
+        narrower[: N_BINS // n_to_one] = counts.reshape(-1, n_to_one).sum(axis=1)
+        self.counts[place] += narrower
 
     def activity(self, place: int, feature: int, n_tokens: int) -> Activity:
         """The counts at `place`, which are those of `feature`, with as many bins as its maximum needs."""
-        width = self._range[place] / N_BINS
+        width = self.range[place] / N_BINS
         needed = int(self.maximum[place] / width) + 1 if width else 0
-        counts = self._counts[place, :needed]
+        counts = self.counts[place, :needed]
         return Activity(
             feature=feature,
             n_tokens=n_tokens,
@@ -45,9 +58,14 @@ class Histograms:
 
     def _widen(self) -> None:
         """Gives every feature a range that its maximum lies inside."""
-        new = (self._range == 0) & (self.maximum > 0)
-        self._range[new] = np.ldexp(1.0, np.frexp(self.maximum[new])[1])
-        while (narrow := (self.maximum >= self._range) & (self.maximum > 0)).any():
-            self._counts[narrow, : N_BINS // 2] = self._counts[narrow].reshape(-1, N_BINS // 2, 2).sum(axis=2)
-            self._counts[narrow, N_BINS // 2 :] = 0
-            self._range[narrow] *= 2
+        new = (self.range == 0) & (self.maximum > 0)
+        self.range[new] = _range_of(self.maximum[new])
+        while (narrow := (self.maximum >= self.range) & (self.maximum > 0)).any():
+            self.counts[narrow, : N_BINS // 2] = self.counts[narrow].reshape(-1, N_BINS // 2, 2).sum(axis=2)
+            self.counts[narrow, N_BINS // 2 :] = 0
+            self.range[narrow] *= 2
+
+
+def _range_of(maxima: Float[np.ndarray, "n"]) -> Float[np.ndarray, "n"]:
+    """Returns the smallest powers of two above positive numbers."""
+    return np.asarray(np.ldexp(1.0, np.frexp(maxima)[1]))

@@ -1,9 +1,11 @@
 """Collects from a pass over a corpus: counts, the strongest windows, a sample over each feature's range, random ones.
 
-Its size depends on the numbers of features and of what is kept, never on the corpus. NumPy throughout; knows no model
-and no text.
+Its size depends on the numbers of features and of what is kept, never on the corpus. What it keeps depends on what it
+was given and not on the order: tallies of the parts of a corpus add up to the tally of all of it. NumPy throughout;
+knows no model and no text.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +16,10 @@ from eval.collect.histogram import Histograms
 from eval.collect.windows import WindowBatch
 
 STRATA = 10
+"""Tenths of a feature's range, by which examples are told apart."""
+CELLS = 16
+"""Equal parts of a feature's range up to a power of two, from each of which windows are sampled: 8 to 16 of them lie
+below the maximum. Pairs of them become one when the range doubles, so that a sample never hangs on when it did."""
 LONGEST = 64
 """Tokens of an example."""
 
@@ -84,37 +90,62 @@ def _pairs(fired: BatchActivations, n_features: int) -> _Pairs:
 
 @dataclass(frozen=True)
 class TallySizes:
-    """Sizes of what is kept."""
+    """Sizes of what is kept of each feature, and of the pool."""
 
-    n_features: int
     top: int
-    per_stratum: int
+    per_cell: int
     pool: int
 
 
 def _rows_with(name: str, size: int) -> np.dtype:
     """Returns the structured type of a kept window, with `size` numbers called `name`."""
-    common = [("document", "O"), ("start", "i8"), ("length", "i4"), ("ids", "i4", (LONGEST,))]
+    common = [("place", "i8"), ("document", "O"), ("start", "i8"), ("length", "i4"), ("ids", "i4", (LONGEST,))]
     return np.dtype([*common, (name, "f4", (size,))])
 
 
-_ACTIVATIONS = _rows_with("activations", LONGEST)
+ACTIVATIONS = _rows_with("activations", LONGEST)
+
+
+@dataclass(frozen=True, eq=False)
+class KeptWindows:
+    """Windows that a tally keeps, with the names that stand for their tokens."""
+
+    names: UInt64[np.ndarray, "n"]
+    rows: StructuredArray
+
+    @classmethod
+    def together(cls, parts: Sequence["KeptWindows"]) -> "KeptWindows":
+        """Returns all windows of the parts, each once, in the order of the corpus."""
+        names, rows = (np.concatenate(column) for column in zip(*((p.names, p.rows) for p in parts), strict=True))
+        order = np.unique(rows["place"], return_index=True)[1]
+        return cls(names[order], rows[order])
+
+
+@dataclass(frozen=True, eq=False)
+class FeatureTally:
+    """All that a tally has of one feature."""
+
+    maximum: float
+    counts: Int[np.ndarray, "n_bins"]
+    windows: KeptWindows
 
 
 class Tally:
     """Adds up batches."""
 
-    def __init__(self, sizes: TallySizes, seed: int) -> None:
-        n = sizes.n_features
+    def __init__(self, features: Sequence[int], sizes: TallySizes, seed: int) -> None:
+        n = len(features)
         self.n_tokens = 0
         self.histograms = Histograms(n)
-        self._top = BottomK(n, sizes.top, _ACTIVATIONS)
-        self._strata = BottomK(n * STRATA, sizes.per_stratum, _ACTIVATIONS)
-        self._pool = BottomK(1, sizes.pool, _rows_with("peaks", n))
+        self._top = BottomK(n, sizes.top, ACTIVATIONS)
+        self._cells = BottomK(n * CELLS, sizes.per_cell, ACTIVATIONS)
+        self._pool = BottomK(1, sizes.pool, pool_rows(n))
         self._n_features = n
         rng = np.random.default_rng(seed)
         self._multipliers = rng.integers(2**63, size=1 << 16, dtype=np.uint64) * 2 + 1
-        self._salts = rng.integers(2**63, size=n + 2, dtype=np.uint64)
+        self._pool_salts = rng.integers(2**63, size=2, dtype=np.uint64)
+        # of the feature, not of its column: its sample is the same whatever features are read beside it
+        self._salts = mixed(rng.integers(2**63, dtype=np.uint64) + np.array(features, dtype=np.uint64))
 
     def add(self, fired: BatchActivations) -> None:
         """Counts a batch and keeps of it what is worth keeping; of windows of the very same tokens, one."""
@@ -125,27 +156,59 @@ class Tally:
         chosen = np.zeros(len(names), dtype=bool)
         chosen[different] = True
         pairs = _pairs(fired.some(chosen[fired.rows] & self._promising(fired, names)), self._n_features)
-        columns, of_window = pairs.columns, names[pairs.rows]
-        tenth = stratum(pairs.peaks, self.histograms.maximum[columns])
-        self._offer(self._top, pairs, columns, -pairs.peaks.astype(np.float64), of_window)
-        keys = _uniform(of_window ^ self._salts[columns])
-        self._offer(self._strata, pairs, columns * STRATA + tenth, keys, of_window)
+        of_window = names[pairs.rows]
+        for shelves, groups, keys in self._shelves(pairs.columns, pairs.peaks, of_window):
+            self._offer(shelves, pairs, groups, keys, of_window)
         self._add_to_pool(fired, names, different)
 
-    def kept(self, feature: int) -> tuple[GroupEntries, GroupEntries]:
-        """A feature's strongest windows, the strongest first; and its sample, the upper strata first."""
-        strata = np.arange(feature * STRATA, (feature + 1) * STRATA)
-        return self._top.get(np.array([feature])), self._strata.get(strata)
+    def kept(self, place: int) -> tuple[KeptWindows, KeptWindows]:
+        """A feature's strongest windows, the strongest first; and its sample, the upper cells first."""
+        cells = self._sample(place)
+        # one window may lie in two cells: in two batches its activations differ in the last digits
+        order = np.lexsort((cells.rows["place"], cells.names))
+        different = order[np.diff(cells.names[order], prepend=0) != 0]
+        good = different[np.lexsort((cells.keys[different], -cells.groups[different]))]
+        return self._strongest(place), KeptWindows(cells.names[good], cells.rows[good])
+
+    def of_feature(self, place: int) -> FeatureTally:
+        """All that there is of one feature, to be added to other tallies'."""
+        cells = self._sample(place)
+        windows = KeptWindows.together([self._strongest(place), KeptWindows(cells.names, cells.rows)])
+        histograms = self.histograms
+        return FeatureTally(float(histograms.maximum[place]), histograms.counts[place], windows)
+
+    def add_feature(self, place: int, parts: Sequence[FeatureTally]) -> None:
+        """Adds up what tallies of different batches have of a feature of which this one has nothing."""
+        for part in parts:
+            self.histograms.add_counted(place, part.maximum, part.counts)
+        windows = KeptWindows.together([part.windows for part in parts])
+        columns, peaks = np.full(len(windows.names), place), _peaks(windows.rows)
+        for shelves, groups, keys in self._shelves(columns, peaks, windows.names):
+            shelves.put(groups, keys, windows.names, lambda kept: windows.rows[kept])
+
+    def _strongest(self, place: int) -> KeptWindows:
+        found = self._top.get(np.array([place]))
+        return KeptWindows(found.names, found.rows)
+
+    def _sample(self, place: int) -> GroupEntries:
+        return self._cells.get(np.arange(place * CELLS, (place + 1) * CELLS))
 
     @property
-    def pool(self) -> StructuredArray:
+    def pool(self) -> KeptWindows:
         """Random windows, with the peak of every chosen feature in each."""
-        return self._pool.get(np.array([0])).rows
+        kept = self._pool.get(np.array([0]))
+        return KeptWindows(kept.names, kept.rows)
+
+    def add_pool(self, parts: Sequence[KeptWindows]) -> None:
+        """Adds up the pools of tallies of different batches."""
+        windows = KeptWindows.together(parts)
+        groups, keys = np.zeros(len(windows.names), dtype=np.int64), _uniform(windows.names ^ self._pool_salts[0])
+        self._pool.put(groups, keys, windows.names, lambda kept: windows.rows[kept])
 
     def _count(self, fired: BatchActivations) -> None:
-        before = self.histograms.maximum.copy()
+        before = self.histograms.range.copy()
         self.histograms.add(fired.columns, fired.values)
-        grown = ((self.histograms.maximum > before) & (before > 0)).nonzero()[0]
+        grown = ((self.histograms.range > before) & (before > 0)).nonzero()[0]
         if len(grown):
             self._regroup(grown)
 
@@ -155,25 +218,31 @@ class Tally:
         The peak is one of them, so none that a shelf would admit is missing; after a while most are not worth sorting.
         """
         columns, pair = fired.columns, fired.rows * self._n_features + fired.columns
-        tenth = stratum(fired.values, self.histograms.maximum[columns])
-        keys = _uniform(names[fired.rows] ^ self._salts[columns])
-        admitted = self._top.admits(columns, -fired.values.astype(np.float64))
-        admitted |= self._strata.admits(columns * STRATA + tenth, keys)
+        admitted = np.zeros(len(columns), dtype=bool)
+        for shelves, groups, keys in self._shelves(columns, fired.values, names[fired.rows]):
+            admitted |= shelves.admits(groups, keys)
         promising = np.zeros(len(names) * self._n_features, dtype=bool)
         promising[pair[admitted]] = True
         return np.asarray(promising[pair])
 
-    def _regroup(self, features: Int[np.ndarray, "n"]) -> None:
-        """Puts what is kept of features whose range has grown into the strata of the new range.
+    def _shelves(
+        self, columns: Int[np.ndarray, "n"], peaks: Float[np.ndarray, "n"], names: UInt64[np.ndarray, "n"]
+    ) -> tuple[tuple[BottomK, Int[np.ndarray, "n"], Float[np.ndarray, "n"]], ...]:
+        """The strongest and the sample, each with the groups and keys that windows of these peaks and names have."""
+        return (
+            (self._top, columns, _strongest_first(peaks, names)),
+            (self._cells, self._cell(columns, peaks), _uniform(names ^ self._salts[columns])),
+        )
 
-        What an old stratum had no room for is gone, so a stratum made of several is a sample of nearly, not exactly,
-        equal chances; the range stops growing early.
-        """
-        kept = self._strata.take((features[:, None] * STRATA + np.arange(STRATA)).ravel())
-        columns = kept.groups // STRATA
-        peaks = kept.rows["activations"].max(axis=1)
-        groups = columns * STRATA + stratum(peaks, self.histograms.maximum[columns])
-        self._strata.put(groups, kept.keys, kept.names, lambda places: kept.rows[places])
+    def _cell(self, columns: Int[np.ndarray, "n"], peaks: Float[np.ndarray, "n"]) -> Int[np.ndarray, "n"]:
+        return np.asarray(columns * CELLS + (peaks * (CELLS / self.histograms.range[columns])).astype(np.int64))
+
+    def _regroup(self, features: Int[np.ndarray, "n"]) -> None:
+        """Puts what is kept of features whose range has grown into the cells of the new range."""
+        kept = self._cells.take((features[:, None] * CELLS + np.arange(CELLS)).ravel())
+        order = np.argsort(kept.rows["place"], kind="stable")  # of two of one name the first in the corpus stays
+        names, keys, rows = kept.names[order], kept.keys[order], kept.rows[order]
+        self._cells.put(self._cell(kept.groups[order] // CELLS, _peaks(rows)), keys, names, lambda some: rows[some])
 
     def _offer(
         self, shelves: BottomK, pairs: _Pairs, groups: StructuredArray, keys: StructuredArray, names: StructuredArray
@@ -192,8 +261,8 @@ class Tally:
         self, fired: BatchActivations, names: UInt64[np.ndarray, "batch"], rows: Int[np.ndarray, "n"]
     ) -> None:
         """Offers some of the batch's windows to the pool."""
-        keys = _uniform(names ^ self._salts[-1])
-        places = mixed(names ^ self._salts[-2])
+        keys = _uniform(names ^ self._pool_salts[0])
+        places = mixed(names ^ self._pool_salts[1])
         groups = np.zeros(len(names), dtype=np.int64)
         good = rows[self._pool.admits(groups[rows], keys[rows])]
         self._pool.put(
@@ -206,7 +275,7 @@ class Tally:
         """Stretches of the windows `rows`, each at a random place, and the peaks within them."""
         room = np.maximum(0, fired.batch.lengths[rows] - LONGEST)
         firsts = (where % (room + 1).astype(np.uint64)).astype(np.int64)
-        found = np.zeros(len(rows), _rows_with("peaks", self._n_features))
+        found = np.zeros(len(rows), pool_rows(self._n_features))
         _fill(found, fired.batch, rows, firsts)
         rank = np.full(len(fired.batch.ids), -1)
         rank[rows] = np.arange(len(rows))
@@ -215,6 +284,21 @@ class Tally:
         inside = (at >= 0) & (offset >= 0) & (offset < LONGEST)
         np.maximum.at(found["peaks"], (at[inside], fired.columns[inside]), fired.values[inside])
         return found
+
+
+def pool_rows(n_features: int) -> np.dtype:
+    """Returns the structured type of a window of the pool."""
+    return _rows_with("peaks", n_features)
+
+
+def _peaks(rows: StructuredArray) -> Float[np.ndarray, "n"]:
+    return np.asarray(rows["activations"].max(axis=1))
+
+
+def _strongest_first(peaks: Float[np.ndarray, "n"], names: UInt64[np.ndarray, "n"]) -> Float[np.ndarray, "n"]:
+    """Keys that rise as peaks fall. Peaks are float32: the 29 bits that float64 has beyond them order equal ones."""
+    bits = (-peaks.astype(np.float64)).view(np.uint64) | (names >> np.uint64(35))
+    return np.asarray(bits.view(np.float64))
 
 
 def stratum(peaks: Float[np.ndarray, "n"], maxima: Float[np.ndarray, "n"]) -> Int[np.ndarray, "n"]:
@@ -229,7 +313,7 @@ def _stretches(pairs: _Pairs, some: Int[np.ndarray, "n"]) -> StructuredArray:
     everywhere = pairs.activations(some)
     peaks = everywhere.argmax(axis=1) - batch.lead
     firsts = np.clip(peaks - LONGEST // 2, 0, np.maximum(0, batch.lengths[rows] - LONGEST))
-    found = np.zeros(len(rows), _ACTIVATIONS)
+    found = np.zeros(len(rows), ACTIVATIONS)
     places = _fill(found, batch, rows, firsts)
     found["activations"] = np.where(places >= 0, np.take_along_axis(everywhere, places, axis=1), 0)
     return found
@@ -242,6 +326,7 @@ def _fill(
     lengths = np.minimum(batch.lengths[rows] - firsts, LONGEST)
     offsets = np.arange(LONGEST)
     places = np.where(offsets < lengths[:, None], batch.lead + firsts[:, None] + offsets, -1)
+    found["place"] = batch.first + rows
     found["document"] = [batch.documents[row] for row in rows]
     found["start"] = batch.starts[rows] + firsts
     found["length"] = lengths

@@ -37,6 +37,8 @@ class Window:
 class WindowBatch:
     """Windows beside each other, the longest first; each begins with what `first_ids` puts in front of texts."""
 
+    first: int
+    """Windows of the corpus that stand in batches before this one."""
     documents: Sequence[str]
     starts: Int[np.ndarray, " batch"]
     """Place of each window's first token, what stands in front left out, in its document."""
@@ -88,13 +90,14 @@ class WindowCutter:
 
     def batches(self, documents: Iterable[Document], n_tokens: int) -> Iterator[WindowBatch]:
         """Batches of about `batch_tokens` tokens, until `n_tokens` are read or the documents end."""
-        windows = _up_to(self._windows(iter(documents)), n_tokens)
+        windows, n_before = _up_to(self._windows(iter(documents)), n_tokens), 0
         while gathered := sorted(islice(windows, _SORTED), key=lambda w: -len(w.ids)):
             start = 0
             while start < len(gathered):
                 end = start + max(1, self._batch_tokens // (len(self._front) + len(gathered[start].ids)))
-                yield self._batch(gathered[start:end])
+                yield self._batch(n_before + start, gathered[start:end])
                 start = end
+            n_before += len(gathered)
 
     def _windows(self, documents: Iterator[Document]) -> Iterator[Window]:
         while some := list(islice(documents, _TOKENISED)):
@@ -105,7 +108,7 @@ class WindowCutter:
                 for start in range(0, len(ids), self._length):
                     yield Window(name, start, ids[start : start + self._length])
 
-    def _batch(self, windows: Sequence[Window]) -> WindowBatch:
+    def _batch(self, first: int, windows: Sequence[Window]) -> WindowBatch:
         lead = len(self._front)
         lengths = np.array([len(window.ids) for window in windows])
         ids = np.full((len(windows), lead + lengths.max()), self._pad, dtype=np.int64)
@@ -120,7 +123,7 @@ class WindowCutter:
             )
         counted &= ~self._special[ids]
         starts = np.array([window.start for window in windows])
-        return WindowBatch([window.document for window in windows], starts, lengths, lead, ids, counted)
+        return WindowBatch(first, [window.document for window in windows], starts, lengths, lead, ids, counted)
 
 
 def _up_to(windows: Iterator[Window], n_tokens: int) -> Iterator[Window]:

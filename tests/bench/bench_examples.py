@@ -31,7 +31,7 @@ from eval.collect.corpus_pass import (
     keep_freed_memory,
     scan,
 )
-from eval.collect.tally import Tally, TallySizes
+from eval.collect.tally import Tally
 from eval.collect.windows import WindowBatch, WindowCutter
 from probes.columns import Columns
 from probes.hooks.activations import cut_at
@@ -146,7 +146,7 @@ def _bare(subject: Subject, batches: Sequence[WindowBatch]) -> None:
 
 def _pass(subject: Subject, batches: Sequence[WindowBatch]) -> None:
     settings = CollectSettings()
-    tally = Tally(TallySizes(N_FEATURES, settings.top, settings.per_stratum, settings.pool), settings.seed)
+    tally = Tally(range(N_FEATURES), settings.sizes, settings.seed)
     scan(subject, [Columns(subject.sae, range(N_FEATURES))], batches, [tally], lambda _: None)
 
 

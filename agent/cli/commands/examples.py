@@ -6,8 +6,7 @@ The work is in `eval`.
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -15,6 +14,8 @@ from rich.console import Console
 from rich.text import Text
 
 from agent.cli.commands.doctor import subject_words
+from agent.cli.commands.example_shards import assembled, forget, keep_shard, whole_pass
+from agent.cli.commands.example_subjects import SubjectFeatures, collect_settings, embed_of, identity_of, similarity
 from agent.cli.commands.examples_screen import (
     Advance,
     ExamplesScreen,
@@ -43,13 +44,12 @@ from agent.log.examples import (
 from agent.log.run_log import RunLog
 from agent.maxima import UNIT
 from agent.pool.choice import on_first_device
+from agent.shards import Shard
 from eval.collect.content import content_of
-from eval.collect.corpora import CorpusFaults, content, documents
-from eval.collect.corpus_pass import Collection, CollectSettings
+from eval.collect.corpora import CorpusFaults, documents
+from eval.collect.corpus_pass import Collection
 from eval.collect.examples import FeatureHarvest, harvest_all, imported
-from eval.collect.similar import Embed
 from eval.collect.units import in_own_unit
-from eval.embedders import SentenceEmbedder, recorded
 from eval.errors import ExamplesError
 from eval.readers import ReadResult, read_examples
 from eval.readers.base import Unit, Vocabulary
@@ -66,26 +66,13 @@ _MAX_IN_VAIN = 5
 """Records in a row that cannot be fetched, after which no more are asked for."""
 
 
-@dataclass(frozen=True)
-class SubjectFeatures:
-    """The features of one SAE whose examples are wanted."""
-
-    config: RunConfig
-    subject: Subject
-    features: Sequence[int]
-
-    @cached_property
-    def identity(self) -> CorpusIdentity:
-        """Returns the identity of the examples that a whole pass over the corpus gives."""
-        wanted = self.config.examples
-        how = {**wanted.model_dump(mode="json"), "content": content(wanted.corpus), **_similarity(self.config)}
-        return _identity(self.config, self.subject, wanted.corpus, how)
-
-
-def gather_examples(configs: Sequence[RunConfig], spec: str, imported: str | None, form: str | None) -> int:
+def gather_examples(
+    configs: Sequence[RunConfig], spec: str, imported: str | None, form: str | None, shard: Shard | None = None
+) -> int:
     """Reads, stores and prints; returns the exit status, 0. `imported` is a path, or `neuronpedia:MODEL/SOURCE`.
 
-    Several configs are of several SAEs of one model, which reads a corpus once for all of them. Raises InterpretError.
+    Several configs are of several SAEs of one model, which reads a corpus once for all of them. `shard` is the part of
+    a corpus to read. Raises InterpretError.
     """
     screen, config = console(), configs[0]
     with RunLog.open(config.log) as log:
@@ -96,7 +83,7 @@ def gather_examples(configs: Sequence[RunConfig], spec: str, imported: str | Non
         subject, features = works[0].subject, works[0].features
         try:
             if imported is None:
-                _from_corpus(screen, log, works)
+                _from_corpus(screen, log, works, shard)
             elif imported.startswith(_NEURONPEDIA):
                 _from_neuronpedia(screen, config, log, subject, features, imported)
             else:
@@ -119,7 +106,7 @@ def _works(configs: Sequence[RunConfig], spec: str) -> list[SubjectFeatures]:
     ]
 
 
-def _from_corpus(screen: Console, log: RunLog, works: Sequence[SubjectFeatures]) -> None:
+def _from_corpus(screen: Console, log: RunLog, works: Sequence[SubjectFeatures], shard: Shard | None) -> None:
     config, wanted = works[0].config, works[0].config.examples
     todo = {work.subject.card.layer: _todo(log, work.identity, work.features) for work in works}
     screen.print(facts([("corpus", f"{wanted.corpus}, up to {wanted.tokens:,} tokens"), ("log", str(config.log))]))
@@ -128,14 +115,23 @@ def _from_corpus(screen: Console, log: RunLog, works: Sequence[SubjectFeatures])
     if not works:
         screen.print(Text(f"Nothing left to do: examples of all {n_asked:,} features are in the log."))
         return
-    faults = CorpusFaults()
-    collected, cut_off = _pass(screen, works, faults)
+    if shard is not None:
+        keep_shard(screen, log, works, shard)
+        return
+    faults, cut_off = CorpusFaults(), False
+    sharded = [one for work in works if (one := whole_pass(screen, log, work))]
+    if len(sharded) == len(works):
+        collected = [assembled(log, work, one) for work, one in zip(works, sharded, strict=True)]
+    else:
+        collected, cut_off = _pass(screen, works, faults)
     for work, (collection, found) in zip(works, collected, strict=True):
         stored = work.features if cut_off else todo[work.subject.card.layer]
         _store(screen, log, _beginning(log, work, collection, cut_off), found, stored)
         told = replace(collection, features={feature: collection.features[feature] for feature in stored})
         layer = [("layer", str(work.subject.card.layer))] if len(works) > 1 else []
         screen.print(facts([*layer, *pass_lines(told)]))
+    for one in sharded:
+        forget(log, one)
     screen.print(facts(fault_lines(faults.sentences, faults.n)))
     if cut_off:
         raise CommandInterrupt(
@@ -172,8 +168,7 @@ def _pass(
     """
     config = works[0].config
     wanted = config.examples
-    settings = CollectSettings(n_tokens=wanted.tokens, context=wanted.context, seed=config.seed)
-    embed = _embed(config)
+    settings, embed = collect_settings(config), embed_of(config)
     texts = documents(wanted.corpus, faults, wanted.text_key, config.seed)
     with ExitStack() as stack:
         workers = stack.enter_context(pass_workers(screen, config, works[0].subject)) if len(works) == 1 else None
@@ -196,7 +191,7 @@ def _from_neuronpedia(
             f"{name} names no source; write neuronpedia:MODEL/SOURCE, as neuronpedia:gemma-2b/6-res-jb."
         )
     _check_source(subject, name)
-    identity = _identity(config, subject, name, {"path": name} | _unit("length"))
+    identity = identity_of(config, subject, name, {"path": name} | _unit("length"))
     todo = _todo(log, identity, features)
     if not todo:
         screen.print(Text(f"Nothing left to do: examples of all {len(features):,} features are in the log."))
@@ -255,7 +250,7 @@ def _from_files(
     form: str | None,
 ) -> None:
     reading = _read(config, subject, features, path, form, str(path))
-    how: dict[str, object] = {"path": str(path), "content": content_of(files_in(path, "")), **_similarity(config)}
+    how: dict[str, object] = {"path": str(path), "content": content_of(files_in(path, "")), **similarity(config)}
     _keep(screen, config, log, subject, features, reading, how)
 
 
@@ -293,9 +288,9 @@ def _keep(
     Texts on which a feature is silent are chosen among those of the others: stored one by one, a command that is cut
     off and run again could choose among fewer.
     """
-    identity = _identity(config, subject, reading.source, how | _unit(reading.unit))
+    identity = identity_of(config, subject, reading.source, how | _unit(reading.unit))
     own, unit = in_own_unit(subject, reading.features, reading.unit)
-    found = imported(subject, own, config.seed, _embed(config))
+    found = imported(subject, own, config.seed, embed_of(config))
     with bars(screen) as progress:
         advance = Advance(progress, "read", len(reading.features))
         kept = []
@@ -321,19 +316,6 @@ def _check_source(subject: Subject, source: str) -> None:
             f"Examples of {source} are not of {subject.card.name}, which is {page}; name their subject with --subject, "
             "or with --model and --sae."
         )
-
-
-def _similarity(config: RunConfig) -> dict[str, object]:
-    """Returns the setting that decides, beside the texts, which non-activating examples are similar ones."""
-    return {"embedder": recorded(config.score.embedder)} if config.score.embedder else {}
-
-
-def _embed(config: RunConfig) -> Embed | None:
-    return SentenceEmbedder(config.score.embedder).encode if config.score.embedder else None
-
-
-def _identity(config: RunConfig, subject: Subject, source: str, settings: dict[str, object]) -> CorpusIdentity:
-    return CorpusIdentity(subject=subject.card, source=source, settings=settings, seed=config.seed)
 
 
 def _store(

@@ -4,6 +4,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from agent.cli.terminal.display import console, facts
+from agent.cli.terminal.shards import shard_lines
+from agent.log.corpus_shards import sharded_passes, unfinished_shards
 from agent.log.merging import Merged
 from agent.log.run_log import RunLog
 from agent.log.runs import RunSummary, all_runs, difference_words, nearest_run
@@ -21,6 +23,7 @@ def import_logs(target: Path, others: Sequence[Path]) -> None:
         runs = log.read(all_runs)
         for merged in merges:
             screen.print(facts(_said(merged, target, runs)))
+        screen.print(facts(shard_lines(sharded_passes(log.read(unfinished_shards)))))
         give_probabilities(log, runs)
 
 

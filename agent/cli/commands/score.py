@@ -23,6 +23,7 @@ from agent.cli.commands.estimate import batch_words, budget_words, check_budget,
 from agent.cli.commands.exit_status import exit_status, finishing
 from agent.cli.commands.layers import with_what_is_left
 from agent.cli.terminal.display import console, facts, scores_table, source_scores_table
+from agent.cli.terminal.shards import waiting_words
 from agent.config import RunConfig, ScoreSettings
 from agent.errors import LogError
 from agent.evidence.printable import printable
@@ -30,6 +31,7 @@ from agent.llm import make_explainer
 from agent.llm.base import Explainer
 from agent.log.batches import open_batches
 from agent.log.calls import spent_by
+from agent.log.corpus_shards import unfinished_shards
 from agent.log.examples import CorpusRow, corpora_of, examples_of, features_collected
 from agent.log.labels import LabelRow, labels_of
 from agent.log.run_log import RunLog
@@ -245,7 +247,7 @@ def _corpus(
         return None
     first, last = min(wanted), max(wanted)
     raise LogError(
-        f"{log.path} holds no examples of these features; "
+        f"{log.path} holds no examples of these features{waiting_words(log.read(unfinished_shards))}; "
         f"interpret examples --features {first}-{last} --log {log.path} collects some."
     )
 
