@@ -27,7 +27,7 @@ from tests.fitting import fitting, texts
 FEATURES = [3, 60, 17, 0]
 SIZES = TallySizes(top=2, per_cell=2, pool=5)
 WINDOWS = 40
-"""Different texts of the made-up batches; the numbers of firings are few, so that peaks tie and texts recur."""
+"""Different texts of the made-up batches; activations have few values, so that peaks tie and texts recur."""
 
 
 @pytest.fixture

@@ -44,7 +44,7 @@ class ShardFeature:
 
 @dataclass(frozen=True)
 class ShardPool:
-    """A shard's random windows, and the peaks of the features that fire in them."""
+    """A shard's random windows, and the peaks of the features that are active in them."""
 
     windows: ShardWindows
     features: Sequence[Sequence[int]]
