@@ -124,7 +124,7 @@ def measure(path: Path, n_labels: int) -> None:
         client = TestClient(make_app(log, _TOKEN, subject=subject), base_url="http://127.0.0.1")
         client.get(f"/?token={_TOKEN}")
         for name, address in (pages | compared).items():
-            first, *rest = [_timed(client, address) for _ in range(REQUESTS + 1)]
+            first, *rest = [timed(client, address) for _ in range(REQUESTS + 1)]
             median, worst = statistics.median(one.ms for one in rest), max(one.ms for one in rest)
             cpu = statistics.median(one.cpu_ms for one in rest)
             size = first.n_bytes / 1000
@@ -132,18 +132,21 @@ def measure(path: Path, n_labels: int) -> None:
 
 
 @dataclass(frozen=True)
-class _Timed:
+class Timed:
+    """An answer's time, the processor's share of it, and its size."""
+
     ms: float
     cpu_ms: float
     n_bytes: int
 
 
-def _timed(client: TestClient, address: str) -> _Timed:
+def timed(client: TestClient, address: str) -> Timed:
+    """Asks for a page once."""
     begun, cpu = time.perf_counter(), time.process_time()
     answer = client.get(address)
     took, spent = time.perf_counter() - begun, time.process_time() - cpu
     answer.raise_for_status()
-    return _Timed(took * 1000, spent * 1000, len(answer.content))
+    return Timed(took * 1000, spent * 1000, len(answer.content))
 
 
 def _label(feature: int, dice: random.Random, words: list[str]) -> tuple[object, ...]:
