@@ -154,8 +154,8 @@ def test_with_room_for_all_every_firing_window_is_kept_once_in_its_stratum(
     fit: Subject, corpus: list[Document], windows: list[PlainWindow], feature: int
 ) -> None:
     [collected] = run(fit, corpus, EXHAUSTIVE, features=[feature]).features.values()
-    firing = {window.ids for window in windows if max(window.values(feature)) > 0}
-    assert Counter(example.token_ids for example in collected.examples) == Counter(firing)
+    activating = {window.ids for window in windows if max(window.values(feature)) > 0}
+    assert Counter(example.token_ids for example in collected.examples) == Counter(activating)
     highest = max(example.peak for example in collected.examples)
     for example in collected.examples:
         assert example.quantile is not None

@@ -141,10 +141,10 @@ def test_texts_that_read_nearly_alike_are_kept_once_on_whichever_side_they_would
 
     old = "the old dog slept by the warm fire all night long"
     silent = text("random", f"{old} .", 0, "a")
-    firing = [text("activating", old, 2, "b"), text("activating", f"{old} !", 1, "c")]
+    activating = [text("activating", old, 2, "b"), text("activating", f"{old} !", 1, "c")]
     other = text("similar", "a cat sat on the wall and looked at the moon", 0, "d")
-    item = feature_harvest(FeatureExamples(3, None, [silent, *firing, other]), seed=0)
-    assert [*item.found.examples] == [firing[0], other]
+    item = feature_harvest(FeatureExamples(3, None, [silent, *activating, other]), seed=0)
+    assert [*item.found.examples] == [activating[0], other]
     assert item.splitting.keys() == {"b", "d"}
 
 

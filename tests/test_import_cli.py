@@ -72,7 +72,7 @@ class TestImport:
         write(Path("mine.jsonl"), lines(texts))
         ran = interpret("examples", "--features", "4,38,40", *tiny, "--import", "mine.jsonl")
         assert (ran.status, ran.err.count("\n")) == (2, 1)
-        assert "feature 38 fires on 0 of its 3 strongest texts (2 of 3 features fire on none" in ran.err
+        assert "feature 38 activates on 0 of its 3 strongest texts (2 of 3 features activate on none" in ran.err
         assert stored() == {}
         assert interpret("examples", "--features", "4,40", *tiny, "--import", "mine.jsonl").status == 0
 

@@ -111,7 +111,7 @@ def test_a_top_k_that_no_tool_folds_is_left_as_it_is(subject: Subject) -> None:
 
 @pytest.fixture(scope="module")
 def uneven(tiny: list[str], tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """The options that name the tiny subject with decoder rows of very different lengths; it fires as before."""
+    """The options that name the tiny subject with decoder rows of very different lengths; it activates as before."""
     folder = tmp_path_factory.mktemp("uneven") / "sae"
     place = tiny.index("--sae") + 1
     shutil.copytree(tiny[place], folder)
@@ -130,9 +130,9 @@ def texts(tiny: list[str], uneven: list[str]) -> dict[int, tuple[list[str], list
     lengths = folded_lengths(named(uneven).sae, [*FEATURES])
     found = {}
     for item in items:
-        firing = [example for example in item.found.examples if example.kind == "activating"]
-        if firing:
-            best = max(firing, key=lambda example: example.peak)
+        activating = [example for example in item.found.examples if example.kind == "activating"]
+        if activating:
+            best = max(activating, key=lambda example: example.peak)
             found[best.feature] = ([*best.tokens], [*best.activations], lengths[best.feature])
     return found
 

@@ -1,1 +1,1 @@
-"""Texts on which features fire: one streaming pass over a corpus, its split, its negatives."""
+"""Texts on which features activate: one streaming pass over a corpus, its split, its negatives."""

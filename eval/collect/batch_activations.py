@@ -1,7 +1,7 @@
-"""The part of a pass that needs the model: batches of token ids -> where chosen features fire.
+"""The part of a pass that needs the model: batches of token ids -> where chosen features activate.
 
 One forward cut at the deepest of the SAEs' hooks and one matrix product for each SAE at a time; what leaves the device
-is the firings alone. Knows nothing of what is kept of them.
+is what is active alone. Knows nothing of what is kept of them.
 """
 
 from collections import deque
@@ -22,7 +22,7 @@ from eval.errors import ExamplesError
 from probes.columns import Columns
 from probes.hooks.activations import Streams, cut_at_last
 
-_Firings = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+_Active = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 
@@ -31,8 +31,8 @@ _Result = TypeVar("_Result")
 def batch_activations(
     model: PreTrainedModel, readers: Sequence[Columns], forward_tokens: int
 ) -> Iterator[Callable[[WindowBatch], list[BatchActivations]]]:
-    """While it lasts, the value tells where the features of each of `readers` fire in a batch; for several threads at
-    once.
+    """While it lasts, the value tells where the features of each of `readers` activate in a batch; for several threads
+    at once.
 
     `forward_tokens` go through the model at a time, once for all readers. Raises ExamplesError, from within the value,
     where an activation is not a finite number.
@@ -40,26 +40,26 @@ def batch_activations(
     with cut_at_last(model, [columns.sae.config.hook for columns in readers]) as streams:
 
         @torch.inference_mode()
-        def fired(batch: WindowBatch) -> list[BatchActivations]:
+        def activated(batch: WindowBatch) -> list[BatchActivations]:
             parts = [_part(model, readers, streams, batch, rows) for rows in batch.slices(forward_tokens)]
             return [
                 BatchActivations(batch, *(np.concatenate(column) for column in zip(*of_one, strict=True)))
                 for of_one in zip(*parts, strict=True)
             ]
 
-        yield fired
+        yield activated
 
 
 def _part(
     model: PreTrainedModel, readers: Sequence[Columns], streams: Streams, batch: WindowBatch, part: slice
-) -> list[_Firings]:
+) -> list[_Active]:
     """Returns the active features in some rows of a batch, for each reader."""
     states = streams(torch.from_numpy(batch.ids[part, : batch.width(part)]).to(model.device))
-    return [_firings(columns, x, batch, part) for columns, x in zip(readers, states, strict=True)]
+    return [_active(columns, x, batch, part) for columns, x in zip(readers, states, strict=True)]
 
 
-def _firings(columns: Columns, x: Float[Tensor, "batch pos d_model"], batch: WindowBatch, part: slice) -> _Firings:
-    """Rows, places, columns and values of what fires in some rows of a batch."""
+def _active(columns: Columns, x: Float[Tensor, "batch pos d_model"], batch: WindowBatch, part: slice) -> _Active:
+    """Rows, places, columns and values of what activates in some rows of a batch."""
     scores = columns.scores(x.flatten(0, 1))
     where, values = _exceeding(scores, columns.threshold)
     # a norm is finite only where all numbers are, and none so large that a product with it could overflow

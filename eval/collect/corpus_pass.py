@@ -52,7 +52,7 @@ class PassObserver:
 SILENT = PassObserver()
 
 BatchReaders = Callable[[Sequence[int], Iterable[WindowBatch]], AbstractContextManager[Iterator[BatchActivations]]]
-"""Reads batches elsewhere: features, batches -> where the features fire in each, in the batches' order."""
+"""Reads batches elsewhere: features, batches -> where the features activate in each, in the batches' order."""
 
 
 class CollectSettings(Value):
@@ -89,12 +89,12 @@ class PoolWindow:
 
 @dataclass(frozen=True, eq=False)
 class WindowPool:
-    """Random windows, whatever fires in them."""
+    """Random windows, whatever activates in them."""
 
     windows: tuple[PoolWindow, ...]
     features: tuple[int, ...]
     peaks: Float[np.ndarray, "n_pool n_chosen"]
-    """The highest activation of each of `features` within each stretch, float32; 0 where it does not fire."""
+    """The highest activation of each of `features` within each stretch, float32; 0 where it does not activate."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -221,24 +221,24 @@ def scan(
     """Adds the batches to each reader's tally: the model reads some while what it found in others is added up."""
     keep_freed_memory()
     with _here(subject, readers, batches) if workers is None else _elsewhere(workers, readers, batches) as found:
-        for fired in found:
-            for one, tally in zip(fired, tallies, strict=True):
+        for activated in found:
+            for one, tally in zip(activated, tallies, strict=True):
                 tally.add(one)
-            progress(fired[0].batch.n_tokens)
+            progress(activated[0].batch.n_tokens)
 
 
 _Found = Iterator[Sequence[BatchActivations]]
-"""For each batch where the features of each reader fire."""
+"""For each batch where the features of each reader activate."""
 
 
 @contextmanager
 def _here(subject: Subject, readers: Sequence[Columns], batches: Iterable[WindowBatch]) -> Iterator[_Found]:
     """Reads the batches in this process."""
     with (
-        batch_activations(subject.model, readers, forward_tokens(subject)) as fired_in,
+        batch_activations(subject.model, readers, forward_tokens(subject)) as activations_in,
         _threads(subject) as n_threads,
     ):
-        yield ahead(fired_in, batches, n_threads)
+        yield ahead(activations_in, batches, n_threads)
 
 
 @contextmanager
@@ -246,7 +246,7 @@ def _elsewhere(workers: BatchReaders, readers: Sequence[Columns], batches: Itera
     """Has them read by workers, for one reader."""
     [columns] = readers
     with workers(columns.features, batches) as found:
-        yield ([fired] for fired in found)
+        yield ([activated] for activated in found)
 
 
 @contextmanager

@@ -1,5 +1,5 @@
 """Examples for the log: from a pass of the subject over a corpus, or from another tool's files, with texts on which
-features are silent beside those on which they fire.
+features are not active beside those on which they are.
 """
 
 from collections.abc import Collection as AnyOf
@@ -46,7 +46,7 @@ class FeatureHarvest:
 def feature_harvest(found: FeatureExamples, seed: int) -> FeatureHarvest:
     """The examples less near-duplicates, their documents on the sides that the seed puts them on.
 
-    Of texts that are alike one on which the feature fires stays before one on which it is silent, else the first.
+    Of texts that are alike one on which the feature is active stays before one on which it is not, else the first.
     """
     examples = tuple(without_duplicates(sorted(found.examples, key=lambda example: example.kind != "activating")))
     documents = {example.document for example in examples}
@@ -66,7 +66,7 @@ def harvest(
 ) -> tuple[Collection, Iterator[FeatureHarvest]]:
     """The pass, and then each feature with its negatives. Raises ExamplesError.
 
-    Neighbours are read beside the features, as many as cost little, for texts that fire them and not the features.
+    Neighbours are read beside the features, as many as cost little, for texts that activate them and not the features.
     `embed` finds the texts that are similar to a feature's own; `readers` read the corpus in place of this process.
     """
     return harvest_all([(subject, features)], documents, settings, watch, embed, readers)[0]
@@ -118,17 +118,17 @@ def with_neighbours(features: Sequence[int], neighbours: Mapping[int, Sequence[i
 def imported(
     subject: Subject, found: Mapping[int, FeatureExamples], seed: int, embed: Embed | None = None
 ) -> Iterator[FeatureHarvest]:
-    """Each feature of other tools' files, which hold few texts on which it is silent: those of the other features are
-    read by the subject, and where the feature does not fire on one, that is a negative. Activations are to be in the
-    SAE's own unit: see `in_own_unit`."""
+    """Each feature of other tools' files, which hold few texts on which it is not active: those of the other features
+    are read by the subject, and one on which the feature does not activate is a negative. Activations are to be in
+    the SAE's own unit: see `in_own_unit`."""
     windows = _windows(subject, [example for item in found.values() for example in item.examples], seed)
     if not windows:
         return (feature_harvest(item, seed) for item in found.values())
     features = tuple(found)
     neighbours = nearest(subject.sae, features)
-    firings = _firings(subject, windows, features, neighbours)
-    peaks = firings.peaks[:, [firings.place[feature] for feature in features]]
-    return _each(found, neighbours, Negatives(WindowPool(windows, features, peaks), firings, seed, embed), seed)
+    active = _active(subject, windows, features, neighbours)
+    peaks = active.peaks[:, [active.place[feature] for feature in features]]
+    return _each(found, neighbours, Negatives(WindowPool(windows, features, peaks), active, seed, embed), seed)
 
 
 def _windows(subject: Subject, examples: Sequence[Example], seed: int) -> tuple[PoolWindow, ...]:
@@ -155,14 +155,14 @@ def _with_negatives(
 ) -> Iterator[FeatureHarvest]:
     rare = _rare(collection.pool, {other for others in neighbours.values() for other in others})
     beside = [window for other in rare if other in read for window in _strongest(read[other])]
-    firings = _firings(subject, [*collection.pool.windows, *beside], [*collection.features], neighbours)
-    yield from _each(collection.features, neighbours, Negatives(collection.pool, firings, seed, embed), seed)
+    active = _active(subject, [*collection.pool.windows, *beside], [*collection.features], neighbours)
+    yield from _each(collection.features, neighbours, Negatives(collection.pool, active, seed, embed), seed)
 
 
 def _rare(pool: WindowPool, features: AnyOf[int]) -> list[int]:
     """Returns the features active on too few windows of the pool to be a neighbour there."""
-    n_fired = dict(zip(pool.features, (pool.peaks > 0).sum(axis=0).tolist(), strict=True))
-    return sorted(feature for feature in features if n_fired.get(feature, 0) < N_PER_NEIGHBOUR)
+    n_active = dict(zip(pool.features, (pool.peaks > 0).sum(axis=0).tolist(), strict=True))
+    return sorted(feature for feature in features if n_active.get(feature, 0) < N_PER_NEIGHBOUR)
 
 
 def _strongest(found: FeatureExamples) -> Iterator[PoolWindow]:
@@ -170,7 +170,7 @@ def _strongest(found: FeatureExamples) -> Iterator[PoolWindow]:
         yield PoolWindow(example.document, example.start, example.token_ids or (), example.tokens)
 
 
-def _firings(
+def _active(
     subject: Subject, windows: Sequence[PoolWindow], features: Iterable[int], neighbours: Mapping[int, Sequence[int]]
 ) -> PoolActivations:
     return pool_activations(
@@ -182,6 +182,6 @@ def _each(
     collected: Mapping[int, FeatureExamples], neighbours: Mapping[int, Sequence[int]], negatives: Negatives, seed: int
 ) -> Iterator[FeatureHarvest]:
     for feature, found in collected.items():
-        firing = [example for example in found.examples if example.peak > 0]
-        silent = negatives.of(feature, firing, neighbours[feature])
-        yield feature_harvest(replace(found, examples=[*found.examples, *silent]), seed)
+        activating = [example for example in found.examples if example.peak > 0]
+        non_activating = negatives.of(feature, activating, neighbours[feature])
+        yield feature_harvest(replace(found, examples=[*found.examples, *non_activating]), seed)

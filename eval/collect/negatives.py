@@ -1,4 +1,4 @@
-"""Texts on which a feature does not fire: any, those that read like its own, those that fire its nearest neighbours.
+"""Texts on which a feature is not active: any, those that read like its own, those that activate its neighbours.
 
 All come from a pool of random windows. The last kind is the hard one: without it two features that share a label look
 equally well labelled.
@@ -37,15 +37,15 @@ class PoolActivations:
     place: Mapping[int, int]
     """Of each feature among the columns."""
     peaks: Float[np.ndarray, "n_pool n_features"]
-    fired: Sequence[csr_matrix]
-    """Of each window the activations, [pos, n_features]: of thousands of features few fire at a token."""
+    activated: Sequence[csr_matrix]
+    """Of each window the activations, [pos, n_features]: of thousands of features few activate at a token."""
 
     def activations(self, window: int, feature: int) -> tuple[float, ...]:
         """A feature's at each token of a window, by its place in the pool."""
-        fired = self.fired[window]
-        found = np.zeros(fired.shape[0], dtype=np.float32)
-        here = fired.indices == self.place[feature]
-        found[np.repeat(np.arange(len(found)), np.diff(fired.indptr))[here]] = fired.data[here]
+        activated = self.activated[window]
+        found = np.zeros(activated.shape[0], dtype=np.float32)
+        here = activated.indices == self.place[feature]
+        found[np.repeat(np.arange(len(found)), np.diff(activated.indptr))[here]] = activated.data[here]
         return tuple(found.tolist())
 
 
@@ -59,24 +59,26 @@ def pool_activations(subject: Subject, windows: Sequence[PoolWindow], features: 
     chosen = sorted(set(features))
     columns = Columns(subject.sae, chosen)
     peaks: list[Float[np.ndarray, " n_features"]] = []
-    fired: list[csr_matrix] = []
+    activated: list[csr_matrix] = []
     for start in range(0, len(windows), _BATCH):
         for activations in _batch_activations(subject, columns, windows[start : start + _BATCH]):
             peaks.append(activations.max(axis=0))
-            fired.append(csr_matrix(activations))
-    return PoolActivations(windows, {feature: place for place, feature in enumerate(chosen)}, np.stack(peaks), fired)
+            activated.append(csr_matrix(activations))
+    return PoolActivations(
+        windows, {feature: place for place, feature in enumerate(chosen)}, np.stack(peaks), activated
+    )
 
 
 class Negatives:
     """Chooses from a pool, for one feature after the other."""
 
-    def __init__(self, pool: WindowPool, firings: PoolActivations, seed: int, embed: Embed | None = None) -> None:
-        """`firings` are of the pool's windows, for all features to choose for and their neighbours; windows behind
-        those are of texts that are known to fire neighbours, and serve as nothing else. `embed` finds similar texts,
-        which are else those with the same words."""
+    def __init__(self, pool: WindowPool, active: PoolActivations, seed: int, embed: Embed | None = None) -> None:
+        """`active` are of the pool's windows, for all features to choose for and their neighbours; windows behind
+        those are of texts that are known to activate neighbours, and serve as nothing else. `embed` finds similar
+        texts, which are else those with the same words."""
         self._pool = pool
-        self._firings = firings
-        self._joined = ["".join(window.tokens) for window in firings.windows]
+        self._active = active
+        self._joined = ["".join(window.tokens) for window in active.windows]
         texts = self._joined[: len(pool.windows)]
         self._similarity: Similarity = (
             TfIdfSimilarity([window.token_ids for window in pool.windows])
@@ -86,8 +88,8 @@ class Negatives:
         self._seed = seed
 
     def of(self, feature: int, activating: Sequence[Example], neighbours: Sequence[int]) -> list[Example]:
-        """Windows on which the feature is silent read on their own, those of the pool in their document too; each of
-        one kind.
+        """Windows on which the feature is not active read on their own, those of the pool in their document too; each
+        of one kind.
 
         The random ones are drawn first, from all of these, or they would be easier than random; where there are few,
         the other kinds get half.
@@ -99,7 +101,7 @@ class Negatives:
         drawn = order[: min(N_RANDOM, (len(free) + 1) // 2)]
         rest = sorted({*free}.difference(drawn))
         beside = [place for place in quiet if place >= n_pool]
-        hard = dict(_on_neighbours(feature, neighbours, [*rest, *beside], self._firings))
+        hard = dict(_on_neighbours(feature, neighbours, [*rest, *beside], self._active))
         similar = self._similarity.to(activating, [place for place in rest if place not in hard])[:N_SIMILAR]
         windows = self._pool.windows
         return [
@@ -109,7 +111,7 @@ class Negatives:
         ]
 
     def _quiet(self, feature: int, activating: Sequence[Example]) -> list[int]:
-        quiet = self._firings.peaks[:, self._firings.place[feature]] <= 0
+        quiet = self._active.peaks[:, self._active.place[feature]] <= 0
         quiet[: len(self._pool.windows)] &= self._pool.peaks[:, self._pool.features.index(feature)] <= 0
         own = {example.text for example in activating}
         places = np.flatnonzero(quiet).tolist()
@@ -131,19 +133,19 @@ def _batch_activations(
 
 
 def _on_neighbours(
-    feature: int, neighbours: Sequence[int], free: Sequence[int], firings: PoolActivations
+    feature: int, neighbours: Sequence[int], free: Sequence[int], active: PoolActivations
 ) -> Iterator[tuple[int, Example]]:
-    """Free windows that fire a neighbour, the strongest of each first, every window for one neighbour only."""
+    """Free windows that activate a neighbour, the strongest of each first, every window for one neighbour only."""
     taken: set[int] = set()
     for neighbour in neighbours:
-        column = firings.place[neighbour]
+        column = active.place[neighbour]
         left = np.array([place for place in free if place not in taken], dtype=np.int64)
-        peaks = firings.peaks[left, column]
+        peaks = active.peaks[left, column]
         strongest = left[np.argsort(-peaks, kind="stable")[: min(N_PER_NEIGHBOUR, (peaks > 0).sum())]].tolist()
         taken.update(strongest)
         for place in strongest:
-            window = firings.windows[place]
-            yield place, _example(feature, "neighbour", window, firings.activations(place, neighbour), neighbour)
+            window = active.windows[place]
+            yield place, _example(feature, "neighbour", window, active.activations(place, neighbour), neighbour)
 
 
 def _non_activating(feature: int, kind: ExampleKind, window: PoolWindow) -> Example:

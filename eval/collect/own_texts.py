@@ -23,7 +23,7 @@ _CONTEXT = 256
 
 @dataclass(frozen=True)
 class _ReportedPeak:
-    """A text that ends where the feature is said to fire."""
+    """A text that ends where the feature is said to activate."""
 
     feature: int
     window: PoolWindow
@@ -49,34 +49,35 @@ def read_peaks(subject: Subject, found: Mapping[int, FeatureExamples]) -> list[P
     claims = [*_reported_peaks(subject, found)]
     if not claims:
         return []
-    firings = pool_activations(subject, [claim.window for claim in claims], {claim.feature for claim in claims})
+    active = pool_activations(subject, [claim.window for claim in claims], {claim.feature for claim in claims})
     return [
-        Peak(claim.feature, claim.peak, max(firings.activations(place, claim.feature)[-claim.n_tokens :]))
+        Peak(claim.feature, claim.peak, max(active.activations(place, claim.feature)[-claim.n_tokens :]))
         for place, claim in enumerate(claims)
     ]
 
 
 def check_own(subject: Subject, peaks: Sequence[Peak]) -> None:
-    """Raises ExamplesError where most features are silent at the peaks of all their strongest texts."""
-    fired: dict[int, list[bool]] = {}
+    """Raises ExamplesError where most features are not active at the peaks of all their strongest texts."""
+    activated: dict[int, list[bool]] = {}
     for peak in peaks:
-        fired.setdefault(peak.feature, []).append(peak.own > 0)
-    silent = [feature for feature, times in fired.items() if not any(times)]
-    if 2 * len(silent) > len(fired):
-        n_texts = len(fired[silent[0]])
+        activated.setdefault(peak.feature, []).append(peak.own > 0)
+    non_activating = [feature for feature, times in activated.items() if not any(times)]
+    if 2 * len(non_activating) > len(activated):
+        n_texts = len(activated[non_activating[0]])
         raise ExamplesError(
-            f"These are examples of another subject than {subject.card.name}: read by it, feature {silent[0]} fires on "
-            f"0 of its {n_texts:,} strongest texts ({len(silent):,} of {len(fired):,} features fire on none of theirs)"
+            f"These are examples of another subject than {subject.card.name}: read by it, feature "
+            f"{non_activating[0]} activates on 0 of its {n_texts:,} strongest texts ({len(non_activating):,} of "
+            f"{len(activated):,} features activate on none of theirs)"
             "; name the subject that they are of with --subject, or with --model and --sae."
         )
 
 
 def _reported_peaks(subject: Subject, found: Mapping[int, FeatureExamples]) -> Iterator[_ReportedPeak]:
     spelling = Spelling(subject)
-    firing = {f: [e for e in one.examples if e.kind == "activating"] for f, one in found.items()}
-    features = [feature for feature, examples in firing.items() if examples]
+    activating = {f: [e for e in one.examples if e.kind == "activating"] for f, one in found.items()}
+    features = [feature for feature, examples in activating.items() if examples]
     for feature in features[:: len(features) // N_FEATURES + 1]:
-        for example in sorted(firing[feature], key=lambda e: -e.peak)[:N_TEXTS]:
+        for example in sorted(activating[feature], key=lambda e: -e.peak)[:N_TEXTS]:
             yield _reported_peak(subject, spelling, example)
 
 

@@ -18,7 +18,7 @@ MIN_EXPLAINED = 0.2
 """Published SAEs explain .6 and more. At another layer, scale or model the figure is mostly far below 0, since what is
 decoded is not even of the right size."""
 MAX_ACTIVE_SHARE = 0.2
-"""Published SAEs fire a few percent of their features on a token; half of them is what a random direction gives."""
+"""Published SAEs activate a few percent of their features on a token; half of them is what a random direction gives."""
 
 ENOUGH = 32
 """Tokens below which the variance says too little to refuse."""
@@ -33,7 +33,7 @@ class SelfCheck:
     """Figures of the SAE on the first batch, over all of its features, special tokens left out."""
 
     l0: float
-    """Features that fire per token."""
+    """Features that activate per token."""
     explained_variance: float | None
     """1 - |x - x'|^2 / |x - mean x|^2, both summed over tokens; None where all x are the same, and of a cross-layer
     transcoder, of which one layer alone explains nothing."""
@@ -52,10 +52,10 @@ def self_check(subject: Subject, batch: WindowBatch) -> SelfCheck:
     if _fits(check, subject.card.n_features):
         return check
     explained = "nothing" if check.explained_variance is None else f"{check.explained_variance:.2f} of the variance"
-    fires = f"{check.l0:,.1f} of {subject.card.n_features:,} features"
+    active = f"{check.l0:,.1f} of {subject.card.n_features:,} features"
     raise ExamplesError(
         f"The SAE does not fit what it reads: over {check.n_tokens:,} tokens at {subject.sae.config.sites} it explains "
-        f"{explained} (at least {MIN_EXPLAINED} is expected) with {fires} active per token (more than 0 and at most "
+        f"{explained} (at least {MIN_EXPLAINED} is expected) with {active} active per token (more than 0 and at most "
         f"{MAX_ACTIVE_SHARE:.0%} are expected); {_likely_cause(subject, batch)}."
     )
 

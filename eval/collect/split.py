@@ -84,7 +84,7 @@ def shingles(text: str) -> set[tuple[str, ...]]:
 
 @lru_cache(maxsize=4096)
 def _hashed(text: str) -> frozenset[int]:
-    """The shingles as numbers, which compare faster; remembered, since many features share a text that fires none."""
+    """The shingles as numbers, which compare faster; remembered, since many features share a negative."""
     return frozenset(map(hash, shingles(text)))
 
 

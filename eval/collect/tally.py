@@ -40,7 +40,7 @@ class BatchActivations:
     values: Float[np.ndarray, "m"]
 
     def some(self, there: Bool[np.ndarray, "m"]) -> "BatchActivations":
-        """Some of the firings."""
+        """Some of the activations."""
         return BatchActivations(
             self.batch, self.rows[there], self.places[there], self.columns[there], self.values[there]
         )
@@ -48,39 +48,43 @@ class BatchActivations:
 
 @dataclass(frozen=True, eq=False)
 class _Pairs:
-    """The windows of a batch in which a feature fired, with that feature: one element of each array for each pair."""
+    """The windows of a batch in which a feature is active, with that feature: one element of each array a pair."""
 
-    fired: BatchActivations
+    activated: BatchActivations
     """In the order of the pairs."""
     firsts: Int[np.ndarray, "n"]
-    """Of each pair's firings, the first."""
+    """Of each pair's activations, the first."""
     counts: Int[np.ndarray, "n"]
-    """How many firings each has."""
+    """How many activations each has."""
     peaks: Float[np.ndarray, "n"]
 
     @property
     def rows(self) -> Int[np.ndarray, "n"]:
-        return np.take(self.fired.rows, self.firsts)
+        return np.take(self.activated.rows, self.firsts)
 
     @property
     def columns(self) -> Int[np.ndarray, "n"]:
-        return np.take(self.fired.columns, self.firsts)
+        return np.take(self.activated.columns, self.firsts)
 
     def activations(self, some: Int[np.ndarray, "k"]) -> Float[np.ndarray, "k pos"]:
         """The whole windows' activations, of some pairs."""
         counts = self.counts[some]
         owner = np.repeat(np.arange(len(some)), counts)
-        firing = np.arange(len(owner)) + np.repeat(self.firsts[some] - np.cumsum(counts) + counts, counts)
-        found = np.zeros((len(some), self.fired.batch.ids.shape[1]), dtype=np.float32)
-        found[owner, self.fired.places[firing]] = self.fired.values[firing]
+        activating = np.arange(len(owner)) + np.repeat(self.firsts[some] - np.cumsum(counts) + counts, counts)
+        found = np.zeros((len(some), self.activated.batch.ids.shape[1]), dtype=np.float32)
+        found[owner, self.activated.places[activating]] = self.activated.values[activating]
         return found
 
 
-def _pairs(fired: BatchActivations, n_features: int) -> _Pairs:
-    pair = fired.rows * n_features + fired.columns
+def _pairs(activated: BatchActivations, n_features: int) -> _Pairs:
+    pair = activated.rows * n_features + activated.columns
     order = np.argsort(pair)
     ordered = BatchActivations(
-        fired.batch, fired.rows[order], fired.places[order], fired.columns[order], fired.values[order]
+        activated.batch,
+        activated.rows[order],
+        activated.places[order],
+        activated.columns[order],
+        activated.values[order],
     )
     firsts = np.flatnonzero(np.diff(pair[order], prepend=-1))
     counts = np.diff(firsts, append=len(order))
@@ -147,19 +151,19 @@ class Tally:
         # of the feature, not of its column: its sample is the same whatever features are read beside it
         self._salts = mixed(rng.integers(2**63, dtype=np.uint64) + np.array(features, dtype=np.uint64))
 
-    def add(self, fired: BatchActivations) -> None:
+    def add(self, activated: BatchActivations) -> None:
         """Counts a batch and keeps of it what is worth keeping; of windows of the very same tokens, one."""
-        self.n_tokens += fired.batch.n_tokens
-        self._count(fired)
-        names = self._names(fired.batch)
+        self.n_tokens += activated.batch.n_tokens
+        self._count(activated)
+        names = self._names(activated.batch)
         different = np.unique(names, return_index=True)[1]
         chosen = np.zeros(len(names), dtype=bool)
         chosen[different] = True
-        pairs = _pairs(fired.some(chosen[fired.rows] & self._promising(fired, names)), self._n_features)
+        pairs = _pairs(activated.some(chosen[activated.rows] & self._promising(activated, names)), self._n_features)
         of_window = names[pairs.rows]
         for shelves, groups, keys in self._shelves(pairs.columns, pairs.peaks, of_window):
             self._offer(shelves, pairs, groups, keys, of_window)
-        self._add_to_pool(fired, names, different)
+        self._add_to_pool(activated, names, different)
 
     def kept(self, place: int) -> tuple[KeptWindows, KeptWindows]:
         """A feature's strongest windows, the strongest first; and its sample, the upper cells first."""
@@ -205,21 +209,21 @@ class Tally:
         groups, keys = np.zeros(len(windows.names), dtype=np.int64), _uniform(windows.names ^ self._pool_salts[0])
         self._pool.put(groups, keys, windows.names, lambda kept: windows.rows[kept])
 
-    def _count(self, fired: BatchActivations) -> None:
+    def _count(self, activated: BatchActivations) -> None:
         before = self.histograms.range.copy()
-        self.histograms.add(fired.columns, fired.values)
+        self.histograms.add(activated.columns, activated.values)
         grown = ((self.histograms.range > before) & (before > 0)).nonzero()[0]
         if len(grown):
             self._regroup(grown)
 
-    def _promising(self, fired: BatchActivations, names: UInt64[np.ndarray, "batch"]) -> Bool[np.ndarray, "m"]:
-        """The firings of windows and features of which a shelf would admit at least one firing taken for the peak.
+    def _promising(self, activated: BatchActivations, names: UInt64[np.ndarray, "batch"]) -> Bool[np.ndarray, "m"]:
+        """The activations of windows and features of which a shelf would admit at least one taken for the peak.
 
         The peak is one of them, so none that a shelf would admit is missing; after a while most are not worth sorting.
         """
-        columns, pair = fired.columns, fired.rows * self._n_features + fired.columns
+        columns, pair = activated.columns, activated.rows * self._n_features + activated.columns
         admitted = np.zeros(len(columns), dtype=bool)
-        for shelves, groups, keys in self._shelves(columns, fired.values, names[fired.rows]):
+        for shelves, groups, keys in self._shelves(columns, activated.values, names[activated.rows]):
             admitted |= shelves.admits(groups, keys)
         promising = np.zeros(len(names) * self._n_features, dtype=bool)
         promising[pair[admitted]] = True
@@ -258,7 +262,7 @@ class Tally:
         return mixed(((batch.ids.astype(np.uint64) + np.uint64(1)) * multipliers * there).sum(axis=1))
 
     def _add_to_pool(
-        self, fired: BatchActivations, names: UInt64[np.ndarray, "batch"], rows: Int[np.ndarray, "n"]
+        self, activated: BatchActivations, names: UInt64[np.ndarray, "batch"], rows: Int[np.ndarray, "n"]
     ) -> None:
         """Offers some of the batch's windows to the pool."""
         keys = _uniform(names ^ self._pool_salts[0])
@@ -266,23 +270,26 @@ class Tally:
         groups = np.zeros(len(names), dtype=np.int64)
         good = rows[self._pool.admits(groups[rows], keys[rows])]
         self._pool.put(
-            groups[good], keys[good], names[good], lambda kept: self._pool_rows(fired, good[kept], places[good[kept]])
+            groups[good],
+            keys[good],
+            names[good],
+            lambda kept: self._pool_rows(activated, good[kept], places[good[kept]]),
         )
 
     def _pool_rows(
-        self, fired: BatchActivations, rows: Int[np.ndarray, "n"], where: UInt64[np.ndarray, "n"]
+        self, activated: BatchActivations, rows: Int[np.ndarray, "n"], where: UInt64[np.ndarray, "n"]
     ) -> StructuredArray:
         """Stretches of the windows `rows`, each at a random place, and the peaks within them."""
-        room = np.maximum(0, fired.batch.lengths[rows] - LONGEST)
+        room = np.maximum(0, activated.batch.lengths[rows] - LONGEST)
         firsts = (where % (room + 1).astype(np.uint64)).astype(np.int64)
         found = np.zeros(len(rows), pool_rows(self._n_features))
-        _fill(found, fired.batch, rows, firsts)
-        rank = np.full(len(fired.batch.ids), -1)
+        _fill(found, activated.batch, rows, firsts)
+        rank = np.full(len(activated.batch.ids), -1)
         rank[rows] = np.arange(len(rows))
-        at = rank[fired.rows]
-        offset = fired.places - fired.batch.lead - firsts[at]
+        at = rank[activated.rows]
+        offset = activated.places - activated.batch.lead - firsts[at]
         inside = (at >= 0) & (offset >= 0) & (offset < LONGEST)
-        np.maximum.at(found["peaks"], (at[inside], fired.columns[inside]), fired.values[inside])
+        np.maximum.at(found["peaks"], (at[inside], activated.columns[inside]), activated.values[inside])
         return found
 
 
@@ -309,7 +316,7 @@ def stratum(peaks: Float[np.ndarray, "n"], maxima: Float[np.ndarray, "n"]) -> In
 
 def _stretches(pairs: _Pairs, some: Int[np.ndarray, "n"]) -> StructuredArray:
     """The windows of some pairs, cut to LONGEST tokens with the feature's peak in the middle, where it can be."""
-    batch, rows = pairs.fired.batch, pairs.rows[some]
+    batch, rows = pairs.activated.batch, pairs.rows[some]
     everywhere = pairs.activations(some)
     peaks = everywhere.argmax(axis=1) - batch.lead
     firsts = np.clip(peaks - LONGEST // 2, 0, np.maximum(0, batch.lengths[rows] - LONGEST))

@@ -27,7 +27,7 @@ class TypedText:
 
     @property
     def peak(self) -> float:
-        """The highest activation; 0 where the feature is silent."""
+        """The highest activation; 0 where the feature is not active."""
         return max(self.activations)
 
 

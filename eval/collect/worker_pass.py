@@ -1,4 +1,4 @@
-"""A pass over a corpus by workers: each batch is read by one of them, and what fires in it comes back."""
+"""A pass over a corpus by workers: each batch is read by one of them, and what activates in it comes back."""
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
@@ -25,21 +25,21 @@ _COLUMNS: WeakKeyDictionary[Subject, Columns] = WeakKeyDictionary()
 def read_by(
     pool: PoolThread, features: Sequence[int], batches: Iterable[WindowBatch]
 ) -> Iterator[Iterator[BatchActivations]]:
-    """Yields where the features fire in each batch, in the batches' order. Raises errors of reading and of workers."""
+    """Yields where the features activate in each batch, in order. Raises errors of reading and of workers."""
     sent: deque[WindowBatch] = deque()
 
     def submit(batch: WindowBatch) -> Future[Any]:
         sent.append(batch)
-        return pool.submit(fired_in, tuple(features), batch)
+        return pool.submit(activations_in, tuple(features), batch)
 
     yield (BatchActivations(sent.popleft(), *found) for found in in_order(submit, batches, pool.n_places))
 
 
-def fired_in(subject: Subject, features: Sequence[int], batch: WindowBatch) -> tuple[np.ndarray, ...]:
-    """Rows, places, columns and values of what fires in a batch; in a worker. Raises ExamplesError."""
+def activations_in(subject: Subject, features: Sequence[int], batch: WindowBatch) -> tuple[np.ndarray, ...]:
+    """Rows, places, columns and values of what activates in a batch; in a worker. Raises ExamplesError."""
     columns = _COLUMNS.get(subject)
     if columns is None or columns.features != features:
         columns = _COLUMNS[subject] = Columns(subject.sae, features)
-    with batch_activations(subject.model, [columns], forward_tokens(subject)) as fired:
-        [found] = fired(batch)
+    with batch_activations(subject.model, [columns], forward_tokens(subject)) as activated:
+        [found] = activated(batch)
     return found.rows, found.places, found.columns, found.values

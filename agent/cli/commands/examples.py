@@ -164,7 +164,7 @@ def _pass(
     """Passes over the corpus; returns what was collected of each SAE, and whether Ctrl-C cut it off.
 
     It reads for all features that were asked for, those that the log has from an earlier command too: texts on which a
-    feature is silent are chosen beside the others, and are to be the same whether the command was cut off or not.
+    feature is not active are chosen beside the others, and are to be the same whether the command was cut off or not.
     """
     config = works[0].config
     wanted = config.examples
@@ -285,8 +285,8 @@ def _keep(
 ) -> None:
     """Stores what was read, all of it or nothing, and tells of it.
 
-    Texts on which a feature is silent are chosen among those of the others: stored one by one, a command that is cut
-    off and run again could choose among fewer.
+    Texts on which a feature is not active are chosen among those of the others: stored one by one, a command that is
+    cut off and run again could choose among fewer.
     """
     identity = identity_of(config, subject, reading.source, how | _unit(reading.unit))
     own, unit = in_own_unit(subject, reading.features, reading.unit)
