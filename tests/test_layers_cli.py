@@ -16,6 +16,7 @@ from agent.log.calls import spent_by
 from agent.log.labels import labels_of
 from agent.log.run_log import RunLog
 from agent.log.runs import all_runs
+from probes.ghost import token_states
 from tests.fault_runs import Interpret
 from tests.layered import N_FEATURES, layered_options
 from tests.llm_script import Reply
@@ -79,6 +80,24 @@ def test_one_command_labels_three_layers_as_three_commands_do(
     with RunLog.open(LOG, read_only=True) as log:
         groups = {tuple(one.run_id for one in group_of(run, log.read(all_runs)).runs) for run in log.read(all_runs)}
     assert groups == {(1,), (2,), (3,), (4, 5, 6)}
+
+
+def test_the_vocabulary_is_read_once_for_all_layers(
+    interpret: Interpret, three: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[list[str]] = []
+    whole = token_states._read
+    monkeypatch.setattr(token_states, "folder", lambda: Path("states").absolute())
+    monkeypatch.setattr(
+        token_states, "_read", lambda some, ids: read.append([one.card.hook for one in some]) or whole(some, ids)
+    )
+    every = [f"blocks.{layer}.hook_resid_post" for layer in range(3)]
+    assert interpret("--features", "1", *three, "--layers", "0-2", *FAST, "--dry-run").status == 0
+    assert interpret("--features", "1", *three, "--layers", "0-2", *FAST, "--weights", "encoder").status == 0
+    assert read == []
+    assert interpret("--features", "1", *three, "--layers", "0-2", *FAST).status == 0
+    assert interpret("--features", "2", *three, "--layers", "0-2", *FAST).status == 0
+    assert read == [every]
 
 
 def test_features_are_addressed_by_layer_everywhere(interpret: Interpret, three: list[str]) -> None:

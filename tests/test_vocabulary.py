@@ -1,6 +1,8 @@
 """What single tokens make of features: held against one plain forward for each token and the formulas."""
 
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -8,10 +10,12 @@ import pytest
 import torch
 from scipy.stats import ks_2samp
 
+from probes.errors import SubjectError
 from probes.evidence import IN_CONTEXT, ProbeRequest, TokenList, Tree, tokens_json
+from probes.ghost import mapped_table
 from probes.ghost import token_states as passes
 from probes.ghost.random_directions import random_directions
-from probes.ghost.token_states import readable_ids, token_states
+from probes.ghost.token_states import read_together, readable_ids, token_states
 from probes.ghost.vectors import feature_vectors
 from probes.ghost.vocabulary import N_RANDOM as N_LISTS
 from probes.ghost.vocabulary import leading_tokens, token_lists, vocabulary_directions
@@ -252,6 +256,86 @@ class TestCache:
         assert first.dtype == torch.bfloat16
         assert cache.is_dir()
         assert torch.equal(self.again(subject, monkeypatch, may_read=False), first)
+
+
+class TestTogether:
+    HOOKS = ("blocks.2.hook_resid_post", "blocks.0.hook_resid_pre", "blocks.1.hook_mlp_out", "blocks.1.attn.hook_z")
+
+    @pytest.fixture
+    def layers(self, model: Path, tmp_path: Path) -> list[Subject]:
+        found: list[Subject] = []
+        for place, hook in enumerate(self.HOOKS):
+            metadata = {"model_name": "tiny", "hook_name": hook, "prepend_bos": True}
+            config = sae_config(metadata=metadata, normalize_activations="layer_norm" if place == 1 else "none")
+            sae = write_sae(tmp_path / str(place), config)
+            source = SubjectSource.parse({"model": str(model), "sae": str(sae), "device": "cpu"})
+            found.append(load_subject(source, found[0] if found else None))
+        return found
+
+    @staticmethod
+    def files(folder: Path) -> dict[str, bytes]:
+        return {file.name: file.read_bytes() for file in folder.iterdir()}
+
+    def test_one_pass_leaves_in_the_cache_what_a_pass_for_each_does(
+        self, layers: list[Subject], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(passes, "_TOKENS", {"cpu": 50})
+        alone, together = tmp_path / "alone", tmp_path / "together"
+        monkeypatch.setattr(passes, "folder", lambda: alone)
+        for subject in layers:
+            token_states(subject)
+            passes._MADE.pop(subject)
+        monkeypatch.setattr(passes, "folder", lambda: together)
+        block, batches = layers[0].model.model.layers[0], list[int]()
+        handle = block.register_forward_pre_hook(lambda _, args: batches.append(len(args[0])))
+        read_together(layers)
+        handle.remove()
+        assert self.files(together) == self.files(alone)
+        assert len(self.files(together)) == 2 * len(layers)
+        n = len(readable_ids(layers[0]))
+        assert [size for size in batches if size > 1] == [50] * (n // 50) + [n % 50]  # less the short ones that watch
+        monkeypatch.setattr(passes, "_read", lambda *_: pytest.fail("the tokens were read again"))
+        read_together(layers)
+        for subject in layers:
+            assert len(token_states(subject).ids) == len(readable_ids(subject))
+
+    def test_only_those_that_lack_their_states_are_read(
+        self, layers: list[Subject], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(passes, "folder", lambda: tmp_path / "cache")
+        token_states(layers[0])
+        read: list[int] = []
+        whole = passes._read
+        monkeypatch.setattr(passes, "_read", lambda some, ids: read.append(len(some)) or whole(some, ids))
+        read_together(layers)
+        read_together(layers)
+        assert read == [3]
+
+    @pytest.mark.parametrize("why", ["no folder", "no room", "another placeholder"])
+    def test_what_cannot_be_kept_or_shared_is_left_to_each(
+        self, why: str, layers: list[Subject], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        cache = tmp_path / "cache"
+        monkeypatch.setattr(passes, "folder", lambda: cache)
+        if why == "no folder":
+            cache.write_text("a file where the folder should be")
+        elif why == "no room":
+            monkeypatch.setattr(mapped_table.shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
+        else:
+            card = layers[1].card.model_copy(update={"placeholder_id": 40})
+            layers[1] = replace(layers[1], card=card)
+        monkeypatch.setattr(passes, "_read", lambda *_: pytest.fail("the tokens were read"))
+        read_together(layers)
+
+    def test_states_that_are_not_finite_are_refused_and_leave_nothing_half_made(
+        self, layers: list[Subject], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(passes, "folder", lambda: tmp_path / "cache")
+        whole = passes._read
+        monkeypatch.setattr(passes, "_read", lambda *asked: ([*b[:2], b[2] * torch.nan, b[3]] for b in whole(*asked)))
+        with pytest.raises(SubjectError, match=r"blocks\.1\.hook_mlp_out are not finite"):
+            read_together(layers)
+        assert not [*(tmp_path / "cache").glob("*.part")]
 
 
 def test_blocks_do_not_change_what_leads(subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:

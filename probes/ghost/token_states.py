@@ -1,22 +1,19 @@
 """Reads each token of the vocabulary alone, behind the tokens that begin a text, up to the SAE's hook.
 
-One short forward for each token, once for a subject: the states lie in the user's cache, in the model's own number
-format, and are mapped into memory from there, so that memory stays flat whatever the vocabulary. Tokens that stand for
+One short forward for each token, once for a subject, or once for several SAEs of one model, up to the deepest of their
+hooks: the states lie in the user's cache, in the model's own number format, and are mapped into memory from there, so
+that memory stays flat whatever the vocabulary. Tokens that stand for
 no text of their own are left out: special and unused ones, rows without a token, the ghost's placeholder, and parts of
 characters.
 """
 
-import os
 import re
-import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 from weakref import WeakKeyDictionary
 
-import numpy as np
 import torch
 from jaxtyping import Float, Int
 from safetensors import SafetensorError
@@ -25,7 +22,9 @@ from torch import Tensor
 
 from probes.doors.cached_json import cache_folder, file_name
 from probes.errors import SubjectError
-from probes.hooks.activations import cut_at
+from probes.ghost.mapped_table import MappedTable, has_room, new_table, stored_table
+from probes.ghost.moments import Moments
+from probes.hooks.activations import cut_at_last
 from probes.subject import Subject, ids_before_lone_tokens
 from probes.tokenizer.placeholder import RESERVED
 from probes.tokenizer.special_tokens import special_ids
@@ -70,8 +69,29 @@ def token_states(subject: Subject, tell: Tell | None = None) -> TokenStates:
     Raises SubjectError where the states are not finite.
     """
     if subject not in _MADE:
-        _MADE[subject] = _kept(subject) or _made(subject, tell)
+        _MADE[subject] = _kept(subject) or _made([subject], tell)[0]
     return _MADE[subject]
+
+
+def read_together(subjects: Sequence[Subject], tell: Tell | None = None) -> None:
+    """Puts the states of SAEs of one model into the user's cache, those that are not there yet, from one pass.
+
+    Each gets what a pass of its own would give it. Where there is no room for all, or they do not read the same
+    tokens, nothing is done: each makes its own in its turn. Raises SubjectError where states are not finite.
+    """
+    lacking = [subject for subject in subjects if subject not in _MADE and _kept(subject) is None]
+    if len(lacking) > 1 and len({_reads(subject) for subject in lacking}) == 1 and _have_room(lacking):
+        _made(lacking, tell)
+
+
+def _reads(subject: Subject) -> Hashable:
+    """Returns what decides the forwards of a pass, but for how deep they go."""
+    return id(subject.model), id(subject.tokenizer), subject.placeholder_id, *ids_before_lone_tokens(subject)
+
+
+def _have_room(subjects: Sequence[Subject]) -> bool:
+    shapes = [(one.card.vocab, one.sae.config.d_model) for one in subjects]
+    return has_room(folder(), shapes, subjects[0].model.dtype)
 
 
 def folder() -> Path:
@@ -111,8 +131,7 @@ def _kept(subject: Subject) -> TokenStates | None:
     states_file, rest_file = _files(subject)
     try:
         rest = load_file(rest_file)
-        stored = np.load(states_file, mmap_mode="c")  # copy on write, which torch asks of what it maps
-        states = _as_dtype(torch.from_numpy(stored), subject.model.dtype)
+        states = stored_table(states_file, subject.model.dtype)
         if states.shape != (len(rest["ids"]), len(rest["mean"])):
             return None
     except (OSError, ValueError, KeyError, SafetensorError):
@@ -120,32 +139,41 @@ def _kept(subject: Subject) -> TokenStates | None:
     return _on_device(subject, rest["ids"], states, rest["mean"], rest["covariance"])
 
 
-def _made(subject: Subject, tell: Tell | None) -> TokenStates:
-    ids = torch.tensor(readable_ids(subject))
+def _made(subjects: Sequence[Subject], tell: Tell | None) -> list[TokenStates]:
+    """Reads the tokens once for all; keeps each one's states if it can. They read the same tokens of one model."""
+    ids = torch.tensor(readable_ids(subjects[0]))
     if not len(ids):
         raise SubjectError("The tokenizer has no token that stands for text, so none can be read alone.")
-    shape = (len(ids), subject.sae.config.d_model)
-    states_file, rest_file = _files(subject)
-    with _room(states_file, shape, subject.model.dtype) as room:
-        moments = _Moments(shape[1])
+    with ExitStack() as stack:
+        shapes = ((one, (len(ids), one.sae.config.d_model)) for one in subjects)
+        tables = [stack.enter_context(new_table(_files(one)[0], shape, one.model.dtype)) for one, shape in shapes]
+        moments = [Moments(one.sae.config.d_model) for one in subjects]
         done = 0
-        for block in _read(subject, ids):
-            room.states[done : done + len(block)] = block.cpu()
-            moments.add(subject.sae.normalised(block.to(subject.sae.device).float()))
-            done += len(block)
+        for blocks in _read(subjects, ids):
+            for subject, table, sums, block in zip(subjects, tables, moments, blocks, strict=True):
+                table.rows[done : done + len(block)] = block.cpu()
+                sums.add(subject.sae.normalised(block.to(subject.sae.device).float()))
+            done += len(blocks[0])
             if tell:
                 tell(done, len(ids))
-        mean, covariance = moments.mean.cpu(), moments.covariance.cpu()
-        if not covariance.isfinite().all():
-            raise SubjectError(
-                f"The model's states at {subject.card.hook} are not finite for some token of its vocabulary; the "
-                "weights are damaged, or its number format overflows there: try another --dtype."
-            )
-        if room.part is not None:
-            with suppress(OSError):
-                save_file({"ids": ids, "mean": mean, "covariance": covariance}, rest_file)
-                room.part.replace(states_file)
-    return _on_device(subject, ids, room.states, mean, covariance)
+        made = zip(subjects, tables, moments, strict=True)
+        return [_finished(subject, ids, table, sums) for subject, table, sums in made]
+
+
+def _finished(subject: Subject, ids: Int[Tensor, " n"], table: MappedTable, moments: Moments) -> TokenStates:
+    """Puts the states in their place in the cache. Raises SubjectError where they are not finite."""
+    mean, covariance = moments.mean.cpu(), moments.covariance.cpu()
+    if not covariance.isfinite().all():
+        raise SubjectError(
+            f"The model's states at {subject.card.hook} are not finite for some token of its vocabulary; the "
+            "weights are damaged, or its number format overflows there: try another --dtype."
+        )
+    if table.part is not None:
+        states_file, rest_file = _files(subject)
+        with suppress(OSError):
+            save_file({"ids": ids, "mean": mean, "covariance": covariance}, rest_file)
+            table.part.replace(states_file)
+    return _on_device(subject, ids, table.rows, mean, covariance)
 
 
 def _on_device(subject: Subject, ids: Tensor, states: Tensor, mean: Tensor, covariance: Tensor) -> TokenStates:
@@ -154,77 +182,10 @@ def _on_device(subject: Subject, ids: Tensor, states: Tensor, mean: Tensor, cova
 
 
 @torch.inference_mode()
-def _read(subject: Subject, ids: Int[Tensor, " n"]) -> Iterator[Float[Tensor, "block d_in"]]:
-    """The states of the tokens, in order."""
-    front = torch.tensor(ids_before_lone_tokens(subject), dtype=torch.long)
-    with cut_at(subject.model, subject.sae.config.hook) as stream:
-        for part in ids.split(_TOKENS[subject.model.device.type]):
+def _read(subjects: Sequence[Subject], ids: Int[Tensor, " n"]) -> Iterator[list[Float[Tensor, "block d_in"]]]:
+    """The states of the tokens, in order, at each one's hook."""
+    model, front = subjects[0].model, torch.tensor(ids_before_lone_tokens(subjects[0]), dtype=torch.long)
+    with cut_at_last(model, [one.sae.config.hook for one in subjects]) as streams:
+        for part in ids.split(_TOKENS[model.device.type]):
             rows = torch.cat([front.expand(len(part), -1), part[:, None]], dim=1)
-            yield stream(rows.to(subject.model.device))[:, -1].clone()
-
-
-class _Moments:
-    """Mean and covariance of vectors that come in blocks, summed in float64 about the first block's mean."""
-
-    def __init__(self, width: int) -> None:
-        self._n = 0
-        self._about: Tensor | None = None
-        self._sum: Tensor = torch.zeros(width, dtype=torch.float64)
-        self._products: Tensor = torch.zeros(width, width, dtype=torch.float64)
-
-    def add(self, block: Float[Tensor, "n width"]) -> None:
-        exact = (block.cpu() if block.device.type == "mps" else block).double()  # MPS has no float64
-        if self._about is None:
-            self._about = exact.mean(0)
-            self._sum, self._products = self._sum.to(exact.device), self._products.to(exact.device)
-        centred = exact - self._about
-        self._n += len(block)
-        self._sum += centred.sum(0)
-        self._products += centred.T @ centred
-
-    @property
-    def mean(self) -> Float[Tensor, " width"]:
-        assert self._about is not None
-        return self._about + self._sum / self._n
-
-    @property
-    def covariance(self) -> Float[Tensor, "width width"]:
-        shift = self._sum / self._n
-        return self._products / self._n - torch.outer(shift, shift)
-
-
-@dataclass(frozen=True, eq=False)
-class _Room:
-    """A table to be filled."""
-
-    states: Float[Tensor, "n d_in"]
-    part: Path | None
-    """The file that it is mapped from; None for one in memory."""
-
-
-@contextmanager
-def _room(file: Path, shape: tuple[int, int], dtype: torch.dtype) -> Iterator[_Room]:
-    """Mapped from a file beside `file`, which is gone afterwards unless renamed; in memory where none can be made."""
-    part: Path | None = None
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=file.parent, suffix=".part")
-        os.close(handle)
-        part = Path(name)
-        table: Any = np.lib.format.open_memmap(name, mode="w+", dtype=_NUMPY[dtype], shape=shape)
-        room = _Room(_as_dtype(torch.from_numpy(table), dtype), part)
-    except OSError:
-        room = _Room(torch.empty(shape, dtype=dtype), None)
-    try:
-        yield room
-    finally:
-        if part is not None:
-            part.unlink(missing_ok=True)
-
-
-_NUMPY: dict[torch.dtype, Any] = {torch.float32: np.float32, torch.float16: np.float16, torch.bfloat16: np.uint16}
-"""How numbers lie in a file; numpy knows no bfloat16."""
-
-
-def _as_dtype(stored: Tensor, dtype: torch.dtype) -> Tensor:
-    return stored.view(dtype) if dtype == torch.bfloat16 else stored
+            yield [states[:, -1].clone() for states in streams(rows.to(model.device))]

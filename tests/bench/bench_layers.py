@@ -1,14 +1,17 @@
-"""Several SAEs in one command: `python -m tests.bench.bench_layers [pass | run] [--tokens N] [--features N]`.
+"""Several SAEs in one command: `python -m tests.bench.bench_layers [WHAT] [--tokens N] [--features N]`. WHAT is
 
-`pass` (the default): one pass over the demo's texts for six hooks of SmolLM2, the SAEs of which read the axes of the
-stream, against six passes; the time ratio, and whether every example, count and activation is the same. `run`: a random
-model of 26 layers, labelled, with examples and scores, by three commands against a server on this machine; the times,
-the log's size and the times of its pages.
+- `pass` (the default): one pass over the demo's texts for six hooks of SmolLM2, the SAEs of which read the axes of the
+  stream, against six passes; the time ratio, and whether every example, count and activation is the same;
+- `vocabulary`: the vocabulary of the demo's model read once for two and for three hooks, against a pass for each; the
+  ratio, and whether the files in the cache are the same;
+- `run`: a random model of 26 layers, labelled, with examples and scores, by three commands against a server on this
+  machine; the times, the log's size and the times of its pages.
 """
 
 import argparse
 import contextlib
 import io
+import shutil
 import statistics
 import tempfile
 import time
@@ -17,6 +20,7 @@ from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from starlette.testclient import TestClient
@@ -26,6 +30,7 @@ from agent.log.run_log import RunLog
 from agent.web.server import make_app
 from eval.collect.corpora import CorpusFaults, documents
 from eval.collect.corpus_pass import Collection, CollectSettings, collect, collect_all
+from probes.ghost import token_states
 from probes.presets import PRESETS, SubjectSource
 from probes.subject import Subject, load_subject
 from tests.layered import write_layer
@@ -36,6 +41,9 @@ from tests.subjects import D_MODEL, write_model
 HOOKS = (4, 9, 14, 19, 24, 29)
 LAYERS = 26
 WIDTH = 576
+DEMO_HOOKS = (1, 2, 3)
+DEMO_WIDTH = 128
+_TURNS = 5
 _TOKEN = "bench"
 _REQUESTS = 20
 
@@ -43,13 +51,13 @@ _REQUESTS = 20
 def main() -> None:
     """Prints the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("pass", "run"), nargs="?", default="pass")
+    parser.add_argument("what", choices=("pass", "vocabulary", "run"), nargs="?", default="pass")
     parser.add_argument("--tokens", type=int, default=10_000)
     parser.add_argument("--features", type=int, default=100)
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        work: Callable[[Path, int, int], None] = _passes if asked.what == "pass" else _run
-        work(Path(folder), asked.tokens, asked.features)
+        works: dict[str, Callable[[Path, int, int], None]] = {"pass": _passes, "vocabulary": _vocabulary, "run": _run}
+        works[asked.what](Path(folder), asked.tokens, asked.features)
 
 
 def _passes(folder: Path, n_tokens: int, n_features: int) -> None:
@@ -75,6 +83,39 @@ def _passes(folder: Path, n_tokens: int, n_features: int) -> None:
     same = [_plain(a) == _plain(b) for a, b in zip(together, apart, strict=True)]
     n_examples = sum(len(item.examples) for found in together for item in found.features.values())
     print(f"{n_examples:,} examples and all counts: the same at {sum(same)} of {len(same)} hooks")
+
+
+def _vocabulary(folder: Path, _n_tokens: int, _n_features: int) -> None:
+    """Takes turns, and the fastest of each: a busy machine makes the same work slower, never faster."""
+    model, subjects = PRESETS["demo"].model, list[Subject]()
+    for layer in DEMO_HOOKS:
+        sae = write_layer(folder / str(layer), layer, DEMO_WIDTH)
+        source = SubjectSource(model=model, sae=str(sae), device="cpu")
+        subjects.append(load_subject(source, subjects[0] if subjects else None))
+    for n in (2, 3):
+        some, together, apart = subjects[-n:], list[float](), list[float]()
+        caches = folder / f"together {n}", folder / f"apart {n}"
+        for _ in range(_TURNS):
+            together.append(_read(caches[0], [some]))
+            apart.append(_read(caches[1], [[subject] for subject in some]))
+        one, each, threads = min(together), min(apart), torch.get_num_threads()
+        print(f"demo's model, hooks at layers {DEMO_HOOKS[-n:]}, {threads} threads, seconds of the processor: one pass")
+        print(f"{one:.2f}, a pass for each {each:.2f}, {each / one:.2f} times as long; ", end="")
+        print(f"the same files: {len({_contents(cache) for cache in caches}) == 1}")
+
+
+def _read(cache: Path, groups: Sequence[Sequence[Subject]]) -> float:
+    """Reads the vocabulary once for each group, into an empty cache; returns the processor's seconds."""
+    shutil.rmtree(cache, ignore_errors=True)
+    with patch.object(token_states, "folder", lambda: cache):
+        start = time.process_time()
+        for group in groups:
+            token_states._made(group, None)
+        return time.process_time() - start
+
+
+def _contents(cache: Path) -> tuple[tuple[str, bytes], ...]:
+    return tuple((file.name, file.read_bytes()) for file in sorted(cache.iterdir()))
 
 
 def _clocks() -> tuple[float, float]:

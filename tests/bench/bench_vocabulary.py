@@ -34,7 +34,7 @@ def main() -> None:
     n = len(readable_ids(subject))
     print(f"{now()} {versions()}\n{subject.card.name}: {n:,} tokens, {subject.card.n_features:,} features")
     before = psutil.Process().memory_info().rss
-    ours, bare = timed(lambda: _made(subject, None)), timed(lambda: forward(subject))
+    ours, bare = timed(lambda: _made([subject], None)), timed(lambda: forward(subject))
     more = (psutil.Process().memory_info().rss - before) / 2**20
     print(f"pass   {ours:.1f} s, bare forward {bare:.1f} s: {ours / bare:.2f} of it; memory {more:+.0f} MiB after both")
     token_states(subject)

@@ -16,6 +16,7 @@ from rich.text import Text
 from agent.cli.commands.layers import by_layer, configs_of
 from agent.cli.commands.loading import SubjectLoader
 from agent.cli.commands.run import LabelRequest, labelled
+from agent.cli.commands.token_pass import read_tokens_ahead
 from agent.cli.terminal.display import console, facts
 from agent.config import RunConfig, read_settings, settings_in_use
 from agent.evidence.printable import printable
@@ -98,6 +99,8 @@ def label_graph(options: Mapping[str, Any], settings_file: Path | None, layers: 
     labels: dict[GraphFeature, str] = {}
     senses: dict[GraphFeature, Sequence[str]] = {}
     status, run_ids = 0, list[int]()
+    if not asked.dry:
+        read_tokens_ahead(screen, [saes[layer].config for layer in chosen.features], load)
     for sweep, layer in _order(chosen, bool(_explainer_reads(configs[0]))):
         circuit = LayerCircuit(graph, layer, sweep, {f: label for f, label in labels.items() if f.layer != layer})
         spec = f"of layer {layer} in {asked.path.name}"

@@ -7,6 +7,7 @@ from rich.text import Text
 from agent.cli.commands.layers import by_layer
 from agent.cli.commands.loading import SubjectLoader
 from agent.cli.commands.run import LabelRequest, labelled, print_labels, spent_words, status_words
+from agent.cli.commands.token_pass import read_tokens_ahead
 from agent.cli.terminal.display import console
 from agent.config import RunConfig
 from agent.groups import group_of
@@ -24,6 +25,8 @@ def label_layers(configs: Sequence[RunConfig], spec: str, new: bool, dry: bool, 
     chosen = parse_addresses(spec, {layer: one.n_features for layer, one in saes.items()}, configs[0].seed)
     names = [f"{one.sites}, {one.n_features} features" for one in saes.values()]
     run_ids, status = list[int](), 0
+    if not dry:
+        read_tokens_ahead(console(), [saes[layer].config for layer in chosen], load)
     for layer, features in chosen.items():
         asked = LabelRequest(spec, new, dry, shard, features, saes=names, others=run_ids)
         result = labelled(saes[layer].config, asked, load)
