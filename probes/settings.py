@@ -231,8 +231,8 @@ class TreeSettings(Value):
 
     prompt: str = AUTO
     """A name in `PROMPTS`, a text with exactly one `{ghost}`, or `auto`, which the subject's own words decide."""
-    cutoff: float = Field(default=5e-5, gt=0, le=1)
-    """Least cumulative probability of a node."""
+    cutoff: float = Field(default=1e-3, gt=0, le=1)
+    """Least cumulative probability of a node. Finer trees name no more of the demo's features (tests/bench/cutoffs.py)."""
     top_k: int = Field(default=5, ge=1, le=1000)
     """Most children of a node."""
     max_depth: int = Field(default=25, ge=1, le=1000)
