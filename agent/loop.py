@@ -242,6 +242,7 @@ def system_prompt(planner: Planner, looks_at_texts: bool = False) -> str:
         "exponent_range": EXPONENT_RANGE,
         "looks_at_texts": looks_at_texts,
         "sweeps": planner.sweeps,
+        "defines": planner.probe.tokens.define > 0,
         "tests": planner.tests,
         "candidates": planner.candidates,
         "candidate_texts": TEXTS,

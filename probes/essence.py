@@ -8,8 +8,8 @@ from probes.settings import PROMPTS, VOCABULARY, ProbeKind, ProbeSettings, Value
 def essence_of(kind: ProbeKind, settings: ProbeSettings) -> str:
     """Returns the settings that a feature's evidence depends on, and no others: equal essence gives equal evidence.
 
-    A list of vocabulary weights hangs on no vector; a tree grown without a ghost on the steering alone; an adapter is
-    what is in its file, wherever that lies; a base prompt is its text, whatever its name.
+    A list of vocabulary weights hangs on no vector, unless its words are defined; a tree grown without a ghost on the
+    steering alone; an adapter is what is in its file, wherever that lies; a base prompt is its text, whatever its name.
     """
     vector = _json(settings.vector)
     if settings.vector.adapter is not None:
@@ -26,6 +26,9 @@ def essence_of(kind: ProbeKind, settings: ProbeSettings) -> str:
                     del parts["vector"]
         case "tokens" if settings.vector.is_vocabulary:
             parts = {"weights": VOCABULARY, "top_n": settings.tokens.top_n}
+            if settings.tokens.define:
+                placed = {name: value for name, value in vector.items() if name not in ("weights", "ghost_tokens")}
+                parts |= {"define": settings.tokens.define, "prompt": tree["prompt"], "vector": placed}
         case "tokens":
             parts["tokens"] = _json(settings.tokens)
         case "sweep":

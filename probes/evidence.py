@@ -41,6 +41,15 @@ class ScoredToken:
     score: float
 
 
+@dataclass(frozen=True)
+class WordDefinition:
+    """The model's most probable definition of a token of a list, read by itself."""
+
+    place: int
+    """Of the token in the list, from 0."""
+    text: str
+
+
 Rank = Literal["probability", "lift"]
 """What nodes are ordered by; `lift`: probability times lift, which is what the ghost adds."""
 RANKS = get_args(Rank)
@@ -171,6 +180,8 @@ class TokenList:
     """Directions that the p-value rests on."""
     note: str = ""
     """`IN_CONTEXT` where no token alone makes the feature active, so it must activate in context, not on a word."""
+    definitions: tuple[WordDefinition, ...] = ()
+    """Of the first words, if they were asked for: see `probes.defining`."""
 
 
 @dataclass(frozen=True)
@@ -302,6 +313,8 @@ def tokens_json(token_list: TokenList) -> dict[str, Any]:
         return listed
     for token, z in zip(listed["tokens"], token_list.z, strict=True):
         token["z"] = z
+    for one in token_list.definitions:
+        listed["tokens"][one.place]["definition"] = one.text
     names = ("threshold", "p_value", "n_random", "note")
     return listed | {name: getattr(token_list, name) for name in names}
 

@@ -51,4 +51,5 @@ def run_probes(subject: Subject, requests: Sequence[ProbeRequest]) -> list[Evide
 
 def _grows(request: ProbeRequest) -> bool:
     """Tells whether a tree is grown to answer the request."""
-    return request.kind == "tree" or needs_sweep(request)
+    defines = request.kind == "tokens" and request.settings.tokens.define > 0
+    return request.kind == "tree" or defines or needs_sweep(request)

@@ -232,7 +232,7 @@ class TreeSettings(Value):
     prompt: str = AUTO
     """A name in `PROMPTS`, a text with exactly one `{ghost}`, or `auto`, which the subject's own words decide."""
     cutoff: float = Field(default=1e-3, gt=0, le=1)
-    """Least cumulative probability of a node. Finer trees name no more of the demo's features (tests/bench/cutoffs.py)."""
+    """Least cumulative probability of a node. Finer trees name no more features of the demo: tests/bench/cutoffs.py."""
     top_k: int = Field(default=5, ge=1, le=1000)
     """Most children of a node."""
     max_depth: int = Field(default=25, ge=1, le=1000)
@@ -266,6 +266,8 @@ class TokenSettings(Value):
 
     exponent: float = Field(default=1.4, gt=0, le=100)
     top_n: int = Field(default=100, ge=1, le=100_000)
+    define: int = Field(default=0, ge=0, le=64)
+    """Words of a list of tokens that activate the feature that the model defines, one by one."""
 
 
 class SteeringSettings(Value):

@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from probes.batching import in_groups
+from probes.defining import defined
 from probes.evidence import IN_CONTEXT, Evidence, ProbeRequest, ScoredToken, TokenList
 from probes.ghost.vectors import has_direction, request_vectors, resolved
 from probes.ghost.vocabulary import N_RANDOM, alone, token_lists
@@ -32,7 +33,9 @@ def probe(subject: Subject, requests: Sequence[ProbeRequest]) -> list[Evidence]:
     return in_groups(
         requests,
         lambda request: (request.settings.tokens, request.settings.vector.is_vocabulary),
-        lambda key, alike: (_activating if key[1] else _lists)(subject, alike, key[0]),
+        lambda key, alike: (_defined if key[1] and key[0].define else _activating if key[1] else _lists)(
+            subject, alike, key[0]
+        ),
     )
 
 
@@ -66,6 +69,15 @@ def _activating(subject: Subject, requests: Sequence[ProbeRequest], settings: To
             n_random=N_RANDOM,
             note="" if found.activates[place] or not alive[place] else IN_CONTEXT,
         )
+
+
+def _defined(subject: Subject, requests: Sequence[ProbeRequest], settings: TokenSettings) -> list[TokenList]:
+    """The lists of tokens that activate the features, with definitions; equal settings in one batch."""
+    return in_groups(
+        [*_activating(subject, requests, settings)],
+        lambda listed: listed.settings,
+        lambda settings, alike: defined(subject, alike, settings),
+    )
 
 
 @torch.inference_mode()

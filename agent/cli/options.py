@@ -143,6 +143,7 @@ _TREE = (
 _TOKENS = (
     _setting("tokens", "exponent", "Exponent of the distance from the feature's vector.", Real(), metavar="M"),
     _setting("tokens", "top_n", "Tokens in the list.", Whole(), metavar="N"),
+    _setting("tokens", "define", "Words of the list that the model defines one by one.", Whole(), metavar="N"),
 )
 _STEERING = (
     _setting(

@@ -56,6 +56,8 @@ class TokenLine(EvidenceLine):
     spellings: int
     """Tokens of the list that differ from it in case and outer spaces alone, itself among them."""
     z: float | None
+    definition: str
+    """As the model defines the token by itself; empty if it was not asked to."""
 
 
 class TestLine(EvidenceLine):
@@ -243,10 +245,16 @@ def _definitions(part: Tree) -> list[tuple[str, float]]:
 
 
 def _token_list(listed: TokenList, piece: EvidencePiece) -> EvidencePiece:
-    places = spellings(listed.tokens)[:TOKENS]
+    places = spellings(listed.tokens)[: max(TOKENS, listed.settings.tokens.define)]
+    told = {one.place: escaped(one.text, DEFINITION_CHARS) for one in listed.definitions}
     lines = _lines(piece["id"], _scored([listed.tokens[same[0]] for same in places]))
     tokens: list[TokenLine] = [
-        {**line, "spellings": len(same), "z": listed.z[same[0]] if listed.z else None}
+        {
+            **line,
+            "spellings": len(same),
+            "z": listed.z[same[0]] if listed.z else None,
+            "definition": told.get(same[0], ""),
+        }
         for line, same in zip(lines, places, strict=True)
     ]
     exponent = f", exponent {listed.settings.tokens.exponent:.3g}"

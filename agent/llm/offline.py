@@ -6,7 +6,8 @@ knows no subject, no lexicon and no truth, and says in every explanation what it
 How it decides: where the list of tokens that activate a feature differs from those of random directions, the strongest
 noun of the tree made of them is the label, at once where it is strong, else after a few other settings. Elsewhere only
 trees of other sides that differ count, and unless they differ very clearly another side or a list must say the noun
-too. Where the model may be experimented on, it does so, and names two senses, by the rules of agent.llm.experimenting.
+too. Words defined one by one show two senses at once (agent.llm.senses). Where the model may be experimented on, it
+does so, by the rules of agent.llm.experimenting.
 The rules of strength, and all figures, are in agent.llm.reading.
 """
 
@@ -29,7 +30,8 @@ from agent.llm.reading import (
     verdict,
     vocabulary_lists,
 )
-from agent.schema import Proposal, SettingsChange
+from agent.llm.senses import DefinedSenses, defined_senses
+from agent.schema import Proposal, Sense, SettingsChange
 
 MODEL = "rules-2"
 PREFIX = "Rule-based baseline: "
@@ -71,6 +73,8 @@ def propose(context: Mapping[str, Any]) -> Proposal:
     seen = [piece for pieces in rounds for piece in pieces]
     if min(p_values(rounds[0]), default=0.0) > HOPELESS:
         return _abstained("no tree or list differs from those of random directions")
+    if (two := defined_senses(rounds[0])) is not None:
+        return _of_two(two)
     lists = vocabulary_lists(seen)  # probed once, however often trees are grown anew
     best = max(
         (read([*pieces, *(one for one in lists if one not in pieces)]) for pieces in rounds),
@@ -113,6 +117,20 @@ def _by_steering(best: EvidenceReading, context: Mapping[str, Any], seen: Sequen
     explanation = f'{PREFIX}with the feature clamped the model writes "{word}", with a random one it does not.'
     return Proposal(
         action="label", label=word, promotes=word, explanation=explanation, confidence=experimenting.WRITTEN_CONFIDENCE
+    )
+
+
+def _of_two(found: DefinedSenses) -> Proposal:
+    """Labels a feature whose words are of two things."""
+    first, second = found.nouns
+    explanation = f'{PREFIX}of the words defined one by one, "{first}" and "{second}" head {found.share:.0%}.'
+    return Proposal(
+        action="label",
+        label=f"{first}; {second}",
+        senses=tuple(Sense(text=noun) for noun in found.nouns),
+        explanation=explanation,
+        confidence=round(found.share * trust(found.p_value), 3),
+        evidence=found.cited[:CITED],
     )
 
 

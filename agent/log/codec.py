@@ -24,6 +24,7 @@ from probes.evidence import (
     TextResult,
     TokenList,
     Tree,
+    WordDefinition,
 )
 from probes.settings import ProbeKind, ProbeSettings, VectorSettings
 
@@ -198,12 +199,22 @@ def _list_columns(listed: TokenList) -> Columns:
         return _token_columns(listed.tokens)
     names = ("threshold", "p_value", "n_random", "note")
     own = {name: getattr(listed, name) for name in names}
+    if listed.definitions:
+        own["definitions"] = [[one.place, one.text] for one in listed.definitions]
     return {**_token_columns(listed.tokens), "z": [round(z, 3) for z in listed.z], **own}
 
 
 def _list_value(feature: int, settings: ProbeSettings, columns: Columns) -> TokenList:
-    own = {name: value for name, value in columns.items() if name not in ("token_ids", "tokens", "scores", "z")}
-    values = {"tokens": _token_values(columns), "z": tuple(columns.get("z", ()))}
+    own = {
+        name: value
+        for name, value in columns.items()
+        if name not in ("token_ids", "tokens", "scores", "z", "definitions")
+    }
+    values = {
+        "tokens": _token_values(columns),
+        "z": tuple(columns.get("z", ())),
+        "definitions": tuple(WordDefinition(place, text) for place, text in columns.get("definitions", ())),
+    }
     listed = made(TokenList, {"feature": feature, "settings": settings, **own, **values})
     if listed.p_value is not None and len(listed.z) != len(listed.tokens):
         raise ValueError(f"a list has {len(listed.tokens)} tokens and {len(listed.z)} z")

@@ -242,11 +242,13 @@ def token_list(found: TokenList) -> Table:
         for rank, token in enumerate(found.tokens, start=1):
             table.add_row(str(rank), Text(token_words(token.token)), f"{token.score:.4g}", str(token.token_id))
         return table
-    table = _table("rank", "token", "pre-activation", "z", "id")
+    defined = {found.tokens[one.place]: one.text for one in found.definitions}
+    table = _table("rank", "token", "pre-activation", "z", "id", *(["definition"] if defined else []))
     z = dict(zip(found.tokens, found.z, strict=True))
     for rank, token in enumerate(folded(found.tokens), start=1):
         words, score = Text(token_words(token.token)), f"{token.score:.4g}"
-        table.add_row(str(rank), words, score, f"{z[token]:.1f}", str(token.token_id))
+        told = [Text(printable(defined.get(token, "")))] if defined else []
+        table.add_row(str(rank), words, score, f"{z[token]:.1f}", str(token.token_id), *told)
     return table
 
 

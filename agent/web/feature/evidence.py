@@ -4,12 +4,13 @@ Pieces have the names by which explainers cite them. Everything returned is safe
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import zip_longest
 
 from agent.evidence.badge import Badge, list_badge
 from agent.evidence.basis import cited_lines
 from agent.evidence.digest import EvidenceLine, digest
+from agent.evidence.printable import printable
 from agent.evidence.wording import (
     agreement_words,
     folded,
@@ -54,6 +55,8 @@ class TokenBar:
     score: str
     bar: float
     """Length of the bar, 0 to 100."""
+    definition: str = ""
+    """The token as the model defines it by itself."""
 
 
 @dataclass(frozen=True)
@@ -203,8 +206,10 @@ def list_bars(listed: TokenList) -> tuple[TokenBar, ...]:
     scores = [token.score for token in listed.tokens]
     high, low = max(scores, default=0.0), min(scores, default=0.0)
     if listed.z:
-        tokens = folded(listed.tokens)[:LISTED]
-        return tuple(_bar(token, max(token.score, 0.0) / high if high > 0 else 0.0, ".2f") for token in tokens)
+        defined = {listed.tokens[one.place]: printable(one.text) for one in listed.definitions}
+        shares = {token: max(token.score, 0.0) / high if high > 0 else 0.0 for token in folded(listed.tokens)[:LISTED]}
+        bars = {token: _bar(token, share, ".2f") for token, share in shares.items()}
+        return tuple(replace(bar, definition=defined.get(token, "")) for token, bar in bars.items())
     return tuple(
         _bar(token, (high - token.score) / (high - low) if high > low else 0.0, ".3f")
         for token in listed.tokens[:LISTED]
