@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from agent.calls import following
 from agent.log.labels import labels_of
 from agent.log.run_log import RunLog
 from agent.log.runs import all_runs
@@ -15,9 +16,11 @@ from agent.replay import replay
 from eval.graphs.graph import read_graph
 from eval.scoring.shown_examples import CorpusExamples
 from tests import serving
+from tests.batch_runs import PACE
+from tests.batch_server import BatchServer
 from tests.fault_runs import Interpret, subject_options
 from tests.graph_files import TOKENS, document, feature_node, link, other_node, write
-from tests.llm_script import Reply
+from tests.llm_script import Asked, Reply
 from tests.llm_server import LLMServer
 from tests.subjects import sae_config, write_sae
 
@@ -140,6 +143,44 @@ def test_layers_are_labelled_late_to_early_and_then_early_to_late(interpret: Int
     with RunLog.open(LOG, read_only=True) as log:
         found = [one for run in log.read(all_runs) for one in asyncio.run(replay(log, run, CorpusExamples))]
     assert [(one.verdict, one.prompts_alike) for one in found] == [("identical", True)] * 6
+
+
+@pytest.mark.usefixtures("graph")
+@pytest.mark.parametrize("wait", [(), ("--wait", "0")])
+def test_each_layer_of_each_sweep_goes_in_a_batch(
+    wait: tuple[str, ...], interpret: Interpret, three: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However often the command is left and begun again, what it asks is what it asks without batches."""
+    monkeypatch.setattr(following, "PACE", PACE)
+    write(GRAPH, document((EARLY, OURS, LATE, END), LINKS[:3]))
+
+    def script(asked: Asked) -> Reply:
+        return Reply(f'{{"action": "label", "label": "F{asked.feature}", "confidence": 0.5}}')
+
+    with BatchServer(script=script) as server:
+        asking = ["--llm", "openai:m", "--base-url", server.base_url("openai"), "--batch", *wait]
+        ran = [interpret(*COMMAND, *three, *asking)]
+        while ran[-1].status and len(ran) < 12:
+            ran.append(interpret(*COMMAND, *three, *asking))
+        assert server.history == []
+    assert len(ran) == (6 if wait else 1)
+    assert all("is in progress at openai (1 questions, " in words(one.out) for one in ran[:-1])
+    assert rows("SELECT count(*), min(status), max(status) FROM batches") == [(5, "ended", "ended")]
+    assert clerps() == {"0_3_1": "F3", "1_7_2": "F7", "2_5_6": "F5", "4_9_6": 'Output " bed"'}
+    prompts = [prompt for (prompt,) in rows("SELECT prompt FROM calls WHERE cached = 0 ORDER BY id")]
+    known = [[f"F{number}" for number in (3, 5, 7) if f'labelled "F{number}"' in prompt] for prompt in prompts]
+    assert known == [[], ["F5"], ["F7"], ["F3", "F5"], ["F7"]]
+
+
+def test_batches_need_a_provider_that_has_them(interpret: Interpret, graph: Path, three: list[str]) -> None:
+    assert graph
+    for options, sentence in (
+        (("--batch",), "The offline explainer has no batches"),
+        (("--wait", "0"), "--wait is about --batch; add that, or leave this out."),
+    ):
+        ran = interpret(*COMMAND, *three, *options)
+        assert (ran.status, sentence in words(ran.err)) == (2, True)
+        assert not LOG.exists()
 
 
 @pytest.mark.usefixtures("graph")

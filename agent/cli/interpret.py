@@ -13,13 +13,12 @@ from agent.cli import logs, measuring, probing
 from agent.cli.commands.layers import configs_of
 from agent.cli.commands.opening import begin
 from agent.cli.options import (
-    refuse,
+    batched,
     run_options,
 )
 from agent.cli.process import run_as_process
 from agent.cli.shared_options import FEATURES
 from agent.cli.types import DEBUG, Commands
-from agent.config import RunConfig
 from agent.pool.choice import check_workers
 from agent.shards import parse_shard
 
@@ -58,7 +57,7 @@ def run(
     """Label features; the same command resumes a run that was cut off."""
     share = None if shard is None else parse_shard(shard)
     configs = configs_of(options, settings_file, layers)
-    check_workers(_batched(configs[0]))
+    check_workers(batched(configs[0]))
     begin(configs, features, writes_log=True, asks_explainer=True)
     if len(configs) > 1:
         from agent.cli.commands.run_layers import label_layers
@@ -67,13 +66,6 @@ def run(
     from agent.cli.commands.run import label_features
 
     return label_features(configs[0], features, new, dry_run, share)
-
-
-def _batched(config: RunConfig) -> RunConfig:
-    """`config`, refused where an option is about batches and there are none."""
-    if not config.batch:
-        refuse(("batch_size", "wait"), "is about --batch; add that, or leave this out.")
-    return config
 
 
 for _command in (

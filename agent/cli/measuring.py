@@ -9,6 +9,7 @@ from agent.cli.commands.layers import configs_of
 from agent.cli.commands.opening import begin
 from agent.cli.commands.outputs import check_outputs
 from agent.cli.options import (
+    batched,
     by_key,
     calibrate_options,
     compare_options,
@@ -22,7 +23,7 @@ from agent.cli.options import (
 )
 from agent.cli.shared_options import FEATURES, JSON
 from agent.cli.types import ROW_ID, GroupedCommand, Real, Whole
-from agent.config import RunConfig, resolve
+from agent.config import resolve
 from agent.pool.choice import check_workers
 from agent.shards import parse_shard
 from probes.errors import SettingsError
@@ -99,7 +100,7 @@ def score(
 ) -> int:
     """Measure the labels of RUN, or of the latest run, on held-out examples and beside controls."""
     configs = configs_of(options, settings_file, layers)
-    check_outputs(_batched(configs[0]), settings_file, plot)
+    check_outputs(batched(configs[0]), settings_file, plot)
     begin(configs, features, writes_log=True, asks_explainer=True)
 
     from agent.cli.commands.score_layers import score_run_or_layers
@@ -284,10 +285,3 @@ def graph(
 
     asked = GraphRequest(path, target, top, overwrite, supernodes, new, dry_run)
     return label_graph(options, settings_file, layers, asked)
-
-
-def _batched(config: RunConfig) -> RunConfig:
-    """`config`, refused where an option is about batches and there are none."""
-    if not config.batch:
-        refuse(("batch_size", "wait"), "is about --batch; add that, or leave this out.")
-    return config

@@ -12,7 +12,7 @@ from click.core import ParameterSource
 
 from agent.cli.grid_options import GRID
 from agent.cli.types import GroupedOption, Names, Numbers, Real, Scale, Whole
-from agent.config import GROUPS, SETTINGS_FILE, key_of, option_of
+from agent.config import GROUPS, SETTINGS_FILE, RunConfig, key_of, option_of
 from probes.settings import PROMPTS
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -333,7 +333,8 @@ run_options = _all_of(
     *(_SEED, _LOG),
 )
 graph_options = _all_of(
-    _FILE, _LAYERS, _VECTOR, _TREE, _TOKENS, _STEERING, _LLM, _LOOP, _AGREEMENT, _RECOMMENDED, _SEED, _LOG
+    *(_FILE, _LAYERS, _VECTOR, _TREE, _TOKENS, _STEERING, _LLM, _BATCH, _LOOP, _AGREEMENT, _RECOMMENDED),
+    *(_SEED, _LOG),
 )
 example_options = _all_of(_FILE, _LAYERS, _WORKERS, _EXAMPLES, _SEED, _LOG)
 score_options = _all_of(_FILE, _LAYERS, _SCORE, _LLM, _BATCH, _SEED, _LOG)
@@ -361,6 +362,13 @@ def refuse_all_but(names: Collection[str], why: str) -> None:
     """Does the same with all parameters of the command but these, `--settings` and `--log`."""
     kept = {*names, "settings_file", "log"}
     refuse({parameter.name or "" for parameter in click.get_current_context().command.params} - kept, why)
+
+
+def batched(config: RunConfig) -> RunConfig:
+    """Returns the config. Raises UsageError where an option is about batches and there are none."""
+    if not config.batch:
+        refuse(("batch_size", "wait"), "is about --batch; add that, or leave this out.")
+    return config
 
 
 def by_key(options: dict[str, Any]) -> dict[str, Any]:

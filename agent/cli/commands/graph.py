@@ -17,6 +17,7 @@ from agent.cli.commands.layers import by_layer, configs_of
 from agent.cli.commands.loading import SubjectLoader
 from agent.cli.commands.run import LabelRequest, labelled
 from agent.cli.commands.token_pass import read_tokens_ahead
+from agent.cli.options import batched
 from agent.cli.terminal.display import console, facts
 from agent.config import RunConfig, read_settings, settings_in_use
 from agent.evidence.printable import printable
@@ -91,6 +92,7 @@ def label_graph(options: Mapping[str, Any], settings_file: Path | None, layers: 
     screen = console()
     graph = read_graph(asked.path)
     configs = _configs(options, settings_file, layers, graph)
+    batched(configs[0])
     if asked.target is not None:
         check_output(asked.target, [configs[0].log])
     saes, load = by_layer(configs), SubjectLoader()
