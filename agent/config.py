@@ -48,6 +48,10 @@ class RunSettings(Value):
     least_gain: float | None = Field(default=None, gt=0, le=1)
     """Probability of a right label that another round must be able to add, by the log's history of features whose first
     evidence is graded alike. None: every feature may have all rounds."""
+    escalate: str | None = Field(default=None, min_length=1)
+    """`PROVIDER:MODEL`: a stronger explainer, asked about the features where the first one's outcome is doubtful."""
+    escalate_below: float = Field(default=0.7, gt=0, le=1)
+    """How sure a label has to be to stand: its calibrated probability, or else the least of what is known of it."""
     feedback: bool = False
     """True to check a label on the examples that may be shown, and to ask again if it does badly."""
     concurrency: int = Field(default=64, ge=1, le=1000)

@@ -5,7 +5,7 @@ Evidence and answers are logged before they are used, and read from the log when
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -23,7 +23,7 @@ from agent.moves.ending import Findings, Round, is_good, outcome
 from agent.moves.plans import candidates_plan, next_plan
 from agent.planning import CLAMP_RANGE, EXPONENT_RANGE, SCALE_RANGE, Planner, RoundPlan
 from agent.prober import EvidenceSource
-from agent.schema import Check, Outcome, Proposal
+from agent.schema import Check, EarlierOutcome, Outcome, Proposal
 from agent.secrets import without_secrets
 from probes.errors import FeatureError, InterpretError, SettingsError
 from probes.evidence import Evidence, Experiment, ProbeRequest
@@ -31,6 +31,10 @@ from probes.presets import SubjectCard
 from prompts import render
 
 PURPOSE = "explain"
+SECOND = "escalate"
+"""The purpose of a stronger explainer's calls."""
+PROPOSING = (PURPOSE, SECOND)
+"""The purposes of calls that propose labels."""
 TEMPLATES = ("explain", "system")
 """The templates that decide what a loop finds."""
 OWN_WORDS_CHARS = 400
@@ -103,6 +107,15 @@ class Progress:
 
 
 @dataclass(frozen=True)
+class Escalation:
+    """A stronger explainer, for the features whose outcome is doubtful."""
+
+    loop: "Loop"
+    is_doubtful: Callable[[Outcome], bool]
+    """Raises LogError."""
+
+
+@dataclass(frozen=True)
 class Loop:
     """The tools and settings that the loops of all features of a run share."""
 
@@ -121,6 +134,9 @@ class Loop:
     circuit: Circuit | None = None
     paying: Mapping[str, int] = field(default_factory=dict)
     """Most rounds by the grade of a feature's first evidence, where another one does not pay."""
+    purpose: str = PURPOSE
+    """The purpose of its calls."""
+    escalation: Escalation | None = None
 
     async def label_feature(self, feature: int) -> Outcome:
         """Labels the feature; its own faults are in the outcome, which then counts no rounds.
@@ -143,6 +159,21 @@ class Loop:
         if self.asker is None:
             await self._evidence(feature, 1, work.plan.requests)
             return Outcome(feature=feature, status="probed", rounds=1)
+        found = await self._answered(work)
+        if self.escalation is None or not await asyncio.to_thread(self.escalation.is_doubtful, found):
+            return found
+        return await self.escalation.loop.second_look(work, found)
+
+    async def second_look(self, work: Progress, before: Outcome) -> Outcome:
+        """Goes on where a weaker explainer has ended, with the evidence that it had. Raises errors that end the run."""
+        work.rounds = len(work.past) + self.rounds
+        found = await self._answered(work)
+        said = EarlierOutcome(before.status, before.label, before.confidence, before.rounds)
+        return found.model_copy(update={"before": said})
+
+    async def _answered(self, work: Progress) -> Outcome:
+        """Asks round after round until there is an outcome; then `work` is as another explainer can go on with it."""
+        assert self.asker is not None
         while True:
             await self._probe(work)
             answer = await self.asker.ask(self._request(work))
@@ -150,8 +181,12 @@ class Loop:
             check = await self._check(work, proposal)
             last = work.number == work.rounds or proposal is None or proposal.action == "abstain"
             if proposal is None or last or (proposal.action == "label" and is_good(check)):
-                return outcome(work.findings, work.past, answer, proposal, check)
-            work.plan = plan if plan.requests else next_plan(self.planner, feature, proposal, work.tried)
+                found = outcome(work.findings, work.past, answer, proposal, check)
+                work.plan = plan
+                if proposal is not None:
+                    work.past.append(Round(work.pieces, proposal, plan, check))
+                return found
+            work.plan = plan if plan.requests else next_plan(self.planner, work.feature, proposal, work.tried)
             work.past.append(Round(work.pieces, proposal, work.plan, check))
 
     async def _probe(self, work: Progress) -> None:
@@ -209,6 +244,7 @@ class Loop:
             "round": number,
             "rounds": work.rounds,
             "last": number == work.rounds,
+            "second": self.purpose == SECOND,
             "evidence": [*pieces],
             "table": table(pieces),
             "looks_at_texts": self.material is not None,
@@ -224,7 +260,7 @@ class Loop:
         return Request(
             feature=feature,
             round=number,
-            purpose=PURPOSE,
+            purpose=self.purpose,
             item=0,
             system=self.system,
             prompt=prompt.text,

@@ -4,19 +4,19 @@ What comes out must be what came out then; where it is not, this version would l
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from agent.calls.asking import asked_again, last_answer
 from agent.errors import LogError
 from agent.llm.base import Answer, Request
-from agent.log.calls import attempts_of, calls_of
+from agent.log.calls import attempts_of, calls_of, was_asked
 from agent.log.examples import find_corpus
 from agent.log.labels import LabelRow, labels_of
 from agent.log.run_log import RunLog
 from agent.log.runs import RunSummary
-from agent.loop import Loop, Material, system_prompt
+from agent.loop import PURPOSE, SECOND, Escalation, Loop, Material, system_prompt
 from agent.maxima import CorpusMaxima
 from agent.planning import Planner
 from agent.schema import Outcome
@@ -117,42 +117,63 @@ async def _feature(log: RunLog, run: RunSummary, row: LabelRow, material_of: Mat
     if not log.read(calls_of, run.run_id, row.feature):
         return ReplayedLabel(row, None, 0, True)
     asker = _LoggedAnswers(log, run.run_id)
-    outcome = await _loop(log, run, asker, material_of).label_feature(row.feature)
+    outcome = await _loop(log, run, run.settings, asker, material_of).label_feature(row.feature)
     return ReplayedLabel(row, outcome, asker.calls, asker.prompts_alike)
 
 
-def _loop(log: RunLog, run: RunSummary, asker: _LoggedAnswers, material_of: MaterialOf) -> Loop:
+def _loop(
+    log: RunLog,
+    run: RunSummary,
+    settings: Mapping[str, Any],
+    asker: _LoggedAnswers,
+    material_of: MaterialOf,
+    purpose: str = PURPOSE,
+) -> Loop:
     card = SubjectCard.model_validate(run.subject)
-    probe = ProbeSettings.model_validate(run.settings["probe"])
-    corpus_id = _corpus(log, run, "corpus")
+    probe = ProbeSettings.model_validate(settings["probe"])
+    corpus_id = _corpus(log, run, settings, "corpus")
     material = None if corpus_id is None else material_of(log, corpus_id)
-    maxima_id = _corpus(log, run, "maxima_corpus")
+    maxima_id = _corpus(log, run, settings, "maxima_corpus")
     maxima = None if maxima_id is None else CorpusMaxima(log, maxima_id)
-    agreement = run.settings.get("agreement", False)
-    prompts = run.settings.get("prompts", PLAIN_PROMPTS)
-    tests = run.settings.get("tests", False)
-    candidates = run.settings.get("candidates", 1)
-    plan = run.settings["weights_plan"]
+    agreement = settings.get("agreement", False)
+    prompts = settings.get("prompts", PLAIN_PROMPTS)
+    tests = settings.get("tests", False)
+    candidates = settings.get("candidates", 1)
+    plan = settings["weights_plan"]
     planner = Planner(probe, plan, card.default_scale, maxima, agreement, prompts, tests, candidates)
+    escalation = _escalation(log, run, settings, asker, material_of)
     return Loop(
         run_id=run.run_id,
         card=card,
         planner=planner,
-        rounds=run.settings["rounds"],
+        rounds=settings["rounds"],
         prober=_NoDevice(),
         asker=asker,
         log=log,
         system=system_prompt(planner, material is not None),
         material=material,
-        feedback=material.feedback(asker, run.settings["seed"]) if material and run.settings["feedback"] else None,
-        circuit=_LoggedCircuit(log, run.run_id) if "graph" in run.settings else None,
-        paying=run.settings.get("paying", {}),
+        feedback=material.feedback(asker, settings["seed"]) if material and settings["feedback"] else None,
+        circuit=_LoggedCircuit(log, run.run_id) if "graph" in settings else None,
+        paying=settings.get("paying", {}),
+        purpose=purpose,
+        escalation=escalation,
     )
 
 
-def _corpus(log: RunLog, run: RunSummary, name: str) -> int | None:
-    """Returns this log's id of the corpus that the run's settings name. Raises LogError if the log lacks it."""
-    identity = run.settings.get(name)
+def _escalation(
+    log: RunLog, run: RunSummary, settings: Mapping[str, Any], asker: _LoggedAnswers, material_of: MaterialOf
+) -> Escalation | None:
+    """Returns the stronger explainer's loop, for the features that it was asked about; None if there was none."""
+    second = settings.get("escalation")
+    if second is None:
+        return None
+    loop = _loop(log, run, second["settings"], asker, material_of, SECOND)
+    return Escalation(loop, lambda found: log.read(was_asked, run.run_id, found.feature, SECOND))
+
+
+def _corpus(log: RunLog, run: RunSummary, settings: Mapping[str, Any], name: str) -> int | None:
+    """Returns this log's id of the corpus that the settings name. Raises LogError if the log lacks it."""
+    identity = settings.get(name)
     found = None if identity is None else log.read(find_corpus, identity)
     if identity is not None and found is None:
         raise LogError(f"The log lacks the examples that run {run.run_id} used (corpus {identity[:12]}).")

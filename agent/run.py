@@ -22,16 +22,16 @@ from agent.calls.workers import work_through
 from agent.config import RunConfig
 from agent.known_evidence import KnownEvidence
 from agent.llm.base import Explainer
-from agent.log.calls import spent_by
+from agent.log.calls import spent_by, was_asked
 from agent.log.labels import add_label
 from agent.log.run_log import RunLog
 from agent.log.runs import RunRow, finish_run
-from agent.loop import Loop, system_prompt
+from agent.loop import PURPOSE, SECOND, Escalation, Loop, system_prompt
 from agent.pool.pool import DEPTH, Pool
 from agent.pool.resident import loaded_from
 from agent.pool.workers import Workforce
 from agent.prober import DevicePool, DeviceThread, Prober
-from agent.run_spec import RunSpec, questions_to
+from agent.run_spec import EscalationSpec, RunSpec, questions_to
 from agent.schema import Ending, Outcome
 from probes.errors import InterpretError
 from probes.probe import run_probes
@@ -109,11 +109,14 @@ async def run_features(
     share = min(-(-len(todo) // _n_places(workforce)) or 1, SHARE)
     try:
         async with batches, _prober(spec, admission, workforce if todo else None, share, tell) as prober:
-            asker = None
-            if not spec.asks_nobody:
-                questions = questions_to(explainer, config)
-                asker = Asker(explainer, log, run.run_id, admission, retry_policy, batches.sender, questions)
             known = KnownEvidence.of(log, prober, spec.planner, run.run_id, spec.identity)
+
+            def asker(asked: RunSpec) -> Asker | None:
+                if asked.asks_nobody:
+                    return None
+                questions = questions_to(asked.explainer, config)
+                return Asker(asked.explainer, log, run.run_id, admission, retry_policy, batches.sender, questions)
+
             loop = _loop(spec, log, run.run_id, known, asker)
 
             async def label(feature: int) -> None:
@@ -127,6 +130,8 @@ async def run_features(
             await work_through(todo, size, batches.at_work(label), admission, observer.stopping)
     finally:
         await explainer.close()
+        if spec.escalation is not None:
+            await spec.escalation.spec.explainer.close()
     if admission.reason is None:
         log.write(finish_run, run.run_id).result()
     return RunReport(
@@ -161,8 +166,19 @@ def _n_places(workforce: Workforce | None) -> int:
     return 1 if workforce is None else DEPTH * workforce.n_expected
 
 
-def _loop(spec: RunSpec, log: RunLog, run_id: int, prober: KnownEvidence, asker: Asker | None) -> Loop:
-    material, config = spec.material, spec.config
+def _loop(
+    spec: RunSpec,
+    log: RunLog,
+    run_id: int,
+    prober: KnownEvidence,
+    asker_of: Callable[[RunSpec], Asker | None],
+    purpose: str = PURPOSE,
+) -> Loop:
+    material, config, asker = spec.material, spec.config, asker_of(spec)
+    escalation = None
+    if spec.escalation is not None:
+        second = _loop(spec.escalation.spec, log, run_id, prober, asker_of, SECOND)
+        escalation = Escalation(second, partial(_is_doubtful, spec.escalation, log, run_id))
     return Loop(
         run_id=run_id,
         card=spec.subject.card,
@@ -176,7 +192,14 @@ def _loop(spec: RunSpec, log: RunLog, run_id: int, prober: KnownEvidence, asker:
         feedback=material.feedback(asker, config.seed) if asker and material and config.feedback else None,
         circuit=spec.circuit,
         paying=spec.paying,
+        purpose=purpose,
+        escalation=escalation,
     )
+
+
+def _is_doubtful(escalation: EscalationSpec, log: RunLog, run_id: int, found: Outcome) -> bool:
+    """Judges an outcome; one that was found doubtful before the run was cut off stays so, whatever is known since."""
+    return log.read(was_asked, run_id, found.feature, SECOND) or escalation.is_doubtful(log, run_id, found)
 
 
 def _budget(config: RunConfig, log: RunLog, run_id: int) -> SpendingBudget:

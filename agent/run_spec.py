@@ -1,6 +1,6 @@
 """The specification of a run: everything that makes it this run and no other, and its plan of probes."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Protocol
@@ -9,10 +9,12 @@ from agent.calls.questions import Questions
 from agent.config import RunConfig
 from agent.llm.base import Explainer
 from agent.llm.none import NONE
+from agent.log.run_log import RunLog
 from agent.log.runs import RunIdentity, hash_of
 from agent.loop import TEMPLATES, Circuit, Material
 from agent.maxima import CorpusMaxima
 from agent.planning import Planner
+from agent.schema import Outcome
 from probes.ghost.base_prompt import all_resolved, offered_prompts
 from probes.settings import PLAIN_PROMPTS, ProbeSettings
 from probes.subject import Subject
@@ -32,6 +34,18 @@ class LoggedCircuit(Circuit, Protocol):
 
 
 @dataclass(frozen=True)
+class EscalationSpec:
+    """A stronger explainer, for the features whose outcome is doubtful."""
+
+    spec: "RunSpec"
+    """The same run, with that explainer."""
+    below: float
+    """How sure a label has to be to stand."""
+    is_doubtful: Callable[[RunLog, int, Outcome], bool]
+    """Judges an outcome of a run, by its log and number. Raises LogError."""
+
+
+@dataclass(frozen=True)
 class RunSpec:
     """A run's settings, subject and explainer, and the parts of a log or a graph that it uses."""
 
@@ -47,6 +61,7 @@ class RunSpec:
     """Rounds that pay, by the grade of a feature's first evidence; a grade that is left out has all rounds."""
     saes: Sequence[str] = ()
     """The SAEs of the command, where there are several; each has a run of its own."""
+    escalation: EscalationSpec | None = None
 
     @cached_property
     def identity(self) -> RunIdentity:
@@ -68,8 +83,12 @@ class RunSpec:
         if explainer.forms:
             settings |= {"answer_tokens": config.answer_tokens, "effort": config.effort}
             settings |= {"prompts": [*self._offered]}
+        if self.escalation is not None:
+            second = self.escalation.spec
+            asked = {"explainer": second.explainer_name, "settings": second.identity.settings}
+            settings |= {"escalation": {"below": self.escalation.below, **asked}}
         if self.saes:
-            common = {"saes": [*self.saes], "explainer": explainer_name(explainer), "settings": settings}
+            common = {"saes": [*self.saes], "explainer": self.explainer_name, "settings": settings}
             settings |= {"group": hash_of(common)[:_GROUP_CHARS]}
         if self.maxima is not None:
             settings |= {"maxima_corpus": self.maxima.corpus}
@@ -82,9 +101,15 @@ class RunSpec:
             kind="probe" if self.asks_nobody else "label",
             subject=self.subject.card,
             settings=settings,
-            explainer=explainer_name(explainer),
+            explainer=self.explainer_name,
             templates={} if self.asks_nobody else template_hashes([*TEMPLATES, *more]),
         )
+
+    @property
+    def explainer_name(self) -> str:
+        """Returns the name by which the run's labels are known: of a cascade both, since neither made them alone."""
+        first = explainer_name(self.explainer)
+        return first if self.escalation is None else f"{first}, then {self.escalation.spec.explainer_name}"
 
     @cached_property
     def planner(self) -> Planner:

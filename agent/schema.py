@@ -155,6 +155,16 @@ class SenseResult:
     """True if none of its own texts activates the feature: it is then no part of the label."""
 
 
+@dataclass(frozen=True)
+class EarlierOutcome:
+    """The outcome that was doubtful, before a stronger explainer was asked."""
+
+    status: str
+    label: str
+    confidence: float | None
+    rounds: int
+
+
 class Outcome(Value):
     """The outcome of one feature's loop."""
 
@@ -170,3 +180,5 @@ class Outcome(Value):
     """Senses of the label, one if it names one thing; the dropped ones come last."""
     activates_on: str = ""
     promotes: str = ""
+    before: EarlierOutcome | None = None
+    """The first explainer's outcome, where the feature was escalated."""

@@ -42,6 +42,7 @@ SLOW = frozenset(
         "devices",
         "doctor",
         "door_fuzz",
+        "escalation",
         "examples_cli",
         "explore",
         "export",

@@ -44,6 +44,7 @@ def context(**changes: Any) -> dict[str, Any]:
         "round": 1,
         "rounds": 3,
         "last": False,
+        "second": False,
         "evidence": pieces,
         "table": table(pieces),
         "looks_at_texts": False,

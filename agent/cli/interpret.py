@@ -11,9 +11,10 @@ import click
 
 from agent.cli import logs, measuring, probing
 from agent.cli.commands.layers import configs_of
-from agent.cli.commands.opening import begin
+from agent.cli.commands.opening import begin, check_escalation
 from agent.cli.options import (
     batched,
+    refuse,
     run_options,
 )
 from agent.cli.process import run_as_process
@@ -57,7 +58,10 @@ def run(
     """Label features; the same command resumes a run that was cut off."""
     share = None if shard is None else parse_shard(shard)
     configs = configs_of(options, settings_file, layers)
+    if configs[0].escalate is None:
+        refuse(("escalate_below",), "is about --escalate; add that, or leave this out.")
     check_workers(batched(configs[0]))
+    check_escalation(configs[0])
     begin(configs, features, writes_log=True, asks_explainer=True)
     if len(configs) > 1:
         from agent.cli.commands.run_layers import label_layers

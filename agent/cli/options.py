@@ -252,6 +252,21 @@ _LOOP = (
         metavar="N",
     ),
 )
+_ESCALATE = (
+    _setting(
+        "run",
+        "escalate",
+        "A stronger explainer, asked only about features whose label the first one leaves doubtful.",
+        metavar="PROVIDER[:MODEL]",
+    ),
+    _setting(
+        "run",
+        "escalate_below",
+        "With --escalate, how sure a label has to be to stand; 0.7 unless given.",
+        Real(),
+        metavar="P",
+    ),
+)
 _AGREEMENT = (
     _setting(
         "run",
@@ -329,7 +344,8 @@ def _all_of(*groups: tuple[Callable[[Any], Any], ...]) -> Callable[[Function], F
 
 
 run_options = _all_of(
-    *(_FILE, _LAYERS, _VECTOR, _TREE, _TOKENS, _STEERING, _WORKERS, _LLM, _BATCH, _LOOP, _AGREEMENT, _RECOMMENDED),
+    *(_FILE, _LAYERS, _VECTOR, _TREE, _TOKENS, _STEERING, _WORKERS, _LLM, _BATCH, _LOOP, _ESCALATE),
+    *(_AGREEMENT, _RECOMMENDED),
     *(_SEED, _LOG),
 )
 graph_options = _all_of(

@@ -188,6 +188,18 @@ def spent_by(db: Database, run_id: int, scoring_id: int | None = None) -> Spent:
     return made(Spent, next(select(db, _SPENT, run_id=run_id, scoring_id=scoring_id)))
 
 
+def spent_on(db: Database, run_id: int, provider: str, model: str) -> Spent:
+    """Returns what the run's loops have used of one explainer."""
+    sql = f"{_SPENT} AND provider = :provider AND model = :model"
+    return made(Spent, next(select(db, sql, run_id=run_id, scoring_id=None, provider=provider, model=model)))
+
+
+def was_asked(db: Database, run_id: int, feature: int, purpose: str) -> bool:
+    """Tells whether the run has asked a question of that purpose about a feature."""
+    sql = "SELECT 1 FROM calls WHERE run_id = ? AND feature = ? AND purpose = ? LIMIT 1"
+    return db.execute(sql, [run_id, feature, purpose]).fetchone() is not None
+
+
 def faults_of(db: Database, run_id: int) -> list[FaultCount]:
     """Counts the faults of a run's calls, the most frequent first."""
     return [FaultCount(row["fault"], row["n"], row["error"] or "") for row in select(db, _FAULTS, run_id=run_id)]

@@ -9,7 +9,7 @@ from typing import Any
 from sqlite_utils import Database
 
 from agent.log.rows import escape, insert, made, now, select, some, update
-from agent.schema import Outcome, SenseResult, Status
+from agent.schema import EarlierOutcome, Outcome, SenseResult, Status
 
 _MAX_WORDS = 12
 """Words of a label that others are looked for by."""
@@ -53,6 +53,8 @@ class LabelRow:
     senses: tuple[SenseResult, ...] = ()
     activates_on: str = ""
     promotes: str = ""
+    before: EarlierOutcome | None = None
+    """What the first explainer had said, where a stronger one was asked."""
 
 
 @dataclass(frozen=True)
@@ -85,9 +87,10 @@ def add_label(db: Database, run_id: int, outcome: Outcome) -> None:
         _drop_failure(db, run_id, outcome.feature)
         return
     row = {
-        **outcome.model_dump(exclude={"feature", "evidence", "senses"}),
+        **outcome.model_dump(exclude={"feature", "evidence", "senses", "before"}),
         "evidence": json.dumps(outcome.evidence),
         "senses": json.dumps([asdict(sense) for sense in outcome.senses]),
+        "before": None if outcome.before is None else json.dumps(asdict(outcome.before)),
         "created": now(),
     }
     key = {"run_id": run_id, "feature": outcome.feature}
@@ -176,7 +179,8 @@ def label_in(row: dict[str, Any]) -> LabelRow:
     """Makes a row of the table a value."""
     del row["title"]  # for whoever browses the file
     senses = tuple(_sense(sense) for sense in json.loads(row["senses"]))
-    changed = {"evidence": tuple(json.loads(row["evidence"])), "senses": senses}
+    before = None if row["before"] is None else made(EarlierOutcome, json.loads(row["before"]))
+    changed = {"evidence": tuple(json.loads(row["evidence"])), "senses": senses, "before": before}
     return made(LabelRow, {"label_id": row.pop("id"), **row, **changed})
 
 

@@ -49,7 +49,7 @@ _JSON = {
     "invocations": ("versions",),
     "evidence": ("settings",),
     "calls": ("answer",),
-    "labels": ("evidence", "senses"),
+    "labels": ("evidence", "senses", "before"),
     "corpora": ("settings",),
     "activity": ("histogram", "baselines"),
     "corpus_shards": ("settings",),

@@ -128,6 +128,7 @@ CREATE TABLE labels (
     senses TEXT NOT NULL,               -- JSON: each with its tests; a label of one thing has one
     activates_on TEXT NOT NULL,         -- the label's scope in texts
     promotes TEXT NOT NULL,             -- and in what the model writes
+    before TEXT,                        -- JSON: what the first explainer had said; NULL where no stronger one was asked
     created TEXT NOT NULL,
     title TEXT GENERATED ALWAYS AS
         (feature || ': ' || CASE status WHEN 'labelled' THEN label ELSE '(' || status || ')' END) VIRTUAL,

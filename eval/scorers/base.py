@@ -21,9 +21,20 @@ from probes.settings import Value
 from prompts import render
 
 Variant = Literal[
-    "label", "first", "shuffled", "tokens", "one_shot", "baseline", "known", "feature", "unlabelled", "mixed"
+    "label",
+    "first",
+    "before",
+    "shuffled",
+    "tokens",
+    "one_shot",
+    "baseline",
+    "known",
+    "feature",
+    "unlabelled",
+    "mixed",
 ]
 """The kinds of things that are scored. `label`: the feature's own label; `first`: the first label that a run proposed;
+`before`: the label that a weaker explainer gave before a stronger one was asked;
 `shuffled`: another feature's label; `tokens`: the feature's top tokens; `one_shot`: a label made from examples in one
 call; `baseline`: a label that came with imported examples; `known`: the name of the feature's known concept. Scorers
 that read no label score `feature` (one that has a label), `unlabelled` (one that has none) or `mixed` (examples of

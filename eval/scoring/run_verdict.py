@@ -11,14 +11,19 @@ from agent.log.calls import CallRow, calls_of
 from agent.log.run_log import RunLog
 from agent.log.runs import RunSummary
 from agent.log.scores import ScoreRow, scores_of, scorings_of
-from agent.loop import PURPOSE
+from agent.loop import PURPOSE, SECOND
 from eval.metrics import Estimate, paired_difference
 from eval.scoring.score_run import HELD_OUT
-from eval.scoring.variants import proposes_again
+from eval.scoring.variants import escalates, proposes_again
 
-RIVALS = {"first": "its own first answer", "one_shot": "one shot over top examples"}
+RIVALS = {
+    "before": "its labels before they were escalated",
+    "first": "its own first answer",
+    "one_shot": "one shot over top examples",
+}
 """Variants that an agent's label must beat to be worth its calls, and their words."""
 _ONE_SHOT = "one_shot"
+_BEFORE = "labels before they were escalated"
 
 
 @dataclass(frozen=True)
@@ -71,15 +76,16 @@ def verdicts(log: RunLog, run: RunSummary, seed: int = 0) -> list[Verdict]:
 
 def verdict_sentences(log: RunLog, run: RunSummary) -> Iterator[str]:
     """Yields a sentence for each verdict, or one that says why there is none; none for a run that answers but once."""
-    if not proposes_again(run):
+    if not (proposes_again(run) or escalates(run)):
         return
     found = verdicts(log, run)
     for verdict in found:
         yield verdict.sentence()
     if not found:
-        why = "its first answers" if log.read(scorings_of, run.run_id) else "its labels"
+        earlier, words = ("first answers", "first answer") if proposes_again(run) else (_BEFORE, _BEFORE)
+        why = f"its {earlier}" if log.read(scorings_of, run.run_id) else "its labels"
         yield (
-            f"Whether the agent beat its first answer and one shot over top examples is unscored, because {why} have "
+            f"Whether the agent beat its {words} and one shot over top examples is unscored, because {why} have "
             f"no scores; interpret score {run.run_id} makes them, with --llm those of one shot too."
         )
 
@@ -98,9 +104,13 @@ def _verdicts(log: RunLog, run: RunSummary, scores: Sequence[ScoreRow], seed: in
 
 
 def _of_rival(calls: Sequence[CallRow], rival: str) -> list[CallRow]:
-    """The calls that a rival's label took: those up to the first label, or the one shot."""
+    """The calls that a rival's label took: those up to the first label, those before another explainer, or one shot."""
     if rival == _ONE_SHOT:
         return [call for call in calls if call.purpose == _ONE_SHOT]
+    if rival == "before":
+        loops = [call for call in calls if call.scoring_id is None]
+        second = next((n for n, call in enumerate(loops) if call.purpose == SECOND), len(loops))
+        return loops[:second]
     mine = [call for call in calls if call.scoring_id is None and call.purpose == PURPOSE]
     labelled = [n for n, call in enumerate(mine, start=1) if call.answer is not None and call.answer.get("label")]
     return mine[: labelled[0]] if labelled else mine

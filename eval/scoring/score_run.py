@@ -153,17 +153,17 @@ class Scoring:
             if isinstance(claim, str):
                 await self._keep([_missing(scorer, row, variant, "", claim) for scorer in able])
                 continue
-            if variant == "first" and claim.label == row.label:
-                await self._keep(self._as_first(row))
+            if variant in ("first", "before") and claim.label == row.label:
+                await self._keep(self._as_label(row, variant))
                 continue
             for scorer in able:
                 if (row.label_id, scorer.name, _template_hash(scorer), variant, claim.label) not in done:
                     await self._scored(scorer, row, variant, claim, found, sides)
 
-    def _as_first(self, row: LabelRow) -> list[ScoreRow]:
-        """The label's own scores, where the first label proposed is the one that was kept."""
+    def _as_label(self, row: LabelRow, variant: Variant) -> list[ScoreRow]:
+        """The label's own scores, where an earlier label reads the same."""
         scores = self.log.read(scores_of, self.scoring_id, row.label_id)
-        return [replace(score, variant="first") for score in scores if score.variant == "label"]
+        return [replace(score, variant=variant) for score in scores if score.variant == "label"]
 
     def _sides(self, found: FeatureExamples) -> ScoringExamples:
         if self.corpus_id is None:
@@ -182,6 +182,8 @@ class Scoring:
         first = _first_proposed(self.log.read(calls_of, row.run_id, row.feature))
         if first is not None and proposes_again(self.run):
             yield "first", first
+        if row.before is not None and row.before.label:
+            yield "before", CandidateLabel(row.before.label)
         yield "shuffled", donors.get(row.feature, "no label of another feature can stand for it")
         tokens = top_tokens_label(top_tokens(sides.shown))
         yield "tokens", CandidateLabel(tokens) if tokens else _NOTHING_SHOWN

@@ -5,6 +5,7 @@ from agent.log.runs import RunSummary
 VARIANTS = {
     "label": "the run's label",
     "first": "the first proposed",
+    "before": "before it was escalated",
     "known": "known concept's name",
     "one_shot": "one shot over top examples",
     "baseline": "the source's label",
@@ -23,6 +24,11 @@ OF_FEATURES = ("feature", "unlabelled")
 def variant_words(variant: str) -> str:
     """Returns what people read for a variant; a log's own name where it is none of ours."""
     return VARIANTS.get(variant, variant)
+
+
+def escalates(run: RunSummary) -> bool:
+    """Tells whether a stronger explainer was asked about features whose label was doubtful."""
+    return "escalation" in run.settings
 
 
 def proposes_again(run: RunSummary) -> bool:

@@ -47,7 +47,8 @@ from agent.log.run_log import RunLog
 from agent.log.runs import RunSummary, all_runs, chosen_run
 from agent.log.scores import ScoreRow, ScoringRow, latest_scores
 from agent.schema import SenseResult
-from eval.scoring.variants import proposes_again
+from eval.scoring.escalation import escalation_sentences
+from eval.scoring.variants import escalates, proposes_again
 from probes.behaviour import Continuations, Neighbours
 from probes.evidence import Evidence, Experiment, Projection, Rank, Sweep, TokenList, Tree
 
@@ -133,11 +134,13 @@ def agreement_lines(log: RunLog, run_id: int) -> Iterator[str]:
 
 
 def verdict_lines(log: RunLog, run: RunSummary) -> Iterator[str]:
-    """Yields whether the agent beat its first answer and one shot, of a run that could change its answers."""
-    if not proposes_again(run):
+    """Yields what escalating bought, and whether the agent beat its first answer and one shot, of a run that could
+    change its answers."""
+    if not (proposes_again(run) or escalates(run)):
         return
     from eval.scoring.run_verdict import verdict_sentences  # with numpy, which nothing else here waits for
 
+    yield from escalation_sentences(log, run)
     yield from verdict_sentences(log, run)
 
 

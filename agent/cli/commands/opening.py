@@ -7,6 +7,7 @@ import click
 
 from agent.config import RunConfig
 from agent.evidence.printable import printable
+from probes.errors import SettingsError
 from probes.features import check_features
 from probes.presets import SubjectSource
 
@@ -40,6 +41,19 @@ def begin(
     if not apart or sys.stderr.isatty():
         names = dict.fromkeys(_name(config.subject) for config in configs)
         click.echo(printable(f"{'loading':<{_COLUMN}}{', '.join(names)}"), err=apart)
+
+
+def check_escalation(config: RunConfig) -> None:
+    """Raises SettingsError or ExplainerError where features are to be escalated and cannot be."""
+    from agent.llm import make_explainer  # here, as above
+
+    if config.escalate is None:
+        return
+    if config.batch:
+        raise SettingsError("--escalate asks about one feature after the other, not in batches; leave out --batch.")
+    if "none" in (config.escalate, config.llm):
+        raise SettingsError("--escalate goes from one explainer to a stronger one, and none is no explainer.")
+    make_explainer(config.escalate, "", config.answer_tokens, config.effort, config.timeout)
 
 
 def _name(source: SubjectSource) -> str:

@@ -15,11 +15,13 @@ from agent.calls.admission import Admission
 from agent.cli.commands.base_prompt import find_prompts, prompt_lines
 from agent.cli.commands.doctor import keys_seen, subject_words
 from agent.cli.commands.dry_run import log_of
+from agent.cli.commands.escalating import escalated, escalation_lines
 from agent.cli.commands.estimate import batch_words, budget_words, check_budget, estimate
 from agent.cli.commands.exit_status import GOES_ON, CommandInterrupt, exit_status, finishing
 from agent.cli.commands.layers import with_what_is_left
+from agent.cli.commands.opening import check_escalation
 from agent.cli.commands.recommended import taken_up
-from agent.cli.commands.run_texts import run_texts
+from agent.cli.commands.run_texts import run_texts, with_texts
 from agent.cli.commands.token_pass import read_tokens
 from agent.cli.terminal.display import console, facts, labels_table, spread
 from agent.cli.terminal.progress import progress
@@ -43,6 +45,7 @@ from agent.schema import Outcome
 from agent.shards import Shard
 from eval.calibration.applying import give_probabilities
 from eval.paying_rounds import PayingRounds, paying_rounds
+from eval.scoring.escalation import escalation_sentences
 from eval.scoring.known import agreement, known_concepts
 from eval.scoring.run_verdict import verdict_sentences
 from probes.errors import InterpretError
@@ -136,6 +139,7 @@ def labelled(
 ) -> LabelResult:
     """Does the same; returns the run's id too."""
     screen, spec, new, dry = console(), asked.spec, asked.new, asked.dry
+    check_escalation(config)
     explainer = make_explainer(
         config.llm, config.base_url or "", config.answer_tokens, config.effort, config.timeout, config.batch
     )
@@ -159,8 +163,9 @@ def labelled(
         config = taken.config
         paying = _paying(config, log, explainer, subject)
         run_spec = RunSpec(config, subject, explainer, circuit=asked.circuit, paying=paying.rounds, saes=asked.saes)
+        run_spec = escalated(run_spec, log)
         texts = run_texts(run_spec, log, features, new)
-        run_spec = replace(run_spec, material=texts.material, maxima=texts.maxima)
+        run_spec = with_texts(run_spec, texts)
         done = log.read(features_done, run_spec.identity) if log and not new else frozenset()
         todo = [feature for feature in features if feature not in done]
         lines = [
@@ -172,6 +177,7 @@ def labelled(
             *texts.lines,
             *_paying_lines(config, paying),
             *_expected_lines(run_spec, len(todo)),
+            *escalation_lines(run_spec, log, len(todo)),
             ("log", "; ".join(filter(None, (str(config.log), log.journal_note if log else "which is not there yet")))),
         ]
         check_budget(config, explainer)
@@ -216,7 +222,7 @@ def _run(screen: Console, spec: RunSpec, log: RunLog, features: Sequence[int], a
         else:
             print_labels(screen, config, log, rows, {report.run_id: subject.card.default_scale})
             screen.print(Text(_closing(config, report, rows, log.read(spent_by, report.run_id), len(features))))
-        for sentence in verdict_sentences(log, run):
+        for sentence in (*escalation_sentences(log, run), *verdict_sentences(log, run)):
             screen.print(Text(printable(sentence)))
     status = exit_status(screen, report.stopped) or int(any(row.status == "failed" for row in rows))
     return LabelResult(status, report.run_id, report.stopped is not None)

@@ -37,7 +37,7 @@ def run_texts(wanted: RunSpec, log: RunLog | None, features: Sequence[int], new:
     whether texts are shown, they are if the explainer reads them and the log holds some of these features, unless the
     run was begun without. Raises SettingsError, LogError.
     """
-    config, explainer = wanted.config, wanted.explainer
+    config, explainer = wanted.config, _reader(wanted)
     asked = config.evidence == "examples" or config.feedback
     shows = asked or (config.evidence is None and bool(explainer.forms))
     steers = config.probe.steering.on and config.probe.steering.maximum is None
@@ -51,8 +51,7 @@ def run_texts(wanted: RunSpec, log: RunLog | None, features: Sequence[int], new:
         return RunTexts()
 
     def is_begun(texts: RunTexts) -> bool:
-        spec = replace(wanted, material=texts.material, maxima=texts.maxima)
-        return log.read(find_run, spec.identity) is not None
+        return log.read(find_run, with_texts(wanted, texts).identity) is not None
 
     shown = [_shown(log, corpus, features, asked) for corpus in corpora] if shows else []
     plain = [RunTexts(maxima=maxima_of(log, corpus)) for corpus in corpora] if steers else [RunTexts()]
@@ -63,6 +62,20 @@ def run_texts(wanted: RunSpec, log: RunLog | None, features: Sequence[int], new:
         found = _first(plain, is_begun, new)
         return RunTexts(maxima=found.maxima, lines=_LEFT_OUT)
     return shown[0] if new or begun is None else begun
+
+
+def with_texts(spec: RunSpec, texts: RunTexts) -> RunSpec:
+    """Returns the run with these texts, which rules do not read, for its stronger explainer too."""
+    material, escalation = texts.material if spec.explainer.forms else None, spec.escalation
+    if escalation is not None:
+        escalation = replace(escalation, spec=with_texts(escalation.spec, texts))
+    return replace(spec, material=material, maxima=texts.maxima, escalation=escalation)
+
+
+def _reader(wanted: RunSpec) -> Explainer:
+    """Returns the explainer that reads texts: a run's own, or else its stronger one; rules read none."""
+    second = None if wanted.escalation is None else wanted.escalation.spec.explainer
+    return wanted.explainer if second is None or wanted.explainer.forms or wanted.config.feedback else second
 
 
 def _corpora(log: RunLog, subject: Subject, features: Sequence[int]) -> list[CorpusRow]:

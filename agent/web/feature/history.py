@@ -9,7 +9,7 @@ from typing import Any
 
 from agent.evidence.printable import printable
 from agent.log.calls import CallRow
-from agent.loop import PURPOSE
+from agent.loop import PROPOSING
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def time_words(call: CallRow) -> str:
 
 
 def _round(number: int, saw: tuple[str, ...], calls: Sequence[CallRow]) -> HistoryRound:
-    answers = [call.answer for call in calls if call.purpose == PURPOSE and call.answer is not None]
+    answers = [call.answer for call in calls if call.purpose in PROPOSING and call.answer is not None]
     said: Mapping[str, Any] = answers[-1] if answers else {}
     confidence = said.get("confidence")
     return HistoryRound(
