@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from probes.origin import FromDevice
 from probes.settings import ProbeSettings
 
 
@@ -32,7 +33,7 @@ class Neighbour:
 
 
 @dataclass(frozen=True)
-class Neighbours:
+class Neighbours(FromDevice):
     """The features nearest to a feature, the nearest first."""
 
     feature: int
@@ -52,7 +53,7 @@ class Continuation:
 
 
 @dataclass(frozen=True)
-class Continuations:
+class Continuations(FromDevice):
     """Texts that the model writes while a feature is clamped to a multiple of its maximum activation."""
 
     feature: int

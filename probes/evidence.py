@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, get_args
 
 from probes.behaviour import Continuations, Neighbours
+from probes.origin import FromDevice
 from probes.settings import ProbeKind, ProbeSettings, VectorSettings
 
 
@@ -109,7 +110,7 @@ class Contrast:
 
 
 @dataclass(frozen=True)
-class Tree:
+class Tree(FromDevice):
     """A definition tree in columns: node 0 is the root, parents come before their children, siblings in falling order.
 
     `settings` are resolved (the scale is a number). Probabilities are cumulative from the root, whose own is 1.
@@ -159,7 +160,7 @@ IN_CONTEXT = "in context"
 
 
 @dataclass(frozen=True)
-class TokenList:
+class TokenList(FromDevice):
     """The tokens that a feature is about.
 
     Of `vocabulary` weights, those that activate it most when read alone: scores are pre-activations, largest first. Of
@@ -185,7 +186,7 @@ class TokenList:
 
 
 @dataclass(frozen=True)
-class Projection:
+class Projection(FromDevice):
     """The tokens that a feature's decoder row raises most and lowers most through the unembedding (logits)."""
 
     feature: int
@@ -211,7 +212,7 @@ class SweepPoint:
 
 
 @dataclass(frozen=True)
-class Sweep:
+class Sweep(FromDevice):
     """The candidates for settings that were to be found, and the one that was chosen."""
 
     feature: int
@@ -256,7 +257,7 @@ class TextResult:
 
 
 @dataclass(frozen=True)
-class Experiment:
+class Experiment(FromDevice):
     """Texts that an explainer wrote to test what it thinks of a feature, run on the subject."""
 
     feature: int

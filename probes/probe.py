@@ -46,7 +46,8 @@ def run_probes(subject: Subject, requests: Sequence[ProbeRequest]) -> list[Evide
         found = PROBES[kind](subject, [settled(request, sweeps) for request in alike])
         return [as_selected(evidence, request, sweeps) for evidence, request in zip(found, alike, strict=True)]
 
-    return in_groups(requests, lambda request: request.kind, answer)
+    found = in_groups(requests, lambda request: request.kind, answer)
+    return [replace(piece, device=subject.card.device) for piece in found]
 
 
 def _grows(request: ProbeRequest) -> bool:

@@ -43,6 +43,7 @@ SLOW = frozenset(
         "doctor",
         "door_fuzz",
         "escalation",
+        "evidence_origin",
         "examples_cli",
         "explore",
         "export",

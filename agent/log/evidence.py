@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sqlite_utils import Database
 
@@ -83,6 +83,7 @@ def evidence_rows(run_id: int, feature: int, round: int, pieces: Iterable[Eviden
             "settings": piece.settings.model_dump_json(),
             "n_nodes": codec.size_of(piece),
             "summary": codec.summary_of(piece),
+            "device": piece.device or None,
             "payload": codec.encode(piece),
             "created": now(),
         }
@@ -160,7 +161,8 @@ def rested(db: Database, run_id: int, n_labels: int, most: int) -> list[Rested]:
 def evidence_in(row: Row) -> Evidence:
     """Decodes a row of the table."""
     settings = ProbeSettings.model_validate_json(row["settings"])
-    return codec.decode(row["kind"], row["feature"], settings, row["payload"])
+    found = codec.decode(row["kind"], row["feature"], settings, row["payload"])
+    return replace(found, device=row["device"] or "")
 
 
 def _if_complete(text: str) -> ProbeSettings | None:

@@ -1,4 +1,4 @@
--- The run log: SQLite, version 2. A table stands below those that it refers to, the order in which rows are imported.
+-- The run log: SQLite, version 3. A table stands below those that it refers to, the order in which rows are imported.
 -- Texts are escaped (rows.py); times are UTC; JSON columns hold plain JSON. Datasette shows a reference by the `title`
 -- of the row that is referred to; titles are computed, not stored.
 
@@ -148,6 +148,7 @@ CREATE TABLE evidence (
     settings TEXT NOT NULL,             -- JSON, resolved
     n_nodes INTEGER NOT NULL,           -- nodes of a tree below its root, tokens of a list
     summary TEXT NOT NULL,              -- the leading tokens with their numbers
+    device TEXT,                        -- that made it, with its machine in a cluster; NULL where that is not known
     payload BLOB NOT NULL,              -- zlib-compressed JSON
     created TEXT NOT NULL,
     UNIQUE (run_id, feature, round, item)
@@ -419,4 +420,4 @@ CREATE VIEW fits_by_setting AS          -- each setting's mean fit by each measu
     FROM fits JOIN compared ON compared.id = fits.compared_id GROUP BY compared_id, measure;
 
 PRAGMA application_id = 1935764583;     -- the bytes of 'salg'
-PRAGMA user_version = 2;
+PRAGMA user_version = 3;

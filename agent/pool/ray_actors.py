@@ -41,7 +41,7 @@ class RayWorker:
         self._ray = ray
         self._source = source
         options = {"num_gpus": n_gpus, "num_cpus": n_cpus, "max_restarts": -1, "max_task_retries": 0}
-        self._actor = ray.remote(Resident).options(**options, scheduling_strategy="SPREAD").remote()
+        self._actor = ray.remote(Resident).options(**options, scheduling_strategy="SPREAD").remote(in_cluster=True)
 
     async def arrive(self) -> None:
         """Waits until the cluster has room for it. Raises WorkerLostError."""

@@ -4,8 +4,9 @@ PyTorch is imported with the subject, in the worker.
 """
 
 import os
+import socket
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from typing import Any
 
@@ -36,9 +37,11 @@ class NothingLoadedError(Exception):
 class Resident:
     """A subject in a worker."""
 
-    def __init__(self, n_threads: int | None = None) -> None:
-        """`n_threads` are PyTorch's on the CPU; None leaves them as they are."""
+    def __init__(self, n_threads: int | None = None, in_cluster: bool = False) -> None:
+        """`n_threads` are PyTorch's on the CPU; None leaves them as they are. In a cluster a device is named with its
+        machine."""
         self._n_threads = n_threads
+        self._in_cluster = in_cluster
         self._subject: Any = None
 
     def load(self, source: SubjectSource) -> Loaded:
@@ -50,6 +53,9 @@ class Resident:
         if self._n_threads is not None:
             torch.set_num_threads(self._n_threads)
         self._subject = load_subject(source)
+        if self._in_cluster:
+            here = {"device": _named_in_cluster(self._subject.card.device)}
+            self._subject = replace(self._subject, card=self._subject.card.model_copy(update=here))
         return loaded_from(self._subject.card)
 
     def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
@@ -61,3 +67,9 @@ class Resident:
     def process_id(self) -> int:
         """Returns the worker's process id."""
         return os.getpid()
+
+
+def _named_in_cluster(device: str) -> str:
+    """Returns a device's name with its machine's, by the number that it has there and not among those that are seen."""
+    seen = os.environ.get("CUDA_VISIBLE_DEVICES", "").partition(",")[0]
+    return f"{socket.gethostname()}/{f'cuda:{seen}' if device.startswith('cuda') and seen.isdigit() else device}"

@@ -33,6 +33,7 @@ from agent.errors import LogError
 from agent.evidence.basis import cited_lines
 from agent.evidence.branches import Trim
 from agent.evidence.digest import digest
+from agent.evidence.printable import printable
 from agent.evidence.sense_words import counts_words, scope_lines
 from agent.groups import RunGroup, group_of, layer_of
 from agent.log.batches import batches_of
@@ -212,7 +213,8 @@ def _print_feature(
     everything = [item for evidence in rounds.values() for item in evidence]
     _print_citations(screen, rows, everything, float(run.subject["default_scale"]))
     for number, evidence in rounds.items():
-        _rule(screen, f"round {number}")
+        devices = ", ".join(dict.fromkeys(item.device for item in evidence if item.device))
+        _rule(screen, printable(f"round {number}, on {devices}" if devices else f"round {number}"))
         _print_evidence(screen, evidence, rank, name)
     if known.calls:
         _rule(screen, "calls")

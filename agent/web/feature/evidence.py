@@ -184,6 +184,8 @@ def shown(rounds: Mapping[int, Sequence[Evidence]]) -> FeatureEvidence:
                 case Continuations():
                     written.append(written_table(evidence, name, round))
                     said.append(f"{name} texts written with the feature clamped")
+            if evidence.device:
+                said[-1] += f", on {printable(evidence.device)}"
         names[round] = tuple(said)
     found = tuple(_side(*key, pieces) for key, pieces in sides.items() if pieces)
     return FeatureEvidence(
