@@ -1,7 +1,7 @@
 """Pictures of every page of a log, to be looked at: wide and narrow, light and dark.
 
 `python -m tests.screenshots OUT --log demo.db` writes OUT/PAGE-WIDTH-SCHEME.png; with `--subject demo` the explore page
-too. Those of the README are `--feature 38 --height 1100`.
+too. Those of the README are `--feature 37 --height 1100 --subject demo`.
 """
 
 from collections.abc import Iterator
