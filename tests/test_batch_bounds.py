@@ -16,6 +16,7 @@ from tests.batch_runs import FEATURES, quick, run_in_batches
 from tests.batch_server import BatchFaults, BatchServer
 from tests.fakes import in_loop
 from tests.fault_cases import PROVIDERS
+from tests.gzip_bomb import gzip_bomb
 from tests.llm_script import Asked, Reply, labelling
 from tests.logged import request
 
@@ -79,6 +80,7 @@ def test_nothing_that_is_told_of_batches_is_read_beyond_its_bound(provider: str,
             assert len(reply.text) <= wire.MAX_BYTES
         await explainer.close()
 
+    gzip_bomb()  # made before memory is watched
     with BatchServer() as server, quick():
         run_in_batches(server, provider, path)
         tracemalloc.start()
