@@ -12,7 +12,7 @@ Found = TypeVar("Found")
 def in_groups(
     items: Sequence[Item], key: Callable[[Item], Key], answer: Callable[[Key, Sequence[Item]], Iterable[Found]]
 ) -> list[Found]:
-    """What is found of `items`, in their order; `answer` gets those of each key at once and keeps their order."""
+    """Returns an answer for each of `items`, in their order; `answer` gets those of each key at once, in order."""
     places: dict[Key, list[int]] = defaultdict(list)
     for place, item in enumerate(items):
         places[key(item)].append(place)

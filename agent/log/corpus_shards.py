@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlite_utils import Database
 
-from agent.log.examples import CorpusIdentity, features_collected, find_corpus
+from agent.log.examples import CorpusIdentity, features_collected, find_corpus, identity_columns
 from agent.log.rows import Row, as_ranges, from_ranges, insert, made, now, packed, select, unpacked
 
 _SHARDS = """
@@ -32,7 +32,7 @@ class ShardWindows:
 
 @dataclass(frozen=True)
 class ShardFeature:
-    """What a shard has of a feature."""
+    """The part of a feature's examples that a shard has."""
 
     feature: int
     maximum: float
@@ -115,14 +115,8 @@ def add_shard(
     found: Sequence[ShardFeature],
 ) -> None:
     """Keeps a shard, its place among all given as (which, of how many)."""
-    subject = identity.subject
     row = {
-        "identity": identity.hash,
-        "subject_name": subject.name,
-        "fingerprint": subject.fingerprint,
-        "source": identity.source,
-        "settings": json.dumps(identity.settings),
-        "seed": identity.seed,
+        **identity_columns(identity),
         "features": as_ranges(features),
         "shard": place[0],
         "n_shards": place[1],

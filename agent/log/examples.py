@@ -65,17 +65,20 @@ class CorpusRow:
 
 def begin_corpus(db: Database, identity: CorpusIdentity) -> int:
     """Returns the corpus of that identity, made if there is none."""
-    subject = identity.subject
-    row = {
+    row = {**identity_columns(identity), "created": now()}
+    return find_corpus(db, identity.hash) or insert(db, "corpora", row)
+
+
+def identity_columns(identity: CorpusIdentity) -> Row:
+    """Returns the columns by which a corpus, or a shard of one, is known."""
+    return {
         "identity": identity.hash,
-        "subject_name": subject.name,
-        "fingerprint": subject.fingerprint,
+        "subject_name": identity.subject.name,
+        "fingerprint": identity.subject.fingerprint,
         "source": identity.source,
         "settings": json.dumps(identity.settings),
         "seed": identity.seed,
-        "created": now(),
     }
-    return find_corpus(db, identity.hash) or insert(db, "corpora", row)
 
 
 def note_pass(db: Database, corpus_id: int, n_tokens: int | None, l0: float | None, explained: float | None) -> None:

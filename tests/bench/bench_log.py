@@ -83,7 +83,8 @@ def repeat(path: Path, of: int, n_features: int) -> int:
         for table in _REPEATED:
             names = [column.name for column in db[table].columns if column.name != "id"]
             shifted = ", ".join(f"feature + {of} * ?" if name == "feature" else name for name in names)
-            sql = f"INSERT INTO {table} ({', '.join(names)}) SELECT {shifted} FROM {table} WHERE feature < {of}"
+            (last,) = db.execute(f"SELECT max(id) FROM {table}").fetchone()  # a scan by feature would be of all rows
+            sql = f"INSERT INTO {table} ({', '.join(names)}) SELECT {shifted} FROM {table} WHERE id <= {last}"
             db.conn.executemany(sql, ([time] for time in range(1, times)))
         db.execute("UPDATE runs SET features = ?", [as_ranges(range(times * of))])
     db.close()
