@@ -16,16 +16,13 @@ from probes.evidence import TokenList, WordDefinition
 from probes.ghost.vectors import placed
 from probes.ghost.vocabulary import CUT
 from probes.growing.growth import Grower
-from probes.growing.tree_columns import TreeColumns
 from probes.settings import ProbeSettings, TreeSettings
 from probes.subject import Subject
 from probes.tokenizer.prompt import prompt_ids, prompt_text
-from probes.tokenizer.token_text import folded_word
+from probes.tokenizer.token_text import word_places
 
 DEPTH = 12
 """Most tokens of a definition."""
-ENDS = ('"', "\n")
-"""A definition ends where the prompt's quotation does, or its line."""
 _ONE_PATH = {"top_k": 1, "cutoff": 1e-300, "max_depth": DEPTH, "contrast": None}
 
 
@@ -36,18 +33,14 @@ def defined(subject: Subject, lists: Sequence[TokenList], settings: ProbeSetting
     """
     places = [_places(listed, settings.tokens.define) for listed in lists]
     ids = [listed.tokens[place].token_id for listed, some in zip(lists, places, strict=True) for place in some]
-    texts = iter(_greedy(subject, _vectors(subject, ids, settings), settings.tree) if ids else ())
+    texts = greedy_definitions(subject, _vectors(subject, ids, settings), settings.tree) if ids else iter(())
     for listed, some in zip(lists, places, strict=True):
         yield replace(listed, definitions=tuple(WordDefinition(place, next(texts)) for place in some))
 
 
 def _places(listed: TokenList, n_words: int) -> list[int]:
-    first: dict[str, int] = {}
-    for place, (token, z) in enumerate(zip(listed.tokens, listed.z, strict=True)):
-        word = folded_word(token.token)
-        if word and z > CUT:
-            first.setdefault(word, place)
-    return [*first.values()][:n_words]
+    places = word_places([token.token for token in listed.tokens])
+    return [place for place in places if listed.z[place] > CUT][:n_words]
 
 
 def _vectors(subject: Subject, ids: Sequence[int], settings: ProbeSettings) -> Float[Tensor, "n d_model"]:
@@ -56,14 +49,13 @@ def _vectors(subject: Subject, ids: Sequence[int], settings: ProbeSettings) -> F
     return placed(subject, normalize(rows, dim=-1), settings.vector) * subject.input_scale
 
 
-def _greedy(subject: Subject, vectors: Float[Tensor, "n d_model"], settings: TreeSettings) -> Iterator[str]:
-    """Yields the most probable next tokens after each vector, up to the definition's end."""
+def greedy_definitions(subject: Subject, vectors: Float[Tensor, "n d_model"], settings: TreeSettings) -> Iterator[str]:
+    """Yields the most probable tokens after each vector, up to the end of the prompt's quotation or of the line.
+
+    Vectors are scaled as the embedding's output is.
+    """
     greedy = settings.model_copy(update=_ONE_PATH)
     prompt = prompt_ids(subject.tokenizer, prompt_text(subject.tokenizer, greedy), subject.card.placeholder_id)
     for tree in Grower(subject, prompt, greedy).grow(vectors):
-        yield _text(subject, tree)
-
-
-def _text(subject: Subject, tree: TreeColumns) -> str:
-    text = "".join(map(subject.text_of, tree.token_ids[1:]))
-    return min((text.partition(end)[0] for end in ENDS), key=len).strip()
+        text = "".join(map(subject.text_of, tree.token_ids[1:]))
+        yield text.partition('"')[0].partition("\n")[0].strip()

@@ -1,13 +1,15 @@
 """Chat templates are programs that come with models: what they make is transformers', what they take is bounded."""
 
 import json
+import resource
 import time
+from types import SimpleNamespace
 
 import pytest
 
 from probes.errors import SettingsError
 from probes.settings import CHATS, TreeSettings
-from probes.tokenizer.chat_template import TemplateFailedError, rendered
+from probes.tokenizer.chat_template import TemplateFailedError, _bound, rendered
 from probes.tokenizer.prompt import prompt_text
 from tests.subjects import tokenizer
 
@@ -59,6 +61,18 @@ def test_a_template_that_fails_or_takes_too_much_is_said(template: str, says: st
         rendered(request(template), cpu_s=1, memory=256 * 1024**2)
     assert says in str(caught.value)
     assert time.monotonic() - begun < 60
+
+
+@pytest.mark.parametrize("used_s", [0.0, 2.1, 2.9, 3.0])
+def test_rendering_has_all_the_seconds_that_it_is_given(monkeypatch: pytest.MonkeyPatch, used_s: float) -> None:
+    usage = SimpleNamespace(ru_utime=used_s / 2, ru_stime=used_s / 2)
+    monkeypatch.setattr(resource, "getrusage", lambda _: usage)
+    limits: dict[int, tuple[int, int]] = {}
+    monkeypatch.setattr(resource, "setrlimit", limits.__setitem__)
+    _bound(2, 256 * 1024**2)
+    soft, hard = limits[resource.RLIMIT_CPU]
+    assert used_s + 2 <= soft == hard < used_s + 3
+    assert limits[resource.RLIMIT_DATA] == (256 * 1024**2,) * 2
 
 
 @pytest.mark.parametrize(

@@ -205,20 +205,22 @@ def _list_columns(listed: TokenList) -> Columns:
 
 
 def _list_value(feature: int, settings: ProbeSettings, columns: Columns) -> TokenList:
-    own = {
-        name: value
-        for name, value in columns.items()
-        if name not in ("token_ids", "tokens", "scores", "z", "definitions")
-    }
     values = {
         "tokens": _token_values(columns),
         "z": tuple(columns.get("z", ())),
-        "definitions": tuple(WordDefinition(place, text) for place, text in columns.get("definitions", ())),
+        "definitions": tuple(_definition(*pair) for pair in columns.get("definitions", ())),
     }
+    own = {name: value for name, value in columns.items() if name not in (*values, "token_ids", "scores")}
     listed = made(TokenList, {"feature": feature, "settings": settings, **own, **values})
+    if any(not 0 <= one.place < len(listed.tokens) for one in listed.definitions):
+        raise ValueError(f"a list of {len(listed.tokens)} tokens has definitions of others")
     if listed.p_value is not None and len(listed.z) != len(listed.tokens):
         raise ValueError(f"a list has {len(listed.tokens)} tokens and {len(listed.z)} z")
     return listed
+
+
+def _definition(place: Any, text: Any) -> WordDefinition:
+    return made(WordDefinition, {"place": place, "text": text})
 
 
 def _projection_value(feature: int, settings: ProbeSettings, columns: Columns) -> Projection:

@@ -11,7 +11,7 @@ from torch.nn.functional import normalize
 
 from probes.ghost.vocabulary import CUT, leading_tokens
 from probes.subject import Subject
-from probes.tokenizer.token_text import folded_word
+from probes.tokenizer.token_text import word_places
 
 _SPELLINGS = 8
 """Tokens that are looked at for each word wanted: most words have fewer spellings."""
@@ -35,7 +35,4 @@ def word_directions(subject: Subject, columns: Float[Tensor, "d_in n"], n_words:
 
 def _words(subject: Subject, ids: list[int]) -> list[int]:
     """Returns the first token of each word."""
-    first: dict[str, int] = {}
-    for id in ids:
-        first.setdefault(folded_word(subject.text_of(id)), id)
-    return [id for word, id in first.items() if word]
+    return [ids[place] for place in word_places([subject.text_of(id) for id in ids])]

@@ -1,5 +1,6 @@
 """The text that a token stands for inside a sentence, and the word that its spellings share."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # a type alone: what only folds words need not wait for transformers
@@ -9,6 +10,14 @@ if TYPE_CHECKING:  # a type alone: what only folds words need not wait for trans
 def folded_word(text: str) -> str:
     """A token's text whatever its case and the spaces around it; empty for one of spaces alone."""
     return text.strip().casefold()
+
+
+def word_places(texts: Sequence[str]) -> list[int]:
+    """The places of each word's first spelling, in their order; texts of spaces alone are no words."""
+    first: dict[str, int] = {}
+    for place, text in enumerate(texts):
+        first.setdefault(folded_word(text), place)
+    return [place for word, place in first.items() if word]
 
 
 class TokenTexts:

@@ -29,15 +29,14 @@ from eval.embedders import SentenceEmbedder
 from eval.metrics import Estimate, mean, paired_difference
 from probes.activations import feature_activations
 from probes.columns import Columns
+from probes.defining import greedy_definitions
 from probes.evidence import ProbeRequest, Projection, TokenList, Tree
 from probes.ghost.random_directions import random_directions
 from probes.ghost.vectors import feature_ghosts, placed
-from probes.growing.growth import Grower
 from probes.presets import PRESETS, SubjectSource
 from probes.probe import run_probes
 from probes.settings import GHOST_TOKENS, ProbeSettings, TokenSettings, TreeSettings, VectorSettings
 from probes.subject import Subject, first_ids, load_subject
-from probes.tokenizer.prompt import prompt_ids, prompt_text
 from probes.tokenizer.special_tokens import start_id
 from probes.training.rows import read_documents, rows_of
 
@@ -173,10 +172,7 @@ def said_ids(subject: Subject, features: Sequence[int]) -> list[int]:
 
 
 def greedy_of(subject: Subject, vectors: torch.Tensor, prompt: str) -> list[str]:
-    settings = TreeSettings.parse({**GREEDY, "prompt": prompt})
-    ids = prompt_ids(subject.tokenizer, prompt_text(subject.tokenizer, settings), subject.card.placeholder_id)
-    texts = ["".join(map(subject.text_of, tree.token_ids[1:])) for tree in Grower(subject, ids, settings).grow(vectors)]
-    return [text.partition('"')[0].partition("\n")[0].strip() for text in texts]
+    return [*greedy_definitions(subject, vectors, TreeSettings(prompt=prompt))]
 
 
 def main() -> None:
