@@ -16,9 +16,10 @@ from probes.essence import essence_of
 from probes.evidence import ProbeRequest, TokenList, WordDefinition, tokens_json
 from probes.ghost.vectors import placed
 from probes.probe import run_probes
-from probes.settings import ProbeSettings, TokenSettings, TreeSettings, VectorSettings
+from probes.settings import AUTO, ProbeSettings, TokenSettings, TreeSettings, VectorSettings
 from probes.subject import Subject
 from probes.tokenizer.prompt import prompt_ids, prompt_text
+from probes.tokenizer.token_text import word_places
 from tests.fakes import vocabulary_list
 from tests.test_offline import context
 from tests.test_words import plain_words, several
@@ -59,6 +60,26 @@ def test_each_of_the_first_words_is_defined_as_by_plain_greedy_decoding(subject:
     ids = [found.tokens[one.place].token_id for one in found.definitions]
     assert ids == plain_words(subject, feature, 3)
     assert [one.text for one in found.definitions] == [plain_definition(subject, id) for id in ids]
+
+
+def test_words_that_do_not_stand_out_are_not_defined(subject: Subject) -> None:
+    feature = several(subject)
+    all_tokens = TokenSettings(top_n=100_000, define=64)
+    found = listed(subject, feature, SETTINGS.model_copy(update={"tokens": all_tokens}))
+    ids = [found.tokens[one.place].token_id for one in found.definitions]
+    assert ids == plain_words(subject, feature, 64)
+    assert len(ids) < 64 < len(found.tokens)
+
+
+def test_the_base_prompt_is_found_where_none_is_named(subject: Subject) -> None:
+    unnamed = SETTINGS.model_copy(update={"tree": TreeSettings()})
+    plain = unnamed.model_copy(update={"tokens": TokenSettings(top_n=50)})
+    assert listed(subject, several(subject), unnamed).settings.tree.prompt != AUTO
+    assert listed(subject, several(subject), plain).settings.tree.prompt == AUTO
+
+
+def test_spellings_of_a_word_are_one_and_spaces_are_none() -> None:
+    assert word_places([" Law", "law", " ", "LAWS", "LAW ", "", "laws"]) == [0, 3]
 
 
 def test_nothing_is_defined_unless_asked_for_and_the_list_is_the_same(subject: Subject) -> None:

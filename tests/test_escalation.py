@@ -147,6 +147,17 @@ class TestRun:
         assert n_cheap < len(cheap.requests)
         assert {row.label for row in labels(log).values()} == {"dog", "hound"}
 
+    def test_what_was_doubtful_before_a_cut_stays_so(self, log: RunLog) -> None:
+        cheap, strong = explainers(script={1: [BLEND, STRONG]}, most=1)
+        with pytest.raises(asyncio.CancelledError):
+            run(log, cascade(cheap, strong))
+        assert [request.feature for request in strong.requests] == [1]
+        strong.most = None
+        run(log, cascade(cheap, strong, doubt=Doubt(0.0, None, "nothing")))
+        found = labels(log)
+        assert found[1].label == "hound"
+        assert found[4].label == "animal"
+
     def test_it_is_replayed_with_both_explainers_answers(self, log: RunLog) -> None:
         run(log, cascade(*explainers(script={4: [BLEND, STRONG]})))
         again = asyncio.run(replay(log, log.read(chosen_run, 1), CorpusExamples))
