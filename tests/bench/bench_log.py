@@ -5,12 +5,11 @@
 Labels `--of` features of the demo by rule, or with `--hosted` by a script behind a loopback server, whose prompts and
 answers lie in the log as any model's; repeats the rows of that run until there are `--features` of them. Resuming is
 what a command does before it can go on: open the log, begin the run, see what is done. The import is of the whole log
-into an empty one. Pages are asked for 20 times each; the first answer counts what is then kept.
+into an empty one. Pages are asked for as in bench_pages.
 """
 
 import argparse
 import asyncio
-import statistics
 import tempfile
 import time
 from collections.abc import Iterator
@@ -18,7 +17,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from sqlite_utils import Database
-from starlette.testclient import TestClient
 
 from agent.config import RunConfig
 from agent.llm import make_explainer
@@ -27,17 +25,14 @@ from agent.log.rows import as_ranges
 from agent.log.run_log import RunLog
 from agent.run import run_features
 from agent.run_spec import RunSpec
-from agent.web.server import make_app
 from probes.presets import SubjectSource
 from probes.subject import load_subject
 from tests.bench.bench_overhead import Silent
-from tests.bench.bench_pages import timed
+from tests.bench.bench_pages import tell_times
 from tests.bench.knowing import script
 from tests.fault_runs import environment
 from tests.llm_server import LLMServer
 
-REQUESTS = 20
-_TOKEN = "bench"
 _REPEATED = ("labels", "evidence", "calls")
 """Tables with a row or more for each feature of a run."""
 
@@ -117,13 +112,7 @@ def tell_pages(path: Path, n_features: int) -> None:
         "table, search": "/runs/1/labels?search=river",
         "feature": f"/runs/1/features/{middle}",
     }
-    with RunLog.open(path, read_only=True) as log:
-        client = TestClient(make_app(log, _TOKEN), base_url="http://127.0.0.1")
-        client.get(f"/?token={_TOKEN}")
-        for name, address in pages.items():
-            first, *rest = [timed(client, address) for _ in range(REQUESTS + 1)]
-            median = statistics.median(one.ms for one in rest)
-            print(f"  {name:22} first {first.ms:9.1f} ms, median {median:7.1f} ms", flush=True)
+    tell_times(path, pages)
 
 
 @contextmanager

@@ -12,7 +12,7 @@ import random
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -27,7 +27,7 @@ from agent.log.runs import finish_run
 from agent.web.server import make_app
 from probes.presets import SubjectSource
 from probes.settings import ProbeSettings
-from probes.subject import load_subject
+from probes.subject import Subject, load_subject
 from tests.logged import grown_tree, identity, token_list
 
 REQUESTS = 50
@@ -118,35 +118,36 @@ def measure(path: Path, n_labels: int) -> None:
         "explore, about a feature": "/explore/about?feature=38",
         "explore, what was shown": "/explore/evidence?feature=38",
     }
+    tell_times(path, pages | compared, load_subject(SubjectSource()))
+
+
+def tell_times(path: Path, pages: Mapping[str, str], subject: Subject | None = None) -> None:
+    """Prints the times of a log's pages, which are given by name."""
     print(f"{'page':<28}{'first ms':>10}{'median ms':>10}{'worst ms':>10}{'cpu ms':>10}{'kB':>8}")
     with RunLog.open(path, read_only=True) as log:
-        subject = load_subject(SubjectSource())
         client = TestClient(make_app(log, _TOKEN, subject=subject), base_url="http://127.0.0.1")
         client.get(f"/?token={_TOKEN}")
-        for name, address in (pages | compared).items():
-            first, *rest = [timed(client, address) for _ in range(REQUESTS + 1)]
+        for name, address in pages.items():
+            first, *rest = [_timed(client, address) for _ in range(REQUESTS + 1)]
             median, worst = statistics.median(one.ms for one in rest), max(one.ms for one in rest)
             cpu = statistics.median(one.cpu_ms for one in rest)
             size = first.n_bytes / 1000
-            print(f"{name:<28}{first.ms:>10.1f}{median:>10.1f}{worst:>10.1f}{cpu:>10.1f}{size:>8.1f}")
+            print(f"{name:<28}{first.ms:>10.1f}{median:>10.1f}{worst:>10.1f}{cpu:>10.1f}{size:>8.1f}", flush=True)
 
 
 @dataclass(frozen=True)
-class Timed:
-    """An answer's time, the processor's share of it, and its size."""
-
+class _Timed:
     ms: float
     cpu_ms: float
     n_bytes: int
 
 
-def timed(client: TestClient, address: str) -> Timed:
-    """Asks for a page once."""
+def _timed(client: TestClient, address: str) -> _Timed:
     begun, cpu = time.perf_counter(), time.process_time()
     answer = client.get(address)
     took, spent = time.perf_counter() - begun, time.process_time() - cpu
     answer.raise_for_status()
-    return Timed(took * 1000, spent * 1000, len(answer.content))
+    return _Timed(took * 1000, spent * 1000, len(answer.content))
 
 
 def _label(feature: int, dice: random.Random, words: list[str]) -> tuple[object, ...]:
