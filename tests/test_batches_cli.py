@@ -16,6 +16,7 @@ from tests.batch_server import BatchServer
 from tests.example_files import lines
 from tests.fault_runs import Interpret
 from tests.fitting import texts
+from tests.layered import layered_options
 from tests.score_commands import label, named, said
 from tests.test_examples_cli import by_verdict
 
@@ -55,6 +56,26 @@ def test_no_wait_is_status_1_with_one_sentence_and_the_log_lists_the_batch(
     assert "batch 1 is taken up: batch_0, 3 questions" in said(done.out)
     assert re.search(r"^1 +1 +labels +batch_0 +ended +3 +3", interpret("log").out, re.MULTILINE)
     assert "openai:model-a, batch 1" in said(interpret("show", "0").out)
+
+
+def test_without_waiting_every_layers_batch_is_sent(
+    interpret: Interpret, tmp_path_factory: pytest.TempPathFactory, server: BatchServer
+) -> None:
+    many = [*layered_options(tmp_path_factory.mktemp("layered")), "--layers", "0-2"]
+    labels = ["--features", "0,2", *many, *SMALL, *_asking(server)]
+    left = interpret(*labels, "--wait", "0")
+    assert (left.status, left.err) == (1, "")
+    assert said(left.out).count("is in progress at openai (2 questions, ") == 3
+    assert [len(batch.requests) for batch in server.batches] == [2, 2, 2]
+    assert interpret(*labels).status == 0
+    assert len(server.batches) == 3
+    Path("corpus.jsonl").write_bytes(lines({"text": document.text} for document in texts(300, longest=4)))
+    interpret("examples", "--features", "0,2", *many, "--corpus", "corpus.jsonl")
+    with BatchServer(script=by_verdict) as judge:
+        scores = ["score", *many, *_asking(judge), "--scorers", "detection"]
+        left = interpret(*scores, "--wait", "0")
+        assert (left.status, left.err, len(judge.batches)) == (1, "", 3)
+        assert (interpret(*scores).status, judge.history) == (0, [])
 
 
 @pytest.mark.parametrize("option", ["--wait", "--batch-size"])

@@ -8,7 +8,7 @@ from sqlite_utils import Database
 
 from agent.log import codec
 from agent.log.rows import Row, insert, made, now, select, some
-from probes.evidence import Evidence
+from probes.evidence import Evidence, TokenList
 from probes.settings import ProbeKind, ProbeSettings
 
 _KEYS = """
@@ -24,6 +24,11 @@ _SAMPLE = """
         SELECT id FROM labels WHERE run_id = :run_id AND status = 'labelled'
         ORDER BY feature % :stride, feature LIMIT :most
     ) ORDER BY feature
+"""
+_LISTS = """
+    SELECT * FROM evidence WHERE run_id = :run_id AND round = 1 AND kind = 'tokens' AND feature IN (
+        SELECT feature FROM labels WHERE run_id = :run_id ORDER BY feature % :stride, feature LIMIT :most
+    )
 """
 _PIECES = """
     SELECT feature, round, kind, settings FROM evidence
@@ -156,6 +161,18 @@ def rested(db: Database, run_id: int, n_labels: int, most: int) -> list[Rested]:
         Rested(label["feature"], label["rounds"], tuple(json.loads(label["evidence"])), pieces[label["feature"]])
         for label in labels
     ]
+
+
+def list_p_values(db: Database, run_id: int, n_done: int, most: int) -> list[float]:
+    """Returns the p-value of a feature's first list of tokens, the smallest of several, for at most `most` of a run's
+    features, spread evenly; of lists that were compared with random directions.
+    """
+    found: dict[int, float] = {}
+    for row in select(db, _LISTS, run_id=run_id, stride=max(1, -(-n_done // most)), most=most):
+        listed = evidence_in(row)
+        if isinstance(listed, TokenList) and listed.p_value is not None:
+            found[listed.feature] = min(listed.p_value, found.get(listed.feature, 1.0))
+    return [*found.values()]
 
 
 def evidence_in(row: Row) -> Evidence:

@@ -29,6 +29,12 @@ _OF_SUBJECT = """
     FROM labels JOIN runs ON runs.id = run_id WHERE json_extract(subject, '$.fingerprint') = :fingerprint
     AND feature IN (SELECT value FROM json_each(:features)) GROUP BY feature
 """
+_MEDIAN = """
+    WITH told AS (SELECT confidence FROM labels
+        WHERE run_id = :run_id AND status = 'labelled' AND confidence IS NOT NULL)
+    SELECT avg(confidence) AS median FROM (SELECT confidence FROM told ORDER BY confidence
+        LIMIT 2 - (SELECT count(*) FROM told) % 2 OFFSET (SELECT (count(*) - 1) / 2 FROM told))
+"""
 _REASONS = """
     SELECT status, reason, count(*) AS n, min(feature) AS example FROM labels
     WHERE run_id = :run_id AND status IN ('abstained', 'failed') GROUP BY status, reason
@@ -152,6 +158,12 @@ def labelled(db: Database, fingerprint: str, features: Collection[int]) -> list[
 def reasons_of(db: Database, run_id: int) -> list[Reason]:
     """Counts the reasons why features have no label."""
     return [made(Reason, row) for row in select(db, _REASONS, run_id=run_id)]
+
+
+def median_confidence(db: Database, run_id: int) -> float | None:
+    """Returns the median of the explainer's confidence over the run's labels."""
+    found: float | None = next(select(db, _MEDIAN, run_id=run_id))["median"]
+    return found
 
 
 def matching(search: str, reviewer: str | None = None) -> str:

@@ -9,23 +9,26 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from agent.evidence.wording import vector_words
+from agent.groups import group_of
 from agent.log.calls import FaultCount, Spent, faults_of, spent_by
 from agent.log.comparisons import compared_settings, comparisons_of, n_compared, newest_fit
 from agent.log.evidence import kept_views
 from agent.log.labels import Reason, labelled, reasons_of
 from agent.log.reviews import verdicts_of
 from agent.log.run_log import RunLog
-from agent.log.runs import RunSummary, all_runs, command_of, last_written
+from agent.log.runs import RunSummary, all_runs, chosen_run, command_of, last_written
 from agent.log.scores import ScoreKind, newest_score, score_kinds, scorings_of
 from agent.web.agreement import ReviewerAgreement, agreements
 from agent.web.asked import is_blind, run_of
 from agent.web.explore.controls import query_of
 from agent.web.figures import HEIGHT, WIDTH, ScoreHistogram, first_histogram, histogram
 from agent.web.graph_page import is_of
+from agent.web.group import group_at
 from agent.web.pages import as_json, page
 from agent.web.site import Site, site_of
 from agent.web.winning import WinnerTable, winning_settings
 from eval.compare.grid import names_of
+from eval.layer_table import LayerTable, layer_table
 
 _SEED = 0
 _REASONS = 12
@@ -125,6 +128,7 @@ def show_run(request: Request) -> Response:
         command=site.log.read(command_of, run.run_id),
         scorers=site.cache.until(newest_score, _scorers, run.run_id),
         figures=site.cache(_figures, run.run_id, run.n_labelled),
+        layers=_layers(site, run),
         hidden=is_blind(request),
         graph_here=is_of(site.graph, run),
         size=(WIDTH, HEIGHT),
@@ -175,6 +179,16 @@ def _scorers(log: RunLog, run_id: int) -> list[tuple[ScoreKind, ScoreHistogram]]
     kinds = log.read(score_kinds, run_id)
     found = [(kind, histogram(log, kind)) for kind in kinds]
     return [(kind, drawn) for kind, drawn in found if drawn is not None]
+
+
+def _layers(site: Site, run: RunSummary) -> LayerTable | None:
+    """Compares the layers of the run's command; None for a run that is alone."""
+    group = group_at(site, run)
+    return site.cache(_compared, group.runs[0].run_id) if group.is_many else None
+
+
+def _compared(log: RunLog, run_id: int) -> LayerTable:
+    return layer_table(log, group_of(log.read(chosen_run, run_id), log.read(all_runs)))
 
 
 def _figures(log: RunLog, run_id: int, n_labelled: int) -> Figures:

@@ -4,15 +4,14 @@
   stream, against six passes; the time ratio, and whether every example, count and activation is the same;
 - `vocabulary`: the vocabulary of the demo's model read once for two and for three hooks, against a pass for each; the
   ratio, and whether the files in the cache are the same;
-- `run`: a random model of 26 layers, labelled, with examples and scores, by three commands against a server on this
-  machine; the times, the log's size and the times of its pages.
+- `run`: a random model of 26 layers, labelled by the rule-based explainer, with examples and scores, by three commands;
+  the times, the log's size, the times of its pages, and its layers beside one another.
 """
 
 import argparse
 import contextlib
 import io
 import shutil
-import statistics
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -23,19 +22,15 @@ from typing import Any
 from unittest.mock import patch
 
 import torch
-from starlette.testclient import TestClient
 
 from agent.cli import main as interpret
-from agent.log.run_log import RunLog
-from agent.web.server import make_app
 from eval.collect.corpora import CorpusFaults, documents
 from eval.collect.corpus_pass import Collection, CollectSettings, collect, collect_all
 from probes.ghost import token_states
 from probes.presets import PRESETS, SubjectSource
 from probes.subject import Subject, load_subject
+from tests.bench.bench_pages import tell_times
 from tests.layered import write_layer
-from tests.llm_script import Reply
-from tests.llm_server import LLMServer
 from tests.subjects import D_MODEL, write_model
 
 HOOKS = (4, 9, 14, 19, 24, 29)
@@ -44,8 +39,8 @@ WIDTH = 576
 DEMO_HOOKS = (1, 2, 3)
 DEMO_WIDTH = 128
 _TURNS = 5
-_TOKEN = "bench"
-_REQUESTS = 20
+_SMALL = ("--cutoff", "0.02", "--max-depth", "4", "--contrast", "off", "--rounds", "1")
+"""Trees of the random model are noise: these are enough of it."""
 
 
 def main() -> None:
@@ -136,49 +131,31 @@ def _run(folder: Path, n_tokens: int, n_features: int) -> None:
     named = ["--model", str(folder / "model"), "--sae", str(folder / "sae-{layer}"), "--layers", f"0-{LAYERS - 1}"]
     log, corpus = folder / "layers.db", folder / "corpus.txt"
     corpus.write_text("\n\n".join(f"the cat {n} sat on the mat, the dog {n} ran" for n in range(n_tokens // 12)))
-    words = ["cats", "a mat to sit on", "dogs that run", "numbers", "the old house"]
-
-    def reply(asked: Any) -> Reply:
-        return Reply(f'{{"action": "label", "label": "{words[asked.feature % 5]}", "confidence": 0.5}}')
-
-    common = [*named, "--device", "cpu", "--log", str(log)]
-    features = ["--features", f"0-{n_features - 1}"]
-    small = ["--cutoff", "0.02", "--max-depth", "4", "--contrast", "off", "--rounds", "1"]
-    with LLMServer(reply) as server:
-        asking = ["--llm", "openai:m", "--base-url", server.base_url("openai"), "--evidence", "weights"]
-        print(f"{LAYERS} layers x {n_features} features")
-        print(f"labelled in {_seconds([*features, *common, *small, *asking]):.1f} s")
-    print(f"examples in {_seconds(['examples', *features, *common, '--corpus', str(corpus), '--context', '32']):.1f} s")
-    print(f"scored in {_seconds(['score', *common]):.1f} s")
-    for command in (["log"], ["log", "1"], ["show", "8:12"], ["export", "--to", str(folder / "out.csv")]):
-        print(f"interpret {command[0]}{' 1' * (len(command) == 2)}: {_seconds([*command, '--log', str(log)]):.2f} s")
-    print(f"log: {sum(file.stat().st_size for file in folder.glob('layers.db*')) / 2**20:.1f} MiB")
-    _pages(log)
+    common, features = [*named, "--device", "cpu", "--log", str(log)], ["--features", f"0-{n_features - 1}"]
+    print(f"{LAYERS} layers x {n_features} features, {torch.get_num_threads()} threads")
+    for name, command in (
+        ("labelled", [*features, *common, *_SMALL]),
+        ("examples", ["examples", *features, *common, "--corpus", str(corpus), "--context", "32"]),
+        ("scored", ["score", *common]),
+    ):
+        _tell(name, command)
+        size = sum(file.stat().st_size for file in folder.glob("layers.db*"))
+        print(f"  log {size / 2**20:.1f} MiB, {size / 1024 / (LAYERS * n_features):.1f} KiB a feature")
+    for command in (["log"], ["show", "8:12"], ["export", "--to", str(folder / "out.csv")]):
+        _tell(f"interpret {command[0]}", [*command, "--log", str(log)])
+    printed = _tell("interpret log 1", ["log", "1", "--log", str(log)])
+    tell_times(log, {page: page for page in ("/", "/runs/9", "/runs/9/labels", "/runs/9/features/12")})
+    print("\n".join(printed.splitlines()[-LAYERS - 1 :]))
 
 
-def _seconds(command: Sequence[str]) -> float:
-    """Runs a command of `interpret` in this process; prints what it printed at its end if it failed."""
-    start, out = time.perf_counter(), io.StringIO()
+def _tell(name: str, command: Sequence[str]) -> str:
+    """Runs a command of `interpret` in this process and prints its times; returns what it printed."""
+    begun, out = _clocks(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.suppress(SystemExit):
         interpret([*command])
-    if command[0] == "score":
-        print("\n".join(out.getvalue().splitlines()[-130:]))
-    return time.perf_counter() - start
-
-
-def _pages(path: Path) -> None:
-    with RunLog.open(path, read_only=True) as log:
-        client = TestClient(make_app(log, _TOKEN), base_url="http://127.0.0.1")
-        client.get(f"/?token={_TOKEN}")
-        for page in ("/", "/runs/9", "/runs/9/labels", "/runs/9/features/12"):
-            times = []
-            for _ in range(_REQUESTS):
-                start = time.perf_counter()
-                answer = client.get(page)
-                times.append(time.perf_counter() - start)
-            size = len(answer.content) / 1024
-            first, median = 1000 * times[0], 1000 * statistics.median(times)
-            print(f"{page}: {answer.status_code}, first {first:.0f} ms, median {median:.0f} ms, {size:.0f} KiB")
+    wall, processor = (after - before for before, after in zip(begun, _clocks(), strict=True))
+    print(f"{name}: {wall:.1f} s, {processor:.1f} s of the processor", flush=True)
+    return out.getvalue()
 
 
 if __name__ == "__main__":

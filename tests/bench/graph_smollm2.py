@@ -5,8 +5,9 @@
 The features are those that are most active on a prompt, in the SAE of layer 4 that ships here and in SAEs of layers 1
 to 3 that read the axes of the stream; a link is what the row that the one writes adds to the pre-activation of the
 other at the same token, and influence is a share of all activation. The explainer is a server on this machine that
-answers with the first token of the list it is shown: what is measured is time, calls and how much gets a label, not the
-labels. Writes graph.json and labelled.json into the folder of --keep, if one is given.
+answers with the first tokens of the list it is shown: what is measured is time, calls and how much gets a label, not
+the labels. Into the folder of --keep, if one is given, go graph.json, and labelled.json with graph-metadata.json, which
+circuit-tracer's own front end opens.
 """
 
 import argparse
@@ -38,7 +39,14 @@ from tests.llm_server import LLMServer
 PROMPT = "The gardener pulled the carrots and the leeks out of the wet soil before the first frost came"
 AXES = (1, 2, 3)
 LINKS = 4
-_TOKEN = re.compile(r'"([^"]+)"')
+LAST = 31
+"""Layer of the output: circuit-tracer counts one beyond the model's 30."""
+SLUG = "labelled"
+"""Name of the graph, which in circuit-tracer's folders is its file's too."""
+_WORDS = 3
+_LISTS = "## Token lists"
+_LIST = re.compile(r': ("[^"]+".*)')
+_TOKEN = re.compile(r'"([^"]+)" ')
 _FAST = ("--cutoff", "0.1", "--max-depth", "3", "--contrast", "off", "--rounds", "1")
 
 
@@ -58,6 +66,7 @@ def main() -> None:
         if asked.keep:
             shutil.copy(path, asked.keep)
             shutil.copy(out, asked.keep)
+            write(asked.keep / "graph-metadata.json", {"graphs": [graph["metadata"]]})
 
 
 def _graph(saes: list[str], n_nodes: int) -> dict[str, Any]:
@@ -82,8 +91,20 @@ def _graph(saes: list[str], n_nodes: int) -> dict[str, Any]:
     for one, position, feature, value in found:
         running += value / total
         nodes.append(feature_node(one.card.layer, feature, position, running, activation=value))
-    end = other_node("logit", f"30_0_{len(ids) - 1}", len(ids) - 1, clerp='Output " came"')
-    return document([*nodes, end], _links(found, nodes, end), tokens=tokens, scan="smollm2")
+    end = _output(subjects[0], ids)
+    whole = document([*nodes, end], _links(found, nodes, end), tokens=tokens, scan="smollm2", slug=SLUG)
+    whole["qParams"]["supernodes"] = []
+    return whole
+
+
+def _output(subject: Subject, ids: list[int]) -> dict[str, Any]:
+    """Returns the node of the likeliest next token, as circuit-tracer writes it."""
+    with torch.no_grad():
+        shares = subject.model(torch.tensor([ids])).logits[0, -1].float().softmax(0)
+    probability, token_id = (found.item() for found in shares.max(0))
+    token, last = subject.tokenizer.decode([token_id]), len(ids) - 1
+    said = f'Output "{token}" (p={probability:.3f})'
+    return other_node("logit", f"{LAST}_{token_id}_{last}", last, feature=token_id, clerp=said, is_target_logit=True)
 
 
 def _links(found: list[Any], nodes: list[Any], end: Any) -> list[Any]:
@@ -104,8 +125,9 @@ def _links(found: list[Any], nodes: list[Any], end: Any) -> list[Any]:
 
 def _labelled(path: Path, out: Path, log: Path, saes: list[str], graph: dict[str, Any]) -> None:
     def reply(asked: Asked) -> Reply:
-        tokens = _TOKEN.findall(asked.user)
-        label = json.dumps(f"tokens like {tokens[0] if tokens else 'none'}"[:60])
+        listed = _LIST.search(asked.user.rpartition(_LISTS)[2])
+        tokens = _TOKEN.findall(listed[1])[:_WORDS] if listed else []
+        label = json.dumps(", ".join(map(str.strip, tokens)) or "no token")
         return Reply(f'{{"action": "label", "label": {label}, "confidence": 0.5}}')
 
     named = ["--model", PRESETS["smollm2"].model, *(part for sae in saes for part in ("--sae", sae)), "--device", "cpu"]
@@ -117,7 +139,7 @@ def _labelled(path: Path, out: Path, log: Path, saes: list[str], graph: dict[str
             interpret(command)
         seconds = time.perf_counter() - start
         n_calls = len(server.history)
-    features = {node["node_id"].rpartition("_")[0] for node in graph["nodes"]} - {"30_0"}
+    features = {node["node_id"].rpartition("_")[0] for node in graph["nodes"][:-1]}
     print("\n".join(printed.getvalue().splitlines()[-8:]))
     labelled = sum(bool(node["clerp"]) for node in json.loads(out.read_text("utf-8"))["nodes"]) - 1
     with RunLog.open(log, read_only=True) as opened:

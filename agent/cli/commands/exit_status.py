@@ -34,3 +34,8 @@ def exit_status(screen: Console, reason: InterpretError | None) -> int:
         screen.print(Text(str(reason), style="bold"))
         return 1
     raise reason
+
+
+def ends_all(reason: InterpretError | None) -> bool:
+    """Tells whether what ended one run of a command ends those of its other SAEs; a batch on its way does not."""
+    return reason is not None and not isinstance(reason, BatchWaitError)

@@ -115,7 +115,7 @@ def label_graph(options: Mapping[str, Any], settings_file: Path | None, layers: 
         if run.run_id is not None:
             run_ids.append(run.run_id)
             _take_up(labels, senses, config.log, layer, run.run_id)
-        if run.ended_early:
+        if run.stopped is not None:  # also by a batch on its way: what follows reads its labels
             break
     if not asked.dry:
         for sentence in _closing(graph, chosen, labels, senses, asked, configs[0].log, run_ids):

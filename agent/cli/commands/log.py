@@ -96,8 +96,19 @@ def show_labels(path: Path, run_id: int, wanted: LabelCriteria, as_json: bool) -
         else:
             none = _none_words(path, group.runs[0]) if wanted.is_everything else "No label of this run matches."
             console().print(Text(none))
+        if group.is_many and wanted.is_everything:
+            print_layers(console(), log, group)
         for line in agreed:
             console().print(Text(line))
+
+
+def print_layers(screen: Console, log: RunLog, group: RunGroup) -> None:
+    """Prints the layers of a command beside one another."""
+    from agent.cli.terminal.layers import layers_table  # with numpy, which the labels of one run do not wait for
+    from eval.layer_table import layer_table
+
+    screen.print()
+    screen.print(layers_table(layer_table(log, group)))
 
 
 def _none_words(path: Path, run: RunSummary) -> str:

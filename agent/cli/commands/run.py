@@ -103,8 +103,8 @@ class LabelResult:
     """The exit status: 1 where some of the features failed, else 0."""
     run_id: int | None = None
     """None where nothing was run."""
-    ended_early: bool = False
-    """True if the budget was used up before the last feature."""
+    stopped: InterpretError | None = None
+    """The reason for an early end; None if all features were done."""
 
 
 @dataclass(frozen=True)
@@ -225,7 +225,7 @@ def _run(screen: Console, spec: RunSpec, log: RunLog, features: Sequence[int], a
         for sentence in (*escalation_sentences(log, run), *verdict_sentences(log, run)):
             screen.print(Text(printable(sentence)))
     status = exit_status(screen, report.stopped) or int(any(row.status == "failed" for row in rows))
-    return LabelResult(status, report.run_id, report.stopped is not None)
+    return LabelResult(status, report.run_id, report.stopped)
 
 
 def _paying(config: RunConfig, log: RunLog | None, explainer: Explainer, subject: Subject) -> PayingRounds:

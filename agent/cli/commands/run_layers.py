@@ -4,8 +4,10 @@ from collections.abc import Sequence
 
 from rich.text import Text
 
+from agent.cli.commands.exit_status import ends_all
 from agent.cli.commands.layers import by_layer
 from agent.cli.commands.loading import SubjectLoader
+from agent.cli.commands.log import print_layers
 from agent.cli.commands.run import LabelRequest, labelled, print_labels, spent_words, status_words
 from agent.cli.commands.token_pass import read_tokens_ahead
 from agent.cli.terminal.display import console
@@ -33,7 +35,7 @@ def label_layers(configs: Sequence[RunConfig], spec: str, new: bool, dry: bool, 
         status = max(status, result.status)
         if result.run_id is not None:
             run_ids.append(result.run_id)
-        if result.ended_early:
+        if ends_all(result.stopped):
             break
     if run_ids:
         _print(configs[0], run_ids, chosen)
@@ -54,6 +56,7 @@ def _print(config: RunConfig, run_ids: Sequence[int], chosen: dict[int, list[int
             return
         scales = {run.run_id: float(run.subject["default_scale"]) for run in made}
         print_labels(screen, config, log, rows, scales, group.address)
+        print_layers(screen, log, group)
         spent = [log.read(spent_by, run_id) for run_id in run_ids]
     cost = f" {spent_words(_sum(spent))}" if any(one.tokens or one.cost_usd for one in spent) else ""
     counted = f"{len(rows):,} features of {len(made)} layers: {status_words(rows)}.{cost}"

@@ -74,6 +74,8 @@ class ScoredRun:
     """The labels that were to be scored."""
     scorers: Sequence[str]
     corpus_id: int | None
+    stopped: InterpretError | None = None
+    """The reason for an early end; None if all labels were scored."""
 
 
 @dataclass(frozen=True)
@@ -157,7 +159,7 @@ def score_labels(
             _print(screen, log, scored, config.seed)
         if plot is not None:
             plot_scores(screen, run_scores(log, [scored]), f"Run {run.run_id}", config.seed, plot)
-        return replace(scored, status=exit_status(screen, admission.reason))
+        return replace(scored, status=exit_status(screen, admission.reason), stopped=admission.reason)
 
 
 def _checked_settings(config: RunConfig, explainer: Explainer) -> ScoreSettings:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from rich.text import Text
 
+from agent.cli.commands.exit_status import ends_all
 from agent.cli.commands.layers import by_layer
 from agent.cli.commands.loading import SubjectLoader
 from agent.cli.commands.score import (
@@ -82,7 +83,7 @@ def _score_layers(
         scored.append(
             score_labels(configs[layer], runs[layer].run_id, None, None, None, dry, subject=subject, among=among)
         )
-        if scored[-1].status:
+        if ends_all(scored[-1].stopped):
             break
     if not dry:
         _print(config, group, scored, plot)
