@@ -1,7 +1,8 @@
 """Pictures of every page of a log, to be looked at: wide and narrow, light and dark.
 
 `python -m tests.screenshots OUT --log demo.db` writes OUT/PAGE-WIDTH-SCHEME.png; with `--subject demo` the explore page
-too. Those of the README are `--feature 37 --height 1100 --subject demo`.
+too. Those of the README are `--feature 37 --height 1100 --subject demo`. Sections that the docs show alone are pictures
+of their own: what the explainer tested, a text that is typed into the box, two features, the layers.
 """
 
 from collections.abc import Iterator
@@ -9,9 +10,10 @@ from contextlib import ExitStack
 from itertools import product
 from pathlib import Path
 from typing import get_args
+from urllib.parse import urlencode
 
 import click
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, FloatRect, Page
 
 from agent.log.calls import calls_of
 from agent.log.labels import labels_of
@@ -24,6 +26,10 @@ from tests.browser import TOKEN, Scheme, install, launched, opened, served
 
 WIDTHS = (1440, 390)
 MOST_PX = 6000
+MARGIN_PX = 16
+TEXT = "The cook put the carrot, the cabbage and a big pumpkin into the soup, and the dog looked on."
+SECTIONS = {"tests": "#tests", "typed": "#typed", "beside": "main", "layers": "section:has(.by-layer)"}
+"""The section that a picture shows, by the picture's name; other pictures show their page."""
 
 
 def pages(log: RunLog, feature: int | None, has_subject: bool) -> Iterator[tuple[str, str]]:
@@ -36,21 +42,29 @@ def pages(log: RunLog, feature: int | None, has_subject: bool) -> Iterator[tuple
     yield "labels", f"/runs/{run.run_id}/labels"
     yield "feature", f"/runs/{run.run_id}/features/{chosen}"
     yield "call", f"/runs/{run.run_id}/features/{chosen}/calls/{log.read(calls_of, run.run_id, chosen)[0].call_id}"
+    yield "tests", f"/runs/{run.run_id}/features/{chosen}"
+    yield "layers", f"/runs/{run.run_id}"
+    yield "beside", f"/compare/features?run={run.run_id}&one={chosen}&other={labels[0].feature}"
     yield "compare", "/compare"
     if has_subject:
+        yield "typed", f"/runs/{run.run_id}/features/{chosen}?{urlencode({'text': TEXT})}"
         yield "explore", f"/explore?feature={chosen}&beside=1&b-weights=decoder"
 
 
-def shoot(page: Page, address: str, file: Path, most_px: int) -> None:
-    """Waits until nothing moves any more."""
+def shoot(page: Page, address: str, file: Path, most_px: int, section: str | None = None) -> None:
+    """Waits until nothing moves any more; of a section that the page lacks there is no picture."""
     page.goto(address)
     page.wait_for_load_state("networkidle")
     page.wait_for_timeout(300)
-    height = min(page.evaluate("document.documentElement.scrollHeight"), most_px)
-    page.screenshot(
-        path=file, full_page=True, clip={"x": 0, "y": 0, "width": page.evaluate("innerWidth"), "height": height}
-    )
-    print(file, height)
+    top, height = 0.0, float(page.evaluate("document.documentElement.scrollHeight"))
+    if section is not None:
+        box = page.locator(section).bounding_box() if page.locator(section).count() else None
+        if box is None:
+            return
+        top, height = max(box["y"] - MARGIN_PX, 0), box["height"] + 2 * MARGIN_PX
+    clip: FloatRect = {"x": 0, "y": top, "width": page.evaluate("innerWidth"), "height": min(height, most_px)}
+    page.screenshot(path=file, full_page=True, clip=clip)
+    print(file, round(height))
 
 
 def shoot_all(browser: Browser, address: str, places: list[tuple[str, str]], out: Path, most_px: int) -> None:
@@ -58,7 +72,7 @@ def shoot_all(browser: Browser, address: str, places: list[tuple[str, str]], out
     for width, scheme in product(WIDTHS, get_args(Scheme)):
         with opened(browser, address, width, scheme) as page:
             for name, place in places:
-                shoot(page, address + place, out / f"{name}-{width}-{scheme}.png", most_px)
+                shoot(page, address + place, out / f"{name}-{width}-{scheme}.png", most_px, SECTIONS.get(name))
 
 
 @click.command()

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from threading import Event
+from typing import get_args
 
 import pytest
 from sqlite_utils import Database
@@ -21,11 +22,12 @@ from agent.log.reviews import Review, add_review, verdicts_of
 from agent.log.rows import escape
 from agent.log.run_log import RunLog
 from agent.log.scores import add_scores, begin_scoring
+from agent.web import winning
 from agent.web.agreement import agreements
 from agent.web.cache import Cache
 from agent.web.explore.keeping import keep
 from agent.web.overview import _scorers, grouped
-from probes.settings import ProbeSettings, VectorSettings
+from probes.settings import ProbeKind, ProbeSettings, VectorSettings
 from tests import logged
 from tests.serving import OURS, Parsed, client
 
@@ -152,6 +154,11 @@ def test_the_overview_has_the_runs_figures(plain: RunLog) -> None:
     (found,) = agreements(plain.read(verdicts_of, 1), seed=0)
     assert found.kappa.value is None
     assert "no kappa: both gave every label the same verdict" in text
+
+
+def test_every_kind_of_evidence_behind_labels_has_words_of_its_own() -> None:
+    told = {kind: winning._settings_words(kind, ProbeSettings().model_dump_json()) for kind in get_args(ProbeKind)}
+    assert len({*told.values()}) == len(told)
 
 
 def test_reasons_that_differ_in_details_only_are_counted_together_and_told_by_an_example() -> None:

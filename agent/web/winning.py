@@ -14,6 +14,14 @@ from probes.settings import ProbeSettings
 
 _CITED = re.compile(r"E(\d{1,6})\.")
 _MAX_WINNERS = 12
+_WORDS = {
+    "projection": "the decoder row itself",
+    "experiment": "texts that the explainer had run",
+    "neighbours": "the nearest features",
+    "continuations": "texts written with the feature clamped",
+    "sweep": "the best of several settings",
+}
+"""Kinds of evidence whose settings say nothing that a reader looks for."""
 
 
 @dataclass(frozen=True)
@@ -62,4 +70,4 @@ def _settings_words(kind: str, settings: str) -> str:
         return f"{tree_words(found)}, prompt {found.tree.prompt}"
     if kind == "tokens":
         return f"{vector_words(found.vector)}, exponent {found.tokens.exponent:g}"
-    return "the decoder row itself"
+    return _WORDS[kind]
