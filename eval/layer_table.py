@@ -16,7 +16,7 @@ from eval.metrics import Estimate, proportion
 from eval.scoring.report import mean_of
 from probes.evidence import verdict_of
 
-_LISTS = 200
+_LISTS = 100
 """Features of a layer, evenly spaced, whose lists are looked at: each has to be unpacked."""
 
 
@@ -50,7 +50,8 @@ def layer_table(log: RunLog, group: RunGroup) -> LayerTable:
     kinds = {run.run_id: log.read(score_kinds, run.run_id) for run in group.runs}
     scorer = next((kind.key.scorer for found in kinds.values() for kind in found), None)
     ours = {run_id: [kind for kind in found if kind.key.scorer == scorer] for run_id, found in kinds.items()}
-    return LayerTable(scorer, [_row(log, run, ours[run.run_id]) for run in group.runs])
+    rows = [_row(log, run, ours[run.run_id]) for run in group.runs]
+    return LayerTable(scorer if any(row.score for row in rows) else None, rows)
 
 
 def _row(log: RunLog, run: RunSummary, kinds: Sequence[ScoreKind]) -> LayerRow:
@@ -66,8 +67,8 @@ def _row(log: RunLog, run: RunSummary, kinds: Sequence[ScoreKind]) -> LayerRow:
     )
 
 
-def _score(log: RunLog, kind: ScoreKind) -> Estimate:
+def _score(log: RunLog, kind: ScoreKind) -> Estimate | None:
     values = [
         value for one in log.read(spreads_of, kind.key).variants if one.variant == "label" for value in one.values
     ]
-    return mean_of(kind.metric, values, kind.seed)
+    return mean_of(kind.metric, values, kind.seed) if values else None

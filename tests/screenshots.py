@@ -27,8 +27,8 @@ from tests.browser import TOKEN, Scheme, install, launched, opened, served
 WIDTHS = (1440, 390)
 MOST_PX = 6000
 MARGIN_PX = 16
-TEXT = "The cook put the carrot, the cabbage and a big pumpkin into the soup, and the dog looked on."
-SECTIONS = {"tests": "#tests", "typed": "#typed", "beside": "main", "layers": "section:has(.by-layer)"}
+TEXT = "The jury found him guilty of robbery and fraud, though he had confessed to perjury and to bribery alone."
+SECTIONS = {"tests": "#tests", "typed": "#typed", "beside": "main > .scroll", "layers": "section:has(.by-layer)"}
 """The section that a picture shows, by the picture's name; other pictures show their page."""
 
 

@@ -2,6 +2,7 @@
 
 import json
 import tracemalloc
+from collections import Counter
 from io import BytesIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -388,6 +389,22 @@ def test_supernodes_are_added_in_the_form_that_the_file_has(tmp_path: Path, as_t
     assert (pinned.split(",") if as_text else pinned) == ["0_1_2", "4_4_4", "1_2_2", "1_3_2"]
     del content["qParams"]["supernodes"], content["qParams"]["pinnedIds"]
     assert found == content
+
+
+def test_no_more_nodes_are_pinned_than_front_ends_lay_out(tmp_path: Path) -> None:
+    """Many of the most influential groups are, larger ones behind them are not; all groups are written."""
+    sizes = (8, 9, 10, 2, 2, 1000)
+    groups = [Supernode(f"group {n}", tuple(f"{n}_{index}_2" for index in range(size))) for n, size in enumerate(sizes)]
+    content = document([feature_node(0, 0, 2)])
+    content["qParams"]["supernodes"] = []
+    source, out = write(tmp_path / "g.json", content), tmp_path / "out.json"
+    changes = write_labels(source, out, {}, False, groups)
+    written = json.loads(out.read_text("utf-8"))["qParams"]
+    assert (changes.n_supernodes, len(written["supernodes"])) == (6, 6)
+    assert Counter(node_id.partition("_")[0] for node_id in written["pinnedIds"]) == {"0": 8, "1": 9, "3": 2}
+    assert changes.n_pinned == 19
+    write_labels(source, out, {}, False, groups[-1:])  # the first group is pinned, however large
+    assert len(json.loads(out.read_text("utf-8"))["qParams"]["pinnedIds"]) == 1000
 
 
 @pytest.mark.parametrize("q_params", [{}, {"linkType": "both"}])

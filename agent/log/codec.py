@@ -57,6 +57,12 @@ def decode(kind: ProbeKind, feature: int, settings: ProbeSettings, payload: byte
     return FORMS[kind].value(feature, settings, unpacked(payload))
 
 
+def p_value_of(payload: bytes) -> float | None:
+    """Returns the p-value of a list of tokens, without making the tokens, which takes four times as long."""
+    found = unpacked(payload).get("p_value")
+    return float(found) if isinstance(found, int | float) else None
+
+
 def kind_of(evidence: Evidence) -> ProbeKind:
     """The kind of probe that makes such evidence."""
     return next(kind for kind, form in FORMS.items() if isinstance(evidence, form.of))

@@ -8,7 +8,7 @@ from sqlite_utils import Database
 
 from agent.log import codec
 from agent.log.rows import Row, insert, made, now, select, some
-from probes.evidence import Evidence, TokenList
+from probes.evidence import Evidence
 from probes.settings import ProbeKind, ProbeSettings
 
 _KEYS = """
@@ -26,7 +26,7 @@ _SAMPLE = """
     ) ORDER BY feature
 """
 _LISTS = """
-    SELECT * FROM evidence WHERE run_id = :run_id AND round = 1 AND kind = 'tokens' AND feature IN (
+    SELECT feature, payload FROM evidence WHERE run_id = :run_id AND round = 1 AND kind = 'tokens' AND feature IN (
         SELECT feature FROM labels WHERE run_id = :run_id ORDER BY feature % :stride, feature LIMIT :most
     )
 """
@@ -169,9 +169,9 @@ def list_p_values(db: Database, run_id: int, n_done: int, most: int) -> list[flo
     """
     found: dict[int, float] = {}
     for row in select(db, _LISTS, run_id=run_id, stride=max(1, -(-n_done // most)), most=most):
-        listed = evidence_in(row)
-        if isinstance(listed, TokenList) and listed.p_value is not None:
-            found[listed.feature] = min(listed.p_value, found.get(listed.feature, 1.0))
+        p_value = codec.p_value_of(row["payload"])
+        if p_value is not None:
+            found[row["feature"]] = min(p_value, found.get(row["feature"], 1.0))
     return [*found.values()]
 
 

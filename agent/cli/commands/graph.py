@@ -246,6 +246,8 @@ def _closing(
     texts = known | {feature: [label, *senses.get(feature, ())] for feature, label in found.items()}
     proposed = propose(graph, texts) if asked.supernodes else ()
     changes = write_labels(asked.path, asked.target, found, asked.overwrite, proposed)
-    groups = f", {changes.n_supernodes:,} supernodes, their nodes pinned" if asked.supernodes else ""
+    groups = (
+        f", {changes.n_supernodes:,} supernodes, {changes.n_pinned:,} of their nodes pinned" if asked.supernodes else ""
+    )
     yield f"Wrote {asked.target}: labels at {changes.n_labels:,} nodes{groups}, all else unchanged."
     yield f"Its nodes with labels and links, in the browser: interpret serve --graph {asked.target} --log {log}"

@@ -18,9 +18,13 @@ def layers_table(found: LayerTable) -> Table:
             _words(row.labelled),
             "" if row.confidence is None else f"{row.confidence:.2f}",
             _words(row.differing),
-            *("" if row.score is None else _words(row.score) for _ in scored),
+            *(_score_words(row.score) for _ in scored),
         )
     return table
+
+
+def _score_words(score: Estimate | None) -> str:
+    return "" if score is None else f"{_words(score)}, n {score.n:,}"
 
 
 def _words(estimate: Estimate) -> str:
