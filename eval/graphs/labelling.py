@@ -15,8 +15,8 @@ from probes.doors.outputs import written
 
 _PIECE = 1 << 20
 MOST_PINNED = 20
-"""Nodes of proposed supernodes that are pinned. More cover one another, and circuit-tracer's front end often fails to lay
-them out: of one graph's nodes 14 % of 20 chosen at random, 97 % of 60."""
+"""Nodes of proposed supernodes that are pinned. More cover one another, and circuit-tracer's front end often fails to
+lay them out: on one graph with 14 % of choices of 20 nodes, with 97 % of choices of 60."""
 CLERP = "clerp"
 """circuit-tracer's name of a node's label."""
 
@@ -92,8 +92,10 @@ def _edits(
 def _with_supernodes(
     item: FileItem, supernodes: Sequence[Supernode], changes: GraphChanges
 ) -> Iterator[tuple[ByteSpan, bytes]]:
-    """Yields the file's supernodes with the proposed ones, and its pinned nodes with those of the first of them; each as
-    a list, or in a text, as it was: JSON for supernodes, commas between pinned ids."""
+    """Yields the file's supernodes with the proposed ones, and its pinned nodes with those of the first of them.
+
+    Each is a list or a text, as it was: JSON for supernodes, commas between pinned ids.
+    """
     before, pinned = item.value.get("supernodes"), item.value.get("pinnedIds")
     known = _listed(before)
     taken = {member for group in known if isinstance(group, list) for member in group[1:]}
