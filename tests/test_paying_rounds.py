@@ -1,9 +1,7 @@
 """Rounds that do not pay by the log's history: what is concluded, from what, and what a run does with it."""
 
 import asyncio
-from collections.abc import Iterator
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -29,12 +27,6 @@ from tests.logged import card, identity, outcome
 from tests.test_loop import ABSTAIN, BLEND, LABEL, PROBE
 
 N = 2 * FEWEST
-
-
-@pytest.fixture
-def log(tmp_path: Path) -> Iterator[RunLog]:
-    with RunLog.open(tmp_path / "log.db") as log:
-        yield log
 
 
 def history(

@@ -3,9 +3,8 @@
 import asyncio
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -47,12 +46,6 @@ from tests.planted_labels import (
 )
 
 VARIANTS = {"label", "shuffled", "tokens", "one_shot", "baseline", "known"}
-
-
-@pytest.fixture
-def log(tmp_path: Path) -> Iterator[RunLog]:
-    with RunLog.open(tmp_path / "planted.db") as log:
-        yield log
 
 
 def named(scores: Sequence[ScoreRow], **wanted: Any) -> list[ScoreRow]:
