@@ -125,7 +125,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(autouse=True)
 def plain_output(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What commands print is as wide as in a file, whatever the tests themselves are run in."""
+    """Returns what commands print is as wide as in a file, whatever the tests themselves are run in."""
     monkeypatch.delenv("COLUMNS", raising=False)
 
 

@@ -39,7 +39,7 @@ from tests.trees import DOG, NASTY, tree_of
 
 
 def shown(thing: object, width: int = 200) -> str:
-    """What a terminal of that width would be sent, colours and all."""
+    """Returns what a terminal of that width would be sent, colours and all."""
     screen = Console(
         file=io.StringIO(), force_terminal=True, width=width, highlight=False, markup=False, color_system=None
     )

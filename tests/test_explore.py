@@ -49,7 +49,7 @@ def visitor(path: Path, subject: Subject) -> Iterator[TestClient]:
 
 
 def own(visitor: TestClient) -> dict[str, str]:
-    """What a browser says when a page of ours writes."""
+    """Returns what a browser says when a page of ours writes."""
     return {"Origin": str(visitor.base_url), "Sec-Fetch-Site": "same-origin"}
 
 

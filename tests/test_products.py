@@ -19,7 +19,7 @@ needs_onednn = pytest.mark.skipif(not products._AVAILABLE, reason="this PyTorch 
 
 
 def operators(work: object) -> set[str]:
-    """What PyTorch computes while `work` is called."""
+    """Returns what PyTorch computes while `work` is called."""
     with profile(activities=[ProfilerActivity.CPU]) as seen:
         work()  # type: ignore[operator]
     return {event.key for event in seen.key_averages()}

@@ -204,7 +204,7 @@ class TestNewWords:
 
 
 def _may_stay(example: Example) -> bool:
-    """Whether it has a place where only these words are among the shown ones."""
+    """Tells whether it has a place where only these words are among the shown ones."""
     held_out = split_of(example.document, SEED) == "held_out"
     return example.kind != "activating" or held_out or peak_word(example) in ("dog", "puppy", "apple", "pear")
 

@@ -31,7 +31,7 @@ class PathNodes:
 
 
 class KnownPaths:
-    """What the null's ghosts make of paths: the bare centroid, which comes first, and the mean of the others."""
+    """Holds what the null's ghosts make of paths: the bare centroid, which comes first, and the mean of the others."""
 
     def __init__(self, ghosts: Float[Tensor, "n_ghosts d_model"]) -> None:
         self.ghosts = ghosts

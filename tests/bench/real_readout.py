@@ -213,7 +213,7 @@ def main() -> None:
 
 
 def evidence(subject: Subject, features: Sequence[int], asked: argparse.Namespace) -> Mapping[str, Callable[[], Said]]:
-    """What finds out what every probe says, by its name."""
+    """Returns what finds out what every probe says, by its name."""
     vocabulary, prompts = VectorSettings(weights="vocabulary"), asked.prompts.split(",")
     found: dict[str, Callable[[], Said]] = {"list, vocabulary": partial(said_by_lists, subject, features, vocabulary)}
     for prompt in prompts:
