@@ -40,7 +40,7 @@ def quick(pace: Pace = PACE) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Ran:
-    """What one invocation left."""
+    """The outcome of one invocation."""
 
     report: RunReport
     labels: Sequence[LabelRow]
@@ -55,7 +55,7 @@ class Ran:
 
 @dataclass(frozen=True)
 class Address:
-    """Where a server is, for another process."""
+    """The address of a server, for another process."""
 
     url: str
 

@@ -36,7 +36,7 @@ def answered(_: Asked) -> str:
 
 @dataclass
 class BatchFaults:
-    """What goes wrong with batches."""
+    """A fault of batches."""
 
     looks: int = 2
     """So many looks, or lists that name it, and a batch has ended."""

@@ -28,12 +28,12 @@ Scheme = Literal["light", "dark"]
 
 
 def chromium() -> str | None:
-    """Where the browser is."""
+    """Returns where the browser is."""
     return next((path for name in NAMES if (path := shutil.which(name))), None)
 
 
 def install() -> str | None:
-    """Why there is no browser; None where there is one now. Debian's package, which root alone can install."""
+    """Tells why there is no browser; None where there is one now. Debian's package, which root alone can install."""
     if chromium():
         return None
     if os.geteuid() != 0 or not shutil.which("apt-get"):
@@ -108,7 +108,7 @@ def _words(message: ConsoleMessage) -> str:
 
 
 def findings(page: Page) -> list[str]:
-    """What axe-core finds wrong that is serious or critical."""
+    """Returns what axe-core finds wrong that is serious or critical."""
     found = Axe().run(page).response["violations"]
     return [
         f"{rule['id']}: {node['target']} {node['failureSummary']}"

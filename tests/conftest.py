@@ -5,10 +5,15 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import Browser
 
+import agent.run
+from agent.log.run_log import RunLog
 from probes.doors import cached_json
 from probes.sae_formats import copies
 from probes.subject import Subject
+from tests.browser import launched
+from tests.fakes import FakeProbes
 from tests.fault_runs import Interpret, commands, environment
 from tests.score_commands import tiny_options
 from tests.subjects import FAMILIES, tiny_subject
@@ -120,7 +125,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(autouse=True)
 def plain_output(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What commands print is as wide as in a file, whatever the tests themselves are run in."""
+    """Returns what commands print is as wide as in a file, whatever the tests themselves are run in."""
     monkeypatch.delenv("COLUMNS", raising=False)
 
 
@@ -176,6 +181,28 @@ def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None
 def interpret(own_folder: None, capsys: pytest.CaptureFixture[str]) -> Interpret:  # noqa: ARG001, a folder to write in
     """The command line, in this process and a folder of its own."""
     return commands(capsys)
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Iterator[RunLog]:
+    """An empty log."""
+    with RunLog.open(tmp_path / "log.db") as log:
+        yield log
+
+
+@pytest.fixture
+def probes(monkeypatch: pytest.MonkeyPatch) -> FakeProbes:
+    """Probes that answer a run at once, in place of the subject's."""
+    fake = FakeProbes()
+    monkeypatch.setattr(agent.run, "run_probes", fake)
+    return fake
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """A browser, where one is installed."""
+    with launched() as browser:
+        yield browser
 
 
 @pytest.fixture(scope="module")

@@ -225,7 +225,7 @@ class FakeExplainer:
 
 
 def faulty(fault: CallFault, error: str = "no luck", **changes: Any) -> Exchange:
-    """What comes of a request in vain."""
+    """Returns what comes of a request in vain."""
     return Exchange("fake", "queue", "gibberish", error=error, fault=fault, **changes)
 
 

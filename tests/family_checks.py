@@ -42,7 +42,7 @@ CHOICES: tuple[Any, ...] = ("placeholder", "zeros", WORD)
 
 @dataclass(frozen=True)
 class Agreement:
-    """How trees compare with the reference's."""
+    """A comparison of trees with the reference's."""
 
     n_nodes: int = 0
     difference: float = 0.0
@@ -57,7 +57,7 @@ class Agreement:
 
 @dataclass(frozen=True)
 class Measured:
-    """What one family showed."""
+    """The findings of one family."""
 
     ghost_is_token: bool
     """Whether a token's row as a ghost gives its logits, bit for bit."""
@@ -143,7 +143,7 @@ def agreement(subject: Subject, tree: Tree) -> Agreement:
 
 
 def is_close_call(node: Node, token: int) -> bool:
-    """Whether the reference itself nearly decided otherwise about this child."""
+    """Tells whether the reference itself nearly decided otherwise about this child."""
     assert node.next_probabilities is not None
     share = float(node.next_probabilities[token])
     kth = float(node.next_probabilities.topk(SETTINGS.tree.top_k).values[-1])
@@ -194,7 +194,7 @@ def _check_refused(subject: Subject, hook: Hook) -> None:
 
 
 def _expected(subject: Subject, family: Family, site: Site) -> list[Tensor] | None:
-    """What is at the site of each layer, by hand; None where this family's table has no name for it."""
+    """Returns what is at the site of each layer, by hand; None where this family's table has no name for it."""
     added = family.after_attention or family.attention
     named = {
         "attn_module": (family.attention, 1),
@@ -216,7 +216,7 @@ def _expected(subject: Subject, family: Family, site: Site) -> list[Tensor] | No
 
 
 def seen(subject: Subject, module: nn.Module) -> tuple[Tensor, Tensor]:
-    """What a module reads and gives in a whole forward."""
+    """Returns what a module reads and gives in a whole forward."""
     found: list[Tensor] = []
 
     def keep(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
@@ -244,7 +244,7 @@ def lens_difference(subject: Subject) -> float | None:
 
 
 def refusal(folder: Path, config: dict[str, Any]) -> str:
-    """What is said about a model that trees cannot be grown of. Raises AssertionError where nothing is."""
+    """Returns what is said about a model that trees cannot be grown of. Raises AssertionError where nothing is."""
     try:
         grown(family_subject(folder, Family(config)))
     except SubjectError as error:

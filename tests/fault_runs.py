@@ -96,7 +96,7 @@ class Visit:
 
 @dataclass(frozen=True)
 class Worked:
-    """What came of a case."""
+    """The outcome of a case."""
 
     struck: Visit
     well: Visit
@@ -118,7 +118,7 @@ def work(case: Case, provider: str, path: Path) -> Worked:
 
 
 def replayed(path: Path, run_id: int = 1) -> list[Verdict]:
-    """How each label of a run comes out of its log."""
+    """Returns how each label of a run comes out of its log."""
     with RunLog.open(path, read_only=True) as log:
         return [feature.verdict for feature in asyncio.run(replay(log, log.read(chosen_run, run_id), CorpusExamples))]
 
@@ -147,7 +147,7 @@ def _served(server: LLMServer, desk: Desk) -> list[tuple[Asked, Reply, Served | 
 
 @dataclass(frozen=True)
 class Ran:
-    """What one command printed, and its exit status."""
+    """The output of one command, and its exit status."""
 
     status: int
     out: str

@@ -75,7 +75,7 @@ def scores_of(label_id: int, feature: int, words: str) -> Iterable[Any]:
 
 
 def review(path: Path, run_id: int, feature: int, verdict: Any, reviewer: str = "ann", **said: Any) -> None:
-    """What a reviewer says of a label."""
+    """A reviewer's verdict on a label."""
     with RunLog.open(path, read_only=True) as log:
         [row] = log.read(labels_of, run_id, features=[feature])
         log.write_at_once(add_review, row.label_id, reviewer, Review(verdict=verdict, **said))

@@ -88,7 +88,7 @@ def task(label: str, feature: int = 0, n: int = 40, variant: Variant = "label", 
 
 
 def answer(prompt: str) -> dict[str, Any]:
-    """What the rules answer to a rendered question."""
+    """Returns what the rules answer to a rendered question."""
     kind = re.match(r"# (\w+)", prompt)
     assert kind is not None
     label = re.search(r'^Label: "(.*)"$', prompt, re.MULTILINE)
@@ -236,6 +236,6 @@ class PlantedEmbedder:
 
 
 def score(name: str, what: ScoringTask, judge: RuleJudge | None = None) -> Score:
-    """What the scorer of this name makes of it in this world."""
+    """Returns what the scorer of this name makes of it in this world."""
     tools = ScorerTools(judge or RuleJudge(), PlantedRunner(), PlantedEmbedder())
     return asyncio.run(make_scorers([name], tools)[0].score(what))

@@ -59,7 +59,7 @@ class LLMServer:
         self.url = f"http://127.0.0.1:{self._http.server_address[1]}"
 
     def base_url(self, provider: str) -> str:
-        """What the provider's explainer is given."""
+        """Returns what the provider's explainer is given."""
         return self.url if provider == "anthropic" else f"{self.url}/v1"
 
     def __enter__(self) -> "LLMServer":
@@ -74,7 +74,7 @@ class LLMServer:
         self._http.server_close()
 
     def times_asked(self, feature: int | None, round_: int | None) -> int:
-        """How often that was asked before; a request begins with it."""
+        """Returns how often that was asked before; a request begins with it."""
         with self._lock:
             self._begun += 1
             self._times[feature, round_] += 1
@@ -162,7 +162,7 @@ class Handler(BaseHTTPRequestHandler):
         return asked_in(body, self.path, headers, self.server.owner)
 
     def _send(self, reply: Reply, body: str) -> bool:
-        """Whether the whole response went to a client that was still there."""
+        """Tells whether the whole response went to a client that was still there."""
         self.server.owner.stopping.wait(reply.delay_s)
         content = body.encode() if reply.raw is None else reply.raw
         phrase = HTTPStatus(reply.status).phrase if reply.status in iter(HTTPStatus) else "Unknown"

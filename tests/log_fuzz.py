@@ -94,7 +94,7 @@ def _otherwise(draw: st.DrawFn, value: Any) -> Any:
 
 
 def _parsed(value: Any) -> Any:
-    """What a JSON column or payload says; None for what is none."""
+    """Returns what a JSON column or payload says; None for what is none."""
     try:
         return json.loads(zlib.decompress(value) if isinstance(value, bytes) else value)
     except (TypeError, ValueError, zlib.error):
@@ -122,7 +122,7 @@ def damaged(base: Path, path: Path, table: str, row: int, column: str, value: An
 
 
 def told(path: Path, command: Sequence[str]) -> str | None:
-    """What is wrong with how a command ended; None where it did its work, or said why not in one sentence."""
+    """Returns what is wrong with how a command ended; None where it did its work, or said why not in one sentence."""
     arguments = [str(path) if part == "{log}" else part for part in command]
     if "--log" not in arguments:
         arguments += ["--log", str(path)]
@@ -143,7 +143,7 @@ def told(path: Path, command: Sequence[str]) -> str | None:
 
 
 def shown(path: Path, address: str) -> str | None:
-    """What is wrong with a page; None where it is shown, or a sentence in its place."""
+    """Returns what is wrong with a page; None where it is shown, or a sentence in its place."""
     try:
         log = RunLog.open(path, read_only=True)
     except Exception as error:

@@ -1,19 +1,25 @@
 """Values to put into a log, for tests; what a test does not care about has a default."""
 
 import random
+from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
+from agent.config import RunConfig
 from agent.llm.base import Answer, Bound, CallFault, Exchange, Request
+from agent.llm.offline import MODEL, Offline
 from agent.log.calls import Dispatch, begin_call, end_call
 from agent.log.examples import CorpusIdentity
 from agent.log.run_log import RunLog
 from agent.log.runs import RunIdentity
 from agent.log.scores import ScoreRow, ScoringIdentity
+from agent.run_spec import RunSpec
 from agent.schema import Outcome, Proposal
 from probes.evidence import Projection, ScoredToken, TokenList, Tree
 from probes.examples import Activity, Baseline, Example, FeatureExamples
 from probes.presets import SubjectCard
 from probes.settings import ProbeSettings, VectorSettings
+from tests.fakes import SUBJECT
 
 BOUND = Bound(tokens=5000, cost_usd=0.05)
 SETTINGS = ProbeSettings(vector=VectorSettings(weights="decoder", scale=3.8, pca=(0.1, 0.2)))
@@ -41,9 +47,19 @@ def card(**changes: Any) -> SubjectCard:
     return SubjectCard(**{**values, **changes})
 
 
-def identity(**changes: Any) -> RunIdentity:
-    values = {"subject": card(), "settings": {"rounds": 3}, "explainer": "offline", "templates": {"explain": "aa11"}}
-    return RunIdentity(**{**values, **changes})
+def identity(settings: Mapping[str, Any] | None = None, **changes: Any) -> RunIdentity:
+    """Returns the identity that a run of the embedded explainer has, with these changes."""
+    made = _run_identity()
+    return made.model_copy(update={"subject": card(), "settings": {**made.settings, **(settings or {})}, **changes})
+
+
+RULES = f"offline:{MODEL}"
+"""The explainer of runs that name no other."""
+
+
+@cache
+def _run_identity() -> RunIdentity:
+    return RunSpec(RunConfig(), SUBJECT, Offline()).identity  # type: ignore[arg-type]
 
 
 def request(feature: int = 5, **changes: Any) -> Request:

@@ -23,7 +23,7 @@ def forms_of(secret: str) -> set[str]:
 
 
 def places(*texts: str, secrets: tuple[str, ...] = (KEY, PASSWORD)) -> list[str]:
-    """Where a secret stands: in these texts, in the files of the working folder, in the values of its logs."""
+    """Returns where a secret stands: in these texts, in the files of the working folder, in the values of its logs."""
     held = [(f"text {number}", text.encode()) for number, text in enumerate(texts)]
     held += [(f"{place}, unwrapped", b"".join(text.split())) for place, text in held]
     for path in Path.cwd().iterdir():
@@ -53,7 +53,7 @@ def sent_key(asked: Asked) -> str:
 
 
 def read_back(interpret: Interpret) -> Iterator[str]:
-    """What the commands print that read a log, and `doctor`."""
+    """Returns what the commands print that read a log, and `doctor`."""
     for arguments in (["log"], ["log", "1"], ["log", "1", "--json"], ["show", "0"], ["show", "1"], ["doctor"]):
         ran = interpret(*arguments)
         yield from (ran.out, ran.err)

@@ -125,7 +125,7 @@ class RuleExplainer:
         """Nothing is open."""
 
     def asked(self, purpose: str) -> list[Request]:
-        """What was asked for this purpose."""
+        """Returns what was asked for this purpose."""
         return [request for request in self.requests if request.purpose == purpose]
 
 

@@ -48,7 +48,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Worked:
-    """What came of a case."""
+    """The outcome of a case."""
 
     scores: Sequence[ScoreRow]
     n_asked: int
@@ -85,7 +85,7 @@ def work(case: Case, path: Path, names: Sequence[str] = ASKING, provider: str = 
 
 
 def by_rule(asked: Asked) -> Reply:
-    """What a server answers that knows the rules."""
+    """Returns what a server answers that knows the rules."""
     return Reply(json.dumps(answer(asked.user)))
 
 
@@ -116,7 +116,7 @@ def _first_time(reply: Reply) -> Script:
 
 
 def _told(prompt: str) -> bool:
-    """Whether the question says that its last answer could not be used."""
+    """Tells whether the question says that its last answer could not be used."""
     return ASK_AGAIN[:20].strip() in prompt
 
 

@@ -17,6 +17,7 @@ from probes.ghost.adapter import Adapter, FitRecord, FitSettings, PartRecord, re
 from probes.ghost.random_directions import random_directions
 from probes.ghost.vectors import directions, feature_vectors, origin, placed, resolved
 from probes.null import contrast
+from probes.null.known_paths import KnownPaths
 from probes.probe import run_probes
 from probes.settings import AdapterFile, ProbeSettings, TreeSettings, VectorSettings
 from probes.subject import Subject
@@ -90,9 +91,9 @@ class TestVector:
         seen: list[torch.Tensor] = []
         follow = contrast._follow
 
-        def watched(grower: object, trees: object, ghosts: torch.Tensor, least: float) -> object:
-            seen.append(ghosts / subject.input_scale)
-            return follow(grower, trees, ghosts, least)  # type: ignore[arg-type]
+        def watched(grower: object, trees: object, paths: KnownPaths, least: float) -> object:
+            seen.append(paths.ghosts / subject.input_scale)
+            return follow(grower, trees, paths, least)  # type: ignore[arg-type]
 
         monkeypatch.setattr(contrast, "_follow", watched)
         settings = VectorSettings(weights="encoder", adapter=kept)

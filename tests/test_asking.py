@@ -4,8 +4,6 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -26,12 +24,6 @@ from tests.logged import BOUND, identity, request
 LABEL = Proposal(action="label", label="dog", confidence=0.8)
 QUICK = RetryPolicy(attempts=3, first_wait_s=0.001, max_wait_s=0.002, max_unanswered=2, max_unusable=4)
 LADDER = (AnswerForm.SCHEMA, AnswerForm.JSON, AnswerForm.TEXT)
-
-
-@pytest.fixture
-def log(tmp_path: Path) -> Iterator[RunLog]:
-    with RunLog.open(tmp_path / "log.db") as log:
-        yield log
 
 
 class Desk:

@@ -57,7 +57,7 @@ def nothing_is_measured(_names: Sequence[str]) -> Iterable[str]:
 
 
 def figures(monkeypatch: pytest.MonkeyPatch, subject: Subject, **shares: Sequence[float]) -> None:
-    """What the subject's base prompts are measured to be."""
+    """Returns what the subject's base prompts are measured to be."""
     made = tuple(PromptFigure(name.replace("_", "-"), tuple(some)) for name, some in shares.items())
     monkeypatch.setitem(base_prompt._MEASURED, subject, made)
 

@@ -29,7 +29,7 @@ _LONGEST_S = 30.0
 
 @dataclass(frozen=True)
 class Moment:
-    """When a process is killed."""
+    """A moment at which a process is killed."""
 
     event: str
     """What the server has just been asked; `made`: it has made a batch, and has not said so."""

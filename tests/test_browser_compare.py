@@ -13,17 +13,11 @@ from agent.log.labels import add_label
 from agent.log.run_log import RunLog
 from agent.web.server import make_app
 from tests import logged
-from tests.browser import TOKEN, Scheme, findings, launched, opened, served
+from tests.browser import TOKEN, Scheme, findings, opened, served
 from tests.test_compare_page import N, compared
 
 LONE = 11
 """A feature that the labelling run has not concluded on."""
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with launched() as browser:
-        yield browser
 
 
 @pytest.fixture

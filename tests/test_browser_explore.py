@@ -11,17 +11,11 @@ from agent.log.evidence import evidence_rounds
 from agent.log.run_log import RunLog
 from agent.web.server import make_app
 from probes.subject import Subject
-from tests.browser import TOKEN, Scheme, findings, launched, opened, served
+from tests.browser import TOKEN, Scheme, findings, opened, served
 from tests.feature_log import write_log
 
 QUICK = "cutoff=0.002"
 DONE = re.compile(r"nodes of at least 0\.20%, in ")
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with launched() as browser:
-        yield browser
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from agent.log.run_log import RunLog
 from agent.web.server import make_app
 from agent.web.trees import drawing
 from tests import logged
-from tests.browser import TOKEN, Scheme, findings, launched, opened, served
+from tests.browser import TOKEN, Scheme, findings, opened, served
 from tests.feature_log import FEATURE, PAGE, side, write_log
 from tests.trees import NASTY, tree_of
 
@@ -34,12 +34,6 @@ async ([tree, least, most]) => {
   return found;
 }
 """
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with launched() as browser:
-        yield browser
 
 
 @pytest.fixture

@@ -8,16 +8,10 @@ from playwright.sync_api import Browser, Page, expect
 
 from agent.log.run_log import RunLog
 from agent.web.server import make_app
-from tests.browser import TOKEN, launched, opened, served
+from tests.browser import TOKEN, opened, served
 from tests.feature_log import FEATURE, PAGE, write_log
 
 TABLE = "/runs/1/labels"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with launched() as browser:
-        yield browser
 
 
 @pytest.fixture

@@ -7,17 +7,11 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from agent.cli.commands.export import ExportRequest, export_run
-from tests.browser import findings, launched
+from tests.browser import findings
 from tests.full_logs import fill
 from tests.logged import outcome
 
 WORDS = {0: "dogs", 2: "cats", 10: "large dogs"}
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with launched() as browser:
-        yield browser
 
 
 @pytest.fixture

@@ -28,7 +28,7 @@ TEXT = 'A typical definition of "dog" would be "a kind of animal that barks at t
 
 @dataclass(frozen=True)
 class Ran:
-    """What one command printed, and its exit status."""
+    """The output of one command, and its exit status."""
 
     status: int
     out: str

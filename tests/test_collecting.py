@@ -164,7 +164,7 @@ def test_with_room_for_all_every_firing_window_is_kept_once_in_its_stratum(
 
 
 def cell(example: Example, highest: float) -> int:
-    """Which sixteenth of the range up to a power of two the example's peak lies in."""
+    """The sixteenth of the range up to a power of two the example's peak lies in."""
     return int(16 * example.peak / 2.0 ** math.frexp(highest)[1])
 
 

@@ -478,5 +478,5 @@ class TestRuns:
 
 
 def _tables(out: str) -> str:
-    """What is printed below the opening."""
+    """Returns what is printed below the opening."""
     return out[out.index("\nmeasure") :]

@@ -3,7 +3,7 @@
 import re
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -54,12 +54,6 @@ def compared(
     for place, setting in enumerate(settings):
         log.write(add_fits, id, setting, fits(place, n)).result()
     return run_id
-
-
-@pytest.fixture
-def log(tmp_path: Path) -> Iterator[RunLog]:
-    with RunLog.open(tmp_path / "log.db") as log:
-        yield log
 
 
 def test_every_feature_is_a_point_and_the_verdict_stands_above(log: RunLog) -> None:

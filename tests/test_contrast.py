@@ -134,7 +134,7 @@ def test_random_directions_fail_as_often_as_they_should(subject: Subject) -> Non
 
 @pytest.fixture
 def directions_grown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How many ghosts trees were grown of at once; an empty cache, on disk and in memory."""
+    """Returns how many ghosts trees were grown of at once; an empty cache, on disk and in memory."""
     grow, seen = Grower.grow, list[int]()
 
     def counted(self: Grower, ghosts: torch.Tensor, least: float = 0.0) -> Iterator[TreeColumns]:

@@ -39,7 +39,7 @@ from tests.trees import DOG, NASTY, tree_of
 
 
 def shown(thing: object, width: int = 200) -> str:
-    """What a terminal of that width would be sent, colours and all."""
+    """Returns what a terminal of that width would be sent, colours and all."""
     screen = Console(
         file=io.StringIO(), force_terminal=True, width=width, highlight=False, markup=False, color_system=None
     )
@@ -239,3 +239,15 @@ def test_a_file_gets_a_plain_line_now_and_then(monkeypatch: pytest.MonkeyPatch) 
         "3 of 8 done, 0 in flight, 1 failed, about 20 s left",
         "6 of 8 done, 0 in flight, 1 failed, about 8 s left",
     ]
+
+
+def test_the_time_left_is_not_guessed_from_the_first_few(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter([0.0, *range(1000, 9000, 11)])  # the first feature waits for what is measured once
+    monkeypatch.setattr("agent.cli.terminal.progress.time.monotonic", lambda: float(next(clock)))
+    screen = Console(file=io.StringIO(), width=120)
+    with progress(screen, 60, open_door()) as told:
+        for outcome in outcomes(0, 3):
+            told(outcome)
+    first, second, third = screen.file.getvalue().splitlines()
+    assert (first, second) == ("1 of 60 done, 0 in flight, 0 failed", "2 of 60 done, 0 in flight, 0 failed")
+    assert third == "3 of 60 done, 0 in flight, 0 failed, about 19418 s left"

@@ -2,15 +2,12 @@
 
 import asyncio
 import json
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlite_utils import Database
 
-import agent.run
 from agent.errors import BudgetError
 from agent.llm.base import Answer, AnswerForm, Bound, Request
 from agent.log.calibrations import Calibration, add_calibration
@@ -76,19 +73,6 @@ def cascade(cheap: FakeExplainer, strong: FakeExplainer, doubt: Doubt | None = N
 
 def run(log: RunLog, spec: RunSpec) -> RunReport:
     return asyncio.run(run_features(spec, log, range(6), False, Notes()))
-
-
-@pytest.fixture
-def probes(monkeypatch: pytest.MonkeyPatch) -> FakeProbes:
-    fake = FakeProbes()
-    monkeypatch.setattr(agent.run, "run_probes", fake)
-    return fake
-
-
-@pytest.fixture
-def log(tmp_path: Path) -> Iterator[RunLog]:
-    with RunLog.open(tmp_path / "log.db") as log:
-        yield log
 
 
 def labels(log: RunLog) -> dict[int, LabelRow]:

@@ -20,7 +20,7 @@ from agent.web import device as devices
 from agent.web.device import COARSE_CUTOFF, LEVELS, Device, device_of
 from agent.web.explore import controls as made
 from agent.web.explore.controls import ParsedQuery, ProbeQuery, asked, controls, groups, query_of
-from agent.web.explore.keeping import keep
+from agent.web.explore.keeping import exploration, keep
 from agent.web.trees import drawing
 from probes import probe
 from probes.evidence import ProbeRequest, Tree
@@ -49,7 +49,7 @@ def visitor(path: Path, subject: Subject) -> Iterator[TestClient]:
 
 
 def own(visitor: TestClient) -> dict[str, str]:
-    """What a browser says when a page of ours writes."""
+    """Returns what a browser says when a page of ours writes."""
     return {"Origin": str(visitor.base_url), "Sec-Fetch-Site": "same-origin"}
 
 
@@ -337,7 +337,7 @@ def test_a_run_that_is_being_written_elsewhere_is_one_sentence(
     visitor: TestClient, path: Path, subject: Subject
 ) -> None:
     kept = keep(path, subject.card, 3, side("encoder"))
-    identity = logged.identity(subject=subject.card, kind="explore", settings={}, explainer="", templates={})
+    identity = exploration(subject.card)
     with RunLog.open(path) as log:
         assert log.begin_run(identity, [3]).run_id == kept.run_id
         answer = visitor.post(f"/explore/keep?feature=3&{FINE}", headers=own(visitor))

@@ -32,7 +32,7 @@ from probes.examples import Activity, Example, FeatureExamples
 from tests.fakes import DOGS, tree
 from tests.fault_runs import Interpret, commands, environment
 from tests.full_logs import fill, review, scores_of
-from tests.logged import card, identity, outcome, scoring_identity, token_list
+from tests.logged import RULES, card, identity, outcome, scoring_identity, token_list
 from tests.test_agreement import contrasted
 from tests.trees import NASTY
 
@@ -96,7 +96,7 @@ class TestJsonl:
             **{"run": 1, "subject": "tiny", "feature": 3, "status": "labelled", "label": "dogs 3"},
             **{"confidence": 0.7, "rounds": 2},
         }
-        assert (dogs["explainer"], dogs["explanation"], dogs["verdict"]) == ("offline", "Words for dogs.", "edit")
+        assert (dogs["explainer"], dogs["explanation"], dogs["verdict"]) == (RULES, "Words for dogs.", "edit")
         assert [(said["verdict"], said["label"], said["note"]) for said in dogs["reviews"]] == [
             ("accept", None, None),
             ("edit", "hounds", "all of them bark"),

@@ -110,7 +110,7 @@ def _pairs(visit: Visit) -> Iterator[tuple[CallRow, tuple[Asked, Reply, Served |
 
 
 def _told(_: Asked, reply: Reply, served: Served | None) -> tuple[int | None, ...]:
-    """What the server told of tokens, to somebody who was still listening."""
+    """Returns what the server told of tokens, to somebody who was still listening."""
     unread = "Content-Encoding" in reply.headers or len(reply.answer) > MOST_READ
     if served is None or not served.whole or served.status != 200 or reply.body is not None or unread:
         return None, None, None, None

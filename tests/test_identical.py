@@ -1,7 +1,6 @@
 """Identical questions: answered from the log, once each in a run, at no cost; and never where that is not wanted."""
 
 import asyncio
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -25,12 +24,6 @@ FIRST = Proposal(action="label", label="dog", confidence=0.8)
 SECOND = Proposal(action="label", label="cat", confidence=0.3)
 THIRD = Proposal(action="abstain", reason="It may be anything.")
 SAME = {"prompt": "Evidence.", "system": "Read it."}
-
-
-@pytest.fixture
-def log(tmp_path: Path) -> Iterator[RunLog]:
-    with RunLog.open(tmp_path / "log.db") as log:
-        yield log
 
 
 class Desk:

@@ -37,6 +37,7 @@ from probes.settings import ProbeSettings
 from tests.fault_runs import Interpret, commands, environment
 from tests.full_logs import fill, label, review
 from tests.logged import (
+    RULES,
     add_call,
     answer,
     corpus_identity,
@@ -380,7 +381,7 @@ class TestOrder:
                 found.append({table: rows for table, rows in held.items() if table != "invocations"})
                 with RunLog.open(path) as log:
                     runs = {run.explainer: run.features for run in log.read(all_runs)}
-                    assert runs == {"own 0": "0", "own 1": "1", "own 2": "2", "offline": "10-12"}
+                    assert runs == {"own 0": "0", "own 1": "1", "own 2": "2", RULES: "10-12"}
                     texts = corpus_identity(seed=5).hash
                     joined = log.begin_run(identity(settings={"rounds": 3, "maxima_corpus": texts}), [10, 11, 12])
                     assert (joined.resumed, joined.done) == (True, {10, 11, 12})
@@ -403,13 +404,13 @@ class TestLatest:
         with RunLog.open(here) as log:
             log.write(add_recommendation, "f" * 64, _compared(log), ProbeSettings(), "the newer one").result()
             log.write(add_classes, 1, "f" * 64, [(3, "concept", None)]).result()
-        execute(there, "UPDATE runs SET explainer = 'older', identity = 'older' WHERE explainer = 'offline'")
+        execute(there, f"UPDATE runs SET explainer = 'older', identity = 'older' WHERE explainer = '{RULES}'")
         merge(here, there)
         with RunLog.open(here) as log:
             latest = log.read(chosen_run, None), log.read(chosen_run, log.read(latest_labelled))
-            assert [run.explainer for run in latest] == ["offline", "offline"]
+            assert [run.explainer for run in latest] == [RULES, RULES]
             kinds = [(run.run_id, run.explainer, run.kind) for run in log.read(all_runs)]
-            assert kinds == [(3, "older", "label"), (1, "offline", "label"), (2, "", "compare")]
+            assert kinds == [(3, "older", "label"), (1, RULES, "label"), (2, "", "compare")]
             assert log.read(corpora_of)[0].seed == 0
             found = log.read(recommendation_for, "f" * 64)
             assert found is not None

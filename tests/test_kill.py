@@ -7,8 +7,8 @@ from tests.bench.kill_run import Aftermath, interpret_command, kill_and_resume, 
 
 WHOLE = Aftermath(
     kills=2,
-    labels=150,
-    features=150,
+    labels=60,
+    features=60,
     repeated_calls=0,
     repeated_evidence=0,
     lost_calls=0,
@@ -20,7 +20,7 @@ WHOLE = Aftermath(
 
 def test_a_killed_run_loses_and_repeats_nothing(tmp_path: Path) -> None:
     log = tmp_path / "killed.db"
-    command = interpret_command("0-149", log, "--cutoff", "0.01", "--max-depth", "8", "--concurrency", "8")
+    command = interpret_command("0-59", log, "--cutoff", "0.01", "--max-depth", "8", "--concurrency", "8")
     aftermath = kill_and_resume(log, command, kills=2, seed=1)
     assert replace(aftermath, lost_calls=0) == WHOLE
 
@@ -29,6 +29,6 @@ def test_a_killed_hosted_run_asks_again_only_what_was_on_its_way(tmp_path: Path)
     log = tmp_path / "killed.db"
     with serving(tmp_path, delay_s=0.3) as server:
         options = ["--cutoff", "0.01", "--max-depth", "8", "--concurrency", "8", *server.options()]
-        aftermath = kill_and_resume(log, interpret_command("0-149", log, *options), kills=2, seed=1, server=server)
+        aftermath = kill_and_resume(log, interpret_command("0-59", log, *options), kills=2, seed=1, server=server)
         assert replace(aftermath, lost_calls=0) == WHOLE
-        assert server.requests().total() <= 150 + 75 + aftermath.lost_calls  # odd features have two rounds
+        assert server.requests().total() <= 60 + 30 + aftermath.lost_calls  # odd features have two rounds

@@ -15,7 +15,7 @@ from agent.log.evidence import add_evidence, evidence_of, evidence_rows
 from agent.log.labels import add_label, labels_of
 from agent.log.run_log import RunLog
 from agent.log.runs import all_runs
-from tests.logged import identity, outcome, request, token_list
+from tests.logged import RULES, identity, outcome, request, token_list
 
 _ROOT = Path(__file__).parent.parent
 
@@ -104,7 +104,7 @@ def test_a_second_process_is_refused_the_run_and_may_have_another(tmp_path: Path
     path = tmp_path / "interpret.db"
     with RunLog.open(path) as log:
         log.begin_run(identity(), [1])
-        same, other = start(_BEGINNER, str(path), "offline"), start(_BEGINNER, str(path), "another")
+        same, other = start(_BEGINNER, str(path), RULES), start(_BEGINNER, str(path), "another")
         said, begun = same.communicate()[0], other.communicate()[0]
     assert "Run 1 of" in said
     assert "is being written by another process" in said

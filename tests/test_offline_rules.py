@@ -143,3 +143,17 @@ def test_what_nothing_names_is_clamped_and_labelled_by_what_the_model_writes() -
 def test_random_looking_evidence_is_not_steered() -> None:
     asked = context(of(UNLIKE, p_value=0.2), vocabulary_list(" \u00a7", p_value=0.2))
     assert propose({**asked, "history": ALL_CHANGES}).action == "abstain"
+
+
+def test_where_several_candidates_are_taken_the_next_noun_is_tried_too() -> None:
+    evidence = of({'a dog that barks"': 0.6, 'a hat that"': 0.2})
+    made = propose(context(evidence, last=True, candidates=3))
+    assert (made.label, [one.label for one in made.candidates]) == ("dog", ["dog", "hat"])
+    assert all(len(one.texts) == 4 and all(one.label in text for text in one.texts) for one in made.candidates)
+    assert propose(context(evidence, last=True)).candidates == ()
+
+
+def test_a_label_of_the_list_s_words_has_no_candidates() -> None:
+    listed = vocabulary_list(" law", " Law", " laws", " lawyer", p_value=0.01)
+    made = propose(context(listed, of(UNLIKE), last=True, candidates=3))
+    assert (made.label, made.candidates) == ("law", ())

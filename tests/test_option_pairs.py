@@ -100,7 +100,7 @@ def options(case: Case, prepared: Path) -> list[str]:
 
 
 def refused(case: Case) -> bool:
-    """Whether the case asks for what cannot be had, by the documented rules."""
+    """Tells whether the case asks for what cannot be had, by the documented rules."""
     return (
         (case["adapter"] == "fitted" and case["weights"] == "auto")
         or (case["steering"] != "none" and case["examples"] == "none")  # no feature's maximum is known

@@ -1,9 +1,7 @@
 """Rounds that do not pay by the log's history: what is concluded, from what, and what a run does with it."""
 
 import asyncio
-from collections.abc import Iterator
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -25,16 +23,10 @@ from agent.schema import Outcome
 from eval.paying_rounds import FEWEST, paying_rounds
 from eval.scoring.shown_examples import CorpusExamples
 from tests.fakes import CARD, DOGS, SUBJECT, FakeExplainer, FakeProbes, Notes, config, contrasted, open_door, tree
-from tests.logged import card, identity, outcome
+from tests.logged import RULES, card, identity, outcome
 from tests.test_loop import ABSTAIN, BLEND, LABEL, PROBE
 
 N = 2 * FEWEST
-
-
-@pytest.fixture
-def log(tmp_path: Path) -> Iterator[RunLog]:
-    with RunLog.open(tmp_path / "log.db") as log:
-        yield log
 
 
 def history(
@@ -55,12 +47,12 @@ def history(
 
 
 def paying(log: RunLog, least_gain: float = 0.2, fingerprint: str = card().fingerprint) -> dict[str, int]:
-    return dict(paying_rounds(log, "offline", fingerprint, 4, least_gain).rounds)
+    return dict(paying_rounds(log, RULES, fingerprint, 4, least_gain).rounds)
 
 
 def test_where_those_that_went_on_were_hardly_ever_right_another_round_does_not_pay(log: RunLog) -> None:
     history(log, n_right=1, n_wrong=N - 1)
-    found = paying_rounds(log, "offline", card().fingerprint, 4, 0.2)
+    found = paying_rounds(log, RULES, card().fingerprint, 4, 0.2)
     assert found.rounds == {"clear": 1}
     (gain,) = found.gains
     assert (gain.labelled.k, gain.labelled.n) == (N, N)

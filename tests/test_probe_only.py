@@ -30,13 +30,6 @@ from tests.test_shards import EVIDENCE, LABEL, rows_of
 FEATURES = range(12)
 
 
-@pytest.fixture
-def probes(monkeypatch: pytest.MonkeyPatch) -> FakeProbes:
-    fake = FakeProbes()
-    monkeypatch.setattr(agent.run, "run_probes", fake)
-    return fake
-
-
 def run(path: Path, explainer: Explainer, features: Sequence[int] = FEATURES, new: bool = False, **changes: Any):
     with RunLog.open(path) as log:
         return asyncio.run(run_features(RunSpec(config(**changes), SUBJECT, explainer), log, features, new, Notes()))

@@ -15,11 +15,17 @@ from tests.stock import stock
 from tests.subjects import write_model
 
 WIDE = nn.Linear(48, 96).requires_grad_(False)
-needs_onednn = pytest.mark.skipif(not products._AVAILABLE, reason="this PyTorch has no oneDNN for it")
+needs_onednn = pytest.mark.skipif(not products.is_available(), reason="this PyTorch has no oneDNN for it")
+
+
+@pytest.fixture(autouse=True)
+def wanted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a processor on which it is faster."""
+    monkeypatch.setattr(products, "_WANTED", products.is_available())
 
 
 def operators(work: object) -> set[str]:
-    """What PyTorch computes while `work` is called."""
+    """Returns what PyTorch computes while `work` is called."""
     with profile(activities=[ProfilerActivity.CPU]) as seen:
         work()  # type: ignore[operator]
     return {event.key for event in seen.key_averages()}
@@ -79,7 +85,7 @@ def test_a_model_computes_what_it_did(family: str, tmp_path: Path) -> None:
     plain = stock(model)
     ids = torch.arange(3, 63).view(2, 30)
     torch.testing.assert_close(model(ids).logits, plain(ids).logits, rtol=1e-4, atol=1e-5)
-    if products._AVAILABLE:
+    if products._WANTED:
         assert "mkldnn::_linear_pointwise" in operators(lambda: model(ids))
     assert "mkldnn::_linear_pointwise" not in operators(lambda: plain(ids))
     assert model.state_dict().keys() == plain.state_dict().keys()
@@ -101,3 +107,11 @@ def test_rows_are_filled_up_by_little_and_to_few_numbers() -> None:
     assert all(full - rows < max(32, rows / 8) for rows, full in zip(range(8, 2049), up_to, strict=True))
     assert len(set(up_to)) < 40
     assert all(products.even(full) == full for full in up_to)
+
+
+@needs_onednn
+def test_it_multiplies_where_it_is_faster_unless_the_environment_overrules() -> None:
+    amd, intel = "AuthenticAMD, AMD EPYC 9B14", "GenuineIntel, Intel(R) Xeon(R) Processor"
+    assert [products.is_wanted({}, one) for one in (amd, intel, "")] == [True, False, False]
+    assert [products.is_wanted({products.SWITCH: "off"}, one) for one in (amd, intel)] == [False, False]
+    assert [products.is_wanted({products.SWITCH: "on"}, one) for one in (amd, intel)] == [True, True]

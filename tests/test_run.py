@@ -2,7 +2,7 @@
 
 import asyncio
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -25,19 +25,6 @@ from tests.fakes import GENERIC, SUBJECT, FakeExplainer, FakeProbes, Notes, conf
 from tests.subjects import tiny_subject
 
 LABEL = Proposal(action="label", label="dog", confidence=0.8)
-
-
-@pytest.fixture
-def probes(monkeypatch: pytest.MonkeyPatch) -> FakeProbes:
-    fake = FakeProbes()
-    monkeypatch.setattr(agent.run, "run_probes", fake)
-    return fake
-
-
-@pytest.fixture
-def log(tmp_path: Path) -> Iterator[RunLog]:
-    with RunLog.open(tmp_path / "log.db") as log:
-        yield log
 
 
 def run(log: RunLog, features: range, explainer: Explainer | None = None, new: bool = False, **changes) -> RunReport:

@@ -1,8 +1,5 @@
 """Whether an agent beat its first answer and one shot: by how much, at what cost, and why that is not known."""
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
 from agent.llm.base import Answer, Exchange, Usage
@@ -15,12 +12,6 @@ from tests.logged import add_call, request
 from tests.planted_labels import TRUE, Planted, RuleExplainer, plant, score
 
 TESTS = {"tests": True}
-
-
-@pytest.fixture
-def log(tmp_path: Path) -> Iterator[RunLog]:
-    with RunLog.open(tmp_path / "planted.db") as log:
-        yield log
 
 
 def answered(log: RunLog, run_id: int, feature: int, round: int, proposal: Proposal, tokens: int = 100) -> None:

@@ -24,6 +24,7 @@ from agent.schema import Proposal
 from probes.evidence import Evidence
 from tests.logged import (
     BOUND,
+    RULES,
     add_call,
     answer,
     card,
@@ -151,7 +152,7 @@ class TestRuns:
         (summary,) = log.read(all_runs)
         assert (summary.n_labelled, summary.n_abstained, summary.n_failed) == (2, 1, 1)
         assert (summary.n_calls, summary.cost_usd) == (3, 0.75)
-        assert (summary.subject["name"], summary.settings, summary.explainer) == ("tiny", {"rounds": 3}, "offline")
+        assert (summary.subject["name"], summary.settings["rounds"], summary.explainer) == ("tiny", 3, RULES)
 
 
 class TestLabels:

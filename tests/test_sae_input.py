@@ -47,7 +47,7 @@ def mean_length(subject: Subject, x: torch.Tensor) -> float:
 
 
 def passage(subject: Subject) -> torch.Tensor:
-    """What the model has of the passage's first tokens where the SAE reads."""
+    """Returns what the model has of the passage's first tokens where the SAE reads."""
     ids = subject.tokenizer(PASSAGE, truncation=True, max_length=128, return_tensors="pt").input_ids
     return residual(subject.model, ids, subject.sae.config.hook)
 

@@ -3,9 +3,8 @@
 import asyncio
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -47,12 +46,6 @@ from tests.planted_labels import (
 )
 
 VARIANTS = {"label", "shuffled", "tokens", "one_shot", "baseline", "known"}
-
-
-@pytest.fixture
-def log(tmp_path: Path) -> Iterator[RunLog]:
-    with RunLog.open(tmp_path / "planted.db") as log:
-        yield log
 
 
 def named(scores: Sequence[ScoreRow], **wanted: Any) -> list[ScoreRow]:
@@ -211,7 +204,7 @@ class TestNewWords:
 
 
 def _may_stay(example: Example) -> bool:
-    """Whether it has a place where only these words are among the shown ones."""
+    """Tells whether it has a place where only these words are among the shown ones."""
     held_out = split_of(example.document, SEED) == "held_out"
     return example.kind != "activating" or held_out or peak_word(example) in ("dog", "puppy", "apple", "pear")
 

@@ -1,8 +1,6 @@
 """Scoring of features that need no label: by the intruder scorer, on a run that abstained on some of them."""
 
-from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -13,12 +11,6 @@ from eval.scoring.density import DensityIndex
 from probes.examples import FeatureExamples
 from tests.planted_labels import TRUE, Planted, RuleExplainer, of_feature, plant, score
 from tests.test_scoring import named
-
-
-@pytest.fixture
-def log(tmp_path: Path) -> Iterator[RunLog]:
-    with RunLog.open(tmp_path / "planted.db") as log:
-        yield log
 
 
 def planted_run(log: RunLog) -> Planted:

@@ -30,7 +30,7 @@ EVIDENCE = ("feature", "round", "item", "kind", "settings", "n_nodes", "summary"
 
 
 def rows_of(path: Path, table: str, columns: Sequence[str]) -> list[tuple[Any, ...]]:
-    """What a log has in those columns, in the order of the first few of them."""
+    """Returns what a log has in those columns, in the order of the first few of them."""
     order = ", ".join(columns[:3])
     with RunLog.open(path, read_only=True) as log:
         return log.read(lambda db: [*db.execute(f"SELECT {', '.join(columns)} FROM {table} ORDER BY {order}")])

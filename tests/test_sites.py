@@ -45,7 +45,7 @@ STREAM: tuple[Site, ...] = ("pre", "mid", "post", "mlp_branch", "attn_out", "mlp
 
 
 def seen(model: PreTrainedModel, module: nn.Module) -> tuple[Tensor, Tensor]:
-    """What a module reads and gives in a whole forward."""
+    """Returns what a module reads and gives in a whole forward."""
     found: list[Tensor] = []
 
     def keep(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:

@@ -204,7 +204,7 @@ def test_clamped_off_the_stream_loses_what_the_sae_writes_for_the_feature(
 
 
 def stream_under(subject: Subject, steering: FeatureSteering, ids: Tensor) -> Tensor:
-    """What block 1 hands on while one sequence is steered."""
+    """Returns what block 1 hands on while one sequence is steered."""
     seen: list[Tensor] = []
     # only after the steering's own hook is what it leaves behind to be seen
     with torch.inference_mode(), steering.over(torch.tensor([0]), planting=True):

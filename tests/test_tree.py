@@ -60,7 +60,7 @@ def assert_same(tree: Tree, root: Node) -> int:
 
 
 def is_close_call(node: Node, token: int, settings: TreeSettings) -> bool:
-    """Whether the reference itself nearly decided otherwise about this child."""
+    """Tells whether the reference itself nearly decided otherwise about this child."""
     assert node.next_probabilities is not None
     share = float(node.next_probabilities[token])
     at_cutoff = node.probability * share == pytest.approx(settings.cutoff, rel=NEAR)
@@ -173,7 +173,7 @@ def test_a_cache_that_finds_no_memory_is_halved(subject: Subject, monkeypatch: p
 
 
 def kept_bytes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """What caches hold in all, at every forward from now on."""
+    """Returns what caches hold in all, at every forward from now on."""
     taken, see = [0], PathCache.see
 
     def watch(cache: PathCache, paths: torch.Tensor, n_new: int) -> None:

@@ -6,6 +6,7 @@ The rules use function words and light nouns only, so they hold for any subject.
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 
 def _words(text: str) -> frozenset[str]:
@@ -67,6 +68,7 @@ class Head:
     """Number of words and signs up to the end of the noun phrase."""
 
 
+@lru_cache(maxsize=65_536)
 def head_of(text: str, closed: bool) -> Head | None:
     """Returns the head of a definition, in lower case; None if there is none yet. If not `closed`, it may break off."""
     words = [word.lower() for word in _WORD.findall(text)]

@@ -2,8 +2,8 @@
 
 Each says by numbers where its evidence warrants a move: `test` before a label that is not sure, `compare` where other
 vectors have its noun too, `steer` where something differs and nothing names it. The digest is the only input, and all
-constants of these rules are here. They are followed where a run grants experiments, which for rules is not the default:
-on the demo none of them names more features rightly (tests/bench/rules_demo.py).
+constants of these rules are here. They are followed where a run grants experiments, or takes several candidates, which
+for rules is not the default: on the demo none of them names more features rightly (tests/bench/rules_demo.py).
 """
 
 import re
@@ -14,12 +14,12 @@ from agent.evidence.digest import EvidencePiece, p_values
 from agent.evidence.heads import is_function_word
 from agent.llm.carriers import texts_for
 from agent.llm.reading import SIGNIFICANT, EvidenceReading, akin, experiments, plain, vocabulary_lists
-from agent.schema import Proposal, Sense, TextTest
+from agent.schema import Candidate, Proposal, Sense, TextTest
 
-Rule = Literal["test", "compare", "steer", "senses"]
+Rule = Literal["test", "compare", "steer", "senses", "candidates"]
 KINDS: Mapping[str, Rule] = {"experiment": "test", "neighbours": "compare", "continuations": "steer"}
 """The experiment that each kind of evidence comes from."""
-RULES: frozenset[Rule] = frozenset(("test", "compare", "steer", "senses"))
+RULES: frozenset[Rule] = frozenset(("test", "compare", "steer", "senses", "candidates"))
 
 UNSURE = 0.5
 """Labels of at least this confidence are not tested."""
@@ -89,6 +89,21 @@ def two_senses(best: EvidenceReading, context: Mapping[str, Any]) -> tuple[Sense
     if any((_lift(best, noun) or 0.0) < SENSE_LIFT for noun in (best.best, best.second)):
         return ()
     return tuple(Sense(text=noun) for noun in (best.best, best.second))
+
+
+def candidates(label: str, best: EvidenceReading, context: Mapping[str, Any]) -> tuple[Candidate, ...]:
+    """Returns the label and the next noun, each in sentences of its own, where a run takes several; else nothing.
+
+    Words of the list are no candidates: they activate the feature whatever it is about.
+    """
+    wanted = context.get("candidates", 1) > 1 and "candidates" in context.get("rules", RULES)
+    if not wanted or label != best.best or not best.second:
+        return ()
+    return tuple(Candidate(label=noun, texts=tuple(_about(noun))) for noun in (best.best, best.second))
+
+
+def _about(noun: str) -> Iterator[str]:
+    return (test.text for test in texts_for(noun) if test.expected)
 
 
 def steering(context: Mapping[str, Any], seen: Sequence[EvidencePiece]) -> bool:

@@ -96,14 +96,16 @@ def propose(context: Mapping[str, Any]) -> Proposal:
         return move.model_copy(update={"reason": f"{PREFIX}{move.reason}."})
     if not experimenting.is_borne_out(seen):
         return _abstained(f'no text for "{best.label}" activates the feature')
+    label = "; ".join(sense.text for sense in senses) or experimenting.told_apart(best.label, seen)
     return Proposal(
         action="label",
-        label="; ".join(sense.text for sense in senses) or experimenting.told_apart(best.label, seen),
+        label=label,
         senses=senses,
         promotes=experimenting.written(seen),
         explanation=_explanation(best),
         confidence=confidence,
         evidence=tuple(_cited(best)),
+        candidates=experimenting.candidates(label, best, context),
     )
 
 

@@ -1,4 +1,4 @@
-"""What lives in a worker: a subject that is loaded once, and functions that are called on it.
+"""Holds what lives in a worker: a subject that is loaded once, and functions that are called on it.
 
 PyTorch is imported with the subject, in the worker.
 """

@@ -18,7 +18,7 @@ FACTOR = 3.0
 
 @dataclass(frozen=True)
 class DensityIndex:
-    """How often the features of a corpus activate."""
+    """Tells how often the features of a corpus activate."""
 
     log: RunLog
     corpus_id: int

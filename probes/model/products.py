@@ -1,11 +1,14 @@
-"""Linear layers in float32 on a CPU, multiplied by oneDNN.
+"""Linear layers in float32 on a CPU, multiplied by oneDNN where that is faster.
 
-PyTorch has oneDNN aboard but gives it other precisions only; float32 goes to MKL, which on an AMD processor is slower,
-most of all where few rows meet many columns, as in an unembedding. probes/NOTES.md has the figures; on Intel's nothing
-was measured. The numbers differ in their last bits.
+PyTorch has oneDNN aboard but gives it other precisions only; float32 goes to MKL, which is slower on AMD's processors,
+most of all where few rows meet many columns, as in an unembedding, and faster on Intel's: `tests.bench.products` tells,
+probes/NOTES.md has what it told. INTERPRET_ONEDNN=on or off overrules. The numbers differ in their last bits.
 """
 
+import os
 import platform
+from collections.abc import Mapping
+from pathlib import Path
 
 import torch
 from jaxtyping import Float
@@ -24,7 +27,7 @@ def linear(
 ) -> Float[Tensor, "*batch d_out"]:
     """x W^T + b, by oneDNN where it is faster and no gradient is wanted."""
     rows = x.shape[:-1].numel()
-    if not (_AVAILABLE and rows >= _FEW and _plain(x) and _plain(weight)) or torch.is_grad_enabled():
+    if not (_WANTED and rows >= _FEW and _plain(x) and _plain(weight)) or torch.is_grad_enabled():
         return functional.linear(x, weight, bias)
     flat, missing = x.reshape(rows, -1), -rows % _step(rows)
     if missing:  # else functional.pad would copy
@@ -56,11 +59,33 @@ class _Conv1D(Conv1D):  # type: ignore[misc]
 
 
 _FASTER: dict[type[nn.Module], type[nn.Module]] = {nn.Linear: _Linear, Conv1D: _Conv1D}
-_AVAILABLE = (
-    torch.backends.mkldnn.is_available()
-    and platform.machine() in ("x86_64", "AMD64")
-    and hasattr(torch.ops.mkldnn, "_linear_pointwise")
-)
+SWITCH = "INTERPRET_ONEDNN"
+_FASTER_ON = "AuthenticAMD"
+
+
+def is_available() -> bool:
+    """Tells whether this PyTorch has oneDNN for this processor."""
+    known = platform.machine() in ("x86_64", "AMD64") and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+    return known and torch.backends.mkldnn.is_available()
+
+
+def is_wanted(environment: Mapping[str, str], processor: str) -> bool:
+    """Tells whether oneDNN is to multiply: as the environment says, else where it is faster."""
+    said = environment.get(SWITCH)
+    return is_available() and (said == "on" or (said != "off" and _FASTER_ON in processor))
+
+
+def processor() -> str:
+    """Describes this machine's processor, its maker included."""
+    try:
+        told = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
+    except OSError:  # not Linux
+        return platform.processor()
+    wanted = ("vendor_id", "model name")
+    return ", ".join(next((line.partition(": ")[2] for line in told if line.startswith(name)), "") for name in wanted)
+
+
+_WANTED = is_wanted(os.environ, processor())
 
 
 def _step(rows: int) -> int:

@@ -16,11 +16,11 @@ from torch import Tensor
 
 from probes.evidence import Contrast
 from probes.ghost.vectors import origin, placed
-from probes.growing.choosing import Trie
 from probes.growing.growth import Grower
 from probes.growing.mixing import grow_mixed
 from probes.growing.tree_columns import TreeColumns, entropy_bits
 from probes.null.directions import null_directions, null_weights
+from probes.null.known_paths import KnownPaths, PathNodes
 from probes.null.null_file import NullFigures, file_of, keep, kept
 from probes.settings import TreeSettings, VectorSettings
 from probes.subject import Subject
@@ -38,8 +38,8 @@ SEED = 20240
 class NullDistribution:
     """The null distribution of the trees of one kind of vector and one kind of tree."""
 
-    ghosts: Float[Tensor, "n_ghosts d_model"]
-    """The bare centroid, then the null's; scaled as the embedding's output is."""
+    paths: KnownPaths
+    """After the ghosts of the bare centroid and of the null, scaled as the embedding's output is."""
     figures: NullFigures
     """Of the trees of other random directions."""
 
@@ -56,7 +56,7 @@ def contrasts(
         return [None] * len(trees)
     alone = vector.model_copy(update={"weights": null_weights(vector.weights)})
     null = _null_distribution(subject, grower, alone)
-    return [_contrast(found, null) for found in _follow(grower, trees, null.ghosts, least)]
+    return [_contrast(found, null) for found in _follow(grower, trees, null.paths, least)]
 
 
 def null_figures(subject: Subject, settings: TreeSettings, vectors: Sequence[VectorSettings]) -> Iterator[NullFigures]:
@@ -90,9 +90,9 @@ def _made(subject: Subject, grower: Grower, vector: VectorSettings, settings: Tr
     file = file_of(subject.card, vector, settings, {"null": N_NULL, "random": N_RANDOM, "seed": SEED})
     figures = kept(file, N_RANDOM)
     if figures is None:
-        figures = _measured(grower, ghosts_of(vector.weights)[N_NULL:], ghosts)
+        figures = _measured(grower, ghosts_of(vector.weights)[N_NULL:], KnownPaths(ghosts))
         keep(file, figures)
-    return NullDistribution(ghosts, figures)
+    return NullDistribution(KnownPaths(ghosts), figures)
 
 
 def _one_each(ghosts: Float[Tensor, "n n_ghosts d_model"]) -> Float[Tensor, "n d_model"]:
@@ -105,15 +105,13 @@ def _one_each(ghosts: Float[Tensor, "n n_ghosts d_model"]) -> Float[Tensor, "n d
     return torch.where(drawn.any(dim=-1, keepdim=True), drawn, ghosts[:, 0])
 
 
-def _measured(
-    grower: Grower, vectors: Float[Tensor, "n_random n_ghosts d_model"], ghosts: Float[Tensor, "n_null d_model"]
-) -> NullFigures:
-    """Grows the trees of random directions, and follows them after the null's."""
+def _measured(grower: Grower, vectors: Float[Tensor, "n_random n_ghosts d_model"], paths: KnownPaths) -> NullFigures:
+    """Grows the trees of random directions, and follows them after the null's ghosts."""
     least = grower.settings.contrast
     assert least is not None
     trees = grow_mixed(grower, vectors, least)
     return NullFigures(
-        divergences=tuple(found.divergence for found in _follow(grower, trees, ghosts, least)),
+        divergences=tuple(found.divergence for found in _follow(grower, trees, paths, least)),
         entropies_bits=tuple(entropy_bits(tree) if len(tree.parents) > 1 else None for tree in trees),
     )
 
@@ -123,9 +121,7 @@ class _InspectedNodes:
     """The nodes of a tree that are looked at; a node's parent is always among them."""
 
     looked_at: Bool[Tensor, " n_nodes"]
-    parents: Int[Tensor, " n"]
-    """Places among those looked at."""
-    token_ids: Int[Tensor, " n"]
+    nodes: PathNodes
     probabilities: Float64[Tensor, " n"]
 
 
@@ -143,7 +139,7 @@ class _NodesWithNull:
 
         That is a partition of all definitions, so it is never more than the divergence of the full distributions.
         """
-        p, null = (_own(self.part.parents, of) for of in (self.part.probabilities, self.null))
+        p, null = (_own(self.part.nodes.parents, of) for of in (self.part.probabilities, self.null))
         middle = ((p + null) / 2).clamp(min=_MIN_PROBABILITY)
         return max(0.0, float(sum(torch.xlogy(of, of / middle).sum() for of in (p, null)) / 2))
 
@@ -152,15 +148,10 @@ _MIN_PROBABILITY = 1e-12
 """Below what rounding leaves of a probability of nothing."""
 
 
-def _follow(
-    grower: Grower, trees: Sequence[TreeColumns], ghosts: Float[Tensor, "n_ghosts d_model"], least: float
-) -> list[_NodesWithNull]:
-    """All trees at once: a path that several of them share is followed once."""
+def _follow(grower: Grower, trees: Sequence[TreeColumns], paths: KnownPaths, least: float) -> list[_NodesWithNull]:
     parts = [_part(tree, least) for tree in trees]
-    trie, marks = _trie(parts)
-    probabilities = grower.follow(ghosts, trie)
-    centroid, null = probabilities[0], probabilities[1:].mean(dim=0)
-    return [_NodesWithNull(part, centroid[mark], null[mark]) for part, mark in zip(parts, marks, strict=True)]
+    found = paths.probabilities(grower, [part.nodes for part in parts])
+    return [_NodesWithNull(part, *columns) for part, columns in zip(parts, found, strict=True)]
 
 
 def _part(tree: TreeColumns, least: float) -> _InspectedNodes:
@@ -168,21 +159,8 @@ def _part(tree: TreeColumns, least: float) -> _InspectedNodes:
     looked_at = probabilities >= least
     place = looked_at.cumsum(0) - 1
     above = torch.where(parents < 0, -1, place[parents])[looked_at]
-    return _InspectedNodes(looked_at, above, torch.tensor(tree.token_ids)[looked_at], probabilities[looked_at])
-
-
-def _trie(parts: Sequence[_InspectedNodes]) -> tuple[Trie, list[Int[Tensor, " n"]]]:
-    """The paths of all trees, and where each tree's nodes are among them."""
-    places: dict[tuple[int, int], int] = {}
-    marks = []
-    for part in parts:
-        mark: list[int] = []
-        for parent, token in zip(part.parents.tolist(), part.token_ids.tolist(), strict=True):
-            above = mark[parent] if parent >= 0 else -1
-            mark.append(places.setdefault((above, token), len(places)))
-        marks.append(torch.tensor(mark))
-    columns = torch.tensor(list(places))
-    return Trie(columns[:, 0], columns[:, 1]), marks
+    nodes = PathNodes(above, torch.tensor(tree.token_ids)[looked_at])
+    return _InspectedNodes(looked_at, nodes, probabilities[looked_at])
 
 
 def _own(parents: Int[Tensor, " n"], probabilities: Float64[Tensor, " n"]) -> Float64[Tensor, " n"]:

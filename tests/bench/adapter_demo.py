@@ -1,4 +1,4 @@
-"""Whether a fitted adapter makes the demo's ghosts name more of the known concepts than centroid and scale do.
+"""Measures whether a fitted adapter makes the demo's ghosts name more of the known concepts than centroid and scale do.
 
     python -m tests.bench.adapter_demo [--splits N] [--weights encoder,decoder] [--json FILE]
 

@@ -1,4 +1,4 @@
-"""How near the machine's limit trees and token lists are: everything in one run, kept as a file.
+"""Measures how near the machine's limit trees and token lists are: everything in one run, kept as a file.
 
     make bench                      # CPU, float32, 8M and 46M weights
     python -m tests.bench.bench_engine --device cuda --dtype bfloat16 --sizes 2B --cutoff 3e-4 --growth 16,256,16384
@@ -185,7 +185,7 @@ def _memory(asked: argparse.Namespace) -> Iterator[str]:
 
 
 def _gpu_memory(asked: argparse.Namespace, subject: Subject) -> Iterator[str]:
-    """What the engine takes beyond the model, against the budget it made for itself from what was free."""
+    """Returns what the engine takes beyond the model, against the budget it made for itself from what was free."""
     yield from _heading(f"peak memory beyond the model's, {subject.name} weights, {asked.features:,} trees")
     settings = TreeSettings(cutoff=asked.growth_cutoff)
     budget = Grower(subject, PROMPT, settings).budget
@@ -198,7 +198,7 @@ def _gpu_memory(asked: argparse.Namespace, subject: Subject) -> Iterator[str]:
 
 
 def _rounded(asked: argparse.Namespace, subject: Subject) -> Iterator[str]:
-    """How many nodes a tree in bfloat16 has that the one in float32 has not, or the other way round."""
+    """Returns how many nodes a tree in bfloat16 has that the one in float32 has not, or the other way round."""
     settings = TreeSettings(cutoff=asked.growth_cutoff)
     exact = Subject("", subject.size, subject.model.float())
     trees = [_paths(tree) for tree in _trees(exact, settings, 8)]

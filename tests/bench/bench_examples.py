@@ -181,7 +181,7 @@ class _Memory(PassObserver):
 
 
 def _memory_growth_mib(n_tokens: int, device: str) -> float:
-    """How far the process's peak rises above what it holds before the pass."""
+    """Returns how far the process's peak rises above what it holds before the pass."""
     subject = load_subject(SubjectSource(name="demo", device=device))
     memory = _Memory()
     before = memory.peak

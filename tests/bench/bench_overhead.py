@@ -68,7 +68,7 @@ class Silent:
 
 @dataclass(frozen=True)
 class Calls:
-    """What the server saw."""
+    """The requests that the server saw."""
 
     n: int
     first_s: float

@@ -1,4 +1,4 @@
-"""How long reading the vocabulary and making all lists take, beside the model's own forward and the plain way.
+"""Measures how long reading the vocabulary and making all lists take, beside the model's own forward and the plain way.
 
     python -m tests.bench.bench_vocabulary [--subject demo|smollm2]
 
@@ -51,7 +51,7 @@ def timed(work: Callable[[], object]) -> float:
 
 
 def forward(subject: Subject) -> None:
-    """What the pass costs at least."""
+    """Returns what the pass costs at least."""
     ids = torch.tensor(readable_ids(subject))
     start = start_id(subject.tokenizer)
     with cut_at(subject.model, subject.sae.config.hook) as stream:

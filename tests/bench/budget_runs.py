@@ -50,13 +50,13 @@ class Billed:
 
     @property
     def within(self) -> bool:
-        """Whether no limit was exceeded by what the server billed."""
+        """Tells whether no limit was exceeded by what the server billed."""
         tokens, usd = self.limits.tokens, self.limits.usd
         return (tokens is None or self.tokens <= tokens) and (usd is None or self.usd <= usd)
 
     @property
     def agrees(self) -> bool:
-        """Whether the log's sums are the server's, to a millionth of a cent."""
+        """Tells whether the log's sums are the server's, to a millionth of a cent."""
         return self.logged.tokens == self.tokens and abs((self.logged.cost_usd or 0.0) - self.usd) < 1e-8
 
 

@@ -1,4 +1,4 @@
-"""What a finer tree is worth: labels of the demo's known concepts by cutoff, and what each cutoff costs.
+"""Measures what a finer tree is worth: labels of the demo's known concepts by cutoff, and what each cutoff costs.
 
     python -m tests.bench.cutoffs [--cutoffs 0.00005,0.0002,0.001,0.005] [--features 102] [--random 100] [--seed 0]
 

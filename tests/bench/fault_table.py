@@ -1,4 +1,4 @@
-"""What becomes of a run when its server misbehaves: every case of `tests.fault_cases`, as a table.
+"""Measures what becomes of a run when its server misbehaves: every case of `tests.fault_cases`, as a table.
 
     python -m tests.bench.fault_table
 
@@ -57,7 +57,7 @@ def _ends(visit: Visit) -> Counter[str]:
 
 
 def _sentence(visit: Visit) -> str:
-    """Why the run stopped; else why a feature failed; else what was wrong with an attempt."""
+    """Tells why the run stopped; else why a feature failed; else what was wrong with an attempt."""
     if visit.report.stopped is not None:
         return str(visit.report.stopped)
     reasons = [row.reason for row in visit.labels if row.status == "failed"]

@@ -76,7 +76,7 @@ CASES: Mapping[str, Case] = {
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of one command."""
+    """The outcome of one command."""
 
     name: str
     kills: int
@@ -113,7 +113,7 @@ def trial(name: str, folder: Path, kills: int, seed: int = 0) -> Outcome:
 
 
 def state(place: Path, case: Case) -> tuple[Rows, object]:
-    """What a log holds, and the file beside it."""
+    """Returns what a log holds, and the file beside it."""
     file = place / case.file if case.file else None
     return rows_of(place / LOG), content(file) if file and file.exists() else None
 
@@ -140,7 +140,7 @@ def rows_of(path: Path) -> Rows:
 
 
 def content(path: Path) -> object:
-    """What a file says, less times."""
+    """The content of a file, less times."""
     if path.suffix == ".safetensors":
         try:
             return {name: array.tolist() for name, array in load_file(path).items()}
@@ -160,7 +160,7 @@ def _prepare(case: Case, base: Path, name: str) -> None:
 
 
 def _undisturbed(case: Case, base: Path, place: Path) -> tuple[tuple[Rows, object], float, int]:
-    """What is left, how long it took, and how many writes were seen."""
+    """Returns what is left, how long it took, and how many writes were seen."""
     _copied(base, place)
     started = time.monotonic()
     writes = _run(case.command, place, after_writes=sys.maxsize)
@@ -201,7 +201,7 @@ def _writes(child: int, place: Path, most: int) -> int:
 
 
 def _times(place: Path) -> list[tuple[str, int]]:
-    """When each file but the command's output was written last."""
+    """Returns when each file but the command's output was written last."""
     found = []
     for entry in os.scandir(place):
         with suppress(OSError):  # gone again

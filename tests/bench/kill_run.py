@@ -31,7 +31,7 @@ Question = tuple[int, int]
 
 @dataclass(frozen=True)
 class Aftermath:
-    """What a run left that was killed and resumed."""
+    """The remains of a run that was killed and resumed."""
 
     kills: int
     labels: int
@@ -57,12 +57,12 @@ class Server:
     history: Path
 
     def requests(self) -> Counter[Question]:
-        """How often each question reached it."""
+        """Returns how often each question reached it."""
         lines = self.history.read_text(encoding="utf-8").splitlines() if self.history.exists() else []
         return Counter((told["feature"], told["round"]) for told in map(json.loads, lines))
 
     def options(self) -> list[str]:
-        """What makes a run ask it."""
+        """Returns what makes a run ask it."""
         return ["--llm", "openai:model-a", "--base-url", f"{self.url}/v1"]
 
 

@@ -94,7 +94,7 @@ class _Garden:
 
     @cached_property
     def states(self) -> Float[Tensor, "n d_in"]:
-        """What the SAE sees of each token read alone."""
+        """Returns what the SAE sees of each token read alone."""
         return torch.cat([*token_states(self.subject).blocks(self.subject)])
 
     @property

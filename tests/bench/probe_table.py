@@ -241,7 +241,7 @@ def _maxima(subject: Subject, features: Sequence[int]) -> dict[int, float]:
 
 
 def names(tree: Tree, truth: ShippedTruth, by_lift: bool, most: int) -> bool:
-    """Whether one of the first phrases names the feature's concept before any other."""
+    """Tells whether one of the first phrases names the feature's concept before any other."""
     part = defining_part(tree)
     phrases = distinct(part, most) if by_lift else endings(part)[:most]
     return any(_first_named(phrase.text, truth) == truth.features[tree.feature].name for phrase in phrases)

@@ -47,7 +47,7 @@ MEASURES = ("right", "labelled", "calls", "input tokens", "output tokens", "cost
 
 @dataclass(frozen=True)
 class Version:
-    """What came of one version of the templates."""
+    """The outcome of one version of the templates."""
 
     rows: dict[int, LabelRow]
     calls: dict[int, list[CallRow]]

@@ -1,4 +1,4 @@
-"""How long the prompts of a run's first rounds are, about: a token is four characters, as budgets count.
+"""Measures how long the prompts of a run's first rounds are, about: a token is four characters, as budgets count.
 
     python -m tests.bench.prompt_length LOG [--features 13,38,64]
 

@@ -16,7 +16,7 @@ _SAMPLE = 256
 
 @dataclass(frozen=True)
 class Size:
-    """What decides how much work a token is."""
+    """The sizes that decide how much work a token is."""
 
     vocab: int
     d_model: int

@@ -1,4 +1,4 @@
-"""Whose readouts are flagged: random directions', the demo's features', and those that name their known concept.
+"""Finds whose readouts are flagged: random directions', the demo's features', and those that name their known concept.
 
     python -m tests.bench.readout_table [--seed N]
 

@@ -40,6 +40,8 @@ from probes.subject import Subject, first_ids, load_subject
 from probes.tokenizer.special_tokens import start_id
 from probes.training.rows import read_documents, rows_of
 
+Said = Sequence[str] | Sequence[Sequence[str]]
+"""What is said of each feature: one text, or several."""
 SEED = 11
 WORDS = 10
 """Tokens that a feature's words are taken from, and of a list."""
@@ -143,6 +145,10 @@ class Words:
             self._known |= zip(lacking, self._embedder.encode(lacking), strict=True)
         return np.stack([self._known[text] for text in texts])
 
+    def said(self, of_features: Said) -> Float[np.ndarray, "n d"]:
+        """The vector of what is said of each feature; of several texts the mean."""
+        return self.means([[one] if isinstance(one, str) else one for one in of_features])
+
     def means(self, lists: Sequence[Sequence[str]]) -> Float[np.ndarray, "n d"]:
         return np.stack([self.of(words).mean(0) if words else np.zeros(384) for words in lists])
 
@@ -200,21 +206,16 @@ def main() -> None:
         if not re.search(asked.only, name):
             continue
         said = says()
-        made = vectors.of([str(text) for text in said]) if isinstance(said[0], str) else vectors.means(said)  # type: ignore[arg-type]
-        found, prompt = ranks(made, activated, [bool(one) for one in said]), name.rpartition(", ")[2]
+        found, prompt = ranks(vectors.said(said), activated, [bool(one) for one in said]), name.rpartition(", ")[2]
         if name.startswith("single"):
             single[prompt] = found
         print(row(name, found, single.get(prompt)), flush=True)
 
 
-def evidence(
-    subject: Subject, features: Sequence[int], asked: argparse.Namespace
-) -> Mapping[str, Callable[[], Sequence[object]]]:
-    """What finds out what every probe says, by its name."""
+def evidence(subject: Subject, features: Sequence[int], asked: argparse.Namespace) -> Mapping[str, Callable[[], Said]]:
+    """Returns what finds out what every probe says, by its name."""
     vocabulary, prompts = VectorSettings(weights="vocabulary"), asked.prompts.split(",")
-    found: dict[str, Callable[[], Sequence[object]]] = {
-        "list, vocabulary": partial(said_by_lists, subject, features, vocabulary)
-    }
+    found: dict[str, Callable[[], Said]] = {"list, vocabulary": partial(said_by_lists, subject, features, vocabulary)}
     for prompt in prompts:
         found[f"single token, {prompt}"] = partial(single_rows, subject, features, prompt)
         for k in map(int, asked.ghost_tokens.split(",")):

@@ -40,6 +40,7 @@ SETS: dict[str, frozenset[Rule]] = {
     "+ test": frozenset({"test"}),
     "+ compare": frozenset({"compare"}),
     "+ steer": frozenset({"steer"}),
+    "+ candidates": frozenset({"candidates"}),
     "all": RULES,
 }
 
@@ -57,7 +58,8 @@ def labelled(
     log: RunLog, subject: Subject, features: Sequence[int], rules: frozenset[Rule], rounds: int, cutoff: float
 ) -> Labelled:
     """Runs once, with the evidence that earlier runs of the log have."""
-    config = RunConfig.parse({"rounds": rounds, "tests": bool(rules), "probe": {"tree": {"cutoff": cutoff}}})
+    moves = {"tests": bool(rules - {"candidates"}), "candidates": 3 if "candidates" in rules else 1}
+    config = RunConfig.parse({"rounds": rounds, **moves, "probe": {"tree": {"cutoff": cutoff}}})
     report = asyncio.run(run_features(RunSpec(config, subject, Offline(rules)), log, features, True, Silent()))
     rows = log.read(labels_of, report.run_id)
     labels = {row.feature: row.label if row.status == "labelled" else None for row in rows}

@@ -66,7 +66,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Scores:
-    """What became of a run's labels."""
+    """The fate of a run's labels."""
 
     scores: Sequence[ScoreRow]
     corpus_id: int

@@ -1,4 +1,4 @@
-"""What scorers make of a judge, right and wrong: labels of a planted perfect SAE, scored through a real SDK.
+"""Measures what scorers make of a judge, right and wrong: labels of a planted perfect SAE, scored through a real SDK.
 
     python -m tests.bench.scorer_faults
 

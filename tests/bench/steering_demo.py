@@ -70,7 +70,7 @@ def with_maximum(settings: ProbeSettings, maximum: float) -> ProbeSettings:
 def named(
     subject: Subject, settings: ProbeSettings, highest: Mapping[int, float], truth: ShippedTruth
 ) -> dict[int, bool]:
-    """Whether each feature's definition names its concept first of all concepts."""
+    """Tells whether each feature's definition names its concept first of all concepts."""
     features = [*truth.features]
     requests = [ProbeRequest("tree", f, with_maximum(settings, highest[f])) for f in features]
     return {

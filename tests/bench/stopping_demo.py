@@ -1,4 +1,4 @@
-"""What stopping by the log's history saves in calls and costs in labels, on features it was not taken from.
+"""Measures what stopping by the log's history saves in calls and costs in labels, on features it was not taken from.
 
     python -m tests.bench.stopping_demo [--gains 0.05,0.1,0.2] [--features 300] [--cutoff 0.003]
 

@@ -48,7 +48,7 @@ class Candidate:
 
     @property
     def is_plain(self) -> bool:
-        """Whether it differs from a side's default vector in its scale only."""
+        """Tells whether it differs from a side's default vector in its scale only."""
         return bool(self.vector.centroid) and not self.vector.pca
 
 

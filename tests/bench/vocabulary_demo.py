@@ -1,4 +1,4 @@
-"""How often the demo's greedy definition names a feature's known concept, by what the ghost is made of.
+"""Measures how often the demo's greedy definition names a feature's known concept, by what the ghost is made of.
 
     python -m tests.bench.vocabulary_demo
 

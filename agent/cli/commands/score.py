@@ -22,7 +22,8 @@ from agent.calls.gate import Gate
 from agent.cli.commands.estimate import batch_words, budget_words, check_budget, estimate_of
 from agent.cli.commands.exit_status import exit_status, finishing
 from agent.cli.commands.layers import with_what_is_left
-from agent.cli.terminal.display import console, facts, scores_table, source_scores_table
+from agent.cli.commands.score_report import ScoredRun, plot_scores, print_scores, run_scores
+from agent.cli.terminal.display import console, facts
 from agent.cli.terminal.shards import waiting_words
 from agent.config import RunConfig, ScoreSettings
 from agent.errors import LogError
@@ -32,50 +33,28 @@ from agent.llm.base import Explainer
 from agent.log.batches import open_batches
 from agent.log.calls import spent_by
 from agent.log.corpus_shards import unfinished_shards
-from agent.log.examples import CorpusRow, corpora_of, examples_of, features_collected
+from agent.log.examples import CorpusRow, corpora_of, features_collected
 from agent.log.labels import LabelRow, labels_of
 from agent.log.run_log import RunLog
 from agent.log.runs import RunSummary, chosen_run
-from agent.log.scores import ScoreRow, ScoringIdentity, begin_scoring, find_scoring, scores_of
+from agent.log.scores import ScoringIdentity, begin_scoring, find_scoring
 from agent.run_spec import explainer_name, questions_to
 from eval.embedders import SentenceEmbedder, SubjectEmbedder, recorded
-from eval.pictures import score_figure
-from eval.plots import check_picture, save
+from eval.plots import check_picture
 from eval.scorers import SCORERS, ScorerTools, check_scorers, make_scorers
 from eval.scorers.base import Embedder, needs_texts
-from eval.scoring import report
 from eval.scoring.expected import NOT_BEGUN, expected_questions
 from eval.scoring.judge import TEMPLATES, LoggedJudge
 from eval.scoring.known import known_concepts
-from eval.scoring.run_verdict import verdict_sentences
 from eval.scoring.score_run import Scoring
-from eval.scoring.source_scores import source_scores
 from eval.scoring.subject_runner import SubjectRunner
-from eval.scoring.variants import variant_words
 from probes.errors import InterpretError
-from probes.examples import FeatureExamples
 from probes.features import parse_features
 from probes.subject import Subject, load_subject
 from prompts import template_hashes
 
 _FREE = ("embedding",)
 _ASKING = ("detection", "fuzzing")
-
-
-@dataclass(frozen=True)
-class ScoredRun:
-    """The outcome of scoring one run."""
-
-    status: int
-    """The exit status: 1 if a budget ended it, else 0."""
-    run_id: int
-    scoring_id: int
-    rows: Sequence[LabelRow]
-    """The labels that were to be scored."""
-    scorers: Sequence[str]
-    corpus_id: int | None
-    stopped: InterpretError | None = None
-    """The reason for an early end; None if all labels were scored."""
 
 
 @dataclass(frozen=True)
@@ -124,16 +103,7 @@ def score_labels(
         scoring_id = (
             log.read(find_scoring, identity) or NOT_BEGUN if dry else log.write(begin_scoring, identity).result()
         )
-        budget = partial(_budget, config, log, run.run_id, scoring_id)
-
-        def tell(sentence: str) -> None:
-            screen.print(Text(printable(sentence)))
-
-        admission = Admission(Gate(config.in_flight), budget())
-        batches = Batches(config, explainer, log, admission, run.run_id, scoring_id, budget, tell)
-        questions = questions_to(explainer, config)
-        asker = Asker(explainer, log, run.run_id, admission, sender=batches.sender, questions=questions)
-        judge = LoggedJudge(asker, scoring_id) if explainer.forms else None
+        admission, batches, judge = _asking(screen, config, explainer, log, run.run_id, scoring_id)
         tools = ScorerTools(judge, stack.enter_context(SubjectRunner(subject)), embedder)
         scoring = Scoring(
             log=log,
@@ -156,10 +126,26 @@ def score_labels(
             log.hold_scoring(scoring_id)  # of two processes, one would ask for what the other's batch will bring
         _measure(screen, scoring, explainer, rows, batches)
         if among is None:
-            _print(screen, log, scored, config.seed)
+            print_scores(screen, log, scored, config.seed)
         if plot is not None:
             plot_scores(screen, run_scores(log, [scored]), f"Run {run.run_id}", config.seed, plot)
         return replace(scored, status=exit_status(screen, admission.reason), stopped=admission.reason)
+
+
+def _asking(
+    screen: Console, config: RunConfig, explainer: Explainer, log: RunLog, run_id: int, scoring_id: int
+) -> tuple[Admission, Batches, LoggedJudge | None]:
+    """Returns what lets calls in, what batches them, and the judge; None where the explainer cannot be asked."""
+    budget = partial(_budget, config, log, run_id, scoring_id)
+
+    def tell(sentence: str) -> None:
+        screen.print(Text(printable(sentence)))
+
+    admission = Admission(Gate(config.in_flight), budget())
+    batches = Batches(config, explainer, log, admission, run_id, scoring_id, budget, tell)
+    questions = questions_to(explainer, config)
+    asker = Asker(explainer, log, run_id, admission, sender=batches.sender, questions=questions)
+    return admission, batches, LoggedJudge(asker, scoring_id) if explainer.forms else None
 
 
 def _checked_settings(config: RunConfig, explainer: Explainer) -> ScoreSettings:
@@ -336,71 +322,3 @@ def _bar(screen: Console, n_features: int) -> Progress:
     bar = Progress(*columns, console=screen, disable=not screen.is_terminal)
     bar.add_task("", total=n_features)
     return bar
-
-
-def run_scores(log: RunLog, scored: Iterable[ScoredRun]) -> list[ScoreRow]:
-    """Returns the scores of these runs' labels."""
-    return [
-        score
-        for one in scored
-        for score in log.read(scores_of, one.scoring_id)
-        if score.feature in {row.feature for row in one.rows}
-    ]
-
-
-def plot_scores(screen: Console, scores: Sequence[ScoreRow], name: str, seed: int, path: Path) -> None:
-    """Draws the scores of one run or of several."""
-    save(score_figure(scores, seed, f"{name}: labels on held-out texts, beside controls"), path)
-    screen.print(Text(f"Wrote {path}."))
-
-
-def _lack_words(lack: report.UnscoredGroup) -> Iterator[str]:
-    of_what = "" if lack.variant == "label" else f", {variant_words(lack.variant)}"
-    if lack.n:
-        yield f"{lack.scorer}{of_what}: {lack.n:,} of {lack.of:,} features unscored: {_reasons(lack.reasons)}"
-    if lack.n_texts:
-        texts = f"{lack.n_texts:,} of {lack.of_texts:,} texts left out of scores"
-        yield f"{lack.scorer}{of_what}: {texts}: {_reasons(lack.text_reasons)}"
-
-
-def baselines_of(log: RunLog, scored: ScoredRun) -> list[FeatureExamples]:
-    """Returns what the run's texts came with: labels of others, with scores of theirs."""
-    if scored.corpus_id is None:
-        return []
-    found = (log.read(examples_of, scored.corpus_id, row.feature, kinds=[]) for row in scored.rows)
-    return [one for one in found if one is not None]
-
-
-def print_sources(screen: Console, found: Iterable[FeatureExamples], scores: Sequence[ScoreRow], seed: int) -> None:
-    """Prints the scores that sources give labels of their own, if there are any."""
-    if lines := source_scores(found, scores, seed):
-        screen.print()
-        screen.print(source_scores_table(lines))
-        screen.print(Text("Sources' scores are of their own labels, texts and judges; ours are of this scoring."))
-
-
-def print_lacks(screen: Console, scores: Sequence[ScoreRow], scorers: Iterable[str], n_features: int) -> None:
-    """Prints what was not scored, and why."""
-    for lack in report.unscored(scores, scorers, n_features):
-        for sentence in _lack_words(lack):
-            screen.print(Text(printable(sentence)))
-
-
-def _reasons(counted: Sequence[tuple[str, int]]) -> str:
-    return "; ".join(f"{n:,} {reason}" for reason, n in counted[:4])
-
-
-def _print(screen: Console, log: RunLog, scored: ScoredRun, seed: int) -> None:
-    scores = run_scores(log, [scored])
-    spent = log.read(spent_by, scored.run_id, scored.scoring_id)
-    screen.print()
-    screen.print(scores_table(report.score_summaries(scores, seed)))
-    screen.print()
-    print_lacks(screen, scores, scored.scorers, len(scored.rows))
-    print_sources(screen, baselines_of(log, scored), scores, seed)
-    for run_id in dict.fromkeys(row.run_id for row in scored.rows):
-        for sentence in verdict_sentences(log, log.read(chosen_run, run_id)):
-            screen.print(Text(printable(sentence)))
-    if spent.calls:
-        dollars = "cost unknown" if spent.cost_usd is None else f"${spent.cost_usd:,.4f}"
-        screen.print(Text(f"{spent.calls:,} calls, {spent.tokens:,} tokens, {dollars}."))

@@ -9,15 +9,14 @@ from rich.text import Text
 from agent.cli.commands.exit_status import ends_all
 from agent.cli.commands.layers import by_layer
 from agent.cli.commands.loading import SubjectLoader
-from agent.cli.commands.score import (
-    Among,
+from agent.cli.commands.score import Among, score_labels
+from agent.cli.commands.score_report import (
     ScoredRun,
     baselines_of,
     plot_scores,
     print_lacks,
     print_sources,
     run_scores,
-    score_labels,
 )
 from agent.cli.terminal.display import console, scores_table
 from agent.config import RunConfig

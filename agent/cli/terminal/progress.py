@@ -20,6 +20,8 @@ from agent.calls.admission import Admission
 from agent.schema import Outcome
 
 _PLAIN_EVERY_S = 10.0
+_FORETOLD_FROM = 0.05
+"""Share of the features from which on the time left is told: the first ones wait for what is measured once."""
 
 
 def progress(
@@ -83,7 +85,7 @@ def _plain_lines(console: Console, n_features: int, admission: Admission) -> Ite
         if now - said >= _PLAIN_EVERY_S and done < n_features:
             said = now
             left_s = (now - begun) / done * (n_features - done)
-            way = _on_its_way(admission)
-            console.print(f"{done} of {n_features} done, {way}, {failed} failed, about {left_s:.0f} s left")
+            left = f", about {left_s:.0f} s left" if done >= _FORETOLD_FROM * n_features else ""
+            console.print(f"{done} of {n_features} done, {_on_its_way(admission)}, {failed} failed{left}")
 
     yield told

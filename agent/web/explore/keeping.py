@@ -22,12 +22,17 @@ class KeptEvidence:
     """False if the log had it already."""
 
 
+def exploration(card: SubjectCard) -> RunIdentity:
+    """Returns the identity of the one run that holds what was explored of a subject."""
+    return RunIdentity(kind="explore", subject=card, settings={}, explainer="", templates={})
+
+
 def keep(path: Path, card: SubjectCard, feature: int, evidence: Sequence[Evidence]) -> KeptEvidence:
     """Writes a feature's evidence as the next round of the subject's `explore` run, begun if there is none.
 
     Raises LogError where the log cannot be written, or that run is being written by another process.
     """
-    identity = RunIdentity(kind="explore", subject=card, settings={}, explainer="", templates={})
+    identity = exploration(card)
     with RunLog.open(path) as log:
         run_id = log.begin_run(identity, [feature]).run_id
         rounds = log.read(evidence_rounds, run_id, feature)
