@@ -109,8 +109,10 @@ class _Query:
 
     def beyond(self, falling: bool) -> str:
         """The condition that a row comes after the place that `:key` and `:tie` say, in that direction."""
-        place = f"(coalesce({self.key}, -1e999), {self.tie})"
-        return f"{place} {'<' if falling else '>'} (coalesce(:key, -1e999), :tie)"
+        sign = "<" if falling else ">"
+        if self.key == self.tie:  # which an index answers
+            return f"{self.tie} {sign} :tie"
+        return f"(coalesce({self.key}, -1e999), {self.tie}) {sign} (coalesce(:key, -1e999), :tie)"
 
 
 def count_labels(db: Database, run_id: int, wanted: LabelFilter) -> int:

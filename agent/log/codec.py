@@ -7,6 +7,7 @@ z thousandths. Encoding what was decoded gives the same text.
 
 import json
 import math
+import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import accumulate, pairwise
@@ -34,6 +35,15 @@ Columns = Mapping[str, Any]
 
 _MILLI = 1e-3
 _SUMMARY_TOKENS = 8
+
+
+@dataclass(frozen=True)
+class _TokenColumns:
+    """Scored tokens as they are stored, whose types are looked at in one go."""
+
+    token_ids: tuple[int, ...]
+    tokens: tuple[str, ...]
+    scores: tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -113,9 +123,9 @@ def _tree_value(feature: int, settings: ProbeSettings, columns: Columns) -> Tree
 
 def _check_tree(tree: Tree) -> None:
     """Raises ValueError unless every node but the root hangs on an earlier one and has a text."""
-    n = tree.n_nodes
-    placed = all(0 <= parent < node for node, parent in enumerate(tree.parents[1:], start=1))
-    told = all(token_id in tree.texts for token_id in tree.token_ids[1:])
+    n, below = tree.n_nodes, tree.parents[1:]
+    placed = min(below, default=0) >= 0 and all(map(operator.lt, below, range(1, n)))
+    told = tree.texts.keys() >= {*tree.token_ids[1:]}
     sized = len(tree.token_ids) == n and (tree.contrast is None or len(tree.contrast.null) == n)
     if not (n and tree.parents[0] == -1 and placed and told and sized):
         raise ValueError(f"a tree of {n} nodes is none: a node without a parent, a text or a number")
@@ -189,9 +199,9 @@ def _token_columns(tokens: Iterable[ScoredToken]) -> Columns:
 
 
 def _token_values(columns: Columns) -> tuple[ScoredToken, ...]:
-    names = ("token_id", "token", "score")
-    rows = zip(columns["token_ids"], columns["tokens"], columns["scores"], strict=True)
-    return tuple(made(ScoredToken, dict(zip(names, row, strict=True))) for row in rows)
+    found = made(_TokenColumns, {name: tuple(columns[name]) for name in ("token_ids", "tokens", "scores")})
+    rows = zip(found.token_ids, found.tokens, found.scores, strict=True)
+    return tuple(ScoredToken(*row) for row in rows)
 
 
 def _list_columns(listed: TokenList) -> Columns:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from sqlite_utils import Database
 
@@ -17,6 +18,8 @@ _PIECE = """
     FROM evidence JOIN texts AS settings ON settings.id = settings_id
     JOIN texts AS dictionaries ON dictionaries.id = dictionary_id
 """
+_SETTINGS = 256
+"""Settings held in memory: a log has few, and each row of evidence refers to some."""
 _KEYS = """
     SELECT evidence_id, feature, kind, settings FROM evidence_summed
     WHERE run_id IN (SELECT value FROM json_each(:run_ids)) AND feature IN (SELECT value FROM json_each(:features))
@@ -173,10 +176,15 @@ def rested(db: Database, run_id: int, n_labels: int, most: int) -> list[Rested]:
 
 def evidence_in(row: Row) -> Evidence:
     """Decodes a row of the table with the two texts that it refers to, `settings` and `dictionary`."""
-    settings = ProbeSettings.model_validate_json(row["settings"])
+    settings = _settings(row["settings"])
     payload = decompressed(row["payload"], row["dictionary"])
     found = codec.decode(row["kind"], row["feature"], settings, payload)
     return replace(found, device=row["device"] or "")
+
+
+@lru_cache(_SETTINGS)
+def _settings(text: str) -> ProbeSettings:
+    return ProbeSettings.model_validate_json(text)
 
 
 def _if_complete(text: str) -> ProbeSettings | None:

@@ -20,13 +20,13 @@ _SHARING = """
     ORDER BY bm25(labels_fts), feature LIMIT :most
 """
 _ELSEWHERE = """
-    SELECT run_id FROM runs JOIN labels ON labels.run_id = runs.id AND labels.feature = :feature
+    SELECT run_id FROM runs CROSS JOIN labels ON labels.run_id = runs.id AND labels.feature = :feature
     WHERE json_extract(subject, '$.fingerprint') = :fingerprint AND run_id != :run_id
     ORDER BY runs.created DESC, run_id DESC
 """
 _OF_SUBJECT = """
     SELECT max(labels.created || printf(' %020d', labels.id)), feature, run_id, labels.status, label
-    FROM labels JOIN runs ON runs.id = run_id WHERE json_extract(subject, '$.fingerprint') = :fingerprint
+    FROM runs CROSS JOIN labels ON runs.id = run_id WHERE json_extract(subject, '$.fingerprint') = :fingerprint
     AND feature IN (SELECT value FROM json_each(:features)) GROUP BY feature
 """
 _REASONS = """

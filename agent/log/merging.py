@@ -13,7 +13,7 @@ import sqlite3
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache, partial
+from functools import cached_property, lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -110,6 +110,11 @@ class _Merging:
     added: Counter[str] = field(default_factory=Counter)
     labels: Counter[str] = field(default_factory=Counter)
 
+    @cached_property
+    def referred(self) -> frozenset[str]:
+        """The tables that others refer to: of no other table are ids needed, and evidence has millions."""
+        return frozenset(other for table in tables() for other in references(self.target, table).values())
+
     def merged(self) -> Merged:
         for table in tables():
             if table == "runs":
@@ -125,17 +130,18 @@ class _Merging:
 
     def _copy(self, table: str) -> None:
         """Adds the rows of a table whose key is not here yet, those whose references stay behind left out."""
-        ids = self.ids[table]
+        referred = references(self.target, table)
         key = _KEYS.get(table) or natural_key(self.target, table)
         known = self._known(table, key)
         for row in self._rows(table):
-            moved = self._moved(table, row)
+            moved = self._moved(table, row, referred)
             here = None if moved is None else known.get(tuple(moved[column] for column in key))
             if moved is not None and table == "labels" and here is not None:
                 here = self._one_label(here, moved)
             elif moved is not None and here is None and not self._superseded(table, moved):
                 here = self._add(table, moved, keep_id=not known)
-            ids[row["id"]] = here
+            if table in self.referred:
+                self.ids[table][row["id"]] = here
 
     def _add(self, table: str, moved: Row, keep_id: bool) -> int:
         unique = _UNIQUE.get(table)
@@ -206,11 +212,11 @@ class _Merging:
                 self.put_back += self.target.query(f"SELECT * FROM calls WHERE {where} AND scoring_id IS NULL", key)
                 self.target.execute(f"DELETE FROM calls WHERE {where} AND scoring_id IS NULL", key)
 
-    def _moved(self, table: str, row: Row) -> Row | None:
+    def _moved(self, table: str, row: Row, referred: Mapping[str, str]) -> Row | None:
         """Returns the row with references to rows here; None where one of them stayed behind."""
         moved = dict(row)
-        for column, referred in references(self.target, table).items():
-            moved[column] = self._here(table, row, referred, row[column])
+        for column, other in referred.items():
+            moved[column] = self._here(table, row, other, row[column])
             if moved[column] is None and row[column] is not None:
                 return None
         return moved

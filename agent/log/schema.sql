@@ -225,6 +225,7 @@ CREATE INDEX calls_key ON calls (run_id, feature, round, purpose, item);
 CREATE INDEX calls_system ON calls (system_id);
 CREATE INDEX calls_spent ON calls (run_id, scoring_id, fault, cost_usd, input_tokens, output_tokens, reserved_tokens,
     reserved_usd);
+CREATE INDEX calls_faults ON calls (run_id, fault) WHERE fault IS NOT NULL;
 CREATE INDEX calls_created ON calls (run_id, created);
 CREATE INDEX calls_batch ON calls (batch_id) WHERE batch_id IS NOT NULL;
 CREATE INDEX calls_question ON calls (question) WHERE question IS NOT NULL;
