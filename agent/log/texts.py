@@ -11,6 +11,7 @@ from sqlite_utils import Database
 
 from agent.log.rows import compressed, escape, find_id, first, insert
 
+_LATEST = "SELECT id, text FROM texts WHERE id = (SELECT max(id) FROM texts WHERE kind = :kind)"
 _LONG = 8_000
 """Characters from which on a dictionary grows no more: of the demo's trees two, of its prompts seven."""
 
@@ -31,7 +32,7 @@ def shared_text(db: Database, kind: str, text: str) -> int:
 
 def pack_text(db: Database, kind: str, text: str) -> PackedText:
     """Compresses a text by the dictionary of its kind; to a short one the text is added first, as a new row."""
-    found = first(db, "SELECT id, text FROM texts WHERE kind = :kind ORDER BY id DESC LIMIT 1", kind=kind)
+    found = first(db, _LATEST, kind=kind)
     if found is not None and len(found["text"]) >= _LONG:
         return PackedText(compressed(text, found["text"]), found["id"])
     dictionary = text if found is None else found["text"] + text
