@@ -9,6 +9,7 @@ import click
 import pytest
 
 from agent.cli.interpret import interpret
+from tests import feature_log
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -54,6 +55,18 @@ def test_links_lead_somewhere(page: Path) -> None:
     for target in _LINK.findall(page.read_text(encoding="utf-8")):
         if not re.match(r"https?://|#", target):
             assert (page.parent / target.partition("#")[0]).exists(), target
+
+
+def test_what_is_compressed_in_the_log_is_read_as_the_reference_says(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    feature_log.write_log(tmp_path / "demo.db")
+    blocks = _FENCED.findall((ROOT / "docs" / "reference.md").read_text(encoding="utf-8"))
+    recipe = next(block for block in blocks if "def unpacked" in block)
+    exec(recipe.replace("demo.db", str(tmp_path / "demo.db")).replace("38", str(feature_log.FEATURE)), {})
+    told = capsys.readouterr().out
+    assert "{'prompt': " in told
+    assert re.search(rf"^{feature_log.FEATURE} \S", told, re.MULTILINE)
 
 
 def test_the_readme_is_short() -> None:

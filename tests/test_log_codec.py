@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.log import codec
-from agent.log.rows import as_ranges, escape, from_ranges, unescape
+from agent.log.rows import as_ranges, compressed, escape, from_ranges, unescape
 from agent.secrets import without_secrets
-from probes.evidence import Evidence, ScoredToken, TokenList, Tree
+from probes.evidence import Contrast, Evidence, ScoredToken, TokenList, Tree
 from tests.fakes import vocabulary_list
 from tests.logged import SETTINGS, grown_tree, projection, token_list
 
@@ -20,13 +20,31 @@ def stored(evidence: Evidence) -> Evidence:
     return codec.decode(codec.kind_of(evidence), evidence.feature, evidence.settings, codec.encode(evidence))
 
 
-def test_a_tree_comes_back_with_probabilities_within_a_millionth() -> None:
+def test_a_tree_comes_back_with_probabilities_within_a_two_thousandth() -> None:
     tree = grown_tree(1600)
     back = stored(tree)
     assert isinstance(back, Tree)
-    assert back.probabilities == pytest.approx(tree.probabilities, rel=1e-6, abs=0)
+    assert back.probabilities == pytest.approx(tree.probabilities, rel=5.01e-4, abs=0)
     assert back.probabilities[0] == 1.0
     assert dataclasses.replace(back, probabilities=tree.probabilities) == tree
+
+
+def test_a_tree_that_float32_rounds_otherwise_on_another_machine_is_stored_alike() -> None:
+    tree = stored(grown_tree(300))
+    assert isinstance(tree, Tree)
+    other = dataclasses.replace(tree, probabilities=tuple(p * (1 + 3e-6) for p in tree.probabilities))
+    assert codec.encode(other) == codec.encode(tree)
+
+
+def test_a_contrast_comes_back_where_nodes_were_looked_at() -> None:
+    null, centroid = {0: 1.0, 1: 0.5, 3: 0.02}, {0: 1.0, 1: 0.25, 3: 1e-9}
+    columns = (tuple(map(column.get, range(5))) for column in (null, centroid))
+    back = stored(dataclasses.replace(grown_tree(4), contrast=Contrast(*columns, 0.31234567, 0.25, 99)))
+    assert isinstance(back, Tree)
+    assert back.contrast is not None
+    for column, there in ((back.contrast.null, null), (back.contrast.centroid, centroid)):
+        assert {node: p for node, p in enumerate(column) if p is not None} == pytest.approx(there, rel=5.01e-4)
+    assert (back.contrast.divergence, back.contrast.p_value) == (0.31235, 0.25)
 
 
 def test_a_tree_whose_parents_are_in_depth_first_order_comes_back() -> None:
@@ -38,9 +56,9 @@ def test_a_tree_that_is_only_a_root_comes_back() -> None:
     assert stored(grown_tree(0)) == grown_tree(0)
 
 
-def test_a_tree_of_1600_nodes_takes_under_14_kilobytes() -> None:
-    # 13.1 kB here, 537 different tokens with random letters for texts: 16,000 such trees are about 210 MB.
-    assert len(codec.encode(grown_tree(1600))) < 14_000
+def test_a_tree_of_1600_nodes_takes_under_11_kilobytes() -> None:
+    # 537 different tokens with random letters for texts.
+    assert len(compressed(codec.encode(grown_tree(1600)))) < 11_000
 
 
 @pytest.mark.parametrize("evidence", [token_list(" dog", "\ud83d", "\0"), projection()], ids=["tokens", "projection"])
@@ -55,11 +73,11 @@ def test_a_vocabulary_list_comes_back_with_all_that_it_rests_on() -> None:
     assert stored(dataclasses.replace(listed, threshold=None)).threshold is None  # type: ignore[union-attr]
 
 
-def test_scores_keep_seven_digits() -> None:
+def test_scores_keep_five_digits() -> None:
     listed = TokenList(5, SETTINGS, (ScoredToken(1, "a", 0.87123450279236), ScoredToken(2, "b", -12.3456789e-9)))
     back = stored(listed)
     assert isinstance(back, TokenList)
-    assert [token.score for token in back.tokens] == pytest.approx([0.8712345, -1.234568e-8], rel=1e-9)
+    assert [token.score for token in back.tokens] == [0.87123, -1.2346e-8]
 
 
 @pytest.mark.parametrize("evidence", [grown_tree(300), projection()], ids=["tree", "projection"])

@@ -194,7 +194,7 @@ def test_damage_that_shows_only_on_reading_is_one_sentence(tmp_path: Path) -> No
     run_id = a_log(path)
     with RunLog.open(path) as log:
         log.write(add_evidence, evidence_rows(run_id, 5, 1, [token_list(" dog")])).result()
-    execute(path, "UPDATE evidence SET payload = substr(payload, 1, 20)")
+    execute(path, "UPDATE evidence SET payload = substr(payload, 1, 8)")
     with RunLog.open(path, read_only=True) as log, pytest.raises(LogError, match="it is damaged"):
         log.read(evidence_of, run_id, 5, 1)
 

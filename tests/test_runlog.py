@@ -312,7 +312,7 @@ class TestCalls:
         for feature in range(5):
             add_call(log, run_id, request(feature, system="S" * 5000), answer())
         connection = sqlite3.connect(path)
-        assert connection.execute("SELECT count(*) FROM texts").fetchone() == (1,)
+        assert connection.execute("SELECT count(*) FROM texts WHERE kind = 'system'").fetchone() == (1,)
         connection.close()
         assert log.read(calls_of, run_id, 4)[0].system == "S" * 5000
 

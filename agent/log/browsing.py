@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 from sqlite_utils import Database
 
 from agent.log.comparisons import OF_CLASS
-from agent.log.labels import LabelRow, label_in, matching, search_words
+from agent.log.labels import LabelRow, is_rare, label_in, matching, search_words
 from agent.log.reviews import VERDICTS, ReviewRow, reviews_of
 from agent.log.rows import LATEST, first, made, select, some
 from agent.log.scores import ScoreKey
@@ -109,19 +109,21 @@ class _Query:
 
     def beyond(self, falling: bool) -> str:
         """The condition that a row comes after the place that `:key` and `:tie` say, in that direction."""
-        place = f"(coalesce({self.key}, -1e999), {self.tie})"
-        return f"{place} {'<' if falling else '>'} (coalesce(:key, -1e999), :tie)"
+        sign = "<" if falling else ">"
+        if self.key == self.tie:  # which an index answers
+            return f"{self.tie} {sign} :tie"
+        return f"(coalesce({self.key}, -1e999), {self.tie}) {sign} (coalesce(:key, -1e999), :tie)"
 
 
 def count_labels(db: Database, run_id: int, wanted: LabelFilter) -> int:
     """Counts the labels that meet the filter."""
-    query = _query(run_id, wanted)
+    query = _query(db, run_id, wanted)
     return int(next(select(db, f"SELECT count(*) AS n {query.source}", **query.values))["n"])
 
 
 def label_page(db: Database, run_id: int, wanted: LabelFilter, start: int, most: int) -> list[BrowsedLabel]:
     """Returns the labels from place `start` on, counted from 0."""
-    query = _query(run_id, wanted)
+    query = _query(db, run_id, wanted)
     sql = f"SELECT {query.id} AS id {query.source} {query.ordered(wanted.descending)} LIMIT :most OFFSET :start"
     ids = [row["id"] for row in select(db, sql, **query.values, start=start, most=most)]
     return _browsed(db, ids, wanted.score)
@@ -129,7 +131,7 @@ def label_page(db: Database, run_id: int, wanted: LabelFilter, start: int, most:
 
 def around(db: Database, run_id: int, wanted: LabelFilter, feature: int) -> Around:
     """Returns the neighbours of a feature that itself may not meet the filter: then those of its place in the order."""
-    query = _query(run_id, wanted)
+    query = _query(db, run_id, wanted)
     here = _here(db, query, wanted, feature)
     if here is None:
         return Around(None, None)
@@ -139,7 +141,7 @@ def around(db: Database, run_id: int, wanted: LabelFilter, feature: int) -> Arou
 
 def place_of(db: Database, run_id: int, wanted: LabelFilter, feature: int) -> int:
     """Counts the labels of the filter that come before a feature's; 0 if the order has no place for it."""
-    query = _query(run_id, wanted)
+    query = _query(db, run_id, wanted)
     here = _here(db, query, wanted, feature)
     if here is None:
         return 0
@@ -171,7 +173,7 @@ def _next(db: Database, query: _Query, here: dict[str, Any], falling: bool) -> i
     return None if found is None else int(found["feature"])
 
 
-def _query(run_id: int, wanted: LabelFilter) -> _Query:
+def _query(db: Database, run_id: int, wanted: LabelFilter) -> _Query:
     values: dict[str, Any] = {"run_id": run_id, "verdict": wanted.reviewed, "search": search_words(wanted.search)}
     for name in _LIMITS:
         values[name] = getattr(wanted, name)
@@ -185,7 +187,9 @@ def _query(run_id: int, wanted: LabelFilter) -> _Query:
     if wanted.order == "probability":
         source = _probable_source(wanted, conditions)
         return _Query("probabilities.label_id", "probabilities.probability", "probabilities.label_id", source, values)
-    where = " AND ".join(["labels.run_id = :run_id", *conditions, *_reviewed("labels.id", wanted)])
+    # The plus keeps SQLite to the labels that were found, instead of going through the run for them.
+    of_run = f"{'+' if is_rare(db, wanted.search) else ''}labels.run_id = :run_id"
+    where = " AND ".join([of_run, *conditions, *_reviewed("labels.id", wanted)])
     return _Query("labels.id", f"labels.{wanted.order}", "labels.feature", f"FROM labels WHERE {where}", values)
 
 

@@ -83,7 +83,9 @@ def probabilities_of(db: Database, run_id: int) -> dict[int, float]:
 
 def is_calibrated(db: Database, run_id: int) -> bool:
     """Tells whether any label of a run has a probability."""
-    return first(db, f"{_OF_RUN} LIMIT 1", run_id=run_id) is not None
+    # CROSS keeps SQLite to the order: most logs have no probability, and a run's labels are many.
+    sql = "SELECT 1 FROM probabilities CROSS JOIN labels ON labels.id = label_id WHERE run_id = :run_id LIMIT 1"
+    return first(db, sql, run_id=run_id) is not None
 
 
 def calibrated_labels(db: Database, run_id: int, calibration_id: int) -> frozenset[int]:

@@ -1,6 +1,5 @@
 """Calls to explainers and judges: reserved before they are sent, concluded, counted; rows in, values out."""
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -9,10 +8,13 @@ from typing import Any
 from sqlite_utils import Database
 
 from agent.llm.base import Answer, AnswerForm, Bound, CallFault, Request
-from agent.log.rows import escape, find_id, first, insert, made, now, select, update
+from agent.log.rows import compressed, decompressed, first, insert, made, now, select, update
+from agent.log.texts import pack_text, shared_text
 
 _CALLS = """
-    SELECT calls.*, texts.text AS system FROM calls JOIN texts ON texts.id = calls.system_id
+    SELECT calls.*, systems.text AS system, dictionaries.text AS dictionary
+    FROM calls JOIN texts AS systems ON systems.id = system_id
+    JOIN texts AS dictionaries ON dictionaries.id = dictionary_id
     WHERE run_id = :run_id AND feature = :feature {} ORDER BY calls.id
 """
 _AT = "AND round = :round AND purpose = :purpose AND item = :item AND scoring_id IS :scoring_id"
@@ -122,6 +124,7 @@ def begin_call(
 ) -> int:
     """Keeps a request that is about to be sent, as it stands should nothing be heard of it again; returns its id."""
     key = _place(run_id, request)
+    prompt = pack_text(db, request.template, request.prompt)
     return insert(
         db,
         "calls",
@@ -131,11 +134,11 @@ def begin_call(
             "provider": dispatch.provider,
             "model": dispatch.model,
             "form": dispatch.form,
-            "system_id": _shared_text(db, request.system),
-            "prompt": request.prompt,
+            "system_id": shared_text(db, "system", request.system),
+            "prompt": prompt.payload,
+            "dictionary_id": prompt.dictionary_id,
             "template": request.template,
             "template_hash": request.template_hash,
-            "response": "",
             "reserved_tokens": dispatch.bound.tokens,
             "reserved_usd": dispatch.bound.cost_usd,
             "fault": fault,
@@ -151,8 +154,8 @@ def end_call(db: Database, call_id: int, answer: Answer) -> None:
     """Keeps the outcome of a request, good or not."""
     exchange = answer.exchange
     row = {
-        "response": exchange.response,
-        "answer": None if answer.value is None else answer.value.model_dump_json(),
+        "response": compressed(exchange.response, _dictionary_of(db, call_id)) if exchange.response else None,
+        "answer": None if answer.value is None else answer.value.model_dump_json(exclude_defaults=True),
         "resolved_model": exchange.resolved_model,
         **asdict(exchange.usage),
         "cost_usd": exchange.cost_usd,
@@ -233,18 +236,28 @@ def _place(run_id: int, request: Request) -> dict[str, Any]:
     return {"run_id": run_id, **{name: getattr(request, name) for name in names}}
 
 
-def _shared_text(db: Database, text: str) -> int:
-    sha256 = hashlib.sha256(escape(text).encode()).hexdigest()
-    found = find_id(db, "texts", {"sha256": sha256})
-    return insert(db, "texts", {"sha256": sha256, "text": text}) if found is None else found
+def _dictionary_of(db: Database, call_id: int) -> str:
+    sql = "SELECT text FROM texts WHERE id = (SELECT dictionary_id FROM calls WHERE id = :call_id)"
+    return str(next(select(db, sql, call_id=call_id))["text"])
+
+
+def texts_of_call(row: Mapping[str, Any]) -> dict[str, str]:
+    """Reads prompt and response out of a row of the table with the text of its `dictionary`."""
+    dictionary, response = row["dictionary"], row["response"]
+    return {
+        "prompt": decompressed(row["prompt"], dictionary),
+        "response": "" if response is None else decompressed(response, dictionary),
+    }
 
 
 def _call(row: dict[str, Any]) -> CallRow:
-    del row["run_id"], row["system_id"], row["question"]
     changed = {
+        **texts_of_call(row),
         "answer": row["answer"] and json.loads(row["answer"]),
         "form": row["form"] and AnswerForm(row["form"]),
         "fault": row["fault"] and CallFault(row["fault"]),
         "cached": bool(row["cached"]),
     }
+    for name in ("run_id", "system_id", "dictionary_id", "dictionary", "question"):
+        del row[name]
     return made(CallRow, {"call_id": row.pop("id"), **row | changed})

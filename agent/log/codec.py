@@ -1,16 +1,19 @@
-"""Evidence as the bytes of one column and back: columns of JSON, compressed.
+"""Evidence as the text of one column and back: columns of JSON, which the table keeps compressed.
 
-Probabilities are kept as whole micro-nats, round(-1e6 ln p), each less its parent's: within 5e-7 relative, and small.
-Scores keep 7 significant digits. Encoding what was decoded gives the same bytes.
+Probabilities are kept as whole milli-nats, round(-1000 ln p), each less its parent's: within .0005 relative, a tenth of
+what any table shows, and coarser than what float32 makes of another machine or batch. Scores keep 5 significant digits,
+z thousandths. Encoding what was decoded gives the same text.
 """
 
+import json
 import math
+import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import accumulate, pairwise
 from typing import Any
 
-from agent.log.rows import made, packed, unpacked
+from agent.log.rows import made
 from probes.behaviour import Continuation, Continuations, Neighbour, Neighbours, TokenPair
 from probes.evidence import (
     Contrast,
@@ -30,8 +33,17 @@ from probes.settings import ProbeKind, ProbeSettings, VectorSettings
 
 Columns = Mapping[str, Any]
 
-_MICRO = 1e-6
+_MILLI = 1e-3
 _SUMMARY_TOKENS = 8
+
+
+@dataclass(frozen=True)
+class _TokenColumns:
+    """Scored tokens as they are stored, whose types are looked at in one go."""
+
+    token_ids: tuple[int, ...]
+    tokens: tuple[str, ...]
+    scores: tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -47,14 +59,14 @@ class Form:
     """What a reader of the table sees first: tokens with their numbers, or the candidate that was chosen."""
 
 
-def encode(evidence: Evidence) -> bytes:
+def encode(evidence: Evidence) -> str:
     """All of `evidence` but its kind, feature and settings, which have columns of their own."""
-    return packed(FORMS[kind_of(evidence)].columns(evidence))
+    return json.dumps(FORMS[kind_of(evidence)].columns(evidence), separators=(",", ":"))
 
 
-def decode(kind: ProbeKind, feature: int, settings: ProbeSettings, payload: bytes) -> Evidence:
-    """The evidence that `encode` was given."""
-    return FORMS[kind].value(feature, settings, unpacked(payload))
+def decode(kind: ProbeKind, feature: int, settings: ProbeSettings, payload: str) -> Evidence:
+    """The evidence that `encode` was given, rounded. Raises ValueError, or what a value raises that is none."""
+    return FORMS[kind].value(feature, settings, json.loads(payload))
 
 
 def p_value_of(payload: bytes) -> float | None:
@@ -80,24 +92,23 @@ def summary_of(evidence: Evidence) -> str:
 
 
 def _tree_columns(tree: Tree) -> Columns:
-    place = {token_id: place for place, token_id in enumerate(dict.fromkeys(tree.token_ids))}
     return {
         "prompt": tree.prompt,
         "prompt_ids": tree.prompt_ids,
         "ghost_position": tree.ghost_position,
         "placeholder_id": tree.placeholder_id,
-        "token_ids": list(place),
-        "texts": [tree.texts.get(token_id) for token_id in place],
+        "token_ids": tree.token_ids,
+        "texts": [tree.texts.get(token_id) for token_id in dict.fromkeys(tree.token_ids)],
         "parents": _steps(tree.parents),
-        "tokens": [place[token_id] for token_id in tree.token_ids],
-        "surprisals": _surprisals(tree),
-        **({"contrast": _contrast_columns(tree.contrast)} if tree.contrast else {}),
+        "surprisals": _surprisals(tree.parents, dict(enumerate(tree.probabilities))),
+        **({"contrast": _contrast_columns(tree.parents, tree.contrast)} if tree.contrast else {}),
     }
 
 
 def _tree_value(feature: int, settings: ProbeSettings, columns: Columns) -> Tree:
-    token_ids, parents = columns["token_ids"], tuple(accumulate(columns["parents"]))
-    texts = {token_id: text for token_id, text in zip(token_ids, columns["texts"], strict=True) if text is not None}
+    token_ids, parents = tuple(columns["token_ids"]), tuple(accumulate(columns["parents"]))
+    told = zip(dict.fromkeys(token_ids), columns["texts"], strict=True)
+    every = range(len(parents))
     tree = made(
         Tree,
         {
@@ -106,10 +117,10 @@ def _tree_value(feature: int, settings: ProbeSettings, columns: Columns) -> Tree
             **{name: columns[name] for name in ("prompt", "ghost_position", "placeholder_id")},
             "prompt_ids": tuple(columns["prompt_ids"]),
             "parents": parents,
-            "token_ids": tuple(token_ids[place] for place in columns["tokens"]),
-            "probabilities": _probabilities(parents, columns["surprisals"]),
-            "texts": texts,
-            "contrast": _contrast_value(columns["contrast"]) if "contrast" in columns else None,
+            "token_ids": token_ids,
+            "probabilities": tuple(_probabilities(parents, every, columns["surprisals"]).values()),
+            "texts": {token_id: text for token_id, text in told if text is not None},
+            "contrast": _contrast_value(parents, columns["contrast"]) if "contrast" in columns else None,
         },
     )
     _check_tree(tree)
@@ -118,33 +129,32 @@ def _tree_value(feature: int, settings: ProbeSettings, columns: Columns) -> Tree
 
 def _check_tree(tree: Tree) -> None:
     """Raises ValueError unless every node but the root hangs on an earlier one and has a text."""
-    n = tree.n_nodes
-    placed = all(0 <= parent < node for node, parent in enumerate(tree.parents[1:], start=1))
-    told = all(token_id in tree.texts for token_id in tree.token_ids[1:])
+    n, below = tree.n_nodes, tree.parents[1:]
+    placed = min(below, default=0) >= 0 and all(map(operator.lt, below, range(1, n)))
+    told = tree.texts.keys() >= {*tree.token_ids[1:]}
     sized = len(tree.token_ids) == n and (tree.contrast is None or len(tree.contrast.null) == n)
     if not (n and tree.parents[0] == -1 and placed and told and sized):
         raise ValueError(f"a tree of {n} nodes is none: a node without a parent, a text or a number")
 
 
-def _contrast_columns(contrast: Contrast) -> Columns:
-    """Of the nodes looked at, which ones, and micro-nats."""
-    nodes = [node for node, null in enumerate(contrast.null) if null is not None]
+def _contrast_columns(parents: Sequence[int], contrast: Contrast) -> Columns:
+    """Of the nodes looked at, which ones, and milli-nats."""
+    null, centroid = (
+        {node: probability for node, probability in enumerate(column) if probability is not None}
+        for column in (contrast.null, contrast.centroid)
+    )
     return {
-        "n_nodes": len(contrast.null),
-        "nodes": _steps(nodes),
-        "null": [_micro_nats(contrast.null[node]) for node in nodes],
-        "centroid": [_micro_nats(contrast.centroid[node]) for node in nodes],
-        "readout": [contrast.divergence, contrast.p_value, contrast.n_random, *_chosen_among(contrast)],
+        "nodes": _steps([*null]),
+        "null": _surprisals(parents, null),
+        "centroid": _surprisals(parents, centroid),
+        "readout": [_significant(contrast.divergence), contrast.p_value, contrast.n_random, *_chosen_among(contrast)],
     }
 
 
-def _contrast_value(columns: Columns) -> Contrast:
-    nodes = list(accumulate(columns["nodes"]))
-    null, centroid = (
-        {node: math.exp(-nats * _MICRO) for node, nats in zip(nodes, columns[name], strict=True)}
-        for name in ("null", "centroid")
-    )
-    every = range(columns["n_nodes"])
+def _contrast_value(parents: Sequence[int], columns: Columns) -> Contrast:
+    nodes = [*accumulate(columns["nodes"])]
+    null, centroid = (_probabilities(parents, nodes, columns[name]) for name in ("null", "centroid"))
+    every = range(len(parents))
     names = ("divergence", "p_value", "n_random", "n_candidates")
     readout = dict(zip(names, columns["readout"], strict=False))
     pair = {"null": tuple(map(null.get, every)), "centroid": tuple(map(centroid.get, every))}
@@ -152,32 +162,32 @@ def _contrast_value(columns: Columns) -> Contrast:
 
 
 def _chosen_among(contrast: Contrast) -> list[int]:
-    """Nothing where nothing was chosen: logs from before sweeps were tested are read as they were written."""
+    """Nothing where nothing was chosen, as for nearly all trees."""
     return [contrast.n_candidates] if contrast.n_candidates > 1 else []
 
 
-def _micro_nats(probability: float | None) -> int:
-    assert probability is not None
-    return round(-math.log(probability) / _MICRO)
+def _surprisals(parents: Sequence[int], probabilities: Mapping[int, float]) -> list[int]:
+    """Milli-nats of some nodes, each less its parent's if that is one of them: whole numbers, so no error adds up."""
+    totals = {node: round(-math.log(probability) / _MILLI) for node, probability in probabilities.items()}
+    return [total - totals.get(parents[node], 0) for node, total in totals.items()]
 
 
-def _surprisals(tree: Tree) -> list[int]:
-    """Micro-nats of each node given its parent. They are differences of whole numbers, so no error adds up."""
-    totals = [round(-math.log(probability) / _MICRO) for probability in tree.probabilities]
-    return [total - (totals[parent] if parent >= 0 else 0) for total, parent in zip(totals, tree.parents, strict=True)]
-
-
-def _probabilities(parents: Sequence[int], surprisals: Sequence[int]) -> tuple[float, ...]:
-    """Cumulative from the root."""
-    totals: list[int] = []
-    for parent, surprisal in zip(parents, surprisals, strict=True):
-        totals.append(surprisal + (totals[parent] if parent >= 0 else 0))
-    return tuple(math.exp(-total * _MICRO) for total in totals)
+def _probabilities(parents: Sequence[int], nodes: Iterable[int], surprisals: Sequence[int]) -> dict[int, float]:
+    """Returns, by node, the probabilities that `_surprisals` was given; a parent comes before its children."""
+    totals: dict[int, int] = {}
+    for node, surprisal in zip(nodes, surprisals, strict=True):
+        totals[node] = surprisal + totals.get(parents[node], 0)
+    return {node: math.exp(-total * _MILLI) for node, total in totals.items()}
 
 
 def _steps(numbers: Sequence[int]) -> list[int]:
     """Each number less the one before it: the parents of a tree in any usual order become mostly 0 and 1."""
     return [*numbers[:1], *(after - before for before, after in pairwise(numbers))]
+
+
+def _significant(value: float) -> float:
+    """The value with 5 significant digits."""
+    return float(f"{value:.5g}")
 
 
 def _first_level(tree: Tree) -> list[tuple[str, float]]:
@@ -190,14 +200,14 @@ def _token_columns(tokens: Iterable[ScoredToken]) -> Columns:
     return {
         "token_ids": [token.token_id for token in tokens],
         "tokens": [token.token for token in tokens],
-        "scores": [float(f"{token.score:.7g}") for token in tokens],
+        "scores": [_significant(token.score) for token in tokens],
     }
 
 
 def _token_values(columns: Columns) -> tuple[ScoredToken, ...]:
-    names = ("token_id", "token", "score")
-    rows = zip(columns["token_ids"], columns["tokens"], columns["scores"], strict=True)
-    return tuple(made(ScoredToken, dict(zip(names, row, strict=True))) for row in rows)
+    found = made(_TokenColumns, {name: tuple(columns[name]) for name in ("token_ids", "tokens", "scores")})
+    rows = zip(found.token_ids, found.tokens, found.scores, strict=True)
+    return tuple(ScoredToken(*row) for row in rows)
 
 
 def _list_columns(listed: TokenList) -> Columns:
@@ -269,7 +279,7 @@ def _experiment_columns(experiment: Experiment) -> Columns:
         "expected": [result.asked.activates for result in results],
         "hypotheses": [result.asked.hypothesis for result in results],
         "tokens": [result.tokens for result in results],
-        "activations": [[float(f"{value:.5g}") for value in result.activations] for result in results],
+        "activations": [[_significant(value) for value in result.activations] for result in results],
         "maximum": [float(f"{experiment.maximum:.7g}"), experiment.is_of_texts],
     }
 

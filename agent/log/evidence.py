@@ -3,21 +3,30 @@
 import json
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from sqlite_utils import Database
 
 from agent.log import codec
-from agent.log.rows import Row, insert, made, now, select, some
+from agent.log.rows import Row, decompressed, insert, made, now, select, some
+from agent.log.texts import pack_text, shared_text
 from probes.evidence import Evidence
 from probes.settings import ProbeKind, ProbeSettings
 
+_PIECE = """
+    SELECT evidence.*, settings.text AS settings, dictionaries.text AS dictionary
+    FROM evidence JOIN texts AS settings ON settings.id = settings_id
+    JOIN texts AS dictionaries ON dictionaries.id = dictionary_id
+"""
+_SETTINGS = 256
+"""Settings held in memory: a log has few, and each row of evidence refers to some."""
 _KEYS = """
-    SELECT evidence.id AS evidence_id, feature, kind, evidence.settings FROM evidence
+    SELECT evidence_id, feature, kind, settings FROM evidence_summed
     WHERE run_id IN (SELECT value FROM json_each(:run_ids)) AND feature IN (SELECT value FROM json_each(:features))
 """
 _KEPT = """
-    SELECT feature, round, settings, created FROM evidence WHERE run_id = :run_id AND item = 0
-    ORDER BY created DESC, id DESC LIMIT :most
+    SELECT feature, round, settings, created FROM evidence_summed WHERE run_id = :run_id AND item = 0
+    ORDER BY created DESC, evidence_id DESC LIMIT :most
 """
 _SAMPLE = """
     SELECT feature, rounds, evidence FROM labels WHERE id IN (
@@ -31,7 +40,7 @@ _LISTS = """
     )
 """
 _PIECES = """
-    SELECT feature, round, kind, settings FROM evidence
+    SELECT feature, round, kind, settings FROM evidence_summed
     WHERE run_id = :run_id AND feature IN (SELECT value FROM json_each(:features)) ORDER BY feature, round, item
 """
 
@@ -77,7 +86,7 @@ class Rested:
 
 
 def evidence_rows(run_id: int, feature: int, round: int, pieces: Iterable[Evidence]) -> list[Row]:
-    """Encodes one round's evidence, in order, as rows for `add_evidence`: here, so that other writes do not wait."""
+    """Encodes one round's evidence, in order, for `add_evidence`: here, so that other writes do not wait for that."""
     return [
         {
             "run_id": run_id,
@@ -99,7 +108,14 @@ def evidence_rows(run_id: int, feature: int, round: int, pieces: Iterable[Eviden
 def add_evidence(db: Database, rows: Iterable[Row]) -> None:
     """Keeps evidence, all of it or nothing."""
     for row in rows:
-        insert(db, "evidence", row)
+        insert(db, "evidence", packed_row(db, row))
+
+
+def packed_row(db: Database, row: Row) -> Row:
+    """Returns a row of `evidence_rows` as the table has it: settings by reference, the payload compressed."""
+    kept = {name: value for name, value in row.items() if name != "settings"}
+    settings_id = shared_text(db, "settings", row["settings"])
+    return {**kept, "settings_id": settings_id, **pack_text(db, row["kind"], row["payload"])._asdict()}
 
 
 def has_evidence(db: Database, run_id: int, feature: int, round: int) -> bool:
@@ -115,10 +131,10 @@ def evidence_of(db: Database, run_id: int, feature: int, round: int) -> list[Evi
 
 def evidence_rounds(db: Database, run_id: int, feature: int, round: int | None = None) -> dict[int, list[Evidence]]:
     """Returns a feature's evidence by round, of one or all, in the order it was given."""
-    sql = "SELECT * FROM evidence WHERE run_id = :run_id AND feature = :feature {} ORDER BY round, item"
-    wanted = sql.format("" if round is None else "AND round = :round")
+    wanted = "" if round is None else "AND round = :round"
+    sql = f"{_PIECE} WHERE run_id = :run_id AND feature = :feature {wanted} ORDER BY round, item"
     rounds: dict[int, list[Evidence]] = {}
-    for row in select(db, wanted, run_id=run_id, feature=feature, round=round):
+    for row in select(db, sql, run_id=run_id, feature=feature, round=round):
         rounds.setdefault(row["round"], []).append(evidence_in(row))
     return rounds
 
@@ -140,7 +156,7 @@ def evidence_keys(db: Database, run_ids: Sequence[int], features: Collection[int
 
 def evidence_by_id(db: Database, ids: Collection[int]) -> dict[int, Evidence]:
     """Returns the evidence with those ids."""
-    sql = "SELECT * FROM evidence WHERE id IN (SELECT value FROM json_each(:ids))"
+    sql = f"{_PIECE} WHERE evidence.id IN (SELECT value FROM json_each(:ids))"
     return {row["id"]: evidence_in(row) for row in select(db, sql, ids=some(ids))}
 
 
@@ -176,10 +192,16 @@ def list_p_values(db: Database, run_id: int, n_done: int, most: int) -> list[flo
 
 
 def evidence_in(row: Row) -> Evidence:
-    """Decodes a row of the table."""
-    settings = ProbeSettings.model_validate_json(row["settings"])
-    found = codec.decode(row["kind"], row["feature"], settings, row["payload"])
+    """Decodes a row of the table with the two texts that it refers to, `settings` and `dictionary`."""
+    settings = _settings(row["settings"])
+    payload = decompressed(row["payload"], row["dictionary"])
+    found = codec.decode(row["kind"], row["feature"], settings, payload)
     return replace(found, device=row["device"] or "")
+
+
+@lru_cache(_SETTINGS)
+def _settings(text: str) -> ProbeSettings:
+    return ProbeSettings.model_validate_json(text)
 
 
 def _if_complete(text: str) -> ProbeSettings | None:

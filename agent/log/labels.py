@@ -13,20 +13,25 @@ from agent.schema import EarlierOutcome, Outcome, SenseResult, Status
 
 _MAX_WORDS = 12
 """Words of a label that others are looked for by."""
+_RARE = 5000
+"""Labels: as many take a page as long as it takes to go through a run of 200,000 for those that have the words."""
 _EMPTY_WORDS = frozenset({"a", "an", "and", "as", "at", "by", "for", "from", "in", "is", "of", "on", "or", "the", "to"})
 _SHARING = """
-    SELECT feature FROM labels_fts JOIN labels ON labels.id = labels_fts.rowid
-    WHERE labels_fts MATCH :words AND run_id = :run_id AND feature != :feature AND status = 'labelled'
-    ORDER BY bm25(labels_fts), feature LIMIT :most
+    SELECT feature FROM (
+        SELECT rowid AS id, rank FROM labels_fts WHERE labels_fts MATCH :words ORDER BY rank LIMIT :ranked
+    ) CROSS JOIN labels USING (id)
+    WHERE run_id = :run_id AND feature != :feature AND status = 'labelled' ORDER BY rank, feature LIMIT :most
 """
+_RANKED = 1000
+"""Labels, of any run, that are looked at for those that share words: a frequent word is in thousands of a large run."""
 _ELSEWHERE = """
-    SELECT run_id FROM runs JOIN labels ON labels.run_id = runs.id AND labels.feature = :feature
+    SELECT run_id FROM runs CROSS JOIN labels ON labels.run_id = runs.id AND labels.feature = :feature
     WHERE json_extract(subject, '$.fingerprint') = :fingerprint AND run_id != :run_id
     ORDER BY runs.created DESC, run_id DESC
 """
 _OF_SUBJECT = """
     SELECT max(labels.created || printf(' %020d', labels.id)), feature, run_id, labels.status, label
-    FROM labels JOIN runs ON runs.id = run_id WHERE json_extract(subject, '$.fingerprint') = :fingerprint
+    FROM runs CROSS JOIN labels ON runs.id = run_id WHERE json_extract(subject, '$.fingerprint') = :fingerprint
     AND feature IN (SELECT value FROM json_each(:features)) GROUP BY feature
 """
 _MEDIAN = """
@@ -143,7 +148,8 @@ def labels_sharing_words(db: Database, run_id: int, feature: int, label: str, mo
     if not words:
         return []
     wanted = " OR ".join(f'"{word}"' for word in dict.fromkeys(words[:_MAX_WORDS]))
-    ranked = select(db, _SHARING, words=f"label : ({wanted})", run_id=run_id, feature=feature, most=most)
+    words_of_labels = {"words": f"label : ({wanted})", "ranked": _RANKED}
+    ranked = select(db, _SHARING, **words_of_labels, run_id=run_id, feature=feature, most=most)
     order = [row["feature"] for row in ranked]
     found = {row.feature: row for row in labels_of(db, run_id, features=order)}
     return [found[other] for other in order]
@@ -180,6 +186,13 @@ def matching(search: str, reviewer: str | None = None) -> str:
         reviews = f"(instr(label, :search) OR instr(note, :search)){only}"
         labels = "instr(labels.label, :search) OR instr(explanation, :search) OR instr(reason, :search)"
     return f"({labels} OR labels.id IN (SELECT label_id FROM standing_reviews WHERE {reviews}))"
+
+
+def is_rare(db: Database, search: str) -> bool:
+    """Tells whether so few labels, of any run, have the words searched for that they are best looked up one by one."""
+    sql = "SELECT count(*) AS n FROM (SELECT 1 FROM labels_fts WHERE labels_fts MATCH :search LIMIT :most)"
+    words = _words_of(search)
+    return bool(words) and next(select(db, sql, search=words, most=_RARE))["n"] < _RARE
 
 
 def search_words(search: str) -> str:

@@ -11,20 +11,22 @@ machines took different features). Where they do contradict, as after `--new`, b
 import json
 import sqlite3
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property, lru_cache, partial
 from pathlib import Path
 from typing import Any
 
 from sqlite_utils import Database
 
 from agent.errors import LogError
-from agent.log.calls import next_attempt
+from agent.log.calls import next_attempt, texts_of_call
 from agent.log.evidence import evidence_in
 from agent.log.opening import log_errors
-from agent.log.rows import as_ranges, from_ranges, unpacked
+from agent.log.rows import as_ranges, first, from_ranges, unpacked
 from agent.log.runs import done_in, probed_in
 from agent.log.schema import columns, natural_key, references, tables
+from agent.log.texts import hash_of_text
 
 Row = dict[str, Any]
 
@@ -43,11 +45,12 @@ _UNIQUE = {"reviews": "undoes"}
 """Columns that may not be here twice either, under whatever key."""
 _AT_A_TIME = 200
 """Rows of another log that are read by one statement, which may not take for ever."""
+_TEXTS = 256
+"""Texts of another log that are held in memory: its dictionaries are few, and so are its settings as a rule."""
 _TYPES: Mapping[str, type | tuple[type, ...]] = {"INTEGER": int, "REAL": (float, int), "TEXT": str, "BLOB": bytes}
 _JSON = {
     "runs": ("subject", "settings", "templates"),
     "invocations": ("versions",),
-    "evidence": ("settings",),
     "calls": ("answer",),
     "labels": ("evidence", "senses", "before"),
     "corpora": ("settings",),
@@ -85,7 +88,7 @@ def merge(target: Database, source: Database, path: Path) -> Merged:
 
     Raises `LogError` where `source` contradicts itself, or holds what no log may hold.
     """
-    return _Merging(target, source, path).merged()
+    return _Merging(target, source, path, lru_cache(_TEXTS)(partial(_text, source))).merged()
 
 
 @dataclass
@@ -93,6 +96,8 @@ class _Merging:
     target: Database
     source: Database
     path: Path
+    text_of: Callable[[int], str]
+    """A text of `source` by its row."""
     ids: defaultdict[str, dict[int, int | None]] = field(default_factory=lambda: defaultdict(dict))
     """By table: the id here of each row there; None for one that stays behind."""
     joined: dict[int, int] = field(default_factory=dict)
@@ -104,6 +109,11 @@ class _Merging:
     """Calls of here that go behind those of there, since the first good answer is the one that counts."""
     added: Counter[str] = field(default_factory=Counter)
     labels: Counter[str] = field(default_factory=Counter)
+
+    @cached_property
+    def referred(self) -> frozenset[str]:
+        """The tables that others refer to: of no other table are ids needed, and evidence has millions."""
+        return frozenset(other for table in tables() for other in references(self.target, table).values())
 
     def merged(self) -> Merged:
         for table in tables():
@@ -120,17 +130,18 @@ class _Merging:
 
     def _copy(self, table: str) -> None:
         """Adds the rows of a table whose key is not here yet, those whose references stay behind left out."""
-        ids = self.ids[table]
+        referred = references(self.target, table)
         key = _KEYS.get(table) or natural_key(self.target, table)
         known = self._known(table, key)
         for row in self._rows(table):
-            moved = self._moved(table, row)
+            moved = self._moved(table, row, referred)
             here = None if moved is None else known.get(tuple(moved[column] for column in key))
             if moved is not None and table == "labels" and here is not None:
                 here = self._one_label(here, moved)
             elif moved is not None and here is None and not self._superseded(table, moved):
                 here = self._add(table, moved, keep_id=not known)
-            ids[row["id"]] = here
+            if table in self.referred:
+                self.ids[table][row["id"]] = here
 
     def _add(self, table: str, moved: Row, keep_id: bool) -> int:
         unique = _UNIQUE.get(table)
@@ -201,11 +212,11 @@ class _Merging:
                 self.put_back += self.target.query(f"SELECT * FROM calls WHERE {where} AND scoring_id IS NULL", key)
                 self.target.execute(f"DELETE FROM calls WHERE {where} AND scoring_id IS NULL", key)
 
-    def _moved(self, table: str, row: Row) -> Row | None:
+    def _moved(self, table: str, row: Row, referred: Mapping[str, str]) -> Row | None:
         """Returns the row with references to rows here; None where one of them stayed behind."""
         moved = dict(row)
-        for column, referred in references(self.target, table).items():
-            moved[column] = self._here(table, row, referred, row[column])
+        for column, other in referred.items():
+            moved[column] = self._here(table, row, other, row[column])
             if moved[column] is None and row[column] is not None:
                 return None
         return moved
@@ -235,7 +246,7 @@ class _Merging:
                 found = list(self.source.query(sql, [last]))
                 for row in found:
                     last = row.pop("place")
-                    _check_row(table, types, row)
+                    _check_row(table, types, row, self.text_of)
             if not found:
                 return
             yield from found
@@ -300,7 +311,15 @@ def _wordings(db: Database, run_id: int) -> dict[int, tuple[str, str, str]]:
     return {feature: (status, label, explanation) for feature, status, label, explanation in found.fetchall()}
 
 
-def _check_row(table: str, types: Mapping[str, str], row: Row) -> None:
+def _text(db: Database, text_id: int) -> str:
+    """Returns the text of that row. Raises ValueError if there is none."""
+    found = first(db, "SELECT text FROM texts WHERE id = :id", id=text_id)
+    if found is None:
+        raise ValueError(f"row {text_id} of texts is not there")
+    return str(found["text"])
+
+
+def _check_row(table: str, types: Mapping[str, str], row: Row, text_of: Callable[[int], str]) -> None:
     """Raises ValueError, or what decoding raises, for a value that no reader could use: none may damage this log."""
     for column, kind in types.items():
         value = row[column]
@@ -313,5 +332,9 @@ def _check_row(table: str, types: Mapping[str, str], row: Row) -> None:
         from_ranges(row["features"])
     if table in ("examples", "corpus_shards", "shard_features"):
         unpacked(row["payload"])
+    if table == "texts" and row["sha256"] != hash_of_text(row["text"]):
+        raise ValueError(f"row {row['id']} of texts is not what its sha256 says")
     if table == "evidence":
-        evidence_in(row)
+        evidence_in(row | {"settings": text_of(row["settings_id"]), "dictionary": text_of(row["dictionary_id"])})
+    if table == "calls":
+        texts_of_call(row | {"dictionary": text_of(row["dictionary_id"])})

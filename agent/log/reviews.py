@@ -28,7 +28,7 @@ _REVIEWS = """
 """
 _VERDICTS = """
     SELECT max(standing_reviews.created || printf(' %020d', standing_reviews.id)), label_id, reviewer, verdict
-    FROM standing_reviews JOIN labels ON labels.id = label_id
+    FROM standing_reviews CROSS JOIN labels ON labels.id = label_id
     WHERE run_id = :run_id AND verdict IN ('accept', 'edit', 'reject') AND blind >= :blind GROUP BY label_id, reviewer
 """
 _LAST = """

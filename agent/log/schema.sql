@@ -1,12 +1,14 @@
--- The run log: SQLite, version 3. A table stands below those that it refers to, the order in which rows are imported.
+-- The run log: SQLite, version 4. A table stands below those that it refers to, the order in which rows are imported.
 -- Texts are escaped (rows.py); times are UTC; JSON columns hold plain JSON. Datasette shows a reference by the `title`
 -- of the row that is referred to; titles are computed, not stored.
 
-CREATE TABLE texts (                    -- long texts that many calls share, each once
+CREATE TABLE texts (                    -- texts that many rows refer to, each once
     id INTEGER PRIMARY KEY,
-    sha256 TEXT NOT NULL UNIQUE,
+    kind TEXT NOT NULL,                 -- system, settings; else what it is a zlib dictionary of: tree, explain, ...
+    sha256 TEXT NOT NULL,
     text TEXT NOT NULL,
-    title TEXT GENERATED ALWAYS AS (substr(text, 1, 60)) VIRTUAL
+    title TEXT GENERATED ALWAYS AS (substr(text, 1, 60)) VIRTUAL,
+    UNIQUE (kind, sha256)
 );
 
 CREATE TABLE corpora (                  -- one row per source of examples read for one subject
@@ -145,11 +147,12 @@ CREATE TABLE evidence (
     round INTEGER NOT NULL,
     item INTEGER NOT NULL,              -- place in the round
     kind TEXT NOT NULL,                 -- tree, tokens, projection, ...
-    settings TEXT NOT NULL,             -- JSON, resolved
+    settings_id INTEGER NOT NULL REFERENCES texts (id),  -- JSON, resolved
     n_nodes INTEGER NOT NULL,           -- nodes of a tree below its root, tokens of a list
     summary TEXT NOT NULL,              -- the leading tokens with their numbers
     device TEXT,                        -- that made it, with its machine in a cluster; NULL where that is not known
     payload BLOB NOT NULL,              -- zlib-compressed JSON
+    dictionary_id INTEGER NOT NULL REFERENCES texts (id),  -- that zlib needs to read it
     created TEXT NOT NULL,
     UNIQUE (run_id, feature, round, item)
 );
@@ -197,11 +200,12 @@ CREATE TABLE calls (                    -- one row per request to an explainer o
     model TEXT NOT NULL,                -- as asked for
     form TEXT,                          -- schema, json, text: how the answer was made to be JSON
     system_id INTEGER NOT NULL REFERENCES texts (id),
-    prompt TEXT NOT NULL,
+    prompt BLOB NOT NULL,               -- zlib-compressed
     template TEXT NOT NULL,
     template_hash TEXT NOT NULL,
     question TEXT,                      -- sha256 of all that decides an answer; NULL where it was not kept
-    response TEXT NOT NULL,             -- the body as it came; empty until it comes
+    response BLOB,                      -- zlib-compressed body as it came; NULL until it comes
+    dictionary_id INTEGER NOT NULL REFERENCES texts (id),  -- that zlib needs to read both
     answer TEXT,                        -- JSON; NULL where error says why
     resolved_model TEXT,                -- that answered, by its own account
     input_tokens INTEGER,               -- NULL where unknown, as the figures below; cached ones included
@@ -221,6 +225,7 @@ CREATE INDEX calls_key ON calls (run_id, feature, round, purpose, item);
 CREATE INDEX calls_system ON calls (system_id);
 CREATE INDEX calls_spent ON calls (run_id, scoring_id, fault, cost_usd, input_tokens, output_tokens, reserved_tokens,
     reserved_usd);
+CREATE INDEX calls_faults ON calls (run_id, fault) WHERE fault IS NOT NULL;
 CREATE INDEX calls_created ON calls (run_id, created);
 CREATE INDEX calls_batch ON calls (batch_id) WHERE batch_id IS NOT NULL;
 CREATE INDEX calls_question ON calls (question) WHERE question IS NOT NULL;
@@ -403,6 +408,10 @@ CREATE VIEW labels_scored AS            -- each label's score by each scorer, it
     LEFT JOIN scores AS one_shot ON (one_shot.scoring_id, one_shot.label_id, one_shot.scorer, one_shot.variant,
         one_shot.part) = (ours.scoring_id, ours.label_id, ours.scorer, 'one_shot', ours.part)
     WHERE ours.variant = 'label' AND ours.part = 'held_out';
+CREATE VIEW evidence_summed AS          -- each piece of evidence without its payload
+    SELECT evidence.id AS evidence_id, run_id, feature, round, item, evidence.kind, texts.text AS settings, n_nodes,
+        summary, device, created
+    FROM evidence JOIN texts ON texts.id = settings_id;
 CREATE VIEW calls_costed AS             -- each call without its texts
     SELECT calls.id AS call_id, calls.run_id, runs.title AS run, feature, purpose, round, attempt, provider, model,
         input_tokens, output_tokens, cost_usd, duration_ms, fault, calls.created
@@ -420,4 +429,4 @@ CREATE VIEW fits_by_setting AS          -- each setting's mean fit by each measu
     FROM fits JOIN compared ON compared.id = fits.compared_id GROUP BY compared_id, measure;
 
 PRAGMA application_id = 1935764583;     -- the bytes of 'salg'
-PRAGMA user_version = 3;
+PRAGMA user_version = 4;

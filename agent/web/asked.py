@@ -12,6 +12,7 @@ from starlette.requests import Request
 
 from agent.log.browsing import LabelFilter
 from agent.log.labels import LabelRow, labels_of
+from agent.log.run_log import RunLog
 from agent.log.runs import RunSummary, run_summary
 from agent.web.site import site_of
 
@@ -71,12 +72,15 @@ class LabelQuery:
 
 def run_of(request: Request) -> RunSummary:
     """Returns the run that the address names. Raises HTTPException, not found."""
-    run_id = request.path_params["run_id"]
-    log = site_of(request).log
-    found = log.read(run_summary, run_id)
+    run_id, site = request.path_params["run_id"], site_of(request)
+    found = site.cache(_summary, run_id)  # which counts all that a run has
     if found is None:
-        raise HTTPException(404, f"{log.path} has no run {run_id}; the list of runs has them all.")
+        raise HTTPException(404, f"{site.log.path} has no run {run_id}; the list of runs has them all.")
     return found
+
+
+def _summary(log: RunLog, run_id: int) -> RunSummary | None:
+    return log.read(run_summary, run_id)
 
 
 def label_of(request: Request, run: RunSummary) -> LabelRow | None:

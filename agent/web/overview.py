@@ -65,7 +65,7 @@ class ComparisonCard:
 def show_runs(request: Request) -> Response:
     """Shows every labelling run of the log; apart from them comparisons and stored evidence."""
     site = site_of(request)
-    runs = site.log.read(all_runs)[::-1]
+    runs = site.cache(_runs)[::-1]
     return page(
         request,
         "runs.html.j2",
@@ -76,6 +76,10 @@ def show_runs(request: Request) -> Response:
         log=site.log,
         size=(WIDTH, HEIGHT),
     )
+
+
+def _runs(log: RunLog) -> list[RunSummary]:
+    return log.read(all_runs)
 
 
 def _card(site: Site, run: RunSummary) -> RunCard:

@@ -20,7 +20,7 @@ from pathlib import Path
 from sqlite_utils import Database
 from starlette.testclient import TestClient
 
-from agent.log.evidence import evidence_rows
+from agent.log.evidence import evidence_rows, packed_row
 from agent.log.rows import now
 from agent.log.run_log import RunLog
 from agent.log.runs import finish_run
@@ -78,7 +78,7 @@ def fill(path: Path, n_labels: int) -> None:
         verdicts = ("accept", "reject", "edit")
         db.conn.executemany(_REVIEWS, ((label, who, dice.choice(verdicts), now()) for label, who in judged))
         pieces = (grown_tree(400), token_list(*words[:100]))
-        for row in evidence_rows(1, 0, 1, pieces):
+        for row in (packed_row(db, row) for row in evidence_rows(1, 0, 1, pieces)):
             names = ", ".join(row)
             places = ", ".join("?" * len(row))
             values = [{**row, "feature": feature}.values() for feature in range(n_labels)]
