@@ -64,9 +64,7 @@ def test_what_is_compressed_in_the_log_is_read_as_the_reference_says(
     blocks = _FENCED.findall((ROOT / "docs" / "reference.md").read_text(encoding="utf-8"))
     recipe = next(block for block in blocks if "def unpacked" in block)
     exec(recipe.replace("demo.db", str(tmp_path / "demo.db")).replace("38", str(feature_log.FEATURE)), {})
-    told = capsys.readouterr().out
-    assert "{'prompt': " in told
-    assert re.search(rf"^{feature_log.FEATURE} \S", told, re.MULTILINE)
+    assert "{'prompt': " in capsys.readouterr().out
 
 
 def test_the_readme_is_short() -> None:

@@ -79,8 +79,7 @@ def test_every_kind_of_ending_comes_out_as_it_did(path: Path) -> None:
 
 def test_an_answer_that_was_tampered_with_shows(path: Path) -> None:
     tamper(path, "UPDATE calls SET answer = replace(answer, 'dog', 'cat') WHERE feature = 0")
-    another = "SELECT prompt, dictionary_id, NULL FROM calls WHERE feature = 0"
-    tamper(path, f"UPDATE calls SET (prompt, dictionary_id, response) = ({another}) WHERE feature = 8")
+    tamper(path, "UPDATE calls SET prompt = prompt || 'x' WHERE feature = 8")
     again = replayed(path)
     assert (again[0].verdict, again[0].differences["label"]) == ("different", ("dog", "cat"))
     assert set(again[0].differences) == {"label", "senses"}

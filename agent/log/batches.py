@@ -96,7 +96,7 @@ def batches_of(db: Database, run_id: int | None = None) -> list[BatchRow]:
 
 def unanswered(db: Database, batch_id: int) -> dict[int, AnswerForm]:
     """Returns the calls of a batch of which nothing has come, with the form each was asked in."""
-    sql = "SELECT id, form FROM calls WHERE batch_id = :batch_id AND fault = :fault AND response IS NULL"
+    sql = "SELECT id, form FROM calls WHERE batch_id = :batch_id AND fault = :fault AND response = ''"
     found = select(db, sql, batch_id=batch_id, fault=CallFault.WAITING)
     return {int(row["id"]): AnswerForm(row["form"]) for row in found}
 

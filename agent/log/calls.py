@@ -8,13 +8,11 @@ from typing import Any
 from sqlite_utils import Database
 
 from agent.llm.base import Answer, AnswerForm, Bound, CallFault, Request
-from agent.log.rows import compressed, decompressed, first, insert, made, now, select, update
-from agent.log.texts import pack_text, shared_text
+from agent.log.rows import first, insert, made, now, select, update
+from agent.log.texts import shared_text
 
 _CALLS = """
-    SELECT calls.*, systems.text AS system, dictionaries.text AS dictionary
-    FROM calls JOIN texts AS systems ON systems.id = system_id
-    JOIN texts AS dictionaries ON dictionaries.id = dictionary_id
+    SELECT calls.*, texts.text AS system FROM calls JOIN texts ON texts.id = calls.system_id
     WHERE run_id = :run_id AND feature = :feature {} ORDER BY calls.id
 """
 _AT = "AND round = :round AND purpose = :purpose AND item = :item AND scoring_id IS :scoring_id"
@@ -124,7 +122,6 @@ def begin_call(
 ) -> int:
     """Keeps a request that is about to be sent, as it stands should nothing be heard of it again; returns its id."""
     key = _place(run_id, request)
-    prompt = pack_text(db, request.template, request.prompt)
     return insert(
         db,
         "calls",
@@ -135,10 +132,10 @@ def begin_call(
             "model": dispatch.model,
             "form": dispatch.form,
             "system_id": shared_text(db, "system", request.system),
-            "prompt": prompt.payload,
-            "dictionary_id": prompt.dictionary_id,
+            "prompt": request.prompt,
             "template": request.template,
             "template_hash": request.template_hash,
+            "response": "",
             "reserved_tokens": dispatch.bound.tokens,
             "reserved_usd": dispatch.bound.cost_usd,
             "fault": fault,
@@ -154,7 +151,7 @@ def end_call(db: Database, call_id: int, answer: Answer) -> None:
     """Keeps the outcome of a request, good or not."""
     exchange = answer.exchange
     row = {
-        "response": compressed(exchange.response, _dictionary_of(db, call_id)) if exchange.response else None,
+        "response": exchange.response,
         "answer": None if answer.value is None else answer.value.model_dump_json(exclude_defaults=True),
         "resolved_model": exchange.resolved_model,
         **asdict(exchange.usage),
@@ -236,28 +233,13 @@ def _place(run_id: int, request: Request) -> dict[str, Any]:
     return {"run_id": run_id, **{name: getattr(request, name) for name in names}}
 
 
-def _dictionary_of(db: Database, call_id: int) -> str:
-    sql = "SELECT text FROM texts WHERE id = (SELECT dictionary_id FROM calls WHERE id = :call_id)"
-    return str(next(select(db, sql, call_id=call_id))["text"])
-
-
-def texts_of_call(row: Mapping[str, Any]) -> dict[str, str]:
-    """Reads prompt and response out of a row of the table with the text of its `dictionary`."""
-    dictionary, response = row["dictionary"], row["response"]
-    return {
-        "prompt": decompressed(row["prompt"], dictionary),
-        "response": "" if response is None else decompressed(response, dictionary),
-    }
-
-
 def _call(row: dict[str, Any]) -> CallRow:
     changed = {
-        **texts_of_call(row),
         "answer": row["answer"] and json.loads(row["answer"]),
         "form": row["form"] and AnswerForm(row["form"]),
         "fault": row["fault"] and CallFault(row["fault"]),
         "cached": bool(row["cached"]),
     }
-    for name in ("run_id", "system_id", "dictionary_id", "dictionary", "question"):
+    for name in ("run_id", "system_id", "question"):
         del row[name]
     return made(CallRow, {"call_id": row.pop("id"), **row | changed})

@@ -35,7 +35,8 @@ _SAMPLE = """
     ) ORDER BY feature
 """
 _LISTS = """
-    SELECT feature, payload FROM evidence WHERE run_id = :run_id AND round = 1 AND kind = 'tokens' AND feature IN (
+    SELECT feature, payload, text AS dictionary FROM evidence JOIN texts ON texts.id = dictionary_id
+    WHERE run_id = :run_id AND round = 1 AND evidence.kind = 'tokens' AND feature IN (
         SELECT feature FROM labels WHERE run_id = :run_id ORDER BY feature % :stride, feature LIMIT :most
     )
 """
@@ -185,7 +186,7 @@ def list_p_values(db: Database, run_id: int, n_done: int, most: int) -> list[flo
     """
     found: dict[int, float] = {}
     for row in select(db, _LISTS, run_id=run_id, stride=max(1, -(-n_done // most)), most=most):
-        p_value = codec.p_value_of(row["payload"])
+        p_value = codec.p_value_of(decompressed(row["payload"], row["dictionary"]))
         if p_value is not None:
             found[row["feature"]] = min(p_value, found.get(row["feature"], 1.0))
     return [*found.values()]

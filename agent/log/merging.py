@@ -20,7 +20,7 @@ from typing import Any
 from sqlite_utils import Database
 
 from agent.errors import LogError
-from agent.log.calls import next_attempt, texts_of_call
+from agent.log.calls import next_attempt
 from agent.log.evidence import evidence_in
 from agent.log.opening import log_errors
 from agent.log.rows import as_ranges, first, from_ranges, unpacked
@@ -336,5 +336,3 @@ def _check_row(table: str, types: Mapping[str, str], row: Row, text_of: Callable
         raise ValueError(f"row {row['id']} of texts is not what its sha256 says")
     if table == "evidence":
         evidence_in(row | {"settings": text_of(row["settings_id"]), "dictionary": text_of(row["dictionary_id"])})
-    if table == "calls":
-        texts_of_call(row | {"dictionary": text_of(row["dictionary_id"])})

@@ -4,7 +4,7 @@
 
 CREATE TABLE texts (                    -- texts that many rows refer to, each once
     id INTEGER PRIMARY KEY,
-    kind TEXT NOT NULL,                 -- system, settings; else what it is a zlib dictionary of: tree, explain, ...
+    kind TEXT NOT NULL,                 -- system, settings; else what it is a zlib dictionary of: tree, tokens, ...
     sha256 TEXT NOT NULL,
     text TEXT NOT NULL,
     title TEXT GENERATED ALWAYS AS (substr(text, 1, 60)) VIRTUAL,
@@ -200,12 +200,11 @@ CREATE TABLE calls (                    -- one row per request to an explainer o
     model TEXT NOT NULL,                -- as asked for
     form TEXT,                          -- schema, json, text: how the answer was made to be JSON
     system_id INTEGER NOT NULL REFERENCES texts (id),
-    prompt BLOB NOT NULL,               -- zlib-compressed
+    prompt TEXT NOT NULL,
     template TEXT NOT NULL,
     template_hash TEXT NOT NULL,
     question TEXT,                      -- sha256 of all that decides an answer; NULL where it was not kept
-    response BLOB,                      -- zlib-compressed body as it came; NULL until it comes
-    dictionary_id INTEGER NOT NULL REFERENCES texts (id),  -- that zlib needs to read both
+    response TEXT NOT NULL,             -- the body as it came; empty until it comes
     answer TEXT,                        -- JSON; NULL where error says why
     resolved_model TEXT,                -- that answered, by its own account
     input_tokens INTEGER,               -- NULL where unknown, as the figures below; cached ones included

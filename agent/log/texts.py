@@ -1,7 +1,7 @@
 """Texts that many rows refer to, each kept once, and texts compressed by what they have in common with one of those.
 
-All trees of a log are much alike, and so are all prompts of one template: the first of a kind are kept as they are, one
-after the other, as a preset dictionary by which zlib compresses all that follow.
+All trees of a log are much alike: the first of a kind are kept as they are, one after the other, as a preset dictionary
+by which zlib compresses all that follow. Prompts and answers are not compressed: SQL alone is to read them.
 """
 
 import hashlib
@@ -13,7 +13,7 @@ from agent.log.rows import compressed, escape, find_id, first, insert
 
 _LATEST = "SELECT id, text FROM texts WHERE id = (SELECT max(id) FROM texts WHERE kind = :kind)"
 _LONG = 8_000
-"""Characters from which on a dictionary grows no more: of the demo's trees two, of its prompts seven."""
+"""Characters from which on a dictionary grows no more: of the demo's trees two."""
 
 
 class PackedText(NamedTuple):
