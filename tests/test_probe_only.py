@@ -25,7 +25,7 @@ from probes.probe import run_probes
 from probes.subject import Subject
 from tests.fakes import SUBJECT, FakeProbes, Notes, config
 from tests.fault_runs import Interpret
-from tests.test_shards import EVIDENCE, LABEL, rows_of
+from tests.test_shards import EVIDENCE, EVIDENCES, LABEL, rows_of
 
 FEATURES = range(12)
 
@@ -105,7 +105,7 @@ class TestKnownEvidence:
         assert probes.batches == []
         assert (report.run_id, report.n_known) == (2, 36)
         assert of_run(probed, "labels", LABEL, 2) == of_run(plain, "labels", LABEL, 1)
-        assert of_run(probed, "evidence", EVIDENCE, 2) == of_run(plain, "evidence", EVIDENCE, 1)
+        assert of_run(probed, EVIDENCES, EVIDENCE, 2) == of_run(plain, EVIDENCES, EVIDENCE, 1)
         with RunLog.open(probed) as log:
             assert log.read(chosen_run, None).run_id == 2
             again = asyncio.run(replay(log, log.read(chosen_run, 2), CorpusExamples))
