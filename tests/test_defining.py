@@ -11,7 +11,6 @@ from agent.evidence.digest import digest
 from agent.llm.offline import propose
 from agent.llm.senses import defined_senses
 from agent.log.codec import decode, encode
-from agent.log.rows import packed, unpacked
 from probes.essence import essence_of
 from probes.evidence import ProbeRequest, TokenList, WordDefinition, tokens_json
 from probes.ghost.vectors import placed
@@ -108,7 +107,7 @@ def test_a_defined_list_survives_the_log_and_is_printed(subject: Subject) -> Non
 )
 def test_definitions_that_a_damaged_log_holds_are_refused(subject: Subject, definitions: object) -> None:
     found = listed(subject, several(subject))
-    damaged = packed({**unpacked(encode(found)), "definitions": definitions})
+    damaged = json.dumps({**json.loads(encode(found)), "definitions": definitions})
     with pytest.raises((ValueError, TypeError)):
         decode("tokens", found.feature, found.settings, damaged)
 

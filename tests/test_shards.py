@@ -40,12 +40,11 @@ EVIDENCE = (
     "summary",
     "unpacked(payload, dictionaries.text)",
 )
-CALLS = "calls JOIN texts ON texts.id = dictionary_id"
-ASKED = ("feature", "round", "purpose", "item", "unpacked(prompt, text)", "answer")
+ASKED = ("feature", "round", "purpose", "item", "prompt", "answer")
 
 
 def rows_of(path: Path, table: str, columns: Sequence[str]) -> list[tuple[Any, ...]]:
-    """What a log has in those columns, in the order of the first few of them; `unpacked` reads what is compressed."""
+    """Returns what a log has in those columns, in the order of the first few; `unpacked` reads what is compressed."""
     sql = f"SELECT {', '.join(columns)} FROM {table} ORDER BY {', '.join(columns[:3])}"
 
     def read(db: Database) -> list[tuple[Any, ...]]:
@@ -153,7 +152,7 @@ class TestOneRun:
         RunLog.merge(merged, shards)
         assert rows_of(merged, "labels", LABEL) == rows_of(whole, "labels", LABEL)
         assert rows_of(merged, EVIDENCES, EVIDENCE) == rows_of(whole, EVIDENCES, EVIDENCE)
-        answered = [[row for row in rows_of(path, CALLS, ASKED) if row[-1]] for path in (merged, whole)]
+        answered = [[row for row in rows_of(path, "calls", ASKED) if row[-1]] for path in (merged, whole)]
         assert answered[0] == answered[1]
         run_columns = ("identity", "features", "status", "settings", "explainer")
         assert rows_of(merged, "runs", run_columns) == rows_of(whole, "runs", run_columns)
