@@ -11,10 +11,10 @@ RAY := .venv/.ray
 .PHONY: demo real test lint bench prompt-bench docs site install clean
 
 demo: $(INSTALLED)
-	$(BIN)/interpret --features 0-500 --cutoff 0.005 --log demo.db
+	$(BIN)/interpret --features 0-500 --log demo.db
 
 real: $(REAL)
-	$(BIN)/interpret --subject smollm2 --features 0-99 --cutoff 0.005 --rounds 1 --log real.db
+	$(BIN)/interpret --subject smollm2 --features 0-99 --rounds 1 --log real.db
 
 test: install
 	@$(BIN)/python -m tests.browser

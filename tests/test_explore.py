@@ -66,7 +66,7 @@ def test_every_setting_has_a_control_and_its_default(subject: Subject) -> None:
     assert [control.field for control in found.values()] == fields
     assert len(found) == len(fields)
     assert found["centroid"].kind == "switch"
-    assert found["cutoff"].default == "0.001"
+    assert found["cutoff"].default == "0.005"
     assert found["scale"].default == f"{subject.card.default_scale:.4g}"
     assert found["pca"].default == "0"
 

@@ -1,6 +1,6 @@
 """A log of many features at its true size: bytes a feature, and the time to resume it, to import it and to open pages.
 
-    python -m tests.bench.bench_log [--features 16000] [--of 64] [--cutoff 0.001] [--hosted] [--no-import]
+    python -m tests.bench.bench_log [--features 16000] [--of 64] [--cutoff 0.005] [--hosted] [--no-import]
 
 Labels `--of` features of the demo by rule, or with `--hosted` by a script behind a loopback server, whose prompts and
 answers lie in the log as any model's; repeats the rows of that run until there are `--features` of them. Resuming is
@@ -26,6 +26,7 @@ from agent.log.run_log import RunLog
 from agent.run import run_features
 from agent.run_spec import RunSpec
 from probes.presets import SubjectSource
+from probes.settings import TreeSettings
 from probes.subject import load_subject
 from tests.bench.bench_overhead import Silent
 from tests.bench.bench_pages import tell_times
@@ -42,7 +43,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--features", default=16_000, type=int)
     parser.add_argument("--of", default=64, type=int)
-    parser.add_argument("--cutoff", default=0.001, type=float)
+    parser.add_argument("--cutoff", default=TreeSettings().cutoff, type=float)
     parser.add_argument("--hosted", action="store_true")
     parser.add_argument("--no-import", action="store_true", help="which takes half an hour for a million features")
     given = parser.parse_args()
