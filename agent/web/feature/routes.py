@@ -18,8 +18,9 @@ from agent.web.device import device_of
 from agent.web.feature import history
 from agent.web.feature.nearest import MAX_NEAREST
 from agent.web.feature.other_layers import NearInLayer, labelled_in_layers, nearest_elsewhere, other_layers
+from agent.web.feature.picture import card_of
 from agent.web.feature.texts import ShadedToken, shaded
-from agent.web.feature.view import feature_view
+from agent.web.feature.view import FeaturePage, feature_view
 from agent.web.group import group_at
 from agent.web.pages import as_json, page
 from agent.web.reviewing import review_context
@@ -81,6 +82,18 @@ def call(request: Request) -> Response:
     return page(request, "feature_call.html.j2", here="labels", **context)
 
 
+def picture(request: Request) -> Response:
+    """Returns the page in one picture, to be passed on."""
+    from agent.drawing.card import card_png  # with matplotlib, which no page needs
+
+    run, feature = run_of(request), _feature(request)
+    view = _view(request, run, ())
+    review = review_context(request, run, view.row, feature)
+    address = group_at(site_of(request), run).address(run.run_id, feature)
+    card = card_of(view, str(address), review["wording"], review["hidden"])
+    return Response(card_png(card), media_type="image/png")
+
+
 def _shown(
     request: Request,
     run: RunSummary,
@@ -88,12 +101,8 @@ def _shown(
     in_layers: Sequence[NearInLayer],
     typed: TypedTextView,
 ) -> Response:
-    feature = _feature(request)
-    view = feature_view(site_of(request).log, run, feature, neighbours)
-    if view is None:
-        named, asked = group_at(site_of(request), run).address(run.run_id, feature), run.features or "none"
-        raise HTTPException(404, f"Run {run.run_id} has nothing on feature {named}; it was asked for {asked}.")
-    review = review_context(request, run, view.row, feature)
+    view = _view(request, run, neighbours)
+    review = review_context(request, run, view.row, view.feature)
     subject, fingerprint = site_of(request).subject, str(run.subject["fingerprint"])
     return page(
         request,
@@ -106,6 +115,16 @@ def _shown(
         typed=typed,
         **review,
     )
+
+
+def _view(request: Request, run: RunSummary, neighbours: Sequence[int]) -> FeaturePage:
+    """Returns what the log has on the feature in the address. Raises HTTPException, not found."""
+    feature = _feature(request)
+    view = feature_view(site_of(request).log, run, feature, neighbours)
+    if view is None:
+        named, asked = group_at(site_of(request), run).address(run.run_id, feature), run.features or "none"
+        raise HTTPException(404, f"Run {run.run_id} has nothing on feature {named}; it was asked for {asked}.")
+    return view
 
 
 def _feature(request: Request) -> int:
@@ -143,4 +162,5 @@ routes = [
     Route(_AT, show, name="feature"),
     Route(_AT + "/trees/{round:row}/{item:row}.json", tree, name="tree"),
     Route(_AT + "/calls/{call:row}", call, name="call"),
+    Route(_AT + "/picture.png", picture, name="picture"),
 ]
