@@ -1,7 +1,7 @@
 """Does what a probe says of a real model's features lie near the tokens that they activate on?
 
     python -m tests.bench.real_readout CORPUS.jsonl [--sae FOLDER] [--features 400] [--tokens 200000] [--prompts A,B]
-        [--only REGEX]
+        [--adapter WEIGHTS:FILE] [--only REGEX]
 
 Features activate on texts of the corpus' last tenth, on which no SAE here was trained. What a probe says, a greedy
 definition or the first ten words of a list, is embedded by all-MiniLM-L6-v2, and so are the ten tokens, each
@@ -189,6 +189,9 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=200_000)
     parser.add_argument("--prompts", default="definition,word-means,chat-few,chat-category")
     parser.add_argument("--ghost-tokens", default=str(GHOST_TOKENS))
+    parser.add_argument(
+        "--adapter", action="append", default=[], metavar="WEIGHTS:FILE", help="fitted for these weights"
+    )
     parser.add_argument("--only", default="", metavar="REGEX", help="of the kinds of evidence")
     asked = parser.parse_args()
     named = {"name": None, "model": PRESETS["smollm2"].model, "sae": asked.sae} if asked.sae else {"name": "smollm2"}
@@ -223,6 +226,10 @@ def evidence(subject: Subject, features: Sequence[int], asked: argparse.Namespac
             each = one.model_copy(update={"weights": "words"})
             found[f"tree, {k} words, {prompt}"] = partial(said_of_words, subject, features, each, prompt)
             found[f"tree, vocabulary of {k}, {prompt}"] = partial(said_by_trees, subject, features, one, prompt)
+    for given in asked.adapter:
+        side, _, file = given.partition(":")
+        vector = VectorSettings.parse({"weights": side, "adapter": file})
+        found[f"tree, {side}, adapter, {prompts[0]}"] = partial(said_by_trees, subject, features, vector, prompts[0])
     for side in ("encoder", "decoder"):
         vector = VectorSettings(weights=side)
         found[f"list, {side}"] = partial(said_by_lists, subject, features, vector)
