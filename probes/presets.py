@@ -47,6 +47,8 @@ class Preset(Value):
     """The SAE's id there, `model/source`."""
     input_scale: InputScale | None = None
     """None = 1, where the SAE's own files do not say otherwise."""
+    opening: str = ""
+    """Stands between the BOS and a token that is read alone."""
 
 
 def _demo() -> Preset:
@@ -60,6 +62,7 @@ def _smollm2() -> Preset:
         model_sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
         sae=str(SMOLLM2 / "sae"),
         placeholder_id=16,  # <empty_output>, of notebooks: no token of it is named as unused
+        opening="\n",  # right behind its BOS it reads words less as in texts: tests/bench/other_readings.py
     )
 
 
@@ -122,6 +125,10 @@ class SubjectSource(Value):
     """Whether a BOS stands in front of the texts that the SAE reads, and of tokens read alone. None = in front of texts
     what the SAE's files say, else what the tokenizer itself puts there; of tokens read alone a BOS."""
 
+    opening: str | None = Field(default=None, max_length=100)
+    """Text between that BOS and a token that is read alone, such as a line break; `none` or empty = nothing; None =
+    the preset's own, or nothing."""
+
     @model_validator(mode="before")
     @classmethod
     def _a_model_replaces_the_default_name(cls, data: Any) -> Any:
@@ -164,6 +171,11 @@ class SubjectSource(Value):
         except ValidationError:  # of which a union would report one for each of its members
             raise ValueError("it is placeholder, zeros, or a token's id") from None
 
+    @field_validator("opening")
+    @classmethod
+    def _none_is_nothing(cls, opening: str | None) -> str | None:
+        return "" if opening == "none" else opening
+
     @field_validator("input_scale", mode="before")
     @classmethod
     def _input_scale_is_a_factor_or_auto(cls, scale: object) -> object:
@@ -197,7 +209,8 @@ class SubjectSource(Value):
     def preset(self) -> Preset:
         """Returns the places of its parts, and what is pinned about it or was asked for instead."""
         preset = Preset(model=self.model or "", sae=self.sae or "") if self.name is None else PRESETS[self.name]
-        return preset if self.input_scale is None else preset.model_copy(update={"input_scale": self.input_scale})
+        asked = {"input_scale": self.input_scale, "opening": self.opening}
+        return preset.model_copy(update={name: value for name, value in asked.items() if value is not None})
 
 
 class SubjectCard(Value):
@@ -221,6 +234,8 @@ class SubjectCard(Value):
     """What activations are multiplied by before the SAE reads them, besides what its own files say."""
     bos: bool | None = Field(default=None, exclude_if=lambda asked: asked is None)
     """Whether a BOS was asked for in front of texts; None, which is left out of what is kept, where nothing was."""
+    opening: str = Field(default="", exclude_if=lambda opening: not opening)
+    """Text between the BOS and a token that is read alone; left out of what is kept where there is none."""
     placeholder_id: int
     per_layer: TokenId | PerLayer | None = None
     """What a second table finds for a ghost; None where the model has no such table."""

@@ -132,11 +132,12 @@ def first_ids(subject: Subject) -> list[int]:
 
 
 def ids_before_lone_tokens(subject: Subject) -> list[int]:
-    """Returns the ids before a token that is read alone: `start_id`, or none if the user wants no BOS.
+    """Returns the ids before a token that is read alone: `start_id`, or none if the user wants no BOS, and the opening.
 
     A model's first position is unlike all others, so something is to stand there even where texts begin with nothing.
     """
-    return front_ids(subject.tokenizer, subject.card.bos is not False)
+    first = front_ids(subject.tokenizer, subject.card.bos is not False)
+    return [*first, *subject.tokenizer.encode(subject.card.opening, add_special_tokens=False)]
 
 
 def read_sae_config(source: SubjectSource) -> SaeConfig:
@@ -190,6 +191,7 @@ def _assembled(
         default_scale=preset.default_scale or table.mean_distance,
         sae_input_scale=sae_input_scale,
         bos=source.bos,
+        opening=preset.opening,
         placeholder_id=_placeholder(preset, found.path, tokenizer, len(table.rows)),
         per_layer=_per_layer(source, model),
         dtype=" ".join([str(model.dtype).removeprefix("torch."), *([source.quantise] if source.quantise else [])]),
@@ -198,6 +200,7 @@ def _assembled(
             {**found.files, **{f"sae/{name}": path for name, path in stored.files.items()}},
             sae_input_scale,
             _front(tokenizer, stored.sae.config, sae.config),
+            preset.opening,
         ),
     )
     sae = sae.scaled(sae_input_scale).to(model.device)

@@ -109,6 +109,18 @@ def test_a_token_read_alone_has_a_bos_before_it_unless_none_is_wanted(
     torch.testing.assert_close(found.states[7], expected)
 
 
+def test_an_opening_stands_between_the_bos_and_a_token_that_is_read_alone(loaded: Loaded) -> None:
+    subject = loaded(True, None, opening=" a b")
+    found, front = token_states(subject), [subject.tokenizer.bos_token_id]
+    front += subject.tokenizer.encode(" a b", add_special_tokens=False)
+    assert len(front) > 1
+    expected = residual(subject.model, torch.tensor([[*front, int(found.ids[7])]]), subject.sae.config.hook)[0, -1]
+    torch.testing.assert_close(found.states[7], expected)
+    plain = loaded(True, None)
+    assert subject.card.fingerprint != plain.card.fingerprint == loaded(True, None, opening="none").card.fingerprint
+    assert "opening" not in plain.card.model_dump()
+
+
 def test_another_beginning_is_another_subject_and_the_same_one_is_not(loaded: Loaded) -> None:
     plain = loaded(False, True)
     assert loaded(False, True, bos=True).card.fingerprint == plain.card.fingerprint

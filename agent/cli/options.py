@@ -69,6 +69,12 @@ _SUBJECT = (
         bool,
         flag="--bos/--no-bos",
     ),
+    _setting(
+        "subject",
+        "opening",
+        "Stands between the BOS and a token that is read alone, such as a line break, or none; by default the preset's own.",
+        metavar="TEXT",
+    ),
 )
 _SUBJECTS = (
     _setting("subject", "name", "A subject by name; may be repeated.", metavar="NAME", multiple=True),

@@ -33,5 +33,5 @@ class SubjectLoader:
 
 
 def _has_same_model(one: SubjectSource, other: SubjectSource) -> bool:
-    apart = {"name", "model", "sae", "input_scale", "bos"}
+    apart = {"name", "model", "sae", "input_scale", "bos", "opening"}
     return one.preset.model == other.preset.model and one.model_dump(exclude=apart) == other.model_dump(exclude=apart)
