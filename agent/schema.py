@@ -48,7 +48,7 @@ class SettingsChange(Value):
     """The settings an explainer asks for; what it leaves out stays as it was in round 1."""
 
     weights: str | None = None
-    """`encoder`, `decoder` or `blend:b`."""
+    """`words`, `vocabulary`, `encoder`, `decoder` or `blend:b`."""
     scale: float | None = None
     """As a multiple of the subject's default scale."""
     centroid: bool | None = None

@@ -1,7 +1,8 @@
 """Settings of a feature's vector and evidence; values, without torch.
 
 Formulas: the original notebook's (M. Watkins, "SAE Feature Interpretability Tool") for vector, tree and token list;
-blends and several PCA components go beyond it. Defaults live here and nowhere else.
+blends and several PCA components go beyond it. Defaults of probes live here; those of runs in agent/config.py, of
+subjects in probes/presets.py.
 """
 
 import hashlib

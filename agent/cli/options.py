@@ -72,7 +72,7 @@ _SUBJECT = (
     _setting(
         "subject",
         "opening",
-        "Stands between the BOS and a token that is read alone, such as a line break, or none; by default the preset's own.",
+        "Text between the BOS and a token that is read alone, or none; by default the preset's own, or none.",
         metavar="TEXT",
     ),
 )

@@ -70,7 +70,7 @@ class LabelFilter(Value):
 
 @dataclass(frozen=True)
 class BrowsedLabel:
-    """A row of the table."""
+    """A row of the table that `interpret log RUN` and the pages show; exports have `agent.export.base.Record`."""
 
     label: LabelRow
     probability: float | None

@@ -1,4 +1,4 @@
-"""Finds the base prompt that reads ghosts best: it depends on the model, so it is measured on the model's own words.
+"""Finds which of `PROMPTS` (probes/settings.py) reads ghosts best: measured on the model's own words, on which it hangs.
 
 Once for each model: what was found is kept in the user's cache. Only what grows trees asks for it.
 """

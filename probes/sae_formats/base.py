@@ -62,7 +62,7 @@ class SaePlace:
 
 
 class Format(Protocol):
-    """One published way of storing SAEs."""
+    """One published way of storing SAEs: a module with these names (goodfire.py is short)."""
 
     FILES: tuple[str, ...]
     """What it may need from the hub, the configuration first if it has one; a pickle is named by the user."""

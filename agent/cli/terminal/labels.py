@@ -1,4 +1,4 @@
-"""A run's labels as a table for reading through them."""
+"""The table of `interpret log RUN`; the one printed after a run is in display.py."""
 
 from collections.abc import Callable, Mapping, Sequence
 
