@@ -1,4 +1,4 @@
-"""Finds which of `PROMPTS` (probes/settings.py) reads ghosts best: measured on the model's own words, on which it hangs.
+"""Finds which of `PROMPTS` (probes/settings.py) reads ghosts best, which hangs on the model: by its own words.
 
 Once for each model: what was found is kept in the user's cache. Only what grows trees asks for it.
 """
