@@ -78,7 +78,7 @@ def test_the_slider_redraws_at_once_and_asks_nothing(page: Page) -> None:
 
     figure.get_by_role("slider").fill("900")
     trimmed = figure.locator(".node").count()
-    expect(figure.locator("output")).to_have_text("≥ 50%: 3 of 15 nodes")
+    expect(figure.locator("output")).to_have_text("≥ 59%: 3 of 15 nodes")
     figure.get_by_role("slider").fill("0")
 
     assert trimmed < before == figure.locator(".node").count()

@@ -212,9 +212,10 @@ def test_contrast_survives_the_log(subject: Subject) -> None:
     assert isinstance(back, Tree)
     assert back.contrast is not None
     assert tree.contrast is not None
-    assert seen(back.contrast.null) == pytest.approx(seen(tree.contrast.null), rel=1e-6)
-    assert seen(back.contrast.centroid) == pytest.approx(seen(tree.contrast.centroid), rel=1e-6)
-    assert (back.contrast.divergence, back.contrast.p_value) == (tree.contrast.divergence, tree.contrast.p_value)
+    assert seen(back.contrast.null) == pytest.approx(seen(tree.contrast.null), rel=5.01e-4)
+    assert seen(back.contrast.centroid) == pytest.approx(seen(tree.contrast.centroid), rel=5.01e-4)
+    assert back.contrast.divergence == pytest.approx(tree.contrast.divergence, rel=1e-4)
+    assert back.contrast.p_value == tree.contrast.p_value
     assert encode(back) == encode(tree)
     chosen = replace(tree, contrast=replace(tree.contrast, n_candidates=36))
     back = decode("tree", tree.feature, tree.settings, encode(chosen))

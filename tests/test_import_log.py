@@ -29,6 +29,7 @@ from agent.log.examples import begin_corpus, corpora_of, examples_of, find_corpu
 from agent.log.labels import add_label, labels_elsewhere, labels_of
 from agent.log.merging import Merged
 from agent.log.reviews import reviews_of, undo_review, verdicts_of
+from agent.log.rows import decompressed
 from agent.log.run_log import RunLog
 from agent.log.runs import all_runs, chosen_run, latest_labelled
 from agent.log.schema import references, tables
@@ -70,12 +71,17 @@ def merge(target: Path, *others: Path) -> list[Merged]:
 
 
 def content(path: Path, without: set[str] = frozenset()) -> dict[str, list[Any]]:
-    """Every row of every table, those without ids in the order of their texts."""
+    """Every row of every table; those without ids in the order of their texts, evidence unpacked, without dictionaries."""
     with closing(sqlite3.connect(path)) as connection:
         db = Database(connection)
         found = {table: list(db.query(f"SELECT * FROM {table}")) for table in tables()}
     if not without:
         return found
+    texts = {row["id"]: row["text"] for row in found["texts"]}
+    found["texts"] = [row for row in found["texts"] if row["kind"] in ("system", "settings")]
+    for row in found["evidence"]:
+        row["settings"] = texts[row.pop("settings_id")]
+        row["payload"] = decompressed(row["payload"], texts[row.pop("dictionary_id")])
     kept = {
         table: [{name: cell for name, cell in row.items() if name not in without} for row in rows]
         for table, rows in found.items()

@@ -13,7 +13,7 @@ from agent.log.run_log import RunLog
 from agent.log.schema import references, tables
 from probes.settings import ProbeSettings, VectorSettings
 from tests.full_logs import fill
-from tests.logged import outcome
+from tests.logged import RULES, outcome
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ def test_whatever_is_referred_to_has_a_title_in_words(path: Path) -> None:
         }
     assert titles["labels"] == ["3: dogs 3", "5: (abstained)"]
     assert titles["compared"] == ["decoder, scale 2.5, no centroid, pca [0.1], prompt auto, exponent 1.4"]
-    assert titles["runs"][0].startswith("tiny, offline, 20")
+    assert titles["runs"][0].startswith(f"tiny, {RULES}, 20")
     assert titles["corpora"][0].startswith("demo, tiny, 20")
     assert titles["scorings"][0].startswith("fake:queue, 20")
     assert titles["comparisons"][0].startswith("of run 1, 20")
