@@ -71,7 +71,7 @@ def merge(target: Path, *others: Path) -> list[Merged]:
 
 
 def content(path: Path, without: set[str] = frozenset()) -> dict[str, list[Any]]:
-    """Every row of every table; those without ids in the order of their texts, evidence unpacked, without dictionaries."""
+    """Every row of every table; without ids in the order of their texts, evidence unpacked, dictionaries left out."""
     with closing(sqlite3.connect(path)) as connection:
         db = Database(connection)
         found = {table: list(db.query(f"SELECT * FROM {table}")) for table in tables()}

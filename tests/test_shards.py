@@ -262,9 +262,9 @@ def test_a_shard_that_is_killed_and_run_again_is_as_good_as_one_that_was_not(tmp
     small = ("--cutoff", "0.01", "--max-depth", "8", "--concurrency", "4")
     logs = [tmp_path / name for name in ("whole.db", "0.db", "1.db")]
     for path, shard in zip(logs[:2], ("0/1", "0/2"), strict=True):
-        command = interpret_command("0-79", path, *small, "--shard", shard)
+        command = interpret_command("0-39", path, *small, "--shard", shard)
         subprocess.run(command, stdout=subprocess.DEVNULL, check=True)
-    kill_and_resume(logs[2], interpret_command("0-79", logs[2], *small, "--shard", "1/2"), kills=1, seed=31)
+    kill_and_resume(logs[2], interpret_command("0-39", logs[2], *small, "--shard", "1/2"), kills=1, seed=31)
     RunLog.merge(tmp_path / "merged.db", logs[1:])
     assert rows_of(tmp_path / "merged.db", "labels", LABEL) == rows_of(logs[0], "labels", LABEL)
     assert_alike(tmp_path / "merged.db", logs[0])
