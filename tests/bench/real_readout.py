@@ -1,6 +1,6 @@
 """Does what a probe says of a real model's features lie near the tokens that they activate on?
 
-    python -m tests.bench.real_readout CORPUS.jsonl [--sae FOLDER] [--features 400] [--tokens 200000] [--prompts A,B]
+    python -m tests.bench.real_readout CORPUS.jsonl [--sae FOLDER] [--opening TEXT] [--features 400] [--tokens 200000] [--prompts A,B]
         [--adapter WEIGHTS:FILE] [--only REGEX]
 
 Features activate on texts of the corpus' last tenth, on which no SAE here was trained. What a probe says, a greedy
@@ -185,6 +185,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("corpus", type=Path)
     parser.add_argument("--sae", help="another SAE of smollm2 than the one that ships")
+    parser.add_argument("--opening", default=PRESETS["smollm2"].opening, help="before a token that is read alone")
     parser.add_argument("--features", type=int, default=400)
     parser.add_argument("--tokens", type=int, default=200_000)
     parser.add_argument("--prompts", default="definition,word-means,chat-few,chat-category")
@@ -195,7 +196,7 @@ def main() -> None:
     parser.add_argument("--only", default="", metavar="REGEX", help="of the kinds of evidence")
     asked = parser.parse_args()
     named = {"name": None, "model": PRESETS["smollm2"].model, "sae": asked.sae} if asked.sae else {"name": "smollm2"}
-    subject = load_subject(SubjectSource.parse(named))
+    subject = load_subject(SubjectSource.parse({**named, "opening": asked.opening}))
     documents = read_documents(asked.corpus)
     words = activating_words(subject, documents[len(documents) * 9 // 10 :], asked.tokens)
     order = torch.randperm(len(words), generator=torch.Generator().manual_seed(SEED)).tolist()
