@@ -1,7 +1,7 @@
 """Does what a probe says of a real model's features lie near the tokens that they activate on?
 
-    python -m tests.bench.real_readout CORPUS.jsonl [--sae FOLDER] [--opening TEXT] [--features 400] [--tokens 200000] [--prompts A,B]
-        [--adapter WEIGHTS:FILE] [--only REGEX]
+    python -m tests.bench.real_readout CORPUS.jsonl [--sae FOLDER] [--opening TEXT] [--features 400] [--tokens 200000]
+        [--prompts A,B] [--adapter WEIGHTS:FILE] [--only REGEX]
 
 Features activate on texts of the corpus' last tenth, on which no SAE here was trained. What a probe says, a greedy
 definition or the first ten words of a list, is embedded by all-MiniLM-L6-v2, and so are the ten tokens, each
