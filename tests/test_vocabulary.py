@@ -1,5 +1,6 @@
 """What single tokens make of features: held against one plain forward for each token and the formulas."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -185,6 +186,28 @@ def test_a_feature_of_one_token_is_far_out_and_a_flat_one_is_not(subject: Subjec
     found = token_lists(with_encoder(subject, torch.stack([pointed, -pointed], dim=1)), [0, 1], 5)
     assert found.leading.ids[0, 0] == states.ids[40]
     assert found.p_values[0] < 0.05 < 0.5 < found.p_values[1]
+
+
+def test_tokens_that_every_direction_finds_are_left_out(
+    subject: Subject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = readable_ids(subject)
+    states, far = plain_states(subject), (3, len(ids) - 1)
+    states[[*far]] *= 50  # as models' massive activations are
+
+    def read(*_: object) -> Iterator[list[torch.Tensor]]:
+        yield from ([block] for block in states.split(7))
+
+    monkeypatch.setattr(passes, "_read", read)
+    monkeypatch.setattr(passes, "_BLOCK", 5)
+    monkeypatch.setattr(passes, "folder", lambda: tmp_path)
+    [made] = passes._made([subject], None)
+    kept = [place for place in range(len(ids)) if place not in far]
+    for found in (made, passes._kept(subject)):
+        assert found is not None
+        assert found.ids.tolist() == [ids[place] for place in kept]
+        torch.testing.assert_close(found.states, states[kept])
+        torch.testing.assert_close(found.mean, states[kept].double().mean(0).float(), rtol=1e-4, atol=1e-5)
 
 
 def test_moments_are_those_of_all_tokens_however_they_are_read(

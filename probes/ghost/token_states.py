@@ -4,7 +4,8 @@ One short forward for each token, once for a subject, or once for several SAEs o
 hooks: the states lie in the user's cache, in the model's own number format, and are mapped into memory from there, so
 that memory stays flat whatever the vocabulary. Tokens that stand for
 no text of their own are left out: special and unused ones, rows without a token, the ghost's placeholder, and parts of
-characters.
+characters. So are the few whose states are far longer than others', in which models put what is always there ("massive
+activations", Sun et al. 2024): every direction finds them first, a random one too.
 """
 
 import re
@@ -15,7 +16,7 @@ from pathlib import Path
 from weakref import WeakKeyDictionary
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -29,7 +30,10 @@ from probes.subject import Subject, ids_before_lone_tokens
 from probes.tokenizer.placeholder import RESERVED
 from probes.tokenizer.special_tokens import special_ids
 
-_LAYOUT = 1
+OUTLIER = 2.5
+"""Times the median length from which on a state is left out: of SmolLM2's tokens behind a line break four, " ", "的",
+" the" and two spaces; behind the BOS alone, and of the demo, none."""
+_LAYOUT = 2
 """Of the files; to be raised when states come out otherwise, so that they are made anew."""
 _TOKENS = {"cpu": 2048, "cuda": 16384, "mps": 4096}
 """Tokens in one forward."""
@@ -56,8 +60,7 @@ class TokenStates:
 
     def blocks(self, subject: Subject) -> Iterator[Float[Tensor, "block d_in"]]:
         """Yields the SAE's inputs of the tokens, in order, a bounded number at a time; float32 on the SAE's device."""
-        for block in self.states.split(_BLOCK):
-            yield subject.sae.normalised(block.to(subject.sae.device).float())
+        yield from _seen(subject, self.states)
 
 
 _MADE: WeakKeyDictionary[Subject, TokenStates] = WeakKeyDictionary()
@@ -131,7 +134,7 @@ def _kept(subject: Subject) -> TokenStates | None:
     states_file, rest_file = _files(subject)
     try:
         rest = load_file(rest_file)
-        states = stored_table(states_file, subject.model.dtype)
+        states = stored_table(states_file, subject.model.dtype)[: len(rest["ids"])]
         if states.shape != (len(rest["ids"]), len(rest["mean"])):
             return None
     except (OSError, ValueError, KeyError, SafetensorError):
@@ -147,21 +150,23 @@ def _made(subjects: Sequence[Subject], tell: Tell | None) -> list[TokenStates]:
     with ExitStack() as stack:
         shapes = ((one, (len(ids), one.sae.config.d_model)) for one in subjects)
         tables = [stack.enter_context(new_table(_files(one)[0], shape, one.model.dtype)) for one, shape in shapes]
-        moments = [Moments(one.sae.config.d_model) for one in subjects]
         done = 0
         for blocks in _read(subjects, ids):
-            for subject, table, sums, block in zip(subjects, tables, moments, blocks, strict=True):
+            for table, block in zip(tables, blocks, strict=True):
                 table.rows[done : done + len(block)] = block.cpu()
-                sums.add(subject.sae.normalised(block.to(subject.sae.device).float()))
             done += len(blocks[0])
             if tell:
                 tell(done, len(ids))
-        made = zip(subjects, tables, moments, strict=True)
-        return [_finished(subject, ids, table, sums) for subject, table, sums in made]
+        return [_finished(subject, ids, table) for subject, table in zip(subjects, tables, strict=True)]
 
 
-def _finished(subject: Subject, ids: Int[Tensor, " n"], table: MappedTable, moments: Moments) -> TokenStates:
+def _finished(subject: Subject, ids: Int[Tensor, " n"], table: MappedTable) -> TokenStates:
     """Puts the states in their place in the cache. Raises SubjectError where they are not finite."""
+    lengths = torch.cat([block.norm(dim=-1).cpu() for block in _seen(subject, table.rows)])
+    kept = ~(lengths > OUTLIER * lengths.median())  # and what is no number, which is told of below
+    ids, states, moments = ids[kept], _moved_up(table.rows, kept), Moments(subject.sae.config.d_model)
+    for block in _seen(subject, states):
+        moments.add(block)
     mean, covariance = moments.mean.cpu(), moments.covariance.cpu()
     if not covariance.isfinite().all():
         raise SubjectError(
@@ -173,7 +178,23 @@ def _finished(subject: Subject, ids: Int[Tensor, " n"], table: MappedTable, mome
         with suppress(OSError):
             save_file({"ids": ids, "mean": mean, "covariance": covariance}, rest_file)
             table.part.replace(states_file)
-    return _on_device(subject, ids, table.rows, mean, covariance)
+    return _on_device(subject, ids, states, mean, covariance)
+
+
+def _moved_up(rows: Float[Tensor, "n d_in"], kept: Bool[Tensor, " n"]) -> Float[Tensor, "n_kept d_in"]:
+    """Moves the kept rows up over the others, in place, a bounded number at a time."""
+    place = 0
+    for block, keep in zip(rows.split(_BLOCK), kept.split(_BLOCK), strict=True):
+        some = block[keep]
+        rows[place : place + len(some)] = some
+        place += len(some)
+    return rows[:place]
+
+
+def _seen(subject: Subject, states: Float[Tensor, "n d_in"]) -> Iterator[Float[Tensor, "block d_in"]]:
+    """Yields what the SAE sees of the states, a bounded number at a time; float32 on the SAE's device."""
+    for block in states.split(_BLOCK):
+        yield subject.sae.normalised(block.to(subject.sae.device).float())
 
 
 def _on_device(subject: Subject, ids: Tensor, states: Tensor, mean: Tensor, covariance: Tensor) -> TokenStates:
