@@ -1,6 +1,7 @@
 """`interpret log` and `interpret show`: which labels are listed, in which order, and what is said of them."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from agent.schema import CLASSES
 from eval.compare.kinds import KINDS
 from eval.compare.taxonomy import CAPTURES
 from tests.fault_runs import Interpret, commands
+from tests.feature_log import FEATURE, write_log
 from tests.full_logs import fill, review
 from tests.logged import card, identity, outcome, score, scoring_identity
 from tests.score_commands import said
@@ -156,3 +158,14 @@ def test_reviewing_takes_the_same_filter(interpret: Interpret, path: Path, monke
             for row in log.read(labels_of, 1)
         }
     assert [feature for feature, found in given.items() if found] == [5]
+
+
+def test_show_has_how_active_the_feature_is_and_the_example_on_which_it_is_most(
+    tmp_path: Path, interpret: Interpret
+) -> None:
+    write_log(tmp_path / "f.db")
+    shown = interpret("show", str(FEATURE), "--run", "1", "--log", str(tmp_path / "f.db")).out
+    assert re.search(r"^activity +active at 1 % of 1,000 tokens, at most \d", shown, re.MULTILINE)
+    example = re.search(r"^for example +(.*)$", shown, re.MULTILINE)
+    assert example is not None
+    assert example[1].count("[") == example[1].count("]") == 1

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from agent.evidence.digest import EvidenceLine, EvidencePiece, citable, digest
 from agent.evidence.wording import folded, phrase_words
 from probes.evidence import Evidence, TokenList, Tree
+from probes.settings import VOCABULARY
 
 _TOKENS = 6
 
@@ -20,7 +21,9 @@ class Basis:
 
 
 def basis_of(cited: Sequence[str], evidence: Sequence[Evidence], default_scale: float) -> Basis:
-    """Returns the first definition `cited`, else the most probable, and the first tokens of the same vector's list.
+    """Returns the first definition `cited`, else the most probable, and the first tokens that activate the feature.
+
+    Without a list of those, the first tokens of the list of the definition's vector.
 
     `evidence` is all of a feature's, round after round, in the order in which its lines were numbered.
     """
@@ -46,8 +49,10 @@ def cited_lines(cited: Sequence[str], pieces: Sequence[EvidencePiece]) -> list[E
 
 
 def _first_tokens(evidence: Sequence[Evidence], tree: Tree | None) -> tuple[str, ...]:
-    """Returns the first words of the token list of the same vector as `tree`, each once in any spelling."""
+    """Returns the first words of a token list, each once in any spelling."""
     lists = [item for item in evidence if isinstance(item, TokenList)]
-    same = [item for item in lists if tree is not None and item.settings.vector == tree.settings.vector] or lists
-    words = dict.fromkeys(phrase_words(token.token, 24) for item in same[:1] for token in folded(item.tokens))
+    activating = [item for item in lists if item.settings.vector.weights == VOCABULARY]
+    same = [item for item in lists if tree is not None and item.settings.vector == tree.settings.vector]
+    chosen = (activating or same or lists)[:1]
+    words = dict.fromkeys(phrase_words(token.token, 24) for item in chosen for token in folded(item.tokens))
     return tuple(words)[:_TOKENS]

@@ -147,7 +147,7 @@ def _next_change(history: Sequence[Mapping[str, Any]]) -> SettingsChange | None:
 
 def _doubt(best: EvidenceReading) -> str:
     if not best.best:
-        return "no definition of a tree that differs has a head noun"
+        return "no tree that differs from those of random directions names anything"
     ahead = f'the strongest head noun, "{best.best}", has strength {best.strength:.2f}'
     return f'{ahead}; the next, "{best.second}", {best.second_strength:.2f}' if best.second else ahead
 

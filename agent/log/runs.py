@@ -176,7 +176,7 @@ def chosen_run(db: Database, run_id: int | None) -> RunSummary:
     known = [row["id"] for row in select(db, "SELECT id FROM runs ORDER BY created, id")]
     if not known:
         raise LogError(f"{file_of(db)} holds no run yet; interpret --features 0-20 makes one.")
-    raise LogError(f"{file_of(db)} has no run {wanted}; its latest runs are {', '.join(map(str, known[-5:]))}.")
+    raise LogError(f"{file_of(db)} has no run {wanted}; the latest it has: {', '.join(map(str, known[-5:]))}.")
 
 
 def latest_run(db: Database) -> int | None:

@@ -42,6 +42,7 @@ from agent.log.calibrations import Given, probability_of
 from agent.log.calls import CallRow, calls_of
 from agent.log.comparisons import ClassRow, classes_of
 from agent.log.evidence import evidence_rounds
+from agent.log.examples import corpora_of, examples_of
 from agent.log.labels import LabelRow, labels_of
 from agent.log.reviews import ReviewRow, latest_verdict, reviews_of, verdicts_of
 from agent.log.run_log import RunLog
@@ -52,6 +53,7 @@ from eval.scoring.escalation import escalation_sentences
 from eval.scoring.variants import escalates, proposes_again
 from probes.behaviour import Continuations, Neighbours
 from probes.evidence import Evidence, Experiment, Projection, Rank, Sweep, TokenList, Tree
+from probes.examples import FeatureExamples
 
 if TYPE_CHECKING:
     from agent.web.agreement import ReviewerAgreement
@@ -180,8 +182,13 @@ def show_feature(path: Path, address: str, run_id: int | None, rank: Rank) -> No
         sorted_as = log.read(classes_of, run.subject["fingerprint"]).get(feature)
         reviews = log.read(reviews_of, [rows[0].label_id]) if rows else []
         given = log.read(probability_of, rows[0].label_id) if rows else None
-        known = LoggedFeature(rows, rounds, calls, scored, sorted_as, reviews, given)
+        examples = _examples(log, run, feature)
+        known = LoggedFeature(rows, rounds, calls, scored, sorted_as, reviews, given, examples)
         _print_feature(path, run, feature, known, rank, name)
+
+
+_AROUND = 16
+"""Tokens shown on each side of an example's peak."""
 
 
 @dataclass(frozen=True)
@@ -198,6 +205,16 @@ class LoggedFeature:
     reviews: Sequence[ReviewRow]
     given: Given | None
     """The calibrated probability that the label is right."""
+    examples: FeatureExamples | None
+    """Those on which it activates; None if none were collected."""
+
+
+def _examples(log: RunLog, run: RunSummary, feature: int) -> FeatureExamples | None:
+    """Returns the activating examples of the run's own corpus, else of the latest that has the feature."""
+    corpora = log.read(corpora_of, str(run.subject["fingerprint"]))
+    corpora.sort(key=lambda corpus: corpus.identity != run.settings.get("corpus"))
+    found = (log.read(examples_of, corpus.corpus_id, feature, kinds=["activating"]) for corpus in corpora)
+    return next((examples for examples in found if examples is not None), None)
 
 
 def _print_feature(
@@ -217,6 +234,7 @@ def _print_feature(
                 *_verdict(rows),
                 *_given_line(known.given),
                 *_class_line(known.sorted_as),
+                *_example_lines(known.examples),
                 *map(_review_line, known.reviews),
             ]
         )
@@ -234,6 +252,19 @@ def _print_feature(
         scoring, scores = known.scored
         _rule(screen, f"scores, judge {scoring.judge}")
         screen.print(feature_scores_table(scores))
+
+
+def _example_lines(found: FeatureExamples | None) -> Iterator[tuple[str, str]]:
+    """Yields how active the feature is, and the example on which it is most."""
+    if found is not None and found.activity is not None:
+        activity = found.activity
+        share = f"{100 * activity.frequency:.3g} % of {activity.n_tokens:,} tokens"
+        yield "activity", f"active at {share}, at most {activity.maximum:.3g}"
+    if found is not None and found.examples:
+        best = max(found.examples, key=lambda example: example.peak)
+        at = best.activations.index(best.peak)
+        before, after = best.tokens[max(0, at - _AROUND) : at], best.tokens[at + 1 : at + 1 + _AROUND]
+        yield "for example", printable(f"{''.join(before)}[{best.tokens[at]}]{''.join(after)}")
 
 
 def _where(run: RunSummary, feature: int, name: Callable[[int], str]) -> list[tuple[str, str]]:
