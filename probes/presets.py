@@ -126,8 +126,8 @@ class SubjectSource(Value):
     what the SAE's files say, else what the tokenizer itself puts there; of tokens read alone a BOS."""
 
     opening: str | None = Field(default=None, max_length=100)
-    """Text between that BOS and a token that is read alone, such as a line break; `none` or empty = nothing; None =
-    the preset's own, or nothing."""
+    """Text between that BOS and a token that is read alone; a backslash and an n, which is how it can be typed, is a
+    line break; `none` or empty = nothing; None = the preset's own, or nothing."""
 
     @model_validator(mode="before")
     @classmethod
@@ -173,8 +173,8 @@ class SubjectSource(Value):
 
     @field_validator("opening")
     @classmethod
-    def _none_is_nothing(cls, opening: str | None) -> str | None:
-        return "" if opening == "none" else opening
+    def _opening_as_typed(cls, opening: str | None) -> str | None:
+        return "" if opening == "none" else opening and opening.replace("\\n", "\n")
 
     @field_validator("input_scale", mode="before")
     @classmethod

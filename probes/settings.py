@@ -233,8 +233,7 @@ class TreeSettings(Value):
     prompt: str = AUTO
     """A name in `PROMPTS`, a text with exactly one `{ghost}`, or `auto`, which the subject's own words decide."""
     cutoff: float = Field(default=5e-3, gt=0, le=1)
-    """Least cumulative probability of a node. Finer trees name no more features of the demo (tests/bench/cutoffs.py),
-    and no prompt shows what lies below."""
+    """Least cumulative probability of a node. Finer trees name no more features of the demo: tests/bench/cutoffs.py."""
     top_k: int = Field(default=5, ge=1, le=1000)
     """Most children of a node."""
     max_depth: int = Field(default=25, ge=1, le=1000)

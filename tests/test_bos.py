@@ -21,6 +21,7 @@ from probes.hooks import sae_input
 from probes.hooks.activations import residual
 from probes.presets import SubjectCard, SubjectSource
 from probes.subject import Subject, first_ids, load_subject
+from tests.fault_runs import Interpret
 from tests.subjects import D_MODEL, N_FEATURES, VOCAB, model, sae_config, sae_tensors, tokenizer, write_sae
 
 Loaded = Callable[..., Subject]
@@ -119,6 +120,16 @@ def test_an_opening_stands_between_the_bos_and_a_token_that_is_read_alone(loaded
     plain = loaded(True, None)
     assert subject.card.fingerprint != plain.card.fingerprint == loaded(True, None, opening="none").card.fingerprint
     assert "opening" not in plain.card.model_dump()
+
+
+def test_a_line_break_is_typed_as_a_backslash_and_an_n(
+    interpret: Interpret, models: dict[bool, Path], tmp_path: Path
+) -> None:
+    write_sae(tmp_path / "sae", sae_config())
+    of = ("--model", str(models[True]), "--sae", str(tmp_path / "sae"))
+    ran = interpret("doctor", *of, "--opening", r"\n")
+    assert "a token read alone is preceded by <bos> \u010a" in " ".join(ran.out.split())
+    assert "preceded by" not in interpret("doctor", *of, "--opening", "none").out
 
 
 def test_another_beginning_is_another_subject_and_the_same_one_is_not(loaded: Loaded) -> None:

@@ -72,7 +72,7 @@ _SUBJECT = (
     _setting(
         "subject",
         "opening",
-        "Text between the BOS and a token that is read alone, or none; by default the preset's own, or none.",
+        r"Text between the BOS and a token that is read alone: \n is a line break; none is nothing; else the preset's own.",
         metavar="TEXT",
     ),
 )
