@@ -72,7 +72,7 @@ _SUBJECT = (
     _setting(
         "subject",
         "opening",
-        r"Text between the BOS and a token that is read alone; \n is a line break. By default the preset's own, or none.",
+        r"Between the BOS and a token that is read alone; \n is a line break. By default the preset's own, or none.",
         metavar="TEXT",
     ),
 )
