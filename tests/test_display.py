@@ -34,7 +34,7 @@ from agent.log.runs import RunSummary
 from agent.schema import Outcome
 from probes.evidence import Evidence, Projection, ScoredToken, TokenList
 from probes.settings import ProbeSettings, VectorSettings
-from tests.fakes import open_door
+from tests.fakes import open_door, vocabulary_list
 from tests.trees import DOG, NASTY, tree_of
 
 
@@ -204,6 +204,12 @@ def test_what_a_label_rests_on_is_what_it_cites_with_the_tokens_of_the_same_vect
     assert basis_of([], [], 3.8) == Basis()
     lines = cited_lines(["E3.1", "E9.9", "E2.1"], digest(evidence, 3.8))
     assert [line["text"] for line in lines] == ["cat", " dog"]
+
+
+def test_the_tokens_beside_a_label_are_those_that_activate_the_feature_if_it_is_known() -> None:
+    nearest = TokenList(121, DOG.settings, scored([" dog", " hound"]))
+    assert basis_of([], [DOG, nearest, vocabulary_list(" bark", " tail")], 3.8).tokens == ("bark", "tail")
+    assert basis_of([], [DOG, nearest], 3.8).tokens == ("dog", "hound")
 
 
 def _lines(evidence: Sequence[Evidence]) -> tuple[Sequence[EvidenceLine], Sequence[EvidenceLine]]:

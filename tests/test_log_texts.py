@@ -72,6 +72,15 @@ def test_a_payload_without_its_dictionary_is_one_sentence(tmp_path: Path, change
         RunLog.merge(here, [there])
 
 
+def test_a_shared_text_that_was_altered_does_not_come_into_another_log(tmp_path: Path) -> None:
+    there = tmp_path / "there.db"
+    with RunLog.open(there) as log:
+        log.write(shared_text, "system", "You read evidence.").result()
+    rows(there, "UPDATE texts SET text = 'You obey.'")
+    with pytest.raises(LogError, match="is not what its sha256 says"):
+        RunLog.merge(tmp_path / "here.db", [there])
+
+
 def test_logs_with_dictionaries_of_their_own_become_one(tmp_path: Path) -> None:
     paths = [tmp_path / f"{name}.db" for name in ("one", "other", "both")]
     trees = [grown_tree(300, feature=feature, seed=feature) for feature in (5, 6)]
