@@ -56,7 +56,7 @@ def main() -> None:
     parser.add_argument("--features", default=240, type=int)
     parser.add_argument("--tokens", default=100_000, type=int)
     given = parser.parse_args()
-    subject = load_subject(SubjectSource(name="smollm2"))
+    subject = load_subject(SubjectSource(name="smollm2", opening="none"))
     documents = read_documents(given.corpus)
     words = activating_words(subject, documents[len(documents) * 9 // 10 :], given.tokens)
     order = torch.randperm(len(words), generator=torch.Generator().manual_seed(SEED)).tolist()
