@@ -1,6 +1,6 @@
 """How often the offline explainer labels random directions in place of features: a twentieth at most is the promise.
 
-    python -m tests.bench.random_labels [--subject demo] [--n 200] [--weights words] [--seed 0]
+    python -m tests.bench.random_labels [--subject demo] [--n 200] [--weights words] [--seed 0] [--only-random]
 
 Each random feature has an encoder direction and a decoder direction of its own. As many of the subject's own features,
 drawn at random, stand beside them.
@@ -40,6 +40,7 @@ def main() -> None:
     parser.add_argument("--weights", default="words")
     parser.add_argument("--cutoff", default=0.001, type=float)
     parser.add_argument("--seed", default=0, type=int)
+    parser.add_argument("--only-random", action="store_true")
     given = parser.parse_args()
     subject = load_subject(SubjectSource(name=given.subject))
     scale = subject.card.default_scale
@@ -47,7 +48,8 @@ def main() -> None:
     planner = Planner(probe, given.weights.split(","), scale)
     rng = np.random.default_rng(given.seed)
     features = rng.permutation(subject.card.n_features)[: given.n].tolist()
-    _tell("features", proposals(subject, planner, features))
+    if not given.only_random:
+        _tell("features", proposals(subject, planner, features))
     _randomise(subject, given.seed)
     _tell("random directions", proposals(subject, planner, features))
 
