@@ -9,16 +9,20 @@ import sys
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 
 import pytest
 import torch
+from rich.console import Console
 from safetensors.torch import save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import GemmaConfig, GemmaForCausalLM, PreTrainedTokenizerFast
 
+from agent.cli.commands import token_pass
 from agent.cli.commands.doctor import KEYS
 from agent.cli.interpret import interpret, main
+from agent.cli.terminal.bars import watched
 from tests.fakes import FakeExplainer
 from tests.trees import tree_of
 
@@ -117,7 +121,8 @@ def test_a_run_prints_what_it_does_labels_and_logs(run: Interpret, subject: list
     ran = run("--features", "0-7", *subject, *SMALL)
     assert ran.status == 0, ran.err
     heads = [line.split()[0] for line in ran.out.splitlines() if line and not line.startswith(" ")]
-    assert heads[:7] == ["loading", "subject", "base", "explainer", "features", "log", "run"]
+    facts = [head for head in heads if head not in {"working", "reading"}]
+    assert facts[:7] == ["loading", "subject", "base", "explainer", "features", "log", "run"]
     assert "base prompt  definition" in ran.out
     assert "not a language model" in ran.out
     assert "8 features:" in ran.out
@@ -145,6 +150,24 @@ def test_the_same_command_says_that_nothing_is_left_and_more_features_extend_the
         (1, 5, "finished"),
         (2, 2, "finished"),
     ]
+
+
+def test_a_settings_file_that_was_read_is_named(run: Interpret, subject: list[str]) -> None:
+    Path("interpret.toml").write_text("[tree]\ncutoff = 0.02\nmax-depth = 5\n", encoding="utf-8")
+    ran = run("--features", "0", *subject, "--rounds", "1")
+    assert ran.status == 0, ran.err
+    assert ran.out.startswith("settings     interpret.toml\nloading      ")
+
+
+def test_a_long_pass_says_that_it_has_begun_where_there_is_no_terminal_for_a_bar() -> None:
+    written = StringIO()
+    screen = Console(file=written)
+    with token_pass._telling(screen, 90) as tell:
+        assert not written.getvalue()  # nothing is read where the cache has it
+        for done in (30, 60, 90):
+            tell(done, 90)
+    assert list(watched(screen, "base prompts", ["a", "b"])) == ["a", "b"]
+    assert written.getvalue() == "reading      90 tokens, each alone\nworking on   2 base prompts\n"
 
 
 def test_log_and_show_read_it_back(run: Interpret, subject: list[str]) -> None:

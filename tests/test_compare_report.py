@@ -74,6 +74,13 @@ def test_features_that_were_not_asked_for_do_not_count() -> None:
     assert setting_measures(fits(0.7), [1, 2]).own["list"].keys() == {1, 2}
 
 
+def test_a_measure_that_is_yes_or_no_is_a_proportion_whose_interval_stays_between_0_and_1() -> None:
+    rows = [FitRow(feature, "readout", feature, float(feature == 3), None, None, None, 1) for feature in range(20)]
+    (line,) = (one for one in measure_summaries({A: setting_measures(rows, range(20))}, 0) if one.measure == "readout")
+    assert (line.mean.value, line.mean.n) == (1 / 20, 20)
+    assert (line.mean.low, line.mean.high) == pytest.approx((0.00888, 0.23613), abs=1e-4)  # Wilson's, from a table
+
+
 def test_a_feature_without_others_to_compare_with_has_no_specific_fit_and_that_is_said() -> None:
     alone = setting_measures([row for row in fits(0.7) if row.is_own], range(N))
     (line,) = (line for line in measure_summaries({A: alone}, 0) if line.measure == CHOSEN_BY)

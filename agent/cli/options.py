@@ -23,7 +23,7 @@ def _setting(group: str, field: str, help_text: str, kind: Any = str, **kwargs: 
     default = GROUPS[group].model_fields[field].default
     said = ",".join(default) if isinstance(default, tuple) else field if default is True else default
     is_said = default is not None and default is not False and default != ()  # 0 is a default like any other
-    shown = f"  [default: {said}]" if is_said else ""
+    shown = f"  [default: {said}]" if kwargs.pop("tells_default", True) and is_said else ""
     kwargs.setdefault("metavar", None)
     return click.option(
         kwargs.pop("flag", option_of(field)),
@@ -75,6 +75,13 @@ _SUBJECT = (
         r"Between the BOS and a token that is read alone; \n is a line break. By default the preset's own, or none.",
         metavar="TEXT",
     ),
+)
+_NO_SUBJECT = _setting(
+    "subject",
+    "name",
+    "demo, smollm2, or another preset such as gemma-2b/6-res-jb; none unless given.",
+    metavar="NAME",
+    tells_default=False,
 )
 _SUBJECTS = (
     _setting("subject", "name", "A subject by name; may be repeated.", metavar="NAME", multiple=True),
@@ -366,8 +373,9 @@ taxonomy_options = _all_of(_FILE, _SUBJECTS, _SEED, _LOG)
 calibrate_options = _all_of(_FILE, _SEED, _LOG)
 tree_options = _all_of(_FILE, _SUBJECT, _VECTOR, _TREE, _STEERING, _AGREEMENT, _LOG)
 token_options = _all_of(_FILE, _SUBJECT, _VECTOR, _TOKENS)
-doctor_options = _all_of(_FILE, _SUBJECT, _LOG)
-serve_options = _all_of(_FILE, _LAYERS, _LOG)
+activation_options = _all_of(_FILE, _SUBJECT, _LOG)
+doctor_options = _all_of(_FILE, (_NO_SUBJECT, *_SUBJECT[1:]), _LOG)
+serve_options = _all_of(_FILE, (_NO_SUBJECT, *_LAYERS[1:]), _LOG)
 log_options = _all_of(_FILE, _LOG)
 
 

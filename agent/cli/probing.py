@@ -8,6 +8,7 @@ import click
 from agent.cli.commands.opening import begin
 from agent.cli.commands.outputs import check_outputs
 from agent.cli.options import (
+    activation_options,
     by_key,
     doctor_options,
     refuse,
@@ -77,7 +78,7 @@ def tokens(feature: str, as_json: bool, settings_file: Path | None, **options: A
 @click.argument("feature")
 @click.argument("text")
 @JSON
-@doctor_options
+@activation_options
 def activations(feature: str, text: str, as_json: bool, settings_file: Path | None, **options: Any) -> None:
     """Show how active one feature is at each token of TEXT; - reads the text from standard input."""
     config = resolve(by_key(options), settings_file)

@@ -12,6 +12,8 @@ MEASURES: Mapping[str, str] = {
 }
 """What is measured."""
 
+YES_OR_NO = frozenset({"readout"})
+"""Measures whose value for a feature is 1 or 0."""
 JOINT = "fit"
 CHOSEN_BY = "specific"
 """The measure that settings are chosen by. By fit alone, what tells rare words from common ones does well on any

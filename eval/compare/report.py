@@ -12,7 +12,7 @@ from statistics import fmean
 import numpy as np
 
 from agent.log.comparisons import FitRow
-from eval.compare.measures import CHOSEN_BY, JOINT, MEASURES, REPORTED
+from eval.compare.measures import CHOSEN_BY, JOINT, MEASURES, REPORTED, YES_OR_NO
 from eval.metrics import Estimate, mean, paired_difference, proportion
 from probes.settings import ProbeSettings
 
@@ -133,13 +133,20 @@ def measure_summaries(values: Mapping[ProbeSettings, SettingMeasures], seed: int
         MeasureSummary(
             setting,
             measure,
-            mean(in_order(found.own[measure]), seed),
-            mean(in_order(found.another[measure]), seed) if found.another[measure] else None,
+            over_features(measure, found.own[measure], seed),
+            over_features(measure, found.another[measure], seed) if found.another[measure] else None,
             Counter(found.reasons[measure].values()).most_common(),
         )
         for measure in REPORTED
         for setting, found in values.items()
     ]
+
+
+def over_features(measure: str, values: Values, seed: int) -> Estimate:
+    """The mean over features, or the proportion where a feature's value is yes or no."""
+    if measure in YES_OR_NO:
+        return proportion(round(sum(values.values())), len(values)) if values else mean([], seed)
+    return mean(in_order(values), seed)
 
 
 def pairs(values: Mapping[ProbeSettings, SettingMeasures], baseline: ProbeSettings, seed: int) -> list[SettingPair]:
@@ -196,7 +203,7 @@ def choice(
     if len(values) < 2 or not development:
         return None
     best = best_of(values, baseline, measure, development)
-    reported = mean([values[best].own[measure][f] for f in sorted(other)], seed)
+    reported = over_features(measure, {f: values[best].own[measure][f] for f in other}, seed)
     beaten = None if best == baseline else pair(values, best, baseline, measure, seed, other)
     return SettingChoice(best, measure, len(development), reported, beaten)
 

@@ -5,14 +5,11 @@ from collections.abc import Sequence
 
 import click
 
-from agent.config import RunConfig
-from agent.evidence.printable import printable
+from agent.cli.terminal.announcing import announced
+from agent.config import RunConfig, settings_in_use
 from probes.errors import SettingsError
 from probes.features import check_features
 from probes.presets import SubjectSource
-
-_COLUMN = len("base prompt  ")
-"""Of the table of facts that follows."""
 
 
 def begin(
@@ -22,7 +19,7 @@ def begin(
     asks_explainer: bool = False,
     apart: bool = False,
 ) -> None:
-    """Announces the subjects to be loaded. Raises InterpretError if the command cannot be done as it stands.
+    """Announces settings file and subjects. Raises InterpretError if the command cannot be done as it stands.
 
     That is said `apart` from what is printed where that is evidence, which programs read too: on the terminal alone.
     """
@@ -39,8 +36,10 @@ def begin(
                 config.llm, config.base_url or "", config.answer_tokens, config.effort, config.timeout, config.batch
             )
     if not apart or sys.stderr.isatty():
+        if (file := settings_in_use(click.get_current_context().params["settings_file"])) is not None:
+            click.echo(announced("settings", str(file)), err=apart)
         names = dict.fromkeys(_name(config.subject) for config in configs)
-        click.echo(printable(f"{'loading':<{_COLUMN}}{', '.join(names)}"), err=apart)
+        click.echo(announced("loading", ", ".join(names)), err=apart)
 
 
 def check_escalation(config: RunConfig) -> None:

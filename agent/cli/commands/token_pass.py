@@ -7,6 +7,7 @@ from rich.console import Console
 
 from agent.cli.commands.examples_screen import bars
 from agent.cli.commands.loading import SubjectLoader
+from agent.cli.terminal.announcing import announced
 from agent.config import RunConfig
 from agent.pool.choice import on_first_device
 from probes.ghost.token_states import Tell, read_together, token_states
@@ -44,4 +45,10 @@ def read_tokens_ahead(screen: Console, configs: Sequence[RunConfig], load: Subje
 def _telling(screen: Console, vocab: int) -> Iterator[Tell]:
     with bars(screen) as progress:
         task = progress.add_task("reading tokens", total=vocab, rate="")
-        yield lambda done, of: progress.update(task, completed=done, total=of)
+
+        def tell(done: int, of: int) -> None:
+            if not screen.is_terminal and progress.tasks[0].completed == 0:
+                screen.print(announced("reading", f"{of:,} tokens, each alone"))
+            progress.update(task, completed=done, total=of)
+
+        yield tell

@@ -7,12 +7,16 @@ from typing import TypeVar
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from agent.cli.terminal.announcing import announced
+
 T = TypeVar("T")
 
 
 @contextmanager
 def bar(screen: Console, what: str, total: int) -> Iterator[Callable[[int], None]]:
-    """Yields a function that counts items as done; draws nothing without a terminal."""
+    """Yields a function that counts items as done; without a terminal, says once how many there are."""
+    if not screen.is_terminal:
+        screen.print(announced("working on", f"{total:,} {what}"))
     columns = (
         TextColumn(what),
         BarColumn(),
