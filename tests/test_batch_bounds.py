@@ -125,6 +125,6 @@ async def test_what_refuses_a_batch_is_told_without_the_secrets_of_its_address(p
 @pytest.mark.parametrize("number", ["9" * 5000, "", "-1", "1x", "١"])
 def test_a_line_of_no_call_of_ours_is_passed_over(number: str) -> None:
     row = BatchRow(1, 1, None, "token", "openai", None, "sent", 1, "2026-11-28T00:00:00", None, None, 0, None)
-    assert following._call_id(ResultLine(f"token-{number}", 200, "{}"), row) is None
-    assert following._call_id(ResultLine("other-7", 200, "{}"), row) is None
-    assert following._call_id(ResultLine("token-7", 200, "{}"), row) == 7
+    assert following._place(ResultLine(f"token-{number}", 200, "{}"), row) is None
+    assert following._place(ResultLine("other-7", 200, "{}"), row) is None
+    assert following._place(ResultLine("token-7", 200, "{}"), row) == 7

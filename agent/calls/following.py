@@ -16,7 +16,7 @@ from agent.llm.batching import BatchApi, BatchExplainer, BrokenResultsError, Pro
 from agent.llm.bodies import at, items_at, json_of, text_at
 from agent.llm.faults import Failure
 from agent.llm.wire import WireReply
-from agent.log.batches import BatchRow, end_batch, known_ids, note_batch_sent, unanswered
+from agent.log.batches import BatchRow, WaitingCall, end_batch, known_ids, note_batch_sent, unanswered, unmake_batch
 from agent.log.calls import end_call
 from agent.log.run_log import RunLog
 from probes.doors.given import whole_number
@@ -79,7 +79,7 @@ class PendingCall:
 
 
 Joined = Mapping[int, PendingCall]
-"""Pending calls by call id."""
+"""Pending calls by their place in the batch."""
 
 
 @dataclass
@@ -158,14 +158,19 @@ class Follower:
 
     async def close(self, row: BatchRow, why: str) -> None:
         """Closes a batch that was not created: its calls may be asked again."""
-        await self.give_back(row, self.log.read(unanswered, row.batch_id), {}, Failure(CallFault.TRANSIENT, why))
-        await asyncio.wrap_future(self.log.write(end_batch, row.batch_id, "unmade", why))
+        await asyncio.wrap_future(self.log.write(unmake_batch, row.batch_id, why))
 
     async def give_back(
-        self, row: BatchRow, calls: Iterable[int], joined: Joined, failure: Failure, status: int | None = NOT_MADE
+        self,
+        row: BatchRow,
+        calls: Mapping[int, WaitingCall],
+        joined: Joined,
+        failure: Failure,
+        status: int | None = NOT_MADE,
     ) -> None:
-        """Gives many unanswered calls the same outcome."""
-        await self._settle(joined, [(call_id, self._failed(row, failure, status)) for call_id in calls])
+        """Gives many unanswered calls, by place, the same outcome."""
+        outcomes = [_Outcome(place, call.call_id, self._failed(row, failure, status)) for place, call in calls.items()]
+        await self._settle(joined, outcomes)
 
     def check_wait(self, row: BatchRow, provider_id: str | None, began_s: float) -> None:
         """Stops the run if a batch has been waited for long enough. Raises StoppedError."""
@@ -226,13 +231,13 @@ class Follower:
             return None
         try:
             async for line in results_of(self.batching, batch, row.n_calls):
-                return _call_id(line, row) is not None
+                return _place(line, row) is not None
         except BrokenResultsError:
             return None
         return False
 
     async def _read(
-        self, batch: ProviderBatch, row: BatchRow, left: dict[int, AnswerForm], joined: Joined, outage: "_Outage"
+        self, batch: ProviderBatch, row: BatchRow, left: dict[int, WaitingCall], joined: Joined, outage: "_Outage"
     ) -> bool:
         """Reads results, each line logged before its call goes on; returns True if they were read to the end."""
         if batch.is_full:
@@ -249,17 +254,17 @@ class Follower:
         return True
 
     async def _read_lines(
-        self, batch: ProviderBatch, row: BatchRow, left: dict[int, AnswerForm], joined: Joined, outage: "_Outage"
+        self, batch: ProviderBatch, row: BatchRow, left: dict[int, WaitingCall], joined: Joined, outage: "_Outage"
     ) -> bool:
-        found: list[tuple[int, Answer]] = []
+        found: list[_Outcome] = []
         try:
             async for line in results_of(self.batching, batch, row.n_calls):
-                call_id = _call_id(line, row)
-                if call_id not in left:
+                place = _place(line, row)
+                if place not in left:
                     continue
-                one = joined.get(call_id)
+                call, one = left.pop(place), joined.get(place)
                 schema = one.request.schema if one else None
-                found.append((call_id, self.explainer.answer_to(line, schema, left.pop(call_id))))
+                found.append(_Outcome(place, call.call_id, self.explainer.answer_to(line, schema, call.form)))
                 if len(found) >= _AT_A_TIME:
                     await self._settle(joined, found)
                     found = []
@@ -272,24 +277,27 @@ class Follower:
             await self._settle(joined, found)
         return True
 
-    async def _refused(self, batch: ProviderBatch, row: BatchRow, left: dict[int, AnswerForm], joined: Joined) -> None:
+    async def _refused(self, batch: ProviderBatch, row: BatchRow, left: dict[int, WaitingCall], joined: Joined) -> None:
         """Logs the requests that the provider's validation rejected; the other requests are asked again."""
         assert batch.refusal is not None
         other = Failure(CallFault.TRANSIENT, f"{batch.refusal.sentence}, because of another question in the batch")
         spared = other if batch.refused_lines else batch.refusal
-        calls = sorted(left)
-        failures = {call_id: batch.refused_lines.get(place, spared) for place, call_id in enumerate(calls)}
-        await self._settle(joined, [(call_id, self._failed(row, failures[call_id], NOT_MADE)) for call_id in calls])
+        outcomes = [
+            _Outcome(place, call.call_id, self._failed(row, batch.refused_lines.get(place, spared), NOT_MADE))
+            for place, call in left.items()
+        ]
+        await self._settle(joined, outcomes)
         left.clear()
 
-    async def _settle(self, joined: Joined, answers: Sequence[tuple[int, Answer]]) -> None:
+    async def _settle(self, joined: Joined, outcomes: Sequence["_Outcome"]) -> None:
         """Writes answers to the log, then hands them to the waiting tasks."""
-        kept = [asyncio.wrap_future(self.log.write(end_call, call_id, answer)) for call_id, answer in answers]
-        await asyncio.gather(*kept)
-        for call_id, answer in answers:
-            one = joined.get(call_id)
+        await asyncio.gather(
+            *(asyncio.wrap_future(self.log.write(end_call, one.call_id, one.answer)) for one in outcomes)
+        )
+        for outcome in outcomes:
+            one = joined.get(outcome.place)
             if one is not None and not one.answered.done():
-                one.answered.set_result(answer)
+                one.answered.set_result(outcome.answer)
 
     def _failed(self, row: BatchRow, failure: Failure, status: int | None) -> Answer:
         exchange = Exchange(
@@ -302,6 +310,15 @@ class Follower:
             batch=True,
         )
         return Answer(None, exchange)
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    """What came of one call of a batch."""
+
+    place: int
+    call_id: int
+    answer: Answer
 
 
 @dataclass
@@ -331,12 +348,15 @@ class _Outage:
             raise ExplainerError(f"The provider has not answered for {self.longest_s:.0f} s ({told}); {GOES_ON}.")
 
 
-def custom_id(row: BatchRow, call_id: int) -> str:
-    """Returns a request's id in a batch: at most 64 letters, digits and hyphens."""
-    return f"{row.token}-{call_id}"
+def custom_id(row: BatchRow, place: int) -> str:
+    """Returns a request's id in a batch: at most 64 letters, digits and hyphens.
+
+    It holds no id of the log, which importing may change while the batch is at its provider.
+    """
+    return f"{row.token}-{place}"
 
 
-def _call_id(line: ResultLine, row: BatchRow) -> int | None:
+def _place(line: ResultLine, row: BatchRow) -> int | None:
     token, _, number = line.custom_id.rpartition("-")
     return whole_number(number) if token == row.token else None
 

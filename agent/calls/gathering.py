@@ -19,7 +19,15 @@ from agent.errors import ExplainerError, StoppedError
 from agent.llm.base import Answer, AnswerForm, Request
 from agent.llm.bodies import json_of
 from agent.llm.faults import Failure
-from agent.log.batches import BatchRow, Packed, begin_batch, end_batch, note_batch_sent
+from agent.log.batches import (
+    BatchRow,
+    Packed,
+    begin_batch,
+    end_batch,
+    note_batch_sent,
+    unanswered,
+    unmake_batch,
+)
 from agent.log.calls import Dispatch
 
 T = TypeVar("T")
@@ -27,6 +35,7 @@ T = TypeVar("T")
 _CUSTOM_ID_BYTES = 40
 _UNCERTAIN = (None, 408, 409)
 """Statuses, besides 500 and above, that leave open if a batch was created."""
+_NO_ROOM = "the provider had too much queued"
 _MAX_WAIT_S = 600.0
 """Maximum wait before a batch is sent again for which the provider had no room."""
 
@@ -136,46 +145,44 @@ class BatchSender:
     async def _conduct(self, some: Sequence[_QueueEntry]) -> None:
         """Conducts one batch from its budget reservation to its last answer."""
         try:
-            row, packed = await self._reserved(some)
+            row = await self._reserved(some)
             try:
-                await self._made_and_followed(row, packed)
+                await self._made_and_followed(row, some)
             except QueueFullError:
-                await asyncio.wrap_future(
-                    self._follower.log.write(end_batch, row.batch_id, "unmade", "too much was queued")
-                )
-                self._make_room(packed)
+                await asyncio.wrap_future(self._follower.log.write(unmake_batch, row.batch_id, _NO_ROOM))
+                self._follower.admission.check()  # once the run is stopped, nobody sends what waits for room
+                self._make_room(some)
             else:
                 self._regrow()
         except Exception as error:
             _fail(some, error)
 
-    async def _reserved(self, some: Sequence[_QueueEntry]) -> tuple[BatchRow, dict[int, _QueueEntry]]:
-        """Logs the batch; returns it with its questions by call id, in the order in which they are sent."""
+    async def _reserved(self, some: Sequence[_QueueEntry]) -> BatchRow:
+        """Logs the batch and its questions, in the order in which they are sent."""
         calls = [Packed(one.request, one.dispatch, one.call_id) for one in some]
         log, provider = self._follower.log, self._follower.explainer.provider
         token = f"sae{secrets.token_hex(8)}"
         begun = log.write(begin_batch, self._run_id, self._scoring_id, provider, token, calls)
         reserved = await asyncio.wrap_future(begun)
-        packed = dict(sorted(zip(reserved.call_ids, some, strict=True), key=lambda pair: pair[0]))
-        for call_id, one in packed.items():
+        for call_id, one in zip(reserved.call_ids, some, strict=True):
             one.call_id = call_id
-        return reserved.row, packed
+        return reserved.row
 
-    async def _made_and_followed(self, row: BatchRow, packed: dict[int, _QueueEntry]) -> None:
-        provider_id = await self._made(row, packed)
+    async def _made_and_followed(self, row: BatchRow, some: Sequence[_QueueEntry]) -> None:
+        provider_id = await self._made(row, some)
         if provider_id is None:
             return
         log = self._follower.log
         await asyncio.wrap_future(log.write(note_batch_sent, row.batch_id, provider_id))
         self._follower.tell(f"batch {row.batch_id} is sent: {provider_id}, {row.n_calls:,} questions")
-        await self._follower.follow(row, provider_id, packed)
+        await self._follower.follow(row, provider_id, dict(enumerate(some)))
 
-    async def _made(self, row: BatchRow, packed: dict[int, _QueueEntry]) -> str | None:
+    async def _made(self, row: BatchRow, some: Sequence[_QueueEntry]) -> str | None:
         """Creates the batch; returns the provider's id, or None if it was rejected, as its questions are told."""
         batching = self._follower.batching
 
         def encode() -> list[bytes]:
-            return [batching.encoded(custom_id(row, n), one.request, one.form) for n, one in packed.items()]
+            return [batching.encoded(custom_id(row, n), one.request, one.form) for n, one in enumerate(some)]
 
         encoded = await asyncio.to_thread(encode)
         began_s = _now_s()
@@ -184,10 +191,10 @@ class BatchSender:
             body = json_of(reply.text)
             if reply.failure is None and isinstance(body, dict) and (found := batching.read(body).provider_id):
                 return found
-            if reply.status == 429 or (reply.status == 413 and len(packed) > 1):
+            if reply.status == 429 or (reply.status == 413 and len(some) > 1):
                 raise QueueFullError
             if reply.failure is not None and not _is_uncertain(reply.status):
-                await self._turned_down(row, packed, reply.failure)
+                await self._turned_down(row, some, reply.failure)
                 return None
             missed = await self._follower.find(row)
             if missed is not None:
@@ -198,21 +205,22 @@ class BatchSender:
             await self._follower.admission.sleep(wait_s)
         raise AssertionError("waits never end")
 
-    async def _turned_down(self, row: BatchRow, packed: dict[int, _QueueEntry], failure: Failure) -> None:
-        await self._follower.give_back(row, packed, packed, failure, NOT_MADE)
-        await asyncio.wrap_future(self._follower.log.write(end_batch, row.batch_id, "unmade", failure.sentence))
+    async def _turned_down(self, row: BatchRow, some: Sequence[_QueueEntry], failure: Failure) -> None:
+        log, joined = self._follower.log, dict(enumerate(some))
+        await self._follower.give_back(row, log.read(unanswered, row.batch_id), joined, failure, NOT_MADE)
+        await asyncio.wrap_future(log.write(end_batch, row.batch_id, "unmade", failure.sentence))
 
-    def _make_room(self, packed: dict[int, _QueueEntry]) -> None:
+    def _make_room(self, some: Sequence[_QueueEntry]) -> None:
         """Puts questions back at the head of the queue, to be sent when the pending batches have ended.
 
         If no other batch of ours is pending, they go later and in smaller batches.
         """
         if len(self._under_way) == 1:
-            self._most = max(1, min(self._most, len(packed)) // 2)
+            self._most = max(1, min(self._most, len(some)) // 2)
             self._holds_until_s = _now_s() + self._wait_s
             self._wait_s = min(2 * self._wait_s, _MAX_WAIT_S)
         self._crowded = True
-        self._queue.extendleft(reversed(packed.values()))
+        self._queue.extendleft(reversed(some))
 
     def _regrow(self) -> None:
         """Allows larger batches after one was accepted, and several at a time once they have their full size again."""

@@ -58,7 +58,15 @@ class Reserved:
 
     row: BatchRow
     call_ids: Sequence[int]
-    """In the order of its calls."""
+    """In the order of its calls, which is that of their places."""
+
+
+@dataclass(frozen=True)
+class WaitingCall:
+    """A call of a batch of which nothing has come."""
+
+    call_id: int
+    form: AnswerForm
 
 
 def begin_batch(
@@ -68,7 +76,7 @@ def begin_batch(
     values = {"run_id": run_id, "scoring_id": scoring_id, "token": token, "provider": provider}
     begun = {"status": "reserved", "n_calls": len(calls), "created": now()}
     batch_id = insert(db, "batches", {**values, **begun})
-    call_ids = [_placed(db, run_id, batch_id, call) for call in calls]
+    call_ids = [_placed(db, run_id, batch_id, place, call) for place, call in enumerate(calls)]
     (row,) = _batches(db, "id = :batch_id", batch_id=batch_id)
     return Reserved(row, call_ids)
 
@@ -83,6 +91,13 @@ def end_batch(db: Database, batch_id: int, status: BatchStatus, note: str | None
     update(db, "batches", {"status": status, "ended": now(), "note": note}, {"id": batch_id})
 
 
+def unmake_batch(db: Database, batch_id: int, why: str) -> None:
+    """Keeps that a batch was not accepted: its calls have cost nothing, and may go into another one."""
+    nothing = {"fault": CallFault.TRANSIENT, "error": why, "reserved_tokens": 0, "reserved_usd": 0.0}
+    update(db, "calls", nothing, {"batch_id": batch_id, "fault": CallFault.WAITING})
+    end_batch(db, batch_id, "unmade", why)
+
+
 def open_batches(db: Database, run_id: int, scoring_id: int | None = None) -> list[BatchRow]:
     """Returns the batches whose answers are not in the log, oldest first: of a run's loops, or of a scoring."""
     where = "run_id = :run_id AND scoring_id IS :scoring_id AND status IN ('reserved', 'sent')"
@@ -94,11 +109,11 @@ def batches_of(db: Database, run_id: int | None = None) -> list[BatchRow]:
     return _batches(db, ":run_id IS NULL OR run_id = :run_id", run_id=run_id)
 
 
-def unanswered(db: Database, batch_id: int) -> dict[int, AnswerForm]:
-    """Returns the calls of a batch of which nothing has come, with the form each was asked in."""
-    sql = "SELECT id, form FROM calls WHERE batch_id = :batch_id AND fault = :fault AND response = ''"
+def unanswered(db: Database, batch_id: int) -> dict[int, WaitingCall]:
+    """Returns the calls of a batch of which nothing has come, by their places."""
+    sql = "SELECT batch_place, id, form FROM calls WHERE batch_id = :batch_id AND fault = :fault AND response = ''"
     found = select(db, sql, batch_id=batch_id, fault=CallFault.WAITING)
-    return {int(row["id"]): AnswerForm(row["form"]) for row in found}
+    return {int(row["batch_place"]): WaitingCall(int(row["id"]), AnswerForm(row["form"])) for row in found}
 
 
 def known_ids(db: Database) -> frozenset[str]:
@@ -107,10 +122,13 @@ def known_ids(db: Database) -> frozenset[str]:
     return frozenset(row["at_provider"] for row in found)
 
 
-def _placed(db: Database, run_id: int, batch_id: int, call: Packed) -> int:
+def _placed(db: Database, run_id: int, batch_id: int, place: int, call: Packed) -> int:
     if call.call_id is None:
-        return begin_call(db, run_id, call.request, call.dispatch, CallFault.WAITING, _WAITING, batch_id)
-    update(db, "calls", {"batch_id": batch_id}, {"id": call.call_id})
+        return begin_call(db, run_id, call.request, call.dispatch, CallFault.WAITING, _WAITING, batch_id, place)
+    bound = call.dispatch.bound
+    again = {"fault": CallFault.WAITING, "error": _WAITING, "batch_id": batch_id, "batch_place": place}
+    reserved = {"reserved_tokens": bound.tokens, "reserved_usd": bound.cost_usd}
+    update(db, "calls", again | reserved, {"id": call.call_id})
     return call.call_id
 
 

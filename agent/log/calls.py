@@ -119,6 +119,7 @@ def begin_call(
     fault: CallFault | None = CallFault.LOST,
     error: str | None = _ON_ITS_WAY,
     batch_id: int | None = None,
+    place: int | None = None,
 ) -> int:
     """Keeps a request that is about to be sent, as it stands should nothing be heard of it again; returns its id."""
     key = _place(run_id, request)
@@ -141,6 +142,7 @@ def begin_call(
             "fault": fault,
             "error": error,
             "batch_id": batch_id,
+            "batch_place": place,
             "question": dispatch.question,
             "created": now(),
         },
@@ -240,6 +242,6 @@ def _call(row: dict[str, Any]) -> CallRow:
         "fault": row["fault"] and CallFault(row["fault"]),
         "cached": bool(row["cached"]),
     }
-    for name in ("run_id", "system_id", "question"):
+    for name in ("run_id", "system_id", "question", "batch_place"):
         del row[name]
     return made(CallRow, {"call_id": row.pop("id"), **row | changed})

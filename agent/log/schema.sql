@@ -191,6 +191,7 @@ CREATE TABLE calls (                    -- one row per request to an explainer o
     run_id INTEGER NOT NULL REFERENCES runs (id),
     scoring_id INTEGER REFERENCES scorings (id),         -- NULL where a loop asks
     batch_id INTEGER REFERENCES batches (id),            -- NULL where it is sent by itself
+    batch_place INTEGER,                -- in its batch, from 0: the end of its id at the provider, whatever its id here
     feature INTEGER NOT NULL,
     round INTEGER NOT NULL,
     purpose TEXT NOT NULL,
@@ -428,4 +429,4 @@ CREATE VIEW fits_by_setting AS          -- each setting's mean fit by each measu
     FROM fits JOIN compared ON compared.id = fits.compared_id GROUP BY compared_id, measure;
 
 PRAGMA application_id = 1935764583;     -- the bytes of 'salg'
-PRAGMA user_version = 4;
+PRAGMA user_version = 5;
