@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from agent.calls.admission import Admission
 from agent.calls.asking import Asker, RetryPolicy
+from agent.calls.questions import Questions
 from agent.config import ScoreSettings
 from agent.llm.base import Answer, AnswerForm, Bound, CallFault, Exchange, Explainer, Request, Usage
 from agent.log.examples import add_collected, begin_corpus
@@ -151,6 +152,7 @@ def scoring(
     names: Sequence[str] = ("detection",),
     admission: Admission | None = None,
     concepts: Mapping[int, str] | None = None,
+    questions: Questions | None = None,
     **changes: Any,
 ) -> Scoring:
     """A scoring by these scorers; its identity is the settings', so the same ones go on where they stopped."""
@@ -166,7 +168,7 @@ def scoring(
     judge = None
     admission = admission or open_door()
     if explainer is not None:
-        asker = Asker(explainer, planted.log, planted.run_id, admission, QUICK)
+        asker = Asker(explainer, planted.log, planted.run_id, admission, QUICK, questions=questions)
         judge = LoggedJudge(asker, scoring_id)
     return Scoring(
         log=planted.log,

@@ -36,6 +36,8 @@ from eval.calibration.fitting import (
 )
 from eval.calibration.folds import folds
 from eval.calibration.maps import Isotonic, Logistic, Term, map_of
+from eval.calibration.report import MIN_GROUPS, _check
+from probes.errors import SettingsError
 from probes.evidence import TokenList
 from tests.fakes import DOGS, tree
 from tests.logged import SETTINGS, projection, tokens
@@ -207,6 +209,17 @@ class TestFolds:
 
 
 class TestFit:
+    @pytest.mark.parametrize("n", [1, 2, 3, 4])
+    def test_labels_of_three_concepts_are_enough_and_of_fewer_are_refused(self, n: int) -> None:
+        p, truth = drawn(40)
+        labels = replace(table(p, truth), groups=tuple(f"g{place % n}" for place in range(40)))
+        if n >= MIN_GROUPS:
+            assert len(fit(labels, 0).probabilities) == 40
+            _check(40, sum(labels.truth), n, "reviews")
+        else:
+            with pytest.raises(SettingsError, match=rf"All 40 labels are of {n} concepts?, and at least 3 are needed"):
+                _check(40, sum(labels.truth), n, "reviews")
+
     def test_a_calibrated_set_stays_calibrated(self) -> None:
         p, truth = drawn()
         found = fit(table(p, truth), 0)

@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 
 from agent.cli.commands import examples_screen
 from agent.log.examples import corpora_of, corpus_identity, examples_of
+from agent.log.locking import RunLock
 from agent.log.run_log import RunLog
 from agent.log.scores import scorings_of
 from eval.collect import corpus_pass, windows
@@ -61,6 +62,12 @@ class TestDemo:
             assert re.search(rf"embedding \(auroc\)\s+held out\s+{words}\s+[01]\.\d\d\s+\[", scored.out), words
         assert "unscored" not in scored.out
         assert interpret("score", "1").out == scored.out
+        held = RunLock(LOG, 1, "scoring")
+        busy = interpret("score", "1")
+        held.release()
+        assert busy.status == 2
+        assert "Scoring 1 of" in busy.err
+        assert "is being written by another process" in busy.err
 
     def test_what_is_in_the_log_is_not_collected_again(self, interpret: Interpret) -> None:
         interpret("examples", "--features", "0-2", *DEMO)

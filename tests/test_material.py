@@ -24,7 +24,7 @@ from agent.run_spec import RunSpec
 from agent.schema import Check, Proposal, SettingsChange
 from eval.collect.examples import feature_harvest
 from eval.scorers.verdicts import TextVerdict, TextVerdicts
-from eval.scoring.prompted import PromptedExamples
+from eval.scoring.prompted import PromptedExamples, PromptLines
 from eval.scoring.shown_examples import CorpusExamples
 from probes.examples import Activity, Example, FeatureExamples
 from probes.settings import Value
@@ -140,6 +140,15 @@ def test_nothing_that_stood_in_a_prompt_is_held_out_of_another_corpus(
         assert held_out & seen
         kept = PromptedExamples.of(log, log.read(chosen_run, 1), feature).less(found.examples)
         assert {example.tokens[2].strip() for example in kept} == held_out - seen
+
+
+@pytest.mark.parametrize(
+    ("words", "is_seen"), [(["Hello", " world"], True), (["Yes"], True), (["No"], False), (["Hello", " it"], False)]
+)
+def test_a_text_of_a_word_or_two_that_stood_in_a_prompt_is_known(words: list[str], is_seen: bool) -> None:
+    prompts = PromptLines(['1. "Hello \u00abworld\u00bb" peak 10 "world"', '2. "\u00abYes\u00bb" peak 4 "Yes"'])
+    example = Example(0, "activating", "d", tuple(words), (*[0.0] * (len(words) - 1), 3.0), start=0)
+    assert prompts.hold(example) is is_seen
 
 
 def test_other_stretches_of_a_document_that_stood_in_a_prompt_are_not_held_out_either(log: RunLog) -> None:

@@ -50,7 +50,7 @@ def firings(fitted: Subject, found: Collection) -> PoolActivations:
 
 @pytest.fixture(scope="module")
 def negatives(fitted: Subject, found: Collection, firings: PoolActivations) -> dict[int, list[Example]]:
-    chooser, neighbours = Negatives(found.pool, firings, 0), nearest(fitted.sae, FEATURES)
+    chooser, neighbours = Negatives(found.pool, firings, 0, _unread), nearest(fitted.sae, FEATURES)
     return {f: chooser.of(f, found.features[f].examples, neighbours[f]) for f in FEATURES}
 
 
@@ -137,14 +137,14 @@ class TestChoice:
         window = found.pool.windows[0]
         feature = int(np.flatnonzero(firings.peaks[0] <= 0)[0])
         own = Example(feature, "activating", "elsewhere", window.tokens, (1.0,) * len(window.tokens), window.token_ids)
-        chosen = Negatives(found.pool, firings, 0).of(feature, [own], [])
+        chosen = Negatives(found.pool, firings, 0, _unread).of(feature, [own], [])
         assert window.tokens not in [example.tokens for example in chosen]
 
     def test_the_seed_decides_the_random_ones_alone(
         self, fitted: Subject, found: Collection, firings: PoolActivations
     ) -> None:
         own, neighbours = found.features[3].examples, nearest(fitted.sae, [3])[3]
-        one, same, other = (Negatives(found.pool, firings, seed).of(3, own, neighbours) for seed in (1, 1, 2))
+        one, same, other = (Negatives(found.pool, firings, seed, _unread).of(3, own, neighbours) for seed in (1, 1, 2))
         assert one == same
         assert _random(one) != _random(other)
 
@@ -152,7 +152,7 @@ class TestChoice:
     def test_a_small_pool_gives_some_of_each_kind_it_can(self, n: int, fitted: Subject, found: Collection) -> None:
         windows = found.pool.windows[:n]
         pool = WindowPool(windows, found.pool.features, found.pool.peaks[:n])
-        chooser = Negatives(pool, pool_activations(fitted, windows, FEATURES), 0)
+        chooser = Negatives(pool, pool_activations(fitted, windows, FEATURES), 0, _unread)
         for feature, others in nearest(fitted.sae, FEATURES).items():
             chosen = chooser.of(feature, found.features[feature].examples, others)
             non_activating = [w for w in windows if plain(fitted, w, [feature]).max() <= 0]
@@ -169,7 +169,7 @@ class TestByHand:
     def chosen(self, in_document: Sequence[float], alone: np.ndarray, neighbours: Sequence[int]) -> list[Example]:
         pool = WindowPool(self.WINDOWS, (0,), np.array(in_document, dtype=np.float32)[:, None])
         activated = [csr_matrix(row[None]) for row in alone]
-        return Negatives(pool, PoolActivations(self.WINDOWS, {0: 0, 1: 1, 2: 2}, alone, activated), 0).of(
+        return Negatives(pool, PoolActivations(self.WINDOWS, {0: 0, 1: 1, 2: 2}, alone, activated), 0, _unread).of(
             0, [], neighbours
         )
 
@@ -201,7 +201,20 @@ TEXTS = [*np.random.default_rng(0).integers(0, 40, size=(60, 12)).tolist(), [1],
 OWN = [[1, 2, 3, 3, 3], [1, 7, 7, 2000], [5]]
 
 
+def _unread(text: str) -> list[int]:
+    raise AssertionError(f"{text!r} has token ids")
+
+
 class TestSimilar:
+    def test_a_text_without_token_ids_is_read(self) -> None:
+        def encode(text: str) -> list[int]:
+            return [*map(int, text.split())]
+
+        texts, places = TfIdfSimilarity(TEXTS, encode), range(len(TEXTS))
+        words = ("1", " 2", " 3")
+        written = [Example(0, "activating", "d", words, (1.0, 0.0, 0.0), start=0)]
+        assert texts.to(written, places) == texts.most_similar([[1, 2, 3]], places) != texts.most_similar(OWN, places)
+
     def test_they_are_the_nearest_by_scikit_learns_tf_idf(self) -> None:
         """With sublinear counts and idf less the 1 that scikit-learn adds to keep what stands in every text."""
         vocabulary = sorted({token for text in TEXTS for token in text})
@@ -215,16 +228,16 @@ class TestSimilar:
 
         cosines = weighted(TEXTS) @ weighted(OWN).mean(axis=0)
         expected = sorted(range(len(TEXTS)), key=lambda place: (-cosines[place].round(9), place))
-        assert TfIdfSimilarity(TEXTS).most_similar(OWN, range(len(TEXTS)))[:30] == expected[:30]
+        assert TfIdfSimilarity(TEXTS, _unread).most_similar(OWN, range(len(TEXTS)))[:30] == expected[:30]
 
     def test_only_those_allowed_are_ranked(self) -> None:
-        texts = TfIdfSimilarity(TEXTS)
+        texts = TfIdfSimilarity(TEXTS, _unread)
         whole = texts.most_similar(OWN, range(len(TEXTS)))
         some = [3, 8, 60, 21]
         assert texts.most_similar(OWN, some) == [place for place in whole if place in some]
 
     def test_nothing_is_like_nothing(self) -> None:
-        texts = TfIdfSimilarity(TEXTS)
+        texts = TfIdfSimilarity(TEXTS, _unread)
         assert texts.most_similar([], [1, 2]) == []
         assert texts.most_similar(OWN, []) == []
         assert texts.most_similar([[4711]], [5, 2]) == [5, 2]
@@ -232,7 +245,7 @@ class TestSimilar:
     def test_similar_negatives_are_taken_in_that_order(
         self, found: Collection, firings: PoolActivations, negatives: dict[int, list[Example]]
     ) -> None:
-        everything = TfIdfSimilarity([window.token_ids for window in found.pool.windows])
+        everything = TfIdfSimilarity([window.token_ids for window in found.pool.windows], _unread)
         places = {(window.document, window.start): n for n, window in enumerate(found.pool.windows)}
         for feature, examples in negatives.items():
             own = [example.token_ids or () for example in found.features[feature].examples]
@@ -254,7 +267,7 @@ class TestSimilar:
             return 3 * np.stack([np.cos(angles), np.sin(angles)], axis=1)
 
         own = [example for example in found.features[3].examples if 4 < len(example.text) < 9]
-        chosen = Negatives(found.pool, firings, 0, embed).of(3, own, [])
+        chosen = Negatives(found.pool, firings, 0, _unread, embed).of(3, own, [])
         lengths = [len(example.text) for example in chosen if example.kind == "similar"]
         others = [len(example.text) for example in chosen if example.kind == "random"]
         middle = np.mean([len(example.text) for example in own])

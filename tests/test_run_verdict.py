@@ -51,6 +51,14 @@ def test_an_agent_that_gave_up_a_wrong_label_beat_its_first_answer(log: RunLog) 
     assert "cost unknown" in told[1]
 
 
+def test_one_shot_costs_what_it_cost_in_the_scoring_that_is_compared(log: RunLog) -> None:
+    planted = agent_run(log, NEXT)
+    for texts in (5, 6):
+        score(planted, RuleExplainer(), ["detection"], texts=texts)
+    _, one_shot = verdicts(log, log.read(chosen_run, planted.run_id))
+    assert (one_shot.rivals.calls, one_shot.rivals.tokens) == (1, 50)
+
+
 def test_an_agent_that_said_the_same_first_is_not_ahead(log: RunLog) -> None:
     planted = agent_run(log, dict(TRUE))
     score(planted, RuleExplainer(), ["detection"])

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from agent.calls.budget import Limits
+from agent.calls.questions import Questions
 from agent.errors import BudgetError, ExplainerError
 from agent.evidence.digest import CHARS_PER_TOKEN
 from agent.llm.base import Answer, Bound, CallFault, Exchange, Request
@@ -435,7 +436,7 @@ class TestAgain:
             ill = RuleExplainer(lambda request, right: right if len(ill.requests) <= seen else refusal(request, right))
             score(planted, ill, [*SCORERS])
         scores = log.read(scores_of, made.scoring_id)
-        told = asyncio.run(expected_questions(made, planted.rows))
+        told = asyncio.run(expected_questions(made, planted.rows, None))
         assert (log.read(scores_of, made.scoring_id), judge.requests) == (scores, [])
         score(planted, judge, [*SCORERS])
         output = sum(request.purpose.startswith("output") for request in ill.requests[:seen]) if seen else 0
@@ -443,7 +444,30 @@ class TestAgain:
         assert told.exact
         chars = sum(len(request.system + request.prompt) for request in judge.requests)
         assert told.prompt_tokens == pytest.approx(chars / CHARS_PER_TOKEN, rel=0.02)
-        assert asyncio.run(expected_questions(made, planted.rows)).calls == 0
+        assert asyncio.run(expected_questions(made, planted.rows, None)).calls == 0
+
+    @pytest.mark.parametrize("from_log", [True, False])
+    def test_what_another_scoring_was_answered_is_not_expected_to_be_asked(self, log: RunLog, from_log: bool) -> None:
+        questions = Questions("{}", from_log)
+        planted = plant(log)
+        score(planted, RuleExplainer(), ["detection"], questions=questions)
+        again = scoring(planted, RuleExplainer(), ["detection"], negatives=("random", "neighbour"), texts=7)
+        whole = asyncio.run(expected_questions(again, planted.rows, None)).calls
+        told = asyncio.run(expected_questions(again, planted.rows, questions)).calls
+        judge = RuleExplainer()
+        score(planted, judge, ["detection"], questions=questions, negatives=("random", "neighbour"), texts=7)
+        assert told == len(judge.requests)
+        assert (told < whole) is from_log
+
+    def test_examples_that_are_replaced_take_their_scores_with_them(self, log: RunLog) -> None:
+        planted = plant(log)
+        before = score(planted, RuleExplainer(), ["detection"])
+        assert planted.corpus_id is not None
+        for found in (of_feature(0), of_feature(1, n=9)):
+            log.write(add_collected, planted.corpus_id, found, sides(found.examples)).result()
+        kept = log.read(scores_of, 1)
+        assert {one.feature for one in before} - {one.feature for one in kept} == {1}
+        assert {one.feature for one in score(planted, RuleExplainer(), ["detection"])} == {*TRUE}
 
     def test_scorings_with_other_settings_share_no_answer(self, log: RunLog) -> None:
         planted, judge = plant(log), RuleExplainer()

@@ -1,5 +1,7 @@
 """Scoring of features that need no label: by the intruder scorer, on a run that abstained on some of them."""
 
+import asyncio
+from collections.abc import Collection
 from dataclasses import replace
 
 import pytest
@@ -8,8 +10,8 @@ from agent.log.examples import examples_of
 from agent.log.run_log import RunLog
 from eval.scoring import report
 from eval.scoring.density import DensityIndex
-from probes.examples import FeatureExamples
-from tests.planted_labels import TRUE, Planted, RuleExplainer, of_feature, plant, score
+from probes.examples import Example, FeatureExamples
+from tests.planted_labels import TRUE, Planted, RuleExplainer, Told, of_feature, plant, score, scoring
 from tests.test_scoring import named
 
 
@@ -62,10 +64,36 @@ def test_intruders_come_from_features_that_activate_about_as_often_and_are_no_ne
     planted = plant(log, examples=rarer)
     assert planted.corpus_id is not None
     index = DensityIndex.of(log, planted.corpus_id)
-    assert [*index.matched(0, without=())] == [2, 4]
-    assert [*index.matched(0, without={2})] == [4]
-    assert {e.kind for examples in index.matched(1, without=()).values() for e in examples} == {"activating"}
-    assert index.matched(99, without=()) == {}
+    assert [*index.matched(0, (), ())] == [2, 4]
+    assert [*index.matched(0, {2}, ())] == [4]
+    assert {e.kind for examples in index.matched(1, (), ()).values() for e in examples} == {"activating"}
+    assert index.matched(99, (), ()) == {}
     held_out = log.read(examples_of, planted.corpus_id, 2, "held_out", ["activating"])
     assert held_out is not None
-    assert index.matched(0, without={4})[2] == [*held_out.examples]
+    assert index.matched(0, {4}, ())[2] == [*held_out.examples]
+    shared, *others = held_out.examples
+    assert index.matched(0, {4}, {shared.document})[2] == [e for e in others if e.document != shared.document]
+
+
+def test_no_intruder_is_of_the_nearest_feature_or_of_a_text_of_the_features_own(
+    log: RunLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left_out: list[tuple[int, Collection[int], Collection[str]]] = []
+
+    def matched(
+        _index: DensityIndex, feature: int, without: Collection[int], documents: Collection[str]
+    ) -> dict[int, list[Example]]:
+        left_out.append((feature, without, documents))
+        return {}
+
+    monkeypatch.setattr(DensityIndex, "matched", matched)
+    planted = plant(log)
+    assert planted.corpus_id is not None
+    made = replace(scoring(planted, RuleExplainer(), ["intruder"]), nearest={0: [4]})
+    asyncio.run(made.score(planted.rows[:1], 1, Told()))
+    [(feature, without, documents)] = left_out
+    own = log.read(examples_of, planted.corpus_id, 0, None, ["activating"])
+    assert own is not None
+    assert feature == 0
+    assert 4 in without
+    assert {*documents} == {example.document for example in own.examples}

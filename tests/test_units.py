@@ -22,7 +22,7 @@ from agent.run_spec import RunSpec
 from eval.collect.corpora import Document
 from eval.collect.corpus_pass import CollectSettings
 from eval.collect.examples import harvest
-from eval.collect.own_texts import Peak
+from eval.collect.own_texts import Peak, read_peaks
 from eval.collect.units import folded_lengths, in_own_unit, unit_of
 from probes.examples import Activity, Example, FeatureExamples
 from probes.subject import Subject
@@ -38,6 +38,19 @@ def peaks(ratios: Mapping[int, float], length: float, n: int = 4) -> tuple[list[
     """Peaks that claim so many times the length to the power of their ratio, and the lengths."""
     found = [Peak(f, 2.0 * length**power, 2.0) for f, power in ratios.items() for _ in range(n)]
     return found, dict.fromkeys(ratios, length)
+
+
+@pytest.mark.parametrize("front", [(), ("so",)])
+def test_a_peak_at_the_first_of_the_tokens_of_one_character_is_read_at_its_last(
+    subject: Subject, front: tuple[str, ...]
+) -> None:
+    """Tools give a character of several tokens to the last of them."""
+    tokens = (*front, "", "", "é", " cat")
+    activations = (*[0.0] * len(front), 4.0, 0.0, 0.0, 0.0)
+    found = {feature: Example(feature, "activating", "d", tokens, activations, start=0) for feature in (2, 3)}
+    found[3] = replace(found[3], tokens=("", ""), activations=(4.0, 0.0))
+    peaks = read_peaks(subject, {f: FeatureExamples(f, None, [example]) for f, example in found.items()})
+    assert [(peak.feature, peak.claimed) for peak in peaks] == [(2, 4.0)]
 
 
 @pytest.mark.parametrize("custom", ["sae", "length"])

@@ -19,7 +19,7 @@ from agent.errors import ExplainerError
 from agent.evidence.digest import escaped
 from agent.llm.base import Answer, AnswerForm, CallFault, Exchange, Explainer, Request, Usage
 from agent.llm.batching import BatchExplainer, ResultLine
-from agent.log.calls import CallRow, Dispatch, attempts_of, end_call, has_draw, take_draw
+from agent.log.calls import CallRow, Dispatch, attempts_of, draw_of, end_call, take_draw
 from agent.log.run_log import RunLog
 
 ASK_AGAIN = (
@@ -142,7 +142,7 @@ class Asker:
         if questions is None or not questions.from_log:
             return None
         dispatch = self._dispatch(request, None)
-        if not self.log.read(has_draw, self.run_id, request, dispatch.question or ""):
+        if self.log.read(draw_of, self.run_id, request, dispatch.question or "") is None:
             return None
         if not await asyncio.wrap_future(self.log.write(take_draw, self.run_id, request, dispatch)):
             return None

@@ -207,12 +207,13 @@ def faults_of(db: Database, run_id: int) -> list[FaultCount]:
     return [FaultCount(row["fault"], row["n"], row["error"] or "") for row in select(db, _FAULTS, run_id=run_id)]
 
 
-def has_draw(db: Database, run_id: int, request: Request, question: str) -> bool:
-    """Tells whether another run or scoring has an answer to that very question that this one was not given yet.
+def draw_of(db: Database, run_id: int, request: Request, question: str) -> str | None:
+    """Returns the answer, JSON, of another run or scoring to that very question that this one was not given yet.
 
     An answer is one draw of a model: no run or scoring is given one twice, however often it asks the same.
     """
-    return _drawn(db, run_id, request, question) is not None
+    found = _drawn(db, run_id, request, question)
+    return None if found is None else str(found["answer"])
 
 
 def take_draw(db: Database, run_id: int, request: Request, dispatch: Dispatch) -> bool:

@@ -28,6 +28,14 @@ _EXAMPLES = """
 """
 
 
+_STALE_SCORES = """
+    DELETE FROM scores WHERE (scoring_id, label_id) IN (
+        SELECT scorings.id, labels.id FROM scorings JOIN labels ON labels.run_id = scorings.run_id
+        WHERE scorings.corpus_id = ? AND labels.feature = ?
+    )
+"""
+
+
 class CorpusIdentity(Value):
     """Everything that decides which examples a corpus gives."""
 
@@ -87,14 +95,27 @@ def note_pass(db: Database, corpus_id: int, n_tokens: int | None, l0: float | No
 
 
 def add_collected(db: Database, corpus_id: int, found: FeatureExamples, splitting: Splitting) -> None:
-    """Keeps a feature's activity and examples, each on the side of its document, in the place of those there were."""
-    key = [corpus_id, found.feature]
+    """Keeps a feature's activity and examples, each on the side of its document, in the place of those there were.
+
+    Where there were others, scores that rest on them go with them: they are to be measured anew.
+    """
+    key = corpus_id, found.feature
+    rows = [_example_row(corpus_id, example, splitting[example.document]) for example in found.examples]
+    if not _are_kept(db, *key, rows):
+        db.execute(_STALE_SCORES, key)
     for table in ("activity", "examples"):
         db.execute(f"DELETE FROM {table} WHERE corpus_id = ? AND feature = ?", key)
     row = {"corpus_id": corpus_id, "feature": found.feature, **_activity_columns(found.activity), "created": now()}
     insert(db, "activity", {**row, "baselines": json.dumps([asdict(baseline) for baseline in found.baselines])})
-    for example in found.examples:
-        insert(db, "examples", _example_row(corpus_id, example, splitting[example.document]))
+    for example_row in rows:
+        insert(db, "examples", example_row)
+
+
+def _are_kept(db: Database, corpus_id: int, feature: int, rows: Sequence[Row]) -> bool:
+    """Tells whether a feature's examples are these already, whenever they came."""
+    kept = select(db, _EXAMPLES, corpus_id=corpus_id, feature=feature, split=None, kinds=None)
+    ours, theirs = ([{**row, "id": 0, "created": ""} for row in some] for some in (kept, rows))
+    return ours == theirs
 
 
 def add_corpus(db: Database, identity: CorpusIdentity, found: Sequence[tuple[FeatureExamples, Splitting]]) -> int:

@@ -24,6 +24,8 @@ from probes.errors import SettingsError
 
 MIN_LABELS = 30
 """Labels that are known to be right or wrong."""
+MIN_GROUPS = 3
+"""Concepts: one to judge by, one to choose a map on, one to fit it on."""
 FEW = 10
 """Labels of one kind, below which hardly anything can be told from the other kind."""
 _MIN_KNOWN_SHARE = 0.9
@@ -139,5 +141,8 @@ def _check(n: int, n_right: int, n_groups: int, by: str) -> None:
     if n_right in (0, n):
         kind = "right" if n_right else "wrong"
         raise SettingsError(f"All {n} labels are {kind}, by {by}, so there is nothing to calibrate. {more}")
-    if n_groups < 2:
-        raise SettingsError(f"All {n} labels are of one concept, so that none can be judged by the others. {more}")
+    if n_groups < MIN_GROUPS:
+        raise SettingsError(
+            f"All {n} labels are of {n_groups} {'concept' if n_groups == 1 else 'concepts'}, and at least {MIN_GROUPS} "
+            f"are needed: one to judge by, and others to choose a map on and to fit it on. {more}"
+        )

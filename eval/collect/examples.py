@@ -5,6 +5,7 @@ features are not active beside those on which they are.
 from collections.abc import Collection as AnyOf
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice, zip_longest
 
 import numpy as np
@@ -128,7 +129,8 @@ def imported(
     neighbours = nearest(subject.sae, features)
     active = _active(subject, windows, features, neighbours)
     peaks = active.peaks[:, [active.place[feature] for feature in features]]
-    return _each(found, neighbours, Negatives(WindowPool(windows, features, peaks), active, seed, embed), seed)
+    chooser = Negatives(WindowPool(windows, features, peaks), active, seed, partial(_encoded, subject), embed)
+    return _each(found, neighbours, chooser, seed)
 
 
 def _windows(subject: Subject, examples: Sequence[Example], seed: int) -> tuple[PoolWindow, ...]:
@@ -139,10 +141,15 @@ def _windows(subject: Subject, examples: Sequence[Example], seed: int) -> tuple[
     spelling = Spelling(subject)
     windows = []
     for example in chosen:
-        ids = tuple(subject.tokenizer.encode(example.text, add_special_tokens=False)[:WINDOW_TOKENS])
+        ids = tuple(_encoded(subject, example.text)[:WINDOW_TOKENS])
         if ids:
             windows.append(PoolWindow(example.document, example.start, ids, spelling(ids)))
     return tuple(windows)
+
+
+def _encoded(subject: Subject, text: str) -> list[int]:
+    ids: list[int] = subject.tokenizer.encode(text, add_special_tokens=False)
+    return ids
 
 
 def _with_negatives(
@@ -156,7 +163,8 @@ def _with_negatives(
     rare = _rare(collection.pool, {other for others in neighbours.values() for other in others})
     beside = [window for other in rare if other in read for window in _strongest(read[other])]
     active = _active(subject, [*collection.pool.windows, *beside], [*collection.features], neighbours)
-    yield from _each(collection.features, neighbours, Negatives(collection.pool, active, seed, embed), seed)
+    chooser = Negatives(collection.pool, active, seed, partial(_encoded, subject), embed)
+    yield from _each(collection.features, neighbours, chooser, seed)
 
 
 def _rare(pool: WindowPool, features: AnyOf[int]) -> list[int]:

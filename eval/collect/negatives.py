@@ -4,7 +4,7 @@ All come from a pool of random windows. The last kind is the hard one: without i
 equally well labelled.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -72,16 +72,23 @@ def pool_activations(subject: Subject, windows: Sequence[PoolWindow], features: 
 class Negatives:
     """Chooses from a pool, for one feature after the other."""
 
-    def __init__(self, pool: WindowPool, active: PoolActivations, seed: int, embed: Embed | None = None) -> None:
+    def __init__(
+        self,
+        pool: WindowPool,
+        active: PoolActivations,
+        seed: int,
+        encode: Callable[[str], Sequence[int]],
+        embed: Embed | None = None,
+    ) -> None:
         """`active` are of the pool's windows, for all features to choose for and their neighbours; windows behind
         those are of texts that are known to activate neighbours, and serve as nothing else. `embed` finds similar
-        texts, which are else those with the same words."""
+        texts, which are else those with the same tokens; `encode` gives those of texts that come without."""
         self._pool = pool
         self._active = active
         self._joined = ["".join(window.tokens) for window in active.windows]
         texts = self._joined[: len(pool.windows)]
         self._similarity: Similarity = (
-            TfIdfSimilarity([window.token_ids for window in pool.windows])
+            TfIdfSimilarity([window.token_ids for window in pool.windows], encode)
             if embed is None
             else EmbeddingSimilarity(embed, texts)
         )

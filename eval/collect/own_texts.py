@@ -78,13 +78,20 @@ def _reported_peaks(subject: Subject, found: Mapping[int, FeatureExamples]) -> I
     features = [feature for feature, examples in activating.items() if examples]
     for feature in features[:: len(features) // N_FEATURES + 1]:
         for example in sorted(activating[feature], key=lambda e: -e.peak)[:N_TEXTS]:
-            yield _reported_peak(subject, spelling, example)
+            peak = _reported_peak(subject, spelling, example)
+            if peak is not None:
+                yield peak
 
 
-def _reported_peak(subject: Subject, spelling: Spelling, example: Example) -> _ReportedPeak:
+def _reported_peak(subject: Subject, spelling: Spelling, example: Example) -> _ReportedPeak | None:
+    """Returns the text up to its peak; None if it has no character there."""
     peak = example.activations.index(example.peak)
+    # A character of several tokens stands at the last of them, and the others are empty.
+    peak = next((place for place in range(peak, len(example.tokens)) if example.tokens[place]), peak)
     ids = example.token_ids[: peak + 1] if example.token_ids else _encoded(subject, example.tokens[: peak + 1])
     ids = tuple(ids[-_CONTEXT:])
+    if not ids:
+        return None
     texts = spelling(ids)
     n_tokens, n_chars = 1, len(texts[-1])
     while n_chars < len(example.tokens[peak]) and n_tokens < len(texts):

@@ -48,7 +48,9 @@ def _unit(vectors: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n d"]:
 class TfIdfSimilarity:
     """Token ids by tf-idf: tf as 1 + log count, idf as log((1 + n) / (1 + texts with it)) (Salton and Buckley 1988)."""
 
-    def __init__(self, texts: Sequence[Sequence[int]]) -> None:
+    def __init__(self, texts: Sequence[Sequence[int]], encode: Callable[[str], Sequence[int]]) -> None:
+        """`encode` gives the token ids of texts that come without."""
+        self._encode = encode
         self._column = {token: place for place, token in enumerate(sorted({t for text in texts for t in text}))}
         counts = self._counts(texts)
         in_texts = np.asarray((counts > 0).sum(axis=0)).ravel()
@@ -57,7 +59,7 @@ class TfIdfSimilarity:
 
     def to(self, activating: Sequence[Example], among: Sequence[int]) -> list[int]:
         """In the falling order of their cosine with the mean of the activating texts."""
-        return self.most_similar([example.token_ids for example in activating if example.token_ids], among)
+        return self.most_similar([example.token_ids or self._encode(example.text) for example in activating], among)
 
     def most_similar(self, own: Sequence[Sequence[int]], among: Sequence[int]) -> list[int]:
         """Returns the places `among` the texts, in the falling order of their cosine with the mean of `own`."""

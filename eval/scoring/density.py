@@ -35,8 +35,11 @@ class DensityIndex:
         known = {feature: one.activity.frequency for feature, one in found if one and one.activity}
         return cls(log, corpus_id, {feature: value for feature, value in sorted(known.items()) if value > 0})
 
-    def matched(self, feature: int, without: Collection[int]) -> dict[int, list[Example]]:
-        """Returns held-out activating examples of the features nearest in frequency; empty if it is not known."""
+    def matched(self, feature: int, without: Collection[int], documents: Collection[str]) -> dict[int, list[Example]]:
+        """Returns held-out activating examples of the features nearest in frequency; empty if it is not known.
+
+        None is of a feature `without` which to match, or of one of the `documents`.
+        """
         own = self.frequencies.get(feature)
         others = [other for other in self.frequencies if other != feature and other not in without]
         if own is None or not others:
@@ -45,4 +48,5 @@ class DensityIndex:
         order = [int(place) for place in np.argsort(distances, kind="stable")[:MATCHES]]
         near = [others[place] for place in order if distances[place] <= math.log(FACTOR)]
         found = {other: self.log.read(examples_of, self.corpus_id, other, "held_out", ["activating"]) for other in near}
-        return {other: [*one.examples] for other, one in found.items() if one and one.examples}
+        kept = {other: [e for e in one.examples if e.document not in documents] for other, one in found.items() if one}
+        return {other: examples for other, examples in kept.items() if examples}

@@ -14,9 +14,10 @@ from agent.calls.admission import Admission
 from agent.calls.asking import good_answer
 from agent.calls.budget import SpendingBudget
 from agent.calls.gate import Gate
+from agent.calls.questions import Questions
 from agent.evidence.digest import CHARS_PER_TOKEN
 from agent.llm.base import Answer, Exchange, Request
-from agent.log.calls import attempts_of
+from agent.log.calls import attempts_of, draw_of
 from agent.log.labels import LabelRow
 from agent.log.run_log import RunLog
 from agent.log.scores import ScoreRow
@@ -44,13 +45,15 @@ class ExpectedQuestions:
     """Whether all features were rehearsed."""
 
 
-async def expected_questions(scoring: Scoring, rows: Sequence[LabelRow]) -> ExpectedQuestions:
+async def expected_questions(
+    scoring: Scoring, rows: Sequence[LabelRow], questions: Questions | None
+) -> ExpectedQuestions:
     """Counts the questions that scoring these labels will ask; the scoring's own judge, runner and embedder are not
     used.
     """
     step = max(1, -(-len(rows) // REHEARSED))
     some = rows[::step]
-    counter = _Counter(scoring.log, scoring.run.run_id)
+    counter = _Counter(scoring.log, scoring.run.run_id, questions)
     judge = LoggedJudge(counter, scoring.scoring_id)
     names = [scorer.name for scorer in scoring.scorers]
     scorers = make_scorers(names, ScorerTools(judge, _StandIn(), _StandIn()))
@@ -74,6 +77,7 @@ class _Counter:
 
     log: RunLog
     run_id: int
+    questions: Questions | None
     calls: int = 0
     chars: int = 0
     asked: set[tuple[int, str, int]] = field(default_factory=set)
@@ -86,6 +90,10 @@ class _Counter:
         logged = good_answer(self.log.read(attempts_of, self.run_id, request), request)
         if logged is not None:
             return logged
+        if self.questions is not None and self.questions.from_log:
+            drawn = self.log.read(draw_of, self.run_id, request, self.questions.key(request))
+            if drawn is not None:
+                return Answer(request.schema.model_validate_json(drawn), Exchange("", "", ""))
         key = (request.feature, request.purpose, request.item)
         if key not in self.asked:
             self.asked.add(key)

@@ -4,6 +4,7 @@ The prompts themselves are read, so that neither another seed, nor another name 
 collected anew can bring a text back that an explainer has seen.
 """
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -13,9 +14,10 @@ from agent.log.calls import calls_of
 from agent.log.examples import examples_of, find_corpus
 from agent.log.run_log import RunLog
 from agent.log.runs import RunSummary
-from eval.collect.split import ALIKE, shingles
+from eval.collect.split import ALIKE, SHINGLE, shingles
 from probes.examples import Example
 
+_QUOTED = re.compile(r'"(.*?)"')
 _UNMARKED = str.maketrans("", "", OPENING + CLOSING)
 
 
@@ -25,13 +27,19 @@ class PromptLines:
     def __init__(self, prompts: Iterable[str]) -> None:
         lines = {line.translate(_UNMARKED) for prompt in prompts for line in prompt.splitlines()}
         self._lines_of: defaultdict[tuple[str, ...], list[int]] = defaultdict(list)
+        self._short: set[tuple[str, ...]] = set()
+        """Words of what stands in quotes, where they are too few for a shingle."""
         for number, line in enumerate(sorted(lines)):
             for shingle in shingles(line):
                 self._lines_of[shingle].append(number)
+            for quoted in _QUOTED.findall(line):
+                self._short |= {words for words in shingles(quoted) if len(words) < SHINGLE}
 
     def hold(self, example: Example) -> bool:
         """Tells whether one line holds most of what a scorer would show of an example, `ALIKE` of its shingles."""
         own = shingles(shown(cut(example)))
+        if not own.isdisjoint(self._short):
+            return True
         shared = Counter(line for shingle in own for line in self._lines_of.get(shingle, ()))
         return any(n >= ALIKE * len(own) for n in shared.values())
 

@@ -68,7 +68,7 @@ def verdicts(log: RunLog, run: RunSummary, seed: int = 0) -> list[Verdict]:
     """Compares by every scorer whose scores have both; the latest scoring that has any counts."""
     for scoring in log.read(scorings_of, run.run_id):
         scores = [score for score in log.read(scores_of, scoring.scoring_id) if score.part == HELD_OUT]
-        found = [*_verdicts(log, run, scores, seed)]
+        found = [*_verdicts(log, run, scoring.scoring_id, scores, seed)]
         if found:
             return found
     return []
@@ -90,7 +90,9 @@ def verdict_sentences(log: RunLog, run: RunSummary) -> Iterator[str]:
         )
 
 
-def _verdicts(log: RunLog, run: RunSummary, scores: Sequence[ScoreRow], seed: int) -> Iterator[Verdict]:
+def _verdicts(
+    log: RunLog, run: RunSummary, scoring_id: int, scores: Sequence[ScoreRow], seed: int
+) -> Iterator[Verdict]:
     for scorer in dict.fromkeys(score.scorer for score in scores):
         values = {(s.variant, s.feature): s.value for s in scores if s.scorer == scorer and s.value is not None}
         for rival in RIVALS:
@@ -100,13 +102,16 @@ def _verdicts(log: RunLog, run: RunSummary, scores: Sequence[ScoreRow], seed: in
                 calls = [log.read(calls_of, run.run_id, feature) for feature in both]
                 agent = [[call for call in made if call.scoring_id is None] for made in calls]
                 ahead = paired_difference(labels, others, seed)
-                yield Verdict(scorer, rival, ahead, _costs(agent), _costs([_of_rival(made, rival) for made in calls]))
+                rivals = _costs([_of_rival(made, rival, scoring_id) for made in calls])
+                yield Verdict(scorer, rival, ahead, _costs(agent), rivals)
 
 
-def _of_rival(calls: Sequence[CallRow], rival: str) -> list[CallRow]:
-    """The calls that a rival's label took: those up to the first label, those before another explainer, or one shot."""
+def _of_rival(calls: Sequence[CallRow], rival: str, scoring_id: int) -> list[CallRow]:
+    """The calls that a rival's label took: those up to the first label, those before another explainer, or one shot in
+    that scoring.
+    """
     if rival == _ONE_SHOT:
-        return [call for call in calls if call.purpose == _ONE_SHOT]
+        return [call for call in calls if call.purpose == _ONE_SHOT and call.scoring_id == scoring_id]
     if rival == "before":
         loops = [call for call in calls if call.scoring_id is None]
         second = next((n for n, call in enumerate(loops) if call.purpose == SECOND), len(loops))

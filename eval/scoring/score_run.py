@@ -5,7 +5,7 @@ What cannot be scored has a row that says why.
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from agent.calls.admission import Admission
@@ -69,6 +69,8 @@ class Scoring:
     """The door that the judge's calls go through; it knows why a scoring ended early."""
     concepts: Mapping[int, str]
     """What is known of the features; only the embedded subject has such."""
+    nearest: Mapping[int, Sequence[int]] = field(default_factory=dict)
+    """Of features, those with the nearest decoder rows: too near to one for their examples to be told from its own."""
 
     async def score(
         self,
@@ -120,7 +122,9 @@ class Scoring:
         sides = self._sides(found)
         await self._labels([scorer for scorer in able if scorer.reads_label], row, found, sides, donors, done)
         if density is not None:
-            sides = replace(sides, matched=density.matched(row.feature, without={*sides.neighbours}))
+            near = {*sides.neighbours, *self.nearest.get(row.feature, ())}
+            own = {example.document for example in found.examples if example.kind == "activating"}
+            sides = replace(sides, matched=density.matched(row.feature, near, own))
             await self._itself([scorer for scorer in able if not scorer.reads_label], row, found, sides, done)
 
     async def _itself(

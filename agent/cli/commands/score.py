@@ -30,7 +30,6 @@ from agent.errors import LogError
 from agent.evidence.printable import printable
 from agent.llm import make_explainer
 from agent.llm.base import Explainer
-from agent.log.batches import open_batches
 from agent.log.calls import spent_by
 from agent.log.corpus_shards import unfinished_shards
 from agent.log.examples import CorpusRow, corpora_of, features_collected
@@ -39,6 +38,7 @@ from agent.log.run_log import RunLog
 from agent.log.runs import RunSummary, chosen_run
 from agent.log.scores import ScoringIdentity, begin_scoring, find_scoring
 from agent.run_spec import explainer_name, questions_to
+from eval.collect.negatives import nearest
 from eval.embedders import SentenceEmbedder, SubjectEmbedder, recorded
 from eval.plots import check_picture
 from eval.scorers import SCORERS, ScorerTools, check_scorers, make_scorers
@@ -103,6 +103,8 @@ def score_labels(
         scoring_id = (
             log.read(find_scoring, identity) or NOT_BEGUN if dry else log.write(begin_scoring, identity).result()
         )
+        if not dry:
+            log.hold_scoring(scoring_id)  # of two processes, each would pay for all answers, and spend the whole budget
         admission, batches, judge = _asking(screen, config, explainer, log, run.run_id, scoring_id)
         tools = ScorerTools(judge, stack.enter_context(SubjectRunner(subject)), embedder)
         scoring = Scoring(
@@ -116,14 +118,13 @@ def score_labels(
             seed=config.seed,
             admission=admission,
             concepts=_concepts(config),
+            nearest=_nearest(subject, rows, settings.scorers or ()),
         )
         screen.print(facts(_opening(scoring, corpus, explainer, note, rows, config)))
         texts = None if corpus is None else corpus.corpus_id
         scored = ScoredRun(0, run.run_id, scoring_id, rows, settings.scorers or (), texts)
         if dry:
             return scored
-        if config.batch or log.read(open_batches, run.run_id, scoring_id):
-            log.hold_scoring(scoring_id)  # of two processes, one would ask for what the other's batch will bring
         _measure(screen, scoring, explainer, rows, batches)
         if among is None:
             print_scores(screen, log, scored, config.seed)
@@ -276,15 +277,22 @@ def _opening(
     yield "scorers", ", ".join(scorer.name for scorer in scoring.scorers)
     if explainer.forms:
         yield "judge", explainer_name(explainer)
-        yield "expected", f"{_expected_words(scoring, explainer, rows)}{batch_words(config)}{budget_words(config)}"
+        expected = _expected_words(scoring, explainer, rows, config)
+        yield "expected", f"{expected}{batch_words(config)}{budget_words(config)}"
     if note:
         yield "note", note
     yield "log", str(config.log)
 
 
-def _expected_words(scoring: Scoring, explainer: Explainer, rows: Sequence[LabelRow]) -> str:
+def _nearest(subject: Subject, rows: Sequence[LabelRow], scorers: Sequence[str]) -> dict[int, list[int]]:
+    """Returns each feature's nearest, where a scorer takes others' examples for ones that are not the feature's."""
+    features = sorted({row.feature for row in rows})
+    return {} if all(SCORERS[name].reads_label for name in scorers) else nearest(subject.sae, features)
+
+
+def _expected_words(scoring: Scoring, explainer: Explainer, rows: Sequence[LabelRow], config: RunConfig) -> str:
     """Estimates calls, tokens and dollars for the questions that are not answered yet."""
-    asked = asyncio.run(expected_questions(scoring, rows))
+    asked = asyncio.run(expected_questions(scoring, rows, questions_to(explainer, config)))
     return f"{'' if asked.exact else 'about '}{estimate_of(explainer, asked.calls, asked.prompt_tokens)}"
 
 
