@@ -92,13 +92,16 @@ def two_senses(best: EvidenceReading, context: Mapping[str, Any]) -> tuple[Sense
     return tuple(Sense(text=noun) for noun in (best.best, best.second))
 
 
-def candidates(label: str, best: EvidenceReading, context: Mapping[str, Any]) -> tuple[Candidate, ...]:
+def candidates(
+    label: str, best: EvidenceReading, context: Mapping[str, Any], seen: Sequence[EvidencePiece]
+) -> tuple[Candidate, ...]:
     """Returns the label and the next noun, each in sentences of its own, where a run takes several; else nothing.
 
-    Words of the list are no candidates: they activate the feature whatever it is about.
+    Only where the label is itself among the first words of the list: the name of a class may activate nothing of a
+    feature that activates on its members, and a label that none of its texts activates is dropped.
     """
     wanted = context.get("candidates", 1) > 1 and "candidates" in context.get("rules", RULES)
-    if not wanted or label != best.best or not best.second:
+    if not wanted or label != best.best or not best.second or label not in _listed_words(seen):
         return ()
     return tuple(Candidate(label=noun, texts=tuple(_about(noun))) for noun in (best.best, best.second))
 

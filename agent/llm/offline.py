@@ -105,7 +105,7 @@ def propose(context: Mapping[str, Any]) -> Proposal:
         explanation=_explanation(best),
         confidence=confidence,
         evidence=tuple(_cited(best)),
-        candidates=experimenting.candidates(label, best, context),
+        candidates=experimenting.candidates(label, best, context, seen),
     )
 
 
