@@ -3,8 +3,8 @@
 Each says by numbers where its evidence warrants a move: `test` before a label that is not sure, `compare` where other
 vectors have its noun too, `steer` where something differs and nothing names it. The digest is the only input, and all
 constants of these rules are here. They are followed where a run grants experiments, which for rules is not the default:
-on the demo none of them names more features rightly (tests/bench/rules_demo.py). So are candidates where a run takes
-several; what they gain was not measured.
+on the demo none of them names more features rightly (tests/bench/rules_demo.py), candidates, where a run takes
+several, among them.
 """
 
 import re
