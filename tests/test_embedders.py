@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from eval import embedders
 from eval.embedders import MINILM, SentenceEmbedder, SubjectEmbedder, recorded
 from eval.scorers import ScorerTools, make_scorers
 from probes.errors import SettingsError
@@ -38,6 +39,27 @@ def test_the_subjects_own_embedding_tells_texts_with_the_labels_word(subject: Su
     scorer = make_scorers(["embedding"], ScorerTools(embedder=SubjectEmbedder(subject)))[0]
     found = asyncio.run(scorer.score(replace(task("cat"), activating=activating, negatives=non_activating)))
     assert found.value == 1
+
+
+def test_a_text_is_read_once_while_it_is_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[str] = []
+
+    class Model:
+        def __init__(self, name: str, trust_remote_code: bool) -> None: ...
+
+        def encode(self, texts: list[str], show_progress_bar: bool) -> np.ndarray:  # noqa: ARG002
+            read.extend(texts)
+            return np.array([[len(text), 1] for text in texts])
+
+    monkeypatch.setitem(sys.modules, "sentence_transformers", type(sys)("sentence_transformers"))
+    monkeypatch.setattr("sentence_transformers.SentenceTransformer", Model, raising=False)
+    monkeypatch.setattr(embedders, "REMEMBERED", 3)
+    embedder = SentenceEmbedder("a-model")
+    assert embedder.encode(["a", "bb", "a", "ccc"]).tolist() == [[1, 1], [2, 1], [1, 1], [3, 1]]
+    assert embedder.encode(["dddd", "bb"]).tolist() == [[4, 1], [2, 1]]
+    assert read == ["a", "bb", "ccc", "dddd"]
+    assert embedder.encode(["a"]).tolist() == [[1, 1]]
+    assert read[4:] == ["a"]  # the first of four was forgotten
 
 
 def test_a_missing_library_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
