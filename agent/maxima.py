@@ -5,6 +5,7 @@ from pathlib import Path
 
 from agent.errors import LogError
 from agent.log.examples import CorpusRow, corpora_of, corpus_identity, examples_of
+from agent.log.naming import log_option
 from agent.log.run_log import RunLog
 
 UNIT = "unit"
@@ -44,7 +45,7 @@ def no_maxima(path: Path) -> LogError:
     """Returns the error if the log at `path` has no examples of the features that are to be steered."""
     return LogError(
         f"Features are steered in units of their maximum activations, and {path} has none of these features: "
-        f"collect texts with interpret examples --features ... --log {path}, or give the number with --maximum."
+        f"collect texts with interpret examples --features ... {log_option(path)}, or give the number with --maximum."
     )
 
 

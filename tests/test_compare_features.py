@@ -7,7 +7,7 @@ import pytest
 
 from agent.log.evidence import add_evidence, evidence_rows
 from agent.log.run_log import RunLog
-from tests import serving
+from tests import logged, serving
 from tests.fault_runs import Interpret
 from tests.feature_log import side, write_log
 
@@ -37,6 +37,19 @@ def test_two_features_stand_side_by_side(interpret: Interpret) -> None:
     words = rows["tokens"].removeprefix("tokens").split()
     assert words[: len(words) // 2] == words[len(words) // 2 :]
     assert shared.split(": ")[1] == " ".join(words[: len(words) // 2]) + "."
+
+
+def test_a_run_that_labels_comes_before_one_that_compared_or_explored(interpret: Interpret) -> None:
+    both()
+    with RunLog.open(Path("l.db")) as log:
+        later = log.begin_run(logged.identity(kind="compare", explainer=""), [5, 9]).run_id
+        for feature in (5, 9):
+            evidence = [replace(piece, feature=feature) for piece in side("encoder", "")]
+            log.write(add_evidence, evidence_rows(later, feature, 1, evidence)).result()
+    ran = interpret("compare", "5", "9", *LOG)
+    assert ran.status == 0, ran.err
+    assert "run" in ran.out
+    assert "labelled" in ran.out
 
 
 def test_texts_from_outside_are_printed_as_escapes(interpret: Interpret) -> None:

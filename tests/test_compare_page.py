@@ -66,6 +66,20 @@ def test_every_feature_is_a_point_and_the_verdict_stands_above(log: RunLog) -> N
     assert re.search(r"higher by \.009 \[\.00\d, \.0\d\d\]", answer.text)
 
 
+@pytest.mark.parametrize("n", range(1, 8))
+def test_a_comparison_of_few_features_has_a_page(log: RunLog, n: int) -> None:
+    compared(log, n=n)
+    assert client(log).get("/compare").status_code == 200
+
+
+def test_a_setting_that_was_cut_off_may_be_what_others_are_held_to(log: RunLog) -> None:
+    compared(log)
+    cut_off = ProbeSettings(vector=VectorSettings(weights="encoder", scale=9.0))
+    log.write(add_fits, 1, cut_off, fits(len(SETTINGS), 8)).result()
+    for across in range(len(SETTINGS) + 1):
+        assert client(log).get(f"/compare?across={across}").status_code == 200
+
+
 def test_a_point_opens_the_latest_labelling_run_that_has_its_feature_or_else_both_settings(log: RunLog) -> None:
     older = log.begin_run(logged.identity(), range(N)).run_id
     newer = log.begin_run(logged.identity(explainer="another"), range(N)).run_id

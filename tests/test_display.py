@@ -9,10 +9,12 @@ from typing import Any
 
 import pytest
 from rich.console import Console
+from rich.table import Table
 
 from agent.cli.commands.doctor import Finding
 from agent.cli.terminal.display import (
     calls_table,
+    console,
     facts,
     finding,
     labels_table,
@@ -148,6 +150,18 @@ def call(**changes: object) -> CallRow:
         "input_tokens": 0,
     }
     return CallRow(**values | changes)
+
+
+def test_what_nobody_made_printable_cannot_steer_the_terminal_either(capsys: pytest.CaptureFixture[str]) -> None:
+    screen = console()
+    table = Table("scorer")
+    table.add_row("detection\x1b]0;title\x07")
+    screen.print(table)
+    screen.print("a judge\x9b2J\r\x08", "two\nlines")
+    printed = capsys.readouterr().out
+    assert "detection\\x1b]0;title" in printed
+    assert "a judge\\x9b2J two\nlines\n" in printed  # rich itself leaves out bells, returns and backspaces
+    assert not {"\x1b", "\x07", "\x9b", "\r", "\x08"} & {*printed}
 
 
 def test_a_table_of_labels_has_evidence_and_known_concepts_beside_them() -> None:

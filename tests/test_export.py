@@ -5,6 +5,7 @@ import csv
 import hashlib
 import json
 import re
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -32,7 +33,7 @@ from probes.examples import Activity, Example, FeatureExamples
 from tests.fakes import DOGS, tree
 from tests.fault_runs import Interpret, commands, environment
 from tests.full_logs import fill, review, scores_of
-from tests.logged import RULES, card, identity, outcome, scoring_identity, token_list
+from tests.logged import RULES, card, identity, outcome, score, scoring_identity, token_list
 from tests.test_agreement import contrasted
 from tests.trees import NASTY
 
@@ -282,6 +283,22 @@ class TestHtml:
         fill(path, [3])
         assert '<circle class="control"' in exported(path, "out.html").read_text("utf-8")
         assert "<title>another feature&#39;s 0.50</title>" in exported(path, "again.html").read_text("utf-8")
+
+    def test_a_scoring_that_was_imported_later_is_not_the_latest(self, path: Path) -> None:
+        fill(path, [3], scored=False)
+        other = path.with_name("other.db")
+        shutil.copy(path, other)
+        for log_path, value, embedder in ((other, 0.11, "x"), (path, 0.99, "y")):
+            with RunLog.open(log_path) as log:
+                identity = scoring_identity(1, 1).model_copy(update={"settings": {"embedder": embedder}})
+                scoring = log.write(begin_scoring, identity).result()
+                log.write(add_scores, scoring, [score(1, value=value)]).result()
+        RunLog.merge(path, [other])
+        [row] = csv.DictReader(exported(path, "out.csv").read_text("utf-8").splitlines())
+        assert row["detection_label"] == "0.99"
+        page = exported(path, "out.html").read_text("utf-8")
+        assert "<title>the label 0.99</title>" in page
+        assert "<title>the label 0.11</title>" not in page
 
     def test_hostile_texts_show_as_text(self, path: Path) -> None:
         for n, text in enumerate(HOSTILE):

@@ -7,7 +7,11 @@ from pathlib import Path
 import pytest
 from starlette.testclient import TestClient
 
+from agent.log.evidence import add_evidence, evidence_rows
+from agent.log.labels import add_label
 from agent.log.run_log import RunLog
+from agent.web.explore.keeping import keep
+from tests import logged
 from tests.fault_runs import commands
 from tests.grouped_log import BESIDE, grouped_log
 from tests.serving import OURS, Parsed, client
@@ -43,6 +47,24 @@ def test_the_table_of_labels_names_features_by_layer_and_leads_to_other_layers(b
     assert "of run 1, layer 3" in words(page)
     assert {"/runs/1/labels", "/runs/2/labels"} <= {*links(page)}
     assert "/runs/2" in links(browser.get("/runs/1").text)
+
+
+def test_a_layers_run_that_labels_comes_before_one_that_explored(
+    path: Path,
+    own_folder: None,  # noqa: ARG001
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    other = logged.card(layer=2, fingerprint="e" * 64)
+    with RunLog.open(path) as log:
+        run_id = log.begin_run(logged.identity(subject=other), [5]).run_id
+        log.write(add_label, run_id, logged.outcome(5, label="whales")).result()
+        log.write(add_evidence, evidence_rows(run_id, 5, 1, [logged.token_list(" whale")])).result()
+    keep(path, other, 9, [logged.token_list(" teapot", feature=9)])
+    with RunLog.open(path) as log:
+        log.begin_run(logged.identity(subject=logged.card(layer=4, fingerprint="d" * 64)), [1])
+    shown = commands(capsys)("show", "2:5", "--log", str(path))
+    assert shown.status == 0, shown.err
+    assert "whales" in shown.out
 
 
 def test_an_address_in_the_search_box_leads_to_its_feature(browser: TestClient) -> None:

@@ -109,6 +109,42 @@ def test_a_batch_that_is_not_as_it_should_be_is_one_sentence(interpret: Interpre
     assert sentence in said(ran.err)
 
 
+def test_what_was_cut_off_is_no_folder_of_batches(interpret: Interpret, monkeypatch: pytest.MonkeyPatch) -> None:
+    written = neuronpedia.written
+
+    def cut_off(path: Path) -> Any:
+        if path.name == "batch-1.json":
+            raise KeyboardInterrupt
+        return written(path)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(neuronpedia, "written", cut_off)
+        assert interpret(*COMMAND).status == 130
+    assert [file.name for file in Path("out").iterdir()] == ["evidence.html"]
+    ran = interpret(*COMMAND)
+    assert "2 batches of 5 features" in said(ran.out)
+    assert sorted(file.name for file in Path("out").iterdir()) == ["batch-0.json", "batch-1.json", "evidence.html"]
+
+
+def test_a_batch_that_was_written_anew_is_sent_anew(
+    interpret: Interpret, server: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NEURONPEDIA_API_KEY", f" {KEY}\n")
+    assert "Sent 2 batches" in said(interpret(*COMMAND, "--upload").out)
+    first = Path("out/batch-0.json")
+    first.write_text(first.read_text().replace("a-model", "b-model"))
+    assert "Sent 1 batches" in said(interpret(*COMMAND, "--upload").out)
+    assert [body["modelId"] for _, _, body in server.got] == ["a-model", "a-model", "b-model"]
+    assert {key for _, key, _ in server.got} == {KEY}
+
+
+def test_a_key_that_was_pasted_wrongly_is_one_sentence(interpret: Interpret, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NEURONPEDIA_API_KEY", "np-secret\u2019")
+    ran = interpret(*COMMAND, "--upload")
+    assert ran.status == 2
+    assert "NEURONPEDIA_API_KEY holds a character that no key has" in said(ran.err)
+
+
 def test_without_a_key_or_encryption_nothing_is_sent(interpret: Interpret, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NEURONPEDIA_API_KEY", raising=False)
     assert "set NEURONPEDIA_API_KEY, or leave --upload out" in said(interpret(*COMMAND, "--upload").err)

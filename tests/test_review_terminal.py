@@ -27,9 +27,15 @@ def path(tmp_path: Path) -> Path:
 def typed(path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Typed:
     """Runs the command with these keys and lines typed; what it printed."""
 
-    def run(keys: str, *options: str, lines: tuple[str, ...] = (), reviewer: str = "ann") -> str:
-        pressed, told = iter(keys), iter(lines)
-        monkeypatch.setattr(click, "getchar", lambda: next(pressed))
+    def run(
+        letters: str,
+        *options: str,
+        lines: tuple[str, ...] = (),
+        reviewer: str = "ann",
+        keys: Callable[[], str] | None = None,
+    ) -> str:
+        pressed, told = iter(letters), iter(lines)
+        monkeypatch.setattr(click, "getchar", keys or (lambda: next(pressed)))
         monkeypatch.setattr(click, "prompt", lambda *_, **__: next(told))
         with pytest.raises(SystemExit) as ended:
             main(["review", "--log", str(path), "--reviewer", reviewer, *options])
@@ -62,6 +68,17 @@ def test_keys_judge_one_label_after_the_other(log: RunLog, typed: Typed) -> None
     ]
     assert [len(log.read(reviews_of, [row.label_id])) for row in labels[:4]] == [1, 1, 1, 2]
     assert "5 reviews kept as ann." in out
+
+
+def test_keys_that_are_pressed_fast_all_count_and_the_end_of_input_ends_it(log: RunLog, typed: Typed) -> None:
+    def pressed() -> str:
+        if not bursts:
+            raise EOFError
+        return bursts.pop(0)
+
+    bursts = ["ar", "\x1b[A"]
+    typed("", keys=pressed)
+    assert [verdict for verdict, *_ in _said(log)] == ["accept", "reject"]
 
 
 def test_what_is_judged_does_not_come_again_unless_asked_for(log: RunLog, typed: Typed) -> None:

@@ -1,12 +1,16 @@
 """Pages of nasty texts: whatever a label, a reason, a note or a subject holds, it is shown as text and nothing else."""
 
 import json
+import re
+import shlex
 import unicodedata
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from html import unescape
 from pathlib import Path
 from threading import Event
+from time import sleep
 from typing import get_args
 
 import pytest
@@ -16,7 +20,7 @@ from agent.evidence.printable import printable
 from agent.llm.base import CallFault
 from agent.log.comparisons import ComparisonIdentity, FitRow, add_fits, begin_comparison
 from agent.log.evidence import add_evidence, evidence_rows
-from agent.log.examples import begin_corpus
+from agent.log.examples import add_corpus, begin_corpus
 from agent.log.labels import Reason, add_label
 from agent.log.reviews import Review, add_review, verdicts_of
 from agent.log.rows import escape
@@ -285,6 +289,66 @@ def test_scores_are_drawn_over_those_of_the_control_as_shares(tmp_path: Path) ->
         assert [mean.variant for mean in drawn.means] == ["the run's label", "another feature's"]
         page = client(log).get("/").text
         assert page.count('class="spread"') == 1
+
+
+def of_one_label(log: RunLog) -> tuple[int, int]:
+    """A run of one label with examples; the numbers of the run and of the corpus."""
+    run_id = log.begin_run(logged.identity(), [5]).run_id
+    log.write(add_label, run_id, logged.outcome(5)).result()
+    found = (logged.collected(5), {"d0": "held_out", "d1": "held_out"})
+    return run_id, log.write(add_corpus, logged.corpus_identity(), [found]).result()
+
+
+def test_a_label_without_a_score_of_its_own_or_a_control_takes_no_page_down(tmp_path: Path) -> None:
+    with RunLog.open(tmp_path / "log.db") as log:
+        scoring = log.write(begin_scoring, logged.scoring_identity(*of_one_label(log))).result()
+        unscored = [logged.score(1, variant=name, value=None, reason="no") for name in ("label", "shuffled")]
+        log.write(add_scores, scoring, [*unscored, logged.score(1, variant="tokens", value=0.7)]).result()
+        for page in ("/", "/runs/1", "/runs/1/labels", "/runs/1/features/5"):
+            assert client(log).get(page).status_code == 200
+
+
+def test_examples_are_shown_though_the_label_was_scored_without_any(tmp_path: Path) -> None:
+    with RunLog.open(tmp_path / "log.db") as log:
+        run_id, _ = of_one_label(log)
+        without = logged.scoring_identity(run_id, 1).model_copy(update={"corpus_id": None})
+        scoring = log.write(begin_scoring, without).result()
+        log.write(add_scores, scoring, [logged.score(1, scorer="clarity")]).result()
+        assert "None were collected" not in client(log).get("/runs/1/features/5").text
+
+
+def test_a_score_in_the_place_of_the_last_one_is_news(tmp_path: Path) -> None:
+    with RunLog.open(tmp_path / "log.db") as log:
+        scoring = log.write(begin_scoring, logged.scoring_identity(*of_one_label(log))).result()
+        browser, heads = client(log), []
+        for value in (0.25, 0.95):
+            log.write(add_scores, scoring, [logged.score(1, value=value)]).result()
+            heads += re.findall(r'class="big">([^<]*)', browser.get("/runs/1").text)
+            sleep(0.002)  # a log's clock counts milliseconds
+        assert heads == ["0.25", "0.95"]
+
+
+def test_a_summary_that_no_list_has_leaves_its_words_out(tmp_path: Path) -> None:
+    with RunLog.open(tmp_path / "log.db") as log:
+        of_one_label(log)
+        log.write(add_evidence, evidence_rows(1, 5, 1, [logged.token_list(" dog")])).result()
+        log.write(lambda db: db.execute("UPDATE evidence SET summary = ?", [r"'\x' 1.2"])).result()
+        assert client(log).get("/runs/1/labels").status_code == 200
+
+
+def test_commands_on_pages_name_the_log_and_the_subject(tmp_path: Path) -> None:
+    path = tmp_path / "my log's.db"
+    with RunLog.open(path) as log:
+        log.begin_run(logged.identity(), [5])
+        log.write(add_label, 1, logged.outcome(5)).result()
+        pages = [unescape(client(log).get(page).text) for page in ("/", "/runs/1", "/runs/1/features/5")]
+    card = logged.card()
+    about = f"--model {card.model} --sae {card.sae} --log {shlex.quote(str(path))}"
+    for page in pages:
+        command = re.search(r"<code>interpret (score 1.*?)</code>", page)
+        assert command is not None
+        assert about in command[1]
+        assert shlex.split(command[1])[-1] == str(path)
 
 
 def test_a_run_that_cost_nothing_was_free(tmp_path: Path) -> None:

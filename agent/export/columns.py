@@ -11,7 +11,7 @@ from agent.evidence.sense_words import counts_words
 from agent.export.base import ExportedRun, ExportedScore, Record
 from agent.groups import layer_of
 from agent.log.reviews import ReviewRow
-from agent.log.scores import ScoreRow
+from agent.log.scores import ScoreRow, ScoringRow
 from agent.schema import SenseResult
 from eval.scoring.variants import VARIANTS
 
@@ -73,12 +73,17 @@ def table(exported: ExportedRun) -> ExportTable:
 
 def latest_scorings(exported: ExportedRun) -> dict[str, Collection[int]]:
     """Returns the latest scoring of each run by each scorer, by the scorer's name."""
-    latest: dict[str, dict[int, int]] = {}
+    latest: dict[str, dict[int, ScoringRow]] = {}
     for record in exported.records:
         for scored in record.scores:
-            of_scorer, number = latest.setdefault(scored.score.scorer, {}), scored.scoring.scoring_id
-            of_scorer[record.run.run_id] = max(of_scorer.get(record.run.run_id, number), number)
-    return {scorer: {*found.values()} for scorer, found in sorted(latest.items())}
+            of_scorer, run_id = latest.setdefault(scored.score.scorer, {}), record.run.run_id
+            of_scorer[run_id] = later(of_scorer.get(run_id, scored.scoring), scored.scoring)
+    return {scorer: {scoring.scoring_id for scoring in found.values()} for scorer, found in sorted(latest.items())}
+
+
+def later(one: ScoringRow, other: ScoringRow) -> ScoringRow:
+    """Returns the later of two scorings: numbers do not tell, since an import numbers old ones anew."""
+    return max(one, other, key=lambda scoring: (scoring.created, scoring.scoring_id))
 
 
 def _about_labels(reviewed: bool, layered: bool) -> list[ExportColumn]:

@@ -19,8 +19,9 @@ from agent.drawing.svg import tree_svg
 from agent.evidence.branches import Trim
 from agent.export.base import ExportedRun, Record
 from agent.export.card import FeatureCard, card, cut
-from agent.export.columns import latest_scorings
+from agent.export.columns import later, latest_scorings
 from agent.export.dots import Dots, dot_plot
+from agent.log.scores import ScoringRow
 from eval.pictures import score_figure
 from eval.plots import image
 from eval.scoring.variants import variant_words
@@ -119,10 +120,10 @@ def _picture(exported: ExportedRun) -> Markup | None:
     scores = [(record.run.run_id, scored) for record in exported.records for scored in record.scores]
     if not scores:
         return None
-    latest: dict[int, int] = {}
+    latest: dict[int, ScoringRow] = {}
     for run_id, scored in scores:
-        latest[run_id] = max(latest.get(run_id, 0), scored.scoring.scoring_id)
-    shown = [scored.score for run_id, scored in scores if scored.scoring.scoring_id == latest[run_id]]
+        latest[run_id] = later(latest.get(run_id, scored.scoring), scored.scoring)
+    shown = [scored.score for run_id, scored in scores if scored.scoring == latest[run_id]]
     figure = score_figure(shown, seed=0)
     svg = image(figure, "svg").decode("utf-8")
     return Markup(svg[svg.index("<svg") :])  # matplotlib's own, its texts escaped

@@ -7,9 +7,10 @@ against the server.
 
 import json
 import re
-from collections.abc import Mapping, Sequence
-from itertools import groupby, islice, pairwise
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import count, groupby, islice, pairwise
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from agent.export.base import ExportedRun, ExportedScore, Neuronpedia, Record
@@ -40,19 +41,31 @@ def write(exported: ExportedRun, path: Path, evidence: str | None = None) -> Non
     """
     if exported.neuronpedia is None:
         raise ExportError(f"{path} cannot be written: model, source, method and model name at Neuronpedia are needed.")
-    _make_folder(path)
-    number = 0
+    make_folder(path)
+    with TemporaryDirectory(dir=path, prefix=".unfinished-") as beside:  # what is cut off is no folder of batches
+        made = [*_batches(exported, exported.neuronpedia, Path(beside), evidence)]
+        for batch in made:
+            batch.replace(path / batch.name)
+
+
+def _batches(
+    exported: ExportedRun, named: Mapping[int, Neuronpedia], folder: Path, evidence: str | None
+) -> Iterator[Path]:
+    """Writes the batches, and yields the file of each."""
+    number = count()
     for run_id, records in groupby(exported.records, key=lambda record: record.run.run_id):
-        about = exported.neuronpedia[run_id]
+        about = named[run_id]
         while some := list(islice(records, MAX_FEATURES)):
             features = [_feature(exported, about, record, evidence) for record in some]
             batch = {"modelId": about.model, "source": about.source, "features": features}
-            with written(path / f"batch-{number}.json") as file:
+            place = folder / f"batch-{next(number)}.json"
+            with written(place) as file:
                 file.write(json.dumps(batch).encode("ascii"))
-            number += 1
+            yield place
 
 
-def _make_folder(path: Path) -> None:
+def make_folder(path: Path) -> None:
+    """Makes the folder of batches if it is missing. Raises ExportError if it has some, or none can be made."""
     try:
         path.mkdir(exist_ok=True)
     except OSError as error:

@@ -4,6 +4,7 @@
 against the server itself.
 """
 
+import hashlib
 import json
 import os
 from collections.abc import Callable, Sequence
@@ -127,7 +128,7 @@ def check_batches(folder: Path) -> list[CheckedBatch]:
                 f"{file} is not as Neuronpedia takes it: {place}: {first['msg']}; write the batches anew."
             ) from None
         n_explanations = sum(len(feature.explanations) for feature in batch.features)
-        found.append(CheckedBatch(file, len(batch.features), n_explanations, _receipt(file).exists()))
+        found.append(CheckedBatch(file, len(batch.features), n_explanations, _is_sent(file, content)))
     return found
 
 
@@ -136,17 +137,21 @@ def upload(batches: Sequence[CheckedBatch], base_url: str, told: Callable[[Check
 
     Raises ExportError if there is no key in the environment, the address is not encrypted, or the server refuses.
     """
-    key = os.environ.get(KEY_VARIABLE, "")
-    if not key.strip():
+    key = os.environ.get(KEY_VARIABLE, "").strip()
+    if not key:
         raise ExportError(f"Uploading takes a key of Neuronpedia's: set {KEY_VARIABLE}, or leave --upload out.")
+    if not (key.isascii() and key.isprintable()):
+        raise ExportError(f"{KEY_VARIABLE} holds a character that no key has; copy it anew.")
     if not _keeps_secrets(base_url):
         raise ExportError(f"{base_url} is not encrypted, and would show your key to others; give an https address.")
     todo = [batch for batch in batches if not batch.is_sent]
     with httpx2.Client(timeout=_TIMEOUT_S, headers={"x-api-key": key}) as client:
         for batch in todo:
-            answer = _sent(client, f"{base_url.rstrip('/')}{_PATH}", batch.file)
+            content = batch.file.read_bytes()
+            answer = _sent(client, f"{base_url.rstrip('/')}{_PATH}", batch.file, content)
+            receipt = {"sha256": _hash(content), "status": answer.status_code, "answer": answer.text[:2000]}
             with written(_receipt(batch.file)) as file:
-                file.write(json.dumps({"status": answer.status_code, "answer": answer.text[:2000]}).encode("ascii"))
+                file.write(json.dumps(receipt).encode("ascii"))
             told(batch)
     return len(todo)
 
@@ -155,7 +160,7 @@ class _Busy(Exception):  # noqa: N818, asks for another attempt
     """The server may take the batch later."""
 
 
-def _sent(client: httpx2.Client, url: str, file: Path) -> httpx2.Response:
+def _sent(client: httpx2.Client, url: str, file: Path, content: bytes) -> httpx2.Response:
     """Posts one batch, again where the server is busy or cannot be reached."""
     first, most = _WAIT_S
     retrying = Retrying(
@@ -165,14 +170,14 @@ def _sent(client: httpx2.Client, url: str, file: Path) -> httpx2.Response:
         reraise=True,
     )
     try:
-        return retrying(_post, client, url, file)
+        return retrying(_post, client, url, file, content)
     except (httpx2.HTTPError, httpx2.InvalidURL, _Busy) as error:
         why = str(error) or type(error).__name__
         raise ExportError(f"{file.name} was not taken by {urlsplit(url).netloc} ({why}); try again later.") from None
 
 
-def _post(client: httpx2.Client, url: str, file: Path) -> httpx2.Response:
-    answer = client.post(url, content=file.read_bytes(), headers={"content-type": "application/json"})
+def _post(client: httpx2.Client, url: str, file: Path, content: bytes) -> httpx2.Response:
+    answer = client.post(url, content=content, headers={"content-type": "application/json"})
     if answer.status_code == httpx2.codes.TOO_MANY_REQUESTS or answer.is_server_error:
         raise _Busy(f"{answer.status_code} {answer.reason_phrase}")
     if not answer.is_success:
@@ -185,6 +190,19 @@ def _post(client: httpx2.Client, url: str, file: Path) -> httpx2.Response:
 
 def _receipt(file: Path) -> Path:
     return file.with_suffix(".sent")
+
+
+def _is_sent(file: Path, content: bytes) -> bool:
+    """Tells whether the receipt is of this content: a batch that was written anew was not sent."""
+    try:
+        receipt = json.loads(_receipt(file).read_bytes())
+    except (FileNotFoundError, ValueError):
+        return False
+    return isinstance(receipt, dict) and receipt.get("sha256") == _hash(content)
+
+
+def _hash(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
 
 
 def _keeps_secrets(base_url: str) -> bool:

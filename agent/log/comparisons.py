@@ -138,9 +138,13 @@ def fits_of(db: Database, comparison_id: int, setting: ProbeSettings) -> list[Fi
     return [made(FitRow, row) for row in found]
 
 
-def newest_fit(db: Database) -> int:
-    """Returns a number that is another one once any fit was kept or replaced."""
-    return int(db.execute("SELECT coalesce(max(id), 0) FROM fits").fetchone()[0])
+def newest_fit(db: Database) -> tuple[Any, ...] | None:
+    """Returns a value that is another one once any fit was kept, or replaced by another.
+
+    Of all its columns, since what takes the place of the last row has its number.
+    """
+    row: tuple[Any, ...] | None = db.execute("SELECT * FROM fits ORDER BY id DESC LIMIT 1").fetchone()
+    return row
 
 
 def n_compared(db: Database, comparison_id: int) -> int:

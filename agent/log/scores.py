@@ -167,9 +167,13 @@ def latest_scores(db: Database, run_id: int, label_id: int) -> tuple[ScoringRow,
     return next((pair for pair in found if pair[1]), None)
 
 
-def newest_score(db: Database) -> int:
-    """Returns a number that is another one once any score was kept or replaced."""
-    return int(db.execute("SELECT coalesce(max(id), 0) FROM scores").fetchone()[0])
+def newest_score(db: Database) -> tuple[int, str] | None:
+    """Returns a value that is another one once any score was kept or replaced.
+
+    By the time as well, since what takes the place of the last row has its number.
+    """
+    row: tuple[int, str] | None = db.execute("SELECT id, created FROM scores ORDER BY id DESC LIMIT 1").fetchone()
+    return row
 
 
 def score_kinds(db: Database, run_id: int) -> list[ScoreKind]:

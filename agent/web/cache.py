@@ -13,8 +13,8 @@ from agent.log.runs import data_version
 P = ParamSpec("P")
 T = TypeVar("T")
 
-Version = Callable[[Database], int]
-"""Returns a number that changes whenever results that depend on it may change."""
+Version = Callable[[Database], Hashable]
+"""Returns a value that changes whenever results that depend on it may change."""
 
 _MAX_ANSWERS = 256
 """Answers kept; the oldest go first."""
@@ -25,7 +25,7 @@ class _Answer:
     """One result, with the lock of the thread that computes it."""
 
     making: Lock = field(default_factory=Lock)
-    version: int | None = None
+    version: Hashable = None
     """The log's version when it was computed; None while there is no result yet."""
     value: Any = None
 
@@ -45,7 +45,7 @@ class Cache:
     def until(
         self, changed: Version, make: Callable[Concatenate[RunLog, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
-        """Returns the result, made anew only if `changed` gives another number, not at every write to the log."""
+        """Returns the result, made anew only if `changed` gives another value, not at every write to the log."""
         answer = self._answer((make, args, tuple(kwargs.items())))
         with answer.making:
             now = self._log.read(changed)

@@ -75,7 +75,8 @@ def histogram(log: RunLog, kind: ScoreKind) -> ScoreHistogram | None:
     axis = axis_over([found.low, 1.0], WIDTH)
     by_variant = {spread.variant: spread for spread in ranked}
     label, control = by_variant.get("label"), by_variant.get(_CONTROL)
-    tallest = max(max(spread.bins) / spread.n for spread in (label, control) if spread is not None and spread.n)
+    shares = (max(spread.bins) / spread.n for spread in (label, control) if spread is not None and spread.n)
+    tallest = max(shares, default=1.0)
     chance = chance_of(kind.metric)
     return ScoreHistogram(
         bars=[] if label is None else _bars(label, tallest, found.low),

@@ -167,8 +167,16 @@ def _row(request: Request, found: BrowsedLabel, kind: ScoreKind | None) -> Label
 
 def _words(summary: str) -> list[str]:
     """Returns the first tokens of a list, from the log's summary of it."""
-    tokens = [str(ast.literal_eval(token)) for token in _TOKEN.findall(summary)[:_WORDS]]
+    tokens = [_token(found) for found in _TOKEN.findall(summary)[:_WORDS]]
     return [words for token in tokens if (words := printable(token.strip(" ")[:_WORD_CHARS]))]
+
+
+def _token(literal: str) -> str:
+    """Reads a token as the summary quotes it; empty for one that an imported log quotes in no such way."""
+    try:
+        return str(ast.literal_eval(literal))
+    except (SyntaxError, ValueError):
+        return ""
 
 
 def _at(value: float | None, least: float) -> float | None:

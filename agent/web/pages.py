@@ -15,6 +15,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
 from agent.evidence.printable import printable
+from agent.log.naming import log_option, options_about
 from agent.log.run_log import RunLog
 from agent.log.runs import latest_labelled
 from agent.web.asked import is_blind
@@ -28,7 +29,7 @@ def page(request: Request, template: str, status: int = 200, **context: Any) -> 
     """Renders `template`, such as `labels.html.j2`, with `context` and the variables of `base.html.j2`.
 
     A page about one run gives it as `run`, and has its `group` and `address_of` its features; any page may name its
-    place in the navigation as `here`.
+    place in the navigation as `here`. Commands on pages end with the `options_about` their run, or with `log_option`.
     """
     site = site_of(request)
     common = {"run": None, "here": "", "site": site, "path": request.url.path, "blind": is_blind(request)}
@@ -36,6 +37,8 @@ def page(request: Request, template: str, status: int = 200, **context: Any) -> 
     run = filled["run"]
     filled["nav_run_id"] = run.run_id if run else _latest_run_id(site, filled["here"])
     filled["group"] = group_at(site, run) if run else None
+    filled["log_option"] = log_option(site.log.path)
+    filled["options_about"] = partial(options_about, site.log.path)
     filled["address_of"] = partial(filled["group"].address, run.run_id) if run else str
     return HTMLResponse(environment().get_template(template).render(filled), status_code=status)
 

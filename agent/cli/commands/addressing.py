@@ -1,11 +1,19 @@
 """Finds the run that an address such as `121` or `8:121` means."""
 
+from collections.abc import Sequence
+
 from agent.errors import LogError
 from agent.groups import group_of, layer_of
 from agent.log.labels import labels_of
 from agent.log.run_log import RunLog
 from agent.log.runs import RunSummary, all_runs, chosen_run
 from probes.features import parse_address
+
+
+def latest_first(runs: Sequence[RunSummary]) -> list[RunSummary]:
+    """Returns the runs that label, the latest first, and then those that were made to compare or to explore."""
+    labelling = [run for run in runs if run.kind in ("label", "probe")]
+    return [*reversed(labelling), *reversed([run for run in runs if run not in labelling])]
 
 
 def find_feature(log: RunLog, address: str, run_id: int | None) -> tuple[RunSummary, int]:
@@ -21,9 +29,9 @@ def find_feature(log: RunLog, address: str, run_id: int | None) -> tuple[RunSumm
     runs = log.read(all_runs)
     group = group_of(run, runs)
     if layer is not None:
-        elsewhere = [other for other in runs if run_id is None and layer_of(other) == layer]
+        elsewhere = [other for other in latest_first(runs) if run_id is None and layer_of(other) == layer]
         is_here = any(layer_of(other) == layer for other in group.runs)
-        return elsewhere[-1] if elsewhere and not is_here else group.of_layer(layer), feature
+        return elsewhere[0] if elsewhere and not is_here else group.of_layer(layer), feature
     if not group.is_many:
         return run, feature
     having = [one for one in group.runs if log.read(labels_of, one.run_id, features=[feature])]

@@ -8,6 +8,7 @@ from agent.errors import LogError
 from agent.log.browsing import BrowsedLabel, LabelFilter, Order, Reviewed, label_page
 from agent.log.calibrations import is_calibrated
 from agent.log.comparisons import ClassRow, classes_of
+from agent.log.naming import options_about
 from agent.log.run_log import RunLog
 from agent.log.runs import RunSummary
 from agent.log.scores import ScoreKey, score_kinds
@@ -119,7 +120,9 @@ def _score(log: RunLog, run: RunSummary, wanted: LabelCriteria) -> ScoreKey | No
     names = [*dict.fromkeys(kind.key.scorer for kind in kinds)]
     name = wanted.score or (names[0] if len(names) == 1 else None)
     if not names:
-        raise LogError(f"Run {run.run_id} has no scores; interpret score {run.run_id} makes them.")
+        raise LogError(
+            f"Run {run.run_id} has no scores; interpret score {run.run_id} {options_about(log.path, run)} makes them."
+        )
     if name not in names:
         said = "--score names no score" if wanted.score is None else f"--score {wanted.score!r} names none"
         raise LogError(f"{said} of run {run.run_id}; it has {', '.join(names)}.")

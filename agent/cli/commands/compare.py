@@ -21,6 +21,7 @@ from agent.errors import LogError
 from agent.evidence.wording import tree_words
 from agent.log.comparisons import fits_of
 from agent.log.examples import CorpusRow, latest_corpus
+from agent.log.naming import log_option
 from agent.log.run_log import RunLog
 from agent.log.runs import RunIdentity, finish_run
 from agent.maxima import CorpusMaxima, maxima_of
@@ -112,7 +113,7 @@ def no_examples(path: Path, features: Sequence[int]) -> LogError:
     """Returns the error if the log has no examples to compare settings on."""
     return LogError(
         f"{path} holds no examples of these features to compare settings on; "
-        f"interpret examples --features {min(features)}-{max(features)} --log {path} collects some."
+        f"interpret examples --features {min(features)}-{max(features)} {log_option(path)} collects some."
     )
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from rich.text import Text
 
-from agent.cli.commands.addressing import find_feature
+from agent.cli.commands.addressing import find_feature, latest_first
 from agent.cli.terminal.display import console, facts
 from agent.cli.terminal.tables import plain_table
 from agent.errors import LogError
@@ -52,8 +52,8 @@ def _found(log: RunLog, path: Path, addresses: Sequence[str]) -> list[tuple[RunS
 
 
 def _latest_with(log: RunLog, path: Path, features: Sequence[int]) -> RunSummary:
-    """Returns the latest run that has evidence on each of them."""
-    for run in reversed(log.read(all_runs)):
+    """Returns the latest run that has evidence on each of them, one that labels before others."""
+    for run in latest_first(log.read(all_runs)):
         if all(log.read(has_evidence, run.run_id, feature, 1) for feature in features):
             return run
     both = " and ".join(map(str, features))

@@ -15,6 +15,7 @@ from agent.cli.commands.read_log import read_log
 from agent.cli.terminal.display import console, facts
 from agent.config import RunConfig
 from agent.errors import LogError
+from agent.log.naming import log_option
 from agent.log.run_log import RunLog
 from agent.log.runs import RunSummary, chosen_run
 from agent.log.scores import ScoreRow, ScoringRow, scores_of, scorings_of
@@ -96,7 +97,8 @@ def found_between(
         which = f" by {', '.join(wanted)}" if wanted else ""
         raise LogError(
             f"Runs {first.run_id} and {second.run_id} have no scores{which} on the same texts by the same judge; "
-            f"interpret score {first.run_id} and interpret score {second.run_id} make them."
+            f"interpret score {first.run_id} {log_option(log.path)} and interpret score {second.run_id} "
+            f"{log_option(log.path)} make them."
         )
     return [_compared(scorer, *several[0], len(several) - 1, seed) for scorer, several in pairs.items()]
 

@@ -41,6 +41,7 @@ from agent.log.examples import (
     find_corpus,
     note_pass,
 )
+from agent.log.naming import log_option
 from agent.log.run_log import RunLog
 from agent.maxima import UNIT
 from agent.pool.choice import on_first_device
@@ -344,4 +345,4 @@ def _store(
 
 
 def _next_step(config: RunConfig) -> str:
-    return f"Labels of this subject can be scored on them: interpret score --log {config.log}"
+    return f"Labels of this subject can be scored on them: interpret score {log_option(config.log)}"

@@ -4,6 +4,7 @@ One run for each layer that an SAE is given for. Language models are shown a fea
 far, so layers are labelled from outputs to inputs, and once more from inputs to outputs where there are several.
 """
 
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -23,6 +24,7 @@ from agent.config import RunConfig, read_settings, settings_in_use
 from agent.evidence.printable import printable
 from agent.llm import make_explainer
 from agent.log.labels import labels_of
+from agent.log.naming import log_option
 from agent.log.run_log import RunLog
 from eval.graphs.graph import Graph, GraphFeature, Node, read_graph
 from eval.graphs.graph_context import graph_context
@@ -238,7 +240,7 @@ def _closing(
     )
     if without := len(asked_for) - len(found):
         were = f"{_features(without)} {'was looked at and has' if without == 1 else 'were looked at and have'} no label"
-        yield f"{were}: interpret log {run_ids[-1]} --status abstained --log {log} says why."
+        yield f"{were}: interpret log {run_ids[-1]} --status abstained {log_option(log)} says why."
     if asked.target is None:
         yield "The labels are only in the log; --to OUT.json writes them into a copy of the graph."
         return
@@ -249,5 +251,6 @@ def _closing(
     groups = (
         f", {changes.n_supernodes:,} supernodes, {changes.n_pinned:,} of their nodes pinned" if asked.supernodes else ""
     )
+    target = shlex.quote(str(asked.target))
     yield f"Wrote {asked.target}: labels at {changes.n_labels:,} nodes{groups}, all else unchanged."
-    yield f"Its nodes with labels and links, in the browser: interpret serve --graph {asked.target} --log {log}"
+    yield f"Its nodes with labels and links, in the browser: interpret serve --graph {target} {log_option(log)}"

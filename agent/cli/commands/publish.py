@@ -42,8 +42,9 @@ def publish_run(
 def _write(log_path: Path, run_id: int | None, folder: Path, wanted: ExportRequest, evidence: str | None) -> None:
     with read_log(log_path) as log:
         chosen = replace(to_export(log, log_path, run_id, wanted, True), reviewed=wanted.reviewed)
+        neuronpedia.make_folder(folder)
+        html.write(chosen, folder / neuronpedia.EVIDENCE)  # first: batches link to it
         neuronpedia.write(chosen, folder, evidence or neuronpedia.EVIDENCE)
-        html.write(chosen, folder / neuronpedia.EVIDENCE)
     page = folder / neuronpedia.EVIDENCE
     where = f"; put {page} at {evidence}" if evidence else " beside the batches; --evidence-url says where it will lie"
     click.echo(f"Wrote {folder}. Scores link to each label's evidence in {neuronpedia.EVIDENCE}{where}.")

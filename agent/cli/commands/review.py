@@ -3,6 +3,7 @@
 Reviews are stored and undone as in the browser.
 """
 
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,6 +31,7 @@ from probes.errors import InterpretError
 
 _DEFINITIONS = 5
 _HELP = "a accept   e edit   r reject   f flag   n note   u undo   j next   k back   q quit"
+_END = "\x04"
 _VERDICTS = {"a": "accept", "r": "reject", "f": "flag"}
 
 
@@ -43,6 +45,8 @@ class _Session:
     blind: bool
     screen: Console = field(default_factory=console)
     n_kept: int = 0
+    _typed: deque[str] = field(default_factory=deque)
+    """Keys that came with an earlier one, when they are pressed fast."""
 
     def go(self, queue: Sequence[LabelRow]) -> None:
         """Goes from label to label until the last one or `q`."""
@@ -57,8 +61,8 @@ class _Session:
     def _answered(self, row: LabelRow) -> int | None:
         """Reads keys until one leaves the label; returns the number of labels to move by, None to quit."""
         while True:
-            key = _key()
-            if key in ("q", "\x03", "\x04", "\x1b"):
+            key = self._key()
+            if key in ("q", "\x03", _END, "\x1b"):
                 return None
             if key in ("j", " ", "\r", "\n", "k"):
                 return -1 if key == "k" else 1
@@ -67,6 +71,12 @@ class _Session:
                     return 1
             except InterpretError as error:  # locked, too long: said, and the label stays
                 self._say(str(error))
+
+    def _key(self) -> str:
+        if not self._typed:
+            typed = _keys()
+            self._typed.extend([typed] if typed.startswith("\x1b") else typed)  # an arrow is one key of several signs
+        return self._typed.popleft()
 
     def _done(self, key: str, row: LabelRow) -> bool:
         """Does what a key asks for; returns True if that was a verdict."""
@@ -80,11 +90,11 @@ class _Session:
             self._keep(row, {"verdict": "edit", "label": wording})
         elif key == "n" and (note := _line("note")):
             self._keep(row, {"verdict": "note", "note": note})
-        elif key not in "en":
+        elif key not in ("e", "n"):
             self._say(_HELP)
         else:
             return False
-        return key in "ar" or (key == "e" and bool(wording))
+        return key in ("a", "r") or (key == "e" and bool(wording))
 
     def _keep(self, row: LabelRow, said: dict[str, str]) -> None:
         self.log.write_at_once(add_review, row.label_id, self.reviewer, Review.parse(said | {"blind": self.blind}))
@@ -170,9 +180,12 @@ def _judged(log: RunLog, group: RunGroup, reviewer: str) -> set[int]:
     return {label for run in group.runs for label in log.read(verdicts_of, run.run_id).get(reviewer, {})}
 
 
-def _key() -> str:
+def _keys() -> str:
+    """Waits for a key; returns those that were pressed, Ctrl-D where nothing more will come."""
     try:
-        return click.getchar()
+        return click.getchar() or _END
+    except EOFError:
+        return _END
     except OSError:
         raise ServeError("interpret review reads keys: run it in a terminal, or review with interpret serve.") from None
 

@@ -36,6 +36,7 @@ from agent.log.calibrations import probabilities_of
 from agent.log.calls import Spent, spent_by
 from agent.log.evidence import evidence_rounds
 from agent.log.labels import LabelRow, labels_of
+from agent.log.naming import log_option
 from agent.log.run_log import RunLog
 from agent.log.runs import RunRow, RunSummary, all_runs, chosen_run, features_done
 from agent.pool.choice import on_first_device, workforce_of
@@ -303,7 +304,10 @@ def print_labels(
     screen.print()
     if len(shown) < len(rows):
         screen.print(
-            Text(f"{len(shown)} of {len(rows):,} rows; all of them: interpret log {rows[0].run_id} --log {config.log}")
+            Text(
+                f"{len(shown)} of {len(rows):,} rows; all of them: interpret log {rows[0].run_id} "
+                f"{log_option(config.log)}"
+            )
         )
     found = agreement({row.feature: row.label or None for row in rows}, truth, config.seed) if truth else None
     if found:
@@ -333,7 +337,8 @@ def _closing(config: RunConfig, report: RunReport, rows: Sequence[LabelRow], spe
     cost = "" if not spent.tokens and not spent.cost_usd else f" {spent_words(spent)}"
     return (
         f"{_counts(report, rows, n_features)}.{cost} Everything is "
-        f"in {config.log}; for one feature: interpret show {rows[0].feature} --run {report.run_id} --log {config.log}"
+        f"in {config.log}; for one feature: interpret show {rows[0].feature} --run {report.run_id} "
+        f"{log_option(config.log)}"
     )
 
 

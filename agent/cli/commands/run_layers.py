@@ -15,6 +15,7 @@ from agent.config import RunConfig
 from agent.groups import group_of
 from agent.log.calls import Spent, spent_by
 from agent.log.labels import labels_of
+from agent.log.naming import log_option
 from agent.log.run_log import RunLog
 from agent.log.runs import all_runs
 from agent.shards import Shard
@@ -63,7 +64,7 @@ def _print(config: RunConfig, run_ids: Sequence[int], chosen: dict[int, list[int
     where = f"{config.log}, as {group.words[0].lower()}{group.words[1:]}"
     first = group.address(rows[0].run_id, rows[0].feature)
     screen.print(
-        Text(f"{counted} Everything is in {where}; for one feature: interpret show {first} --log {config.log}")
+        Text(f"{counted} Everything is in {where}; for one feature: interpret show {first} {log_option(config.log)}")
     )
 
 

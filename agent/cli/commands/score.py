@@ -34,6 +34,7 @@ from agent.log.calls import spent_by
 from agent.log.corpus_shards import unfinished_shards
 from agent.log.examples import CorpusRow, corpora_of, features_collected
 from agent.log.labels import LabelRow, labels_of
+from agent.log.naming import log_option
 from agent.log.run_log import RunLog
 from agent.log.runs import RunSummary, chosen_run
 from agent.log.scores import ScoringIdentity, begin_scoring, find_scoring
@@ -237,7 +238,7 @@ def _corpus(
     first, last = min(wanted), max(wanted)
     raise LogError(
         f"{log.path} holds no examples of these features{waiting_words(log.read(unfinished_shards))}; "
-        f"interpret examples --features {first}-{last} --log {log.path} collects some."
+        f"interpret examples --features {first}-{last} {log_option(log.path)} collects some."
     )
 
 

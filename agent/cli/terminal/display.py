@@ -5,18 +5,20 @@ Every text from outside goes through `printable` into a rich `Text`: it can neit
 
 import json
 import os
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, ConsoleOptions, ConsoleRenderable, Group, RenderableType, RenderHook, RenderResult
 from rich.table import Table
 from rich.text import Text
 
 from agent.cli.commands.doctor import Finding
 from agent.evidence.badge import list_badge
 from agent.evidence.basis import Basis
-from agent.evidence.printable import printable
+from agent.evidence.printable import escaped, printable
 from agent.evidence.wording import activity_words, folded, percent, token_words
 from agent.groups import RunGroup, groups_of, layer_of
 from agent.log.calls import CallRow
@@ -44,13 +46,38 @@ _RUN_COLUMNS = (
     "abstained",
     "failed",
 )
+_CONTROL = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f]")
+"""Characters that a terminal obeys, but the line break."""
 _STATUS_STYLE = {"labelled": "", "abstained": "dim", "failed": "red"}
 
 
 def console() -> Console:
     """Makes a console without rich's guesses about markup, emoji and highlighting."""
     fixed = None if sys.stdout.isatty() or "COLUMNS" in os.environ else _PLAIN_WIDTH
-    return Console(highlight=False, markup=False, emoji=False, width=fixed)
+    screen = Console(highlight=False, markup=False, emoji=False, width=fixed)
+    screen.push_render_hook(_Guard())
+    return screen
+
+
+class _Guard(RenderHook):
+    """Lets no control character of a text reach the terminal: the last door, behind every `printable`."""
+
+    def process_renderables(self, renderables: list[ConsoleRenderable]) -> list[ConsoleRenderable]:
+        """Guards each of them."""
+        return [_Guarded(renderable) for renderable in renderables]
+
+
+@dataclass(frozen=True)
+class _Guarded:
+    """A renderable without control characters but those that the console makes itself."""
+
+    inner: ConsoleRenderable
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Yields its segments."""
+        for segment in console.render(self.inner, options):
+            text = segment.text if segment.control else _CONTROL.sub(lambda found: escaped(found[0]), segment.text)
+            yield segment._replace(text=text)
 
 
 def facts(lines: Iterable[tuple[str, str]]) -> Table:

@@ -94,7 +94,7 @@ def chosen(found: Comparison, across: int, measure: str) -> ChosenSetting | None
     if made is None:
         return None
     names = dict(zip(found.settings, found.names, strict=True))
-    common = found.common(measure) or frozenset()
+    common = frozenset.intersection(*(frozenset(one.own[measure]) for one in values.values()))  # as `choice` has it
     picked = Counter(names[best_of(values, baseline, measure, halves(common, seed)[0])] for seed in range(HALVINGS))
     shown = made.reported if made.pair is None else made.pair.versus.difference
     ends = [end for end in (shown.value, shown.low, shown.high) if end is not None]

@@ -143,10 +143,9 @@ def _scored(judge: str, scores: Sequence[ScoreRow]) -> ScoringView:
 
 
 def _corpus(log: RunLog, fingerprint: str, feature: int, scoring: ScoringRow | None) -> CorpusRow | None:
-    """Returns the corpus of the scores, else the latest with examples of the feature."""
+    """Returns the corpus of the scores if it has examples of the feature, else the latest that has."""
     corpora = log.read(corpora_of, fingerprint)
-    if scoring is not None:
-        return next((corpus for corpus in corpora if corpus.corpus_id == scoring.corpus_id), None)
+    corpora.sort(key=lambda corpus: scoring is None or corpus.corpus_id != scoring.corpus_id)
     return next(
         (corpus for corpus in corpora if log.read(examples_of, corpus.corpus_id, feature, "shown", []) is not None),
         None,
