@@ -172,6 +172,8 @@ def resolve(options: Mapping[str, Any], settings_file: Path | None = None) -> Ru
         if fault := fault_of(value):
             raise SettingsError(f"Setting --{key} {fault}; give a value, or leave it out.")
     merged = _without_rivals(in_file, given) | given
+    if merged.get("adapter"):
+        merged["weights"] = _adapted(str(merged["adapter"]), merged.get("weights"))
     group = {
         name: value.parse(_fields(value, merged), option_of) for name, value in GROUPS.items() if name != "subject"
     }
@@ -185,6 +187,19 @@ def resolve(options: Mapping[str, Any], settings_file: Path | None = None) -> Ru
     ):
         config.log.exists()  # which raises for a name that is too long, or a folder that may not be looked into
     return config
+
+
+def _adapted(adapter: str, weights: object) -> str:
+    """Returns the weights that an adapter is for. Raises SettingsError where others are asked for."""
+    from probes.ghost.adapter import fitted_weights  # here, since most commands have none and would wait for it
+
+    fitted = fitted_weights(adapter)
+    if weights not in (None, fitted):
+        raise SettingsError(
+            f"Adapter {shortened(adapter)} was fitted to vectors of {fitted} weights, not of {weights}; "
+            f"use --weights {fitted}, or leave one of them out."
+        )
+    return fitted
 
 
 def settings_in_use(named: Path | None) -> Path | None:

@@ -118,9 +118,12 @@ class Planner:
     def _changed(self, asked: dict[str, Any], notes: list[str]) -> ProbeSettings:
         """Returns round 1's settings with the `asked` ones, clamped. Raises SettingsError for those that cannot be."""
         vector, tree, tokens = (dict(part) for part in (self.probe.vector, self.probe.tree, self.probe.tokens))
+        if vector["adapter"] is not None and asked.get("weights", vector["weights"]) != vector["weights"]:
+            raise SettingsError(f"The run's adapter is for {vector['weights']} weights alone.")
         vector |= {name: asked[name] for name in ("weights", "centroid") if name in asked}
         if "scale" in asked:
-            vector["scale"] = self.default_scale * clamped("scale", asked["scale"], SCALE_RANGE, notes)
+            scale = clamped("scale", asked["scale"], SCALE_RANGE, notes)
+            vector["scale"] = self.default_scale * _rounded("scale", scale, notes)
         if "pca" in asked:
             vector["pca"] = _shares(asked["pca"], notes)
         if "prompt" in asked:
@@ -153,6 +156,14 @@ def clamped(name: str, value: float, bounds: tuple[float, float], notes: list[st
     if inside != value:
         notes.append(f"{name} {value:g} was brought to {inside:g}")
     return inside
+
+
+def _rounded(name: str, value: float, notes: list[str]) -> float:
+    """Rounds a value to two digits, with a note: each scale has a null distribution of its own, dearer than a tree."""
+    short = float(f"{value:.2g}")
+    if short != value:
+        notes.append(f"{name} {value:g} was rounded to {short:g}")
+    return short
 
 
 def _clamping(steering: SteeringSettings, asked: dict[str, Any], notes: list[str]) -> dict[str, Any]:

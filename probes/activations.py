@@ -13,6 +13,7 @@ from torch import Tensor
 
 from probes.columns import Columns
 from probes.hooks.activations import residual
+from probes.model.structure import max_positions
 from probes.subject import Subject, first_ids
 from probes.tokenizer.special_tokens import special_ids
 
@@ -51,7 +52,8 @@ def text_activations(subject: Subject, features: Sequence[int], texts: Sequence[
     columns = Columns(subject.sae, chosen)
     front, special = first_ids(subject), special_ids(subject.tokenizer)
     found = [TextActivations()] * len(texts)
-    rows = [(place, _encoded(subject, text)) for place, text in enumerate(texts)]
+    most = min(MAX_TOKENS, (max_positions(subject.model) or MAX_TOKENS + len(front)) - len(front))
+    rows = [(place, _encoded(subject, text)[:most]) for place, text in enumerate(texts)]
     for batch in _batches([row for row in rows if row[1]], len(front)):
         width = len(front) + max(len(ids) for _, ids in batch)
         padded = torch.zeros(len(batch), width, dtype=torch.long)
@@ -69,7 +71,7 @@ def text_activations(subject: Subject, features: Sequence[int], texts: Sequence[
 def _encoded(subject: Subject, text: str) -> list[int]:
     sound = text.encode("utf-8", "replace").decode("utf-8")
     ids: list[int] = subject.tokenizer.encode(sound, add_special_tokens=False, split_special_tokens=True)
-    return ids[:MAX_TOKENS]
+    return ids
 
 
 def _batches(rows: Sequence[Row], n_front: int) -> Iterator[list[Row]]:

@@ -12,7 +12,8 @@ class TokenPair:
 
     token: str
     own: float
-    """The feature's activation as a proportion of its largest on any token."""
+    """The feature's activation as a proportion of its largest on any token; of an SAE whose features compete for a
+    place, as top-k ones do, its pre-activation."""
     other: float
     """The other feature's, likewise."""
 

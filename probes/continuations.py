@@ -9,13 +9,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from torch import Tensor
 
 from probes.behaviour import Continuation, Continuations
 from probes.errors import SubjectError
 from probes.evidence import Evidence, ProbeRequest
 from probes.known_maxima import known_maxima
+from probes.model.last_logits import last_logits
 from probes.settings import SteeringSettings
 from probes.steering import FeatureSteering, written_rows
 from probes.subject import Subject
@@ -102,6 +103,5 @@ def _continued(subject: Subject, steering: FeatureSteering, places: Int[Tensor, 
     ids = torch.tensor([front], device=subject.model.device).expand(len(places), -1)
     with steering.over(places, planting=True):
         for _ in range(LENGTH):
-            logits: Float[Tensor, "n vocab"] = subject.model(input_ids=ids, use_cache=False).logits[:, -1]
-            ids = torch.cat([ids, logits.argmax(dim=-1, keepdim=True)], dim=1)
+            ids = torch.cat([ids, last_logits(subject.model, ids).argmax(dim=-1)], dim=1)
     return [subject.tokenizer.decode(line[len(front) :], skip_special_tokens=True) for line in ids.tolist()]

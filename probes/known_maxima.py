@@ -13,6 +13,13 @@ def known_maxima(subject: Subject, requests: Sequence[ProbeRequest]) -> list[flo
     0 for a feature that no single token activates.
     """
     unknown = sorted({request.feature for request in requests if request.maximum is None})
-    lists = token_lists(subject, unknown, 1).leading.values[:, 0].tolist() if unknown else []
-    alone = dict(zip(unknown, lists, strict=True))
+    alone = dict(zip(unknown, _on_single_tokens(subject, unknown), strict=True))
     return [max(alone[r.feature] if r.maximum is None else r.maximum, 0.0) for r in requests]
+
+
+def _on_single_tokens(subject: Subject, features: Sequence[int]) -> list[float]:
+    if not features:
+        return []
+    found = token_lists(subject, features, 1)
+    largest = found.leading.values[:, 0].tolist()
+    return [value if active else 0.0 for value, active in zip(largest, found.activates, strict=True)]

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from probes.behaviour import Neighbour, Neighbours, TokenPair
 from probes.evidence import ACTIVATES, Evidence, ProbeRequest
-from probes.ghost.vocabulary import alone
+from probes.ghost.vocabulary import activations_alone
 from probes.nearest import Near, nearest
 from probes.subject import Subject
 
@@ -25,8 +25,9 @@ def probe(subject: Subject, requests: Sequence[ProbeRequest]) -> list[Evidence]:
 
 
 def _neighbours(subject: Subject, feature: int, near: Sequence[Near]) -> tuple[Neighbour, ...]:
-    own = _proportions(alone(subject, feature))
-    return tuple(_neighbour(subject, one, own, _proportions(alone(subject, one.feature))) for one in near)
+    own = _proportions(activations_alone(subject, feature))
+    others = (_proportions(activations_alone(subject, one.feature)) for one in near)
+    return tuple(_neighbour(subject, one, own, other) for one, other in zip(near, others, strict=True))
 
 
 def _neighbour(subject: Subject, near: Near, own: Float[Tensor, " vocab"], other: Float[Tensor, " vocab"]) -> Neighbour:
@@ -45,6 +46,5 @@ def _neighbour(subject: Subject, near: Near, own: Float[Tensor, " vocab"], other
 
 
 def _proportions(found: Float[Tensor, " vocab"]) -> Float[Tensor, " vocab"]:
-    """Pre-activations as proportions of the largest, 0 where they are not positive; all 0 where none is."""
-    positive = found.clamp(min=0)
-    return positive / positive.max().clamp(min=1e-12)
+    """Activations as proportions of the largest; all 0 where none is."""
+    return found / found.max().clamp(min=1e-12)

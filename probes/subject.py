@@ -201,6 +201,7 @@ def _assembled(
             sae_input_scale,
             _front(tokenizer, stored.sae.config, sae.config),
             preset.opening,
+            no_bos=source.bos is False,
         ),
     )
     sae = sae.scaled(sae_input_scale).to(model.device)

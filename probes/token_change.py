@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from probes.ghost.vectors import has_direction
+from probes.model.last_logits import last_logits
 from probes.settings import SteeringSettings
 from probes.steering import FeatureSteering, written_rows
 from probes.subject import Subject
@@ -73,8 +74,7 @@ def _rise(subject: Subject, steering: FeatureSteering, n: int) -> Float[Tensor, 
 
 
 def _next(subject: Subject, ids: Tensor) -> Float[Tensor, "n vocab"]:
-    logits: Tensor = subject.model(input_ids=ids, use_cache=False).logits[:, -1]
-    return logits.float().log_softmax(dim=-1)
+    return last_logits(subject.model, ids)[:, 0].float().log_softmax(dim=-1)
 
 
 def drawn(subject: Subject, feature: int, n: int, seed: int) -> list[int]:

@@ -20,6 +20,7 @@ from probes.ghost.vectors import has_direction, request_ghosts, resolved
 from probes.growing.growth import Grower
 from probes.growing.mixing import grow_mixed
 from probes.growing.tree_columns import TreeColumns
+from probes.model.structure import max_positions
 from probes.null.contrast import contrasts
 from probes.null.directions import null_weights
 from probes.settings import ProbeSettings, SteeringSettings, TreeSettings, VectorSettings
@@ -138,7 +139,7 @@ def _contrasts(
 
 
 def _check_length(subject: Subject, prompt: PromptIds, settings: TreeSettings) -> None:
-    positions = getattr(subject.model.config.get_text_config(decoder=True), "max_position_embeddings", None)
+    positions = max_positions(subject.model)
     if positions and len(prompt.ids) + settings.max_depth > positions:
         raise SettingsError(
             f"A prompt of {len(prompt.ids)} tokens with max_depth={settings.max_depth} goes beyond the model's "

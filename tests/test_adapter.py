@@ -139,7 +139,8 @@ class TestSettings:
         planner = Planner(ProbeSettings(vector=VectorSettings(weights="vocabulary", adapter=kept)), ("encoder",), 1.0)
         plan = planner.next(3, SettingsChange(scale=2.0), [])
         assert "an adapter brings its own scale" in plan.refusal
-        assert planner.next(3, SettingsChange(weights="decoder"), []).requests[0].settings.vector.adapter == kept
+        assert planner.next(3, SettingsChange(prompt="meaning"), []).requests[0].settings.vector.adapter == kept
+        assert "for vocabulary weights alone" in planner.next(3, SettingsChange(weights="decoder"), []).refusal
 
 
 class TestFile:

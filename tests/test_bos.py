@@ -20,7 +20,7 @@ from probes.ghost.token_states import token_states
 from probes.hooks import sae_input
 from probes.hooks.activations import residual
 from probes.presets import SubjectCard, SubjectSource
-from probes.subject import Subject, first_ids, load_subject
+from probes.subject import Subject, first_ids, ids_before_lone_tokens, load_subject
 from tests.fault_runs import Interpret
 from tests.subjects import D_MODEL, N_FEATURES, VOCAB, model, sae_config, sae_tensors, tokenizer, write_sae
 
@@ -137,6 +137,9 @@ def test_another_beginning_is_another_subject_and_the_same_one_is_not(loaded: Lo
     assert loaded(False, True, bos=True).card.fingerprint == plain.card.fingerprint
     without = loaded(False, True, bos=False).card
     assert without.fingerprint != plain.card.fingerprint
+    none, never = loaded(False, False), loaded(False, False, bos=False)
+    assert ids_before_lone_tokens(none) != ids_before_lone_tokens(never)
+    assert none.card.fingerprint != never.card.fingerprint
     silent, asked = loaded(False, None).card, loaded(False, None, bos=True).card
     assert silent.fingerprint != asked.fingerprint
 

@@ -19,15 +19,17 @@ from probes.ghost.random_directions import random_directions
 from probes.ghost.vectors import feature_vectors, placed
 from probes.growing.choosing import Trie
 from probes.growing.growth import Grower
+from probes.growing.mixing import grow_mixed
 from probes.growing.readout import Readout
 from probes.growing.rows import Lineage, RowStock
 from probes.growing.tree_columns import TreeColumns
 from probes.null import contrast, null_file
 from probes.null.contrast import N_NULL, N_RANDOM, SEED
+from probes.null.directions import null_directions
 from probes.probe import run_probes
 from probes.settings import ProbeSettings, TreeSettings, VectorSettings
 from probes.subject import Subject
-from probes.tokenizer.prompt import PromptIds
+from probes.tokenizer.prompt import PromptIds, prompt_ids, prompt_text
 from tests.plain import _next_probabilities as next_probabilities
 from tests.trees import DOG
 
@@ -180,6 +182,32 @@ def test_a_cache_that_cannot_be_written_does_without(subject: Subject, direction
     null_file.folder().write_text("a file where the folder would be")
     assert grown(subject, [3])[0].contrast is not None
     assert directions_grown == [1, N_RANDOM]
+
+
+def prompt_of(subject: Subject, settings: TreeSettings) -> PromptIds:
+    return prompt_ids(subject.tokenizer, prompt_text(subject.tokenizer, settings), subject.card.placeholder_id)
+
+
+def test_trees_of_the_null_are_grown_as_a_features_are_where_little_of_them_is_looked_at(subject: Subject) -> None:
+    """Of several ghosts: what one of their trees lacks counts as 0 in the mean."""
+    settings = TreeSettings(prompt="definition", cutoff=0.002, max_depth=4)
+    grower = Grower(subject, prompt_of(subject, settings), settings)
+    vectors = VectorSettings(weights="words").scaled(subject.card.default_scale)
+    ghosts = placed(subject, null_directions(subject, "words", 4, 6, 7), vectors) * subject.input_scale
+    for whole, seen in zip(grow_mixed(grower, ghosts), grow_mixed(grower, ghosts, 0.05), strict=True):
+        expected = [p for p in whole.probabilities if p >= 0.05]
+        assert [*seen.probabilities] == pytest.approx(expected, abs=1e-9)
+
+
+def test_no_more_null_distributions_are_held_than_a_few(
+    subject: Subject, directions_grown: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(contrast, "_KINDS", 2)
+    for scale in (1.0, 2.0, 1.0, 3.0, 1.0):
+        grown(subject, [3], scale=scale)
+    assert len(contrast._MADE[subject]) == 2
+    assert {vector.scale for vector, _ in contrast._MADE[subject]} == {1.0, 3.0}
+    assert directions_grown.count(N_RANDOM) == 3  # what was forgotten is in the cache
 
 
 def test_off_means_off(subject: Subject) -> None:

@@ -224,6 +224,9 @@ def test_the_tokens_beside_a_label_are_those_that_activate_the_feature_if_it_is_
     nearest = TokenList(121, DOG.settings, scored([" dog", " hound"]))
     assert basis_of([], [DOG, nearest, vocabulary_list(" bark", " tail")], 3.8).tokens == ("bark", "tail")
     assert basis_of([], [DOG, nearest], 3.8).tokens == ("dog", "hound")
+    of_words = vocabulary_list(" bark", " tail")
+    words = replace(of_words, settings=ProbeSettings(vector=VectorSettings(weights="words", scale=3.8)))
+    assert basis_of([], [DOG, nearest, words], 3.8).tokens == ("bark", "tail")
 
 
 def _lines(evidence: Sequence[Evidence]) -> tuple[Sequence[EvidenceLine], Sequence[EvidenceLine]]:

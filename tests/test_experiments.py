@@ -55,6 +55,13 @@ def test_activations_are_those_of_one_text_at_a_time(any_subject: Subject) -> No
             assert len(result.tokens) == len(result.activations)
 
 
+def test_a_text_longer_than_the_model_reads_is_cut(subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(activations, "max_positions", lambda _model: 6)
+    (found,) = run_probes(subject, [ProbeRequest("experiment", 3, SETTINGS, asked("the cat " * 50), 2.0)])
+    assert isinstance(found, Experiment)
+    assert len(found.results[0].tokens) == 6 - len(first_ids(subject))
+
+
 def test_the_unit_is_the_texts_maximum_where_known_else_that_of_single_tokens(subject: Subject) -> None:
     known, unknown = (
         run_probes(subject, [ProbeRequest("experiment", 3, SETTINGS, asked("the cat"), maximum)])[0]

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from agent.cli.commands.compare_grid import grid_of
 from agent.log.evidence import evidence_of
 from agent.log.examples import begin_corpus
 from agent.log.labels import labels_of
@@ -14,7 +15,7 @@ from agent.log.run_log import RunLog
 from agent.log.runs import all_runs
 from agent.log.scores import ScoreRow, ScoringIdentity, add_scores, begin_scoring
 from probes.ghost.adapter import Adapter, read_adapter
-from probes.settings import AdapterFile
+from probes.settings import AdapterFile, ProbeSettings
 from probes.subject import Subject
 from tests.fault_runs import Interpret
 from tests.logged import corpus_identity, score
@@ -62,7 +63,7 @@ class TestFile:
         assert adapter.record.labels == "labels.jsonl"
         assert adapter.record.versions["torch"]
         assert len(adapter.record.held_out.start) == len(adapter.record.held_out.end) == 3
-        use = ("--adapter", "a.safetensors", *ENCODER, *tiny)
+        use = ("--adapter", "a.safetensors", *tiny)
         tree = json.loads(interpret("tree", "5", "--json", *SMALL, *use).out)
         assert tree["settings"]["vector"]["adapter"]["sha256"] == AdapterFile.at("a.safetensors").sha256
         assert tree["settings"]["vector"]["scale"] is None
@@ -221,6 +222,27 @@ class TestUse:
         assert "was fitted to" in said(ran.err)
         with RunLog.open(LOG) as log:
             assert log.read(all_runs) == []
+
+    def test_weights_are_its_own_unless_others_are_asked_for_which_is_refused(
+        self, interpret: Interpret, tiny: list[str]
+    ) -> None:
+        own = interpret("tree", "5", "--adapter", "a.safetensors", *SMALL, *tiny)
+        assert own.out == interpret("tree", "5", "--adapter", "a.safetensors", *ENCODER, *SMALL, *tiny).out
+        others = interpret("tree", "5", "--adapter", "a.safetensors", "--weights", "decoder", *SMALL, *tiny)
+        assert others.status == 2
+        assert "was fitted to vectors of encoder weights, not of decoder; use --weights encoder" in said(others.err)
+
+    def test_a_grid_has_it_with_its_own_weights_alone(self, interpret: Interpret, tiny: list[str]) -> None:  # noqa: ARG002
+        options = {"weights": (), "scale": (), "pca": (), "prompts": (), "exponent": ()}
+        options |= {"with_centroid": False, "without_centroid": False, "adapters": ("a.safetensors", "none")}
+        for weights, expected in (
+            ((), ["encoder", "encoder"]),
+            (("encoder", "decoder"), ["decoder", "encoder", "encoder"]),
+        ):
+            grid, _ = grid_of({**options, "weights": weights})
+            found = grid.settings(ProbeSettings(), 1.0)
+            assert sorted(one.vector.weights for one in found) == expected
+            assert [one.vector.weights for one in found if one.vector.adapter] == ["encoder"]
 
     def test_settings_compare_with_and_without_it(self, interpret: Interpret, tiny: list[str]) -> None:
         ran = interpret("compare", "--features", "0-2", "--adapter", "a.safetensors", "--adapter", "none", *tiny)

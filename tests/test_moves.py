@@ -23,12 +23,17 @@ from agent.planning import Planner
 from agent.prober import DeviceThread, Prober
 from agent.schema import Candidate, Outcome, Proposal, Sense, SettingsChange
 from probes.behaviour import Continuation, Continuations, Neighbours
+from probes.columns import Columns
 from probes.continuations import LENGTH, OPENINGS
 from probes.evidence import Evidence, ExpectedText, Experiment, ProbeRequest, TextResult
+from probes.ghost.token_states import token_states
+from probes.ghost.vocabulary import token_lists
+from probes.known_maxima import known_maxima
 from probes.neighbours import NEIGHBOURS
+from probes.presets import SubjectSource
 from probes.probe import run_probes
 from probes.settings import ProbeSettings
-from probes.subject import Subject
+from probes.subject import Subject, load_subject
 from probes.tokenizer.prompt import leading_ids
 from tests.fakes import CARD, FakeExplainer, open_door
 from tests.subjects import N_FEATURES
@@ -119,6 +124,11 @@ def ran(subject: Subject, *requests: ProbeRequest) -> list[Evidence]:
     return run_probes(subject, requests)
 
 
+@pytest.fixture(scope="module")
+def demo() -> Subject:
+    return load_subject(SubjectSource(name="demo", device="cpu"))
+
+
 def test_neighbours_have_the_largest_cosines_and_tokens_tell_the_two_apart(subject: Subject) -> None:
     (found,) = ran(subject, ProbeRequest("neighbours", 3, SETTINGS))
     assert isinstance(found, Neighbours)
@@ -133,6 +143,38 @@ def test_neighbours_have_the_largest_cosines_and_tokens_tell_the_two_apart(subje
         assert all(pair.other > pair.own for pair in one.other)
         gains = [pair.own - pair.other for pair in one.own]
         assert gains == sorted(gains, reverse=True)
+
+
+def test_tokens_that_activate_two_features_make_both_active(demo: Subject) -> None:
+    """The demo's SAE has thresholds far above 0, so that a positive pre-activation is not yet an activation."""
+    features = range(20)
+    n_shared = 0
+    for found in run_probes(demo, [ProbeRequest("neighbours", feature, SETTINGS) for feature in features]):
+        assert isinstance(found, Neighbours)
+        active = {f: active_alone(demo, f) for f in (found.feature, *(one.feature for one in found.neighbours))}
+        for one in found.neighbours:
+            assert {pair.token for pair in (*one.own, *one.shared)} <= active[found.feature]
+            assert {pair.token for pair in (*one.other, *one.shared)} <= active[one.feature]
+            n_shared += len(one.shared)
+    assert n_shared > 20
+
+
+def active_alone(subject: Subject, feature: int) -> set[str]:
+    """The tokens that make a feature active when they are read alone, by the SAE's whole encoding."""
+    states = token_states(subject)
+    found = [Columns(subject.sae, [feature]).encode(block[None])[0, :, 0] > 0 for block in states.blocks(subject)]
+    return {subject.text_of(int(id)) for id in states.ids[torch.cat(found).cpu()]}
+
+
+def test_a_feature_that_no_single_token_activates_has_no_maximum_there(demo: Subject) -> None:
+    listed = token_lists(demo, range(300), 1)
+    never = [feature for feature, active in enumerate(listed.activates) if not active]
+    assert any(listed.leading.values[feature, 0] > 0 for feature in never)
+    requests = [ProbeRequest("continuations", feature, SETTINGS) for feature in never]
+    assert known_maxima(demo, requests) == [0.0] * len(never)
+    (found,) = run_probes(demo, requests[:1])
+    assert isinstance(found, Continuations)
+    assert (found.lines, bool(found.reason)) == ((), True)
 
 
 def continued_plainly(subject: Subject, opening: str, feature: int | None, amount: float) -> str:

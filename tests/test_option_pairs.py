@@ -57,6 +57,15 @@ def _pairs(case: Case) -> set[tuple[tuple[str, str], tuple[str, str]]]:
     return {*combinations(case.items(), 2)}
 
 
+FITTED = ("encoder", "decoder", "vocabulary", "blend:0.3")
+"""Weights that an adapter may be fitted to."""
+
+
+def adapter_for(weights: str) -> str:
+    """The file of the adapter for these weights, or of another where there can be none."""
+    return f"{(weights if weights in FITTED else FITTED[0]).replace(':', '-')}.safetensors"
+
+
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a subject, an adapter of it, and logs with and without examples."""
@@ -66,12 +75,14 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rng = random.Random(0)
     (folder / "corpus.txt").write_text("\n\n".join(" ".join(rng.choices(_WORDS, k=40)) for _ in range(60)))
     empty = PartRecord(features=(), start=(), end=())
-    card, settings = subject.card, FitSettings(weights="encoder")
-    record = FitRecord(
-        subject=card.name, fingerprint=card.fingerprint, d_model=card.d_model, labels="none", settings=settings,
-        steps=1, train=empty, validation=empty, held_out=empty, versions={}, created="2026-01-01T00:00:00Z",
-    )  # fmt: skip
-    write_adapter(folder / "a.safetensors", Adapter(0.75, torch.zeros(card.d_model), record))
+    card = subject.card
+    for weights in FITTED:
+        record = FitRecord(
+            subject=card.name, fingerprint=card.fingerprint, d_model=card.d_model, labels="none",
+            settings=FitSettings(weights=weights), steps=1, train=empty, validation=empty, held_out=empty,
+            versions={}, created="2026-01-01T00:00:00Z",
+        )  # fmt: skip
+        write_adapter(folder / adapter_for(weights), Adapter(0.75, torch.zeros(card.d_model), record))
     corpus = ("--corpus", "corpus.txt", "--tokens", "3000", "--context", "32")
     with environment(), chdir(folder), pytest.raises(SystemExit):
         main(["examples", *options, *FEATURES, *corpus, "--log", "with.db"])
@@ -94,7 +105,8 @@ def interpret(prepared: Path, plain: Interpret) -> Interpret:
 
 
 def options(case: Case, prepared: Path) -> list[str]:
-    adapter = ["--adapter", str(prepared / "a.safetensors")] if case["adapter"] == "fitted" else []
+    file = prepared / adapter_for(case["weights"])
+    adapter = ["--adapter", str(file)] if case["adapter"] == "fitted" else []
     shown = ["--evidence", "examples"] if case["examples"] == "shown" and case["command"] != "compare" else []
     return [*FEATURES, *SMALL, "--weights", case["weights"], *STEERED[case["steering"]], *adapter, *shown]
 
@@ -102,7 +114,7 @@ def options(case: Case, prepared: Path) -> list[str]:
 def refused(case: Case) -> bool:
     """Tells whether the case asks for what cannot be had, by the documented rules."""
     return (
-        (case["adapter"] == "fitted" and case["weights"] == "auto")
+        (case["adapter"] == "fitted" and case["weights"] not in FITTED)
         or (case["steering"] != "none" and case["examples"] == "none")  # no feature's maximum is known
         or (case["command"] != "compare" and case["examples"] == "shown")  # the rule-based explainer reads no text
     )

@@ -1,11 +1,12 @@
 import random
+from dataclasses import replace
 
 import pytest
 
 from agent.planning import Planner
 from agent.schema import SettingsChange
 from probes.evidence import ProbeRequest
-from probes.settings import ProbeSettings
+from probes.settings import AdapterFile, ProbeSettings
 
 VECTOR = {"weights": "encoder", "scale": 2.0}
 PROBE = ProbeSettings.parse({"vector": VECTOR, "tree": {"top_k": 3, "prompt": "definition"}})
@@ -51,6 +52,20 @@ def test_a_change_is_merged_with_round_one() -> None:
     blend = PLANNER.next(7, SettingsChange(weights="blend:0.5", centroid=False), PLANNER.first(7).requests)
     assert what(blend.requests) == [("tree", "blend:0.5"), ("tokens", "blend:0.5")]
     assert not any(request.settings.vector.centroid for request in blend.requests)
+
+
+def test_a_scale_is_rounded_and_that_is_said_since_each_has_a_null_of_its_own() -> None:
+    plan = PLANNER.next(7, SettingsChange(scale=1.372), PLANNER.first(7).requests)
+    assert plan.requests[0].settings.vector.scale == pytest.approx(2 * 1.4)
+    assert plan.notes == ("scale 1.372 was rounded to 1.4",)
+
+
+def test_an_adapter_is_used_with_its_own_weights_alone() -> None:
+    vector = {"weights": "encoder", "adapter": AdapterFile(path="a.safetensors", sha256="0" * 64)}
+    planner = replace(PLANNER, probe=ProbeSettings.parse({"vector": vector}), weights_plan=("encoder",))
+    plan = planner.next(7, SettingsChange(weights="decoder"), planner.first(7).requests)
+    assert plan.refusal == "The run's adapter is for encoder weights alone."
+    assert planner.next(7, SettingsChange(exponent=2), planner.first(7).requests).requests
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from agent.evidence.digest import EvidenceLine, EvidencePiece, citable, digest
 from agent.evidence.wording import folded, phrase_words
 from probes.evidence import Evidence, TokenList, Tree
-from probes.settings import VOCABULARY
 
 _TOKENS = 6
 
@@ -51,7 +50,7 @@ def cited_lines(cited: Sequence[str], pieces: Sequence[EvidencePiece]) -> list[E
 def _first_tokens(evidence: Sequence[Evidence], tree: Tree | None) -> tuple[str, ...]:
     """Returns the first words of a token list, each once in any spelling."""
     lists = [item for item in evidence if isinstance(item, TokenList)]
-    activating = [item for item in lists if item.settings.vector.weights == VOCABULARY]
+    activating = [item for item in lists if item.settings.vector.is_vocabulary]
     same = [item for item in lists if tree is not None and item.settings.vector == tree.settings.vector]
     chosen = (activating or same or lists)[:1]
     words = dict.fromkeys(phrase_words(token.token, 24) for item in chosen for token in folded(item.tokens))

@@ -10,6 +10,7 @@ from eval.errors import ExamplesError
 from probes.activations import feature_activations
 from probes.columns import Columns
 from probes.features import check_feature
+from probes.model.structure import max_positions
 from probes.subject import Subject, first_ids
 
 MAX_TOKENS = 2048
@@ -48,8 +49,7 @@ def _ids(subject: Subject, text: str) -> Sequence[int]:
     ids: list[int] = subject.tokenizer.encode(text, add_special_tokens=False)
     if not ids:
         raise ExamplesError("There is no text to read; type some.")
-    longest = getattr(subject.model.config.get_text_config(decoder=True), "max_position_embeddings", None)
-    most = min(MAX_TOKENS, longest or MAX_TOKENS) - len(first_ids(subject))
+    most = min(MAX_TOKENS, max_positions(subject.model) or MAX_TOKENS) - len(first_ids(subject))
     if len(ids) > most:
         raise ExamplesError(f"The text has {len(ids):,} tokens, and {most:,} are read at once; shorten it.")
     if max(ids) >= subject.card.vocab:

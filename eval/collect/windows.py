@@ -14,6 +14,7 @@ from jaxtyping import Bool, Int
 
 from eval.collect.corpora import Document
 from eval.errors import ExamplesError
+from probes.model.structure import max_positions
 from probes.subject import Subject, first_ids
 from probes.tokenizer.special_tokens import special_ids
 
@@ -73,7 +74,7 @@ class WindowCutter:
 
     def __init__(self, subject: Subject, context: int, batch_tokens: int) -> None:
         """`context` tokens in a window, those in front with them. Raises ExamplesError where the model takes fewer."""
-        longest = getattr(subject.model.config.get_text_config(decoder=True), "max_position_embeddings", None)
+        longest = max_positions(subject.model)
         if longest is not None and context > longest:
             raise ExamplesError(
                 f"Windows of {context} tokens are too long: {subject.card.model} takes up to {longest}."

@@ -126,7 +126,7 @@ def _place(subject: Subject, scores: Float[Tensor, " vocab"], order: Float[Tenso
     ids = subject.tokenizer.encode(f" {word}", add_special_tokens=False)
     mine = scores[torch.tensor(ids, device=scores.device)]
     ahead = torch.searchsorted(order, mine) + torch.searchsorted(order, mine, right=True)
-    return float((1 - ahead.double() / (2 * len(order))).mean())
+    return float((1 - ahead.cpu().double() / (2 * len(order))).mean())  # MPS has no float64
 
 
 def _contrast(tree: Tree) -> dict[str, Estimate]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from agent.evidence.wording import vector_words
 from probes.errors import SettingsError
+from probes.ghost.adapter import fitted_weights
 from probes.settings import ProbeSettings
 
 MAX_SETTINGS = 1000
@@ -47,14 +48,20 @@ class Grid:
     def settings(self, base: ProbeSettings, default_scale: float) -> list[ProbeSettings]:
         """`base` in every combination, each once, resolved. Raises SettingsError for too many and for bad values."""
         self.check_size()
-        return list(dict.fromkeys(self._combinations(base, default_scale)))
+        found = list(dict.fromkeys(self._combinations(base, default_scale)))
+        if not found:
+            raise SettingsError("No adapter was fitted to vectors of these weights; name those that it was fitted to.")
+        return found
 
     def _combinations(self, base: ProbeSettings, default_scale: float) -> Iterator[ProbeSettings]:
         for values in product(*self.axes.values()):
             groups: dict[str, Any] = {name: dict(part) for name, part in base}
             for axis, value in zip(self.axes, values, strict=True):
                 groups[_GROUP[axis]][axis] = value
-            if groups["vector"]["scale"] is None and groups["vector"]["adapter"] is None:
+            adapter = groups["vector"]["adapter"]
+            if adapter is not None and fitted_weights(adapter.path) != groups["vector"]["weights"]:
+                continue  # it is for vectors of other weights
+            if groups["vector"]["scale"] is None and adapter is None:
                 groups["vector"]["scale"] = default_scale
             yield ProbeSettings.parse(groups)
 

@@ -162,6 +162,11 @@ def read_adapter(file: AdapterFile, card: SubjectCard) -> Adapter:
     return adapter
 
 
+def fitted_weights(path: str) -> str:
+    """The weights that the adapter in a file was fitted to. Raises SettingsError."""
+    return str(_parsed(path, adapter_bytes(path)).record.settings.weights)
+
+
 def _parsed(path: str, content: bytes) -> Adapter:
     """The adapter that the bytes of a file are. Raises SettingsError."""
     with door(SettingsError, f"{path} {_NOT_ONE}"):

@@ -4,7 +4,6 @@ vector.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from inspect import signature
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -14,6 +13,8 @@ from transformers import PreTrainedTokenizerBase
 from probes.errors import SettingsError
 from probes.ghost.adapter import LABEL, FitSettings
 from probes.ghost.vectors import directions, has_direction
+from probes.model.last_logits import last_logits
+from probes.model.structure import max_positions
 from probes.settings import TreeSettings
 from probes.subject import Subject
 from probes.tokenizer.prompt import prompt_ids, prompt_text
@@ -61,7 +62,6 @@ class LabelLoss:
         self._subject, self._settings = subject, settings
         text = prompt_text(subject.tokenizer, TreeSettings(prompt=settings.prompt))
         self._prompt = prompt_ids(subject.tokenizer, text, subject.card.placeholder_id)
-        self._takes_last = "logits_to_keep" in signature(subject.model.forward).parameters
 
     def rows(self, pairs: Sequence[LabelPair]) -> LabelRows:
         """Raises SettingsError for a feature without direction, and for a label that is too long for the model."""
@@ -96,9 +96,7 @@ class LabelLoss:
         ids = torch.cat([prompt.expand(n, -1), rows.ids[:, :-1]], dim=1)
         ghosts = (scale * rows.units + bias) * subject.input_scale
         with subject.ghosts_at(self._prompt.ghost_position, ghosts):
-            last = {"logits_to_keep": longest} if self._takes_last else {}
-            logits: Tensor = subject.model(input_ids=ids, use_cache=False, **last).logits[:, -longest:]
-        logits = logits[rows.learned].float()
+            logits = last_logits(subject.model, ids, longest)[rows.learned].float()
         hidden = torch.arange(logits.shape[1], device=logits.device) == subject.card.placeholder_id
         nats = torch.nn.functional.cross_entropy(
             logits.masked_fill(hidden, -torch.inf), rows.ids[rows.learned], reduction="none"
@@ -113,8 +111,7 @@ class LabelLoss:
         return [nats for batch in batches for nats in self.of(rows.at(batch), scale, bias).tolist()]
 
     def _check_length(self, longest: int) -> None:
-        config = self._subject.model.config.get_text_config(decoder=True)
-        positions = getattr(config, "max_position_embeddings", None)
+        positions = max_positions(self._subject.model)
         if positions and len(self._prompt.ids) + longest > positions:
             raise SettingsError(
                 f"A label of {longest} tokens after a prompt of {len(self._prompt.ids)} goes beyond the model's "

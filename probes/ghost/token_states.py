@@ -13,6 +13,7 @@ from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from weakref import WeakKeyDictionary
 
 import torch
@@ -176,7 +177,10 @@ def _finished(subject: Subject, ids: Int[Tensor, " n"], table: MappedTable) -> T
     if table.part is not None:
         states_file, rest_file = _files(subject)
         with suppress(OSError):
-            save_file({"ids": ids, "mean": mean, "covariance": covariance}, rest_file)
+            with NamedTemporaryFile(dir=rest_file.parent, suffix=".part", delete=False) as beside:
+                rest = Path(beside.name)
+            save_file({"ids": ids, "mean": mean, "covariance": covariance}, rest)
+            rest.replace(rest_file)  # never written in place: another process may have it mapped
             table.part.replace(states_file)
     return _on_device(subject, ids, states, mean, covariance)
 

@@ -82,6 +82,16 @@ def alone(subject: Subject, feature: int) -> Float[Tensor, " vocab"]:
     return found
 
 
+def activations_alone(subject: Subject, feature: int) -> Float[Tensor, " vocab"]:
+    """The feature's activation on every token read alone, 0 for tokens that are not read.
+
+    Where it hangs on the other features whether one is active, as in top-k, its pre-activation where it is positive.
+    """
+    found = alone(subject, feature)
+    read = pre_activations(subject.sae, torch.tensor([feature], device=subject.sae.device))
+    return torch.where(found > read.threshold.nan_to_num().clamp(min=0), found, 0.0)
+
+
 @torch.inference_mode()
 def leading_tokens(subject: Subject, columns: Float[Tensor, "d_in n"], k: int) -> LeadingTokens:
     """The tokens of largest x W, x what the SAE sees of each; a blocked product with a running top k."""
@@ -143,7 +153,7 @@ def _p_values(subject: Subject, leading: LeadingTokens) -> list[float]:
     others = ((null - mean) / std).amax(1).sort().values
     mine = ((_far_out(subject, leading) - mean) / std).amax(1)
     as_far = len(others) - torch.searchsorted(others, mine)
-    return ((1 + as_far.double()) / (1 + len(others))).tolist()
+    return ((1 + as_far.cpu().double()) / (1 + len(others))).tolist()  # MPS has no float64
 
 
 def _far_out(subject: Subject, leading: LeadingTokens) -> Float[Tensor, "n depths"]:

@@ -24,13 +24,15 @@ COARSEST = 0.02
 def grow_mixed(grower: Grower, ghosts: Float[Tensor, "n n_ghosts d_model"], least: float = 0.0) -> list[TreeColumns]:
     """Grows one tree for each row of ghosts, in their order, of nodes of at least the probability `least`.
 
+    The trees of several ghosts are each grown as they are without it, since it is of their mean.
     Ghosts are scaled as the embedding's output is; zeros are none, and a row without any gets a bare root.
     """
-    alive, cutoff = ghosts.any(dim=-1), max(grower.settings.cutoff, least)
+    alive, finest = ghosts.any(dim=-1), grower.settings.cutoff
+    cutoff = max(finest, least)
     counts: list[int] = alive.sum(dim=1).tolist()
 
     def grown(n_ghosts: int, places: Sequence[int]) -> Iterator[TreeColumns]:
-        own = max(cutoff, min(n_ghosts * cutoff, COARSEST))
+        own = cutoff if n_ghosts < 2 else max(finest, min(n_ghosts * finest, COARSEST))
         trees = iter(grower.grow(ghosts[places][alive[places]], own) if n_ghosts else ())
         for _ in places:
             yield mean_tree([*islice(trees, n_ghosts)], grower.settings.top_k, cutoff)

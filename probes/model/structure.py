@@ -42,3 +42,9 @@ def _stack(model: PreTrainedModel) -> tuple[nn.Module, nn.ModuleList]:
             if isinstance(child, nn.ModuleList) and len(child) == n_layers(model) and any(child[0].children()):
                 return module, child
     raise SubjectError(f"No list of {n_layers(model)} decoder layers was found in a {type(model).__name__}.")
+
+
+def max_positions(model: PreTrainedModel) -> int | None:
+    """Returns the most tokens that a model reads at once; None if its configuration sets no bound."""
+    found: int | None = getattr(model.config.get_text_config(decoder=True), "max_position_embeddings", None)
+    return found or None

@@ -22,7 +22,7 @@ from probes.growing.tree_columns import TreeColumns, entropy_bits
 from probes.null.directions import null_directions, null_weights
 from probes.null.known_paths import KnownPaths, PathNodes
 from probes.null.null_file import NullFigures, file_of, keep, kept
-from probes.settings import TreeSettings, VectorSettings
+from probes.settings import WORDS, TreeSettings, VectorSettings
 from probes.subject import Subject
 from probes.tokenizer.prompt import prompt_ids, prompt_text
 
@@ -44,6 +44,8 @@ class NullDistribution:
     """Of the trees of other random directions."""
 
 
+_KINDS = 32
+"""Null distributions of a subject that are held; the one that was not asked for longest goes first."""
 _MADE: WeakKeyDictionary[Subject, dict[tuple[VectorSettings, TreeSettings], NullDistribution]] = WeakKeyDictionary()
 
 
@@ -71,11 +73,14 @@ def null_figures(subject: Subject, settings: TreeSettings, vectors: Sequence[Vec
 
 def _null_distribution(subject: Subject, grower: Grower, vector: VectorSettings) -> NullDistribution:
     made, of = _MADE.setdefault(subject, {}), grower.settings
-    least = max(of.cutoff, of.contrast or 0.0)  # what lies below is not looked at
-    settings = of.model_copy(update={"cutoff": least})
-    if (vector, settings) not in made:
-        made[vector, settings] = _made(subject, grower, vector, settings)
-    return made[vector, settings]
+    least = max(of.cutoff, of.contrast or 0.0)  # what lies below is not looked at ...
+    of_several = vector.weights == WORDS and vector.ghost_tokens > 1  # ... but the mean of several trees hangs on it
+    settings = of if of_several else of.model_copy(update={"cutoff": least})
+    found = made.pop((vector, settings), None) or _made(subject, grower, vector, settings)
+    made[vector, settings] = found  # behind all others
+    while len(made) > _KINDS:
+        del made[next(iter(made))]
+    return found
 
 
 def _made(subject: Subject, grower: Grower, vector: VectorSettings, settings: TreeSettings) -> NullDistribution:
