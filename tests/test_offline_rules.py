@@ -146,11 +146,18 @@ def test_random_looking_evidence_is_not_steered() -> None:
 
 
 def test_where_several_candidates_are_taken_the_next_noun_is_tried_too() -> None:
-    evidence = of({'a dog that barks"': 0.6, 'a hat that"': 0.2})
-    made = propose(context(evidence, last=True, candidates=3))
+    evidence = (of({'a dog that barks"': 0.6, 'a hat that"': 0.2}), vocabulary_list(" dog", " puppy", p_value=0.01))
+    made = propose(context(*evidence, last=True, candidates=3))
     assert (made.label, [one.label for one in made.candidates]) == ("dog", ["dog", "hat"])
     assert all(len(one.texts) == 4 and all(one.label in text for text in one.texts) for one in made.candidates)
-    assert propose(context(evidence, last=True)).candidates == ()
+    assert propose(context(*evidence, last=True)).candidates == ()
+
+
+def test_a_noun_whose_own_name_is_no_token_of_the_list_has_no_candidates() -> None:
+    """Its texts may activate nothing, and it would be dropped: a class is named by its members."""
+    evidence = (of({'a dog that barks"': 0.6, 'a hat that"': 0.2}), vocabulary_list(" spaniel", " puppy", p_value=0.01))
+    made = propose(context(*evidence, last=True, candidates=3))
+    assert (made.label, made.candidates) == ("dog", ())
 
 
 def test_a_label_of_the_list_s_words_has_no_candidates() -> None:

@@ -13,6 +13,7 @@ The rules of strength, and all figures, are in agent.llm.reading.
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 from agent.evidence.digest import EvidencePiece, citable, p_values
@@ -154,7 +155,8 @@ def _doubt(best: EvidenceReading) -> str:
 
 def _explanation(best: EvidenceReading) -> str:
     if best.listed:
-        return f'{PREFIX}"{best.listed}" and their forms are {best.strength:.0%} of the first listed tokens.'
+        named = best.words[0] if best.is_family else best.listed
+        return f'{PREFIX}of the first listed tokens {best.strength:.0%} are "{named}" and forms of it.'
     shares = " and ".join(f"{share:.0%}" for share in best.shares)
     after = f'; next is "{best.second}"' if best.second else ""
     return f'{PREFIX}"{best.best}" heads the definitions with {shares} of the probability{after}.'
@@ -162,6 +164,10 @@ def _explanation(best: EvidenceReading) -> str:
 
 def _cited(best: EvidenceReading) -> Iterator[str]:
     """Yields the ids of the lines that name the label, trees first."""
-    yield from [line["id"] for piece in best.pieces for line in citable(piece) if names(piece, line, best.label)][
-        :CITED
-    ]
+    found = (
+        line["id"]
+        for piece in best.pieces
+        for line in citable(piece)
+        if any(names(piece, line, word) for word in best.words)
+    )
+    yield from islice(found, CITED)

@@ -66,7 +66,10 @@ class EvidenceReading:
     of_vocabulary: bool = False
     """True if it rests on vocabulary weights."""
     listed: str = ""
-    """The label from a vocabulary list if there is no noun: the word its first tokens spell, or its first words."""
+    """The label from a vocabulary list if there is no noun: the word its first tokens spell and the next ones, or its
+    first words."""
+    is_family: bool = False
+    """True if `listed` begins with a word whose forms are most of the first tokens."""
     is_stopgap: bool = False
     """True if `listed` is merely the first words, and trees may still give a noun."""
 
@@ -74,6 +77,11 @@ class EvidenceReading:
     def label(self) -> str:
         """The label that the reading proposes."""
         return self.listed or self.best
+
+    @property
+    def words(self) -> Sequence[str]:
+        """The words of that label."""
+        return self.listed.split(", ") if self.listed else [self.best]
 
     @property
     def certainty(self) -> float:
@@ -114,11 +122,12 @@ def read(pieces: Sequence[EvidencePiece]) -> EvidenceReading:
     (best, strength), (second, second_strength) = (*ranked, ("", 0.0), ("", 0.0))[:2]
     shares = tuple(tree[best] for tree in trees) if best else ()
     listed, part = family(pieces)
+    is_family = bool(listed)
     is_stopgap = not listed and not _says_nothing(pieces)
     if not listed and strength < ENOUGH:
         listed, part = first_words(pieces)
     if listed and (strength < ENOUGH or _is_generic(best, pieces)):
-        return EvidenceReading(pieces, best, part, second, 0.0, shares, True, listed, is_stopgap)
+        return EvidenceReading(pieces, best, part, second, 0.0, shares, True, listed, is_family, is_stopgap)
     if _is_generic(best, pieces) and not any(_differs(piece) for piece in counting):
         strength = 0.0  # a noun that comes up for anything, in a tree like any
     return EvidenceReading(pieces, best, strength, second, second_strength, shares, of_vocabulary)
@@ -132,7 +141,7 @@ def is_backed(reading: EvidenceReading, pieces: Sequence[EvidencePiece]) -> bool
         for tree in trees
         if reading.label in {line["text"] for line in tree["nouns"][:BACKING]}
     }
-    return len(sides) > 1 or any(akin(reading.label, word) for word in _listed(pieces))
+    return len(sides) > 1 or any(akin(one, word) for one in reading.words for word in _listed(pieces))
 
 
 def is_sure(reading: EvidenceReading, p_value: float | None, pieces: Sequence[EvidencePiece]) -> bool:
@@ -148,16 +157,19 @@ def is_sure(reading: EvidenceReading, p_value: float | None, pieces: Sequence[Ev
 
 
 def family(pieces: Sequence[EvidencePiece]) -> tuple[str, float]:
-    """Returns the commonest word whose forms top a vocabulary list, and their proportion of the top tokens.
+    """Returns the commonest word whose forms top a vocabulary list, with the first other words, and the proportion of
+    its forms among the top tokens.
 
-    Empty if they are too few, or if random directions have such lists too.
+    One word says less than several: "event", "event, object". Empty if its forms are too few, or if random directions
+    have such lists too.
     """
     for piece in _lists_up_to(SIGNIFICANT, pieces):
         groups, total = _groups(piece)
         words = (group for group in groups if next(iter(group)).isalpha())
         kin = max(words, key=lambda group: sum(group.values()), default={})
         if sum(kin.values()) >= FAMILY:
-            return _name(kin), sum(kin.values()) / total
+            others = [group for group in groups if group is not kin][: NAMED - 1]
+            return ", ".join(map(_name, [kin, *others])), sum(kin.values()) / total
     return "", 0.0
 
 
