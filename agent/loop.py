@@ -276,6 +276,7 @@ def system_prompt(planner: Planner, looks_at_texts: bool = False) -> str:
         "prompts": [*planner.offered_prompts],
         "scale_range": SCALE_RANGE,
         "exponent_range": EXPONENT_RANGE,
+        "exponent": f"{planner.probe.tokens.exponent:g}",
         "looks_at_texts": looks_at_texts,
         "sweeps": planner.sweeps,
         "defines": planner.probe.tokens.define > 0,

@@ -23,6 +23,8 @@ from agent.cli.commands import token_pass
 from agent.cli.commands.doctor import KEYS
 from agent.cli.interpret import interpret, main
 from agent.cli.terminal.bars import watched
+from agent.llm.anthropic import Anthropic
+from agent.llm.openai import OpenAI
 from tests.fakes import FakeExplainer
 from tests.trees import tree_of
 
@@ -260,6 +262,7 @@ def test_doctor_tells_of_keys_but_never_their_values(
     lines = {line.split("  ")[0]: line for line in ran.out.splitlines()}
     assert lines[f"key {KEYS[0]}"].endswith(" set")
     assert lines[f"key {KEYS[1]}"].endswith("not set")
+    assert {*Anthropic.key_variables, *OpenAI.key_variables} == {*KEYS}
     assert "does not exist yet" in lines["log"]
     assert f"{N_FEATURES} features" in " ".join(ran.out.split())
     assert not Path("interpret.db").exists()

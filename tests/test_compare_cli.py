@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import chdir
 from pathlib import Path
@@ -14,7 +15,15 @@ from agent.cli.commands import loading
 from agent.cli.commands import score as score_command
 from agent.cli.commands.compare_labels import Work
 from agent.config import resolve
-from agent.log.comparisons import add_recommendation, classes_of, compared_settings, comparisons_of, recommendation_for
+from agent.log.comparisons import (
+    ComparisonIdentity,
+    add_recommendation,
+    begin_comparison,
+    classes_of,
+    compared_settings,
+    comparisons_of,
+    recommendation_for,
+)
 from agent.log.evidence import evidence_of, evidence_rounds
 from agent.log.examples import corpora_of
 from agent.log.labels import add_label, labels_of
@@ -209,6 +218,28 @@ class TestTaxonomy:
         assert "2 subjects together" in ran.out
         assert interpret("--features", "1", "--recommended").status == 2
 
+    def test_a_comparison_that_was_cut_off_at_once_hides_no_older_one(self, interpret: Interpret) -> None:
+        def begin() -> None:
+            with RunLog.open(LOG) as log:
+                identity = ComparisonIdentity(
+                    run_id=begun.run_id, corpus_id=begun.corpus_id, settings={"another": True}
+                )
+                log.write(begin_comparison, identity).result()
+
+        interpret("compare", *FEATURES, *QUICK, "--weights", "words", "--pca", "1,0")
+        with RunLog.open(LOG, read_only=True) as log:
+            (begun,) = log.read(comparisons_of, log.read(all_runs)[0].subject["fingerprint"])
+        begin()
+        ran = interpret("taxonomy")
+        assert ran.status == 0, ran.err
+        with sqlite3.connect(LOG) as db:
+            db.execute("DELETE FROM fits")
+            db.execute("DELETE FROM compared")
+        db.close()
+        nothing = interpret("taxonomy")
+        assert nothing.status == 2
+        assert "holds no comparison of demo" in said(nothing.err)
+
     def test_without_a_comparison_it_says_how_to_make_one(self, interpret: Interpret) -> None:
         ran = interpret("taxonomy")
         assert ran.status == 2
@@ -283,9 +314,10 @@ class TestLabels:
     def test_a_budget_is_shared(self) -> None:
         config = resolve({"budget-usd": 3.0, "budget-tokens": 100})
         names = {ProbeSettings(vector=VectorSettings(weights=w)): w for w in ("encoder", "decoder", "blend:0.5")}
-        work = Work(config, None, [1], names)  # type: ignore[arg-type]  # which subject does not matter
-        shares = [work.config_of(setting) for setting in names]
-        assert {(one.budget_usd, one.budget_tokens) for one in shares} == {(1.0, 33)}
+        for n_subjects, share in (1, (1.0, 33)), (2, (0.5, 16)):
+            work = Work(config, None, [1], names, n_subjects)  # type: ignore[arg-type]  # which subject does not matter
+            shares = [work.config_of(setting) for setting in names]
+            assert {(one.budget_usd, one.budget_tokens) for one in shares} == {share}
         assert [one.weights_plan for one in shares] == [("encoder",), ("decoder",), ("blend:0.5",)]
 
     @pytest.mark.parametrize(
@@ -293,6 +325,8 @@ class TestLabels:
         [
             (("--budget-usd", "1"), "--budget-usd is about labels of each setting; add --llm PROVIDER"),
             (("--rounds", "1"), "--rounds is about labels"),
+            (("--candidates", "3"), "--candidates is about labels"),
+            (("--llm", "offline", "--least-gain", "0.1"), "--least-gain stops rounds by the log's history"),
             (("--llm", "offline", "--json"), "--json prints what needs no labels"),
         ],
     )

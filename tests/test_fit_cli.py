@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from agent.cli.commands.compare_grid import grid_of
+from agent.cli.commands.fit import FitRequest, _settings
+from agent.config import resolve
 from agent.log.evidence import evidence_of
 from agent.log.examples import begin_corpus
 from agent.log.labels import labels_of
@@ -14,6 +16,7 @@ from agent.log.reviews import Review, add_review
 from agent.log.run_log import RunLog
 from agent.log.runs import all_runs
 from agent.log.scores import ScoreRow, ScoringIdentity, add_scores, begin_scoring
+from probes.errors import SettingsError
 from probes.ghost.adapter import Adapter, read_adapter
 from probes.settings import AdapterFile, ProbeSettings
 from probes.subject import Subject
@@ -68,6 +71,13 @@ class TestFile:
         assert tree["settings"]["vector"]["adapter"]["sha256"] == AdapterFile.at("a.safetensors").sha256
         assert tree["settings"]["vector"]["scale"] is None
         assert interpret("tokens", "5", *use).out.split("\n")[0].count("adapter a.safetensors") == 1
+
+    def test_it_is_fitted_to_the_vector_of_the_vocabulary_unless_others_are_named(self) -> None:
+        asked = FitRequest("labels.jsonl", Path("a.safetensors"), None, None, "both", 4, 0.2)
+        assert _settings(resolve({}), asked).weights == "vocabulary"
+        assert _settings(resolve({"weights": "decoder"}), asked).weights == "decoder"
+        with pytest.raises(SettingsError, match="words are several"):
+            _settings(resolve({"weights": "words"}), asked)
 
     def test_the_same_command_gives_the_same_numbers(
         self, interpret: Interpret, tiny: list[str], subject: Subject

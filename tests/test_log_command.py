@@ -135,7 +135,8 @@ def test_what_cannot_be_chosen_by(interpret: Interpret, arguments: tuple[str, ..
 
 def test_without_scores_or_classes_it_says_what_makes_them(interpret: Interpret, path: Path) -> None:
     fill(path, [8], who=None, scored=False, new=True)
-    assert "interpret score 2 makes them" in said(interpret("log", "2", "--sort", "score").err)
+    refused = said(interpret("log", "2", "--sort", "score").err)
+    assert f"interpret score 2 --model a-model --sae an-sae --log {path} makes them" in refused
     other = fill(path, [8], who=identity(subject=card(name="odd", fingerprint="e" * 64)), scored=False)
     refused = interpret("log", str(other), "--class", "concept")
     assert "no classes of odd's features for --class; interpret taxonomy makes them" in said(refused.err)

@@ -4,6 +4,7 @@ clamp; each in the loop, in the log and again from it.
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -113,6 +114,13 @@ class TestCandidates:
             ("cats", "a", True, 6.0), ("cats", "b", True, 6.0), ("mats", "c", True, 99.0), ("mats", "d", True, 0.0)
         )
         assert best_candidate(self.SEVERAL, capped).label == "cats", "one text cannot count for more than its maximum"
+
+    def test_nothing_that_was_said_of_the_other_label_stays(self) -> None:
+        ran = experiment(("cats", "a", True, 4.0), ("mats", "c", True, 9.0))
+        said = {"evidence": ("E1.1",), "senses": (Sense(text="cats"),), "activates_on": "cats", "promotes": "purring"}
+        found = best_candidate(self.SEVERAL.model_copy(update={**said, "reason": "it is about cats"}), ran)
+        assert (found.label, found.explanation, found.confidence) == ("mats", "of mats", None)
+        assert (found.evidence, found.senses, found.activates_on, found.promotes, found.reason) == ((), (), "", "", "")
 
     def test_equals_and_what_cannot_be_measured_change_nothing(self) -> None:
         equal = experiment(("cats", "a", True, 4.0), ("mats", "c", True, 4.0))
@@ -315,3 +323,5 @@ def test_moves_are_explained_only_where_they_can_be_made(subject: Subject) -> No
     nothing = system_prompt(planner(subject, tests=False))
     assert all(word in everything for word in ("`compare`", "`steer`", "`candidates`"))
     assert not any(word in nothing for word in ("`compare`", "`steer`", "`candidates`"))
+    sharp = replace(planner(subject), probe=ProbeSettings.parse({"tokens": {"exponent": 2.5}}))
+    assert "; 2.5 unless asked for." in system_prompt(sharp)

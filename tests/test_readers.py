@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from agent.evidence.shown_examples import cut, key_of
+from agent.evidence.shown_examples import cut, key_of, shown_example
 from eval.errors import ExamplesError
 from eval.readers import READERS, format_of, read_examples
 from eval.readers.spelling import spelled_out
@@ -37,7 +37,7 @@ def test_an_export_is_read_field_by_field(tmp_path: Path) -> None:
     assert active.tokens == (" a", " cat", "s", ".")
     assert active.activations == (0, 3.5, 0.25, 0)
     assert (active.feature, active.kind, active.text, active.peak) == (5, "activating", " a cats.", 3.5)
-    assert (active.quantile, active.token_ids, active.start) == (1, None, 0)  # 3.5 of 3.9: the second tenth
+    assert (active.quantile, active.token_ids, active.start) == (1, None, 1)  # 3.5 of 3.9: the second tenth
     assert (non_activating.kind, non_activating.quantile) == ("random", None)
     assert non_activating.document == active.document  # the same text is the same document
     assert cats.baselines == (Baseline(5, "cats", "oai_token-act-pair, gpt-4o-mini"),)
@@ -49,7 +49,7 @@ def test_the_texts_of_a_document_have_places_of_their_own(tmp_path: Path) -> Non
     records = [plain(f, tokens=t, activations=[0] * (len(t) - 1) + [1.0], document="d") for f in (5, 6) for t in texts]
     reading = read_examples(write(tmp_path / "a.jsonl", lines(records)))
     five, six = ([key_of(cut(e)) for e in reading.features[f].examples] for f in (5, 6))
-    assert five == six == ["d:0", "d:38", "d:103", "d:0"]  # the long one is cut to its last 64 tokens
+    assert five == six == ["d:1", "d:39", "d:103", "d:1"]  # the long one is cut to its last 64 tokens
 
 
 def test_activity_comes_from_the_bars(tmp_path: Path) -> None:
@@ -257,7 +257,17 @@ def test_the_spelling_of_tokens(tokens: list[str], texts: list[str]) -> None:
 def test_a_token_that_starts_a_text_is_left_out(tmp_path: Path) -> None:
     file = write(tmp_path / "m.jsonl", lines([plain(tokens=["<bos>", "▁a"], activations=[99, 0.5])]))
     (example,) = only(file).examples
-    assert (example.tokens, example.activations, example.start) == ((" a",), (0.5,), 1)
+    assert (example.tokens, example.activations, example.start) == ((" a",), (0.5,), 0)
+
+
+def test_only_a_text_that_is_known_to_begin_its_document_has_its_first_token(tmp_path: Path) -> None:
+    records = [plain(f, tokens=t, activations=[0] * (len(t) - 2) + [1.0, 0]) for f, t in TEXTS_BY_FEATURE.items()]
+    found = read_examples(write(tmp_path / "m.jsonl", lines(records))).features
+    places = {f: shown_example(found[f].examples[0], 1.0)["place"] for f in TEXTS_BY_FEATURE}
+    assert places == {5: "", 6: "first token of the document"}
+
+
+TEXTS_BY_FEATURE = {5: [" went", " home"], 6: ["<bos>", "The", " cat"]}
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Shards of a run: which features each has, and that their logs, imported into one, are the log of one run."""
 
 import asyncio
+import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -202,6 +203,20 @@ class TestCommands:
         assert_alike(Path("merged.db"), Path("whole.db"))
         again = interpret("--features", "0-8", *tiny, *small, "--log", "merged.db")
         assert "nothing left to do: all 9 features are done" in again.out
+
+    def test_shards_are_steered_by_the_same_examples_whichever_features_these_have(
+        self, interpret: Interpret, tiny: list[str], small: list[str]
+    ) -> None:
+        Path("corpus.txt").write_text("the cat sat on the mat and the dog ran home\n\n" * 40, encoding="utf-8")
+        for features, seed in ("0-9", "1"), ("0,2,4", "2"):
+            collect = ("examples", "--features", features, *tiny, "--corpus", "corpus.txt", "--seed", seed)
+            assert interpret(*collect, "--log", "0.db").status == 0
+        shutil.copy("0.db", "1.db")
+        for index in range(2):
+            steered = ("--steer", "clamp", "--log", f"{index}.db", "--shard", f"{index}/2")
+            ran = interpret("--features", "0-5", *tiny, *small, *steered)
+            assert ran.status in (0, 1), ran.err  # 1: the examples know no maximum of some feature
+        assert "1 as 1, joined to it" in interpret("import", "0.db", "1.db", "--log", "merged.db").out
 
     def test_a_shard_of_an_array_is_found_in_the_environment(
         self, interpret: Interpret, tiny: list[str], small: list[str], monkeypatch: pytest.MonkeyPatch

@@ -291,7 +291,8 @@ def test_a_prompt_and_a_terminal_show_the_curve(subject: Subject) -> None:
     text = render("explain", context(evidence=[piece])).text
     assert text.count(": score ") == len(SCALES)
     (line,) = [line for line in text.splitlines() if line.endswith(", chosen")]
-    assert f"scale {found.best.vector.distance:.4g}" in line
+    multiple = (found.best.vector.distance or 0.0) / subject.card.default_scale
+    assert f"scale {multiple:.3g} x the default" in line  # as explainers ask for it
     console = Console(width=120)
     with console.capture() as captured:
         console.print(sweep_table(found))

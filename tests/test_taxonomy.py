@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from agent.cli.commands.recommended import RecommendedConfig, taken_up
+from agent.cli.commands.recommended import RecommendedConfig, _vector, taken_up
 from agent.cli.terminal.classes import prediction_words
 from agent.config import RunConfig, resolve
 from agent.errors import LogError
@@ -19,13 +19,21 @@ from agent.log.run_log import RunLog
 from eval.compare.grid import Grid, axes_of, names_of
 from eval.compare.kinds import KINDS, MIN_TOKENS, kind_of
 from eval.compare.measures import CHOSEN_BY
-from eval.compare.predicting import COLUMNS, PredictionSource, columns_of, known_beforehand, predictions
+from eval.compare.predicting import (
+    COLUMNS,
+    PredictionSource,
+    _library,
+    _prediction,
+    columns_of,
+    known_beforehand,
+    predictions,
+)
 from eval.compare.report import SettingMeasures, setting_measures
 from eval.compare.taxonomy import capture_result, captures, classes
 from probes.errors import SettingsError
 from probes.essence import essence_of
 from probes.examples import Activity, Example, FeatureExamples, Split
-from probes.settings import ProbeSettings, VectorSettings
+from probes.settings import AdapterFile, ProbeSettings, VectorSettings
 from probes.subject import Subject
 from tests.logged import card, corpus_identity, identity
 
@@ -182,6 +190,19 @@ class TestPredictions:
         assert found.accuracy.reason is not None
         assert "was not tested, since one value is best on nearly every feature" in prediction_words(found)
 
+    def test_a_value_that_is_best_once_keeps_none_of_the_others_from_being_predicted(self) -> None:
+        known = {feature: [float(feature % 2)] * len(COLUMNS) for feature in range(41)}
+        by_value = {
+            name: {(0, f): float(f % 2 == place if f < 40 else name == "c") for f in range(41)}
+            for place, name in enumerate("abc")
+        }
+        found = _prediction(_library(), "weights", by_value, {(0, f): row for f, row in known.items()}, 0)
+        assert found.n_best == {"a": 20, "b": 20, "c": 1}
+        assert (found.accuracy.value, found.accuracy.n) == (1.0, 40)
+        ties = {name: dict.fromkeys(of, 0.5) for name, of in by_value.items()}
+        tied = _prediction(_library(), "weights", ties, {(0, f): row for f, row in known.items()}, 0)
+        assert tied.accuracy.reason == "no value is better than another on any feature"
+
     def test_what_is_known_beforehand_is_read_off_the_weights(self, subject: Subject) -> None:
         n_features = subject.card.n_features
         found = known_beforehand(subject, range(n_features), dict.fromkeys(range(n_features - 2), 0.01))
@@ -242,7 +263,7 @@ class TestRecommended:
 
     def test_what_is_not_given_is_taken_from_the_latest_recommendation(self, log: RunLog) -> None:
         config = self.taken(log, recommended=True).config
-        assert config.probe.vector == self.SETTINGS.vector.model_copy(update={"weights": "words"})
+        assert config.probe.vector == self.SETTINGS.vector
         assert config.weights_plan == ("decoder",)
         assert config.probe.tree == RunConfig().probe.tree
 
@@ -250,6 +271,14 @@ class TestRecommended:
         config = self.taken(log, recommended=True, scale=1.5, weights="blend:0.5", exponent=1.4).config
         assert (config.probe.vector.scale, config.probe.vector.pca) == (1.5, (0.1,))
         assert config.weights_plan == ("blend:0.5",)
+
+    def test_an_adapter_is_taken_whole_or_not_at_all(self) -> None:
+        adapted = VectorSettings(weights="encoder", adapter=AdapterFile(path="a.safetensors", sha256="0" * 64))
+        assert _vector(VectorSettings(), adapted) == adapted
+        for given in ({"weights": "decoder"}, {"scale": 2.0}, {"centroid": False}):
+            ours = VectorSettings.parse(given)
+            assert _vector(ours, adapted) == ours
+        assert _vector(adapted, VectorSettings(weights="decoder", scale=2.5, centroid=False)) == adapted
 
     @pytest.mark.parametrize("given", [{}, {"recommended": False}])
     def test_unless_it_is_asked_for_it_changes_nothing_and_is_told(self, log: RunLog, given: dict[str, Any]) -> None:

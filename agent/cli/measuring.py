@@ -34,7 +34,7 @@ _OF_RUNS = ("runs", "plot", "as_json", "scorers", "seed")
 """What of the options of `interpret compare` is about `--runs`."""
 _OF_LABELS = (
     *("scorers", "texts", "base_url", "concurrency", "budget_usd", "budget_tokens", "answer_tokens", "effort"),
-    *("timeout", "cache", "rounds", "evidence", "feedback", "tests"),
+    *("timeout", "cache", "rounds", "evidence", "feedback", "tests", "candidates"),
 )
 """What of them is about labels."""
 
@@ -141,6 +141,7 @@ def compare(
     if (features is None) == (runs is None):
         raise click.UsageError("Give either --features, to compare settings, or --runs, to compare two scored runs.")
     with_labels = options["llm"] is not None
+    refuse(["least_gain"], "stops rounds by the log's history, which the first setting would make for the others.")
     if options["llm"] == "none":
         raise SettingsError("With --llm none there are no labels to compare; name an explainer, or leave it out.")
     grid, options = grid_of(options)
@@ -176,7 +177,7 @@ def compare(
         configs, ComparisonRequest(features or "", grid, yes, dry_run), ComparisonOutput(as_json, plot), load
     )
     for config in configs if with_labels else ():
-        status |= compare_labels(config, load(config.subject), features or "", grid, dry_run)
+        status |= compare_labels(config, load(config.subject), features or "", grid, dry_run, len(configs))
     return status
 
 

@@ -139,6 +139,13 @@ _VECTOR = (
     ),
     _setting("vector", "adapter", "A scale and bias that interpret fit has fitted, instead of these.", metavar="FILE"),
 )
+_FITTED = _setting(
+    "vector",
+    "weights",
+    "vocabulary, encoder, decoder or blend:0.3: what the vector is made of.  [default: vocabulary]",
+    metavar="W",
+    tells_default=False,
+)
 _TREE = (
     _setting(
         "tree", "prompt", f"A base prompt: {', '.join(PROMPTS)}, a text with one {{ghost}}, or auto.", metavar="TEXT"
@@ -368,7 +375,7 @@ graph_options = _all_of(
 example_options = _all_of(_FILE, _LAYERS, _WORKERS, _EXAMPLES, _SEED, _LOG)
 score_options = _all_of(_FILE, _LAYERS, _SCORE, _LLM, _BATCH, _SEED, _LOG)
 compare_options = _all_of(_FILE, _SUBJECTS, GRID, _TREE[1:], _STEERING, _SCORE, _LLM, _LOOP, _SEED, _LOG)
-fit_options = _all_of(_FILE, _SUBJECT, _VECTOR[:1], _TREE[:1], _SEED, _LOG)
+fit_options = _all_of(_FILE, _SUBJECT, (_FITTED,), _TREE[:1], _SEED, _LOG)
 taxonomy_options = _all_of(_FILE, _SUBJECTS, _SEED, _LOG)
 calibrate_options = _all_of(_FILE, _SEED, _LOG)
 tree_options = _all_of(_FILE, _SUBJECT, _VECTOR, _TREE, _STEERING, _AGREEMENT, _LOG)

@@ -3,7 +3,7 @@
 from typing import TypedDict
 
 from agent.evidence.printable import printable
-from agent.evidence.wording import vector_words
+from agent.evidence.wording import place_beside, weights_words
 from probes.evidence import Sweep, SweepPoint
 
 MAX_SHOWN = 12
@@ -32,8 +32,8 @@ class SweepSummary(TypedDict):
     """Points in the sweep's order."""
 
 
-def candidates(sweep: Sweep) -> SweepSummary:
-    """Returns the sweep's most promising points, the chosen one included."""
+def candidates(sweep: Sweep, default_scale: float) -> SweepSummary:
+    """Returns the sweep's most promising points, the chosen one included, with scales as multiples of the default."""
     ranked = sorted(range(len(sweep.points)), key=lambda place: _rank(sweep.points[place], place == sweep.chosen))
     shown = sorted(ranked[:MAX_SHOWN])
     return {
@@ -42,7 +42,7 @@ def candidates(sweep: Sweep) -> SweepSummary:
         "agreement": sweep.agreement,
         "p_value": sweep.p_value,
         "tried": len(sweep.points),
-        "points": [_candidate(sweep.points[place], place == sweep.chosen) for place in shown],
+        "points": [_candidate(sweep.points[place], place == sweep.chosen, default_scale) for place in shown],
     }
 
 
@@ -50,9 +50,9 @@ def _rank(point: SweepPoint, chosen: bool) -> tuple[bool, bool, float]:
     return not chosen, point.score is None, -(point.score or 0.0)
 
 
-def _candidate(point: SweepPoint, chosen: bool) -> SweepCandidate:
+def _candidate(point: SweepPoint, chosen: bool, default_scale: float) -> SweepCandidate:
     return {
-        "settings": vector_words(point.vector),
+        "settings": f"{weights_words(point.vector)}, {place_beside(point.vector, default_scale)}",
         "score": point.score,
         "divergence": point.divergence,
         "entropy_bits": point.entropy_bits,

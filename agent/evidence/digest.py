@@ -12,10 +12,10 @@ from agent.evidence.grades import Grade, grade
 from agent.evidence.heads import beginning
 from agent.evidence.nouns import nouns, null_nouns
 from agent.evidence.printable import printable
-from agent.evidence.wording import place_words, spellings, tree_words
+from agent.evidence.wording import place_beside, spellings, tree_words
 from probes.behaviour import Continuations, Neighbours, TokenPair
 from probes.evidence import ACTIVATES, Evidence, Experiment, Projection, ScoredToken, Sweep, TextResult, TokenList, Tree
-from probes.settings import VOCABULARY, ProbeKind, VectorSettings
+from probes.settings import VOCABULARY, ProbeKind
 
 CHARS_PER_TOKEN = 4
 """The usual estimate for English; only a budget hangs on it."""
@@ -170,7 +170,9 @@ def escaped(text: str, limit: int | None = None) -> str:
 
 
 def _piece(evidence: Evidence, name: str, default_scale: float) -> EvidencePiece:
-    piece = _empty(name, "tree", evidence.settings.vector.weights, _place(evidence.settings.vector, default_scale))
+    piece = _empty(
+        name, "tree", evidence.settings.vector.weights, place_beside(evidence.settings.vector, default_scale)
+    )
     match evidence:
         case Tree():
             return _tree(evidence, piece)
@@ -182,7 +184,7 @@ def _piece(evidence: Evidence, name: str, default_scale: float) -> EvidencePiece
             projected = _empty(name, "projection", "decoder", "")
             return projected | {"lines": lines[: len(raised)], "lowered": lines[len(raised) :]}
         case Sweep():
-            return piece | {"kind": "sweep", "sweep": candidates(evidence)}
+            return piece | {"kind": "sweep", "sweep": candidates(evidence, default_scale)}
         case Experiment():
             return _experiment(evidence, name)
         case Neighbours():
@@ -345,13 +347,6 @@ def _continuations(found: Continuations, name: str) -> EvidencePiece:
 
 def _readout(p_value: float, n_random: int) -> NullComparison:
     return {"grade": grade(p_value), "p_value": p_value, "n_random": n_random}
-
-
-def _place(vector: VectorSettings, default_scale: float) -> str:
-    if vector.adapter is not None:
-        return ", ".join(place_words(vector))
-    scale = f"scale {(vector.distance or default_scale) / default_scale:.3g} x the default"
-    return ", ".join([scale, *place_words(vector.model_copy(update={"scale": None}))])
 
 
 def _scored(tokens: Sequence[ScoredToken]) -> list[tuple[str, float]]:

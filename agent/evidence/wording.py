@@ -39,10 +39,11 @@ def phrase_words(text: str, most: int = 80) -> str:
 
 def vector_words(settings: VectorSettings) -> str:
     """Describes a vector: `encoder, scale 3.8, no centroid, pca 0.1+0.05`."""
-    return ", ".join([_weights_words(settings), *place_words(settings)])
+    return ", ".join([weights_words(settings), *place_words(settings)])
 
 
-def _weights_words(settings: VectorSettings) -> str:
+def weights_words(settings: VectorSettings) -> str:
+    """Describes what a vector is made of: `encoder`, `2 words`."""
     own = settings.is_vocabulary and settings.ghost_tokens != GHOST_TOKENS
     if not own:
         return settings.weights
@@ -62,6 +63,14 @@ def place_words(settings: VectorSettings) -> list[str]:
     if any(settings.pca):
         parts.append("pca " + "+".join(f"{weight:g}" for weight in settings.pca))
     return parts
+
+
+def place_beside(settings: VectorSettings, default_scale: float) -> str:
+    """Describes the same with the scale as a multiple of the subject's default, in which explainers ask for it."""
+    if settings.adapter is not None:
+        return ", ".join(place_words(settings))
+    scale = f"scale {(settings.distance or default_scale) / default_scale:.3g} x the default"
+    return ", ".join([scale, *place_words(settings.model_copy(update={"scale": None}))])
 
 
 def list_words(listed: TokenList) -> str:

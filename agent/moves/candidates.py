@@ -28,7 +28,8 @@ def best_candidate(proposal: Proposal, experiment: Experiment) -> Proposal:
     """Returns the proposal with the candidate label whose texts activate the feature most, the first of equals.
 
     Measured by the mean over its texts of the largest activation, as a proportion of the feature's maximum. Returns
-    the proposal unchanged if nothing could be measured. Senses and scopes of a replaced label are dropped.
+    the proposal unchanged if nothing could be measured. Of a replaced label nothing stays: senses, scopes, reason, and
+    the confidence, which the explainer stated of it and of no other.
     """
     strengths = [(candidate, _strength(candidate, experiment)) for candidate in proposal.candidates]
     measured = [(candidate, strength) for candidate, strength in strengths if strength is not None]
@@ -37,8 +38,9 @@ def best_candidate(proposal: Proposal, experiment: Experiment) -> Proposal:
     best, _ = max(measured, key=lambda pair: pair[1])
     if same_words(best.label, proposal.label):
         return proposal
-    change = {"label": best.label, "explanation": best.explanation, "evidence": (), "senses": (), "activates_on": ""}
-    return proposal.model_copy(update=change)
+    change = {"label": best.label, "explanation": best.explanation, "confidence": None}
+    nothing = {"evidence": (), "senses": (), "activates_on": "", "promotes": "", "reason": ""}
+    return proposal.model_copy(update=change | nothing)
 
 
 def _strength(candidate: Candidate, experiment: Experiment) -> float | None:

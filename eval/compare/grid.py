@@ -9,8 +9,7 @@ from typing import Any
 
 from agent.evidence.wording import vector_words
 from probes.errors import SettingsError
-from probes.ghost.adapter import fitted_weights
-from probes.settings import ProbeSettings
+from probes.settings import AdapterFile, ProbeSettings
 
 MAX_SETTINGS = 1000
 """In one grid: what each is ahead by is compared, and so many comparisons say nothing any more."""
@@ -59,11 +58,17 @@ class Grid:
             for axis, value in zip(self.axes, values, strict=True):
                 groups[_GROUP[axis]][axis] = value
             adapter = groups["vector"]["adapter"]
-            if adapter is not None and fitted_weights(adapter.path) != groups["vector"]["weights"]:
+            if adapter is not None and _fitted_weights(adapter) != groups["vector"]["weights"]:
                 continue  # it is for vectors of other weights
             if groups["vector"]["scale"] is None and adapter is None:
                 groups["vector"]["scale"] = default_scale
             yield ProbeSettings.parse(groups)
+
+
+def _fitted_weights(adapter: AdapterFile) -> str:
+    from probes.ghost.adapter import fitted_weights  # here, since pages name settings without torch
+
+    return fitted_weights(adapter.path)
 
 
 def axes_of(settings: Sequence[ProbeSettings]) -> dict[str, dict[str, list[ProbeSettings]]]:

@@ -140,11 +140,13 @@ def _library() -> Any:
 def _prediction(
     library: Any, axis: str, by_value: Mapping[str, Pooled], known: Mapping[Key, Sequence[float]], seed: int
 ) -> Prediction:
-    best = _best(by_value, known)
-    counts = Counter(best.values())
+    found = _best(by_value, known)
+    counts = Counter(found.values())
+    best = {feature: name for feature, name in found.items() if counts[name] > 1}  # one alone cannot be learned from
     features = sorted(best)
-    if len(counts) < 2 or min(counts.values()) < 2:
-        none = Estimate(None, None, None, len(best), "one value is best on nearly every feature")
+    if len({*best.values()}) < 2:
+        why = "one value is best on nearly every feature" if found else "no value is better than another on any feature"
+        none = Estimate(None, None, None, len(found), why)
         return Prediction(axis, counts, none, none, none, none)
     told, usual = _out_of_fold(library, [known[f] for f in features], [best[f] for f in features], seed)
     right = [float(said == best[f]) for said, f in zip(told, features, strict=True)]

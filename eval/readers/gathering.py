@@ -55,14 +55,18 @@ class ExampleGatherer:
             )
         found = kind or ("activating" if activates else "random")
         document = document or named_by_text(tokens)
-        self.add(Example(feature, found, document, tokens, activations, start=cut + self._start(document, tokens)))
+        self.add(Example(feature, found, document, tokens, activations, start=self._start(document, tokens, 1 - cut)))
 
-    def _start(self, document: str, tokens: tuple[str, ...]) -> int:
-        """Returns a start for a text in its document: the same for the same text, and no two texts overlap."""
+    def _start(self, document: str, tokens: tuple[str, ...], first: int) -> int:
+        """Returns a start for a text in its document: the same for the same text, and no two texts overlap.
+
+        `first` is that of the document's first text: 0 where it is known to begin the document, else 1, since sources
+        do not say whether it does.
+        """
         starts = self._starts[document]
         if tokens not in starts:
-            last = next(reversed(starts), ())
-            starts[tokens] = starts.get(last, 0) + len(last)
+            last = next(reversed(starts), None)
+            starts[tokens] = first if last is None else starts[last] + len(last)
         return starts[tokens]
 
     def add(self, example: Example) -> None:

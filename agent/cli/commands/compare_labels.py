@@ -1,7 +1,7 @@
 """`interpret compare --llm ...`: each setting's own run, its labels scored, and the scores compared feature by feature.
 
-A setting's run is the one that `interpret` itself makes: nothing in the log is asked again. Each setting
-has an equal share of the budget.
+A setting's run is the one that `interpret` itself makes: nothing in the log is asked again. Each setting of each
+subject has an equal share of the budget.
 """
 
 import asyncio
@@ -42,14 +42,22 @@ class Work:
     subject: Subject
     features: Sequence[int]
     names: dict[ProbeSettings, str]
+    n_subjects: int
+    """Subjects of the command, which share its budget."""
+
+    @property
+    def n_shares(self) -> int:
+        """Returns the number of equal parts of the budget."""
+        return self.n_subjects * len(self.names)
 
     def config_of(self, setting: ProbeSettings) -> RunConfig:
         """Returns the config by which `interpret` would label under that setting alone, for its share of the budget."""
-        usd, tokens, n = self.config.budget_usd, self.config.budget_tokens, len(self.names)
+        usd, tokens, n = self.config.budget_usd, self.config.budget_tokens, self.n_shares
         update = {
             "probe": setting,
             "weights_plan": (setting.vector.weights,),
             "recommended": False,
+            "least_gain": None,  # which a settings file may give: the first setting would make history for the others
             "evidence": self.config.evidence or "weights",  # texts that all settings share would hide what is compared
             "budget_usd": None if usd is None else usd / n,
             "budget_tokens": None if tokens is None else tokens // n,
@@ -57,7 +65,7 @@ class Work:
         return self.config.model_copy(update=update)
 
 
-def compare_labels(config: RunConfig, subject: Subject, spec: str, grid: Grid, dry: bool) -> int:
+def compare_labels(config: RunConfig, subject: Subject, spec: str, grid: Grid, dry: bool, n_subjects: int) -> int:
     """Labels, scores and compares; returns the exit status, 1 if a budget ended it. Raises InterpretError.
 
     `dry` stops after the estimates.
@@ -67,7 +75,7 @@ def compare_labels(config: RunConfig, subject: Subject, spec: str, grid: Grid, d
     names = names_of(all_named(screen, subject, grid.settings(config.probe, subject.card.default_scale)))
     if len(names) < 2:
         raise SettingsError("One setting alone has no labels to compare with; name another with --weights or --scale.")
-    work = Work(config, subject, features, names)
+    work = Work(config, subject, features, names, n_subjects)
     with RunLog.open(config.log, read_only=dry) as log:
         screen.print()
         screen.print(facts(_opening(log, work)))
@@ -100,7 +108,7 @@ def _opening(log: RunLog, work: Work) -> Iterator[tuple[str, str]]:
     expected = estimate(work.config, explainer, spec.planner, todo, spec.material is not None)
     yield "expected", f"{todo:,} labels to make: {expected}; what scorers ask comes on top"
     if work.config.budget_usd is not None or work.config.budget_tokens is not None:
-        yield "budget", f"a share of 1/{len(work.names)} for labels and scores of each setting"
+        yield "budget", f"a share of 1/{work.n_shares} for labels and scores of each setting"
 
 
 def _explainer(config: RunConfig) -> Explainer:

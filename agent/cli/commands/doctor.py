@@ -22,7 +22,8 @@ from probes.presets import PerLayer, SubjectCard
 if TYPE_CHECKING:
     from probes.subject import Subject
 
-KEYS = ("ANTHROPIC_API_KEY", "OPENAI_API_KEY")
+KEYS = ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "OPENAI_API_KEY")
+"""Of which one of Anthropic's is enough."""
 _CONTEXT = 128
 _PER_LAYER: tuple[int | PerLayer, ...] = ("placeholder", "zeros", 0)
 """Settings of `--per-layer` to compare; 0 is the padding token, which these models look up for images."""

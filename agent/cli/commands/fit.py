@@ -61,8 +61,9 @@ def fit_adapter(config: RunConfig, request: FitRequest) -> None:
 def _settings(config: RunConfig, request: FitRequest) -> FitSettings:
     if not 0 <= request.hold_out < 1:
         raise SettingsError(f"--hold-out {request.hold_out:g} is not usable: it is a share, from 0 to below 1.")
+    given = {"weights": config.probe.vector.weights} if "weights" in config.probe.vector.model_fields_set else {}
     asked = {
-        "weights": config.probe.vector.weights,
+        **given,
         "prompt": config.probe.tree.prompt,
         "learn": request.learn,
         "steps": request.steps,

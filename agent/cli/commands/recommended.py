@@ -11,9 +11,11 @@ from agent.log.comparisons import Recommendation, recommendation_for
 from agent.log.run_log import RunLog
 from eval.compare.grid import names_of
 from probes.presets import SubjectCard
+from probes.settings import Value, VectorSettings
 
-_TAKEN = {"vector": ("scale", "centroid", "pca"), "tree": ("prompt",), "tokens": ("exponent",)}
-"""What is recommended, besides the weights; how far a tree is grown is a matter of time, not of truth."""
+_PLACE = ("scale", "centroid", "pca")
+_TAKEN = {"tree": ("prompt",), "tokens": ("exponent",)}
+"""What is recommended, besides the vector; how far a tree is grown is a matter of time, not of truth."""
 
 
 @dataclass(frozen=True)
@@ -53,11 +55,21 @@ def _told(config: RunConfig, found: Recommendation, use: str) -> RecommendedConf
 
 
 def _with(config: RunConfig, found: Recommendation) -> RunConfig:
-    parts = {}
+    vector = _vector(config.probe.vector, found.settings.vector)
+    parts: dict[str, Value] = {"vector": vector}
     for group, names in _TAKEN.items():
         ours, theirs = getattr(config.probe, group), getattr(found.settings, group)
         update = {name: getattr(theirs, name) for name in names if name not in ours.model_fields_set}
         parts[group] = ours.model_copy(update=update)
     takes_weights = "weights" not in config.probe.vector.model_fields_set
-    plan = (found.settings.vector.weights,) if takes_weights else config.weights_plan
+    plan = (vector.weights,) if takes_weights else config.weights_plan
     return config.model_copy(update={"probe": config.probe.model_copy(update=parts), "weights_plan": plan})
+
+
+def _vector(ours: VectorSettings, theirs: VectorSettings) -> VectorSettings:
+    """Returns the recommended vector as far as nothing else is given; an adapter stands alone."""
+    given = ours.model_fields_set
+    if ours.adapter is not None or (theirs.adapter is not None and given & {"weights", *_PLACE}):
+        return ours
+    taken = {name: getattr(theirs, name) for name in ("weights", "adapter", *_PLACE) if name not in given}
+    return ours.model_copy(update=taken)

@@ -151,6 +151,7 @@ def labelled(
         features = asked.features
         if features is None:
             features = parse_features(spec, subject.card.n_features, config.seed, subject.card.layer)
+        of_all_shards = features
         if asked.shard is not None:
             features, spec = asked.shard.of(features), f"{spec}, shard {asked.shard}"
         if not features:
@@ -165,7 +166,7 @@ def labelled(
         paying = _paying(config, log, explainer, subject)
         run_spec = RunSpec(config, subject, explainer, circuit=asked.circuit, paying=paying.rounds, saes=asked.saes)
         run_spec = escalated(run_spec, log)
-        texts = run_texts(run_spec, log, features, new)
+        texts = run_texts(run_spec, log, of_all_shards, new)  # the same ones in every shard: it is one run
         run_spec = with_texts(run_spec, texts)
         done = log.read(features_done, run_spec.identity) if log and not new else frozenset()
         todo = [feature for feature in features if feature not in done]

@@ -39,7 +39,6 @@ from agent.log.run_log import RunLog
 from agent.log.runs import RunSummary, chosen_run
 from agent.log.scores import ScoringIdentity, begin_scoring, find_scoring
 from agent.run_spec import explainer_name, questions_to
-from eval.collect.negatives import nearest
 from eval.embedders import SentenceEmbedder, SubjectEmbedder, recorded
 from eval.plots import check_picture
 from eval.scorers import SCORERS, ScorerTools, check_scorers, make_scorers
@@ -287,6 +286,8 @@ def _opening(
 
 def _nearest(subject: Subject, rows: Sequence[LabelRow], scorers: Sequence[str]) -> dict[int, list[int]]:
     """Returns each feature's nearest, where a scorer takes others' examples for ones that are not the feature's."""
+    from eval.collect.negatives import nearest  # here, since what can be refused is refused before torch is imported
+
     features = sorted({row.feature for row in rows})
     return {} if all(SCORERS[name].reads_label for name in scorers) else nearest(subject.sae, features)
 

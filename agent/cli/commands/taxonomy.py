@@ -105,7 +105,10 @@ def _stored(
     rows = log.read(comparisons_of, subject.card.fingerprint)
     if not rows:
         raise _no_comparison(log.path, subject.card.name)
-    id = rows[0].comparison_id
+    row = next((one for one in rows if log.read(compared_settings, one.comparison_id)), None)
+    if row is None:  # all were cut off before a setting was measured
+        raise _no_comparison(log.path, subject.card.name)
+    id = row.comparison_id
     fits = {setting: log.read(fits_of, id, setting) for setting in log.read(compared_settings, id)}
     covered = {setting: frozenset(fit.feature for fit in found) for setting, found in fits.items()}
     widest = max(covered.values(), key=len)
@@ -116,7 +119,7 @@ def _stored(
     values = {setting: setting_measures(fits[setting], features) for setting in complete}
     baseline = next((setting for setting in complete if _is_like(setting, default)), complete[0])
     return StoredComparison(
-        row=rows[0],
+        row=row,
         features=features,
         fits=fits,
         values=values,

@@ -93,7 +93,7 @@ def facts(lines: Iterable[tuple[str, str]]) -> Table:
 def finding(found: Finding) -> Text:
     """Formats one line of the doctor's report."""
     style = "" if found.good else "red"
-    return Text.assemble((f"{found.topic:<24}", "bold"), (printable(found.text), style))
+    return Text.assemble((f"{found.topic:<26}", "bold"), (printable(found.text), style))
 
 
 def spread(rows: Sequence[LabelRow], most: int) -> list[LabelRow]:
