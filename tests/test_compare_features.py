@@ -52,6 +52,16 @@ def test_a_run_that_labels_comes_before_one_that_compared_or_explored(interpret:
     assert "labelled" in ran.out
 
 
+def test_a_feature_is_shown_by_the_latest_run_that_has_looked_at_it(interpret: Interpret) -> None:
+    both()
+    with RunLog.open(Path("l.db")) as log:
+        log.begin_run(logged.identity(subject=logged.card(name="other", fingerprint="f" * 64)), [1, 2])
+    shown = interpret("show", "5", *LOG)
+    assert shown.status == 0, shown.err
+    assert "dogs" in shown.out
+    assert "has nothing on feature 77" in interpret("show", "77", *LOG).err
+
+
 def test_texts_from_outside_are_printed_as_escapes(interpret: Interpret) -> None:
     both("\x1b[2J\u202e")
     ran = interpret("compare", "5", "9", *LOG)

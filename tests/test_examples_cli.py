@@ -395,6 +395,23 @@ class TestScoreRefuses:
         ran = interpret("score", *tiny)
         assert (ran.status, "interpret examples --features 5-8" in ran.err) == (2, True)
 
+    def test_the_world_of_the_demo_is_read_for_another_subject_only_if_it_is_named(
+        self, interpret: Interpret, tiny: list[str]
+    ) -> None:
+        refused = interpret("examples", "--features", "0", *tiny)
+        assert refused.status == 2
+        assert "name a corpus of your own by --corpus" in said(refused.err)
+        assert interpret("examples", "--features", "0", *tiny, "--corpus", "demo", "--tokens", "2000").status == 0
+
+    def test_the_latest_run_of_the_subject_is_scored_whatever_came_into_the_log_since(
+        self, interpret: Interpret, tiny: list[str], demo: Subject
+    ) -> None:
+        label(named(tiny), {3: "cat"})
+        label(demo, {3: "dog"})
+        asked = said(interpret("score", *tiny).err)
+        assert "interpret examples --features 3-3 --model" in asked
+        assert str(tiny[1]) in asked
+
     def test_a_run_of_another_subject_is_refused(self, interpret: Interpret, tiny: list[str], demo: Subject) -> None:
         label(demo, {5: "cat"})
         ran = interpret("score", *tiny)

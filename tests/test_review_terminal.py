@@ -108,7 +108,7 @@ def test_labels_of_all_layers_are_judged_in_one_session(path: Path, typed: Typed
 def test_back_and_undo_take_a_verdict_back_and_unknown_keys_tell_the_known_ones(log: RunLog, typed: Typed) -> None:
     out = typed("akuujkx?q")
     assert [undone for *_, undone in _said(log)] == [True]
-    assert out.count("Undone.") == out.count("You have no review to undo.") == 1
+    assert out.count("Undone.") == out.count("You have no review of this label to undo") == 1
     assert out.count("a accept") == 5 + 2
 
 

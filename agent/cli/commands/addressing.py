@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from agent.errors import LogError
 from agent.groups import group_of, layer_of
+from agent.log.evidence import has_evidence
 from agent.log.labels import labels_of
 from agent.log.run_log import RunLog
 from agent.log.runs import RunSummary, all_runs, chosen_run
@@ -16,8 +17,17 @@ def latest_first(runs: Sequence[RunSummary]) -> list[RunSummary]:
     return [*reversed(labelling), *reversed([run for run in runs if run not in labelling])]
 
 
+def _knows(log: RunLog, run: RunSummary, runs: Sequence[RunSummary], feature: int) -> bool:
+    """Tells whether a run, or one of its command's other layers, has looked at a feature."""
+    return any(
+        log.read(has_evidence, one.run_id, feature, 1) or log.read(labels_of, one.run_id, features=[feature])
+        for one in group_of(run, runs).runs
+    )
+
+
 def find_feature(log: RunLog, address: str, run_id: int | None) -> tuple[RunSummary, int]:
-    """Returns the run and the feature that `address` means: in the run of that number, or in the latest one.
+    """Returns the run and the feature that `address` means: in the run of that number, or in the latest one that has
+    looked at the feature.
 
     With a layer in front it is that layer's run of the same command, or else, if no run is named, the latest of that
     layer. Raises FeatureError for what is no address, LogError where nothing is meant.
@@ -27,6 +37,8 @@ def find_feature(log: RunLog, address: str, run_id: int | None) -> tuple[RunSumm
     if layer is None and run_id is not None:
         return run, feature
     runs = log.read(all_runs)
+    if layer is None and not _knows(log, run, runs, feature):
+        run = next((other for other in latest_first(runs) if _knows(log, other, [other], feature)), run)
     group = group_of(run, runs)
     if layer is not None:
         elsewhere = [other for other in latest_first(runs) if run_id is None and layer_of(other) == layer]

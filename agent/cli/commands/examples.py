@@ -41,7 +41,7 @@ from agent.log.examples import (
     find_corpus,
     note_pass,
 )
-from agent.log.naming import log_option
+from agent.log.naming import options_of
 from agent.log.run_log import RunLog
 from agent.maxima import UNIT
 from agent.pool.choice import on_first_device
@@ -56,11 +56,14 @@ from eval.readers import ReadResult, read_examples
 from eval.readers.base import Unit, Vocabulary
 from eval.readers.files import files_in
 from eval.readers.neuronpedia_api import BASE_URL, BASE_URL_VARIABLE, fetch_record
+from probes.errors import SettingsError
 from probes.features import parse_addresses, parse_features
 from probes.subject import Subject, load_subject
 from probes.tokenizer.special_tokens import special_ids
 
 _NEURONPEDIA = "neuronpedia:"
+_WORLD = "demo"
+"""The subject whose texts are read unless others are named."""
 _STOPPING = "Finishing the current batches, then saving what was read. Press Ctrl-C again to stop at once."
 _NOTHING_KEPT = "Stopped before there was anything to save; the same command starts over."
 _MAX_IN_VAIN = 5
@@ -76,6 +79,8 @@ def gather_examples(
     a corpus to read. Raises InterpretError.
     """
     screen, config = console(), configs[0]
+    if imported is None and config.subject.name != _WORLD and "corpus" not in config.examples.model_fields_set:
+        raise SettingsError("Texts of the demo's world are for the demo; name a corpus of your own by --corpus.")
     with RunLog.open(config.log) as log:
         works = _works(configs, spec)
         for work in works:
@@ -345,4 +350,4 @@ def _store(
 
 
 def _next_step(config: RunConfig) -> str:
-    return f"Labels of this subject can be scored on them: interpret score {log_option(config.log)}"
+    return f"Labels of this subject can be scored on them: interpret score {options_of(config.log, config.subject)}"

@@ -137,7 +137,7 @@ def _closing(fitted: AdapterFit, path: str, settings: FitSettings) -> str:
         )
     change = paired_difference(fitted.held_out.end, fitted.held_out.start, settings.seed)
     doubt = "" if change.high is not None and change.high < 0 else f" {_DOUBT}"
-    return f"The adapter is in {path}; to use it: {use}.{doubt}"
+    return f"The adapter is in {path}.{doubt} To use it: {use}"
 
 
 _DOUBT = "But held-out labels do not show that it reads features better than centroid and default scale do."

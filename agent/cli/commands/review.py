@@ -31,6 +31,7 @@ from probes.errors import InterpretError
 
 _DEFINITIONS = 5
 _HELP = "a accept   e edit   r reject   f flag   n note   u undo   j next   k back   q quit"
+_NOT_UNDONE = "You have no review of this label to undo; k goes back to the one before."
 _END = "\x04"
 _VERDICTS = {"a": "accept", "r": "reject", "f": "flag"}
 
@@ -83,7 +84,7 @@ class _Session:
         if key == "u":
             undone = self.log.write_at_once(undo_review, row.label_id, self.reviewer)
             self.n_kept = max(0, self.n_kept - bool(undone))  # what an earlier session kept was not counted
-            self._say("Undone." if undone else "You have no review to undo.")
+            self._say("Undone." if undone else _NOT_UNDONE)
         elif key in _VERDICTS:
             self._keep(row, {"verdict": _VERDICTS[key]})
         elif key == "e" and (wording := _line("a better label")):

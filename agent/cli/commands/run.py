@@ -58,6 +58,8 @@ from probes.settings import AUTO
 from probes.subject import Subject, load_subject
 
 _ROWS = 40
+_ALL_ROWS = 60
+"""Up to which all are shown."""
 
 
 class RunScreen:
@@ -297,7 +299,7 @@ def print_labels(
     """
     truth = known_concepts(config.subject)
     concepts = {feature: known.name for feature, known in truth.features.items()} if truth else {}
-    shown = spread(rows, _ROWS)
+    shown = rows if len(rows) <= _ALL_ROWS else spread(rows, _ROWS)
     basis = {row.label_id: basis_of(row.evidence, _evidence(log, row), scales[row.run_id]) for row in shown}
     right = {label_id: p for run_id in scales for label_id, p in log.read(probabilities_of, run_id).items()}
     screen.print()

@@ -7,7 +7,7 @@ from agent.config import RunConfig
 from agent.errors import LogError
 from agent.llm.base import Explainer
 from agent.log.examples import CorpusRow, corpora_of, features_collected
-from agent.log.naming import log_option
+from agent.log.naming import options_of
 from agent.log.run_log import RunLog
 from agent.log.runs import find_run
 from agent.maxima import CorpusMaxima, in_another_unit, maxima_of, no_maxima
@@ -114,7 +114,8 @@ def _check_explainer(config: RunConfig, explainer: Explainer, asked: bool) -> No
 
 
 def _no_texts(config: RunConfig) -> LogError:
+    options = options_of(config.log, config.subject)
     return LogError(
-        f"{config.log} holds no texts of these features; interpret examples --features ... {log_option(config.log)} "
+        f"{config.log} holds no texts of these features; interpret examples --features ... {options} "
         "collects some, then --evidence examples and --feedback can use them."
     )

@@ -34,9 +34,9 @@ from agent.log.calls import spent_by
 from agent.log.corpus_shards import unfinished_shards
 from agent.log.examples import CorpusRow, corpora_of, features_collected
 from agent.log.labels import LabelRow, labels_of
-from agent.log.naming import log_option
+from agent.log.naming import options_about
 from agent.log.run_log import RunLog
-from agent.log.runs import RunSummary, chosen_run
+from agent.log.runs import RunSummary, all_runs, chosen_run
 from agent.log.scores import ScoringIdentity, begin_scoring, find_scoring
 from agent.run_spec import explainer_name, questions_to
 from eval.embedders import SentenceEmbedder, SubjectEmbedder, recorded
@@ -87,8 +87,8 @@ def score_labels(
     if not config.log.exists():  # which is not made in vain
         raise LogError(f"{config.log} holds no run yet; interpret --features 0-20 makes one.")
     with RunLog.open(config.log, read_only=dry) as log, ExitStack() as stack:
-        run = log.read(chosen_run, run_id)
         subject = subject or load_subject(config.subject)
+        run = _run(log, run_id, subject)
         _check_subject(run, subject)
         rows = _rows(log, run, subject, config, spec if among is None else among.features)
         explainer = make_explainer(
@@ -189,6 +189,16 @@ class _Progress:
         self._screen.print(finishing(reason))
 
 
+def _run(log: RunLog, run_id: int | None, subject: Subject) -> RunSummary:
+    """Returns that run, or the latest one, of this subject if there is any. Raises LogError."""
+    latest = log.read(chosen_run, run_id)
+    if run_id is not None or latest.subject["fingerprint"] == subject.card.fingerprint:
+        return latest
+    runs = [run for run in log.read(all_runs) if run.kind == "label"]
+    own = [run for run in runs if run.subject["fingerprint"] == subject.card.fingerprint]
+    return own[-1] if own else latest
+
+
 def _check_subject(run: RunSummary, subject: Subject) -> None:
     if run.subject["fingerprint"] != subject.card.fingerprint:
         raise LogError(
@@ -237,7 +247,7 @@ def _corpus(
     first, last = min(wanted), max(wanted)
     raise LogError(
         f"{log.path} holds no examples of these features{waiting_words(log.read(unfinished_shards))}; "
-        f"interpret examples --features {first}-{last} {log_option(log.path)} collects some."
+        f"interpret examples --features {first}-{last} {options_about(log.path, run)} collects some."
     )
 
 
