@@ -167,7 +167,7 @@ def test_interpret_score_draws_what_it_prints(
     interpret, options = commands(capsys), tiny_options(tmp_path)
     label(named(options), {0: "dogs", 1: "cats"})
     with environment():
-        assert interpret("examples", "--features", "0,1", "--tokens", "4000", *options).status == 0
+        assert interpret("examples", "--features", "0,1", "--corpus", "demo", "--tokens", "4000", *options).status == 0
         scored = interpret("score", "--plot", "scores.svg", "--texts", "4", *options)
         assert (scored.status, "Wrote scores.svg." in scored.out) == (0, True), scored.err
         assert "the run's label" in (tmp_path / "scores.svg").read_text("utf-8")
