@@ -7,7 +7,7 @@ import matplotlib.image as mpimg
 import numpy as np
 import pytest
 
-from agent.drawing.card import HEIGHT, WIDTH, CardToken, FeatureCard, _lines, _runs, card_png
+from agent.drawing.card import HEIGHT, WIDTH, CardToken, PictureCard, _lines, _runs, card_png
 from agent.log.run_log import RunLog
 from agent.log.runs import chosen_run
 from agent.web.feature.picture import card_of
@@ -15,7 +15,7 @@ from agent.web.feature.view import feature_view
 from tests.feature_log import FEATURE, PAGE, client, write_log
 from tests.trees import NASTY
 
-PLAIN = FeatureCard(
+PLAIN = PictureCard(
     "feature 5 · tiny", "dogs", ("dog", "hound"), (CardToken("the", 0.0), CardToken(" dog", 1.0)), ("active at 1 %",)
 )
 
@@ -32,14 +32,14 @@ def blue(picture: np.ndarray) -> int:
 def test_a_card_is_as_large_as_sites_show_and_shades_what_activates() -> None:
     picture = pixels(card_png(PLAIN))
     assert picture.shape[:2] == (HEIGHT, WIDTH)
-    bare = FeatureCard(PLAIN.place, PLAIN.label, PLAIN.words, (CardToken("the dog", 0.0),), PLAIN.facts)
+    bare = PictureCard(PLAIN.place, PLAIN.label, PLAIN.words, (CardToken("the dog", 0.0),), PLAIN.facts)
     assert blue(picture) > 1000 > blue(pixels(card_png(bare))) == 0
     assert card_png(PLAIN) == card_png(PLAIN)
 
 
 @pytest.mark.parametrize("words", [*NASTY, "", "x" * 5000, "word " * 800])
 def test_any_text_is_drawn_within_the_picture(words: str) -> None:
-    card = FeatureCard(words, words, [words] * 8, [CardToken(words, 1.0)] * 40, [words] * 3)
+    card = PictureCard(words, words, [words] * 8, [CardToken(words, 1.0)] * 40, [words] * 3)
     assert pixels(card_png(card)).shape[:2] == (HEIGHT, WIDTH)
     assert len(_lines(words)) <= 2
     assert all(run.line < 4 and run.column + len(run.words) <= 69 for run in _runs(card.example))

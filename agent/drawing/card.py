@@ -35,7 +35,7 @@ class CardToken(NamedTuple):
 
 
 @dataclass(frozen=True)
-class FeatureCard:
+class PictureCard:
     """The content of the picture; what is empty is left out."""
 
     place: str
@@ -45,7 +45,7 @@ class FeatureCard:
     facts: Sequence[str] = ()
 
 
-def card_png(card: FeatureCard) -> bytes:
+def card_png(card: PictureCard) -> bytes:
     """Draws the picture as a PNG file; the same card gives the same bytes."""
     figure = Figure(figsize=(WIDTH / 72, HEIGHT / 72), facecolor=PAPER)
     axes = figure.add_axes((0, 0, 1, 1))
@@ -77,7 +77,7 @@ class _Run(NamedTuple):
     shade: float
 
 
-def _texts(card: FeatureCard) -> Iterator[_Text]:
+def _texts(card: PictureCard) -> Iterator[_Text]:
     yield _Text(_MARGIN, _PLACE_Y, _cut(card.place, _PLACE_PX), _PLACE_PX, GREY)
     for number, line in enumerate(_lines(card.label)):
         yield _Text(_MARGIN, _LABEL_Y + number * _LABEL_PX * 1.15, line, _LABEL_PX)
@@ -89,7 +89,7 @@ def _texts(card: FeatureCard) -> Iterator[_Text]:
     yield _Text(_MARGIN, _FACTS_Y, _cut("  ·  ".join(card.facts), _PLACE_PX), _PLACE_PX, GREY)
 
 
-def _shades(card: FeatureCard) -> Iterator[Rectangle]:
+def _shades(card: PictureCard) -> Iterator[Rectangle]:
     cell = _TEXT_PX * _CELL
     for run in _runs(card.example):
         if run.shade > 0:

@@ -14,7 +14,7 @@ WIDTH = 320
 
 
 @dataclass(frozen=True)
-class LayerRow:
+class ComparedLayer:
     """The comparison on one subject."""
 
     comparison_id: int
@@ -27,10 +27,10 @@ class LayerRow:
 
 
 @dataclass(frozen=True)
-class LayerTable:
+class ComparedLayers:
     """Comparisons of the same two settings, the earliest layer first."""
 
-    lines: Sequence[LayerRow]
+    lines: Sequence[ComparedLayer]
     axis: Axis
 
 
@@ -42,7 +42,7 @@ def beside(
     up: int,
     measure: str,
     load: Callable[[ComparisonRow], Comparison],
-) -> LayerTable | None:
+) -> ComparedLayers | None:
     """Finds the pair in other comparisons with settings of the same names; None if there are none.
 
     Settings are known again by name: what the default scale is differs from subject to subject. Of a subject that was
@@ -67,9 +67,9 @@ def beside(
     ends = [e for *_, v in made for e in (v.difference.value, v.difference.low, v.difference.high) if e is not None]
     axis = axis_over([0.0, *ends], WIDTH)
     lines = [
-        LayerRow(
+        ComparedLayer(
             other.comparison_id, a, b, subject_words(other), v, estimate_words(v.difference), drawn(v.difference, axis)
         )
         for other, a, b, v in made
     ]
-    return LayerTable(lines, axis)
+    return ComparedLayers(lines, axis)

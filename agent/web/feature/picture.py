@@ -2,20 +2,20 @@
 
 from collections.abc import Iterator
 
-from agent.drawing.card import CardToken, FeatureCard
+from agent.drawing.card import CardToken, PictureCard
 from agent.web.feature.view import FeaturePage
 
 WORDS = 8
 
 
-def card_of(view: FeaturePage, address: str, wording: str | None, hidden: bool) -> FeatureCard:
+def card_of(view: FeaturePage, address: str, wording: str | None, hidden: bool) -> PictureCard:
     """Returns the picture of a page; `hidden` leaves out what a blind reviewer is not to see."""
     row = view.row
     said = (
         {"labelled": row.label, "abstained": "(abstained)", "failed": "(failed)"}[row.status] if row else "(no label)"
     )
     example = view.texts.activating[0].tokens if view.texts and view.texts.activating else ()
-    return FeatureCard(
+    return PictureCard(
         place=f"feature {address} · {view.run.subject['name']} · {view.run.subject['hook']}",
         label=wording or said,
         words=_words(view),
