@@ -5,8 +5,8 @@ from pathlib import Path
 import click
 import pytest
 
+from agent.cli.given_options import by_key
 from agent.cli.interpret import interpret
-from agent.cli.options import by_key
 from agent.config import GROUPS, RunConfig, key_of, read_settings, resolve
 from eval.scorers import SCORERS
 from probes.errors import SettingsError

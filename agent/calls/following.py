@@ -314,7 +314,7 @@ class Follower:
 
 @dataclass(frozen=True)
 class _Outcome:
-    """What came of one call of a batch."""
+    """The outcome of one call of a batch."""
 
     place: int
     call_id: int

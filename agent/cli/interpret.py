@@ -12,11 +12,8 @@ import click
 from agent.cli import logs, measuring, probing
 from agent.cli.commands.layers import configs_of
 from agent.cli.commands.opening import begin, check_escalation
-from agent.cli.options import (
-    batched,
-    refuse,
-    run_options,
-)
+from agent.cli.given_options import batched, refuse
+from agent.cli.options import run_options
 from agent.cli.process import run_as_process
 from agent.cli.shared_options import FEATURES
 from agent.cli.types import DEBUG, Commands

@@ -7,13 +7,9 @@ import click
 
 from agent.cli.commands.layers import configs_of
 from agent.cli.commands.outputs import check_outputs
+from agent.cli.given_options import by_key, refuse
 from agent.cli.label_options import STATUSES, label_options
-from agent.cli.options import (
-    by_key,
-    log_options,
-    refuse,
-    serve_options,
-)
+from agent.cli.options import log_options, serve_options
 from agent.cli.shared_options import JSON, RANK
 from agent.cli.types import ROW_ID, GroupedCommand, Whole
 from agent.config import resolve

@@ -8,16 +8,13 @@ import click
 from agent.cli.commands.layers import configs_of
 from agent.cli.commands.opening import begin
 from agent.cli.commands.outputs import check_outputs
+from agent.cli.given_options import batched, by_key, refuse, refuse_all_but
 from agent.cli.options import (
-    batched,
-    by_key,
     calibrate_options,
     compare_options,
     example_options,
     fit_options,
     graph_options,
-    refuse,
-    refuse_all_but,
     score_options,
     taxonomy_options,
 )

@@ -3,16 +3,15 @@
 Every setting's option defaults to None, "not said": its default lives beside its field, from where the help takes it.
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
-from click.core import ParameterSource
 
 from agent.cli.grid_options import GRID
 from agent.cli.types import GroupedOption, Names, Numbers, Real, Scale, Whole
-from agent.config import GROUPS, SETTINGS_FILE, RunConfig, key_of, option_of
+from agent.config import GROUPS, SETTINGS_FILE, key_of, option_of
 from probes.settings import PROMPTS
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -384,30 +383,3 @@ activation_options = _all_of(_FILE, _SUBJECT, _LOG)
 doctor_options = _all_of(_FILE, (_NO_SUBJECT, *_SUBJECT[1:]), _LOG)
 serve_options = _all_of(_FILE, (_NO_SUBJECT, *_LAYERS[1:]), _LOG)
 log_options = _all_of(_FILE, _LOG)
-
-
-def refuse(names: Collection[str], why: str) -> None:
-    """Raises UsageError if one of these parameters was given to the command: it would do nothing."""
-    context = click.get_current_context()
-    for parameter in context.command.params:
-        source = context.get_parameter_source(parameter.name or "")
-        if parameter.name in names and source is ParameterSource.COMMANDLINE:
-            raise click.UsageError(f"{parameter.opts[0]} {why}")
-
-
-def refuse_all_but(names: Collection[str], why: str) -> None:
-    """Does the same with all parameters of the command but these, `--settings` and `--log`."""
-    kept = {*names, "settings_file", "log"}
-    refuse({parameter.name or "" for parameter in click.get_current_context().command.params} - kept, why)
-
-
-def batched(config: RunConfig) -> RunConfig:
-    """Returns the config. Raises UsageError where an option is about batches and there are none."""
-    if not config.batch:
-        refuse(("batch_size", "wait"), "is about --batch; add that, or leave this out.")
-    return config
-
-
-def by_key(options: dict[str, Any]) -> dict[str, Any]:
-    """Returns click's keyword arguments by the keys of a settings file."""
-    return {name.replace("_", "-"): value for name, value in options.items()}

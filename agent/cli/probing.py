@@ -7,14 +7,8 @@ import click
 
 from agent.cli.commands.opening import begin
 from agent.cli.commands.outputs import check_outputs
-from agent.cli.options import (
-    activation_options,
-    by_key,
-    doctor_options,
-    refuse,
-    token_options,
-    tree_options,
-)
+from agent.cli.given_options import by_key, refuse
+from agent.cli.options import activation_options, doctor_options, token_options, tree_options
 from agent.cli.shared_options import JSON, RANK
 from agent.cli.types import GroupedCommand, Real
 from agent.config import resolve

@@ -18,7 +18,7 @@ from agent.cli.commands.layers import by_layer, configs_of
 from agent.cli.commands.loading import SubjectLoader
 from agent.cli.commands.run import LabelRequest, labelled
 from agent.cli.commands.token_pass import read_tokens_ahead
-from agent.cli.options import batched
+from agent.cli.given_options import batched
 from agent.cli.terminal.display import console, facts
 from agent.config import RunConfig, read_settings, settings_in_use
 from agent.evidence.printable import printable

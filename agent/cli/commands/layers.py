@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from agent.cli.options import by_key
+from agent.cli.given_options import by_key
 from agent.config import RunConfig, read_settings, resolve, settings_in_use
 from probes.doors.given import shown
 from probes.errors import FeatureError, SettingsError, SubjectError
