@@ -166,7 +166,7 @@ class Follower:
         calls: Mapping[int, WaitingCall],
         joined: Joined,
         failure: Failure,
-        status: int | None = NOT_MADE,
+        status: int | None,
     ) -> None:
         """Gives many unanswered calls, by place, the same outcome."""
         outcomes = [_Outcome(place, call.call_id, self._failed(row, failure, status)) for place, call in calls.items()]

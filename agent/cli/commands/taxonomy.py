@@ -103,10 +103,8 @@ def _stored(
     """Returns the latest comparison's settings that were measured on all features asked for; by default on the
     features of the setting with most. Raises LogError."""
     rows = log.read(comparisons_of, subject.card.fingerprint)
-    if not rows:
-        raise _no_comparison(log.path, subject.card.name)
     row = next((one for one in rows if log.read(compared_settings, one.comparison_id)), None)
-    if row is None:  # all were cut off before a setting was measured
+    if row is None:  # none, or all were cut off before a setting was measured
         raise _no_comparison(log.path, subject.card.name)
     id = row.comparison_id
     fits = {setting: log.read(fits_of, id, setting) for setting in log.read(compared_settings, id)}
